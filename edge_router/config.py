@@ -1,0 +1,249 @@
+"""Configuration: defaults < file < environment < arguments, and where each value came from.
+
+Every key is `section.name`: in the TOML file a table and a name, in the environment
+EDGE_ROUTER_SECTION_NAME, in Python `Config.load(weak={"threads": 2})` or "weak.threads" on the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edge_router.errors import ConfigError
+from edge_router.paths import Paths
+
+PREFIX = "EDGE_ROUTER_"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    name: str = "mf"
+    threshold: float | None = None  # None: what the router's model card says
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WeakConfig:
+    model: str = "SmolLM2-135M-Instruct"  # a model card, a folder or a file
+    engine: str = "auto"
+    device: str = "auto"
+    quantization: str = "q4f16_1"
+    context_window_size: int | None = None  # None: the model card's
+    prefill_chunk_size: int | None = None
+    max_sequences: int = 1
+    threads: int | None = None  # None: the physical cores
+    build: bool = True  # fetch and compile what is missing
+
+
+@dataclass(frozen=True, slots=True)
+class StrongConfig:
+    """The key itself is never part of the configuration: only the name of the place where it lies."""
+
+    base_url: str | None = None  # None with a model set: OpenAI's own
+    model: str | None = None  # None: no strong model
+    api_key_env: str = "OPENAI_API_KEY"
+    keyring_service: str = "edge_router"
+    timeout_s: float = 60.0
+    connect_timeout_s: float = 5.0
+    max_retries: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    host: str = "127.0.0.1"
+    port: int = 6060
+    api_key_env: str = "EDGE_ROUTER_API_KEY"
+    allowed_hosts: tuple[str, ...] = ()  # beside localhost, 127.0.0.1 and [::1]
+    allowed_origins: tuple[str, ...] = ()  # web pages that may call; CORS is off without any
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    enabled: bool = True
+    store_prompts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. Build it with `Config.load`; `origin("weak.threads")` says where a value came from."""
+
+    offline: bool = False  # never use the network: no strong model, no fetching
+    router: RouterConfig = RouterConfig()
+    weak: WeakConfig = WeakConfig()
+    strong: StrongConfig = StrongConfig()
+    server: ServerConfig = ServerConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        file: Path | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        overrides: Mapping[str, object] | None = None,
+    ) -> Config:
+        """Defaults, then `file` (the user's own if None, which need not exist), the environment, `overrides`.
+
+        `overrides` maps "section.name" to a value; None means "not given". Raises `ConfigError`.
+        """
+        layers: list[tuple[str, Mapping[str, object]]] = []
+        path = file or Paths.default().config_file
+        if file is not None or path.is_file():
+            layers.append((str(path), _flatten(_read(path), str(path))))
+        environment = os.environ if environ is None else environ
+        for key in keys():
+            variable = variable_of(key)
+            if variable in environment:
+                layers.append((variable, {key: environment[variable]}))
+        given = {key: value for key, value in (overrides or {}).items() if value is not None}
+        layers.append(("argument", given))
+        config, origins = cls(), dict[str, str]()
+        for source, values in layers:
+            for key, value in values.items():
+                config = _with(config, key, value, source)
+                origins[key] = source
+        config = replace(config, origins=origins)
+        _check(config)
+        return config
+
+    def origin(self, key: str) -> str:
+        return self.origins.get(key, "default")
+
+    def get(self, key: str) -> object:
+        section, _, name = key.rpartition(".")
+        return getattr(getattr(self, section) if section else self, name)
+
+    def replace(self, **overrides: object) -> Config:
+        """A copy with some values changed: `config.replace(**{"weak.threads": 2})`."""
+        config = self
+        for key, value in overrides.items():
+            config = _with(config, key, value, "argument")
+        config = replace(config, origins={**self.origins, **dict.fromkeys(overrides, "argument")})
+        _check(config)
+        return config
+
+
+def keys() -> tuple[str, ...]:
+    """Every key, in the order of the classes above."""
+    found: list[str] = []
+    for item in fields(Config):
+        section = _sections().get(item.name)
+        if section is not None:
+            found += [f"{item.name}.{inner.name}" for inner in fields(section)]
+        elif item.name != "origins":
+            found.append(item.name)
+    return tuple(found)
+
+
+def variable_of(key: str) -> str:
+    return PREFIX + key.replace(".", "_").upper()
+
+
+def _sections() -> dict[str, Any]:
+    hints = typing.get_type_hints(Config)
+    return {name: hint for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")}
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("file", str(path), f"not valid TOML: {error}", str(path)) from error
+    except OSError as error:
+        raise ConfigError("file", str(path), f"cannot be read: {error.strerror}", str(path)) from error
+
+
+def _flatten(data: Mapping[str, object], source: str) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in data.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _with(config: Config, key: str, value: object, source: str) -> Config:
+    if key not in keys():
+        import difflib
+
+        near = difflib.get_close_matches(key, keys(), n=1)
+        raise ConfigError(key, value, f"no such key{f'; did you mean {near[0]}?' if near else ''}", source)
+    section, _, name = key.rpartition(".")
+    if not section:
+        return _replaced(config, name, _convert(key, value, typing.get_type_hints(Config)[name], source))
+    holder = getattr(config, section)
+    hint = typing.get_type_hints(type(holder))[name]
+    return _replaced(config, section, _replaced(holder, name, _convert(key, value, hint, source)))
+
+
+_Section = typing.TypeVar("_Section")
+
+
+def _replaced(holder: _Section, name: str, value: object) -> _Section:
+    """`dataclasses.replace` for a name that is only known at run time."""
+    return typing.cast(_Section, replace(typing.cast(Any, holder), **{name: value}))
+
+
+def _convert(key: str, value: object, hint: Any, source: str) -> object:
+    """`value` as `hint`; strings (the environment, the command line) are read, other types must fit."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    wanted = next(option for option in options if option is not type(None))
+    if type(None) in options and (value is None or value == ""):
+        return None
+    if typing.get_origin(wanted) is tuple:
+        parts = (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+        if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+            return tuple(parts)
+        raise ConfigError(key, value, "must be a list of strings", source)
+    if wanted is bool:
+        word = str(value).lower()
+        if word in {"true", "1", "yes", "on"}:
+            return True
+        if word in {"false", "0", "no", "off"}:
+            return False
+        raise ConfigError(key, value, "must be true or false", source)
+    if wanted is str and isinstance(value, str):
+        return value
+    if wanted in (int, float) and not isinstance(value, bool) and isinstance(value, str | int | float):
+        try:
+            number = wanted(value)
+        except ValueError:
+            number = None
+        if number is not None and (wanted is float or float(value) == number):
+            return number
+    names = {int: "a whole number", float: "a number", str: "a string"}
+    raise ConfigError(key, value, f"must be {names[wanted]}", source)
+
+
+def _check(config: Config) -> None:
+    def require(key: str, holds: bool, reason: str) -> None:
+        if not holds:
+            raise ConfigError(key, config.get(key), reason, config.origin(key))
+
+    threshold = config.router.threshold
+    require("router.threshold", threshold is None or 0 <= threshold <= 1, "must be between 0 and 1")
+    require("server.port", 0 <= config.server.port <= 65535, "must be between 0 and 65535")
+    require("strong.max_retries", 0 <= config.strong.max_retries <= 20, "must be between 0 and 20")
+    for key in ("strong.timeout_s", "strong.connect_timeout_s"):
+        require(key, 0 < typing.cast(float, config.get(key)) <= 86400, "must be between 0 and 86400 seconds")
+    for key in ("weak.context_window_size", "weak.prefill_chunk_size", "weak.threads"):
+        value = typing.cast("int | None", config.get(key))
+        require(key, value is None or value >= 1, "must be at least 1")
+    require("weak.max_sequences", 1 <= config.weak.max_sequences <= 256, "must be between 1 and 256")
+    require("router.threads", config.router.threads >= 1, "must be at least 1")
+    url = config.strong.base_url
+    require(
+        "strong.base_url",
+        url is None or url.startswith(("http://", "https://")),
+        "must start with http:// or https://",
+    )

@@ -1,0 +1,56 @@
+"""What every engine promises.
+
+An engine turns messages into a stream of deltas. It is used from threads, never from the event loop:
+`stream` may block. What must hold:
+
+- `stream` raises before it yields, or yields at least one delta; the last delta carries `finish_reason`
+  (and `usage` where the engine knows it). Nothing follows it.
+- An error before the first delta leaves the controller free to ask the other engine; one after it ends
+  the stream as an `EngineError`. Another library's exceptions never leave an engine: they become ours in
+  one place, with the cause kept.
+- `cancel` is looked at before every token; once it is set the stream ends by raising `Cancelled`.
+  Closing the generator does the same.
+- Any number of threads may stream at once; an engine that can't do that queues them in fair order.
+- `close` may be called twice, and ends what is running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from edge_router.types import Cancel, ChatRequest, Delta
+
+
+class Engine(Protocol):
+    """A weak or a strong model that answers."""
+
+    @property
+    def model_id(self) -> str:
+        """The name that clients see in `model`."""
+        ...
+
+    @property
+    def context_window_size(self) -> int | None:
+        """Tokens; None where it is not known (a remote model)."""
+        ...
+
+    @property
+    def handles_tools(self) -> bool:
+        """Whether tools and images mean anything to it."""
+        ...
+
+    def count_tokens(self, request: ChatRequest) -> int | None:
+        """Prompt tokens of `request` as this engine would see them, or None where it can't say.
+
+        Cheap (no model runs), so that the controller can escalate a prompt that doesn't fit.
+        """
+        ...
+
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+        """The answer, piece by piece. Raises `EngineError`, `ContextOverflow`."""
+        ...
+
+    def close(self) -> None:
+        """Release the device, the connection, the threads."""
+        ...

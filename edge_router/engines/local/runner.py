@@ -1,0 +1,61 @@
+"""What a device must do to run the weak model: the seam between scheduling (shared) and TVM, WebGPU, ...
+
+A runner holds one loaded model and its paged KV cache. Every call is made from one thread, the
+scheduler's. Sequences are small integers chosen by the caller. Logits come back as float32 numpy arrays
+on the host, one row of `vocab_size` for each sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Logits = npt.NDArray[np.float32]
+
+
+class ModelRunner(Protocol):
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def context_window_size(self) -> int:
+        """Tokens that one sequence may hold."""
+        ...
+
+    @property
+    def prefill_chunk_size(self) -> int:
+        """Tokens of one `prefill` call at most."""
+        ...
+
+    @property
+    def max_sequences(self) -> int: ...
+
+    @property
+    def free_tokens(self) -> int:
+        """Tokens for which the KV cache still has whole pages."""
+        ...
+
+    def add_sequence(self, sequence: int) -> None: ...
+
+    def fork_sequence(self, parent: int, child: int, position: int) -> None:
+        """`child` shares the first `position` tokens of `parent`."""
+        ...
+
+    def pop_tokens(self, sequence: int, count: int) -> None:
+        """Forget the last `count` tokens."""
+        ...
+
+    def remove_sequence(self, sequence: int) -> None: ...
+
+    def prefill(self, sequence: int, tokens: Sequence[int]) -> Logits:
+        """Append at most one chunk; logits of the last token, shape (vocab_size,)."""
+        ...
+
+    def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
+        """Append one token to each; shape (len(sequences), vocab_size)."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,347 @@
+"""Every error that edge_router raises.
+
+EdgeRouterError
+  InvalidInput                    the caller can mend it
+    InvalidRequest                a field of a chat request
+      ContextOverflow             the prompt is longer than the context
+    UnknownName                   with the nearest known names
+      UnknownModel
+    ConfigError                   a key of the configuration
+    UnsupportedArchitecture       no model definition for it
+    UnsupportedTarget             this TVM cannot compile for it
+    InvalidModel                  config, tensors or model directory contradict each other
+    InvalidRouter                 an ONNX file that is not a router
+    InvalidData                   a data file without the needed columns or with unusable rows
+  DuplicateName                   two packages register one name
+  PluginFailed                    an entry point could not be loaded
+  WeightsError                    getting weights
+    WeightsUnavailable            not here and not to be fetched
+    WeightsCorrupt                here, but not what was promised
+  ArtifactError                   compiled things
+    ArtifactMissing               not built yet
+    ArtifactCorrupt               half-written or damaged
+    BuildFailed                   a step of the compiler failed
+      LinkerMissing               no way to link a library
+  StorageError                    files
+    DiskFull
+    NotWritable
+    LockTimeout                   another process holds the artifact for too long
+  EngineError                     producing an answer
+    EngineUnavailable             cannot start: package, device or memory missing
+      OutOfMemory
+    GenerationFailed              broke while generating
+    Cancelled                     the caller no longer wanted it
+    TemplateError                 the model's chat template
+    StrongError                   the remote model
+      StrongNotConfigured
+      StrongUnreachable
+      StrongTimeout
+      StrongUnauthorized
+      StrongRateLimited
+      StrongFailed                any other refusal
+      StrongInterrupted           the stream ended in the middle
+      StrongGarbled               an answer that is not OpenAI's format
+  ServerError
+    PortInUse
+    UnsafeBind                    a public address without a key
+  MissingExtra                    an optional package is not installed
+
+An error carries facts; the sentence with the next command is written at the edge (cli/sentences.py,
+server/errors.py). `str(error)` is a plain statement of the facts. No error ever holds an API key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class EdgeRouterError(Exception):
+    """Whatever goes wrong here on purpose."""
+
+
+# ---- input -------------------------------------------------------------------------------------------------
+
+
+class InvalidInput(EdgeRouterError):
+    """The caller can mend it."""
+
+
+class InvalidRequest(InvalidInput):
+    def __init__(self, param: str | None, reason: str) -> None:
+        self.param, self.reason = param, reason
+        super().__init__(f"{param}: {reason}" if param else reason)
+
+
+class ContextOverflow(InvalidRequest):
+    """`prompt_tokens` tokens do not fit into `context_window_size` with at least one left for the answer."""
+
+    def __init__(self, prompt_tokens: int, context_window_size: int) -> None:
+        self.prompt_tokens, self.context_window_size = prompt_tokens, context_window_size
+        self.over_by = prompt_tokens - (context_window_size - 1)
+        super().__init__(
+            "messages",
+            f"the prompt has {prompt_tokens} tokens, {self.over_by} more than the context of "
+            f"{context_window_size} leaves room for",
+        )
+
+
+class UnknownName(InvalidInput):
+    def __init__(self, kind: str, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
+        self.kind, self.name, self.known, self.nearest = kind, name, tuple(known), tuple(nearest)
+        hint = (
+            f"; nearest: {', '.join(self.nearest)}" if self.nearest else f"; known: {', '.join(self.known)}"
+        )
+        super().__init__(f"there is no {kind} named {name!r}{hint}")
+
+
+class UnknownModel(UnknownName):
+    def __init__(self, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
+        super().__init__("model", name, known, nearest)
+
+
+class ConfigError(InvalidInput):
+    """`source` says where the value came from: a file, an environment variable, an argument."""
+
+    def __init__(self, key: str, value: object, reason: str, source: str = "") -> None:
+        self.key, self.value, self.reason, self.source = key, value, reason, source
+        super().__init__(f"{key} = {value!r}{f' ({source})' if source else ''}: {reason}")
+
+
+class UnsupportedArchitecture(InvalidInput):
+    def __init__(self, name: str, supported: Sequence[str]) -> None:
+        self.name, self.supported = name, tuple(supported)
+        super().__init__(
+            f"the architecture {name!r} is not supported; supported: {', '.join(self.supported)}"
+        )
+
+
+class UnsupportedTarget(InvalidInput):
+    def __init__(self, target: str, reason: str) -> None:
+        self.target, self.reason = target, reason
+        super().__init__(f"cannot compile for {target}: {reason}")
+
+
+class InvalidModel(InvalidInput):
+    def __init__(self, where: str | Path, reason: str) -> None:
+        self.where, self.reason = str(where), reason
+        super().__init__(f"{where}: {reason}")
+
+
+class InvalidRouter(InvalidInput):
+    def __init__(self, where: str | Path, reason: str) -> None:
+        self.where, self.reason = str(where), reason
+        super().__init__(f"{where}: {reason}")
+
+
+class InvalidData(InvalidInput):
+    def __init__(self, where: str | Path, reason: str) -> None:
+        self.where, self.reason = str(where), reason
+        super().__init__(f"{where}: {reason}")
+
+
+class DuplicateName(EdgeRouterError):
+    def __init__(self, kind: str, name: str, owners: tuple[str, str]) -> None:
+        self.kind, self.name, self.owners = kind, name, owners
+        super().__init__(f"the {kind} {name!r} is registered by both {owners[0]} and {owners[1]}")
+
+
+class PluginFailed(EdgeRouterError):
+    def __init__(self, group: str, name: str, owner: str, reason: str) -> None:
+        self.group, self.name, self.owner, self.reason = group, name, owner, reason
+        super().__init__(f"the plugin {name!r} of {owner} ({group}) could not be loaded: {reason}")
+
+
+class MissingExtra(EdgeRouterError):
+    """`extra` is the name in `pip install 'edge-router[extra]'`."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self.package, self.extra, self.purpose = package, extra, purpose
+        super().__init__(f"{purpose} needs the package {package}, which is not installed")
+
+
+# ---- weights and artifacts ---------------------------------------------------------------------------------
+
+
+class WeightsError(EdgeRouterError):
+    """Something about a model's weights."""
+
+
+class WeightsUnavailable(WeightsError):
+    """`what` to fetch and, where a person can do it by hand, `place` to put it."""
+
+    def __init__(self, what: str, reason: str, place: Path | None = None) -> None:
+        self.what, self.reason, self.place = what, reason, place
+        super().__init__(f"{what} could not be fetched: {reason}")
+
+
+class WeightsCorrupt(WeightsError):
+    def __init__(self, path: Path, expected: str, found: str) -> None:
+        self.path, self.expected, self.found = path, expected, found
+        super().__init__(f"{path} is damaged: expected {expected}, found {found}")
+
+
+class ArtifactError(EdgeRouterError):
+    """Something about a compiled artifact."""
+
+
+class ArtifactMissing(ArtifactError):
+    """`model` has no artifact of `kind` that fits this machine and these settings."""
+
+    def __init__(self, model: str, kind: str) -> None:
+        self.model, self.kind = model, kind
+        super().__init__(f"no {kind} of {model} has been built for this machine")
+
+
+class ArtifactCorrupt(ArtifactError):
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+class BuildFailed(ArtifactError):
+    def __init__(self, model: str, step: str, reason: str) -> None:
+        self.model, self.step, self.reason = model, step, reason
+        super().__init__(f"building {model} failed at {step}: {reason}")
+
+
+class LinkerMissing(BuildFailed):
+    def __init__(self, model: str, tried: Sequence[str]) -> None:
+        self.tried = tuple(tried)
+        super().__init__(model, "link", f"no C compiler found (tried {', '.join(self.tried)})")
+
+
+class StorageError(EdgeRouterError):
+    """The file system refused."""
+
+
+class DiskFull(StorageError):
+    """Bytes; `needed` is None where it is not known beforehand."""
+
+    def __init__(self, path: Path, needed: int | None = None, free: int | None = None) -> None:
+        self.path, self.needed, self.free = path, needed, free
+        amount = f" ({needed} bytes needed, {free} free)" if needed is not None else ""
+        super().__init__(f"no space left for {path}{amount}")
+
+
+class NotWritable(StorageError):
+    def __init__(self, path: Path, reason: str = "") -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"cannot write to {path}{f': {reason}' if reason else ''}")
+
+
+class LockTimeout(StorageError):
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        super().__init__(f"another process has held {path} for more than {seconds:.0f} s")
+
+
+# ---- engines -----------------------------------------------------------------------------------------------
+
+
+class EngineError(EdgeRouterError):
+    """Producing an answer failed."""
+
+
+class EngineUnavailable(EngineError):
+    def __init__(self, engine: str, reason: str) -> None:
+        self.engine, self.reason = engine, reason
+        super().__init__(f"the engine {engine} cannot start: {reason}")
+
+
+class OutOfMemory(EngineUnavailable):
+    """Bytes; None where the runtime does not tell."""
+
+    def __init__(self, engine: str, reason: str, needed: int | None = None, free: int | None = None) -> None:
+        self.needed, self.free = needed, free
+        super().__init__(engine, reason)
+
+
+class GenerationFailed(EngineError):
+    def __init__(self, engine: str, reason: str) -> None:
+        self.engine, self.reason = engine, reason
+        super().__init__(f"the engine {engine} failed while generating: {reason}")
+
+
+class Cancelled(EngineError):
+    def __init__(self) -> None:
+        super().__init__("the answer was cancelled")
+
+
+class TemplateError(EngineError):
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"the chat template of {model} failed: {reason}")
+
+
+class StrongError(EngineError):
+    """The remote model. `endpoint` is its address without credentials."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        self.endpoint, self.reason = endpoint, reason
+        super().__init__(f"{endpoint}: {reason}" if endpoint else reason)
+
+
+class StrongNotConfigured(StrongError):
+    def __init__(self) -> None:
+        super().__init__("", "no strong model is configured")
+
+
+class StrongUnreachable(StrongError):
+    """No connection could be made."""
+
+
+class StrongTimeout(StrongError):
+    def __init__(self, endpoint: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(endpoint, f"no answer within {seconds:g} s")
+
+
+class StrongUnauthorized(StrongError):
+    """401 or 403. `key_source` says where the key was taken from, never the key."""
+
+    def __init__(self, endpoint: str, status: int, key_source: str) -> None:
+        self.status, self.key_source = status, key_source
+        super().__init__(endpoint, f"the key from {key_source} was refused (HTTP {status})")
+
+
+class StrongRateLimited(StrongError):
+    """429. `retry_after` in seconds, where the server said so."""
+
+    def __init__(self, endpoint: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        wait = f"; it asks to wait {retry_after:g} s" if retry_after is not None else ""
+        super().__init__(endpoint, f"too many requests (HTTP 429){wait}")
+
+
+class StrongFailed(StrongError):
+    def __init__(self, endpoint: str, status: int, message: str) -> None:
+        self.status, self.message = status, message
+        super().__init__(endpoint, f"HTTP {status}: {message}")
+
+
+class StrongInterrupted(StrongError):
+    """The stream ended before its end."""
+
+
+class StrongGarbled(StrongError):
+    """Bytes came that are not an OpenAI answer."""
+
+
+# ---- server ------------------------------------------------------------------------------------------------
+
+
+class ServerError(EdgeRouterError):
+    """The local server could not start."""
+
+
+class PortInUse(ServerError):
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        super().__init__(f"{host}:{port} is in use")
+
+
+class UnsafeBind(ServerError):
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(f"{host} is reachable from other machines and no key is set")

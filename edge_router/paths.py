@@ -1,0 +1,46 @@
+"""Every directory and every EDGE_ROUTER_* variable that is not a configuration key, read when asked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+HOME_VARIABLE = "EDGE_ROUTER_HOME"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things live. `default()` follows the platform's customs; EDGE_ROUTER_HOME moves it all."""
+
+    config_file: Path
+    downloads: Path  # weights as they came, by source
+    artifacts: Path  # the content-keyed artifact store
+    ledger: Path  # SQLite
+
+    @classmethod
+    def default(cls) -> Paths:
+        home = os.environ.get(HOME_VARIABLE)
+        if home:
+            return cls.under(Path(home).expanduser().absolute())
+        cache = Path(platformdirs.user_cache_dir("edge_router", appauthor=False))
+        data = Path(platformdirs.user_data_dir("edge_router", appauthor=False))
+        config = Path(platformdirs.user_config_dir("edge_router", appauthor=False))
+        return cls(
+            config_file=config / "config.toml",
+            downloads=cache / "downloads",
+            artifacts=cache / "artifacts",
+            ledger=data / "ledger.sqlite3",
+        )
+
+    @classmethod
+    def under(cls, home: Path) -> Paths:
+        """Everything below one folder: tests, portable installations."""
+        return cls(
+            config_file=home / "config.toml",
+            downloads=home / "downloads",
+            artifacts=home / "artifacts",
+            ledger=home / "ledger.sqlite3",
+        )

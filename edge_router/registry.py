@@ -1,0 +1,50 @@
+"""A named set of lazy factories, the one shape in which every replaceable part is registered."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Generic, TypeVar, cast
+
+from edge_router.errors import DuplicateName, UnknownName
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to factories. A factory given as "module:attribute" is imported when it is asked for, not before.
+
+    Raises `DuplicateName` (which names both owners) on a name that exists, `UnknownName` (with the nearest
+    known ones) on one that doesn't.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._factories: dict[str, tuple[str | Callable[..., T], str]] = {}
+
+    def add(self, name: str, factory: str | Callable[..., T], *, owner: str = "edge_router") -> None:
+        if name in self._factories:
+            raise DuplicateName(self.kind, name, (self._factories[name][1], owner))
+        self._factories[name] = (factory, owner)
+
+    def get(self, name: str) -> Callable[..., T]:
+        if name not in self._factories:
+            raise UnknownName(self.kind, name, tuple(self), tuple(difflib.get_close_matches(name, self, n=3)))
+        factory, _ = self._factories[name]
+        if isinstance(factory, str):
+            module, _, attribute = factory.partition(":")
+            return cast("Callable[..., T]", getattr(import_module(module), attribute))
+        return factory
+
+    def owner(self, name: str) -> str:
+        return self._factories[name][1]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._factories
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._factories))
+
+    def __len__(self) -> int:
+        return len(self._factories)

@@ -1,0 +1,34 @@
+"""What every router promises.
+
+A router gives a conversation its score: the estimated win rate of the strong model, 0..1, where a query
+with `score >= threshold` goes to the strong model. It needs no network and no key. It is called from
+threads and may be called by several at once. Same conversation, same score (the control `random` draws
+from a hash of the text for that reason). No text is too long, empty or strange to be scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from edge_router.types import Message
+
+
+class Router(Protocol):
+    @property
+    def name(self) -> str:
+        """As it stands in `router-<name>-<threshold>`."""
+        ...
+
+    @property
+    def default_threshold(self) -> float:
+        """What `router-<name>` and `auto` use where the user set none; from the model card."""
+        ...
+
+    def score(self, messages: Sequence[Message]) -> float:
+        """The score of a conversation, 0..1."""
+        ...
+
+    def score_texts(self, texts: Sequence[str]) -> list[float]:
+        """The scores of single user turns: evaluation and calibration."""
+        ...

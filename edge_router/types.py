@@ -1,0 +1,205 @@
+"""The words every layer shares: messages, requests, decisions, deltas. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+Tier = Literal["weak", "strong"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class Reason(StrEnum):
+    """Why a query went where it went: a closed set, so that it can be counted and tested."""
+
+    SCORE = "score"  # the router's score against the threshold
+    FORCED = "forced"  # the caller named the model
+    OFFLINE = "offline"  # the user switched the network off
+    STRONG_UNAVAILABLE = "strong_unavailable"  # none configured, or it failed before its first token
+    WEAK_UNAVAILABLE = "weak_unavailable"  # the weak model could not start, or failed before its first token
+    CONTEXT_OVERFLOW = "context_overflow"  # the prompt does not fit the weak model's context
+    NEEDS_TOOLS = "needs_tools"  # tools or images, which the weak model does not handle
+    BUDGET = "budget"  # the money for the strong model is spent
+    PRIVATE = "private"  # the caller said that this must not leave the machine
+    LOW_CONFIDENCE = "low_confidence"  # the weak model was unsure before its first token was shown
+    NO_MEMORY = "no_memory"  # the weak model no longer fits into the memory that is free
+    CACHED = "cached"  # the response cache had the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    `text` is the turn's text, text parts joined; `raw` is the turn as the caller wrote it, in OpenAI's
+    form, and is what a remote model receives.
+    """
+
+    role: str
+    text: str
+    raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
+    has_media: bool = False  # content parts other than text
+
+    def to_openai(self) -> dict[str, object]:
+        return dict(self.raw) if self.raw else {"role": self.role, "content": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to choose tokens. Names, ranges and meanings are OpenAI's, plus `top_k` and `repetition_penalty`.
+
+    `None` means "as the model's own generation config says".
+    """
+
+    temperature: float | None = None  # 0 is greedy
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One query, already validated (see `requests.parse_chat`): what routers score and engines answer."""
+
+    messages: tuple[Message, ...]
+    model: str = "auto"
+    sampling: SamplingParams = SamplingParams()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    top_logprobs: int = 0
+    raw_prompt: str | None = None  # /v1/completions: no chat template; `messages` holds it too
+    private: bool = False  # must not leave the machine
+    tools_required: bool = False  # tool_choice demands a call, so a model without tools cannot answer
+    passthrough: Mapping[str, object] = field(default_factory=dict)  # tools and the like: strong model only
+
+    @property
+    def needs_tools(self) -> bool:
+        return bool(self.passthrough.get("tools")) or any(m.has_media for m in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    token: str
+    logprob: float  # natural logarithm
+    token_bytes: bytes
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0  # prompt tokens whose KV cache was kept from an earlier turn
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTimings:
+    """What an engine measured of one answer. Seconds; `None` where the engine can't know (a remote one)."""
+
+    prefill_s: float | None = None
+    prefill_tokens: int = 0  # tokens really computed, so without the kept ones
+    decode_s: float | None = None
+    decode_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One piece of an answer. The last one carries `finish_reason` and, where known, `usage`."""
+
+    text: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[Mapping[str, object], ...] = ()  # as the remote model streamed them
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    timings: EngineTimings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a query goes, and why. `score` is the estimated win rate of the strong model, 0..1."""
+
+    model: Tier
+    reason: Reason
+    score: float | None = None
+    threshold: float | None = None
+    router: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The four fields of the JSON contract."""
+        return {
+            "score": self.score,
+            "threshold": self.threshold,
+            "model": self.model,
+            "reason": str(self.reason),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Of one answer as its caller sees it; milliseconds and tokens per second."""
+
+    score_ms: float | None = None
+    ttft_ms: float | None = None
+    total_ms: float | None = None
+    prefill_tokens_per_s: float | None = None
+    decode_tokens_per_s: float | None = None
+
+    def to_dict(self) -> dict[str, float | None]:
+        def tidy(value: float | None) -> float | None:
+            return None if value is None else round(value, 3)
+
+        return {
+            "score_ms": tidy(self.score_ms),
+            "ttft_ms": tidy(self.ttft_ms),
+            "total_ms": tidy(self.total_ms),
+            "prefill_tokens_per_s": tidy(self.prefill_tokens_per_s),
+            "decode_tokens_per_s": tidy(self.decode_tokens_per_s),
+        }
+
+
+Cancel = threading.Event  # set by whoever no longer wants the answer; engines look at it before every token
+
+
+class Step(Protocol):
+    """One long step under way; see `Progress`."""
+
+    def advance(self, amount: int = 1) -> None: ...
+
+
+class Progress(Protocol):
+    """Where long work reports to. The command line draws bars; a library user may pass nothing.
+
+    `with progress.step("quantize", total=272, unit="tensors") as step: step.advance()`.
+    `unit` "bytes" is shown as MB. `note` is one line that stays, such as why something is rebuilt.
+    """
+
+    def step(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Step]: ...
+
+    def note(self, text: str) -> None: ...
+
+
+class _SilentStep:
+    def advance(self, amount: int = 1) -> None:
+        return None
+
+
+class SilentProgress:
+    """The `Progress` that shows nothing."""
+
+    def step(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Step]:
+        return nullcontext(_SilentStep())
+
+    def note(self, text: str) -> None:
+        return None

@@ -1,0 +1,1 @@
+"""Data: model cards and routers, read through edge_router.catalog."""
