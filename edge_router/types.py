@@ -77,12 +77,14 @@ class ChatRequest:
     top_logprobs: int = 0
     raw_prompt: str | None = None  # /v1/completions: no chat template; `messages` holds it too
     private: bool = False  # must not leave the machine
-    tools_required: bool = False  # tool_choice demands a call, so a model without tools cannot answer
+    tools_required: bool = False  # a tool call or JSON is demanded, so plain text is no answer
     passthrough: Mapping[str, object] = field(default_factory=dict)  # tools and the like: strong model only
 
     @property
     def needs_tools(self) -> bool:
-        return bool(self.passthrough.get("tools")) or any(m.has_media for m in self.messages)
+        """Whether a model that only writes text would leave something out."""
+        media = any(message.has_media for message in self.messages)
+        return self.tools_required or media or bool(self.passthrough.get("tools"))
 
 
 @dataclass(frozen=True, slots=True)

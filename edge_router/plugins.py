@@ -1,0 +1,43 @@
+"""Entry points of other installed packages, loaded the same way in every process.
+
+A package registers `name = "module:factory"` in a group below; it is imported when the name is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from edge_router.errors import PluginFailed
+from edge_router.registry import Registry
+
+T = TypeVar("T")
+
+ROUTERS = "edge_router.routers"
+WEAK_ENGINES = "edge_router.weak_engines"
+STRONG_ENGINES = "edge_router.strong_engines"
+ARCHITECTURES = "edge_router.architectures"
+GROUPS = (ROUTERS, WEAK_ENGINES, STRONG_ENGINES, ARCHITECTURES)
+
+
+def extend(registry: Registry[T], group: str) -> Registry[T]:
+    """Add the group's entry points to `registry`. Raises `DuplicateName`, which names both packages."""
+    for point in entry_points(group=group):
+        registry.add(point.name, _loader(point, group), owner=owner(point))
+    return registry
+
+
+def owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
+
+
+def _loader(point: EntryPoint, group: str) -> Callable[..., T]:
+    def build(*arguments: object, **named: object) -> T:
+        try:
+            factory: Callable[..., T] = point.load()
+        except Exception as error:  # whatever a stranger's module raises on import
+            raise PluginFailed(group, point.name, owner(point), f"{type(error).__name__}: {error}") from error
+        return factory(*arguments, **named)
+
+    return build

@@ -1,0 +1,127 @@
+"""From a model name and a score to a decision. Pure: every case is a row of a table in the tests."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from edge_router.errors import InvalidRequest, UnknownModel, UnknownName
+from edge_router.types import Decision, Reason, Tier
+
+ROUTER_PREFIX = "router-"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a model name asks for: a fixed tier, or a router with its threshold (None: the default one's)."""
+
+    tier: Tier | None = None
+    router: str | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that `parse_model` knows."""
+
+    routers: Collection[str]
+    weak: Collection[str]  # the ids of the weak model
+    strong: Collection[str]
+
+    def all(self) -> tuple[str, ...]:
+        routers = (ROUTER_PREFIX + name for name in sorted(self.routers))
+        return ("auto", "weak", "strong", *routers, *self.weak, *self.strong)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What, beside the score, decides."""
+
+    strong_configured: bool
+    offline: bool = False
+    private: bool = False
+    needs_tools: bool = False
+    tools_required: bool = False  # plain text would be no answer at all
+    weak_handles_tools: bool = False
+
+    @property
+    def strong_allowed(self) -> bool:
+        return self.strong_configured and not self.offline and not self.private
+
+    @property
+    def why_not_strong(self) -> Reason:
+        if self.private:
+            return Reason.PRIVATE
+        return Reason.OFFLINE if self.offline else Reason.STRONG_UNAVAILABLE
+
+
+def parse_model(name: str, names: Names) -> Route:
+    """`auto`, `weak`, `strong`, `router-<router>[-<threshold>]` or a model's own id.
+
+    Raises `UnknownModel` or, for a router's name, `UnknownName`, with the nearest known ones;
+    `InvalidRequest` for a threshold outside 0..1.
+    """
+    if name == "auto":
+        return Route()
+    if name == "weak" or name in names.weak:
+        return Route(tier="weak")
+    if name == "strong" or name in names.strong:
+        return Route(tier="strong")
+    if name.startswith(ROUTER_PREFIX):
+        return _parse_router(name.removeprefix(ROUTER_PREFIX), names)
+    known = names.all()
+    raise UnknownModel(name, known, tuple(difflib.get_close_matches(name, known, n=3, cutoff=0.4)))
+
+
+def _parse_router(rest: str, names: Names) -> Route:
+    if rest in names.routers:
+        return Route(router=rest)
+    router, _, number = rest.rpartition("-")
+    if router not in names.routers:
+        known = tuple(sorted(names.routers))
+        wanted = router or rest
+        raise UnknownName("router", wanted, known, tuple(difflib.get_close_matches(wanted, known, n=3)))
+    try:
+        threshold = float(number)
+    except ValueError:
+        raise InvalidRequest("model", f"{number!r} is not a threshold; write router-{router}-0.5") from None
+    if not 0 <= threshold <= 1:  # also refuses NaN
+        raise InvalidRequest("model", f"the threshold must be between 0 and 1, not {number}")
+    return Route(router=router, threshold=threshold)
+
+
+def decide(route: Route, score: float | None, threshold: float | None, situation: Situation) -> Decision:
+    """The first decision. `score` and `threshold` are None exactly where the route names the tier."""
+    if route.tier is not None:
+        return Decision(route.tier, Reason.FORCED)
+    assert score is not None and threshold is not None
+    wanted = Decision(
+        "strong" if score >= threshold else "weak", Reason.SCORE, score, threshold, route.router
+    )
+    if situation.needs_tools and not situation.weak_handles_tools:
+        wanted = replace(wanted, model="strong", reason=Reason.NEEDS_TOOLS)
+    if wanted.model == "strong" and not situation.strong_allowed:
+        return replace(wanted, model="weak", reason=situation.why_not_strong)
+    return wanted
+
+
+def escalate(decision: Decision, reason: Reason, situation: Situation) -> Decision | None:
+    """The weak model can't: the strong one instead, or None where that is not allowed."""
+    if decision.model != "weak" or decision.reason is Reason.FORCED or not situation.strong_allowed:
+        return None
+    return replace(decision, model="strong", reason=reason)
+
+
+def fall_back(decision: Decision, reason: Reason, situation: Situation) -> Decision | None:
+    """The strong model can't: the weak one instead, or None where that would be no answer.
+
+    That is so where the caller named the strong model, where the prompt does not fit the weak one, and
+    where the weak one has failed already.
+    """
+    final = (Reason.FORCED, Reason.CONTEXT_OVERFLOW, Reason.WEAK_UNAVAILABLE, Reason.NO_MEMORY)
+    if decision.model != "strong" or decision.reason in final:
+        return None
+    if situation.tools_required and not situation.weak_handles_tools:
+        return None
+    return replace(decision, model="weak", reason=reason)
