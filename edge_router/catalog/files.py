@@ -1,0 +1,60 @@
+"""What model files say of themselves: config.json, an MLC directory's config, a GGUF header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_router.catalog.gguf import gguf_config
+from edge_router.errors import InvalidModel
+
+WEIGHT_SUFFIXES = (".gguf", ".safetensors")
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """The Hugging Face config of a model folder, a .gguf or a .safetensors file (its folder's).
+
+    An MLC directory's `model_config` is such a config too. Raises `InvalidModel`.
+    """
+    if path.is_file():
+        if path.suffix == ".gguf":
+            return gguf_config(path)
+        if path.suffix not in WEIGHT_SUFFIXES:
+            raise InvalidModel(path, f"not a model: expected a folder or a file {', '.join(WEIGHT_SUFFIXES)}")
+        path = path.parent
+    mlc, hub = path / "mlc-chat-config.json", path / "config.json"
+    if mlc.is_file():
+        outer = _read_json(mlc)
+        inner = outer.get("model_config")
+        if not isinstance(inner, dict):
+            raise InvalidModel(mlc, "model_config is missing")
+        return {"model_type": outer.get("model_type"), **inner}
+    if hub.is_file():
+        config = _read_json(hub)
+        text = config.get("text_config")  # a model that also sees keeps its language part one level down
+        return dict(text) if isinstance(text, dict) else config
+    ggufs = sorted(path.glob("*.gguf"))
+    if len(ggufs) == 1:
+        return gguf_config(ggufs[0])
+    raise InvalidModel(path, "holds neither config.json nor mlc-chat-config.json, nor a single .gguf file")
+
+
+def architecture_of(config: Mapping[str, object], path: Path) -> str:
+    """The name under which a model definition is registered: config.json's `model_type`."""
+    name = config.get("model_type")
+    if not isinstance(name, str) or not name:
+        raise InvalidModel(path, "model_type is missing in its config")
+    return name
+
+
+def _read_json(file: Path) -> dict[str, object]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InvalidModel(file, f"not valid JSON: {error}") from error
+    except OSError as error:
+        raise InvalidModel(file, f"cannot be read: {error.strerror}") from error
+    if not isinstance(data, dict):
+        raise InvalidModel(file, "must hold a JSON object")
+    return data

@@ -1,0 +1,123 @@
+"""Finding a card by name, and making one on the spot for a folder, a file or a repository."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from edge_router.catalog.cards import (
+    HubSource,
+    LocalSource,
+    ModelCard,
+    RouterCard,
+    Source,
+    parse_model_card,
+    parse_router_card,
+)
+from edge_router.catalog.files import architecture_of, read_config
+from edge_router.errors import InvalidModel, UnknownModel
+
+HUB_PREFIX = "hf:"
+_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+# What a model without a card gets: windows that nearly every machine can hold, MLC's default quantization.
+DEFAULT_CONTEXT, DEFAULT_CHUNK, DEFAULT_QUANTIZATION = 4096, 512, "q4f16_1"
+
+
+def model_cards() -> Mapping[str, ModelCard]:
+    """The cards that ship, by name, in alphabetical order. Raises `InvalidModel` for a bad one."""
+    return {name: parse_model_card(file) for name, file in sorted(_card_files())}
+
+
+def router_cards() -> Mapping[str, RouterCard]:
+    """The routers that ship, by name. Raises `InvalidRouter` for a bad card."""
+    folder = resources.files("edge_router.models") / "routers"
+    if not folder.is_dir():
+        return {}
+    found = sorted(item.name for item in folder.iterdir() if (item / "card.toml").is_file())
+    return {name: parse_router_card(folder / name) for name in found}
+
+
+def find_model(name: str) -> ModelCard:
+    """The card that ships under `name` (letter case does not matter), or one made on the spot.
+
+    `name` may also be a folder, a .gguf or .safetensors file, or `hf:OWNER/REPO[@REVISION]`; the card of the
+    last has no `config` before it was fetched (see `complete_card`). Raises `UnknownModel` with the nearest
+    names, `InvalidModel` for files that are no model.
+    """
+    files = {stem.lower(): file for stem, file in _card_files()}
+    if name.lower() in files:
+        return parse_model_card(files[name.lower()])
+    source = parse_source(name)
+    if isinstance(source, HubSource):
+        return _card(source.repo.rpartition("/")[2], source, "", {})
+    if isinstance(source, LocalSource) and source.path.exists():
+        path = source.path.absolute()
+        title = path.name if path.is_dir() else path.stem
+        return complete_card(_card(title, LocalSource(path), "", {}), path)
+    known = sorted(stem for stem, _ in _card_files())
+    lowered = {stem.lower(): stem for stem in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)
+    raise UnknownModel(name, known, [lowered[item] for item in near])
+
+
+def complete_card(card: ModelCard, fetched: Path) -> ModelCard:
+    """`card` with the config and architecture that the fetched folder or file states, where it had none."""
+    if card.config:
+        return card
+    config = read_config(fetched)
+    trained = config.get("max_position_embeddings", config.get("context_window_size", DEFAULT_CONTEXT))
+    if isinstance(trained, bool) or not isinstance(trained, int) or trained < 1:
+        raise InvalidModel(fetched, f"max_position_embeddings must be a whole number, not {trained!r}")
+    window = min(DEFAULT_CONTEXT, trained)
+    return replace(
+        card,
+        architecture=architecture_of(config, fetched),
+        config=config,
+        max_context=trained,
+        context_window_size=window,
+        prefill_chunk_size=min(DEFAULT_CHUNK, window),
+    )
+
+
+def parse_source(text: str) -> Source | None:
+    """`hf:OWNER/REPO[@REVISION]` or something that looks like a path; None for a plain name."""
+    if text.startswith(HUB_PREFIX):
+        match = _REPO.fullmatch(text.removeprefix(HUB_PREFIX))
+        if match is None:
+            raise InvalidModel(text, "a repository is written hf:OWNER/REPO or hf:OWNER/REPO@REVISION")
+        return HubSource(match["repo"], match["revision"] or "main")
+    separators = (os.sep, "/") if os.altsep is None else (os.sep, os.altsep)
+    path = Path(text).expanduser()
+    if any(sep in text for sep in separators) or text.startswith("~") or path.exists():
+        return LocalSource(path)
+    return None
+
+
+def _card(name: str, source: Source, architecture: str, config: Mapping[str, object]) -> ModelCard:
+    return ModelCard(
+        name=name,
+        architecture=architecture,
+        source=source,
+        license="",
+        url="",
+        context_window_size=DEFAULT_CONTEXT,
+        prefill_chunk_size=DEFAULT_CHUNK,
+        quantization=DEFAULT_QUANTIZATION,
+        quantizer="round",
+        max_context=DEFAULT_CONTEXT,
+        config=config,
+    )
+
+
+def _card_files() -> Iterator[tuple[str, Traversable]]:
+    folder = resources.files("edge_router.models") / "cards"
+    for file in folder.iterdir():
+        if file.name.endswith(".toml"):
+            yield file.name.removesuffix(".toml"), file

