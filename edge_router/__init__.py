@@ -1,3 +1,52 @@
-"""edge_router: a small compiled model answers here; only the hard queries go to a strong one."""
+"""edge_router: a small compiled model answers here; only the hard queries go to a strong one.
+
+`from edge_router import Controller` is the whole surface for embedding; `edge_router.errors` holds every
+error, `ScriptedEngine` a stand-in for either model in tests. Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_router import errors
+    from edge_router.aio import AsyncController
+    from edge_router.config import Config
+    from edge_router.controller import Controller
+    from edge_router.engines.scripted import ScriptedEngine
+    from edge_router.types import Decision, Reason
 
 __version__ = "0.1.0"
+__all__ = [
+    "AsyncController",
+    "Config",
+    "Controller",
+    "Decision",
+    "Reason",
+    "ScriptedEngine",
+    "__version__",
+    "errors",
+]
+
+_HOMES = {
+    "AsyncController": "edge_router.aio",
+    "Config": "edge_router.config",
+    "Controller": "edge_router.controller",
+    "Decision": "edge_router.types",
+    "Reason": "edge_router.types",
+    "ScriptedEngine": "edge_router.engines.scripted",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("edge_router.errors")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edge_router' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

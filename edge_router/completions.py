@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from edge_router.types import Decision, Delta, FinishReason, Timings, TokenLogprob, Usage
 
+Body = dict[str, object]  # one JSON object
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
@@ -25,7 +27,7 @@ class ToolCall:
     function: Function
     type: str = "function"
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> Body:
         function = {"name": self.function.name, "arguments": self.function.arguments}
         return {"id": self.id, "type": self.type, "function": function}
 
@@ -36,8 +38,8 @@ class ReplyMessage:
     tool_calls: tuple[ToolCall, ...] | None = None
     role: str = "assistant"
 
-    def to_dict(self) -> dict[str, object]:
-        body: dict[str, object] = {"role": self.role, "content": self.content, "refusal": None}
+    def to_dict(self) -> Body:
+        body: Body = {"role": self.role, "content": self.content, "refusal": None}
         if self.tool_calls:
             body["tool_calls"] = [call.to_dict() for call in self.tool_calls]
         return body
@@ -68,9 +70,9 @@ class ChatCompletion:
     def text(self) -> str:
         return self.choices[0].message.content or ""
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> Body:
         choice = self.choices[0]
-        body: dict[str, object] = {
+        body: Body = {
             "index": choice.index,
             "message": choice.message.to_dict(),
             "logprobs": chat_logprobs(choice.logprobs),
@@ -85,7 +87,7 @@ class ChatCompletion:
             "usage": usage_dict(self.usage),
         }
 
-    def to_text_dict(self) -> dict[str, object]:
+    def to_text_dict(self) -> Body:
         """The body of /v1/completions."""
         choice = self.choices[0]
         body = {
@@ -110,8 +112,8 @@ class ChunkDelta:
     role: str | None = None
     tool_calls: tuple[Mapping[str, object], ...] | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        body: dict[str, object] = {}
+    def to_dict(self) -> Body:
+        body: Body = {}
         if self.role is not None:
             body["role"] = self.role
         if self.content is not None:
@@ -140,10 +142,8 @@ class ChatCompletionChunk:
     usage: Usage | None = None
     object: str = "chat.completion.chunk"
 
-    def _envelope(
-        self, kind: str, choices: list[dict[str, object]], include_usage: bool
-    ) -> dict[str, object]:
-        body: dict[str, object] = {
+    def _envelope(self, kind: str, choices: list[Body], include_usage: bool) -> Body:
+        body: Body = {
             "id": self.id,
             "object": kind,
             "created": self.created,
@@ -154,8 +154,8 @@ class ChatCompletionChunk:
             body["usage"] = usage_dict(self.usage)
         return body
 
-    def to_dict(self, *, include_usage: bool = False) -> dict[str, object]:
-        choices: list[dict[str, object]] = [
+    def to_dict(self, *, include_usage: bool = False) -> Body:
+        choices: list[Body] = [
             {
                 "index": choice.index,
                 "delta": choice.delta.to_dict(),
@@ -166,8 +166,8 @@ class ChatCompletionChunk:
         ]
         return self._envelope(self.object, choices, include_usage)
 
-    def to_text_dict(self, *, include_usage: bool = False) -> dict[str, object]:
-        choices: list[dict[str, object]] = [
+    def to_text_dict(self, *, include_usage: bool = False) -> Body:
+        choices: list[Body] = [
             {
                 "index": choice.index,
                 "text": choice.delta.content or "",
@@ -207,8 +207,8 @@ class ChunkMaker:
         return ChatCompletionChunk(self.id, self.created, self.model, (choice,))
 
 
-def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> tuple[ChatCompletion, Delta]:
-    """A whole completion from its deltas (timings still empty), and the last delta."""
+def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> ChatCompletion:
+    """A whole completion from its deltas; its timings are still empty."""
     text: list[str] = []
     logprobs: list[TokenLogprob] = []
     calls: list[Mapping[str, object]] = []
@@ -223,7 +223,7 @@ def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> tuple[Ch
     message = ReplyMessage(content if content or not tool_calls else None, tool_calls or None)
     choice = Choice(message, last.finish_reason or "stop", tuple(logprobs) or None)
     maker = ChunkMaker(model)
-    return ChatCompletion(maker.id, maker.created, model, (choice,), last.usage, decision, Timings()), last
+    return ChatCompletion(maker.id, maker.created, model, (choice,), last.usage, decision, Timings())
 
 
 def merge_tool_calls(pieces: Iterable[Mapping[str, object]]) -> tuple[ToolCall, ...]:
@@ -239,7 +239,7 @@ def merge_tool_calls(pieces: Iterable[Mapping[str, object]]) -> tuple[ToolCall, 
     return tuple(ToolCall(call["id"], Function(call["name"], call["arguments"])) for call in merged.values())
 
 
-def usage_dict(usage: Usage | None) -> dict[str, object] | None:
+def usage_dict(usage: Usage | None) -> Body | None:
     if usage is None:
         return None
     return {
@@ -250,18 +250,18 @@ def usage_dict(usage: Usage | None) -> dict[str, object] | None:
     }
 
 
-def chat_logprobs(entries: tuple[TokenLogprob, ...] | None) -> dict[str, object] | None:
+def chat_logprobs(entries: tuple[TokenLogprob, ...] | None) -> Body | None:
     if entries is None:
         return None
 
-    def one(entry: TokenLogprob) -> dict[str, object]:
+    def one(entry: TokenLogprob) -> Body:
         return {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.token_bytes)}
 
     content = [one(entry) | {"top_logprobs": [one(other) for other in entry.top]} for entry in entries]
     return {"content": content, "refusal": None}
 
 
-def text_logprobs(entries: tuple[TokenLogprob, ...] | None) -> dict[str, object] | None:
+def text_logprobs(entries: tuple[TokenLogprob, ...] | None) -> Body | None:
     """The older form of /v1/completions. `text_offset` counts characters within these entries."""
     if entries is None:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edge_router.errors import PluginFailed
 from edge_router.registry import Registry
@@ -32,10 +32,10 @@ def owner(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else point.value
 
 
-def _loader(point: EntryPoint, group: str) -> Callable[..., T]:
-    def build(*arguments: object, **named: object) -> T:
+def _loader(point: EntryPoint, group: str) -> Callable[..., Any]:
+    def build(*arguments: object, **named: object) -> Any:
         try:
-            factory: Callable[..., T] = point.load()
+            factory = point.load()
         except Exception as error:  # whatever a stranger's module raises on import
             raise PluginFailed(group, point.name, owner(point), f"{type(error).__name__}: {error}") from error
         return factory(*arguments, **named)

@@ -111,14 +111,17 @@ def parse_completion(body: Mapping[str, object]) -> Call:
 
 
 def parse_messages(value: object) -> tuple[Message, ...]:
-    """A string (one user turn) or OpenAI's list. Raises `InvalidRequest`."""
-    if isinstance(value, str):
-        value = [{"role": "user", "content": value}]
-    if not isinstance(value, Sequence) or isinstance(value, bytes):
+    """OpenAI's list of messages. Raises `InvalidRequest`."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise InvalidRequest("messages", "must be a list of messages")
     if not value:
         raise InvalidRequest("messages", "must hold at least one message")
     return tuple(_message(item, f"messages[{index}]") for index, item in enumerate(value))
+
+
+def conversation(prompt: str | Sequence[object]) -> Sequence[object]:
+    """What Python callers may write: a plain string is one user turn."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
 def _message(item: object, where: str) -> Message:

@@ -1,0 +1,158 @@
+"""The one orchestrator: score, decide, generate, record.
+
+`Controller.start` returns once the first delta is there. Until then the decision may still change (a weak
+model that can't start, a strong one that can't be reached); after it never: one answer, one model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edge_router import policy
+from edge_router.answer import Answer, Clock, primed
+from edge_router.config import Config
+from edge_router.engines.base import Engine
+from edge_router.errors import Cancelled, ContextOverflow, EdgeRouterError, InvalidRequest, OutOfMemory
+from edge_router.loaded import Loaded
+from edge_router.paths import Paths
+from edge_router.requests import conversation, parse_messages
+from edge_router.routers.base import Router
+from edge_router.surface import Chat
+from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
+
+
+class Controller:
+    """Sends each query to the weak or the strong model and answers it. Safe to use from several threads.
+
+    `weak`, `strong` and `router` replace what the configuration names: a program that embeds this passes
+    its own engines, a test passes scripted ones. Nothing is loaded before it is needed, or `warm` is
+    called. Settings are configuration keys with two underscores: `Controller(weak__threads=2)`.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        weak: Engine | None = None,
+        strong: Engine | None = None,
+        router: Router | None = None,
+        paths: Paths | None = None,
+        progress: Progress | None = None,
+        **settings: object,
+    ) -> None:
+        overrides = {name.replace("__", "."): value for name, value in settings.items()}
+        self.config = config.replace(**overrides) if config is not None else Config.load(overrides=overrides)
+        self._loaded = Loaded(
+            self.config, weak=weak, strong=strong, router=router, paths=paths, progress=progress
+        )
+        self.chat = Chat(self)
+
+    def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
+        """Score, decide and begin to generate. Raises `EdgeRouterError` where no model can answer."""
+        clock, cancel = Clock(), cancel or threading.Event()
+        decision, situation = self._decide(request, clock)
+        cause: EdgeRouterError | None = None
+        while True:
+            try:
+                engine = self._engine(decision, request)
+                deltas = primed(engine.stream(request, cancel), clock, engine.model_id)
+                break
+            except Cancelled:
+                raise
+            except EdgeRouterError as error:
+                other = _redirect(decision, error, situation)
+                if other is None:
+                    raise error from cause
+                decision, cause = other, error
+        return Answer(
+            deltas,
+            request=request,
+            decision=decision,
+            model=engine.model_id,
+            cancel=cancel,
+            clock=clock,
+            fallback_cause=cause,
+        )
+
+    def decide(self, request: ChatRequest) -> Decision:
+        """Where `request` would go; no model is loaded and none is asked whether it can be reached."""
+        return self._decide(request, Clock())[0]
+
+    def route(
+        self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
+    ) -> Decision:
+        """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key."""
+        messages = parse_messages(conversation(prompt))
+        return self.decide(ChatRequest(messages, model=model, private=private))
+
+    def warm(self) -> None:
+        """Load the router and the weak model now, as `serve` does before it listens."""
+        self._loaded.router(None)
+        self._loaded.weak()
+
+    def model_names(self) -> tuple[str, ...]:
+        """Everything that may stand in a request's `model`."""
+        return self._loaded.names().all()
+
+    def close(self) -> None:
+        """Ends what is running and releases the models. May be called twice."""
+        self._loaded.close()
+
+    def __enter__(self) -> Controller:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _decide(self, request: ChatRequest, clock: Clock) -> tuple[Decision, policy.Situation]:
+        route = policy.parse_model(request.model, self._loaded.names())
+        situation = policy.Situation(
+            strong_configured=self._loaded.strong_configured,
+            offline=self.config.offline,
+            private=request.private,
+            needs_tools=request.needs_tools,
+            tools_required=request.tools_required,
+            weak_handles_tools=self._loaded.weak_handles_tools,
+        )
+        if route.tier is not None:
+            if route.tier == "strong" and (request.private or self.config.offline):
+                why = "the request is private" if request.private else "the network is switched off"
+                raise InvalidRequest("model", f"{request.model!r} would leave this machine, and {why}")
+            return policy.decide(route, None, None, situation), situation
+        router = self._loaded.router(route.router)
+        threshold = self._loaded.threshold(router) if route.threshold is None else route.threshold
+        with clock.scoring():
+            score = router.score(request.messages)
+        return policy.decide(replace(route, router=router.name), score, threshold, situation), situation
+
+    def _engine(self, decision: Decision, request: ChatRequest) -> Engine:
+        if decision.model == "strong":
+            return self._loaded.strong()
+        weak = self._loaded.weak()
+        if request.tools_required and not weak.handles_tools:
+            reason = "a tool call or JSON needs a strong model; the weak one writes plain text"
+            raise InvalidRequest(
+                "tool_choice" if request.passthrough.get("tools") else "response_format", reason
+            )
+        tokens, window = weak.count_tokens(request), weak.context_window_size
+        if tokens is not None and window is not None and tokens >= window:
+            raise ContextOverflow(tokens, window)
+        return weak
+
+
+def _redirect(decision: Decision, error: EdgeRouterError, situation: policy.Situation) -> Decision | None:
+    """The other model's turn, if `error` is one that it may not share and it has not had its turn."""
+    if decision.model == "strong":
+        if isinstance(error, InvalidRequest):
+            return None
+        return policy.fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)
+    if decision.reason is Reason.STRONG_UNAVAILABLE:
+        return None
+    if isinstance(error, ContextOverflow):
+        return policy.escalate(decision, Reason.CONTEXT_OVERFLOW, situation)
+    if isinstance(error, InvalidRequest):
+        return None
+    reason = Reason.NO_MEMORY if isinstance(error, OutOfMemory) else Reason.WEAK_UNAVAILABLE
+    return policy.escalate(decision, reason, situation)

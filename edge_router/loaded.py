@@ -1,0 +1,99 @@
+"""The models of one controller: made when they are first needed, kept, and closed together."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from edge_router import plugins
+from edge_router.config import Config
+from edge_router.engines import strong_engines, weak_engines
+from edge_router.engines.base import Engine
+from edge_router.errors import StrongNotConfigured
+from edge_router.paths import Paths
+from edge_router.policy import Names
+from edge_router.registry import Registry
+from edge_router.routers import routers
+from edge_router.routers.base import Router
+from edge_router.types import Progress, SilentProgress
+
+
+class Loaded:
+    """Lazy, and safe to ask from several threads. Engines that were passed in are not closed here twice."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        weak: Engine | None = None,
+        strong: Engine | None = None,
+        router: Router | None = None,
+        paths: Paths | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._config, self._paths = config, paths or Paths.default()
+        self._progress: Progress = progress or SilentProgress()
+        self._weak, self._strong = weak, strong
+        self._default_router = router
+        self._routers: dict[str, Router] = {router.name: router} if router else {}
+        self._registry: Registry[Router] = plugins.extend(routers(), plugins.ROUTERS)
+        self._weak_lock, self._strong_lock, self._router_lock = (
+            threading.Lock(),
+            threading.Lock(),
+            threading.Lock(),
+        )
+
+    @property
+    def strong_configured(self) -> bool:
+        return self._strong is not None or self._config.strong.model is not None
+
+    @property
+    def weak_handles_tools(self) -> bool:
+        """False until it is loaded: no local engine handles tools, and asking must not load one."""
+        return self._weak is not None and self._weak.handles_tools
+
+    def names(self) -> Names:
+        weak = self._weak.model_id if self._weak else Path(self._config.weak.model).name
+        strong = self._strong.model_id if self._strong else self._config.strong.model
+        return Names({*self._registry, *self._routers}, {weak}, {strong} if strong else set())
+
+    def router(self, name: str | None) -> Router:
+        """The router of that name; None is the default one. Raises `UnknownName`, `InvalidRouter`."""
+        if name is None and self._default_router is not None:
+            return self._default_router
+        name = name or self._config.router.name
+        with self._router_lock:
+            if name not in self._routers:
+                self._routers[name] = self._registry.get(name)(threads=self._config.router.threads)
+            return self._routers[name]
+
+    def threshold(self, router: Router) -> float:
+        """The configured threshold belongs to the configured router; any other has its model card's."""
+        configured = self._config.router.threshold
+        is_default = self._default_router is router or router.name == self._config.router.name
+        return configured if configured is not None and is_default else router.default_threshold
+
+    def weak(self) -> Engine:
+        """Raises `EdgeRouterError` where it cannot be had: missing weights, no memory, a failed build."""
+        with self._weak_lock:
+            if self._weak is None:
+                registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
+                wanted = self._config.weak.engine
+                factory = registry.get("tvm" if wanted == "auto" else wanted)
+                self._weak = factory(self._config, self._paths, self._progress)
+            return self._weak
+
+    def strong(self) -> Engine:
+        """Raises `StrongNotConfigured`."""
+        with self._strong_lock:
+            if self._strong is None:
+                if self._config.strong.model is None:
+                    raise StrongNotConfigured
+                registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)
+                self._strong = registry.get("openai")(self._config, self._paths, self._progress)
+            return self._strong
+
+    def close(self) -> None:
+        for engine in (self._weak, self._strong):
+            if engine is not None:
+                engine.close()
