@@ -1,0 +1,53 @@
+"""Reading weights: `open_weights(path)` finds the format by looking at what lies there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_router.compile.readers.base import TensorInfo, WeightsReader
+from edge_router.errors import InvalidModel
+
+__all__ = ["TensorInfo", "WeightsReader", "open_weights"]
+
+
+def open_weights(path: Path) -> WeightsReader:
+    """A reader of the checkpoint at `path`: a .gguf or .safetensors file, or a folder that holds one.
+
+    A folder is read as safetensors if it has any, else as its only .gguf file. Raises `InvalidModel`
+    (which says what was looked for and what is there) and `WeightsCorrupt`.
+    """
+    if path.is_dir():
+        if any(path.glob("*.safetensors")):
+            return _safetensors(path)
+        gguf = sorted(path.glob("*.gguf"))
+        if len(gguf) == 1:
+            return _gguf(gguf[0])
+        if gguf:
+            raise InvalidModel(path, f"holds {len(gguf)} .gguf files; name one: {_listing(gguf)}")
+        raise InvalidModel(
+            path, f"holds neither *.safetensors nor *.gguf, but: {_listing(sorted(path.iterdir()))}"
+        )
+    if not path.is_file():
+        raise InvalidModel(path, "does not exist")
+    if path.suffix == ".gguf":
+        return _gguf(path)
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    raise InvalidModel(path, f"{path.suffix or 'a file without a suffix'} is neither .gguf nor .safetensors")
+
+
+def _gguf(path: Path) -> WeightsReader:
+    from edge_router.compile.readers.gguf import GgufReader
+
+    return GgufReader(path)
+
+
+def _safetensors(path: Path) -> WeightsReader:
+    from edge_router.compile.readers.safetensors import SafetensorsReader
+
+    return SafetensorsReader(path)
+
+
+def _listing(files: list[Path]) -> str:
+    names = [file.name for file in files]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"

@@ -1,0 +1,83 @@
+"""What a reader of weights promises, whatever the file's format.
+
+Names are Hugging Face's: configuration keys as in config.json, tensors as in a checkpoint of transformers.
+Nothing is read before it is asked for, and `rows` reads a part of a tensor, so that a model never has to fit
+into memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_router.errors import InvalidModel, WeightsCorrupt
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """`dtype` is the word of the file's own format: "F16", "BF16", "Q4_1", ..."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class WeightsReader(Protocol):
+    """A checkpoint that lies on this machine. Close it, or use it as a context manager."""
+
+    @property
+    def source(self) -> Path: ...
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """Hugging Face's config.json, or what the file's metadata says in its words."""
+        ...
+
+    @property
+    def generation(self) -> Mapping[str, object]:
+        """Sampling defaults and token ids, in the words of generation_config.json; may be empty."""
+        ...
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
+
+    def rows(self, name: str, start: int = 0, stop: int | None = None) -> Floats:
+        """Rows `start` to `stop` of a tensor as float32, in the order of a Hugging Face checkpoint.
+
+        Raises `InvalidModel` for a name that is not in `tensors`.
+        """
+        ...
+
+    def tokenizer_files(self) -> Mapping[str, bytes]:
+        """File name to content; at least tokenizer.json and tokenizer_config.json. Raises `InvalidModel`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def missing_tensor(source: Path, name: str, held: Iterable[str]) -> InvalidModel:
+    names = sorted(held)
+    some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return InvalidModel(source, f"holds no tensor {name}; it holds {len(names)}: {some}")
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object. Raises `InvalidModel` if the file is missing, `WeightsCorrupt` if it isn't one."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidModel(path.parent, f"{path.name} is missing") from error
+    except OSError as error:
+        raise InvalidModel(path, f"cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise WeightsCorrupt(path, "JSON", str(error)) from error
+    if not isinstance(data, dict):
+        raise WeightsCorrupt(path, "a JSON object", type(data).__name__)
+    return cast("dict[str, object]", data)
