@@ -298,11 +298,12 @@ class StrongTimeout(StrongError):
 
 
 class StrongUnauthorized(StrongError):
-    """401 or 403. `key_source` says where the key was taken from, never the key."""
+    """401 or 403. `key_source` says where the key was taken from, never the key; None: no key was found."""
 
-    def __init__(self, endpoint: str, status: int, key_source: str) -> None:
+    def __init__(self, endpoint: str, status: int, key_source: str | None) -> None:
         self.status, self.key_source = status, key_source
-        super().__init__(endpoint, f"the key from {key_source} was refused (HTTP {status})")
+        what = f"the key from {key_source} was refused" if key_source else "it wants a key and none was found"
+        super().__init__(endpoint, f"{what} (HTTP {status})")
 
 
 class StrongRateLimited(StrongError):
