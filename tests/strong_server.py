@@ -1,0 +1,322 @@
+"""A remote model's server that misbehaves on demand. Runs as its own process; standard library only.
+
+What it does is the first part of the path: `http://127.0.0.1:PORT/cut-2/v1` sends two pieces and drops the
+connection. Parts can be joined with "+": `flaky-1-500+ok`. `GET /requests` returns what it was asked so far,
+`POST /forget` starts anew.
+
+ok              the answer, in pieces, with usage where asked          nousage   never sends usage
+json            a whole answer although a stream was asked for         nodone    no [DONE] at the end
+tools           a tool call in pieces                                  nofinish  [DONE] but no finish_reason
+refuse-FIELD    400 that names FIELD where the body holds it           lingers   never closes after finish_reason
+STATUS          that HTTP status                                       STATUS-S  with Retry-After: S
+flaky-N-STATUS  that status N times, then the rest of the path         echo      400 that repeats the key it was sent
+silent          accepts and never answers                              slow      a quarter of a second between pieces
+stall-N cut-N end-N error-N   N pieces, then: silence; a dropped connection; a clean end; an error object
+html badjson notutf8 shape text     answers that are not OpenAI's
+drop            closes the connection without an answer                moved     307 to the same path on `localhost`
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+TOOL_CALLS: tuple[dict[str, Any], ...] = (
+    {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}},
+    {"index": 0, "function": {"arguments": '{"city": '}},
+    {"index": 0, "function": {"arguments": '"Paris"}'}},
+)
+
+
+def reply_text(prompt: str) -> str:
+    return f"strong: {prompt} · ça va\u2028end"
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.seen: list[dict[str, Any]] = []
+        self.times: dict[str, int] = {}
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # clients that hang up are the point
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        return None
+
+    # ---- control
+
+    def do_GET(self) -> None:
+        with self.server.lock:
+            self.answer(200, json.dumps(self.server.seen).encode())
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/forget":
+            with self.server.lock:
+                self.server.seen.clear()
+                self.server.times.clear()
+            return self.answer(200, b"{}")
+        self.script, _, self.rest = self.path[1:].partition("/")
+        self.body: dict[str, Any] = json.loads(raw)
+        with self.server.lock:
+            entry = {"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}}
+            self.record = {**entry, "body": self.body, "gone": False}
+            self.server.seen.append(self.record)
+        for part in self.script.split("+"):
+            name, *arguments = part.split("-")
+            if name.isdigit():
+                return self.refuse(int(name), arguments)
+            if getattr(self, f"do_{name}")(*arguments):
+                return None
+        return self.stream(self.chunks())
+
+    # ---- answering
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def refuse(self, status: int, arguments: list[str]) -> None:
+        error = {"error": {"message": f"scripted {status}", "type": "scripted", "code": None, "param": None}}
+        self.answer(status, json.dumps(error).encode(), {"Retry-After": arguments[0]} if arguments else None)
+
+    def begin(self, kind: str = "text/event-stream; charset=utf-8") -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def raw(self, data: bytes) -> None:
+        try:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        except OSError:
+            self.record["gone"] = True
+            raise
+
+    def event(self, data: object) -> None:
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        self.raw(f"data: {text}\n\n".encode())
+
+    def end(self) -> None:
+        self.wfile.write(b"0\r\n\r\n")
+
+    def stream(self, chunks: Iterator[object], *, done: bool = True, pause_s: float = 0.0) -> bool:
+        self.begin()
+        self.raw(b": a comment, as some servers send to keep the connection\n\n")
+        for chunk in chunks:
+            self.event(chunk)
+            time.sleep(pause_s)
+        if done:
+            self.event("[DONE]")
+        self.end()
+        return True
+
+    # ---- what a good answer is made of
+
+    @property
+    def is_chat(self) -> bool:
+        return self.rest.endswith("chat/completions")
+
+    def prompt(self) -> str:
+        content = self.body["messages"][-1]["content"] if self.is_chat else self.body["prompt"]
+        return content if isinstance(content, str) else json.dumps(content)
+
+    def pieces(self) -> list[str]:
+        return [piece + " " for piece in reply_text(self.prompt()).split(" ")]
+
+    def chunk(self, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+        if self.is_chat:
+            choice["delta"] = delta
+            if self.body.get("logprobs") and delta.get("content"):
+                top = [{"token": "x", "logprob": -1.5, "bytes": [120]}] * self.body.get("top_logprobs", 0)
+                entry = {"token": delta["content"], "logprob": -0.25, "bytes": None, "top_logprobs": top}
+                choice["logprobs"] = {"content": [entry]}
+        else:
+            choice["text"] = delta.get("content", "")
+            if self.body.get("logprobs") is not None and choice["text"]:
+                logprobs = {
+                    "tokens": [choice["text"]],
+                    "token_logprobs": [-0.5],
+                    "top_logprobs": [{"y": -2.5}],
+                }
+                choice["logprobs"] = logprobs
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "remote",
+            "choices": [choice],
+        }
+
+    def chunks(self, *, usage: bool = True, finish: bool = True) -> Iterator[object]:
+        yield self.chunk({"role": "assistant", "content": ""})
+        for piece in self.pieces():
+            yield self.chunk({"content": piece})
+        if finish:
+            yield self.chunk({}, "stop")
+        if usage and (self.body.get("stream_options") or {}).get("include_usage"):
+            yield {**self.chunk({}), "choices": [], "usage": USAGE}
+
+    # ---- scripts; True: answered
+
+    def do_ok(self) -> bool:
+        return self.stream(self.chunks())
+
+    def do_nousage(self) -> bool:
+        return self.stream(self.chunks(usage=False))
+
+    def do_nodone(self) -> bool:
+        return self.stream(self.chunks(), done=False)
+
+    def do_nofinish(self) -> bool:
+        return self.stream(self.chunks(finish=False))
+
+    def do_lingers(self) -> bool:
+        self.begin()
+        for chunk in self.chunks(usage=False):
+            self.event(chunk)
+        return self.hang()
+
+    def do_slow(self) -> bool:
+        return self.stream(self.chunks(), pause_s=0.25)
+
+    def do_json(self) -> bool:
+        message = {"role": "assistant", "content": reply_text(self.prompt())}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        self.answer(200, json.dumps({"id": "1", "choices": [choice], "usage": USAGE}).encode())
+        return True
+
+    def do_tools(self) -> bool:
+        deltas = [{"role": "assistant", "content": None}, *({"tool_calls": [call]} for call in TOOL_CALLS)]
+        chunks = [self.chunk(delta) for delta in deltas]
+        return self.stream(
+            iter([*chunks, self.chunk({}, "tool_calls"), {**self.chunk({}), "choices": [], "usage": USAGE}])
+        )
+
+    def do_refuse(self, field: str) -> bool:
+        if field not in self.body:
+            return False
+        message = f"Unsupported parameter: '{field}' is not supported with this model."
+        self.answer(
+            400,
+            json.dumps(
+                {"error": {"message": message, "param": field, "type": "invalid_request_error"}}
+            ).encode(),
+        )
+        return True
+
+    def do_echo(self) -> bool:
+        message = f"I was sent {self.headers.get('Authorization')}"
+        self.answer(400, json.dumps({"error": {"message": message}}).encode())
+        return True
+
+    def do_flaky(self, times: str, status: str) -> bool:
+        with self.server.lock:
+            count = self.server.times[self.path] = self.server.times.get(self.path, 0) + 1
+        if count > int(times):
+            return False
+        self.refuse(int(status), [])
+        return True
+
+    def hang(self) -> bool:
+        """Until the client hangs up, which is remembered; at most half a minute."""
+        self.connection.settimeout(30)
+        try:
+            self.record["gone"] = not self.connection.recv(1)
+        except OSError:
+            self.record["gone"] = True
+        self.close_connection = True
+        return True
+
+    def do_silent(self) -> bool:
+        return self.hang()
+
+    def first(self, count: str) -> None:
+        self.begin()
+        for index, chunk in enumerate(self.chunks()):
+            if index > int(count):  # the first chunk holds the role only
+                return
+            self.event(chunk)
+
+    def do_stall(self, count: str) -> bool:
+        self.first(count)
+        return self.hang()
+
+    def do_cut(self, count: str) -> bool:
+        self.first(count)
+        return self.do_drop()
+
+    def do_end(self, count: str) -> bool:
+        self.first(count)
+        self.end()
+        return True
+
+    def do_error(self, count: str) -> bool:
+        self.first(count)
+        self.event({"error": {"message": "the model fell over", "code": 503}})
+        self.end()
+        return True
+
+    def do_drop(self) -> bool:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def do_html(self) -> bool:
+        self.answer(200, b"<!DOCTYPE html><title>Log in to the hotel</title>", {"Content-Type": "text/html"})
+        return True
+
+    def do_text(self) -> bool:
+        self.answer(200, b"hello there", {"Content-Type": "text/plain"})
+        return True
+
+    def do_badjson(self) -> bool:
+        return self.stream(iter(['{"choices": [']))
+
+    def do_notutf8(self) -> bool:
+        self.begin()
+        self.raw(b'data: {"choices": "\xff\xfe"}\n\n')
+        self.end()
+        return True
+
+    def do_shape(self) -> bool:
+        return self.stream(iter([{"choices": [{"delta": {"content": 7}}]}]))
+
+    def do_moved(self) -> bool:
+        port = self.server.server_address[1]
+        self.answer(307, b"", {"Location": f"http://localhost:{port}/ok/{self.rest}"})
+        return True
+
+
+def main() -> None:
+    server = Server()
+    sys.stdout.write(f"{server.server_address[1]}\n")
+    sys.stdout.flush()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()  # ends with the process that started it
+
+
+if __name__ == "__main__":
+    main()
