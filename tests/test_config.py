@@ -1,0 +1,108 @@
+"""Defaults < file < environment < arguments, and complaints that name key, value and source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router.config import Config, keys, variable_of
+from edge_router.errors import ConfigError
+from edge_router.paths import Paths
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "settings.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_each_layer_covers_the_one_before(tmp_path: Path) -> None:
+    file = write(tmp_path, "[weak]\nthreads = 3\nmodel = 'A'\n[server]\nport = 7000\n")
+    environment = {"EDGE_ROUTER_WEAK_MODEL": "B", "EDGE_ROUTER_SERVER_PORT": "7001"}
+    config = Config.load(file, environ=environment, overrides={"server.port": 7002, "weak.device": None})
+    assert (config.weak.threads, config.weak.model, config.server.port) == (3, "B", 7002)
+    assert config.origin("weak.threads") == str(file)
+    assert config.origin("weak.model") == "EDGE_ROUTER_WEAK_MODEL"
+    assert config.origin("server.port") == "argument"
+    assert config.origin("weak.device") == "default"
+
+
+def test_the_users_own_file_is_read_where_it_lies(home: Path) -> None:
+    assert Config.load(environ={}) == Config()
+    Paths.default().config_file.write_text("offline = true\n", encoding="utf-8")
+    assert Config.load(environ={}).offline is True
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[weak]\nthreads = 0\n", "weak.threads"),
+        ("[weak]\nthreads = 'many'\n", "weak.threads"),
+        ("[weak]\nthreads = 1.5\n", "weak.threads"),
+        ("[weak]\nthreads = true\n", "weak.threads"),
+        ("[router]\nthreshold = 1.5\n", "router.threshold"),
+        ("[router]\nthreshold = nan\n", "router.threshold"),
+        ("[server]\nport = 99999\n", "server.port"),
+        ("[server]\nallowed_hosts = [1]\n", "server.allowed_hosts"),
+        ("[strong]\nbase_url = 'ftp://x'\n", "strong.base_url"),
+        ("offline = 'perhaps'\n", "offline"),
+        ("weak = 3\n", "weak"),
+        ("[weak\n", "file"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_source(tmp_path: Path, text: str, key: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        Config.load(file, environ={})
+    assert caught.value.key == key
+    assert caught.value.source == str(file)
+
+
+def test_a_mistyped_key_brings_the_right_one() -> None:
+    with pytest.raises(ConfigError, match=r"weak\.threads"):
+        Config.load(environ={}, overrides={"weak.thread": 2})
+
+
+def test_a_file_that_is_not_there_is_an_error_only_when_it_was_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        Config.load(tmp_path / "absent.toml", environ={})
+
+
+def test_strings_from_the_environment_become_what_the_key_is() -> None:
+    environment = {
+        "EDGE_ROUTER_OFFLINE": "yes",
+        "EDGE_ROUTER_ROUTER_THRESHOLD": "0.25",
+        "EDGE_ROUTER_SERVER_ALLOWED_HOSTS": "a.local, b.local",
+        "EDGE_ROUTER_WEAK_THREADS": "",
+    }
+    config = Config.load(environ=environment)
+    assert config.offline is True
+    assert config.router.threshold == 0.25
+    assert config.server.allowed_hosts == ("a.local", "b.local")
+    assert config.weak.threads is None
+
+
+def test_a_copy_with_changes_leaves_the_original() -> None:
+    config = Config()
+    changed = config.replace(**{"weak.threads": 2})
+    assert (config.weak.threads, changed.weak.threads) == (None, 2)
+    assert changed.origin("weak.threads") == "argument"
+    with pytest.raises(ConfigError):
+        config.replace(**{"weak.threads": -1})
+
+
+def test_every_key_has_a_variable_of_its_own() -> None:
+    assert len({variable_of(key) for key in keys()}) == len(keys())
+    assert all(Config().get(key) == Config().get(key) for key in keys())
+
+
+@given(st.sampled_from(keys()), st.text(max_size=20))
+def test_any_string_for_any_key_is_taken_or_refused_clearly(key: str, text: str) -> None:
+    try:
+        Config.load(environ={variable_of(key): text})
+    except ConfigError as error:
+        assert error.key == key
+        assert error.source == variable_of(key)

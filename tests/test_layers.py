@@ -1,0 +1,123 @@
+"""Arrows point one way, and importing the package costs next to nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "edge_router"
+COMPILE = ROOT / "compile"
+
+LAYERS = [
+    {"types", "errors"},
+    {"paths", "registry", "config"},
+    {
+        "catalog",
+        "hub",
+        "store",
+        "device",
+        "vram",
+        "ledger",
+        "metrics",
+        "evaluation",
+        "calibration",
+        "plugins",
+    },
+    {"requests", "completions", "routers", "policy", "engines"},
+    {"answer", "loaded", "surface", "controller", "aio"},
+    {"bench", "server"},
+    {"cli", "__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+COMPILE_MAY_USE = set().union(*LAYERS[:3])
+HEAVY = {
+    "gguf",
+    "huggingface_hub",
+    "jinja2",
+    "keyring",
+    "numpy",
+    "onnxruntime",
+    "openai",
+    "rich",
+    "starlette",
+    "tokenizers",
+    "torch",
+    "tvm",
+    "tvm_ffi",
+    "typer",
+    "uvicorn",
+}
+
+
+def modules(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
+    for file in sorted(folder.rglob("*.py")):
+        parts = [package, *file.relative_to(folder).with_suffix("").parts]
+        yield ".".join(part for part in parts if part != "__init__"), file
+
+
+def imports(file: Path, *, module_level: bool) -> Iterator[str]:
+    """Names of ours that `file` imports; `module_level`: not inside functions or `if TYPE_CHECKING`."""
+
+    def walk(node: ast.AST) -> Iterator[ast.AST]:
+        for child in ast.iter_child_nodes(node):
+            typing_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+            if module_level and (typing_only or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)):
+                continue
+            yield child
+            yield from walk(child)
+
+    for node in walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module == "edge_router":
+                yield from (f"edge_router.{alias.name}" for alias in node.names)
+
+
+def top(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize(
+    ("module", "file"), modules(PACKAGE, "edge_router"), ids=lambda value: str(value)[-40:]
+)
+def test_a_module_imports_only_what_stands_below(module: str, file: Path) -> None:
+    own = top(module)
+    if not own:
+        return  # the package itself, which imports lazily
+    assert own in RANK, f"edge_router/{own} has no place in the layers: give it one"
+    for imported in imports(file, module_level=True):
+        if imported.startswith("edge_router."):
+            other = top(imported)
+            assert other != "compile", f"{module} imports the compiler when it is imported"
+            assert RANK[other] <= RANK[own], f"{module} ({own}) imports {imported}, which stands above it"
+
+
+@pytest.mark.parametrize(
+    ("module", "file"), modules(COMPILE, "edge_router.compile"), ids=lambda value: str(value)[-40:]
+)
+def test_the_compiler_uses_the_lower_layers_only(module: str, file: Path) -> None:
+    for imported in imports(file, module_level=False):
+        if imported.startswith("edge_router.") and top(imported) != "compile":
+            assert top(imported) in COMPILE_MAY_USE, f"{module} imports {imported}"
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys; before = set(sys.modules); import edge_router; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {name.split(".")[0] for name in loaded} & HEAVY == set()
+    assert {name for name in loaded if name.startswith("edge_router")} == {"edge_router"}
+
+
+def test_the_controller_is_imported_without_a_runtime() -> None:
+    code = "import sys; from edge_router import Controller; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.split(".")[0] for name in done.stdout.split()} & HEAVY == set()

@@ -1,0 +1,82 @@
+"""What a wheel holds is what the disk holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HOMES = {"edge_router": "edge_router", "compile": "edge_router.compile", "models": "edge_router.models"}
+
+
+def packages_on_disk() -> set[str]:
+    found = set()
+    for folder, package in HOMES.items():
+        for file in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join([package, *file.parent.relative_to(ROOT / folder).parts]))
+    return found
+
+
+def test_the_list_of_packages_is_the_disk() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = settings["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(packages_on_disk())
+    folders = {file.parent for folder in HOMES for file in (ROOT / folder).rglob("*.py")}
+    assert all((folder / "__init__.py").exists() for folder in folders)
+
+
+def test_the_top_level_holds_what_it_should() -> None:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    visible = {line.split("/")[0] for line in done.stdout.splitlines() if not line.startswith(".")}
+    allowed = {
+        "pyproject.toml",
+        "edge_router",
+        "compile",
+        "models",
+        "tests",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+    }
+    assert visible <= allowed
+
+
+@pytest.mark.slow
+def test_a_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
+    """Built, unpacked and run from another folder: code, cards and routers are all inside."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    place = tmp_path / "unpacked"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(place)
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"edge_router"}
+    assert "edge_router/py.typed" in names
+    code = (
+        "import edge_router, edge_router.compile.pipeline;"
+        "from edge_router.catalog import model_cards, router_cards;"
+        "print(edge_router.__file__, *model_cards(), *router_cards());"
+        "print(edge_router.Controller(offline=True).route('Prove that 2 > 1').model)"
+    )
+    environment = {"PYTHONPATH": str(place), "PATH": "", "EDGE_ROUTER_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = done.stdout.splitlines()
+    assert first.startswith(str(place))
+    assert "SmolLM2-135M-Instruct" in first
+    assert "mf" in first
+    assert second == "weak"

@@ -1,0 +1,156 @@
+"""The policy as a table, and what must hold whatever the inputs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router.errors import InvalidRequest, UnknownModel, UnknownName
+from edge_router.policy import Names, Route, Situation, decide, escalate, fall_back, parse_model
+from edge_router.types import Decision, Reason
+
+NAMES = Names(routers={"mf", "length", "my-router"}, weak={"SmolLM2"}, strong={"gpt-big"})
+WITH_STRONG = Situation(strong_configured=True)
+ALONE = Situation(strong_configured=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "route"),
+    [
+        ("auto", Route()),
+        ("weak", Route(tier="weak")),
+        ("strong", Route(tier="strong")),
+        ("SmolLM2", Route(tier="weak")),
+        ("gpt-big", Route(tier="strong")),
+        ("router-mf", Route(router="mf")),
+        ("router-mf-0.116", Route(router="mf", threshold=0.116)),
+        ("router-mf-0", Route(router="mf", threshold=0.0)),
+        ("router-mf-1", Route(router="mf", threshold=1.0)),
+        ("router-my-router", Route(router="my-router")),
+        ("router-my-router-1e-3", None),
+        ("router-my-router-0.5", Route(router="my-router", threshold=0.5)),
+    ],
+)
+def test_model_names(name: str, route: Route | None) -> None:
+    if route is None:  # a threshold in exponent form would be split at its own minus sign
+        with pytest.raises(UnknownName):
+            parse_model(name, NAMES)
+    else:
+        assert parse_model(name, NAMES) == route
+
+
+@pytest.mark.parametrize("number", ["1.01", "-0.5", "nan", "inf", "half", "2"])
+def test_a_threshold_outside_its_range_is_refused(number: str) -> None:
+    with pytest.raises((InvalidRequest, UnknownName)):
+        parse_model(f"router-mf-{number}", NAMES)
+
+
+def test_an_unknown_model_names_the_nearest() -> None:
+    with pytest.raises(UnknownModel) as caught:
+        parse_model("SmolLM3", NAMES)
+    assert caught.value.nearest == ("SmolLM2",)
+    with pytest.raises(UnknownName) as router:
+        parse_model("router-lenght-0.5", NAMES)
+    assert router.value.nearest == ("length",)
+
+
+@pytest.mark.parametrize(
+    ("score", "situation", "model", "reason"),
+    [
+        (0.4, WITH_STRONG, "weak", Reason.SCORE),
+        (0.5, WITH_STRONG, "strong", Reason.SCORE),
+        (0.9, WITH_STRONG, "strong", Reason.SCORE),
+        (0.4, ALONE, "weak", Reason.SCORE),
+        (0.9, ALONE, "weak", Reason.STRONG_UNAVAILABLE),
+        (0.9, Situation(strong_configured=True, offline=True), "weak", Reason.OFFLINE),
+        (0.9, Situation(strong_configured=False, offline=True), "weak", Reason.OFFLINE),
+        (0.9, Situation(strong_configured=True, private=True), "weak", Reason.PRIVATE),
+        (0.9, Situation(strong_configured=True, private=True, offline=True), "weak", Reason.PRIVATE),
+        (0.1, Situation(strong_configured=True, private=True), "weak", Reason.SCORE),
+        (0.1, Situation(strong_configured=True, needs_tools=True), "strong", Reason.NEEDS_TOOLS),
+        (0.1, Situation(True, needs_tools=True, weak_handles_tools=True), "weak", Reason.SCORE),
+        (0.1, Situation(False, needs_tools=True), "weak", Reason.STRONG_UNAVAILABLE),
+        (0.1, Situation(True, private=True, needs_tools=True), "weak", Reason.PRIVATE),
+    ],
+)
+def test_first_decision(score: float, situation: Situation, model: str, reason: Reason) -> None:
+    decision = decide(Route(router="mf"), score, 0.5, situation)
+    assert decision == Decision(model, reason, score, 0.5, "mf")  # type: ignore[arg-type]
+
+
+def test_a_named_tier_is_taken_without_a_score() -> None:
+    assert decide(Route(tier="weak"), None, None, WITH_STRONG) == Decision("weak", Reason.FORCED)
+    assert decide(Route(tier="strong"), None, None, ALONE) == Decision("strong", Reason.FORCED)
+
+
+WEAK = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")
+STRONG = Decision("strong", Reason.SCORE, 0.9, 0.5, "mf")
+
+
+@pytest.mark.parametrize(
+    ("decision", "situation", "allowed"),
+    [
+        (WEAK, WITH_STRONG, True),
+        (WEAK, ALONE, False),
+        (WEAK, Situation(True, offline=True), False),
+        (WEAK, Situation(True, private=True), False),
+        (Decision("weak", Reason.FORCED), WITH_STRONG, False),
+        (STRONG, WITH_STRONG, False),
+    ],
+)
+def test_escalation(decision: Decision, situation: Situation, allowed: bool) -> None:
+    other = escalate(decision, Reason.WEAK_UNAVAILABLE, situation)
+    assert (other is not None) == allowed
+    if other is not None:
+        assert (other.model, other.reason, other.score) == ("strong", Reason.WEAK_UNAVAILABLE, decision.score)
+
+
+@pytest.mark.parametrize(
+    ("reason", "situation", "allowed"),
+    [
+        (Reason.SCORE, WITH_STRONG, True),
+        (Reason.NEEDS_TOOLS, WITH_STRONG, True),
+        (Reason.NEEDS_TOOLS, Situation(True, tools_required=True), False),
+        (Reason.NEEDS_TOOLS, Situation(True, tools_required=True, weak_handles_tools=True), True),
+        (Reason.FORCED, WITH_STRONG, False),
+        (Reason.CONTEXT_OVERFLOW, WITH_STRONG, False),
+        (Reason.WEAK_UNAVAILABLE, WITH_STRONG, False),
+    ],
+)
+def test_fallback(reason: Reason, situation: Situation, allowed: bool) -> None:
+    other = fall_back(Decision("strong", reason, 0.9, 0.5, "mf"), Reason.STRONG_UNAVAILABLE, situation)
+    assert (other is not None) == allowed
+    if other is not None:
+        assert (other.model, other.reason) == ("weak", Reason.STRONG_UNAVAILABLE)
+
+
+situations = st.builds(
+    Situation,
+    strong_configured=st.booleans(),
+    offline=st.booleans(),
+    private=st.booleans(),
+    needs_tools=st.booleans(),
+    tools_required=st.booleans(),
+    weak_handles_tools=st.booleans(),
+)
+unit = st.floats(0, 1)
+
+
+@given(unit, unit, situations)
+def test_nothing_leaves_the_machine_unless_it_may(
+    score: float, threshold: float, situation: Situation
+) -> None:
+    decision = decide(Route(router="mf"), score, threshold, situation)
+    if situation.private or situation.offline or not situation.strong_configured:
+        assert decision.model == "weak"
+        assert escalate(decision, Reason.WEAK_UNAVAILABLE, situation) is None
+
+
+@given(unit, unit, unit, situations)
+def test_a_higher_score_never_turns_strong_into_weak(
+    low: float, high: float, threshold: float, situation: Situation
+) -> None:
+    low, high = sorted((low, high))
+    if decide(Route(router="mf"), low, threshold, situation).model == "strong":
+        assert decide(Route(router="mf"), high, threshold, situation).model == "strong"
