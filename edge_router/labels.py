@@ -1,0 +1,147 @@
+"""Labelled prompts: what both models' answers were worth. Read from parquet, csv or jsonl."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_router.errors import InvalidData, MissingExtra
+
+NEEDED = ("prompt", "weak_score", "strong_score")
+_FIELD_LIMIT = 16 * 1024 * 1024  # bytes of one csv field; the module's own limit is 128 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """`weak` and `strong` float64 [prompts], on one scale. `columns`: the other columns, as text."""
+
+    prompts: tuple[str, ...]
+    weak: np.ndarray
+    strong: np.ndarray
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    name: str = "data"
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def groups(self, by: str) -> dict[str, np.ndarray]:
+        """Row indices by a column's values, sorted; without a column `benchmark`, all under the file's name."""
+        if by not in self.columns:
+            if by == "benchmark":
+                return {self.name: np.arange(len(self))}
+            raise InvalidData(self.name, f"no column {by}; columns: {', '.join(sorted(self.columns))}")
+        values = np.array(self.columns[by], dtype=np.str_)
+        return {str(value): np.flatnonzero(values == value) for value in np.unique(values)}
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Labelled:
+        kept = np.arange(len(self))[np.asarray(rows)]
+        columns = {name: tuple(values[i] for i in kept) for name, values in self.columns.items()}
+        prompts = tuple(self.prompts[i] for i in kept)
+        return Labelled(prompts, self.weak[kept], self.strong[kept], columns, self.warnings, self.name)
+
+
+def read_labelled(file: Path) -> Labelled:
+    """Rows with a score that is missing or not finite are dropped, and `warnings` says how many.
+
+    Raises `InvalidData` naming the missing columns or the row that cannot be read, `MissingExtra` for parquet
+    without pyarrow.
+    """
+    rows, columns = _read(file)
+    missing = [name for name in NEEDED if name not in columns]
+    if missing:
+        raise InvalidData(file, f"no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}")
+    scores = np.array([[_number(row.get(n), n, i, file) for n in NEEDED[1:]] for i, row in enumerate(rows)])
+    scores = scores.reshape(-1, 2)
+    texts = [row.get("prompt") for row in rows]
+    usable = np.isfinite(scores).all(axis=1) & np.array([isinstance(text, str) for text in texts], dtype=bool)
+    dropped = len(rows) - int(usable.sum())
+    if dropped == len(rows):
+        raise InvalidData(file, "no row has a prompt and two scores")
+    kept = np.flatnonzero(usable)
+    others = [name for name in columns if name not in NEEDED]
+    return Labelled(
+        prompts=tuple(str(texts[i]) for i in kept),
+        weak=scores[kept, 0],
+        strong=scores[kept, 1],
+        columns={name: tuple(str(rows[i].get(name, "")) for i in kept) for name in others},
+        warnings=(f"{file.name}: {dropped} of {len(rows)} rows dropped for a missing score",)
+        if dropped
+        else (),
+        name=file.stem,
+    )
+
+
+def _read(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
+    """The rows and the names of the columns."""
+    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}
+    if file.suffix.lower() not in readers:
+        raise InvalidData(file, f"must end in {', '.join(readers)}")
+    try:
+        return readers[file.suffix.lower()](file)
+    except OSError as error:
+        raise InvalidData(file, f"cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidData(file, f"not UTF-8: {error}") from error
+
+
+def _read_parquet(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "train", "reading parquet files") from error
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except pyarrow.ArrowInvalid as error:
+        raise InvalidData(file, f"not a parquet file: {error}") from error
+    return table.to_pylist(), table.column_names
+
+
+def _read_csv(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        before = csv.field_size_limit(_FIELD_LIMIT)
+        try:
+            reader = csv.DictReader(stream)
+            return list(reader), list(reader.fieldnames or ())
+        except csv.Error as error:
+            raise InvalidData(file, f"not a csv file: {error}") from error
+        finally:
+            csv.field_size_limit(before)
+
+
+def _read_jsonl(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
+    rows: list[Mapping[str, Any]] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InvalidData(file, f"line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InvalidData(file, f"line {number} is not a JSON object")
+        rows.append(row)
+    return rows, list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _number(value: object, column: str, row: int, file: Path) -> float:
+    """NaN for what is missing; booleans, as RouteLLM's csv files have them, are 0 and 1."""
+    if value is None or value == "":
+        return math.nan
+    words = {"true": 1.0, "false": 0.0}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    if isinstance(value, bool | int | float | str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise InvalidData(file, f"row {row + 1}: {column} is {value!r}, not a number")
