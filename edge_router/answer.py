@@ -84,9 +84,6 @@ class Answer:
         except EdgeRouterError as failure:
             error = failure
             raise
-        except Exception as failure:  # an engine's own mistake must not look like an answer that ended well
-            error = GenerationFailed(self.model, f"{type(failure).__name__}: {failure}")
-            raise error from failure
         finally:
             self._clock.stop()
             self._finished(self, error)
@@ -109,11 +106,24 @@ class Answer:
 
 def primed(deltas: Iterator[Delta], clock: Clock, model: str) -> Iterator[Delta]:
     """`deltas` with the first one already taken, so that an error before it is raised here and now."""
-    first = next(deltas, None)
+    guarded = _guarded(deltas, model)
+    first = next(guarded, None)
     if first is None:
         raise GenerationFailed(model, "it ended without an answer")
     clock.first_delta()
-    return _chain(first, deltas)
+    return _chain(first, guarded)
+
+
+def _guarded(deltas: Iterator[Delta], model: str) -> Iterator[Delta]:
+    """An engine's own mistake must look neither like an answer that ended well nor like ours."""
+    try:
+        yield from deltas
+    except EdgeRouterError:
+        raise
+    except Exception as error:
+        raise GenerationFailed(model, f"{type(error).__name__}: {error}") from error
+    finally:
+        _close(deltas)
 
 
 def _chain(first: Delta, deltas: Iterator[Delta]) -> Iterator[Delta]:

@@ -45,6 +45,7 @@ class WeakConfig:
 class StrongConfig:
     """The key itself is never part of the configuration: only the name of the place where it lies."""
 
+    engine: str = "openai"
     base_url: str | None = None  # None with a model set: OpenAI's own
     model: str | None = None  # None: no strong model
     api_key_env: str = "OPENAI_API_KEY"

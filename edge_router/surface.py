@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
@@ -98,7 +98,7 @@ class ChatStream:
     def __next__(self) -> ChatCompletionChunk:
         return next(self._chunks)
 
-    def _run(self, include_usage: bool) -> Iterator[ChatCompletionChunk]:
+    def _run(self, include_usage: bool) -> Generator[ChatCompletionChunk]:
         maker = ChunkMaker(self._answer.model)
         for delta in self._answer:
             yield from maker.chunks(delta)
@@ -106,6 +106,7 @@ class ChatStream:
             yield maker.usage_chunk(self._answer.last.usage)
 
     def close(self) -> None:
+        self._chunks.close()
         self._answer.close()
 
     def __enter__(self) -> Self:

@@ -1,0 +1,355 @@
+"""Score, decide, generate, with scripted models: who answers, why, and what is never done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from edge_router.config import Config
+from edge_router.controller import Controller
+from edge_router.engines.scripted import Reply, ScriptedEngine
+from edge_router.errors import (
+    Cancelled,
+    ContextOverflow,
+    EdgeRouterError,
+    EngineUnavailable,
+    GenerationFailed,
+    InvalidRequest,
+    OutOfMemory,
+    StrongFailed,
+    StrongInterrupted,
+    StrongNotConfigured,
+    StrongUnauthorized,
+    StrongUnreachable,
+    UnknownModel,
+    WeightsUnavailable,
+)
+from edge_router.requests import parse_chat
+from edge_router.types import ChatRequest, Delta, Message, Reason
+
+
+class FixedRouter:
+    """Scores what the test says; remembers what it was asked."""
+
+    name = "fixed"
+    default_threshold = 0.5
+
+    def __init__(self, score: float) -> None:
+        self.value, self.asked = score, list[Sequence[Message]]()
+
+    def score(self, messages: Sequence[Message]) -> float:
+        self.asked.append(messages)
+        return self.value
+
+    def score_texts(self, texts: Sequence[str]) -> list[float]:
+        return [self.value for _ in texts]
+
+
+def weak(*replies: Reply, window: int | None = None) -> ScriptedEngine:
+    return ScriptedEngine(*replies, model_id="small", handles_tools=False, context_window_size=window)
+
+
+def strong(*replies: Reply) -> ScriptedEngine:
+    return ScriptedEngine(*replies, model_id="big")
+
+
+EASY, HARD = 0.1, 0.9
+HELLO = [{"role": "user", "content": "hello there"}]
+
+
+def ask(controller: Controller, **fields: object) -> tuple[str, str, str]:
+    """Text, answering model and reason."""
+    reply = controller.chat.completions.create(**{"messages": HELLO, **fields})  # type: ignore[call-overload]
+    assert reply.decision.model == {"small": "weak", "big": "strong"}[reply.model]
+    return reply.text, reply.model, str(reply.decision.reason)
+
+
+@pytest.mark.parametrize(("score", "model"), [(EASY, "small"), (HARD, "big"), (0.5, "big")])
+def test_the_score_decides(score: float, model: str) -> None:
+    router = FixedRouter(score)
+    with Controller(weak=weak("W"), strong=strong("S"), router=router) as controller:
+        assert ask(controller) == ("W" if model == "small" else "S", model, "score")
+    assert [message.text for message in router.asked[0]] == ["hello there"]
+
+
+def test_the_threshold_in_the_name_comes_before_all_others() -> None:
+    config = Config.load(environ={}, overrides={"router.threshold": 0.95})
+    with Controller(config, weak=weak(), strong=strong(), router=FixedRouter(HARD)) as controller:
+        assert controller.route("x").model == "weak"
+        assert controller.route("x", model="router-fixed-0.2").model == "strong"
+        assert controller.route("x", model="router-fixed").threshold == 0.95
+
+
+def test_a_decision_says_all() -> None:
+    with Controller(weak=weak(), router=FixedRouter(HARD)) as controller:
+        decision = controller.route("x")
+    assert decision.to_dict() == {
+        "score": 0.9,
+        "threshold": 0.5,
+        "model": "weak",
+        "reason": "strong_unavailable",
+    }
+    assert decision.router == "fixed"
+
+
+def test_routing_needs_neither_model() -> None:
+    small, big = weak(), strong()
+    with Controller(weak=small, strong=big, router=FixedRouter(HARD)) as controller:
+        controller.route("x")
+    assert small.calls == big.calls == []
+
+
+def test_no_strong_model_means_the_weak_one_answers() -> None:
+    with Controller(weak=weak("W"), router=FixedRouter(HARD)) as controller:
+        assert ask(controller) == ("W", "small", "strong_unavailable")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StrongUnreachable("http://x", "refused"),
+        StrongUnauthorized("http://x", 401, "OPENAI_API_KEY"),
+        StrongFailed("http://x", 500, "oops"),
+    ],
+)
+def test_a_strong_model_that_fails_before_its_first_token_is_replaced(error: EdgeRouterError) -> None:
+    with Controller(weak=weak("W"), strong=strong(error), router=FixedRouter(HARD)) as controller:
+        answer = controller.start(parse_chat({"messages": HELLO}).request)
+        assert "".join(delta.text for delta in answer) == "W"
+        assert answer.decision.reason is Reason.STRONG_UNAVAILABLE
+        assert answer.fallback_cause is error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (GenerationFailed("tvm", "boom"), Reason.WEAK_UNAVAILABLE),
+        (WeightsUnavailable("a wheel", "no network"), Reason.WEAK_UNAVAILABLE),
+        (OutOfMemory("tvm", "full"), Reason.NO_MEMORY),
+        (ContextOverflow(9, 8), Reason.CONTEXT_OVERFLOW),
+    ],
+)
+def test_a_weak_model_that_fails_before_its_first_token_is_replaced(error: Exception, reason: Reason) -> None:
+    with Controller(weak=weak(error), strong=strong("S"), router=FixedRouter(EASY)) as controller:
+        assert ask(controller) == ("S", "big", str(reason))
+
+
+def test_a_prompt_that_does_not_fit_is_escalated_before_the_weak_model_is_asked() -> None:
+    small = weak(window=4)
+    long = [{"role": "user", "content": "one two three four five"}]
+    with Controller(weak=small, strong=strong("S"), router=FixedRouter(EASY)) as controller:
+        assert ask(controller, messages=long) == ("S", "big", "context_overflow")
+    assert small.calls == []
+    with (
+        Controller(weak=small, router=FixedRouter(EASY)) as controller,
+        pytest.raises(ContextOverflow) as caught,
+    ):
+        ask(controller, messages=long)
+    assert caught.value.over_by == 2
+
+
+def test_after_the_first_token_nothing_is_spliced() -> None:
+    cut = strong(["Par", StrongInterrupted("http://x", "cut off")])
+    small = weak("W")
+    with Controller(weak=small, strong=cut, router=FixedRouter(HARD)) as controller:
+        answer = controller.start(parse_chat({"messages": HELLO}).request)
+        texts = []
+        with pytest.raises(StrongInterrupted):
+            for delta in answer:
+                texts.append(delta.text)
+    assert texts == ["Par"]
+    assert small.calls == []
+
+
+def test_both_failing_raises_the_second_with_the_first_as_its_cause() -> None:
+    first, second = StrongUnreachable("http://x", "refused"), GenerationFailed("tvm", "boom")
+    controller = Controller(weak=weak(second), strong=strong(first), router=FixedRouter(HARD))
+    with pytest.raises(GenerationFailed) as caught:
+        ask(controller)
+    assert caught.value.__cause__ is first
+    back = Controller(weak=weak(second), strong=strong(first), router=FixedRouter(EASY))
+    with pytest.raises(StrongUnreachable) as other:
+        ask(back)
+    assert other.value.__cause__ is second
+
+
+@pytest.mark.parametrize("model", ["strong", "big"])
+def test_a_named_model_is_never_replaced(model: str) -> None:
+    error = StrongUnreachable("http://x", "refused")
+    small, router = weak("W"), FixedRouter(EASY)
+    with (
+        Controller(weak=small, strong=strong(error), router=router) as controller,
+        pytest.raises(StrongUnreachable),
+    ):
+        ask(controller, model=model)
+    assert small.calls == []
+    assert router.asked == []
+
+
+def test_the_strong_model_named_but_not_configured() -> None:
+    with Controller(weak=weak(), router=FixedRouter(EASY)) as controller, pytest.raises(StrongNotConfigured):
+        ask(controller, model="strong")
+
+
+def test_private_never_reaches_the_strong_model() -> None:
+    big = strong()
+    small = weak("W", GenerationFailed("tvm", "boom"))
+    with Controller(weak=small, strong=big, router=FixedRouter(HARD)) as controller:
+        assert ask(controller, private=True) == ("W", "small", "private")
+        with pytest.raises(GenerationFailed):
+            ask(controller, private=True)
+        with pytest.raises(InvalidRequest, match="leave this machine"):
+            ask(controller, private=True, model="strong")
+    assert big.calls == []
+
+
+def test_offline_never_reaches_the_strong_model() -> None:
+    big = strong()
+    with Controller(weak=weak("W"), strong=big, router=FixedRouter(HARD), offline=True) as controller:
+        assert ask(controller) == ("W", "small", "offline")
+        with pytest.raises(InvalidRequest, match="leave this machine"):
+            ask(controller, model="strong")
+    assert big.calls == []
+
+
+def test_tools_go_to_the_strong_model_with_all_that_belongs_to_them() -> None:
+    big = strong("S")
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    with Controller(weak=weak(), strong=big, router=FixedRouter(EASY)) as controller:
+        assert ask(controller, tools=tools) == ("S", "big", "needs_tools")
+    assert big.calls[0].passthrough == {"tools": tools}
+
+
+def test_tools_without_a_strong_model() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    with Controller(weak=weak("W"), router=FixedRouter(EASY)) as controller:
+        assert ask(controller, tools=tools) == ("W", "small", "strong_unavailable")
+        with pytest.raises(InvalidRequest, match="tool_choice"):
+            ask(controller, tools=tools, tool_choice="required")
+        with pytest.raises(InvalidRequest, match="response_format"):
+            ask(controller, response_format={"type": "json_object"})
+
+
+def test_an_unknown_model_asks_nobody() -> None:
+    small = weak()
+    with Controller(weak=small, router=FixedRouter(EASY)) as controller, pytest.raises(UnknownModel):
+        ask(controller, model="smal")
+    assert small.calls == []
+
+
+class Broken:
+    """An engine with a mistake of its own."""
+
+    model_id, context_window_size, handles_tools = "small", None, False
+
+    def __init__(self, *, late: bool) -> None:
+        self.late = late
+
+    def count_tokens(self, request: ChatRequest) -> None:
+        return None
+
+    def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
+        if self.late:
+            yield Delta("Par")
+        raise ZeroDivisionError("a bug")
+
+    def close(self) -> None:
+        return None
+
+
+def test_an_engines_own_mistake_never_looks_like_an_answer() -> None:
+    late = Controller(weak=Broken(late=True), router=FixedRouter(EASY))
+    with pytest.raises(GenerationFailed, match="ZeroDivisionError"):
+        ask(late)
+    with Controller(weak=Broken(late=False), strong=strong("S"), router=FixedRouter(EASY)) as controller:
+        assert ask(controller) == ("S", "big", "weak_unavailable")
+
+
+def test_an_engine_that_says_nothing_at_all_is_an_error() -> None:
+    class Mute(Broken):
+        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
+            return iter(())
+
+    controller = Controller(weak=Mute(late=False), router=FixedRouter(EASY))
+    with pytest.raises(GenerationFailed, match="without an answer"):
+        ask(controller)
+
+
+def test_cancelling_ends_the_answer() -> None:
+    gate = threading.Event()
+    with Controller(weak=weak(["a", gate, "b"]), router=FixedRouter(EASY)) as controller:
+        answer = controller.start(parse_chat({"messages": HELLO}).request)
+        assert next(iter(answer)).text == "a"
+        answer.cancel()
+        with pytest.raises(Cancelled):
+            next(iter(answer))
+
+
+def test_walking_away_from_a_stream_ends_the_generation() -> None:
+    small = weak(["a", "b", "c"])
+    with Controller(weak=small, router=FixedRouter(EASY)) as controller:
+        with controller.chat.completions.create(messages=HELLO, stream=True) as stream:
+            next(stream)
+        with pytest.raises(StopIteration):
+            next(stream)
+
+
+def test_a_stream_is_made_of_openais_chunks() -> None:
+    with Controller(weak=weak("one two"), router=FixedRouter(EASY)) as controller:
+        stream = controller.chat.completions.create(
+            messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+        assert (stream.decision.model, stream.model) == ("weak", "small")
+        chunks = list(stream)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == "one two"
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.total_tokens == 4
+    assert stream.timings.total_ms is not None
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_timings_cover_scoring_and_the_first_token() -> None:
+    with Controller(weak=weak("W"), router=FixedRouter(EASY)) as controller:
+        timings = controller.chat.completions.create(messages="hello").timings
+    assert timings.score_ms is not None
+    assert timings.ttft_ms is not None
+    assert timings.total_ms is not None
+    assert timings.score_ms <= timings.ttft_ms <= timings.total_ms
+
+
+def test_several_threads_share_a_controller() -> None:
+    small = weak()
+    with Controller(weak=small, router=FixedRouter(EASY)) as controller:
+        texts = [f"number {index}" for index in range(20)]
+        found: list[str] = []
+
+        def work(text: str) -> None:
+            found.append(controller.chat.completions.create(messages=text).text)
+
+        threads = [threading.Thread(target=work, args=(text,)) for text in texts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(found) == sorted(f"You said: {text}" for text in texts)
+
+
+def test_closing_twice_is_fine_and_closes_the_engines() -> None:
+    small, big = weak(), strong()
+    controller = Controller(weak=small, strong=big, router=FixedRouter(EASY))
+    controller.close()
+    controller.close()
+    assert small.closed
+    assert big.closed
+    with pytest.raises(EngineUnavailable):
+        ask(controller)
+
+
+def test_names_that_a_request_may_use() -> None:
+    with Controller(weak=weak(), strong=strong(), router=FixedRouter(EASY)) as controller:
+        names = controller.model_names()
+    assert {"auto", "weak", "strong", "router-fixed", "router-length", "small", "big"} <= set(names)
