@@ -90,7 +90,8 @@ class Loaded:
                 if self._config.strong.model is None:
                     raise StrongNotConfigured
                 registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)
-                self._strong = registry.get(self._config.strong.engine)(self._config, self._paths, self._progress)
+                factory = registry.get(self._config.strong.engine)
+                self._strong = factory(self._config, self._paths, self._progress)
             return self._strong
 
     def close(self) -> None:
