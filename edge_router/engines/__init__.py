@@ -1,4 +1,4 @@
-"""The engines that ship, by name. A factory takes (config, paths, progress) and is imported when asked for."""
+"""The engines that ship, by name. A factory takes (config, paths, progress), and is imported when used."""
 
 from __future__ import annotations
 

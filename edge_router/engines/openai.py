@@ -1,0 +1,227 @@
+"""The strong model: any endpoint that speaks OpenAI's API, through the official client.
+
+Requests run as tasks of one background event loop, so that one that waits for a silent server can be
+cancelled at once. Answers are always asked for as a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from edge_router.config import Config, StrongConfig
+from edge_router.engines.keys import Key, NoKey, find_key
+from edge_router.engines.remote.answer import AnswerReader, EventDecoder, Garbled, Unfinished
+from edge_router.engines.remote.background import BackgroundLoop
+from edge_router.engines.remote.endpoint import Endpoint
+from edge_router.engines.remote.failures import Translator, complaint, transport_of
+from edge_router.engines.remote.request import refused_field, request_body
+from edge_router.errors import (
+    EngineUnavailable,
+    StrongError,
+    StrongNotConfigured,
+    StrongUnauthorized,
+    StrongUnreachable,
+)
+from edge_router.paths import Paths
+from edge_router.types import Cancel, ChatRequest, Delta, Progress
+
+if TYPE_CHECKING:
+    import openai
+
+NO_KEY = "none"  # the client insists on one; servers without keys look at none
+LINGER_S = 2.0  # how long to wait for the usage once the answer has ended
+DRAIN_S = 0.2  # how long to wait for the end of the body after [DONE], so that the connection can be kept
+
+
+class OpenAIEngine:
+    """Safe to use from any number of threads. Reads no key and opens no connection before it is asked."""
+
+    def __init__(
+        self,
+        settings: StrongConfig,
+        *,
+        offline: bool = False,
+        keys: Callable[[StrongConfig], Key | NoKey] = find_key,
+    ) -> None:
+        """Raises `StrongNotConfigured` where no model is named, `ConfigError` for an unusable address."""
+        if not settings.model:
+            raise StrongNotConfigured
+        self._model, self._settings, self._offline = settings.model, settings, offline
+        self._endpoint = Endpoint.parse(settings.base_url)
+        self._keys = keys
+        self._loop = BackgroundLoop("edge_router-strong")
+        # From here on only the loop's thread touches it.
+        self._key: Key | NoKey | None = None
+        self._key_lock = asyncio.Lock()
+        self._client: openai.AsyncOpenAI | None = None
+        self._refused: set[str] = set()  # optional fields that this endpoint was seen not to take
+
+    @property
+    def model_id(self) -> str:
+        return self._model
+
+    @property
+    def context_window_size(self) -> int | None:
+        return None
+
+    @property
+    def handles_tools(self) -> bool:
+        return True
+
+    def count_tokens(self, request: ChatRequest) -> int | None:
+        return None
+
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+        """The answer of the configured model at the configured address, whatever `request` says of either.
+
+        Raises the `StrongError` that fits, with the client's own as its cause. Tries again what may pass,
+        as often as the settings say, but only as long as nothing of the answer was yielded.
+        """
+        if self._loop.closed:
+            raise EngineUnavailable("openai", "it is closed")
+        if self._offline:
+            raise StrongUnreachable(self._endpoint.url, "the network is switched off")
+        if request.private:
+            raise StrongError(self._endpoint.url, "the request is private and must not leave this machine")
+        yield from self._loop.iterate(lambda: self._answer(request), cancel)
+
+    def close(self) -> None:
+        self._loop.close(self._disconnect)
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _answer(self, request: ChatRequest) -> AsyncGenerator[Delta]:
+        client, attempt, started = await self._connected(), 0, False
+        translator = self._translator(client)
+        while True:
+            body = request_body(request, self._model, refused=self._refused, newer=self._endpoint.is_openai)
+            try:
+                async for delta in self._attempt(client, body, translator):
+                    started = True
+                    yield delta
+                return
+            except translator.caught() as error:
+                if self._learned(body, error):  # and so asked for the last time with that field
+                    continue
+                failure = translator.failure(error, started=started)
+            # Outside of the handler, so that a cause that shows a key is not its context either.
+            wait_s = failure.wait_s(attempt)
+            if started or wait_s is None or attempt >= self._settings.max_retries:
+                self._forget_key(failure.error)
+                raise failure.error from failure.cause
+            attempt += 1
+            await asyncio.sleep(wait_s)
+
+    async def _attempt(
+        self, client: openai.AsyncOpenAI, body: Mapping[str, Any], translator: Translator
+    ) -> AsyncGenerator[Delta]:
+        """One request. `extra_body` replaces what the client would make of its own arguments."""
+        asked: Any = client.completions if "prompt" in body else client.chat.completions
+        placeholder: dict[str, object] = {"prompt": ""} if "prompt" in body else {"messages": []}
+        reader = AnswerReader()
+        async with asked.with_streaming_response.create(
+            model=self._model, stream=True, extra_body=body, **placeholder
+        ) as response:
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind == "application/json":
+                delta = reader.read_whole(await response.read())
+                if delta is not None:
+                    yield delta
+            elif kind == "text/html":
+                raise Garbled("a web page")
+            else:
+                async for delta in self._events(response, reader, translator):
+                    yield delta
+        if not reader.complete:
+            if not reader.events and kind != "text/event-stream":
+                raise Garbled(f"an answer of type {kind or 'unknown'}")
+            raise Unfinished
+        yield reader.finish()
+
+    async def _events(
+        self, response: Any, reader: AnswerReader, translator: Translator
+    ) -> AsyncGenerator[Delta]:
+        """The deltas up to the end of the body; once the answer is complete nothing is an error."""
+        clock, deadline = asyncio.get_running_loop().time, None
+        decoder, pieces = EventDecoder(), response.iter_bytes()
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    piece = await anext(pieces, None)
+            except translator.caught():
+                if not reader.complete:
+                    raise
+                return
+            if piece is None:
+                return
+            for data in () if reader.done else decoder.feed(piece):
+                delta = reader.read(data)
+                if delta is not None:
+                    yield delta
+            if reader.done:
+                deadline = clock() + DRAIN_S if deadline is None else min(deadline, clock() + DRAIN_S)
+            elif reader.complete and deadline is None:
+                deadline = clock() + LINGER_S
+
+    async def _connected(self) -> openai.AsyncOpenAI:
+        """The client, with the key that holds now. Raises `EngineUnavailable` for what can't be a key."""
+        import openai
+
+        async with self._key_lock:
+            if self._key is None:
+                self._key = await asyncio.to_thread(self._keys, self._settings)
+        key, place = self._key, self._endpoint
+        if isinstance(key, Key) and not key.fits_a_header:
+            self._key = None
+            raise EngineUnavailable("openai", f"the key from {key.source} holds characters that no key has")
+        if self._client is None:
+            settings = self._settings
+            self._client = openai.AsyncOpenAI(
+                api_key=NO_KEY,
+                base_url=place.url,
+                default_query=place.query,
+                default_headers={"Authorization": place.authorization} if place.authorization else None,
+                timeout=openai.Timeout(settings.timeout_s, connect=settings.connect_timeout_s),
+                max_retries=0,  # retries are ours: the client's can't be cancelled while they wait
+            )
+            if not place.is_openai:  # which the client takes from the environment, for OpenAI's own servers
+                self._client.organization = self._client.project = None
+        self._client.api_key = key.value if isinstance(key, Key) else NO_KEY
+        return self._client
+
+    def _translator(self, client: openai.AsyncOpenAI) -> Translator:
+        key, place = self._key, self._endpoint
+        source = "strong.base_url" if place.authorization else key.source if isinstance(key, Key) else None
+        return Translator(
+            endpoint=place.url,
+            secrets=(*place.secrets, *([key.value] if isinstance(key, Key) else [])),
+            key_source=source,
+            timeout_s=self._settings.timeout_s,
+            connect_timeout_s=self._settings.connect_timeout_s,
+            transport=transport_of(client),
+        )
+
+    def _learned(self, body: Mapping[str, object], error: Exception) -> bool:
+        """Whether `error` is only about an optional field, which is left out from now on."""
+        import openai
+
+        if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 422):
+            return False
+        name = refused_field(body, complaint(error), self._refused)
+        self._refused |= {name} if name else set()
+        return name is not None
+
+    def _forget_key(self, error: StrongError) -> None:
+        """A refused key is looked up anew next time: the user may have replaced it meanwhile."""
+        hung = isinstance(self._key, NoKey) and self._key.problem is not None
+        if isinstance(error, StrongUnauthorized) and not hung:
+            self._key = None
+
+
+def load(config: Config, paths: Paths, progress: Progress) -> OpenAIEngine:
+    """The factory of the strong engine "openai". Raises `StrongNotConfigured`, `ConfigError`."""
+    return OpenAIEngine(config.strong, offline=config.offline)

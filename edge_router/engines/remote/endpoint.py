@@ -1,0 +1,48 @@
+"""The address of a remote model, taken apart into what may be shown and what may not."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+from edge_router.errors import ConfigError
+
+OPENAI_URL = "https://api.openai.com/v1"
+SHORTEST_SECRET = 16  # characters of a query's value; shorter ones are versions and the like
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A base_url taken apart: logs and errors of the HTTP library quote addresses, credentials and all."""
+
+    url: str  # without credentials, query and fragment
+    query: Mapping[str, str] = field(repr=False)
+    authorization: str | None = field(repr=False)  # from user:password@
+    secrets: tuple[str, ...] = field(repr=False)  # what no error may quote
+
+    @property
+    def is_openai(self) -> bool:
+        return urlsplit(self.url).hostname == urlsplit(OPENAI_URL).hostname
+
+    @classmethod
+    def parse(cls, base_url: str | None) -> Endpoint:
+        """Raises `ConfigError`."""
+        try:
+            parts = urlsplit(base_url or OPENAI_URL)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ConfigError("strong.base_url", "…", f"is not an address: {error}") from None
+        if not host or parts.scheme not in ("http", "https"):
+            raise ConfigError("strong.base_url", base_url, "must be http:// or https:// and a host")
+        place = f"[{host}]" if ":" in host else host
+        url = urlunsplit((parts.scheme, f"{place}:{port}" if port else place, parts.path, "", ""))
+        query = dict(parse_qsl(parts.query))
+        hidden = tuple(value for value in query.values() if len(value) >= SHORTEST_SECRET)
+        if parts.username is None:
+            return cls(url, query, None, hidden)
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        coded = b64encode(f"{user}:{password}".encode()).decode()
+        secrets = tuple(text for text in (coded, password) if text)
+        return cls(url, query, f"Basic {coded}", (*secrets, *hidden))

@@ -1,0 +1,193 @@
+"""The one place where what the `openai` client raises becomes ours, and where a retry is considered."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import ssl
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from edge_router.engines.remote.answer import ErrorObject, Garbled, Unfinished
+from edge_router.errors import (
+    StrongError,
+    StrongFailed,
+    StrongGarbled,
+    StrongInterrupted,
+    StrongRateLimited,
+    StrongTimeout,
+    StrongUnauthorized,
+    StrongUnreachable,
+)
+
+if TYPE_CHECKING:
+    import openai
+
+LONGEST_WAIT_S = 10.0  # a server that asks for more gets no retry: the weak model answers sooner
+FIRST_WAIT_S = 0.25
+LONGEST_MESSAGE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """`error` is ours, `cause` theirs, unless a key would be read in it."""
+
+    error: StrongError
+    cause: BaseException | None
+    passing: bool = False  # another try may help, if nothing of the answer was shown
+    retry_after_s: float | None = None
+
+    def wait_s(self, attempt: int) -> float | None:
+        """Seconds before try number `attempt` + 1, counted from 0; None: don't.
+
+        Doubles each time, shortened at random by up to a quarter so that many clients don't return at
+        once. A wait that the server asked for is kept to the letter.
+        """
+        if not self.passing or (self.retry_after_s or 0) > LONGEST_WAIT_S:
+            return None
+        if self.retry_after_s is not None:
+            return self.retry_after_s
+        return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_WAIT_S) * random.uniform(0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Translator:
+    """What the sentences need to know of one attempt."""
+
+    endpoint: str  # without credentials
+    secrets: tuple[str, ...]  # what no error may hold
+    key_source: str | None
+    timeout_s: float
+    connect_timeout_s: float
+    transport: ModuleType  # the HTTP library beneath the client: httpx, or httpx2 in later ones
+
+    def caught(self) -> tuple[type[Exception], ...]:
+        """Everything that an attempt may raise and `failure` understands."""
+        import anyio
+        import openai
+
+        transport = (self.transport.HTTPError, self.transport.InvalidURL, self.transport.StreamError)
+        return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, Garbled, Unfinished, ErrorObject)
+
+    def failure(self, error: Exception, *, started: bool) -> Failure:
+        """`started`: a part of the answer was shown already."""
+        import openai
+
+        kept = None if self._tells(error) else error
+        if isinstance(error, openai.APIStatusError):
+            message, after = complaint(error), retry_after_s(error.response.headers)
+            hint = error.response.headers.get("x-should-retry")
+            passing = hint == "true" if hint in ("true", "false") else _is_passing(error.status_code)
+            return Failure(self._of_status(error.status_code, message, after), kept, passing, after)
+        if isinstance(error, ErrorObject):
+            if started:
+                return Failure(StrongInterrupted(self.endpoint, self._clean(error.message)), kept)
+            status = error.code or 200
+            return Failure(self._of_status(status, error.message, None), kept, _is_passing(status))
+        if isinstance(error, Unfinished):
+            return Failure(
+                StrongInterrupted(self.endpoint, "the answer ended in the middle"), kept, passing=True
+            )
+        if isinstance(error, Garbled | self.transport.DecodingError | openai.APIResponseValidationError):
+            return Failure(StrongGarbled(self.endpoint, self._clean(str(error))), kept)
+        return self._of_transport(error, kept, started)
+
+    def _of_status(self, status: int, message: str, after: float | None) -> StrongError:
+        if status in (401, 403):
+            return StrongUnauthorized(self.endpoint, status, self.key_source)
+        if status == 429:
+            return StrongRateLimited(self.endpoint, after)
+        return StrongFailed(self.endpoint, status, self._clean(message))
+
+    def _of_transport(self, error: Exception, kept: Exception | None, started: bool) -> Failure:
+        causes = tuple(_causes(error))
+        reason = self._clean(_reason(causes))
+        if any(isinstance(cause, self.transport.ConnectTimeout) for cause in causes):
+            reason = f"no connection within {self.connect_timeout_s:g} s"
+            return Failure(StrongUnreachable(self.endpoint, reason), kept)
+        if any(isinstance(cause, self.transport.TimeoutException) for cause in causes):
+            if started:
+                reason = f"nothing more came for {self.timeout_s:g} s"
+                return Failure(StrongInterrupted(self.endpoint, reason), kept)
+            return Failure(StrongTimeout(self.endpoint, self.timeout_s), kept)
+        if any(isinstance(cause, self.transport.RemoteProtocolError) for cause in causes):
+            if "connection" in reason.lower() or "disconnected" in reason.lower():
+                return Failure(StrongInterrupted(self.endpoint, reason), kept, passing=True)
+            return Failure(StrongGarbled(self.endpoint, f"not HTTP: {reason}"), kept)
+        if started or any(isinstance(cause, self.transport.ReadError) for cause in causes):
+            return Failure(StrongInterrupted(self.endpoint, reason), kept, passing=True)
+        connects = any(isinstance(cause, self.transport.ConnectError) for cause in causes)
+        return Failure(StrongUnreachable(self.endpoint, reason), kept, passing=connects)
+
+    def _clean(self, text: str) -> str:
+        """One line of a bearable length, without keys: servers quote what they were sent."""
+        for secret in self.secrets:
+            text = text.replace(secret, "[key]")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+    def _tells(self, error: Exception) -> bool:
+        """Whether a traceback of `error` would show a key."""
+        if not self.secrets:
+            return False
+        text = "".join(traceback.format_exception(error))
+        return any(secret in text for secret in self.secrets)
+
+
+def transport_of(client: openai.AsyncOpenAI) -> ModuleType:
+    """The HTTP library that `client` was built on: its addresses are of that library's class."""
+    return sys.modules[type(client.base_url).__module__.partition(".")[0]]
+
+
+def complaint(error: openai.APIStatusError) -> str:
+    """What the server said, out of the several forms in which servers say it."""
+    body: Any = error.body
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        body = inner.get("message", inner) if isinstance(inner, Mapping) else inner
+    return str(body) if body else error.response.reason_phrase
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """What Retry-After asks for, as a number or a date; OpenAI also sends it in milliseconds."""
+    for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * scale
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    try:
+        then = parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
+
+
+def _is_passing(status: int) -> bool:
+    return status in (408, 409, 429) or status >= 500
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+        error = inner or error.__cause__ or error.__context__
+
+
+def _reason(causes: tuple[BaseException, ...]) -> str:
+    """The system's own words where it has some: libraries on the way up say only that it failed."""
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLError | socket.gaierror):
+            return str(cause.strerror or cause)
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+    return next((str(cause) for cause in reversed(causes) if str(cause)), type(causes[0]).__name__)

@@ -1,0 +1,151 @@
+"""An engine that says what it is told: for the tests of programs that embed the router.
+
+    weak = ScriptedEngine("Paris.", StrongUnreachable("http://example", "no route"), ["Par", "is."])
+    controller = Controller(weak=weak, strong=ScriptedEngine(model_id="big"))
+    weak.calls      # every ChatRequest it was asked, in order
+
+It serves as the weak or the strong model, keeps every promise of `engines.base.Engine`, and counts a word
+as a token.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeAlias, cast
+
+from edge_router.config import Config
+from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
+from edge_router.paths import Paths
+from edge_router.types import Cancel, ChatRequest, Delta, Progress, Usage
+
+Step: TypeAlias = str | Delta | Exception | float | threading.Event
+"""A piece of text, a delta as it is, an error to raise, seconds to wait, or an event to wait for."""
+
+Reply: TypeAlias = str | Exception | Sequence[Step] | Callable[[ChatRequest], "Reply"]
+"""A text (streamed word by word, cut at max_tokens), an error, steps, or what makes a reply of a request."""
+
+_WAKE_S = 0.005  # how soon a cancel is seen while waiting
+
+
+def echo(request: ChatRequest) -> str:
+    """What an engine says once nothing is queued."""
+    return f"You said: {request.messages[-1].text}"
+
+
+class ScriptedEngine:
+    """Gives the queued replies, one per call, then `default` for ever. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        *replies: Reply,
+        model_id: str = "scripted",
+        context_window_size: int | None = None,
+        handles_tools: bool = True,
+        default: Reply = echo,
+    ) -> None:
+        self._model_id, self._context_window_size = model_id, context_window_size
+        self._handles_tools, self._default = handles_tools, default
+        self._replies = deque(replies)
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self.calls: list[ChatRequest] = []
+
+    @property
+    def model_id(self) -> str:
+        return self._model_id
+
+    @property
+    def context_window_size(self) -> int | None:
+        return self._context_window_size
+
+    @property
+    def handles_tools(self) -> bool:
+        return self._handles_tools
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    def queue(self, *replies: Reply) -> None:
+        """Add to what it will say."""
+        with self._lock:
+            self._replies.extend(replies)
+
+    def count_tokens(self, request: ChatRequest) -> int:
+        """The words of all messages."""
+        return sum(len(message.text.split()) for message in request.messages)
+
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+        prompt_tokens = self.count_tokens(request)
+        with self._lock:
+            self.calls.append(request)
+            reply = self._replies.popleft() if self._replies else self._default
+        if self.closed:
+            raise EngineUnavailable(self._model_id, "it is closed")
+        if self._context_window_size is not None and prompt_tokens >= self._context_window_size:
+            raise ContextOverflow(prompt_tokens, self._context_window_size)
+        while callable(reply):
+            reply = reply(request)
+        words = 0
+        for step in _steps(reply, request.max_tokens):
+            self._wait(step, cancel)
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, str):
+                words += len(step.split())
+                yield Delta(step)
+            elif isinstance(step, Delta):
+                if step.finish_reason is not None:
+                    step = _with_usage(step, Usage(prompt_tokens, words))
+                yield step
+                if step.finish_reason is not None:
+                    return
+        self._wait("", cancel)
+        yield Delta(finish_reason="stop", usage=Usage(prompt_tokens, words))
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _wait(self, step: Step, cancel: Cancel) -> None:
+        """As long as `step` says; raises `Cancelled` as soon as nobody wants the answer any more."""
+        left = float(step) if isinstance(step, float | int) else 0.0
+        while not (cancel.is_set() or self._closed.is_set()):
+            if isinstance(step, threading.Event):
+                if step.wait(_WAKE_S):
+                    return
+            elif left <= 0 or cancel.wait(min(left, _WAKE_S)):
+                break
+            left -= _WAKE_S
+        if cancel.is_set() or self._closed.is_set():
+            raise Cancelled
+
+
+def _steps(reply: Reply, max_tokens: int | None) -> Sequence[Step]:
+    if isinstance(reply, Exception):
+        return [reply]
+    if not isinstance(reply, str):
+        return cast("Sequence[Step]", reply)
+    words = re.findall(r"\s*\S+|\s+$", reply)
+    if max_tokens is not None and len(words) > max_tokens:
+        return [*words[:max_tokens], Delta(finish_reason="length")]
+    return words
+
+
+def _with_usage(delta: Delta, usage: Usage) -> Delta:
+    return delta if delta.usage is not None else replace(delta, usage=usage)
+
+
+def load_weak(config: Config, paths: Paths, progress: Progress) -> ScriptedEngine:
+    """The engine "scripted" as the weak model, for trying the router where nothing can be compiled."""
+    return ScriptedEngine(
+        model_id="scripted-weak", context_window_size=config.weak.context_window_size, handles_tools=False
+    )
+
+
+def load_strong(config: Config, paths: Paths, progress: Progress) -> ScriptedEngine:
+    """The engine "scripted" as the strong model."""
+    return ScriptedEngine(model_id=config.strong.model or "scripted-strong")
