@@ -1,8 +1,12 @@
 """What a device must do to run the weak model: the seam between scheduling (shared) and TVM, WebGPU, ...
 
-A runner holds one loaded model and its paged KV cache. Every call is made from one thread, the
-scheduler's. Sequences are small integers chosen by the caller. Logits come back as float32 numpy arrays
-on the host, one row of `vocab_size` for each sequence.
+A runner holds one loaded model and its paged KV cache. It is made, used and closed by one thread, the
+scheduler's. Sequences are small integers chosen by the caller. Logits come back as float32 numpy arrays on
+the host, one row of `vocab_size` for each sequence; they are valid until the next call, so whoever changes
+or keeps them copies them.
+
+Any call may raise anything. After that the sequences named in the call are in an unknown state, and the
+caller either removes them or calls `reset`.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ class ModelRunner(Protocol):
 
     @property
     def context_window_size(self) -> int:
-        """Tokens that one sequence may hold."""
+        """Tokens that one sequence may hold. The KV cache as a whole holds at least as many."""
         ...
 
     @property
@@ -31,17 +35,24 @@ class ModelRunner(Protocol):
         ...
 
     @property
-    def max_sequences(self) -> int: ...
+    def max_sequences(self) -> int:
+        """Sequences of one `decode` call at most; more than these may exist."""
+        ...
 
     @property
     def free_tokens(self) -> int:
         """Tokens for which the KV cache still has whole pages."""
         ...
 
+    @property
+    def page_size(self) -> int:
+        """Tokens of one page. A sequence, or a fork that begins inside a page, takes whole ones."""
+        ...
+
     def add_sequence(self, sequence: int) -> None: ...
 
     def fork_sequence(self, parent: int, child: int, position: int) -> None:
-        """`child` shares the first `position` tokens of `parent`."""
+        """`child` shares the first `position` tokens of `parent`, 1 <= position <= its length."""
         ...
 
     def pop_tokens(self, sequence: int, count: int) -> None:
@@ -56,6 +67,10 @@ class ModelRunner(Protocol):
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
         """Append one token to each; shape (len(sequences), vocab_size)."""
+        ...
+
+    def reset(self) -> None:
+        """Forget every sequence, whatever state an error has left."""
         ...
 
     def close(self) -> None: ...

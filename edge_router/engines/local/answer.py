@@ -1,0 +1,121 @@
+"""From chosen tokens to the text of an answer: whole characters, stop strings, the end."""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from edge_router.engines.local.sampler import Choice
+from edge_router.engines.local.tokenizer import TextTokenizer
+from edge_router.types import FinishReason, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one more token adds to the answer, which may be nothing yet."""
+
+    text: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+class StopStrings:
+    """Cuts a text before the first stop string, however the text is cut into pieces.
+
+    First is the one that is complete first; among those that end together it is the longest.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""  # might become a stop string, so nobody has seen it
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """The text that may be shown now, and whether a stop string was found: then nothing follows."""
+        if not self._stops:
+            return text, False
+        text = self._held + text
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            self._held = ""
+            return text[: min(found)[1]], True
+        keep = max(_overlap(text, stop) for stop in self._stops)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep], False
+
+    def rest(self) -> str:
+        """What was held back, when no more text comes."""
+        rest, self._held = self._held, ""
+        return rest
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` could begin `stop`."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
+
+
+class Answer:
+    """One answer under way: `push` every chosen token until a piece has a finish reason.
+
+    `end_tokens` end the answer and are no part of it. `max_tokens` is at least 1. `at_start` says that the
+    text stands on its own, so that the space which some tokenizers put before a text is dropped.
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        *,
+        end_tokens: Collection[int],
+        max_tokens: int,
+        stops: Sequence[str] = (),
+        at_start: bool = True,
+    ) -> None:
+        self.tokens = 0  # of the answer so far
+        self._tokenizer, self._end_tokens, self._max_tokens = tokenizer, end_tokens, max_tokens
+        self._stops = StopStrings(stops)
+        # Holds back an unfinished character. One that the answer's end leaves unfinished is never shown.
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._drop_space = at_start and tokenizer.leading_space
+        self._length = self._shown = 0  # characters
+        self._logprobs: deque[tuple[int, TokenLogprob]] = (
+            deque()
+        )  # with the place where the token's text begins
+
+    def push(self, choice: Choice) -> Piece:
+        if choice.token in self._end_tokens:
+            return self._piece(self._stops.rest(), "stop")
+        self.tokens += 1
+        data = self._tokenizer.token_bytes(choice.token)
+        text = self._decode(data)
+        if self._drop_space and text:
+            self._drop_space, text = False, text.removeprefix(" ")
+        if choice.logprob is not None:
+            self._logprobs.append((self._length, self._logprob(choice, data)))
+        self._length += len(text)
+        text, stopped = self._stops.push(text)
+        if stopped:
+            return self._piece(text, "stop", cut=True)
+        if self.tokens >= self._max_tokens:
+            return self._piece(text + self._stops.rest(), "length")
+        return self._piece(text, None)
+
+    def _piece(self, text: str, finish_reason: FinishReason | None, *, cut: bool = False) -> Piece:
+        """Logprobs go out with the text of their token, so that they don't show a stop string either."""
+        self._shown += len(text)
+        nothing_held = self._shown == self._length and not cut
+        ready: list[TokenLogprob] = []
+        while self._logprobs and (nothing_held or self._logprobs[0][0] < self._shown):
+            ready.append(self._logprobs.popleft()[1])
+        return Piece(text, tuple(ready), finish_reason)
+
+    def _logprob(self, choice: Choice, data: bytes) -> TokenLogprob:
+        top = tuple(_named(self._tokenizer.token_bytes(token), logprob) for token, logprob in choice.top)
+        return _named(data, choice.logprob or 0.0, top)
+
+
+def _named(data: bytes, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    return TokenLogprob(data.decode("utf-8", "replace"), logprob, data, top)

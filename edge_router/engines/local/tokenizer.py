@@ -1,0 +1,159 @@
+"""A model's tokenizer: text to tokens, and the bytes that each token stands for.
+
+Bytes rather than text, because one token may hold half of a character; `answer.py` joins them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import tokenizers
+
+from edge_router.errors import InvalidModel
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SEAM = "\ufdd0"  # a code point that Unicode keeps out of texts: it cuts a control token in two
+
+
+class TextTokenizer:
+    """The tokenizer.json of a model directory. Safe to use from many threads.
+
+    Raises `InvalidModel` when the file is missing or damaged, or when its decoder is none of the byte-level
+    and sentencepiece-like ones that decoder-only models have.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # tokenizers raises nothing more special than Exception
+            raise InvalidModel(file, f"no tokenizer: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        decoder = self._tokenizer.decoder
+        state = b"{}" if decoder is None else decoder.__getstate__()
+        self._decoding = _decoding(json.loads(state), file)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = frozenset(token for token, item in added.items() if item.special)
+        self._size = max(self._tokenizer.get_vocab_size(), *(token + 1 for token in added), 1)
+        names = sorted((added[token].content for token in self._special), key=len, reverse=True)
+        self._control = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or "(?!)")
+        self._known: dict[int, bytes] = {}
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest token; a model's logits may be padded beyond it."""
+        return self._size
+
+    @property
+    def leading_space(self) -> bool:
+        """Whether a text's first token brings a space that the text does not have."""
+        return self._decoding.leading_space
+
+    def token(self, name: str) -> int | None:
+        """The token that is written `name`."""
+        found = self._tokenizer.token_to_id(name)
+        return None if found is None else int(found)
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of `text`, in which control tokens such as <|im_end|> mean what they say.
+
+        `special` adds what the tokenizer puts around a text, such as a token for its beginning. `guard`ed
+        parts are plain text whatever they look like.
+        """
+        first, *rest = _clean(text).split(_SEAM)
+        ids = list(self._tokenizer.encode(first, add_special_tokens=special).ids)
+        for piece in rest:
+            ids += self._continued(piece)
+        return ids
+
+    def guard(self, text: str) -> str:
+        """`text` from a user, so that what looks like a control token in it does not become one.
+
+        Otherwise a pasted web page could end the user's turn and begin a system message.
+        """
+        return self._control.sub(lambda found: f"{found[0][0]}{_SEAM}{found[0][1:]}", text.replace(_SEAM, ""))
+
+    def token_bytes(self, token: int) -> bytes:
+        """What `token` stands for; nothing for a control token or one that does not exist."""
+        known = self._known.get(token)
+        if known is None:
+            name = None if token in self._special else self._tokenizer.id_to_token(token)
+            known = self._known[token] = b"" if name is None else self._decoding.bytes_of(name)
+        return known
+
+    def _continued(self, piece: str) -> list[int]:
+        """Tokens of what follows other text: a sentencepiece tokenizer must not put a space before it."""
+        lead = self._tokenizer.encode("\n", add_special_tokens=False).ids
+        ids = list(self._tokenizer.encode("\n" + piece, add_special_tokens=False).ids)
+        if ids[: len(lead)] == lead:
+            return ids[len(lead) :]
+        return list(self._tokenizer.encode(piece, add_special_tokens=False).ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """How a token's name is to be read, from the tokenizer's own decoder."""
+
+    byte_level: bool = False  # every character of a name stands for a byte, as in GPT-2
+    byte_fallback: bool = False  # names such as <0x0A> stand for a byte
+    space: str = ""  # the character that stands for a space
+    leading_space: bool = False
+
+    def bytes_of(self, name: str) -> bytes:
+        if self.byte_level:
+            table = _gpt2_bytes()
+            try:
+                return bytes(table[character] for character in name)
+            except KeyError:  # an added token, which is written as it is
+                return name.encode()
+        if self.byte_fallback and (found := _BYTE_TOKEN.fullmatch(name)):
+            return bytes([int(found[1], 16)])
+        return (name.replace(self.space, " ") if self.space else name).encode()
+
+
+def _decoding(decoder: Mapping[str, object], file: Path) -> _Decoding:
+    """The parts of a decoder (tokenizers' own JSON) that matter, one after the other."""
+    inner = decoder.get("decoders")
+    parts = inner if isinstance(inner, list) else [decoder]
+    decoding = _Decoding()
+    for part in parts:
+        match part:
+            case {"type": "ByteLevel"}:
+                decoding = replace(decoding, byte_level=True)
+            case {"type": "ByteFallback"}:
+                decoding = replace(decoding, byte_fallback=True)
+            case {"type": "Replace", "pattern": {"String": str(space)}, "content": " "}:
+                decoding = replace(decoding, space=space)
+            case {"type": "Metaspace", "replacement": str(space), **rest}:
+                leads = rest.get("prepend_scheme", "always") != "never"
+                decoding = replace(decoding, space=space, leading_space=leads)
+            case {"type": "Strip", "content": " ", "start": 1, "stop": 0}:
+                decoding = replace(decoding, leading_space=True)
+            case {"type": "Fuse"}:
+                pass
+            case _:
+                raise InvalidModel(file, f"the tokenizer's decoder is not supported: {json.dumps(part)}")
+    return decoding
+
+
+@cache
+def _gpt2_bytes() -> dict[str, int]:
+    """GPT-2 writes the 188 printable bytes of Latin-1 as themselves and the others from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    return table | {chr(0x100 + index): byte for index, byte in enumerate(others)}
+
+
+def _clean(text: str) -> str:
+    """`text` without halves of surrogate pairs, which JSON can carry and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
