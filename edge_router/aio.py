@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from edge_router.answer import Answer
 from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, collect
 from edge_router.controller import Controller
+from edge_router.errors import Cancelled
 from edge_router.requests import conversation, parse_chat
 from edge_router.types import ChatRequest, Decision, Delta, Timings
 
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
 
 class AsyncAnswer:
-    """`Answer`, awaited. Leaving it early (`aclose`, or a cancelled task) ends the generation."""
+    """`Answer`, awaited; iterate over it once. Leaving it early (`aclose`, or a cancelled task) ends it."""
 
     def __init__(self, answer: Answer, deltas: asyncio.Queue[Delta | BaseException | None]) -> None:
         self._answer, self._queue = answer, deltas
+        self._ended = False
 
     @property
     def decision(self) -> Decision:
@@ -50,15 +52,24 @@ class AsyncAnswer:
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
         try:
-            while (item := await self._queue.get()) is not None:
+            while not self._ended:
+                item = await self._queue.get()
+                self._ended = item is None or isinstance(item, BaseException)
                 if isinstance(item, BaseException):
                     raise item
-                yield item
+                if item is not None:
+                    yield item
         finally:
             self._answer.cancel()
 
-    async def aclose(self) -> None:
+    def cancel(self) -> None:
+        """End it, from the loop's thread: the model stops within one token, whoever iterates gets
+        `Cancelled` after the deltas that are here already, without waiting for the model."""
         self._answer.cancel()
+        self._queue.put_nowait(Cancelled())
+
+    async def aclose(self) -> None:
+        self.cancel()
 
 
 class AsyncController:

@@ -96,6 +96,10 @@ class Controller:
         """Everything that may stand in a request's `model`."""
         return self._loaded.names().all()
 
+    def check_model(self, name: str) -> None:
+        """Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ..."""
+        policy.parse_model(name, self._loaded.names())
+
     def close(self) -> None:
         """Ends what is running and releases the models. May be called twice."""
         self._loaded.close()

@@ -1,0 +1,59 @@
+"""The ASGI application: routes, error replies and the guard around them all."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edge_router.aio import AsyncController
+from edge_router.config import ServerConfig
+from edge_router.errors import EdgeRouterError
+from edge_router.server.errors import failure, refusal
+from edge_router.server.reply import failed
+from edge_router.server.routes import Api
+from edge_router.server.running import Running
+from edge_router.server.security import Guard, known_hosts
+
+
+def create_app(
+    controller: AsyncController, settings: ServerConfig, *, api_key: str | None = None
+) -> Starlette:
+    """An app over `controller`, which stays the caller's to close. Nothing is loaded here.
+
+    `api_key` is asked of every request except /health; None asks for none. `app.state.running.stop()`,
+    on the app's event loop, ends what is under way.
+    """
+    running = Running()
+    guard = Middleware(
+        Guard,
+        hosts=known_hosts(settings.host, settings.allowed_hosts),
+        origins=settings.allowed_origins,
+        api_key=api_key,
+    )
+    app = Starlette(
+        routes=Api(controller, running).routes(),
+        middleware=[guard],
+        exception_handlers={EdgeRouterError: _ours, HTTPException: _refused},
+    )
+    app.router.redirect_slashes = False  # a redirect would point wherever the Host header says
+    app.state.running = running
+    return app
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, EdgeRouterError)
+    return failed(failure(error))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = error.detail
+    if error.status_code == 404:
+        message = "There is nothing here. A client's base_url ends in /v1, as in http://127.0.0.1:6060/v1."
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another one")
+        message = f"{request.method} is not answered here; use {allowed}."
+    return failed(refusal(error.status_code, message, error.headers))

@@ -1,0 +1,168 @@
+"""Every failure as OpenAI's clients know it: a status, and a body with message, type, param and code.
+
+The sentence that says what to do next is written here, beside the status, once for each kind of error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from edge_router import errors as e
+
+INVALID = "invalid_request_error"
+FAILED = "server_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one kind of error is told. `retry`: the same request may work later, as it stands."""
+
+    status: int
+    type: str
+    code: str | None
+    advice: str = ""
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a client receives."""
+
+    status: int
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, object]:
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": error}
+
+
+DOCTOR = "Run `edge-router doctor` on the server's machine: it names the command that mends it."
+SERVER_LOG = "The server's log holds the cause."
+
+# A kind without a row of its own is told as its nearest parent is.
+RULES: Mapping[type[e.EdgeRouterError], Rule] = {
+    e.EdgeRouterError: Rule(500, FAILED, "internal_error", SERVER_LOG),
+    e.InvalidInput: Rule(400, INVALID, "invalid_request", "Change the request and send it again."),
+    e.InvalidRequest: Rule(400, INVALID, "invalid_request", "Change the request and send it again."),
+    e.ContextOverflow: Rule(
+        400,
+        INVALID,
+        "context_length_exceeded",
+        "Shorten the conversation, raise weak.context_window_size or configure a strong model.",
+    ),
+    e.UnknownName: Rule(404, INVALID, "model_not_found", "GET /v1/models lists the names."),
+    e.ConfigError: Rule(500, FAILED, "configuration_error", "Mend it in the server's configuration."),
+    e.UnsupportedArchitecture: Rule(
+        503, FAILED, "weak_model_unavailable", "Choose another weak.model; see `edge-router models list`."
+    ),
+    e.UnsupportedTarget: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.InvalidModel: Rule(
+        503, FAILED, "weak_model_unavailable", "Fetch it again with `edge-router models pull`."
+    ),
+    e.InvalidRouter: Rule(503, FAILED, "router_unavailable", "Choose another router.name."),
+    e.InvalidData: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.DuplicateName: Rule(500, FAILED, "configuration_error", "Uninstall one of the two packages."),
+    e.PluginFailed: Rule(500, FAILED, "configuration_error", "Update or uninstall that package."),
+    e.MissingExtra: Rule(503, FAILED, "configuration_error", "Install it on the server's machine."),
+    e.WeightsError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.ArtifactError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.ArtifactMissing: Rule(
+        503, FAILED, "weak_model_unavailable", "Build it with `edge-router compile` on the server's machine."
+    ),
+    e.StorageError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.LockTimeout: Rule(503, FAILED, "weak_model_unavailable", "Try again when it is done.", retry=True),
+    e.EngineError: Rule(500, FAILED, "generation_failed", "Try again; " + SERVER_LOG.lower()),
+    e.EngineUnavailable: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
+    e.OutOfMemory: Rule(
+        503,
+        FAILED,
+        "out_of_memory",
+        "Free memory, or lower weak.context_window_size, and try again.",
+        retry=True,
+    ),
+    e.GenerationFailed: Rule(500, FAILED, "generation_failed", "Send the request again.", retry=True),
+    e.Cancelled: Rule(503, FAILED, "cancelled", "Send the request again."),
+    e.TemplateError: Rule(500, FAILED, "chat_template_failed", "Change the messages' roles or the model."),
+    e.StrongError: Rule(502, FAILED, "strong_model_failed", "Try again, or use the model `weak`."),
+    e.StrongNotConfigured: Rule(
+        503, FAILED, "strong_model_not_configured", "Set strong.model, or use the model `weak`."
+    ),
+    e.StrongUnreachable: Rule(
+        502,
+        FAILED,
+        "strong_model_unreachable",
+        "Check strong.base_url and the network, or use the model `weak`.",
+        retry=True,
+    ),
+    e.StrongTimeout: Rule(
+        504,
+        FAILED,
+        "strong_model_timeout",
+        "Try again, raise strong.timeout_s or use the model `weak`.",
+        retry=True,
+    ),
+    e.StrongUnauthorized: Rule(
+        502, FAILED, "strong_model_unauthorized", "Put a valid key there on the server's machine."
+    ),
+    e.StrongRateLimited: Rule(
+        429, "rate_limit_error", "rate_limit_exceeded", "Wait, or use the model `weak`.", retry=True
+    ),
+    e.StrongFailed: Rule(
+        502, FAILED, "strong_model_failed", "Try again, or use the model `weak`.", retry=True
+    ),
+    e.StrongInterrupted: Rule(502, FAILED, "strong_model_interrupted", "Send it again.", retry=True),
+    e.StrongGarbled: Rule(
+        502, FAILED, "strong_model_garbled", "Check that strong.base_url is an OpenAI-compatible endpoint."
+    ),
+    e.ServerError: Rule(500, FAILED, "internal_error", SERVER_LOG),
+}
+
+# What the web framework and the guards refuse: type and code for a status.
+REFUSALS: Mapping[int, tuple[str, str]] = {
+    400: (INVALID, "invalid_request"),
+    401: (INVALID, "invalid_api_key"),
+    403: ("permission_error", "forbidden"),
+    404: (INVALID, "not_found"),
+    405: (INVALID, "method_not_allowed"),
+    413: (INVALID, "request_too_large"),
+    415: (INVALID, "unsupported_media_type"),
+    503: (FAILED, "shutting_down"),
+}
+
+
+def rule(error: e.EdgeRouterError) -> Rule:
+    return next(RULES[kind] for kind in type(error).__mro__ if kind in RULES)
+
+
+def failure(error: e.EdgeRouterError) -> Failure:
+    """One of our own errors, told to a client."""
+    how = rule(error)
+    if isinstance(error, e.StrongFailed) and error.status in (400, 413, 422):
+        how = Rule(400, INVALID, "strong_model_refused", "Change the request and send it again.")
+    statement = str(error).rstrip(" .")
+    message = f"{statement}. {how.advice}" if how.advice else f"{statement}."
+    headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
+    if isinstance(error, e.StrongRateLimited) and error.retry_after is not None:
+        headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))
+    param = error.param if isinstance(error, e.InvalidRequest) else None
+    if isinstance(error, e.UnknownName):
+        param = "model"
+    return Failure(how.status, message, how.type, how.code, param, headers)
+
+
+def refusal(status: int, message: str = "", headers: Mapping[str, str] | None = None) -> Failure:
+    """A request that never reached a handler, or that a handler would not read."""
+    kind, code = REFUSALS.get(status, (INVALID if status < 500 else FAILED, f"http_{status}"))
+    return Failure(status, message or HTTPStatus(status).phrase, kind, code, None, headers or {})
+
+
+def unexpected() -> Failure:
+    """A mistake of ours. Nothing of it reaches the client; the log has the traceback."""
+    return Failure(500, f"Something broke inside edge_router. {SERVER_LOG}", FAILED, "internal_error")

@@ -1,0 +1,41 @@
+"""Bytes for clients: JSON bodies and the headers that tell the decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from edge_router.aio import AsyncAnswer
+from edge_router.server.errors import Failure
+
+PREFIX = "x-edge-router-"
+
+
+def dumps(body: Mapping[str, object]) -> bytes:
+    """ASCII, since a model's text may hold half a surrogate pair, which UTF-8 has no bytes for."""
+    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def json_reply(
+    body: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(dumps(body), status, headers, media_type="application/json")
+
+
+def failed(failure: Failure) -> Response:
+    return json_reply(failure.body(), failure.status, failure.headers)
+
+
+def decision_headers(answer: AsyncAnswer) -> dict[str, str]:
+    """Where the answer came from and why. Bodies stay exactly OpenAI's."""
+    decision, cause = answer.decision, answer.fallback_cause
+    told = {
+        "model": decision.model,
+        "score": None if decision.score is None else repr(decision.score),
+        "threshold": None if decision.threshold is None else repr(decision.threshold),
+        "reason": str(decision.reason),
+        "fallback": None if cause is None else type(cause).__name__,
+    }
+    return {PREFIX + name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,99 @@
+"""What the server answers. Each handler parses, calls the controller and gives its reply OpenAI's form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edge_router.aio import AsyncAnswer, AsyncController, whole
+from edge_router.completions import ChatCompletion, ChatCompletionChunk
+from edge_router.requests import Call, parse_chat, parse_completion
+from edge_router.server.body import read_object
+from edge_router.server.reply import decision_headers, json_reply
+from edge_router.server.running import Running
+from edge_router.server.sse import EventStream
+from edge_router.types import ChatRequest
+
+Body = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One of OpenAI's two forms of asking and answering."""
+
+    parse: Callable[[Mapping[str, object]], Call]
+    whole: Callable[[ChatCompletion], Body]
+    piece: Callable[[ChatCompletionChunk, bool], Body | None]
+
+
+def _text_piece(chunk: ChatCompletionChunk, include_usage: bool) -> Body | None:
+    """/v1/completions has no roles, so no chunk that brings only one."""
+    if chunk.choices and chunk.choices[0].delta.role is not None and not chunk.choices[0].delta.content:
+        return None
+    return chunk.to_text_dict(include_usage=include_usage)
+
+
+CHAT = Dialect(
+    parse_chat,
+    ChatCompletion.to_dict,
+    lambda chunk, include_usage: chunk.to_dict(include_usage=include_usage),
+)
+TEXT = Dialect(parse_completion, ChatCompletion.to_text_dict, _text_piece)
+
+
+class Api:
+    """The handlers, over one controller."""
+
+    def __init__(self, controller: AsyncController, running: Running) -> None:
+        self._controller, self._running = controller, running
+        self._created = int(time.time())
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/completions", self.text, methods=["POST"]),
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/v1/models/{model:path}", self.model, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+        ]
+
+    async def chat(self, request: Request) -> Response:
+        return await self._answer(request, CHAT)
+
+    async def text(self, request: Request) -> Response:
+        return await self._answer(request, TEXT)
+
+    async def models(self, request: Request) -> Response:
+        names = dict.fromkeys(self._controller.controller.model_names())  # the two models may share a name
+        return json_reply({"object": "list", "data": [self._model(name) for name in names]})
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        self._controller.controller.check_model(name)
+        return json_reply(self._model(name))
+
+    async def health(self, request: Request) -> Response:
+        return json_reply({"status": "ok"})
+
+    async def _answer(self, request: Request, dialect: Dialect) -> Response:
+        call = dialect.parse(await read_object(request))
+        if call.stream:
+            usage = call.include_usage
+            answer = await self._running.attend(request, self._controller.start(call.request))
+            return EventStream(
+                answer, lambda chunk: dialect.piece(chunk, usage), self._running, include_usage=usage
+            )
+        answer, completion = await self._running.attend(request, self._complete(call.request))
+        return json_reply(dialect.whole(completion), headers=decision_headers(answer))
+
+    async def _complete(self, request: ChatRequest) -> tuple[AsyncAnswer, ChatCompletion]:
+        answer = await self._controller.start(request)
+        return answer, await whole(answer)
+
+    def _model(self, name: str) -> Body:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": "edge_router"}

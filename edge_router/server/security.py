@@ -1,0 +1,146 @@
+"""What stands before every route: a local server is a target of every web page that its user opens.
+
+A page can make the browser send requests here, and by rebinding its own name to 127.0.0.1 even read the
+answers. So the Host header must be a name of this server, and an Origin must be this server's own or
+one that the user allowed. Both are looked at before anything else, for paths that do not exist too.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge_router.server.errors import refusal, unexpected
+from edge_router.server.reply import failed
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+OPEN_PATHS = ("/health",)  # without a key
+DECISION_HEADERS = (
+    "x-edge-router-model, x-edge-router-score, x-edge-router-threshold, x-edge-router-reason, "
+    "x-edge-router-fallback"
+)
+log = logging.getLogger("edge_router.server")
+
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::[0-9]{1,5})?", re.ASCII)
+
+
+def host_name(value: str) -> str | None:
+    """The name in a Host header, in lower case and without the port; None for anything malformed."""
+    match = _HOST.fullmatch(value.lower())
+    return match["name"] if match else None
+
+
+def known_hosts(bound: str, added: Iterable[str]) -> frozenset[str]:
+    """The names under which this server answers: the loopback ones, the bound address, the user's own."""
+    names = {*LOOPBACK_NAMES}
+    for value in (bound, *added):
+        name = host_name(f"[{value}]" if value.count(":") > 1 and not value.startswith("[") else value)
+        if name is not None and name not in ("0.0.0.0", "[::]"):  # noqa: S104 - "everywhere" is no name
+            names.add(name)
+    return frozenset(names)
+
+
+class Guard:
+    """The outermost layer of the app: Host, Origin and key first; no exception leaves it."""
+
+    def __init__(
+        self, app: ASGIApp, *, hosts: frozenset[str], origins: Iterable[str], api_key: str | None
+    ) -> None:
+        self._app, self._hosts = app, hosts
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._key = api_key.encode() if api_key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, status = Headers(scope=scope), 0
+
+        async def dressed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._dress(MutableHeaders(scope=message), headers)
+            await send(message)
+
+        answer = (
+            self._refusal(headers) or self._preflight(scope, headers) or self._unauthorized(scope, headers)
+        )
+        try:
+            await (answer or self._app)(scope, receive, dressed)
+        except ClientDisconnect:
+            log.info("%s %a: the client has left", scope["method"], scope["path"])
+            return
+        except Exception:
+            log.exception("%s %a failed", scope["method"], scope["path"])
+            if status:
+                raise  # half an answer is out: the connection must not look as if it had ended well
+            await failed(unexpected())(scope, receive, dressed)
+        log.info("%s %a %d", scope["method"], scope["path"], status)
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        name = host_name(hosts[0]) if len(hosts) == 1 else None
+        if name is None:
+            return failed(refusal(400, "The request needs one well-formed Host header."))
+        if name not in self._hosts:
+            advice = f"If {name} is yours, add it to server.allowed_hosts."
+            return failed(refusal(403, f"This server does not answer to the host {name}. {advice}"))
+        if origins and not (len(origins) == 1 and self._may_call(origins[0], hosts[0])):
+            advice = "If you trust them, add their origin to server.allowed_origins."
+            return failed(refusal(403, f"Web pages from elsewhere may not call this server. {advice}"))
+        return None
+
+    def _may_call(self, origin: str, host: str) -> bool:
+        origin = origin.lower()
+        own = origin in (f"http://{host.lower()}", f"https://{host.lower()}")
+        return own or self._allows(origin)
+
+    def _allows(self, origin: str) -> bool:
+        return origin in self._origins or ("*" in self._origins and origin != "null")
+
+    def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
+        if scope["method"] != "OPTIONS" or not {"origin", "access-control-request-method"} <= {*headers}:
+            return None
+        allowed = {
+            "access-control-allow-methods": "GET, POST, OPTIONS",
+            "access-control-allow-headers": headers.get("access-control-request-headers", ""),
+            "access-control-max-age": "600",
+        }
+        if headers.get("access-control-request-private-network") == "true":
+            allowed["access-control-allow-private-network"] = "true"
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers=allowed)
+
+    def _unauthorized(self, scope: Scope, headers: Headers) -> Response | None:
+        if self._key is None or scope["path"] in OPEN_PATHS:
+            return None
+        given = headers.getlist("authorization")
+        scheme, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() == "bearer" and hmac.compare_digest(key.strip(" ").encode("latin-1"), self._key):
+            return None
+        message = "The API key is missing or wrong. Send it as `Authorization: Bearer <key>`."
+        return failed(refusal(401, message, {"www-authenticate": "Bearer"}))
+
+    def _dress(self, reply: MutableHeaders, headers: Headers) -> None:
+        reply["x-content-type-options"] = "nosniff"
+        reply["cross-origin-resource-policy"] = "same-origin"
+        if not self._origins:
+            return
+        reply.add_vary_header("Origin")
+        origin = headers.get("origin")
+        if origin is not None and self._allows(origin.lower()):
+            reply["access-control-allow-origin"] = origin
+            reply["access-control-expose-headers"] = DECISION_HEADERS

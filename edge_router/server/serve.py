@@ -1,0 +1,99 @@
+"""Bind, load, listen, and end well: the server as one blocking call."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.server import HANDLED_SIGNALS
+
+from edge_router.aio import AsyncController
+from edge_router.config import ServerConfig
+from edge_router.controller import Controller
+from edge_router.server.app import create_app
+from edge_router.server.listen import bind, ready_to_listen, refused, url_of
+
+KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that none is closed under a request
+SHUTDOWN_S = 5  # for replies that are being written when the server stops
+
+
+def run(
+    controller: Controller,
+    settings: ServerConfig | None = None,
+    *,
+    api_key: str | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Serve `controller` until Ctrl-C, SIGTERM or `stop`; then return, with the controller closed.
+
+    `settings` are `controller.config.server` where None. First the port is taken, then the models are
+    loaded, then the server listens and `on_ready` is called with its address, such as
+    "http://127.0.0.1:6060" (port 0: the real one). Signals are handled in the main thread only; from
+    another one, set `stop`. On a stop, streams end with an error event, waiting requests with 503.
+
+    Raises `UnsafeBind` (an address that other machines reach, without `api_key`), `PortInUse`,
+    `ConfigError`, and whatever keeps the weak model or the router from loading.
+    """
+    settings = settings or controller.config.server
+    with closing(controller):
+        listener = bind(settings.host, settings.port, has_key=bool(api_key))
+        with listener:
+            controller.warm()
+            ready_to_listen(listener)
+            url = url_of(listener)
+            app = create_app(AsyncController(controller), settings, api_key=api_key)
+            server = _Server(app, lambda: on_ready(url), stop or threading.Event())
+            try:
+                server.run([listener])
+            except OSError as error:
+                raise refused(error, settings.host, settings.port) from error
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, app: Starlette, on_ready: Callable[[], None], stop: threading.Event) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=SHUTDOWN_S,
+            )
+        )
+        self._starlette, self._on_ready, self._stop = app, on_ready, stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._stop.is_set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._starlette.state.running.stop()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """As uvicorn's, but a signal that ended the server well does not strike a second time."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

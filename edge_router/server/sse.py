@@ -1,0 +1,59 @@
+"""One answer as server-sent events, in the form that OpenAI's clients read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from edge_router.aio import AsyncAnswer, AsyncChatStream
+from edge_router.completions import ChatCompletionChunk
+from edge_router.errors import EdgeRouterError
+from edge_router.server.errors import failure, refusal, unexpected
+from edge_router.server.reply import decision_headers, dumps
+from edge_router.server.running import STOPPING, Running
+
+Form = Callable[[ChatCompletionChunk], dict[str, object] | None]  # None: nothing to send
+DONE = b"data: [DONE]\n\n"
+log = logging.getLogger("edge_router.server")
+
+
+class EventStream(StreamingResponse):
+    """Streams `answer`. However it ends, nothing goes on generating behind it.
+
+    After an error in mid-stream comes an event with an `error` object, and no [DONE]: clients raise it.
+    """
+
+    def __init__(self, answer: AsyncAnswer, form: Form, running: Running, *, include_usage: bool) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **decision_headers(answer)}
+        super().__init__(
+            _events(answer, form, running, include_usage), headers=headers, media_type="text/event-stream"
+        )
+        self._answer, self._running = answer, running
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._running.stream(self._answer):
+            await super().__call__(scope, receive, send)
+
+
+async def _events(
+    answer: AsyncAnswer, form: Form, running: Running, include_usage: bool
+) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in AsyncChatStream(answer, include_usage=include_usage):
+            body = form(chunk)
+            if body is not None:
+                yield event(body)
+        yield DONE
+    except EdgeRouterError as error:
+        told = refusal(503, STOPPING) if running.stopping else failure(error)
+        yield event(told.body())
+    except Exception:
+        log.exception("streaming an answer failed")
+        yield event(unexpected().body())
+
+
+def event(body: dict[str, object]) -> bytes:
+    return b"data: " + dumps(body) + b"\n\n"
