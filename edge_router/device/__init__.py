@@ -1,0 +1,8 @@
+"""What this machine is: processor, memory, GPUs. The only package that asks it."""
+
+from __future__ import annotations
+
+from edge_router.device.gpus import Gpu, gpus, vulkan_loader
+from edge_router.device.host import Host, host
+
+__all__ = ["Gpu", "Host", "gpus", "host", "vulkan_loader"]
