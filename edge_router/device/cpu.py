@@ -11,61 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-Run = Callable[[list[str]], str]
+from edge_router.device.features import LINUX_ARM, LINUX_X86, MAC_ARM, MAC_X86, X86_LEVELS
 
-# The kernel's spelling -> LLVM's, of the extensions that matter to compiled code.
-_X86 = {
-    name: name
-    for name in """adx aes avx avx2 avx512bw avx512cd avx512dq avx512f avx512ifma avx512vbmi avx512vl bmi2 cx16
-    f16c fma gfni movbe popcnt sse sse2 sse4a ssse3 vaes vpclmulqdq xsave xsavec xsaveopt xsaves""".split()
-} | {
-    "pni": "sse3",
-    "sse4_1": "sse4.1",
-    "sse4_2": "sse4.2",
-    "abm": "lzcnt",
-    "bmi1": "bmi",
-    "pclmulqdq": "pclmul",
-    "rdrand": "rdrnd",
-    "sha_ni": "sha",
-    "avx_vnni": "avxvnni",
-    "avx512_bf16": "avx512bf16",
-    "avx512_bitalg": "avx512bitalg",
-    "avx512_fp16": "avx512fp16",
-    "avx512_vbmi2": "avx512vbmi2",
-    "avx512_vnni": "avx512vnni",
-    "avx512_vpopcntdq": "avx512vpopcntdq",
-    "amx_bf16": "amx-bf16",
-    "amx_int8": "amx-int8",
-    "amx_tile": "amx-tile",
-}
-_ARM = {
-    "asimd": "neon",
-    "asimddp": "dotprod",
-    "asimdhp": "fullfp16",
-    "asimdfhm": "fp16fml",
-    "atomics": "lse",
-    "crc32": "crc",
-} | {name: name for name in ("aes", "bf16", "i8mm", "sha2", "sha3", "sve", "sve2")}
-# How sysctl spells them on a Mac: words of machdep.cpu.* (Intel), names below hw.optional (Apple's own).
-_MAC_X86 = {
-    name: name
-    for name in "adx aes avx2 bmi2 cx16 f16c fma movbe popcnt sse sse2 sse3 sse4.1 sse4.2 ssse3".split()
-} | {"avx1.0": "avx", "bmi1": "bmi", "lzcnt": "lzcnt", "rdrand": "rdrnd"}
-_MAC_ARM = {
-    "AdvSIMD": "neon",
-    "FEAT_AES": "aes",
-    "FEAT_BF16": "bf16",
-    "FEAT_DotProd": "dotprod",
-    "FEAT_FP16": "fullfp16",
-    "FEAT_I8MM": "i8mm",
-    "FEAT_LSE": "lse",
-    "FEAT_SHA3": "sha3",
-}
-_X86_LEVELS = (  # the psABI's levels, which LLVM knows as processors; extensions that we compile for
-    ("x86-64-v4", ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
-    ("x86-64-v3", ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")),
-    ("x86-64-v2", ("cx16", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")),
-)
+Run = Callable[[list[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +54,7 @@ def parse_cpuinfo(text: str) -> CpuText:
     names = distinct("model name") or distinct("Model")
     sets = [set(line.split()) for line in facts.get("flags", facts.get("Features", []))]
     flags = set.intersection(*sets) if sets else set()
-    table = _X86 if "flags" in facts else _ARM
+    table = LINUX_X86 if "flags" in facts else LINUX_ARM
     stated = ["vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant"]
     identity = [*names, *(value for key in stated for value in distinct(key)), *sorted(flags)]
     features = tuple(sorted(table[flag] for flag in flags if flag in table))
@@ -124,11 +72,11 @@ def parse_sysctl(text: str) -> CpuText:
     words = " ".join(
         facts.get(f"machdep.cpu.{key}", "") for key in ("features", "leaf7_features", "extfeatures")
     )
-    features = [_MAC_X86[word] for word in words.lower().split() if word in _MAC_X86]
+    features = [MAC_X86[word] for word in words.lower().split() if word in MAC_X86]
     for key, value in facts.items():
         last = key.rpartition(".")[2]
-        if value == "1" and last in _MAC_ARM:
-            features.append(_MAC_ARM[last])
+        if value == "1" and last in MAC_ARM:
+            features.append(MAC_ARM[last])
     stated = [f"{key}={facts[key]}" for key in sorted(facts)]
     return CpuText(name, tuple(sorted(set(features))), " ".join(stated))
 
@@ -144,11 +92,11 @@ def parse_registry(text: str) -> CpuText:
 
 
 def baseline_cpu(machine: str, features: Iterable[str]) -> str:
-    """LLVM's name of a processor that all machines with these extensions are; for when LLVM can't be asked."""
+    """LLVM's name of the processor that these extensions guarantee; for when LLVM can't be asked."""
     if machine.lower() not in ("x86_64", "amd64"):
         return "generic"
     has, reached = set(features), "x86-64"
-    for level, needed in reversed(_X86_LEVELS):
+    for level, needed in reversed(X86_LEVELS):
         if not has.issuperset(needed):
             break
         reached = level
