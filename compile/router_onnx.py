@@ -119,11 +119,11 @@ class _Graph:
         self.constants: list[Any] = []
         self._count = 0
 
-    def constant(self, value: np.ndarray, name: str | None = None) -> str:
+    def constant(self, value: np.ndarray | np.float32, name: str | None = None) -> str:
         from onnx import numpy_helper
 
         name = name or self._name("c")
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def node(self, op: str, *inputs: str, outputs: int | str = 1, **attributes: object) -> Any:

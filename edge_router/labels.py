@@ -33,7 +33,7 @@ class Labelled:
         return len(self.prompts)
 
     def groups(self, by: str) -> dict[str, np.ndarray]:
-        """Row indices by a column's values, sorted; without a column `benchmark`, all under the file's name."""
+        """Row indices by a column's values; without a column `benchmark`, all under the file's name."""
         if by not in self.columns:
             if by == "benchmark":
                 return {self.name: np.arange(len(self))}
@@ -65,7 +65,7 @@ def read_labelled(file: Path) -> Labelled:
     dropped = len(rows) - int(usable.sum())
     if dropped == len(rows):
         raise InvalidData(file, "no row has a prompt and two scores")
-    kept = np.flatnonzero(usable)
+    kept = np.flatnonzero(usable).tolist()
     others = [name for name in columns if name not in NEEDED]
     return Labelled(
         prompts=tuple(str(texts[i]) for i in kept),

@@ -145,7 +145,8 @@ def load_encoder(folder: Path, layers: tuple[int, ...] | None = None) -> Encoder
     missing, _ = encoder.load_state_dict(tensors, strict=False)
     if missing:
         raise InvalidModel(folder / "model.safetensors", f"no tensor {missing[0]}")
-    return encoder.eval()
+    encoder.eval()
+    return encoder
 
 
 def _only(tensors: Mapping[str, torch.Tensor], layers: tuple[int, ...]) -> dict[str, torch.Tensor]:

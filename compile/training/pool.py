@@ -1,12 +1,14 @@
 """The training pool: prompts, and how well many models answered each of them.
 
 A parquet file with the columns prompt, scores (JSON {model: 0..1}), source, subset, and optionally split
-(`train` or `val`).
+(`train` or `val`) and licence.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from edge_router.errors import InvalidData, MissingExtra
 
 _COLUMNS = ("prompt", "scores", "source", "subset")
+_SPLIT, _LICENCE = "split", "licence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Pool:
     subsets: np.ndarray  # str [prompts]; a subset belongs to one source
     models: tuple[str, ...]
     labels: np.ndarray
+    validation: np.ndarray  # bool [prompts]: kept out of fitting
+    licences: np.ndarray  # str [prompts], empty where the file does not say
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -41,7 +46,18 @@ class Pool:
             self.subsets[kept],
             self.models,
             self.labels[kept],
+            self.validation[kept],
+            self.licences[kept],
         )
+
+    def provenance(self) -> str:
+        """How many prompts from which source, under which licence."""
+        counts = Counter(zip(self.sources.tolist(), self.licences.tolist(), strict=True))
+        parts = [
+            f"{source} {n} ({licence or 'licence not stated'})"
+            for (source, licence), n in sorted(counts.items())
+        ]
+        return f"{len(self)} prompts answered by {len(self.models)} models: {', '.join(parts)}"
 
 
 def read_pool(file: Path) -> Pool:
@@ -60,7 +76,9 @@ def read_pool(file: Path) -> Pool:
         for name, score in found.items():
             labels[row, index[name]] = score
     subsets = np.array([f"{a}/{b}" for a, b in zip(sources, columns["subset"], strict=True)], dtype=np.str_)
-    return Pool(tuple(columns["prompt"]), sources, subsets, tuple(models), labels)
+    split = np.array([value == "val" for value in columns[_SPLIT]], dtype=bool)
+    licences = np.array(columns[_LICENCE], dtype=np.str_)
+    return Pool(tuple(columns["prompt"]), sources, subsets, tuple(models), labels, split, licences)
 
 
 def _columns(file: Path) -> dict[str, list[Any]]:
@@ -78,7 +96,17 @@ def _columns(file: Path) -> dict[str, list[Any]]:
         raise InvalidData(file, f"no column {', '.join(missing)}")
     if not table.num_rows:
         raise InvalidData(file, "no rows")
-    return {name: table.column(name).to_pylist() for name in _COLUMNS}
+    columns = {name: table.column(name).to_pylist() for name in _COLUMNS}
+    given = _SPLIT in table.column_names
+    columns[_SPLIT] = table.column(_SPLIT).to_pylist() if given else _drawn(columns["prompt"])
+    licensed = _LICENCE in table.column_names
+    columns[_LICENCE] = table.column(_LICENCE).to_pylist() if licensed else [""] * table.num_rows
+    return columns
+
+
+def _drawn(prompts: Sequence[str]) -> list[str]:
+    """A tenth for validation, by a hash of the prompt, so that a prompt that stands twice is on one side."""
+    return ["val" if zlib.crc32(prompt.encode("utf-8")) % 10 == 0 else "train" for prompt in prompts]
 
 
 def _scores(text: object, row: int, file: Path) -> dict[str, float]:
@@ -90,9 +118,3 @@ def _scores(text: object, row: int, file: Path) -> dict[str, float]:
     if bad:
         raise InvalidData(file, f"row {row}: the score of {bad[0]} is {found[bad[0]]}, not in 0..1")
     return found
-
-
-def groups(names: Sequence[str] | np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """The distinct names, sorted, and the index of each row's."""
-    distinct, index = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
-    return tuple(str(name) for name in distinct), index
