@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from edge_router.types import Decision, Delta, FinishReason, Timings, TokenLogprob, Usage
 
 Body = dict[str, object]  # one JSON object
+IMPOSSIBLE = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +256,19 @@ def chat_logprobs(entries: tuple[TokenLogprob, ...] | None) -> Body | None:
         return None
 
     def one(entry: TokenLogprob) -> Body:
-        return {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.token_bytes)}
+        return {
+            "token": entry.token,
+            "logprob": _logprob(entry),
+            "bytes": list(entry.token_bytes),
+        }
 
     content = [one(entry) | {"top_logprobs": [one(other) for other in entry.top]} for entry in entries]
     return {"content": content, "refusal": None}
+
+
+def _logprob(entry: TokenLogprob) -> float:
+    """JSON has no infinity: OpenAI writes -9999 for a token that could not have been drawn."""
+    return max(entry.logprob, IMPOSSIBLE)
 
 
 def text_logprobs(entries: tuple[TokenLogprob, ...] | None) -> Body | None:
@@ -271,7 +281,7 @@ def text_logprobs(entries: tuple[TokenLogprob, ...] | None) -> Body | None:
         position += len(entry.token)
     return {
         "tokens": [entry.token for entry in entries],
-        "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": [{other.token: other.logprob for other in entry.top} for entry in entries],
+        "token_logprobs": [_logprob(entry) for entry in entries],
+        "top_logprobs": [{other.token: _logprob(other) for other in entry.top} for entry in entries],
         "text_offset": offsets,
     }

@@ -29,7 +29,7 @@ LAYERS = [
         "calibration",
         "plugins",
     },
-    {"requests", "completions", "routers", "policy", "engines"},
+    {"fields", "requests", "completions", "routers", "policy", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
     {"bench", "server"},
     {"cli", "__main__"},

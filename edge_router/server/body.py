@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from edge_router.errors import InvalidRequest
 
 MAX_BODY = 32 * 1024 * 1024  # bytes; images for the strong model travel in bodies
+LARGE = 1024 * 1024  # bytes that are parsed beside the event loop, so that nobody's stream waits
 CONTENT_LENGTH_DIGITS = 12
+T = TypeVar("T")
 
 
-async def read_object(request: Request, *, limit: int = MAX_BODY) -> dict[str, object]:
-    """The body as a JSON object. Raises `InvalidRequest`, or `HTTPException` with 413 or 415."""
+async def read(request: Request, parse: Callable[[dict[str, object]], T], *, limit: int = MAX_BODY) -> T:
+    """The body, a JSON object, through `parse`. Raises `InvalidRequest`, `HTTPException` 413 or 415."""
     _check_type(request)
-    return parse_object(await _read(request, limit))
+    data = await _read(request, limit)
+    if len(data) > LARGE:
+        return await run_in_threadpool(lambda: parse(parse_object(data)))
+    return parse(parse_object(data))
 
 
 def parse_object(data: bytes) -> dict[str, object]:

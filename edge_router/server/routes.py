@@ -13,7 +13,7 @@ from starlette.routing import Route
 from edge_router.aio import AsyncAnswer, AsyncController, whole
 from edge_router.completions import ChatCompletion, ChatCompletionChunk
 from edge_router.requests import Call, parse_chat, parse_completion
-from edge_router.server.body import read_object
+from edge_router.server.body import read
 from edge_router.server.reply import decision_headers, json_reply
 from edge_router.server.running import Running
 from edge_router.server.sse import EventStream
@@ -81,7 +81,7 @@ class Api:
         return json_reply({"status": "ok"})
 
     async def _answer(self, request: Request, dialect: Dialect) -> Response:
-        call = dialect.parse(await read_object(request))
+        call = await read(request, dialect.parse)
         if call.stream:
             usage = call.include_usage
             answer = await self._running.attend(request, self._controller.start(call.request))

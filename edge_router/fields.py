@@ -1,0 +1,156 @@
+"""Typed access to a request's body. Whatever is not as it must be is an `InvalidRequest` with its name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from edge_router.errors import InvalidRequest
+
+MAX_DEPTH = 64  # far above any real body, far below Python's own limit
+SHOWN = 10**18  # larger numbers are not repeated to who sent them
+NAME_SHOWN = 40  # characters, as with names
+
+
+def plain(value: object, name: str = "") -> object:
+    """A copy of `value` in JSON's own types, which any engine may send on. `name` is what errors call it.
+
+    Takes what Python callers write: tuples, any mapping, objects with `to_dict` (a reply's message).
+    Refuses what would break far from here: NaN, half a surrogate pair, endless nesting, strange types.
+    """
+    return _plain(value, (None, name) if name else None, 0)
+
+
+def plain_object(body: Mapping[str, object]) -> dict[str, object]:
+    value = plain(body)
+    if not isinstance(value, dict):
+        raise InvalidRequest(None, "must be an object")
+    return value
+
+
+Trail: TypeAlias = "tuple[Trail | None, str | int]"  # the way to a value; spelled out only for an error
+
+
+def _plain(value: object, trail: Trail | None, depth: int) -> object:
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return _text(value, trail)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidRequest(_spelled(trail), f"must be a finite number, not {value}")
+        return value
+    if depth > MAX_DEPTH:
+        raise InvalidRequest(_spelled(trail), "is nested too deeply")
+    if isinstance(value, Mapping):
+        return {_key(key, trail): _plain(item, (trail, key), depth + 1) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [_plain(item, (trail, index), depth + 1) for index, item in enumerate(value)]
+    to_dict = None if isinstance(value, type) else getattr(value, "to_dict", None)
+    if callable(to_dict):
+        return _plain(to_dict(), trail, depth + 1)
+    raise InvalidRequest(_spelled(trail), f"is a {type(value).__name__}, which JSON does not know")
+
+
+def _text(value: str, trail: Trail | None) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            reason = f"is not valid Unicode: half a surrogate pair at character {error.start}"
+            raise InvalidRequest(_spelled(trail), reason) from error
+    return value
+
+
+def _key(key: object, trail: Trail | None) -> str:
+    if isinstance(key, str):
+        return _text(key, trail)
+    if isinstance(key, int) and not isinstance(key, bool):  # logit_bias, as Python callers write it
+        return str(key)
+    raise InvalidRequest(_spelled(trail), "must have strings as its names")
+
+
+def _spelled(trail: Trail | None) -> str | None:
+    parts: list[str] = []
+    while trail is not None:
+        trail, step = trail
+        parts.append(f"[{step}]" if isinstance(step, int) else f".{step[:NAME_SHOWN]}")
+    return "".join(reversed(parts)).removeprefix(".").encode("ascii", "replace").decode() or None
+
+
+class Fields:
+    """One JSON object. `None` and an absent field mean the same, as in OpenAI's API."""
+
+    def __init__(self, body: Mapping[str, object], *, within: str = "") -> None:
+        self.body, self._within = body, within
+
+    def get(self, name: str) -> object:
+        return self.body.get(name)
+
+    def refuse(self, name: str, reason: str) -> InvalidRequest:
+        """The error to raise about `name`."""
+        return InvalidRequest(f"{self._within}.{name}" if self._within else name, reason)
+
+    def integer(self, name: str, *, low: int, high: int) -> int | None:
+        value = self.get(name)
+        if value is None:
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.refuse(name, "must be a whole number")
+        if not low <= value <= high:
+            raise self.refuse(name, f"must be between {low} and {high}{_not(value)}")
+        return value
+
+    def number(self, name: str, *, low: float, high: float, above: bool = False) -> float | None:
+        """`above`: `low` itself is out of range."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.refuse(name, "must be a number")
+        if not low <= value <= high or (above and value == low):
+            limits = f"above {low:g} and at most {high:g}" if above else f"between {low:g} and {high:g}"
+            raise self.refuse(name, f"must be {limits}{_not(value)}")
+        return float(value)
+
+    def boolean(self, name: str, *, default: bool = False) -> bool:
+        value = self.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.refuse(name, "must be true or false")
+        return value
+
+    def string(self, name: str, *, default: str) -> str:
+        value = self.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, str) or not value:
+            raise self.refuse(name, "must be a string that is not empty")
+        return value
+
+    def strings(self, name: str, *, most: int) -> tuple[str, ...]:
+        """One string, or a list of at most `most`; none of them empty."""
+        value = self.get(name)
+        items = [value] if isinstance(value, str) else [] if value is None else value
+        texts = (
+            [item for item in items if isinstance(item, str) and item] if isinstance(items, list) else None
+        )
+        if texts is None or texts != items or len(texts) > most:
+            raise self.refuse(name, f"must be a string or a list of at most {most}, none of them empty")
+        return tuple(texts)
+
+    def object(self, name: str) -> Fields | None:
+        value = self.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise self.refuse(name, "must be an object")
+        return Fields(value, within=name)
+
+
+def _not(value: float) -> str:
+    return f", not {value}" if abs(value) < SHOWN else ""
