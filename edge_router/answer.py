@@ -68,7 +68,7 @@ class Answer:
         self.fallback_cause = fallback_cause
         self.last = Delta()
         self._cancel, self._clock, self._finished = cancel, clock, finished
-        self._source = deltas
+        self._source, self._ended = deltas, False
         self._deltas = self._run()
 
     def __iter__(self) -> Generator[Delta]:
@@ -85,9 +85,14 @@ class Answer:
             error = failure
             raise
         finally:
+            self._end(error)
+
+    def _end(self, error: EdgeRouterError | None) -> None:
+        if not self._ended:
+            self._ended = True
             self._clock.stop()
-            self._finished(self, error)
             _close(self._source)
+            self._finished(self, error)
 
     def cancel(self) -> None:
         """End it within one token. Safe from any thread."""
@@ -97,7 +102,7 @@ class Answer:
         """Done with it, read to its end or not. Not while another thread iterates: use `cancel` there."""
         self._cancel.set()
         self._deltas.close()
-        _close(self._source)
+        self._end(Cancelled())  # a generator that never began runs nothing when it is closed
 
     @property
     def timings(self) -> Timings:
