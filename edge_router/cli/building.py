@@ -1,0 +1,93 @@
+"""Before the weak model is asked: is it built, and may it be built now?
+
+The default model is built without a question, for that is what the first run is about. Any other is offered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.confirming import is_someone_there
+from edge_router.cli.session import Session, weak_title
+from edge_router.config import Config, WeakConfig
+from edge_router.errors import ArtifactMissing, WeightsUnavailable
+from edge_router.paths import Paths
+from edge_router.types import ChatRequest, Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from edge_router.catalog import ModelCard
+    from edge_router.compile.pipeline import CompiledModel
+    from edge_router.controller import Controller
+
+BUILT_ENGINES = ("auto", "tvm")  # the others bring what they need
+
+
+def prepare(
+    session: Session, config: Config, controller: Controller, request: ChatRequest, *, yes: bool
+) -> None:
+    """Builds the weak model if `request` goes to it and it is not built. A no is `ArtifactMissing`."""
+    if is_ready(config, session.paths) or controller.decide(request).model == "strong":
+        return
+    prepare_weak(session, config, yes=yes)
+
+
+def prepare_weak(session: Session, config: Config, *, yes: bool) -> None:
+    """Builds the weak model if it is not built, asking first unless it is the default one."""
+    if is_ready(config, session.paths):
+        return
+    if not (yes or config.weak.model == WeakConfig().model or _agreed(config)):
+        raise ArtifactMissing(config.weak.model, "compiled library")
+    build(config, session.paths, session.progress)
+
+
+def is_ready(config: Config, paths: Paths) -> bool:
+    """Whether nothing has to be fetched or built, or nothing may be."""
+    if config.weak.engine not in BUILT_ENGINES or not config.weak.build:
+        return True
+    try:
+        _ensure(config, paths, SilentProgress(), build=False)
+    except (ArtifactMissing, WeightsUnavailable):
+        return False
+    return True
+
+
+def build(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
+    """Fetches, quantizes and compiles the configured weak model, as far as that is not done."""
+    return _ensure(config, paths, progress, build=True)
+
+
+def _ensure(config: Config, paths: Paths, progress: Progress, *, build: bool) -> CompiledModel:
+    from edge_router.catalog import find_model
+    from edge_router.compile import pipeline
+
+    return pipeline.ensure(
+        find_model(config.weak.model),
+        pipeline.settings_of(config),
+        paths=paths,
+        progress=progress,
+        build=build,
+        offline=config.offline,
+    )
+
+
+def _agreed(config: Config) -> bool:
+    """Ask the person, if there is one."""
+    from edge_router.catalog import find_model
+
+    if not is_someone_there():
+        return False
+    card = find_model(config.weak.model)
+    return typer.confirm(
+        f"{weak_title(config)} has to be {_work(card)} first. Do that now?", default=True, err=True
+    )
+
+
+def _work(card: ModelCard) -> str:
+    """ "fetched (93 MB) and compiled", as far as it is known."""
+    if card.source.kind == "local":
+        return "compiled"
+    count = getattr(card.source, "wheel_bytes", 0)
+    return f"fetched ({output.size(count)}) and compiled" if count else "fetched and compiled"

@@ -1,0 +1,138 @@
+"""The conversation: turns, history and /commands. An error or Ctrl-C costs one answer and no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import typer
+
+from edge_router.cli import output, reasons
+from edge_router.cli.failures import told
+from edge_router.cli.reader import Reader
+from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
+from edge_router.disk import write_text
+from edge_router.errors import EdgeRouterError
+
+
+class Leave(Exception):
+    """The person is done."""
+
+
+class Conversation:
+    def __init__(self, speaker: Speaker, *, system: str | None = None, reader: Reader | None = None) -> None:
+        self._speaker, self._system = speaker, system
+        self._reader = reader or Reader()
+        self._turns: list[Message] = []
+
+    def run(self) -> None:
+        """Until /exit, Ctrl-D, or Ctrl-C twice at an empty prompt (then the exit code is 130)."""
+        output.say("Type your question; /help lists the commands, Ctrl-D leaves.", style="dim")
+        interrupted = False
+        while True:
+            try:
+                text = self._reader.read()
+            except EOFError:
+                output.say("")
+                return
+            except KeyboardInterrupt:
+                output.say("")
+                if interrupted:
+                    raise typer.Exit(output.INTERRUPTED) from None
+                interrupted = True
+                output.say("Ctrl-C once more leaves, and so does Ctrl-D.", style="dim")
+                continue
+            interrupted = False
+            try:
+                self._take(text)
+            except Leave:
+                return
+            except (EdgeRouterError, OSError) as error:
+                if isinstance(error, BrokenPipeError):
+                    raise
+                output.say(told(error), style="red")
+
+    def _take(self, text: str) -> None:
+        name, _, rest = text.partition(" ")
+        if name.startswith("/") and name[1:].isalpha() and "\n" not in name:
+            command = COMMANDS.get(name)
+            if command is None:
+                output.say(f"There is no command {name}; /help lists them.", style="red")
+            else:
+                command(self, rest.strip())
+        elif text:
+            self._answer(text)
+
+    def _answer(self, text: str) -> None:
+        question: Message = {"role": "user", "content": text}
+        try:
+            answered = self._speaker.ask([*system_message(self._system), *self._turns, question])
+        except Interrupted as stopped:
+            answered = stopped.text
+            output.say("stopped", style="dim")
+        if answered:
+            self._turns += [question, {"role": "assistant", "content": answered}]
+
+    # ---- commands ------------------------------------------------------------------------------------------
+
+    def help(self, _: str) -> None:
+        """List the commands."""
+        for name, command in COMMANDS.items():
+            output.say(f"{name.ljust(10)}{command.__doc__}")
+        output.say('A message over several lines begins and ends with """; a paste is one message anyway.')
+
+    def new(self, _: str) -> None:
+        """Begin again; the system message stays."""
+        self._turns.clear()
+        output.say("A new conversation.", style="dim")
+
+    def model(self, name: str) -> None:
+        """NAME: ask another model, such as weak, strong, router-mf-0.5 or a model card."""
+        if name:
+            self._speaker.use(name)
+        output.say(f"Asking {self._speaker.title}.", style="dim")
+
+    def system(self, text: str) -> None:
+        """TEXT: set the system message; without TEXT it goes away."""
+        self._system = text or None
+        output.say("The system message is set." if text else "There is no system message.", style="dim")
+
+    def why(self, _: str) -> None:
+        """Who gave the last answer, and why."""
+        if self._speaker.last is None:
+            output.say("Nothing has been answered yet.", style="dim")
+            return
+        for name, value in reasons.details(self._speaker.last):
+            output.say(f"{name.ljust(20)}{value}")
+
+    def save(self, name: str) -> None:
+        """FILE: write the conversation, as messages for a name that ends in .json, else as text."""
+        path = Path(name).expanduser()
+        if not name or path.exists():
+            output.say(
+                f"{path} exists; take another name." if name else "/save needs a file name.", style="red"
+            )
+            return
+        messages = [*system_message(self._system), *self._turns]
+        if path.suffix == ".json":
+            text = json.dumps(messages, ensure_ascii=False, indent=1)
+        else:
+            text = "\n\n".join(f"## {message['role']}\n\n{message['content']}" for message in messages)
+        write_text(path, text + "\n")
+        output.say(f"Saved to {path}.", style="dim")
+
+    def exit(self, _: str) -> None:
+        """Leave."""
+        raise Leave
+
+
+COMMANDS: Mapping[str, Callable[[Conversation, str], None]] = {
+    "/help": Conversation.help,
+    "/new": Conversation.new,
+    "/model": Conversation.model,
+    "/system": Conversation.system,
+    "/why": Conversation.why,
+    "/save": Conversation.save,
+    "/exit": Conversation.exit,
+}

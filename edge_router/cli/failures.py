@@ -1,0 +1,58 @@
+"""The outermost frame: an exception becomes one sentence on stderr and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from edge_router.cli import output
+from edge_router.cli.options import Options
+from edge_router.cli.sentences import sentence
+from edge_router.disk import as_storage_error
+from edge_router.errors import (
+    Cancelled,
+    ConfigError,
+    ContextOverflow,
+    EdgeRouterError,
+    InvalidRequest,
+    UnknownName,
+)
+
+ISSUES = "https://github.com/edge-router/edge-router/issues"
+FAILED, USAGE = 1, 2
+
+
+def report(error: Exception, options: Options) -> int:
+    """Says what went wrong; returns the exit code."""
+    if isinstance(error, BrokenPipeError):
+        output.drop(sys.stdout)
+        return FAILED
+    if isinstance(error, Cancelled):
+        return output.INTERRUPTED
+    if options.debug:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    output.say(f"error: {told(error)}", style="red")
+    return exit_code(error)
+
+
+def told(error: Exception) -> str:
+    """The sentence for any exception."""
+    if isinstance(error, OSError):
+        where = Path(str(error.filename)) if error.filename else Path("standard output")
+        error = as_storage_error(error, where) or error
+    if isinstance(error, EdgeRouterError):
+        return sentence(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}; check the path and try again"
+    kind = f"{type(error).__name__}: {error}".rstrip(": ")
+    return (
+        f"something broke in edge-router itself ({kind}); run it again with --debug and report it at {ISSUES}"
+    )
+
+
+def exit_code(error: Exception) -> int:
+    """2 where what was typed or configured is wrong, 1 where it was fine and the job failed."""
+    if isinstance(error, ContextOverflow):
+        return FAILED
+    return USAGE if isinstance(error, InvalidRequest | UnknownName | ConfigError) else FAILED

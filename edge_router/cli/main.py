@@ -1,0 +1,89 @@
+"""`edge-router`: the verbs, the options they share, and what happens when one fails. This file only wires."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from typer.main import get_command
+
+from edge_router.cli import output
+from edge_router.cli.lazy import LazyGroup, Verb
+from edge_router.cli.options import Options
+
+ANSWERS, MODELS, ROUTER, SETUP = "Answers", "Models", "Router", "Setup"
+HERE = "edge_router.cli"
+
+VERBS = (
+    Verb("chat", ANSWERS, "One answer, or a conversation.", f"{HERE}.chat"),
+    Verb("serve", ANSWERS, "An OpenAI-compatible server on this machine: 127.0.0.1:6060.", f"{HERE}.serve"),
+    Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
+    Verb(
+        "models",
+        MODELS,
+        "Weak models: list them, look at one, fetch or remove its weights.",
+        f"{HERE}.models",
+    ),
+    Verb(
+        "artifacts", MODELS, "What was built: quantized weights and compiled libraries.", f"{HERE}.artifacts"
+    ),
+)
+
+
+class Root(LazyGroup):
+    verbs = VERBS
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from edge_router import __version__
+
+        output.write(f"edge-router {__version__}\n")
+        raise typer.Exit
+
+
+def _root(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A configuration file instead of your own.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--set", metavar="NAME=VALUE", help="One setting, such as weak.threads=2."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was asked for.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Answers on your own machine when a small model is good enough; only hard queries go to a strong one."""
+    ctx.ensure_object(Options).add(config=config, settings=settings or (), debug=debug, quiet=quiet)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The whole program as a function of its arguments: the exit code."""
+    app = typer.Typer(cls=Root, rich_markup_mode=None)
+    app.callback(context_settings={"help_option_names": ["-h", "--help"]})(_root)
+    options = Options()
+    try:
+        get_command(app).main(list(arguments), prog_name="edge-router", obj=options)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except KeyboardInterrupt:
+        return output.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the outermost frame: said in one sentence, or shown with --debug
+        from edge_router.cli.failures import report
+
+        return report(error, options)
+    return 0
+
+
+def main() -> NoReturn:
+    output.prepare()
+    code = run(sys.argv[1:])
+    output.finish()
+    sys.exit(code)

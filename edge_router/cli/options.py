@@ -1,0 +1,39 @@
+"""What every verb takes: where the settings come from, and how much is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Options:
+    """The options that may stand before or after any verb. One per run of the program."""
+
+    config: Path | None = None
+    settings: dict[str, str] = field(default_factory=dict)  # "section.name" to what was written
+    debug: bool = False
+    quiet: bool = False
+
+    def add(
+        self,
+        *,
+        config: Path | None = None,
+        settings: Sequence[str] = (),
+        debug: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Later ones win. Raises `typer.BadParameter` for a setting that is not NAME=VALUE."""
+        self.config = config or self.config
+        self.settings |= dict(map(_parse, settings))
+        self.debug, self.quiet = self.debug or debug, self.quiet or quiet
+
+
+def _parse(setting: str) -> tuple[str, str]:
+    import typer
+
+    key, equals, value = setting.partition("=")
+    if not key.strip() or not equals:
+        raise typer.BadParameter(f"{setting!r} is not NAME=VALUE, such as weak.threads=2")
+    return key.strip(), value.strip()

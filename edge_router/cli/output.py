@@ -1,0 +1,124 @@
+"""The two streams. `write` and `write_json` go to stdout, `say` to stderr; colours only where they show."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn, TextIO
+
+INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
+
+# Escape sequences in an answer could retitle the window, move the cursor or write to the clipboard.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def prepare() -> None:
+    """Once per process: text that a console can't show becomes "?", and libraries keep their warnings."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            legacy = os.name == "nt" and "PYTHONIOENCODING" not in os.environ
+            stream.reconfigure(encoding="utf-8" if legacy else None, errors="replace")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def finish() -> None:
+    """Flush both streams; where nobody reads any more, what is left is dropped without a word."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            drop(stream)
+
+
+def drop(stream: TextIO) -> None:
+    """Send the rest of `stream` nowhere, so that Python's own flush at the end can't fail."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def write(text: str) -> None:
+    """To stdout, at once. On a terminal without control characters: a model is not to steer it."""
+    sys.stdout.write(plain(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def write_json(value: object) -> None:
+    """One line of JSON to stdout."""
+    import json
+
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def plain(text: str) -> str:
+    return _CONTROL.sub("", text)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """One line to stderr; `style` is rich's ("dim", "red") and shows on a terminal only."""
+    if style and shows_colour(sys.stderr):
+        from rich.console import Console
+
+        console = Console(stderr=True, highlight=False)
+        console.print(plain(text), style=style, markup=False, emoji=False, soft_wrap=True)
+    else:
+        sys.stderr.write(plain(text) + "\n")
+        sys.stderr.flush()
+
+
+def shows_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """To stdout: fitted to a terminal, whole and aligned in a pipe. Numbers stand at the `right`."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        grid = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        for row in rows:
+            grid.add_row(*(_escaped(cell) for cell in row))
+        Console(highlight=False, emoji=False).print(grid)
+        return
+    lines = [tuple(columns), *(tuple(plain(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.flush()
+
+
+def _escaped(cell: str) -> str:
+    from rich.markup import escape
+
+    return escape(plain(cell))
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: 93 MB, 1.8 GB. Decimal, as disks and downloads are sold."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit in ("B", "kB") or value >= 100 else f"{value:.1f} {unit}"
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, though a thread is still deep in native code and could crash an orderly end."""
+    finish()
+    os._exit(code)

@@ -1,0 +1,87 @@
+"""Decisions in words: which model answered, why, and how fast it was."""
+
+from __future__ import annotations
+
+from edge_router.answer import Answer
+from edge_router.cli.sentences import sentence
+from edge_router.types import Decision, Reason, Tier
+
+_WORDS = {
+    Reason.FORCED: "as asked",
+    Reason.OFFLINE: "the network is switched off",
+    Reason.PRIVATE: "the question is private",
+    Reason.CONTEXT_OVERFLOW: "the prompt does not fit the weak model",
+    Reason.NEEDS_TOOLS: "the weak model handles no tools or images",
+    Reason.BUDGET: "the money for the strong model is spent",
+    Reason.LOW_CONFIDENCE: "the weak model was unsure",
+    Reason.NO_MEMORY: "the weak model no longer fits into memory",
+    Reason.WEAK_UNAVAILABLE: "the weak model could not answer",
+    Reason.STRONG_UNAVAILABLE: "no strong model can be asked",
+    Reason.CACHED: "it had been answered before",
+}
+
+
+def why(decision: Decision) -> str:
+    """The reason, with the score where there is one."""
+    words = _WORDS.get(decision.reason, "")
+    if decision.score is None or decision.threshold is None:
+        return words
+    score, threshold = f"{decision.score:.3f}", f"{decision.threshold:.3f}"
+    if score == threshold:
+        score, threshold = f"{decision.score:.6f}", f"{decision.threshold:.6f}"
+    if decision.reason is not Reason.SCORE:
+        return f"{words}; score {score}, threshold {threshold}"
+    relation = "reaches" if decision.model == "strong" else "is below"
+    return f"score {score} {relation} the threshold {threshold}"
+
+
+def credit(answer: Answer) -> str:
+    """The line below an answer."""
+    return ", ".join([f"{answer.model} ({answer.decision.model}): {why(answer.decision)}", *_speed(answer)])
+
+
+def fallback(answer: Answer) -> str | None:
+    """Why the other model had to be asked, if it had."""
+    if answer.fallback_cause is None:
+        return None
+    other: Tier = "strong" if answer.decision.model == "weak" else "weak"
+    return f"the {other} model could not answer: {sentence(answer.fallback_cause)}"
+
+
+def details(answer: Answer) -> list[tuple[str, str]]:
+    """Everything about a decision, for /why."""
+    decision, timings = answer.decision, answer.timings
+    rows = [
+        ("answered by", f"{answer.model} ({decision.model})"),
+        ("reason", why(decision)),
+        ("router", decision.router or "not asked"),
+    ]
+    cause = fallback(answer)
+    if cause:
+        rows.append(("fallback", cause))
+    if answer.last.usage is not None:
+        usage = answer.last.usage
+        kept = f", {usage.cached_tokens} of the prompt's kept from before" if usage.cached_tokens else ""
+        rows.append(("tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out{kept}"))
+    for name, value, unit in (
+        ("scored in", timings.score_ms, "ms"),
+        ("first token after", timings.ttft_ms, "ms"),
+        ("whole answer after", timings.total_ms, "ms"),
+        ("prefill", timings.prefill_tokens_per_s, "tokens/s"),
+        ("decode", timings.decode_tokens_per_s, "tokens/s"),
+    ):
+        if value is not None:
+            rows.append((name, f"{value:.1f} {unit}"))
+    return rows
+
+
+def _speed(answer: Answer) -> list[str]:
+    parts = []
+    if answer.last.usage is not None:
+        parts.append(f"{answer.last.usage.completion_tokens} tokens")
+    rate = answer.timings.decode_tokens_per_s
+    if rate is not None:
+        parts.append(f"{rate:.0f} tokens/s")
+    if answer.last.finish_reason == "length":
+        parts.append("cut off at the token limit")
+    return parts

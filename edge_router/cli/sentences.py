@@ -1,0 +1,256 @@
+"""Each of our errors as one sentence that ends in the command to type next.
+
+`sentence` takes the entry of the nearest class in the error's ancestry; a test walks the whole tree.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edge_router import errors as e
+from edge_router.cli.output import size
+
+ME = "edge-router"
+
+
+def sentence(error: e.EdgeRouterError) -> str:
+    """What happened and what to type, on one line."""
+    return " ".join(SENTENCES[entry_of(type(error))](error).split())
+
+
+def entry_of(kind: type[e.EdgeRouterError]) -> type[e.EdgeRouterError]:
+    """The class whose sentence serves `kind`."""
+    return next(ancestor for ancestor in kind.__mro__ if ancestor in SENTENCES)
+
+
+def quoted(word: object) -> str:
+    """`word` as it must be typed in a shell."""
+    text = str(word)
+    if os.name != "nt":
+        return shlex.quote(text)
+    return f'"{text}"' if " " in text or not text else text
+
+
+def _then(what: object, advice: str, *command: object) -> str:
+    return f"{what}; {advice}: {' '.join([ME, *map(quoted, command)])}"
+
+
+OPTIONS = {
+    "model": "--model",
+    "temperature": "--temperature",
+    "max_tokens": "--max-tokens",
+    "seed": "--seed",
+    "top_p": "--top-p",
+}
+
+
+def _invalid_request(error: e.InvalidRequest) -> str:
+    name = OPTIONS.get(error.param or "", error.param)
+    what = f"{name}: {error.reason}" if name else error.reason
+    return _then(what, "the options and what they take are listed by", "chat", "--help")
+
+
+def _context_overflow(error: e.ContextOverflow) -> str:
+    roomier = (error.prompt_tokens // 1024 + 1) * 1024
+    return _then(
+        error.reason,
+        "shorten it, or widen the window as far as the model allows",
+        *("chat", "-o", f"weak.context_window_size={roomier}"),
+    )
+
+
+def _unknown_name(error: e.UnknownName) -> str:
+    nearest = f"the nearest is {_or(error.nearest)}" if error.nearest else f"there is {_or(error.known)}"
+    what = f"there is no {error.kind} named {error.name!r}, {nearest}"
+    if isinstance(error, e.UnknownModel):
+        return _then(what, "all of them are listed by", "models", "list")
+    return _then(what, "what is configured is shown by", "config", "show")
+
+
+def _config(error: e.ConfigError) -> str:
+    if error.key == "file":
+        return _then(
+            f"the configuration file {error.value} {_verb(error.reason)}",
+            "write a fresh one with",
+            *("config", "init", "--force", "--config", error.value),
+        )
+    where = f" (from {error.source})" if error.source not in ("", "argument") else ""
+    return _then(
+        f"{error.key} = {error.value!r}{where}: {error.reason}", "see every key with", "config", "show"
+    )
+
+
+def _verb(reason: str) -> str:
+    return reason if reason.startswith(("cannot", "can't")) else f"is {reason}"
+
+
+def _weights_unavailable(error: e.WeightsUnavailable) -> str:
+    by_hand = f", or put it into {error.place} by hand (see {ME} models show)" if error.place else ""
+    return _then(
+        f"{error.what} could not be fetched ({error.reason})",
+        f"when there is a network{by_hand}, go on with",
+        *("models", "pull"),
+    )
+
+
+def _disk_full(error: e.DiskFull) -> str:
+    amounts = f" ({size(error.needed)} needed)" if error.needed is not None else ""
+    free = f", {size(error.free)} free" if error.free is not None else ""
+    return _then(
+        f"no space left for {error.path}{amounts}{free}",
+        "make room, for instance with",
+        *("artifacts", "prune"),
+    )
+
+
+def _not_writable(error: e.NotWritable) -> str:
+    why = f" ({error.reason})" if error.reason else ""
+    return _then(
+        f"{error.path} cannot be written to{why}",
+        "set EDGE_ROUTER_HOME to a folder of your own and check it with",
+        "doctor",
+    )
+
+
+def _out_of_memory(error: e.OutOfMemory) -> str:
+    needed = f" ({size(error.needed)} needed, {size(error.free or 0)} free)" if error.needed else ""
+    return _then(
+        f"there is not enough memory for the engine {error.engine}: {error.reason}{needed}",
+        "take a smaller window",
+        *("chat", "-o", "weak.context_window_size=1024"),
+    )
+
+
+def _linker(error: e.LinkerMissing) -> str:
+    tried = ", ".join(error.tried)
+    return (
+        f"{error.model} cannot be linked, for there is no C compiler (tried {tried}); install one, or this "
+        f"package: python -m pip install {quoted('edge-router[link]')}"
+    )
+
+
+def _unauthorized(error: e.StrongUnauthorized) -> str:
+    if error.key_source is None:
+        what = f"{error.endpoint} wants a key and none was found"
+        return _then(what, "where it is looked for is shown by", "doctor")
+    what = f"{error.endpoint} refused the key from {error.key_source} (HTTP {error.status})"
+    return _then(what, "replace it there and check with", "doctor")
+
+
+def _rate_limited(error: e.StrongRateLimited) -> str:
+    wait = f" for {error.retry_after:g} s" if error.retry_after is not None else " a while"
+    return _then(
+        f"{error.endpoint} says that there were too many requests",
+        f"wait{wait}, or stay on this machine",
+        *("chat", "--model", "weak"),
+    )
+
+
+def _port(error: e.PortInUse) -> str:
+    other = error.port + 1 if 0 < error.port < 65535 else 6061
+    return _then(f"{error.host}:{error.port} is in use", "take another port", "serve", "--port", other)
+
+
+def _or(names: tuple[str, ...]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
+
+
+SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
+    e.EdgeRouterError: lambda error: _then(error, "look for the cause with", "doctor"),
+    e.InvalidInput: lambda error: _then(error, "how it is meant is told by", "--help"),
+    e.InvalidRequest: _invalid_request,
+    e.ContextOverflow: _context_overflow,
+    e.UnknownName: _unknown_name,
+    e.ConfigError: _config,
+    e.UnsupportedArchitecture: lambda error: _then(error, "take one of these", "models", "list"),
+    e.UnsupportedTarget: lambda error: _then(error, "use the processor", "chat", "-o", "weak.device=cpu"),
+    e.InvalidModel: lambda error: _then(
+        f"{error.where} is not a usable model: {error.reason}", "take one of these", "models", "list"
+    ),
+    e.InvalidRouter: lambda error: _then(
+        f"{error.where} is not a usable router: {error.reason}",
+        "route by length for now",
+        *("chat", "-o", "router.name=length"),
+    ),
+    e.InvalidData: lambda error: _then(
+        error, "which files and columns are read is told by", "evaluate", "--help"
+    ),
+    e.DuplicateName: lambda error: (
+        f"{error}; remove one of the two: python -m pip uninstall {quoted(error.owners[1])}"
+    ),
+    e.PluginFailed: lambda error: (
+        f"{error}; update it, or remove it: python -m pip uninstall {quoted(error.owner)}"
+    ),
+    e.MissingExtra: lambda error: (
+        f"{error}; install it: python -m pip install {quoted(f'edge-router[{error.extra}]')}"
+    ),
+    e.WeightsError: lambda error: _then(error, "fetch them again with", "models", "pull"),
+    e.WeightsUnavailable: _weights_unavailable,
+    e.WeightsCorrupt: lambda error: _then(
+        f"{error.path} is damaged (expected {error.expected}, found {error.found})",
+        "remove it and fetch it again with",
+        *("models", "pull"),
+    ),
+    e.ArtifactError: lambda error: _then(error, "see what is there with", "artifacts", "list"),
+    e.ArtifactMissing: lambda error: _then(error, "build it with", "compile", error.model),
+    e.ArtifactCorrupt: lambda error: _then(
+        f"{error.path} is damaged ({error.reason})", "remove it with", "artifacts", "prune"
+    ),
+    e.BuildFailed: lambda error: _then(error, "see all of it with", "compile", error.model, "--debug"),
+    e.LinkerMissing: _linker,
+    e.StorageError: lambda error: _then(error, "see which folders are used with", "doctor"),
+    e.DiskFull: _disk_full,
+    e.NotWritable: _not_writable,
+    e.LockTimeout: lambda error: _then(
+        error, "wait for it or end it, then see what is there with", "artifacts", "list"
+    ),
+    e.EngineError: lambda error: _then(error, "see what runs where with", "doctor"),
+    e.EngineUnavailable: lambda error: _then(error, "see what it lacks with", "doctor"),
+    e.OutOfMemory: _out_of_memory,
+    e.GenerationFailed: lambda error: _then(
+        error, "try again, and if it stays so look for the cause with", "doctor"
+    ),
+    e.Cancelled: lambda error: _then("the answer was stopped", "ask again with", "chat"),
+    e.TemplateError: lambda error: _then(error, "take another model", "models", "list"),
+    e.StrongError: lambda error: _then(error, "stay on this machine", "chat", "--model", "weak"),
+    e.StrongNotConfigured: lambda error: _then(
+        error,
+        "name one as strong.model in the configuration file, which is begun with",
+        *("config", "init"),
+    ),
+    e.StrongUnreachable: lambda error: _then(
+        f"{error.endpoint} cannot be reached ({error.reason})",
+        "check the network and strong.base_url, or stay on this machine",
+        *("chat", "--offline"),
+    ),
+    e.StrongTimeout: lambda error: _then(
+        error, "wait longer", "chat", "-o", f"strong.timeout_s={error.seconds * 2:g}"
+    ),
+    e.StrongUnauthorized: _unauthorized,
+    e.StrongRateLimited: _rate_limited,
+    e.StrongFailed: lambda error: _then(
+        f"{error.endpoint} refused (HTTP {error.status}: {error.message})",
+        "check strong.model and strong.base_url in",
+        *("config", "show"),
+    ),
+    e.StrongInterrupted: lambda error: _then(
+        f"{error.endpoint} broke off in the midst of the answer ({error.reason})",
+        "ask again, or stay on this machine",
+        *("chat", "--model", "weak"),
+    ),
+    e.StrongGarbled: lambda error: _then(
+        f"{error.endpoint} did not answer as OpenAI's API does ({error.reason})",
+        "check strong.base_url in",
+        *("config", "show"),
+    ),
+    e.ServerError: lambda error: _then(error, "see the options with", "serve", "--help"),
+    e.PortInUse: _port,
+    e.UnsafeBind: lambda error: _then(
+        f"{error.host} can be reached from other machines and no key is set",
+        "set EDGE_ROUTER_API_KEY first, or listen on this machine only",
+        *("serve", "--host", "127.0.0.1"),
+    ),
+}

@@ -1,0 +1,70 @@
+"""`edge-router serve`: the OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.building import prepare_weak
+from edge_router.cli.session import Session, choose_model
+from edge_router.config import Config
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Another weak model than the configured one."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network at all.")] = False,
+    device: Annotated[str | None, typer.Option(help="Where the weak model runs.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the weak model.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
+) -> None:
+    """An OpenAI-compatible server on this machine: 127.0.0.1:6060.
+
+    A key is asked of clients when one stands in EDGE_ROUTER_API_KEY (or the variable named by
+    server.api_key_env), and has to be for any address that other machines can reach.
+    """
+    session = Session(ctx)
+    config = session.config(
+        server__host=host, server__port=port, offline=offline, weak__device=device, weak__threads=threads
+    )
+    if model is not None:
+        config, _ = choose_model(model, config, ())
+    key = os.environ.get(config.server.api_key_env, "").strip() or None
+    _log_to_stderr(debug=session.options.debug)
+    prepare_weak(session, config, yes=yes)
+    from edge_router.server.serve import run
+
+    run(
+        session.controller(config),
+        api_key=key,
+        on_ready=lambda url: _ready(url, config, quiet=session.options.quiet),
+    )
+
+
+def _ready(url: str, config: Config, *, quiet: bool) -> None:
+    if not quiet:
+        strong = config.strong.model or "none"
+        output.say(f"Listening on {url}/v1 (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
+
+
+def _log_to_stderr(*, debug: bool) -> None:
+    """The server's log: failures with their cause; with --debug every connection too."""
+    import logging
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if debug else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )

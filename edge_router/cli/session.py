@@ -1,0 +1,92 @@
+"""From the options to the things that verbs work with: configuration, paths, progress, controller.
+
+`make_controller` is the one place where the command line gets its controller, so that a test can hand in
+one with scripted models.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edge_router.cli.options import Options
+from edge_router.cli.progress import progress_for
+from edge_router.config import Config
+from edge_router.errors import UnknownModel
+from edge_router.paths import Paths
+from edge_router.types import Progress
+
+if TYPE_CHECKING:
+    from edge_router.controller import Controller
+
+
+class Session:
+    """One run of one verb. `json`: its output is for a program."""
+
+    def __init__(self, ctx: typer.Context, *, json: bool = False) -> None:
+        self.options: Options = ctx.ensure_object(Options)
+        self.json = json
+
+    @cached_property
+    def paths(self) -> Paths:
+        return Paths.default()
+
+    @cached_property
+    def progress(self) -> Progress:
+        return progress_for(quiet=self.options.quiet, json=self.json)
+
+    def config(self, **overrides: object) -> Config:
+        """Defaults, file, environment, --set, then `overrides` ("weak__threads"); None is "not given"."""
+        given = {
+            name.replace("__", "."): value
+            for name, value in overrides.items()
+            if value is not None and value is not False
+        }
+        return Config.load(self.options.config, overrides={**self.options.settings, **given})
+
+    def controller(self, config: Config) -> Controller:
+        return make_controller(config, self.paths, self.progress)
+
+
+def make_controller(config: Config, paths: Paths, progress: Progress) -> Controller:
+    from edge_router.controller import Controller
+
+    return Controller(config, paths=paths, progress=progress)
+
+
+def choose_model(name: str | None, config: Config, known: tuple[str, ...]) -> tuple[Config, str]:
+    """What `--model` means: a name that a request may carry (`known`), or another weak model.
+
+    The latter is a model card, a folder, a file or hf:OWNER/REPO, which then also answers. Raises
+    `UnknownModel` with the nearest names of both kinds.
+    """
+    if name is None:
+        return config, "auto"
+    if name in known or name.startswith("router-"):
+        return config, name
+    from edge_router.catalog import find_model
+
+    try:
+        find_model(name)
+    except UnknownModel as error:
+        names = (*known, *error.known)
+        raise UnknownModel(name, names, nearest(name, names)) from error
+    return config.replace(**{"weak.model": name}), "weak"
+
+
+def nearest(name: str, names: Sequence[str]) -> tuple[str, ...]:
+    """At most three of `names`: those that contain `name`, else those that are spelled like it."""
+    lowered = {known.lower(): known for known in names}
+    within = [known for low, known in lowered.items() if name.lower() in low]
+    close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)
+    return tuple((within or [lowered[low] for low in close])[:3])
+
+
+def weak_title(config: Config) -> str:
+    """The weak model's name as people say it."""
+    return Path(config.weak.model).name

@@ -1,0 +1,136 @@
+"""Asks the controller and shows its answers: on stdout the answer, on stderr who gave it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from edge_router.answer import Answer
+from edge_router.cli import output, reasons
+from edge_router.cli.building import prepare
+from edge_router.cli.session import Session, choose_model, weak_title
+from edge_router.cli.turn import Turn
+from edge_router.config import Config
+from edge_router.requests import parse_chat
+from edge_router.types import ChatRequest
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from edge_router.controller import Controller
+
+Message = dict[str, str]
+
+
+class Interrupted(Exception):
+    """Ctrl-C ended an answer. `text` is what there was of it; `stuck`: the engine has not stopped yet."""
+
+    def __init__(self, text: str, *, stuck: bool) -> None:
+        self.text, self.stuck = text, stuck
+        super().__init__("the answer was stopped")
+
+
+class Speaker:
+    """A controller with the model to ask and the fields of every request (OpenAI's names)."""
+
+    def __init__(self, session: Session, config: Config, *, yes: bool, fields: Mapping[str, object]) -> None:
+        self._session, self._config, self._yes, self._fields = session, config, yes, fields
+        self._controller: Controller = session.controller(config)
+        self.model = "auto"
+        self.last: Answer | None = None
+
+    def use(self, name: str | None) -> None:
+        """Ask `name` from now on. Raises `UnknownModel`, and then nothing has changed."""
+        config, model = choose_model(name, self._config, self._controller.model_names())
+        if config is not self._config:
+            fresh = self._session.controller(config)
+            self._controller.close()
+            self._config, self._controller = config, fresh
+        self.model = model
+
+    def once(self, text: str, system: str | None) -> None:
+        """One question, one answer; Ctrl-C ends the program."""
+        messages = [*system_message(system), {"role": "user", "content": text}]
+        try:
+            answered = self.ask(messages)
+        except Interrupted as stopped:
+            if stopped.stuck:
+                output.leave(output.INTERRUPTED)
+            raise typer.Exit(output.INTERRUPTED) from None
+        if self._session.json:
+            output.write_json(_report(answered, self._answer))
+
+    def ask(self, messages: Sequence[Message]) -> str:
+        """The answer's text, which has been shown by then. Raises `EdgeRouterError`, `Interrupted`."""
+        request = self._request(messages)
+        prepare(self._session, self._config, self._controller, request, yes=self._yes)
+        turn, parts = Turn(self._controller, request), list[str]()
+        try:
+            self.last = answer = turn.answer()
+            if cause := reasons.fallback(answer):
+                output.say(cause, style="yellow")
+            for delta in turn:
+                parts.append(delta.text)
+                if not self._session.json:
+                    output.write(delta.text)
+        except KeyboardInterrupt:
+            stuck = not turn.stop()
+            self._end_line(parts)
+            raise Interrupted("".join(parts), stuck=stuck) from None
+        except BaseException:
+            turn.stop()
+            self._end_line(parts)
+            raise
+        self._end_line(parts)
+        if not self._session.options.quiet and not self._session.json:
+            output.say(reasons.credit(answer), style="dim")
+        return "".join(parts)
+
+    def close(self) -> None:
+        self._controller.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def title(self) -> str:
+        """Whom it asks, in words."""
+        return weak_title(self._config) if self.model == "weak" else self.model
+
+    @property
+    def _answer(self) -> Answer:
+        assert self.last is not None
+        return self.last
+
+    def _request(self, messages: Sequence[Message]) -> ChatRequest:
+        given = {name: value for name, value in self._fields.items() if value is not None}
+        return parse_chat({**given, "messages": list(messages), "model": self.model}).request
+
+    def _end_line(self, parts: Sequence[str]) -> None:
+        """An answer ends with a line, so that what follows begins on one of its own."""
+        if not self._session.json and parts and not "".join(parts).endswith("\n"):
+            output.write("\n")
+
+
+def system_message(text: str | None) -> list[Message]:
+    return [{"role": "system", "content": text}] if text else []
+
+
+def _report(text: str, answer: Answer) -> dict[str, object]:
+    """The contract of `chat --json`."""
+    usage = answer.last.usage
+    return {
+        "text": text,
+        "model": answer.model,
+        "decision": answer.decision.to_dict(),
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens if usage else None,
+            "completion_tokens": usage.completion_tokens if usage else None,
+        },
+        "timings": answer.timings.to_dict(),
+    }

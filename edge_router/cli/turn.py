@@ -1,0 +1,69 @@
+"""One answer, made in a thread of its own.
+
+The main thread only waits, in short naps, so Ctrl-C is heard at once on every platform, whatever the engine
+is blocked in; the engine is then asked to stop and never interrupted in the midst of its bookkeeping.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from edge_router.answer import Answer
+from edge_router.types import Cancel, ChatRequest, Delta
+
+_NAP_S = 0.1
+PATIENCE_S = 2.0  # for an engine to notice that it should stop
+
+
+class Starts(Protocol):
+    def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer: ...
+
+
+class Turn:
+    """`answer` waits for the first delta, iteration gives all; both raise what the controller raises."""
+
+    def __init__(self, controller: Starts, request: ChatRequest) -> None:
+        self._controller, self._request = controller, request
+        self._cancel = threading.Event()
+        self._came: queue.SimpleQueue[Answer | Delta | Exception | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="edge_router-answer", daemon=True)
+        self._thread.start()
+
+    def answer(self) -> Answer:
+        first = self._next()
+        assert isinstance(first, Answer)
+        return first
+
+    def __iter__(self) -> Iterator[Delta]:
+        while (item := self._next()) is not None:
+            assert isinstance(item, Delta)
+            yield item
+
+    def stop(self, patience_s: float = PATIENCE_S) -> bool:
+        """Ask the engine to stop; whether it did so in time. One that didn't ends by itself, unheard."""
+        self._cancel.set()
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
+    def _next(self) -> Answer | Delta | None:
+        while True:
+            try:
+                item = self._came.get(timeout=_NAP_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    def _run(self) -> None:
+        try:
+            answer = self._controller.start(self._request, self._cancel)
+            self._came.put(answer)
+            for delta in answer:
+                self._came.put(delta)
+            self._came.put(None)
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            self._came.put(error)
