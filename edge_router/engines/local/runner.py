@@ -2,8 +2,8 @@
 
 A runner holds one loaded model and its paged KV cache. It is made, used and closed by one thread, the
 scheduler's. Sequences are small integers chosen by the caller. Logits come back as float32 numpy arrays on
-the host, one row of `vocab_size` for each sequence; they are valid until the next call, so whoever changes
-or keeps them copies them.
+the host, one row of `vocab_size` for each sequence; the next `prefill` or `decode` may overwrite them, and
+nobody else may.
 
 Any call may raise anything. After that the sequences named in the call are in an unknown state, and the
 caller either removes them or calls `reset`.

@@ -13,7 +13,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from itertools import chain
@@ -28,7 +28,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_context
 from jinja2.visitor import NodeTransformer
 
-_CONTAINERS: tuple[type, ...] = (
+_CONTAINERS: tuple[type[Collection[Any]], ...] = (
     list,
     tuple,
     dict,
@@ -93,7 +93,8 @@ class Budget:
         self.spend(times * sum(self._size(value) for value in values))
 
     def _size(self, value: object) -> int:
-        total, waiting = 0, [value]
+        total = 0
+        waiting: list[Any] = [value]
         while waiting:
             item = waiting.pop()
             if isinstance(item, str):
@@ -101,7 +102,7 @@ class Budget:
             elif isinstance(item, dict):
                 waiting += chain(item.keys(), item.values())
             elif isinstance(item, _CONTAINERS):
-                waiting += item
+                waiting.extend(item)
             total += 1
             if total > self._left:
                 raise LimitReached("it builds too much text")
@@ -323,5 +324,5 @@ def _filtered(node: nodes.Node, name: str, *args: nodes.Node) -> nodes.Filter:
     return nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)
 
 
-def _length(value: object) -> int:
+def _length(value: Any) -> int:
     return len(value) if isinstance(value, (str, bytes, range, *_CONTAINERS)) else 1

@@ -1,0 +1,160 @@
+"""The engine around any `ModelRunner`: messages to tokens, tokens to deltas."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Collection, Iterator
+
+from edge_router.engines.local.answer import Answer, Piece
+from edge_router.engines.local.runner import ModelRunner
+from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
+from edge_router.engines.local.scheduler import Scheduler
+from edge_router.engines.local.template import ChatTemplate
+from edge_router.engines.local.tokenizer import TextTokenizer
+from edge_router.engines.local.worker import Job
+from edge_router.errors import (
+    Cancelled,
+    ContextOverflow,
+    EngineError,
+    InvalidRequest,
+    TemplateError,
+)
+from edge_router.types import Cancel, ChatRequest, Delta, EngineTimings, Usage
+
+_POLL_S = 0.05  # how often a waiting reader looks at its cancel
+
+
+class LocalEngine:
+    """Answers with a model that runs here. See `engines.base.Engine` for what holds.
+
+    `load` makes the runner, in the thread that will use it; what it raises, this raises. `end_tokens` end
+    an answer. Without a `template` only `raw_prompt` requests can be answered.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], ModelRunner],
+        *,
+        name: str,
+        model_id: str,
+        tokenizer: TextTokenizer,
+        template: ChatTemplate | None,
+        end_tokens: Collection[int],
+        defaults: SamplingDefaults,
+    ) -> None:
+        self._name, self._model_id = name, model_id
+        self._tokenizer, self._template = tokenizer, template
+        self._end_tokens, self._defaults = frozenset(end_tokens), defaults
+        self._scheduler = Scheduler(name, load)
+
+    @property
+    def model_id(self) -> str:
+        return self._model_id
+
+    @property
+    def context_window_size(self) -> int:
+        return self._scheduler.context_window_size
+
+    @property
+    def handles_tools(self) -> bool:
+        return False
+
+    def count_tokens(self, request: ChatRequest) -> int:
+        """Raises `TemplateError`."""
+        return len(self._prompt(request))
+
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+        """Raises `ContextOverflow`, `TemplateError`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
+        prompt = self._prompt(request)
+        room = self.context_window_size - len(prompt)
+        if not prompt:
+            raise InvalidRequest("messages", "the prompt is empty")
+        if room < 1:
+            raise ContextOverflow(len(prompt), self.context_window_size)
+        reader = _Reader(
+            Answer(
+                self._tokenizer,
+                end_tokens=self._end_tokens,
+                max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
+                stops=request.stop,
+                at_start=request.raw_prompt is None,
+            ),
+            len(prompt),
+        )
+        sampler = Sampler(
+            request.sampling,
+            self._defaults,
+            prompt=prompt,
+            vocab_size=min(self._tokenizer.vocab_size, self._scheduler.vocab_size),
+            logprobs=request.top_logprobs if request.logprobs else None,
+        )
+        left = threading.Event()
+        self._scheduler.submit(Job(prompt, sampler, reader, lambda: left.is_set() or cancel.is_set()))
+        try:
+            yield from reader.deltas(cancel, self._scheduler)
+        finally:
+            left.set()
+
+    def close(self) -> None:
+        self._scheduler.close()
+
+    def _prompt(self, request: ChatRequest) -> list[int]:
+        if request.raw_prompt is not None:
+            return self._tokenizer.encode(request.raw_prompt, special=True)
+        if self._template is None:
+            raise TemplateError(self._model_id, "it has none")
+        return self._tokenizer.encode(self._template.render(request.messages, guard=self._tokenizer.guard))
+
+
+class _Reader:
+    """Takes tokens in the scheduler's thread and hands out deltas in the caller's."""
+
+    def __init__(self, answer: Answer, prompt_tokens: int) -> None:
+        self._answer, self._prompt_tokens = answer, prompt_tokens
+        self._queue: queue.SimpleQueue[Delta | EngineError] = queue.SimpleQueue()
+
+    def push(self, choice: Choice, job: Job) -> bool:
+        piece = self._answer.push(choice)
+        if piece.finish_reason is not None:
+            self._queue.put(self._last(piece, job))
+            return True
+        if piece.text or piece.logprobs:
+            self._queue.put(Delta(piece.text, piece.logprobs))
+        return False
+
+    def fail(self, error: EngineError) -> None:
+        self._queue.put(error)
+
+    def deltas(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Delta]:
+        while True:
+            item = self._next(cancel, scheduler)
+            if isinstance(item, EngineError):
+                raise item
+            yield item
+            if item.finish_reason is not None:
+                return
+
+    def _next(self, cancel: Cancel, scheduler: Scheduler) -> Delta | EngineError:
+        while not cancel.is_set():
+            try:
+                return self._queue.get(timeout=_POLL_S)
+            except queue.Empty:
+                if not scheduler.running and self._queue.empty():
+                    return scheduler.closed_error()
+        return Cancelled()
+
+    def _last(self, piece: Piece, job: Job) -> Delta:
+        cached = job.cached_tokens or 0
+        return Delta(
+            piece.text,
+            piece.logprobs,
+            finish_reason=piece.finish_reason,
+            usage=Usage(self._prompt_tokens, self._answer.tokens, cached),
+            timings=EngineTimings(
+                prefill_s=job.first_token - job.began,
+                prefill_tokens=self._prompt_tokens - cached,
+                decode_s=job.last_token - job.first_token,
+                decode_tokens=len(job.tokens) - self._prompt_tokens - 1,
+            ),
+        )

@@ -1,0 +1,91 @@
+"""Which tokens lie in the KV cache. Conversations are kept, so that a next turn computes only what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edge_router.engines.local.runner import ModelRunner
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One sequence of the runner, and the tokens whose keys and values it holds."""
+
+    sequence: int
+    tokens: list[int] = field(default_factory=list)
+
+
+class SequencePool:
+    """Hands out sequences that already hold as much of a prompt as any earlier one does.
+
+    `kept` at most are held for later; the least recently used goes first, also when pages run out.
+    """
+
+    def __init__(self, runner: ModelRunner, kept: int) -> None:
+        self._runner, self._most_kept = runner, kept
+        self._active: list[Held] = []
+        self._kept: list[Held] = []  # the least recently used first
+        self._next = 0
+
+    def begin(self, prompt: Sequence[int]) -> Held:
+        """A sequence that holds a prefix of `prompt`, shorter than it: its last token must yield logits."""
+        page = self._runner.page_size
+        best, shared = None, 0
+        for held in (*self._kept, *self._active):
+            common = _common_prefix(held.tokens, prompt[:-1])
+            if common < len(held.tokens) or held in self._active:
+                # Others need what follows, so share whole pages: a part of one would have to be copied.
+                common -= common % page
+            if common > shared:
+                best, shared = held, common
+        if best is not None and best in self._kept and shared == len(best.tokens):
+            self._kept.remove(best)
+            self._active.append(best)
+            return best
+        held = Held(self._next, list(prompt[:shared]))
+        self._next += 1
+        if best is None:
+            self._runner.add_sequence(held.sequence)
+        else:
+            self._runner.fork_sequence(best.sequence, held.sequence, shared)
+        self._active.append(held)
+        return held
+
+    def finish(self, held: Held) -> None:
+        """Nothing more is added for now; keep it for a prompt that begins the same."""
+        self._active.remove(held)
+        self._kept.append(held)
+        while len(self._kept) > self._most_kept:
+            self._evict()
+
+    def drop(self, held: Held) -> None:
+        self._active.remove(held)
+        self._runner.remove_sequence(held.sequence)
+
+    def make_room(self, growth: Sequence[tuple[Held, int]]) -> bool:
+        """Evict until each sequence can grow by its count of tokens. False when that can't be had."""
+        page = self._runner.page_size
+        pages = sum(
+            -(-(len(held.tokens) + count) // page) - -(-len(held.tokens) // page) for held, count in growth
+        )
+        while self._runner.free_tokens < pages * page:
+            if not self._kept:
+                return False
+            self._evict()
+        return True
+
+    def reset(self) -> None:
+        self._active.clear()
+        self._kept.clear()
+        self._runner.reset()
+
+    def _evict(self) -> None:
+        self._runner.remove_sequence(self._kept.pop(0).sequence)
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    for index, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return index
+    return min(len(left), len(right))

@@ -1,0 +1,233 @@
+"""The loop that serves every answer under way, token by token.
+
+Each turn computes at most one chunk of one prompt and one token of every answer that is past its prompt, so
+a long prompt delays the others by one chunk and not by its whole length. Waiting requests come in the order
+of their arrival. When the KV cache is full, kept conversations go first; after that the answer that came
+last gives up its pages and is computed again later, which its reader sees as a pause.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_router.engines.local.runner import Logits, ModelRunner
+from edge_router.engines.local.sampler import Choice, Sampler
+from edge_router.engines.local.sequences import Held, SequencePool
+from edge_router.errors import Cancelled, EngineError, GenerationFailed
+
+_SHARED_CHUNK = 128  # tokens of a prompt at once while others wait for their next token
+_KEPT = 16  # conversations; memory limits them long before, this limits the search through them
+
+
+class Sink(Protocol):
+    """Who receives an answer. Called in the scheduler's thread, so it must not block."""
+
+    def push(self, choice: Choice, job: Job) -> bool:
+        """One more token. True when the answer is complete."""
+        ...
+
+    def fail(self, error: EngineError) -> None:
+        """Nothing follows."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One answer to be computed. `tokens` is the prompt, to which the chosen tokens are added."""
+
+    tokens: list[int]
+    sampler: Sampler
+    sink: Sink
+    cancelled: Callable[[], bool]
+    held: Held | None = None
+    cached_tokens: int | None = None  # of the prompt, found in the KV cache; None before the job began
+    began: float = 0.0  # time.perf_counter(), like the next two
+    first_token: float = 0.0
+    last_token: float = 0.0
+
+    @property
+    def pending(self) -> int:
+        """Tokens that the model has not seen yet."""
+        return len(self.tokens) - (len(self.held.tokens) if self.held else 0)
+
+
+class _RunnerFailedError(Exception):
+    """A call of the runner failed while it was made for `jobs`."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = tuple(jobs)
+        super().__init__()
+
+
+class Worker:
+    """The thread's side: one thread runs everything below, so nothing needs a lock."""
+
+    def __init__(self, engine: str, runner: ModelRunner, inbox: queue.SimpleQueue[Job | None]) -> None:
+        self._engine, self._runner, self._inbox = engine, runner, inbox
+        self._pool = SequencePool(runner, _KEPT)
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []  # in the order of their admission
+        self._turn = 0  # whose prompt goes on next
+        self._crowded = False  # no pages for one more until somebody leaves
+        self._damaged = False  # an error left the KV cache in an unknown state
+
+    def run(self) -> None:
+        while self._receive():
+            try:
+                self._drop_cancelled()
+                self._admit()
+                self._prefill()
+                self._drop_cancelled()
+                self._decode()
+            except _RunnerFailedError as failure:
+                self._recover(failure)
+
+    def end(self, error: EngineError) -> None:
+        while not self._inbox.empty():
+            job = self._inbox.get()
+            if job is not None:
+                self._waiting.append(job)
+        for job in (*self._running, *self._waiting):
+            job.sink.fail(error)
+
+    def _receive(self) -> bool:
+        """Take what has come; wait only when there is nothing to do. False when it is time to stop."""
+        idle = not self._running and not self._waiting
+        while idle or not self._inbox.empty():
+            job = self._inbox.get()
+            if job is None:
+                return False
+            self._waiting.append(job)
+            idle = False
+        return True
+
+    def _drop_cancelled(self) -> None:
+        for job in [job for job in (*self._running, *self._waiting) if job.cancelled()]:
+            self._leave(job, Cancelled())
+
+    # ---- steps ---------------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        while self._waiting and not self._crowded and len(self._running) < self._runner.max_sequences:
+            job = self._waiting[0]
+            with self._blaming([job]):
+                if self._damaged:
+                    self._pool.reset()
+                    self._damaged = False
+                held = self._pool.begin(job.tokens)
+                enough = self._pool.make_room([(held, len(job.tokens) - len(held.tokens))])
+                if not enough and self._running:
+                    self._pool.drop(held)
+                    self._crowded = True
+                    return
+            self._waiting.popleft()
+            self._running.append(job)
+            job.held = held
+            if job.cached_tokens is None:  # else it has given up its pages and starts again
+                job.cached_tokens = len(held.tokens)
+                job.began = time.perf_counter()
+
+    def _prefill(self) -> None:
+        """One chunk of one prompt, in turns."""
+        unread = [job for job in self._running if job.pending > 1]
+        if not unread:
+            return
+        self._turn += 1
+        turn = unread[self._turn % len(unread)]
+        shared = len(unread) < len(self._running)
+        chunk = min(turn.pending, self._runner.prefill_chunk_size, _SHARED_CHUNK if shared else turn.pending)
+        for job, held in self._with_room([turn], chunk):
+            tokens = job.tokens[len(held.tokens) : len(held.tokens) + chunk]
+            with self._blaming([job]):
+                logits = self._runner.prefill(held.sequence, tokens)
+            held.tokens += tokens
+            if job.pending == 0:
+                self._choose(job, logits)
+
+    def _decode(self) -> None:
+        """One token of every answer."""
+        batch = self._with_room([job for job in self._running if job.pending == 1], 1)
+        if not batch:
+            return
+        jobs, tokens = [job for job, _ in batch], [job.tokens[-1] for job, _ in batch]
+        with self._blaming(jobs):
+            logits = self._runner.decode([held.sequence for _, held in batch], tokens)
+        for (_, held), token in zip(batch, tokens, strict=True):
+            held.tokens.append(token)
+        for job, row in zip(jobs, logits, strict=True):
+            self._choose(job, row)
+
+    def _choose(self, job: Job, logits: Logits) -> None:
+        try:
+            choice = job.sampler.choose(logits)
+            job.tokens.append(choice.token)
+            job.last_token = time.perf_counter()
+            job.first_token = job.first_token or job.last_token
+            complete = job.sink.push(choice, job)
+        except Exception as error:  # noqa: BLE001  the job fails with it, the others go on
+            self._leave(job, self._failure(error))
+            return
+        if complete:
+            self._leave(job)
+
+    # ---- who is in, and who has to go ----------------------------------------------------------------------
+
+    def _with_room(self, jobs: Sequence[Job], count: int) -> list[tuple[Job, Held]]:
+        """Those of `jobs` that can grow by `count` tokens, after the last to come have made room."""
+        while True:
+            fitting = [(job, job.held) for job in jobs if job in self._running and job.held is not None]
+            with self._blaming(jobs):
+                enough = self._pool.make_room([(held, count) for _, held in fitting])
+                if enough or len(self._running) == 1:
+                    return fitting
+                last = self._running.pop()
+                self._waiting.appendleft(last)
+                self._crowded = True
+                held, last.held = last.held, None
+                if held is not None:
+                    self._pool.drop(held)
+
+    def _leave(self, job: Job, error: EngineError | None = None) -> None:
+        """What it has computed is kept: the conversation may go on."""
+        if error is not None:
+            job.sink.fail(error)
+        if job in self._waiting:
+            self._waiting.remove(job)
+            return
+        self._running.remove(job)
+        self._crowded = False
+        if job.held is not None:
+            with self._blaming([]):
+                self._pool.finish(job.held)
+
+    @contextmanager
+    def _blaming(self, jobs: Sequence[Job]) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise _RunnerFailedError(jobs) from error
+
+    def _failure(self, error: BaseException | None) -> EngineError:
+        if isinstance(error, EngineError):
+            return error
+        failure = GenerationFailed(self._engine, f"{type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
+
+    def _recover(self, failure: _RunnerFailedError) -> None:
+        """The jobs that met the error fail. The others start again on an empty KV cache."""
+        for job in failure.jobs:
+            job.sink.fail(self._failure(failure.__cause__))
+        others = [job for job in self._running if job not in failure.jobs]
+        waiting = [job for job in self._waiting if job not in failure.jobs]
+        for job in others:
+            job.held = None
+        self._waiting = deque((*others, *waiting))
+        self._running.clear()
+        self._crowded, self._damaged = False, True
