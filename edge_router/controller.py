@@ -15,12 +15,14 @@ from edge_router.answer import Answer, Clock, primed
 from edge_router.config import Config
 from edge_router.engines.base import Engine
 from edge_router.errors import Cancelled, ContextOverflow, EdgeRouterError, InvalidRequest, OutOfMemory
+from edge_router.ledger import Ledger, Record
 from edge_router.loaded import Loaded
+from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import Router
 from edge_router.surface import Chat
-from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
+from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason, Timings, Usage
 
 
 class Controller:
@@ -44,9 +46,13 @@ class Controller:
     ) -> None:
         overrides = {name.replace("__", "."): value for name, value in settings.items()}
         self.config = config.replace(**overrides) if config is not None else Config.load(overrides=overrides)
+        paths = paths or Paths.default()
         self._loaded = Loaded(
             self.config, weak=weak, strong=strong, router=router, paths=paths, progress=progress
         )
+        self.metrics = Metrics()
+        ledger = self.config.ledger
+        self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
         self.chat = Chat(self)
 
     def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
@@ -64,6 +70,7 @@ class Controller:
             except EdgeRouterError as error:
                 other = _redirect(decision, error, situation)
                 if other is None:
+                    self._record(request, decision, "", clock.timings(), error)
                     raise error from cause
                 decision, cause = other, error
         return Answer(
@@ -74,6 +81,7 @@ class Controller:
             cancel=cancel,
             clock=clock,
             fallback_cause=cause,
+            finished=self._finished,
         )
 
     def decide(self, request: ChatRequest) -> Decision:
@@ -103,6 +111,8 @@ class Controller:
     def close(self) -> None:
         """Ends what is running and releases the models. May be called twice."""
         self._loaded.close()
+        if self._ledger is not None:
+            self._ledger.close()
 
     def __enter__(self) -> Controller:
         return self
@@ -144,6 +154,24 @@ class Controller:
         if tokens is not None and window is not None and tokens >= window:
             raise ContextOverflow(tokens, window)
         return weak
+
+    def _finished(self, answer: Answer, error: EdgeRouterError | None) -> None:
+        self._record(answer.request, answer.decision, answer.model, answer.timings, error, answer.last.usage)
+
+    def _record(
+        self,
+        request: ChatRequest,
+        decision: Decision,
+        model: str,
+        timings: Timings,
+        error: EdgeRouterError | None,
+        usage: Usage | None = None,
+    ) -> None:
+        failed = type(error).__name__ if error is not None else None
+        record = Record(decision, model, usage, timings, failed, prompt=request.messages[-1].text)
+        self.metrics.record(record)
+        if self._ledger is not None:
+            self._ledger.record(record)
 
 
 def _redirect(decision: Decision, error: EdgeRouterError, situation: policy.Situation) -> Decision | None:

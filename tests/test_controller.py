@@ -26,6 +26,8 @@ from edge_router.errors import (
     UnknownModel,
     WeightsUnavailable,
 )
+from edge_router.ledger import Ledger
+from edge_router.paths import Paths
 from edge_router.requests import parse_chat
 from edge_router.types import ChatRequest, Delta, Message, Reason
 
@@ -353,3 +355,30 @@ def test_names_that_a_request_may_use() -> None:
     with Controller(weak=weak(), strong=strong(), router=FixedRouter(EASY)) as controller:
         names = controller.model_names()
     assert {"auto", "weak", "strong", "router-fixed", "router-length", "small", "big"} <= set(names)
+
+
+def test_every_answer_is_recorded_and_no_prompt_is_kept_unless_asked(paths: Paths) -> None:
+    boom = GenerationFailed("tvm", "boom")
+    with Controller(weak=weak("W", boom), router=FixedRouter(EASY)) as controller:
+        ask(controller)
+        with pytest.raises(GenerationFailed):
+            ask(controller)
+        with controller.chat.completions.create(messages=HELLO, stream=True) as stream:
+            next(stream)
+        rendered = controller.metrics.render()
+    left, failed, whole = Ledger(paths.ledger).recent()
+    assert (whole.decision.model, whole.model, whole.error) == ("weak", "small", None)
+    assert whole.usage is not None
+    assert (failed.error, left.error) == ("GenerationFailed", "Cancelled")
+    assert {record.prompt for record in (left, failed, whole)} == {None}
+    assert 'edge_router_requests_total{tier="weak",reason="score"} 3' in rendered
+    assert 'edge_router_failures_total{tier="weak",error="GenerationFailed"} 1' in rendered
+    with Controller(weak=weak(), router=FixedRouter(EASY), ledger__store_prompts=True) as controller:
+        ask(controller)
+    assert Ledger(paths.ledger).recent(1)[0].prompt == "hello there"
+
+
+def test_the_ledger_can_be_switched_off(paths: Paths) -> None:
+    with Controller(weak=weak(), router=FixedRouter(EASY), ledger__enabled=False) as controller:
+        ask(controller)
+    assert not paths.ledger.exists()
