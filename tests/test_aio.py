@@ -1,0 +1,239 @@
+"""The same controller on an event loop, which never waits for a model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from edge_router import AsyncController, Config, Controller, ScriptedEngine
+from edge_router.engines.scripted import Reply
+from edge_router.errors import Cancelled, GenerationFailed, InvalidRequest
+from edge_router.types import ChatRequest, Delta, Message
+
+HI = [{"role": "user", "content": "hi"}]
+REQUEST = ChatRequest((Message("user", "hi"),), model="weak")
+
+
+def run(test: Callable[[AsyncController], Awaitable[None]], *replies: Reply) -> ScriptedEngine:
+    weak = ScriptedEngine(*replies, model_id="small", handles_tools=False)
+
+    async def main() -> None:
+        async with AsyncController(Controller(Config(), weak=weak)) as client:
+            await asyncio.wait_for(test(client), 20)
+
+    asyncio.run(main())
+    assert weak.closed
+    return weak
+
+
+def answering() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "edge_router answer"]
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+def test_a_whole_reply_and_a_route() -> None:
+    async def test(client: AsyncController) -> None:
+        reply = await client.chat.completions.create(messages="hi", model="weak")
+        assert reply.text == "Paris is it."
+        assert reply.timings.total_ms is not None
+        assert (await client.route("hi", model="router-length-1.0")).model == "weak"
+
+    run(test, "Paris is it.")
+
+
+def test_it_can_build_its_own_controller() -> None:
+    async def main() -> None:
+        async with AsyncController(weak=ScriptedEngine("yes")) as client:
+            assert (await client.chat.completions.create(messages="hi", model="weak")).text == "yes"
+
+    asyncio.run(main())
+
+
+def test_warming() -> None:
+    async def main() -> None:
+        config = Config().replace(**{"router.name": "length"})
+        async with AsyncController(Controller(config, weak=ScriptedEngine())) as client:
+            await client.warm()
+
+    asyncio.run(main())
+
+
+def test_a_stream() -> None:
+    async def test(client: AsyncController) -> None:
+        stream = await client.chat.completions.create(
+            messages=HI, model="weak", stream=True, stream_options={"include_usage": True}
+        )
+        assert (stream.model, stream.decision.model) == ("small", "weak")
+        chunks = [chunk async for chunk in stream]
+        assert "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices) == "Paris is it."
+        assert chunks[-1].usage is not None
+        assert stream.timings.total_ms is not None
+
+    run(test, "Paris is it.")
+
+
+def test_an_answer_is_read_once_and_never_hangs() -> None:
+    async def test(client: AsyncController) -> None:
+        answer = await client.start(REQUEST)
+        assert answer.fallback_cause is None
+        assert "".join([delta.text async for delta in answer]) == "You said: hi"
+        assert [delta async for delta in answer] == []
+        assert answer.last.finish_reason == "stop"
+
+    run(test)
+
+
+def test_the_loop_runs_on_while_a_model_computes() -> None:
+    gate = threading.Event()
+
+    async def test(client: AsyncController) -> None:
+        task = asyncio.create_task(client.chat.completions.create(messages="hi", model="weak"))
+        await asyncio.sleep(0.02)  # a blocked loop would never come back to open the gate
+        assert not task.done()
+        gate.set()
+        assert (await task).text == "done"
+
+    run(test, [gate, "done"])
+
+
+def test_many_at_once() -> None:
+    gates = [threading.Event() for _ in range(8)]
+
+    async def test(client: AsyncController) -> None:
+        tasks = [
+            asyncio.create_task(client.chat.completions.create(messages="hi", model="weak")) for _ in gates
+        ]
+        for gate in reversed(gates):
+            gate.set()
+        assert sorted(reply.text for reply in await asyncio.gather(*tasks)) == list("01234567")
+
+    run(test, *[[gate, str(number)] for number, gate in enumerate(gates)])
+
+
+def test_errors_before_and_after_the_first_delta() -> None:
+    async def test(client: AsyncController) -> None:
+        with pytest.raises(InvalidRequest):
+            await client.chat.completions.create(messages=[])
+        with pytest.raises(GenerationFailed):
+            await client.start(REQUEST)
+        stream = await client.chat.completions.create(messages=HI, model="weak", stream=True)
+        seen = []
+        with pytest.raises(GenerationFailed):
+            async for chunk in stream:
+                seen.append(chunk)
+        assert seen[1].choices[0].delta.content == "half"
+
+    run(test, GenerationFailed("small", "no"), ["half", GenerationFailed("small", "broke")])
+
+
+class Watched:
+    """A reply of endless words that knows when it ended, and how."""
+
+    def __init__(self) -> None:
+        self.said = 0
+
+    def __call__(self, request: ChatRequest) -> Reply:
+        return self.words()  # type: ignore[return-value]  # a generator serves as well as a list
+
+    def words(self) -> object:
+        while True:
+            self.said += 1
+            yield "word "
+            yield 0.002
+
+
+async def silence(watched: Watched) -> None:
+    """It says no more."""
+    await asyncio.sleep(0.05)
+    said = watched.said
+    await asyncio.sleep(0.05)
+    assert watched.said == said
+
+
+def test_closing_a_stream_ends_the_generation() -> None:
+    watched = Watched()
+
+    async def test(client: AsyncController) -> None:
+        async with await client.chat.completions.create(messages=HI, model="weak", stream=True) as stream:
+            chunks = aiter(stream)
+            await anext(chunks)
+        await silence(watched)
+        with pytest.raises(Cancelled):
+            [chunk async for chunk in chunks]
+
+    run(test, watched)
+
+
+def test_breaking_out_of_a_stream_ends_the_generation() -> None:
+    watched = Watched()
+
+    async def test(client: AsyncController) -> None:
+        async for _ in await client.chat.completions.create(messages=HI, model="weak", stream=True):
+            break
+        await silence(watched)
+
+    run(test, watched)
+
+
+def test_a_cancelled_task_ends_the_generation() -> None:
+    watched = Watched()
+
+    async def test(client: AsyncController) -> None:
+        task = asyncio.create_task(client.chat.completions.create(messages="hi", model="weak"))
+        await eventually(lambda: watched.said > 2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await silence(watched)
+
+    run(test, watched)
+
+
+def test_a_task_cancelled_before_the_first_word_ends_the_generation() -> None:
+    async def test(client: AsyncController) -> None:
+        task = asyncio.create_task(client.start(REQUEST))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await eventually(lambda: not answering())  # though what the model waits for never comes
+
+    run(test, [threading.Event(), "a"])
+
+
+def test_cancel_does_not_wait_for_the_model() -> None:
+    never = threading.Event()
+
+    async def test(client: AsyncController) -> None:
+        answer = await client.start(REQUEST)
+        deltas = aiter(answer)
+        assert await anext(deltas) == Delta("a")
+        waiting = asyncio.ensure_future(anext(deltas))
+        await asyncio.sleep(0.01)
+        answer.cancel()
+        with pytest.raises(Cancelled):
+            await waiting
+
+    run(test, ["a", never])
+
+
+def test_a_loop_that_ended_leaves_nothing_running() -> None:
+    watched = Watched()
+    weak = ScriptedEngine(watched, handles_tools=False)
+    controller = Controller(Config(), weak=weak)
+
+    async def main() -> None:
+        await AsyncController(controller).start(REQUEST)
+
+    asyncio.run(main())
+    for thread in answering():
+        thread.join(10)
+        assert not thread.is_alive()
+    controller.close()

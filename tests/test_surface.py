@@ -1,0 +1,92 @@
+"""`client.chat.completions.create`, as callers of OpenAI's client write it."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_router import Config, Controller, ScriptedEngine
+from edge_router.errors import InvalidRequest, UnknownModel
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture
+def weak() -> ScriptedEngine:
+    return ScriptedEngine(model_id="small", handles_tools=False)
+
+
+@pytest.fixture
+def client(weak: ScriptedEngine) -> Controller:
+    return Controller(Config(), weak=weak)
+
+
+def test_a_whole_reply(client: Controller, weak: ScriptedEngine) -> None:
+    weak.queue("Paris is it.")
+    reply = client.chat.completions.create(messages=HI, model="weak", max_tokens=2, temperature=0, seed=3)
+    assert reply.choices[0].message.content == reply.text == "Paris is"
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.usage is not None and reply.usage.completion_tokens == 2
+    assert reply.decision.model == "weak"
+    assert reply.timings.total_ms is not None
+    (request,) = weak.calls
+    assert (request.max_tokens, request.sampling.temperature, request.sampling.seed) == (2, 0.0, 3)
+
+
+def test_a_string_is_a_user_turn_and_a_reply_can_be_said_again(
+    client: Controller, weak: ScriptedEngine
+) -> None:
+    reply = client.chat.completions.create(messages="hi", model="weak")
+    client.chat.completions.create(
+        messages=[*HI, reply.choices[0].message, {"role": "user", "content": "and?"}],  # type: ignore[list-item]
+        model="weak",
+    )
+    assert [(message.role, message.text) for message in weak.calls[1].messages] == [
+        ("user", "hi"),
+        ("assistant", "You said: hi"),
+        ("user", "and?"),
+    ]
+
+
+def test_a_stream(client: Controller, weak: ScriptedEngine) -> None:
+    weak.queue("Paris is it.")
+    stream = client.chat.completions.create(
+        messages=HI, model="weak", stream=True, stream_options={"include_usage": True}
+    )
+    assert (stream.model, stream.decision.model) == ("small", "weak")
+    first = next(stream)
+    assert first.choices[0].delta.role == "assistant"
+    rest = list(stream)
+    assert "".join(choice.delta.content or "" for chunk in rest for choice in chunk.choices) == "Paris is it."
+    assert rest[-1].usage is not None and rest[-1].usage.completion_tokens == 3
+    assert stream.timings.total_ms is not None
+
+
+def test_leaving_a_stream_ends_the_generation(client: Controller, weak: ScriptedEngine) -> None:
+    ended: list[bool] = []
+
+    def words(request: object) -> list[str]:
+        return ["one ", "two ", "three "] * 100
+
+    weak.queue(words)
+    with client.chat.completions.create(messages=HI, model="weak", stream=True) as stream:
+        for number, _ in enumerate(stream):
+            if number == 3:
+                break
+    ended.append(list(stream) == [])
+    assert ended == [True]
+
+
+def test_errors_come_before_the_stream(client: Controller) -> None:
+    with pytest.raises(InvalidRequest):
+        client.chat.completions.create(messages=[], stream=True)
+    with pytest.raises(UnknownModel):
+        client.chat.completions.create(messages=HI, model="gpt", stream=True)
+    with pytest.raises(InvalidRequest):
+        client.chat.completions.create(messages=None)  # type: ignore[call-overload]
+
+
+def test_checking_a_name(client: Controller) -> None:
+    for name in (*client.model_names(), "router-length-0.25"):
+        client.check_model(name)
+    with pytest.raises(UnknownModel):
+        client.check_model("gpt")
