@@ -79,6 +79,26 @@ def read_labelled(file: Path) -> Labelled:
     )
 
 
+def read_prompts(file: Path) -> tuple[str, ...]:
+    """A sample of traffic: the lines of a .txt, or the column `prompt` of a file that needs no other.
+
+    Raises `InvalidData`, `MissingExtra`.
+    """
+    if file.suffix.lower() == ".txt":
+        try:
+            found = tuple(line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidData(file, f"cannot be read: {error}") from error
+    else:
+        rows, columns = _read(file)
+        if "prompt" not in columns:
+            raise InvalidData(file, f"no column prompt; it has {', '.join(columns) or 'none'}")
+        found = tuple(text for row in rows if isinstance(text := row.get("prompt"), str))
+    if not found:
+        raise InvalidData(file, "holds no prompt")
+    return found
+
+
 def _read(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
     """The rows and the names of the columns."""
     readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}

@@ -19,17 +19,16 @@ HERE = "edge_router.cli"
 
 VERBS = (
     Verb("chat", ANSWERS, "One answer, or a conversation.", f"{HERE}.chat"),
-    Verb("serve", ANSWERS, "An OpenAI-compatible server on this machine: 127.0.0.1:6060.", f"{HERE}.serve"),
+    Verb("serve", ANSWERS, "An OpenAI-compatible server on this machine.", f"{HERE}.serve"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
-    Verb(
-        "models",
-        MODELS,
-        "Weak models: list them, look at one, fetch or remove its weights.",
-        f"{HERE}.models",
-    ),
-    Verb(
-        "artifacts", MODELS, "What was built: quantized weights and compiled libraries.", f"{HERE}.artifacts"
-    ),
+    Verb("models", MODELS, "Weak models: list, show, pull, remove.", f"{HERE}.models"),
+    Verb("compile", MODELS, "Fetch, quantize and compile a model for this machine.", f"{HERE}.build"),
+    Verb("artifacts", MODELS, "What was built: list, verify, prune, clear.", f"{HERE}.artifacts"),
+    Verb("evaluate", ROUTER, "How good routers are on labelled prompts.", f"{HERE}.evaluate"),
+    Verb("calibrate", ROUTER, "The threshold for a given share of strong calls.", f"{HERE}.calibrate"),
+    Verb("train", ROUTER, "Train a router and measure it.", f"{HERE}.train"),
+    Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
+    Verb("config", SETUP, "The configuration: show, init.", f"{HERE}.configuration"),
 )
 
 

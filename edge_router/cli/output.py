@@ -50,6 +50,14 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_styled(line: str, style: str) -> None:
+    """One line to stdout, in rich's `style` on a terminal."""
+    if style and shows_colour(sys.stdout):
+        _print(sys.stdout, line, style)
+    else:
+        write(f"{line}\n")
+
+
 def write_json(value: object) -> None:
     """One line of JSON to stdout."""
     import json
@@ -65,13 +73,17 @@ def plain(text: str) -> str:
 def say(text: str, *, style: str = "") -> None:
     """One line to stderr; `style` is rich's ("dim", "red") and shows on a terminal only."""
     if style and shows_colour(sys.stderr):
-        from rich.console import Console
-
-        console = Console(stderr=True, highlight=False)
-        console.print(plain(text), style=style, markup=False, emoji=False, soft_wrap=True)
+        _print(sys.stderr, text, style)
     else:
         sys.stderr.write(plain(text) + "\n")
         sys.stderr.flush()
+
+
+def _print(stream: TextIO, text: str, style: str) -> None:
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    console.print(plain(text), style=style, markup=False, emoji=False, soft_wrap=True)
 
 
 def shows_colour(stream: TextIO) -> bool:

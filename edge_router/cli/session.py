@@ -36,6 +36,10 @@ class Session:
     def paths(self) -> Paths:
         return Paths.default()
 
+    @property
+    def config_file(self) -> Path:
+        return self.options.config or self.paths.config_file
+
     @cached_property
     def progress(self) -> Progress:
         return progress_for(quiet=self.options.quiet, json=self.json)

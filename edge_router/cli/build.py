@@ -1,0 +1,56 @@
+"""`edge-router compile`: from a model's name to what runs on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_router.catalog import model_cards
+from edge_router.cli import building, output
+from edge_router.cli.session import Session
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command("compile")
+def compile_(
+    ctx: typer.Context,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A card's name, a folder, a file or hf:OWNER/REPO.",
+            autocompletion=lambda: list(model_cards()),
+        ),
+    ],
+    quantization: Annotated[str | None, typer.Option(help="The format of the weights.")] = None,
+    context_window_size: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Prompt and answer together.")
+    ] = None,
+    prefill_chunk_size: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Tokens of the prompt that are computed at once.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where it is to run.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """Fetch a model's weights, quantize and compile them for this machine.
+
+    What is done already is not done again. Prints the folder of the quantized weights and the library.
+    """
+    session = Session(ctx, json=json)
+    config = session.config(
+        weak__model=model,
+        weak__quantization=quantization,
+        weak__context_window_size=context_window_size,
+        weak__prefill_chunk_size=prefill_chunk_size,
+        weak__device=device,
+        offline=offline,
+    )
+    done = building.build(config, session.paths, session.progress)
+    if json:
+        facts = {"model": done.card.name, "model_dir": str(done.model_dir), "library": str(done.library)}
+        output.write_json(facts)
+    else:
+        output.write(f"{done.model_dir}\n{done.library}\n")

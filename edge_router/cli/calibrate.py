@@ -1,0 +1,79 @@
+"""`edge-router calibrate`: the threshold that sends a given share of your traffic to the strong model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.session import Session
+from edge_router.config import Config
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def calibrate(
+    ctx: typer.Context,
+    strong_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="The share of calls for the strong model, 0 to 1.")
+    ],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A sample: .txt with a prompt per line, .jsonl, .csv or .parquet."),
+    ] = None,
+    ledger: Annotated[bool, typer.Option("--ledger", help="The scores of what you asked so far.")] = False,
+    router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """The threshold that sends a given share of the traffic to the strong model.
+
+    It only holds for traffic like the sample, so take your own prompts or the ledger.
+    """
+    session = Session(ctx, json=json)
+    if (prompts is not None) == ledger:
+        raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
+    config = session.config(router__name=router)
+    from edge_router.calibration import choose_threshold
+
+    scores = _ledger_scores(session, config) if prompts is None else _scores(session, config, prompts)
+    found = choose_threshold(scores, strong_share)
+    for warning in found.warnings:
+        output.say(f"warning: {warning}", style="yellow")
+    if json:
+        output.write_json({"router": config.router.name, **found.to_dict()})
+        return
+    output.write(f"{found.threshold:.6g}\n")
+    name = config.router.name
+    output.say(
+        f"{name} sends {found.share:.1%} of {found.n} prompts to the strong model from there on, and "
+        f"{found.low:.1%} to {found.high:.1%} of others like them; set router.threshold, or ask "
+        f"router-{name}-{found.threshold:.6g}",
+        style="dim",
+    )
+
+
+def _ledger_scores(session: Session, config: Config) -> tuple[float, ...]:
+    from edge_router.ledger import Ledger
+
+    scores = Ledger(session.paths.ledger).scores(router=config.router.name)
+    if not scores:
+        raise typer.BadParameter(
+            f"the ledger holds no score of {config.router.name} yet; take --prompts FILE"
+        )
+    return scores
+
+
+def _scores(session: Session, config: Config, file: Path) -> list[float]:
+    from edge_router import plugins
+    from edge_router.labels import read_prompts
+    from edge_router.routers import routers
+
+    texts = read_prompts(file)
+    loaded = plugins.extend(routers(), plugins.ROUTERS).get(config.router.name)(threads=config.router.threads)
+    with session.progress.step("score", total=len(texts), unit="prompts") as step:
+        scores = loaded.score_texts(texts)
+        step.advance(len(texts))
+    return scores

@@ -1,0 +1,241 @@
+"""What `doctor` looks at. A check that meets one of our errors tells its sentence; none of them may raise."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from edge_router.cli import output
+from edge_router.cli.configuration import shown
+from edge_router.cli.failures import told
+from edge_router.cli.session import Session
+from edge_router.config import Config
+from edge_router.errors import ConfigError, NotWritable
+
+State = Literal["ok", "note", "bad"]
+ROOM = 2_000_000_000  # bytes; less free space is worth a word
+FAST = {  # what the kernels are faster for
+    *("avx2", "fma", "f16c", "avxvnni", "avx512f", "avx512bw", "avx512vnni", "avx512bf16", "amx-int8"),
+    *("neon", "dotprod", "i8mm", "bf16", "fullfp16", "sve", "sve2"),
+}
+SAMPLE = "Prove that there are infinitely many primes."
+RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`note` is worth knowing, `bad` keeps something from working; both say what mends it."""
+
+    section: str
+    name: str
+    text: str
+    state: State = "ok"
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+Found: TypeAlias = Iterator[Finding]
+
+
+def examine(session: Session, *, offline: bool) -> Found:
+    """Everything, in the order in which one thing needs another."""
+    yield from _guarded("This machine", "machine", lambda: machine(session))
+    yield from _guarded("Packages", "packages", packages)
+    yield from _guarded("Folders", "folders", lambda: folders(session))
+    try:
+        config = session.config(offline=offline)
+    except ConfigError as error:
+        yield Finding("Configuration", "file", told(error), "bad")
+        return
+    yield from _guarded("Configuration", "file", lambda: configuration(session, config))
+    yield from _guarded("Router", "router", lambda: router(config))
+    yield from _guarded("Weak model", "model", lambda: weak(session, config))
+    yield from _guarded("Strong model", "model", lambda: strong(config))
+
+
+def _guarded(section: str, name: str, check: Callable[[], Found]) -> Found:
+    """A check that breaks is a finding, not the end of the others."""
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is what is looked for; its text is kept
+        yield Finding(section, name, told(error), "bad")
+
+
+def machine(session: Session) -> Found:
+    from edge_router.device import gpus, host, vulkan_loader
+
+    section = "This machine"
+    yield Finding(section, "python", f"{platform.python_version()} ({sys.executable})")
+    yield Finding(section, "system", platform.platform())
+    here = host(session.paths.artifacts / "host.json")
+    cores = f"{here.physical_cores} cores, {here.logical_cores} threads"
+    yield Finding(section, "processor", f"{here.cpu_name} ({here.machine}, {here.cpu}), {cores}")
+    fast = [feature for feature in here.features if feature in FAST]
+    yield Finding(section, "extensions", " ".join(fast) or "none that speed it up")
+    memory = f"{output.size(here.memory_total)}, {output.size(here.memory_free)} free"
+    yield Finding(section, "memory", memory)
+    found = gpus()
+    for gpu in found:
+        total = f", {output.size(gpu.memory_total)}" if gpu.memory_total else ""
+        free = f", {output.size(gpu.memory_free)} free" if gpu.memory_free is not None else ""
+        about = ", ".join(word for word in (gpu.architecture, gpu.driver) if word)
+        yield Finding(section, "gpu", f"{gpu.name}{total}{free}{f' ({about})' if about else ''}")
+    if not found:
+        yield Finding(section, "gpu", "none seen; the processor does the work")
+    yield Finding(section, "vulkan", vulkan_loader() or "no loader")
+
+
+def packages() -> Found:
+    """What the package says it needs, held against what is installed."""
+    section = "Packages"
+    yield Finding(section, "edge-router", metadata.version("edge-router"))
+    for line in metadata.requires("edge-router") or ():
+        requirement, _, marker = line.partition(";")
+        name = re.match(r"[\w.-]+", requirement)
+        if name is None or "extra" in marker:
+            continue
+        try:
+            installed = metadata.version(name[0])
+        except metadata.PackageNotFoundError:
+            mend = f'not installed; install it: python -m pip install "{requirement.strip()}"'
+            yield Finding(section, name[0], mend, "bad")
+            continue
+        pinned = re.search(r"==\s*([\w.]+)", requirement)
+        if pinned is not None and pinned[1] != installed:
+            mend = f'{installed}, but {pinned[1]} is needed: python -m pip install "{requirement.strip()}"'
+            yield Finding(section, name[0], mend, "bad")
+        else:
+            yield Finding(section, name[0], installed)
+
+
+def folders(session: Session) -> Found:
+    section = "Folders"
+    paths = session.paths
+    for name, path in (
+        ("downloads", paths.downloads),
+        ("artifacts", paths.artifacts),
+        ("ledger", paths.ledger.parent),
+    ):
+        place = _existing(path)
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            yield Finding(section, name, told(NotWritable(path)), "bad")
+            continue
+        free = shutil.disk_usage(place).free
+        if free < ROOM:
+            mend = f"only {output.size(free)} free; make room, for instance with: edge-router artifacts prune"
+            yield Finding(section, name, f"{path}, {mend}", "note")
+        else:
+            yield Finding(section, name, f"{path}, {output.size(free)} free")
+
+
+def configuration(session: Session, config: Config) -> Found:
+    section = "Configuration"
+    file = session.config_file
+    text = str(file) if file.is_file() else f"{file} is not there; write it with: edge-router config init"
+    yield Finding(section, "file", text)
+    changed = [f"{key}={shown(key, config.get(key))} ({origin})" for key, origin in config.origins.items()]
+    yield Finding(section, "changed", ", ".join(changed) or "nothing; all defaults")
+
+
+def router(config: Config) -> Found:
+    from edge_router import plugins
+    from edge_router.routers import routers
+    from edge_router.types import Message
+
+    section = "Router"
+    begin = time.perf_counter()
+    loaded = plugins.extend(routers(), plugins.ROUTERS).get(config.router.name)(threads=config.router.threads)
+    load_ms = (time.perf_counter() - begin) * 1e3
+    score, times = 0.0, []
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        score = loaded.score((Message("user", SAMPLE),))
+        times.append((time.perf_counter() - begin) * 1e3)
+    threshold = config.router.threshold
+    shown_threshold = loaded.default_threshold if threshold is None else threshold
+    yield Finding(section, loaded.name, f"threshold {shown_threshold:.3f}, loads in {load_ms:.0f} ms")
+    yield Finding(section, "scoring", f"{sorted(times)[RUNS // 2]:.1f} ms; {score:.3f} for {SAMPLE!r}")
+
+
+def weak(session: Session, config: Config) -> Found:
+    from edge_router.catalog import find_model
+    from edge_router.cli.building import BUILT_ENGINES, is_ready
+    from edge_router.cli.models import place_of
+    from edge_router.cli.sentences import quoted
+    from edge_router.disk import tree_bytes
+
+    section = "Weak model"
+    yield Finding(section, "engine", f"{config.weak.engine} on {config.weak.device}")
+    if config.weak.engine not in BUILT_ENGINES:
+        return
+    card = find_model(config.weak.model)
+    yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")
+    place = place_of(card, session.paths.downloads)
+    if place.exists():
+        yield Finding(section, "weights", f"{place}, {output.size(tree_bytes(place))}")
+    else:
+        mend = f"not here; fetch them now: edge-router models pull {quoted(config.weak.model)}"
+        yield Finding(section, "weights", mend, "note")
+    if is_ready(config, session.paths):
+        yield Finding(section, "compiled", "for this machine and these settings")
+    else:
+        mend = f"not yet; the first use does it, or now: edge-router compile {quoted(config.weak.model)}"
+        yield Finding(section, "compiled", mend, "note")
+
+
+def strong(config: Config) -> Found:
+    from edge_router.engines.keys import Key, find_key
+    from edge_router.engines.remote.endpoint import Endpoint
+
+    section, settings = "Strong model", config.strong
+    if settings.model is None:
+        mend = "none configured, so everything is answered here; name one in: edge-router config init"
+        yield Finding(section, "model", mend)
+        return
+    endpoint = Endpoint.parse(settings.base_url)
+    yield Finding(section, "model", f"{settings.model} at {endpoint.url}")
+    key = find_key(settings)
+    if isinstance(key, Key):
+        yield Finding(section, "key", f"from {key.source}")
+    else:
+        state: State = "bad" if endpoint.is_openai else "note"
+        problem = f" ({key.problem})" if key.problem else ""
+        mend = f"keyring set {settings.keyring_service} {settings.api_key_env}"
+        where = f"none in {settings.api_key_env} or the system keyring{problem}; put one there"
+        yield Finding(section, "key", f"{where}: {mend}", state)
+    if config.offline:
+        yield Finding(section, "reachable", "not asked, for the network is switched off")
+    else:
+        yield _reachable(section, endpoint.url, settings.connect_timeout_s)
+
+
+def _reachable(section: str, url: str, timeout_s: float) -> Finding:
+    """Only a connection: nothing is sent."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    begin = time.perf_counter()
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
+    except OSError as error:
+        mend = "check the network and strong.base_url in: edge-router config show"
+        return Finding(section, "reachable", f"no ({error.strerror or error}); {mend}", "note")
+    return Finding(section, "reachable", f"connects in {(time.perf_counter() - begin) * 1e3:.0f} ms")
+
+
+def _existing(path: Path) -> Path:
+    """The first folder upwards that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
