@@ -31,6 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("EDGE_ROUTER_HOME", str(folder))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     return folder
 
 
@@ -50,7 +51,7 @@ class StrongServer:
         return f"{self.address}/{script}/v1"
 
     def requests(self) -> list[dict[str, Any]]:
-        """What it was asked: path, headers (names in lower case), body, gone (the client hung up on it)."""
+        """What it was asked: path, headers (names in lower case), body, port, gone (the client hung up)."""
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(self.address) as reply:
             return json.loads(reply.read())
 
@@ -85,3 +86,64 @@ def refused_url() -> Iterator[str]:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT checkpoint of 16 numbers and two layers, random, with a tokenizer that knows a few words."""
+    pytest.importorskip("safetensors")
+    import numpy as np
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("tiny_encoder")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *["easy", "hard", "what", "why", "is", "the", "prove", "?", ".", "a", "b", "c", "head", "tail"],
+    ]
+    hidden, wide, rng = 16, 32, np.random.default_rng(0)
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (len(words), hidden),
+        "embeddings.position_embeddings.weight": (64, hidden),
+        "embeddings.token_type_embeddings.weight": (2, hidden),
+    }
+    norms = ["embeddings.LayerNorm"]
+    for layer in ("encoder.layer.0", "encoder.layer.1"):
+        for part in ("query", "key", "value"):
+            shapes[f"{layer}.attention.self.{part}.weight"] = (hidden, hidden)
+        shapes[f"{layer}.attention.output.dense.weight"] = (hidden, hidden)
+        shapes[f"{layer}.intermediate.dense.weight"] = (wide, hidden)
+        shapes[f"{layer}.output.dense.weight"] = (hidden, wide)
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+    tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    biases = {n.replace("weight", "bias"): t.shape[0] for n, t in tensors.items() if n.startswith("encoder")}
+    tensors |= {name: rng.normal(0, 0.1, size).astype(np.float32) for name, size in biases.items()}
+    for name in norms:
+        tensors |= {
+            f"{name}.weight": np.ones(hidden, np.float32),
+            f"{name}.bias": np.zeros(hidden, np.float32),
+        }
+    save_file(tensors, folder / "model.safetensors")
+    config = {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "num_hidden_layers": 2,
+        "hidden_size": hidden,
+        "num_attention_heads": 2,
+        "intermediate_size": wide,
+        "vocab_size": len(words),
+        "max_position_embeddings": 64,
+        "layer_norm_eps": 1e-12,
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.enable_truncation(8)  # as real checkpoints do: the router must not keep it
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

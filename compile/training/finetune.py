@@ -1,0 +1,153 @@
+"""Fine-tune the encoder on the pool: every model's answers are a task of their own (multi-task learning).
+
+The logit of "model m answers this prompt of subset s well" is a product of the prompt's factors with the
+model's vector, plus its surface features, plus an intercept of m on s. The intercepts take what is particular
+to a subset and are thrown away afterwards; a model's vector is a common one plus a part of its own that is held
+close to zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_router.compile.training.embed import pad
+from edge_router.compile.training.encoder import Encoder
+from edge_router.compile.training.factors import Factors
+from edge_router.compile.training.pool import Pool
+from edge_router.types import Progress
+
+_WARM_UP = 0.1  # of the steps
+_HEAD_RATE = 1e-3
+_INTERCEPT_RATE = 2e-2
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    epochs: int = 1
+    batch: int = 32
+    rate: float = 4e-5
+    decay: float = 0.8  # of the rate, for every layer further down
+    trained_layers: int = 3  # counted from the top; embeddings stay as they are
+    own_penalty: float = 1e-2
+    rank: int = 32
+
+
+class Head(nn.Module):  # type: ignore[misc]
+    """Embedding and surface features to one logit per model, without intercepts."""
+
+    def __init__(self, hidden: int, features: int, models: int, rank: int) -> None:
+        super().__init__()
+        self.root = math.sqrt(hidden)  # numbers of an embedding of length 1 are this much smaller than 1
+        self.projection = nn.Parameter(torch.randn(hidden, rank) / math.sqrt(hidden))
+        self.common = nn.Parameter(torch.zeros(rank))
+        self.own = nn.Parameter(torch.randn(models, rank) * 1e-3)
+        self.surface = nn.Parameter(torch.zeros(features))
+        self.own_surface = nn.Parameter(torch.zeros(models, features))
+
+    def forward(self, embedding: torch.Tensor, surface: torch.Tensor) -> torch.Tensor:
+        factors = embedding * self.root @ self.projection
+        return factors @ (self.common + self.own).T + surface @ (self.surface + self.own_surface).T
+
+    def factors(self, models: tuple[str, ...]) -> Factors:
+        with torch.no_grad():
+            return Factors(
+                models=models,
+                projection=(self.projection * self.root).numpy().copy(),
+                vectors=(self.common + self.own).numpy(),
+                surface=(self.surface + self.own_surface).numpy(),
+            )
+
+
+def fine_tune(
+    encoder: Encoder,
+    variants: Sequence[Sequence[list[int]]],
+    pool: Pool,
+    surface: np.ndarray,
+    settings: FineTuning,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Factors:
+    """Trains `encoder` in place and returns the head that was trained with it.
+
+    `variants`: token ids of every prompt, cut in one or more ways, of which every step draws one. `surface`
+    float [prompts, features], standardised.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank)
+    subsets, subset = np.unique(pool.subsets, return_inverse=True)
+    intercepts = nn.Parameter(_logits(pool, subset, len(subsets)))
+    optimizer = torch.optim.AdamW(_parameters(encoder, head, intercepts, settings), weight_decay=0.0)
+    order = _batches(len(pool), settings, rng)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(len(order)))
+    labels, features = torch.tensor(pool.labels), torch.tensor(surface, dtype=torch.float32)
+    encoder.train()
+    with progress.step("fine-tune", total=len(order), unit="batches") as step:
+        for batch in order:
+            ids, mask = pad([variants[rng.integers(len(variants))][i] for i in batch])
+            logits = head(encoder(ids, mask), features[batch]) + intercepts[subset[batch]]
+            loss = _loss(logits, labels[batch]) + settings.own_penalty * head.own.square().sum(1).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            step.advance()
+    encoder.eval()
+    return head.factors(pool.models)
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy over the answers that there are; every prompt weighs the same."""
+    known = torch.isfinite(labels)
+    each = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
+    return ((each * known).sum(1) / known.sum(1).clamp(min=1)).mean()
+
+
+def _logits(pool: Pool, subset: np.ndarray, count: int) -> torch.Tensor:
+    """Where the intercepts begin: the logit of each model's mean on each subset, [subsets, models]."""
+    start = torch.zeros(count, len(pool.models))
+    for s in range(count):
+        block = pool.labels[subset == s]
+        known = np.isfinite(block)
+        mean = (np.where(known, block, 0).sum(0) + 1) / (known.sum(0) + 2)
+        start[s] = torch.tensor(np.log(mean / (1 - mean)))
+    return start
+
+
+def _parameters(
+    encoder: Encoder, head: Head, intercepts: nn.Parameter, settings: FineTuning
+) -> list[dict[str, object]]:
+    groups: list[dict[str, object]] = [
+        {"params": list(head.parameters()), "lr": _HEAD_RATE},
+        {"params": [intercepts], "lr": _INTERCEPT_RATE},
+    ]
+    for parameter in encoder.parameters():
+        parameter.requires_grad_(False)
+    layers = list(encoder.encoder["layer"])[::-1][: settings.trained_layers]
+    for depth, layer in enumerate(layers):
+        for parameter in layer.parameters():
+            parameter.requires_grad_(True)
+        groups.append({"params": list(layer.parameters()), "lr": settings.rate * settings.decay**depth})
+    return groups
+
+
+def _batches(rows: int, settings: FineTuning, rng: np.random.Generator) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    for _ in range(settings.epochs):
+        order = rng.permutation(rows)
+        found += [order[start : start + settings.batch] for start in range(0, rows, settings.batch)]
+    return found
+
+
+def _schedule(steps: int) -> Callable[[int], float]:
+    """Up in a line, down in a line."""
+    warm = max(1, round(steps * _WARM_UP))
+    return lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(steps - warm, 1)))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from edge_router.errors import UnknownName
+from edge_router.routers import routers
+from edge_router.types import Message
+
+QUESTIONS = [
+    "hi",
+    "What is the capital of France?",
+    "Prove that there are infinitely many primes congruent to 3 modulo 4, and say where the proof fails for 1.",
+]
+
+
+def test_the_controls_and_the_default_are_there() -> None:
+    assert {"mf", "length", "random"} <= set(routers())
+
+
+@pytest.mark.parametrize("name", sorted(routers()))
+def test_each_router_that_ships_keeps_the_promise(name: str) -> None:
+    router = routers().get(name)(threads=1)
+    assert router.name == name
+    assert 0 < router.default_threshold < 1
+    scores = router.score_texts(QUESTIONS)
+    assert scores == [router.score([Message("user", text)]) for text in QUESTIONS]
+    assert all(0 <= score <= 1 for score in scores)
+    assert len(set(scores)) == len(scores)
+    for strange in ("", " ", "\ud800", "x" * 100_000, "def f(): pass\n" * 5000, "你好" * 400):
+        assert 0 <= router.score_texts([strange])[0] <= 1
+
+
+def test_the_default_sends_the_harder_question_first() -> None:
+    scores = routers().get("mf")().score_texts(QUESTIONS)
+    assert scores[2] == max(scores)
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UnknownName) as caught:
+        routers().get("lenght")
+    assert caught.value.nearest == ("length",)
+
+
+def test_naming_routers_loads_no_runtime() -> None:
+    code = (
+        "import sys; from edge_router.routers import routers; list(routers());"
+        "assert not {'onnxruntime', 'tokenizers', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
