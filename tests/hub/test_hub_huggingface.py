@@ -1,0 +1,231 @@
+"""The Hugging Face hub: what is fetched, what is checked, what is said when it cannot be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_router.catalog import HubSource
+from edge_router.errors import DiskFull, NotWritable, WeightsCorrupt, WeightsUnavailable
+from edge_router.hub import fetch
+
+REPO = "someone/Tiny-Instruct"
+SOURCE = HubSource(REPO)
+CONFIG = b'{"model_type": "llama"}'
+WEIGHTS = bytes(range(256)) * 8192  # 2 MiB
+
+
+@pytest.fixture
+def repository(hub: Any) -> Any:
+    return hub.add(
+        REPO,
+        small={"config.json": CONFIG, "tokenizer.json": b"{}", "README.md": b"# Tiny"},
+        large={"model.safetensors": WEIGHTS, "pytorch_model.bin": b"pickle", "onnx/model.onnx": b"onnx"},
+    )
+
+
+def names(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_only_what_a_model_needs_is_fetched(
+    hub: Any, repository: Any, downloads: Path, progress: Any
+) -> None:
+    folder = fetch(SOURCE, downloads, progress=progress)
+    assert names(folder) == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    total = len(WEIGHTS) + len(CONFIG) + 2
+    assert progress.steps[f"fetch {SOURCE}"] == (total, total)
+    asked = len(hub.requests)
+    assert fetch(SOURCE, downloads, progress=progress, offline=True) == folder
+    assert len(hub.requests) == asked  # it is there and whole: nobody is asked
+
+
+def test_named_files_replace_the_choice(hub: Any, repository: Any, downloads: Path) -> None:
+    folder = fetch(HubSource(REPO, files=("*.json", "*.bin")), downloads)
+    assert names(folder) == {"config.json", "tokenizer.json", "pytorch_model.bin"}
+
+
+def test_a_revision_is_its_own_folder(hub: Any, repository: Any, downloads: Path) -> None:
+    pinned = HubSource(REPO, repository.commit)
+    assert fetch(pinned, downloads) != fetch(SOURCE, downloads)
+    with pytest.raises(WeightsUnavailable, match="has no revision v9"):
+        fetch(HubSource(REPO, "v9"), downloads)
+
+
+def test_a_missing_format_names_what_is_there(hub: Any, repository: Any, downloads: Path) -> None:
+    repository.large = {"weights.ckpt": b"x"}
+    with pytest.raises(WeightsUnavailable) as caught:
+        fetch(SOURCE, downloads)
+    assert "model*.safetensors" in caught.value.reason
+    assert "the repository holds README.md, config.json, tokenizer.json, weights.ckpt" in caught.value.reason
+    repository.large, repository.small = {}, {}
+    with pytest.raises(WeightsUnavailable, match="the repository holds nothing"):
+        fetch(SOURCE, downloads)
+
+
+def test_a_cut_connection_is_resumed(
+    hub: Any, repository: Any, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A block that did not arrive whole is lost, and by default one has 10 MB.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 16)
+    hub.cut["model.safetensors"] = 1 << 20
+    folder = fetch(SOURCE, downloads)
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert hub.ranges == ["bytes=1048576-"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_content_that_is_not_what_the_hub_states_is_refused(
+    hub: Any, repository: Any, downloads: Path, name: str
+) -> None:
+    honest = repository.files[name]
+    hub.served_instead[name] = honest[:-1] + b"!"
+    with pytest.raises(WeightsCorrupt) as caught:
+        fetch(SOURCE, downloads)
+    assert caught.value.path.name == name and not caught.value.path.exists()
+    with pytest.raises(WeightsUnavailable):
+        fetch(SOURCE, downloads, offline=True)
+    hub.served_instead.clear()
+    before = len(hub.requests)
+    assert (fetch(SOURCE, downloads) / name).read_bytes() == honest
+    again = [line for line in hub.requests[before:] if "GET /someone" in line or "/cdn/" in line]
+    assert all(name in line for line in again)  # the others were there already
+
+
+def test_half_a_pull_is_finished_with_what_is_missing(hub: Any, repository: Any, downloads: Path) -> None:
+    folder = fetch(SOURCE, downloads)
+    record = folder.with_name(f".{folder.name}.record.json")
+    record.unlink()
+    partial = folder.with_name(f".{folder.name}.partial")
+    folder.rename(partial)
+    (partial / "old.safetensors").write_bytes(b"of another revision")
+    (partial / "model.safetensors").unlink()
+    before = len(hub.requests)
+    assert fetch(SOURCE, downloads) == folder
+    assert not any("cdn/someone/Tiny-Instruct/config" in line for line in hub.requests[before:])
+    assert names(folder) == {"config.json", "tokenizer.json", "model.safetensors"}
+
+
+def test_a_changed_file_is_fetched_again(hub: Any, repository: Any, downloads: Path, progress: Any) -> None:
+    folder = fetch(SOURCE, downloads)
+    (folder / "model.safetensors").write_bytes(b"x" * len(WEIGHTS))
+    assert fetch(SOURCE, downloads, progress=progress) == folder
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert "model.safetensors has another sha256" in progress.notes[0]
+
+
+def test_files_put_there_by_hand_are_used(hub: Any, downloads: Path, progress: Any) -> None:
+    with pytest.raises(WeightsUnavailable) as caught:
+        fetch(SOURCE, downloads, offline=True)
+    place = caught.value.place
+    assert place is not None
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(WEIGHTS)
+    with pytest.raises(WeightsUnavailable):
+        fetch(SOURCE, downloads, offline=True)  # no config.json yet
+    (place / "config.json").write_bytes(CONFIG)
+    assert fetch(SOURCE, downloads, progress=progress, offline=True) == place
+    assert progress.notes == [f"using the files in {place} as they are"]
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (401, {"X-Error-Code": "RepoNotFound"}, "no such repository, or it is private"),
+        (401, {"X-Error-Message": "Invalid credentials in Authorization header"}, "refuses the token"),
+        (403, {"X-Error-Code": "GatedRepo"}, "gated"),
+        (403, {}, "refuses the token"),
+        (429, {"Retry-After": "7"}, "asks to wait 7 s"),
+        (429, {}, "too many requests"),
+        (500, {}, "HTTP 500"),
+    ],
+)
+def test_refusals_are_told_apart(
+    hub: Any, repository: Any, downloads: Path, status: int, headers: dict[str, str], said: str
+) -> None:
+    hub.refuse = (status, headers)
+    with pytest.raises(WeightsUnavailable, match=said) as caught:
+        fetch(SOURCE, downloads)
+    assert caught.value.what == f"hf:{REPO}@main" and caught.value.place is not None
+
+
+def test_an_unknown_repository(hub: Any, downloads: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="no such repository"):
+        fetch(SOURCE, downloads)
+    with pytest.raises(WeightsUnavailable, match="Repo id"):
+        fetch(HubSource("a/b/c"), downloads)
+
+
+def test_nobody_listens(hub: Any, downloads: Path) -> None:
+    hub.close()
+    with pytest.raises(WeightsUnavailable, match="cannot be reached"):
+        fetch(SOURCE, downloads)
+
+
+def test_a_disk_too_small_is_said_before_anything_is_fetched(
+    hub: Any, repository: Any, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_router.disk.free_bytes", lambda path: 1 << 20)
+    with pytest.raises(DiskFull) as caught:
+        fetch(SOURCE, downloads)
+    assert caught.value.needed == len(WEIGHTS) + len(CONFIG) + 2 and caught.value.free == 1 << 20
+    assert not any("resolve" in line for line in hub.requests)
+
+
+def test_a_disk_that_fills_up_meanwhile(
+    hub: Any, repository: Any, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", str(downloads / "hub"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    with pytest.raises(DiskFull):
+        fetch(SOURCE, downloads)
+
+
+def test_a_mistake_of_our_own_is_not_blamed_on_the_network(
+    hub: Any, repository: Any, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise TypeError("unexpected keyword")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    with pytest.raises(TypeError):
+        fetch(SOURCE, downloads)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="/sys stands for read-only disks")
+def test_a_folder_that_cannot_be_written(hub: Any, repository: Any) -> None:
+    with pytest.raises(NotWritable):
+        fetch(SOURCE, Path("/sys/edge_router"))
+
+
+def test_mirrors_tokens_and_offline_mode_are_the_hub_librarys_own(
+    hub: Any, repository: Any, downloads: Path, tmp_path: Path
+) -> None:
+    hub.token = "hf_secret"
+    code = (
+        "import sys; from pathlib import Path; from edge_router.catalog import HubSource;"
+        "from edge_router.hub import fetch; print(fetch(HubSource(sys.argv[1]), Path(sys.argv[2])))"
+    )
+
+    def run(**settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, **settings}
+        command = [sys.executable, "-c", code, REPO, str(downloads)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    without = run()
+    assert "no such repository, or it is private" in without.stderr
+    offline = run(HF_TOKEN="hf_secret", HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE" in offline.stderr
+    good = run(HF_TOKEN="hf_secret")
+    assert (Path(good.stdout.strip()) / "model.safetensors").read_bytes() == WEIGHTS
+    assert good.stderr == ""  # no bars and no warnings of other libraries
+    assert "hf_secret" not in without.stderr + offline.stderr
