@@ -6,6 +6,7 @@ connection. Parts can be joined with "+": `flaky-1-500+ok`. `GET /requests` retu
 
 ok              the answer, in pieces, with usage where asked          nousage   never sends usage
 json            a whole answer although a stream was asked for         nodone    no [DONE] at the end
+halfjson        half of such an answer                                 cutjson   the same, with the connection dropped
 tools           a tool call in pieces                                  nofinish  [DONE] but no finish_reason
 refuse-FIELD    400 that names FIELD where the body holds it           lingers   never closes after finish_reason
 STATUS          that HTTP status                                       STATUS-S  with Retry-After: S
@@ -13,7 +14,8 @@ flaky-N-STATUS  that status N times, then the rest of the path         echo     
 silent          accepts and never answers                              slow      a quarter of a second between pieces
 stall-N cut-N end-N error-N   N pieces, then: silence; a dropped connection; a clean end; an error object
 html badjson notutf8 shape text     answers that are not OpenAI's
-drop            closes the connection without an answer                moved     307 to the same path on `localhost`
+drop            closes the connection without an answer                nothttp   a greeting of another protocol
+moved           307 to the path of `ok` on the host `localhost`
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
 TOOL_CALLS: tuple[dict[str, Any], ...] = (
@@ -73,11 +76,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.seen.clear()
                 self.server.times.clear()
             return self.answer(200, b"{}")
-        self.script, _, self.rest = self.path[1:].partition("/")
+        path = urlsplit(self.path).path  # a whole address, where this serves as a proxy
+        self.script, _, self.rest = path[1:].partition("/")
         self.body: dict[str, Any] = json.loads(raw)
         with self.server.lock:
             entry = {"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}}
-            self.record = {**entry, "body": self.body, "gone": False}
+            self.record = {**entry, "body": self.body, "gone": False, "port": self.client_address[1]}
             self.server.seen.append(self.record)
         for part in self.script.split("+"):
             name, *arguments = part.split("-")
@@ -91,9 +95,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+        usual = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        for name, value in {**usual, **(headers or {})}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -208,6 +212,14 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, json.dumps({"id": "1", "choices": [choice], "usage": USAGE}).encode())
         return True
 
+    def do_halfjson(self) -> bool:
+        self.answer(200, b'{"choices": [{"message": {"content": "ha')
+        return True
+
+    def do_cutjson(self) -> bool:
+        self.answer(200, b'{"choices": [', {"Content-Length": "99"})
+        return self.do_drop()
+
     def do_tools(self) -> bool:
         deltas = [{"role": "assistant", "content": None}, *({"tool_calls": [call]} for call in TOOL_CALLS)]
         chunks = [self.chunk(delta) for delta in deltas]
@@ -303,6 +315,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_shape(self) -> bool:
         return self.stream(iter([{"choices": [{"delta": {"content": 7}}]}]))
+
+    def do_nothttp(self) -> bool:
+        self.close_connection = True
+        self.wfile.write(b"220 mail.example.org ready\r\n\r\n")
+        return True
 
     def do_moved(self) -> bool:
         port = self.server.server_address[1]

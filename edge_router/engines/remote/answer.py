@@ -131,7 +131,7 @@ class AnswerReader:
 def _parsed(data: str | bytes) -> Mapping[str, Any]:
     try:
         chunk = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Garbled("broken JSON") from error
     if not isinstance(chunk, dict):
         raise Garbled("JSON that is no object")
@@ -185,7 +185,7 @@ def _usage(value: object) -> Usage | None:
     details = value.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
     counts = (value.get("prompt_tokens"), value.get("completion_tokens"), cached or 0)
-    prompt, completion, kept = (n if isinstance(n, int) and n >= 0 else None for n in counts)
+    prompt, completion, kept = (n if isinstance(n, int) and 0 <= n < 2**53 else None for n in counts)
     return None if prompt is None or completion is None else Usage(prompt, completion, kept or 0)
 
 
@@ -193,7 +193,7 @@ def _chat_logprobs(value: object) -> tuple[TokenLogprob, ...]:
     content = value.get("content") if isinstance(value, dict) else None
     try:
         return tuple(_token(entry) for entry in content or ())
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise Garbled("log probabilities in an unknown form") from error
 
 
@@ -222,5 +222,5 @@ def _completion_logprobs(value: object) -> tuple[TokenLogprob, ...]:
             )
             for token, logprob, top in zip(tokens, logprobs, tops, strict=True)
         )
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise Garbled("log probabilities in an unknown form") from error

@@ -1,0 +1,126 @@
+"""Counters and histograms of one process, in Prometheus's text format (the server's /metrics).
+
+Counts are made of the same `Record` as the ledger's rows, so they agree with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from edge_router.ledger import Record
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+Labels = tuple[str, ...]
+
+
+class Counter:
+    """A sum per combination of labels. Not locked: `Metrics` is."""
+
+    kind = "counter"
+
+    def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
+        self.name, self.text, self.labels = name, text, tuple(labels)
+        self._sums: dict[Labels, float] = {}
+
+    def add(self, values: Labels, amount: float = 1) -> None:
+        self._sums[values] = self._sums.get(values, 0) + amount
+
+    def lines(self) -> Iterator[str]:
+        for values, total in sorted(self._sums.items()):
+            yield _line(self.name, zip(self.labels, values, strict=True), total)
+
+
+class Histogram:
+    """Counts per upper bound, with sum and count, per combination of labels. Not locked: `Metrics` is."""
+
+    kind = "histogram"
+
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float] = SECONDS
+    ) -> None:
+        self.name, self.text, self.labels, self.bounds = name, text, tuple(labels), tuple(bounds)
+        self._counts: dict[Labels, list[int]] = {}  # one for each bound, the last for what is above all
+        self._sums: dict[Labels, float] = {}
+
+    def add(self, values: Labels, amount: float) -> None:
+        counts = self._counts.setdefault(values, [0] * (len(self.bounds) + 1))
+        counts[bisect_left(self.bounds, amount)] += 1
+        self._sums[values] = self._sums.get(values, 0.0) + amount
+
+    def lines(self) -> Iterator[str]:
+        for values, counts in sorted(self._counts.items()):
+            labels = list(zip(self.labels, values, strict=True))
+            below = 0
+            for bound, count in zip([*map(_number, self.bounds), "+Inf"], counts, strict=True):
+                below += count
+                yield _line(f"{self.name}_bucket", [*labels, ("le", bound)], below)
+            yield _line(f"{self.name}_sum", labels, self._sums[values])
+            yield _line(f"{self.name}_count", labels, below)
+
+
+class Metrics:
+    """What one process did since it started. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests = Counter(
+            "edge_router_requests_total", "Answers, by the tier that gave them.", ("tier", "reason")
+        )
+        self._failures = Counter(
+            "edge_router_failures_total", "Answers that ended in an error.", ("tier", "error")
+        )
+        self._tokens = Counter("edge_router_tokens_total", "Tokens, where they are known.", ("tier", "kind"))
+        self._score = Histogram("edge_router_score_seconds", "Time to score a query.", ("router",))
+        self._first = Histogram("edge_router_first_token_seconds", "Time to the first token.", ("tier",))
+        self._total = Histogram("edge_router_answer_seconds", "Time to the end of the answer.", ("tier",))
+
+    def record(self, record: Record) -> None:
+        decision, timings, usage = record.decision, record.timings, record.usage
+        tier = decision.model
+        with self._lock:
+            self._requests.add((tier, str(decision.reason)))
+            if record.error is not None:
+                self._failures.add((tier, record.error))
+            if usage is not None:
+                self._tokens.add((tier, "prompt"), usage.prompt_tokens)
+                self._tokens.add((tier, "completion"), usage.completion_tokens)
+                self._tokens.add((tier, "cached"), usage.cached_tokens)
+            for histogram, label, milliseconds in (
+                (self._score, decision.router or "", timings.score_ms),
+                (self._first, tier, timings.ttft_ms),
+                (self._total, tier, timings.total_ms),
+            ):
+                if milliseconds is not None:
+                    histogram.add((label,), milliseconds / 1e3)
+
+    def render(self) -> str:
+        """Prometheus text format, version 0.0.4."""
+        with self._lock:
+            parts: list[str] = []
+            for metric in (
+                self._requests,
+                self._failures,
+                self._tokens,
+                self._score,
+                self._first,
+                self._total,
+            ):
+                parts += [f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}"]
+                parts += metric.lines()
+            return "\n".join(parts) + "\n"
+
+
+def _line(name: str, labels: Iterator[tuple[str, str]] | Sequence[tuple[str, str]], value: float) -> str:
+    inner = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
+    return f"{name}{{{inner}}} {_number(value)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(float(value))

@@ -1,0 +1,510 @@
+import io
+import logging
+import threading
+import time
+import traceback
+from dataclasses import replace
+
+import pytest
+
+from edge_router.config import Config, StrongConfig
+from edge_router.engines import openai as module
+from edge_router.engines.keys import Key, NoKey
+from edge_router.engines.openai import OpenAIEngine, load
+from edge_router.errors import (
+    Cancelled,
+    EdgeRouterError,
+    EngineUnavailable,
+    StrongError,
+    StrongFailed,
+    StrongGarbled,
+    StrongInterrupted,
+    StrongNotConfigured,
+    StrongRateLimited,
+    StrongTimeout,
+    StrongUnauthorized,
+    StrongUnreachable,
+)
+from edge_router.types import ChatRequest, Delta, Message, SamplingParams, SilentProgress, TokenLogprob, Usage
+
+SECRET = "sk-very-secret-0123456789"
+NONE = NoKey()
+ANSWER = "strong: hi · ça va\u2028end"
+
+
+def ask(text="hi", **fields):
+    return ChatRequest((Message("user", text),), **fields)
+
+
+@pytest.fixture
+def make(request):
+    """Engines that are closed after the test."""
+
+    def make(url, *, key=NONE, offline=False, **settings):
+        defaults = {"model": "remote", "timeout_s": 0.3, "connect_timeout_s": 2.0, "max_retries": 0}
+        config = StrongConfig(base_url=url, **{**defaults, **settings})
+        engine = OpenAIEngine(config, offline=offline, keys=lambda _: key)
+        request.addfinalizer(engine.close)
+        return engine
+
+    return make
+
+
+def run(engine, request=None):
+    return list(engine.stream(request or ask(), threading.Event()))
+
+
+def text_of(deltas):
+    return "".join(delta.text for delta in deltas).strip()
+
+
+def failure(engine, request=None):
+    """What was shown, and the error after it."""
+    shown = []
+    with pytest.raises(StrongError) as caught:
+        for delta in engine.stream(request or ask(), threading.Event()):
+            shown.append(delta.text)
+    return shown, caught.value
+
+
+# ---- answers
+
+
+def test_an_answer_in_pieces(make, strong_server):
+    deltas = run(make(strong_server.url()))
+    assert text_of(deltas) == ANSWER
+    assert len(deltas) > 3
+    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
+    assert all(delta.finish_reason is None and delta.text for delta in deltas[:-1])
+
+
+def test_what_is_sent(make, strong_server):
+    raw = {"role": "user", "content": [{"type": "text", "text": "hi"}], "name": "me"}
+    request = ChatRequest(
+        (Message("system", "short"), Message("user", "hi", raw=raw)),
+        model="base_url=http://evil",
+        sampling=SamplingParams(temperature=0.0, top_k=3),
+        max_tokens=5,
+        stop=("x",),
+        passthrough={"tools": [{"type": "function"}], "api_key": "theirs", "extra_headers": {"Host": "evil"}},
+    )
+    run(make(strong_server.url(), key=Key(SECRET, "here")), request)
+    (seen,) = strong_server.requests()
+    assert seen["path"] == "/ok/v1/chat/completions"
+    assert seen["headers"]["authorization"] == f"Bearer {SECRET}"
+    assert seen["headers"]["host"] == strong_server.address.removeprefix("http://")
+    assert seen["body"] == {
+        "model": "remote",
+        "messages": [{"role": "system", "content": "short"}, raw],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.0,
+        "top_k": 3,
+        "max_tokens": 5,
+        "stop": ["x"],
+        "tools": [{"type": "function"}],
+    }
+
+
+def test_a_raw_prompt_goes_to_completions(make, strong_server):
+    request = ask(raw_prompt="once", logprobs=True, top_logprobs=1)
+    deltas = run(make(strong_server.url()), request)
+    assert text_of(deltas) == "strong: once · ça va\u2028end"
+    assert deltas[0].logprobs == (
+        TokenLogprob("strong: ", -0.5, b"strong: ", (TokenLogprob("y", -2.5, b"y"),)),
+    )
+    (seen,) = strong_server.requests()
+    assert seen["path"] == "/ok/v1/completions" and seen["body"]["prompt"] == "once"
+
+
+def test_logprobs(make, strong_server):
+    deltas = run(make(strong_server.url()), ask(logprobs=True, top_logprobs=1))
+    top = (TokenLogprob("x", -1.5, b"x"),)
+    assert deltas[0].logprobs == (TokenLogprob("strong: ", -0.25, b"strong: ", top),)
+
+
+def test_tool_calls_are_streamed(make, strong_server):
+    deltas = run(make(strong_server.url("tools")), ask(passthrough={"tools": [{}]}))
+    calls = [call for delta in deltas for call in delta.tool_calls]
+    assert "".join(call["function"]["arguments"] for call in calls) == '{"city": "Paris"}'
+    assert calls[0]["id"] == "call_1"
+    assert deltas[-1] == Delta(finish_reason="tool_calls", usage=Usage(7, 4))
+
+
+@pytest.mark.parametrize(
+    ("script", "usage"),
+    [
+        ("nousage", None),
+        ("json", Usage(7, 4)),
+        ("nodone", Usage(7, 4)),
+        ("nofinish", Usage(7, 4)),
+        ("lingers", None),
+    ],
+)
+def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
+    deltas = run(make(strong_server.url(script)))
+    assert text_of(deltas) == ANSWER
+    assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
+
+
+def test_the_usage_is_not_waited_for_for_ever(make, strong_server, monkeypatch):
+    monkeypatch.setattr(module, "LINGER_S", 0.05)
+    assert run(make(strong_server.url("lingers"), timeout_s=3600))[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("field", ["stream_options", "max_tokens", "top_k"])
+def test_a_field_that_the_endpoint_refuses_is_left_out_from_then_on(make, strong_server, field):
+    engine = make(strong_server.url(f"refuse-{field}"))
+    request = ask(max_tokens=5, sampling=SamplingParams(top_k=3))
+    assert text_of(run(engine, request)) == ANSWER
+    assert text_of(run(engine, request)) == ANSWER
+    bodies = [seen["body"] for seen in strong_server.requests()]
+    assert [field in body for body in bodies] == [True, False, False]
+    assert [body.get("max_tokens") or body.get("max_completion_tokens") for body in bodies] == [5, 5, 5]
+
+
+def test_a_field_that_means_something_is_not_left_out(make, strong_server):
+    request = ask(sampling=SamplingParams(temperature=0.0))
+    _, error = failure(make(strong_server.url("refuse-temperature")), request)
+    assert isinstance(error, StrongFailed) and error.status == 400 and "'temperature'" in error.message
+    assert len(strong_server.requests()) == 1
+
+
+def test_the_connection_is_kept(make, strong_server):
+    engine = make(strong_server.url())
+    run(engine)
+    run(engine)
+    first, second = strong_server.requests()
+    assert first["port"] == second["port"]
+
+
+def test_many_threads_at_once(make, strong_server):
+    engine, said = make(strong_server.url("slow"), timeout_s=20), []
+    threads = [
+        threading.Thread(target=lambda n=n: said.append(text_of(run(engine, ask(str(n)))))) for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == [f"strong: {n} · ça va\u2028end" for n in range(8)]
+
+
+# ---- failures
+
+
+def test_refused(make, refused_url):
+    shown, error = failure(make(refused_url))
+    assert isinstance(error, StrongUnreachable) and shown == []
+    assert "refused" in error.reason.lower() and error.endpoint == refused_url
+
+
+def test_an_unknown_host(make):
+    _, error = failure(make("http://no-such-host.invalid/v1"))
+    assert isinstance(error, StrongUnreachable) and error.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "facts"),
+    [
+        ("silent", StrongTimeout, {"seconds": 0.3}),
+        ("401", StrongUnauthorized, {"status": 401, "key_source": "here"}),
+        ("403", StrongUnauthorized, {"status": 403, "key_source": "here"}),
+        ("404", StrongFailed, {"status": 404, "message": "scripted 404"}),
+        ("422", StrongFailed, {"status": 422, "message": "scripted 422"}),
+        ("429", StrongRateLimited, {"retry_after": None}),
+        ("429-60", StrongRateLimited, {"retry_after": 60.0}),
+        ("500", StrongFailed, {"status": 500, "message": "scripted 500"}),
+        ("503", StrongFailed, {"status": 503, "message": "scripted 503"}),
+        ("drop", StrongInterrupted, {}),
+        ("cut-0", StrongInterrupted, {}),
+        ("end-0", StrongInterrupted, {"reason": "the answer ended in the middle"}),
+        ("stall-0", StrongTimeout, {"seconds": 0.3}),
+        ("error-0", StrongFailed, {"status": 503, "message": "the model fell over"}),
+        ("html", StrongGarbled, {"reason": "a web page"}),
+        ("text", StrongGarbled, {"reason": "an answer of type text/plain"}),
+        ("badjson", StrongGarbled, {"reason": "broken JSON"}),
+        ("halfjson", StrongGarbled, {"reason": "broken JSON"}),
+        ("cutjson", StrongInterrupted, {}),
+        ("notutf8", StrongGarbled, {}),
+        ("shape", StrongGarbled, {}),
+        ("nothttp", StrongGarbled, {}),
+    ],
+)
+def test_failures_before_the_first_token(make, strong_server, script, kind, facts):
+    shown, error = failure(make(strong_server.url(script), key=Key(SECRET, "here")))
+    assert type(error) is kind and shown == []
+    assert error.endpoint == strong_server.url(script)
+    assert {name: getattr(error, name) for name in facts} == facts
+    assert error.__cause__ is not None
+    assert len(strong_server.requests()) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("cut-2", "peer closed connection"),
+        ("end-2", "the answer ended in the middle"),
+        ("stall-2", "nothing more came for 0.3 s"),
+        ("error-2", "the model fell over"),
+    ],
+)
+def test_failures_in_mid_stream_are_not_tried_again(make, strong_server, script, reason):
+    shown, error = failure(make(strong_server.url(script), max_retries=5))
+    assert shown == ["strong: ", "hi "]
+    assert type(error) is StrongInterrupted and reason in error.reason
+    assert len(strong_server.requests()) == 1
+
+
+def test_no_key_where_one_is_wanted(make, strong_server):
+    _, error = failure(make(strong_server.url("401")))
+    assert isinstance(error, StrongUnauthorized) and error.key_source is None
+
+
+def test_no_connection_in_time(make):
+    import socket
+
+    with socket.socket() as full:  # a queue of connections that nobody takes
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = []
+        for _ in range(4):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(full.getsockname())
+        _, error = failure(make(f"http://127.0.0.1:{full.getsockname()[1]}/v1", connect_timeout_s=0.2))
+        for each in waiting:
+            each.close()
+    assert isinstance(error, StrongUnreachable | StrongTimeout)
+
+
+# ---- trying again
+
+
+@pytest.mark.parametrize("status", ["408", "409", "429", "500", "503"])
+def test_what_passes_is_tried_again(make, strong_server, status):
+    assert text_of(run(make(strong_server.url(f"flaky-1-{status}"), max_retries=1))) == ANSWER
+    assert len(strong_server.requests()) == 2
+
+
+def test_only_as_often_as_was_said(make, strong_server):
+    _, error = failure(make(strong_server.url("flaky-9-500"), max_retries=2))
+    assert isinstance(error, StrongFailed)
+    assert len(strong_server.requests()) == 3
+
+
+@pytest.mark.parametrize("script", ["drop", "cut-0", "end-0", "error-0"])
+def test_a_cut_before_the_first_token_is_tried_again(make, strong_server, script):
+    failure(make(strong_server.url(script), max_retries=1))
+    assert len(strong_server.requests()) == 2
+
+
+@pytest.mark.parametrize("script", ["400", "401", "404", "silent", "html", "badjson", "429-60"])
+def test_what_does_not_pass_is_not(make, strong_server, script):
+    failure(make(strong_server.url(script), max_retries=3))
+    assert len(strong_server.requests()) == 1
+
+
+def test_retry_after_is_honoured(make, strong_server):
+    begin = time.monotonic()
+    failure(make(strong_server.url("429-0.6"), max_retries=1))
+    assert time.monotonic() - begin >= 0.6  # our own first wait is a quarter of a second at most
+    assert len(strong_server.requests()) == 2
+
+
+# ---- cancelling
+
+
+def in_thread(engine, cancel):
+    """Starts to take deltas; the list holds what came, the error last."""
+    came = []
+
+    def work():
+        try:
+            came.extend(engine.stream(ask(), cancel))
+        except EdgeRouterError as error:
+            came.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, came
+
+
+def until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("script", ["silent", "stall-1", "429-9", "slow"])
+@pytest.mark.parametrize("way", ["cancel", "close"])
+def test_cancelled_while_it_waits(make, strong_server, script, way):
+    engine, cancel = make(strong_server.url(script), timeout_s=3600, max_retries=9), threading.Event()
+    thread, came = in_thread(engine, cancel)
+    until(strong_server.requests)
+    if script.startswith("stall"):
+        until(lambda: came)
+    cancel.set() if way == "cancel" else engine.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert isinstance(came[-1], Cancelled)
+    if script != "429-9":
+        until(lambda: strong_server.requests()[0]["gone"])  # nobody pays for what nobody reads
+
+
+def test_walking_away_hangs_up(make, strong_server):
+    deltas = make(strong_server.url("stall-1"), timeout_s=3600).stream(ask(), threading.Event())
+    next(deltas)
+    deltas.close()
+    until(lambda: strong_server.requests()[0]["gone"])
+
+
+def test_cancelled_before_it_began(make, strong_server):
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        next(make(strong_server.url()).stream(ask(), cancel))
+
+
+def test_closed(make, strong_server):
+    engine = make(strong_server.url())
+    run(engine)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineUnavailable):
+        run(engine)
+
+
+# ---- what must not leave, or not be told
+
+
+def test_offline_and_private_requests_never_reach_it(make, strong_server):
+    assert isinstance(failure(make(strong_server.url(), offline=True))[1], StrongUnreachable)
+    assert "private" in str(failure(make(strong_server.url()), ask(private=True))[1])
+    assert strong_server.requests() == []
+
+
+def shown_of(error):
+    return "".join(traceback.format_exception(error)) + str(error) + repr(error) + repr(vars(error))
+
+
+@pytest.mark.parametrize("script", ["ok", "echo", "401", "500", "cut-1", "badjson", "silent", "moved"])
+def test_the_key_is_told_nowhere(make, strong_server, script, monkeypatch):
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    monkeypatch.setattr(root, "level", logging.DEBUG)
+    for name in ("openai", "httpx", "httpcore"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG)
+    engine = make(strong_server.url(script), key=Key(SECRET, "here"), max_retries=1)
+    try:
+        text = repr(run(engine))
+    except StrongError as error:
+        text = shown_of(error)
+    finally:
+        root.removeHandler(handler)
+    assert strong_server.requests()[0]["headers"]["authorization"] == f"Bearer {SECRET}"
+    assert SECRET not in text + repr(engine) + log.getvalue()
+
+
+def test_a_server_that_repeats_the_key_is_quoted_without_it(make, strong_server):
+    _, error = failure(make(strong_server.url("echo"), key=Key(SECRET, "here")))
+    assert error.message == "I was sent Bearer [key]"
+    assert error.__cause__ is None and error.__context__ is None
+
+
+def test_credentials_in_the_address_are_used_but_not_shown(make, strong_server):
+    url = strong_server.url("echo").replace("http://", "http://me:pass-word@") + "?version=2"
+    _, error = failure(make(url))
+    assert error.endpoint == strong_server.url("echo")
+    assert "pass-word" not in shown_of(error) and "bWU6cGFzcy13b3Jk" not in shown_of(error)
+    (seen,) = strong_server.requests()
+    assert seen["headers"]["authorization"] == "Basic bWU6cGFzcy13b3Jk"
+    assert seen["path"] == "/echo/v1/chat/completions?version=2"
+
+
+def test_a_redirect_is_followed_but_the_key_stays(make, strong_server):
+    assert text_of(run(make(strong_server.url("moved"), key=Key(SECRET, "here"), timeout_s=5))) == ANSWER
+    first, second = strong_server.requests()
+    assert "authorization" in first["headers"] and "authorization" not in second["headers"]
+
+
+def test_what_the_environment_says_of_openai_is_for_openai_alone(make, strong_server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.invalid/v1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    run(make(strong_server.url()))
+    (seen,) = strong_server.requests()
+    assert not {"openai-organization", "openai-project"} & set(seen["headers"])
+
+
+def test_a_proxy_of_the_environment_is_used(make, strong_server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", strong_server.address)
+    monkeypatch.setenv("http_proxy", strong_server.address)
+    assert text_of(run(make("http://somewhere.invalid/ok/v1"))) == ANSWER
+    assert strong_server.requests()[0]["path"] == "http://somewhere.invalid/ok/v1/chat/completions"
+
+
+# ---- keys
+
+
+def test_what_cannot_be_a_key_is_not_sent(make, strong_server):
+    engine = make(strong_server.url(), key=Key("sk with spaces\x00", "the file"))
+    with pytest.raises(EngineUnavailable) as caught:
+        run(engine)
+    assert "the file" in str(caught.value) and "sk with" not in shown_of(caught.value)
+    assert strong_server.requests() == []
+
+
+def test_a_refused_key_is_looked_up_anew(strong_server):
+    keys = iter([Key("old", "a"), Key("new", "b")])
+    config = StrongConfig(base_url=strong_server.url("flaky-1-401"), model="remote")
+    engine = OpenAIEngine(config, keys=lambda _: next(keys))
+    assert failure(engine)[1].key_source == "a"
+    assert text_of(run(engine)) == ANSWER
+    run(engine)
+    engine.close()
+    sent = [seen["headers"]["authorization"] for seen in strong_server.requests()]
+    assert sent == ["Bearer old", "Bearer new", "Bearer new"]
+
+
+def test_a_keyring_that_does_not_answer_is_asked_once(strong_server):
+    asked = []
+
+    def keys(config):
+        asked.append(config)
+        return NoKey("hangs")
+
+    engine = OpenAIEngine(StrongConfig(base_url=strong_server.url("401"), model="remote"), keys=keys)
+    failure(engine)
+    failure(engine)
+    engine.close()
+    assert len(asked) == 1
+
+
+def test_the_key_of_the_environment(strong_server, monkeypatch, paths):
+    monkeypatch.setenv("MY_KEY", SECRET)
+    overrides = {"base_url": strong_server.url(), "model": "m", "api_key_env": "MY_KEY"}
+    config = Config.load(overrides={f"strong.{name}": value for name, value in overrides.items()})
+    engine = load(config, paths, SilentProgress())
+    run(engine)
+    engine.close()
+    assert strong_server.requests()[0]["headers"]["authorization"] == f"Bearer {SECRET}"
+
+
+# ---- the rest of the promise
+
+
+def test_facts():
+    engine = OpenAIEngine(StrongConfig(model="m"))
+    assert (engine.model_id, engine.context_window_size, engine.handles_tools) == ("m", None, True)
+    assert engine.count_tokens(ask()) is None
+    engine.close()
+
+
+@pytest.mark.parametrize("model", [None, ""])
+def test_no_model_no_engine(model):
+    with pytest.raises(StrongNotConfigured):
+        OpenAIEngine(replace(StrongConfig(), model=model))

@@ -1,0 +1,122 @@
+import threading
+
+import pytest
+
+from edge_router.engines.scripted import ScriptedEngine
+from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable, StrongUnreachable
+from edge_router.types import ChatRequest, Delta, Message, Usage
+
+
+def ask(text="two words", **fields):
+    return ChatRequest((Message("user", text),), **fields)
+
+
+def run(engine, request=None, cancel=None):
+    return list(engine.stream(request or ask(), cancel or threading.Event()))
+
+
+def text_of(deltas):
+    return "".join(delta.text for delta in deltas)
+
+
+def test_a_text_is_streamed_word_by_word_with_usage_at_the_end():
+    deltas = run(ScriptedEngine("The answer\n is 42. "))
+    assert [delta.text for delta in deltas] == ["The", " answer", "\n is", " 42.", " ", ""]
+    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(2, 4))
+    assert all(delta.finish_reason is None for delta in deltas[:-1])
+
+
+def test_max_tokens_cuts_a_text():
+    deltas = run(ScriptedEngine("one two three"), ask(max_tokens=2))
+    assert text_of(deltas) == "one two"
+    assert deltas[-1] == Delta(finish_reason="length", usage=Usage(2, 2))
+
+
+def test_replies_are_given_in_order_then_the_default_for_ever():
+    engine = ScriptedEngine("a", "b", default="c")
+    assert [text_of(run(engine)) for _ in range(4)] == ["a", "b", "c", "c"]
+    engine.queue("d")
+    assert text_of(run(engine)) == "d"
+    assert text_of(run(ScriptedEngine(), ask("hi"))) == "You said: hi"
+
+
+def test_calls_are_remembered_even_where_they_fail():
+    engine = ScriptedEngine(StrongUnreachable("http://example", "no route"), "fine")
+    first, second = ask("first"), ask("second")
+    with pytest.raises(StrongUnreachable):
+        run(engine, first)
+    run(engine, second)
+    assert engine.calls == [first, second]
+
+
+def test_an_error_can_come_in_the_middle():
+    deltas = ScriptedEngine(["one ", StrongUnreachable("", "gone")]).stream(ask(), threading.Event())
+    assert next(deltas).text == "one "
+    with pytest.raises(StrongUnreachable):
+        next(deltas)
+
+
+def test_a_reply_can_be_made_from_the_request():
+    engine = ScriptedEngine(lambda request: lambda again: [request.messages[0].text, Delta(again.model)])
+    assert text_of(run(engine, ask("x", model="weak"))) == "xweak"
+
+
+def test_a_delta_of_ones_own_ends_the_answer_and_nothing_follows():
+    own = Delta(tool_calls=({"index": 0},), finish_reason="tool_calls")
+    deltas = run(ScriptedEngine([own, "never said"]))
+    assert deltas == [Delta(tool_calls=own.tool_calls, finish_reason="tool_calls", usage=Usage(2, 0))]
+
+
+def test_a_prompt_beyond_the_context_is_refused():
+    engine = ScriptedEngine(context_window_size=3)
+    run(engine, ask("1 2"))
+    with pytest.raises(ContextOverflow) as caught:
+        run(engine, ask("1 2 3"))
+    assert (caught.value.prompt_tokens, caught.value.context_window_size) == (3, 3)
+
+
+@pytest.mark.parametrize("step", [3600.0, threading.Event()], ids=["delay", "gate"])
+def test_cancel_and_close_end_a_wait(step):
+    for end in ("cancel", "close"):
+        engine, cancel = ScriptedEngine(["first", step, "never"]), threading.Event()
+        deltas = engine.stream(ask(), cancel)
+        next(deltas)
+        threading.Timer(0.05, cancel.set if end == "cancel" else engine.close).start()
+        with pytest.raises(Cancelled):
+            next(deltas)
+
+
+def test_a_gate_holds_until_it_is_opened_and_a_delay_passes():
+    gate = threading.Event()
+    deltas = ScriptedEngine([0.01, "a", gate, "b"]).stream(ask(), threading.Event())
+    assert next(deltas).text == "a"
+    threading.Timer(0.05, gate.set).start()
+    assert next(deltas).text == "b"
+
+
+def test_cancelled_before_it_began():
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        run(ScriptedEngine("text"), cancel=cancel)
+
+
+def test_closed():
+    engine = ScriptedEngine()
+    engine.close()
+    engine.close()
+    assert engine.closed
+    with pytest.raises(EngineUnavailable):
+        run(engine)
+
+
+def test_each_thread_gets_its_own_reply():
+    engine = ScriptedEngine(*[str(n) for n in range(50)])
+    said, threads = [], []
+    for _ in range(50):
+        threads.append(threading.Thread(target=lambda: said.append(text_of(run(engine)))))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said, key=int) == [str(n) for n in range(50)]
+    assert len(engine.calls) == 50
