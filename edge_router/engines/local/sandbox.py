@@ -325,4 +325,5 @@ def _filtered(node: nodes.Node, name: str, *args: nodes.Node) -> nodes.Filter:
 
 
 def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (str, bytes, range, *_CONTAINERS)) else 1
+    sized = isinstance(value, (str | bytes | range, _CONTAINERS))
+    return len(value) if sized else 1

@@ -63,12 +63,12 @@ class ChatTemplate:
     @classmethod
     def from_directory(cls, directory: Path, model: str) -> ChatTemplate | None:
         """From chat_template.jinja or tokenizer_config.json; None where neither has one."""
-        config = _read_config(directory / "tokenizer_config.json")
+        config = _read_config(directory)
         file = directory / "chat_template.jinja"
         source = file.read_text(encoding="utf-8") if file.is_file() else _named(config.get("chat_template"))
         if source is None:
             return None
-        return cls(source, model=model, variables=_special_tokens(config))
+        return cls(source, model=model, variables=special_tokens(directory))
 
     def render(self, messages: Sequence[Message], *, guard: Callable[[str], str] = lambda text: text) -> str:
         """The prompt, ready for the assistant's next words. `guard` is applied to each message's text.
@@ -171,7 +171,8 @@ def _folded(turns: Iterable[Message]) -> list[Message]:
     return folded
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_config(directory: Path) -> dict[str, Any]:
+    file = directory / "tokenizer_config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -191,8 +192,10 @@ def _named(template: object) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+def special_tokens(directory: Path) -> dict[str, str]:
+    """Their names in tokenizer_config.json, such as eos_token, and how they are written."""
     found: dict[str, str] = {}
+    config = _read_config(directory)
     for name in _SPECIAL_TOKENS:
         value = config.get(name)
         text = value.get("content") if isinstance(value, dict) else value

@@ -1,0 +1,67 @@
+"""What an engine needs of a model directory beside the weights: the tokenizer, the template, the settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_router.engines.local.sampler import SamplingDefaults
+from edge_router.engines.local.template import ChatTemplate, special_tokens
+from edge_router.engines.local.tokenizer import TextTokenizer
+from edge_router.errors import InvalidModel
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """A directory in MLC's format, as far as it concerns text."""
+
+    path: Path
+    config: Mapping[str, object]  # mlc-chat-config.json
+    tokenizer: TextTokenizer
+    template: ChatTemplate | None
+    end_tokens: frozenset[int]
+
+    @classmethod
+    def read(cls, path: Path, model_id: str) -> ModelDirectory:
+        """Raises `InvalidModel`, `TemplateError`."""
+        config = read_config(path)
+        tokenizer = TextTokenizer(path / "tokenizer.json")
+        return cls(
+            path,
+            config,
+            tokenizer,
+            ChatTemplate.from_directory(path, model_id),
+            _end_tokens(config, special_tokens(path), tokenizer),
+        )
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        return SamplingDefaults.from_config(self.config)
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """mlc-chat-config.json. Raises `InvalidModel`."""
+    file = path / "mlc-chat-config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidModel(file, f"cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise InvalidModel(file, "does not hold an object")
+    return config
+
+
+def _end_tokens(
+    config: Mapping[str, object], special: Mapping[str, str], tokenizer: TextTokenizer
+) -> frozenset[int]:
+    """Whatever any of the files says ends an answer."""
+    conversation = config.get("conv_template")
+    stops = conversation.get("stop_token_ids") if isinstance(conversation, Mapping) else None
+    found: set[int] = set()
+    for value in (config.get("eos_token_id"), stops):
+        values = value if isinstance(value, list) else [value]
+        found.update(item for item in values if isinstance(item, int))
+    named = tokenizer.token(special["eos_token"]) if "eos_token" in special else None
+    return frozenset(found if named is None else found | {named})

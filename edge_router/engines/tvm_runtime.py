@@ -1,0 +1,100 @@
+"""TVM's runtime library alone: found without importing tvm, whose compiler takes 259 MB and seconds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from edge_router.errors import EngineUnavailable
+
+_SET_CONCURRENCY = "_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"  # exported, but only as C++
+_BIND = "TVM_BIND_THREADS"
+_Task = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_NOTHING = _Task(lambda task, environment, data: 0)
+_LOADING = threading.Lock()
+
+
+def load_runtime() -> ModuleType:
+    """tvm_ffi, with TVM's runtime behind it. Takes 0.2 s, once. Raises `EngineUnavailable`."""
+    with _LOADING:
+        try:
+            tvm_ffi = _import_tvm_ffi()
+            _library()
+        except (ImportError, OSError, RuntimeError) as error:
+            raise EngineUnavailable("tvm", f"its runtime could not be loaded: {error}") from error
+    return tvm_ffi
+
+
+def use_threads(count: int) -> None:
+    """Kernels that are called from this thread run on `count` threads. Call it before the first kernel."""
+    library = _library()
+    try:
+        library[_SET_CONCURRENCY](ctypes.c_int(count))
+    except AttributeError:  # Windows writes C++ names otherwise. This holds for the whole process:
+        os.environ["TVM_NUM_THREADS"] = str(count)
+    # The first parallel call makes the threads and, unless told otherwise, binds thread N to core N: the
+    # threads of all engines and processes would crowd on the first cores.
+    own = _BIND not in os.environ
+    if own:
+        os.environ[_BIND] = "0"
+    try:
+        library.TVMBackendParallelLaunch(_NOTHING, None, 0)
+    finally:
+        if own:
+            del os.environ[_BIND]
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    from tvm_ffi.libinfo import load_lib_ctypes
+
+    spec = find_spec("tvm")
+    if spec is None or spec.origin is None:
+        raise ImportError("the package apache-tvm is not installed")
+    folder = Path(spec.origin).parent / "lib"
+    # As tvm itself does it, so that both share one library whichever comes first.
+    library: ctypes.CDLL = load_lib_ctypes(
+        "apache-tvm", "tvm_runtime", "RTLD_GLOBAL", extra_lib_paths=[folder]
+    )
+    return library
+
+
+def _import_tvm_ffi() -> ModuleType:
+    # It imports torch where that is installed, a second and 150 MB, for tensors that nobody hands it here.
+    with _hidden("torch"):
+        return import_module("tvm_ffi")
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """This thread can't import `package` for now, unless it is imported already."""
+    hider = _Hider(package, threading.get_ident())
+    sys.meta_path.insert(0, hider)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hider)
+
+
+class _Hider:
+    """The first of the finders that `import` asks."""
+
+    def __init__(self, package: str, thread: int) -> None:
+        self._package, self._thread = package, thread
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name == self._package and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{name} is hidden", name=name)
+        return None
