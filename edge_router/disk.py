@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_router.errors import DiskFull, LockTimeout, NotWritable, StorageError
@@ -154,15 +154,14 @@ def remove_tree(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def file_sizes(path: Path) -> Iterator[int]:
+    """Bytes of each file below `path`. Files and folders may come and go meanwhile, under another's hands."""
+    for folder, _, names in os.walk(path):  # which skips folders that are gone, where Path.rglob raises
+        for name in names:
+            with suppress(OSError):
+                yield Path(folder, name).stat().st_size
+
+
 def tree_bytes(path: Path) -> int:
-    """Bytes of the files below `path`, as far as they can be seen; files may vanish meanwhile."""
-    if path.is_file():
-        return path.stat().st_size
-    total = 0
-    for file in path.rglob("*"):
-        try:
-            if file.is_file():
-                total += file.stat().st_size
-        except OSError:
-            continue
-    return total
+    """Of a file or of everything below a folder."""
+    return path.stat().st_size if path.is_file() else sum(file_sizes(path))

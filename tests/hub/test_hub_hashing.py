@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_router.catalog import LocalSource
 from edge_router.errors import WeightsUnavailable
-from edge_router.hub import content_hash, fetch
+from edge_router.hub import content_hash, fetch, remove_fetched, target_of
 from edge_router.hub.choosing import choose
 from edge_router.paths import Paths
 
@@ -117,6 +117,8 @@ def test_the_users_own_files_are_taken_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailable, match="no such file or folder"):
         fetch(LocalSource(tmp_path / "gone"), tmp_path / "downloads")
     assert not (tmp_path / "downloads").exists()
+    remove_fetched(LocalSource(tmp_path), tmp_path / "downloads")
+    assert target_of(LocalSource(tmp_path), tmp_path / "downloads") == tmp_path and tmp_path.exists()
 
 
 COMMON = ["config.json", "tokenizer.json", "README.md"]

