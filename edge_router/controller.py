@@ -22,7 +22,7 @@ from edge_router.paths import Paths
 from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import Router
 from edge_router.surface import Chat
-from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason, Timings, Usage
+from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
 
 
 class Controller:
@@ -70,7 +70,8 @@ class Controller:
             except EdgeRouterError as error:
                 other = _redirect(decision, error, situation)
                 if other is None:
-                    self._record(request, decision, "", clock.timings(), error)
+                    timings, prompt = clock.timings(), request.messages[-1].text
+                    self._record(Record(decision, "", None, timings, _name(error), _name(cause), prompt))
                     raise error from cause
                 decision, cause = other, error
         return Answer(
@@ -156,22 +157,25 @@ class Controller:
         return weak
 
     def _finished(self, answer: Answer, error: EdgeRouterError | None) -> None:
-        self._record(answer.request, answer.decision, answer.model, answer.timings, error, answer.last.usage)
+        record = Record(
+            answer.decision,
+            answer.model,
+            answer.last.usage,
+            answer.timings,
+            _name(error),
+            _name(answer.fallback_cause),
+            answer.request.messages[-1].text,
+        )
+        self._record(record)
 
-    def _record(
-        self,
-        request: ChatRequest,
-        decision: Decision,
-        model: str,
-        timings: Timings,
-        error: EdgeRouterError | None,
-        usage: Usage | None = None,
-    ) -> None:
-        failed = type(error).__name__ if error is not None else None
-        record = Record(decision, model, usage, timings, failed, prompt=request.messages[-1].text)
+    def _record(self, record: Record) -> None:
         self.metrics.record(record)
         if self._ledger is not None:
             self._ledger.record(record)
+
+
+def _name(error: EdgeRouterError | None) -> str | None:
+    return type(error).__name__ if error is not None else None
 
 
 def _redirect(decision: Decision, error: EdgeRouterError, situation: policy.Situation) -> Decision | None:
