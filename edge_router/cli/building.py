@@ -31,16 +31,16 @@ def prepare(
     """Builds the weak model if `request` goes to it and it is not built. A no is `ArtifactMissing`."""
     if is_ready(config, session.paths) or controller.decide(request).model == "strong":
         return
-    prepare_weak(session, config, yes=yes)
-
-
-def prepare_weak(session: Session, config: Config, *, yes: bool) -> None:
-    """Builds the weak model if it is not built, asking first unless it is the default one."""
-    if is_ready(config, session.paths):
-        return
-    if not (yes or config.weak.model == WeakConfig().model or _agreed(config)):
-        raise ArtifactMissing(config.weak.model, "compiled library")
+    allow_building(session, config, yes=yes)
     build(config, session.paths, session.progress)
+
+
+def allow_building(session: Session, config: Config, *, yes: bool) -> None:
+    """Asks, where the weak model has to be built and is not the default one. Raises `ArtifactMissing`."""
+    if yes or config.weak.model == WeakConfig().model or is_ready(config, session.paths):
+        return
+    if not _agreed(config):
+        raise ArtifactMissing(config.weak.model, "compiled library")
 
 
 def is_ready(config: Config, paths: Paths) -> bool:

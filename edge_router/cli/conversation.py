@@ -13,7 +13,7 @@ from edge_router.cli.failures import told
 from edge_router.cli.reader import Reader
 from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
 from edge_router.disk import write_text
-from edge_router.errors import EdgeRouterError
+from edge_router.errors import ContextOverflow, EdgeRouterError
 
 
 class Leave(Exception):
@@ -52,6 +52,8 @@ class Conversation:
                 if isinstance(error, BrokenPipeError):
                     raise
                 output.say(told(error), style="red")
+                if isinstance(error, ContextOverflow) and self._turns:
+                    output.say("/new begins a new conversation.", style="dim")
 
     def _take(self, text: str) -> None:
         name, _, rest = text.partition(" ")

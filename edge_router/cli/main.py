@@ -78,6 +78,11 @@ def run(arguments: Sequence[str]) -> int:
         from edge_router.cli.failures import report
 
         return report(error, options)
+    finally:
+        if "logging" in sys.modules:
+            from edge_router.cli import logs
+
+            logs.silence()
     return 0
 
 

@@ -78,7 +78,8 @@ def details(answer: Answer) -> list[tuple[str, str]]:
 def _speed(answer: Answer) -> list[str]:
     parts = []
     if answer.last.usage is not None:
-        parts.append(f"{answer.last.usage.completion_tokens} tokens")
+        count = answer.last.usage.completion_tokens
+        parts.append(f"{count} token{'' if count == 1 else 's'}")
     rate = answer.timings.decode_tokens_per_s
     if rate is not None:
         parts.append(f"{rate:.0f} tokens/s")

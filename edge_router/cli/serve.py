@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated
 
 import typer
 
 from edge_router.cli import output
-from edge_router.cli.building import prepare_weak
+from edge_router.cli.building import allow_building
 from edge_router.cli.session import Session, choose_model
 from edge_router.config import Config
 
@@ -42,10 +41,10 @@ def serve(
     if model is not None:
         config, _ = choose_model(model, config, ())
     key = os.environ.get(config.server.api_key_env, "").strip() or None
-    _log_to_stderr(debug=session.options.debug)
-    prepare_weak(session, config, yes=yes)
+    allow_building(session, config, yes=yes)
     from edge_router.server.serve import run
 
+    # It takes the port first and builds then, so that a busy port is known at once.
     run(
         session.controller(config),
         api_key=key,
@@ -58,13 +57,3 @@ def _ready(url: str, config: Config, *, quiet: bool) -> None:
         strong = config.strong.model or "none"
         output.say(f"Listening on {url}/v1 (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
 
-
-def _log_to_stderr(*, debug: bool) -> None:
-    """The server's log: failures with their cause; with --debug every connection too."""
-    import logging
-
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if debug else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edge_router.cli import logs
 from edge_router.cli.options import Options
 from edge_router.cli.progress import progress_for
 from edge_router.config import Config
@@ -31,6 +32,7 @@ class Session:
     def __init__(self, ctx: typer.Context, *, json: bool = False) -> None:
         self.options: Options = ctx.ensure_object(Options)
         self.json = json
+        logs.hear(debug=self.options.debug)
 
     @cached_property
     def paths(self) -> Paths:

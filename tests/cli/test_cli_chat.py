@@ -1,0 +1,188 @@
+"""`chat`: what goes to stdout, what to stderr, and the JSON contract."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edge_router.engines.scripted import ScriptedEngine
+from edge_router.errors import GenerationFailed, StrongUnreachable
+from edge_router.types import Delta
+
+
+def test_an_easy_question_is_answered_here(cli, models):
+    models.weak.queue("Paris is the capital of France.")
+    done = cli("chat", "What is the capital of France?")
+    assert (done.code, done.out) == (0, "Paris is the capital of France.\n")
+    assert done.err == "small (weak): score 0.100 is below the threshold 0.500, 6 tokens\n"
+    assert not models.strong.calls
+
+
+def test_a_hard_question_goes_to_the_strong_model(cli, models):
+    models.strong.queue("42")
+    done = cli("chat", "a hard one")
+    assert (done.code, done.out) == (0, "42\n")
+    assert "big (strong): score 0.900 reaches the threshold 0.500" in done.err
+
+
+def test_json_is_the_contract(cli, models):
+    models.weak.queue("Two words.")
+    done = cli("chat", "hello there", "--json")
+    assert done.code == 0 and done.err == ""
+    (line,) = done.out.splitlines()
+    report = json.loads(line)
+    assert set(report) == {"text", "model", "decision", "usage", "timings"}
+    assert report["text"] == "Two words." and report["model"] == "small"
+    assert report["decision"] == {"score": 0.1, "threshold": 0.5, "model": "weak", "reason": "score"}
+    assert report["usage"] == {"prompt_tokens": 2, "completion_tokens": 2}
+    names = {"score_ms", "ttft_ms", "total_ms", "prefill_tokens_per_s", "decode_tokens_per_s"}
+    assert set(report["timings"]) == names
+    assert report["timings"]["total_ms"] > 0
+
+
+def test_json_without_usage_still_has_its_fields(cli, models):
+    class Silent(ScriptedEngine):
+        def stream(self, request, cancel):
+            yield Delta("hm", finish_reason="stop")
+
+    models.weak = Silent(model_id="small")
+    report = json.loads(cli("chat", "hello", "--json").out)
+    assert report["usage"] == {"prompt_tokens": None, "completion_tokens": None}
+
+
+def test_what_is_piped_in_follows_the_prompt(cli, models):
+    assert cli("chat", "Summarise:", stdin="line one\nline two\n").code == 0
+    assert models.weak.calls[0].messages[0].text == "Summarise:\n\nline one\nline two"
+
+
+@pytest.mark.parametrize("stdin", ["", "  \n"])
+def test_an_empty_pipe_adds_nothing(cli, models, stdin):
+    cli("chat", "hello", stdin=stdin)
+    assert models.weak.calls[0].messages[0].text == "hello"
+
+
+def test_a_pipe_alone_is_the_prompt(cli, models):
+    assert cli("chat", stdin="why?\n").out == "You said: why?\n"
+
+
+@pytest.mark.parametrize("arguments", [("chat",), ("chat", ""), ("chat", "--json"), ("chat", "--json", " ")])
+def test_no_prompt_at_all_is_a_usage_error(cli, models, arguments):
+    done = cli(*arguments)
+    assert done.code == 2 and done.out == "" and "prompt" in done.err
+    assert not models.weak.calls
+
+
+def test_options_become_the_request(cli, models):
+    done = cli(
+        *("chat", "hello", "--system", "Be brief.", "--temperature", "0", "--top-p", "0.9", "--seed", "7"),
+        *("--max-tokens", "3", "--private"),
+    )
+    assert done.code == 0
+    (request,) = models.weak.calls
+    assert [message.role for message in request.messages] == ["system", "user"]
+    assert (request.sampling.temperature, request.sampling.top_p, request.sampling.seed) == (0, 0.9, 7)
+    assert request.max_tokens == 3 and request.private
+
+
+def test_settings_reach_the_configuration(cli, models):
+    cli("chat", "x", "--offline", "--device", "cpu", "--threads", "3", "-o", "router.threshold=0.7")
+    (config,) = models.configs
+    assert config.offline and config.weak.device == "cpu" and config.weak.threads == 3
+    assert config.router.threshold == 0.7
+
+
+@pytest.mark.parametrize(
+    "order", [("-o", "weak.threads=3", "chat", "x"), ("chat", "x", "-o", "weak.threads=3")]
+)
+def test_shared_options_stand_before_or_after_the_verb(cli, models, order):
+    assert cli(*order).code == 0
+    assert models.configs[0].weak.threads == 3
+
+
+def test_private_never_asks_the_strong_model(cli, models):
+    done = cli("chat", "a hard one", "--private")
+    assert done.code == 0 and not models.strong.calls
+    assert "the question is private; score 0.900, threshold 0.500" in done.err
+
+
+def test_a_named_model_is_asked_without_scoring(cli, models):
+    done = cli("chat", "easy", "--model", "strong")
+    assert done.out == "You said: easy\n" and done.err == "big (strong): as asked, 3 tokens\n"
+
+
+def test_a_fallback_is_told(cli, models):
+    models.strong.queue(StrongUnreachable("https://example.org/v1", "connection refused"))
+    done = cli("chat", "a hard one")
+    assert done.code == 0 and done.out == "You said: a hard one\n"
+    first, second = done.err.splitlines()
+    assert first.startswith("the strong model could not answer: https://example.org/v1 cannot be reached")
+    assert second.startswith("small (weak): no strong model can be asked; score 0.900")
+
+
+def test_an_error_after_the_first_words_keeps_them_and_fails(cli, models):
+    models.weak.queue(["Once upon", GenerationFailed("small", "the device was lost")])
+    done = cli("chat", "tell me a story")
+    assert done.code == 1 and done.out == "Once upon\n"
+    assert done.err.startswith("error: the engine small failed while generating: the device was lost; ")
+
+
+def test_json_prints_nothing_when_it_fails(cli, models):
+    models.weak.queue(["Once", GenerationFailed("small", "the device was lost")])
+    done = cli("chat", "tell me a story", "--json")
+    assert done.code == 1 and done.out == ""
+
+
+def test_a_prompt_that_is_too_long_says_by_how_much(cli, models):
+    done = cli("chat", "word " * 120, "--private")
+    assert done.code == 1 and done.out == ""
+    assert "the prompt has 120 tokens, 21 more than the context of 100 leaves room for; " in done.err
+    assert done.err.rstrip().endswith("edge-router chat -o weak.context_window_size=1024")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--temperature", "5"), "--temperature: must be between 0 and 2, not 5.0"),
+        (("--max-tokens", "0"), "--max-tokens: must be between 1 and 2147483647, not 0"),
+        (("--model", "router-mf-1.5"), "the threshold must be between 0 and 1, not 1.5"),
+        (("--model", "router-radnom-0.5"), "there is no router named 'radnom', the nearest is random"),
+        (("--model", "smol"), "there is no model named 'smol', the nearest is SmolLM2-135M-Instruct"),
+        (("-o", "router.threshold=1.5"), "router.threshold = 1.5: must be between 0 and 1"),
+        (("-o", "router.treshold=1"), "no such key; did you mean router.threshold?"),
+        (("-o", "router.threshold"), "'router.threshold' is not NAME=VALUE"),
+        (("--threads", "0"), "weak.threads = 0: must be at least 1"),
+        (("--threads", "two"), "Invalid value for '--threads'"),
+        (("--config", "/nowhere/c.toml"), "the configuration file /nowhere/c.toml cannot be read"),
+    ],
+)
+def test_bad_input_is_a_usage_error(cli, models, arguments, words):
+    done = cli("chat", "hello", *arguments)
+    assert done.code == 2 and done.out == ""
+    assert words in done.err
+    assert not models.weak.calls
+
+
+def test_an_answer_that_ends_in_a_line_break_gets_no_second_one(cli, models):
+    models.weak.queue(["a list:\n"])
+    assert cli("chat", "x").out == "a list:\n"
+
+
+def test_quiet_leaves_only_the_answer(cli, models):
+    done = cli("chat", "-q", "x")
+    assert done.err == "" and done.out == "You said: x\n"
+
+
+def test_an_argument_that_is_not_utf8_is_made_readable(cli, models):
+    cli("chat", "caf\udce9?")
+    assert models.weak.calls[0].messages[0].text == "caf�?"
+
+
+def test_an_answer_that_was_cut_off_says_so(cli, models):
+    assert "cut off at the token limit" in cli("chat", "one two three", "--max-tokens", "2").err
+
+
+def test_the_answer_of_a_weak_model_named_by_its_card(cli, models):
+    cli("chat", "x", "--model", "smollm2-135m-instruct")
+    assert models.configs[-1].weak.model == "smollm2-135m-instruct"
+    assert models.weak.calls[-1].model == "weak"

@@ -1,0 +1,212 @@
+"""The conversation: history, commands, errors that cost one answer only, and Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from edge_router.cli import reader
+from edge_router.cli.conversation import COMMANDS
+from edge_router.cli.reader import Reader
+from edge_router.errors import GenerationFailed
+
+
+class Person(list):
+    """Types these lines; an exception is a key. At the end comes Ctrl-D."""
+
+    def __call__(self, prompt: str = "") -> str:
+        line = self.pop(0) if self else EOFError()
+        if isinstance(line, BaseException):
+            raise line
+        return line
+
+
+@pytest.fixture
+def talk(cli, models, monkeypatch):
+    """`talk("hello", "/why", "--model", ...)`: what a person types, one line each, after the arguments."""
+
+    class Keyboard:
+        def isatty(self) -> bool:
+            return True
+
+        closed = False
+
+    def call(*typed, arguments=()):
+        monkeypatch.setattr("builtins.input", Person(typed))
+        monkeypatch.setattr(reader, "more_is_waiting", lambda: False)
+        return cli("chat", *arguments, stdin=Keyboard())
+
+    return call
+
+
+def test_the_history_goes_along(talk, models):
+    done = talk("My name is Ada.", "What is my name?")
+    assert done.code == 0
+    assert done.out == "You said: My name is Ada.\nYou said: What is my name?\n"
+    second = models.weak.calls[1]
+    assert [(message.role, message.text) for message in second.messages] == [
+        ("user", "My name is Ada."),
+        ("assistant", "You said: My name is Ada."),
+        ("user", "What is my name?"),
+    ]
+
+
+def test_new_forgets_all_but_the_system_message(talk, models):
+    talk("one", "/new", "two", arguments=("--system", "Be brief."))
+    assert [message.text for message in models.weak.calls[1].messages] == ["Be brief.", "two"]
+
+
+def test_system_sets_and_removes_the_system_message(talk, models):
+    talk("/system Answer in French.", "one", "/system", "/new", "two")
+    assert models.weak.calls[0].messages[0].text == "Answer in French."
+    assert [message.role for message in models.weak.calls[1].messages] == ["user"]
+
+
+def test_model_changes_who_is_asked(talk, models):
+    done = talk("/model strong", "easy", "/model smoll", "still there?", "/model")
+    assert len(models.strong.calls) == 2
+    assert "there is no model named 'smoll', the nearest is SmolLM2-135M-Instruct" in done.err
+    assert done.err.count("Asking strong.") == 2
+
+
+def test_model_takes_another_weak_model(talk, models):
+    done = talk("/model SmolLM2-135M-Instruct", "x")
+    assert "Asking SmolLM2-135M-Instruct." in done.err
+    assert models.configs[-1].weak.model == "SmolLM2-135M-Instruct"
+
+
+def test_why_tells_all_about_the_last_answer(talk):
+    done = talk("/why", "hello", "/why")
+    assert "Nothing has been answered yet." in done.err
+    for words in ("answered by", "small (weak)", "router", "mf", "1 in, 3 out", "first token after"):
+        assert words in done.err, words
+
+
+def test_help_lists_every_command(talk):
+    done = talk("/help")
+    for name in COMMANDS:
+        assert f"{name} " in done.err, name
+
+
+def test_an_unknown_command_is_no_question(talk, models):
+    done = talk("/exti")
+    assert "There is no command /exti; /help lists them." in done.err and not models.weak.calls
+
+
+def test_a_path_is_a_question(talk, models):
+    talk("/etc/hosts: what is it for?")
+    assert models.weak.calls[0].messages[0].text == "/etc/hosts: what is it for?"
+
+
+def test_exit_leaves(talk, models):
+    assert talk("/exit", "never asked").code == 0
+    assert not models.weak.calls
+
+
+def test_an_error_costs_one_answer_only(talk, models):
+    models.weak.queue("fine", GenerationFailed("small", "it broke"), "fine again")
+    done = talk("one", "two", "three", arguments=("--private",))
+    assert done.code == 0 and done.out == "fine\nfine again\n"
+    assert "it broke" in done.err
+    assert [message.text for message in models.weak.calls[2].messages] == ["one", "fine", "three"]
+
+
+def test_a_conversation_that_grew_too_long_can_begin_again(talk, models):
+    done = talk("word " * 60, "word " * 30, "/new", "hello", arguments=("--private",))
+    assert "more than the context of 100 leaves room for" in done.err
+    assert "/new begins a new conversation." in done.err
+    assert done.out.endswith("You said: hello\n")
+
+
+@pytest.mark.parametrize("name", ["talk.json", "talk.txt"])
+def test_save_writes_the_conversation(talk, tmp_path, name):
+    file = tmp_path / name
+    talk("hello", f"/save {file}", arguments=("--system", "Be brief."))
+    text = file.read_text(encoding="utf-8")
+    if name.endswith("json"):
+        assert [message["role"] for message in json.loads(text)] == ["system", "user", "assistant"]
+    else:
+        assert text == "## system\n\nBe brief.\n\n## user\n\nhello\n\n## assistant\n\nYou said: hello\n"
+
+
+def test_save_overwrites_nothing(talk, tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine", encoding="utf-8")
+    done = talk("hello", f"/save {file}", "/save", "/save /nowhere/at/all.txt")
+    assert file.read_text(encoding="utf-8") == "mine"
+    for words in ("exists; take another name", "needs a file name", "No such file or directory"):
+        assert words in done.err, words
+
+
+def test_ctrl_c_at_the_prompt_leaves_when_it_comes_twice(talk, models):
+    done = talk(KeyboardInterrupt(), "hello", KeyboardInterrupt(), KeyboardInterrupt(), "never")
+    assert done.code == 130 and done.out == "You said: hello\n"
+
+
+def test_ctrl_c_keeps_what_was_said_so_far(talk, models, monkeypatch):
+    from edge_router.cli.speaker import Interrupted, Speaker
+
+    asked = Speaker.ask
+
+    def ask(self, messages):
+        if messages[-1]["content"] == "stop me":
+            raise Interrupted("half an ans", stuck=False)
+        return asked(self, messages)
+
+    monkeypatch.setattr(Speaker, "ask", ask)
+    done = talk("stop me", "go on")
+    assert "stopped" in done.err
+    assert [message.text for message in models.weak.calls[0].messages] == ["stop me", "half an ans", "go on"]
+
+
+# ---- what a person types ---------------------------------------------------------------------------------
+
+
+def typed(monkeypatch, *lines, waiting=()):
+    monkeypatch.setattr("builtins.input", Person(lines))
+    more = list(waiting)
+    monkeypatch.setattr(reader, "more_is_waiting", lambda: more.pop(0) if more else False)
+    return Reader()
+
+
+def test_a_pasted_text_is_one_message(monkeypatch):
+    person = typed(monkeypatch, "def f():", "    return 1", waiting=[True, False])
+    assert person.read() == "def f():\n    return 1"
+
+
+def test_three_quotes_open_a_text_of_several_lines(monkeypatch):
+    assert typed(monkeypatch, '"""first', "", '  second """', "x").read() == "first\n\n  second"
+
+
+def test_three_quotes_on_one_line(monkeypatch):
+    assert typed(monkeypatch, '"""all"""').read() == "all"
+
+
+def test_the_end_within_three_quotes_is_the_end(monkeypatch):
+    with pytest.raises(EOFError):
+        typed(monkeypatch, '"""first').read()
+
+
+def test_the_prompt_shows_on_stderr_where_stdout_is_a_file(monkeypatch, capsys):
+    monkeypatch.setattr("builtins.input", Person(["hello"]))
+    Reader("? ").read()
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == "? "
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="select takes no pipes on Windows")
+def test_more_is_waiting_looks_at_standard_input(monkeypatch, tmp_path):
+    import os
+
+    read, write = os.pipe()
+    with os.fdopen(read) as stdin, os.fdopen(write, "w") as paste:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert not reader.more_is_waiting()
+        paste.write("more")
+        paste.flush()
+        assert reader.more_is_waiting()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("no file"))
+    assert not reader.more_is_waiting()

@@ -1,0 +1,227 @@
+"""`edge-router` as a process of its own: start, streams, exit codes, pipes, completion, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edge_router
+from edge_router.cli.main import VERBS
+
+SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
+
+
+def loaded_by(*arguments: str, env: dict[str, str]) -> set[str]:
+    """The modules that a run loads."""
+    code = (
+        "import sys; from edge_router.cli.main import run; code = run(sys.argv[1:]); "
+        "print('\\nMODULES', *sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env=env
+    )
+    return set(done.stdout.rpartition("MODULES ")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
+def test_help_and_version_load_next_to_nothing(environment, arguments):
+    loaded = loaded_by(*arguments, env=environment)
+    ours = {name for name in loaded if name.startswith("edge_router.")}
+    known = {"cli", "cli.main", "cli.lazy", "cli.options", "cli.output"}
+    assert ours <= {f"edge_router.{name}" for name in known}
+    assert not {"rich", "pydantic", "numpy", "tvm", "onnxruntime", "asyncio"} & loaded
+
+
+def test_completion_of_a_verb_loads_next_to_nothing(environment, program):
+    env = environment | {
+        "_EDGE_ROUTER_COMPLETE": "complete_bash",
+        "COMP_WORDS": "edge-router c",
+        "COMP_CWORD": "1",
+    }
+    done = program(env=env)
+    assert done.stdout.split() == ["chat", "compile", "calibrate", "config"]
+
+
+def test_completion_knows_the_models(environment, program):
+    env = environment | {
+        "_EDGE_ROUTER_COMPLETE": "complete_bash",
+        "COMP_WORDS": "edge-router compile Smol",
+        "COMP_CWORD": "2",
+    }
+    assert "SmolLM2-135M-Instruct" in program(env=env).stdout.split()
+
+
+def test_version(program):
+    done = program("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"edge-router {edge_router.__version__}\n", "")
+
+
+def test_help_lists_every_verb(program):
+    done = program("--help")
+    for verb in VERBS:
+        assert f"\n  {verb.name}" in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_has_a_help_that_begins_as_the_table_says(cli, verb):
+    done = cli(verb.name, "--help")
+    assert done.code == 0 and done.err == ""
+    assert done.out.startswith(f"Usage: edge-router {verb.name} ")
+
+
+def test_a_misspelled_verb_is_a_usage_error(cli):
+    done = cli("chta")
+    assert done.code == 2 and "Did you mean 'chat'?" in done.err
+
+
+def test_an_answer_and_its_credit_come_on_two_streams(program):
+    done = program("chat", "Why?", *SCRIPTED)
+    assert (done.returncode, done.stdout) == (0, "You said: Why?\n")
+    assert done.stderr.startswith("scripted-weak (weak): score 0.")
+
+
+def test_a_pipe_is_read_and_json_is_written(program):
+    done = program("chat", "Summarise.", "--json", *SCRIPTED, input="Grüße, 世界\n")
+    assert done.returncode == 0 and done.stderr == ""
+    assert json.loads(done.stdout)["text"] == "You said: Summarise.\n\nGrüße, 世界"
+
+
+def test_text_survives_an_environment_without_utf8(environment, program):
+    env = environment | {"PYTHONIOENCODING": "cp1252"}
+    done = program("chat", "Grüße, 世界", *SCRIPTED, env=env, encoding="cp1252")
+    assert (done.returncode, done.stdout) == (0, "You said: Grüße, ??\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="head is POSIX's")
+def test_a_reader_that_goes_away_is_no_error(environment):
+    command = f"{sys.executable} -m edge_router config show | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stderr.replace("\n", "").count("Traceback") == 0
+    read, write = os.pipe()
+    os.close(read)
+    gone = subprocess.run(
+        [sys.executable, "-m", "edge_router", "route", "hello", "--json", "-o", "router.name=length"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        env=environment,
+    )
+    os.close(write)
+    assert (gone.returncode, gone.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_told(program):
+    with Path("/dev/full").open("w") as full:
+        done = program("chat", "x", *SCRIPTED, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert "no space left for standard output" in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_libraries_keep_their_warnings(environment, tmp_path):
+    script = tmp_path / "noisy.py"
+    script.write_text(
+        "import logging, warnings\n"
+        "from edge_router.cli import session\n"
+        "make = session.make_controller\n"
+        "def noisy(*given):\n"
+        "    warnings.warn('leaked', UserWarning)\n"
+        "    logging.getLogger('urllib3').warning('leaked')\n"
+        "    logging.getLogger('edge_router.ledger').warning('worth knowing')\n"
+        "    return make(*given)\n"
+        "session.make_controller = noisy\n"
+        "from edge_router.cli.main import main\n"
+        "main()\n",
+        encoding="utf-8",
+    )
+
+    def run(*more: str) -> str:
+        command = [sys.executable, str(script), "chat", "x", *SCRIPTED, *more]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.stderr
+
+    quiet = run()
+    assert "leaked" not in quiet and "warning: worth knowing\n" in quiet
+    assert "warning: leaked" in run("--debug")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_ctrl_c_ends_one_answer_with_130(environment, tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, str(script), "chat", "x"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(3) == b"One"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, b" \n", b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_ctrl_c_ends_even_an_answer_that_is_stuck(environment, tmp_path):
+    """An engine deep in native code that does not look at its cancel."""
+    script = tmp_path / "stuck.py"
+    script.write_text(
+        SLOW.replace("[60.0]", "[stuck]").replace("main()", "turn.PATIENCE_S = 0.1\nmain()"), encoding="utf-8"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script), "chat", "x"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(3) == b"One"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+SLOW = """
+import time
+from edge_router.cli import building, session, turn
+from edge_router.cli.main import main
+from edge_router.controller import Controller
+from edge_router.engines.scripted import ScriptedEngine
+from edge_router.routers.controls import LengthRouter
+from edge_router.types import Delta
+
+class Stuck(ScriptedEngine):
+    def stream(self, request, cancel):
+        yield Delta("One ")
+        time.sleep(600)
+
+stuck = object()
+reply = ["One ", *[60.0]]
+weak = Stuck(model_id="small") if stuck in reply else ScriptedEngine(reply, model_id="small")
+session.make_controller = lambda config, paths, progress: Controller(
+    config, weak=weak, router=LengthRouter(), paths=paths, progress=progress
+)
+building.is_ready = lambda config, paths: True
+main()
+"""
