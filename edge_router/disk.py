@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -121,7 +122,7 @@ def flush(path: Path) -> None:
                 os.fsync(stream.fileno())
 
 
-def publish(partial: Path, final: Path, *, last: str | None = None) -> None:
+def publish(partial: Path, final: Path, *, last: str | None = None, system: str | None = None) -> None:
     """Moves a finished file or folder to its name, where nothing is yet.
 
     Windows refuses to move a folder while a library in it is loaded: there it is copied, the file `last`,
@@ -130,7 +131,7 @@ def publish(partial: Path, final: Path, *, last: str | None = None) -> None:
     try:
         partial.replace(final)
     except PermissionError:
-        if os.name != "nt" or not partial.is_dir():
+        if (system or platform.system()) != "Windows" or not partial.is_dir():
             raise
         copy_folder(partial, final, last=last)
 
@@ -138,10 +139,10 @@ def publish(partial: Path, final: Path, *, last: str | None = None) -> None:
 def copy_folder(source: Path, target: Path, *, last: str | None = None) -> None:
     """A copy whose file `last` is written when all others are there."""
 
-    def all_but_last(_: str, names: list[str]) -> list[str]:
-        return [name for name in names if name == last]
+    def all_but_last(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if name == last and Path(folder) == source]
 
-    shutil.copytree(source, target, ignore=all_but_last, dirs_exist_ok=True)
+    shutil.copytree(source, target, ignore=all_but_last, copy_function=shutil.copyfile, dirs_exist_ok=True)
     if last is not None:
         shutil.copy2(source / last, target / last)
 

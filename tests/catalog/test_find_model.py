@@ -1,0 +1,133 @@
+"""Finding a model by name, by path, by repository."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_router.catalog import HubSource, LocalSource, complete_card, find_model, parse_source
+from edge_router.errors import InvalidModel, UnknownModel
+
+DEMO = "SmolLM2-135M-Instruct"
+CONFIG = {"model_type": "llama", "hidden_size": 64, "max_position_embeddings": 2048}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "My-Model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize("name", [DEMO, DEMO.lower(), DEMO.upper()])
+def test_a_shipped_name_in_any_case(name: str) -> None:
+    assert find_model(name).name == DEMO
+
+
+@pytest.mark.parametrize("name", ["SmolLM2-135M", "smollm2", "SmolLM2-135M-Instrukt"])
+def test_an_unknown_name_comes_with_the_nearest(name: str) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        find_model(name)
+    assert DEMO in caught.value.nearest and DEMO in caught.value.known
+
+
+def test_a_name_like_nothing_lists_what_there_is() -> None:
+    with pytest.raises(UnknownModel) as caught:
+        find_model("zzzzzzzz")
+    assert caught.value.nearest == () and DEMO in str(caught.value)
+
+
+def test_a_folder_makes_a_card_on_the_spot(folder: Path) -> None:
+    card = find_model(str(folder))
+    assert card.name == "My-Model" and card.source == LocalSource(folder)
+    assert card.architecture == "llama" and card.config == CONFIG
+    assert (card.context_window_size, card.prefill_chunk_size, card.max_context) == (2048, 512, 2048)
+
+
+def test_a_relative_path_becomes_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert find_model("My-Model").source == LocalSource(folder)
+    monkeypatch.chdir(folder)
+    assert find_model("./model.safetensors").source == LocalSource(folder / "model.safetensors")
+
+
+def test_a_safetensors_file_takes_its_folders_config(folder: Path) -> None:
+    card = find_model(str(folder / "model.safetensors"))
+    assert card.name == "model" and card.config == CONFIG
+
+
+def test_an_mlc_directory_is_a_model_too(tmp_path: Path) -> None:
+    data = {"model_type": "qwen2", "model_config": {"hidden_size": 32, "context_window_size": 1024}}
+    (tmp_path / "mlc-chat-config.json").write_text(json.dumps(data))
+    card = find_model(str(tmp_path))
+    assert card.architecture == "qwen2" and card.config["hidden_size"] == 32 and card.max_context == 1024
+
+
+def test_the_language_part_of_a_model_that_also_sees(tmp_path: Path) -> None:
+    inner = {"model_type": "gemma3_text", "hidden_size": 32}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": inner}))
+    card = find_model(str(tmp_path))
+    assert card.architecture == "gemma3_text" and card.config == inner
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.json", "{", "not valid JSON"),
+        ("config.json", "[]", "must hold a JSON object"),
+        ("config.json", "{}", "model_type is missing"),
+        (
+            "config.json",
+            '{"model_type": "llama", "max_position_embeddings": "many"}',
+            "must be a whole number",
+        ),
+        ("mlc-chat-config.json", "{}", "model_config is missing"),
+        ("README.md", "", "holds neither config.json nor"),
+        ("model.safetensors", "", "holds neither config.json nor"),
+    ],
+)
+def test_files_that_are_no_model(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InvalidModel, match=said):
+        find_model(str(tmp_path))
+
+
+def test_other_files_are_no_model(tmp_path: Path) -> None:
+    (tmp_path / "weights.ckpt").write_text("x")
+    with pytest.raises(InvalidModel, match=r"expected a folder or a file \.gguf, \.safetensors"):
+        find_model(str(tmp_path / "weights.ckpt"))
+
+
+def test_a_path_that_is_not_there_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel):
+        find_model(str(tmp_path / "nothing"))
+
+
+def test_a_repository_has_no_config_before_it_was_fetched(folder: Path) -> None:
+    card = find_model("hf:someone/Tiny-Instruct@v1.0")
+    assert card.name == "Tiny-Instruct" and card.source == HubSource("someone/Tiny-Instruct", "v1.0")
+    assert card.architecture == "" and card.config == {}
+    complete = complete_card(card, folder)
+    assert complete.architecture == "llama" and complete.config == CONFIG
+    assert complete.source == card.source and complete.name == card.name
+    shipped = find_model(DEMO)
+    assert complete_card(shipped, folder) is shipped
+
+
+@pytest.mark.parametrize("text", ["hf:Tiny", "hf:a/b/c", "hf:", "hf:a/b@", "hf:a b/c"])
+def test_a_repository_must_be_written_in_full(text: str) -> None:
+    with pytest.raises(InvalidModel, match="hf:OWNER/REPO"):
+        find_model(text)
+
+
+def test_sources_by_their_look(folder: Path) -> None:
+    assert parse_source("Llama-3.2-3B") is None
+    assert parse_source("hf:a/b") == HubSource("a/b", "main")
+    assert parse_source("hf:a/b@refs/pr/1") == HubSource("a/b", "refs/pr/1")
+    assert parse_source(f"some{os.sep}where") == LocalSource(Path("some/where"))
+    assert parse_source("~/models") == LocalSource(Path.home() / "models")
