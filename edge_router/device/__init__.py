@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_router.device.gpus import Gpu, gpus, vulkan_loader
-from edge_router.device.host import Host, host
+from edge_router.device.graphics import Gpu, gpus, vulkan_loader
+from edge_router.device.machine import Host, host
 
 __all__ = ["Gpu", "Host", "gpus", "host", "vulkan_loader"]

@@ -54,8 +54,8 @@ def vulkan_loader() -> str | None:
 def parse_displays(text: str) -> tuple[Gpu, ...]:
     """`system_profiler SPDisplaysDataType`; Apple's own GPUs share the machine's memory and state none."""
     found = []
-    for block in re.split(r"(?=^\s+Chipset Model:)", text, flags=re.MULTILINE)[1:]:
-        facts = dict(re.findall(r"^\s+([^:\n]+):[ \t]*(.*?)\s*$", block, re.MULTILINE))
+    for block in re.split(r"(?=^[ \t]+Chipset Model:)", text, flags=re.MULTILINE)[1:]:
+        facts = dict(re.findall(r"^[ \t]+([^:\n]+):[ \t]*(.*?)[ \t\r]*$", block, re.MULTILINE))
         name = facts["Chipset Model"]
         lowered = name.lower() + facts.get("Vendor", "").lower()
         maker: Maker = next((m for m in _PCI_MAKERS.values() if m in lowered), "other")
