@@ -17,6 +17,7 @@ from edge_router.engines.local.runner import Logits
 from edge_router.types import SamplingParams
 
 _BLOCK = 256
+_NOTHING_TO_CHOOSE = "the model's logits are not finite numbers, or no token is allowed"
 _GREEDY_BELOW = 1e-5  # dividing float32 logits by less overflows, and nothing but the likeliest is left
 
 
@@ -116,7 +117,7 @@ class Sampler:
         row = logits if self._plain else self._adjusted(logits)
         token = int(row.argmax()) if self._temperature < _GREEDY_BELOW else self._drawn(row)
         if not math.isfinite(row[token]):  # argmax finds a NaN before anything else
-            raise ArithmeticError("the model's logits hold no finite number to choose")
+            raise ArithmeticError(_NOTHING_TO_CHOOSE)
         self._remember(token)
         if self._logprobs is None:
             return Choice(token)
@@ -142,11 +143,12 @@ class Sampler:
         if 0 < self._top_k < len(row):
             tokens = np.argpartition(row, -self._top_k)[-self._top_k :]
             row = row[tokens]
-        weights = np.exp((row - row.max()) / np.float32(self._temperature))
-        total = float(weights.sum(dtype=np.float64))
-        if not math.isfinite(total):
-            raise ArithmeticError("the model's logits are not numbers")
+        highest = row.max()
+        if not math.isfinite(highest):
+            raise ArithmeticError(_NOTHING_TO_CHOOSE)
+        weights = np.exp((row - highest) / np.float32(self._temperature))
         if self._top_p < 1.0:
+            total = float(weights.sum(dtype=np.float64))
             # All tokens below this share weigh less than 1 - top_p together, so none of them is in the
             # nucleus and only the few above it need to be sorted. 0.999: rounding must not empty the set.
             likely = (weights >= 0.999 * (1.0 - self._top_p) * total / len(row)).nonzero()[0]

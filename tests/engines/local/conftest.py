@@ -1,0 +1,273 @@
+"""A model of a few lines in place of a compiled one, and tokenizers made on the spot."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from edge_router.engines.local.engine import LocalEngine
+from edge_router.engines.local.sampler import SamplingDefaults
+from edge_router.engines.local.template import ChatTemplate
+from edge_router.engines.local.tokenizer import TextTokenizer
+from edge_router.types import ChatRequest, Message, SamplingParams
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIAL = ("<|end|>", "<|im_start|>", "<|im_end|>")
+
+
+class FakeRunner:
+    """A `ModelRunner` whose next token depends on every token that lies in the KV cache.
+
+    A mistake in what is kept, shared or computed again therefore changes the answer. Pages are counted as a
+    paged KV cache does, shared ones once. `fail["decode"] = 3` makes the third call from now raise.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 300,
+        *,
+        context: int = 256,
+        chunk: int = 32,
+        sequences: int = 1,
+        pages: int | None = None,
+        end_token: int | None = None,
+    ) -> None:
+        self.vocab_size, self.context_window_size, self.prefill_chunk_size = vocab_size, context, chunk
+        self.max_sequences, self.page_size = sequences, 16
+        self.pages = pages if pages is not None else -(-context // 16) * sequences
+        self.end_token = end_token
+        self.sequences: dict[int, list[int]] = {}
+        self.owned: dict[int, list[object]] = {}
+        self.calls: list[tuple[str, Any]] = []
+        self.fail: dict[str, int] = {}
+        self.thread: int | None = None
+        self.closed = False
+        self.gate: threading.Event | None = None  # decode waits for it
+        self.entered = threading.Event()
+
+    @property
+    def free_tokens(self) -> int:
+        return (self.pages - len({id(page) for pages in self.owned.values() for page in pages})) * 16
+
+    def add_sequence(self, sequence: int) -> None:
+        self._called("add_sequence", sequence)
+        assert sequence not in self.sequences
+        self.sequences[sequence], self.owned[sequence] = [], []
+
+    def fork_sequence(self, parent: int, child: int, position: int) -> None:
+        self._called("fork_sequence", (parent, child, position))
+        assert 1 <= position <= len(self.sequences[parent])
+        self.sequences[child] = self.sequences[parent][:position]
+        self.owned[child] = self.owned[parent][: position // 16]
+        if position % 16:
+            self.owned[child].append(self._page())
+
+    def pop_tokens(self, sequence: int, count: int) -> None:
+        self._called("pop_tokens", (sequence, count))
+        del self.sequences[sequence][len(self.sequences[sequence]) - count :]
+        del self.owned[sequence][-(-len(self.sequences[sequence]) // 16) :]
+
+    def remove_sequence(self, sequence: int) -> None:
+        self._called("remove_sequence", sequence)
+        del self.sequences[sequence], self.owned[sequence]
+
+    def prefill(self, sequence: int, tokens: Sequence[int]) -> np.ndarray:
+        self._called("prefill", (sequence, list(tokens)))
+        assert 0 < len(tokens) <= self.prefill_chunk_size
+        return self._append(sequence, tokens)
+
+    def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+        self._called("decode", list(sequences))
+        assert 0 < len(sequences) <= self.max_sequences
+        self.entered.set()
+        if self.gate is not None:
+            assert self.gate.wait(20)
+        return np.stack([self._append(s, [t]) for s, t in zip(sequences, tokens, strict=True)])
+
+    def reset(self) -> None:
+        self._called("reset", None)
+        self.sequences.clear()
+        self.owned.clear()
+
+    def close(self) -> None:
+        self._called("close", None)
+        self.closed = True
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        """What the model says after `tokens`."""
+        seed = zlib.crc32(np.asarray(tokens, np.int64).tobytes())
+        row = np.random.default_rng(seed).standard_normal(self.vocab_size).astype(np.float32)
+        if self.end_token is not None and seed % 8:
+            row[self.end_token] = -50.0
+        return row
+
+    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
+        tokens = list(prompt)
+        for _ in range(count):
+            tokens.append(int(self.logits(tokens).argmax()))
+        return tokens[len(prompt) :]
+
+    def count(self, name: str) -> int:
+        return sum(call == name for call, _ in self.calls)
+
+    def _append(self, sequence: int, tokens: Sequence[int]) -> np.ndarray:
+        held = self.sequences[sequence]
+        held += tokens
+        assert len(held) <= self.context_window_size
+        while len(self.owned[sequence]) * 16 < len(held):
+            self.owned[sequence].append(self._page())
+        return self.logits(held)
+
+    def _page(self) -> object:
+        if self.free_tokens < 16:
+            raise RuntimeError("the KV cache is full")
+        return object()
+
+    def _called(self, name: str, argument: Any) -> None:
+        self.thread = self.thread or threading.get_ident()
+        assert self.thread == threading.get_ident(), "a runner belongs to one thread"
+        self.calls.append((name, argument))
+        if name in self.fail:
+            self.fail[name] -= 1
+            if self.fail[name] == 0:
+                del self.fail[name]
+                raise RuntimeError(f"{name} broke")
+
+
+@pytest.fixture
+def fake_runner() -> type[FakeRunner]:
+    return FakeRunner
+
+
+def _byte_level() -> Tokenizer:
+    """GPT-2's kind: every byte has a token, some pairs are merged, so characters are cut anywhere."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("ð", "Ł"), ("Ã", "©")]
+    names = alphabet + ["".join(pair) for pair in merges]
+    tokenizer = Tokenizer(models.BPE({name: index for index, name in enumerate(names)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _byte_fallback(*, strip: bool) -> Tokenizer:
+    """Llama 2's kind: words begin with U+2581, unknown characters become bytes."""
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abcdefgHW"]
+    merges = [("▁", "a"), ("▁", "b"), ("a", "b")]
+    names += ["".join(pair) for pair in merges]
+    tokenizer = Tokenizer(
+        models.BPE(
+            {name: index for index, name in enumerate(names)},
+            merges,
+            unk_token="<unk>",
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
+    prepend = [normalizers.Prepend("▁")] if strip else []
+    tokenizer.normalizer = normalizers.Sequence([*prepend, normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*steps, *([decoders.Strip(" ", 1, 0)] if strip else [])])
+    return tokenizer
+
+
+def _metaspace(scheme: str) -> Tokenizer:
+    names = [("<unk>", 0.0), *((character, -3.0) for character in "▁abcdefgé日"), ("▁ab", -1.0), ("cd", -1.0)]
+    tokenizer = Tokenizer(models.Unigram(names, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme)
+    tokenizer.decoder = decoders.Metaspace("▁", prepend_scheme=scheme)
+    return tokenizer
+
+
+KINDS: dict[str, Callable[[], Tokenizer]] = {
+    "byte-level": _byte_level,
+    "byte-fallback": lambda: _byte_fallback(strip=True),
+    "byte-fallback, nothing stripped": lambda: _byte_fallback(strip=False),
+    "metaspace": lambda: _metaspace("always"),
+    "metaspace, nothing prepended": lambda: _metaspace("never"),
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The tokenizer.json of one of KINDS, with the control tokens SPECIAL and the plain token <think>."""
+    folder = tmp_path_factory.mktemp("tokenizers")
+
+    def write(kind: str) -> Path:
+        file = folder / f"{kind}.json"
+        if not file.is_file():
+            tokenizer = KINDS[kind]()
+            tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
+            tokenizer.add_tokens([AddedToken("<think>", special=False, normalized=False)])
+            tokenizer.save(str(file))
+        return file
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_file: Callable[[str], Path]) -> TextTokenizer:
+    return TextTokenizer(tokenizer_file("byte-level"))
+
+
+@pytest.fixture(params=sorted(KINDS))
+def any_tokenizer(
+    request: pytest.FixtureRequest, tokenizer_file: Callable[[str], Path]
+) -> tuple[TextTokenizer, Tokenizer]:
+    """Ours and the library's own, for each kind."""
+    file = tokenizer_file(request.param)
+    return TextTokenizer(file), Tokenizer.from_file(str(file))
+
+
+EngineMaker = Callable[..., tuple[LocalEngine, FakeRunner]]
+
+
+@pytest.fixture
+def make_engine(tokenizer: TextTokenizer) -> Iterator[EngineMaker]:
+    """make_engine(end=False, **runner's arguments) -> engine and its runner; closed at the end."""
+    engines: list[LocalEngine] = []
+
+    def make(*, end: bool = False, **options: Any) -> tuple[LocalEngine, FakeRunner]:
+        token = tokenizer.token("<|im_end|>")
+        options.setdefault("end_token", token)
+        runner = FakeRunner(tokenizer.vocab_size + 20, **options)
+        engine = LocalEngine(
+            lambda: runner,
+            name="fake",
+            model_id="fake-1",
+            tokenizer=tokenizer,
+            template=ChatTemplate(CHATML, model="fake-1"),
+            end_tokens={token} if end else (),
+            defaults=SamplingDefaults(temperature=0.0),
+        )
+        engines.append(engine)
+        return engine, runner
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def ask() -> Callable[..., ChatRequest]:
+    """ask("Hi", max_tokens=5, temperature=0.3): a request, options of the sampling included."""
+
+    def make(*texts: str, **options: Any) -> ChatRequest:
+        names = set(SamplingParams.__dataclass_fields__)
+        sampling = {name: options.pop(name) for name in list(options) if name in names}
+        turns = [Message("assistant" if index % 2 else "user", text) for index, text in enumerate(texts)]
+        return ChatRequest(tuple(turns), sampling=SamplingParams(**sampling), **options)
+
+    return make
