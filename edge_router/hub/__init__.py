@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_router.catalog import HubSource, LocalSource, PypiSource, Source
-from edge_router.errors import WeightsUnavailable
 from edge_router.disk import hold, remove_tree, storage_errors
+from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hashing import content_hash
 from edge_router.hub.records import lock_path, partial_path, record_path
 from edge_router.types import Progress, SilentProgress
