@@ -50,7 +50,7 @@ SERVER_LOG = "The server's log holds the cause."
 RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.EdgeRouterError: Rule(500, FAILED, "internal_error", SERVER_LOG),
     e.InvalidInput: Rule(400, INVALID, "invalid_request", "Change the request and send it again."),
-    e.InvalidRequest: Rule(400, INVALID, "invalid_request", "Change the request and send it again."),
+    e.InvalidRequest: Rule(400, INVALID, "invalid_request"),  # it says itself what must be
     e.ContextOverflow: Rule(
         400,
         INVALID,

@@ -17,21 +17,21 @@ STOPPING = "The server is shutting down. Start it again with `edge-router serve`
 
 
 class Running:
-    """Lives on one event loop."""
+    """Used on the event loop only."""
 
     def __init__(self) -> None:
         self._streams: set[AsyncAnswer] = set()
-        self._stopping = asyncio.Event()
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopping.is_set()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.stopping = False
 
     def stop(self) -> None:
         """End everything now, each in its own proper way."""
-        self._stopping.set()
+        self.stopping = True
         for answer in tuple(self._streams):
             answer.cancel()
+        for stopped in self._waiting:
+            if not stopped.done():
+                stopped.set_result(None)
 
     @contextmanager
     def stream(self, answer: AsyncAnswer) -> Iterator[None]:
@@ -50,19 +50,24 @@ class Running:
 
         Cancels it and raises `ClientDisconnect` when the client leaves, `HTTPException` 503 on `stop`.
         """
-        task = asyncio.ensure_future(work)
-        others = [asyncio.ensure_future(_gone(request)), asyncio.ensure_future(self._stopping.wait())]
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+        stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(stopped)
+        if self.stopping:
+            stopped.set_result(None)
         try:
-            await asyncio.wait([task, *others], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, gone, stopped], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-        finally:
-            for pending in (task, *others):
-                pending.cancel()
-            await asyncio.gather(task, *others, return_exceptions=True)
-        if self.stopping:
+            if not self.stopping:
+                gone.result()
+                raise ClientDisconnect
             raise HTTPException(503, STOPPING)
-        raise ClientDisconnect
+        finally:
+            self._waiting.discard(stopped)
+            task.cancel()
+            gone.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:

@@ -1,0 +1,77 @@
+"""A server as a program: `edge-router serve` with scripted models. Prints its address once it listens.
+
+Its weak model says "slow" one word every 50 ms for ever, and everything else back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+
+from edge_router import Config, Controller, ScriptedEngine
+from edge_router.config import ServerConfig
+from edge_router.engines.scripted import Reply, echo
+from edge_router.errors import EdgeRouterError
+from edge_router.server.serve import run
+from edge_router.types import ChatRequest, Message
+
+
+class WordRouter:
+    name, default_threshold = "word", 0.5
+
+    def score(self, messages: Sequence[Message]) -> float:
+        return 0.875 if "hard" in messages[-1].text else 0.125
+
+    def score_texts(self, texts: Sequence[str]) -> list[float]:
+        return [0.5 for _ in texts]
+
+
+def words() -> Iterator[str | float]:
+    for number in itertools.count():
+        yield f"{number} "
+        yield 0.05
+
+
+def answer(request: ChatRequest) -> Reply:
+    text = request.messages[-1].text
+    if text == "slow":
+        return words()  # type: ignore[return-value]
+    return echo(request)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--strong", help="the base_url of the strong model")
+    parser.add_argument("--key")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", default="127.0.0.1")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.DEBUG)
+    config = Config()
+    if options.strong:
+        config = config.replace(**{"strong.base_url": options.strong, "strong.model": "weak"})
+    weak = ScriptedEngine(model_id="small", handles_tools=False, default=answer)
+    try:
+        run(
+            Controller(config, weak=weak, router=WordRouter()),
+            ServerConfig(host=options.host, port=options.port),
+            api_key=options.key,
+            on_ready=say,
+        )
+    except EdgeRouterError as error:
+        say(type(error).__name__)
+        return 1
+    say("ended well")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,314 @@
+"""Who may call at all: Host, Origin and key, before any handler and on every path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.routing import Route
+
+from edge_router.config import ServerConfig
+from edge_router.server.security import host_name, known_hosts
+
+CHAT = {"model": "weak", "messages": [{"role": "user", "content": "hi"}]}
+LOCAL = ("host", "127.0.0.1:6060")
+EVIL = ("origin", "https://evil.example")
+
+
+def every_route(app: Any) -> Iterator[tuple[str, str]]:
+    """Method and path of all there is, and of what there is not."""
+    for route in app.routes:
+        assert isinstance(route, Route)
+        path = route.path.replace("{model:path}", "small")
+        for method in route.methods or ():
+            yield method, path
+    for path in ("/", "/nothing/here", "/v1", "/v1/models/", "/health/", "//health", "/docs"):
+        yield "GET", path
+    for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "POST"):
+        yield method, "/v1/models"
+
+
+def refused(setup: Any, headers: list[tuple[str, str]], status: int) -> None:
+    app = setup.app()
+    routes = set(every_route(app))
+    assert {("POST", "/v1/chat/completions"), ("GET", "/health"), ("GET", "/v1/models/small")} <= routes
+    for method, path in sorted(routes):
+        reply = setup.call(method, path, CHAT if method == "POST" else None, headers=headers, app=app)
+        assert reply.status == status, (method, path)
+        assert reply.error["type"] in ("invalid_request_error", "permission_error")
+        assert reply.header("access-control-allow-origin") is None
+    assert setup.weak.calls == setup.strong.calls == []
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [],
+        [""],
+        ["localhost", "localhost"],
+        ["localhost", "evil.example"],
+        ["localhost:"],
+        ["localhost:x"],
+        ["localhost:1:2"],
+        ["localhost:123456"],
+        ["localhost "],
+        ["local host"],
+        ["localhost,evil.example"],
+        ["user@localhost"],
+        ["localhost/"],
+        ["http://localhost"],
+        ["[::1"],
+        ["::1"],
+        ["[::1]x"],
+        ["[::1%25lo]"],
+        ["\xe9"],
+        ["localhost\n"],
+        [":6060"],
+        ["."],
+    ],
+)
+def test_a_malformed_host_is_refused_everywhere(setup: Callable[..., Any], hosts: list[str]) -> None:
+    refused(setup(), [("host", host) for host in hosts], 400)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:6060",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil-localhost",
+        "localhost.",
+        "127.0.0.2",
+        "2130706433",
+        "0.0.0.0",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "192.168.0.7:6060",
+    ],
+)
+def test_another_name_is_refused_everywhere(setup: Callable[..., Any], host: str) -> None:
+    refused(setup(), [("host", host)], 403 if host != "localhost." else 400)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:65535", "[::1]", "[::1]:6060", "localhost:6060"],
+)
+def test_the_loopback_names_with_any_port(setup: Callable[..., Any], host: str) -> None:
+    assert setup().call("GET", "/health", headers=[("host", host)]).json() == {"status": "ok"}
+
+
+def test_names_that_the_user_adds(setup: Callable[..., Any]) -> None:
+    added = setup(settings=ServerConfig(allowed_hosts=("Box.local", "fe80::1", "[fe80::2]", "other:80")))
+    for host in ("box.local", "BOX.LOCAL:6060", "[fe80::1]", "[fe80::2]:1", "other:99"):
+        assert added.call("GET", "/health", headers=[("host", host)]).status == 200
+    refused(added, [("host", "box")], 403)
+
+
+def test_the_bound_address_is_a_name_but_everywhere_is_none() -> None:
+    assert "192.168.0.7" in known_hosts("192.168.0.7", ())
+    assert (
+        known_hosts("0.0.0.0", ()) == known_hosts("::", ()) == known_hosts("", ()) == known_hosts("::1", ())
+    )
+
+
+@given(st.text())
+def test_a_host_is_a_plain_name_or_nothing(value: str) -> None:
+    name = host_name(value)
+    assert name is None or (name.isascii() and not set(name) & set(" /@,#?\\\n\t\0"))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "http://localhost:3000",
+        "http://127.0.0.1",
+        "http://127.0.0.1:60600",
+        "http://127.0.0.1:6060.evil.example",
+        "file://",
+        "chrome-extension://abc",
+        "ftp://127.0.0.1:6060",
+    ],
+)
+def test_a_foreign_page_is_refused_everywhere(setup: Callable[..., Any], origin: str) -> None:
+    refused(setup(), [LOCAL, ("origin", origin)], 403)
+    elsewhere = ServerConfig(allowed_origins=("https://app.example",))
+    refused(setup(settings=elsewhere), [LOCAL, ("origin", origin)], 403)
+
+
+def test_two_origins_are_refused_everywhere(setup: Callable[..., Any]) -> None:
+    own = ("origin", "http://127.0.0.1:6060")
+    refused(setup(), [LOCAL, own, own], 403)
+
+
+def test_a_preflight_of_a_foreign_page_is_refused(setup: Callable[..., Any]) -> None:
+    refused(setup(), [LOCAL, EVIL, ("access-control-request-method", "POST")], 403)
+
+
+def test_its_own_pages_may_call(setup: Callable[..., Any]) -> None:
+    reply = setup().call(body=CHAT, headers=[LOCAL, ("origin", "http://127.0.0.1:6060")])
+    assert reply.status == 200
+    assert reply.header("access-control-allow-origin") is None
+
+
+ALLOWED = ServerConfig(allowed_origins=("https://App.example/", "tauri://localhost"))
+
+
+@pytest.mark.parametrize("origin", ["https://app.example", "tauri://localhost"])
+def test_an_allowed_page_may_call_and_read(setup: Callable[..., Any], origin: str) -> None:
+    allowed = setup(settings=ALLOWED, api_key="k")
+    page = [LOCAL, ("origin", origin)]
+    preflight = allowed.call(
+        "OPTIONS",
+        "/v1/chat/completions",
+        headers=[
+            *page,
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization, content-type, x-stainless-os"),
+            ("access-control-request-private-network", "true"),
+        ],
+    )
+    assert preflight.status == 204
+    assert preflight.header("access-control-allow-origin") == origin
+    assert "POST" in (preflight.header("access-control-allow-methods") or "")
+    assert "x-stainless-os" in (preflight.header("access-control-allow-headers") or "")
+    assert preflight.header("access-control-allow-private-network") == "true"
+    for headers, status in (([*page, ("authorization", "Bearer k")], 200), (page, 401)):
+        reply = allowed.call(body=CHAT, headers=headers)
+        assert reply.status == status
+        assert reply.header("access-control-allow-origin") == origin
+        assert "x-edge-router-score" in (reply.header("access-control-expose-headers") or "")
+        assert reply.header("vary") == "Origin"
+
+
+def test_every_page_may_call_where_the_user_says_so_but_not_null(setup: Callable[..., Any]) -> None:
+    everyone = ServerConfig(allowed_origins=("*",))
+    reply = setup(settings=everyone).call(body=CHAT, headers=[LOCAL, EVIL])
+    assert (reply.status, reply.header("access-control-allow-origin")) == (200, EVIL[1])
+    refused(setup(settings=everyone), [LOCAL, ("origin", "null")], 403)
+
+
+def test_options_without_a_page_is_no_preflight(setup: Callable[..., Any]) -> None:
+    reply = setup().call("OPTIONS", "/v1/models", headers=[LOCAL, ("access-control-request-method", "GET")])
+    assert reply.status == 405 and reply.error["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["Bearer wrong"],
+        ["Bearer"],
+        ["Bearer "],
+        ["sécret"],
+        ["Basic c2VjcmV0"],
+        ["Bearer s\xe9cre"],
+        ["Bearer secret-s\xc3\xa9x"],
+        ["Bearer secret-s\xc3\xa9", "Bearer secret-s\xc3\xa9"],
+    ],
+)
+def test_the_key_is_asked_for_everywhere_but_at_health(setup: Callable[..., Any], given: list[str]) -> None:
+    locked = setup(api_key="secret-sé")
+    headers = [LOCAL, *(("authorization", value) for value in given)]
+    app = locked.app()
+    for method, path in every_route(app):
+        reply = locked.call(method, path, headers=headers, app=app)
+        if path == "/health":
+            assert reply.status in (200, 405)
+            assert len(reply.body) <= 200
+        else:
+            assert reply.status == 401, (method, path)
+            assert reply.error["code"] == "invalid_api_key"
+            assert reply.header("www-authenticate") == "Bearer"
+            assert b"secret" not in reply.body
+    assert locked.weak.calls == []
+
+
+@pytest.mark.parametrize("given", ["Bearer secret-s\xc3\xa9", "bearer  secret-s\xc3\xa9 "])
+def test_the_right_key(setup: Callable[..., Any], given: str) -> None:
+    reply = setup(api_key="secret-sé").call(body=CHAT, headers=[LOCAL, ("authorization", given)])
+    assert reply.status == 200
+
+
+def test_an_empty_key_is_none(setup: Callable[..., Any]) -> None:
+    assert setup(api_key="").call("GET", "/v1/models").status == 200
+
+
+def test_every_reply_is_dressed(setup: Callable[..., Any]) -> None:
+    app = setup().app()
+    for method, path in every_route(app):
+        reply = setup().call(method, path, app=app)
+        assert reply.header("x-content-type-options") == "nosniff"
+        assert reply.header("cross-origin-resource-policy") == "same-origin"
+
+
+def test_a_mistake_of_ours_shows_nothing_of_itself(
+    setup: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(request: object) -> str:
+        raise AssertionError("token sk-12345")
+
+    class Broken:
+        name, default_threshold = "broken", 0.5
+
+        def score(self, messages: object) -> float:
+            raise AssertionError("private detail")
+
+    one = setup(api_key="key-of-the-server")
+    controller = one.controller()
+    controller._loaded._routers["broken"] = Broken()
+    one.controller = lambda: controller
+    body = CHAT | {"model": "router-broken"}
+    headers = [LOCAL, ("authorization", "Bearer key-of-the-server")]
+    with caplog.at_level(logging.DEBUG):
+        reply = one.call(body=body, headers=headers)
+    assert reply.status == 500
+    assert reply.error["code"] == "internal_error"
+    assert b"private detail" not in reply.body
+    assert reply.header("x-content-type-options") == "nosniff"
+    assert "private detail" in caplog.text and "key-of-the-server" not in caplog.text
+
+
+def test_log_lines_cannot_be_forged(setup: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        setup().call("GET", "/v1/models/x\nPOST forged\x1b[31mé")
+    (record,) = [record for record in caplog.records if record.name == "edge_router.server"]
+    line = record.getMessage()
+    assert line.isascii() and line.isprintable() and line.endswith(" 404")
+
+
+def test_websockets_are_refused(setup: Callable[..., Any]) -> None:
+    told: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    asyncio.run(setup().app()({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    assert told == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_lifespan_passes_through(setup: Callable[..., Any]) -> None:
+    told: list[Any] = []
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        told.append(message["type"])
+
+    asyncio.run(setup().app()({"type": "lifespan", "app": None, "state": {}}, receive, send))
+    assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

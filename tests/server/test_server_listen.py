@@ -1,0 +1,165 @@
+"""The socket: taken before anything is loaded, safe to reach, with its real port."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from edge_router.config import ServerConfig
+from edge_router.errors import ConfigError, PortInUse, UnsafeBind
+from edge_router.server.listen import bind, ready_to_listen, refused, url_of
+from edge_router.server.serve import run
+
+HOST = "127.0.0.1"
+
+
+def test_a_free_port() -> None:
+    with bind(HOST, 0, has_key=False) as listener:
+        port = listener.getsockname()[1]
+        assert port > 0 and url_of(listener) == f"http://127.0.0.1:{port}"
+
+
+def test_a_port_that_another_server_listens_on() -> None:
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUse) as caught:
+            bind(HOST, port, has_key=False)
+    assert (caught.value.host, caught.value.port) == (HOST, port)
+
+
+def test_a_port_that_another_one_of_us_has_taken_while_it_loads() -> None:
+    with bind(HOST, 0, has_key=False) as first, pytest.raises(PortInUse):
+        bind(HOST, first.getsockname()[1], has_key=False)
+
+
+def test_a_port_whose_last_connections_linger() -> None:
+    first = bind(HOST, 0, has_key=False)
+    port = first.getsockname()[1]
+    ready_to_listen(first)
+    first.listen()
+    client = socket.create_connection((HOST, port))
+    accepted, _ = first.accept()
+    accepted.close()  # the side that closes first waits
+    client.recv(1)
+    client.close()
+    first.close()
+    with bind(HOST, port, has_key=False) as second:
+        ready_to_listen(second)
+        second.listen()
+        assert second.getsockname()[1] == port
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_the_other_loopback() -> None:
+    try:
+        listener = bind("::1", 0, has_key=False)
+    except ConfigError:
+        pytest.skip("IPv6 is switched off on this machine")
+    with listener:
+        assert url_of(listener).startswith("http://[::1]:")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1"])
+def test_an_open_door_needs_a_lock(host: str) -> None:
+    with pytest.raises(UnsafeBind) as caught:
+        bind(host, 0, has_key=False)
+    assert caught.value.host == host
+
+
+def test_a_locked_door_may_be_open_to_all() -> None:
+    with bind("0.0.0.0", 0, has_key=True) as listener:
+        assert listener.getsockname()[0] == "0.0.0.0"
+
+
+def test_localhost_is_a_name_of_the_loopback() -> None:
+    with bind("localhost", 0, has_key=False) as listener:
+        assert listener.getsockname()[0] in ("127.0.0.1", "::1")
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "a" * 300, "."])
+def test_an_address_that_is_not_ours(host: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bind(host, 0, has_key=True)
+    assert caught.value.key == "server.host"
+
+
+def test_what_the_system_refuses() -> None:
+    denied = refused(PermissionError(errno.EACCES, "denied"), HOST, 80)
+    assert isinstance(denied, ConfigError) and denied.key == "server.port"
+    assert isinstance(refused(OSError(errno.EADDRINUSE, "busy"), HOST, 80), PortInUse)
+
+
+class Unloadable:
+    """A controller's place: loading takes for ever, so it must not begin."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def warm(self) -> None:
+        raise AssertionError("it loads before it has the port")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(("host", "error"), [(HOST, PortInUse), ("0.0.0.0", UnsafeBind)])
+def test_nothing_is_loaded_in_vain(host: str, error: type[Exception]) -> None:
+    controller: Any = Unloadable()
+    with closing(socket.create_server((HOST, 0))) as other, pytest.raises(error):
+        run(controller, ServerConfig(host=host, port=other.getsockname()[1]))
+    assert controller.closed
+
+
+def test_the_port_is_given_back_when_loading_fails() -> None:
+    class Broken(Unloadable):
+        def warm(self) -> None:
+            raise MemoryError
+
+    with bind(HOST, 0, has_key=False) as free:
+        port = free.getsockname()[1]
+    controller: Any = Broken()
+    with pytest.raises(MemoryError):
+        run(controller, ServerConfig(port=port))
+    bind(HOST, port, has_key=False).close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a taken port is exclusive")
+def test_somebody_listens_there_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first try forbids, two sockets with SO_REUSEADDR may do: the slower one is told when it listens."""
+
+    class Slow(Unloadable):
+        def warm(self) -> None:
+            pass
+
+    import edge_router.server.serve as serve
+
+    taken = socket.create_server((HOST, 0))
+
+    def fails(server: object, sockets: object) -> None:
+        raise OSError(errno.EADDRINUSE, "busy")
+
+    monkeypatch.setattr(serve._Server, "run", fails)
+    controller: Any = Slow()
+    with taken, pytest.raises(PortInUse):
+        run(controller, ServerConfig(port=0))
+
+
+def test_settings_come_from_the_controllers_configuration(setup: Callable[..., Any]) -> None:
+    controller = setup().controller()
+    controller.config = controller.config.replace(**{"server.port": 0})
+    urls: list[str] = []
+    stop = threading.Event()
+
+    def on_ready(url: str) -> None:
+        urls.append(url)
+        stop.set()
+
+    run(controller, on_ready=on_ready, stop=stop)
+    assert urls[0].startswith("http://127.0.0.1:")
