@@ -20,6 +20,7 @@ from edge_router.server.sse import EventStream
 from edge_router.types import ChatRequest
 
 Body = dict[str, object]
+PROMETHEUS = "text/plain; version=0.0.4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Api:
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
         ]
 
     async def chat(self, request: Request) -> Response:
@@ -79,6 +81,9 @@ class Api:
 
     async def health(self, request: Request) -> Response:
         return json_reply({"status": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)
 
     async def _answer(self, request: Request, dialect: Dialect) -> Response:
         call = await read(request, dialect.parse)

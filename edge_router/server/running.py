@@ -56,7 +56,8 @@ class Running:
         if self.stopping:
             stopped.set_result(None)
         try:
-            await asyncio.wait([task, gone, stopped], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [task, gone, stopped]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             if not self.stopping:

@@ -73,7 +73,8 @@ class Setup:
     api_key: str | None = None
 
     def controller(self) -> Controller:
-        return Controller(Config(), weak=self.weak, strong=self.strong, router=WordRouter())
+        config = Config().replace(**{"ledger.enabled": False})
+        return Controller(config, weak=self.weak, strong=self.strong, router=WordRouter())
 
     def app(self) -> Any:
         return create_app(AsyncController(self.controller()), self.settings, api_key=self.api_key)

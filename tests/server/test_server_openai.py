@@ -185,6 +185,14 @@ def test_models(serve: Callable[..., Any]) -> None:
         client.models.retrieve("router-word-7")
 
 
+def test_metrics(served: Any) -> None:
+    served.client().chat.completions.create(model="auto", messages=HI)
+    reply = raw_request(served, "GET /metrics HTTP/1.1", "Host: localhost", "Connection: close")
+    assert b"content-type: text/plain; version=0.0.4" in reply
+    assert b'edge_router_requests_total{tier="weak",reason="score"} 1\n' in reply
+    assert b"nosniff" in reply
+
+
 def error_of(kind: type[openai.APIStatusError], ask: Callable[[], Any]) -> openai.APIStatusError:
     with pytest.raises(kind) as caught:
         ask()
