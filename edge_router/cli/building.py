@@ -61,11 +61,12 @@ def build(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
 
 def _ensure(config: Config, paths: Paths, progress: Progress, *, build: bool) -> CompiledModel:
     from edge_router.catalog import find_model
-    from edge_router.compile import pipeline
+    from edge_router.compile.pipeline import BuildSettings, ensure
 
-    return pipeline.ensure(
-        find_model(config.weak.model),
-        pipeline.settings_of(config),
+    card = find_model(config.weak.model)
+    return ensure(
+        card,
+        BuildSettings.from_config(config, card),
         paths=paths,
         progress=progress,
         build=build,

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def calibrate(
     ctx: typer.Context,
     strong_share: Annotated[
-        float, typer.Option(metavar="SHARE", help="The share of calls for the strong model, 0 to 1.")
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="Of the calls, for the strong model; 0 to 1.")
     ],
     prompts: Annotated[
         Path | None,

@@ -172,9 +172,9 @@ def router(config: Config) -> Found:
 def weak(session: Session, config: Config) -> Found:
     from edge_router.catalog import find_model
     from edge_router.cli.building import BUILT_ENGINES, is_ready
-    from edge_router.cli.models import place_of
     from edge_router.cli.sentences import quoted
     from edge_router.disk import tree_bytes
+    from edge_router.hub import target_of
 
     section = "Weak model"
     yield Finding(section, "engine", f"{config.weak.engine} on {config.weak.device}")
@@ -182,7 +182,7 @@ def weak(session: Session, config: Config) -> Found:
         return
     card = find_model(config.weak.model)
     yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")
-    place = place_of(card, session.paths.downloads)
+    place = target_of(card.source, session.paths.downloads)
     if place.exists():
         yield Finding(section, "weights", f"{place}, {output.size(tree_bytes(place))}")
     else:

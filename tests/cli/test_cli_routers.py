@@ -1,0 +1,116 @@
+"""`evaluate`, `calibrate` and `train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edge_router.ledger import Ledger, Record
+from edge_router.types import Decision, Reason
+
+
+@pytest.fixture
+def labelled(tmp_path) -> Path:
+    file = tmp_path / "labels.csv"
+    rows = ["prompt,weak_score,strong_score,benchmark"]
+    for index in range(40):
+        words = " ".join(["word"] * (index + 1))
+        rows.append(f"{words},{int(index < 20)},1,{'one' if index % 2 else 'two'}")
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
+def test_evaluate_json_is_the_contract(cli, labelled):
+    done = cli("evaluate", str(labelled), "--router", "length", "--json")
+    report = json.loads(done.out)
+    assert set(report) == {"one", "two"} and set(report["one"]) == {"length", "random", "oracle"}
+    assert set(report["one"]["length"]) == {"n", "apgr", "apgr_low", "apgr_high", "cpt20", "cpt50", "cpt80"}
+    assert report["one"]["length"]["apgr"] > report["one"]["random"]["apgr"]
+
+
+def test_evaluate_prints_a_table_and_draws_curves(cli, labelled, tmp_path):
+    import xml.etree.ElementTree as ElementTree
+
+    plot = tmp_path / "curves.svg"
+    done = cli("evaluate", str(labelled), "-o", "router.name=length", "--plot", str(plot))
+    assert done.code == 0 and done.out.splitlines()[0].split()[:3] == ["benchmark", "router", "n"]
+    assert len(done.out.splitlines()) == 1 + 2 * 3
+    drawn = ElementTree.parse(plot).getroot()
+    assert len(drawn.findall(".//{http://www.w3.org/2000/svg}polyline")) == 6
+
+
+def test_evaluate_of_a_file_without_the_columns(cli, tmp_path):
+    file = tmp_path / "bad.csv"
+    file.write_text("question,answer\na,b\n", encoding="utf-8")
+    done = cli("evaluate", str(file))
+    assert done.code == 1 and "no column prompt, weak_score, strong_score" in done.err
+
+
+def test_evaluate_tells_its_warnings(cli, tmp_path):
+    file = tmp_path / "same.csv"
+    file.write_text("prompt,weak_score,strong_score\na,1,1\nbb,1,1\n", encoding="utf-8")
+    done = cli("evaluate", str(file), "--router", "length")
+    assert done.code == 0 and "warning: " in done.err and " - " in done.out
+
+
+def test_calibrate_on_prompts(cli, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join("word " * (n + 1) for n in range(100)), encoding="utf-8")
+    done = cli("calibrate", "--strong-share", "0.3", "--prompts", str(file), "--router", "length")
+    assert done.code == 0 and 0 < float(done.out) < 1
+    assert "length sends 30.0% of 100 prompts" in done.err and "warning: 100 prompts are few" in done.err
+    report = json.loads(
+        cli(
+            *("calibrate", "--strong-share", "0.3", "--prompts", str(file), "--json", "--router", "length")
+        ).out
+    )
+    assert report["router"] == "length" and report["share"] == 0.3 and report["n"] == 100
+
+
+def test_calibrate_on_the_ledger(cli, paths):
+    done = cli("calibrate", "--strong-share", "0.5", "--ledger")
+    assert done.code == 2 and "the ledger holds no score of mf yet" in done.err
+    ledger = Ledger(paths.ledger)
+    for index in range(10):
+        ledger.record(Record(Decision("weak", Reason.SCORE, index / 10, 0.5, "mf"), "small"))
+    ledger.close()
+    assert float(cli("calibrate", "--strong-share", "0.5", "--ledger").out) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--strong-share", "0.3"), "--prompts FILE or --ledger"),
+        (("--strong-share", "1.5", "--prompts", "p.txt"), "Invalid value for '--strong-share'"),
+        (("--strong-share", "0.5", "--prompts", "gone.txt"), "gone.txt"),
+    ],
+)
+def test_calibrate_refuses(cli, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Path("p.txt").write_text("a\nbb\n", encoding="utf-8")
+    done = cli("calibrate", *arguments, "-o", "router.name=length")
+    assert done.code in (1, 2) and done.out == "" and words in done.err
+
+
+def test_train_hands_over_what_was_given(cli, tmp_path, monkeypatch):
+    from edge_router.compile import train_router
+    from edge_router.evaluation import Evaluation, Metrics
+
+    seen = []
+
+    def train(settings, progress, *, paths):
+        seen.append(settings)
+        measured = Evaluation({"one": {"mine": Metrics(10, 0.5, 0.9, apgr=0.7)}})
+        return SimpleNamespace(card=SimpleNamespace(default_threshold=0.25), evaluation=measured)
+
+    monkeypatch.setattr(train_router, "train", train)
+    arguments = ("train", "pool.parquet", "--output", str(tmp_path), "--name", "mine")
+    done = cli(*arguments, "--evaluation", "a.csv", "--seed", "3", "--threads", "2", "--json")
+    assert json.loads(done.out)["one"]["mine"]["apgr"] == 0.7
+    assert f"Written to {tmp_path / 'mine'}, threshold 0.25." in done.err
+    (settings,) = seen
+    assert (settings.pool, settings.output, settings.name) == (Path("pool.parquet"), tmp_path, "mine")
+    assert (settings.evaluation, settings.seed, settings.threads) == ((Path("a.csv"),), 3, 2)

@@ -1,0 +1,74 @@
+"""`serve` as a process: it listens, answers, and ends well; what it refuses to begin with."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_it_listens_answers_and_ends(environment):
+    with subprocess.Popen(
+        [sys.executable, "-m", "edge_router", "serve", "--port", "0", *SCRIPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"Listening on (http://127\.0\.0\.1:\d+/v1) \(weak: .*, strong: none\)", line)
+        assert found is not None, line + process.stderr.read()
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+        request = urllib.request.Request(
+            f"{found[1]}/chat/completions",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            answer = json.load(reply)
+        assert answer["choices"][0]["message"]["content"] == "You said: hello"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_busy_port_is_told_with_another(cli):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        done = cli("serve", "--port", str(port), *SCRIPTED)
+    assert done.code == 1 and f"127.0.0.1:{port} is in use" in done.err
+    assert f"edge-router serve --port {port + 1}" in done.err
+
+
+def test_a_public_address_needs_a_key(cli, models):
+    done = cli("serve", "--host", "0.0.0.0", "--port", "0")
+    assert done.code == 1 and "set EDGE_ROUTER_API_KEY first" in done.err
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+def test_a_port_that_is_none(cli, models, port):
+    assert cli("serve", "--port", port).code == 2
+
+
+def test_the_key_reaches_the_server(cli, models, monkeypatch):
+    seen = {}
+
+    def run(controller, *, api_key, on_ready):
+        seen["key"] = api_key
+        on_ready("http://127.0.0.1:1")
+
+    monkeypatch.setattr("edge_router.server.serve.run", run)
+    monkeypatch.setenv("EDGE_ROUTER_API_KEY", " abc ")
+    assert "Listening on http://127.0.0.1:1/v1" in cli("serve").err
+    assert seen == {"key": "abc"} and cli("serve", "-q").err == ""
