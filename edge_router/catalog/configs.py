@@ -10,6 +10,7 @@ from edge_router.catalog.gguf import gguf_config
 from edge_router.errors import InvalidModel
 
 WEIGHT_SUFFIXES = (".gguf", ".safetensors")
+FAMILIES = {"gemma3_text": "gemma3"}  # the same layers under another name
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -41,11 +42,11 @@ def read_config(path: Path) -> dict[str, object]:
 
 
 def architecture_of(config: Mapping[str, object], path: Path) -> str:
-    """The name under which a model definition is registered: config.json's `model_type`."""
+    """The name under which a model definition is registered: config.json's `model_type`, or the family's."""
     name = config.get("model_type")
     if not isinstance(name, str) or not name:
         raise InvalidModel(path, "model_type is missing in its config")
-    return name
+    return FAMILIES.get(name, name)
 
 
 def _read_json(file: Path) -> dict[str, object]:

@@ -15,6 +15,7 @@ from edge_router.catalog import (
     parse_router_card,
     router_cards,
 )
+from edge_router.catalog.configs import architecture_of
 from edge_router.errors import InvalidModel, InvalidRouter
 
 CARD = """
@@ -180,9 +181,69 @@ def test_the_numbers_of_every_card_agree_with_each_other(name: str) -> None:
     assert "head_dim" in config or hidden % heads == 0
     assert number("vocab_size") > 30_000 and number("intermediate_size") > hidden
     assert number("num_hidden_layers") <= 128
-    assert config["model_type"] == card.architecture
+    assert architecture_of(config, Path(name)) == card.architecture
     assert isinstance(config["tie_word_embeddings"], bool)
     assert isinstance(config["rms_norm_eps"], float) and 1e-7 < config["rms_norm_eps"] < 1e-3
     assert card.max_context <= number("max_position_embeddings")
     assert card.url.startswith("https://huggingface.co/") and card.license
     assert card.quantization == "q4f16_1"
+
+
+# Parameters as published, in millions.
+PUBLISHED = {
+    "DeepSeek-R1-Distill-Llama-8B": 8030,
+    "DeepSeek-R1-Distill-Qwen-1.5B": 1777,
+    "DeepSeek-R1-Distill-Qwen-7B": 7616,
+    "Llama-3-8B-Instruct": 8030,
+    "Llama-3.1-8B-Instruct": 8030,
+    "Llama-3.2-1B-Instruct": 1236,
+    "Llama-3.2-3B-Instruct": 3213,
+    "Mistral-7B-Instruct-v0.2": 7242,
+    "Mistral-7B-Instruct-v0.3": 7248,
+    "Phi-3-mini-4k-instruct": 3821,
+    "Phi-3.5-mini-instruct": 3821,
+    "Phi-4-mini-instruct": 3836,
+    "Qwen2.5-0.5B-Instruct": 494,
+    "Qwen2.5-1.5B-Instruct": 1544,
+    "Qwen2.5-3B-Instruct": 3086,
+    "Qwen2.5-7B-Instruct": 7616,
+    "Qwen3-0.6B": 596,
+    "Qwen3-1.7B": 1721,
+    "Qwen3-4B": 4022,
+    "Qwen3-8B": 8191,
+    "SmolLM2-1.7B-Instruct": 1711,
+    "SmolLM2-135M-Instruct": 135,
+    "SmolLM2-360M-Instruct": 362,
+    "TinyLlama-1.1B-Chat-v1.0": 1100,
+    "gemma-2-2b-it": 2614,
+    "gemma-2-9b-it": 9242,
+    "gemma-3-1b-it": 1000,
+    "gemma-3-4b-it": 3880,  # the language part; the whole has 4300
+    "gorilla-openfunctions-v1": 6738,
+    "gorilla-openfunctions-v2": 6910,
+}
+
+
+@pytest.mark.parametrize("name", sorted(model_cards()))
+def test_the_numbers_of_every_card_add_up_to_the_published_size(name: str) -> None:
+    """A wrong width, depth, vocabulary or head count would show here."""
+    config = model_cards()[name].config
+
+    def number(key: str) -> int:
+        value = config[key]
+        assert isinstance(value, int)
+        return value
+
+    hidden, heads, kv_heads = (
+        number("hidden_size"),
+        number("num_attention_heads"),
+        number("num_key_value_heads"),
+    )
+    head = number("head_dim") if "head_dim" in config else hidden // heads
+    attention = hidden * head * (heads + 2 * kv_heads) + heads * head * hidden
+    bias = head * (heads + 2 * kv_heads) if config["model_type"] == "qwen2" else 0
+    mlp = 3 * hidden * number("intermediate_size")
+    norms = 2 * hidden
+    embeddings = number("vocab_size") * hidden * (1 if config["tie_word_embeddings"] else 2)
+    total = embeddings + number("num_hidden_layers") * (attention + bias + mlp + norms) + hidden
+    assert total / 1e6 == pytest.approx(PUBLISHED[name], rel=0.0011, abs=0.51)

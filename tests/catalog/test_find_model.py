@@ -72,7 +72,7 @@ def test_the_language_part_of_a_model_that_also_sees(tmp_path: Path) -> None:
     inner = {"model_type": "gemma3_text", "hidden_size": 32}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": inner}))
     card = find_model(str(tmp_path))
-    assert card.architecture == "gemma3_text" and card.config == inner
+    assert card.architecture == "gemma3" and card.config == inner
 
 
 @pytest.mark.parametrize(
