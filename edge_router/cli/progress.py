@@ -60,7 +60,7 @@ class BarProgress:
         if bars is None:
             output.say(text, style="yellow")
         else:
-            bars.console.print(output.plain(text), style="yellow", markup=False, emoji=False)
+            bars.console.print(output.plain(text), style="yellow", markup=False, emoji=False, highlight=False)
 
     def _enter(self) -> Bars:
         """The live display, begun by the first step and shared by steps within steps."""

@@ -147,7 +147,10 @@ def test_a_prompt_that_is_too_long_says_by_how_much(cli, models):
         (("--max-tokens", "0"), "--max-tokens: must be between 1 and 2147483647, not 0"),
         (("--model", "router-mf-1.5"), "the threshold must be between 0 and 1, not 1.5"),
         (("--model", "router-radnom-0.5"), "there is no router named 'radnom', the nearest is random"),
-        (("--model", "smol"), "there is no model named 'smol', the nearest is SmolLM2-135M-Instruct"),
+        (
+            ("--model", "smollm2-135"),
+            "there is no model named 'smollm2-135', the nearest is SmolLM2-135M-Instruct",
+        ),
         (("-o", "router.threshold=1.5"), "router.threshold = 1.5: must be between 0 and 1"),
         (("-o", "router.treshold=1"), "no such key; did you mean router.threshold?"),
         (("-o", "router.threshold"), "'router.threshold' is not NAME=VALUE"),

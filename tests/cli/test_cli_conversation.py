@@ -66,9 +66,9 @@ def test_system_sets_and_removes_the_system_message(talk, models):
 
 
 def test_model_changes_who_is_asked(talk, models):
-    done = talk("/model strong", "easy", "/model smoll", "still there?", "/model")
+    done = talk("/model strong", "easy", "/model smollm2-135", "still there?", "/model")
     assert len(models.strong.calls) == 2
-    assert "there is no model named 'smoll', the nearest is SmolLM2-135M-Instruct" in done.err
+    assert "there is no model named 'smollm2-135', the nearest is SmolLM2-135M-Instruct" in done.err
     assert done.err.count("Asking strong.") == 2
 
 

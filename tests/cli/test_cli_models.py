@@ -19,7 +19,7 @@ def test_models_list(cli):
     done = cli("models", "list")
     assert done.code == 0 and f"{MODEL} *" in done.out and "not here" in done.out
     (fact,) = [fact for fact in json.loads(cli("models", "list", "--json").out) if fact["name"] == MODEL]
-    assert fact["weights"] is None and fact["context_window_size"] == 2048
+    assert fact["weights"] is None and fact["context_window_size"] == find_model(MODEL).context_window_size
 
 
 def test_models_show_tells_how_to_bring_weights_by_hand(cli, paths):
