@@ -13,6 +13,7 @@ import numpy as np
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor
 from edge_router.compile.readers.gguf_file import GgufFile, GgufTensor
 from edge_router.compile.readers.gguf_tokenizer import generation_config, tokenizer_files
+from edge_router.compile.rotary import llama3_factors
 from edge_router.errors import InvalidModel, UnsupportedArchitecture, WeightsCorrupt
 
 # GGUF calls Mistral's and every other model of Llama's shape "llama" too.
@@ -123,7 +124,7 @@ class GgufReader:
             floats = dequantize(rows, GGMLQuantizationType(tensor.type_number))
         except NotImplementedError as error:
             raise InvalidModel(self.source, str(error)) from error
-        return np.ascontiguousarray(floats, dtype=np.float32).reshape(len(order), -1)
+        return cast(Floats, np.ascontiguousarray(floats, dtype=np.float32).reshape(len(order), -1))
 
     def _check_extent(self, name: str) -> None:
         tensor = self._file.tensors[name]
@@ -161,7 +162,8 @@ class GgufReader:
             "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192,
         }
-        if not np.allclose(factors, _llama3_factors(scaling, theta, head_dim), rtol=1e-3):
+        plain = theta ** -(np.arange(0, head_dim, 2) / head_dim)
+        if not np.allclose(factors, llama3_factors(scaling, plain), rtol=1e-3):
             raise InvalidModel(self.source, f"{_ROPE_FACTORS} holds factors that are not Llama 3's")
         return scaling
 
@@ -191,14 +193,14 @@ def _byte_length(tensor: GgufTensor, source: Path) -> int:
     block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
     if tensor.shape[-1] % block:
         raise WeightsCorrupt(source, f"rows of whole {name} blocks ({block})", f"{tensor.shape[-1]} values")
-    return math.prod(tensor.shape) // block * block_bytes
+    return math.prod(tensor.shape) // block * int(block_bytes)
 
 
 def _type_name(number: int, source: Path) -> str:
     from gguf.constants import GGMLQuantizationType
 
     try:
-        return GGMLQuantizationType(number).name
+        return str(GGMLQuantizationType(number).name)
     except ValueError as error:
         raise WeightsCorrupt(source, "a known tensor type", f"type {number}") from error
 
@@ -206,15 +208,3 @@ def _type_name(number: int, source: Path) -> str:
 def _short(value: float) -> float:
     """The decimal that was meant: 1e-05, not the 9.999999747e-06 that a float32 of it reads as."""
     return float(str(np.float32(value)))
-
-
-def _llama3_factors(scaling: Mapping[str, object], theta: float, head_dim: int) -> Floats:
-    """By how much each frequency is slowed; transformers' `_compute_llama3_parameters`."""
-    factor, low, high = (
-        cast(float, scaling[key]) for key in ("factor", "low_freq_factor", "high_freq_factor")
-    )
-    length = cast(int, scaling["original_max_position_embeddings"])
-    wavelength = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
-    smooth = np.clip((length / wavelength - low) / (high - low), 0, 1)
-    factors: Floats = (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
-    return factors

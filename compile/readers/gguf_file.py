@@ -121,9 +121,7 @@ class GgufFile:
             self._bound(count, length, "array elements")
             return list(struct.unpack_from(f"<{count}{code}", self.data, self._take(count * length)))
         self._bound(count, 8, "array elements")
-        read: Callable[[], object] = (
-            self._string if kind == _STRING else lambda: self._value(kind, depth + 1)
-        )
+        read: Callable[[], object] = self._string if kind == _STRING else lambda: self._value(kind, depth + 1)
         return [read() for _ in range(count)]
 
     def _bound(self, count: int, least: int, what: str) -> None:

@@ -1,0 +1,93 @@
+"""MLC's own description of a chat format, which its engine reads instead of the tokenizer's Jinja template.
+
+Our engine uses the Jinja template; this makes the same directory usable by mlc_llm. Fields and placeholders
+are those of MLC's `Conversation`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+_ROLE_TEMPLATES = {
+    "user": "{user_message}",
+    "assistant": "{assistant_message}",
+    "tool": "{tool_message}",
+}
+
+
+def conversation(
+    template: str | None, *, end_ids: Sequence[int], begin_id: int | None = None
+) -> dict[str, object]:
+    """The `conv_template` object for a Jinja chat template.
+
+    `end_ids` are the tokens that end an answer, `begin_id` the token that starts a text. A template of an
+    unknown kind, or none, gives MLC's "LM", which joins the messages with nothing between them.
+    """
+    text = template or ""
+    if "<|im_start|>" in text:
+        parts = _chatml(text)
+    elif "<|start_header_id|>" in text:
+        parts = _llama3()
+    elif "[INST]" in text:
+        parts = _llama2()
+    else:
+        parts = {"name": "LM", "roles": {"user": "", "assistant": ""}, "seps": [""]}
+    prefix = [begin_id] if begin_id is not None and parts["name"] != "chatml" else []
+    return {
+        "name": parts["name"],
+        "system_template": parts.get("system_template", "{system_message}"),
+        "system_message": parts.get("system_message", ""),
+        **({"system_prefix_token_ids": prefix} if prefix else {}),
+        "add_role_after_system_message": parts["name"] != "llama-2",
+        "roles": parts["roles"],
+        "role_templates": dict(_ROLE_TEMPLATES),
+        "messages": [],
+        "seps": parts["seps"],
+        "role_content_sep": parts.get("role_content_sep", ""),
+        "role_empty_sep": parts.get("role_content_sep", ""),
+        "stop_str": parts.get("stop_str", []),
+        "stop_token_ids": list(end_ids),
+        "strip_reasoning_in_history": False,
+        "function_string": "",
+        "use_function_calling": False,
+    }
+
+
+def _chatml(template: str) -> Mapping[str, object]:
+    # A system message that the template itself supplies, as SmolLM's and Qwen's do.
+    default = re.search(r"<\|im_start\|>system(?:\n|\\n)([^'\"{}<]+)<\|im_end\|>", template)
+    return {
+        "name": "chatml",
+        "system_template": "<|im_start|>system\n{system_message}<|im_end|>\n",
+        "system_message": default[1] if default else "You are a helpful assistant.",
+        "roles": {"user": "<|im_start|>user", "assistant": "<|im_start|>assistant"},
+        "seps": ["<|im_end|>\n"],
+        "role_content_sep": "\n",
+        "stop_str": ["<|im_end|>"],
+    }
+
+
+def _llama3() -> Mapping[str, object]:
+    start, end = "<|start_header_id|>", "<|end_header_id|>\n\n"
+    return {
+        "name": "llama-3",
+        "system_template": f"{start}system{end}{{system_message}}<|eot_id|>",
+        "system_message": "You are a helpful assistant.",
+        "roles": {"user": f"{start}user", "assistant": f"{start}assistant", "tool": f"{start}ipython"},
+        "seps": ["<|eot_id|>"],
+        "role_content_sep": end,
+        "stop_str": ["<|eot_id|>"],
+    }
+
+
+def _llama2() -> Mapping[str, object]:
+    return {
+        "name": "llama-2",
+        "system_template": "[INST] <<SYS>>\n{system_message}\n<</SYS>>\n\n",
+        "system_message": "You are a helpful assistant.",
+        "roles": {"user": "<s>[INST]", "assistant": "[/INST]", "tool": "[INST]"},
+        "seps": [" ", " </s>"],
+        "role_content_sep": " ",
+        "stop_str": ["[INST]"],
+    }

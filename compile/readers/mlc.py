@@ -1,0 +1,165 @@
+"""MLC model directories: checking them, and reading their parameters back as a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from edge_router.compile.parameters import Parameter, parameters
+from edge_router.compile.quantize import unpacked
+from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json
+from edge_router.errors import InvalidModel, WeightsCorrupt
+
+CONFIG = "mlc-chat-config.json"
+INDEXES = ("tensor-cache.json", "ndarray-cache.json")  # today's name, and the one before the rename
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One array. `form` "f32-to-bf16" matters for float32 alone: it lies there as bfloat16."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    form: str
+    shard: Path
+    offset: int
+    bytes: int
+
+
+def records(folder: Path, *, hashes: bool = False) -> dict[str, Record]:
+    """Every array of the directory, once the shards' sizes (and with `hashes` their md5) have been checked.
+
+    Raises `InvalidModel` for a missing index, `WeightsCorrupt` for what is missing, short or altered.
+    """
+    index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
+    if index is None:
+        raise InvalidModel(folder, f"holds neither {' nor '.join(INDEXES)}")
+    found: dict[str, Record] = {}
+    try:
+        for shard in cast("list[dict[str, object]]", read_json(index)["records"]):
+            path = folder / Path(str(shard["dataPath"])).name
+            size = cast(int, shard["nbytes"])
+            _check_shard(path, size, str(shard["md5sum"]) if hashes and "md5sum" in shard else None)
+            for entry in cast("list[dict[str, object]]", shard["records"]):
+                record = _record(entry, path)
+                if record.offset < 0 or record.offset + record.bytes > size:
+                    raise WeightsCorrupt(path, f"{record.name} within {size} bytes", f"at {record.offset}")
+                found[record.name] = record
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsCorrupt(index, "records of shards and arrays", repr(error)) from error
+    return found
+
+
+class MlcReader:
+    """A ready MLC directory as a checkpoint: dequantized, the fused parameters taken apart."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self._chat = read_json(source / CONFIG)
+        self._records = records(source)
+        self._maps: dict[Path, mmap.mmap] = {}
+        self._homes: dict[str, tuple[Parameter, int, int]] = {}
+        for parameter in parameters(self.config, str(source)):
+            at = 0
+            for name, rows in zip(parameter.sources, parameter.source_rows, strict=True):
+                self._homes[name] = parameter, at, rows
+                at += rows
+            if not {f"{parameter.name}.weight", f"{parameter.name}.q_weight"} & self._records.keys():
+                raise missing_tensor(source, parameter.name, self._records)
+
+    def close(self) -> None:
+        for mapped in self._maps.values():
+            mapped.close()
+        self._maps.clear()
+
+    @cached_property
+    def config(self) -> Mapping[str, object]:
+        inner = self._chat.get("model_config")
+        if not isinstance(inner, dict):
+            raise InvalidModel(self.source / CONFIG, "has no model_config")
+        return {
+            **inner,
+            "model_type": self._chat.get("model_type"),
+            "rope_theta": inner.get("position_embedding_base"),
+            "max_position_embeddings": inner.get("context_window_size"),
+        }
+
+    @property
+    def generation(self) -> Mapping[str, object]:
+        keys = ("temperature", "top_p", "top_k", "bos_token_id", "eos_token_id", "pad_token_id")
+        return {key: self._chat[key] for key in keys if self._chat.get(key) is not None}
+
+    @cached_property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        word = str(self._chat.get("quantization"))
+        return {
+            name: TensorInfo((rows, *parameter.shape[1:]), word)
+            for name, (parameter, _, rows) in self._homes.items()
+        }
+
+    def rows(self, name: str, start: int = 0, stop: int | None = None) -> Floats:
+        if name not in self._homes:
+            raise missing_tensor(self.source, name, self._homes)
+        parameter, at, rows = self._homes[name]
+        first, last, _ = slice(start, stop).indices(rows)
+        plain = self._records.get(f"{parameter.name}.weight")
+        if plain is not None:
+            return self._array(plain, at + first, at + last).astype(np.float32)
+        words, scales = (self._records[f"{parameter.name}.{part}"] for part in ("q_weight", "q_scale"))
+        if words.shape != (parameter.shape[0], parameter.shape[1] // 8):
+            raise InvalidModel(self.source, f"{words.name} is {words.shape}: not a layout that can be read")
+        return unpacked(self._array(words, at + first, at + last), self._array(scales, at + first, at + last))
+
+    def tokenizer_files(self) -> Mapping[str, bytes]:
+        names = ("tokenizer.json", "tokenizer_config.json")
+        absent = [name for name in names if not (self.source / name).is_file()]
+        if absent:
+            raise InvalidModel(self.source, f"{' and '.join(absent)} missing; the tokenizer needs both")
+        return {name: (self.source / name).read_bytes() for name in names}
+
+    def _array(self, record: Record, first: int, last: int) -> np.typing.NDArray[np.generic]:
+        """Rows of an array as they are stored."""
+        if record.shard not in self._maps:
+            with record.shard.open("rb") as file:
+                self._maps[record.shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        half = record.dtype == "bfloat16" or (record.dtype, record.form) == ("float32", "f32-to-bf16")
+        dtype = np.dtype("<u2" if half else record.dtype)
+        row = record.bytes // record.shape[0] // dtype.itemsize
+        offset = record.offset + first * row * dtype.itemsize
+        flat = np.frombuffer(self._maps[record.shard], dtype, (last - first) * row, offset)
+        values = flat.reshape(last - first, *record.shape[1:]).copy()
+        return (values.astype(np.uint32) << 16).view(np.float32) if half else values
+
+
+def _check_shard(path: Path, size: int, md5: str | None) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise WeightsCorrupt(path, f"{size} bytes", "no such file") from error
+    if found != size:
+        raise WeightsCorrupt(path, f"{size} bytes", f"{found} bytes")
+    if md5 is not None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if digest != md5:
+            raise WeightsCorrupt(path, f"md5 {md5}", digest)
+
+
+def _record(entry: Mapping[str, object], shard: Path) -> Record:
+    return Record(
+        name=str(entry["name"]),
+        shape=tuple(cast("list[int]", entry["shape"])),
+        dtype=str(entry["dtype"]),
+        form=str(entry["format"]),
+        shard=shard,
+        offset=int(cast(int, entry["byteOffset"])),
+        bytes=int(cast(int, entry["nbytes"])),
+    )
