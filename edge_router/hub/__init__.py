@@ -10,12 +10,12 @@ from pathlib import Path
 
 from edge_router.catalog import HubSource, LocalSource, PypiSource, Source
 from edge_router.disk import hold, remove_tree, storage_errors
-from edge_router.errors import WeightsUnavailable
+from edge_router.errors import WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.hashing import content_hash
-from edge_router.hub.records import lock_path, partial_path, record_path
+from edge_router.hub.records import damage, lock_path, partial_path, read_record, record_path
 from edge_router.types import Progress, SilentProgress
 
-__all__ = ["content_hash", "fetch", "remove_fetched", "target_of"]
+__all__ = ["content_hash", "fetch", "remove_fetched", "target_of", "verify_fetched"]
 
 
 def fetch(
@@ -52,6 +52,21 @@ def target_of(source: Source, downloads: Path) -> Path:
 
         return repository_target(source, downloads)
     return source.path
+
+
+def verify_fetched(source: Source, downloads: Path) -> None:
+    """Reads every byte that `fetch` put there and holds it against what was checked then.
+
+    Raises `WeightsCorrupt`, or `WeightsUnavailable` where nothing was fetched, or files were put there by
+    hand, so that there is nothing to compare them with.
+    """
+    target = target_of(source, downloads)
+    record = read_record(target)
+    if record is None:
+        raise WeightsUnavailable(str(source), "it was not fetched yet", target)
+    reason = damage(target, record, full=True)
+    if reason is not None:
+        raise WeightsCorrupt(target, "what was fetched", reason)
 
 
 def remove_fetched(source: Source, downloads: Path) -> None:

