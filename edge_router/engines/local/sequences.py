@@ -30,25 +30,30 @@ class SequencePool:
 
     def begin(self, prompt: Sequence[int]) -> Held:
         """A sequence that holds a prefix of `prompt`, shorter than it: its last token must yield logits."""
-        page = self._runner.page_size
         best, shared = None, 0
         for held in (*self._kept, *self._active):
             common = _common_prefix(held.tokens, prompt[:-1])
-            if common < len(held.tokens) or held in self._active:
-                # Others need what follows, so share whole pages: a part of one would have to be copied.
-                common -= common % page
-            if common > shared:
+            if common > shared and (common >= self._runner.page_size or common == len(held.tokens)):
                 best, shared = held, common
         if best is not None and best in self._kept and shared == len(best.tokens):
             self._kept.remove(best)
             self._active.append(best)
             return best
+        return self._begin_new(prompt, best, shared)
+
+    def _begin_new(self, prompt: Sequence[int], parent: Held | None, shared: int) -> Held:
+        page = self._runner.page_size
+        if parent is not None:
+            if shared == len(parent.tokens):  # behind its end, both would begin new pages where they stand
+                shared -= 1
+            if self._runner.free_tokens < page:  # sharing a part of a page means to copy it
+                shared -= shared % page
         held = Held(self._next, list(prompt[:shared]))
         self._next += 1
-        if best is None:
+        if parent is None or shared == 0:
             self._runner.add_sequence(held.sequence)
         else:
-            self._runner.fork_sequence(best.sequence, held.sequence, shared)
+            self._runner.fork_sequence(parent.sequence, held.sequence, shared)
         self._active.append(held)
         return held
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import random
+import codecs
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jinja2 import Environment
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from edge_router.engines.local.engine import LocalEngine
@@ -43,11 +43,12 @@ class FakeRunner:
         sequences: int = 1,
         pages: int | None = None,
         end_token: int | None = None,
+        speaks: Sequence[int] = (),
     ) -> None:
         self.vocab_size, self.context_window_size, self.prefill_chunk_size = vocab_size, context, chunk
         self.max_sequences, self.page_size = sequences, 16
         self.pages = pages if pages is not None else -(-context // 16) * sequences
-        self.end_token = end_token
+        self.end_token, self.speaks = end_token, list(speaks)
         self.sequences: dict[int, list[int]] = {}
         self.owned: dict[int, list[object]] = {}
         self.calls: list[tuple[str, Any]] = []
@@ -109,14 +110,15 @@ class FakeRunner:
         """What the model says after `tokens`."""
         seed = zlib.crc32(np.asarray(tokens, np.int64).tobytes())
         row = np.random.default_rng(seed).standard_normal(self.vocab_size).astype(np.float32)
-        if self.end_token is not None and seed % 8:
-            row[self.end_token] = -50.0
+        if self.end_token is not None:
+            row[self.end_token] = -50.0 if seed % 16 else 50.0
+        row[self.speaks] += 20.0
         return row
 
-    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
+    def greedy(self, prompt: Sequence[int], count: int, vocab_size: int) -> list[int]:
         tokens = list(prompt)
         for _ in range(count):
-            tokens.append(int(self.logits(tokens).argmax()))
+            tokens.append(int(self.logits(tokens)[:vocab_size].argmax()))
         return tokens[len(prompt) :]
 
     def count(self, name: str) -> int:
@@ -258,6 +260,22 @@ def make_engine(tokenizer: TextTokenizer) -> Iterator[EngineMaker]:
     yield make
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture
+def own_words(tokenizer: TextTokenizer) -> Callable[[FakeRunner, ChatRequest, int], str]:
+    """own_words(runner, request, count): what the model says by itself, without anything that is tested here."""
+    template = Environment(trim_blocks=True, lstrip_blocks=True).from_string(CHATML)
+
+    def continued(runner: FakeRunner, request: ChatRequest, count: int) -> str:
+        turns = [{"role": turn.role, "content": turn.text} for turn in request.messages]
+        prompt = tokenizer.encode(template.render(messages=turns, add_generation_prompt=True))
+        tokens = runner.greedy(prompt, count, tokenizer.vocab_size)
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(
+            b"".join(map(tokenizer.token_bytes, tokens))
+        )
+
+    return continued
 
 
 @pytest.fixture
