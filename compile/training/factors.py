@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_router.compile.router_head import LIMIT
 from edge_router.compile.training.pool import Pool
-
-LIMIT = 3.0  # standard deviations; the graph clips surface features there too
 
 
 @dataclass(frozen=True, slots=True)
