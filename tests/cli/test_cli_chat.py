@@ -189,3 +189,39 @@ def test_the_answer_of_a_weak_model_named_by_its_card(cli, models):
     cli("chat", "x", "--model", "smollm2-135m-instruct")
     assert models.configs[-1].weak.model == "smollm2-135m-instruct"
     assert models.weak.calls[-1].model == "weak"
+
+
+def test_json_without_a_prompt_does_not_begin_a_conversation(cli, models):
+    class Keyboard:
+        closed = False
+
+        def isatty(self):
+            return True
+
+    done = cli("chat", "--json", stdin=Keyboard())
+    assert done.code == 2 and "--json needs a prompt" in done.err
+
+
+def test_ctrl_c_in_this_process(cli, models, monkeypatch):
+    from edge_router.cli.turn import Turn
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Turn, "answer", interrupted)
+    done = cli("chat", "x")
+    assert (done.code, done.out, done.err) == (130, "", "")
+
+
+def test_a_pipe_that_stays_open_says_what_is_waited_for(cli, models, monkeypatch):
+    import io
+    import time
+
+    class Slow(io.StringIO):
+        def read(self, *_):
+            time.sleep(0.2)
+            return "late"
+
+    monkeypatch.setattr("edge_router.cli.chat.SLOW_INPUT_S", 0.05)
+    done = cli("chat", "x", stdin=Slow())
+    assert done.out == "You said: x\n\nlate\n" and "reading standard input until it ends" in done.err

@@ -57,6 +57,15 @@ def test_completion_knows_the_models(environment, program):
     assert "SmolLM2-135M-Instruct" in program(env=env).stdout.split()
 
 
+def test_completion_of_nothing_known_is_nothing(environment, program):
+    env = environment | {
+        "_EDGE_ROUTER_COMPLETE": "complete_bash",
+        "COMP_WORDS": "edge-router nonsense --m",
+        "COMP_CWORD": "2",
+    }
+    assert "Traceback" not in program(env=env).stderr
+
+
 def test_version(program):
     done = program("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"edge-router {edge_router.__version__}\n", "")

@@ -1,0 +1,179 @@
+"""The two streams: what is kept out of a terminal, what survives a console, who hears a log."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_router.answer import Answer, Clock
+from edge_router.cli import logs, output, reasons
+from edge_router.cli.failures import report
+from edge_router.cli.options import Options
+from edge_router.errors import Cancelled, ContextOverflow, StrongUnreachable
+from edge_router.types import ChatRequest, Decision, Delta, EngineTimings, Message, Reason, Usage
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_an_answer_does_not_steer_the_terminal(monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    output.write("a\x1b]0;title\x07b\x9bm\tc\r\n")
+    assert screen.getvalue() == "a]0;titlebm\tc\n"
+
+
+def test_a_file_gets_every_character(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", file)
+    output.write("a\x1bb")
+    assert file.getvalue() == "a\x1bb"
+
+
+def test_json_is_one_line_and_strict(capsys):
+    output.write_json({"text": "é\n"})
+    assert capsys.readouterr().out == '{"text": "é\\n"}\n'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        output.write_json(float("nan"))
+
+
+def test_lines_have_a_style_on_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for screen, styled in ((Screen(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setattr(sys, "stdout", screen)
+        output.say("one [x]", style="red")
+        output.write_styled("two", "bold")
+        output.say("three")
+        text = screen.getvalue()
+        assert ("\x1b[31mone [x]\x1b[0m" in text) == styled and ("\x1b[1mtwo" in text) == styled
+        assert text.endswith("three\n")
+
+
+def test_a_table_in_a_pipe_is_aligned_and_whole(capsys):
+    output.table(("name", "n"), [("x" * 200, "1"), ("y", "22")], right=("n",))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["name".ljust(200) + "   n", "x" * 200 + "   1", "y".ljust(200) + "  22"]
+
+
+def test_a_console_that_lacks_characters_gets_question_marks(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="utf-8"))
+    output.prepare()
+    output.write("é\n")
+    assert raw.getvalue() == b"?\n"
+    assert sys.stdin.read() == "caf�"
+
+
+def test_what_cannot_be_flushed_is_dropped(monkeypatch, tmp_path):
+    class Broken(io.StringIO):
+        dropped = False
+
+        def flush(self) -> None:
+            raise OSError
+
+        def fileno(self) -> int:
+            return descriptor
+
+    descriptor = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    broken = Broken()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", broken)
+        output.finish()
+        assert os.fstat(descriptor).st_rdev == Path(os.devnull).stat().st_rdev
+    os.close(descriptor)
+
+
+def test_a_reader_that_went_away_is_told_nothing(capsys, monkeypatch):
+    dropped = []
+    monkeypatch.setattr(output, "drop", dropped.append)
+    assert report(BrokenPipeError(), Options()) == 1 and dropped == [sys.stdout]
+    assert report(Cancelled(), Options()) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_logs_are_heard_as_lines(capsys):
+    def speak():
+        logging.getLogger("somebody.else").warning("theirs")
+        logging.getLogger("edge_router.ledger").info("a detail")
+        try:
+            raise ValueError("why")
+        except ValueError:
+            logging.getLogger("edge_router.server").exception("it broke")
+        return capsys.readouterr().err
+
+    logs.hear(debug=False)
+    quiet = speak()
+    assert "theirs" not in quiet and "a detail" not in quiet
+    assert quiet.startswith("error: it broke\n") and "ValueError: why" in quiet
+    logs.hear(debug=True)
+    loud = speak()
+    assert "warning: theirs" in loud and "info: a detail" in loud and loud.count("it broke") == 1
+    logs.silence()
+    assert not [h for h in logging.getLogger().handlers if type(h).__module__ == logs.__name__]
+
+
+# ---- decisions in words ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.SCORE])
+def test_every_reason_has_words(reason):
+    assert reasons.why(Decision("weak", reason))
+
+
+def test_scores_that_look_alike_are_told_apart():
+    text = reasons.why(Decision("weak", Reason.SCORE, 0.11598, 0.11601))
+    assert text == "score 0.115980 is below the threshold 0.116010"
+
+
+def answer(*deltas: Delta, **changes: object) -> Answer:
+    given = {
+        "request": ChatRequest((Message("user", "x"),)),
+        "decision": Decision("strong", Reason.CONTEXT_OVERFLOW, 0.2, 0.5, "mf"),
+        "model": "big",
+        "cancel": None,
+        "clock": Clock(),
+        **changes,
+    }
+    found = Answer(iter(deltas), **given)
+    list(found)
+    return found
+
+
+def test_details_and_credit():
+    last = Delta(
+        "x",
+        finish_reason="length",
+        usage=Usage(10, 1, 8),
+        timings=EngineTimings(0.5, 10, 0.1, 5),
+    )
+    found = answer(last, fallback_cause=ContextOverflow(120, 100))
+    assert reasons.credit(found) == (
+        "big (strong): the prompt does not fit the weak model; score 0.200, threshold 0.500, 1 token, "
+        "50 tokens/s, cut off at the token limit"
+    )
+    rows = dict(reasons.details(found))
+    assert rows["tokens"] == "10 in, 1 out, 8 of the prompt's kept from before"
+    assert rows["prefill"] == "20.0 tokens/s" and rows["router"] == "mf"
+    assert rows["fallback"].startswith("the weak model could not answer: the prompt has 120 tokens")
+
+
+def test_details_of_an_answer_that_tells_little():
+    found = answer(
+        Delta("x", finish_reason="stop"),
+        decision=Decision("weak", Reason.STRONG_UNAVAILABLE),
+        fallback_cause=StrongUnreachable("https://example.org", "refused"),
+    )
+    rows = dict(reasons.details(found))
+    assert rows["router"] == "not asked" and "tokens" not in rows
+    assert reasons.credit(found) == "big (weak): no strong model can be asked"
