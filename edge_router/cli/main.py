@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
 
         return report(error, options)
     finally:
-        if "logging" in sys.modules:
+        if f"{HERE}.logs" in sys.modules:
             from edge_router.cli import logs
 
             logs.silence()

@@ -19,13 +19,13 @@ class Options:
     def add(
         self,
         *,
-        config: Path | None = None,
+        config: Path | str | None = None,
         settings: Sequence[str] = (),
         debug: bool = False,
         quiet: bool = False,
     ) -> None:
         """Later ones win. Raises `typer.BadParameter` for a setting that is not NAME=VALUE."""
-        self.config = config or self.config
+        self.config = Path(config) if config else self.config
         self.settings |= dict(map(_parse, settings))
         self.debug, self.quiet = self.debug or debug, self.quiet or quiet
 
