@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from edge_router.aio import AsyncAnswer
 
@@ -50,7 +51,7 @@ class Running:
 
         Cancels it and raises `ClientDisconnect` when the client leaves, `HTTPException` 503 on `stop`.
         """
-        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnected(request.receive))
         stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(stopped)
         if self.stopping:
@@ -71,6 +72,7 @@ class Running:
             await asyncio.gather(task, gone, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -13,7 +15,7 @@ from edge_router.completions import ChatCompletionChunk
 from edge_router.errors import EdgeRouterError
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.reply import decision_headers, dumps
-from edge_router.server.running import STOPPING, Running
+from edge_router.server.running import STOPPING, Running, disconnected
 
 Form = Callable[[ChatCompletionChunk], dict[str, object] | None]  # None: nothing to send
 DONE = b"data: [DONE]\n\n"
@@ -34,8 +36,19 @@ class EventStream(StreamingResponse):
         self._answer, self._running = answer, running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Servers tell of a client that has left in two ways; which one, they don't say reliably.
         with self._running.stream(self._answer):
-            await super().__call__(scope, receive, send)
+            watch = asyncio.ensure_future(self._watch(receive))
+            try:
+                await self.stream_response(send)
+            except OSError as error:
+                raise ClientDisconnect from error
+            finally:
+                watch.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        await disconnected(receive)
+        self._answer.cancel()
 
 
 async def _events(

@@ -266,6 +266,5 @@ def program(no_proxy: None) -> Iterator[Callable[..., Program]]:
     yield start
     for one in started:
         one.clients.close()
-        if one.process.poll() is None:
+        with one.process:  # closes its pipes
             one.process.kill()
-            one.process.communicate()
