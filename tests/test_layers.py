@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edge_router"
 COMPILE = ROOT / "compile"
 
 LAYERS = [
-    {"types", "errors"},
+    {"types", "errors", "quantization", "sizes"},
     {"paths", "registry", "config", "disk"},
     {
         "catalog",

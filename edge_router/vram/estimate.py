@@ -1,0 +1,231 @@
+"""How much memory a model takes with given windows, product by product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edge_router.quantization import WORD_BYTES, Quantization
+from edge_router.vram.backends import PAGE, Backend
+from edge_router.vram.products import Product, product, rounded, total
+from edge_router.vram.shapes import ModelShape, Tensor
+
+NO_WINDOW = -1  # MLC's way to say that there is no sliding window
+SINK = 4  # tokens at the start that a sliding window never forgets
+SHARD = 32 << 20  # bytes of weights that are read at once, unless one tensor alone is larger
+MARGIN_PERCENT = 2  # of all that is counted, for what is not
+
+_INTEGER = 4
+_FLOAT = 4
+_LANES = 16  # of the widest vectors that the CPU kernels use
+_SAMPLED = 28  # bytes for each token of the vocabulary while one is chosen (copies, weights, order)
+_TREE = 256  # tokens of a speculative tree, for which TVM's KV cache reserves room
+_DEPTHS = 2  # of shared prefixes, in TVM's KV cache
+_PER_TOKEN_TEXT = 420  # bytes that the tokenizer takes for each token; measured, see bench memory
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The knobs. Tokens; -1 where there is no sliding window, as MLC writes it."""
+
+    quantization: str
+    context_window_size: int
+    prefill_chunk_size: int
+    max_sequences: int = 1
+    sliding_window_size: int = NO_WINDOW
+
+    @property
+    def attention_sink_size(self) -> int:
+        return SINK if self.sliding_window_size != NO_WINDOW else NO_WINDOW
+
+    @property
+    def pages(self) -> int:
+        """Of the whole KV cache: TVM adds one, and two for each sequence that slides."""
+        if self.sliding_window_size == NO_WINDOW:
+            return self.max_sequences * -(-self.context_window_size // PAGE) + 1
+        kept = min(self.sliding_window_size, self.context_window_size)
+        return self.max_sequences * (-(-kept // PAGE) + 2) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model is to run: the runtime, its threads, and what else counts there, in bytes.
+
+    `process`: what this process holds already, where that is known; `router`: of the router's session.
+    `library`: what the compiled library says of its own buffers (its memory_usage), where there is one.
+    """
+
+    backend: Backend
+    threads: int = 1
+    router: int = 0
+    process: int | None = None
+    library: int | None = None
+
+
+def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> tuple[Product, ...]:
+    """Everything that is held at the moment when most is held."""
+    weights = tuple(_parameters(shape, form))
+    cache = _kv_cache(shape, form, settings)
+    work = tuple(_workspace(shape, form, settings, place))
+    counted = (*weights, cache, *work, *_surroundings(shape, form, place))
+    if not place.backend.own_memory:
+        counted = (*counted, *_loading(shape, form, total((cache, *work))))
+    hundredth = -(-total(counted) // 100)
+    return *counted, product("margin", "for what is not counted", percent=MARGIN_PERCENT, bytes=hundredth)
+
+
+def tensor_bytes(tensor: Tensor, form: Quantization) -> tuple[int, ...]:
+    """Of each array that stores one of these tensors: packed weights and scales, or the plain one."""
+    return tuple(item.bytes // tensor.count for item in _stored(tensor, form))
+
+
+def _parameters(shape: ModelShape, form: Quantization) -> Iterator[Product]:
+    for tensor in shape.tensors():
+        yield from _stored(tensor, form)
+
+
+def _stored(tensor: Tensor, form: Quantization) -> Iterator[Product]:
+    if not form.quantizes(tensor.kind):
+        yield product(
+            "parameters",
+            tensor.name,
+            tensors=tensor.count,
+            rows=tensor.rows,
+            columns=tensor.columns,
+            bytes=form.dtype_bytes,
+        )
+        return
+    groups = form.groups(tensor.columns)
+    yield product(
+        "parameters",
+        tensor.name,
+        tensors=tensor.count,
+        rows=tensor.rows,
+        words=groups * form.words_per_group,
+        bytes=WORD_BYTES,
+    )
+    yield product(
+        "parameters",
+        f"{tensor.name}, scales",
+        tensors=tensor.count,
+        rows=tensor.rows,
+        groups=groups,
+        bytes=form.dtype_bytes,
+    )
+
+
+def _kv_cache(shape: ModelShape, form: Quantization, settings: Settings) -> Product:
+    """TVM keeps whole contexts for layers with a sliding window, too, when other layers have none."""
+    return product(
+        "kv_cache",
+        "keys and values",
+        pages=settings.pages,
+        tokens_each=PAGE,
+        keys_and_values=2,
+        layers=shape.layers,
+        heads=shape.kv_heads,
+        channels=shape.head_dim,
+        bytes=form.dtype_bytes,
+    )
+
+
+def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> Iterator[Product]:
+    chunk, sequences, size = settings.prefill_chunk_size, settings.max_sequences, form.dtype_bytes
+    yield product(
+        "workspace",
+        "attention: queries and results",
+        arrays=2,
+        tokens=chunk,
+        heads=shape.heads,
+        channels=shape.head_dim,
+        bytes=size,
+    )
+    yield product(
+        "workspace",
+        "attention: new keys and values",
+        arrays=2,
+        tokens=chunk,
+        heads=shape.kv_heads,
+        channels=shape.head_dim,
+        bytes=size,
+    )
+    yield product(
+        "workspace", "attention: softmax sums", arrays=2, tokens=chunk, heads=shape.heads, bytes=_FLOAT
+    )
+    yield product(
+        "workspace",
+        "attention: where pages are",
+        integers=place.backend.index_integers or _index_integers(settings),
+        bytes=_INTEGER,
+    )
+    if place.library is not None:
+        yield product("workspace", "the compiled library's buffers", bytes=place.library)
+    else:
+        # What lives at once in a layer: the stream and its norm, beside either q, k, v and attention's
+        # result, or gate, up and their product. One token more for `decode`, and a batch for the others.
+        attention = 2 * shape.query_width + 2 * shape.key_width
+        width = 2 * shape.hidden + max(attention, 3 * shape.intermediate)
+        tokens = chunk + 1 + sequences
+        yield product("workspace", "activations", tokens=tokens, numbers=width, bytes=size)
+        yield product("workspace", "logits", rows=2 + sequences, vocabulary=shape.vocabulary, bytes=_FLOAT)
+    if place.backend.mlc:
+        yield product("workspace", "MLC's copies of embeddings and states", tokens=2 * chunk + sequences,
+                      numbers=shape.query_width, bytes=2)  # fmt: skip
+        yield product(
+            "workspace", "MLC's sampler", sequences=sequences, vocabulary=shape.vocabulary, bytes=17
+        )
+    if not place.backend.own_memory:
+        yield from _host_work(shape, chunk, place.threads)
+
+
+def _host_work(shape: ModelShape, chunk: int, threads: int) -> Iterator[Product]:
+    """On a processor: the rows of a product repacked, weights unpacked strip by strip, and the sampler."""
+    inputs = max(shape.hidden, shape.query_width, shape.intermediate)
+    yield product("workspace", "activations, repacked", tokens=chunk, numbers=inputs, bytes=_FLOAT)
+    yield product(
+        "workspace",
+        "weights, unpacked",
+        threads=threads,
+        vectors=2,
+        numbers=inputs,
+        lanes=_LANES,
+        bytes=_FLOAT,
+    )
+    yield product("workspace", "sampling", vocabulary=shape.vocabulary, bytes=_SAMPLED)
+
+
+def _index_integers(settings: Settings) -> int:
+    """TVM 0.27, paged_kv_cache.cc: arrays on the host, and what of them is copied for the kernels, twice."""
+    chunk, sequences, pages = settings.prefill_chunk_size, settings.max_sequences, settings.pages
+    on_depths = 4 * (sequences + 1) + 2 * pages + 5 * sequences + 2 * _TREE * sequences
+    single = 2 * sequences + 7 * chunk + 2 * (sequences + 1) + 2 * min(_TREE * sequences, chunk)
+    copied = _DEPTHS * (pages + 6 * (sequences + 1)) + 3 * chunk
+    return _DEPTHS * on_depths + single + 2 * copied
+
+
+def _surroundings(shape: ModelShape, form: Quantization, place: Place) -> Iterator[Product]:
+    backend = place.backend
+    if backend.own_memory:
+        yield product("runtime", "driver and kernels", bytes=backend.context)
+    else:
+        if place.process is not None:
+            yield product("runtime", "this process", bytes=place.process)
+        else:
+            yield product("runtime", "Python, numpy and the runtime", bytes=backend.context)
+        yield product("runtime", "tokenizer", tokens=shape.vocabulary, bytes=_PER_TOKEN_TEXT)
+        if place.router:
+            yield product("router", "its graph and session", bytes=place.router)
+    wasted = sum(
+        (rounded(size, backend.granularity) - size) * tensor.count
+        for tensor in shape.tensors()
+        for size in tensor_bytes(tensor, form)
+        if size >= backend.granularity // 2
+    )
+    yield product("runtime", "allocations rounded up", bytes=wasted)
+
+
+def _loading(shape: ModelShape, form: Quantization, later: int) -> Iterator[Product]:
+    """The file buffer while weights are read, as far as it exceeds what is allocated `later` anyway."""
+    largest = max(size for tensor in shape.tensors() for size in tensor_bytes(tensor, form))
+    if max(SHARD, largest) > later:
+        yield product("runtime", "buffer while weights are read", bytes=max(SHARD, largest) - later)

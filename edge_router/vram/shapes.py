@@ -1,0 +1,177 @@
+"""What a model's config says of its size: the numbers that memory depends on, and its list of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from edge_router.errors import InvalidModel, UnsupportedArchitecture
+from edge_router.quantization import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """`count` tensors of the same shape. `columns` is what one output sums over; 1 row for a vector."""
+
+    name: str
+    kind: Kind
+    rows: int
+    columns: int
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """`window` is what sliding attention looks back, in tokens, and `windowed_layers` how many layers do so.
+
+    `whole_window`: all of them, so that older tokens need not be kept. `vectors` are the numbers of one
+    layer that are never quantized (norms and biases).
+    """
+
+    architecture: str
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+    trained_context: int
+    vectors: tuple[tuple[str, int], ...]
+    window: int | None = None
+    windowed_layers: int = 0
+
+    @property
+    def whole_window(self) -> bool:
+        return self.window is not None and self.windowed_layers == self.layers
+
+    @property
+    def query_width(self) -> int:
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        return self.kv_heads * self.head_dim
+
+    @classmethod
+    def of(cls, config: Mapping[str, object], where: str) -> ModelShape:
+        """`config` has Hugging Face's keys (an MLC `model_config` has nearly the same); `where` names it.
+
+        Raises `UnsupportedArchitecture`, `InvalidModel`.
+        """
+        numbers = _Numbers(config, where)
+        architecture = str(config.get("model_type"))
+        if architecture not in _VECTORS:
+            raise UnsupportedArchitecture(architecture, tuple(_VECTORS))
+        heads, hidden = numbers.count("num_attention_heads"), numbers.count("hidden_size")
+        kv_heads = numbers.count("num_key_value_heads", heads)
+        layers = numbers.count("num_hidden_layers")
+        head_dim = numbers.count("head_dim", max(1, hidden // heads))
+        if heads % kv_heads:
+            raise InvalidModel(where, f"{heads} query heads over {kv_heads} key heads")
+        window, windowed = _window(architecture, config, numbers, layers)
+        return cls(
+            architecture=architecture,
+            hidden=hidden,
+            intermediate=numbers.count("intermediate_size"),
+            layers=layers,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            vocabulary=numbers.count("vocab_size"),
+            tied=bool(config.get("tie_word_embeddings", architecture in _TIED)),
+            trained_context=numbers.count(
+                "max_position_embeddings", numbers.count("context_window_size", 1 << 20)
+            ),
+            vectors=_VECTORS[architecture](hidden, heads * head_dim + 2 * kv_heads * head_dim, head_dim),
+            window=window,
+            windowed_layers=windowed,
+        )
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every parameter, fused as MLC fuses them: q, k and v; gate and up."""
+        found = [Tensor("embedding", "embedding", self.vocabulary, self.hidden)]
+        for name, size in self.vectors:
+            found.append(Tensor(name, "vector", 1, size, self.layers))
+        qkv = self.query_width + 2 * self.key_width
+        found += [
+            Tensor("attention in", "linear", qkv, self.hidden, self.layers),
+            Tensor("attention out", "linear", self.hidden, self.query_width, self.layers),
+            Tensor("gate and up", "linear", 2 * self.intermediate, self.hidden, self.layers),
+            Tensor("down", "linear", self.hidden, self.intermediate, self.layers),
+            Tensor("last norm", "vector", 1, self.hidden),
+        ]
+        if not self.tied:
+            found.append(Tensor("head", "head", self.vocabulary, self.hidden))
+        return tuple(found)
+
+
+class _Numbers:
+    def __init__(self, config: Mapping[str, object], where: str) -> None:
+        self._config, self._where = config, where
+
+    def count(self, key: str, default: int | None = None) -> int:
+        value = self._config.get(key)
+        if value is None:
+            value = default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidModel(self._where, f"{key} is {value!r}, not a positive whole number")
+        return value
+
+
+# (hidden, rows of q, k and v together, head size) -> the unquantized numbers of one layer
+_Vectors = Callable[[int, int, int], tuple[tuple[str, int], ...]]
+
+
+def _two_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
+    return ("norm before attention", hidden), ("norm before MLP", hidden)
+
+
+def _biased(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
+    return *_two_norms(hidden, qkv, head_dim), ("attention bias", qkv)
+
+
+def _head_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
+    return *_two_norms(hidden, qkv, head_dim), ("query norm", head_dim), ("key norm", head_dim)
+
+
+def _four_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
+    after = ("norm after attention", hidden), ("norm after MLP", hidden)
+    return *_two_norms(hidden, qkv, head_dim), *after
+
+
+def _six_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
+    return *_four_norms(hidden, qkv, head_dim), ("query norm", head_dim), ("key norm", head_dim)
+
+
+_VECTORS: Mapping[str, _Vectors] = MappingProxyType(
+    {
+        "llama": _two_norms,
+        "mistral": _two_norms,
+        "phi3": _two_norms,
+        "qwen2": _biased,
+        "qwen3": _head_norms,
+        "gemma2": _four_norms,
+        "gemma3_text": _six_norms,
+    }
+)
+_TIED = {"gemma2", "gemma3_text"}  # where the config leaves it open
+
+
+def _window(
+    architecture: str, config: Mapping[str, object], numbers: _Numbers, layers: int
+) -> tuple[int | None, int]:
+    """The sliding window and how many layers use it. Phi's and Qwen's are not used by any runtime here."""
+    if config.get("sliding_window") is None:
+        return None, 0
+    window = numbers.count("sliding_window")
+    if architecture == "mistral":
+        return window, layers
+    if architecture == "gemma2":  # every other layer, the first one included
+        return window, -(-layers // 2)
+    if architecture == "gemma3_text":  # all but each sixth
+        pattern = numbers.count("sliding_window_pattern", 6)
+        return window, layers - layers // pattern
+    return None, 0

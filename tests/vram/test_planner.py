@@ -1,0 +1,275 @@
+"""Plans are monotonic, fit, and can't be bettered by their own measure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router.errors import InvalidRequest, UnknownName
+from edge_router.quantization import QUANTIZATIONS
+from edge_router.vram import BACKENDS, ModelShape, Place, Planner, Settings, Wish, backend
+from edge_router.vram.planner import LEAST_CHUNK, LEAST_CONTEXT
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def planner(config, budget, device="cpu", **place):
+    return Planner("test", ModelShape.of(config, "test"), Place(backend(device), **place), budget)
+
+
+@st.composite
+def configs(draw):
+    heads = draw(st.sampled_from([1, 2, 4, 8, 12]))
+    groups = draw(st.sampled_from([n for n in (1, 2, 3, 4) if heads % n == 0]))
+    architecture = draw(st.sampled_from(["llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3"]))
+    return {
+        "model_type": architecture,
+        "hidden_size": draw(st.integers(1, 64)) * 32,
+        "intermediate_size": draw(st.integers(1, 128)) * 32,
+        "num_hidden_layers": draw(st.integers(1, 48)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // groups,
+        "head_dim": draw(st.sampled_from([32, 64, 80, 128, 256])),
+        "vocab_size": draw(st.integers(100, 300_000)),
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": draw(st.booleans()),
+        "sliding_window": draw(st.sampled_from([None, 512, 4096])),
+    }
+
+
+FORMS = st.lists(st.sampled_from(sorted(QUANTIZATIONS)), min_size=1, max_size=3, unique=True).map(tuple)
+
+
+def wishes(quantizations=FORMS):
+    return st.builds(
+        Wish,
+        context_window_size=st.integers(1, 32768),
+        prefill_chunk_size=st.integers(1, 4096),
+        max_sequences=st.integers(1, 6),
+        quantizations=quantizations,
+    ).map(
+        lambda wish: replace(wish, prefill_chunk_size=min(wish.prefill_chunk_size, wish.context_window_size))
+    )
+
+
+devices = st.sampled_from(sorted(BACKENDS))
+budgets = st.integers(1, 40 * GIB)
+shares = st.floats(0.2, 1.2)  # of what the wish would need
+
+
+def sized(config, wish, device, share):
+    """A planner whose budget is a share of what `wish` would take."""
+    return planner(config, int(planner(config, 1, device).asked(wish).total * share), device)
+
+
+@given(configs(), wishes(), devices, budgets, budgets)
+def test_more_budget_never_gives_less_context(config, wish, device, one, other):
+    less = planner(config, min(one, other), device).best(wish)
+    more = planner(config, max(one, other), device).best(wish)
+    if less is not None:
+        assert more is not None
+        assert more.settings.context_window_size >= less.settings.context_window_size
+
+
+@given(configs(), wishes(), devices, st.integers(1, 4096), st.sampled_from(sorted(QUANTIZATIONS)))
+def test_a_larger_knob_never_needs_less_memory(config, wish, device, more, form):
+    there = planner(config, GIB, device, threads=2)
+    base = Settings(form, wish.context_window_size, wish.prefill_chunk_size, wish.max_sequences)
+    for knob in ("context_window_size", "prefill_chunk_size", "max_sequences"):
+        larger = replace(base, **{knob: getattr(base, knob) + more})
+        assert there.at(larger).total >= there.at(base).total
+
+
+@given(configs(), wishes(), devices, shares)
+def test_what_is_planned_fits_and_is_not_more_than_was_asked(config, wish, device, share):
+    plan = sized(config, wish, device, share).best(wish)
+    if plan is None:
+        return
+    assert plan.fits and plan.total <= plan.budget and plan.lacking == 0
+    assert plan.settings.context_window_size <= wish.context_window_size
+    assert plan.settings.prefill_chunk_size <= min(wish.prefill_chunk_size, plan.settings.context_window_size)
+    assert plan.settings.quantization in wish.quantizations
+    assert plan.settings.max_sequences == wish.max_sequences
+    assert sum(plan.bytes(part) for part in plan.to_dict()["bytes"] if part != "total") == plan.total
+
+
+@given(configs(), wishes(), devices, shares)
+def test_no_page_more_would_have_fitted(config, wish, device, share):
+    there = sized(config, wish, device, share)
+    plan = there.best(wish)
+    context = plan.settings.context_window_size + 16 if plan else 0
+    if not 0 < context <= wish.context_window_size:
+        return
+    chunk = min(LEAST_CHUNK, wish.prefill_chunk_size)
+    for form in wish.quantizations:
+        assert not there.at(Settings(form, context, chunk, wish.max_sequences)).fits
+
+
+@given(configs(), wishes(st.just(("q4f16_1",))), devices, shares)
+def test_a_budget_that_gives_nothing_is_too_small_for_the_least(config, wish, device, share):
+    there = sized(config, wish, device, share)
+    if there.best(wish) is not None:
+        return
+    least = min(LEAST_CONTEXT, wish.context_window_size)
+    settings = Settings(
+        "q4f16_1", least, min(LEAST_CHUNK, wish.prefill_chunk_size, least), wish.max_sequences
+    )
+    assert not there.at(settings).fits
+
+
+@given(configs(), wishes(), devices)
+def test_the_smallest_budget_for_a_context_is_exact(config, wish, device):
+    needed = planner(config, 1, device).smallest_budget(wish)
+    enough = planner(config, needed, device).best(wish)
+    assert enough is not None and enough.settings.context_window_size == wish.context_window_size
+    less = planner(config, needed - 1, device)
+    assert all(
+        not less.at(
+            Settings(
+                form, wish.context_window_size, min(LEAST_CHUNK, wish.prefill_chunk_size), wish.max_sequences
+            )
+        ).fits
+        for form in wish.quantizations
+    )
+
+
+@given(configs(), budgets)
+def test_the_largest_context_is_the_one_that_is_planned_for_it(config, budget):
+    there = planner(config, budget)
+    wish = Wish(1024, 64)
+    longest = there.largest_context(wish)
+    if longest:
+        plan = there.best(replace(wish, context_window_size=longest))
+        assert plan is not None and plan.settings.context_window_size == longest
+    else:
+        assert there.best(replace(wish, context_window_size=LEAST_CONTEXT)) is None
+
+
+@given(configs(), wishes(), devices, shares)
+def test_remedies_say_what_they_free(config, wish, device, share):
+    there = sized(config, wish, device, share)
+    asked = there.asked(wish)
+    remedies = there.remedies(wish, ("q3f16_1",))
+    assert bool(remedies) <= (not asked.fits)
+    names = (
+        "context_window_size",
+        "prefill_chunk_size",
+        "max_sequences",
+        "quantization",
+        "sliding_window_size",
+    )
+    for remedy in remedies:
+        assert remedy.knob in names and remedy.frees > 0
+        changed = {remedy.knob: remedy.value}
+        if remedy.knob == "context_window_size":
+            changed["prefill_chunk_size"] = min(remedy.value, asked.settings.prefill_chunk_size)
+        plan = there.at(replace(asked.settings, **changed))
+        assert remedy.frees == asked.total - plan.total
+        assert remedy.enough == plan.fits
+    assert [r.enough for r in remedies] == sorted((r.enough for r in remedies), reverse=True)
+
+
+def test_context_comes_before_chunk_and_chunk_before_quantization(llama_8b):
+    wish = Wish(8192, 2048, quantizations=("q4f16_1", "q3f16_1"))
+    roomy = planner(llama_8b, 12 * GIB, "cuda").best(wish)
+    assert roomy is not None
+    assert (roomy.settings.context_window_size, roomy.settings.prefill_chunk_size) == (8192, 2048)
+    assert roomy.settings.quantization == "q4f16_1"
+    # 6230 MiB hold 8192 tokens of q4 with a small chunk only, and of q3 with the whole one
+    tight = planner(llama_8b, 6230 * MIB, "cuda").best(wish)
+    assert tight is not None
+    assert (tight.settings.context_window_size, tight.settings.prefill_chunk_size) == (8192, 2048)
+    assert tight.settings.quantization == "q3f16_1"
+    alone = planner(llama_8b, 6230 * MIB, "cuda").best(replace(wish, quantizations=("q4f16_1",)))
+    assert alone is not None
+    assert (alone.settings.context_window_size, alone.settings.prefill_chunk_size) == (8192, 256)
+
+
+def test_the_first_of_equally_good_quantizations_is_taken(smol):
+    there = planner(smol, 4 * GIB)
+    for order in (("q4f16_1", "q0f16"), ("q0f16", "q4f16_1")):
+        plan = there.best(Wish(2048, 512, quantizations=order))
+        assert plan is not None and plan.settings.quantization == order[0]
+
+
+def test_a_sliding_window_is_taken_where_it_reaches_further(mistral):
+    wish = Wish(32768, 512)
+    there = planner(mistral, 6 * GIB, "cuda")
+    plan = there.best(wish)
+    assert plan is not None
+    assert (plan.settings.context_window_size, plan.settings.sliding_window_size) == (32768, 4096)
+    remedy = next(item for item in there.remedies(wish) if item.knob == "sliding_window_size")
+    assert (remedy.value, remedy.enough) == (4096, True)
+    full = planner(mistral, 24 * GIB, "cuda").best(wish)
+    assert full is not None and full.settings.sliding_window_size == -1
+    # our kernels for processors don't know it
+    here = planner(mistral, 6 * GIB, "cpu").best(wish)
+    assert here is not None and here.settings.sliding_window_size == -1
+
+
+def test_a_budget_below_the_parameters(gorilla):
+    there = planner(gorilla, 2 * GIB, "cuda")
+    wish = Wish(4096, 512)
+    assert there.best(wish) is None and there.largest_context(wish) == 0
+    asked = there.asked(wish)
+    assert not asked.fits and asked.lacking == asked.total - 2 * GIB
+    assert asked.bytes("parameters") > 2 * GIB
+    assert not any(remedy.enough for remedy in there.remedies(wish, ("q3f16_1",)))
+
+
+def test_gorilla_on_a_twelve_gigabyte_card_beside_a_desktop(gorilla):
+    """q4f32_1 with MLC's windows did not fit; its plan names the settings with which it does."""
+    there = planner(gorilla, 11 * GIB, "mlc")
+    wish = Wish(4096, 2048, 4, ("q4f32_1",))
+    assert not there.asked(wish).fits
+    enough = {remedy.knob: remedy.value for remedy in there.remedies(wish, ("q4f16_1",)) if remedy.enough}
+    assert enough == {"context_window_size": 1024, "max_sequences": 1}
+    assert planner(gorilla, 11 * GIB, "mlc").asked(Wish(4096, 2048, 1, ("q4f16_1",))).fits
+
+
+def test_the_wish_is_put_right_and_it_is_said(smol):
+    shape = ModelShape.of(smol, "test")
+    wish, notes = Wish(16384, 32768).checked(shape)
+    assert (wish.context_window_size, wish.prefill_chunk_size) == (16384, 16384)
+    assert len(notes) == 2 and "8192" in notes[0] and "cut" in notes[1]
+    assert Wish(2048, 512).checked(shape) == (Wish(2048, 512), ())
+
+
+@pytest.mark.parametrize("wish", [Wish(0), Wish(1024, 0), Wish(1024, 64, 0), Wish(1024, 64, 1, ())])
+def test_nothing_can_not_be_planned(smol, wish):
+    with pytest.raises(InvalidRequest):
+        wish.checked(ModelShape.of(smol, "test"))
+
+
+def test_unknown_names_are_told(smol):
+    with pytest.raises(UnknownName, match="q4f16_1"):
+        planner(smol, GIB).asked(Wish(1024, 64, quantizations=("q4f16",)))
+    with pytest.raises(UnknownName, match="cuda"):
+        backend("cudaa")
+
+
+def test_a_plan_as_json(smol):
+    plan = planner(smol, GIB).asked(Wish(2048, 512))
+    data = plan.to_dict()
+    assert list(data) == [
+        "model",
+        "budget_bytes",
+        "fits",
+        "context_window_size",
+        "prefill_chunk_size",
+        "sliding_window_size",
+        "quantization",
+        "bytes",
+    ]
+    assert list(data["bytes"]) == [
+        "parameters",
+        "kv_cache",
+        "workspace",
+        "router",
+        "runtime",
+        "margin",
+        "total",
+    ]

@@ -1,0 +1,131 @@
+"""Parameters counted from a config alone, against the numbers that the models' makers state."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edge_router.errors import InvalidModel, UnsupportedArchitecture
+from edge_router.vram import ModelShape
+
+QWEN2_5_7B = {
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "tie_word_embeddings": False,
+}
+QWEN3_4B = {
+    "model_type": "qwen3",
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+}
+GEMMA2_2B = {
+    "model_type": "gemma2",
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "vocab_size": 256000,
+    "sliding_window": 4096,
+}
+GEMMA3_1B = {
+    "model_type": "gemma3_text",
+    "hidden_size": 1152,
+    "intermediate_size": 6912,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "vocab_size": 262144,
+    "sliding_window": 512,
+    "sliding_window_pattern": 6,
+}
+PHI3_MINI = {
+    "model_type": "phi3",
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "vocab_size": 32064,
+    "sliding_window": 2047,
+    "tie_word_embeddings": False,
+}
+
+
+def parameters(shape: ModelShape) -> int:
+    return sum(tensor.count * tensor.rows * tensor.columns for tensor in shape.tensors())
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        # the totals that the hub shows for the safetensors files
+        ({**QWEN2_5_7B}, 7_615_616_512),
+        ({**QWEN3_4B}, 4_022_468_096),
+        ({**GEMMA2_2B}, 2_614_341_888),
+        ({**GEMMA3_1B}, 999_885_952),
+        ({**PHI3_MINI}, 3_821_079_552),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
+)
+def test_all_parameters_are_counted(config, count):
+    assert parameters(ModelShape.of(config, "test")) == count
+
+
+def test_a_llama_and_its_small_relative(llama_8b, smol):
+    assert parameters(ModelShape.of(llama_8b, "test")) == 8_030_261_248
+    assert parameters(ModelShape.of(smol, "test")) == 134_515_008
+
+
+def test_sliding_windows_where_a_runtime_uses_them(mistral):
+    mistral_shape = ModelShape.of(mistral, "test")
+    assert (mistral_shape.window, mistral_shape.whole_window) == (4096, True)
+    gemma2, gemma3 = ModelShape.of(GEMMA2_2B, "test"), ModelShape.of(GEMMA3_1B, "test")
+    assert (gemma2.window, gemma2.windowed_layers, gemma2.whole_window) == (4096, 13, False)
+    assert (gemma3.window, gemma3.windowed_layers, gemma3.whole_window) == (512, 22, False)
+    assert ModelShape.of(PHI3_MINI, "test").window is None
+    assert ModelShape.of({**mistral, "sliding_window": None}, "test").window is None
+
+
+def test_what_a_config_leaves_out_is_derived(llama_8b):
+    shape = ModelShape.of(llama_8b, "test")
+    assert (shape.head_dim, shape.query_width, shape.key_width) == (128, 4096, 1024)
+    del llama_8b["num_key_value_heads"]
+    assert ModelShape.of(llama_8b, "test").kv_heads == 32
+    assert ModelShape.of(GEMMA2_2B, "test").tied
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "64", True, None])
+def test_a_number_that_is_none_is_named(llama_8b, value):
+    with pytest.raises(InvalidModel, match="hidden_size"):
+        ModelShape.of({**llama_8b, "hidden_size": value}, "there")
+
+
+def test_heads_must_divide(llama_8b):
+    with pytest.raises(InvalidModel, match="32 query heads over 5"):
+        ModelShape.of({**llama_8b, "num_key_value_heads": 5}, "there")
+
+
+def test_an_unknown_architecture_is_told_with_the_known_ones(llama_8b):
+    with pytest.raises(UnsupportedArchitecture, match="llama"):
+        ModelShape.of({**llama_8b, "model_type": "mamba"}, "there")
+
+
+def test_names_tell_tensors_apart(llama_8b):
+    names = [tensor.name for tensor in ModelShape.of(llama_8b, "test").tensors()]
+    assert len(names) == len(set(names))
+    assert math.prod(tensor.count for tensor in ModelShape.of(llama_8b, "test").tensors()) == 32**6
