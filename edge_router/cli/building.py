@@ -13,7 +13,7 @@ from edge_router.cli import output
 from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.session import Session, weak_title
 from edge_router.config import Config, WeakConfig
-from edge_router.errors import ArtifactMissing, WeightsUnavailable
+from edge_router.errors import ArtifactMissing, EdgeRouterError
 from edge_router.paths import Paths
 from edge_router.types import ChatRequest, Progress, SilentProgress
 
@@ -28,11 +28,24 @@ BUILT_ENGINES = ("auto", "tvm")  # the others bring what they need
 def prepare(
     session: Session, config: Config, controller: Controller, request: ChatRequest, *, yes: bool
 ) -> None:
-    """Builds the weak model if `request` goes to it and it is not built. A no is `ArtifactMissing`."""
-    if is_ready(config, session.paths) or controller.decide(request).model == "strong":
+    """Builds the weak model if `request` goes to it and it is not built; Ctrl-C ends that cleanly here.
+
+    Raises `ArtifactMissing` for a no, and what a failed build raises where no strong model may step in:
+    where one may, the controller meets the same error, asks it instead and says why.
+    """
+    try:
+        if is_ready(config, session.paths):
+            return
+    except EdgeRouterError:
+        return
+    if controller.decide(request).model == "strong":
         return
     allow_building(session, config, yes=yes)
-    build(config, session.paths, session.progress)
+    try:
+        build(config, session.paths, session.progress)
+    except EdgeRouterError:
+        if request.private or config.offline or request.model == "weak" or config.strong.model is None:
+            raise
 
 
 def allow_building(session: Session, config: Config, *, yes: bool) -> None:
@@ -44,12 +57,15 @@ def allow_building(session: Session, config: Config, *, yes: bool) -> None:
 
 
 def is_ready(config: Config, paths: Paths) -> bool:
-    """Whether nothing has to be fetched or built, or nothing may be."""
+    """Whether nothing has to be fetched or built, or nothing may be.
+
+    Raises what is wrong with the model or its settings.
+    """
     if config.weak.engine not in BUILT_ENGINES or not config.weak.build:
         return True
     try:
         _ensure(config, paths, SilentProgress(), build=False)
-    except (ArtifactMissing, WeightsUnavailable):
+    except ArtifactMissing:
         return False
     return True
 

