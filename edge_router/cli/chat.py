@@ -93,7 +93,9 @@ def joined(prompt: str | None, piped: str | None) -> str | None:
 
 def piped_input(*, given: bool) -> str | None:
     """All of stdin, unless it is a terminal. `given`: there is a prompt, so nothing piped is no mistake."""
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.closed:  # a program without one
+        return None if given else ""
+    if sys.stdin.isatty():
         return None
     note = threading.Timer(
         SLOW_INPUT_S, output.say, ["reading standard input until it ends (Ctrl-D, or < /dev/null)"]
