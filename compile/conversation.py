@@ -26,19 +26,31 @@ def conversation(
     """
     text = template or ""
     if "<|im_start|>" in text:
-        parts = _chatml(text)
-    elif "<|start_header_id|>" in text:
-        parts = _llama3()
-    elif "[INST]" in text:
-        parts = _llama2()
-    else:
-        parts = {"name": "LM", "roles": {"user": "", "assistant": ""}, "seps": [""]}
-    prefix = [begin_id] if begin_id is not None and parts["name"] != "chatml" else []
+        return _complete(_chatml(text), end_ids, None)
+    if "<|start_header_id|>" in text:
+        return _complete(_llama3(), end_ids, begin_id)
+    if "[INST]" in text:
+        return _complete(_llama2(), end_ids, begin_id)
+    return _complete(_plain(), end_ids, begin_id)
+
+
+def named_conversation(name: str, *, end_ids: Sequence[int]) -> dict[str, object]:
+    """For the bare name that older repositories hold; an unknown one gives "LM"."""
+    if name.startswith(("chatml", "qwen2", "hermes")):
+        return _complete(_chatml(""), end_ids, None)
+    if name.startswith("llama-3"):
+        return _complete(_llama3(), end_ids, None)
+    if name.startswith(("llama-2", "codellama_instruct", "mistral")):
+        return _complete(_llama2(), end_ids, None)
+    return _complete(_plain(), end_ids, None)
+
+
+def _complete(parts: Mapping[str, object], end_ids: Sequence[int], begin_id: int | None) -> dict[str, object]:
     return {
         "name": parts["name"],
         "system_template": parts.get("system_template", "{system_message}"),
         "system_message": parts.get("system_message", ""),
-        **({"system_prefix_token_ids": prefix} if prefix else {}),
+        **({} if begin_id is None else {"system_prefix_token_ids": [begin_id]}),
         "add_role_after_system_message": parts["name"] != "llama-2",
         "roles": parts["roles"],
         "role_templates": dict(_ROLE_TEMPLATES),
@@ -52,6 +64,10 @@ def conversation(
         "function_string": "",
         "use_function_calling": False,
     }
+
+
+def _plain() -> Mapping[str, object]:
+    return {"name": "LM", "roles": {"user": "", "assistant": ""}, "seps": [""]}
 
 
 def _chatml(template: str) -> Mapping[str, object]:

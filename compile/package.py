@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+
 from edge_router.compile.conversation import conversation
 from edge_router.compile.parameters import Parameter, check, count, parameters
-from edge_router.compile.quantize import Array, Moments, Quantization, quantized
+from edge_router.compile.quantize import Array, Moments, quantized
 from edge_router.compile.readers.base import WeightsReader
 from edge_router.errors import InvalidModel
+from edge_router.quantization import Quantization
 from edge_router.types import Progress, SilentProgress
 
 SHARD_BYTES = 32 << 20  # of a shard, unless one array alone is larger
@@ -95,7 +98,7 @@ class ShardWriter:
         # "raw" keeps float32 as it is; MLC's writer would store it as bfloat16.
         record = {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "format": "raw"}
         self._records.append({**record, "nbytes": array.nbytes, "byteOffset": self._written})
-        content = memoryview(array).cast("B")
+        content = array.reshape(-1).view(np.uint8).data
         self._file.write(content)
         self._hash.update(content)
         self._written += array.nbytes
@@ -103,9 +106,8 @@ class ShardWriter:
     def finish(self, numbers: int) -> None:
         """Write the index; `numbers` is how many the unquantized model has."""
         self._close()
-        records = [
-            record for shard in self._shards for record in cast("list[dict[str, int]]", shard["records"])
-        ]
+        shards = [cast("list[dict[str, int]]", shard["records"]) for shard in self._shards]
+        records = [record for shard in shards for record in shard]
         total = sum(record["nbytes"] for record in records)
         metadata = {
             "ParamSize": len(records),

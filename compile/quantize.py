@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,51 +14,34 @@ from edge_router.compile.parameters import Parameter
 from edge_router.compile.quantizers import GROUP, Codes, quantizer
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
+from edge_router.quantization import WORD_BYTES, Quantization, quantization
 
-Array = npt.NDArray[np.float16] | npt.NDArray[np.float32] | npt.NDArray[np.uint32]
+Array = npt.NDArray[Any]
 Moments = Mapping[str, Floats]  # parameter's name -> mean square of each of its inputs
 
 _ROWS = 128  # read and quantized at once by a thread
+_SUPPORTED = ("q4f16_1", "q4f16_2", "q0f16", "q0f32")
 
 
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """One of MLC's formats. `bits` is None where nothing is quantized."""
-
-    name: str
-    dtype: type[np.float16] | type[np.float32]
-    bits: int | None = None
-
-    def names(self, parameter: Parameter) -> tuple[str, ...]:
-        if self.quantizes(parameter):
-            return f"{parameter.name}.q_weight", f"{parameter.name}.q_scale"
-        return (f"{parameter.name}.weight",)
-
-    def quantizes(self, parameter: Parameter) -> bool:
-        return self.bits is not None and parameter.kind != "vector"
-
-    def bytes(self, parameter: Parameter) -> int:
-        size = math.prod(parameter.shape)
-        if self.bits is None or not self.quantizes(parameter):
-            return size * np.dtype(self.dtype).itemsize
-        return size * self.bits // 8 + size // GROUP * np.dtype(self.dtype).itemsize
+def supported(name: str) -> Quantization:
+    """The format called `name`, if weights can be stored in it here. Raises `UnknownName`."""
+    form = quantization(name)
+    if name not in _SUPPORTED:
+        raise UnknownName("quantization that can be written", name, _SUPPORTED)
+    return form
 
 
-QUANTIZATIONS: Mapping[str, Quantization] = MappingProxyType(
-    {
-        "q4f16_1": Quantization("q4f16_1", np.float16, bits=4),
-        "q0f16": Quantization("q0f16", np.float16),
-        "q0f32": Quantization("q0f32", np.float32),
-    }
-)
+def stored_names(form: Quantization, parameter: Parameter) -> tuple[str, ...]:
+    if form.quantizes(parameter.kind):
+        return f"{parameter.name}.q_weight", f"{parameter.name}.q_scale"
+    return (f"{parameter.name}.weight",)
 
 
-def quantization(name: str) -> Quantization:
-    """Raises `UnknownName`."""
-    if name not in QUANTIZATIONS:
-        near = difflib.get_close_matches(name, QUANTIZATIONS, n=2)
-        raise UnknownName("quantization", name, tuple(QUANTIZATIONS), near)
-    return QUANTIZATIONS[name]
+def stored_bytes(form: Quantization, parameter: Parameter) -> int:
+    rows, columns = math.prod(parameter.shape[:-1]), parameter.shape[-1]
+    if not form.quantizes(parameter.kind):
+        return rows * columns * form.dtype_bytes
+    return rows * form.groups(columns) * (form.words_per_group * WORD_BYTES + form.dtype_bytes)
 
 
 def quantized(
@@ -76,8 +57,8 @@ def quantized(
     `way` names a quantizer. Only one parameter is held in memory, and a few rows of its source.
     Raises `InvalidModel` if groups don't divide the columns, `WeightsCorrupt` for weights that aren't finite.
     """
-    names = form.names(parameter)
-    if not form.quantizes(parameter):
+    names = stored_names(form, parameter)
+    if not form.quantizes(parameter.kind):
         yield names[0], _plain(reader, parameter, form)
         return
     rows, columns = parameter.shape
@@ -90,7 +71,7 @@ def quantized(
             reader.source, f"the moments of {parameter.name} are for {len(moments)} columns, not {columns}"
         )
     weights = np.empty((rows, columns // 8), "<u4")
-    scales = np.empty((rows, columns // GROUP), np.float16)
+    scales = np.empty((rows, columns // GROUP), form.dtype)
     choose = quantizer(way)
 
     def work(chunk: tuple[str, int, int, int]) -> None:
@@ -110,7 +91,7 @@ def packed(codes: Codes) -> npt.NDArray[np.uint32]:
     return pairs.view("<u4")
 
 
-def unpacked(words: npt.NDArray[np.uint32], scales: npt.NDArray[np.float16]) -> Floats:
+def unpacked(words: Array, scales: Array) -> Floats:
     """What the kernels compute from stored arrays: (code - 7) * scale, shape (rows, columns)."""
     pairs = np.ascontiguousarray(words, "<u4").view(np.uint8)
     codes = np.empty((len(pairs), pairs.shape[1] * 2), np.float32)
@@ -123,7 +104,7 @@ def unpacked(words: npt.NDArray[np.uint32], scales: npt.NDArray[np.float16]) -> 
 
 
 def _plain(reader: WeightsReader, parameter: Parameter, form: Quantization) -> Array:
-    array = np.empty(parameter.shape, form.dtype)
+    array: Array = np.empty(parameter.shape, form.dtype)
     for source, start, stop, into in _chunks(parameter):
         array[into : into + stop - start] = _finite(reader, source, start, stop)
     return array

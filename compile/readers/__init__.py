@@ -13,10 +13,13 @@ __all__ = ["TensorInfo", "WeightsReader", "open_weights"]
 def open_weights(path: Path) -> WeightsReader:
     """A reader of the checkpoint at `path`: a .gguf or .safetensors file, or a folder that holds one.
 
-    A folder is read as safetensors if it has any, else as its only .gguf file. Raises `InvalidModel`
+    A folder is an MLC directory if it has mlc-chat-config.json; else it is read as safetensors if it has any,
+    else as its only .gguf file. Raises `InvalidModel`
     (which says what was looked for and what is there) and `WeightsCorrupt`.
     """
     if path.is_dir():
+        if (path / "mlc-chat-config.json").is_file():
+            return _mlc(path)
         if any(path.glob("*.safetensors")):
             return _safetensors(path)
         gguf = sorted(path.glob("*.gguf"))
@@ -46,6 +49,12 @@ def _safetensors(path: Path) -> WeightsReader:
     from edge_router.compile.readers.safetensors import SafetensorsReader
 
     return SafetensorsReader(path)
+
+
+def _mlc(path: Path) -> WeightsReader:
+    from edge_router.compile.readers.mlc import MlcReader
+
+    return MlcReader(path)
 
 
 def _listing(files: list[Path]) -> str:

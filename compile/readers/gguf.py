@@ -107,7 +107,8 @@ class GgufReader:
         inner = self._names[name]
         tensor = self._file.tensors[inner]
         if len(tensor.shape) == 1:
-            return self._dequantize(tensor, np.arange(1))[0][start:stop]
+            vector: Floats = self._dequantize(tensor, np.arange(1))[0][start:stop]
+            return vector
         order = np.arange(tensor.shape[0])
         if inner.endswith((".attn_q.weight", ".attn_k.weight")):
             order = _rotary_order(tensor.shape[0], cast(int, self.config["head_dim"]))
@@ -193,7 +194,8 @@ def _byte_length(tensor: GgufTensor, source: Path) -> int:
     block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
     if tensor.shape[-1] % block:
         raise WeightsCorrupt(source, f"rows of whole {name} blocks ({block})", f"{tensor.shape[-1]} values")
-    return math.prod(tensor.shape) // block * int(block_bytes)
+    length: int = math.prod(tensor.shape) // block * block_bytes
+    return length
 
 
 def _type_name(number: int, source: Path) -> str:

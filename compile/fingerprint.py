@@ -1,0 +1,118 @@
+"""The hash of every input of an artifact, so that whatever changes leads to another artifact.
+
+There are two: weights do not depend on the machine, the library does. Nothing here imports TVM, and both take
+milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from edge_router.compile.recipe import Recipe
+
+FORMAT = 1  # raised when artifacts change in a way that no source file below shows
+
+Inputs = dict[str, object]
+
+# Source files whose text decides what comes out, below this package; folders count with all they hold.
+_WEIGHTS_SOURCES = (
+    "conversation.py",
+    "equalize.py",
+    "package.py",
+    "parameters.py",
+    "quantize.py",
+    "quantizers.py",
+    "readers",
+    "ready.py",
+    "rotary.py",
+)
+_LIBRARY_SOURCES = (
+    "architectures",
+    "kernels",
+    "library.py",
+    "link.py",
+    "passes.py",
+    "targets.py",
+)
+
+
+def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | None) -> Inputs:
+    """`source` says what the weights are: a pinned origin, or a hash of the content; `moments` is a hash."""
+    return {
+        "format": FORMAT,
+        "model": recipe.card.name,
+        "source": dict(source),
+        "config": dict(recipe.card.config),
+        "context_window_size": recipe.card.context_window_size,
+        "prefill_chunk_size": recipe.card.prefill_chunk_size,
+        "quantization": recipe.quantization,
+        "quantizer": recipe.quantizer,
+        "moments": moments,
+        "gguf": installed("gguf"),
+        "compiler": source_hash(_WEIGHTS_SOURCES),
+    }
+
+
+def library_inputs(recipe: Recipe, config: Mapping[str, object], target: Mapping[str, object]) -> Inputs:
+    """`config` is what the library is compiled from, windows included; `target` with every CPU feature."""
+    return {
+        "format": FORMAT,
+        "model": recipe.card.name,
+        "config": dict(config),
+        "quantization": recipe.quantization,
+        "target": dict(target),
+        "tvm": installed("apache-tvm"),
+        "tvm_ffi": installed("apache-tvm-ffi"),
+        "compiler": source_hash(_LIBRARY_SOURCES),
+    }
+
+
+def key(inputs: Mapping[str, object]) -> str:
+    """Names an artifact; the same for equal inputs whatever their order."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def why(changed: Iterable[str], old: Mapping[str, object], new: Mapping[str, object]) -> str:
+    """One line for people: "tvm: 0.26 -> 0.27; compiler". `changed` are names of inputs, nested with dots."""
+    return "; ".join(_change(name, _value(old, name), _value(new, name)) for name in changed)
+
+
+def installed(distribution: str) -> str | None:
+    """The version of an installed distribution, without importing it."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def source_hash(names: Iterable[str], root: Path | None = None) -> str:
+    """sha256 over the Python files that `names` stand for, their names included."""
+    folder = root or Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in names:
+        path = folder / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else (path,):
+            if file.is_file():
+                text = file.read_bytes().replace(b"\r\n", b"\n")  # the same on a Windows checkout
+                digest.update(f"{file.relative_to(folder).as_posix()}\0{len(text)}\0".encode() + text)
+    return digest.hexdigest()
+
+
+def _value(inputs: Mapping[str, object], name: str) -> object:
+    value: object = inputs
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _change(name: str, old: object, new: object) -> str:
+    """Hashes and long lists say nothing to people, so only their name is given."""
+    words = [str(value) for value in (old, new)]
+    if any(len(word) > 40 for word in words) or (len(words[0]) == 32 and " " not in words[0]):
+        return name
+    return f"{name} {words[0]} -> {words[1]}"

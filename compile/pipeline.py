@@ -1,0 +1,275 @@
+"""From a model card to something that runs: weights are fetched and quantized, a library is compiled.
+
+What is there already is found by its fingerprint in a few milliseconds, without TVM, numpy or a network.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from edge_router.catalog import ModelCard, PypiSource, Source, complete_card
+from edge_router.compile.fingerprint import Inputs, key, library_inputs, weights_inputs, why
+from edge_router.compile.ready import bring_up_to_date, chat_config, is_current, is_ready
+from edge_router.compile.recipe import BuildSettings, Recipe, recipe
+from edge_router.device import host
+from edge_router.disk import require_space
+from edge_router.errors import ArtifactMissing, InvalidModel, UnsupportedTarget, WeightsUnavailable
+from edge_router.hub import content_hash, fetch
+from edge_router.paths import Paths
+from edge_router.store import ArtifactStore, changed_inputs
+from edge_router.types import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from edge_router.compile.quantize import Moments
+    from edge_router.compile.targets import TargetSpec
+
+__all__ = ["BuildSettings", "CompiledModel", "ensure"]
+
+_LIBRARY_BYTES = 64 << 20  # what compiling and linking leave behind, with room for their temporary files
+_SPARE_BYTES = 16 << 20  # tokenizer, index, manifest
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledModel:
+    """`config` is mlc-chat-config.json with the windows that the library was compiled for."""
+
+    card: ModelCard
+    model_dir: Path
+    library: Path
+    config: Mapping[str, object]
+    weights_key: str
+    library_key: str
+
+
+def ensure(
+    card: ModelCard,
+    settings: BuildSettings,
+    *,
+    paths: Paths,
+    progress: Progress | None = None,
+    build: bool = True,
+    offline: bool = False,
+) -> CompiledModel:
+    """The model of `card`, ready to run on this machine; whatever is missing is made now.
+
+    With `build` False nothing is fetched or made: `ArtifactMissing` instead. Otherwise raises what fetching
+    (`WeightsError`), reading (`InvalidModel`, `UnsupportedArchitecture`), compiling (`BuildFailed`,
+    `UnsupportedTarget`) and storing (`StorageError`) raise; nothing half-made stays.
+    """
+    shown = progress or SilentProgress()
+    store = ArtifactStore(paths.artifacts, progress=shown)
+    maker = _Maker(recipe(card, settings), paths, store, shown, build, offline)
+    model_dir, weights_key = maker.weights()
+    config = _with_windows(chat_config(model_dir), maker.recipe)
+    library, library_key = maker.library(config)
+    return CompiledModel(maker.recipe.card, model_dir, library, config, weights_key, library_key)
+
+
+class _Maker:
+    """One call of `ensure`: what to make, where, and whether it may be made."""
+
+    def __init__(
+        self,
+        wanted: Recipe,
+        paths: Paths,
+        store: ArtifactStore,
+        progress: Progress,
+        build: bool,
+        offline: bool,
+    ) -> None:
+        self.recipe = wanted
+        self._paths, self._store, self._progress = paths, store, progress
+        self._build, self._offline = build, offline
+
+    # ---- weights -------------------------------------------------------------------------------------------
+
+    def weights(self) -> tuple[Path, str]:
+        """The MLC directory and its key."""
+        identity, path = _pinned(self.recipe.source), None
+        if identity is None:
+            path = self._fetch()
+            hashes = self._paths.downloads / "hashes"
+            content = content_hash(path, memory=hashes, progress=self._progress)
+            if is_ready(path) and is_current(path, self.recipe.quantization):
+                return path, content[:32]
+            identity = {"content": content}
+        inputs = weights_inputs(self.recipe, identity, self._moments_hash())
+        found = self._store.find("weights", key(inputs))
+        if found is None:
+            self._may_build("weights", inputs)
+            self._check_supported()
+            found = self._make_weights(path or self._fetch(), inputs)
+        return found, key(inputs)
+
+    def _fetch(self) -> Path:
+        """The source on this machine; a card without numbers is completed from it."""
+        wanted = self.recipe
+        try:
+            path = fetch(
+                wanted.source,
+                self._paths.downloads,
+                progress=self._progress,
+                offline=self._offline or not self._build,
+            )
+        except WeightsUnavailable as error:
+            if self._build:
+                raise
+            raise ArtifactMissing(wanted.card.name, "weights") from error
+        if not wanted.card.config:
+            self.recipe = replace(wanted, card=complete_card(wanted.card, path))
+        return path
+
+    def _make_weights(self, path: Path, inputs: Inputs) -> Path:
+        fill = self._renew if is_ready(path) else self._quantize
+        return self._store.obtain(
+            "weights",
+            key(inputs),
+            lambda folder: fill(path, folder),
+            inputs=inputs,
+            check=self._check_weights,
+        )
+
+    def _renew(self, path: Path, folder: Path) -> None:
+        self._progress.note(f"{path} is an older MLC directory; it is used in today's form")
+        bring_up_to_date(path, folder)
+
+    def _quantize(self, path: Path, folder: Path) -> None:
+        from edge_router.compile.package import Windows, write_model
+        from edge_router.compile.quantize import supported
+        from edge_router.compile.readers import open_weights
+
+        card = self.recipe.card
+        reader = open_weights(path)
+        try:
+            write_model(
+                reader,
+                folder,
+                config=card.config,
+                form=supported(self.recipe.quantization),
+                quantizer=self.recipe.quantizer,
+                moments=self._moments(),
+                windows=Windows(card.context_window_size, card.prefill_chunk_size),
+                threads=host().physical_cores,
+                progress=self._progress,
+            )
+        finally:
+            reader.close()
+
+    def _check_weights(self, folder: Path) -> None:
+        from edge_router.compile.readers.mlc import records
+
+        with self._progress.step("verify"):
+            records(folder, hashes=True)
+
+    def _check_supported(self) -> None:
+        """Architecture, format and disk space, before anything is fetched or minutes are spent."""
+        from edge_router.compile.parameters import parameters
+        from edge_router.compile.quantize import stored_bytes, supported
+
+        form, card = supported(self.recipe.quantization), self.recipe.card
+        if card.config:
+            wanted = parameters(card.config, card.name)
+            needed = sum(stored_bytes(form, parameter) for parameter in wanted)
+            require_space(self._paths.artifacts, needed + _SPARE_BYTES)
+
+    def _moments_hash(self) -> str | None:
+        import hashlib
+
+        raw = self._moments_bytes()
+        return None if raw is None else hashlib.sha256(raw).hexdigest()
+
+    def _moments(self) -> Moments:
+        from edge_router.compile.moments import read_moments
+
+        raw = self._moments_bytes()
+        return {} if raw is None else read_moments(raw)
+
+    def _moments_bytes(self) -> bytes | None:
+        """The file beside the card; other ways of quantizing have no use for it."""
+        name = self.recipe.card.moments
+        if name is None or self.recipe.quantizer != "weighted":
+            return None
+        from importlib.resources import files
+
+        file = files("edge_router.models") / "cards" / name
+        if not file.is_file():
+            raise InvalidModel(self.recipe.card.name, f"its card names {name}, which is not there")
+        return file.read_bytes()
+
+    # ---- library -------------------------------------------------------------------------------------------
+
+    def library(self, config: Mapping[str, object]) -> tuple[Path, str]:
+        """The compiled library and its key. `config` is an mlc-chat-config with the wanted windows."""
+        target = self._target()
+        numbers = {
+            "model_type": config["model_type"],
+            **cast("Mapping[str, object]", config["model_config"]),
+        }
+        inputs = library_inputs(self.recipe, numbers, target.fingerprint_parts())
+        found = self._store.find("library", key(inputs))
+        if found is None:
+            self._may_build("library", inputs)
+            require_space(self._paths.artifacts, _LIBRARY_BYTES)
+            found = self._store.obtain(
+                "library",
+                key(inputs),
+                lambda folder: self._compile(numbers, target, folder),
+                inputs=inputs,
+                check=self._check_library,
+            )
+        return found / _library_name(), key(inputs)
+
+    def _target(self) -> TargetSpec:
+        from edge_router.compile.targets import host_target
+
+        if self.recipe.target != "llvm":
+            raise UnsupportedTarget(self.recipe.target, "only this machine's processor can be compiled for")
+        return host_target(host(self._paths.artifacts / "host.json"))
+
+    def _compile(self, numbers: Mapping[str, object], target: TargetSpec, folder: Path) -> None:
+        from edge_router.compile.library import compile_library
+
+        compile_library(
+            numbers, self.recipe.quantization, target, folder / _library_name(), progress=self._progress
+        )
+
+    def _check_library(self, folder: Path) -> None:
+        from edge_router.compile.library import check_library
+
+        with self._progress.step("verify"):
+            check_library(folder / _library_name())
+
+    # ---- both ----------------------------------------------------------------------------------------------
+
+    def _may_build(self, kind: str, inputs: Inputs) -> None:
+        """Raises `ArtifactMissing` if not; else says why, where something older was there."""
+        name = self.recipe.card.name
+        if not self._build:
+            raise ArtifactMissing(name, kind)
+        nearest = self._store.nearest(kind, inputs)
+        if nearest is not None:
+            changed = changed_inputs(nearest.inputs, inputs)
+            self._progress.note(f"the {kind} of {name} is made again: {why(changed, nearest.inputs, inputs)}")
+
+
+def _pinned(source: Source) -> dict[str, object] | None:
+    """What says all about a source without looking at it; None where only its content does."""
+    if isinstance(source, PypiSource):
+        return {"wheel": source.sha256, "member": source.member}
+    return None
+
+
+def _with_windows(config: Mapping[str, object], wanted: Recipe) -> dict[str, object]:
+    windows = wanted.windows
+    inner = {**cast("Mapping[str, object]", config["model_config"]), **windows}
+    top = {name: windows[name] for name in ("context_window_size", "prefill_chunk_size")}
+    return {**config, **top, "model_config": inner}
+
+
+def _library_name() -> str:
+    """TVM picks its loader by the suffix."""
+    return "model.dll" if platform.system() == "Windows" else "model.so"

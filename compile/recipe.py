@@ -1,0 +1,86 @@
+"""What to build: a model card and the settings of one machine, with every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from edge_router.catalog import ModelCard, Source
+from edge_router.config import Config
+from edge_router.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TARGETS = {"auto": "llvm", "cpu": "llvm"}  # `weak.device` to TVM's kind of target
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """What a user may choose; None is what the model card says. Windows are in tokens."""
+
+    quantization: str | None = None
+    quantizer: str | None = None
+    target: str = "llvm"
+    context_window_size: int | None = None
+    prefill_chunk_size: int | None = None
+    max_sequences: int = 1
+
+    @classmethod
+    def from_config(cls, config: Config, card: ModelCard) -> BuildSettings:
+        """Raises `ConfigError` for a context that the model was not trained for."""
+        weak = config.weak
+        if weak.context_window_size is not None and weak.context_window_size > card.max_context:
+            raise ConfigError(
+                "weak.context_window_size",
+                weak.context_window_size,
+                f"{card.name} was trained for at most {card.max_context} tokens",
+                config.origin("weak.context_window_size"),
+            )
+        return cls(
+            quantization=weak.quantization,
+            target=_TARGETS.get(weak.device, weak.device),
+            context_window_size=weak.context_window_size,
+            prefill_chunk_size=weak.prefill_chunk_size,
+            max_sequences=weak.max_sequences,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`source` is where the weights come from: the card's ready ones, or its unquantized originals."""
+
+    card: ModelCard
+    source: Source
+    quantization: str
+    quantizer: str
+    target: str
+    context_window_size: int
+    prefill_chunk_size: int
+    max_sequences: int
+
+    @property
+    def windows(self) -> Mapping[str, int]:
+        return {
+            "context_window_size": self.context_window_size,
+            "prefill_chunk_size": self.prefill_chunk_size,
+            "max_batch_size": self.max_sequences,
+        }
+
+
+def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
+    """The settings over the card's defaults. A prefill chunk is never longer than the context."""
+    form = settings.quantization or card.quantization
+    way = settings.quantizer or cast(str, card.quantizer)
+    other = form != card.quantization or way != card.quantizer
+    context = settings.context_window_size or card.context_window_size
+    return Recipe(
+        card=card,
+        source=card.original if other and card.original is not None else card.source,
+        quantization=form,
+        quantizer=way,
+        target=settings.target,
+        context_window_size=context,
+        prefill_chunk_size=min(settings.prefill_chunk_size or card.prefill_chunk_size, context),
+        max_sequences=settings.max_sequences,
+    )
