@@ -1,0 +1,316 @@
+"""The compiled model as a runner: what it computes, held against the reference, and what can go wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_router.engines import tvm_runtime
+from edge_router.engines.local.directory import ModelDirectory
+from edge_router.engines.tvm import PAGE_SIZE, TvmRunner
+from edge_router.errors import ArtifactCorrupt, EngineUnavailable, OutOfMemory
+from edge_router.types import Message
+
+CLOSE = 0.3  # logits in float16 against float32; their standard deviation is about 7
+PROMPTS = (
+    "What is the capital of France?",
+    "Write a short poem about the sea.",
+    "Explain why the sky is blue.",
+    "How do I boil an egg?",
+    "Translate good morning to Spanish.",
+)
+
+
+@pytest.fixture(scope="module")
+def runner(built_model: Any) -> Iterator[TvmRunner]:
+    made = TvmRunner(built_model.model_dir, built_model.library, max_sequences=4, context_window_size=512)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def empty(runner: TvmRunner) -> TvmRunner:
+    """The same one, without any sequence."""
+    runner.reset()
+    return runner
+
+
+@pytest.fixture(scope="module")
+def prompts(built_model: Any) -> list[list[int]]:
+    directory = ModelDirectory.read(built_model.model_dir, "m")
+    assert directory.template is not None
+    return [
+        directory.tokenizer.encode(directory.template.render([Message("user", text)])) for text in PROMPTS
+    ]
+
+
+def read(runner: TvmRunner, sequence: int, tokens: Sequence[int]) -> np.ndarray:
+    """Append `tokens` chunk by chunk; a copy of the last logits."""
+    for start in range(0, len(tokens), runner.prefill_chunk_size):
+        logits = runner.prefill(sequence, tokens[start : start + runner.prefill_chunk_size])
+    return logits.copy()
+
+
+def afresh(runner: TvmRunner, tokens: Sequence[int]) -> np.ndarray:
+    runner.add_sequence(10_000)
+    logits = read(runner, 10_000, tokens)
+    runner.remove_sequence(10_000)
+    return logits
+
+
+def test_greedy_decoding_is_the_references(
+    empty: TvmRunner,
+    prompts: list[list[int]],
+    built_model: Any,
+    reference_llama: Callable[[Path], Any],
+) -> None:
+    reference = reference_llama(built_model.model_dir)
+    for number, prompt in enumerate(prompts):
+        empty.add_sequence(number)
+        logits, answer = read(empty, number, prompt), list[int]()
+        while len(answer) < 48:
+            answer.append(int(logits.argmax()))
+            logits = empty.decode([number], answer[-1:])[0]
+        assert reference.agreement(prompt, answer) == 48, PROMPTS[number]
+
+
+def test_logits_are_the_references(
+    empty: TvmRunner, prompts: list[list[int]], built_model: Any, reference_llama: Callable[[Path], Any]
+) -> None:
+    tokens = prompts[0]
+    wanted = reference_llama(built_model.model_dir).logits(tokens)
+    empty.add_sequence(0)
+    assert np.abs(read(empty, 0, tokens[:9]) - wanted[8]).max() < CLOSE
+    for position in range(9, 20):
+        row = empty.decode([0], [tokens[position]])[0]
+        assert row.shape == (empty.vocab_size,) and row.dtype == np.float32
+        assert np.abs(row - wanted[position]).max() < CLOSE
+
+
+def test_a_prompt_may_come_in_chunks_of_any_size(empty: TvmRunner, prompts: list[list[int]]) -> None:
+    tokens = [token for prompt in prompts for token in prompt][:70]
+    whole = afresh(empty, tokens)
+    for size in (1, 7, 16, 64):
+        empty.add_sequence(0)
+        for start in range(0, len(tokens), size):
+            logits = empty.prefill(0, tokens[start : start + size])
+        assert np.abs(logits - whole).max() < CLOSE, size
+        empty.remove_sequence(0)
+
+
+def test_a_batch_computes_what_each_would_alone(empty: TvmRunner, prompts: list[list[int]]) -> None:
+    for number, prompt in enumerate(prompts[:4]):
+        empty.add_sequence(number)
+        read(empty, number, prompt)
+    tokens = [prompt[3] for prompt in prompts[:4]]
+    together = empty.decode(range(4), tokens).copy()
+    assert together.shape == (4, empty.vocab_size)
+    for number, prompt in enumerate(prompts[:4]):
+        assert np.abs(together[number] - afresh(empty, [*prompt, tokens[number]])).max() < CLOSE
+
+
+def test_forks_and_pops_compute_as_if_everything_were_new(empty: TvmRunner, prompts: list[list[int]]) -> None:
+    words = [token for prompt in prompts for token in prompt]
+    chance = random.Random(3)
+    held: dict[int, list[int]] = {}
+    for step in range(30):
+        parents = [number for number, tokens in held.items() if len(tokens) > 1]
+        action = chance.choice(["add", "fork", "fork", "pop", "remove"])
+        if action == "add" or not parents:
+            empty.add_sequence(step)
+            held[step] = []
+            chosen = step
+        elif action == "fork":
+            parent = chance.choice(parents)
+            position = chance.randint(1, len(held[parent]) - 1)
+            empty.fork_sequence(parent, step, position)
+            held[step] = held[parent][:position]
+            chosen = step
+        elif action == "pop":
+            chosen = chance.choice(parents)
+            count = chance.randint(1, len(held[chosen]) - 1)
+            empty.pop_tokens(chosen, count)
+            del held[chosen][-count:]
+        else:
+            chosen = chance.choice(parents)
+            empty.remove_sequence(chosen)
+            del held[chosen]
+            continue
+        more = chance.sample(words, chance.randint(1, 40))
+        held[chosen] += more
+        logits = read(empty, chosen, more)
+        assert np.abs(logits - afresh(empty, held[chosen])).max() < CLOSE, (step, action)
+        if len(held) > 6:
+            empty.remove_sequence(next(iter(held)))
+            del held[next(iter(held))]
+
+
+def test_pages_are_counted(empty: TvmRunner, prompts: list[list[int]]) -> None:
+    free = empty.free_tokens
+    assert free >= 4 * 512 and free % PAGE_SIZE == 0
+    empty.add_sequence(0)
+    read(empty, 0, (prompts[0] * 3)[:33])
+    assert free - empty.free_tokens == 3 * PAGE_SIZE
+    empty.fork_sequence(0, 1, 20)
+    read(empty, 1, prompts[1][:10])
+    assert free - empty.free_tokens == 4 * PAGE_SIZE  # one whole page is shared
+    empty.remove_sequence(0)
+    assert free - empty.free_tokens == 2 * PAGE_SIZE
+    empty.reset()
+    assert empty.free_tokens == free
+
+
+def test_a_context_can_be_filled_to_its_end(built_model: Any, prompts: list[list[int]]) -> None:
+    small = TvmRunner(
+        built_model.model_dir, built_model.library, context_window_size=64, prefill_chunk_size=48
+    )
+    assert (small.context_window_size, small.prefill_chunk_size, small.max_sequences) == (64, 48, 1)
+    tokens = (prompts[0] * 4)[:64]
+    small.add_sequence(0)
+    read(small, 0, tokens[:50])
+    for token in tokens[50:]:
+        logits = small.decode([0], [token])[0].copy()
+    small.remove_sequence(0)
+    assert np.abs(logits - afresh(small, tokens)).max() < CLOSE
+    small.close()
+
+
+def test_an_interrupted_pass_is_forgotten_by_a_reset(empty: TvmRunner, prompts: list[list[int]]) -> None:
+    wanted = afresh(empty, prompts[0])
+    empty.add_sequence(0)
+    with pytest.raises(ZeroDivisionError):
+        empty._run(lambda *args: 1 / 0, [0], [5], prompts[0][:5])
+    empty.reset()
+    assert np.array_equal(afresh(empty, prompts[0]), wanted)
+
+
+def test_sizes_are_cut_to_what_was_compiled(built_model: Any) -> None:
+    made = TvmRunner(
+        built_model.model_dir,
+        built_model.library,
+        context_window_size=10**6,
+        prefill_chunk_size=10**6,
+        max_sequences=10**3,
+    )
+    plain = TvmRunner(built_model.model_dir, built_model.library)
+    assert made.context_window_size == plain.context_window_size < 10**6
+    assert made.prefill_chunk_size == plain.prefill_chunk_size < 10**6
+    assert 1 <= made.max_sequences < 10**3
+    made.close()
+    plain.close()
+
+
+def test_the_number_of_threads_changes_nothing_but_the_time(
+    built_model: Any, prompts: list[list[int]]
+) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        made = TvmRunner(built_model.model_dir, built_model.library, context_window_size=128, threads=threads)
+        found.append(afresh(made, prompts[0]))
+        made.close()
+    assert np.abs(found[0] - found[1]).max() < CLOSE
+    assert np.abs(found[0] - found[2]).max() < CLOSE
+
+
+# ---- what can go wrong -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"not a library", b"\x7fELF" + bytes(200)])
+def test_a_file_that_is_no_library_is_a_corrupt_artifact(
+    built_model: Any, tmp_path: Path, content: bytes
+) -> None:
+    library = tmp_path / "library.so"
+    library.write_bytes(content)
+    with pytest.raises(ArtifactCorrupt, match=r"library\.so"):
+        TvmRunner(built_model.model_dir, library)
+
+
+def test_a_missing_library_is_a_corrupt_artifact(built_model: Any, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactCorrupt):
+        TvmRunner(built_model.model_dir, tmp_path / "nowhere.so")
+
+
+def test_a_library_without_the_functions_of_a_chat_is_a_corrupt_artifact(
+    built_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ffi = tvm_runtime.load_runtime()
+
+    class Without:
+        def __init__(self, machine: Any) -> None:
+            self.machine = machine
+
+        def __getitem__(self, name: str) -> Any:
+            return (lambda: json.dumps({})) if name == "_metadata" else self.machine[name]
+
+        def implements_function(self, name: str) -> bool:
+            return name != "batch_decode"
+
+    class Module:
+        def __init__(self, path: str) -> None:
+            self.module = load_module(path)
+
+        def __getitem__(self, name: str) -> Callable[[], Without]:
+            return lambda: Without(self.module[name]())
+
+    load_module = ffi.load_module
+    monkeypatch.setattr(ffi, "load_module", Module)
+    with pytest.raises(ArtifactCorrupt, match="batch_decode"):
+        TvmRunner(built_model.model_dir, built_model.library)
+    monkeypatch.setattr(Without, "implements_function", lambda self, name: True)
+    with pytest.raises(ArtifactCorrupt, match="active_vocab_size"):
+        TvmRunner(built_model.model_dir, built_model.library)
+
+
+@pytest.mark.parametrize("damage", ["no index", "no shard", "short shard", "another name"])
+def test_weights_that_do_not_fit_are_a_corrupt_artifact(
+    built_model: Any, tmp_path: Path, damage: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(built_model.model_dir, folder)
+    index, shard = folder / "tensor-cache.json", next(folder.glob("params_shard_*.bin"))
+    if damage == "no index":
+        index.unlink()
+    elif damage == "no shard":
+        shard.unlink()
+    elif damage == "short shard":
+        shard.write_bytes(shard.read_bytes()[:1000])
+    else:
+        index.write_text(index.read_text().replace("model.norm.weight", "model.other.weight"))
+    with pytest.raises(ArtifactCorrupt, match="weights"):
+        TvmRunner(folder, built_model.library)
+
+
+def test_a_kv_cache_that_does_not_fit_is_out_of_memory(
+    built_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_router.engines.tvm.PAGE_SIZE", -1)  # TVM refuses to make such a cache
+    with pytest.raises(OutOfMemory, match="KV cache"):
+        TvmRunner(built_model.model_dir, built_model.library, context_window_size=128)
+
+
+def test_without_tvm_the_engine_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    tvm_runtime._library.cache_clear()
+    monkeypatch.setattr(tvm_runtime, "find_spec", lambda name: None)
+    with pytest.raises(EngineUnavailable, match="apache-tvm is not installed"):
+        tvm_runtime.load_runtime()
+    tvm_runtime._library.cache_clear()
+
+
+def test_where_the_symbol_is_missing_the_environment_says_how_many_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import os
+
+    monkeypatch.setattr(tvm_runtime, "_SET_CONCURRENCY", "no_such_symbol")
+    monkeypatch.setenv("TVM_NUM_THREADS", "1")
+    monkeypatch.setenv("TVM_BIND_THREADS", "1")
+    tvm_runtime.use_threads(2)
+    assert os.environ["TVM_NUM_THREADS"] == "2"
+    assert os.environ["TVM_BIND_THREADS"] == "1"  # the user's own

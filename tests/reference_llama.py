@@ -1,0 +1,99 @@
+"""A Llama-type model in plain numpy, float32, on the weights of an MLC directory in q4f16_1.
+
+Written from the papers and the format's definition, sharing no code with the package: what the compiled
+model says is held against it. Simple and slow: hand it whole texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class ReferenceLlama:
+    def __init__(self, directory: Path) -> None:
+        config = json.loads((directory / "mlc-chat-config.json").read_text())
+        assert config["quantization"] == "q4f16_1"
+        self.config = config["model_config"]
+        self.tensors = read_tensors(directory)
+        self.weights: dict[str, Array] = {}
+
+    def logits(self, tokens: Sequence[int], start: int = 0) -> Array:
+        """What follows each of `tokens[start:]`: shape (len(tokens) - start, vocabulary)."""
+        c = self.config
+        x = self.matrix("model.embed_tokens")[np.asarray(tokens)]
+        for layer in range(c["num_hidden_layers"]):
+            name = f"model.layers.{layer}"
+            x = x + self.attention(f"{name}.self_attn", self.normalised(x, f"{name}.input_layernorm"))
+            x = x + self.mlp(f"{name}.mlp", self.normalised(x, f"{name}.post_attention_layernorm"))
+        x = self.normalised(x[start:], "model.norm")
+        return x @ self.matrix("model.embed_tokens" if c["tie_word_embeddings"] else "lm_head").T
+
+    def agreement(self, prompt: Sequence[int], answer: Sequence[int]) -> int:
+        """How many tokens of `answer`, from its first, greedy decoding after `prompt` would also choose.
+
+        Each choice depends only on the tokens before it, so one pass over the whole text tells them all.
+        """
+        rows = self.logits([*prompt, *answer[:-1]], len(prompt) - 1)
+        same = rows.argmax(axis=1) == np.asarray(answer)
+        return int(same.argmin()) if not same.all() else len(answer)
+
+    def attention(self, name: str, x: Array) -> Array:
+        c = self.config
+        heads, groups, width = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+        qkv = (x @ self.matrix(f"{name}.qkv_proj").T).reshape(len(x), heads + 2 * groups, width)
+        q, k, v = np.split(qkv, [heads, heads + groups], axis=1)
+        q, k = rotated(q, c["position_embedding_base"]), rotated(k, c["position_embedding_base"])
+        k, v = (np.repeat(part, heads // groups, axis=1) for part in (k, v))
+        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(width, dtype=np.float32)
+        scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        mixed = np.einsum("hqk,khd->qhd", weights / weights.sum(axis=-1, keepdims=True), v)
+        return mixed.reshape(len(x), -1) @ self.matrix(f"{name}.o_proj").T
+
+    def mlp(self, name: str, x: Array) -> Array:
+        gate, up = np.split(x @ self.matrix(f"{name}.gate_up_proj").T, 2, axis=1)
+        silu = gate * (1 + np.tanh(gate / 2)) / 2  # gate * sigmoid(gate), without an exp that overflows
+        return (silu * up) @ self.matrix(f"{name}.down_proj").T
+
+    def normalised(self, x: Array, name: str) -> Array:
+        weight = self.tensors[f"{name}.weight"].astype(np.float32)
+        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.config["rms_norm_eps"]) * weight
+
+    def matrix(self, name: str) -> Array:
+        if name not in self.weights:
+            self.weights[name] = dequantised(
+                self.tensors[f"{name}.q_weight"], self.tensors[f"{name}.q_scale"]
+            )
+        return self.weights[name]
+
+
+def rotated(x: Array, base: float) -> Array:
+    """Rotary position embedding on (tokens, heads, width), the halves of a head being the pairs."""
+    half = x.shape[-1] // 2
+    angles = np.outer(np.arange(len(x)), base ** (-np.arange(half) / half))[:, None]
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    first, second = x[..., :half], x[..., half:]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def dequantised(words: Array, scales: Array) -> Array:
+    """(n, k/8) uint32 and (n, k/32) float16 to (n, k): eight nibbles a word, the lowest first, less 7."""
+    nibbles = (words[..., None] >> np.arange(0, 32, 4, dtype=np.uint32)) & np.uint32(15)
+    values = nibbles.reshape(len(words), -1).astype(np.float32) - 7
+    return values * np.repeat(scales.astype(np.float32), 32, axis=1)
+
+
+def read_tensors(directory: Path) -> dict[str, Array]:
+    found = {}
+    for shard in json.loads((directory / "tensor-cache.json").read_text())["records"]:
+        data = (directory / shard["dataPath"]).read_bytes()
+        for record in shard["records"]:
+            piece = data[record["byteOffset"] : record["byteOffset"] + record["nbytes"]]
+            found[record["name"]] = np.frombuffer(piece, record["dtype"]).reshape(record["shape"])
+    return found
