@@ -57,6 +57,11 @@ class OnnxRouter:
         return self._card.default_threshold
 
     @property
+    def surface_names(self) -> tuple[str, ...]:
+        """The surface features that it is fed, in their order."""
+        return self._surface
+
+    @property
     def provider(self) -> str:
         """What really runs the graph, which is not always what was asked for."""
         return str(self._session.get_providers()[0])
