@@ -116,7 +116,9 @@ def primed(deltas: Iterator[Delta], clock: Clock, model: str) -> Iterator[Delta]
     if first is None:
         raise GenerationFailed(model, "it ended without an answer")
     clock.first_delta()
-    return _chain(first, guarded)
+    chain = _chain(first, guarded)
+    next(chain)  # a generator that has not begun closes nothing when it is closed
+    return chain
 
 
 def _guarded(deltas: Iterator[Delta], model: str) -> Iterator[Delta]:
@@ -133,6 +135,7 @@ def _guarded(deltas: Iterator[Delta], model: str) -> Iterator[Delta]:
 
 def _chain(first: Delta, deltas: Iterator[Delta]) -> Iterator[Delta]:
     try:
+        yield first  # to `primed`
         yield first
         yield from deltas
     finally:

@@ -53,6 +53,7 @@ class Controller:
         self.metrics = Metrics()
         ledger = self.config.ledger
         self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
+        self._closed = False
         self.chat = Chat(self)
 
     def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
@@ -111,6 +112,7 @@ class Controller:
 
     def close(self) -> None:
         """Ends what is running and releases the models. May be called twice."""
+        self._closed = True
         self._loaded.close()
         if self._ledger is not None:
             self._ledger.close()
@@ -172,6 +174,8 @@ class Controller:
         self.metrics.record(record)
         if self._ledger is not None:
             self._ledger.record(record)
+            if self._closed:  # an answer that ended after `close` has opened it again
+                self._ledger.close()
 
 
 def _name(error: EdgeRouterError | None) -> str | None:
