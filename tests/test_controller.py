@@ -167,13 +167,13 @@ def test_after_the_first_token_nothing_is_spliced() -> None:
 
 def test_both_failing_raises_the_second_with_the_first_as_its_cause() -> None:
     first, second = StrongUnreachable("http://x", "refused"), GenerationFailed("tvm", "boom")
-    controller = Controller(weak=weak(second), strong=strong(first), router=FixedRouter(HARD))
-    with pytest.raises(GenerationFailed) as caught:
-        ask(controller)
+    with Controller(weak=weak(second), strong=strong(first), router=FixedRouter(HARD)) as controller:
+        with pytest.raises(GenerationFailed) as caught:
+            ask(controller)
     assert caught.value.__cause__ is first
-    back = Controller(weak=weak(second), strong=strong(first), router=FixedRouter(EASY))
-    with pytest.raises(StrongUnreachable) as other:
-        ask(back)
+    with Controller(weak=weak(second), strong=strong(first), router=FixedRouter(EASY)) as back:
+        with pytest.raises(StrongUnreachable) as other:
+            ask(back)
     assert other.value.__cause__ is second
 
 
@@ -262,9 +262,9 @@ class Broken:
 
 
 def test_an_engines_own_mistake_never_looks_like_an_answer() -> None:
-    late = Controller(weak=Broken(late=True), router=FixedRouter(EASY))
-    with pytest.raises(GenerationFailed, match="ZeroDivisionError"):
-        ask(late)
+    with Controller(weak=Broken(late=True), router=FixedRouter(EASY)) as late:
+        with pytest.raises(GenerationFailed, match="ZeroDivisionError"):
+            ask(late)
     with Controller(weak=Broken(late=False), strong=strong("S"), router=FixedRouter(EASY)) as controller:
         assert ask(controller) == ("S", "big", "weak_unavailable")
 
@@ -274,9 +274,9 @@ def test_an_engine_that_says_nothing_at_all_is_an_error() -> None:
         def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
             return iter(())
 
-    controller = Controller(weak=Mute(late=False), router=FixedRouter(EASY))
-    with pytest.raises(GenerationFailed, match="without an answer"):
-        ask(controller)
+    with Controller(weak=Mute(late=False), router=FixedRouter(EASY)) as controller:
+        with pytest.raises(GenerationFailed, match="without an answer"):
+            ask(controller)
 
 
 def test_cancelling_ends_the_answer() -> None:
