@@ -36,7 +36,7 @@ class Loaded:
         self._weak, self._strong = weak, strong
         self._default_router = router
         self._routers: dict[str, Router] = {router.name: router} if router else {}
-        self._registry: Registry[Router] = plugins.extend(routers(), plugins.ROUTERS)
+        self._registry: Registry[Router] = plugins.extend(routers(self._paths.routers), plugins.ROUTERS)
         self._weak_lock, self._strong_lock, self._router_lock = (
             threading.Lock(),
             threading.Lock(),

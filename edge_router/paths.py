@@ -19,6 +19,7 @@ class Paths:
     downloads: Path  # weights as they came, by source
     artifacts: Path  # the content-keyed artifact store
     ledger: Path  # SQLite
+    routers: Path  # trained or adapted by the user, a folder each
 
     @classmethod
     def default(cls) -> Paths:
@@ -33,6 +34,7 @@ class Paths:
             downloads=cache / "downloads",
             artifacts=cache / "artifacts",
             ledger=data / "ledger.sqlite3",
+            routers=data / "routers",
         )
 
     @classmethod
@@ -43,4 +45,5 @@ class Paths:
             downloads=home / "downloads",
             artifacts=home / "artifacts",
             ledger=home / "ledger.sqlite3",
+            routers=home / "routers",
         )

@@ -22,7 +22,7 @@ _FIELDS = (
 
 def write_card(card: RouterCard, measured: Evaluation | None = None) -> None:
     """`card.directory`/card.toml. With `measured`, a table per benchmark: each router's APGR."""
-    lines = [f"{name} = {_toml(getattr(card, name))}" for name in _FIELDS]
+    lines = [f"{name} = {_toml(getattr(card, name))}" for name in _FIELDS if getattr(card, name) != ""]
     for group, routers in (measured.to_dict() if measured else {}).items():
         lines += ["", f"[metrics.{_key(group)}]", f"n = {next(iter(routers.values()))['n']}"]
         for router, found in routers.items():

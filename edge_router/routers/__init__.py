@@ -1,4 +1,4 @@
-"""The routers by name: those that ship as ONNX graphs, and the controls.
+"""The routers by name: those that ship as ONNX graphs, the user's own, and the controls.
 
 A factory takes `threads` (of the graph; the controls need none) and returns a `Router`.
 """
@@ -6,29 +6,54 @@ A factory takes `threads` (of the graph; the controls need none) and returns a `
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from edge_router.catalog import router_cards
+from edge_router.catalog import RouterCard, parse_router_card, router_cards
+from edge_router.paths import Paths
 from edge_router.registry import Registry
 from edge_router.routers.base import Router
 
+KIND = "router"
 
-def routers() -> Registry[Router]:
-    """A new registry: nothing is loaded before a factory is called."""
-    registry: Registry[Router] = Registry("router")
-    for name in router_cards():
-        registry.add(name, _onnx(name))
+
+def routers(own: Path | None = None) -> Registry[Router]:
+    """A new registry: nothing is loaded before a factory is called.
+
+    `own`: the folder of the user's routers, a folder each; None is `Paths.routers`. Raises `DuplicateName`
+    where one of them has the name of a router that ships.
+    """
+    registry: Registry[Router] = Registry(KIND)
+    cards = graph_cards(own)
+    for name in cards:
+        registry.add(name, partial(_onnx, cards.get(name)), owner=cards.owner(name))
     registry.add("length", _length)
     registry.add("random", _random)
     return registry
 
 
-def _onnx(name: str) -> Callable[..., Router]:
-    def load(threads: int = 1) -> Router:
-        from edge_router.routers.onnx import OnnxRouter
+def graph_cards(own: Path | None = None) -> Registry[RouterCard]:
+    """The cards of the routers that are ONNX graphs.
 
-        return OnnxRouter(router_cards()[name], threads=threads)
+    A card of the user's is read when it is asked for: a broken one must not keep the others from working.
+    """
+    cards: Registry[RouterCard] = Registry(KIND)
+    for name, card in router_cards().items():
+        cards.add(name, partial(_same, card))
+    folder = Paths.default().routers if own is None else own
+    for file in sorted(folder.glob("*/card.toml")):
+        cards.add(file.parent.name, partial(parse_router_card, file.parent), owner=str(file.parent))
+    return cards
 
-    return load
+
+def _same(card: RouterCard) -> RouterCard:
+    return card
+
+
+def _onnx(card: Callable[[], RouterCard], threads: int = 1) -> Router:
+    from edge_router.routers.onnx import OnnxRouter
+
+    return OnnxRouter(card(), threads=threads)
 
 
 def _length(threads: int = 1) -> Router:

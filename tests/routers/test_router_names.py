@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from edge_router.errors import UnknownName
-from edge_router.routers import routers
+from edge_router.catalog import RouterCard
+from edge_router.compile.training.card import write_card
+from edge_router.errors import DuplicateName, InvalidRouter, UnknownName
+from edge_router.routers import graph_cards, routers
 from edge_router.types import Message
 
 QUESTIONS = [
@@ -50,3 +54,30 @@ def test_naming_routers_loads_no_runtime() -> None:
         "assert not {'onnxruntime', 'tokenizers', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_users_own_routers_stand_beside_those_that_ship(make_router: Callable[..., RouterCard]) -> None:
+    card = make_router("mine")
+    write_card(card)
+    folder = Path(str(card.directory)).parent
+    assert {"mf", "mine"} <= set(routers(folder))
+    assert routers(folder).get("mine")().name == "mine"
+    assert graph_cards(folder).get("mine")() == card
+    assert "mine" not in routers()
+
+
+def test_a_broken_router_of_the_users_keeps_no_other_from_working(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "card.toml").write_text("nonsense", encoding="utf-8")
+    registry = routers(tmp_path)
+    assert registry.get("length")()
+    with pytest.raises(InvalidRouter, match=r"card\.toml"):
+        registry.get("broken")()
+
+
+def test_a_router_of_the_users_cannot_take_the_name_of_one_that_ships(tmp_path: Path) -> None:
+    (tmp_path / "mf").mkdir()
+    (tmp_path / "mf" / "card.toml").touch()
+    with pytest.raises(DuplicateName) as caught:
+        routers(tmp_path)
+    assert caught.value.owners == ("edge_router", str(tmp_path / "mf"))
