@@ -33,9 +33,14 @@ def decision_headers(answer: AsyncAnswer) -> dict[str, str]:
     decision, cause = answer.decision, answer.fallback_cause
     told = {
         "model": decision.model,
-        "score": None if decision.score is None else repr(decision.score),
-        "threshold": None if decision.threshold is None else repr(decision.threshold),
+        "score": _number(decision.score),
+        "threshold": _number(decision.threshold),
         "reason": str(decision.reason),
         "fallback": None if cause is None else type(cause).__name__,
     }
     return {PREFIX + name: value for name, value in told.items() if value is not None}
+
+
+def _number(value: float | None) -> str | None:
+    """All digits, so that it can be calibrated with; `float`, since a router may give numpy's."""
+    return None if value is None else repr(float(value))

@@ -48,15 +48,13 @@ def run(
             ready_to_listen(listener)
             url = url_of(listener)
             app = create_app(AsyncController(controller), settings, api_key=api_key)
-            server = _Server(app, lambda: on_ready(url), stop or threading.Event())
-            try:
-                server.run([listener])
-            except OSError as error:
-                raise refused(error, settings.host, settings.port) from error
+            _Server(app, settings, lambda: on_ready(url), stop or threading.Event()).run([listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, app: Starlette, on_ready: Callable[[], None], stop: threading.Event) -> None:
+    def __init__(
+        self, app: Starlette, settings: ServerConfig, on_ready: Callable[[], None], stop: threading.Event
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -72,10 +70,14 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=SHUTDOWN_S,
             )
         )
-        self._starlette, self._on_ready, self._stop = app, on_ready, stop
+        self._starlette, self._settings = app, settings
+        self._on_ready, self._stop = on_ready, stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # since `bind`, somebody else has come to listen there
+            raise refused(error, self._settings.host, self._settings.port) from error
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:

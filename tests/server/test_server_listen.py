@@ -130,25 +130,28 @@ def test_the_port_is_given_back_when_loading_fails() -> None:
     bind(HOST, port, has_key=False).close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there, a taken port is exclusive")
-def test_somebody_listens_there_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the first try forbids, two sockets with SO_REUSEADDR may do: the slower one is told when it listens."""
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a taken port is exclusive")
+def test_a_port_that_somebody_listens_on_in_the_end(setup: Callable[..., Any]) -> None:
+    """Two sockets that may share a port before one listens: the slower server is told when it would."""
+    controller = setup().controller()
+    with bind(HOST, 0, has_key=False) as free:
+        port = free.getsockname()[1]
+    faster = socket.socket()
 
-    class Slow(Unloadable):
-        def warm(self) -> None:
-            pass
+    def warm() -> None:
+        listener = next(frame for frame in listeners if frame.getsockname()[1] == port)
+        ready_to_listen(listener)
+        faster.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        faster.bind((HOST, port))
+        faster.listen()
 
-    import edge_router.server.serve as serve
-
-    taken = socket.create_server((HOST, 0))
-
-    def fails(server: object, sockets: object) -> None:
-        raise OSError(errno.EADDRINUSE, "busy")
-
-    monkeypatch.setattr(serve._Server, "run", fails)
-    controller: Any = Slow()
-    with taken, pytest.raises(PortInUse):
-        run(controller, ServerConfig(port=0))
+    listeners: list[socket.socket] = []
+    controller.warm = warm
+    with faster, pytest.MonkeyPatch.context() as patch, pytest.raises(PortInUse):
+        patch.setattr(
+            "edge_router.server.serve.bind", lambda *a, **k: listeners.append(bind(*a, **k)) or listeners[-1]
+        )
+        run(controller, ServerConfig(port=port))
 
 
 def test_settings_come_from_the_controllers_configuration(setup: Callable[..., Any]) -> None:
