@@ -114,3 +114,47 @@ def test_train_hands_over_what_was_given(cli, tmp_path, monkeypatch):
     (settings,) = seen
     assert (settings.pool, settings.output, settings.name) == (Path("pool.parquet"), tmp_path, "mine")
     assert (settings.evaluation, settings.seed, settings.threads) == ((Path("a.csv"),), 3, 2)
+
+
+def traffic(file: Path, n: int = 120) -> Path:
+    """The weak model fails on what must be proved."""
+    words = ("primes", "rivers", "kings", "colours", "trains", "stars")
+    rows = []
+    for i in range(n):
+        hard = i % 3 == 0
+        prompt = (
+            f"{'Prove a theorem about' if hard else 'Name some'} {words[i % 6]} and {words[i // 6 % 6]} {i}"
+        )
+        rows.append({"prompt": prompt, "weak_score": 0 if hard else 1, "strong_score": 1})
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def test_train_adapts_the_default_to_a_file_and_it_is_found_by_its_name(cli, tmp_path, paths):
+    pytest.importorskip("onnx")
+    file = traffic(tmp_path / "traffic.jsonl")
+    done = cli("train", "--adapt", str(file), "--name", "ours", "--json")
+    assert done.code == 0, done.err
+    measured = json.loads(done.out)["traffic"]
+    assert set(measured) == {"mf", "ours"} and measured["ours"]["n"] == 120
+    assert measured["ours"]["apgr"] > measured["mf"]["apgr"]
+    assert f"Written to {paths.routers / 'ours'}" in done.err
+    routed = cli("evaluate", str(file), "--router", "ours", "--json")
+    assert json.loads(routed.out)["traffic"]["ours"]["apgr"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "POOL or --adapt FILE"),
+        (("pool.parquet", "--adapt", "a.csv"), "POOL or --adapt FILE"),
+        (("pool.parquet", "--name", "mf"), "the name of a router that ships"),
+        (("--adapt", "few.jsonl"), "at least 50"),
+        (("--adapt", "few.jsonl", "--base", "fm"), "'fm'"),
+    ],
+)
+def test_train_refuses(cli, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    traffic(Path("few.jsonl"), 12)
+    done = cli("train", *arguments)
+    assert done.code != 0 and done.out == "" and words in done.err
