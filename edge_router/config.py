@@ -17,6 +17,7 @@ from typing import Any
 
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
+from edge_router.sizes import parse_size
 
 PREFIX = "EDGE_ROUTER_"
 
@@ -37,6 +38,7 @@ class WeakConfig:
     context_window_size: int | None = None  # None: the model card's
     prefill_chunk_size: int | None = None
     max_sequences: int = 1
+    vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
 
@@ -241,6 +243,8 @@ def _check(config: Config) -> None:
         value = typing.cast("int | None", config.get(key))
         require(key, value is None or value >= 1, "must be at least 1")
     require("weak.max_sequences", 1 <= config.weak.max_sequences <= 256, "must be between 1 and 256")
+    if config.weak.vram_budget is not None:
+        parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))
     require("router.threads", config.router.threads >= 1, "must be at least 1")
     url = config.strong.base_url
     require(

@@ -28,6 +28,7 @@ COMMENTS: Mapping[str, str] = {
     "weak.context_window_size": "Tokens of prompt and answer together. Default: the model's card.",
     "weak.prefill_chunk_size": "Tokens of the prompt that are computed at once. Default: the model's card.",
     "weak.max_sequences": "Answers that are made at the same time.",
+    "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",
     "strong.engine": "What asks it: openai or scripted.",

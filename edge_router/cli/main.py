@@ -21,6 +21,7 @@ VERBS = (
     Verb("chat", ANSWERS, "One answer, or a conversation.", f"{HERE}.chat"),
     Verb("serve", ANSWERS, "An OpenAI-compatible server on this machine.", f"{HERE}.serve"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
+    Verb("plan", MODELS, "What fits into a memory budget, with which windows.", f"{HERE}.plan"),
     Verb("models", MODELS, "Weak models: list, show, pull, remove.", f"{HERE}.models"),
     Verb("compile", MODELS, "Fetch, quantize and compile a model for this machine.", f"{HERE}.build"),
     Verb("artifacts", MODELS, "What was built: list, verify, prune, clear.", f"{HERE}.artifacts"),

@@ -13,13 +13,17 @@ from typing import Any, Literal
 
 Maker = Literal["nvidia", "amd", "intel", "apple", "other"]
 _PCI_MAKERS: dict[str, Maker] = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
+_MEMORY_CLOCK = 2  # NVML_CLOCK_MEM
 _NVML_NAMES = ("libnvidia-ml.so.1", "nvml.dll")
 _VULKAN_NAMES = ("libvulkan.so.1", "vulkan-1.dll", "libvulkan.1.dylib", "libMoltenVK.dylib")
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """Memory in bytes, None where it is not told; `architecture` is CUDA's, such as "sm_89"."""
+    """Memory in bytes, None where it is not told; `architecture` is CUDA's, such as "sm_89".
+
+    `bandwidth` is what its memory can be read at, bytes per second, by its bus and clock.
+    """
 
     name: str
     maker: Maker
@@ -27,6 +31,7 @@ class Gpu:
     memory_free: int | None = None
     architecture: str | None = None
     driver: str | None = None
+    bandwidth: float | None = None
 
 
 def gpus(*, system: str | None = None, root: Path = Path("/"), nvml: Any = None) -> tuple[Gpu, ...]:
@@ -94,9 +99,23 @@ def _nvidia(nvml: Any) -> Iterator[Gpu]:
                 memory_free=memory.free if told else None,
                 architecture=f"sm_{major.value}{minor.value}" if capability == 0 else None,
                 driver=driver,
+                bandwidth=_bandwidth(nvml, device),
             )
     finally:
         nvml.nvmlShutdown()
+
+
+def _bandwidth(nvml: Any, device: Any) -> float | None:
+    """Bits of the bus times its clock, twice: all graphics memory sends at both edges of the clock."""
+    width = _nvml_number(nvml, "nvmlDeviceGetMemoryBusWidth", device)
+    megahertz = _nvml_number(nvml, "nvmlDeviceGetMaxClockInfo", device, ctypes.c_int(_MEMORY_CLOCK))
+    return width / 8 * megahertz * 1e6 * 2 if width and megahertz else None
+
+
+def _nvml_number(nvml: Any, name: str, *before: Any) -> int | None:
+    """Older libraries lack some functions."""
+    number, function = ctypes.c_uint(), getattr(nvml, name, None)
+    return number.value if function is not None and function(*before, ctypes.byref(number)) == 0 else None
 
 
 def _nvml_text(function: Any, *before: Any) -> str | None:

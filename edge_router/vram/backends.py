@@ -37,7 +37,7 @@ _TVM_INDEX = 32 * MIB
 
 _BACKENDS = (
     # Measured on Linux: CPython 3.11 with numpy, tokenizers and TVM's runtime, before a model is loaded.
-    Backend("cpu", own_memory=False, context=48 * MIB, granularity=4096),
+    Backend("cpu", own_memory=False, context=50 * MIB, granularity=4096),
     # A CUDA context with the modules of one library: not measured here; what is usually seen, rounded up.
     Backend(
         "cuda",

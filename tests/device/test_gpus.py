@@ -57,6 +57,27 @@ class Nvml:
         return 0
 
 
+class Wide(Nvml):
+    """The RTX 4090's bus of 384 bits at 10.5 GHz."""
+
+    def nvmlDeviceGetMemoryBusWidth(self, device: Any, width: Any) -> int:
+        width._obj.value = 384
+        return 0
+
+    def nvmlDeviceGetMaxClockInfo(self, device: Any, kind: Any, clock: Any) -> int:
+        assert kind.value == 2
+        clock._obj.value = 10501
+        return 0
+
+
+def test_the_bandwidth_of_its_memory(tmp_path: Path) -> None:
+    (gpu,) = gpus(system="Linux", root=tmp_path, nvml=Wide("NVIDIA GeForce RTX 4090"))
+    assert gpu.bandwidth == pytest.approx(1008e9, rel=0.001)
+    for name in ("nvmlDeviceGetMemoryBusWidth", "nvmlDeviceGetMaxClockInfo"):
+        (gpu,) = gpus(system="Linux", root=tmp_path, nvml=Wide("A", failing=(name,)))
+        assert gpu.bandwidth is None
+
+
 def test_nvidia_through_its_management_library(tmp_path: Path) -> None:
     nvml = Nvml("NVIDIA GeForce RTX 4070", "NVIDIA L4")
     first, second = gpus(system="Linux", root=tmp_path, nvml=nvml)

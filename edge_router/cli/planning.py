@@ -1,0 +1,239 @@
+"""Plans for people and for programs: what `plan`, `config init` and `doctor --memory` show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_router.catalog import ModelCard
+from edge_router.cli import output
+from edge_router.config import Config
+from edge_router.errors import ConfigError
+from edge_router.paths import Paths
+from edge_router.quantization import QUANTIZATIONS
+from edge_router.sizes import Share, binary, parse_size
+from edge_router.vram import PARTS, ModelShape, Plan, Planner, Remedy, Settings, Wish
+from edge_router.vram.room import Room, room_for, wish_of
+from edge_router.vram.speed import decode_tokens_per_s
+
+TITLES = {
+    "parameters": "parameters",
+    "kv_cache": "KV cache",
+    "workspace": "workspace",
+    "router": "router",
+    "runtime": "runtime",
+    "margin": "margin",
+}
+_BAR = 40  # characters of the whole budget
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What can be said of one model. `best` is None where nothing fits; `asked` is exactly what was asked."""
+
+    planner: Planner
+    wish: Wish
+    asked: Plan
+    best: Plan | None
+    largest_context: int
+    smallest_budget: int
+    remedies: tuple[Remedy, ...]
+    notes: tuple[str, ...]
+    tokens_per_s: float | None
+
+    @property
+    def shown(self) -> Plan:
+        return self.best or self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """The same question for any model."""
+
+    config: Config
+    room: Room
+    quantizations: tuple[str, ...] | None  # None: as configured
+    bandwidth: float | None  # bytes per second
+    measured: bool
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        paths: Paths,
+        *,
+        quantizations: Sequence[str] | None = None,
+        bandwidth: str | None = None,
+    ) -> Planning:
+        """Raises `ConfigError`, `UnknownName`."""
+        room = room_for(config, paths)
+        given = parse_size(bandwidth, key="bandwidth") if bandwidth is not None else None
+        if isinstance(given, Share):
+            raise ConfigError("bandwidth", bandwidth, "must be an amount such as 360GB")
+        measured = given is None
+        speed = float(given) if given is not None else room_bandwidth(room)
+        return cls(config, room, tuple(quantizations) if quantizations else None, speed, measured)
+
+    def report(self, card: ModelCard) -> Report:
+        """Raises `UnsupportedArchitecture`, `InvalidModel`, `UnknownName`."""
+        shape = ModelShape.of(card.config, card.name)
+        planner = Planner(card.name, shape, self.room.place, self.room.budget)
+        wish = wish_of(self.config, card)
+        if self.quantizations:
+            wish = Wish(
+                wish.context_window_size, wish.prefill_chunk_size, wish.max_sequences, self.quantizations
+            )
+        wish, notes = wish.checked(shape)
+        best = planner.best(wish)
+        shown = best or planner.asked(wish)
+        return Report(
+            planner=planner,
+            wish=wish,
+            asked=planner.asked(wish),
+            best=best,
+            largest_context=planner.largest_context(wish),
+            smallest_budget=planner.smallest_budget(wish),
+            remedies=planner.remedies(wish, smaller_formats(wish.quantizations)),
+            notes=notes,
+            tokens_per_s=self._speed(shape, shown.settings),
+        )
+
+    def explanation(self) -> str:
+        """The line below the table of all models."""
+        room = self.room
+        free = f", {binary(room.free)} free" if room.free is not None else ""
+        speed = "tok/s: the bandwidth is not known; give it with --bandwidth"
+        if self.bandwidth is not None:
+            source = "measured here" if self.measured else "as given"
+            speed = f"tok/s: at most, at {self.bandwidth / 1e9:.0f} GB/s ({source})"
+        return f"{binary(room.budget)} on {room.device}{free}. {speed}."
+
+    def _speed(self, shape: ModelShape, settings: Settings) -> float | None:
+        return decode_tokens_per_s(shape, settings, self.bandwidth) if self.bandwidth else None
+
+
+def room_bandwidth(room: Room) -> float | None:
+    """Bytes per second that the device reads; None for one whose bandwidth can't be told from here."""
+    from edge_router.device import gpus
+    from edge_router.device.bandwidth import memory_bandwidth
+
+    if not room.place.backend.own_memory:
+        return memory_bandwidth(room.place.threads) if room.device == "cpu" else None
+    return next((gpu.bandwidth for gpu in gpus() if gpu.bandwidth and gpu.maker == "nvidia"), None)
+
+
+def smaller_formats(used: Sequence[str]) -> tuple[str, ...]:
+    """Formats that take less than the first of `used`, from mild to severe."""
+    limit = QUANTIZATIONS[used[0]].bits_per_weight
+    usual = [form for form in QUANTIZATIONS.values() if form.tables and not form.transposed]
+    fitting = [form for form in usual if form.bits_per_weight < limit and form.dtype == "float16"]
+    return tuple(form.name for form in sorted(fitting, key=lambda form: -form.bits_per_weight))
+
+
+def facts(report: Report) -> dict[str, object]:
+    """The JSON contract, and beside it what else is known."""
+    speed = report.tokens_per_s
+    return {
+        **report.shown.to_dict(),
+        "largest_context_window_size": report.largest_context,
+        "smallest_budget_bytes": report.smallest_budget,
+        "lacking_bytes": report.shown.lacking,
+        "max_sequences": report.wish.max_sequences,
+        "decode_tokens_per_s_at_most": None if speed is None else round(speed, 1),
+        "remedies": [
+            {"knob": item.knob, "value": item.value, "frees_bytes": item.frees, "enough": item.enough}
+            for item in report.remedies
+        ],
+        "notes": list(report.notes),
+    }
+
+
+def summary_rows(
+    reports: Sequence[Report],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
+    """Columns, rows and the columns that stand at the right."""
+    columns = ("model", "fits", "context", "longest", "chunk", "memory", "tok/s")
+    rows: list[tuple[str, ...]] = []
+    for report in reports:
+        settings, speed = report.shown.settings, report.tokens_per_s
+        rows.append(
+            (
+                report.shown.model,
+                _verdict(report),
+                str(settings.context_window_size),
+                str(report.largest_context or "-"),
+                str(settings.prefill_chunk_size),
+                binary(report.shown.total),
+                "-" if speed is None else f"{speed:.0f}",
+            )
+        )
+    return columns, rows, columns[2:]
+
+
+def _verdict(report: Report) -> str:
+    if report.best is None:
+        return "no"
+    return "yes" if report.best.settings.context_window_size == report.wish.context_window_size else "shorter"
+
+
+def tell(report: Report, planning: Planning, *, explain: bool = False) -> None:
+    """One model's plan on stdout, and what was changed or would help on stderr."""
+    shown, settings = report.shown, report.shown.settings
+    for note in report.notes:
+        output.say(f"Note: {note}.", style="yellow")
+    verdict = "fits" if report.best else f"does not fit: {binary(shown.lacking)} are lacking"
+    output.write(f"{shown.model} in {settings.quantization} on {planning.room.device}: {verdict}\n")
+    output.write(f"{_windows(report)}\n\n")
+    output.write("\n".join(chart(shown)) + "\n")
+    if explain:
+        rows = [(TITLES[item.part], item.name, binary(item.bytes), str(item)) for item in shown.products]
+        output.write("\n")
+        output.table(("part", "what", "memory", "how"), rows, right=("memory",))
+    output.write(f"\n{planning.explanation()}\n")
+    if report.remedies:
+        output.say(_advice(report), style="yellow")
+
+
+def chart(plan: Plan) -> list[str]:
+    """A bar for each part; a full line is the budget or, where that is not enough, what is needed."""
+    whole = max(plan.budget, plan.total)
+    width = max(len(title) for title in TITLES.values())
+    lines = []
+    for part in PARTS:
+        count = plan.bytes(part)
+        bar = "#" * max(1 if count else 0, round(_BAR * count / whole))
+        lines.append(f"{TITLES[part].ljust(width)}  {binary(count):>9}  {bar}".rstrip())
+    lines.append(f"{'total'.ljust(width)}  {binary(plan.total):>9}  of {binary(plan.budget)}")
+    return lines
+
+
+def remedy_words(remedy: Remedy) -> str:
+    """As it is typed: `context_window_size=4096`."""
+    return f"{remedy.knob}={remedy.value}"
+
+
+def _windows(report: Report) -> str:
+    settings = report.shown.settings
+    words = [f"context {settings.context_window_size}"]
+    if report.best and settings.context_window_size < report.wish.context_window_size:
+        words[0] += f" (of {report.wish.context_window_size} that were asked)"
+    if settings.sliding_window_size > 0:
+        words.append(f"sliding window {settings.sliding_window_size}")
+    words.append(f"prefill chunk {settings.prefill_chunk_size}")
+    words.append(f"conversations {settings.max_sequences}")
+    longest = report.largest_context
+    words.append(f"longest context that fits {longest}" if longest else "no context fits")
+    if report.tokens_per_s is not None:
+        words.append(f"at most {report.tokens_per_s:.0f} tok/s")
+    return ", ".join(words)
+
+
+def _advice(report: Report) -> str:
+    enough = [item for item in report.remedies if item.enough]
+    asked = report.asked
+    begin = f"What was asked takes {binary(asked.total)}, {binary(asked.lacking)} too much; "
+    if enough:
+        return f"{begin}one of these makes it fit: {', '.join(map(remedy_words, enough))}."
+    parts = [f"{remedy_words(item)} frees {binary(item.frees)}" for item in report.remedies]
+    least = f"the least that would do is {binary(report.smallest_budget)}"
+    return f"{begin}no single setting is enough ({'; '.join(parts)}); {least} at this context."

@@ -1,0 +1,94 @@
+"""Where a configured model would run here: the device, how much of it is free, and the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_router.catalog import ModelCard, router_cards
+from edge_router.config import Config
+from edge_router.device import Gpu, Host, gpus, host
+from edge_router.errors import ConfigError
+from edge_router.paths import Paths
+from edge_router.sizes import Share, in_bytes, parse_size
+from edge_router.vram.backends import Backend, backend
+from edge_router.vram.estimate import Place
+from edge_router.vram.planner import Wish
+
+DEFAULT_BUDGET = Share(0.9)  # of what is free; other programs need some, too
+
+# Of the router's session: its graph is held twice (as read and as prepared), beside onnxruntime's own code.
+_ROUTER_COPIES, _ROUTER_CODE = 2, 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """`free` and `budget` in bytes; `free` is None for a device that is not in this machine."""
+
+    place: Place
+    budget: int
+    free: int | None = None
+
+    @property
+    def device(self) -> str:
+        return self.place.backend.name
+
+
+def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room:
+    """The room that the configuration leaves: `weak.device` and `weak.vram_budget`.
+
+    Raises `ConfigError` for a share of a device whose free memory is not known, `UnknownName`.
+    """
+    here = found or host(paths.artifacts / "host.json")
+    runtime = backend(device_of(config))
+    free = _free(runtime, here)
+    text = config.weak.vram_budget
+    budget = DEFAULT_BUDGET if text is None else parse_size(text, source=config.origin("weak.vram_budget"))
+    if free is None and isinstance(budget, Share):
+        reason = f"how much memory of {runtime.name} is free is not known; name an amount such as 12GiB"
+        raise ConfigError("weak.vram_budget", text, reason, config.origin("weak.vram_budget"))
+    place = Place(
+        runtime,
+        threads=config.weak.threads or here.physical_cores,
+        router=0 if runtime.own_memory else router_bytes(config.router.name),
+    )
+    return Room(place, in_bytes(budget, free or 0), free)
+
+
+def device_of(config: Config) -> str:
+    """`auto` is what the engine takes for it: this machine's processor."""
+    if config.weak.engine == "mlc":
+        return "mlc"
+    return "cpu" if config.weak.device == "auto" else config.weak.device
+
+
+def wish_of(config: Config, card: ModelCard) -> Wish:
+    """What the configuration asks for; the card's windows where it leaves them open."""
+    weak = config.weak
+    return Wish(
+        weak.context_window_size or card.context_window_size,
+        weak.prefill_chunk_size or card.prefill_chunk_size,
+        weak.max_sequences,
+        (weak.quantization,),
+    )
+
+
+def router_bytes(name: str) -> int:
+    """Of the router's session; 0 for one without a graph, and for one that another package brings."""
+    card = router_cards().get(name)
+    if card is None:
+        return 0
+    graph = card.directory / card.graph
+    size = graph.stat().st_size if isinstance(graph, Path) else len(graph.read_bytes())
+    return _ROUTER_COPIES * size + _ROUTER_CODE
+
+
+def _free(runtime: Backend, here: Host) -> int | None:
+    if not runtime.own_memory:
+        return here.memory_free
+    known = [gpu.memory_free for gpu in gpus() if _runs(gpu, runtime) and gpu.memory_free is not None]
+    return max(known, default=None)
+
+
+def _runs(gpu: Gpu, runtime: Backend) -> bool:
+    return gpu.maker == "nvidia" if runtime.name == "cuda" else gpu.maker != "apple"

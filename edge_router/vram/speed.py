@@ -1,0 +1,32 @@
+"""How fast a model can decode at most: each token reads all its weights and all keys and values before it.
+
+Kernels reach a share of the memory's bandwidth, so what is measured lies below.
+"""
+
+from __future__ import annotations
+
+from edge_router.quantization import quantization
+from edge_router.vram.estimate import Settings, tensor_bytes
+from edge_router.vram.shapes import ModelShape
+
+
+def bytes_per_token(shape: ModelShape, settings: Settings) -> int:
+    """Read to decode one token of a conversation that fills half of its context.
+
+    Of an embedding table only one row is read, unless it serves as the last layer too.
+    """
+    form = quantization(settings.quantization)
+    weights = sum(
+        tensor.count * sum(tensor_bytes(tensor, form))
+        for tensor in shape.tensors()
+        if tensor.kind != "embedding" or shape.tied
+    )
+    kept = settings.context_window_size // 2
+    keys_and_values = 2
+    cache = keys_and_values * kept * shape.layers * shape.kv_heads * shape.head_dim * form.dtype_bytes
+    return weights + cache
+
+
+def decode_tokens_per_s(shape: ModelShape, settings: Settings, bandwidth: float) -> float:
+    """`bandwidth` in bytes per second."""
+    return bandwidth / bytes_per_token(shape, settings)

@@ -1,0 +1,184 @@
+"""`plan`: one model, the whole catalogue, and budgets that are too small or no budgets at all."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from edge_router.catalog import model_cards
+from edge_router.cli import planning
+
+MODEL = "SmolLM2-135M-Instruct"
+GORILLA = "gorilla-openfunctions-v2"
+GIB = 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def bandwidth(monkeypatch):
+    """Nothing is measured: 10 GB/s."""
+    monkeypatch.setattr(planning, "room_bandwidth", lambda room: 10e9)
+
+
+def test_the_contract(cli):
+    done = cli("plan", MODEL, "--vram-budget", "12GiB", "--context", "1024", "--json")
+    plan = json.loads(done.out)
+    assert done.code == 0
+    assert (plan["model"], plan["budget_bytes"], plan["fits"]) == (MODEL, 12 * GIB, True)
+    assert (plan["context_window_size"], plan["prefill_chunk_size"], plan["sliding_window_size"]) == (
+        1024,
+        512,
+        -1,
+    )
+    assert plan["quantization"] == "q4f16_1"
+    parts = dict(plan["bytes"])
+    assert set(parts) == {"parameters", "kv_cache", "workspace", "router", "runtime", "margin", "total"}
+    assert parts.pop("total") == sum(parts.values()) and all(parts.values())
+    assert parts["parameters"] == 75_715_200
+    assert plan["largest_context_window_size"] == 8192 and plan["lacking_bytes"] == 0
+    assert plan["decode_tokens_per_s_at_most"] == pytest.approx(10e9 / (75_715_200 + 512 * 23040), abs=0.1)
+
+
+def test_for_people(cli):
+    done = cli("plan", MODEL, "--vram-budget", "1GiB")
+    assert done.code == 0 and f"{MODEL} in q4f16_1 on cpu: fits" in done.out
+    for words in (
+        "context 4096",
+        "longest context that fits 8192",
+        "at most",
+        "72.2 MiB",
+        "of 1.0 GiB",
+        "####",
+    ):
+        assert words in done.out, words
+    assert done.err == ""
+
+
+def test_explained_as_products(cli):
+    text = cli("plan", MODEL, "--vram-budget", "1GiB", "--context", "2048", "--explain").out
+    assert (
+        "129 pages x 16 tokens each x 2 keys and values x 30 layers x 3 heads x 64 channels x 2 bytes" in text
+    )
+
+
+def test_the_whole_catalogue(cli):
+    done = cli("plan", "--vram-budget", "6GiB", "--device", "cuda")
+    assert done.code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in done.out.splitlines()[1:]}
+    assert set(rows) == set(model_cards())
+    assert rows[MODEL][0] == "yes" and rows["gemma-2-9b-it"][0] == "shorter"
+    small = cli("plan", "--vram-budget", "4GiB", "--device", "cuda", "-q").out
+    assert re.search(r"gemma-2-9b-it +no ", small)
+    assert rows["Qwen3-4B"][:2] == ["yes", "4096"] and int(rows["Qwen3-4B"][2]) > 4096
+    assert "6.0 GiB on cuda" in done.err and "10 GB/s" in done.err
+    assert cli("plan", "--vram-budget", "6GiB", "--device", "cuda", "--quiet").err == ""
+
+
+def test_the_whole_catalogue_as_json(cli):
+    plans = json.loads(cli("plan", "--vram-budget", "8GB", "--device", "cuda", "--json").out)
+    assert [plan["model"] for plan in plans] == list(model_cards())
+    for plan in plans:
+        assert plan["fits"] == (plan["bytes"]["total"] <= 8_000_000_000)
+        assert plan["bytes"]["router"] == 0
+
+
+def test_gorilla_on_a_card_beside_a_desktop(cli):
+    """4 conversations in q4f32_1 do not fit into what a desktop leaves of 12 GiB; the plan says what does."""
+    asked = (
+        "plan",
+        GORILLA,
+        "--device",
+        "mlc",
+        "--vram-budget",
+        "11GiB",
+        "--conversations",
+        "4",
+        "--chunk",
+        "2048",
+    )
+    done = cli(*asked, "--quantization", "q4f32_1")
+    assert done.code == 0 and "of 4096 that were asked" in done.out
+    assert "one of these makes it fit: context_window_size=1024, max_sequences=1" in done.err
+    other = cli(*asked, "--quantization", "q4f32_1", "--quantization", "q4f16_1", "--json")
+    plan = json.loads(other.out)
+    assert plan["fits"] and plan["quantization"] == "q4f16_1" and plan["context_window_size"] > 2048
+    knobs = {item["knob"]: item for item in plan["remedies"]}
+    assert knobs["max_sequences"]["enough"] and knobs["context_window_size"]["frees_bytes"] > GIB
+
+
+def test_a_budget_below_the_parameters(cli):
+    done = cli("plan", GORILLA, "--device", "cuda", "--vram-budget", "2GiB")
+    assert done.code == 1
+    assert "does not fit" in done.out and "are lacking" in done.out and "no context fits" in done.out
+    assert "no single setting is enough" in done.err and "prefill_chunk_size=64 frees" in done.err
+    plan = json.loads(cli("plan", GORILLA, "--device", "cuda", "--vram-budget", "2GiB", "--json").out)
+    assert not plan["fits"] and plan["lacking_bytes"] == plan["bytes"]["total"] - 2 * GIB
+    assert plan["largest_context_window_size"] == 0 and plan["smallest_budget_bytes"] > 5 * GIB
+    assert cli("plan", "--vram-budget", "100MiB", "--device", "cuda").code == 1
+
+
+@pytest.mark.parametrize("text", ["-3GiB", "12XB", "lots", "0", "101%", "9999999TiB"])
+def test_amounts_that_are_none(cli, text):
+    done = cli("plan", MODEL, f"--vram-budget={text}")
+    assert done.code == 2 and done.out == ""
+    assert "weak.vram_budget" in done.err and text in done.err
+
+
+def test_both_kinds_of_gigabyte(cli):
+    def budget(text):
+        return json.loads(cli("plan", MODEL, "--vram-budget", text, "--json").out)["budget_bytes"]
+
+    assert budget("12GB") == 12_000_000_000 and budget("12GiB") == 12 * GIB
+    assert budget("12GB") < budget("12GiB")
+
+
+def test_windows_that_make_no_sense_are_put_right_and_it_is_said(cli):
+    done = cli("plan", MODEL, "--vram-budget", "8GiB", "--context", "16384", "--chunk", "32768")
+    assert "beyond the 8192 that the model was trained for" in done.err
+    assert "cut to the context of 16384" in done.err
+    assert cli("plan", MODEL, "--context", "0").code == 2
+    assert cli("plan", MODEL, "--conversations", "-1").code == 2
+
+
+def test_devices_formats_and_models_that_are_not_known(cli):
+    for arguments, words in (
+        (("--device", "tpu", "--vram-budget", "8GiB"), "no device named 'tpu'"),
+        (("--quantization", "q4f16"), "the nearest is q4f16_"),
+        (("--bandwidth", "80%"), "such as 360GB"),
+    ):
+        done = cli("plan", MODEL, *arguments)
+        assert done.code == 2 and words in done.err, arguments
+    assert cli("plan", "SmolLM3").code == 2
+    done = cli("plan", "hf:owner/name")
+    assert done.code == 1 and "config.json is needed" in done.err and "edge-router models pull" in done.err
+
+
+def test_a_model_of_ones_own_is_planned_from_its_config(cli, tmp_path):
+    config = {
+        "model_type": "qwen2",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 1000,
+        "max_position_embeddings": 512,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    plan = json.loads(cli("plan", str(tmp_path), "--json").out)
+    assert plan["model"] == tmp_path.name and plan["context_window_size"] == 512
+    config["model_type"] = "mamba"
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    done = cli("plan", str(tmp_path))
+    assert done.code == 1 and "mamba" in done.err
+
+
+def test_the_bandwidth_can_be_given_or_be_unknown(cli, monkeypatch):
+    done = cli("plan", MODEL, "--vram-budget", "1GiB", "--bandwidth", "20GB", "--json")
+    plan = json.loads(done.out)
+    assert plan["decode_tokens_per_s_at_most"] == pytest.approx(20e9 / (75_715_200 + 2048 * 23040), abs=0.1)
+    assert "at 20 GB/s (as given)" in cli("plan", MODEL, "--vram-budget", "1GiB", "--bandwidth", "20GB").out
+    monkeypatch.setattr(planning, "room_bandwidth", lambda room: None)
+    text = cli("plan", MODEL, "--device", "metal", "--vram-budget", "8GiB").out
+    assert "bandwidth is not known" in text and "at most" not in text
+    assert json.loads(cli("plan", MODEL, "--json").out)["decode_tokens_per_s_at_most"] is None
