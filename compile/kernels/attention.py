@@ -1,0 +1,124 @@
+"""What the attention kernels share: the runtime's calling convention, and keys and values found in pages.
+
+Softmax is taken in base 2 and online (running maximum and sum), everything in float32. The scale of the
+scores and log2(e) are multiplied into the queries once. Each kernel also returns the base-2 logarithm of
+its softmax sum, with which the runtime merges the answers of several kernels.
+
+The arguments' order and shapes are those of TVM's own kernels (tvm.relax.frontend.nn.llm), because TVM's
+runtime calls them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load
+from tvm import tirx
+
+PAGE = 16  # tokens; MLC and TVM fix it too
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """`query` heads in groups that share one of the `key_value` heads; `size` channels each."""
+
+    query: int
+    key_value: int
+    size: int
+    dtype: str = "float16"
+
+    @property
+    def group(self) -> int:
+        return self.query // self.key_value
+
+
+class Source(Protocol):
+    """Where keys and values of one sequence and one head lie."""
+
+    def key(self, token: Expr, channel: Expr, lanes: int) -> Expr: ...
+
+    def value(self, token: Expr, channel: Expr, lanes: int) -> Expr: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Tokens of this call, from `start` on: keys and values [tokens, heads, channels]."""
+
+    keys: Buffer
+    values: Buffer
+    start: Expr
+    head: Expr
+
+    def key(self, token: Expr, channel: Expr, lanes: int) -> Expr:
+        return load(self.keys, self.start + token, self.head, channel, lanes=lanes)
+
+    def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
+        return load(self.values, self.start + token, self.head, channel, lanes=lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """Tokens kept in pages [page, key or value, head, place, channel], whose numbers start at `first`."""
+
+    pages: Buffer
+    numbers: Buffer
+    first: Expr
+    head: Expr
+
+    def key(self, token: Expr, channel: Expr, lanes: int) -> Expr:
+        return self._load(0, token, channel, lanes)
+
+    def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
+        return self._load(1, token, channel, lanes)
+
+    def _load(self, which: int, token: Expr, channel: Expr, lanes: int) -> Expr:
+        page = load(self.numbers, self.first + token // PAGE)
+        return load(self.pages, page, which, self.head, token % PAGE, channel, lanes=lanes)
+
+
+class Arguments:
+    """The arguments as the runtime passes them. Make the parts in the order in which the kernel lists them."""
+
+    def __init__(self, k: Kernel, heads: Heads) -> None:
+        self._k, self._heads = k, heads
+        self.batch, self.tokens = k.size(32), k.size(32)
+
+    def queries(self, *, one_each: bool = False) -> Buffer:
+        """[tokens, query heads, channels]; `one_each` for decoding, where tokens are sequences."""
+        rows = self.batch if one_each else self.tokens
+        return self._k.tensor("q", (rows, self._heads.query, self._heads.size), self._heads.dtype)
+
+    def keys(self, name: str, tokens: Expr) -> Buffer:
+        return self._k.tensor(name, (tokens, self._heads.key_value, self._heads.size), self._heads.dtype)
+
+    def pages(self) -> Buffer:
+        shape = (self._k.size(32), 2, self._heads.key_value, PAGE, self._heads.size)
+        return self._k.tensor("pages", shape, self._heads.dtype, offset=self._k.size())
+
+    def starts(self, name: str) -> Buffer:
+        """[sequences + 1]: where each sequence starts in what is laid end to end."""
+        return self._k.tensor(name, (self.batch + 1,), "int32", offset=self._k.size(32))
+
+    def integers(self, name: str, count: Expr) -> Buffer:
+        return self._k.tensor(name, (count,), "int32", offset=self._k.size(32))
+
+    def results(self, *, one_each: bool = False) -> tuple[Buffer, Buffer]:
+        """The output [tokens, query heads, channels] and the softmax sums' logarithms [tokens, query heads]."""
+        rows = self.batch if one_each else self.tokens
+        output = self._k.tensor("output", (rows, self._heads.query, self._heads.size), self._heads.dtype)
+        return output, self._k.tensor("lse", (rows, self._heads.query))
+
+    def rotary(self) -> Expr:
+        """The three arguments for rotating inside the kernel, then the scores' scale, which is returned."""
+        self._k.scalar("rotary_mode", "int32")
+        self._k.scalar("rope_scale", "float32")
+        self._k.scalar("rope_theta", "float32")
+        return self._k.scalar("sm_scale", "float32")
+
+
+def cached_tokens(starts: Buffer, last_page: Buffer, sequence: Expr) -> tuple[Expr, Expr]:
+    """A sequence's first place in the list of page numbers, and how many of its tokens are in the cache."""
+    first, end = bind(load(starts, sequence)), bind(load(starts, sequence + 1))
+    full = (end - first - 1) * PAGE + load(last_page, sequence)
+    return first, bind(tirx.if_then_else(end > first, full, 0))

@@ -1,0 +1,40 @@
+"""What a processor's vector unit offers, as far as the kernels' shape depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Dot(StrEnum):
+    """How sixteen-bit integers are multiplied and summed; `FLOAT` where nothing does that quickly."""
+
+    VNNI = "vnni"  # one instruction: two products a lane, added to the sum (AVX-512 VNNI, AVX-VNNI)
+    PAIRS = "pairs"  # two: products added in pairs (pmaddwd, in every x86-64), then the sum
+    FLOAT = "float"
+
+
+@dataclass(frozen=True, slots=True)
+class Isa:
+    """`lanes` is the number of float32 in one vector register, `registers` how many of those there are.
+
+    `half` says that the hardware converts between float16 and float32.
+    """
+
+    lanes: int
+    registers: int
+    dot: Dot
+    half: bool = True
+
+    @classmethod
+    def of(cls, machine: str, features: Iterable[str]) -> Isa:
+        """`features` in LLVM's or Linux's spelling ("avx512vnni", "avx512_vnni")."""
+        if machine == "aarch64":
+            return cls(lanes=4, registers=32, dot=Dot.FLOAT)
+        has = {name.lower().replace("_", "") for name in features}
+        if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= has:
+            return cls(lanes=16, registers=32, dot=Dot.VNNI if "avx512vnni" in has else Dot.PAIRS)
+        if {"avx2", "fma", "f16c"} <= has:
+            return cls(lanes=8, registers=16, dot=Dot.VNNI if "avxvnni" in has else Dot.PAIRS)
+        return cls(lanes=4, registers=16, dot=Dot.PAIRS, half="f16c" in has)

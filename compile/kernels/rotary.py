@@ -1,0 +1,122 @@
+"""Rotary embedding: queries and keys turned by their positions, values split off, all in one pass.
+
+Frequencies are numbers in the code, and each token's sines and cosines are made once for all its heads.
+TVM's own kernel takes a power, a sine and a cosine for every element, which made it as slow as a projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge_router.compile.kernels.attention import Heads
+from edge_router.compile.kernels.ir import (
+    Buffer,
+    Expr,
+    bind,
+    branch,
+    cast,
+    const,
+    kernel,
+    load,
+    parallel,
+    scratch,
+    serial,
+    splat,
+    store,
+)
+from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.vectors import from_float, sine_cosine, to_float
+from tvm import tirx
+
+MANY = 16  # tokens from which sharing them out over threads pays
+
+
+def rotary(isa: Isa, heads: Heads, frequencies: Sequence[float]) -> Any:
+    """(qkv [tokens, all heads, channels], positions, q, k, v, apply int64).
+
+    `frequencies` are the radians per position of channel pairs (i, i + their number); what is left of a head
+    is not turned. With `apply` 0 nothing is.
+    """
+    with kernel("split_rotary") as k:
+        tokens = k.size(32)
+        everything = heads.query + 2 * heads.key_value
+        qkv = k.tensor("qkv", (tokens, everything, heads.size), heads.dtype)
+        positions = k.tensor("positions", (tokens,), "int32", offset=k.size(32))
+        outputs = [
+            k.tensor(name, (tokens, count, heads.size), heads.dtype)
+            for name, count in (("q", heads.query), ("k", heads.key_value), ("v", heads.key_value))
+        ]
+        apply = k.scalar("apply", "int64")
+        turn = _Turn(isa, heads, frequencies, qkv, positions, outputs, apply)
+        with branch(tokens >= MANY) as (many, few):
+            with many, parallel(tokens) as token:
+                turn.token(token)
+            with few, serial(tokens) as token:
+                turn.token(token)
+    return k.function
+
+
+class _Turn:
+    def __init__(
+        self, isa: Isa, heads: Heads, frequencies: Sequence[float], qkv: Buffer, positions: Buffer,
+        outputs: Sequence[Buffer], apply: Expr,
+    ) -> None:  # fmt: skip
+        self._isa, self._heads, self._frequencies = isa, heads, frequencies
+        self._qkv, self._positions, self._outputs, self._apply = qkv, positions, outputs, apply
+
+    def token(self, token: Expr) -> None:
+        half = len(self._frequencies)
+        sines, cosines = scratch((half,)), scratch((half,))
+        lanes = _lanes(half, self._isa.lanes)
+        with branch(self._apply > 0) as (turned, plain):
+            with turned:
+                position = bind(cast(load(self._positions, token), "float32"))
+                for first in range(0, half, lanes):
+                    angle = splat(position, lanes) * _constants(self._frequencies[first : first + lanes])
+                    sine, cosine = sine_cosine(bind(angle))
+                    store(sines, sine, first)
+                    store(cosines, cosine, first)
+            with plain:
+                for first in range(0, half, lanes):
+                    store(sines, const(0.0, "float32", lanes), first)
+                    store(cosines, const(1.0, "float32", lanes), first)
+        start = 0
+        for output, count in zip(self._outputs, (self._heads.query, self._heads.key_value, 0), strict=True):
+            if count:
+                with serial(count) as head:
+                    self._turn_head(output, token, head, start, sines, cosines, lanes)
+            start += count
+        with serial(self._heads.key_value) as head:
+            self._copy(self._outputs[2], token, head, start, 0)
+
+    def _turn_head(
+        self, output: Buffer, token: Expr, head: Expr, start: int, sines: Buffer, cosines: Buffer, lanes: int
+    ) -> None:
+        half = len(self._frequencies)
+        for i in range(0, half, lanes):
+            a = bind(to_float(self._isa, load(self._qkv, token, head + start, i, lanes=lanes)))
+            b = bind(to_float(self._isa, load(self._qkv, token, head + start, i + half, lanes=lanes)))
+            sine, cosine = bind(load(sines, i, lanes=lanes)), bind(load(cosines, i, lanes=lanes))
+            store(output, from_float(self._isa, a * cosine - b * sine, self._heads.dtype), token, head, i)
+            store(output, from_float(self._isa, b * cosine + a * sine, self._heads.dtype), token, head, i + half)
+        self._copy(output, token, head, start, 2 * half)
+
+    def _copy(self, output: Buffer, token: Expr, head: Expr, start: int, first: int) -> None:
+        lanes = _lanes(self._heads.size - first, self._isa.lanes) if first < self._heads.size else 1
+        for i in range(first, self._heads.size, lanes):
+            store(output, load(self._qkv, token, head + start, i, lanes=lanes), token, head, i)
+
+
+def _lanes(count: int, most: int) -> int:
+    """The widest vector of which `count` is a multiple."""
+    while count % most:
+        most //= 2
+    return most
+
+
+def _constants(values: Sequence[float]) -> Expr:
+    numbers = [tirx.const(float(v), "float32") for v in values]
+    return tirx.Shuffle(numbers, [tirx.const(i, "int32") for i in range(len(numbers))]) if len(numbers) > 1 else numbers[0]
+
+
