@@ -48,10 +48,11 @@ def ready_to_listen(listener: socket.socket) -> None:
 
 
 def refused(error: OSError, host: str, port: int) -> PortInUse | ConfigError:
-    if error.errno in BUSY:
+    denied = isinstance(error, PermissionError)
+    # Windows, which has no ports for administrators, says "denied" of one that is held exclusively.
+    if error.errno in BUSY or (denied and EXCLUSIVE is not None):
         return PortInUse(host, port)
-    if isinstance(error, PermissionError):
-        # Windows answers so for a port that another process holds exclusively, too.
+    if denied:
         return ConfigError("server.port", port, "this user may not listen there; choose one above 1023")
     return ConfigError("server.host", host, f"cannot listen there: {error.strerror}")
 

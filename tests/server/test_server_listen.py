@@ -14,6 +14,7 @@ import pytest
 
 from edge_router.config import ServerConfig
 from edge_router.errors import ConfigError, PortInUse, UnsafeBind
+from edge_router.server import listen
 from edge_router.server.listen import bind, ready_to_listen, refused, url_of
 from edge_router.server.serve import run
 
@@ -90,9 +91,13 @@ def test_an_address_that_is_not_ours(host: str) -> None:
     assert caught.value.key == "server.host"
 
 
-def test_what_the_system_refuses() -> None:
-    denied = refused(PermissionError(errno.EACCES, "denied"), HOST, 80)
+def test_what_the_system_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    no = PermissionError(errno.EACCES, "denied")
+    monkeypatch.setattr(listen, "EXCLUSIVE", None)
+    denied = refused(no, HOST, 80)
     assert isinstance(denied, ConfigError) and denied.key == "server.port"
+    monkeypatch.setattr(listen, "EXCLUSIVE", -5)  # as on Windows
+    assert isinstance(refused(no, HOST, 80), PortInUse)
     assert isinstance(refused(OSError(errno.EADDRINUSE, "busy"), HOST, 80), PortInUse)
 
 

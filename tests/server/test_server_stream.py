@@ -13,6 +13,8 @@ import pytest
 
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
+from edge_router.server.running import Running
+from edge_router.server.security import Guard
 from edge_router.types import ChatRequest, Delta
 
 HI: Any = [{"role": "user", "content": "hi"}]
@@ -192,3 +194,50 @@ def test_a_stop_ends_what_is_under_way(serve: Callable[..., Any]) -> None:
         assert isinstance(failure, openai.InternalServerError) and failure.code == "shutting_down"
     assert not generating()
     assert served.weak.closed
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_request_that_comes_while_the_server_stops(setup: Callable[..., Any], stream: bool) -> None:
+    one = setup()
+    app = one.app()
+    app.state.running.stop()
+    one.weak.queue(Endless())
+    reply = one.call(body={"model": "weak", "messages": HI, "stream": stream}, app=app)
+    assert reply.status == 503
+    assert reply.error["code"] == "shutting_down"
+    assert not generating()
+
+
+def test_a_stream_that_begins_while_the_server_stops() -> None:
+    class Answer:
+        cancelled = 0
+
+        def cancel(self) -> None:
+            self.cancelled += 1
+
+    running, answer = Running(), Answer()
+    running.stop()
+    with running.stream(answer):  # type: ignore[arg-type]
+        assert answer.cancelled == 1
+
+
+def test_half_a_reply_never_looks_whole() -> None:
+    """Whatever breaks once a reply has begun reaches the server, which then cuts the connection."""
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("in the middle")
+
+    told: list[str] = []
+
+    async def send(message: Any) -> None:
+        told.append(message["type"])
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    guard = Guard(broken, hosts=frozenset({"localhost"}), origins=(), api_key=None)
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+    with pytest.raises(RuntimeError):
+        asyncio.run(guard(scope, receive, send))
+    assert told == ["http.response.start"]
