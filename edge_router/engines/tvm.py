@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from edge_router.errors import ArtifactCorrupt, OutOfMemory
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
+if TYPE_CHECKING:
+    from edge_router.compile.pipeline import CompiledModel
+
 PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
 _CPU, _POOLED = 1, 2  # DLPack's device type, the virtual machine's kind of allocator
 _PARAMETERS = threading.Lock()  # TVM passes them through one table for the whole process
@@ -30,12 +34,26 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
 
     Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable`.
     """
+    compiled = built(config, paths, progress)
+    return open_model(
+        compiled.model_dir,
+        compiled.library,
+        model_id=compiled.card.name,
+        context_window_size=config.weak.context_window_size,
+        prefill_chunk_size=config.weak.prefill_chunk_size,
+        max_sequences=config.weak.max_sequences,
+        threads=thread_count(config, paths),
+        progress=progress,
+    )
+
+
+def built(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
+    """The configured model's directory and library."""
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
-    from edge_router.device import host
 
     card = find_model(config.weak.model)
-    compiled = ensure(
+    return ensure(
         card,
         BuildSettings.from_config(config, card),
         paths=paths,
@@ -43,16 +61,15 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         build=config.weak.build,
         offline=config.offline,
     )
-    return open_model(
-        compiled.model_dir,
-        compiled.library,
-        model_id=card.name,
-        context_window_size=config.weak.context_window_size,
-        prefill_chunk_size=config.weak.prefill_chunk_size,
-        max_sequences=config.weak.max_sequences,
-        threads=config.weak.threads or host().physical_cores,
-        progress=progress,
-    )
+
+
+def thread_count(config: Config, paths: Paths) -> int:
+    """As configured, else as TVM's own variable says, else the physical cores."""
+    from edge_router.device import host
+
+    asked = os.environ.get("TVM_NUM_THREADS", "")
+    own = int(asked) if asked.isascii() and asked.isdigit() else 0
+    return config.weak.threads or own or host(paths.artifacts / "host.json").physical_cores
 
 
 def open_model(

@@ -1,0 +1,272 @@
+"""How fast the weak model runs here, on its own or beside llama.cpp on the same weights and threads.
+
+Each side lives in its own process and the two never compute at the same time: idle threads of one would
+take the cores from the other. Rounds alternate (A B A B ...), so that a machine that gets warm or busy
+meets both; a ratio is formed within a round.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from edge_router.config import Config
+from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName
+from edge_router.paths import Paths
+from edge_router.types import Progress
+
+if TYPE_CHECKING:
+    from edge_router.catalog import ModelCard
+    from edge_router.engines.local.tokenizer import TextTokenizer
+
+OURS, LLAMA_CPP = "tvm", "llama.cpp"
+PREFILL_TOKENS = (256, 512)
+DECODE_TOKENS = 64
+ROUNDS = 5
+_DECODE_PROMPT = 32  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The median of several rounds, and the least and the greatest of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Measured:
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens per second; `prefill` by the length of the prompt in tokens."""
+
+    prefill: Mapping[int, Measured]
+    decode: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Another program on the same machine; the ratios are ours over theirs."""
+
+    speed: Speed
+    prefill_ratio: Mapping[int, Measured]
+    decode_ratio: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class WeakBench:
+    """`ttft_ms`: from a question, nothing of it known before, to its answer's first piece."""
+
+    device: str
+    model: str
+    quantization: str
+    threads: int
+    speed: Speed
+    ttft_ms: Measured
+    peak_bytes: int  # of the process that runs the model, all in all
+    against: Mapping[str, Comparison]
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON of `bench weak --json`; medians."""
+
+        def by_length(values: Mapping[int, Measured], digits: int) -> dict[str, float]:
+            return {str(length): round(value.median, digits) for length, value in values.items()}
+
+        return {
+            "device": self.device,
+            "model": self.model,
+            "threads": self.threads,
+            "prefill_tokens_per_s": by_length(self.speed.prefill, 1),
+            "decode_tokens_per_s": round(self.speed.decode.median, 1),
+            "ttft_ms": round(self.ttft_ms.median, 1),
+            "peak_bytes": self.peak_bytes,
+            "against": {
+                name: {
+                    "prefill_ratio": by_length(other.prefill_ratio, 3),
+                    "decode_ratio": round(other.decode_ratio.median, 3),
+                }
+                for name, other in self.against.items()
+            },
+        }
+
+
+def bench_weak(
+    config: Config, paths: Paths, *, against: str | None = None, progress: Progress, rounds: int = ROUNDS
+) -> WeakBench:
+    """Build what is missing, then measure. `against` is None or "llama.cpp".
+
+    Raises what building and starting the engine raise, `UnknownName`, `MissingExtra` without
+    llama-cpp-python, `InvalidModel` for a comparison where the weights are no GGUF file.
+    """
+    from edge_router.device import host
+    from edge_router.engines.tvm import built, thread_count
+
+    if against not in (None, LLAMA_CPP):
+        raise UnknownName("program to compare with", against, (LLAMA_CPP,))
+    if against is not None and find_spec("llama_cpp") is None:
+        raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
+    compiled = built(config, paths, progress)
+    threads = thread_count(config, paths)
+    sides: dict[str, dict[str, object]] = {
+        OURS: {
+            "model_dir": str(compiled.model_dir),
+            "library": str(compiled.library),
+            "threads": threads,
+            "context_window_size": config.weak.context_window_size,
+            "prefill_chunk_size": config.weak.prefill_chunk_size,
+        }
+    }
+    if against is not None:
+        gguf = _gguf(compiled.card, config, paths, progress)
+        sides[against] = {"gguf": str(gguf), "threads": threads}
+    taken = _take(sides, Prompts.of(compiled.model_dir / "tokenizer.json"), rounds, progress)
+    ours = taken.pop(OURS)
+    return WeakBench(
+        device=host(paths.artifacts / "host.json").cpu_name,
+        model=compiled.card.name,
+        quantization=str(compiled.config["quantization"]),
+        threads=threads,
+        speed=ours.speed(),
+        ttft_ms=Measured.of(ours.ttft_ms),
+        peak_bytes=ours.peak_bytes,
+        against={name: _compared(ours, theirs) for name, theirs in taken.items()},
+    )
+
+
+def _gguf(card: ModelCard, config: Config, paths: Paths, progress: Progress) -> Path:
+    from edge_router.hub import fetch
+
+    for source in (card.original, card.source):
+        if source is not None:
+            path = fetch(source, paths.downloads, progress=progress, offline=config.offline)
+            if path.suffix == ".gguf":
+                return path
+    raise InvalidModel(card.name, f"its weights are no GGUF file, which {LLAMA_CPP} needs")
+
+
+class Prompts:
+    """Pieces of a real text, each of a given number of tokens and no two with the same beginning."""
+
+    def __init__(self, tokenizer: TextTokenizer, text: str) -> None:
+        self._tokenizer, self._text = tokenizer, text
+        self._starts = iter(range(0, len(text), 97))
+
+    @classmethod
+    def of(cls, tokenizer: Path) -> Prompts:
+        from edge_router.engines.local.tokenizer import TextTokenizer
+
+        text = (files("edge_router.compile") / "texts" / "calibration.txt").read_text(encoding="utf-8")
+        return cls(TextTokenizer(tokenizer), text)
+
+    def next(self, tokens: int) -> str:
+        """A text that is `tokens` tokens long."""
+        for start in self._starts:
+            end = start
+            while end < len(self._text):
+                found = len(self._tokenizer.encode(self._text[start:end]))
+                if found == tokens:
+                    return self._text[start:end]
+                if found > tokens:
+                    break
+                end += max(1, tokens - found)  # a token is at least a character, in a text like this one
+        raise ValueError(f"the text has no more pieces of {tokens} tokens")
+
+    def ids(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text)
+
+
+class _Taken:
+    """What one side was measured at, round by round."""
+
+    def __init__(self) -> None:
+        self.prefill: dict[int, list[float]] = {length: [] for length in PREFILL_TOKENS}  # tokens per second
+        self.decode: list[float] = []
+        self.ttft_ms: list[float] = []
+        self.peak_bytes = 0
+
+    def speed(self) -> Speed:
+        prefill = {length: Measured.of(values) for length, values in self.prefill.items()}
+        return Speed(prefill, Measured.of(self.decode))
+
+
+def _compared(ours: _Taken, theirs: _Taken) -> Comparison:
+    def ratio(one: Sequence[float], other: Sequence[float]) -> Measured:
+        return Measured.of([mine / its for mine, its in zip(one, other, strict=True)])
+
+    return Comparison(
+        theirs.speed(),
+        {length: ratio(ours.prefill[length], theirs.prefill[length]) for length in PREFILL_TOKENS},
+        ratio(ours.decode, theirs.decode),
+    )
+
+
+def _take(
+    sides: Mapping[str, Mapping[str, object]], prompts: Prompts, rounds: int, progress: Progress
+) -> dict[str, _Taken]:
+    taken = {name: _Taken() for name in sides}
+    with ExitStack() as stack, progress.step("measure", rounds + 1, "rounds") as step:
+        running = {name: stack.enter_context(_side(name, options)) for name, options in sides.items()}
+        for number in range(rounds + 1):
+            for length in PREFILL_TOKENS:
+                text = prompts.next(length)
+                for name, side in running.items():
+                    seconds = side.ask("prefill", text=text, ids=prompts.ids(text))
+                    taken[name].prefill[length].append(length / seconds)
+            text = prompts.next(_DECODE_PROMPT)
+            for name, side in running.items():
+                seconds = side.ask("decode", text=text, ids=prompts.ids(text), count=DECODE_TOKENS)
+                taken[name].decode.append(DECODE_TOKENS / seconds)
+            seconds = running[OURS].ask("ttft", text=f"{number}: {prompts.next(_DECODE_PROMPT)}")
+            taken[OURS].ttft_ms.append(1000 * seconds)
+            if number == 0:  # to warm up: first touches of memory, threads that start
+                taken = {name: _Taken() for name in sides}
+            step.advance()
+        taken[OURS].peak_bytes = int(running[OURS].ask("peak"))
+    return taken
+
+
+class _Side:
+    """A process that measures on demand; see bench_sides.py."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self._name, self._process, self._errors = name, process, errors
+
+    def ask(self, what: str, **details: object) -> float:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"what": what, **details}) + "\n")
+            self._process.stdin.flush()
+            return float(self._process.stdout.readline())
+        except (OSError, ValueError) as error:  # it has ended
+            self._process.wait()
+            self._errors.seek(0)
+            last = self._errors.read().strip().splitlines()[-1:]
+            raise GenerationFailed(self._name, *last or ["its process ended"]) from error
+
+
+@contextmanager
+def _side(name: str, options: Mapping[str, object]) -> Iterator[_Side]:
+    command = [sys.executable, "-m", "edge_router.bench_sides", name, json.dumps(options)]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8"
+        ) as process,
+    ):
+        try:
+            yield _Side(name, process, errors)
+        finally:
+            process.kill()

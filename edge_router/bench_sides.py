@@ -1,0 +1,151 @@
+"""One side of a measurement, in its own process: `python -m edge_router.bench_sides NAME OPTIONS`.
+
+Reads a line of JSON, answers with a number: seconds for "prefill", "decode" and "ttft", bytes for "peak".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_router.types import ChatRequest, Delta, EngineTimings, Message, SamplingParams
+
+_GREEDY = SamplingParams(temperature=0)
+
+
+class Side(Protocol):
+    def prefill(self, text: str, ids: list[int]) -> float:
+        """Seconds to read a prompt of which nothing is known, up to the choice of the next token."""
+        ...
+
+    def decode(self, text: str, ids: list[int], count: int) -> float:
+        """Seconds for `count` greedy tokens after the first one."""
+        ...
+
+
+class Ours:
+    """Through the engine as users have it, so the scheduling, the sampling and the text count."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        from edge_router.engines.local.directory import ModelDirectory
+        from edge_router.engines.local.engine import LocalEngine
+        from edge_router.engines.tvm import TvmRunner
+
+        directory = ModelDirectory.read(Path(options["model_dir"]), "bench")
+        self._engine = LocalEngine(
+            lambda: TvmRunner(
+                directory.path,
+                Path(options["library"]),
+                context_window_size=options["context_window_size"],
+                prefill_chunk_size=options["prefill_chunk_size"],
+                threads=options["threads"],
+            ),
+            name="tvm",
+            model_id="bench",
+            tokenizer=directory.tokenizer,
+            template=directory.template,
+            end_tokens=(),  # an answer that ends early would be no measurement
+            defaults=directory.defaults,
+        )
+
+    def prefill(self, text: str, ids: list[int]) -> float:
+        timings = self._timings(text, 1)
+        if timings.prefill_tokens < len(ids) - 16:
+            raise ValueError("the prompt was known already")
+        return timings.prefill_s or 0.0
+
+    def decode(self, text: str, ids: list[int], count: int) -> float:
+        return self._timings(text, count + 1).decode_s or 0.0
+
+    def ttft(self, text: str) -> float:
+        """From the question to the first piece of the answer, the template and the tokenizer included."""
+        request = ChatRequest(
+            (Message("system", text), Message("user", text)), sampling=_GREEDY, max_tokens=2
+        )
+        begin = time.perf_counter()
+        stream = self._engine.stream(request, threading.Event())
+        next(stream)
+        seconds = time.perf_counter() - begin
+        list(stream)
+        return seconds
+
+    def _timings(self, text: str, count: int) -> EngineTimings:
+        request = ChatRequest((), sampling=_GREEDY, max_tokens=count, raw_prompt=text)
+        last = Delta()
+        for delta in self._engine.stream(request, threading.Event()):
+            last = delta
+        assert last.timings is not None
+        return last.timings
+
+
+class LlamaCpp:
+    """Through llama-cpp-python's own greedy loop."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        from llama_cpp import Llama
+
+        threads = options["threads"]
+        self._model = Llama(
+            options["gguf"],
+            n_ctx=2048,
+            n_batch=512,
+            n_ubatch=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            n_gpu_layers=0,
+            verbose=False,
+        )
+
+    def prefill(self, text: str, ids: list[int]) -> float:
+        self._model.reset()
+        begin = time.perf_counter()
+        self._model.eval(ids)
+        self._model.sample(temp=0.0)
+        return time.perf_counter() - begin
+
+    def decode(self, text: str, ids: list[int], count: int) -> float:
+        self.prefill(text, ids)
+        token = self._model.sample(temp=0.0)
+        begin = time.perf_counter()
+        for _ in range(count):
+            self._model.eval([token])
+            token = self._model.sample(temp=0.0)
+        return time.perf_counter() - begin
+
+
+SIDES: Mapping[str, Callable[[Mapping[str, Any]], Side]] = {"tvm": Ours, "llama.cpp": LlamaCpp}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def main(name: str, options: str) -> None:
+    # Libraries write to standard output as they please: give them the other one.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    side = SIDES[name](json.loads(options))
+    for line in sys.stdin:
+        question = json.loads(line)
+        what = question.pop("what")
+        value = peak_bytes() if what == "peak" else getattr(side, what)(**question)
+        answers.write(f"{value!r}\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
