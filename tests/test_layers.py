@@ -32,7 +32,7 @@ LAYERS = [
     },
     {"fields", "requests", "completions", "routers", "policy", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
-    {"bench", "server"},
+    {"bench", "bench_sides", "server"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
