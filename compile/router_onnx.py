@@ -30,7 +30,10 @@ _IR_VERSION = 9  # read by every onnxruntime that knows opset 17
 
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
-    """What the encoder looks like and how its input is cut. Tokens are counted with [CLS] and [SEP]."""
+    """What the encoder looks like and how its input is cut. Tokens are counted with [CLS] and [SEP].
+
+    Without layers the encoder is a table of one vector per token, `arrays["table"]`.
+    """
 
     layers: int
     heads: int
@@ -86,21 +89,27 @@ def _metadata(head: Head, spec: GraphSpec, precision: Precision) -> dict[str, ob
 
 
 def _encoder(graph: Graph, arrays: Arrays, spec: GraphSpec) -> str:
+    """The mean of the tokens' vectors, brought to length 1."""
     mask = graph.node("Cast", "attention_mask", to=1)
-    x = graph.node(
-        "Add", graph.rows(arrays["embeddings.word_embeddings.weight"], "input_ids"), _places(graph, arrays)
-    )
+    static = not spec.layers
+    x = graph.rows(arrays["table"], "input_ids") if static else _transformer(graph, arrays, spec, mask)
+    column = graph.node("Unsqueeze", mask, graph.constant(np.array([2], np.int64)))
+    axis = graph.constant(np.array([1], np.int64))
+    total = graph.node("ReduceSum", graph.node("Mul", x, column), axis, keepdims=0)
+    mean = graph.node("Div", total, graph.node("ReduceSum", column, axis, keepdims=0))
+    return str(graph.node("LpNormalization", mean, axis=-1, p=2, outputs="embedding"))
+
+
+def _transformer(graph: Graph, arrays: Arrays, spec: GraphSpec, mask: str) -> str:
+    words = graph.rows(arrays["embeddings.word_embeddings.weight"], "input_ids")
+    x = graph.node("Add", words, _places(graph, arrays))
     x = graph.normalise(x, arrays, "embeddings.LayerNorm", spec.epsilon)
     hidden_away = graph.node("Sub", graph.constant(np.float32(1)), mask)
     bias = graph.node("Mul", hidden_away, graph.constant(np.float32(-1e4)))
     bias = graph.node("Unsqueeze", bias, graph.constant(np.array([1, 2], np.int64)))
     for index in range(spec.layers):
         x = _layer(graph, arrays, f"encoder.layer.{index}", x, bias, spec)
-    column = graph.node("Unsqueeze", mask, graph.constant(np.array([2], np.int64)))
-    axis = graph.constant(np.array([1], np.int64))
-    total = graph.node("ReduceSum", graph.node("Mul", x, column), axis, keepdims=0)
-    mean = graph.node("Div", total, graph.node("ReduceSum", column, axis, keepdims=0))
-    return str(graph.node("LpNormalization", mean, axis=-1, p=2, outputs="embedding"))
+    return str(x)
 
 
 def _places(graph: Graph, arrays: Arrays) -> str:

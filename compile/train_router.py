@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_router.catalog import RouterCard, parse_router_card
-from edge_router.compile.router_onnx import GraphSpec, Head, build_router
+from edge_router.compile.router_onnx import Arrays, GraphSpec, Head, build_router
 from edge_router.compile.training import head as heads
+from edge_router.compile.training import static
 from edge_router.compile.training.card import write_card
 from edge_router.compile.training.pool import Pool, read_pool
 from edge_router.compile.training.settings import BASE_ENCODER, FineTuning, HeadSettings, TrainSettings
@@ -31,7 +32,7 @@ from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from edge_router.compile.training.encoder import Encoder
+    from edge_router.compile.training.encoder import EncoderShape
 
 __all__ = ["BASE_ENCODER", "FineTuning", "HeadSettings", "TrainSettings", "Trained", "main", "train"]
 
@@ -52,19 +53,19 @@ def train(
     _require_extra()
     pool = read_pool(settings.pool)
     base = fetch(settings.base, (paths or Paths.default()).downloads, progress=progress)
-    encoder, head = _learn(pool, base, settings, progress)
+    arrays, shape, head = _learn(pool, base, settings, progress)
     folder = settings.output / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(base / TOKENIZER, folder / TOKENIZER)
     spec = GraphSpec(
         layers=len(settings.layers),
-        heads=encoder.shape.heads,
-        epsilon=encoder.shape.epsilon,
+        heads=shape.heads,
+        epsilon=shape.epsilon,
         max_tokens=settings.cut.max_tokens,
         tail_tokens=settings.cut.tail_tokens,
         without_options=settings.cut.without_options,
     )
-    build_router(encoder.arrays(), head, spec, folder / GRAPH, settings.precision)
+    build_router(arrays, head, spec, folder / GRAPH, settings.precision)
     card = _card(settings, pool, folder)
     write_card(card)
     card = replace(card, default_threshold=_threshold(card, pool, settings.strong_share))
@@ -73,34 +74,58 @@ def train(
     return Trained(parse_router_card(folder), measured)
 
 
-def _learn(pool: Pool, base: Path, settings: TrainSettings, progress: Progress) -> tuple[Encoder, Head]:
-    from edge_router.compile.training.embed import embed, tokenize
+def _learn(
+    pool: Pool, base: Path, settings: TrainSettings, progress: Progress
+) -> tuple[Arrays, EncoderShape, Head]:
+    """The encoder's parameters, what it looks like, and the head."""
+    from edge_router.compile.training.embed import tokenize
+    from edge_router.compile.training.encoder import load_shape
+
+    rows = tokenize(base / TOKENIZER, pool.prompts, settings.cut)
+    features, scaling = heads.surface_of(pool, settings.surface)
+    if settings.layers:
+        arrays, embeddings = _encode(pool, base, rows, features, settings, progress)
+    else:
+        table = static.reduce(static.token_vectors(base), rows, settings.dimensions)
+        arrays, embeddings = {"table": table}, static.embed(table, rows)
+    factors = heads.fit(pool, embeddings, features, settings.head)
+    head = heads.scaled_head(factors, pool, embeddings, features, settings.surface, scaling)
+    return arrays, load_shape(base), head
+
+
+def _encode(
+    pool: Pool,
+    base: Path,
+    rows: list[list[int]],
+    features: np.ndarray,
+    settings: TrainSettings,
+    progress: Progress,
+) -> tuple[Arrays, np.ndarray]:
+    """The parameters, fine-tuned where asked, and the pool's embeddings."""
+    from edge_router.compile.training.embed import embed
     from edge_router.compile.training.encoder import load_encoder
 
     encoder = load_encoder(base, settings.layers)
-    features, scaling = heads.surface_of(pool, settings.surface)
-    rows = tokenize(base / TOKENIZER, pool.prompts, settings.cut)
     if settings.fine_tuning:
         from edge_router.compile.training.finetune import fine_tune
 
         fitting = np.flatnonzero(~pool.validation)
-        variants = [[rows[i] for i in fitting]]
         fine_tune(
             encoder,
-            variants,
+            [[rows[i] for i in fitting]],
             pool.take(fitting),
             features[fitting],
             settings.fine_tuning,
             seed=settings.seed,
             progress=progress,
         )
-    embeddings = embed(encoder, rows, settings.threads, progress)
-    factors = heads.fit(pool, embeddings, features, settings.head)
-    return encoder, heads.scaled_head(factors, pool, embeddings, features, settings.surface, scaling)
+    return encoder.arrays(), embed(encoder, rows, settings.threads, progress)
 
 
 def _card(settings: TrainSettings, pool: Pool, folder: Path) -> RouterCard:
-    kind = "fine-tuned" if settings.fine_tuning else "frozen"
+    query = "the query embedding" if settings.layers else "the mean of the query's token vectors"
+    layers = f"{len(settings.layers)} layers" if settings.layers else "token vectors"
+    kind = "fine-tuned" if settings.fine_tuning and settings.layers else "frozen"
     return RouterCard(
         name=settings.name,
         directory=folder,
@@ -108,8 +133,8 @@ def _card(settings: TrainSettings, pool: Pool, folder: Path) -> RouterCard:
         tokenizer=TOKENIZER,
         default_threshold=0.5,
         max_tokens=settings.cut.max_tokens,
-        description="Matrix factorisation over the query embedding and the vectors of the pool's models",
-        trained_on=f"{pool.provenance()}. Encoder: {len(settings.layers)} layers of {settings.base}, {kind}",
+        description=f"Matrix factorisation over {query} and the vectors of the pool's models",
+        trained_on=f"{pool.provenance()}. Encoder: {layers} of {settings.base}, {kind}",
         license=settings.license,
         metrics={},
     )
@@ -153,9 +178,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pool", type=Path, help="parquet: prompt, scores, source, subset, split")
     parser.add_argument("--output", type=Path, required=True, help="the folder that gets <name>/")
     parser.add_argument("--name", default="mf")
+    parser.add_argument("--static", action="store_true", help="token vectors instead of an encoder's layers")
     parser.add_argument("--evaluation", type=Path, action="append", default=[], help="labelled prompts")
     given = parser.parse_args(arguments)
-    train(TrainSettings(given.pool, given.output, given.name, tuple(given.evaluation)))
+    settings = TrainSettings(given.pool, given.output, given.name, tuple(given.evaluation))
+    train(replace(settings, layers=()) if given.static else settings)
     return 0
 
 

@@ -127,6 +127,11 @@ def read_shape(config: Mapping[str, Any], where: Path) -> EncoderShape:
         raise InvalidModel(where, f"config.json has no {error}") from error
 
 
+def load_shape(folder: Path) -> EncoderShape:
+    """Raises `InvalidModel`."""
+    return read_shape(json.loads((folder / "config.json").read_text("utf-8")), folder)
+
+
 def load_encoder(folder: Path, layers: tuple[int, ...] | None = None) -> Encoder:
     """The encoder of a checkpoint folder (config.json, model.safetensors), or only the named layers of it.
 
@@ -136,7 +141,7 @@ def load_encoder(folder: Path, layers: tuple[int, ...] | None = None) -> Encoder
 
     from safetensors.torch import load_file
 
-    shape = read_shape(json.loads((folder / "config.json").read_text("utf-8")), folder)
+    shape = load_shape(folder)
     tensors = load_file(folder / "model.safetensors")
     if layers is not None:
         tensors = _only(tensors, layers)

@@ -51,11 +51,9 @@ class TrainSettings:
     name: str = "mf"
     evaluation: tuple[Path, ...] = ()
     base: Source = BASE_ENCODER
-    layers: tuple[int, ...] = (
-        0,
-        1,
-        2,
-    )  # of the base encoder: its lower half transfers better and runs faster
+    # Of the base encoder: its lower half transfers better and runs faster. None: a table of token vectors.
+    layers: tuple[int, ...] = (0, 1, 2)
+    dimensions: int = 64  # of such a table
     cut: Cut = field(default=Cut(max_tokens=128, tail_tokens=40, without_options=True))
     surface: tuple[str, ...] = SURFACE_NAMES
     head: HeadSettings = HeadSettings()

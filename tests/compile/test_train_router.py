@@ -13,10 +13,14 @@ import pytest
 for package in ("torch", "onnx", "pyarrow", "safetensors"):
     pytest.importorskip(package, reason=f"{package} comes with the extra train")
 
+from safetensors.numpy import save_file  # noqa: E402
+
 from edge_router.catalog import LocalSource, parse_router_card  # noqa: E402
 from edge_router.compile import train_router  # noqa: E402
 from edge_router.compile.train_router import FineTuning, HeadSettings, TrainSettings, train  # noqa: E402
-from edge_router.errors import InvalidData, MissingExtra  # noqa: E402
+from edge_router.compile.training import static  # noqa: E402
+from edge_router.compile.training.embed import tokenize  # noqa: E402
+from edge_router.errors import InvalidData, InvalidModel, MissingExtra  # noqa: E402
 from edge_router.routers.onnx import OnnxRouter  # noqa: E402
 from edge_router.routers.tokens import Cut  # noqa: E402
 
@@ -106,6 +110,33 @@ def test_fine_tuning_changes_the_encoder_and_helps(settings: TrainSettings, eval
     assert after is not None
     assert after >= before - 0.02
     assert after > 0.7
+
+
+def test_a_table_of_token_vectors_learns_it_too(settings: TrainSettings, evaluation: Path) -> None:
+    done = train(replace(settings, name="table", layers=(), dimensions=8, evaluation=(evaluation,)))
+    assert done.evaluation is not None
+    apgr = done.evaluation.groups["toy"]["table"].apgr
+    assert apgr is not None
+    assert apgr > 0.65
+    assert "token vectors" in done.card.trained_on
+    texts = ["what is easy ?", "hard prove", ""]
+    embeddings = OnnxRouter(done.card).embed_texts(texts)
+    assert embeddings.shape == (3, 8)
+    # The graph's table is the one that the head was fitted on.
+    base = settings.base
+    assert isinstance(base, LocalSource)
+    rows = tokenize(base.path / "tokenizer.json", train_router.read_pool(settings.pool).prompts, settings.cut)
+    table = static.reduce(static.token_vectors(base.path), rows, 8)
+    wanted = static.embed(table, tokenize(base.path / "tokenizer.json", texts, settings.cut))
+    assert embeddings == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_checkpoint_without_token_vectors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidModel, match="cannot be read"):
+        static.token_vectors(tmp_path)
+    save_file({"other": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(InvalidModel, match="no tensor 'embeddings"):
+        static.token_vectors(tmp_path)
 
 
 def test_int8_is_a_quarter_of_the_size(settings: TrainSettings) -> None:
