@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -270,3 +270,6 @@ def _side(name: str, options: Mapping[str, object]) -> Iterator[_Side]:
             yield _Side(name, process, errors)
         finally:
             process.kill()
+            if process.stdin is not None:
+                with suppress(OSError):  # what was written last may have nobody to go to
+                    process.stdin.close()

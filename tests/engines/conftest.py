@@ -4,9 +4,14 @@ import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from edge_router.paths import Paths
+
+if TYPE_CHECKING:
+    from edge_router.compile.pipeline import CompiledModel
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,11 @@ def reference_llama() -> Callable[[Path], Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return functools.cache(module.ReferenceLlama)
+
+
+@pytest.fixture(scope="session")
+def batch_model(built_home: Path, built_model: CompiledModel) -> CompiledModel:
+    """The demo model again, compiled for four sequences at once."""
+    from edge_router.compile.pipeline import BuildSettings, ensure
+
+    return ensure(built_model.card, BuildSettings(max_sequences=4), paths=Paths.under(built_home))

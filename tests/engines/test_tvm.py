@@ -29,8 +29,8 @@ PROMPTS = (
 
 
 @pytest.fixture(scope="module")
-def runner(built_model: Any) -> Iterator[TvmRunner]:
-    made = TvmRunner(built_model.model_dir, built_model.library, max_sequences=4, context_window_size=512)
+def runner(batch_model: Any) -> Iterator[TvmRunner]:
+    made = TvmRunner(batch_model.model_dir, batch_model.library, max_sequences=4, context_window_size=512)
     yield made
     made.close()
 
@@ -43,8 +43,8 @@ def empty(runner: TvmRunner) -> TvmRunner:
 
 
 @pytest.fixture(scope="module")
-def prompts(built_model: Any) -> list[list[int]]:
-    directory = ModelDirectory.read(built_model.model_dir, "m")
+def prompts(batch_model: Any) -> list[list[int]]:
+    directory = ModelDirectory.read(batch_model.model_dir, "m")
     assert directory.template is not None
     return [
         directory.tokenizer.encode(directory.template.render([Message("user", text)])) for text in PROMPTS
@@ -68,10 +68,10 @@ def afresh(runner: TvmRunner, tokens: Sequence[int]) -> np.ndarray:
 def test_greedy_decoding_is_the_references(
     empty: TvmRunner,
     prompts: list[list[int]],
-    built_model: Any,
+    batch_model: Any,
     reference_llama: Callable[[Path], Any],
 ) -> None:
-    reference = reference_llama(built_model.model_dir)
+    reference = reference_llama(batch_model.model_dir)
     for number, prompt in enumerate(prompts):
         empty.add_sequence(number)
         logits, answer = read(empty, number, prompt), list[int]()
@@ -82,10 +82,10 @@ def test_greedy_decoding_is_the_references(
 
 
 def test_logits_are_the_references(
-    empty: TvmRunner, prompts: list[list[int]], built_model: Any, reference_llama: Callable[[Path], Any]
+    empty: TvmRunner, prompts: list[list[int]], batch_model: Any, reference_llama: Callable[[Path], Any]
 ) -> None:
     tokens = prompts[0]
-    wanted = reference_llama(built_model.model_dir).logits(tokens)
+    wanted = reference_llama(batch_model.model_dir).logits(tokens)
     empty.add_sequence(0)
     assert np.abs(read(empty, 0, tokens[:9]) - wanted[8]).max() < CLOSE
     for position in range(9, 20):
@@ -167,9 +167,9 @@ def test_pages_are_counted(empty: TvmRunner, prompts: list[list[int]]) -> None:
     assert empty.free_tokens == free
 
 
-def test_a_context_can_be_filled_to_its_end(built_model: Any, prompts: list[list[int]]) -> None:
+def test_a_context_can_be_filled_to_its_end(batch_model: Any, prompts: list[list[int]]) -> None:
     small = TvmRunner(
-        built_model.model_dir, built_model.library, context_window_size=64, prefill_chunk_size=48
+        batch_model.model_dir, batch_model.library, context_window_size=64, prefill_chunk_size=48
     )
     assert (small.context_window_size, small.prefill_chunk_size, small.max_sequences) == (64, 48, 1)
     tokens = (prompts[0] * 4)[:64]
@@ -191,15 +191,15 @@ def test_an_interrupted_pass_is_forgotten_by_a_reset(empty: TvmRunner, prompts: 
     assert np.array_equal(afresh(empty, prompts[0]), wanted)
 
 
-def test_sizes_are_cut_to_what_was_compiled(built_model: Any) -> None:
+def test_sizes_are_cut_to_what_was_compiled(batch_model: Any) -> None:
     made = TvmRunner(
-        built_model.model_dir,
-        built_model.library,
+        batch_model.model_dir,
+        batch_model.library,
         context_window_size=10**6,
         prefill_chunk_size=10**6,
         max_sequences=10**3,
     )
-    plain = TvmRunner(built_model.model_dir, built_model.library)
+    plain = TvmRunner(batch_model.model_dir, batch_model.library)
     assert made.context_window_size == plain.context_window_size < 10**6
     assert made.prefill_chunk_size == plain.prefill_chunk_size < 10**6
     assert 1 <= made.max_sequences < 10**3
@@ -208,11 +208,11 @@ def test_sizes_are_cut_to_what_was_compiled(built_model: Any) -> None:
 
 
 def test_the_number_of_threads_changes_nothing_but_the_time(
-    built_model: Any, prompts: list[list[int]]
+    batch_model: Any, prompts: list[list[int]]
 ) -> None:
     found = []
     for threads in (1, 2, 3):
-        made = TvmRunner(built_model.model_dir, built_model.library, context_window_size=128, threads=threads)
+        made = TvmRunner(batch_model.model_dir, batch_model.library, context_window_size=128, threads=threads)
         found.append(afresh(made, prompts[0]))
         made.close()
     assert np.abs(found[0] - found[1]).max() < CLOSE
@@ -224,21 +224,21 @@ def test_the_number_of_threads_changes_nothing_but_the_time(
 
 @pytest.mark.parametrize("content", [b"", b"not a library", b"\x7fELF" + bytes(200)])
 def test_a_file_that_is_no_library_is_a_corrupt_artifact(
-    built_model: Any, tmp_path: Path, content: bytes
+    batch_model: Any, tmp_path: Path, content: bytes
 ) -> None:
     library = tmp_path / "library.so"
     library.write_bytes(content)
     with pytest.raises(ArtifactCorrupt, match=r"library\.so"):
-        TvmRunner(built_model.model_dir, library)
+        TvmRunner(batch_model.model_dir, library)
 
 
-def test_a_missing_library_is_a_corrupt_artifact(built_model: Any, tmp_path: Path) -> None:
+def test_a_missing_library_is_a_corrupt_artifact(batch_model: Any, tmp_path: Path) -> None:
     with pytest.raises(ArtifactCorrupt):
-        TvmRunner(built_model.model_dir, tmp_path / "nowhere.so")
+        TvmRunner(batch_model.model_dir, tmp_path / "nowhere.so")
 
 
 def test_a_library_without_the_functions_of_a_chat_is_a_corrupt_artifact(
-    built_model: Any, monkeypatch: pytest.MonkeyPatch
+    batch_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ffi = tvm_runtime.load_runtime()
 
@@ -262,18 +262,18 @@ def test_a_library_without_the_functions_of_a_chat_is_a_corrupt_artifact(
     load_module = ffi.load_module
     monkeypatch.setattr(ffi, "load_module", Module)
     with pytest.raises(ArtifactCorrupt, match="batch_decode"):
-        TvmRunner(built_model.model_dir, built_model.library)
+        TvmRunner(batch_model.model_dir, batch_model.library)
     monkeypatch.setattr(Without, "implements_function", lambda self, name: True)
     with pytest.raises(ArtifactCorrupt, match="active_vocab_size"):
-        TvmRunner(built_model.model_dir, built_model.library)
+        TvmRunner(batch_model.model_dir, batch_model.library)
 
 
 @pytest.mark.parametrize("damage", ["no index", "no shard", "short shard", "another name"])
 def test_weights_that_do_not_fit_are_a_corrupt_artifact(
-    built_model: Any, tmp_path: Path, damage: str
+    batch_model: Any, tmp_path: Path, damage: str
 ) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(built_model.model_dir, folder)
+    shutil.copytree(batch_model.model_dir, folder)
     index, shard = folder / "tensor-cache.json", next(folder.glob("params_shard_*.bin"))
     if damage == "no index":
         index.unlink()
@@ -284,15 +284,15 @@ def test_weights_that_do_not_fit_are_a_corrupt_artifact(
     else:
         index.write_text(index.read_text().replace("model.norm.weight", "model.other.weight"))
     with pytest.raises(ArtifactCorrupt, match="weights"):
-        TvmRunner(folder, built_model.library)
+        TvmRunner(folder, batch_model.library)
 
 
 def test_a_kv_cache_that_does_not_fit_is_out_of_memory(
-    built_model: Any, monkeypatch: pytest.MonkeyPatch
+    batch_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_router.engines.tvm.PAGE_SIZE", -1)  # TVM refuses to make such a cache
     with pytest.raises(OutOfMemory, match="KV cache"):
-        TvmRunner(built_model.model_dir, built_model.library, context_window_size=128)
+        TvmRunner(batch_model.model_dir, batch_model.library, context_window_size=128)
 
 
 def test_without_tvm_the_engine_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

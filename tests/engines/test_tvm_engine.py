@@ -21,10 +21,10 @@ GREEDY = SamplingParams(temperature=0)
 
 
 @pytest.fixture(scope="module")
-def engine(built_model: Any) -> Iterator[LocalEngine]:
+def engine(batch_model: Any) -> Iterator[LocalEngine]:
     made = open_model(
-        built_model.model_dir,
-        built_model.library,
+        batch_model.model_dir,
+        batch_model.library,
         model_id="SmolLM2-135M-Instruct",
         threads=1,
         context_window_size=512,
@@ -99,13 +99,13 @@ def test_a_cancelled_answer_ends(engine: LocalEngine) -> None:
     assert answer(engine, asking("Say yes.", max_tokens=3))[0]
 
 
-def test_a_directory_that_is_no_model_is_refused(built_model: Any, tmp_path: Any) -> None:
+def test_a_directory_that_is_no_model_is_refused(batch_model: Any, tmp_path: Any) -> None:
     with pytest.raises(InvalidModel, match=r"mlc-chat-config\.json"):
-        open_model(tmp_path, built_model.library, model_id="m", threads=1)
+        open_model(tmp_path, batch_model.library, model_id="m", threads=1)
     for content in ("[]", "{"):
         (tmp_path / "mlc-chat-config.json").write_text(content)
         with pytest.raises(InvalidModel, match=r"mlc-chat-config\.json"):
-            open_model(tmp_path, built_model.library, model_id="m", threads=1)
+            open_model(tmp_path, batch_model.library, model_id="m", threads=1)
 
 
 # ---- in its own process ------------------------------------------------------------------------------------
@@ -128,10 +128,10 @@ PRELUDE = """
 """
 
 
-def python(built_model: Any, program: str) -> str:
+def python(batch_model: Any, program: str) -> str:
     code = textwrap.dedent(PRELUDE) + textwrap.dedent(program)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(built_model.model_dir), str(built_model.library)],
+        [sys.executable, "-W", "error", "-c", code, str(batch_model.model_dir), str(batch_model.library)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -140,17 +140,17 @@ def python(built_model: Any, program: str) -> str:
     return done.stdout
 
 
-def test_it_needs_neither_the_compiler_nor_torch_and_ends_without_close(built_model: Any) -> None:
+def test_it_needs_neither_the_compiler_nor_torch_and_ends_without_close(batch_model: Any) -> None:
     program = """
         engine = start()
         stream = engine.stream(ChatRequest((Message("user", "Tell me a story."),)), threading.Event())
         next(stream)
         print(sorted({"tvm", "torch"} & set(sys.modules)), ask(engine))
     """
-    assert python(built_model, program) == "[] The capital of France is Paris\n"
+    assert python(batch_model, program) == "[] The capital of France is Paris\n"
 
 
-def test_it_runs_where_the_compiler_was_at_work_before(built_model: Any) -> None:
+def test_it_runs_where_the_compiler_was_at_work_before(batch_model: Any) -> None:
     program = """
         import tvm
         from tvm import relax
@@ -158,10 +158,10 @@ def test_it_runs_where_the_compiler_was_at_work_before(built_model: Any) -> None
         print(ask(engine))
         engine.close()
     """
-    assert python(built_model, program) == "The capital of France is Paris\n"
+    assert python(batch_model, program) == "The capital of France is Paris\n"
 
 
-def test_the_compiler_may_come_later_and_the_engine_goes_on(built_model: Any) -> None:
+def test_the_compiler_may_come_later_and_the_engine_goes_on(batch_model: Any) -> None:
     program = """
         engine = start()
         print(ask(engine))
@@ -171,10 +171,10 @@ def test_the_compiler_may_come_later_and_the_engine_goes_on(built_model: Any) ->
         again = start()
         print(ask(again))
     """
-    assert python(built_model, program) == "The capital of France is Paris\n" * 3
+    assert python(batch_model, program) == "The capital of France is Paris\n" * 3
 
 
-def test_engines_may_start_at_the_same_time(built_model: Any) -> None:
+def test_engines_may_start_at_the_same_time(batch_model: Any) -> None:
     program = """
         engines = []
         threads = [threading.Thread(target=lambda: engines.append(start())) for _ in range(3)]
@@ -183,4 +183,4 @@ def test_engines_may_start_at_the_same_time(built_model: Any) -> None:
         print({ask(engine) for engine in engines})
         for engine in engines: engine.close()
     """
-    assert python(built_model, program) == "{'The capital of France is Paris'}\n"
+    assert python(batch_model, program) == "{'The capital of France is Paris'}\n"

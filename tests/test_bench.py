@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_router import bench
+from edge_router.bench import Comparison, Measured, Prompts, Speed, WeakBench, bench_weak
+from edge_router.config import Config
+from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName
+from edge_router.paths import Paths
+from edge_router.types import SilentProgress
+
+LLAMA = """
+    class Llama:
+        def __init__(self, model, **options):
+            assert open(model, "rb").read(4) == b"GGUF" and options["n_threads"] == 1
+            print("a library that writes to standard output")
+            self.read = 0
+        def reset(self):
+            self.read = 0
+        def eval(self, tokens):
+            self.read += len(tokens)
+        def sample(self, temp):
+            assert temp == 0.0 and self.read
+            return 7
+"""
+
+
+@pytest.fixture
+def llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of that name which answers at once, for this process and those it starts."""
+    folder = tmp_path / "packages"
+    (folder / "llama_cpp").mkdir(parents=True)
+    (folder / "llama_cpp" / "__init__.py").write_text(textwrap.dedent(LLAMA))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    return folder
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config().replace(**{"weak.threads": 1})
+
+
+@pytest.fixture
+def paths(built_home: Path) -> Paths:
+    return Paths.under(built_home)
+
+
+def test_what_is_measured_and_in_what_form(config: Config, paths: Paths, llama_cpp: Path) -> None:
+    found = bench_weak(config, paths, against="llama.cpp", progress=SilentProgress(), rounds=1)
+    shown = found.to_dict()
+    assert list(shown) == [
+        *("device", "model", "threads", "prefill_tokens_per_s"),
+        *("decode_tokens_per_s", "ttft_ms", "peak_bytes", "against"),
+    ]
+    assert (shown["model"], shown["threads"]) == ("SmolLM2-135M-Instruct", 1)
+    assert found.quantization == "q4f16_1"
+    assert set(found.speed.prefill) == {256, 512}
+    for measured in (*found.speed.prefill.values(), found.speed.decode, found.ttft_ms):
+        assert 0 < measured.low <= measured.median <= measured.high
+    assert found.peak_bytes > 50_000_000
+    other = found.against["llama.cpp"]
+    ratio = found.speed.decode.median / other.speed.decode.median
+    assert other.decode_ratio.median == pytest.approx(ratio)
+    assert shown["against"] == {
+        "llama.cpp": {
+            "prefill_ratio": {str(n): round(other.prefill_ratio[n].median, 3) for n in (256, 512)},
+            "decode_ratio": round(ratio, 3),
+        }
+    }
+
+
+def test_alone_it_needs_no_other_program(config: Config, paths: Paths) -> None:
+    assert bench_weak(config, paths, progress=SilentProgress(), rounds=1).to_dict()["against"] == {}
+
+
+def test_the_numbers_are_medians() -> None:
+    measured = Measured.of([3.0, 1.0, 2.0])
+    assert measured == Measured(2.0, 1.0, 3.0)
+    speed = Speed({256: measured, 512: measured}, measured)
+    found = WeakBench("cpu", "m", "q4f16_1", 2, speed, measured, 7, {})
+    assert found.to_dict() == {
+        "device": "cpu",
+        "model": "m",
+        "threads": 2,
+        "prefill_tokens_per_s": {"256": 2.0, "512": 2.0},
+        "decode_tokens_per_s": 2.0,
+        "ttft_ms": 2.0,
+        "peak_bytes": 7,
+        "against": {},
+    }
+    beside = replace(found, against={"x": Comparison(speed, {256: Measured.of([1.23456])}, measured)})
+    assert beside.to_dict()["against"] == {"x": {"prefill_ratio": {"256": 1.235}, "decode_ratio": 2.0}}
+
+
+def test_prompts_have_the_asked_length_and_begin_differently(built_model: Any) -> None:
+    prompts = Prompts.of(built_model.model_dir / "tokenizer.json")
+    pieces = [prompts.next(length) for length in (256, 512, 32) for _ in range(bench.ROUNDS + 1)]
+    lengths = [len(prompts.ids(piece)) for piece in pieces]
+    assert lengths == [length for length in (256, 512, 32) for _ in range(bench.ROUNDS + 1)]
+    assert len({tuple(prompts.ids(piece)[:8]) for piece in pieces}) == len(pieces)
+    with pytest.raises(ValueError, match="no more pieces"):
+        prompts.next(10**6)
+
+
+def test_only_llama_cpp_can_be_compared_with(paths: Paths) -> None:
+    with pytest.raises(UnknownName, match=r"llama\.cpp"):
+        bench_weak(Config(), paths, against="ollama", progress=SilentProgress())
+
+
+def test_a_comparison_needs_the_other_program(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="llama-cpp-python") as caught:
+        bench_weak(Config(), paths, against="llama.cpp", progress=SilentProgress())
+    assert caught.value.extra == "bench"
+
+
+def test_a_comparison_needs_a_gguf_file(
+    config: Config, paths: Paths, llama_cpp: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "weights.safetensors"
+    other.write_bytes(b"x")
+    monkeypatch.setattr("edge_router.hub.fetch", lambda *details, **more: other)
+    with pytest.raises(InvalidModel, match="GGUF"):
+        bench_weak(config, paths, against="llama.cpp", progress=SilentProgress())
+
+
+def test_a_side_that_breaks_says_why(config: Config, paths: Paths, llama_cpp: Path) -> None:
+    (llama_cpp / "llama_cpp" / "__init__.py").write_text("raise ImportError('no such CPU')")
+    with pytest.raises(GenerationFailed, match=r"llama\.cpp.*no such CPU"):
+        bench_weak(config, paths, against="llama.cpp", progress=SilentProgress(), rounds=1)
