@@ -47,6 +47,10 @@ class AsyncAnswer:
         return self._answer.fallback_cause
 
     @property
+    def truncated(self) -> int:
+        return self._answer.truncated
+
+    @property
     def timings(self) -> Timings:
         return self._answer.timings
 

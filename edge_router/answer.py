@@ -49,7 +49,8 @@ def _rate(tokens: int, seconds: float | None) -> float | None:
 class Answer:
     """Iterate over it once, for its deltas. `decision` and `model` stand from the start and never change.
 
-    `fallback_cause` is the error that made the controller ask the other model, if it did.
+    `fallback_cause` is the error that made the controller ask the other model, if it did. `truncated` is how
+    many of the oldest messages were left out to make the conversation fit.
     """
 
     def __init__(
@@ -62,10 +63,11 @@ class Answer:
         cancel: Cancel,
         clock: Clock,
         fallback_cause: EdgeRouterError | None = None,
+        truncated: int = 0,
         finished: Callable[[Answer, EdgeRouterError | None], None] = lambda answer, error: None,
     ) -> None:
         self.request, self.decision, self.model = request, decision, model
-        self.fallback_cause = fallback_cause
+        self.fallback_cause, self.truncated = fallback_cause, truncated
         self.last = Delta()
         self._cancel, self._clock, self._finished = cancel, clock, finished
         self._source, self._ended = deltas, False

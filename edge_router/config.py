@@ -39,6 +39,7 @@ class WeakConfig:
     prefill_chunk_size: int | None = None
     max_sequences: int = 1
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
+    overflow: str = "auto"  # a conversation beyond the context: escalate, truncate; auto: the first possible
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
 
@@ -243,6 +244,8 @@ def _check(config: Config) -> None:
         value = typing.cast("int | None", config.get(key))
         require(key, value is None or value >= 1, "must be at least 1")
     require("weak.max_sequences", 1 <= config.weak.max_sequences <= 256, "must be between 1 and 256")
+    ways = ("auto", "escalate", "truncate")
+    require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:
         parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))
     require("router.threads", config.router.threads >= 1, "must be at least 1")

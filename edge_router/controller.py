@@ -22,6 +22,7 @@ from edge_router.paths import Paths
 from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import Router
 from edge_router.surface import Chat
+from edge_router.truncation import truncated
 from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
 
 
@@ -64,12 +65,13 @@ class Controller:
         while True:
             try:
                 engine = self._engine(decision, request)
-                deltas = primed(engine.stream(request, cancel), clock, engine.model_id)
+                fitting, left_out = self._fitting(engine, decision, request, situation)
+                deltas = primed(engine.stream(fitting, cancel), clock, engine.model_id)
                 break
             except Cancelled:
                 raise
             except EdgeRouterError as error:
-                other = _redirect(decision, error, situation)
+                other = self._redirect(decision, error, situation)
                 if other is None:
                     timings, prompt = clock.timings(), request.messages[-1].text
                     self._record(Record(decision, "", None, timings, _name(error), _name(cause), prompt))
@@ -83,6 +85,7 @@ class Controller:
             cancel=cancel,
             clock=clock,
             fallback_cause=cause,
+            truncated=left_out,
             finished=self._finished,
         )
 
@@ -153,10 +156,45 @@ class Controller:
             raise InvalidRequest(
                 "tool_choice" if request.passthrough.get("tools") else "response_format", reason
             )
-        tokens, window = weak.count_tokens(request), weak.context_window_size
-        if tokens is not None and window is not None and tokens >= window:
-            raise ContextOverflow(tokens, window)
         return weak
+
+    def _fitting(
+        self, engine: Engine, decision: Decision, request: ChatRequest, situation: policy.Situation
+    ) -> tuple[ChatRequest, int]:
+        """`request` as the engine can take it, and how many messages were left out for that.
+
+        Raises `ContextOverflow` where it is too long and may be escalated, or can't be shortened.
+        """
+        if decision.model == "strong":
+            return request, 0
+        tokens, window = engine.count_tokens(request), engine.context_window_size
+        if tokens is None or window is None or tokens < window:
+            return request, 0
+        overflow, way = ContextOverflow(tokens, window), self.config.weak.overflow
+        escalates = way == "auto" and self._redirect(decision, overflow, situation) is not None
+        shorter = None if escalates or way == "escalate" else truncated(request, engine.count_tokens, window)
+        if shorter is None:
+            raise overflow
+        return shorter
+
+    def _redirect(
+        self, decision: Decision, error: EdgeRouterError, situation: policy.Situation
+    ) -> Decision | None:
+        """The other model's turn, if `error` is one that it may not share and it has not had its turn."""
+        if decision.model == "strong":
+            if isinstance(error, InvalidRequest):
+                return None
+            if decision.reason is Reason.CONTEXT_OVERFLOW and self.config.weak.overflow == "auto":
+                return replace(decision, model="weak", reason=Reason.STRONG_UNAVAILABLE)  # shortened, then
+            return policy.fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)
+        if decision.reason is Reason.STRONG_UNAVAILABLE:
+            return None
+        if isinstance(error, ContextOverflow):
+            return policy.escalate(decision, Reason.CONTEXT_OVERFLOW, situation)
+        if isinstance(error, InvalidRequest):
+            return None
+        reason = Reason.NO_MEMORY if isinstance(error, OutOfMemory) else Reason.WEAK_UNAVAILABLE
+        return policy.escalate(decision, reason, situation)
 
     def _finished(self, answer: Answer, error: EdgeRouterError | None) -> None:
         record = Record(
@@ -180,19 +218,3 @@ class Controller:
 
 def _name(error: EdgeRouterError | None) -> str | None:
     return type(error).__name__ if error is not None else None
-
-
-def _redirect(decision: Decision, error: EdgeRouterError, situation: policy.Situation) -> Decision | None:
-    """The other model's turn, if `error` is one that it may not share and it has not had its turn."""
-    if decision.model == "strong":
-        if isinstance(error, InvalidRequest):
-            return None
-        return policy.fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)
-    if decision.reason is Reason.STRONG_UNAVAILABLE:
-        return None
-    if isinstance(error, ContextOverflow):
-        return policy.escalate(decision, Reason.CONTEXT_OVERFLOW, situation)
-    if isinstance(error, InvalidRequest):
-        return None
-    reason = Reason.NO_MEMORY if isinstance(error, OutOfMemory) else Reason.WEAK_UNAVAILABLE
-    return policy.escalate(decision, reason, situation)

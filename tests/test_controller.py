@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -150,6 +151,71 @@ def test_a_prompt_that_does_not_fit_is_escalated_before_the_weak_model_is_asked(
     ):
         ask(controller, messages=long)
     assert caught.value.over_by == 2
+
+
+LONG = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": "one two three"},
+    {"role": "assistant", "content": "four five six"},
+    {"role": "user", "content": "seven eight"},
+]
+
+
+def test_a_conversation_that_outgrows_the_context_escalates_where_that_is_possible() -> None:
+    small = weak(window=8)
+    with Controller(weak=small, strong=strong("S"), router=FixedRouter(EASY)) as controller:
+        answer = controller.start(parse_chat({"messages": LONG}).request)
+        assert (answer.decision.reason, answer.truncated) == (Reason.CONTEXT_OVERFLOW, 0)
+        answer.close()
+    assert small.calls == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "fields"),
+    [
+        ({"overflow": "truncate"}, {}),
+        ({}, {"model": "weak"}),
+        ({}, {"private": True}),
+        ({"offline": True}, {}),
+    ],
+    ids=["asked for", "named", "private", "offline"],
+)
+def test_else_its_oldest_turns_are_left_out_and_it_is_told(
+    settings: dict[str, object], fields: dict[str, object]
+) -> None:
+    small = weak("W", window=8)
+    given = {key if key == "offline" else f"weak__{key}": value for key, value in settings.items()}
+    router = FixedRouter(EASY)
+    with Controller(weak=small, strong=strong("S"), router=router, **given) as controller:  # type: ignore[arg-type]
+        request = parse_chat({"messages": LONG, "model": fields.get("model", "auto")}).request
+        answer = controller.start(replace(request, private=bool(fields.get("private"))))
+        assert "".join(delta.text for delta in answer) == "W"
+    assert answer.truncated == 2
+    assert [message.text for message in small.calls[0].messages] == ["be brief", "seven eight"]
+    assert answer.request is not small.calls[0], "the ledger keeps what was asked"
+
+
+def test_a_strong_model_that_cannot_be_reached_leaves_the_shortened_conversation_here() -> None:
+    error = StrongUnreachable("http://x", "refused")
+    with Controller(weak=weak("W", window=8), strong=strong(error), router=FixedRouter(EASY)) as controller:
+        answer = controller.start(parse_chat({"messages": LONG}).request)
+        assert (answer.decision.model, answer.decision.reason) == ("weak", Reason.STRONG_UNAVAILABLE)
+        assert (answer.truncated, answer.fallback_cause) == (2, error)
+        answer.close()
+
+
+def test_escalate_alone_never_shortens() -> None:
+    small = weak(window=8)
+    settings = {"router": FixedRouter(EASY), "weak__overflow": "escalate"}
+    with Controller(weak=small, **settings) as alone, pytest.raises(ContextOverflow):  # type: ignore[arg-type]
+        ask(alone, messages=LONG)
+    big = strong(StrongUnreachable("http://x", "refused"))
+    with (
+        Controller(weak=small, strong=big, **settings) as controller,  # type: ignore[arg-type]
+        pytest.raises(StrongUnreachable),
+    ):
+        ask(controller, messages=LONG)
+    assert small.calls == []
 
 
 def test_after_the_first_token_nothing_is_spliced() -> None:

@@ -30,7 +30,7 @@ LAYERS = [
         "calibration",
         "plugins",
     },
-    {"fields", "requests", "completions", "routers", "policy", "engines"},
+    {"fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
     {"bench", "bench_sides", "server"},
     {"cli", "__main__"},

@@ -29,6 +29,7 @@ COMMENTS: Mapping[str, str] = {
     "weak.prefill_chunk_size": "Tokens of the prompt that are computed at once. Default: the model's card.",
     "weak.max_sequences": "Answers that are made at the same time.",
     "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
+    "weak.overflow": "A conversation beyond the context: escalate, truncate, or auto, the first possible.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",
     "strong.engine": "What asks it: openai or scripted.",

@@ -48,6 +48,14 @@ def fallback(answer: Answer) -> str | None:
     return f"the {other} model could not answer: {sentence(answer.fallback_cause)}"
 
 
+def truncation(answer: Answer) -> str | None:
+    """What was left out to make a conversation fit, if anything was."""
+    if not answer.truncated:
+        return None
+    what = "message was" if answer.truncated == 1 else f"{answer.truncated} messages were"
+    return f"the oldest {what} left out, for the conversation no longer fits the model's context"
+
+
 def details(answer: Answer) -> list[tuple[str, str]]:
     """Everything about a decision, for /why."""
     decision, timings = answer.decision, answer.timings
@@ -59,6 +67,8 @@ def details(answer: Answer) -> list[tuple[str, str]]:
     cause = fallback(answer)
     if cause:
         rows.append(("fallback", cause))
+    if shortened := truncation(answer):
+        rows.append(("shortened", shortened))
     if answer.last.usage is not None:
         usage = answer.last.usage
         kept = f", {usage.cached_tokens} of the prompt's kept from before" if usage.cached_tokens else ""

@@ -69,8 +69,9 @@ class Speaker:
         turn, parts = Turn(self._controller, request), list[str]()
         try:
             self.last = answer = turn.answer()
-            if cause := reasons.fallback(answer):
-                output.say(cause, style="yellow")
+            for remark in (reasons.fallback(answer), reasons.truncation(answer)):
+                if remark is not None:
+                    output.say(remark, style="yellow")
             for delta in turn:
                 parts.append(delta.text)
                 if not self._session.json:

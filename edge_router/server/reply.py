@@ -37,6 +37,7 @@ def decision_headers(answer: AsyncAnswer) -> dict[str, str]:
         "threshold": _number(decision.threshold),
         "reason": str(decision.reason),
         "fallback": None if cause is None else type(cause).__name__,
+        "truncated": str(answer.truncated) if answer.truncated else None,
     }
     return {PREFIX + name: value for name, value in told.items() if value is not None}
 

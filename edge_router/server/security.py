@@ -25,7 +25,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OPEN_PATHS = ("/health",)  # without a key
 DECISION_HEADERS = (
     "x-edge-router-model, x-edge-router-score, x-edge-router-threshold, x-edge-router-reason, "
-    "x-edge-router-fallback"
+    "x-edge-router-fallback, x-edge-router-truncated"
 )
 log = logging.getLogger("edge_router.server")
 

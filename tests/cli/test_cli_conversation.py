@@ -114,8 +114,14 @@ def test_an_error_costs_one_answer_only(talk, models):
     assert [message.text for message in models.weak.calls[2].messages] == ["one", "fine", "three"]
 
 
-def test_a_conversation_that_grew_too_long_can_begin_again(talk, models):
-    done = talk("word " * 60, "word " * 30, "/new", "hello", arguments=("--private",))
+def test_a_conversation_that_grew_too_long_goes_on_without_its_oldest_turns(talk, models):
+    done = talk("word " * 60, "more " * 30, arguments=("--private",))
+    assert "the oldest 2 messages were left out" in done.err
+    assert [message.text.split()[0] for message in models.weak.calls[1].messages] == ["more"]
+
+
+def test_after_a_message_that_is_too_long_one_can_begin_again(talk, models):
+    done = talk("hi", "word " * 120, "/new", "hello", arguments=("--private",))
     assert "more than the context of 100 leaves room for" in done.err
     assert "/new begins a new conversation." in done.err
     assert done.out.endswith("You said: hello\n")

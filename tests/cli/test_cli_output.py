@@ -168,6 +168,15 @@ def test_details_and_credit():
     assert rows["fallback"].startswith("the weak model could not answer: the prompt has 120 tokens")
 
 
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "the oldest message was left out"), (4, "the oldest 4 messages were left out")]
+)
+def test_what_was_left_out_is_told(count, words):
+    found = answer(Delta("x", finish_reason="stop"), truncated=count)
+    assert words in str(reasons.truncation(found)) and words in dict(reasons.details(found))["shortened"]
+    assert reasons.truncation(answer(Delta("x", finish_reason="stop"))) is None
+
+
 def test_details_of_an_answer_that_tells_little():
     found = answer(
         Delta("x", finish_reason="stop"),

@@ -70,6 +70,15 @@ def test_a_fallback_is_told(served: Any) -> None:
     assert raw.headers["x-edge-router-reason"] == "strong_unavailable"
 
 
+def test_turns_left_out_are_told(serve: Any) -> None:
+    served = serve(weak=ScriptedEngine(model_id="small", handles_tools=False, context_window_size=2048))
+    turns = [{"role": "user", "content": "w " * 3000}, {"role": "assistant", "content": "w"}, *HI]
+    raw = served.client().chat.completions.with_raw_response.create(model="weak", messages=turns)
+    assert raw.headers["x-edge-router-truncated"] == "2"
+    raw = served.client().chat.completions.with_raw_response.create(model="weak", messages=HI)
+    assert "x-edge-router-truncated" not in raw.headers
+
+
 def test_streaming(served: Any) -> None:
     served.weak.queue("Paris is it.")
     raw = served.client().chat.completions.with_raw_response.create(model="auto", messages=HI, stream=True)
