@@ -1,0 +1,135 @@
+"""`edge-router bench`: how fast it is here, alone or beside another program on the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.building import allow_building
+from edge_router.cli.session import Session
+
+if TYPE_CHECKING:
+    from edge_router.bench import Measured, WeakBench
+    from edge_router.bench_router import Latency, RouterBench
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure what runs on this machine."""
+
+
+@app.command()
+def weak(
+    ctx: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Another one than the configured model."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="PROGRAM", help="llama.cpp: the same weights and threads there.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="How often to measure; the median counts.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """How fast the weak model reads and writes, how soon it answers, how much memory it takes.
+
+    Let the machine do nothing else meanwhile. Ratios are ours over theirs.
+    """
+    session = Session(ctx, json=json)
+    config = session.config(weak__model=model, weak__threads=threads)
+    allow_building(session, config, yes=yes)
+    from edge_router.bench import ROUNDS, bench_weak
+
+    found = bench_weak(
+        config, session.paths, against=against, progress=session.progress, rounds=rounds or ROUNDS
+    )
+    if json:
+        output.write_json(found.to_dict())
+        return
+    output.write(f"{found.model} ({found.quantization}) on {found.device}, {found.threads} threads\n")
+    others = tuple(found.against)
+    columns = ("", "median", "low", "high", *others, *(f"ratio to {name}" for name in others))
+    output.table(columns, _rows(found), right=columns[1:])
+
+
+def _rows(found: WeakBench) -> list[tuple[str, ...]]:
+    others = found.against.values()
+    nothing = ("",) * 2 * len(found.against)
+    rows = [
+        (
+            f"prefill of {length}, tokens/s",
+            *_three(speed),
+            *(f"{other.speed.prefill[length].median:.0f}" for other in others),
+            *(f"{other.prefill_ratio[length].median:.2f}" for other in others),
+        )
+        for length, speed in found.speed.prefill.items()
+    ]
+    rows.append(
+        (
+            "decode, tokens/s",
+            *_three(found.speed.decode),
+            *(f"{other.speed.decode.median:.0f}" for other in others),
+            *(f"{other.decode_ratio.median:.2f}" for other in others),
+        )
+    )
+    rows.append(("first token after, ms", *_three(found.ttft_ms), *nothing))
+    rows.append(("memory at most", output.size(found.peak_bytes), "", "", *nothing))
+    return rows
+
+
+def _three(value: Measured) -> tuple[str, str, str]:
+    return f"{value.median:.0f}", f"{value.low:.0f}", f"{value.high:.0f}"
+
+
+@app.command()
+def router(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Option("--router", metavar="NAME", help="Another one than the configured router.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A sample: .txt with a prompt per line, .jsonl, .csv or .parquet."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """How long a decision takes: text in, decision out, one thread.
+
+    Without --prompts, over built-in prompts of every length.
+    """
+    session = Session(ctx, json=json)
+    config = session.config(router__name=name)
+    from edge_router import plugins
+    from edge_router.bench_router import bench_router
+    from edge_router.labels import read_prompts
+    from edge_router.routers import routers
+
+    known = plugins.extend(routers(session.paths.routers), plugins.ROUTERS)
+    loaded = known.get(config.router.name)(threads=config.router.threads)
+    found = bench_router(loaded, read_prompts(prompts) if prompts else (), session.progress)
+    if json:
+        output.write_json(found.to_dict())
+        return
+    output.write(f"{found.router} on {found.provider}, {config.router.threads} thread(s)\n")
+    columns = ("", "n", "p50 ms", "p95 ms", "p99 ms")
+    output.table(columns, _router_rows(found), right=columns[1:])
+
+
+def _router_rows(found: RouterBench) -> list[tuple[str, ...]]:
+    parts: list[tuple[str, Latency | None]] = [("text to decision", found.whole)]
+    parts += [("making the input", found.inputs), ("running the graph", found.graph)]
+    parts += [(f"up to {upper} characters", latency) for upper, latency in found.by_length]
+    return [
+        (name, str(part.n), *(f"{value:.3f}" for value in (part.p50, part.p95, part.p99)))
+        for name, part in parts
+        if part is not None
+    ]

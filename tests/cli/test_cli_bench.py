@@ -1,0 +1,83 @@
+"""`bench weak`: the JSON contract and the table; the measuring itself is tested where it is done."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edge_router.bench import Comparison, Measured, Speed, WeakBench
+from edge_router.cli import building
+from edge_router.errors import MissingExtra
+
+
+def speed(scale: float) -> Speed:
+    return Speed(
+        {256: Measured(400 * scale, 390 * scale, 410 * scale), 512: Measured(380 * scale, 1, 2)},
+        Measured(100 * scale, 90 * scale, 110 * scale),
+    )
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What was asked for; without a comparison unless one is asked for."""
+    asked = []
+
+    def bench_weak(config, paths, *, against, progress, rounds):
+        asked.append((config, against, rounds))
+        if against == "missing":
+            raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
+        ratio = Measured(2.0, 1.9, 2.1)
+        compared = Comparison(speed(0.5), {256: ratio, 512: ratio}, Measured(1.25, 1.2, 1.3))
+        return WeakBench(
+            device="Some CPU",
+            model="SmolLM2-135M-Instruct",
+            quantization="q4f16_1",
+            threads=2,
+            speed=speed(1),
+            ttft_ms=Measured(33, 30, 40),
+            peak_bytes=250_000_000,
+            against={against: compared} if against else {},
+        )
+
+    monkeypatch.setattr("edge_router.bench.bench_weak", bench_weak)
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    return asked
+
+
+def test_json_is_the_contract(cli, measured):
+    done = cli("bench", "weak", "--json", "--against", "llama.cpp", "--threads", "2", "--rounds", "3")
+    report = json.loads(done.out)
+    assert done.code == 0 and set(report) == {
+        *("device", "model", "threads", "prefill_tokens_per_s", "decode_tokens_per_s", "ttft_ms"),
+        *("peak_bytes", "against"),
+    }
+    assert set(report["prefill_tokens_per_s"]) == {"256", "512"}
+    ratios = {"prefill_ratio": {"256": 2.0, "512": 2.0}, "decode_ratio": 1.25}
+    assert report["against"] == {"llama.cpp": ratios}
+    ((config, against, rounds),) = measured
+    assert (config.weak.threads, against, rounds) == (2, "llama.cpp", 3)
+
+
+def test_the_table_names_the_machine_and_the_model(cli, measured):
+    lines = cli("bench", "weak").out.splitlines()
+    assert lines[0] == "SmolLM2-135M-Instruct (q4f16_1) on Some CPU, 2 threads"
+    assert lines[2].split() == ["prefill", "of", "256,", "tokens/s", "400", "390", "410"]
+    assert lines[-1].split() == ["memory", "at", "most", "250", "MB"]
+
+
+def test_the_table_with_a_comparison(cli, measured):
+    lines = cli("bench", "weak", "--against", "llama.cpp").out.splitlines()
+    assert "ratio to llama.cpp" in lines[1]
+    assert lines[2].split()[-2:] == ["200", "2.00"] and lines[4].split()[-2:] == ["50", "1.25"]
+
+
+def test_a_comparison_that_is_not_installed(cli, measured):
+    done = cli("bench", "weak", "--against", "missing")
+    assert done.code == 1 and done.err.rstrip().endswith("python -m pip install 'edge-router[bench]'")
+
+
+def test_another_model_is_asked_about_first(cli, measured, monkeypatch):
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: False)
+    done = cli("bench", "weak", "--model", "Qwen3-0.6B")
+    assert done.code == 1 and "edge-router compile Qwen3-0.6B" in done.err and not measured
