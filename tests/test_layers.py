@@ -32,7 +32,7 @@ LAYERS = [
     },
     {"fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
-    {"bench", "bench_sides", "server"},
+    {"bench", "bench_router", "bench_sides", "server"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -44,7 +44,7 @@ class OnnxRouter:
             without_options=cast(bool, settings.get("without_options", False)),
         )
         self._tokens = TextTokens(_tokenizer(card.directory / card.tokenizer), cut)
-        probe = self._run("How many primes are there?", "score")
+        probe = self.run(self.prepare("How many primes are there?"))
         if probe.shape != (1,) or not 0 <= float(probe[0]) <= 1:
             raise InvalidRouter(where, f"its score is {probe.tolist()}, not one number in 0..1")
 
@@ -77,16 +77,20 @@ class OnnxRouter:
         """float32 [texts, hidden]: what adaptation learns from. Raises `InvalidRouter` without one."""
         if "embedding" not in {output.name for output in self._session.get_outputs()}:
             raise InvalidRouter(str(self._card.directory / self._card.graph), "it has no output 'embedding'")
-        return np.concatenate([self._run(text, "embedding") for text in texts])
+        return np.concatenate([self.run(self.prepare(text), "embedding") for text in texts])
 
     def _score(self, text: str) -> float:
-        return min(max(float(self._run(text, "score")[0]), 0.0), 1.0)
+        return min(max(float(self.run(self.prepare(text))[0]), 0.0), 1.0)
 
-    def _run(self, text: str, output: str) -> np.ndarray:
+    def prepare(self, text: str) -> dict[str, np.ndarray]:
+        """What the graph is fed for one text: token ids, their mask, surface features."""
         ids = np.array([self._tokens.ids(text)], np.int64)
         feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         if self._surface:
             feed["surface"] = np.array([texts.surface(text, self._surface)], np.float32)
+        return feed
+
+    def run(self, feed: dict[str, np.ndarray], output: str = "score") -> np.ndarray:
         return cast(np.ndarray, self._session.run([output], feed)[0])
 
 

@@ -158,3 +158,13 @@ def test_train_refuses(cli, tmp_path, monkeypatch, arguments, words):
     traffic(Path("few.jsonl"), 12)
     done = cli("train", *arguments)
     assert done.code != 0 and done.out == "" and words in done.err
+
+
+def test_bench_router_says_where_the_time_goes(cli, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("Why is the sky blue?\nProve it.\n", encoding="utf-8")
+    done = cli("bench", "router", "--router", "static", "--prompts", str(file))
+    assert done.code == 0 and "static on CPUExecutionProvider" in done.out
+    assert "running the graph" in done.out and "up to 100 characters" in done.out
+    found = json.loads(cli("bench", "router", "--router", "length", "--prompts", str(file), "--json").out)
+    assert found["router"] == "length" and found["n"] == 2 and found["p50_ms"] <= found["p99_ms"]
