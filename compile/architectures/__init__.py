@@ -1,0 +1,27 @@
+"""Model definitions: one file each, found by the `model_type` of their configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edge_router.errors import UnsupportedArchitecture
+from edge_router.registry import Registry
+
+# (model_config, the parts of the target, a name for errors) -> the model, ready to be exported
+Define = Callable[[Mapping[str, object], Any, str], Any]
+
+
+def architectures() -> Registry[Any]:
+    """`model_type` to definition. Definitions import TVM, so they are loaded when asked for."""
+    registry: Registry[Any] = Registry("architecture")
+    registry.add("llama", "edge_router.compile.architectures.llama:llama")
+    return registry
+
+
+def definition(model_type: str, registry: Registry[Any] | None = None) -> Define:
+    """Raises `UnsupportedArchitecture`."""
+    known = registry or architectures()
+    if model_type not in known:
+        raise UnsupportedArchitecture(model_type, tuple(known))
+    return known.get(model_type)

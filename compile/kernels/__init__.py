@@ -1,0 +1,1 @@
+"""CPU kernels, written as TVM's tensor programs."""

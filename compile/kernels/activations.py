@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm import tirx
+
 from edge_router.compile.kernels.ir import Buffer, Expr, bind, bits, const, load, pick, serial, splat, store
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import dot, largest, to_float, transposed
-from tvm import tirx
 
 GROUP = 32  # weights with one scale
 WORDS = 4  # uint32 words of a group
@@ -49,7 +50,9 @@ def quantized_group(isa: Isa, x: Buffer, m: Expr, g: Expr) -> tuple[list[Expr], 
     values = [bind(to_float(isa, load(x, m, g * GROUP + 8 * w, lanes=8))) for w in range(WORDS)]
     zero = const(0.0, "float32", 8)
     sizes = [tirx.max(v, zero - v) for v in values]
-    peak = bind(tirx.max(largest(tirx.max(tirx.max(sizes[0], sizes[1]), tirx.max(sizes[2], sizes[3]))), 1e-30))
+    peak = bind(
+        tirx.max(largest(tirx.max(tirx.max(sizes[0], sizes[1]), tirx.max(sizes[2], sizes[3]))), 1e-30)
+    )
     factor = bind(const(LIMIT, "float32") / peak)
     words = []
     for value in values:

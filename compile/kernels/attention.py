@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load
 from tvm import tirx
+
+from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load
 
 PAGE = 16  # tokens; MLC and TVM fix it too
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
+
 from edge_router.compile.kernels.attention import PAGE, Arguments, Heads, Paged, Source, cached_tokens
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -42,7 +44,6 @@ from edge_router.compile.kernels.vectors import (
     total,
     totals,
 )
-from tvm import tirx
 
 RUN = 8  # pages of one task
 TILE_REGISTERS = 16  # of sums, while a page's values are added
@@ -59,7 +60,9 @@ class Partial:
     @classmethod
     def make(cls, tasks: Expr, heads: Heads) -> Partial:
         return cls(
-            scratch((tasks, heads.group, heads.size)), scratch((tasks, heads.group)), scratch((tasks, heads.group))
+            scratch((tasks, heads.group, heads.size)),
+            scratch((tasks, heads.group)),
+            scratch((tasks, heads.group)),
         )
 
 
@@ -171,7 +174,9 @@ def decode(isa: Isa, heads: Heads) -> Any:
 
         longest = Cell(const(0, "int32"))
         with serial(a.batch) as sequence:
-            longest.set(tirx.max(longest.value, load(page_starts, sequence + 1) - load(page_starts, sequence)))
+            longest.set(
+                tirx.max(longest.value, load(page_starts, sequence + 1) - load(page_starts, sequence))
+            )
         runs = bind(tirx.max((longest.value + (RUN - 1)) // RUN, 1))
         tasks = settle(a.batch * heads.key_value * runs)
         partial = Partial.make(tasks, heads)

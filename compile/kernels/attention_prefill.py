@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
+
 from edge_router.compile.kernels.attention import Arguments, Fresh, Heads, Paged, Source, cached_tokens
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -34,7 +36,6 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import LOG2_E, MASKED, exp2, from_float, log2, to_float, transposed
-from tvm import tirx
 
 VECTORS = 2  # of query rows in a tile
 KEYS = 32  # tokens of one block: their keys, values and scores stay in the innermost memory
@@ -96,7 +97,10 @@ class Tile:
         lanes = self._isa.lanes
         steps = tirx.Ramp(tirx.const(0, "int32"), tirx.const(1, "int32"), lanes)
         firsts = [self._first + v * lanes for v in range(VECTORS)]
-        return [(splat(first, lanes) + steps) // splat(tirx.const(self._rows.group, "int32"), lanes) for first in firsts]
+        return [
+            (splat(first, lanes) + steps) // splat(tirx.const(self._rows.group, "int32"), lanes)
+            for first in firsts
+        ]
 
     def attend(self, source: Source, count: Expr, ends: list[Expr]) -> None:
         """Take in the first `count` tokens of `source`; lane by lane only those before `ends`."""
@@ -182,7 +186,8 @@ class Tile:
             first = bind(self._first + v * lanes)
             with serial(self._heads.size // lanes) as block:
                 channels = [
-                    bind(load(self._sums, block * lanes + i, v * lanes, lanes=lanes) * inverse) for i in range(lanes)
+                    bind(load(self._sums, block * lanes + i, v * lanes, lanes=lanes) * inverse)
+                    for i in range(lanes)
                 ]
                 for i, vector in enumerate(transposed(channels)):
                     with when(first + i < self._rows.count):
@@ -217,7 +222,8 @@ def _run(
             limit = [cast(splat(cached, isa.lanes), "int32") for _ in own]
             past = [splat(cached - tokens + 1, isa.lanes) + token for token in own]
             ends = [
-                bind(tirx.Select(splat(causal > 0, isa.lanes), p, n)) for p, n in zip(past, limit, strict=True)
+                bind(tirx.Select(splat(causal > 0, isa.lanes), p, n))
+                for p, n in zip(past, limit, strict=True)
             ]
             last = tirx.min(number * width + (width - 1), rows.count - 1) // heads.group
             seen = bind(tirx.if_then_else(causal > 0, tirx.min(cached, cached - tokens + last + 1), cached))

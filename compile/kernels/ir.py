@@ -40,7 +40,9 @@ class Kernel:
         """A dimension that is known only when the kernel is called."""
         return T.int64() if bits == 64 else T.int32()
 
-    def tensor(self, name: str, shape: Shape, dtype: str = "float32", *, offset: Expr | None = None) -> Buffer:
+    def tensor(
+        self, name: str, shape: Shape, dtype: str = "float32", *, offset: Expr | None = None
+    ) -> Buffer:
         """An argument; `offset` (a `size`) where its data may start in the middle of an allocation."""
         handle = T.arg(name, T.handle())
         return T.match_buffer(handle, tuple(shape), dtype, elem_offset=offset, layout=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -38,3 +38,10 @@ class Isa:
         if {"avx2", "fma", "f16c"} <= has:
             return cls(lanes=8, registers=16, dot=Dot.VNNI if "avxvnni" in has else Dot.PAIRS)
         return cls(lanes=4, registers=16, dot=Dot.PAIRS, half="f16c" in has)
+
+    def narrowed(self, width: int) -> Isa:
+        """The same with vectors of which `width` is a multiple."""
+        lanes = self.lanes
+        while width % lanes:
+            lanes //= 2
+        return replace(self, lanes=lanes)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
+
 from edge_router.compile.kernels.activations import GROUP, OFFSET, WORDS
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -28,7 +30,6 @@ from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.matmul import MatMul, strip_columns, tile_rows
 from edge_router.compile.kernels.matvec import Finish, MatVec
 from edge_router.compile.kernels.vectors import from_float, silu, to_float
-from tvm import tirx
 
 FEW_ROWS = 8  # from here on unpacking the weights to memory pays
 
@@ -37,7 +38,7 @@ FEW_ROWS = 8  # from here on unpacking the weights to memory pays
 class Linear:
     """What one kernel computes: `y = x W^T` with what surrounds it.
 
-    `rows` None: any number. `add`: another argument, of y's shape and type, is added. `gated`: the matrix is
+    `rows` None: any number; `many` False says that it stays small. `add`: another argument, of y's shape and type, is added. `gated`: the matrix is
     gate upon up, and y = silu(x gate^T) * (x up^T), half as wide.
     """
 
@@ -48,6 +49,7 @@ class Linear:
     y_dtype: str
     add: bool = False
     gated: bool = False
+    many: bool = True
 
 
 def linear(isa: Isa, shape: Linear) -> Any:
@@ -63,7 +65,7 @@ def linear(isa: Isa, shape: Linear) -> Any:
         added = k.tensor("added", (rows, width), shape.y_dtype) if shape.add else None
         y = k.tensor("y", (rows, width), shape.y_dtype)
         finish = _finish(isa, shape, added, y)
-        if shape.rows is not None or width < strip_columns(isa, len(blocks)):
+        if shape.rows is not None or not shape.many or width < strip_columns(isa, len(blocks)):
             MatVec(isa, x, rows, weights, scales, groups).run(width, blocks, finish)
         else:
             with branch(rows <= max(FEW_ROWS, tile_rows(isa))) as (few, many):

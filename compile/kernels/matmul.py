@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tvm import tirx
+
 from edge_router.compile.kernels.activations import GROUP, OFFSET, WORDS, pack_by_group
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -30,7 +32,6 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.kernels.matvec import Finish, nibbles
 from edge_router.compile.kernels.vectors import dot, to_float
-from tvm import tirx
 
 PAIRS = GROUP // 2  # of sixteen-bit integers, in a group
 

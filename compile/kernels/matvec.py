@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tvm import tirx
+
 from edge_router.compile.kernels.activations import GROUP, OFFSET, WORDS, Piece, pack_by_word, pieces
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -28,7 +30,6 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.kernels.vectors import dot, spread, to_float, total, totals
-from tvm import tirx
 
 TILE = 4  # sums that are finished together: so many weight rows, or so many activation rows
 CHUNK = 64  # weight rows of one parallel task: they stay in the innermost memory for all activation rows
@@ -91,7 +92,9 @@ class _Floats:
         weights = []
         for j in range(8):
             shifted = words >> const(4 * j, "uint32", lanes) if j else words
-            weights.append(bind(cast(bits(shifted & const(15, "uint32", lanes), f"int32x{lanes}"), "float32")))
+            weights.append(
+                bind(cast(bits(shifted & const(15, "uint32", lanes), f"int32x{lanes}"), "float32"))
+            )
         found = []
         for m in rows:
             sums = load(self._zeros, m, b * lanes + piece.start, lanes=lanes)
@@ -130,7 +133,11 @@ class MatVec:
                 return
             with serial(self._rows // TILE) as tile, serial(count) as column:
                 rows = [bind(tile * TILE + i) for i in range(TILE)]
-                sums = [pick([s], [i]) for s in [self._sums([first + column + b], rows) for b in blocks] for i in range(TILE)]
+                sums = [
+                    pick([s], [i])
+                    for s in [self._sums([first + column + b], rows) for b in blocks]
+                    for i in range(TILE)
+                ]
                 for i, m in enumerate(rows):
                     finish(m, first + column, sums[i::TILE])
             with serial(self._rows % TILE) as rest:
@@ -160,13 +167,20 @@ class MatVec:
             with serial(tirx.const(part.blocks, "int64")) as b:
                 for i, column in enumerate(columns):
                     words = bind(load(self._weights, column, b * part.lanes + part.start, lanes=part.lanes))
-                    groups = load(self._scales, column, b * (part.lanes // WORDS) + part.start // WORDS, lanes=part.lanes // WORDS)
+                    groups = load(
+                        self._scales,
+                        column,
+                        b * (part.lanes // WORDS) + part.start // WORDS,
+                        lanes=part.lanes // WORDS,
+                    )
                     scale = bind(spread(to_float(self._isa, groups), WORDS))
                     products = self._method.products(words, scale, rows, part, b)
                     for cell, product in zip(cells[i * len(rows) :], products, strict=False):
                         cell.add(product)
             values = [cell.value for cell in cells]
-            sums = [a + b for a, b in zip(_narrowed(sums, part.lanes), values, strict=True)] if sums else values
+            sums = (
+                [a + b for a, b in zip(_narrowed(sums, part.lanes), values, strict=True)] if sums else values
+            )
         return _narrowed(sums, TILE)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
+
 from edge_router.compile.kernels.ir import (
     Cell,
     Expr,
@@ -20,7 +22,6 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import from_float, to_float, total
-from tvm import tirx
 
 
 def rms_norm(isa: Isa, columns: int, epsilon: float, rows: int | None, x_dtype: str, y_dtype: str) -> Any:

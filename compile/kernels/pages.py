@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
+
 from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.ir import bind, const, kernel, load, parallel, serial, splat, store, when
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import exp2, from_float, log2, to_float
-from tvm import tirx
 
 
 def append(isa: Isa, heads: Heads) -> Any:
     """(pages, keys [tokens, heads, channels], values, places [tokens]): place -1 is skipped."""
     with kernel("append_to_pages") as k:
         tokens, count = k.size(), k.size()
-        pages = k.tensor(
-            "pages", (count, 2, heads.key_value, PAGE, heads.size), heads.dtype, offset=k.size()
-        )
+        pages = k.tensor("pages", (count, 2, heads.key_value, PAGE, heads.size), heads.dtype, offset=k.size())
         shape = (tokens, heads.key_value, heads.size)
         fresh = k.tensor("keys", shape, heads.dtype), k.tensor("values", shape, heads.dtype)
         places = k.tensor("places", (tokens,), "int32", offset=k.size(32))

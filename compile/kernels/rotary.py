@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tvm import tirx
+
 from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -27,7 +29,6 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import from_float, sine_cosine, to_float
-from tvm import tirx
 
 MANY = 16  # tokens from which sharing them out over threads pays
 
@@ -99,7 +100,9 @@ class _Turn:
             b = bind(to_float(self._isa, load(self._qkv, token, head + start, i + half, lanes=lanes)))
             sine, cosine = bind(load(sines, i, lanes=lanes)), bind(load(cosines, i, lanes=lanes))
             store(output, from_float(self._isa, a * cosine - b * sine, self._heads.dtype), token, head, i)
-            store(output, from_float(self._isa, b * cosine + a * sine, self._heads.dtype), token, head, i + half)
+            store(
+                output, from_float(self._isa, b * cosine + a * sine, self._heads.dtype), token, head, i + half
+            )
         self._copy(output, token, head, start, 2 * half)
 
     def _copy(self, output: Buffer, token: Expr, head: Expr, start: int, first: int) -> None:
@@ -117,6 +120,8 @@ def _lanes(count: int, most: int) -> int:
 
 def _constants(values: Sequence[float]) -> Expr:
     numbers = [tirx.const(float(v), "float32") for v in values]
-    return tirx.Shuffle(numbers, [tirx.const(i, "int32") for i in range(len(numbers))]) if len(numbers) > 1 else numbers[0]
-
-
+    return (
+        tirx.Shuffle(numbers, [tirx.const(i, "int32") for i in range(len(numbers))])
+        if len(numbers) > 1
+        else numbers[0]
+    )

@@ -6,9 +6,10 @@ import math
 from functools import reduce
 from operator import add
 
+from tvm import tirx
+
 from edge_router.compile.kernels.ir import Expr, bind, bits, cast, const, intrinsic, lanes_of, pick, splat
 from edge_router.compile.kernels.isa import Dot, Isa
-from tvm import tirx
 
 LOG2_E = 1.4426950408889634
 MASKED = -5e4  # the score of a key that may not be seen; TVM's own attention kernels use the same
@@ -87,7 +88,9 @@ def exp2(x: Expr) -> Expr:
     x = bind(tirx.min(tirx.max(x, const(-126.0, "float32", lanes)), const(126.0, "float32", lanes)))
     whole = bind(to_nearest(x))
     r = bind(x - cast(whole, "float32"))
-    power = reduce(lambda p, c: p * r + const(c, "float32", lanes), _EXP2[-2::-1], const(_EXP2[-1], "float32", lanes))
+    power = reduce(
+        lambda p, c: p * r + const(c, "float32", lanes), _EXP2[-2::-1], const(_EXP2[-1], "float32", lanes)
+    )
     fraction = power * r + const(1.0, "float32", lanes)
     integer = _named("int32", lanes)
     scaled = bits(fraction, integer) + (whole << const(23, "int32", lanes))
@@ -120,7 +123,9 @@ def sine_cosine(angle: Expr) -> tuple[Expr, Expr]:
     quarter = bind(to_nearest(angle * c(2 / math.pi)))
     turns = bind(cast(quarter, "float32"))
     # pi/2 in three parts, the first ones so short that their products are exact
-    rest = bind(((angle - turns * c(1.5703125)) - turns * c(4.837512969970703125e-4)) - turns * c(7.54978995489188e-8))
+    rest = bind(
+        ((angle - turns * c(1.5703125)) - turns * c(4.837512969970703125e-4)) - turns * c(7.54978995489188e-8)
+    )
     z = bind(rest * rest)
     sine = bind(((c(-1.9515295891e-4) * z + c(8.3321608736e-3)) * z - c(1.6666654611e-1)) * z * rest + rest)
     series = (c(2.443315711809948e-5) * z - c(1.388731625493765e-3)) * z + c(4.166664568298827e-2)
@@ -129,7 +134,9 @@ def sine_cosine(angle: Expr) -> tuple[Expr, Expr]:
     odd = (quarter & one) > const(0, "int32", lanes)
     half_turn = (quarter & const(2, "int32", lanes)) << const(30, "int32", lanes)
     half_turn_on = ((quarter + one) & const(2, "int32", lanes)) << const(30, "int32", lanes)
-    return _flip(tirx.Select(odd, cosine, sine), half_turn), _flip(tirx.Select(odd, sine, cosine), half_turn_on)
+    return _flip(tirx.Select(odd, cosine, sine), half_turn), _flip(
+        tirx.Select(odd, sine, cosine), half_turn_on
+    )
 
 
 def _flip(value: Expr, sign: Expr) -> Expr:

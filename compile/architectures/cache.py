@@ -1,0 +1,84 @@
+"""TVM's paged KV cache with our own kernels in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import ir, relax
+from tvm.relax.frontend.nn.llm import kv_cache as stock
+from tvm.relax.frontend.nn.llm._page_kernels import _kv_cache_transpose_append_mla
+
+from edge_router.compile.kernels.attention import PAGE, Heads
+from edge_router.compile.kernels.attention_decode import decode
+from edge_router.compile.kernels.attention_prefill import cached, fresh
+from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.pages import append, merge
+from edge_router.compile.kernels.rotary import rotary
+
+_MHA = 0  # the runtime's kind of attention
+_NO_WINDOW = 1024  # of layers with a sliding window, of which there are none
+
+
+def paged_cache(
+    isa: Isa,
+    heads: Heads,
+    layers: int,
+    frequencies: Sequence[float] | np.ndarray[Any, Any],
+    sizes: Sequence[Any],
+) -> Any:
+    """`sizes` are the five arguments of `create_tir_paged_kv_cache`, in MLC's order.
+
+    The kernels' order is that of the runtime's constructor. What is an empty tuple is not offered: attention
+    in a sliding window, and over a tree of guesses.
+    """
+    narrow = isa.narrowed(heads.size)
+    builder = relax.BlockBuilder.current()
+
+    def added(name: str, function: Any) -> Any:
+        return builder.add_func(function, name)
+
+    def ours(name: str, function: Any) -> Any:
+        return relax.Tuple([ir.StringImm("tirx"), added(name, function)])
+
+    nothing = relax.Tuple([])
+    number = relax.prim_value
+    call = relax.call_pure_packed(
+        "vm.builtin.paged_attention_kv_cache_create",
+        relax.ShapeExpr([*sizes, _NO_WINDOW]),
+        relax.ShapeExpr([0, layers]),  # the layers of each pipeline stage
+        number(heads.query),
+        number(heads.key_value),
+        number(heads.size),
+        number(heads.size),
+        relax.ShapeExpr([_MHA] * layers),
+        number(False),  # no disaggregation
+        number(int(stock.RopeMode.NORMAL)),
+        number(1),  # rotary scale and base: those of our kernel are in its frequencies
+        number(10000.0),
+        number(0),  # no factors of "longrope"
+        relax.op.zeros((), heads.dtype),
+        added("kv_cache_append", append(narrow, heads)),
+        added("kv_cache_append_mla", _kv_cache_transpose_append_mla(heads.size, heads.dtype)),
+        ours("attention_fresh", fresh(narrow, heads)),
+        ours("attention_cached", cached(narrow, heads)),
+        ours("attention_decode", decode(narrow, heads)),
+        nothing,  # cached, in a sliding window
+        nothing,  # decode, in a sliding window
+        nothing,  # fresh, over a tree
+        nothing,  # cached, over a tree
+        nothing,  # latent attention
+        relax.Tuple([added("merge_attention", merge(narrow, heads))]),
+        added("split_rotary", rotary(narrow, heads, list(frequencies))),
+        added(
+            "kv_cache_copy_page", stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)
+        ),
+        added(
+            "kv_cache_debug_get_kv",
+            stock._kv_cache_debug_get_kv(layers, heads.key_value, heads.size, heads.dtype),
+        ),
+        added("kv_cache_compact", stock._compact_kv_copy_cpu(heads.key_value, heads.size, heads.dtype)),
+        ty_args=relax.AnyType(),
+    )
+    return stock.PagedKVCache(_expr=call, _name="paged_kv_cache")

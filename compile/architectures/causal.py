@@ -1,0 +1,115 @@
+"""The functions that every language model exports, under the names MLC's engine looks up."""
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
+
+from edge_router.compile.architectures.cache import paged_cache
+from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.architectures.parts import ACTIVATION, STORED, Parts, heads_of
+from edge_router.compile.rotary import frequencies
+
+_SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")
+
+
+class CausalLM(nn.Module):
+    """`model` maps activations [rows, width] to the same, by the KV cache; has `embed_tokens` and `norm`.
+
+    The head is the embedding itself where `config` ties them, else a matrix of its own.
+    """
+
+    def __init__(self, config: DecoderConfig, parts: Parts, model: Any) -> None:
+        super().__init__()
+        self._config, self._parts = config, parts
+        self.model = model
+        if not config.tie_word_embeddings:
+            self.lm_head = parts.head(config.hidden_size, config.vocab_size)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        return self.model.embed_tokens.rows(input_ids)
+
+    def prefill(self, input_embed: Tensor, paged_kv_cache: PagedKVCache) -> Any:
+        return self._logits(_last_row(self._hidden(input_embed, paged_kv_cache)), 1), paged_kv_cache
+
+    def decode(self, input_embed: Tensor, paged_kv_cache: PagedKVCache) -> Any:
+        return self._logits(self._hidden(input_embed, paged_kv_cache), 1), paged_kv_cache
+
+    def batch_prefill(
+        self, input_embeds: Tensor, logit_positions: Tensor, paged_kv_cache: PagedKVCache
+    ) -> Any:
+        hidden = op.take(self._hidden(input_embeds, paged_kv_cache), logit_positions, axis=0)
+        return self._logits(hidden, 1), paged_kv_cache
+
+    def batch_decode(self, input_embeds: Tensor, paged_kv_cache: PagedKVCache) -> Any:
+        hidden = self._hidden(input_embeds, paged_kv_cache)
+        return self._logits(hidden, input_embeds.shape[0]), paged_kv_cache
+
+    def batch_verify(self, input_embeds: Tensor, paged_kv_cache: PagedKVCache) -> Any:
+        return self._logits(self._hidden(input_embeds, paged_kv_cache), 1), paged_kv_cache
+
+    def create_tir_paged_kv_cache(
+        self,
+        max_batch_size: Any,
+        max_total_seq_len: Any,
+        prefill_chunk_size: Any,
+        page_size: Any,
+        support_sliding_window: Any,
+    ) -> PagedKVCache:
+        config = self._config
+        sizes = (max_batch_size, max_total_seq_len, prefill_chunk_size, page_size, support_sliding_window)
+        turns = frequencies(config.rotary, config.head_dim)
+        return paged_cache(self._parts.isa, heads_of(config), config.num_hidden_layers, turns, sizes)
+
+    def _hidden(self, embedded: Tensor, cache: PagedKVCache) -> Tensor:
+        """[a, b, width] to [a * b, width], before the last normalisation."""
+        sequences, tokens, width = embedded.shape
+        rows = op.reshape(embedded, (sequences * tokens, width))
+        return self.model(op.astype(rows, ACTIVATION), cache)
+
+    def _logits(self, hidden: Tensor, sequences: Any) -> Tensor:
+        head = self.model.embed_tokens if self._config.tie_word_embeddings else self.lm_head
+        logits = head(self.model.norm(hidden))
+        return op.reshape(logits, (sequences, hidden.shape[0] // sequences, self._config.vocab_size))
+
+    def spec(self) -> dict[str, Any]:
+        """The exported functions' arguments, as `nn.Module.export_tvm` takes them."""
+        packed = {"param_mode": "packed", "effect_mode": "none"}
+        cache = nn.spec.Object(object_type=PagedKVCache)
+
+        def embedded(*shape: Any) -> Any:
+            return nn.spec.Tensor([*shape, self._config.hidden_size], STORED)
+
+        def step(name: str, *shape: Any) -> dict[str, Any]:
+            return {name: embedded(*shape), "paged_kv_cache": cache, "$": packed}
+
+        positions = nn.spec.Tensor(["batch_size"], "int32")
+        return {
+            "embed": {"input_ids": nn.spec.Tensor(["seq_len"], "int32"), "$": packed},
+            "prefill": step("input_embed", 1, "seq_len"),
+            "decode": step("input_embed", 1, 1),
+            "batch_prefill": {
+                "input_embeds": embedded(1, "seq_len"),
+                "logit_positions": positions,
+                "paged_kv_cache": cache,
+                "$": packed,
+            },
+            "batch_decode": step("input_embeds", "batch_size", 1),
+            "batch_verify": step("input_embeds", 1, "seq_len"),
+            "create_tir_paged_kv_cache": {
+                **dict.fromkeys(_SIZES, int),
+                "$": {"param_mode": "none", "effect_mode": "none"},
+            },
+        }
+
+
+def _last_row(hidden: Tensor) -> Tensor:
+    def last(x: Any) -> Any:
+        return te.compute((1, x.shape[1]), lambda _, i: x[x.shape[0] - 1, i], name="last_row")
+
+    return op.tensor_expr_op(last, "last_row", [hidden])

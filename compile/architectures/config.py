@@ -1,0 +1,111 @@
+"""The numbers of a decoder-only model, from `model_config` of an mlc-chat-config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import cast
+
+from edge_router.errors import InvalidModel
+
+_GROUP = 32  # weights with one scale: every matrix must be so many columns wide, or a multiple
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """MLC's keys. `sliding_window_size` and `attention_sink_size` are -1 where there is no window."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_hidden_layers: int
+    rms_norm_eps: float
+    vocab_size: int
+    context_window_size: int
+    prefill_chunk_size: int
+    num_key_value_heads: int
+    head_dim: int
+    position_embedding_base: float = 10000.0
+    rope_scaling: Mapping[str, object] | None = None
+    tie_word_embeddings: bool = False
+    max_batch_size: int = 1
+    sliding_window_size: int = -1
+    attention_sink_size: int = -1
+
+    @classmethod
+    def read(cls, values: Mapping[str, object], where: str) -> DecoderConfig:
+        """`where` names the model in errors. Raises `InvalidModel` on gaps and contradictions."""
+        known = {field.name for field in fields(cls)}
+        given = {name: value for name, value in values.items() if name in known and value is not None}
+        hidden, heads = values.get("hidden_size"), values.get("num_attention_heads")
+        if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+            given.setdefault("head_dim", hidden // heads)
+            given.setdefault("num_key_value_heads", heads)
+        missing = [f.name for f in fields(cls) if f.name not in given and f.name in _REQUIRED]
+        if missing:
+            raise InvalidModel(where, f"model_config lacks {', '.join(missing)}")
+        for name in _REQUIRED:
+            value = given[name]
+            if name in _REALS:
+                good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+            else:
+                good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            if not good:
+                raise InvalidModel(where, f"{name} is {value!r}")
+        config = cls(**given)  # type: ignore[arg-type]
+        config._check(values, where)
+        return config
+
+    def _check(self, values: Mapping[str, object], where: str) -> None:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise InvalidModel(
+                where, f"{self.num_attention_heads} query heads over {self.num_key_value_heads} key heads"
+            )
+        if self.head_dim % 8:
+            raise InvalidModel(where, f"head_dim {self.head_dim} is no multiple of 8")
+        if self.prefill_chunk_size > self.context_window_size:
+            raise InvalidModel(
+                where,
+                f"prefill_chunk_size {self.prefill_chunk_size} is more than "
+                f"context_window_size {self.context_window_size}",
+            )
+        for name in ("tensor_parallel_shards", "pipeline_parallel_stages"):
+            if values.get(name, 1) != 1:
+                raise InvalidModel(where, f"{name} is {values[name]!r}; models are not split here")
+        for name, columns in (
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads * head_dim", self.num_attention_heads * self.head_dim),
+        ):
+            if columns % _GROUP:
+                raise InvalidModel(where, f"{name} is {columns}, no multiple of the group size {_GROUP}")
+
+    @property
+    def rotary(self) -> dict[str, object]:
+        """As `compile.rotary.frequencies` takes it."""
+        return {"rope_theta": self.position_embedding_base, "rope_scaling": self._scaling()}
+
+    def _scaling(self) -> Mapping[str, object] | None:
+        scaling = self.rope_scaling or {}
+        kind = scaling.get("rope_type", scaling.get("type"))
+        return None if kind in (None, "default") else scaling
+
+
+_REALS = ("rms_norm_eps", "position_embedding_base")
+_REQUIRED = (
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "rms_norm_eps",
+    "vocab_size",
+    "context_window_size",
+    "prefill_chunk_size",
+    "num_key_value_heads",
+    "head_dim",
+)
+
+
+def number(values: Mapping[str, object], name: str, default: float) -> float:
+    """An optional number of an architecture's own."""
+    return float(cast(float, values.get(name) or default))

@@ -1,0 +1,35 @@
+"""The functions beside the model itself that MLC's engine looks up in a library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax, tirx
+
+from edge_router.compile.architectures.parts import STORED
+from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.logits import add_bias, mask, penalize, softmax
+
+
+def attach(module: Any, isa: Isa, *, tokens: int, width: int, vocabulary: int, active: int) -> None:
+    """Add them to `module`. `tokens` are those of the embedding buffer, a whole prefill chunk.
+
+    Tokens from `active` on are padding of the vocabulary and get no probability.
+    """
+    for function in (add_bias(), penalize(), mask()):
+        module[str(function.attrs["global_symbol"])] = function
+    builder = relax.BlockBuilder()
+    with builder.function("alloc_embedding_tensor", []):
+        shape = relax.ShapeExpr([tokens, width])
+        buffer = relax.op.builtin.alloc_tensor(shape, STORED, runtime_device_index=0)
+        builder.emit_func_output(builder.emit(buffer))
+    batch = tirx.Var("batch_size", "int64")
+    shaped = relax.TensorType([batch, 1, vocabulary], "float32")
+    logits = relax.Var("logits", shaped)
+    temperature = relax.Var("temperature", relax.TensorType([batch], "float32"))
+    with builder.function("softmax_with_temperature", [logits, temperature]):
+        with builder.dataflow():
+            kernel = builder.add_func(softmax(isa, vocabulary, active), "softmax")
+            found = builder.emit_output(relax.call_tir(kernel, [logits, temperature], out_ty=shaped))
+        builder.emit_func_output(found)
+    module.update(builder.finalize())

@@ -1,0 +1,69 @@
+"""Llama 2 and 3, SmolLM2, TinyLlama and whatever shares their layout."""
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor
+
+from edge_router.compile.architectures.causal import CausalLM
+from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.architectures.parts import STORED, Parts, attend, heads_of
+
+
+class Attention(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
+        super().__init__()
+        self._heads = heads_of(config)
+        width = config.num_attention_heads * config.head_dim
+        keys_and_values = 2 * config.num_key_value_heads * config.head_dim
+        self.qkv_proj = parts.linear(config.hidden_size, width + keys_and_values, dtype=STORED)
+        self.o_proj = parts.linear(width, config.hidden_size)
+
+    def forward(self, x: Tensor, residual: Tensor, cache: Any, layer: int) -> Tensor:
+        attended = attend(cache, layer, self.qkv_proj(x), self._heads, self._heads.size**-0.5)
+        return self.o_proj(attended, residual)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
+        super().__init__()
+        self.gate_up_proj = parts.gated(config.hidden_size, config.intermediate_size)
+        self.down_proj = parts.linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self.down_proj(self.gate_up_proj(x), residual)
+
+
+class Layer(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, parts)
+        self.mlp = FeedForward(config, parts)
+        self.input_layernorm = parts.norm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = parts.norm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
+        x = self.self_attn(self.input_layernorm(x), x, cache, layer)
+        return self.mlp(self.post_attention_layernorm(x), x)
+
+
+class Model(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
+        super().__init__()
+        self.embed_tokens = parts.embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([Layer(config, parts) for _ in range(config.num_hidden_layers)])
+        self.norm = parts.norm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, cache: Any) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            x = layer(x, cache, number)
+        return x
+
+
+def llama(values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
+    config = DecoderConfig.read(values, where)
+    return CausalLM(config, parts, Model(config, parts))

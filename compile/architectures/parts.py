@@ -1,0 +1,144 @@
+"""What a model is built of on a processor: layers whose work is done by our own kernels.
+
+Parameters have MLC's names, shapes and types. Between layers activations are float32, of shape [rows, width]
+with all sequences' tokens as rows: float16 would save no time here and can overflow. Only what the runtime
+sees (embeddings, queries, keys and values) is float16, as MLC's contract has it.
+"""
+# mypy: disable-error-code="misc"
+# (TVM carries no types, so neither do the classes that are derived from its own.)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from tvm import relax
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+
+from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.kernels.attention import Heads
+from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.linear import Linear, linear, lookup
+from edge_router.compile.kernels.norm import rms_norm
+
+ACTIVATION = "float32"
+STORED = "float16"  # what MLC's q4f16_1 calls the model's type
+
+
+class Parts:
+    """Makes layers for one instruction set; kernels that are alike are made once."""
+
+    def __init__(self, isa: Isa) -> None:
+        self.isa = isa
+        self._kernels: dict[Hashable, Any] = {}
+
+    def kernel(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._kernels:
+            self._kernels[key] = make()
+        return self._kernels[key]
+
+    def linear(self, inputs: int, outputs: int, *, dtype: str = ACTIVATION) -> Projection:
+        return Projection(self, inputs, outputs, dtype)
+
+    def gated(self, inputs: int, width: int) -> Projection:
+        """Gate and up in one: silu(x gate^T) * (x up^T)."""
+        return Projection(self, inputs, 2 * width, ACTIVATION, gated=True)
+
+    def embedding(self, vocabulary: int, width: int) -> Embedding:
+        return Embedding(self, vocabulary, width)
+
+    def head(self, width: int, vocabulary: int) -> Projection:
+        """To logits; of the last tokens only, so never many rows."""
+        return Projection(self, width, vocabulary, "float32", many=False)
+
+    def norm(self, width: int, epsilon: float) -> Norm:
+        return Norm(self, width, epsilon)
+
+
+def _rows(x: Tensor) -> int | None:
+    """The number of rows where it is known now."""
+    return x.shape[0] if isinstance(x.shape[0], int) else None
+
+
+class Projection(nn.Module):
+    """y = x W^T, quantized."""
+
+    def __init__(
+        self, parts: Parts, inputs: int, outputs: int, dtype: str, *, gated: bool = False, many: bool = True
+    ) -> None:
+        super().__init__()
+        self._parts, self._dtype, self._gated, self._many = parts, dtype, gated, many
+        self._inputs, self._outputs = inputs, outputs
+        self.q_weight = nn.Parameter((outputs, inputs // 8), "uint32")
+        self.q_scale = nn.Parameter((outputs, inputs // 32), STORED)
+
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """`add` is added to the result."""
+        shape = Linear(
+            inputs=self._inputs,
+            outputs=self._outputs,
+            rows=_rows(x),
+            x_dtype=x.dtype,
+            y_dtype=self._dtype,
+            add=add is not None,
+            gated=self._gated,
+            many=self._many,
+        )
+        width = self._outputs // 2 if self._gated else self._outputs
+        return op.tensor_ir_op(
+            self._parts.kernel(shape, lambda: linear(self._parts.isa, shape)),
+            "q4_linear",
+            [x, self.q_weight, self.q_scale, *([] if add is None else [add])],
+            Tensor.placeholder((x.shape[0], width), self._dtype),
+        )
+
+
+class Embedding(Projection):
+    """A table of rows to look up, which may be the output layer, too."""
+
+    def __init__(self, parts: Parts, vocabulary: int, width: int) -> None:
+        super().__init__(parts, width, vocabulary, "float32", many=False)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        make = self._parts.kernel(
+            ("lookup", self._outputs, self._inputs),
+            lambda: lookup(self._parts.isa, self._outputs, self._inputs, STORED),
+        )
+        out = Tensor.placeholder((ids.shape[0], self._inputs), STORED)
+        return op.tensor_ir_op(make, "q4_lookup", [self.q_weight, self.q_scale, ids], out)
+
+
+class Norm(nn.Module):
+    """Root-mean-square normalisation with a weight."""
+
+    def __init__(self, parts: Parts, width: int, epsilon: float) -> None:
+        super().__init__()
+        self._parts, self._width, self._epsilon = parts, width, epsilon
+        self.weight = nn.Parameter((width,), STORED)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = _rows(x)
+        make = self._parts.kernel(
+            ("norm", self._width, self._epsilon, rows, x.dtype),
+            lambda: rms_norm(self._parts.isa, self._width, self._epsilon, rows, x.dtype, ACTIVATION),
+        )
+        out = Tensor.placeholder((x.shape[0], self._width), ACTIVATION)
+        return op.tensor_ir_op(make, "rms_norm", [x, self.weight], out)
+
+
+def heads_of(config: DecoderConfig) -> Heads:
+    return Heads(config.num_attention_heads, config.num_key_value_heads, config.head_dim, STORED)
+
+
+def attend(cache: Any, layer: int, qkv: Tensor, heads: Heads, scale: float) -> Tensor:
+    """Rotate, append to the KV cache, attend: qkv [rows, all heads * channels] to [rows, query channels]."""
+    rows = qkv.shape[0]
+    qkv = op.reshape(qkv, (rows, heads.query + 2 * heads.key_value, heads.size))
+    call = relax.call_dps_packed(
+        "vm.builtin.attention_kv_cache_attention_with_fused_qkv",
+        [cache._expr, relax.prim_value(layer), relax.prim_value(scale), qkv._expr],
+        out_ty=relax.TensorType((rows, heads.query, heads.size), heads.dtype),
+    )
+    attended = Tensor(_expr=relax.BlockBuilder.current().emit(call))
+    return op.reshape(attended, (rows, heads.query * heads.size))

@@ -1,0 +1,157 @@
+"""Compiling a model's configuration into a library that TVM's runtime (and MLC's) loads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from edge_router.compile.architectures import definition
+from edge_router.compile.link import link, load_library
+from edge_router.compile.targets import TargetSpec, tvm_target
+from edge_router.errors import ArtifactCorrupt, BuildFailed, InvalidModel
+from edge_router.types import Progress, SilentProgress
+
+QUANTIZATIONS = ("q4f16_1",)
+
+# What an engine looks up. The first ones ours, the rest MLC's.
+FUNCTIONS = (
+    "_metadata",
+    "embed",
+    "prefill",
+    "decode",
+    "batch_prefill",
+    "batch_decode",
+    "batch_verify",
+    "create_tir_paged_kv_cache",
+    "alloc_embedding_tensor",
+    "softmax_with_temperature",
+    "apply_logit_bias_inplace",
+    "apply_penalty_inplace",
+    "apply_bitmask_inplace",
+)
+
+
+def compile_library(
+    config: Mapping[str, object],
+    quantization: str,
+    target: TargetSpec,
+    output: Path,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write the library to `output`, whose suffix says how it is linked (see `link`).
+
+    `config` is `model_config` of an mlc-chat-config with `model_type`, or that file's whole content. Raises
+    `InvalidModel`, `UnsupportedArchitecture`, `UnsupportedTarget` before any work, `BuildFailed` after.
+    """
+    values = _flat(config)
+    where = str(config.get("model", output.stem))
+    if quantization not in QUANTIZATIONS:
+        raise InvalidModel(where, f"{quantization} is not among {', '.join(QUANTIZATIONS)}")
+    define = definition(str(values.get("model_type")))
+    shown = progress or SilentProgress()
+    with shown.step("compile", total=3) as step:
+        executable = _build(define, values, quantization, target, where, step.advance)
+    with shown.step("link"):
+        link(executable, output)
+
+
+def _flat(config: Mapping[str, object]) -> dict[str, object]:
+    inner = config.get("model_config")
+    if not isinstance(inner, Mapping):
+        return dict(config)
+    windows = ("context_window_size", "prefill_chunk_size", "sliding_window_size", "attention_sink_size")
+    outer = {name: config[name] for name in ("model_type", "active_vocab_size", *windows) if name in config}
+    return {**cast("Mapping[str, object]", inner), **outer}
+
+
+def _build(
+    define: Any, values: Mapping[str, object], quantization: str, target: TargetSpec, where: str, advance: Any
+) -> Any:
+    import tvm
+    from tvm import relax
+
+    from edge_router.compile.architectures.contract import attach
+    from edge_router.compile.architectures.parts import Parts
+    from edge_router.compile.passes import pipeline
+
+    compiled_for = tvm_target(target)
+    advance()
+    try:
+        with compiled_for:
+            model = define(values, Parts(target.isa()), where)
+            module, parameters = model.export_tvm(spec=model.spec())
+            described = metadata(values, quantization, parameters)
+            attach(
+                module,
+                target.isa(),
+                tokens=cast(int, values["prefill_chunk_size"]),
+                width=cast(int, values["hidden_size"]),
+                vocabulary=cast(int, values["vocab_size"]),
+                active=cast(int, described["active_vocab_size"]),
+            )
+            advance()
+            bounds = {
+                "seq_len": cast(int, described["prefill_chunk_size"]),
+                "batch_size": cast(int, described["max_batch_size"]),
+            }
+            # the pass would merge vector registers with scalar ones, which cannot be told apart afterwards
+            with tvm.transform.PassContext(config={"tirx.disable_storage_rewrite": True}):
+                built = relax.build(
+                    module, compiled_for, relax_pipeline=pipeline(compiled_for, described, bounds)
+                )
+            advance()
+            return built
+    except InvalidModel:
+        raise
+    except Exception as error:
+        raise BuildFailed(where, "compile", str(error).strip() or type(error).__name__) from error
+
+
+def metadata(values: Mapping[str, object], quantization: str, parameters: Any) -> dict[str, object]:
+    """What the library says of itself, under MLC's keys."""
+    heads, hidden = cast(int, values["num_attention_heads"]), cast(int, values["hidden_size"])
+    return {
+        "model_type": values["model_type"],
+        "quantization": quantization,
+        "context_window_size": values["context_window_size"],
+        "sliding_window_size": values.get("sliding_window_size") or -1,
+        "attention_sink_size": values.get("attention_sink_size") or -1,
+        "prefill_chunk_size": values["prefill_chunk_size"],
+        "tensor_parallel_shards": 1,
+        "pipeline_parallel_stages": 1,
+        "disaggregation": False,
+        "kv_state_kind": "kv_cache",
+        "max_batch_size": values.get("max_batch_size") or 1,
+        "active_vocab_size": values.get("active_vocab_size") or values["vocab_size"],
+        "model_task": "chat",
+        "params": [
+            {
+                "name": name,
+                "shape": [int(size) for size in parameter.shape],
+                "dtype": str(parameter.dtype),
+                "preprocs": [],
+                "pipeline_stages": [0],
+            }
+            for name, parameter in parameters
+        ],
+        "kv_cache": {
+            "num_hidden_layers": values["num_hidden_layers"],
+            "num_attention_heads": heads,
+            "num_key_value_heads": values.get("num_key_value_heads") or heads,
+            "head_dim": values.get("head_dim") or hidden // heads,
+        },
+    }
+
+
+def check_library(path: Path) -> dict[str, object]:
+    """Load it, look every function up and return its metadata. Raises `ArtifactCorrupt`."""
+    import tvm  # noqa: F401 - the runtime that the library needs
+
+    machine = load_library(path)
+    missing = [name for name in FUNCTIONS if not machine.implements_function(name, True)]
+    if missing:
+        raise ArtifactCorrupt(path, f"lacks the functions {', '.join(missing)}")
+    return cast("dict[str, object]", json.loads(machine["_metadata"]()))

@@ -1,0 +1,131 @@
+"""From compiled code to a file that can be loaded, without needing a C compiler.
+
+Two kinds, told by the file's suffix:
+
+`.tar`  the object files as LLVM wrote them. tvm_ffi's own loader (the package apache-tvm-ffi-orcjit, 15 MB,
+        for every platform that apache-tvm is made for) places them in memory in about 10 ms.
+`.so`   (`.dylib`, `.dll`) a shared library, as MLC's engine wants it, for which something must link: a C
+        compiler (cc, gcc, clang; clang-cl's on Windows) or the package ziglang, which brings one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from edge_router.errors import ArtifactCorrupt, LinkerMissing, MissingExtra
+
+OBJECTS = ".tar"
+_LOADER = "tvm_ffi_orcjit"
+_COMPILERS = ("cc", "gcc", "clang") if sys.platform != "win32" else ("clang",)
+_CPU, _POOLED = 1, 2  # DLPack's device type, the virtual machine's kind of allocator
+
+
+def library_name() -> str:
+    """Of a library for this machine: objects where they can be loaded."""
+    if find_spec(_LOADER) is not None:
+        return f"model{OBJECTS}"
+    return f"model{shared_suffix()}"
+
+
+def shared_suffix() -> str:
+    return {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+
+
+# ---- writing -----------------------------------------------------------------------------------------------
+
+
+def link(executable: Any, output: Path) -> None:
+    """Write what `relax.build` returned. Raises `LinkerMissing` where nothing can link a shared one."""
+    if output.suffix == OBJECTS:
+        executable.export_library(str(output), fcompile=_packer())
+        return
+    command = compiler()
+    if command is None:
+        raise LinkerMissing(output.stem, (*_COMPILERS, "ziglang"))
+    executable.export_library(str(output), fcompile=_linker(command))
+
+
+def compiler() -> list[str] | None:
+    """The command of a C compiler, if there is one."""
+    named = os.environ.get("CC")
+    for name in [named] if named else _COMPILERS:
+        found = shutil.which(name)
+        if found:
+            return [found]
+    return [sys.executable, "-m", "ziglang", "cc"] if find_spec("ziglang") is not None else None
+
+
+def _packer() -> Callable[..., None]:
+    def pack(file_name: str, files: Sequence[str], **_options: object) -> None:
+        with tarfile.open(file_name, "w") as archive:
+            for file in map(Path, files):
+                content = file.read_bytes()
+                entry = tarfile.TarInfo(file.name)  # without times and owners: equal code, equal file
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+
+    return _of_objects(pack)
+
+
+def _linker(command: Sequence[str]) -> Callable[..., None]:
+    def run(file_name: str, files: Sequence[str], **_options: object) -> None:
+        mode = ["-dynamiclib", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+        position = [] if sys.platform == "win32" else ["-fPIC"]
+        arguments = [*command, *mode, *position, "-o", file_name, *files]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
+
+    return _of_objects(run)
+
+
+def _of_objects(function: Callable[..., None]) -> Callable[..., None]:
+    """Tells TVM in which format to hand over the parts."""
+    function.object_format = "o"  # type: ignore[attr-defined]
+    return function
+
+
+# ---- loading -----------------------------------------------------------------------------------------------
+
+
+def load_library(path: Path) -> Any:
+    """TVM's virtual machine of a library on this machine's processor.
+
+    TVM's runtime library must be loaded already. Raises `ArtifactCorrupt`, `MissingExtra`.
+    """
+    try:
+        module = _objects(path) if path.suffix == OBJECTS else _shared(path)
+        machine = module["vm_load_executable"]()
+        machine["vm_initialization"](_CPU, 0, _POOLED)
+    except MissingExtra:
+        raise
+    except Exception as error:
+        raise ArtifactCorrupt(path, f"cannot be loaded by this TVM: {error}") from error
+    return machine
+
+
+def _shared(path: Path) -> Any:
+    from tvm_ffi import load_module
+
+    return load_module(str(path))
+
+
+def _objects(path: Path) -> Any:
+    if find_spec(_LOADER) is None:
+        raise MissingExtra("apache-tvm-ffi-orcjit", "link", "loading a library that was not linked")
+    from tvm_ffi_orcjit import default_session
+
+    with tarfile.open(path) as archive:
+        files = [archive.extractfile(entry) for entry in archive]
+        parts = [file.read() for file in files if file is not None]
+    # It would ask the C++ compiler for its runtime library, which nothing here uses.
+    return default_session().load_module(parts, cxx="no-compiler")

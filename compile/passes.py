@@ -1,0 +1,88 @@
+"""From a model in Relax to what TVM's virtual machine runs: the passes, in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tvm
+from tvm import ir, relax, tirx
+
+
+def pipeline(target: Any, metadata: Mapping[str, object], bounds: Mapping[str, int]) -> Any:
+    """For `relax.build`.
+
+    `bounds` are the largest values of symbolic sizes, by name, for which memory is planned. `metadata` is
+    what the library's `_metadata` will return, with the planned `memory_usage` of each function added.
+    """
+    steps = relax.transform
+    return tvm.transform.Sequential(
+        [
+            _each_function("Bounds", lambda function: _bounded(function, bounds)),
+            tirx.transform.BindTarget(target),
+            steps.LegalizeOps(),
+            steps.AnnotateTIROpPattern(),
+            steps.FoldConstant(),
+            steps.FuseOps(),
+            steps.FuseTIR(),
+            steps.DeadCodeElimination(),
+            steps.RewriteDataflowReshape(),
+            steps.ToNonDataflow(),
+            steps.RemovePurityChecking(),
+            steps.CallTIRRewrite(),
+            steps.StaticPlanBlockMemory(),
+            _attach(metadata),  # here, because the plan is lowered by what follows
+            steps.LowerAllocTensor(),
+            steps.KillAfterLastUse(),
+            steps.LowerRuntimeBuiltin(),
+            steps.VMShapeLower(),
+            steps.AttachGlobalSymbol(),
+        ]
+    )
+
+
+def _each_function(name: str, change: Callable[[Any], Any]) -> Any:
+    def run(module: Any, _context: Any) -> Any:
+        for variable, function in module.functions_items():
+            if isinstance(function, relax.Function):
+                module[variable] = change(function)
+        return module
+
+    return tvm.transform.module_pass(run, opt_level=0, name=name)
+
+
+def _bounded(function: Any, bounds: Mapping[str, int]) -> Any:
+    bounded = function.with_attr("tir_var_upper_bound", dict(bounds))
+    return bounded.with_attr("relax.memory_plan_dynamic_func_output", True)
+
+
+def _attach(metadata: Mapping[str, object]) -> Any:
+    def run(module: Any, _context: Any) -> Any:
+        text = json.dumps({**metadata, "memory_usage": memory_usage(module)})
+        builder = relax.BlockBuilder()
+        with builder.function("_metadata", params=[]):
+            builder.emit_func_output(ir.StringImm(text))
+        module["_metadata"] = builder.finalize()["_metadata"]
+        return module
+
+    return tvm.transform.module_pass(run, opt_level=0, name="AttachMetadata")
+
+
+def memory_usage(module: Any) -> dict[str, int]:
+    """Planned bytes of each function's intermediate tensors, at the largest sizes."""
+    storage = ir.Op.get("relax.memory.alloc_storage")
+    found: dict[str, int] = {}
+    for variable, function in module.functions_items():
+        if not isinstance(function, relax.Function):
+            continue
+        sizes: list[int] = []
+
+        def visit(node: Any, sizes: list[int] = sizes) -> None:
+            if isinstance(node, relax.Call) and node.op == storage:
+                (size,) = node.args[0].values
+                sizes.append(int(size) if isinstance(size, tirx.IntImm) else 0)
+
+        relax.analysis.post_order_visit(function, visit)
+        found[str(variable.name_hint)] = sum(sizes)
+    return found
