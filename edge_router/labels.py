@@ -49,16 +49,21 @@ class Labelled:
 
 
 def read_labelled(file: Path) -> Labelled:
-    """Rows with a score that is missing or not finite are dropped, and `warnings` says how many.
+    """A file with the columns prompt, weak_score and strong_score, or a folder: a checkout of RouteLLM.
 
+    Rows with a score that is missing or not finite are dropped, and `warnings` says how many.
     Raises `InvalidData` naming the missing columns or the row that cannot be read, `MissingExtra` for parquet
     without pyarrow.
     """
-    rows, columns = _read(file)
+    if file.is_dir():
+        from edge_router.routellm import read_checkout
+
+        return read_checkout(file)
+    rows, columns = read_rows(file)
     missing = [name for name in NEEDED if name not in columns]
     if missing:
         raise InvalidData(file, f"no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}")
-    scores = np.array([[_number(row.get(n), n, i, file) for n in NEEDED[1:]] for i, row in enumerate(rows)])
+    scores = np.array([[as_number(row.get(n), n, i, file) for n in NEEDED[1:]] for i, row in enumerate(rows)])
     scores = scores.reshape(-1, 2)
     texts = [row.get("prompt") for row in rows]
     usable = np.isfinite(scores).all(axis=1) & np.array([isinstance(text, str) for text in texts], dtype=bool)
@@ -90,7 +95,7 @@ def read_prompts(file: Path) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidData(file, f"cannot be read: {error}") from error
     else:
-        rows, columns = _read(file)
+        rows, columns = read_rows(file)
         if "prompt" not in columns:
             raise InvalidData(file, f"no column prompt; it has {', '.join(columns) or 'none'}")
         found = tuple(text for row in rows if isinstance(text := row.get("prompt"), str))
@@ -99,8 +104,8 @@ def read_prompts(file: Path) -> tuple[str, ...]:
     return found
 
 
-def _read(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
-    """The rows and the names of the columns."""
+def read_rows(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
+    """The rows and the names of the columns. Raises `InvalidData`, `MissingExtra`."""
     readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}
     if file.suffix.lower() not in readers:
         raise InvalidData(file, f"must end in {', '.join(readers)}")
@@ -152,7 +157,7 @@ def _read_jsonl(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]
     return rows, list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _number(value: object, column: str, row: int, file: Path) -> float:
+def as_number(value: object, column: str, row: int, file: Path) -> float:
     """NaN for what is missing; booleans, as RouteLLM's csv files have them, are 0 and 1."""
     if value is None or value == "":
         return math.nan

@@ -26,6 +26,7 @@ LAYERS = [
         "ledger",
         "metrics",
         "labels",
+        "routellm",
         "evaluation",
         "calibration",
         "plugins",
