@@ -2,7 +2,8 @@
 
 `routellm/evals` holds a folder per benchmark: csv files with a prompt and a column per model (MMLU, GSM8K),
 or questions and judgements by question (MT-Bench), and beside them the prompts that its training data
-contained, which are left out here as there. Of the two models the one that does better on the whole counts as strong.
+contained, which are left out here as there. Of the two models the one that does better on the whole counts
+as strong.
 """
 
 from __future__ import annotations
