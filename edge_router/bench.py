@@ -34,6 +34,7 @@ PREFILL_TOKENS = (256, 512)
 DECODE_TOKENS = 64
 ROUNDS = 5
 _DECODE_PROMPT = 32  # tokens
+_END_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,14 @@ def _side(name: str, options: Mapping[str, object]) -> Iterator[_Side]:
         try:
             yield _Side(name, process, errors)
         finally:
-            process.kill()
-            if process.stdin is not None:
-                with suppress(OSError):  # what was written last may have nobody to go to
-                    process.stdin.close()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.stdin is not None:
+        with suppress(OSError):  # what was written last may have nobody to go to
+            process.stdin.close()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -8,14 +8,18 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.tvm import open_model
-from edge_router.errors import Cancelled, InvalidModel
-from edge_router.types import ChatRequest, Delta, Message, SamplingParams
+from edge_router.engines.tvm import load, open_model, thread_count
+from edge_router.errors import ArtifactMissing, Cancelled, InvalidModel
+from edge_router.paths import Paths
+from edge_router.types import ChatRequest, Delta, Message, SamplingParams, SilentProgress
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -106,6 +110,40 @@ def test_a_directory_that_is_no_model_is_refused(batch_model: Any, tmp_path: Any
         (tmp_path / "mlc-chat-config.json").write_text(content)
         with pytest.raises(InvalidModel, match=r"mlc-chat-config\.json"):
             open_model(tmp_path, batch_model.library, model_id="m", threads=1)
+
+
+def test_the_configured_model_is_loaded(built_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    class Steps(SilentProgress):
+        def step(self, name: str, total: int | None = None, unit: str = "") -> Any:
+            steps.append(name)
+            return super().step(name, total, unit)
+
+    config = Config().replace(**{"weak.threads": 1, "weak.context_window_size": 256})
+    made = load(config, Paths.under(built_home), Steps())
+    try:
+        assert made.model_id == "SmolLM2-135M-Instruct"
+        assert made.context_window_size == 256
+        assert steps[-1] == "load"
+        assert answer(made, asking("Say yes.", max_tokens=2))[1].finish_reason == "length"
+    finally:
+        made.close()
+
+
+def test_a_model_that_may_not_be_built_is_missing(paths: Paths) -> None:
+    with pytest.raises(ArtifactMissing, match="SmolLM2-135M-Instruct"):
+        load(Config().replace(**{"weak.build": False}), paths, SilentProgress())
+
+
+def test_threads_are_the_configured_ones_then_tvms_then_the_physical_cores(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_router.device.host", lambda memory: SimpleNamespace(physical_cores=7))
+    for variable, wanted in (("", 7), ("many", 7), ("0", 7), ("3", 3)):
+        monkeypatch.setenv("TVM_NUM_THREADS", variable)
+        assert thread_count(Config(), paths) == wanted
+    assert thread_count(Config().replace(**{"weak.threads": 2}), paths) == 2
 
 
 # ---- in its own process ------------------------------------------------------------------------------------

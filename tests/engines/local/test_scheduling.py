@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sequences import Held, SequencePool
 from edge_router.engines.local.tokenizer import TextTokenizer
-from edge_router.errors import Cancelled, GenerationFailed
+from edge_router.engines.local.worker import Job
+from edge_router.errors import Cancelled, GenerationFailed, OutOfMemory
 from edge_router.types import ChatRequest, Delta, Usage
 
 Ask = Callable[..., ChatRequest]
@@ -219,9 +220,17 @@ def test_a_prompt_that_finds_no_pages_waits_for_them(
     make_engine: Make, ask: Ask, own_words: OwnWords
 ) -> None:
     engine, runner = make_engine(sequences=2, context=128, pages=8, chunk=16)
+    runner.gate = threading.Event()
     requests = [ask(letter * 60, max_tokens=20) for letter in "ab"]
-    texts = at_once(engine, requests)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(run, engine, requests[0])
+        assert runner.entered.wait(20)
+        second = pool.submit(run, engine, requests[1])
+        wait_until(lambda: engine._scheduler._inbox.qsize() == 1)
+        runner.gate.set()
+        texts = [first.result(20)[0], second.result(20)[0]]
     assert texts == [own_words(runner, request, 20) for request in requests]
+    assert max(len(sequences) for name, sequences in runner.calls if name == "decode") == 1
 
 
 def test_a_cache_that_is_smaller_than_one_context_fails_cleanly(
@@ -317,3 +326,46 @@ def test_an_error_spares_the_answers_that_did_not_meet_it(
     assert call not in runner.fail
     assert failures <= 3
     assert (failures >= 1) or call == "remove_sequence"
+
+
+def test_an_error_of_ours_stays_what_it_is(make_engine: Make, ask: Ask) -> None:
+    engine, runner = make_engine()
+
+    def full(*details: Any) -> Any:
+        raise OutOfMemory("fake", "the device is full")
+
+    runner.decode = full
+    with pytest.raises(OutOfMemory, match="the device is full"):
+        run(engine, ask("Hi"))
+
+
+def test_who_waits_while_the_engine_closes_is_told(make_engine: Make, ask: Ask) -> None:
+    engine, runner = make_engine(context=100_000)
+    runner.gate = threading.Event()
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(run, engine, ask("first"))]
+        assert runner.entered.wait(20)
+        asked += [pool.submit(run, engine, ask(str(number))) for number in range(2)]
+        wait_until(lambda: engine._scheduler._inbox.qsize() == 2)
+        closing = pool.submit(engine.close)
+        wait_until(lambda: engine._scheduler._inbox.qsize() == 3)
+        late = Job([1], None, Late(), lambda: False)  # type: ignore[arg-type]
+        engine._scheduler._inbox.put(late)
+        runner.gate.set()
+        closing.result(20)
+        for future in asked:
+            with pytest.raises(Cancelled):
+                future.result(20)
+    assert isinstance(late.sink.error, Cancelled)  # type: ignore[attr-defined]
+
+
+class Late:
+    """A sink that only hears how it ended."""
+
+    error: Exception | None = None
+
+    def push(self, choice: object, job: object) -> bool:
+        raise AssertionError
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
