@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_router.errors import InvalidData
-from edge_router.labels import read_labelled
+from edge_router.errors import InvalidData, MissingExtra
+from edge_router.labels import read_labelled, read_prompts
 
 ROWS = [
     {"prompt": "What is 2 + 2?", "weak_score": 1.0, "strong_score": 1.0, "benchmark": "maths"},
@@ -99,3 +100,35 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, content: bytes, 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="cannot be read"):
         read_labelled(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_a_sample_of_traffic_needs_the_prompts_alone(tmp_path: Path, suffix: str) -> None:
+    file = write(tmp_path / f"sample{suffix}", [{"prompt": "one"}, {"prompt": "two\nlines"}])
+    assert read_prompts(file) == ("one", "two\nlines")
+
+
+def test_a_text_file_holds_a_prompt_per_line(tmp_path: Path) -> None:
+    (tmp_path / "sample.txt").write_text("one\n\n  two\n", encoding="utf-8")
+    assert read_prompts(tmp_path / "sample.txt") == ("one", "  two")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.txt", b"\n \n", "holds no prompt"),
+        ("a.txt", b"\xff\xfe", "cannot be read"),
+        ("a.jsonl", b'{"text": "a"}\n', "no column prompt; it has text"),
+    ],
+)
+def test_a_sample_without_prompts_is_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidData, match=reason):
+        read_prompts(tmp_path / name)
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra) as caught:
+        read_labelled(tmp_path / "a.parquet")
+    assert caught.value.extra == "train"
