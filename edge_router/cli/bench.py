@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_router.cli import output
-from edge_router.cli.building import allow_building
+from edge_router.cli.building import make_ready
 from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def weak(
     """
     session = Session(ctx, json=json)
     config = session.config(weak__model=model, weak__threads=threads)
-    allow_building(session, config, yes=yes)
+    make_ready(session, config, yes=yes)
     from edge_router.bench import ROUNDS, bench_weak
 
     found = bench_weak(

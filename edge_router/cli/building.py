@@ -5,12 +5,14 @@ The default model is built without a question, for that is what the first run is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
 
 from edge_router.cli import output
 from edge_router.cli.confirming import is_someone_there
+from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session, weak_title
 from edge_router.config import Config, WeakConfig
 from edge_router.errors import ArtifactMissing, EdgeRouterError
@@ -40,7 +42,7 @@ def prepare(
         return
     if controller.decide(request).model == "strong":
         return
-    allow_building(session, config, yes=yes)
+    _allow(config, yes=yes)
     try:
         build(config, session.paths, session.progress)
     except EdgeRouterError:
@@ -48,11 +50,20 @@ def prepare(
             raise
 
 
-def allow_building(session: Session, config: Config, *, yes: bool) -> None:
-    """Asks, where the weak model has to be built and is not the default one. Raises `ArtifactMissing`."""
-    if yes or config.weak.model == WeakConfig().model or is_ready(config, session.paths):
+def make_ready(
+    session: Session, config: Config, *, yes: bool, before: Callable[[], object] = lambda: None
+) -> None:
+    """Builds the weak model if it is not built; `before` is called ahead of those minutes, and may raise."""
+    if is_ready(config, session.paths):
         return
-    if not _agreed(config):
+    _allow(config, yes=yes)
+    before()
+    build(config, session.paths, session.progress)
+
+
+def _allow(config: Config, *, yes: bool) -> None:
+    """Asks whether to build, unless it is the default model. Raises `ArtifactMissing` for a no."""
+    if not (yes or config.weak.model == WeakConfig().model or _agreed(config)):
         raise ArtifactMissing(config.weak.model, "compiled library")
 
 
@@ -71,8 +82,12 @@ def is_ready(config: Config, paths: Paths) -> bool:
 
 
 def build(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
-    """Fetches, quantizes and compiles the configured weak model, as far as that is not done."""
-    return _ensure(config, paths, progress, build=True)
+    """Fetches, quantizes and compiles the configured weak model, as far as that is not done.
+
+    The compiler warns of things that nobody who runs it can change.
+    """
+    with hushed():
+        return _ensure(config, paths, progress, build=True)
 
 
 def _ensure(config: Config, paths: Paths, progress: Progress, *, build: bool) -> CompiledModel:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_router.cli import output
-from edge_router.cli.building import allow_building
+from edge_router.cli.building import make_ready
 from edge_router.cli.session import Session, choose_model
 from edge_router.config import Config
 
@@ -41,10 +41,13 @@ def serve(
     if model is not None:
         config, _ = choose_model(model, config, ())
     key = os.environ.get(config.server.api_key_env, "").strip() or None
-    allow_building(session, config, yes=yes)
+    from edge_router.server.listen import bind
     from edge_router.server.serve import run
 
-    # It takes the port first and builds then, so that a busy port is known at once.
+    def try_port() -> None:
+        bind(config.server.host, config.server.port, has_key=key is not None).close()
+
+    make_ready(session, config, yes=yes, before=try_port)
     run(
         session.controller(config),
         api_key=key,
