@@ -1,6 +1,6 @@
 """How long steps show on stderr: bars on a terminal, plain lines elsewhere.
 
-Both keep to `types.Progress`. A step that took less than a second leaves no trace, so that a start from what
+Both keep to `types.Progress`. A step that took less than three seconds leaves no trace, so that a start from what
 is already built says nothing.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-WORTH_A_LINE_S = 1.0
+WORTH_A_LINE_S = 3.0
 EVERY_S = 10.0  # between two plain lines about the same step
 
 

@@ -61,7 +61,7 @@ def test_which_one(on_screen, monkeypatch):
 def test_lines_come_now_and_then_and_at_the_end(capsys, clock):
     with LineProgress().step("fetch", total=93_000_000, unit="bytes") as step:
         step.advance(1_000_000)
-        clock.now += 2
+        clock.now += 3
         step.advance(9_000_000)
         clock.now += 5
         step.advance(10_000_000)
@@ -70,7 +70,7 @@ def test_lines_come_now_and_then_and_at_the_end(capsys, clock):
     assert capsys.readouterr().err.splitlines() == [
         "fetch: 10.0 MB of 93.0 MB",
         "fetch: 93.0 MB of 93.0 MB",
-        "fetch: 93.0 MB in 27 s",
+        "fetch: 93.0 MB in 28 s",
     ]
 
 
