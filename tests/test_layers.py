@@ -15,7 +15,7 @@ PACKAGE = ROOT / "edge_router"
 COMPILE = ROOT / "compile"
 
 LAYERS = [
-    {"types", "errors", "quantization", "sizes"},
+    {"types", "errors", "program", "quantization", "sizes"},
     {"paths", "registry", "config", "disk"},
     {
         "catalog",
@@ -55,6 +55,7 @@ HEAVY = {
     "tvm_ffi",
     "typer",
     "uvicorn",
+    "wgpu",
 }
 
 

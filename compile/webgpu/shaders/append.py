@@ -1,0 +1,87 @@
+"""Queries and keys turned by their positions; keys and values into the cache."""
+
+from __future__ import annotations
+
+from edge_router.compile.webgpu.shaders.heads import CONTROL, Heads, norm_bindings
+from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
+
+
+def append(heads: Heads) -> Shader:
+    """Turns the queries and keys of n rows by their positions; keys and values go into the cache.
+
+    Buffers: control, qkv, rotary, keys, values, [query norm, key norm], queries. A workgroup is a head of a
+    row, a thread one pair of channels, half a head apart.
+    """
+    return shader(
+        f"append_{heads.name}",
+        bindings=[
+            Binding("control", "u32"),
+            Binding("qkv", "f32"),
+            Binding("rotary", "f32"),
+            Binding("keys", "u32", write=True),
+            Binding("values", "u32", write=True),
+            *norm_bindings(heads),
+            Binding("queries", "f32", write=True),
+        ],
+        constants=heads.constants,
+        body=CONTROL + _norm(heads) + _APPEND,
+        threads=heads.size // 2,
+        grid=f"n * {heads.query + 2 * heads.key}",
+        scalars={"n": "n"},
+    )
+
+
+def _norm(heads: Heads) -> str:
+    """`normal(thread, pair, head)`: the pair after the head's normalisation, if there is one."""
+    if heads.norm is None:
+        return "fn normal(thread: u32, pair: vec2<f32>, head: u32) -> vec2<f32> { return pair; }"
+    return f"""
+var<workgroup> squares: array<f32, HALF>;
+fn normal(thread: u32, pair: vec2<f32>, head: u32) -> vec2<f32> {{
+  squares[thread] = dot(pair, pair);
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var i = 0u; i < HALF; i++) {{ sum += squares[i]; }}
+  let factor = inverseSqrt(sum / f32(SIZE) + {heads.norm!r});
+  if (head < HEADS) {{ return pair * factor * vec2<f32>(query_norm[thread], query_norm[thread + HALF]); }}
+  return pair * factor * vec2<f32>(key_norm[thread], key_norm[thread + HALF]);
+}}
+"""
+
+
+_APPEND = """
+var<workgroup> turned: array<f32, SIZE>;
+
+fn run(block: u32, thread: u32) {
+  let all = HEADS + 2u * KEY_HEADS;
+  let row = block / all;
+  if (row >= scalars.n) { return; }
+  let head = block % all;
+  let place = position(row);
+  let at = row * WIDTH + head * SIZE + thread;
+  var pair = vec2<f32>(qkv[at], qkv[at + HALF]);
+  if (head < HEADS + KEY_HEADS) {
+    pair = normal(thread, pair, head);
+    let cosine = rotary[place * SIZE + thread];
+    let sine = rotary[place * SIZE + HALF + thread];
+    pair = vec2<f32>(pair.x * cosine - pair.y * sine, pair.y * cosine + pair.x * sine);
+  }
+  turned[thread] = pair.x;
+  turned[thread + HALF] = pair.y;
+  workgroupBarrier();
+  let neighbours = vec2<f32>(turned[2u * thread], turned[2u * thread + 1u]);
+  if (head < HEADS) {
+    let to = (row * HEADS + head) * SIZE + 2u * thread;
+    queries[to] = neighbours.x;
+    queries[to + 1u] = neighbours.y;
+    return;
+  }
+  let page = control[table(row) + place / PAGE];
+  let slot = place % PAGE;
+  if (head < HEADS + KEY_HEADS) {
+    keys[key_word(page, head - HEADS, slot) + thread * PAGE] = pack2x16float(neighbours);
+  } else {
+    values[value_word(page, head - HEADS - KEY_HEADS, slot) + thread] = pack2x16float(neighbours);
+  }
+}
+"""

@@ -1,0 +1,218 @@
+"""Attention of one token of each of several sequences, with all that surrounds it."""
+
+from __future__ import annotations
+
+from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, Heads, norm_bindings, score
+from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
+
+
+def attend_one(heads: Heads, splits: int = 1) -> Shader:
+    """One row of each sequence: turns it, appends it to the cache and attends, in one launch.
+
+    Buffers: control, qkv, rotary, keys, values, [query norm, key norm], y. A workgroup is a head of a row and
+    one of `splits` shares of its past. The row's own key is taken from `qkv`, so that no workgroup waits for
+    the one that writes the cache. With several splits, y is what `combine` reads.
+    """
+    threads = _threads(heads)
+    own = {"THREADS": threads, "SPLITS": splits, "TEAMS": threads // (heads.size // 2)}
+    output = _PART if splits > 1 else _WHOLE
+    return shader(
+        f"attend_one_{heads.name}" + (f"_split{splits}" if splits > 1 else ""),
+        bindings=[
+            Binding("control", "u32"),
+            Binding("qkv", "f32"),
+            Binding("rotary", "f32"),
+            Binding("keys", "u32", write=True),
+            Binding("values", "u32", write=True),
+            *norm_bindings(heads),
+            Binding("y", "f32", write=True),
+        ],
+        constants={**heads.constants, **own},
+        body=CONTROL
+        + score(heads)
+        + (_NORM if heads.norm is not None else "")
+        + (_BODY.replace("//NORM", _normal(heads)).replace("//OUTPUT", output))
+        .replace("SCALE", repr(heads.scale))
+        .replace("LEAST", LEAST),
+        threads=threads,
+        grid=f"n * {heads.query * splits}",
+        scalars={"n": "n"},
+    )
+
+
+def _threads(heads: Heads) -> int:
+    """A multiple of 32 that has room for all words of a head: one thread for each token of a tile."""
+    return max(64, -(-heads.size // 2 // 32) * 32)
+
+
+def _normal(heads: Heads) -> str:
+    if heads.norm is None:
+        return ""
+    return f"""
+  squares[thread] = select(vec2<f32>(0.0), vec2<f32>(dot(q, q), dot(k, k)), thread < HALF);
+  workgroupBarrier();
+  var sums = vec2<f32>(0.0);
+  for (var i = 0u; i < HALF; i++) {{ sums += squares[i]; }}
+  let factor = inverseSqrt(sums / f32(SIZE) + {heads.norm!r});
+  if (thread < HALF) {{
+    q *= factor.x * vec2<f32>(query_norm[thread], query_norm[thread + HALF]);
+    k *= factor.y * vec2<f32>(key_norm[thread], key_norm[thread + HALF]);
+  }}"""
+
+
+_NORM = "var<workgroup> squares: array<vec2<f32>, THREADS>;"
+
+_WHOLE = """
+  let to = (row * HEADS + head) * SIZE + 2u * thread;
+  y[to] = whole.x / total;
+  y[to + 1u] = whole.y / total;"""
+
+_PART = """
+  let to = block * (SIZE + 2u) + 2u * thread;
+  y[to] = whole.x;
+  y[to + 1u] = whole.y;
+  if (thread == 0u) {
+    y[block * (SIZE + 2u) + SIZE] = most;
+    y[block * (SIZE + 2u) + SIZE + 1u] = total;
+  }"""
+
+_BODY = """
+var<workgroup> query: array<f32, SIZE>;
+var<workgroup> key: array<f32, SIZE>;
+var<workgroup> scores: array<f32, THREADS>;
+var<workgroup> weights: array<f32, THREADS>;
+var<workgroup> sums: array<vec2<f32>, THREADS>;
+var<workgroup> totals: array<f32, THREADS>;
+
+fn run(block: u32, thread: u32) {
+  let row = block / (HEADS * SPLITS);
+  if (row >= scalars.n) { return; }
+  let head = (block / SPLITS) % HEADS;
+  let part = block % SPLITS;
+  let group = head / SHARE;
+  let place = position(row);
+  let pages = table(row);
+
+  var q = vec2<f32>(0.0);
+  var k = vec2<f32>(0.0);
+  let from_query = row * WIDTH + head * SIZE;
+  let from_key = row * WIDTH + (HEADS + group) * SIZE;
+  let from_value = row * WIDTH + (HEADS + KEY_HEADS + group) * SIZE;
+  if (thread < HALF) {
+    q = vec2<f32>(qkv[from_query + thread], qkv[from_query + HALF + thread]);
+    k = vec2<f32>(qkv[from_key + thread], qkv[from_key + HALF + thread]);
+  }
+//NORM
+  if (thread < HALF) {
+    let cosine = rotary[place * SIZE + thread];
+    let sine = rotary[place * SIZE + HALF + thread];
+    query[thread] = (q.x * cosine - q.y * sine) * SCALE;
+    query[thread + HALF] = (q.y * cosine + q.x * sine) * SCALE;
+    key[thread] = k.x * cosine - k.y * sine;
+    key[thread + HALF] = k.y * cosine + k.x * sine;
+  }
+  workgroupBarrier();
+  if (thread < HALF && part == 0u && head % SHARE == 0u) {
+    let page = control[pages + place / PAGE];
+    let slot = place % PAGE;
+    let value = from_value + 2u * thread;
+    let to_key = key_word(page, group, slot) + thread * PAGE;
+    let to_value = value_word(page, group, slot) + thread;
+    keys[to_key] = pack2x16float(vec2<f32>(key[2u * thread], key[2u * thread + 1u]));
+    values[to_value] = pack2x16float(vec2<f32>(qkv[value], qkv[value + 1u]));
+  }
+
+  // The row itself, then its past.
+  let team = thread / HALF;
+  let word = thread % HALF;
+  var most = LEAST;
+  var total = 0.0;
+  var sum = vec2<f32>(0.0);
+  if (part == 0u) {
+    var score = 0.0;
+    for (var i = 0u; i < SIZE; i++) { score += query[i] * key[i]; }
+    most = bend(score);
+    if (team == 0u) {
+      total = 1.0;
+      sum = vec2<f32>(qkv[from_value + 2u * word], qkv[from_value + 2u * word + 1u]);
+    }
+  }
+  var begin = part * THREADS;
+  if (WINDOW > 0u && place + 1u > WINDOW) {
+    begin += (place + 1u - WINDOW) / THREADS * THREADS;
+  }
+  for (var base = begin; base < place; base += SPLITS * THREADS) {
+    let token = base + thread;
+    var score = LEAST;
+    if (token < place && (WINDOW == 0u || token + WINDOW > place)) {
+      let from_cache = key_word(control[pages + token / PAGE], group, token % PAGE);
+      var dots = 0.0;
+      for (var i = 0u; i < HALF; i++) {
+        let two = vec2<f32>(query[2u * i], query[2u * i + 1u]);
+        dots += dot(two, unpack2x16float(keys[from_cache + i * PAGE]));
+      }
+      score = bend(dots);
+    }
+    scores[thread] = score;
+    workgroupBarrier();
+    var now = most;
+    for (var i = 0u; i < THREADS; i++) { now = max(now, scores[i]); }
+    weights[thread] = select(0.0, exp(score - now), score > LEAST);
+    workgroupBarrier();
+    let fade = exp(most - now);
+    most = now;
+    total *= fade;
+    sum *= fade;
+    if (team < TEAMS) {
+      for (var i = team; i < min(THREADS, place - base); i += TEAMS) {
+        let past = base + i;
+        let value = value_word(control[pages + past / PAGE], group, past % PAGE) + word;
+        total += weights[i];
+        sum += weights[i] * unpack2x16float(values[value]);
+      }
+    }
+  }
+  sums[thread] = sum;
+  totals[thread] = total;
+  workgroupBarrier();
+  if (thread >= HALF) { return; }
+  var whole = vec2<f32>(0.0);
+  total = 0.0;
+  for (var i = 0u; i < TEAMS; i++) {
+    whole += sums[i * HALF + thread];
+    total += totals[i * HALF + thread];
+  }
+//OUTPUT
+}
+"""
+
+
+def combine(heads: Heads, splits: int) -> Shader:
+    """What the splits of a head found, as one. Buffers: parts, y."""
+    return shader(
+        f"combine_{heads.name}_split{splits}",
+        bindings=[Binding("parts", "f32"), Binding("y", "f32", write=True)],
+        constants={"SIZE": heads.size, "SPLITS": splits, "HEADS": heads.query},
+        body=_COMBINE.replace("LEAST", LEAST),
+        threads=heads.size,
+        grid=f"n * {heads.query}",
+        scalars={"n": "n"},
+    )
+
+
+_COMBINE = """
+fn run(block: u32, thread: u32) {
+  if (block >= scalars.n * HEADS) { return; }
+  var most = LEAST;
+  for (var i = 0u; i < SPLITS; i++) { most = max(most, parts[(block * SPLITS + i) * (SIZE + 2u) + SIZE]); }
+  var sum = 0.0;
+  var total = 0.0;
+  for (var i = 0u; i < SPLITS; i++) {
+    let at = (block * SPLITS + i) * (SIZE + 2u);
+    let weight = exp(parts[at + SIZE] - most);
+    sum += weight * parts[at + thread];
+    total += weight * parts[at + SIZE + 1u];
+  }
+  y[block * SIZE + thread] = sum / total;
+}
+"""

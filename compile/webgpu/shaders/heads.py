@@ -1,0 +1,81 @@
+"""Attention's shape, and what its shaders share.
+
+Keys of a page lie as [head][word][token], values as [head][token][word]; a word holds two neighbouring
+float16 numbers. So the threads of a workgroup, which take different tokens of the keys and different words
+of the values, read neighbouring addresses in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_router.compile.webgpu.wgsl import Binding, Number
+from edge_router.program import PAGE_SIZE, ROW_WORDS
+
+LEAST = "-3.0e38"  # instead of an infinity, which WGSL does not have
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """`window`: how many tokens back attention looks, itself included; 0: all. `cap` bends scores smoothly
+    to that bound. `norm`: epsilon of an RMS normalisation of each query and key. `scale` of the scores.
+    """
+
+    query: int
+    key: int
+    size: int
+    scale: float
+    window: int = 0
+    cap: float | None = None
+    norm: float | None = None
+
+    @property
+    def page_bytes(self) -> int:
+        float16 = 2
+        return PAGE_SIZE * self.key * self.size * float16
+
+    @property
+    def name(self) -> str:
+        words = [f"{self.query}", f"{self.key}", f"{self.size}"]
+        words += [f"window{self.window}"] if self.window else []
+        words += [f"scale{self.scale:.6g}".replace(".", "p").replace("-", "m")]
+        words += ["cap"] if self.cap is not None else []
+        words += ["norm"] if self.norm is not None else []
+        return "_".join(words)
+
+    @property
+    def constants(self) -> dict[str, Number]:
+        return {
+            "HEADS": self.query,
+            "KEY_HEADS": self.key,
+            "SHARE": self.query // self.key,
+            "SIZE": self.size,
+            "HALF": self.size // 2,
+            "WIDTH": (self.query + 2 * self.key) * self.size,
+            "WINDOW": self.window,
+            "PAGE": PAGE_SIZE,
+            "ROW_WORDS": ROW_WORDS,
+        }
+
+
+CONTROL = """
+fn position(row: u32) -> u32 { return control[row * ROW_WORDS + 1u]; }
+fn table(row: u32) -> u32 { return control[row * ROW_WORDS + 2u]; }
+fn key_word(page: u32, head: u32, slot: u32) -> u32 { return (page * KEY_HEADS + head) * HALF * PAGE + slot; }
+fn value_word(page: u32, head: u32, slot: u32) -> u32 {
+  return ((page * KEY_HEADS + head) * PAGE + slot) * HALF;
+}
+"""
+
+
+def score(heads: Heads) -> str:
+    if heads.cap is None:
+        return "fn bend(score: f32) -> f32 { return score; }"
+    # tanh of large arguments is not a number on some drivers
+    inner = f"tanh(clamp(score / {heads.cap!r}, -10.0, 10.0))"
+    return f"fn bend(score: f32) -> f32 {{ return {heads.cap!r} * {inner}; }}"
+
+
+def norm_bindings(heads: Heads) -> list[Binding]:
+    names = ("query_norm", "key_norm") if heads.norm is not None else ()
+    return [Binding(name, "f32") for name in names]

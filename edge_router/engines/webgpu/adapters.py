@@ -1,0 +1,96 @@
+"""The GPUs that WebGPU can drive here, and which of them to take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edge_router.errors import EngineUnavailable, MissingExtra
+
+ENGINE = "webgpu"
+Kind = Literal["discrete", "integrated", "virtual", "unknown", "software"]
+
+_KINDS: dict[str, Kind] = {
+    "DiscreteGPU": "discrete",
+    "IntegratedGPU": "integrated",
+    "VirtualGPU": "virtual",
+    "CPU": "software",
+}
+_ORDER: tuple[Kind, ...] = ("discrete", "integrated", "virtual", "unknown", "software")
+_BACKENDS = {"Vulkan": "vulkan", "Metal": "metal", "D3D12": "d3d12"}
+# D3D12 comes last: its shader compiler takes many times as long as the others.
+_BACKEND_ORDER = ("metal", "vulkan", "d3d12")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One GPU through one of the system's interfaces. `limits` has WebGPU's names; `handle` is wgpu's own."""
+
+    name: str
+    kind: Kind
+    backend: str  # "vulkan", "metal" or "d3d12"
+    driver: str
+    features: frozenset[str]
+    limits: dict[str, int]
+    handle: Any
+
+    def __str__(self) -> str:
+        software = ", in software" if self.kind == "software" else ""
+        return f"{self.name} ({self.backend}{software})"
+
+
+def adapters() -> tuple[Adapter, ...]:
+    """The best first. Raises `MissingExtra` without wgpu, `EngineUnavailable` where it cannot be loaded."""
+    found = [_adapter(handle) for handle in _enumerate()]
+    known = [adapter for adapter in found if adapter.backend in _BACKEND_ORDER]
+    return tuple(
+        sorted(known, key=lambda item: (_ORDER.index(item.kind), _BACKEND_ORDER.index(item.backend)))
+    )
+
+
+def choose(device: str, found: Sequence[Adapter]) -> Adapter:
+    """For `weak.device`: "auto" is the best GPU, a backend's name the best there, "cpu" one in software.
+
+    A backend that was asked for by name may be served in software; "auto" never is. Raises
+    `EngineUnavailable`.
+    """
+    if device == "auto":
+        fitting = [adapter for adapter in found if adapter.kind != "software"]
+    elif device == "cpu":
+        fitting = [adapter for adapter in found if adapter.kind == "software"]
+    else:
+        fitting = [adapter for adapter in found if adapter.backend == device]
+    if not fitting:
+        others = f"; there is {', '.join(map(str, found))}" if found else ""
+        wanted = {"auto": "GPU", "cpu": "adapter in software"}.get(device, f"{device} adapter")
+        raise EngineUnavailable(ENGINE, f"there is no {wanted} here{others}")
+    return fitting[0]
+
+
+def _enumerate() -> list[Any]:
+    # Mesa and EGL complain on stderr where a desktop session would have set it.
+    if os.name == "posix" and "XDG_RUNTIME_DIR" not in os.environ:
+        os.environ["XDG_RUNTIME_DIR"] = "/tmp"  # noqa: S108  nothing is written there
+    try:
+        import wgpu
+    except ImportError as error:
+        raise MissingExtra("wgpu", "webgpu", "running the model on a GPU through WebGPU") from error
+    try:
+        return list(wgpu.gpu.enumerate_adapters_sync())
+    except (RuntimeError, OSError) as error:
+        raise EngineUnavailable(ENGINE, f"its library could not be started: {error}") from error
+
+
+def _adapter(handle: Any) -> Adapter:
+    info = handle.info
+    return Adapter(
+        name=str(info["device"]),
+        kind=_KINDS.get(str(info["adapter_type"]), "unknown"),
+        backend=_BACKENDS.get(str(info["backend_type"]), str(info["backend_type"]).lower()),
+        driver=str(info["description"]),
+        features=frozenset(handle.features),
+        limits={str(name): int(value) for name, value in handle.limits.items()},
+        handle=handle,
+    )

@@ -1,0 +1,225 @@
+"""Runs a program on a device: every buffer, pipeline and bind group is made once, at load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_router.engines.local.runner import Logits
+from edge_router.engines.webgpu.adapters import ENGINE
+from edge_router.engines.webgpu.gpu import Gpu, Grid, Step
+from edge_router.errors import EngineUnavailable
+from edge_router.program import (
+    ROW_WORDS,
+    Expression,
+    KeyValues,
+    Launch,
+    Program,
+    Rotary,
+    Weight,
+    Windows,
+)
+from edge_router.program.memory import (
+    UNIFORM_SLOT,
+    buffer_bytes,
+    function_scratch,
+    scratch_sizes,
+    uniform_bytes,
+)
+
+Tensor = npt.NDArray[Any]
+ReadWeight = Callable[[Weight], Tensor]  # as it is to lie on the device
+
+_SUBMIT_S = 0.4  # of work at once: systems reset a GPU that is busy for about two seconds
+_FIRST_PIECES = 16  # of a call whose time is not known yet
+
+
+class Executor:
+    """`program` on `gpu` for `windows`; `read` gives the weights.
+
+    Raises `EngineUnavailable`, `OutOfMemory`.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        program: Program,
+        windows: Windows,
+        read: ReadWeight,
+        *,
+        loaded: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._gpu, self._program, self._windows = gpu, program, windows
+        self.steps_of: dict[str, _Bound] = {}
+        self._buffers = self._allocate()
+        self._pipelines = {name: gpu.pipeline(shader) for name, shader in program.shaders.items()}
+        self._bind()
+        self._fill(read, loaded)
+        self._seconds_per_row: dict[str, float] = {}
+        self._ready: Any = None  # the commands of the next decode, made while the last one was computed
+
+    @property
+    def key_values(self) -> list[tuple[Any, int]]:
+        """Each buffer of the KV cache, with the bytes of a page."""
+        found = self._program.buffers.items()
+        return [(self._buffers[name][0], it.page_bytes) for name, it in found if isinstance(it, KeyValues)]
+
+    def write_control(self, words: npt.NDArray[np.uint32], at: int) -> None:
+        """`at` in words; see `program.Control`."""
+        self._gpu.write(self._buffers["control"][0], words, at * 4)
+
+    def run(self, function: str, n: int) -> Logits:
+        """Logits of the call's output rows, shape (rows, vocab_size)."""
+        bound = self.steps_of[function]
+        begin = time.perf_counter()
+        if function == "decode":
+            commands, self._ready = self._ready or self._gpu.encode(bound.steps(n)), None
+            self._gpu.submit(commands)
+            self._ready = self._gpu.encode(bound.steps(n))
+        else:
+            for piece in _pieces(bound.steps(n), self._piece_count(function, n)):
+                self._gpu.submit(self._gpu.encode(piece))
+        rows = bound.output_rows({"n": n})
+        raw = self._gpu.read(bound.output, rows * self._program.vocab_size * 4)
+        self._seconds_per_row[function] = (time.perf_counter() - begin) / n
+        return raw.view(np.float32).reshape(rows, self._program.vocab_size)
+
+    def copy_page(self, source: int, target: int) -> None:
+        """A page of the KV cache, in all layers. WebGPU can't copy within a buffer, so by way of another."""
+        copies = []
+        for buffer, size in self.key_values:
+            copies.append((buffer, source * size, self._spare, 0, size))
+            copies.append((self._spare, 0, buffer, target * size, size))
+        self._gpu.copy(copies)
+
+    # ---- loading -------------------------------------------------------------------------------------------
+
+    def _allocate(self) -> dict[str, tuple[Any, int]]:
+        """Name -> buffer and size; scratch buffers are shared by all functions, by rank of size."""
+        sizes = {name: buffer_bytes(item, self._windows) for name, item in self._program.buffers.items()}
+        scratch = scratch_sizes(self._program, self._windows)
+        largest = max([*sizes.values(), *scratch])
+        if largest > self._gpu.largest_binding:
+            name = next((name for name, size in sizes.items() if size == largest), "a scratch buffer")
+            raise EngineUnavailable(
+                ENGINE,
+                f"{self._gpu.adapter} shows a shader {self._gpu.largest_binding} bytes of a buffer at most, "
+                f"and {name} has {largest}",
+            )
+        self._scratch = [(self._gpu.buffer(size), size) for size in scratch]
+        pages = [item.page_bytes for item in self._program.buffers.values() if isinstance(item, KeyValues)]
+        self._spare = self._gpu.buffer(max(pages))
+        return {name: (self._gpu.buffer(size), size) for name, size in sizes.items()}
+
+    def _bind(self) -> None:
+        for name, function in self._program.functions.items():
+            needed = function_scratch(self._program, name, self._windows)
+            ranked = sorted(needed, key=lambda key: -needed[key])
+            own = dict(zip(ranked, self._scratch, strict=False))
+            self.steps_of[name] = _Bound(
+                self._gpu,
+                function.launches,
+                self._pipelines,
+                {**self._buffers, **own},
+                uniform_bytes(self._program, name),
+                own[function.output][0],
+                function.output_rows,
+            )
+
+    def _fill(self, read: ReadWeight, loaded: Callable[[int], None]) -> None:
+        for name, item in self._program.buffers.items():
+            buffer, _ = self._buffers[name]
+            if isinstance(item, Weight):
+                data = read(item)
+                if data.nbytes != item.bytes:
+                    raise EngineUnavailable(
+                        ENGINE, f"{item.tensor} has {data.nbytes} bytes, not {item.bytes}"
+                    )
+                self._gpu.upload(buffer, data)
+                loaded(data.nbytes)
+            elif isinstance(item, Rotary):
+                self._gpu.upload(buffer, rotary_table(item, self._windows.context))
+        self._gpu.wait()
+
+    def _piece_count(self, function: str, n: int) -> int:
+        known = self._seconds_per_row.get(function)
+        return _FIRST_PIECES if known is None else 1 + int(known * n / _SUBMIT_S)
+
+
+class _Bound:
+    """One function with its buffers bound; for another n only grids and uniforms are computed again."""
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        launches: Sequence[Launch],
+        pipelines: Mapping[str, tuple[Any, Any]],
+        buffers: Mapping[str, tuple[Any, int]],
+        uniforms: int,
+        output: Any,
+        output_rows: Expression,
+    ) -> None:
+        self._gpu, self.output, self.output_rows = gpu, output, output_rows
+        sets = dict.fromkeys(launch.scalars for launch in launches if launch.scalars)
+        self._slots = {scalars: number for number, scalars in enumerate(sets)}
+        self._uniforms = gpu.buffer(uniforms, "uniform") if uniforms else None
+        groups: dict[tuple[object, ...], Any] = {}
+        self._launches: list[tuple[Any, Any, tuple[Expression, Expression, Expression]]] = []
+        for launch in launches:
+            pipeline, layout = pipelines[launch.shader]
+            key = (launch.shader, launch.buffers, launch.scalars)
+            if key not in groups:
+                bound = [(buffers[name][0], 0, buffers[name][1]) for name in launch.buffers]
+                if launch.scalars:
+                    at = self._slots[launch.scalars] * UNIFORM_SLOT
+                    bound.append((self._uniforms, at, _uniform_size(len(launch.scalars))))
+                groups[key] = gpu.bind(layout, bound)
+            self._launches.append((pipeline, groups[key], launch.grid))
+        self._n, self._steps = 0, list[Step]()
+
+    def steps(self, n: int) -> list[Step]:
+        if n != self._n:
+            values = {"n": n}
+            if self._uniforms is not None:
+                table = np.zeros((len(self._slots), UNIFORM_SLOT // 4), np.int32)
+                for scalars, slot in self._slots.items():
+                    table[slot, : len(scalars)] = [scalar(values) for scalar in scalars]
+                self._gpu.write(self._uniforms, table)
+            grids = {grid: self._grid(grid, values) for _, _, grid in self._launches}
+            self._steps = [(pipeline, group, grids[grid]) for pipeline, group, grid in self._launches]
+            self._n = n
+        return self._steps
+
+    def _grid(self, grid: tuple[Expression, Expression, Expression], values: Mapping[str, int]) -> Grid:
+        """Folded where it is wider than the device allows: block = z * width + x."""
+        x, y, z = (part(values) for part in grid)
+        if x > self._gpu.widest_grid:
+            z = -(-x // self._gpu.widest_grid)
+            x = -(-x // z)
+        return x, y, z
+
+
+def rotary_table(rotary: Rotary, positions: int) -> npt.NDArray[np.float32]:
+    """Shape (positions, 2 * frequencies): cosines, then sines."""
+    angles = np.arange(positions)[:, None] * np.asarray(rotary.frequencies, np.float64)
+    table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * rotary.scale
+    return table.astype(np.float32)
+
+
+def _pieces(steps: list[Step], count: int) -> list[list[Step]]:
+    size = max(1, -(-len(steps) // count))
+    return [steps[start : start + size] for start in range(0, len(steps), size)]
+
+
+def _uniform_size(scalars: int) -> int:
+    """Bytes; a uniform binding has whole vectors of four."""
+    return -(-scalars // 4) * 16
+
+
+def control_words(windows: Windows) -> int:
+    """Where the page tables begin in the control buffer."""
+    return windows.rows * ROW_WORDS

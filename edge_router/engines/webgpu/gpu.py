@@ -1,0 +1,173 @@
+"""One device, and the only place that knows wgpu's calls. Its exceptions become ours here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_router.engines.webgpu.adapters import ENGINE, Adapter
+from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
+from edge_router.program import Shader
+
+Bytes = npt.NDArray[np.uint8]
+Grid = tuple[int, int, int]
+Step = tuple[Any, Any, Grid]  # pipeline, bind group, workgroups
+
+_PIECE = 16 << 20  # bytes; uploads are copied to staging memory, which a fence lets go of
+_LIMITS = (  # what we need more of than WebGPU promises, where the adapter has more
+    "max-buffer-size",
+    "max-storage-buffer-binding-size",
+    "max-compute-workgroups-per-dimension",
+)
+
+
+class Gpu:
+    """A device of `adapter`. Raises `EngineUnavailable`. Use and close it in one thread."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        import wgpu
+
+        self.adapter = adapter
+        self._wgpu = wgpu
+        limits = {name: adapter.limits[name] for name in _LIMITS if name in adapter.limits}
+        with self._errors("start"):
+            self._device: Any = adapter.handle.request_device_sync(required_limits=limits)
+        self._queue = self._device.queue
+        usage = wgpu.BufferUsage
+        self._usages = {
+            "storage": usage.STORAGE | usage.COPY_DST | usage.COPY_SRC,
+            "uniform": usage.UNIFORM | usage.COPY_DST,
+        }
+        self._fence = self.buffer(16)
+        self._unfenced = 0
+
+    @property
+    def largest_binding(self) -> int:
+        """Bytes of one buffer that a shader can see."""
+        limits = self._device.limits
+        return min(int(limits["max-storage-buffer-binding-size"]), int(limits["max-buffer-size"]))
+
+    @property
+    def widest_grid(self) -> int:
+        return int(self._device.limits["max-compute-workgroups-per-dimension"])
+
+    # ---- buffers -------------------------------------------------------------------------------------------
+
+    def buffer(self, size: int, usage: str = "storage") -> Any:
+        """Zeros. Raises `OutOfMemory`."""
+        with self._errors("allocate", size):
+            return self._device.create_buffer(size=size, usage=self._usages[usage])
+
+    def write(self, buffer: Any, data: npt.NDArray[Any], offset: int = 0) -> None:
+        """Whole words; small ones, which come before whatever is submitted next."""
+        with self._errors("write"):
+            self._queue.write_buffer(buffer, offset, data)
+
+    def upload(self, buffer: Any, data: npt.NDArray[Any], offset: int = 0) -> None:
+        """Any amount, without ever holding more than a few MB of it twice; filled up to whole words."""
+        flat: Bytes = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        for start in range(0, flat.nbytes, _PIECE):
+            piece = flat[start : start + _PIECE]
+            if piece.nbytes % 4:
+                piece = np.append(piece, np.zeros(-piece.nbytes % 4, np.uint8))
+            self.write(buffer, piece, offset + start)
+            self._unfenced += piece.nbytes
+            if self._unfenced >= _PIECE:
+                self.wait()
+
+    def read(self, buffer: Any, size: int, offset: int = 0) -> Bytes:
+        """Waits for all that was submitted."""
+        with self._errors("read"):
+            return np.frombuffer(self._queue.read_buffer(buffer, offset, size), np.uint8)
+
+    def wait(self) -> None:
+        self.read(self._fence, 4)
+        self._unfenced = 0
+
+    # ---- shaders -------------------------------------------------------------------------------------------
+
+    def pipeline(self, shader: Shader) -> tuple[Any, Any]:
+        """The compiled shader and the layout of its bindings. Raises `EngineUnavailable`."""
+        compute = self._wgpu.ShaderStage.COMPUTE
+        kinds = ["storage" if writes else "read-only-storage" for writes in shader.writes]
+        kinds += ["uniform"] if shader.scalars else []
+        entries = [
+            {"binding": number, "visibility": compute, "buffer": {"type": kind}}
+            for number, kind in enumerate(kinds)
+        ]
+        with self._errors(f"compile {shader.entry}"):
+            layout = self._device.create_bind_group_layout(entries=entries)
+            return (
+                self._device.create_compute_pipeline(
+                    layout=self._device.create_pipeline_layout(bind_group_layouts=[layout]),
+                    compute={
+                        "module": self._device.create_shader_module(code=shader.source),
+                        "entry_point": shader.entry,
+                    },
+                ),
+                layout,
+            )
+
+    def bind(self, layout: Any, buffers: Sequence[tuple[Any, int, int]]) -> Any:
+        """`buffers`: each with the offset and the size of what is bound."""
+        entries = [
+            {"binding": number, "resource": {"buffer": buffer, "offset": offset, "size": size}}
+            for number, (buffer, offset, size) in enumerate(buffers)
+        ]
+        with self._errors("bind"):
+            return self._device.create_bind_group(layout=layout, entries=entries)
+
+    # ---- work ----------------------------------------------------------------------------------------------
+
+    def encode(self, steps: Sequence[Step]) -> Any:
+        """One after the other: each sees what the ones before it wrote."""
+        with self._errors("encode"):
+            encoder = self._device.create_command_encoder()
+            compute = encoder.begin_compute_pass()
+            last = None
+            for pipeline, group, grid in steps:
+                if pipeline is not last:
+                    compute.set_pipeline(pipeline)
+                    last = pipeline
+                compute.set_bind_group(0, group)
+                compute.dispatch_workgroups(*grid)
+            compute.end()
+            return encoder.finish()
+
+    def submit(self, commands: Any) -> None:
+        with self._errors("submit"):
+            self._queue.submit([commands])
+
+    def copy(self, copies: Sequence[tuple[Any, int, Any, int, int]]) -> None:
+        """(from, offset, to, offset, bytes), in this order."""
+        with self._errors("copy"):
+            encoder = self._device.create_command_encoder()
+            for source, start, target, to, size in copies:
+                encoder.copy_buffer_to_buffer(source, start, target, to, size)
+            self._queue.submit([encoder.finish()])
+
+    def close(self) -> None:
+        """The memory is free again at once; the objects go when Python lets go of them."""
+        self._device.destroy()
+
+    @contextmanager
+    def _errors(self, doing: str, size: int | None = None) -> Iterator[None]:
+        """What wgpu raises, as ours."""
+        try:
+            yield
+        except self._wgpu.GPUOutOfMemoryError as error:
+            raise OutOfMemory(ENGINE, f"{self.adapter} has no room: {_brief(error)}", size) from error
+        except (self._wgpu.GPUError, self._wgpu.GPUPipelineError, RuntimeError) as error:
+            if doing in ("start", "allocate", "bind") or doing.startswith("compile"):
+                raise EngineUnavailable(ENGINE, f"{self.adapter} cannot {doing}: {_brief(error)}") from error
+            raise GenerationFailed(ENGINE, f"{self.adapter} cannot {doing}: {_brief(error)}") from error
+
+
+def _brief(error: BaseException) -> str:
+    """wgpu's messages are reports of many lines; the last says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,106 @@
+"""Who owns which page of the KV cache. Pages that several sequences share are counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge_router.program import PAGE_SIZE
+
+
+@dataclass(slots=True)
+class _Sequence:
+    pages: list[int] = field(default_factory=list)
+    length: int = 0  # tokens
+
+
+class PageTable:
+    """`count` pages. `copy(source, target)` is called where a page has to become a sequence's own.
+
+    Misuse (unknown sequences, more tokens than there are) raises `KeyError` or `ValueError`; a lack of pages
+    raises `MemoryError` and changes nothing.
+    """
+
+    def __init__(self, count: int, copy: Callable[[int, int], None]) -> None:
+        self._count, self._copy = count, copy
+        self.clear()
+
+    def clear(self) -> None:
+        self._free = list(range(self._count - 1, -1, -1))
+        self._users = [0] * self._count
+        self._sequences: dict[int, _Sequence] = {}
+
+    @property
+    def free_tokens(self) -> int:
+        return len(self._free) * PAGE_SIZE
+
+    def length(self, sequence: int) -> int:
+        return self._sequences[sequence].length
+
+    def pages(self, sequence: int) -> list[int]:
+        return self._sequences[sequence].pages
+
+    def add(self, sequence: int) -> None:
+        if sequence in self._sequences:
+            raise ValueError(f"sequence {sequence} exists")
+        self._sequences[sequence] = _Sequence()
+
+    def fork(self, parent: int, child: int, position: int) -> None:
+        """The child shares the whole pages of the parent's first `position` tokens and copies the rest."""
+        held = self._sequences[parent]
+        if child in self._sequences:
+            raise ValueError(f"sequence {child} exists")
+        if not 1 <= position <= held.length:
+            raise ValueError(f"a fork at {position} of {held.length} tokens")
+        whole, rest = divmod(position, PAGE_SIZE)
+        pages = held.pages[:whole]
+        if rest:
+            own = self._take()
+            self._copy(held.pages[whole], own)
+            pages = [*pages, own]
+        for page in pages[:whole]:
+            self._users[page] += 1
+        self._sequences[child] = _Sequence(pages, position)
+
+    def pop(self, sequence: int, count: int) -> None:
+        held = self._sequences[sequence]
+        if not 0 <= count <= held.length:
+            raise ValueError(f"{count} of {held.length} tokens")
+        held.length -= count
+        kept = -(-held.length // PAGE_SIZE)
+        for page in held.pages[kept:]:
+            self._leave(page)
+        del held.pages[kept:]
+
+    def remove(self, sequence: int) -> None:
+        for page in self._sequences.pop(sequence).pages:
+            self._leave(page)
+
+    def grow(self, sequence: int, count: int) -> int:
+        """Room for `count` more tokens; where the first of them goes."""
+        held = self._sequences[sequence]
+        begin = held.length
+        needed = -(-(begin + count) // PAGE_SIZE) - len(held.pages)
+        shared = begin % PAGE_SIZE > 0 and self._users[held.pages[-1]] > 1  # what was popped left it so
+        if needed + shared > len(self._free):
+            raise MemoryError(f"{needed + shared} pages wanted, {len(self._free)} free")
+        if shared:
+            own = self._take()
+            self._copy(held.pages[-1], own)
+            self._leave(held.pages[-1])
+            held.pages[-1] = own
+        held.pages += [self._take() for _ in range(needed)]
+        held.length += count
+        return begin
+
+    def _take(self) -> int:
+        if not self._free:
+            raise MemoryError("no page is free")
+        page = self._free.pop()
+        self._users[page] = 1
+        return page
+
+    def _leave(self, page: int) -> None:
+        self._users[page] -= 1
+        if self._users[page] == 0:
+            self._free.append(page)

@@ -1,0 +1,106 @@
+"""A compiled model as data: shaders, buffers and the order of launches. It runs without the compiler.
+
+A program is one JSON file. Sizes in it are expressions over the names below, so that one program serves any
+context window and prefill chunk:
+
+n        rows of a call: tokens of a prefill chunk, or sequences that decode together
+context  positions of the rotary table
+pages    of the KV cache
+
+Shaders are WGSL. Bindings 0.. of a shader are storage buffers. With scalars, one more binding is a uniform
+buffer of 32-bit numbers. Where a grid is wider than a device allows it is folded: block = z * width + x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edge_router.program.expression import Expression
+
+FORMAT = 1  # of programs; another number is another language
+PAGE_SIZE = 16  # tokens of a page of the KV cache
+ROW_WORDS = 4  # of the control buffer for each row: token, position, where its page table begins, 0
+VARIABLES = frozenset({"n", "context", "pages"})
+
+Stored = Literal["raw", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shader:
+    """`writes` has an entry for each storage buffer; `scalars` counts the uniform's numbers."""
+
+    source: str
+    entry: str
+    writes: tuple[bool, ...]
+    scalars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A tensor of the model directory, or a range of its rows: (first, one behind the last).
+
+    `raw` bytes as they are in the file, `float32` widened when they are uploaded. `bytes` on the device.
+    """
+
+    tensor: str
+    bytes: int
+    stored: Stored = "raw"
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValues:
+    """Keys or values of one layer."""
+
+    page_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Row p of the table: cos(p * frequency) of each frequency, then their sines, all times `scale`."""
+
+    frequencies: tuple[float, ...]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the caller says of each row, and the page tables behind that."""
+
+
+Buffer = Weight | KeyValues | Rotary | Control
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """`buffers` are names of the program's, or of the function's scratch buffers."""
+
+    shader: str
+    buffers: tuple[str, ...]
+    grid: tuple[Expression, Expression, Expression]
+    scalars: tuple[Expression, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One way through the model. `scratch` in bytes; `output` holds `output_rows` rows of logits, float32."""
+
+    launches: tuple[Launch, ...]
+    scratch: Mapping[str, Expression] = field(hash=False)
+    output: str
+    output_rows: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """`functions`: "decode" appends one token to one sequence, "prefill" n tokens to one, "batch" one to each
+    of n. `model` tells a reader what it is; nothing depends on it.
+    """
+
+    model: Mapping[str, object] = field(hash=False)
+    vocab_size: int
+    shaders: Mapping[str, Shader] = field(hash=False)
+    buffers: Mapping[str, Buffer] = field(hash=False)
+    functions: Mapping[str, Function] = field(hash=False)

@@ -1,0 +1,128 @@
+"""What a program takes on the device, to the byte, before anything is allocated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_router.program.format import (
+    PAGE_SIZE,
+    ROW_WORDS,
+    Buffer,
+    Control,
+    KeyValues,
+    Program,
+    Rotary,
+    Weight,
+)
+
+UNIFORM_SLOT = 256  # bytes; at which offsets every device can bind uniforms
+WORD = 4  # bytes
+_LEAST = 16  # bytes; of a buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """In tokens; `sequences` decode together at most."""
+
+    context: int
+    chunk: int
+    sequences: int = 1
+
+    @property
+    def pages_per_sequence(self) -> int:
+        return -(-self.context // PAGE_SIZE)
+
+    @property
+    def pages(self) -> int:
+        return self.pages_per_sequence * self.sequences
+
+    @property
+    def rows(self) -> int:
+        """Of any call, at most."""
+        return max(self.chunk, self.sequences)
+
+    def variables(self, function: str) -> dict[str, int]:
+        """The largest values that a call of `function` can have."""
+        rows = {"decode": 1, "batch": self.sequences}.get(function, self.chunk)
+        return {"n": rows, "context": self.context, "pages": self.pages}
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes on the device. `uniforms` and `readback` are buffers of the executor's own."""
+
+    weights: int
+    key_values: int
+    scratch: int
+    tables: int  # rotary and control
+    uniforms: int
+    readback: int
+
+    @property
+    def total(self) -> int:
+        own = self.uniforms + self.readback
+        return self.weights + self.key_values + self.scratch + self.tables + own
+
+
+def footprint(program: Program, windows: Windows) -> Footprint:
+    sizes = {name: buffer_bytes(buffer, windows) for name, buffer in program.buffers.items()}
+
+    def sum_of(*kinds: type[Buffer]) -> int:
+        return sum(sizes[name] for name, buffer in program.buffers.items() if isinstance(buffer, kinds))
+
+    return Footprint(
+        weights=sum_of(Weight),
+        key_values=sum_of(KeyValues),
+        scratch=sum(scratch_sizes(program, windows)),
+        tables=sum_of(Rotary, Control),
+        uniforms=sum(uniform_bytes(program, name) for name in program.functions),
+        readback=readback_bytes(program, windows),
+    )
+
+
+def buffer_bytes(buffer: Buffer, windows: Windows) -> int:
+    match buffer:
+        case Weight():
+            return padded(buffer.bytes)
+        case KeyValues():
+            return padded(buffer.page_bytes * windows.pages)
+        case Rotary():
+            cosine_and_sine = 2
+            return padded(windows.context * cosine_and_sine * len(buffer.frequencies) * WORD)
+        case Control():
+            tables = windows.sequences * windows.pages_per_sequence
+            return padded((windows.rows * ROW_WORDS + tables) * WORD)
+
+
+def scratch_sizes(program: Program, windows: Windows) -> list[int]:
+    """Of the buffers that all functions share, the largest first; each function uses the first ones."""
+    sizes: list[int] = []
+    for name in program.functions:
+        for index, size in enumerate(sorted(function_scratch(program, name, windows).values(), reverse=True)):
+            if index == len(sizes):
+                sizes.append(size)
+            sizes[index] = max(sizes[index], size)
+    return sizes
+
+
+def function_scratch(program: Program, function: str, windows: Windows) -> dict[str, int]:
+    """Bytes of each scratch buffer of one function."""
+    variables = windows.variables(function)
+    scratch = program.functions[function].scratch
+    return {name: padded(size(variables)) for name, size in scratch.items()}
+
+
+def uniform_bytes(program: Program, function: str) -> int:
+    """A slot for each different set of numbers that its launches are given."""
+    sets = {launch.scalars for launch in program.functions[function].launches if launch.scalars}
+    return UNIFORM_SLOT * len(sets)
+
+
+def readback_bytes(program: Program, windows: Windows) -> int:
+    """Through which logits come back to the host."""
+    return padded(windows.sequences * program.vocab_size * WORD)
+
+
+def padded(size: int) -> int:
+    """Buffers are copied in whole words."""
+    return max(_LEAST, -(-size // WORD) * WORD)
