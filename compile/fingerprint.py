@@ -57,14 +57,20 @@ def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | 
     }
 
 
-def library_inputs(recipe: Recipe, config: Mapping[str, object], target: Mapping[str, object]) -> Inputs:
-    """`config` is what the library is compiled from, windows included; `target` with every CPU feature."""
+def library_inputs(
+    recipe: Recipe, config: Mapping[str, object], target: Mapping[str, object], file: str
+) -> Inputs:
+    """`config` is what the library is compiled from, windows included; `target` with every CPU feature.
+
+    `file` is the library's name, whose suffix says how it was linked.
+    """
     return {
         "format": FORMAT,
         "model": recipe.card.name,
         "config": dict(config),
         "quantization": recipe.quantization,
         "target": dict(target),
+        "file": file,
         "tvm": installed("apache-tvm"),
         "tvm_ffi": installed("apache-tvm-ffi"),
         "compiler": source_hash(_LIBRARY_SOURCES),

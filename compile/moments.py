@@ -1,9 +1,10 @@
-"""What a model's linear layers are fed with: the mean square of each input, which "weighted" quantizing uses.
+"""What a model's linear layers are fed with, which "weighted" quantizing uses.
 
     python -m edge_router.compile.moments WEIGHTS OUT.npz
 
-measures it over the calibration text. The file ships beside the model's card, so that quantizing a known
-model needs no forward pass.
+measures it over the calibration text: the mean square of every input, and how far equalizing the columns
+(`equalize`) lowers the error. The file ships beside the model's card, so that quantizing a known model needs
+no forward pass.
 """
 
 from __future__ import annotations
@@ -11,37 +12,63 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from edge_router.compile.quantize import Moments
+from edge_router.compile.equalize import Activations, factors
+from edge_router.compile.parameters import Parameter, parameters
+from edge_router.compile.quantize import packed, unpacked
+from edge_router.compile.quantizers import weighted
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.errors import InvalidModel
 
+EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+_ROWS = 256  # of a parameter, to choose its exponent by; evenly spread
+_EXPONENT = ":exponent"  # after a parameter's name in the file
 
-def read_moments(raw: bytes) -> Moments:
-    """From an .npz file of root mean squares, in float16, which squares would overflow.
+
+def read_activations(raw: bytes) -> Activations:
+    """From an .npz file of root mean squares (float16, which squares would overflow) and exponents.
 
     Raises `InvalidModel`.
     """
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as data:
-            return {name: data[name].astype(np.float32) ** 2 for name in data.files}
+            arrays = {name: data[name].astype(np.float32) for name in data.files}
     except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise InvalidModel("activation moments", f"not a readable .npz file: {error}") from error
+    return Activations(
+        {name: roots**2 for name, roots in arrays.items() if not name.endswith(_EXPONENT)},
+        {
+            name.removesuffix(_EXPONENT): round(float(value), 3)
+            for name, value in arrays.items()
+            if name.endswith(_EXPONENT)
+        },
+    )
 
 
-def write_moments(path: Path, moments: Mapping[str, Floats]) -> None:
-    roots = {name: np.sqrt(values).astype(np.float16) for name, values in moments.items()}
-    np.savez_compressed(path, allow_pickle=False, **roots)
+def write_activations(path: Path, activations: Activations) -> None:
+    arrays = {name: np.sqrt(moments).astype(np.float16) for name, moments in activations.moments.items()}
+    arrays |= {f"{name}{_EXPONENT}": np.array(value, "f2") for name, value in activations.exponents.items()}
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def measure(reader: WeightsReader, sequences: Sequence[Sequence[int]]) -> dict[str, Floats]:
-    """Mean square of every input of every linear layer, over all tokens of `sequences`."""
+def measure(reader: WeightsReader, sequences: Sequence[Sequence[int]]) -> Activations:
+    """Moments over all tokens of `sequences`, and the exponents that suit them and the weights."""
+    moments = mean_squares(reader, sequences)
+    exponents = {
+        parameter.name: best_exponent(reader, parameter, moments[parameter.name])
+        for parameter in parameters(reader.config, str(reader.source))
+        if parameter.feeder is not None
+    }
+    return Activations(moments, exponents)
+
+
+def mean_squares(reader: WeightsReader, sequences: Sequence[Sequence[int]]) -> dict[str, Floats]:
     from edge_router.compile.reference import Reference
 
     model = Reference(reader)
@@ -58,6 +85,20 @@ def measure(reader: WeightsReader, sequences: Sequence[Sequence[int]]) -> dict[s
     return {name: total / count for name, total in sums.items()}
 
 
+def best_exponent(reader: WeightsReader, parameter: Parameter, moments: Floats) -> float:
+    """Of `EXPONENTS`, the one with the least squared error of the products."""
+    every = np.concatenate([reader.rows(source) for source in parameter.sources])
+    weights = every[:: max(1, len(every) // _ROWS)]
+
+    def error(exponent: float) -> float:
+        scale = factors(moments, exponent)
+        codes, scales = weighted(weights * scale, moments / (scale * scale))
+        difference = unpacked(packed(codes), scales) / scale - weights
+        return float((moments * difference * difference).sum())
+
+    return min(EXPONENTS, key=error)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     from edge_router.compile.samples import token_sequences
 
@@ -67,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     reader = open_weights(options.weights)
     sequences = token_sequences(reader, "calibration")
-    write_moments(options.out, measure(reader, sequences))
+    write_activations(options.out, measure(reader, sequences))
     tokens = sum(len(sequence) for sequence in sequences)
     sys.stdout.write(f"{options.out}: measured over {tokens} tokens\n")
     return 0

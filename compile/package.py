@@ -13,9 +13,10 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from edge_router.compile.conversation import conversation
+from edge_router.compile.equalize import Activations, Equalized
 from edge_router.compile.parameters import Parameter, check, count, parameters
-from edge_router.compile.quantize import Array, Moments, quantized
-from edge_router.compile.readers.base import WeightsReader
+from edge_router.compile.quantize import Array, quantized
+from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.errors import InvalidModel
 from edge_router.quantization import Quantization
 from edge_router.types import Progress, SilentProgress
@@ -48,7 +49,7 @@ def write_model(
     config: Mapping[str, object],
     form: Quantization,
     quantizer: str,
-    moments: Moments,
+    activations: Activations,
     windows: Windows,
     threads: int = 1,
     progress: Progress | None = None,
@@ -56,7 +57,8 @@ def write_model(
     """Quantize the checkpoint and write it into `folder` as a directory that MLC and our engine load.
 
     `config` holds Hugging Face's keys; the reader's own is used where a key is missing there, and what both
-    have must agree. Raises `InvalidModel` before anything is written if tensors are missing or misshapen.
+    have must agree. `activations` may be empty. Raises `InvalidModel` before anything is written if tensors
+    are missing or misshapen.
     """
     merged = _merged(config, reader)
     wanted = parameters(merged, str(reader.source))
@@ -66,28 +68,39 @@ def write_model(
         (folder / name).write_bytes(content)
     chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
     _write_json(folder / "mlc-chat-config.json", chat)
-    shards = ShardWriter(folder)
     with (
         (progress or SilentProgress()).step("quantize", total=len(wanted), unit="tensors") as step,
         ThreadPoolExecutor(max(1, threads)) as pool,
+        ShardWriter(folder, numbers=count(wanted)) as shards,
     ):
+        equalized = Equalized(reader, wanted, activations)
         for parameter in wanted:
-            given = moments.get(_moments_name(parameter, merged))
-            for name, array in quantized(reader, parameter, form, quantizer, given, pool):
+            moments = _moments(parameter, activations, merged)
+            for name, array in quantized(equalized, parameter, form, quantizer, moments, pool):
                 shards.add(name, array)
             step.advance()
-    shards.finish(count(wanted))
 
 
 class ShardWriter:
-    """params_shard_N.bin files and tensor-cache.json, written as the arrays come."""
+    """params_shard_N.bin files, written as the arrays come; tensor-cache.json when the block ends well.
 
-    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
-        self._folder, self._limit = folder, shard_bytes
+    `numbers` is how many the unquantized model has.
+    """
+
+    def __init__(self, folder: Path, *, numbers: int, shard_bytes: int = SHARD_BYTES) -> None:
+        self._folder, self._numbers, self._limit = folder, numbers, shard_bytes
         self._shards: list[dict[str, object]] = []
         self._file: BinaryIO | None = None
         self._records: list[dict[str, object]] = []
         self._written = 0
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._close()
+        if kind is None:
+            self._write_index()
 
     def add(self, name: str, array: Array) -> None:
         if self._file is not None and self._written + array.nbytes > self._limit:
@@ -103,16 +116,13 @@ class ShardWriter:
         self._hash.update(content)
         self._written += array.nbytes
 
-    def finish(self, numbers: int) -> None:
-        """Write the index; `numbers` is how many the unquantized model has."""
-        self._close()
+    def _write_index(self) -> None:
         shards = [cast("list[dict[str, int]]", shard["records"]) for shard in self._shards]
-        records = [record for shard in shards for record in shard]
-        total = sum(record["nbytes"] for record in records)
+        sizes = [record["nbytes"] for shard in shards for record in shard]
         metadata = {
-            "ParamSize": len(records),
-            "ParamBytes": float(total),
-            "BitsPerParam": total * 8 / numbers,
+            "ParamSize": len(sizes),
+            "ParamBytes": float(sum(sizes)),
+            "BitsPerParam": sum(sizes) * 8 / self._numbers,
         }
         _write_json(self._folder / "tensor-cache.json", {"metadata": metadata, "records": self._shards})
 
@@ -243,11 +253,13 @@ def _merged(config: Mapping[str, object], reader: WeightsReader) -> dict[str, ob
     return {**own, **{key: value for key, value in config.items() if value is not None}}
 
 
-def _moments_name(parameter: Parameter, config: Mapping[str, object]) -> str:
-    """A tied embedding is also what the last states are multiplied with."""
-    if parameter.kind == "embedding" and config.get("tie_word_embeddings"):
-        return "lm_head"
-    return parameter.name
+def _moments(parameter: Parameter, activations: Activations, config: Mapping[str, object]) -> Floats | None:
+    """Mean squares of what the parameter is fed with, once equalized."""
+    # A tied embedding is also what the last states are multiplied with.
+    tied = parameter.kind == "embedding" and bool(config.get("tie_word_embeddings"))
+    moments = activations.moments.get("lm_head" if tied else parameter.name)
+    scale = activations.factors(parameter)
+    return moments if moments is None or scale is None else moments / (scale * scale)
 
 
 def _write_json(path: Path, data: object) -> None:

@@ -21,7 +21,8 @@ Kind = Literal["linear", "embedding", "head", "vector"]
 class Parameter:
     """`name` is MLC's without its last word (weight, q_weight, q_scale).
 
-    `sources` are the checkpoint's tensors, whose rows follow one another; `shape` is the whole.
+    `sources` are the checkpoint's tensors, whose rows follow one another; `shape` is the whole. `feeder` is
+    the checkpoint's tensor whose row (or number) i scales this parameter's column i and nothing else.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Parameter:
     source_rows: tuple[int, ...]
     shape: tuple[int, ...]
     kind: Kind
+    feeder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +126,33 @@ def _llama(config: Mapping[str, object], where: str) -> tuple[Parameter, ...]:
 def _llama_layer(layer: str, size: Sizes) -> list[Parameter]:
     query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
     attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
+    before, after = f"{layer}.input_layernorm", f"{layer}.post_attention_layernorm"
     parts = tuple(f"{attention}.{part}_proj" for part in "qkv")
-    halves = (f"{mlp}.gate_proj", f"{mlp}.up_proj")
+    up = f"{mlp}.up_proj"
+    halves = (f"{mlp}.gate_proj", up)
     return [
-        _vector(f"{layer}.input_layernorm", size.hidden),
-        _fused(f"{attention}.qkv_proj", parts, (query, key, key), size.hidden),
+        _vector(before, size.hidden),
+        _fused(f"{attention}.qkv_proj", parts, (query, key, key), size.hidden, feeder=before),
         _fused(f"{attention}.o_proj", (f"{attention}.o_proj",), (size.hidden,), query),
-        _vector(f"{layer}.post_attention_layernorm", size.hidden),
-        _fused(f"{mlp}.gate_up_proj", halves, (size.intermediate,) * 2, size.hidden),
-        _fused(f"{mlp}.down_proj", (f"{mlp}.down_proj",), (size.hidden,), size.intermediate),
+        _vector(after, size.hidden),
+        _fused(f"{mlp}.gate_up_proj", halves, (size.intermediate,) * 2, size.hidden, feeder=after),
+        _fused(
+            f"{mlp}.down_proj", (f"{mlp}.down_proj",), (size.hidden,), size.intermediate, feeder=halves[1]
+        ),
     ]
 
 
 def _fused(
-    name: str, sources: tuple[str, ...], rows: tuple[int, ...], columns: int, kind: Kind = "linear"
+    name: str,
+    sources: tuple[str, ...],
+    rows: tuple[int, ...],
+    columns: int,
+    kind: Kind = "linear",
+    feeder: str | None = None,
 ) -> Parameter:
-    return Parameter(name, tuple(f"{source}.weight" for source in sources), rows, (sum(rows), columns), kind)
+    names = tuple(f"{source}.weight" for source in sources)
+    fed = feeder and f"{feeder}.weight"
+    return Parameter(name, names, rows, (sum(rows), columns), kind, fed)
 
 
 def _vector(name: str, size: int) -> Parameter:

@@ -5,8 +5,7 @@ What is there already is found by its fingerprint in a few milliseconds, without
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,14 +16,20 @@ from edge_router.compile.ready import bring_up_to_date, chat_config, is_current,
 from edge_router.compile.recipe import BuildSettings, Recipe, recipe
 from edge_router.device import host
 from edge_router.disk import require_space
-from edge_router.errors import ArtifactMissing, InvalidModel, UnsupportedTarget, WeightsUnavailable
+from edge_router.errors import (
+    ArtifactMissing,
+    BuildFailed,
+    InvalidModel,
+    UnsupportedTarget,
+    WeightsUnavailable,
+)
 from edge_router.hub import content_hash, fetch
 from edge_router.paths import Paths
 from edge_router.store import ArtifactStore, changed_inputs
 from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from edge_router.compile.quantize import Moments
+    from edge_router.compile.equalize import Activations
     from edge_router.compile.targets import TargetSpec
 
 __all__ = ["BuildSettings", "CompiledModel", "ensure"]
@@ -65,7 +70,7 @@ def ensure(
     maker = _Maker(recipe(card, settings), paths, store, shown, build, offline)
     model_dir, weights_key = maker.weights()
     config = _with_windows(chat_config(model_dir), maker.recipe)
-    library, library_key = maker.library(config)
+    library, library_key = maker.library(config, model_dir)
     return CompiledModel(maker.recipe.card, model_dir, library, config, weights_key, library_key)
 
 
@@ -151,7 +156,7 @@ class _Maker:
                 config=card.config,
                 form=supported(self.recipe.quantization),
                 quantizer=self.recipe.quantizer,
-                moments=self._moments(),
+                activations=self._activations(),
                 windows=Windows(card.context_window_size, card.prefill_chunk_size),
                 threads=host().physical_cores,
                 progress=self._progress,
@@ -182,11 +187,12 @@ class _Maker:
         raw = self._moments_bytes()
         return None if raw is None else hashlib.sha256(raw).hexdigest()
 
-    def _moments(self) -> Moments:
-        from edge_router.compile.moments import read_moments
+    def _activations(self) -> Activations:
+        from edge_router.compile.equalize import Activations
+        from edge_router.compile.moments import read_activations
 
         raw = self._moments_bytes()
-        return {} if raw is None else read_moments(raw)
+        return Activations() if raw is None else read_activations(raw)
 
     def _moments_bytes(self) -> bytes | None:
         """The file beside the card; other ways of quantizing have no use for it."""
@@ -202,14 +208,12 @@ class _Maker:
 
     # ---- library -------------------------------------------------------------------------------------------
 
-    def library(self, config: Mapping[str, object]) -> tuple[Path, str]:
+    def library(self, config: Mapping[str, object], model_dir: Path) -> tuple[Path, str]:
         """The compiled library and its key. `config` is an mlc-chat-config with the wanted windows."""
-        target = self._target()
-        numbers = {
-            "model_type": config["model_type"],
-            **cast("Mapping[str, object]", config["model_config"]),
-        }
-        inputs = library_inputs(self.recipe, numbers, target.fingerprint_parts())
+        from edge_router.compile.link import library_name
+
+        numbers, target, name = _numbers(config), self._target(), library_name()
+        inputs = library_inputs(self.recipe, numbers, target.fingerprint_parts(), name)
         found = self._store.find("library", key(inputs))
         if found is None:
             self._may_build("library", inputs)
@@ -217,11 +221,11 @@ class _Maker:
             found = self._store.obtain(
                 "library",
                 key(inputs),
-                lambda folder: self._compile(numbers, target, folder),
+                lambda folder: self._compile(numbers, target, folder / name),
                 inputs=inputs,
-                check=self._check_library,
+                check=lambda folder: self._check_library(folder / name, model_dir),
             )
-        return found / _library_name(), key(inputs)
+        return found / name, key(inputs)
 
     def _target(self) -> TargetSpec:
         from edge_router.compile.targets import host_target
@@ -230,18 +234,29 @@ class _Maker:
             raise UnsupportedTarget(self.recipe.target, "only this machine's processor can be compiled for")
         return host_target(host(self._paths.artifacts / "host.json"))
 
-    def _compile(self, numbers: Mapping[str, object], target: TargetSpec, folder: Path) -> None:
+    def _compile(self, numbers: Mapping[str, object], target: TargetSpec, output: Path) -> None:
         from edge_router.compile.library import compile_library
 
-        compile_library(
-            numbers, self.recipe.quantization, target, folder / _library_name(), progress=self._progress
-        )
+        named = {"model": self.recipe.card.name, **numbers}
+        compile_library(named, self.recipe.quantization, target, output, progress=self._progress)
 
-    def _check_library(self, folder: Path) -> None:
+    def _check_library(self, library: Path, model_dir: Path) -> None:
+        """That it loads, and asks for just the weights that are there."""
         from edge_router.compile.library import check_library
+        from edge_router.compile.readers.mlc import records
 
         with self._progress.step("verify"):
-            check_library(folder / _library_name())
+            held = records(model_dir)
+            asked = cast("Sequence[Mapping[str, object]]", check_library(library)["params"])
+            wrong = [
+                str(entry["name"])
+                for entry in asked
+                if entry["name"] not in held
+                or held[str(entry["name"])].shape != tuple(cast("Sequence[int]", entry["shape"]))
+            ]
+            if wrong:
+                name = self.recipe.card.name
+                raise BuildFailed(name, "verify", f"the weights have no fitting {', '.join(wrong[:4])}")
 
     # ---- both ----------------------------------------------------------------------------------------------
 
@@ -253,7 +268,8 @@ class _Maker:
         nearest = self._store.nearest(kind, inputs)
         if nearest is not None:
             changed = changed_inputs(nearest.inputs, inputs)
-            self._progress.note(f"the {kind} of {name} is made again: {why(changed, nearest.inputs, inputs)}")
+            reason = why(changed, nearest.inputs, inputs)
+            self._progress.note(f"the {kind} of {name}: making another, for this changed: {reason}")
 
 
 def _pinned(source: Source) -> dict[str, object] | None:
@@ -270,6 +286,8 @@ def _with_windows(config: Mapping[str, object], wanted: Recipe) -> dict[str, obj
     return {**config, **top, "model_config": inner}
 
 
-def _library_name() -> str:
-    """TVM picks its loader by the suffix."""
-    return "model.dll" if platform.system() == "Windows" else "model.so"
+def _numbers(config: Mapping[str, object]) -> dict[str, object]:
+    """What of an mlc-chat-config a library depends on."""
+    names = ("model_type", "active_vocab_size", "sliding_window_size", "attention_sink_size")
+    outer = {name: config[name] for name in names if name in config}
+    return {**cast("Mapping[str, object]", config["model_config"]), **outer}

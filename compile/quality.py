@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_router.compile.quantize import Moments, supported
+from edge_router.compile.equalize import Activations
+from edge_router.compile.quantize import supported
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.reference import Reference
@@ -55,7 +56,7 @@ def compare(
 
 
 def quantize_into(
-    reader: WeightsReader, folder: Path, quantizer: str, moments: Moments, *, threads: int = 1
+    reader: WeightsReader, folder: Path, quantizer: str, activations: Activations, *, threads: int = 1
 ) -> WeightsReader:
     """A q4f16_1 directory made by `quantizer`, as a checkpoint."""
     from edge_router.compile.package import Windows, write_model
@@ -66,7 +67,7 @@ def quantize_into(
         config={},
         form=supported("q4f16_1"),
         quantizer=quantizer,
-        moments=moments,
+        activations=activations if quantizer == "weighted" else Activations(),
         windows=Windows(2048, 512),
         threads=threads,
     )
@@ -90,7 +91,7 @@ def _losses(expected: Floats, found: Floats, tokens: Sequence[int]) -> tuple[flo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from edge_router.compile.moments import measure, read_moments
+    from edge_router.compile.moments import measure, read_activations
     from edge_router.compile.quantizers import QUANTIZERS
     from edge_router.compile.samples import token_sequences
 
@@ -102,15 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     reader = open_weights(options.weights)
     if options.moments:
-        moments = read_moments(options.moments.read_bytes())
+        activations = read_activations(options.moments.read_bytes())
     else:
-        moments = measure(reader, token_sequences(reader, "calibration"))
+        activations = measure(reader, token_sequences(reader, "calibration"))
     with tempfile.TemporaryDirectory() as place:
         others = []
         for name in options.quantizer or QUANTIZERS:
             folder = Path(place) / name
             folder.mkdir()
-            others.append((name, quantize_into(reader, folder, name, moments)))
+            others.append((name, quantize_into(reader, folder, name, activations)))
         found = compare(reader, others, token_sequences(reader, "evaluation"))
         for _, opened in others:
             opened.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,6 @@ from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
 from edge_router.quantization import WORD_BYTES, Quantization, quantization
 
 Array = npt.NDArray[Any]
-Moments = Mapping[str, Floats]  # parameter's name -> mean square of each of its inputs
 
 _ROWS = 128  # read and quantized at once by a thread
 _SUPPORTED = ("q4f16_1", "q4f16_2", "q0f16", "q0f32")

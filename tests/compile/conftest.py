@@ -1,12 +1,34 @@
-"""A pool in which the word "hard" makes a prompt hard, and nothing else does."""
+"""A pool in which the word "hard" makes a prompt hard, and nothing else does; a random Llama of two layers."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    """tests/compile/tiny_llama.py, which makes checkpoints."""
+    file = Path(__file__).with_name("tiny_llama.py")
+    spec = importlib.util.spec_from_file_location("tiny_llama", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tiny_llama"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A `TinyLlama` that tests must not change."""
+    return tiny.make(tmp_path_factory.mktemp("tiny") / "tiny-llama")
 
 
 @pytest.fixture(scope="session")
