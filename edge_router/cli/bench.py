@@ -9,6 +9,7 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
+from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ def weak(
     make_ready(session, config, yes=yes)
     from edge_router.bench import ROUNDS, bench_weak
 
-    found = bench_weak(
-        config, session.paths, against=against, progress=session.progress, rounds=rounds or ROUNDS
-    )
+    with hushed():
+        found = bench_weak(
+            config, session.paths, against=against, progress=session.progress, rounds=rounds or ROUNDS
+        )
     if json:
         output.write_json(found.to_dict())
         return

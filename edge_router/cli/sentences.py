@@ -92,7 +92,7 @@ def _weights_unavailable(error: e.WeightsUnavailable) -> str:
     return _then(
         f"{error.what} could not be fetched ({error.reason})",
         f"when there is a network{by_hand}, go on with",
-        *("models", "pull"),
+        *("models", "pull", *([error.what] if error.what.startswith("hf:") else [])),
     )
 
 

