@@ -11,21 +11,20 @@ from tvm.relax.frontend.nn import Tensor
 
 from edge_router.compile.architectures.causal import CausalLM
 from edge_router.compile.architectures.config import DecoderConfig
-from edge_router.compile.architectures.parts import STORED, Parts, attend, heads_of
+from edge_router.compile.architectures.parts import STORED, Parts
 
 
 class Attention(nn.Module):
     def __init__(self, config: DecoderConfig, parts: Parts) -> None:
         super().__init__()
-        self._heads = heads_of(config)
         width = config.num_attention_heads * config.head_dim
         keys_and_values = 2 * config.num_key_value_heads * config.head_dim
         self.qkv_proj = parts.linear(config.hidden_size, width + keys_and_values, dtype=STORED)
         self.o_proj = parts.linear(width, config.hidden_size)
+        self.attention = parts.attention(config, config.head_dim**-0.5)
 
     def forward(self, x: Tensor, residual: Tensor, cache: Any, layer: int) -> Tensor:
-        attended = attend(cache, layer, self.qkv_proj(x), self._heads, self._heads.size**-0.5)
-        return self.o_proj(attended, residual)
+        return self.o_proj(self.attention(self.qkv_proj(x), cache, layer), residual)
 
 
 class FeedForward(nn.Module):

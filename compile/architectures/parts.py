@@ -55,6 +55,10 @@ class Parts:
     def norm(self, width: int, epsilon: float) -> Norm:
         return Norm(self, width, epsilon)
 
+    def attention(self, config: DecoderConfig, scale: float) -> Attention:
+        """Rotate, append to the KV cache, attend."""
+        return Attention(heads_of(config), scale)
+
 
 def _rows(x: Tensor) -> int | None:
     """The number of rows where it is known now."""
@@ -131,14 +135,19 @@ def heads_of(config: DecoderConfig) -> Heads:
     return Heads(config.num_attention_heads, config.num_key_value_heads, config.head_dim, STORED)
 
 
-def attend(cache: Any, layer: int, qkv: Tensor, heads: Heads, scale: float) -> Tensor:
-    """Rotate, append to the KV cache, attend: qkv [rows, all heads * channels] to [rows, query channels]."""
-    rows = qkv.shape[0]
-    qkv = op.reshape(qkv, (rows, heads.query + 2 * heads.key_value, heads.size))
-    call = relax.call_dps_packed(
-        "vm.builtin.attention_kv_cache_attention_with_fused_qkv",
-        [cache._expr, relax.prim_value(layer), relax.prim_value(scale), qkv._expr],
-        out_ty=relax.TensorType((rows, heads.query, heads.size), heads.dtype),
-    )
-    attended = Tensor(_expr=relax.BlockBuilder.current().emit(call))
-    return op.reshape(attended, (rows, heads.query * heads.size))
+class Attention:
+    """qkv [rows, all heads * channels] to [rows, query channels]."""
+
+    def __init__(self, heads: Heads, scale: float) -> None:
+        self._heads, self._scale = heads, scale
+
+    def __call__(self, qkv: Tensor, cache: Any, layer: int) -> Tensor:
+        heads, rows = self._heads, qkv.shape[0]
+        qkv = op.reshape(qkv, (rows, heads.query + 2 * heads.key_value, heads.size))
+        call = relax.call_dps_packed(
+            "vm.builtin.attention_kv_cache_attention_with_fused_qkv",
+            [cache._expr, relax.prim_value(layer), relax.prim_value(self._scale), qkv._expr],
+            out_ty=relax.TensorType((rows, heads.query, heads.size), heads.dtype),
+        )
+        attended = Tensor(_expr=relax.BlockBuilder.current().emit(call))
+        return op.reshape(attended, (rows, heads.query * heads.size))

@@ -4,34 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
+from edge_router.errors import BuildFailed, EdgeRouterError, UnsupportedTarget
 from edge_router.program import Program, Shader, read_program, write_program
 from edge_router.types import Progress, SilentProgress
 
-if TYPE_CHECKING:
-    from edge_router.compile.webgpu.numbers import Decoder
-
 PROGRAM_FILE = "program.json"
-FUNCTIONS = ("decode", "prefill", "batch")
+QUANTIZATIONS = ("q4f16_1",)
+TARGET = "webgpu"
 
 
-def build_program(
-    config: Mapping[str, object], quantization: str, *, progress: Progress | None = None
-) -> Program:
-    """`config` is an MLC `model_config` with `model_type`. Nothing depends on the context or the chunk.
-
-    Raises `UnsupportedArchitecture`, `UnsupportedTarget` for a quantization, `InvalidModel`.
-    """
-    from edge_router.compile.webgpu.numbers import Decoder
-
-    decoder = Decoder.of(config, quantization)
-    with (progress or SilentProgress()).step("compile"):
-        return _build(config, quantization, decoder)
-
-
-def write(config: Mapping[str, object], quantization: str, folder: Path, *, progress: Progress) -> None:
-    write_program(build_program(config, quantization, progress=progress), folder / PROGRAM_FILE)
+def write(
+    config: Mapping[str, object], quantization: str, folder: Path, *, progress: Progress | None = None
+) -> None:
+    """Raises what `build_program` raises."""
+    program = build_program(config, quantization, progress=progress)
+    write_program(program, folder / PROGRAM_FILE)
 
 
 def check(folder: Path) -> None:
@@ -39,37 +28,65 @@ def check(folder: Path) -> None:
     read_program(folder / PROGRAM_FILE)
 
 
-def _build(config: Mapping[str, object], quantization: str, decoder: Decoder) -> Program:
+def build_program(
+    config: Mapping[str, object], quantization: str, *, progress: Progress | None = None
+) -> Program:
+    """`config` is an MLC `model_config` with `model_type`. The windows in it have no influence.
+
+    Raises `UnsupportedArchitecture`, `UnsupportedTarget` for a quantization, `InvalidModel`, `BuildFailed`.
+    """
+    where = str(config.get("model", config.get("model_type")))
+    if quantization not in QUANTIZATIONS:
+        known = " and ".join(QUANTIZATIONS)
+        raise UnsupportedTarget(TARGET, f"it reads weights in {known}, not {quantization}")
+    with (progress or SilentProgress()).step("compile"):
+        try:
+            return _build(config, quantization, where)
+        except EdgeRouterError:
+            raise
+        except Exception as error:
+            raise BuildFailed(where, "compile", str(error).strip() or type(error).__name__) from error
+
+
+def _build(config: Mapping[str, object], quantization: str, where: str) -> Program:
     import tvm
     from tvm import tirx
-    from tvm.relax.frontend import nn
 
+    from edge_router.compile.architectures import definition
+    from edge_router.compile.architectures.config import DecoderConfig
+    from edge_router.compile.rotary import frequencies
     from edge_router.compile.webgpu.export import Exporter
+    from edge_router.compile.webgpu.functions import WAYS, Functions, buffers_of
     from edge_router.compile.webgpu.kernels import build
     from edge_router.compile.webgpu.lower import lower, target
-    from edge_router.compile.webgpu.model import Causal, Shaders, buffers_of
+    from edge_router.compile.webgpu.parts import GpuParts
 
-    shaders = Shaders()
-    model = Causal(shaders, decoder)
-    plain = {"param_mode": "plain", "effect_mode": "none"}
-    rows = {"decode": 1, "prefill": "n", "batch": "n"}
-    spec = {name: {"control": nn.spec.Tensor([n, 4], "uint32"), "$": plain} for name, n in rows.items()}
+    numbers, parts = DecoderConfig.read(config, where), GpuParts()
+    causal = definition(str(config.get("model_type")))(config, parts, where)
+    model = Functions(parts, causal, numbers.head_dim)
     with target():
-        module, parameters = model.export_tvm(spec=spec)
+        module, parameters = model.export_tvm(spec=model.spec())
         lowered = lower(module)
         kernels = {v.name_hint: f for v, f in lowered.functions_items() if isinstance(f, tirx.PrimFunc)}
         made, calls = build(kernels, target())
     names = ["control", *(name for name, _ in parameters)]
-    functions = {name: Exporter(lowered[name], names, shaders.by_name, calls).export() for name in FUNCTIONS}
-    own = {
+    own = parts.shaders.by_name
+    functions = {name: Exporter(lowered[name], names, own, calls).export() for name in WAYS}
+    ours = {
         name: Shader(shader.source, shader.name, shader.writes, len(shader.scalars))
-        for name, shader in shaders.by_name.items()
+        for name, shader in own.items()
     }
     used = {launch.shader for function in functions.values() for launch in function.launches}
+    turns = frequencies(numbers.rotary, numbers.head_dim)
     return Program(
-        model={**config, "quantization": quantization, "tvm": tvm.__version__},
-        vocab_size=decoder.sizes.vocabulary,
-        shaders={name: shader for name, shader in {**own, **made}.items() if name in used},
-        buffers=buffers_of(parameters, decoder),
+        model={**_without_windows(config), "quantization": quantization, "tvm": tvm.__version__},
+        vocab_size=numbers.vocab_size,
+        shaders={name: shader for name, shader in {**ours, **made}.items() if name in used},
+        buffers=buffers_of(parameters, cast("list[float]", turns.tolist())),
         functions=functions,
     )
+
+
+def _without_windows(config: Mapping[str, object]) -> dict[str, object]:
+    windows = ("context_window_size", "prefill_chunk_size", "max_batch_size")
+    return {name: value for name, value in config.items() if name not in windows}

@@ -47,7 +47,7 @@ def shader(
     grid: str,
     scalars: Mapping[str, str] | None = None,
 ) -> Shader:
-    """`body` defines `fn run(block: u32, thread: u32)`, and reads `scalars` (name: expression) as `scalars.name`.
+    """`body` defines `fn run(block: u32, thread: u32)`; `scalars.name` in it is one of `scalars`.
 
     A folded grid is a little larger than asked for: `run` must bear blocks beyond its last.
     """

@@ -36,7 +36,6 @@ class MatVec:
 
     `norm`: epsilon of an RMS normalisation of x, whose weight is another buffer. `gate`: W is gate upon up
     (2 * `outputs` rows) and y = gate(x gate^T) * (x up^T). `first`: row of y where this part of W begins.
-    `last_row`: x has n rows, the last of which is meant.
     """
 
     inputs: int
@@ -46,13 +45,11 @@ class MatVec:
     bias: bool = False
     residual: bool = False
     first: int = 0
-    last_row: bool = False
 
     @property
     def name(self) -> str:
         words = ["norm" if self.norm is not None else "", self.gate or "", "bias" if self.bias else ""]
         words += ["residual" if self.residual else "", f"from{self.first}" if self.first else ""]
-        words += ["last" if self.last_row else ""]
         sizes = [str(self.inputs), str(self.outputs)]
         return "_".join(["matvec", *sizes, *(word for word in words if word)])
 
@@ -112,14 +109,12 @@ def matvec(shape: MatVec, layout: Layout | None = None) -> Shader:
         body=_body(shape, layout, halves),
         threads=layout.threads,
         grid=str(-(-shape.outputs // layout.outputs)),
-        scalars={"n": "n"} if shape.last_row else None,
     )
 
 
 def _body(shape: MatVec, layout: Layout, halves: int) -> str:
     rows = [(half, row) for half in range(halves) for row in range(layout.rows)]
     partials = prod((layout.threads, layout.rows, halves))
-    start = "(scalars.n - 1u) * (INPUTS / 4u)" if shape.last_row else "0u"
     normed = shape.norm is not None
     return f"""
 var<workgroup> partial: array<f32, {partials}>;
@@ -142,11 +137,10 @@ fn run(block: u32, thread: u32) {{
   let lane = thread % LANES;
   let team = thread / LANES;
   let first = block * PER_BLOCK + team * ROWS;
-  let input = {start};
 {_lines(f"  var sum_{half}_{row} = 0.0;" for half, row in rows)}
   var square = 0.0;
   for (var group = lane; group < GROUPS; group += LANES) {{
-    let at = input + group * 8u;
+    let at = group * 8u;
 {_lines(_inputs(word, normed) for word in range(_WORDS))}
     let total = dot(even0 + odd0 + even1 + odd1 + even2 + odd2 + even3 + odd3, vec4<f32>(1.0));
 {_lines(_row(half, row) for half, row in rows)}

@@ -1,0 +1,94 @@
+"""The three ways through a model that a program has, and what a model's parameters are to the executor."""
+
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import te
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+
+from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
+from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
+
+_STORED_BYTES = {"uint32": 4, "float16": 2, "float32": 4}
+WAYS = {
+    "decode": Way(tile=1, one_each=True),
+    "prefill": Way(tile=64, one_each=False),
+    "batch": Way(tile=16, one_each=True),
+}
+
+
+class Functions(nn.Module):
+    """Around an architecture's `CausalLM`; all of its tensors keep the names they have there."""
+
+    def __init__(self, parts: GpuParts, causal: Any, head_size: int) -> None:
+        super().__init__()
+        self._parts = parts
+        self.model = causal.model
+        self._tied = not hasattr(causal, "lm_head")
+        if not self._tied:
+            self.lm_head = causal.lm_head
+        self.rotary = nn.Parameter((1, head_size), "float32")
+
+    def decode(self, control: Tensor) -> Tensor:
+        """The next token of one sequence."""
+        return self._logits(self._hidden(control, "decode"))
+
+    def prefill(self, control: Tensor) -> Tensor:
+        """The next n tokens of one sequence; logits of the last."""
+        return self._logits(_last_row(self._hidden(control, "prefill")))
+
+    def batch(self, control: Tensor) -> Tensor:
+        """The next token of each of n sequences."""
+        return self._logits(self._hidden(control, "batch"))
+
+    def _hidden(self, control: Tensor, way: str) -> Tensor:
+        self._parts.way = WAYS[way]
+        embedded = self.model.embed_tokens.looked_up(control)
+        return self.model(embedded, Cache(control, self.rotary, WAYS[way]))
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        # The head is looked up here: as an attribute, a tied table would become a second parameter.
+        head = self.model.embed_tokens if self._tied else self.lm_head
+        return head(self.model.norm(hidden))
+
+    def spec(self) -> dict[str, Any]:
+        plain = {"param_mode": "plain", "effect_mode": "none"}
+        rows = {name: 1 if name == "decode" else "n" for name in WAYS}
+        return {
+            name: {"control": nn.spec.Tensor([count, ROW_WORDS], "uint32"), "$": plain}
+            for name, count in rows.items()
+        }
+
+
+def buffers_of(parameters: Sequence[tuple[str, Any]], frequencies: Sequence[float]) -> dict[str, Buffer]:
+    """What each parameter is to the executor; `control`, the functions' argument, comes first."""
+    found: dict[str, Buffer] = {"control": Control()}
+    behind: dict[str, int] = {}  # rows of a tensor that the parts up to here have
+    for name, parameter in parameters:
+        rows, *columns = (int(size) for size in parameter.shape)
+        module, _, last = name.rpartition(".")
+        item = _STORED_BYTES[str(parameter.dtype)]
+        if name == "rotary":
+            found[name] = Rotary(tuple(float(value) for value in frequencies))
+        elif last in ("keys", "values"):
+            found[name] = KeyValues(columns[0] * item)
+        elif ".parts." in module:
+            tensor = f"{module.split('.parts.')[0]}.{last}"
+            first = behind.get(tensor, 0)
+            behind[tensor] = first + rows
+            found[name] = Weight(tensor, rows * columns[0] * item, rows=(first, first + rows))
+        else:
+            found[name] = Weight(name, rows * item, "float32")
+    return found
+
+
+def _last_row(hidden: Tensor) -> Tensor:
+    def last(x: Any) -> Any:
+        return te.compute((1, x.shape[1]), lambda _, i: x[x.shape[0] - 1, i], name="last_row")
+
+    return op.tensor_expr_op(last, "last_row", [hidden])

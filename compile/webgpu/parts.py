@@ -1,0 +1,176 @@
+"""What a model is built of on a GPU: the same layers as on a processor, made of our shaders.
+
+Activations are float32, of shape [rows, width]. What an architecture does beside these parts TVM compiles,
+whatever it is. One thing is put off until it is known what it is for: the normalisation of a single row
+becomes part of the product that reads it.
+"""
+
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+
+from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.webgpu.shaders.append import append
+from edge_router.compile.webgpu.shaders.attend_many import attend_many
+from edge_router.compile.webgpu.shaders.attend_one import attend_one
+from edge_router.compile.webgpu.shaders.heads import Heads
+from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
+from edge_router.compile.webgpu.shaders.matvec import MatVec, matvec
+from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
+from edge_router.compile.webgpu.wgsl import Shader
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How rows go through the model: `tile` rows at once through a matrix; each its own sequence or not."""
+
+    tile: int
+    one_each: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What attention needs beside the rows themselves."""
+
+    control: Tensor
+    rotary: Tensor
+    way: Way
+
+
+class GpuParts:
+    """Makes layers, in place of `architectures.parts.Parts`. `way` is that of the function being exported."""
+
+    def __init__(self) -> None:
+        self.shaders = Shaders()
+        self.way = Way(tile=64, one_each=False)
+
+    def linear(self, inputs: int, outputs: int, *, dtype: str = "float32") -> Projection:
+        return Projection(self, inputs, outputs)
+
+    def gated(self, inputs: int, width: int) -> Projection:
+        """Gate and up in one: silu(x gate^T) * (x up^T)."""
+        return Projection(self, inputs, 2 * width, gated=True)
+
+    def embedding(self, vocabulary: int, width: int) -> Projection:
+        return Projection(self, width, vocabulary)
+
+    def head(self, width: int, vocabulary: int) -> Projection:
+        return Projection(self, width, vocabulary)
+
+    def norm(self, width: int, epsilon: float) -> Norm:
+        return Norm(width, epsilon)
+
+    def attention(self, config: DecoderConfig, scale: float) -> Attention:
+        return Attention(self, config, scale)
+
+
+class Projection(Matrix):
+    """y = x W^T, quantized; with `gated` silu of its upper half times the lower."""
+
+    def __init__(self, parts: GpuParts, inputs: int, outputs: int, *, gated: bool = False) -> None:
+        super().__init__(parts.shaders, inputs, outputs, whole=gated)
+        self._parts, self._gated = parts, gated
+
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """`add` is added to the result."""
+        width = self.rows // 2 if self._gated else self.rows
+        one = isinstance(x.shape[0], int) and x.shape[0] == 1
+        residual = [] if add is None else [add]
+
+        def launch(part: Part) -> tuple[Shader, list[Tensor]]:
+            weights = [part.q_weight, part.q_scale, *residual]
+            if not one:
+                return self._many(part, add), [x, *weights]
+            norm = x.norm if isinstance(x, Normalised) else None
+            source = [x] if norm is None else [x.raw, norm.weight]
+            return self._one(part, norm, add), [*source, *weights]
+
+        return self.each(launch, (x.shape[0], width))
+
+    def _one(self, part: Part, norm: Norm | None, add: Tensor | None) -> Shader:
+        return matvec(
+            MatVec(
+                self.columns,
+                part.rows // 2 if self._gated else part.rows,
+                norm=None if norm is None else norm.epsilon,
+                gate="silu" if self._gated else None,
+                residual=add is not None,
+                first=part.first,
+            )
+        )
+
+    def _many(self, part: Part, add: Tensor | None) -> Shader:
+        return matmul(
+            MatMul(
+                self.columns,
+                part.rows // 2 if self._gated else part.rows,
+                rows=self._parts.way.tile,
+                gate="silu" if self._gated else None,
+                residual=add is not None,
+                first=part.first,
+                stride=0 if part.rows == self.rows else self.rows,
+            )
+        )
+
+
+class Norm(nn.Module):
+    """Root-mean-square normalisation with a weight, which is float32 here."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter((width,), "float32")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Normalised(x, self)
+
+
+class Normalised(Tensor):
+    """A tensor that is computed when anything but a product with one row asks for it."""
+
+    def __init__(self, raw: Tensor, norm: Norm) -> None:
+        self.raw, self.norm = raw, norm
+        self._computed: Tensor | None = None
+
+    @property
+    def _expr(self) -> Any:
+        if self._computed is None:
+            self._computed = op.rms_norm(self.raw, self.norm.weight, axes=-1, epsilon=self.norm.epsilon)
+        return self._computed._expr
+
+    @property
+    def shape(self) -> list[Any]:
+        shape: list[Any] = self.raw.shape
+        return shape
+
+
+class Attention(nn.Module):
+    """Keys and values are parameters, in pages, and are written in place."""
+
+    def __init__(self, parts: GpuParts, config: DecoderConfig, scale: float) -> None:
+        super().__init__()
+        self._shaders = parts.shaders
+        self._heads = Heads(
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+            scale,
+            window=max(0, config.sliding_window_size),
+        )
+        words = self._heads.page_bytes // 4
+        self.keys, self.values = (nn.Parameter((1, words), "uint32") for _ in range(2))
+
+    def forward(self, qkv: Tensor, cache: Cache, layer: int) -> Tensor:
+        heads = self._heads
+        shape = (qkv.shape[0], heads.query * heads.size)
+        stored = [self.keys, self.values]
+        if cache.way.one_each:
+            return self._shaders.call(attend_one(heads), [cache.control, qkv, cache.rotary, *stored], shape)
+        queries = self._shaders.call(append(heads), [cache.control, qkv, cache.rotary, *stored], shape)
+        return self._shaders.call(attend_many(heads), [cache.control, queries, *stored], shape)
