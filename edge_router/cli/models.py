@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
         return
     rows = [
         (
-            f"{fact['name']}{' *' if str(fact['name']).lower() == current else ''}",
+            _marked(fact, current),
             str(fact["context_window_size"]),
             str(fact["quantization"]),
             str(fact["license"]),
@@ -53,6 +54,8 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
         for fact in facts
     ]
     output.table(("model", "context", "quantization", "license", "weights"), rows, right=("context",))
+    if not all(fact["supported"] for fact in facts):
+        output.say("- has an architecture that can't be compiled here yet; it can be planned.", style="dim")
     if not session.options.quiet:
         output.say("* is configured. A folder, a .gguf file or hf:OWNER/REPO serves as well.", style="dim")
 
@@ -123,6 +126,7 @@ def facts_of(card: ModelCard, downloads: Path) -> dict[str, object]:
     return {
         "name": card.name,
         "architecture": card.architecture or None,
+        "supported": card.architecture in supported() if card.architecture else None,
         "source": str(card.source),
         "license": card.license or None,
         "url": card.url or None,
@@ -147,6 +151,19 @@ def by_hand(card: ModelCard, downloads: Path) -> str | None:
         download = f"hf download {card.source.repo} --revision {card.source.revision} --local-dir FOLDER"
         return f"where there is a network: {download}; then copy it to {place}"
     return None
+
+
+def _marked(fact: dict[str, object], current: str) -> str:
+    name = str(fact["name"])
+    return f"{name}{' *' if name.lower() == current else '' if fact['supported'] else ' -'}"
+
+
+def supported() -> Collection[str]:
+    """The architectures that there is a model definition for."""
+    from edge_router import plugins
+    from edge_router.compile.architectures import architectures
+
+    return frozenset(plugins.extend(architectures(), plugins.ARCHITECTURES))
 
 
 def _weights(fact: dict[str, object]) -> str:

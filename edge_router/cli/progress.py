@@ -1,7 +1,7 @@
 """How long steps show on stderr: bars on a terminal, plain lines elsewhere.
 
-Both keep to `types.Progress`. A step that took less than three seconds leaves no trace, so that a start from what
-is already built says nothing.
+Both keep to `types.Progress`. A step that took less than three seconds leaves no trace, so that a start
+from what is already built says nothing.
 """
 
 from __future__ import annotations

@@ -18,8 +18,17 @@ MODEL = "SmolLM2-135M-Instruct"
 def test_models_list(cli):
     done = cli("models", "list")
     assert done.code == 0 and f"{MODEL} *" in done.out and "not here" in done.out
+    assert " -" not in next(line for line in done.out.splitlines() if MODEL in line)
     (fact,) = [fact for fact in json.loads(cli("models", "list", "--json").out) if fact["name"] == MODEL]
     assert fact["weights"] is None and fact["context_window_size"] == find_model(MODEL).context_window_size
+
+
+def test_models_list_marks_what_cannot_be_compiled_here(cli, monkeypatch):
+    monkeypatch.setattr("edge_router.cli.models.supported", lambda: {"llama"})
+    assert "Qwen3-4B -" in cli("models", "list").out
+    monkeypatch.setattr("edge_router.cli.models.supported", lambda: {"qwen3"})
+    done = cli("models", "list")
+    assert "Qwen3-4B  " in done.out and "can't be compiled here yet" in done.err
 
 
 def test_models_show_tells_how_to_bring_weights_by_hand(cli, paths):
