@@ -15,4 +15,6 @@ def block(text: str, name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(block((Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"), sys.argv[1]))
+    sys.stdout.write(
+        block((Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"), sys.argv[1])
+    )

@@ -30,10 +30,9 @@ def lines(folder: Path) -> list[str]:
     init = folder / "__init__.py"
     depth = len(folder.relative_to(ROOT).parts) - 1
     pad = "  " * depth
+    files = sorted(file for file in folder.glob("*.py") if file != init)
     found = [f"{pad}{folder.name}/".ljust(30) + first_sentence(init)]
-    for file in sorted(folder.glob("*.py")):
-        if file.name != "__init__.py":
-            found.append(f"{pad}  {file.name}".ljust(30) + first_sentence(file))
+    found += [f"{pad}  {file.name}".ljust(30) + first_sentence(file) for file in files]
     for inner in sorted(path for path in folder.iterdir() if (path / "__init__.py").is_file()):
         found += lines(inner)
     return found

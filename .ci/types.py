@@ -17,7 +17,10 @@ def main() -> int:
         place = Path(name)
         for source, target in HOMES.items():
             shutil.copytree(
-                ROOT / source, place / target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+                ROOT / source,
+                place / target,
+                ignore=shutil.ignore_patterns("__pycache__"),
+                dirs_exist_ok=True,
             )
         shutil.copy(ROOT / "pyproject.toml", place)
         command = [sys.executable, "-m", "mypy", "-p", "edge_router", *sys.argv[1:]]
