@@ -1,0 +1,53 @@
+"""Settings over a card's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_router.catalog import HubSource, ModelCard, find_model
+from edge_router.compile.recipe import BuildSettings, recipe
+from edge_router.config import Config
+from edge_router.errors import ConfigError
+
+
+@pytest.fixture
+def card() -> ModelCard:
+    return find_model("SmolLM2-135M-Instruct")
+
+
+def test_a_card_alone_says_everything(card: ModelCard) -> None:
+    made = recipe(card, BuildSettings())
+    assert (made.quantization, made.quantizer, made.target) == ("q4f16_1", "weighted", "llvm")
+    assert made.windows == {"context_window_size": 4096, "prefill_chunk_size": 512, "max_batch_size": 1}
+    assert made.source is card.source
+
+
+def test_settings_come_first_and_a_chunk_is_never_longer_than_the_context(card: ModelCard) -> None:
+    given = BuildSettings(quantizer="round", context_window_size=256, max_sequences=3)
+    made = recipe(card, given)
+    assert made.quantizer == "round"
+    assert made.windows == {"context_window_size": 256, "prefill_chunk_size": 256, "max_batch_size": 3}
+
+
+def test_another_format_is_made_from_the_unquantized_weights(card: ModelCard) -> None:
+    original = HubSource("someone/unquantized")
+    both = replace(card, original=original)
+    assert recipe(both, BuildSettings()).source is card.source
+    assert recipe(both, BuildSettings(quantization="q0f16")).source is original
+    assert recipe(both, BuildSettings(quantizer="round")).source is original
+    assert recipe(card, BuildSettings(quantization="q0f16")).source is card.source
+
+
+def test_the_configuration_becomes_settings(card: ModelCard) -> None:
+    overrides = {"weak.context_window_size": 1024, "weak.max_sequences": 2, "weak.device": "cpu"}
+    settings = BuildSettings.from_config(Config.load(overrides=overrides), card)
+    assert settings == BuildSettings("q4f16_1", None, "llvm", 1024, None, 2)
+    assert BuildSettings.from_config(Config(), card).target == "llvm"
+
+
+def test_a_context_the_model_was_not_trained_for_is_an_error(card: ModelCard) -> None:
+    config = Config.load(overrides={"weak.context_window_size": 8193})
+    with pytest.raises(ConfigError, match=r"8193 \(argument\): .* trained for at most 8192 tokens"):
+        BuildSettings.from_config(config, card)
