@@ -7,9 +7,7 @@ will run; measure it on evaluation files, which choose nothing.
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +32,7 @@ from edge_router.types import Progress, SilentProgress
 if TYPE_CHECKING:
     from edge_router.compile.training.encoder import EncoderShape
 
-__all__ = ["BASE_ENCODER", "FineTuning", "HeadSettings", "TrainSettings", "Trained", "main", "train"]
+__all__ = ["BASE_ENCODER", "FineTuning", "HeadSettings", "TrainSettings", "Trained", "train"]
 
 GRAPH, TOKENIZER = "router.onnx", "tokenizer.json"
 
@@ -102,9 +100,12 @@ def _encode(
     progress: Progress,
 ) -> tuple[Arrays, np.ndarray]:
     """The parameters, fine-tuned where asked, and the pool's embeddings."""
+    import torch
+
     from edge_router.compile.training.embed import embed
     from edge_router.compile.training.encoder import load_encoder
 
+    torch.set_num_threads(settings.threads)
     encoder = load_encoder(base, settings.layers)
     if settings.fine_tuning:
         from edge_router.compile.training.finetune import fine_tune
@@ -119,7 +120,7 @@ def _encode(
             seed=settings.seed,
             progress=progress,
         )
-    return encoder.arrays(), embed(encoder, rows, settings.threads, progress)
+    return encoder.arrays(), embed(encoder, rows, progress)
 
 
 def _card(settings: TrainSettings, pool: Pool, folder: Path) -> RouterCard:
@@ -171,20 +172,3 @@ def _require_extra() -> None:
     for package in ("torch", "onnx", "safetensors", "pyarrow"):
         if find_spec(package) is None:
             raise MissingExtra(package, "train", "training a router")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m edge_router.compile.train_router")
-    parser.add_argument("pool", type=Path, help="parquet: prompt, scores, source, subset, split")
-    parser.add_argument("--output", type=Path, required=True, help="the folder that gets <name>/")
-    parser.add_argument("--name", default="mf")
-    parser.add_argument("--static", action="store_true", help="token vectors instead of an encoder's layers")
-    parser.add_argument("--evaluation", type=Path, action="append", default=[], help="labelled prompts")
-    given = parser.parse_args(arguments)
-    settings = TrainSettings(given.pool, given.output, given.name, tuple(given.evaluation))
-    train(replace(settings, layers=()) if given.static else settings)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -40,9 +40,8 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, mask
 
 
-def embed(encoder: Encoder, rows: Sequence[Sequence[int]], threads: int, progress: Progress) -> np.ndarray:
+def embed(encoder: Encoder, rows: Sequence[Sequence[int]], progress: Progress) -> np.ndarray:
     """Token ids to float32 [rows, hidden]."""
-    torch.set_num_threads(threads)
     result = np.zeros((len(rows), encoder.shape.hidden), np.float32)
     encoder.eval()
     with torch.inference_mode(), progress.step("embed", total=len(rows), unit="prompts") as step:

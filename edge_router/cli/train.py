@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,13 @@ def train(
     evaluation: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Labelled prompts to measure it on; repeatable.")
     ] = None,
+    static: Annotated[
+        bool,
+        typer.Option("--static", help="A table of token vectors instead of an encoder's layers: 0.1 ms."),
+    ] = False,
+    fine_tune: Annotated[
+        bool, typer.Option("--fine-tune", help="Train the encoder's layers too, not the head alone.")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     seed: Annotated[int, typer.Option(help="For what is drawn at random.")] = 0,
     json: Annotated[
@@ -55,10 +63,15 @@ def train(
         _adapt(session, adapt, base, folder, name, strong_share, seed)
     elif pool is not None:
         from edge_router.cli.evaluate import show
-        from edge_router.compile.train_router import TrainSettings, train
+        from edge_router.compile.train_router import FineTuning, TrainSettings, train
 
         settings = TrainSettings(
             pool, folder, name, tuple(evaluation or ()), strong_share=strong_share, threads=threads, seed=seed
+        )
+        settings = replace(
+            settings,
+            layers=() if static else settings.layers,
+            fine_tuning=FineTuning() if fine_tune else None,
         )
         done = train(settings, session.progress, paths=session.paths)
         output.say(f"Written to {folder / name}, threshold {done.card.default_threshold:.6g}.")

@@ -114,6 +114,10 @@ def test_train_hands_over_what_was_given(cli, tmp_path, monkeypatch):
     (settings,) = seen
     assert (settings.pool, settings.output, settings.name) == (Path("pool.parquet"), tmp_path, "mine")
     assert (settings.evaluation, settings.seed, settings.threads) == ((Path("a.csv"),), 3, 2)
+    assert settings.layers and settings.fine_tuning is None
+    cli(*arguments, "--static")
+    cli(*arguments, "--fine-tune")
+    assert seen[1].layers == () and seen[2].layers and seen[2].fine_tuning is not None
 
 
 def traffic(file: Path, n: int = 120) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,20 +158,3 @@ def test_without_the_extra_it_is_named(settings: TrainSettings, monkeypatch: pyt
     with pytest.raises(MissingExtra) as caught:
         train(settings)
     assert caught.value.extra == "train"
-
-
-def test_as_a_program(
-    settings: TrainSettings, tmp_path: Path, evaluation: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def tiny(pool: Path, output: Path, name: str, files: tuple[Path, ...]) -> TrainSettings:
-        return replace(settings, pool=pool, output=output, name=name, evaluation=files)
-
-    monkeypatch.setattr(train_router, "TrainSettings", tiny)
-    arguments = [str(settings.pool), "--output", str(tmp_path / "elsewhere"), "--evaluation", str(evaluation)]
-    assert train_router.main([*arguments, "--name", "mine"]) == 0
-    assert sorted(f.name for f in (tmp_path / "elsewhere" / "mine").iterdir()) == [
-        "card.toml",
-        "router.onnx",
-        "tokenizer.json",
-    ]
-    shutil.rmtree(tmp_path / "elsewhere")

@@ -22,8 +22,8 @@ TEXTS = ["what is easy ?", "", "why is the hard . prove a b c ?"]
 def test_padding_changes_no_embedding(tiny_encoder: Path) -> None:
     encoder = load_encoder(tiny_encoder)
     rows = tokenize(tiny_encoder / "tokenizer.json", TEXTS, Cut(32))
-    together = embed(encoder, rows, 1, SilentProgress())
-    alone = np.concatenate([embed(encoder, [row], 1, SilentProgress()) for row in rows])
+    together = embed(encoder, rows, SilentProgress())
+    alone = np.concatenate([embed(encoder, [row], SilentProgress()) for row in rows])
     assert together == pytest.approx(alone, abs=1e-6)
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-6)
 
