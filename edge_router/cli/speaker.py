@@ -25,10 +25,10 @@ Message = dict[str, str]
 
 
 class Interrupted(Exception):
-    """Ctrl-C ended an answer. `text` is what there was of it; `stuck`: the engine has not stopped yet."""
+    """Ctrl-C ended an answer. `text` is what there was of it."""
 
-    def __init__(self, text: str, *, stuck: bool) -> None:
-        self.text, self.stuck = text, stuck
+    def __init__(self, text: str) -> None:
+        self.text = text
         super().__init__("the answer was stopped")
 
 
@@ -40,6 +40,7 @@ class Speaker:
         self._controller: Controller = session.controller(config)
         self.model = "auto"
         self.last: Answer | None = None
+        self._turn: Turn | None = None
 
     def use(self, name: str | None) -> None:
         """Ask `name` from now on. Raises `UnknownModel`, and then nothing has changed."""
@@ -55,33 +56,25 @@ class Speaker:
         messages = [*system_message(system), {"role": "user", "content": text}]
         try:
             answered = self.ask(messages)
-        except Interrupted as stopped:
-            if stopped.stuck:
-                output.leave(output.INTERRUPTED)
+        except Interrupted:
             raise typer.Exit(output.INTERRUPTED) from None
         if self._session.json:
             output.write_json(_report(answered, self._answer))
 
     def ask(self, messages: Sequence[Message]) -> str:
         """The answer's text, which has been shown by then. Raises `EdgeRouterError`, `Interrupted`."""
-        request = self._request(messages)
-        prepare(self._session, self._config, self._controller, request, yes=self._yes)
-        turn, parts = Turn(self._controller, request), list[str]()
+        request, parts = self._request(messages), list[str]()
         try:
-            self.last = answer = turn.answer()
-            for remark in (reasons.fallback(answer), reasons.truncation(answer)):
-                if remark is not None:
-                    output.say(remark, style="yellow")
-            for delta in turn:
-                parts.append(delta.text)
-                if not self._session.json:
-                    output.write(delta.text)
+            prepare(self._session, self._config, self._controller, request, yes=self._yes)
+            self._turn = Turn(self._controller, request)
+            self.last = answer = self._turn.answer()
+            self._show(answer, self._turn, parts)
         except KeyboardInterrupt:
-            stuck = not turn.stop()
+            self._stop()
             self._end_line(parts)
-            raise Interrupted("".join(parts), stuck=stuck) from None
+            raise Interrupted("".join(parts)) from None
         except BaseException:
-            turn.stop()
+            self._stop()
             self._end_line(parts)
             raise
         self._end_line(parts)
@@ -89,7 +82,24 @@ class Speaker:
             output.say(reasons.credit(answer), style="dim")
         return "".join(parts)
 
+    def _show(self, answer: Answer, turn: Turn, parts: list[str]) -> None:
+        for remark in (reasons.fallback(answer), reasons.truncation(answer)):
+            if remark is not None:
+                output.say(remark, style="yellow")
+        for delta in turn:
+            parts.append(delta.text)
+            if not self._session.json:
+                output.write(delta.text)
+
+    def _stop(self) -> None:
+        if self._turn is not None:
+            self._turn.stop()
+
     def close(self) -> None:
+        """Where an engine did not stop in time, the process ends at once instead of waiting for it."""
+        self._stop()
+        if self._turn is not None and self._turn.is_running:
+            output.leave(output.INTERRUPTED)
         self._controller.close()
 
     def __enter__(self) -> Self:

@@ -42,11 +42,14 @@ class Turn:
             assert isinstance(item, Delta)
             yield item
 
-    def stop(self, patience_s: float = PATIENCE_S) -> bool:
-        """Ask the engine to stop; whether it did so in time. One that didn't ends by itself, unheard."""
+    def stop(self) -> None:
+        """Ask the engine to stop, and give it a moment. One that takes longer ends by itself, unheard."""
         self._cancel.set()
-        self._thread.join(patience_s)
-        return not self._thread.is_alive()
+        self._thread.join(PATIENCE_S)
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
 
     def _next(self) -> Answer | Delta | None:
         while True:

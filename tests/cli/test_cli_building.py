@@ -126,3 +126,37 @@ def test_ready_means_that_nothing_is_missing(paths, monkeypatch):
     assert asked[1:] == [(config.weak.model, False, False), (config.weak.model, True, True)]
     assert building.is_ready(config.replace(**{"weak.engine": "scripted"}), paths)
     assert building.is_ready(config.replace(**{"weak.build": False}), paths) and len(asked) == 3
+
+
+def test_ctrl_c_ends_a_build_but_not_the_conversation(cli, workshop, models, monkeypatch):
+    """In a conversation it costs one answer; a single question ends with it."""
+    interrupted = []
+
+    def build(config, paths, progress):
+        if not interrupted:
+            interrupted.append(config)
+            raise KeyboardInterrupt
+        workshop.ready = True
+
+    class Keyboard:
+        closed = False
+
+        def isatty(self):
+            return True
+
+    typed = iter(["hello", "hello again"])
+
+    def type_(prompt=""):
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr(building, "build", build)
+    monkeypatch.setattr("builtins.input", type_)
+    monkeypatch.setattr("edge_router.cli.reader.more_is_waiting", lambda: False)
+    done = cli("chat", stdin=Keyboard())
+    assert done.code == 0 and done.out == "You said: hello again\n" and "stopped" in done.err
+    interrupted.clear()
+    workshop.ready = False
+    assert cli("chat", "hello").code == 130

@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_what_was_said_so_far(talk, models, monkeypatch):
 
     def ask(self, messages):
         if messages[-1]["content"] == "stop me":
-            raise Interrupted("half an ans", stuck=False)
+            raise Interrupted("half an ans")
         return asked(self, messages)
 
     monkeypatch.setattr(Speaker, "ask", ask)
