@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from edge_router import program
 from edge_router.compile.recipe import Recipe
 
 FORMAT = 1  # raised when artifacts change in a way that no source file below shows
@@ -38,6 +40,7 @@ _LIBRARY_SOURCES = (
     "passes.py",
     "targets.py",
 )
+_PROGRAM_SOURCES = ("architectures", "rotary.py", "webgpu")
 
 
 def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | None) -> Inputs:
@@ -77,6 +80,22 @@ def library_inputs(
     }
 
 
+def program_inputs(recipe: Recipe, config: Mapping[str, object]) -> Inputs:
+    """`config` is what the program is compiled from; windows have no influence.
+
+    The compiler is named by what this package requires, for a program runs where no compiler is installed.
+    """
+    windows = ("context_window_size", "prefill_chunk_size", "max_batch_size")
+    return {
+        "format": program.FORMAT,
+        "model": recipe.card.name,
+        "config": {name: value for name, value in config.items() if name not in windows},
+        "quantization": recipe.quantization,
+        "tvm": required("apache-tvm"),
+        "compiler": source_hash(_PROGRAM_SOURCES),
+    }
+
+
 def key(inputs: Mapping[str, object]) -> str:
     """Names an artifact; the same for equal inputs whatever their order."""
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -94,6 +113,15 @@ def installed(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def required(distribution: str) -> str | None:
+    """The requirement that this package states, installed or not: "apache-tvm==0.27.0"."""
+    try:
+        stated = requires("edge-router") or []
+    except PackageNotFoundError:
+        return None
+    return next((line for line in stated if re.match(rf"{distribution}(?![\w.-])", line)), None)
 
 
 def source_hash(names: Iterable[str], root: Path | None = None) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edge_router.catalog import ModelCard, PypiSource, Source, complete_card
-from edge_router.compile.fingerprint import Inputs, key, library_inputs, weights_inputs, why
+from edge_router.compile.fingerprint import Inputs, key, library_inputs, program_inputs, weights_inputs, why
 from edge_router.compile.ready import bring_up_to_date, chat_config, is_current, is_ready
-from edge_router.compile.recipe import BuildSettings, Recipe, recipe
-from edge_router.device import host
+from edge_router.compile.recipe import PROGRAM, BuildSettings, Recipe, recipe
+from edge_router.device import Host, host
 from edge_router.disk import require_space
 from edge_router.errors import (
     ArtifactMissing,
@@ -40,7 +40,10 @@ _SPARE_BYTES = 16 << 20  # tokenizer, index, manifest
 
 @dataclass(frozen=True, slots=True)
 class CompiledModel:
-    """`config` is mlc-chat-config.json with the windows that the library was compiled for."""
+    """`config` is mlc-chat-config.json with the windows that the library was compiled for.
+
+    `library` is what runs the weights: for a GPU through WebGPU it is a program, see `edge_router.program`.
+    """
 
     card: ModelCard
     model_dir: Path
@@ -158,7 +161,7 @@ class _Maker:
                 quantizer=self.recipe.quantizer,
                 activations=self._activations(),
                 windows=Windows(card.context_window_size, card.prefill_chunk_size),
-                threads=host().physical_cores,
+                threads=self._host().physical_cores,
                 progress=self._progress,
             )
         finally:
@@ -210,6 +213,8 @@ class _Maker:
 
     def library(self, config: Mapping[str, object], model_dir: Path) -> tuple[Path, str]:
         """The compiled library and its key. `config` is an mlc-chat-config with the wanted windows."""
+        if self.recipe.target == PROGRAM:
+            return self._program(config)
         from edge_router.compile.link import library_name
 
         numbers, target, name = _numbers(config), self._target(), library_name()
@@ -232,7 +237,7 @@ class _Maker:
 
         if self.recipe.target != "llvm":
             raise UnsupportedTarget(self.recipe.target, "only this machine's processor can be compiled for")
-        return host_target(host(self._paths.artifacts / "host.json"))
+        return host_target(self._host())
 
     def _compile(self, numbers: Mapping[str, object], target: TargetSpec, output: Path) -> None:
         from edge_router.compile.library import compile_library
@@ -258,7 +263,31 @@ class _Maker:
                 name = self.recipe.card.name
                 raise BuildFailed(name, "verify", f"the weights have no fitting {', '.join(wrong[:4])}")
 
+    # ---- program -------------------------------------------------------------------------------------------
+
+    def _program(self, config: Mapping[str, object]) -> tuple[Path, str]:
+        """The program and its key; it serves any windows."""
+        from edge_router.compile.webgpu.build import PROGRAM_FILE, check, write
+
+        numbers = _numbers(config)
+        inputs = program_inputs(self.recipe, numbers)
+        found = self._store.find("program", key(inputs))
+        if found is None:
+            self._may_build("program", inputs)
+            named = {"model": self.recipe.card.name, **numbers}
+            found = self._store.obtain(
+                "program",
+                key(inputs),
+                lambda folder: write(named, self.recipe.quantization, folder, progress=self._progress),
+                inputs=inputs,
+                check=check,
+            )
+        return found / PROGRAM_FILE, key(inputs)
+
     # ---- both ----------------------------------------------------------------------------------------------
+
+    def _host(self) -> Host:
+        return host(self._paths.artifacts / "host.json")
 
     def _may_build(self, kind: str, inputs: Inputs) -> None:
         """Raises `ArtifactMissing` if not; else says why, where something older was there."""

@@ -12,7 +12,9 @@ from edge_router.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PROGRAM = "webgpu"  # the target of everything that the engine of that name runs
 _TARGETS = {"auto": "llvm", "cpu": "llvm"}  # `weak.device` to TVM's kind of target
+_TARGETS |= dict.fromkeys(("vulkan", "metal", "d3d12"), PROGRAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class BuildSettings:
             )
         return cls(
             quantization=weak.quantization,
-            target=_TARGETS.get(weak.device, weak.device),
+            target=PROGRAM if weak.engine == PROGRAM else _TARGETS.get(weak.device, weak.device),
             context_window_size=weak.context_window_size,
             prefill_chunk_size=weak.prefill_chunk_size,
             max_sequences=weak.max_sequences,

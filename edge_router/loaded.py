@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_router import plugins
 from edge_router.config import Config
-from edge_router.engines import strong_engines, weak_engines
+from edge_router.engines import resolved, strong_engines, weak_engines
 from edge_router.engines.base import Engine
 from edge_router.errors import StrongNotConfigured
 from edge_router.paths import Paths
@@ -78,9 +78,9 @@ class Loaded:
         with self._weak_lock:
             if self._weak is None:
                 registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
-                wanted = self._config.weak.engine
-                factory = registry.get("tvm" if wanted == "auto" else wanted)
-                self._weak = factory(self._config, self._paths, self._progress)
+                config = resolved(self._config)
+                factory = registry.get(config.weak.engine)
+                self._weak = factory(config, self._paths, self._progress)
             return self._weak
 
     def strong(self) -> Engine:
