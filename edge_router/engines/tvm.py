@@ -13,37 +13,47 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.config import Config
+from edge_router.device.process import give_back
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.engine import LocalEngine
+from edge_router.engines.local.memory import is_exhausted, planned
 from edge_router.engines.local.runner import Logits
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, OutOfMemory
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
+from edge_router.vram import Plan
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
 PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
-_CPU, _POOLED = 1, 2  # DLPack's device type, the virtual machine's kind of allocator
+_CPU = 1  # DLPack's device type
+_FUNCTIONS = ("embed", "prefill", "decode", "batch_decode", "create_tir_paged_kv_cache")
 _PARAMETERS = threading.Lock()  # TVM passes them through one table for the whole process
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
     """The configured weak model, fetched and built where it is missing and `weak.build` allows that.
 
-    Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable`.
+    Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable`; `OutOfMemory`
+    before anything is loaded where even a short context does not fit into what is free.
     """
     compiled = built(config, paths, progress)
+    threads = thread_count(config, paths)
+    plan = planned(
+        compiled.card.name, compiled.config, compiled.library, config, paths, progress, threads=threads
+    )
     return open_model(
         compiled.model_dir,
         compiled.library,
         model_id=compiled.card.name,
-        context_window_size=config.weak.context_window_size,
-        prefill_chunk_size=config.weak.prefill_chunk_size,
-        max_sequences=config.weak.max_sequences,
-        threads=thread_count(config, paths),
+        context_window_size=plan.settings.context_window_size,
+        prefill_chunk_size=plan.settings.prefill_chunk_size,
+        max_sequences=plan.settings.max_sequences,
+        threads=threads,
         progress=progress,
+        plan=plan,
     )
 
 
@@ -82,11 +92,12 @@ def open_model(
     prefill_chunk_size: int | None = None,
     max_sequences: int = 1,
     progress: Progress | None = None,
+    plan: Plan | None = None,
 ) -> LocalEngine:
     """An engine for an MLC model directory and the library that was compiled for it.
 
-    Sizes are in tokens; None means as the library was compiled. Raises `InvalidModel`, `ArtifactCorrupt`,
-    `EngineUnavailable`, `OutOfMemory`, `TemplateError`.
+    Sizes are in tokens; None means as the library was compiled. `plan` is kept for whoever compares. Raises
+    `InvalidModel`, `ArtifactCorrupt`, `EngineUnavailable`, `OutOfMemory`, `TemplateError`.
     """
     with (progress or SilentProgress()).step("load"):
         directory = ModelDirectory.read(model_dir, model_id)
@@ -105,6 +116,7 @@ def open_model(
             template=directory.template,
             end_tokens=directory.end_tokens,
             defaults=directory.defaults,
+            plan=plan,
         )
 
 
@@ -112,7 +124,7 @@ class TvmRunner:
     """A compiled library and its weights: a `ModelRunner`. Make, use and close it in one thread.
 
     Sizes beyond what the library was compiled for are cut to that. The KV cache holds `max_sequences` whole
-    contexts. Raises `ArtifactCorrupt`, `EngineUnavailable`, `OutOfMemory`.
+    contexts. Raises `ArtifactCorrupt`, `EngineUnavailable`, `MissingExtra`, `OutOfMemory`.
     """
 
     def __init__(
@@ -127,6 +139,7 @@ class TvmRunner:
     ) -> None:
         self._ffi: Any = load_runtime()
         use_threads(threads)
+        self._library = library
         machine, metadata = self._open(library)
         self.vocab_size = metadata.number("active_vocab_size")
         self.context_window_size = _at_most(context_window_size, metadata.number("context_window_size"))
@@ -136,8 +149,9 @@ class TvmRunner:
         self.page_size = PAGE_SIZE
         self._parameters = self._load_parameters(model_dir, metadata)
         self._cache = self._make_cache(machine, metadata)
-        names = ("embed", "prefill", "decode", "batch_decode")
-        self._embed, self._prefill, self._decode, self._batch_decode = (machine[name] for name in names)
+        self._embed, self._prefill, self._decode, self._batch_decode, _ = (
+            machine[name] for name in _FUNCTIONS
+        )
         function = self._ffi.get_global_func
         self._add, self._remove, self._fork, self._pop, self._begin, self._end, self._clear = (
             function(f"vm.builtin.kv_state_{name}")
@@ -180,11 +194,23 @@ class TvmRunner:
     def close(self) -> None:
         """Release the memory. The library itself stays loaded: TVM can't tell when nobody needs it."""
         del self._embed, self._prefill, self._decode, self._batch_decode, self._cache, self._parameters
+        self._ffi.get_global_func("vm.builtin.memory_manager.clear")()
+        give_back()
 
     def _run(
         self, function: Any, sequences: Sequence[int], lengths: Sequence[int], tokens: Sequence[int]
     ) -> Logits:
         """One forward pass; logits of each sequence's last token, shape (len(sequences), vocab_size)."""
+        try:
+            return self._forward(function, sequences, lengths, tokens)
+        except Exception as error:
+            if is_exhausted(error):
+                raise OutOfMemory("tvm", "no room for what a forward pass computes") from error
+            raise
+
+    def _forward(
+        self, function: Any, sequences: Sequence[int], lengths: Sequence[int], tokens: Sequence[int]
+    ) -> Logits:
         shape = self._ffi.Shape
         ids = self._ids[: len(tokens)]
         ids[:] = tokens
@@ -201,27 +227,33 @@ class TvmRunner:
 
     def _open(self, library: Path) -> tuple[Any, _Metadata]:
         """The virtual machine, and what the library says of itself, which only the machine can be asked."""
+        from edge_router.compile.link import load_library
+
         try:
-            machine = self._ffi.load_module(str(library))["vm_load_executable"]()
-            machine["vm_initialization"](_CPU, 0, _POOLED)
-            metadata = _Metadata(library, json.loads(machine["_metadata"]()))
-        except Exception as error:
-            raise ArtifactCorrupt(library, f"cannot be loaded by this TVM: {error}") from error
-        for name in ("embed", "prefill", "decode", "batch_decode", "create_tir_paged_kv_cache"):
-            if not machine.implements_function(name):
+            machine = load_library(library)
+        except ArtifactCorrupt as error:
+            if is_exhausted(error):
+                raise OutOfMemory("tvm", "no room for the compiled library") from error
+            raise
+        for name in (*_FUNCTIONS, "_metadata"):
+            if not machine.implements_function(name, True):
                 raise ArtifactCorrupt(library, f"has no function {name}")
-        return machine, metadata
+        return machine, _Metadata(library, json.loads(machine["_metadata"]()))
 
     def _load_parameters(self, model_dir: Path, metadata: _Metadata) -> Any:
         function = self._ffi.get_global_func
         try:
             with _PARAMETERS:
                 try:
+                    give_back()  # what making the tokenizer has left
                     function("vm.builtin.tensor_cache.load")(str(model_dir), _CPU, 0)
                     return function("vm.builtin.param_array_from_cache_by_name")(metadata.parameters())
                 finally:
                     function("vm.builtin.tensor_cache.clear")()
+                    give_back()  # the file's buffer
         except Exception as error:
+            if is_exhausted(error):
+                raise OutOfMemory("tvm", "no room for the weights") from error
             raise ArtifactCorrupt(model_dir, f"the weights don't fit the library: {error}") from error
 
     def _make_cache(self, machine: Any, metadata: _Metadata) -> Any:
@@ -231,8 +263,10 @@ class TvmRunner:
         try:
             return machine["create_tir_paged_kv_cache"](*(shape((size,)) for size in sizes))
         except Exception as error:
+            if not is_exhausted(error):
+                raise ArtifactCorrupt(self._library, f"its KV cache cannot be made: {error}") from error
             needed = pages * PAGE_SIZE * metadata.kv_bytes_per_token()
-            raise OutOfMemory("tvm", f"no room for the KV cache: {error}", needed) from error
+            raise OutOfMemory("tvm", "no room for the KV cache", needed) from error
 
 
 class _Metadata:

@@ -13,7 +13,6 @@ from edge_router.vram.shapes import ModelShape, Tensor
 NO_WINDOW = -1  # MLC's way to say that there is no sliding window
 SINK = 4  # tokens at the start that a sliding window never forgets
 SHARD = 32 << 20  # bytes of weights that are read at once, unless one tensor alone is larger
-MARGIN_PERCENT = 2  # of all that is counted, for what is not
 
 _INTEGER = 4
 _FLOAT = 4
@@ -21,7 +20,8 @@ _LANES = 16  # of the widest vectors that the CPU kernels use
 _SAMPLED = 28  # bytes for each token of the vocabulary while one is chosen (copies, weights, order)
 _TREE = 256  # tokens of a speculative tree, for which TVM's KV cache reserves room
 _DEPTHS = 2  # of shared prefixes, in TVM's KV cache
-_PER_TOKEN_TEXT = 450  # bytes that the tokenizer takes for each token; measured with 49k to 262k tokens
+_KERNELS = 4 << 20  # of a compiled library, measured
+_PER_TOKEN_TEXT = 280  # bytes that the tokenizer takes for each token
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,9 @@ def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: P
     if not place.backend.own_memory:
         counted = (*counted, *_loading(shape, form, total((cache, *work))))
     hundredth = -(-total(counted) // 100)
-    return *counted, product("margin", "for what is not counted", percent=MARGIN_PERCENT, bytes=hundredth)
+    return *counted, product(
+        "margin", "for what is not counted", percent=place.backend.margin_percent, bytes=hundredth
+    )
 
 
 def tensor_bytes(tensor: Tensor, form: Quantization) -> tuple[int, ...]:
@@ -212,6 +214,7 @@ def _surroundings(shape: ModelShape, form: Quantization, place: Place) -> Iterat
             yield product("runtime", "this process", bytes=place.process)
         else:
             yield product("runtime", "Python, numpy and the runtime", bytes=backend.context)
+        yield product("runtime", "compiled kernels", bytes=_KERNELS)
         yield product("runtime", "tokenizer", tokens=shape.vocabulary, bytes=_PER_TOKEN_TEXT)
         if place.router:
             yield product("router", "its graph and session", bytes=place.router)

@@ -23,11 +23,15 @@ _ROUTER_COPIES, _ROUTER_CODE = 2, 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """`free` and `budget` in bytes; `free` is None for a device that is not in this machine."""
+    """`free` and `budget` in bytes; `free` is None for a device that is not in this machine.
+
+    `is_share`: the budget was given as a share of what is free.
+    """
 
     place: Place
     budget: int
     free: int | None = None
+    is_share: bool = False
 
     @property
     def device(self) -> str:
@@ -52,7 +56,7 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
         threads=config.weak.threads or here.physical_cores,
         router=0 if runtime.own_memory else router_bytes(config.router.name),
     )
-    return Room(place, in_bytes(budget, free or 0), free)
+    return Room(place, in_bytes(budget, free or 0), free, isinstance(budget, Share))
 
 
 def device_of(config: Config) -> str:

@@ -21,6 +21,7 @@ from edge_router.errors import (
     TemplateError,
 )
 from edge_router.types import Cancel, ChatRequest, Delta, EngineTimings, Usage
+from edge_router.vram import Plan
 
 _POLL_S = 0.05  # how often a waiting reader looks at its cancel
 
@@ -29,7 +30,8 @@ class LocalEngine:
     """Answers with a model that runs here. See `engines.base.Engine` for what holds.
 
     `load` makes the runner, in the thread that will use it; what it raises, this raises. `end_tokens` end
-    an answer. Without a `template` only `raw_prompt` requests can be answered.
+    an answer. Without a `template` only `raw_prompt` requests can be answered. `plan` is what the runner
+    allocates by, where it was planned.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class LocalEngine:
         template: ChatTemplate | None,
         end_tokens: Collection[int],
         defaults: SamplingDefaults,
+        plan: Plan | None = None,
     ) -> None:
-        self._name, self._model_id = name, model_id
+        self._name, self._model_id, self.plan = name, model_id, plan
         self._tokenizer, self._template = tokenizer, template
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
         self._scheduler = Scheduler(name, load)

@@ -1,0 +1,86 @@
+"""The plan with which an engine starts: against what is free at this moment, by a process that holds some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from edge_router.config import Config
+from edge_router.errors import OutOfMemory
+from edge_router.paths import Paths
+from edge_router.sizes import binary
+from edge_router.vram.planner import Plan, Planner, Wish
+from edge_router.vram.room import Room, room_for
+from edge_router.vram.shapes import ModelShape
+
+LEAST = 1024  # tokens; an engine asked for more does not start with less
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """`plan` fits; `note` says what had to be changed for that, if anything."""
+
+    plan: Plan
+    note: str | None = None
+
+
+def fit(
+    config: Config,
+    name: str,
+    numbers: Mapping[str, object],
+    wish: Wish,
+    paths: Paths,
+    *,
+    held: int,
+    router_loaded: bool,
+) -> Fitted:
+    """What the engine is to allocate for the model that `numbers` (config.json's keys) describe.
+
+    `held` is what this process holds already, in bytes, the router among it where it is loaded. Where the
+    wish does not fit, the context gets shorter, down to 1024 tokens. Raises `OutOfMemory` with what is needed
+    and what is free.
+    """
+    planner = _planner(name, numbers, room_for(config, paths), held, router_loaded)
+    asked = planner.asked(wish)
+    if asked.fits:
+        return Fitted(asked)
+    best = planner.best(wish)
+    if best is None or best.settings.context_window_size < min(LEAST, wish.context_window_size):
+        least = planner.smallest_budget(
+            replace(wish, context_window_size=min(LEAST, wish.context_window_size))
+        )
+        raise OutOfMemory(
+            "tvm",
+            f"{name} does not fit with a context of {min(LEAST, wish.context_window_size)} tokens",
+            needed=least - held,
+            free=max(0, asked.budget - held),
+        )
+    return Fitted(best, _told(asked, best))
+
+
+def _planner(name: str, numbers: Mapping[str, object], room: Room, held: int, router_loaded: bool) -> Planner:
+    """The plan counts the whole process, so what it holds already comes on top of what is free."""
+    if room.place.backend.own_memory:
+        budget = room.budget if room.free is None else min(room.budget, room.free)
+        return Planner(name, ModelShape.of(numbers, name), room.place, budget)
+    router = 0 if router_loaded else room.place.router
+    place = replace(room.place, process=held, router=router)
+    free = held + (room.free or 0)
+    budget = room.budget + held if room.is_share else min(room.budget, free)
+    return Planner(name, ModelShape.of(numbers, name), place, budget)
+
+
+def _told(asked: Plan, best: Plan) -> str:
+    was, now = asked.settings, best.settings
+    changed = [
+        f"{knob} {before} became {after}"
+        for knob, before, after in (
+            ("context_window_size", was.context_window_size, now.context_window_size),
+            ("prefill_chunk_size", was.prefill_chunk_size, now.prefill_chunk_size),
+        )
+        if before != after
+    ]
+    return (
+        f"{asked.model} would take {binary(asked.total)} and {binary(asked.budget)} are there, so "
+        f"{' and '.join(changed)}"
+    )

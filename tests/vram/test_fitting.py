@@ -1,0 +1,93 @@
+"""What an engine is told to allocate when memory is plenty, when it is short, and when there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_router.config import Config
+from edge_router.device import Gpu, host
+from edge_router.errors import OutOfMemory
+from edge_router.vram import Wish, fitting
+from edge_router.vram import room as rooms
+from edge_router.vram.fitting import fit
+
+MIB, GIB = 1 << 20, 1 << 30
+HELD = 60 * MIB
+
+
+@pytest.fixture
+def fitted(smol, paths, monkeypatch):
+    """fitted(free=..., budget="..."): the demo model with 8192 tokens, in a process that holds 60 MiB."""
+
+    def call(free=8 * GIB, budget=None, context=8192, router_loaded=True, device="auto"):
+        here = replace(host(), memory_free=free)
+        monkeypatch.setattr(rooms, "host", lambda memory: here)
+        given = {"weak.vram_budget": budget, "weak.device": device, "router.name": "mf"}
+        config = Config.load(overrides=given, environ={})
+        return fit(config, "smol", smol, Wish(context, 512), paths, held=HELD, router_loaded=router_loaded)
+
+    return call
+
+
+def test_what_is_asked_is_taken_where_it_fits(fitted):
+    found = fitted()
+    assert found.note is None
+    assert (found.plan.settings.context_window_size, found.plan.settings.prefill_chunk_size) == (8192, 512)
+    assert found.plan.budget == int(8 * GIB * 0.9) + HELD
+    assert next(item.bytes for item in found.plan.products if item.name == "this process") == HELD
+
+
+def test_the_router_counts_until_it_is_loaded(fitted):
+    assert fitted(router_loaded=True).plan.bytes("router") == 0
+    assert fitted(router_loaded=False).plan.bytes("router") > 0
+
+
+def test_a_shorter_context_is_taken_and_it_is_said(fitted):
+    whole = fitted().plan.total
+    found = fitted(free=(whole - HELD - 40 * MIB) * 10 // 9)
+    assert found.plan.fits and 1024 <= found.plan.settings.context_window_size < 8192
+    assert f"context_window_size 8192 became {found.plan.settings.context_window_size}" in (found.note or "")
+
+
+def test_less_than_a_short_context_is_out_of_memory(fitted):
+    with pytest.raises(OutOfMemory) as caught:
+        fitted(free=100 * MIB)
+    error = caught.value
+    assert error.needed is not None and error.free is not None
+    assert error.needed > error.free == 90 * MIB
+    assert "1024 tokens" in str(error)
+    # what it names is enough
+    assert fitted(free=error.needed * 10 // 9 + MIB).plan.settings.context_window_size >= 1024
+
+
+def test_a_model_asked_for_a_very_short_context_may_start_with_it(fitted):
+    whole = fitted(context=512).plan.total
+    assert fitted(context=512, free=(whole - HELD) * 10 // 9 + MIB).plan.settings.context_window_size == 512
+    with pytest.raises(OutOfMemory, match="512 tokens"):
+        fitted(context=512, free=100 * MIB)
+
+
+def test_an_amount_counts_the_whole_process_and_never_more_than_is_free(fitted):
+    assert fitted(budget="1GiB").plan.budget == GIB
+    assert fitted(budget="16GiB", free=2 * GIB).plan.budget == 2 * GIB + HELD
+    with pytest.raises(OutOfMemory):
+        fitted(budget="100MiB")
+
+
+def test_a_gpu_is_planned_without_the_process(fitted, monkeypatch):
+    monkeypatch.setattr(rooms, "gpus", lambda: (Gpu("A", "nvidia", 12 * GIB, 4 * GIB),))
+    found = fitted(device="cuda")
+    assert found.plan.budget == int(4 * GIB * 0.9)
+    assert {item.name for item in found.plan.products if item.part == "runtime"} == {
+        "driver and kernels",
+        "allocations rounded up",
+    }
+    assert fitted(device="cuda", budget="12GiB").plan.budget == 4 * GIB
+    monkeypatch.setattr(rooms, "gpus", tuple)
+    assert fitted(device="cuda", budget="12GiB").plan.budget == 12 * GIB
+
+
+def test_the_least_context_is_what_the_message_says():
+    assert fitting.LEAST == 1024
