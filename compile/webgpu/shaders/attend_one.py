@@ -51,9 +51,9 @@ def _normal(heads: Heads) -> str:
     return f"""
   squares[thread] = select(vec2<f32>(0.0), vec2<f32>(dot(q, q), dot(k, k)), thread < HALF);
   workgroupBarrier();
-  var sums = vec2<f32>(0.0);
-  for (var i = 0u; i < HALF; i++) {{ sums += squares[i]; }}
-  let factor = inverseSqrt(sums / f32(SIZE) + {heads.norm!r});
+  var both = vec2<f32>(0.0);
+  for (var i = 0u; i < HALF; i++) {{ both += squares[i]; }}
+  let factor = inverseSqrt(both / f32(SIZE) + {heads.norm!r});
   if (thread < HALF) {{
     q *= factor.x * vec2<f32>(query_norm[thread], query_norm[thread + HALF]);
     k *= factor.y * vec2<f32>(key_norm[thread], key_norm[thread + HALF]);

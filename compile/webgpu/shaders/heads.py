@@ -38,10 +38,10 @@ class Heads:
     def name(self) -> str:
         words = [f"{self.query}", f"{self.key}", f"{self.size}"]
         words += [f"window{self.window}"] if self.window else []
-        words += [f"scale{self.scale:.6g}".replace(".", "p").replace("-", "m")]
-        words += ["cap"] if self.cap is not None else []
+        words += [f"scale{self.scale:.6g}"]
+        words += [f"cap{self.cap:g}"] if self.cap is not None else []
         words += ["norm"] if self.norm is not None else []
-        return "_".join(words)
+        return "_".join(words).replace(".", "p").replace("-", "m")
 
     @property
     def constants(self) -> dict[str, Number]:
