@@ -9,6 +9,8 @@ serves every query head of its group.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 from tvm import tirx
@@ -78,8 +80,8 @@ class Page:
     def begin(self, queries: Buffer, sequence: Expr, head: Expr, scale: Expr) -> None:
         lanes = self._isa.lanes
         factor = bind(splat(scale * const(LOG2_E, "float32"), lanes))
-        for g in range(self._heads.group):
-            for i in range(self._blocks):
+        with serial(self._heads.group) as g:
+            with serial(self._blocks) as i:
                 query = load(queries, sequence, head * self._heads.group + g, i * lanes, lanes=lanes)
                 store(self._queries, to_float(self._isa, query) * factor, g, i * lanes)
                 store(self._partial.sums, zero(lanes), self._task, g, i * lanes)
@@ -88,77 +90,75 @@ class Page:
 
     def attend(self, source: Source, first: Expr, count: Expr) -> None:
         """Take in 16 tokens from `first` on; those from `count` on are masked."""
-        scores = self._scores(source, first)
-        for g, vectors in enumerate(scores):
-            self._soften(g, vectors, first, count)
+        with serial(PAGE // self._isa.lanes) as vector:
+            self._score(source, first, bind(vector * self._isa.lanes))
+        with serial(self._heads.group) as g:
+            self._soften(g, first, count)
         self._add_values(source, first)
 
-    def _scores(self, source: Source, first: Expr) -> list[list[Expr]]:
-        """For each head of the group its scores of the page, in vectors of lanes."""
-        lanes = self._isa.lanes
-        found: list[list[Expr]] = [[] for _ in range(self._heads.group)]
-        for start in range(0, PAGE, lanes):
-            products: list[list[Expr]] = [[] for _ in range(self._heads.group)]
-            for token in range(start, start + lanes):
-                keys = [
-                    bind(to_float(self._isa, source.key(first + token, i * lanes, lanes)))
-                    for i in range(self._blocks)
-                ]
-                for g, column in enumerate(products):
-                    sums = keys[0] * load(self._queries, g, 0, lanes=lanes)
-                    for i in range(1, self._blocks):
-                        sums = sums + keys[i] * load(self._queries, g, i * lanes, lanes=lanes)
-                    column.append(bind(sums))
-            for g, column in enumerate(products):
-                found[g].append(bind(totals(column)))
-        return found
+    def _score(self, source: Source, first: Expr, start: Expr) -> None:
+        """Each head's scores of as many tokens as there are lanes."""
+        lanes, group = self._isa.lanes, self._heads.group
+        products: list[list[Expr]] = [[] for _ in range(group)]
+        for token in range(lanes):
+            place = bind(first + start + token)
+            sums = [Cell(zero(lanes)) for _ in range(group)]
+            with serial(self._blocks) as i:
+                key = bind(to_float(self._isa, source.key(place, i * lanes, lanes)))
+                for g, cell in enumerate(sums):
+                    cell.add(key * load(self._queries, g, i * lanes, lanes=lanes))
+            for column, cell in zip(products, sums, strict=True):
+                column.append(cell.value)
+        for g, column in enumerate(products):
+            store(self._weights, totals(column), g, start)
 
-    def _soften(self, g: int, scores: list[Expr], first: Expr, count: Expr) -> None:
+    def _soften(self, g: Expr, first: Expr, count: Expr) -> None:
         lanes, task = self._isa.lanes, self._task
         steps = tirx.Ramp(tirx.const(0, "int32"), tirx.const(1, "int32"), lanes)
         masked = const(MASKED, "float32", lanes)
-        scores = [
-            bind(tirx.Select(steps + splat(first + start, lanes) < splat(count, lanes), score, masked))
-            for start, score in zip(range(0, PAGE, lanes), scores, strict=True)
-        ]
-        highest = scores[0]
-        for score in scores[1:]:
-            highest = tirx.max(highest, score)
+        scores = []
+        for start in range(0, PAGE, lanes):
+            score = load(self._weights, g, start, lanes=lanes)
+            seen = steps + splat(first + start, lanes) < splat(count, lanes)
+            scores.append(bind(tirx.Select(seen, score, masked)))
         before = bind(load(self._partial.peaks, task, g))
-        peak = bind(tirx.max(before, largest(highest)))
+        peak = bind(tirx.max(before, largest(reduce(tirx.max, scores))))
         with when(peak > before):  # rarely, after the first pages
             shrink = bind(exp2(splat(before - peak, lanes)))
-            for i in range(self._blocks):
+            with serial(self._blocks) as i:
                 sums = load(self._partial.sums, task, g, i * lanes, lanes=lanes)
                 store(self._partial.sums, sums * shrink, task, g, i * lanes)
             store(self._partial.totals, load(self._partial.totals, task, g) * pick([shrink], [0]), task, g)
             store(self._partial.peaks, peak, task, g)
         weights = [bind(exp2(score - splat(peak, lanes))) for score in scores]
-        added = weights[0]
-        for weight in weights[1:]:
-            added = added + weight
-        store(self._partial.totals, load(self._partial.totals, task, g) + total(added), task, g)
+        added = load(self._partial.totals, task, g) + total(reduce(add, weights))
+        store(self._partial.totals, added, task, g)
         for start, weight in zip(range(0, PAGE, lanes), weights, strict=True):
             store(self._weights, weight, g, start)
 
     def _add_values(self, source: Source, first: Expr) -> None:
         lanes, group, task = self._isa.lanes, self._heads.group, self._task
-        step = max(1, TILE_REGISTERS // group)
-        for start in range(0, self._blocks, step):
-            blocks = range(start, min(start + step, self._blocks))
-            cells = {
-                (g, i): Cell(load(self._partial.sums, task, g, i * lanes, lanes=lanes))
+        width = max(1, TILE_REGISTERS // group)
+        while self._blocks % width:
+            width -= 1
+        with serial(self._blocks // width) as step:
+            channels = [bind((step * width + i) * lanes) for i in range(width)]
+            cells = [
+                [Cell(load(self._partial.sums, task, g, channel, lanes=lanes)) for channel in channels]
                 for g in range(group)
-                for i in blocks
-            }
-            for token in range(PAGE):
-                weights = [bind(splat(load(self._weights, g, token), lanes)) for g in range(group)]
-                for i in blocks:
-                    value = bind(to_float(self._isa, source.value(first + token, i * lanes, lanes)))
-                    for g, weight in enumerate(weights):
-                        cells[g, i].add(value * weight)
-            for (g, i), cell in cells.items():
-                store(self._partial.sums, cell.value, task, g, i * lanes)
+            ]
+            with serial(PAGE) as token:
+                values = [
+                    bind(to_float(self._isa, source.value(first + token, channel, lanes)))
+                    for channel in channels
+                ]
+                for g, row in enumerate(cells):
+                    weight = bind(splat(load(self._weights, g, token), lanes))
+                    for cell, value in zip(row, values, strict=True):
+                        cell.add(value * weight)
+            for g, row in enumerate(cells):
+                for cell, channel in zip(row, channels, strict=True):
+                    store(self._partial.sums, cell.value, task, g, channel)
 
 
 def decode(isa: Isa, heads: Heads) -> Any:

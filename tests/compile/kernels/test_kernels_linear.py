@@ -1,0 +1,92 @@
+"""Products with q4f16_1 matrices and rows looked up, against numpy on random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router.compile.kernels.activations import Piece, pieces
+from edge_router.compile.kernels.linear import Linear, linear, lookup
+
+
+class Matrix:
+    """A random q4f16_1 matrix with all 16 levels and scales of both signs."""
+
+    def __init__(self, rng: np.random.Generator, rows: int, columns: int) -> None:
+        numbers = rng.integers(0, 16, (rows, columns)).astype("u4")
+        self.scales = rng.uniform(-0.02, 0.02, (rows, columns // 32)).astype("f2")
+        self.words = sum(numbers[:, j::8] << np.uint32(4 * j) for j in range(8))
+        self.values = (numbers.astype("f4") - 7) * np.repeat(self.scales.astype("f4"), 32, axis=1)
+
+
+def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-4) -> bool:
+    return bool(np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max())
+
+
+# 102 and 51 are no multiples of any vector; 608 columns are 76 words: vectors of 16, 8 and 4.
+@pytest.mark.parametrize(("outputs", "inputs"), [(102, 608), (34, 32)])
+@pytest.mark.parametrize("kind", ["plain", "add", "gated"])
+def test_products(machine: Any, rng: np.random.Generator, outputs: int, inputs: int, kind: str) -> None:
+    matrix = Matrix(rng, outputs, inputs)
+    kwargs = {"add": kind == "add", "gated": kind == "gated"}
+    one = machine.compile(linear(machine.isa, Linear(inputs, outputs, 1, "float32", "float32", **kwargs)))
+    any_ = machine.compile(linear(machine.isa, Linear(inputs, outputs, None, "float32", "float32", **kwargs)))
+    for rows, run in [(1, one), (1, any_), (2, any_), (7, any_), (8, any_), (9, any_), (37, any_)]:
+        x = rng.normal(0, 1, (rows, inputs)).astype("f4")
+        wanted = x @ matrix.values.T
+        if kind == "gated":
+            gate, up = np.split(wanted, 2, axis=1)
+            wanted = gate / (1 + np.exp(-gate)) * up
+        extra = [rng.normal(0, 1, wanted.shape).astype("f4")] if kind == "add" else []
+        y = np.zeros_like(wanted)
+        run(x, matrix.words, matrix.scales, *extra, y)
+        assert close(y, wanted + sum(extra)), rows
+
+
+def test_float16_in_and_out(machine: Any, rng: np.random.Generator) -> None:
+    matrix = Matrix(rng, 64, 64)
+    run = machine.compile(linear(machine.isa, Linear(64, 64, None, "float16", "float16")))
+    x = rng.normal(0, 1, (11, 64)).astype("f2")
+    y = np.zeros((11, 64), "f2")
+    run(x, matrix.words, matrix.scales, y)
+    assert close(y.astype("f4"), x.astype("f4") @ matrix.values.T, 1e-3)
+
+
+def test_an_outlier_costs_only_its_own_group_precision(machine: Any, rng: np.random.Generator) -> None:
+    matrix = Matrix(rng, 16, 128)
+    matrix.scales[:, 0], matrix.values[:, :32] = 0, 0
+    run = machine.compile(linear(machine.isa, Linear(128, 16, 1, "float32", "float32")))
+    x = rng.normal(0, 1, (1, 128)).astype("f4")
+    x[0, 5] = 3e4
+    y = np.zeros((1, 16), "f4")
+    run(x, matrix.words, matrix.scales, y)
+    assert close(y, x @ matrix.values.T)
+
+
+def test_a_row_of_zeros_gives_zeros(machine: Any, rng: np.random.Generator) -> None:
+    matrix = Matrix(rng, 32, 64)
+    run = machine.compile(linear(machine.isa, Linear(64, 32, None, "float32", "float32")))
+    y = np.ones((12, 32), "f4")
+    run(np.zeros((12, 64), "f4"), matrix.words, matrix.scales, y)
+    assert not y.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_lookup(machine: Any, rng: np.random.Generator, dtype: str) -> None:
+    matrix = Matrix(rng, 301, 96)
+    ids = rng.integers(0, 301, 9).astype("i4")
+    y = np.zeros((9, 96), dtype)
+    machine.compile(lookup(machine.isa, 301, 96, dtype))(matrix.words, matrix.scales, ids, y)
+    assert np.array_equal(y, matrix.values[ids].astype(dtype))
+
+
+@given(st.integers(1, 600), st.sampled_from([4, 8, 16]))
+def test_pieces_cover_a_row_once(groups: int, lanes: int) -> None:
+    found = pieces(4 * groups, lanes)
+    places = [p.start + i for p in found for i in range(p.blocks * p.lanes)]
+    assert places == list(range(4 * groups))
+    assert all(p.lanes >= 4 and isinstance(p, Piece) for p in found)
