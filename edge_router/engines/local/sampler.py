@@ -17,6 +17,7 @@ from edge_router.engines.local.runner import Logits
 from edge_router.types import SamplingParams
 
 _BLOCK = 256
+_NEGLIGIBLE = 12 * math.log(10)
 _NOTHING_TO_CHOOSE = "the model's logits are not finite numbers, or no token is allowed"
 _GREEDY_BELOW = 1e-5  # dividing float32 logits by less overflows, and nothing but the likeliest is left
 
@@ -139,13 +140,16 @@ class Sampler:
         return row
 
     def _drawn(self, row: Logits) -> int:
-        tokens: npt.NDArray[np.int64] | None = None  # which ones `row` holds, once not all
-        if 0 < self._top_k < len(row):
-            tokens = np.argpartition(row, -self._top_k)[-self._top_k :]
-            row = row[tokens]
         highest = row.max()
         if not math.isfinite(highest):
             raise ArithmeticError(_NOTHING_TO_CHOOSE)
+        # What weighs less than a millionth of a millionth of the likeliest cannot change a float32 sum. Real
+        # distributions leave a few hundred tokens, and no exp of -90, whose result takes 100 times as long.
+        tokens = (row >= highest - _NEGLIGIBLE * self._temperature).nonzero()[0]
+        row = row[tokens]
+        if 0 < self._top_k < len(row):
+            kept = np.argpartition(row, -self._top_k)[-self._top_k :]
+            tokens, row = tokens[kept], row[kept]
         weights = np.exp((row - highest) / np.float32(self._temperature))
         if self._top_p < 1.0:
             total = float(weights.sum(dtype=np.float64))
@@ -155,11 +159,8 @@ class Sampler:
             likely = likely[np.argsort(-weights[likely], kind="stable")]
             cumulative = weights[likely].cumsum(dtype=np.float64)
             count = int(cumulative.searchsorted(self._top_p * total)) + 1
-            index = _pick(weights[likely[:count]], self._random.random())
-            tokens = likely if tokens is None else tokens[likely]
-        else:
-            index = _pick(weights, self._random.random())
-        return index if tokens is None else int(tokens[index])
+            tokens, weights = tokens[likely[:count]], weights[likely[:count]]
+        return int(tokens[_pick(weights, self._random.random())])
 
     def _remember(self, token: int) -> None:
         if self._seen is not None:
