@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.compile import link
 from edge_router.engines import tvm_runtime
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.tvm import PAGE_SIZE, TvmRunner
@@ -237,33 +238,28 @@ def test_a_missing_library_is_a_corrupt_artifact(batch_model: Any, tmp_path: Pat
         TvmRunner(batch_model.model_dir, tmp_path / "nowhere.so")
 
 
-def test_a_library_without_the_functions_of_a_chat_is_a_corrupt_artifact(
+def test_a_library_without_what_a_chat_needs_is_a_corrupt_artifact(
     batch_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ffi = tvm_runtime.load_runtime()
+    class Library:
+        """A real one, of which something is hidden."""
 
-    class Without:
-        def __init__(self, machine: Any) -> None:
-            self.machine = machine
+        lacks: str | None = "batch_decode"
+
+        def __init__(self, path: Path) -> None:
+            self.machine = load(path)
 
         def __getitem__(self, name: str) -> Any:
             return (lambda: json.dumps({})) if name == "_metadata" else self.machine[name]
 
-        def implements_function(self, name: str) -> bool:
-            return name != "batch_decode"
+        def implements_function(self, name: str, query_imports: bool) -> bool:
+            return name != self.lacks
 
-    class Module:
-        def __init__(self, path: str) -> None:
-            self.module = load_module(path)
-
-        def __getitem__(self, name: str) -> Callable[[], Without]:
-            return lambda: Without(self.module[name]())
-
-    load_module = ffi.load_module
-    monkeypatch.setattr(ffi, "load_module", Module)
+    load = link.load_library
+    monkeypatch.setattr(link, "load_library", Library)
     with pytest.raises(ArtifactCorrupt, match="batch_decode"):
         TvmRunner(batch_model.model_dir, batch_model.library)
-    monkeypatch.setattr(Without, "implements_function", lambda self, name: True)
+    monkeypatch.setattr(Library, "lacks", None)
     with pytest.raises(ArtifactCorrupt, match="active_vocab_size"):
         TvmRunner(batch_model.model_dir, batch_model.library)
 
@@ -287,12 +283,23 @@ def test_weights_that_do_not_fit_are_a_corrupt_artifact(
         TvmRunner(folder, batch_model.library)
 
 
-def test_a_kv_cache_that_does_not_fit_is_out_of_memory(
-    batch_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edge_router.engines.tvm.PAGE_SIZE", -1)  # TVM refuses to make such a cache
-    with pytest.raises(OutOfMemory, match="KV cache"):
+def test_a_kv_cache_that_cannot_be_made(batch_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = TvmRunner._make_cache
+    failures: list[Exception] = [MemoryError("std::bad_alloc"), RuntimeError("five arguments")]
+
+    def failing(self: TvmRunner, machine: Any, metadata: Any) -> Any:
+        def create(*sizes: Any) -> Any:
+            raise failures.pop(0)
+
+        return make(self, {"create_tir_paged_kv_cache": create}, metadata)
+
+    monkeypatch.setattr(TvmRunner, "_make_cache", failing)
+    with pytest.raises(OutOfMemory, match="KV cache") as caught:
         TvmRunner(batch_model.model_dir, batch_model.library, context_window_size=128)
+    layers, heads, width, key_and_value, float16 = 30, 3, 64, 2, 2
+    assert caught.value.needed == 128 * layers * heads * width * key_and_value * float16
+    with pytest.raises(ArtifactCorrupt, match="five arguments"):
+        TvmRunner(batch_model.model_dir, batch_model.library)
 
 
 def test_without_tvm_the_engine_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
