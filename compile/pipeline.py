@@ -23,7 +23,7 @@ from edge_router.errors import (
     UnsupportedTarget,
     WeightsUnavailable,
 )
-from edge_router.hub import content_hash, fetch
+from edge_router.hub import content_hash, fetch, target_of
 from edge_router.paths import Paths
 from edge_router.store import ArtifactStore, changed_inputs
 from edge_router.types import Progress, SilentProgress
@@ -99,6 +99,8 @@ class _Maker:
         """The MLC directory and its key."""
         identity, path = _pinned(self.recipe.source), None
         if identity is None:
+            if self._build and not target_of(self.recipe.source, self._paths.downloads).exists():
+                self._check_supported()
             path = self._fetch()
             hashes = self._paths.downloads / "hashes"
             content = content_hash(path, memory=hashes, progress=self._progress)
@@ -177,8 +179,10 @@ class _Maker:
         """Architecture, format and disk space, before anything is fetched or minutes are spent."""
         from edge_router.compile.parameters import parameters
         from edge_router.compile.quantize import stored_bytes, supported
+        from edge_router.compile.quantizers import quantizer
 
         form, card = supported(self.recipe.quantization), self.recipe.card
+        quantizer(self.recipe.quantizer)
         if card.config:
             wanted = parameters(card.config, card.name)
             needed = sum(stored_bytes(form, parameter) for parameter in wanted)

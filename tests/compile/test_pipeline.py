@@ -28,6 +28,7 @@ from edge_router.errors import (
     BuildFailed,
     DiskFull,
     InvalidModel,
+    UnknownName,
     UnsupportedArchitecture,
     UnsupportedTarget,
     WeightsCorrupt,
@@ -259,6 +260,14 @@ def test_an_unsupported_architecture_is_told_before_anything_is_fetched(paths: P
     watching = Watching()
     with pytest.raises(UnsupportedArchitecture, match="mamba"):
         ensure(card, BuildSettings(), paths=paths, progress=watching)
+    assert watching.steps == []
+
+
+@pytest.mark.parametrize("name", ["SmolLM2-135M-Instruct", "Llama-3.2-1B-Instruct"])
+def test_an_unknown_quantizer_is_told_before_anything_is_fetched(name: str, paths: Paths) -> None:
+    watching = Watching()
+    with pytest.raises(UnknownName, match="no quantizer named 'magic'"):
+        ensure(find_model(name), BuildSettings(quantizer="magic"), paths=paths, progress=watching)
     assert watching.steps == []
 
 
