@@ -1,0 +1,42 @@
+"""Bytes before anything is allocated."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_router.program import Program, Windows, footprint
+from edge_router.program.memory import function_scratch, padded, scratch_sizes, uniform_bytes
+
+
+def test_windows() -> None:
+    windows = Windows(context=100, chunk=32, sequences=3)
+    assert (windows.pages_per_sequence, windows.pages, windows.rows) == (7, 21, 32)
+    assert windows.variables("decode") == {"n": 1, "context": 100, "pages": 21}
+    assert windows.variables("prefill")["n"] == 32
+    assert windows.variables("batch")["n"] == 3
+    assert Windows(100, 2, 5).rows == 5
+
+
+def test_every_part(program: Program) -> None:
+    found = footprint(program, Windows(context=100, chunk=32, sequences=3))
+    assert found.weights == 92 + 16  # words are whole, and no buffer is smaller than four
+    assert found.key_values == 21 * 64
+    assert found.scratch == 32 * 32 + 32 * 12
+    assert found.tables == 100 * 2 * 3 * 4 + (32 * 4 + 21) * 4
+    assert found.uniforms == 3 * 256
+    assert found.readback == 3 * 8 * 4
+    assert found.total == sum(
+        (found.weights, found.key_values, found.scratch, found.tables, found.uniforms, found.readback)
+    )
+
+
+def test_functions_share_scratch_by_size(program: Program) -> None:
+    windows = Windows(64, 1, 9)  # batch needs more than prefill
+    assert scratch_sizes(program, windows) == [9 * 32, 9 * 12]
+    assert function_scratch(program, "prefill", windows) == {"logits": 32, "y": 16}
+    assert uniform_bytes(program, "prefill") == 256
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, 16), (1, 16), (16, 16), (17, 20), (20, 20)])
+def test_padding(size: int, expected: int) -> None:
+    assert padded(size) == expected
