@@ -26,6 +26,9 @@ PREFIX = "EDGE_ROUTER_"
 class RouterConfig:
     name: str = "mf"
     threshold: float | None = None  # None: what the router's model card says
+    strong_share: float | None = (
+        None  # hold this share of the calls for the strong model; moves the threshold
+    )
     threads: int = 1
 
 
@@ -236,6 +239,10 @@ def _check(config: Config) -> None:
 
     threshold = config.router.threshold
     require("router.threshold", threshold is None or 0 <= threshold <= 1, "must be between 0 and 1")
+    share = config.router.strong_share
+    require("router.strong_share", share is None or 0 <= share <= 1, "must be between 0 and 1")
+    both = share is not None and threshold is not None
+    require("router.strong_share", not both, "moves the threshold, so router.threshold must not be set")
     require("server.port", 0 <= config.server.port <= 65535, "must be between 0 and 65535")
     require("strong.max_retries", 0 <= config.strong.max_retries <= 20, "must be between 0 and 20")
     for key in ("strong.timeout_s", "strong.connect_timeout_s"):

@@ -60,7 +60,7 @@ class Controller:
     def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
         """Score, decide and begin to generate. Raises `EdgeRouterError` where no model can answer."""
         clock, cancel = Clock(), cancel or threading.Event()
-        decision, situation = self._decide(request, clock)
+        decision, situation = self._decide(request, clock, counts=True)
         cause: EdgeRouterError | None = None
         while True:
             try:
@@ -126,7 +126,10 @@ class Controller:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _decide(self, request: ChatRequest, clock: Clock) -> tuple[Decision, policy.Situation]:
+    def _decide(
+        self, request: ChatRequest, clock: Clock, *, counts: bool = False
+    ) -> tuple[Decision, policy.Situation]:
+        """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
         route = policy.parse_model(request.model, self._loaded.names())
         situation = policy.Situation(
             strong_configured=self._loaded.strong_configured,
@@ -145,7 +148,10 @@ class Controller:
         threshold = self._loaded.threshold(router) if route.threshold is None else route.threshold
         with clock.scoring():
             score = router.score(request.messages)
-        return policy.decide(replace(route, router=router.name), score, threshold, situation), situation
+        decision = policy.decide(replace(route, router=router.name), score, threshold, situation)
+        if counts and route.threshold is None:
+            self._loaded.observe(router, decision)
+        return decision, situation
 
     def _engine(self, decision: Decision, request: ChatRequest) -> Engine:
         if decision.model == "strong":

@@ -15,7 +15,8 @@ from edge_router.policy import Names
 from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import Router
-from edge_router.types import Progress, SilentProgress
+from edge_router.tracking import ShareTracker
+from edge_router.types import Decision, Progress, SilentProgress
 
 
 class Loaded:
@@ -35,6 +36,7 @@ class Loaded:
         self._progress: Progress = progress or SilentProgress()
         self._weak, self._strong = weak, strong
         self._default_router = router
+        self._share: ShareTracker | None = None
         self._routers: dict[str, Router] = {router.name: router} if router else {}
         self._registry: Registry[Router] = plugins.extend(routers(self._paths.routers), plugins.ROUTERS)
         self._weak_lock, self._strong_lock, self._router_lock = (
@@ -69,9 +71,32 @@ class Loaded:
 
     def threshold(self, router: Router) -> float:
         """The configured threshold belongs to the configured router; any other has its model card's."""
+        if not self._is_default(router):
+            return router.default_threshold
+        tracker = self._tracker(router)
+        if tracker is not None:
+            return tracker.threshold
         configured = self._config.router.threshold
-        is_default = self._default_router is router or router.name == self._config.router.name
-        return configured if configured is not None and is_default else router.default_threshold
+        return configured if configured is not None else router.default_threshold
+
+    def observe(self, router: Router, decision: Decision) -> None:
+        """A query was decided by `threshold(router)`: what holds a strong share learns from it."""
+        tracker = self._tracker(router) if self._is_default(router) else None
+        if tracker is not None and decision.score is not None and decision.threshold is not None:
+            tracker.observe(decision.score, sent=decision.score >= decision.threshold)
+
+    def _is_default(self, router: Router) -> bool:
+        return self._default_router is router or router.name == self._config.router.name
+
+    def _tracker(self, router: Router) -> ShareTracker | None:
+        share = self._config.router.strong_share
+        if share is None:
+            return None
+        with self._router_lock:
+            if self._share is None:
+                start = router.default_threshold
+                self._share = ShareTracker(share, start, router=router.name, file=self._paths.share)
+            return self._share
 
     def weak(self) -> Engine:
         """Raises `EdgeRouterError` where it cannot be had: missing weights, no memory, a failed build."""
@@ -95,6 +120,8 @@ class Loaded:
             return self._strong
 
     def close(self) -> None:
+        if self._share is not None:
+            self._share.save()
         for engine in (self._weak, self._strong):
             if engine is not None:
                 engine.close()

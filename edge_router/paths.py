@@ -20,6 +20,7 @@ class Paths:
     artifacts: Path  # the content-keyed artifact store
     ledger: Path  # SQLite
     routers: Path  # trained or adapted by the user, a folder each
+    share: Path  # what holding a strong share has learnt; JSON
 
     @classmethod
     def default(cls) -> Paths:
@@ -35,6 +36,7 @@ class Paths:
             artifacts=cache / "artifacts",
             ledger=data / "ledger.sqlite3",
             routers=data / "routers",
+            share=data / "share.json",
         )
 
     @classmethod
@@ -46,4 +48,5 @@ class Paths:
             artifacts=home / "artifacts",
             ledger=home / "ledger.sqlite3",
             routers=home / "routers",
+            share=home / "share.json",
         )

@@ -448,3 +448,20 @@ def test_the_ledger_can_be_switched_off(paths: Paths) -> None:
     with Controller(weak=weak(), router=FixedRouter(EASY), ledger__enabled=False) as controller:
         ask(controller)
     assert not paths.ledger.exists()
+
+
+def test_a_strong_share_is_held_over_what_is_answered(paths: Paths) -> None:
+    router = FixedRouter(EASY)
+    config = Config().replace(**{"router.strong_share": 0.25, "strong.model": "big"})
+    with Controller(config, weak=weak(), strong=strong(), router=router, paths=paths) as controller:
+        answers = []
+        for number in range(200):
+            router.value = 0.3 + number % 10 / 100
+            controller.route("what would you do?")  # an answer is what counts, not a question about it
+            controller.chat.completions.create(messages=HELLO, model="router-fixed-0.9")
+            answers.append(ask(controller)[1])
+        assert answers.count("big") == pytest.approx(50, abs=20)
+        held = controller.route("hello").threshold
+    assert held is not None and held != router.default_threshold
+    with Controller(config, weak=weak(), strong=strong(), router=router, paths=paths) as controller:
+        assert controller.route("hello").threshold == held

@@ -27,13 +27,14 @@ LAYERS = [
         "metrics",
         "labels",
         "routellm",
+        "tracking",
         "evaluation",
         "calibration",
         "plugins",
     },
     {"fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
-    {"bench", "bench_router", "bench_sides", "server"},
+    {"bench", "bench_memory", "bench_memory_side", "bench_router", "bench_sides", "server"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
