@@ -54,7 +54,6 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
 
     from edge_router.compile.architectures import definition
     from edge_router.compile.architectures.config import DecoderConfig
-    from edge_router.compile.rotary import frequencies
     from edge_router.compile.webgpu.export import Exporter
     from edge_router.compile.webgpu.functions import WAYS, Functions, buffers_of
     from edge_router.compile.webgpu.kernels import build
@@ -77,12 +76,14 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
         for name, shader in own.items()
     }
     used = {launch.shader for function in functions.values() for launch in function.launches}
-    turns = frequencies(numbers.rotary, numbers.head_dim)
+    turns = causal.rotary
+    if turns.amplitude != 1.0 or 2 * len(turns.frequencies) != numbers.head_dim:
+        raise UnsupportedTarget(TARGET, "its shaders turn whole heads, and do not make them larger")
     return Program(
         model={**_without_windows(config), "quantization": quantization, "tvm": tvm.__version__},
         vocab_size=numbers.vocab_size,
         shaders={name: shader for name, shader in {**ours, **made}.items() if name in used},
-        buffers=buffers_of(parameters, cast("list[float]", turns.tolist())),
+        buffers=buffers_of(parameters, cast("list[float]", turns.frequencies.tolist())),
         functions=functions,
     )
 

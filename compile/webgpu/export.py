@@ -61,8 +61,7 @@ class Exporter:
         if not isinstance(value, relax.Call):
             raise NotImplementedError(f"{type(value).__name__} in a lowered function")
         if isinstance(value.op, relax.ExternFunc):
-            self._launch_own(str(value.op.global_symbol), value.args)
-            return None
+            return self._launch_own(str(value.op.global_symbol), value.args)
         if isinstance(value.op, GlobalVar):
             self._launch_tvm(value.op.name_hint, value.args)
             return None
@@ -71,10 +70,6 @@ class Exporter:
                 return self._allocate(_shape(value.args[0].values), str(variable.ty.dtype))
             case "relax.reshape":
                 return Tensor(self._tensor(value.args[0]).buffer, _shape(variable.ty.shape.values))
-            case "relax.call_inplace_packed":
-                name, *arguments = value.args
-                self._launch_own(str(name.global_symbol), arguments)
-                return self._tensor(arguments[int(value.attrs.inplace_indices[0])])
         raise NotImplementedError(f"{value.op.name} in a lowered function")
 
     def _allocate(self, shape: tuple[str, ...], dtype: str) -> Tensor:
@@ -82,12 +77,14 @@ class Exporter:
         self._sizes[name] = " * ".join([*(f"({part})" for part in shape), str(_ITEM_BYTES[dtype])])
         return Tensor(name, shape)
 
-    def _launch_own(self, name: str, arguments: Sequence[Any]) -> None:
+    def _launch_own(self, name: str, arguments: Sequence[Any]) -> Tensor:
+        """What it writes is its last argument."""
         shader = self._shaders[name]
         buffers = tuple(self._tensor(argument).buffer for argument in arguments)
         grid = (Expression(shader.grid), Expression(1), Expression(1))
         scalars = tuple(Expression(scalar) for scalar in shader.scalars)
         self._launches.append(Launch(name, buffers, grid, scalars))
+        return self._tensor(arguments[-1])
 
     def _launch_tvm(self, function: str, arguments: Sequence[Any]) -> None:
         tensors = [self._tensor(argument) for argument in arguments]

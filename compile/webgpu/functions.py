@@ -28,11 +28,17 @@ class Functions(nn.Module):
     def __init__(self, parts: GpuParts, causal: Any, head_size: int) -> None:
         super().__init__()
         self._parts = parts
-        self.model = causal.model
+        self._name = causal.name
+        setattr(self, causal.name, causal.body)  # under the name that its parameters have
+        self._capped = causal.capped
         self._tied = not hasattr(causal, "lm_head")
         if not self._tied:
             self.lm_head = causal.lm_head
         self.rotary = nn.Parameter((1, head_size), "float32")
+
+    @property
+    def body(self) -> Any:
+        return getattr(self, self._name)
 
     def decode(self, control: Tensor) -> Tensor:
         """The next token of one sequence."""
@@ -48,13 +54,13 @@ class Functions(nn.Module):
 
     def _hidden(self, control: Tensor, way: str) -> Tensor:
         self._parts.way = WAYS[way]
-        embedded = self.model.embed_tokens.looked_up(control)
-        return self.model(embedded, Cache(control, self.rotary, WAYS[way]))
+        embedded = self.body.embed_tokens.looked_up(control)
+        return self.body(embedded, Cache(control, self.rotary, WAYS[way]))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         # The head is looked up here: as an attribute, a tied table would become a second parameter.
-        head = self.model.embed_tokens if self._tied else self.lm_head
-        return head(self.model.norm(hidden))
+        head = self.body.embed_tokens if self._tied else self.lm_head
+        return self._capped(head(self.body.norm(hidden)))
 
     def spec(self) -> dict[str, Any]:
         plain = {"param_mode": "plain", "effect_mode": "none"}

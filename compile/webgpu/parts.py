@@ -9,6 +9,7 @@ becomes part of the product that reads it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from edge_router.compile.webgpu.shaders.attend_many import attend_many
 from edge_router.compile.webgpu.shaders.attend_one import attend_one
 from edge_router.compile.webgpu.shaders.heads import Heads
 from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
-from edge_router.compile.webgpu.shaders.matvec import MatVec, matvec
+from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
 from edge_router.compile.webgpu.wgsl import Shader
 
@@ -50,12 +51,14 @@ class GpuParts:
         self.shaders = Shaders()
         self.way = Way(tile=64, one_each=False)
 
-    def linear(self, inputs: int, outputs: int, *, dtype: str = "float32") -> Projection:
-        return Projection(self, inputs, outputs)
+    def linear(
+        self, inputs: int, outputs: int, *, dtype: str = "float32", bias: bool = False
+    ) -> Projection:
+        return Projection(self, inputs, outputs, bias=bias)
 
-    def gated(self, inputs: int, width: int) -> Projection:
-        """Gate and up in one: silu(x gate^T) * (x up^T)."""
-        return Projection(self, inputs, 2 * width, gated=True)
+    def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:
+        """Gate and up in one: gate(x gate^T) * (x up^T)."""
+        return Projection(self, inputs, 2 * width, gate=gate)
 
     def embedding(self, vocabulary: int, width: int) -> Projection:
         return Projection(self, width, vocabulary)
@@ -66,25 +69,47 @@ class GpuParts:
     def norm(self, width: int, epsilon: float) -> Norm:
         return Norm(width, epsilon)
 
+    def head_norms(self, config: DecoderConfig) -> Callable[[Tensor, Norm, Norm], Tensor]:
+        """(queries, keys and values together, the queries' norm, the keys'): each head normalised."""
+        query, key, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+
+        def normalised(qkv: Tensor, query_norm: Norm, key_norm: Norm) -> Tensor:
+            heads = op.reshape(qkv, (qkv.shape[0], query + 2 * key, size))
+            queries, keys, values = op.split(heads, [query, query + key], axis=1)
+            together = op.concat([query_norm.of(queries), key_norm.of(keys), values], dim=1)
+            return op.reshape(together, qkv.shape)
+
+        return normalised
+
+    def capped(self, logits: Tensor, cap: float) -> Tensor:
+        """cap * tanh(logits / cap)."""
+        return op.tanh(logits * (1 / cap)) * cap
+
     def attention(self, config: DecoderConfig, scale: float) -> Attention:
         return Attention(self, config, scale)
 
 
 class Projection(Matrix):
-    """y = x W^T, quantized; with `gated` silu of its upper half times the lower."""
+    """y = x W^T, quantized; with a `gate`, that of its upper half times the lower."""
 
-    def __init__(self, parts: GpuParts, inputs: int, outputs: int, *, gated: bool = False) -> None:
-        super().__init__(parts.shaders, inputs, outputs, whole=gated)
-        self._parts, self._gated = parts, gated
+    def __init__(
+        self, parts: GpuParts, inputs: int, outputs: int, *, gate: Gate | None = None, bias: bool = False
+    ) -> None:
+        super().__init__(parts.shaders, inputs, outputs, whole=gate is not None)
+        self._parts, self._gate = parts, gate
+        if bias:
+            self.bias = nn.Parameter((outputs,), "float32")
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         """`add` is added to the result."""
-        width = self.rows // 2 if self._gated else self.rows
+        width = self.rows // 2 if self._gate else self.rows
         one = isinstance(x.shape[0], int) and x.shape[0] == 1
-        residual = [] if add is None else [add]
+        more = [self.bias] if self._biased else []
+        if add is not None:
+            more.append(add)
 
         def launch(part: Part) -> tuple[Shader, list[Tensor]]:
-            weights = [part.q_weight, part.q_scale, *residual]
+            weights = [part.q_weight, part.q_scale, *more]
             if not one:
                 return self._many(part, add), [x, *weights]
             norm = x.norm if isinstance(x, Normalised) else None
@@ -93,13 +118,18 @@ class Projection(Matrix):
 
         return self.each(launch, (x.shape[0], width))
 
+    @property
+    def _biased(self) -> bool:
+        return hasattr(self, "bias")
+
     def _one(self, part: Part, norm: Norm | None, add: Tensor | None) -> Shader:
         return matvec(
             MatVec(
                 self.columns,
-                part.rows // 2 if self._gated else part.rows,
+                part.rows // 2 if self._gate else part.rows,
                 norm=None if norm is None else norm.epsilon,
-                gate="silu" if self._gated else None,
+                gate=self._gate,
+                bias=self._biased,
                 residual=add is not None,
                 first=part.first,
             )
@@ -109,9 +139,10 @@ class Projection(Matrix):
         return matmul(
             MatMul(
                 self.columns,
-                part.rows // 2 if self._gated else part.rows,
+                part.rows // 2 if self._gate else part.rows,
                 rows=self._parts.way.tile,
-                gate="silu" if self._gated else None,
+                gate=self._gate,
+                bias=self._biased,
                 residual=add is not None,
                 first=part.first,
                 stride=0 if part.rows == self.rows else self.rows,
@@ -130,6 +161,10 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return Normalised(x, self)
 
+    def of(self, x: Tensor) -> Tensor:
+        """At once."""
+        return op.rms_norm(x, self.weight, axes=-1, epsilon=self.epsilon)
+
 
 class Normalised(Tensor):
     """A tensor that is computed when anything but a product with one row asks for it."""
@@ -141,7 +176,7 @@ class Normalised(Tensor):
     @property
     def _expr(self) -> Any:
         if self._computed is None:
-            self._computed = op.rms_norm(self.raw, self.norm.weight, axes=-1, epsilon=self.norm.epsilon)
+            self._computed = self.norm.of(self.raw)
         return self._computed._expr
 
     @property
@@ -162,6 +197,7 @@ class Attention(nn.Module):
             config.head_dim,
             scale,
             window=max(0, config.sliding_window_size),
+            cap=config.attn_logit_softcapping,
         )
         words = self._heads.page_bytes // 4
         self.keys, self.values = (nn.Parameter((1, words), "uint32") for _ in range(2))

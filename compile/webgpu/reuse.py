@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from edge_router.program import Expression
 
-_FEW, _MANY = 1, 1 << 12  # rows; sizes grow evenly with them, so two points tell which is larger
+_MANY = 1 << 12  # rows; for which sizes are made to fit well
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +26,39 @@ def plan(uses: Mapping[str, Use]) -> tuple[dict[str, str], dict[str, Expression]
     A launch never reads and writes one buffer under two names, which WebGPU forbids.
     """
     homes: dict[str, str] = {}
-    sizes: dict[str, str] = {}
+    tenants: dict[str, list[str]] = {}  # the sizes that a buffer must have, without those that others cover
     free_after: dict[str, int] = {}
     for name, use in sorted(uses.items(), key=lambda item: (item[1].first, -_size(item[1].size, _MANY))):
         free = [home for home, last in free_after.items() if last < use.first]
-        home = min(free, key=lambda it: _growth(sizes[it], use.size)) if free else f"scratch{len(sizes)}"
-        sizes[home] = _larger(sizes[home], use.size) if free else use.size
+        home = min(free, key=lambda it: _growth(tenants[it], use.size)) if free else f"scratch{len(tenants)}"
+        tenants[home] = _with(tenants.get(home, []), use.size)
         homes[name], free_after[home] = home, use.last
-    return homes, {home: Expression(size) for home, size in sizes.items()}
+    return homes, {home: Expression(reduce(_larger, sizes)) for home, sizes in tenants.items()}
 
 
-def _growth(held: str, wanted: str) -> tuple[int, int]:
+def _growth(held: Sequence[str], wanted: str) -> tuple[int, int]:
     """How much a buffer must grow; then, how much of it would be left unused."""
-    difference = _size(wanted, _MANY) - _size(held, _MANY)
+    difference = _size(wanted, _MANY) - max(_size(size, _MANY) for size in held)
     return max(0, difference), -difference
 
 
+def _with(sizes: Sequence[str], wanted: str) -> list[str]:
+    if any(_covers(size, wanted) for size in sizes):
+        return list(sizes)
+    return [*(size for size in sizes if not _covers(wanted, size)), wanted]
+
+
+def _covers(large: str, small: str) -> bool:
+    """For any number of rows: sizes are a fixed part and one for each row."""
+    (start, slope), (other_start, other_slope) = _line(large), _line(small)
+    return start >= other_start and slope >= other_slope
+
+
+def _line(text: str) -> tuple[int, int]:
+    return _size(text, 0), _size(text, 1) - _size(text, 0)
+
+
 def _larger(one: str, other: str) -> str:
-    for first, second in ((one, other), (other, one)):
-        if all(_size(first, rows) >= _size(second, rows) for rows in (_FEW, _MANY)):
-            return first
     return f"max({one}, {other})"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _OPERATORS = {"Add": "+", "Sub": "-", "Mul": "*", "FloorDiv": "//", "FloorMod": "%", "Div": "//"}
-_SHIFTS = {"tirx.shift_left": "*", "tirx.shift_right": "//"}
+_SHIFTS = {"LShift": "*", "RShift": "//"}
 
 
 def expression(value: Any, known: Mapping[str, str] | None = None) -> str:
@@ -26,9 +26,8 @@ def expression(value: Any, known: Mapping[str, str] | None = None) -> str:
         return f"({expression(value.a, known)} {_OPERATORS[kind]} {expression(value.b, known)})"
     if kind in ("Min", "Max"):
         return f"{kind.lower()}({expression(value.a, known)}, {expression(value.b, known)})"
-    if kind == "Call" and value.op.name in _SHIFTS:
-        left, right = (expression(argument, known) for argument in value.args)
-        return f"({left} {_SHIFTS[value.op.name]} {2 ** int(right)})"
+    if kind in _SHIFTS:
+        return f"({expression(value.a, known)} {_SHIFTS[kind]} {2 ** int(value.b)})"
     raise NotImplementedError(f"{kind} in a size or a grid")
 
 
