@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_router.cli import output
+from edge_router.cli.bench_memory import memory
 from edge_router.cli.building import make_ready
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from edge_router.bench_router import Latency, RouterBench
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+app.command()(memory)
 
 
 @app.callback()

@@ -47,7 +47,7 @@ def plan(
         list[str] | None, typer.Option(help="A format that may be used, the best first; repeatable.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, metal, vulkan or mlc; it need not be here.")
+        str | None, typer.Option(help="cpu, cuda, metal, vulkan, d3d12 or mlc; it need not be here.")
     ] = None,
     bandwidth: Annotated[
         str | None,

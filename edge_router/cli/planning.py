@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edge_router.catalog import ModelCard
 from edge_router.cli import output
 from edge_router.config import Config
+from edge_router.engines import resolved
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
 from edge_router.quantization import QUANTIZATIONS
@@ -66,6 +67,7 @@ class Planning:
         bandwidth: str | None = None,
     ) -> Planning:
         """Raises `ConfigError`, `UnknownName`."""
+        config = resolved(config)
         room = room_for(config, paths)
         given = parse_size(bandwidth, key="bandwidth") if bandwidth is not None else None
         if isinstance(given, Share):

@@ -20,7 +20,7 @@ class Backend:
     `granularity`: what an allocation is rounded up to. `index_integers`: of the arrays with which attention
     finds its pages, where the runtime reserves a fixed number; None where they follow the sizes.
     `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window.
-    `margin_percent`: of all that is counted, for what is not; more where nothing could be measured yet.
+    `margin`: thousandths of all that is counted, for what is not; more where nothing could be measured yet.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Backend:
     index_integers: int | None = None
     mlc: bool = False
     windows: bool = False
-    margin_percent: int = 3
+    margin: int = 30
 
 
 # TVM 0.27, src/runtime/vm/attn_utils.h, CachedPagedKVCacheAuxDataManager. On a processor the same is reserved
@@ -39,7 +39,7 @@ _TVM_INDEX = 32 * MIB
 
 _BACKENDS = (
     # Measured on Linux: CPython 3.11 with numpy, tokenizers, TVM's runtime and its loader of compiled code.
-    Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin_percent=1),
+    Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=15),
     # A CUDA context with the modules of one library: not measured here; what is usually seen, rounded up.
     Backend(
         "cuda",
@@ -51,6 +51,7 @@ _BACKENDS = (
     ),
     Backend("metal", own_memory=False, context=128 * MIB, granularity=16384, windows=True),
     Backend("vulkan", own_memory=True, context=256 * MIB, granularity=65536),
+    Backend("d3d12", own_memory=True, context=256 * MIB, granularity=65536),
     Backend(
         "mlc",
         own_memory=True,

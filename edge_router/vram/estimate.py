@@ -70,10 +70,8 @@ def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: P
     counted = (*weights, cache, *work, *_surroundings(shape, form, place))
     if not place.backend.own_memory:
         counted = (*counted, *_loading(shape, form, total((cache, *work))))
-    hundredth = -(-total(counted) // 100)
-    return *counted, product(
-        "margin", "for what is not counted", percent=place.backend.margin_percent, bytes=hundredth
-    )
+    share, thousandth = place.backend.margin, -(-total(counted) // 1000)
+    return *counted, product("margin", "for what is not counted", thousandths=share, bytes=thousandth)
 
 
 def tensor_bytes(tensor: Tensor, form: Quantization) -> tuple[int, ...]:

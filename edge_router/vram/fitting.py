@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edge_router.config import Config
 from edge_router.errors import OutOfMemory
-from edge_router.paths import Paths
 from edge_router.sizes import binary
 from edge_router.vram.planner import Plan, Planner, Wish
-from edge_router.vram.room import Room, room_for
+from edge_router.vram.room import Room
 from edge_router.vram.shapes import ModelShape
 
 LEAST = 1024  # tokens; an engine asked for more does not start with less
@@ -25,11 +23,10 @@ class Fitted:
 
 
 def fit(
-    config: Config,
     name: str,
     numbers: Mapping[str, object],
     wish: Wish,
-    paths: Paths,
+    room: Room,
     *,
     held: int,
     router_loaded: bool,
@@ -40,7 +37,7 @@ def fit(
     wish does not fit, the context gets shorter, down to 1024 tokens. Raises `OutOfMemory` with what is needed
     and what is free.
     """
-    planner = _planner(name, numbers, room_for(config, paths), held, router_loaded)
+    planner = _planner(name, numbers, room, held, router_loaded)
     asked = planner.asked(wish)
     if asked.fits:
         return Fitted(asked)

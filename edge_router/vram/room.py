@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +61,14 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
 
 
 def device_of(config: Config) -> str:
-    """`auto` is what the engine takes for it: this machine's processor."""
+    """What the engine takes `auto` for; see `engines.resolved`, which chooses the engine."""
     if config.weak.engine == "mlc":
         return "mlc"
-    return "cpu" if config.weak.device == "auto" else config.weak.device
+    if config.weak.device != "auto":
+        return config.weak.device
+    if config.weak.engine == "webgpu":
+        return {"Darwin": "metal", "Windows": "d3d12"}.get(platform.system(), "vulkan")
+    return "cpu"
 
 
 def wish_of(config: Config, card: ModelCard) -> Wish:

@@ -12,6 +12,7 @@ from edge_router.errors import OutOfMemory
 from edge_router.vram import Wish, fitting
 from edge_router.vram import room as rooms
 from edge_router.vram.fitting import fit
+from edge_router.vram.room import room_for
 
 MIB, GIB = 1 << 20, 1 << 30
 HELD = 60 * MIB
@@ -26,7 +27,8 @@ def fitted(smol, paths, monkeypatch):
         monkeypatch.setattr(rooms, "host", lambda memory: here)
         given = {"weak.vram_budget": budget, "weak.device": device, "router.name": "mf"}
         config = Config.load(overrides=given, environ={})
-        return fit(config, "smol", smol, Wish(context, 512), paths, held=HELD, router_loaded=router_loaded)
+        room = room_for(config, paths)
+        return fit("smol", smol, Wish(context, 512), room, held=HELD, router_loaded=router_loaded)
 
     return call
 

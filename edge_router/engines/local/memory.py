@@ -17,6 +17,7 @@ from edge_router.paths import Paths
 from edge_router.types import Progress
 from edge_router.vram import Plan, Wish
 from edge_router.vram.fitting import fit
+from edge_router.vram.room import room_for
 
 # Reserved and never touched, so no part of a plan: TVM's index arrays, twice (vram.backends), and what the C
 # library sets aside for each thread, with its stack.
@@ -41,6 +42,7 @@ def planned(
     A context that had to be shortened is told. Raises `EngineUnavailable`, `OutOfMemory`.
     """
     _load_all_but_the_model(library)
+    room = room_for(config, paths)
     held = resident_bytes()
     inner = cast("Mapping[str, object]", chat["model_config"])
     windows = Wish(
@@ -50,11 +52,10 @@ def planned(
         quantizations=(str(chat["quantization"]),),
     )
     fitted = fit(
-        config,
         model,
         {"model_type": chat["model_type"], **inner},
         windows,
-        paths,
+        room,
         held=held,
         router_loaded="onnxruntime" in sys.modules,
     )

@@ -1,0 +1,60 @@
+"""A model with random weights: as large as a real one of its shape, and as slow; what it says is noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from edge_router.compile.equalize import Activations
+from edge_router.compile.package import Windows, write_model
+from edge_router.compile.parameters import parameters
+from edge_router.compile.quantize import supported
+from edge_router.compile.readers.base import Floats, TensorInfo
+
+_SPREAD = np.float32(0.02)  # of the weights, as models begin their training
+
+
+class RandomReader:
+    """A checkpoint of `config`'s shape. The tokenizer is that of an MLC directory."""
+
+    generation: Mapping[str, object] = MappingProxyType({})
+
+    def __init__(self, config: Mapping[str, object], tokenizer: Path) -> None:
+        self.config = config
+        self.source = tokenizer
+        self.tensors: Mapping[str, TensorInfo] = {
+            source: TensorInfo((rows, *parameter.shape[1:]), "F32")
+            for parameter in parameters(config, "random weights")
+            for source, rows in zip(parameter.sources, parameter.source_rows, strict=True)
+        }
+
+    def rows(self, name: str, start: int = 0, stop: int | None = None) -> Floats:
+        shape = self.tensors[name].shape
+        count = (shape[0] if stop is None else stop) - start
+        if len(shape) == 1:  # a norm
+            return np.ones(count, np.float32)
+        numbers = np.random.default_rng(start).standard_normal((count, *shape[1:]), np.float32)
+        return numbers * _SPREAD
+
+    def tokenizer_files(self) -> Mapping[str, bytes]:
+        names = ("tokenizer.json", "tokenizer_config.json")
+        return {name: (self.source / name).read_bytes() for name in names}
+
+    def close(self) -> None:
+        return None
+
+
+def write_random_model(folder: Path, config: Mapping[str, object], tokenizer: Path, windows: Windows) -> None:
+    """An MLC directory in q4f16_1. `config` has Hugging Face's keys; `tokenizer` is another MLC directory."""
+    write_model(
+        RandomReader(config, tokenizer),
+        folder,
+        config=config,
+        form=supported("q4f16_1"),
+        quantizer="signed",
+        activations=Activations(),
+        windows=windows,
+    )
