@@ -94,7 +94,7 @@ class Page:
             self._score(source, first, bind(vector * self._isa.lanes))
         with serial(self._heads.group) as g:
             self._soften(g, first, count)
-        self._add_values(source, first)
+        self._add_values(source, first, count - 1)
 
     def _score(self, source: Source, first: Expr, start: Expr) -> None:
         """Each head's scores of as many tokens as there are lanes."""
@@ -136,7 +136,8 @@ class Page:
         for start, weight in zip(range(0, PAGE, lanes), weights, strict=True):
             store(self._weights, weight, g, start)
 
-    def _add_values(self, source: Source, first: Expr) -> None:
+    def _add_values(self, source: Source, first: Expr, last: Expr) -> None:
+        """Beyond `last` lies what memory happened to hold, maybe no number at all: that times 0 is not 0."""
         lanes, group, task = self._isa.lanes, self._heads.group, self._task
         width = max(1, TILE_REGISTERS // group)
         while self._blocks % width:
@@ -148,9 +149,9 @@ class Page:
                 for g in range(group)
             ]
             with serial(PAGE) as token:
+                place = bind(tirx.min(first + token, last))
                 values = [
-                    bind(to_float(self._isa, source.value(first + token, channel, lanes)))
-                    for channel in channels
+                    bind(to_float(self._isa, source.value(place, channel, lanes))) for channel in channels
                 ]
                 for g, row in enumerate(cells):
                     weight = bind(splat(load(self._weights, g, token), lanes))

@@ -153,3 +153,22 @@ def test_scores_far_apart_stay_finite(machine: Any, rng: np.random.Generator) ->
     )
     assert np.isfinite(out).all()
     assert np.isfinite(sums).all()
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf])
+def test_what_lies_behind_the_last_token_does_not_matter(
+    machine: Any, rng: np.random.Generator, garbage: float
+) -> None:
+    heads, length = Heads(3, 1, 64), 2 * PAGE + 5
+    cache = Cache.make(rng, heads, [length])
+    cache.pages[cache.numbers[-1], :, :, 5:] = garbage
+    q = rng.normal(0, 1, (1, 3, 64)).astype("f2")
+    wanted, _ = attention(q, cache.keys[0], cache.values[0], np.array([length]), 0.125)
+    rest = (cache.pages, cache.starts, cache.numbers, cache.last, zeros(1), zeros(1))
+    out, sums = np.zeros(q.shape, "f2"), np.zeros(q.shape[:2], "f4")
+    machine.compile(decode(machine.isa, heads))(q, *rest, out, sums, *TAIL, 0.125)
+    assert np.abs(out - wanted).max() < TOLERANCE
+    out, sums = np.zeros(q.shape, "f2"), np.zeros(q.shape[:2], "f4")
+    run = machine.compile(cached(machine.isa, heads))
+    run(q, starts([1]), *rest, out, sums, 0, *TAIL, 0.125)
+    assert np.abs(out - wanted).max() < TOLERANCE
