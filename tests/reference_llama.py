@@ -34,14 +34,13 @@ class ReferenceLlama:
         x = self.normalised(x[start:], "model.norm")
         return x @ self.matrix("model.embed_tokens" if c["tie_word_embeddings"] else "lm_head").T
 
-    def agreement(self, prompt: Sequence[int], answer: Sequence[int]) -> int:
-        """How many tokens of `answer`, from its first, greedy decoding after `prompt` would also choose.
+    def shortfalls(self, prompt: Sequence[int], answer: Sequence[int]) -> Array:
+        """By how much each token of `answer` falls short of the greedy choice: 0 where it is that choice.
 
         Each choice depends only on the tokens before it, so one pass over the whole text tells them all.
         """
         rows = self.logits([*prompt, *answer[:-1]], len(prompt) - 1)
-        same = rows.argmax(axis=1) == np.asarray(answer)
-        return int(same.argmin()) if not same.all() else len(answer)
+        return rows.max(axis=1) - rows[np.arange(len(answer)), np.asarray(answer)]
 
     def attention(self, name: str, x: Array) -> Array:
         c = self.config

