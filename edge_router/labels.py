@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,37 @@ class Labelled:
         return len(self.prompts)
 
     def groups(self, by: str) -> dict[str, np.ndarray]:
-        """Row indices by a column's values; without a column `benchmark`, all under the file's name."""
-        if by not in self.columns:
-            if by == "benchmark":
-                return {self.name: np.arange(len(self))}
-            raise InvalidData(self.name, f"no column {by}; columns: {', '.join(sorted(self.columns))}")
-        values = np.array(self.columns[by], dtype=np.str_)
+        """Row indices by the values of a column, or of several with commas between them.
+
+        `benchmark` also splits a benchmark by `weak_model` where several of them answered it; without such a
+        column it is all rows, under the file's name.
+        """
+        names = [name.strip() for name in by.split(",")]
+        if names == ["benchmark"]:
+            names = self._usual_columns()
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            known = ", ".join(sorted(self.columns)) or "none beside the scores"
+            raise InvalidData(self.name, f"no column {', '.join(missing)}; columns: {known}")
+        if not names:
+            return {self.name: np.arange(len(self))}
+        joined = zip(*(self.columns[name] for name in names), strict=True)
+        values = np.array([", ".join(value) for value in joined], dtype=np.str_)
         return {str(value): np.flatnonzero(values == value) for value in np.unique(values)}
+
+    def _usual_columns(self) -> list[str]:
+        whole = [""] * len(self)
+        benchmarks = self.columns.get("benchmark", whole)
+        pairs = set(zip(benchmarks, self.columns.get("weak_model", whole), strict=True))
+        names = ["benchmark"] if "benchmark" in self.columns else []
+        return [*names, "weak_model"] if len(pairs) > len(set(benchmarks)) else names
+
+    def only(self, column: str, value: str) -> Labelled:
+        """The rows with that value. Raises `InvalidData` where there is none."""
+        rows = self.groups(column).get(value)
+        if rows is None:
+            raise InvalidData(self.name, f"no row has {value!r} as its {column}")
+        return replace(self.take(rows), name=value)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Labelled:
         kept = np.arange(len(self))[np.asarray(rows)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_router.errors import InvalidData, MissingExtra
-from edge_router.labels import read_labelled, read_prompts
+from edge_router.labels import Labelled, read_labelled, read_prompts
 
 ROWS = [
     {"prompt": "What is 2 + 2?", "weak_score": 1.0, "strong_score": 1.0, "benchmark": "maths"},
@@ -132,3 +132,22 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: py
     with pytest.raises(MissingExtra) as caught:
         read_labelled(tmp_path / "a.parquet")
     assert caught.value.extra == "train"
+
+
+def test_groups_by_several_columns_and_by_the_weak_model_where_there_are_several():
+    columns = {"benchmark": ("a", "a", "b"), "weak_model": ("x", "y", "x"), "subset": ("s", "s", "t")}
+    data = Labelled(("p", "q", "r"), np.zeros(3), np.ones(3), columns, name="file")
+    assert list(data.groups("benchmark")) == ["a, x", "a, y", "b, x"]
+    assert [rows.tolist() for rows in data.groups("benchmark, subset").values()] == [[0, 1], [2]]
+    one = data.take([0, 2])
+    assert list(one.groups("benchmark")) == ["a", "b"]
+    with pytest.raises(InvalidData, match="no column topic"):
+        data.groups("benchmark,topic")
+
+
+def test_only_some_rows():
+    data = Labelled(("p", "q", "r"), np.zeros(3), np.ones(3), {"benchmark": ("a", "b", "a")}, name="file")
+    found = data.only("benchmark", "a")
+    assert (found.prompts, found.name) == (("p", "r"), "a")
+    with pytest.raises(InvalidData, match="no row has 'c' as its benchmark"):
+        data.only("benchmark", "c")

@@ -80,7 +80,7 @@ def adapt(data: Labelled, settings: AdaptSettings, progress: Progress | None = N
     """Raises `InvalidData` for too few prompts or models that never differ, `InvalidRouter` for a base whose
     head cannot be replaced, `MissingExtra` without onnx.
     """
-    _check(data)
+    check(data)
     progress = progress or SilentProgress()
     graph = Path(str(settings.base.directory / settings.base.graph))
     router = OnnxRouter(settings.base)
@@ -175,7 +175,8 @@ def _write(graph: Path, head: Head, settings: AdaptSettings, data: Labelled) -> 
     return parse_router_card(folder)
 
 
-def _check(data: Labelled) -> None:
+def check(data: Labelled) -> None:
+    """Raises what `adapt` raises for labels that cannot be learnt from."""
     from importlib.util import find_spec
 
     if find_spec("onnx") is None:

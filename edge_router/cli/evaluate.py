@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +13,11 @@ from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
     from edge_router.evaluation import Evaluation
+    from edge_router.routers.base import Router
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+TIMED = 1000  # prompts
 COLUMNS = ("benchmark", "router", "n", "APGR", "95 % interval", "CPT 20 %", "CPT 50 %", "CPT 80 %")
 
 
@@ -33,39 +35,80 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="NAME", help="A router; repeatable. Default: the configured one."),
     ] = None,
-    by: Annotated[str, typer.Option(metavar="COLUMN", help="What the rows are grouped by.")] = "benchmark",
+    by: Annotated[
+        str,
+        typer.Option(metavar="COLUMN", help="What the rows are grouped by; several with commas."),
+    ] = "benchmark",
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the curves.")] = None,
+    latency: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Time the routers too; draw APGR over milliseconds."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """How good routers are on labelled prompts: APGR, CPT and the curve.
 
-    Beside each router stand the controls: length, random, and an oracle that knows both answers.
+    Beside each router stand the controls: length, random, and an oracle that knows both answers. Pictures
+    are SVG files.
     """
     session = Session(ctx, json=json)
     config = session.config()
+    for picture in (plot, latency):
+        check_picture(picture)
     from edge_router import evaluation, plugins
     from edge_router.labels import read_labelled
     from edge_router.routers import routers
 
     known = plugins.extend(routers(), plugins.ROUTERS)
     names = dict.fromkeys([*(router or [config.router.name]), "length"])
-    scorers = {name: known.get(name)(threads=config.router.threads).score_texts for name in names}
+    loaded = {name: known.get(name)(threads=config.router.threads) for name in names}
+    scorers = {name: router.score_texts for name, router in loaded.items()}
     groups: dict[str, Mapping[str, evaluation.Metrics]] = {}
     warnings: list[str] = []
+    prompts: list[str] = []
     for file in files:
+        data = read_labelled(file)
+        prompts += data.prompts
         with session.progress.step(f"evaluate on {file.name}"):
-            found = evaluation.evaluate(read_labelled(file), scorers, by=by)
+            found = evaluation.evaluate(data, scorers, by=by)
         groups |= found.groups
         warnings += found.warnings
     whole = evaluation.Evaluation(groups, tuple(warnings))
     show(whole, json=json)
     if plot is not None:
         from edge_router.cli.plot import svg
-        from edge_router.disk import storage_errors, write_text
 
-        with storage_errors(plot.parent):
-            write_text(plot, svg(whole))
-        output.say(f"The curves are in {plot}.")
+        write_picture(plot, svg(whole), "The curves are")
+    if latency is not None:
+        from edge_router.cli.chart import latency_svg
+
+        times = _times(session, loaded, prompts)
+        write_picture(latency, latency_svg(whole, times), "APGR over latency is")
+
+
+def check_picture(file: Path | None) -> None:
+    """Before any work is done for it."""
+    if file is not None and file.suffix.lower() != ".svg":
+        raise typer.BadParameter(f"{file} must end in .svg: no other kind of picture is drawn")
+
+
+def write_picture(file: Path, picture: str, what: str) -> None:
+    from edge_router.disk import storage_errors, write_text
+
+    with storage_errors(file.parent):
+        write_text(file, picture)
+    output.say(f"{what} in {file}.")
+
+
+def _times(session: Session, loaded: Mapping[str, Router], prompts: Sequence[str]) -> dict[str, float]:
+    """Milliseconds of a decision, the median over at most `TIMED` prompts spread over all."""
+    from edge_router.bench_router import bench_router
+
+    spread = prompts[:: max(1, len(prompts) // TIMED)]
+    found = {name: bench_router(router, spread, session.progress).whole for name, router in loaded.items()}
+    for name, times in found.items():
+        output.say(f"{name}: p50 {times.p50:.2f} ms, p95 {times.p95:.2f} ms, {times.n} prompts", style="dim")
+    return {name: times.p50 for name, times in found.items()}
 
 
 def show(evaluation: Evaluation, *, json: bool) -> None:

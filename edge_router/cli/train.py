@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_router.cli import output
 from edge_router.cli.session import Session
+
+if TYPE_CHECKING:
+    from edge_router.catalog import RouterCard
+    from edge_router.compile.training.curve import CurvePoint
+    from edge_router.labels import Labelled
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -26,6 +31,14 @@ def train(
         typer.Option(metavar="FILE", help="Instead: your own labelled prompts, as evaluate reads them."),
     ] = None,
     base: Annotated[str, typer.Option(metavar="NAME", help="The router that is adapted.")] = "mf",
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Of that file only these rows: benchmark=gsm8k."),
+    ] = None,
+    curve: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="With --adapt: draw what more labels bring, APGR over labels."),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option("--output", metavar="FOLDER", help="Gets a folder named as the router."),
@@ -58,9 +71,11 @@ def train(
     session = Session(ctx, json=json)
     if (pool is None) == (adapt is None):
         raise typer.BadParameter("say what to learn from: POOL or --adapt FILE")
+    if adapt is None and (curve or only):
+        raise typer.BadParameter("--curve and --only belong to --adapt FILE")
     folder = folder or _own_folder(session, name)
     if adapt is not None:
-        _adapt(session, adapt, base, folder, name, strong_share, seed)
+        _adapt(session, _labels(adapt, only), base, folder, name, strong_share, seed, curve)
     elif pool is not None:
         from edge_router.cli.evaluate import show
         from edge_router.compile.train_router import FineTuning, TrainSettings, train
@@ -79,25 +94,73 @@ def train(
             show(done.evaluation, json=json)
 
 
-def _adapt(
-    session: Session, file: Path, base: str, folder: Path, name: str, strong_share: float, seed: int
-) -> None:
-    from edge_router.cli.evaluate import show
-    from edge_router.compile.training.adapt import AdaptSettings, adapt
-    from edge_router.evaluation import Evaluation
+def _labels(file: Path, only: str | None) -> Labelled:
     from edge_router.labels import read_labelled
-    from edge_router.routers import graph_cards
 
-    card = graph_cards(session.paths.routers).get(base)()
     data = read_labelled(file)
     for warning in data.warnings:
         output.say(f"warning: {warning}", style="yellow")
+    if only is None:
+        return data
+    column, equals, value = only.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--only {only}: write COLUMN=VALUE, such as benchmark=gsm8k")
+    return data.only(column, value)
+
+
+def _adapt(
+    session: Session,
+    data: Labelled,
+    base: str,
+    folder: Path,
+    name: str,
+    strong_share: float,
+    seed: int,
+    curve: Path | None,
+) -> None:
+    from edge_router.cli.evaluate import check_picture, show
+    from edge_router.compile.training.adapt import AdaptSettings, adapt
+    from edge_router.evaluation import Evaluation
+    from edge_router.routers import graph_cards
+
+    check_picture(curve)
+    card = graph_cards(session.paths.routers).get(base)()
     done = adapt(data, AdaptSettings(card, folder, name, strong_share, seed=seed), session.progress)
     output.say(
         f"Written to {folder / name}, threshold {done.card.default_threshold:.6g}. "
         f"{name} is measured on prompts that it was not fitted on (cross-validation)."
     )
-    show(Evaluation({data.name: {base: done.before, name: done.after}}), json=session.json)
+    measured = Evaluation({data.name: {base: done.before, name: done.after}})
+    if curve is None:
+        show(measured, json=session.json)
+        return
+    points = _curve(session, data, card, seed, curve)
+    if session.json:
+        learnt = [point.to_dict() for point in points]
+        output.write_json({**measured.to_dict(), "learning_curve": learnt})
+        return
+    show(measured, json=False)
+    rows = [(f"{point.labels:,}", f"{point.apgr:.3f}", f"{point.spread:.3f}") for point in points]
+    output.write("\n")
+    output.table(("labels", "APGR", "spread"), rows, right=("labels", "APGR", "spread"))
+
+
+def _curve(
+    session: Session, data: Labelled, card: RouterCard, seed: int, file: Path
+) -> tuple[CurvePoint, ...]:
+    """Drawn into `file` too; the base router is a level line, for a logarithmic axis has no 0."""
+    from edge_router.cli.chart import Point, chart_svg
+    from edge_router.cli.evaluate import write_picture
+    from edge_router.compile.training.curve import learning_curve
+
+    found = learning_curve(data, card, seed=seed, progress=session.progress)
+    first, *rest = found
+    adapted = [Point(p.labels, p.apgr, p.apgr - p.spread, p.apgr + p.spread) for p in rest]
+    ends = [Point(p.x, first.apgr) for p in (adapted[0], adapted[-1])] if adapted else []
+    series = {"adapted": adapted, f"{card.name}, not adapted": ends}
+    picture = chart_svg(f"{data.name}: what labels bring", "labelled prompts", "APGR", series)
+    write_picture(file, picture, "The learning curve is")
+    return found
 
 
 def _own_folder(session: Session, name: str) -> Path:

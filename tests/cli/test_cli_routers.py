@@ -147,10 +147,47 @@ def test_train_adapts_the_default_to_a_file_and_it_is_found_by_its_name(cli, tmp
     assert json.loads(routed.out)["traffic"]["ours"]["apgr"] > 0.7
 
 
+def test_train_draws_what_labels_bring(cli, tmp_path):
+    pytest.importorskip("onnx")
+    file, picture = traffic(tmp_path / "traffic.jsonl", 150), tmp_path / "curve.svg"
+    arguments = ("train", "--adapt", str(file), "--base", "static", "--curve", str(picture))
+    found = json.loads(cli(*arguments, "--json").out)
+    assert [point["labels"] for point in found["learning_curve"]] == [0, 50, 100]
+    assert picture.read_text(encoding="utf-8").startswith("<svg")
+    done = cli(*arguments)
+    assert done.out.split().count("APGR") == 2 and str(picture) in done.err
+
+
+def test_train_on_some_rows_of_a_file(cli, tmp_path):
+    pytest.importorskip("onnx")
+    file = traffic(tmp_path / "traffic.jsonl", 120)
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = [json.dumps({**row, "kind": "even" if i % 2 else "odd"}) for i, row in enumerate(rows)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    arguments = ("train", "--adapt", str(file), "--base", "static", "--json")
+    assert json.loads(cli(*arguments, "--only", "kind=odd").out)["odd"]["mine"]["n"] == 60
+    assert "no row has 'blue'" in cli(*arguments, "--only", "kind=blue").err
+    assert "write COLUMN=VALUE" in cli(*arguments, "--only", "kind").err
+
+
+def test_evaluate_draws_quality_over_latency(cli, labelled, tmp_path):
+    picture = tmp_path / "latency.svg"
+    done = cli("evaluate", str(labelled), "--router", "length", "--latency", str(picture))
+    assert done.code == 0 and picture.read_text(encoding="utf-8").count("<circle") == 2
+    assert "length: p50 " in done.err
+
+
+@pytest.mark.parametrize("option", ["--plot", "--latency"])
+def test_evaluate_draws_svg_only(cli, labelled, tmp_path, option):
+    done = cli("evaluate", str(labelled), "--router", "length", option, str(tmp_path / "a.png"))
+    assert done.code == 2 and "must end in .svg" in done.err and done.out == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ((), "POOL or --adapt FILE"),
+        (("pool.parquet", "--curve", "a.svg"), "belong to --adapt"),
         (("pool.parquet", "--adapt", "a.csv"), "POOL or --adapt FILE"),
         (("pool.parquet", "--name", "mf"), "the name of a router that ships"),
         (("--adapt", "few.jsonl"), "at least 50"),
