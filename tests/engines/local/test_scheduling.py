@@ -210,10 +210,20 @@ def test_long_prompts_take_turns(make_engine: Make, ask: Ask) -> None:
 def test_when_pages_run_out_the_last_to_come_waits_and_every_answer_is_right(
     make_engine: Make, ask: Ask, own_words: OwnWords
 ) -> None:
-    engine, runner = make_engine(sequences=4, context=128, pages=12, chunk=16)
-    requests = [ask(letter * 20, max_tokens=70) for letter in "abcd"]
-    texts = at_once(engine, requests)
-    assert texts == [own_words(runner, request, 70) for request in requests]
+    engine, runner = make_engine(sequences=4, context=128, pages=14, chunk=16)
+    runner.gate = threading.Event()
+    requests = [ask(letter * 8, max_tokens=80) for letter in "abcd"]
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(run, engine, requests[0])]
+        assert runner.entered.wait(20)
+        asked += [pool.submit(run, engine, request) for request in requests[1:]]
+        wait_until(lambda: engine._scheduler._inbox.qsize() == 3)
+        runner.gate.set()
+        texts = [future.result(20)[0] for future in asked]
+    assert texts == [own_words(runner, request, 80) for request in requests]
+    batches = [len(sequences) for name, sequences in runner.calls if name == "decode"]
+    assert max(batches) == 4  # all were at it, before some had to go
+    assert runner.count("remove_sequence") > 0
 
 
 def test_a_prompt_that_finds_no_pages_waits_for_them(
