@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_router.errors import ArtifactCorrupt, LinkerMissing, MissingExtra
+from edge_router.errors import ArtifactCorrupt, BuildFailed, LinkerMissing, MissingExtra
 
 OBJECTS = ".tar"
 _LOADER = "tvm_ffi_orcjit"
@@ -44,7 +44,7 @@ def shared_suffix() -> str:
 
 
 def link(executable: Any, output: Path) -> None:
-    """Write what `relax.build` returned. Raises `LinkerMissing` where nothing can link a shared one."""
+    """Write what `relax.build` returned. Raises `BuildFailed`, `LinkerMissing` where nothing can link."""
     if output.suffix == OBJECTS:
         executable.export_library(str(output), fcompile=_packer())
         return
@@ -82,8 +82,9 @@ def _linker(command: Sequence[str]) -> Callable[..., None]:
         position = [] if sys.platform == "win32" else ["-fPIC"]
         arguments = [*command, *mode, *position, "-o", file_name, *files]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        if done.returncode or not Path(file_name).is_file():
+            said = done.stderr.strip() or done.stdout.strip()
+            raise BuildFailed(Path(file_name).stem, "link", f"{' '.join(command)}: {said}")
 
     return _of_objects(run)
 
