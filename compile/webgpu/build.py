@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 from edge_router.errors import BuildFailed, EdgeRouterError, UnsupportedTarget
 from edge_router.program import Program, Shader, read_program, write_program
@@ -60,9 +59,9 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     from edge_router.compile.webgpu.lower import lower, target
     from edge_router.compile.webgpu.parts import GpuParts
 
-    numbers, parts = DecoderConfig.read(config, where), GpuParts()
+    parts = GpuParts()
     causal = definition(str(config.get("model_type")))(config, parts, where)
-    model = Functions(parts, causal, numbers.head_dim)
+    model = Functions(parts, causal)
     with target():
         module, parameters = model.export_tvm(spec=model.spec())
         lowered = lower(module)
@@ -72,18 +71,15 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     own = parts.shaders.by_name
     functions = {name: Exporter(lowered[name], names, own, calls).export() for name in WAYS}
     ours = {
-        name: Shader(shader.source, shader.name, shader.writes, len(shader.scalars))
+        name: Shader(shader.source, shader.name, shader.writes, len(shader.scalars), shader.about)
         for name, shader in own.items()
     }
     used = {launch.shader for function in functions.values() for launch in function.launches}
-    turns = causal.rotary
-    if turns.amplitude != 1.0 or 2 * len(turns.frequencies) != numbers.head_dim:
-        raise UnsupportedTarget(TARGET, "its shaders turn whole heads, and do not make them larger")
     return Program(
         model={**_without_windows(config), "quantization": quantization, "tvm": tvm.__version__},
-        vocab_size=numbers.vocab_size,
+        vocab_size=DecoderConfig.read(config, where).vocab_size,
         shaders={name: shader for name, shader in {**ours, **made}.items() if name in used},
-        buffers=buffers_of(parameters, cast("list[float]", turns.frequencies.tolist())),
+        buffers=buffers_of(parameters, causal.rotary),
         functions=functions,
     )
 

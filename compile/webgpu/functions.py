@@ -11,6 +11,7 @@ from tvm import te
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
+from edge_router.compile.rotary import Rotary as Turns
 from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
 from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
 
@@ -25,20 +26,14 @@ WAYS = {
 class Functions(nn.Module):
     """Around an architecture's `CausalLM`; all of its tensors keep the names they have there."""
 
-    def __init__(self, parts: GpuParts, causal: Any, head_size: int) -> None:
+    def __init__(self, parts: GpuParts, causal: Any) -> None:
         super().__init__()
         self._parts = parts
-        self._name = causal.name
-        setattr(self, causal.name, causal.body)  # under the name that its parameters have
-        self._capped = causal.capped
-        self._tied = not hasattr(causal, "lm_head")
-        if not self._tied:
+        self._causal = (causal,)  # as an attribute of its own all of its parameters would be there twice
+        setattr(self, causal.name, causal.body)
+        if hasattr(causal, "lm_head"):
             self.lm_head = causal.lm_head
-        self.rotary = nn.Parameter((1, head_size), "float32")
-
-    @property
-    def body(self) -> Any:
-        return getattr(self, self._name)
+        self.rotary = nn.Parameter((1, 2 * len(causal.rotary.frequencies)), "float32")
 
     def decode(self, control: Tensor) -> Tensor:
         """The next token of one sequence."""
@@ -54,13 +49,13 @@ class Functions(nn.Module):
 
     def _hidden(self, control: Tensor, way: str) -> Tensor:
         self._parts.way = WAYS[way]
-        embedded = self.body.embed_tokens.looked_up(control)
-        return self.body(embedded, Cache(control, self.rotary, WAYS[way]))
+        (causal,) = self._causal
+        return causal.body(causal.embed(control), Cache(control, self.rotary, WAYS[way]))
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        # The head is looked up here: as an attribute, a tied table would become a second parameter.
-        head = self.body.embed_tokens if self._tied else self.lm_head
-        return self._capped(head(self.body.norm(hidden)))
+        (causal,) = self._causal
+        head = causal.lm_head if hasattr(causal, "lm_head") else causal.body.embed_tokens
+        return causal.capped(head(causal.body.norm(hidden)))
 
     def spec(self) -> dict[str, Any]:
         plain = {"param_mode": "plain", "effect_mode": "none"}
@@ -71,7 +66,7 @@ class Functions(nn.Module):
         }
 
 
-def buffers_of(parameters: Sequence[tuple[str, Any]], frequencies: Sequence[float]) -> dict[str, Buffer]:
+def buffers_of(parameters: Sequence[tuple[str, Any]], rotary: Turns) -> dict[str, Buffer]:
     """What each parameter is to the executor; `control`, the functions' argument, comes first."""
     found: dict[str, Buffer] = {"control": Control()}
     behind: dict[str, int] = {}  # rows of a tensor that the parts up to here have
@@ -80,7 +75,7 @@ def buffers_of(parameters: Sequence[tuple[str, Any]], frequencies: Sequence[floa
         module, _, last = name.rpartition(".")
         item = _STORED_BYTES[str(parameter.dtype)]
         if name == "rotary":
-            found[name] = Rotary(tuple(float(value) for value in frequencies))
+            found[name] = Rotary(tuple(float(value) for value in rotary.frequencies), rotary.amplitude)
         elif last in ("keys", "values"):
             found[name] = KeyValues(columns[0] * item)
         elif ".parts." in module:

@@ -10,7 +10,7 @@ becomes part of the product that reads it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm.relax.frontend import nn
@@ -51,9 +51,7 @@ class GpuParts:
         self.shaders = Shaders()
         self.way = Way(tile=64, one_each=False)
 
-    def linear(
-        self, inputs: int, outputs: int, *, dtype: str = "float32", bias: bool = False
-    ) -> Projection:
+    def linear(self, inputs: int, outputs: int, *, dtype: str = "float32", bias: bool = False) -> Projection:
         return Projection(self, inputs, outputs, bias=bias)
 
     def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:
@@ -70,46 +68,36 @@ class GpuParts:
         return Norm(width, epsilon)
 
     def head_norms(self, config: DecoderConfig) -> Callable[[Tensor, Norm, Norm], Tensor]:
-        """(queries, keys and values together, the queries' norm, the keys'): each head normalised."""
-        query, key, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-
-        def normalised(qkv: Tensor, query_norm: Norm, key_norm: Norm) -> Tensor:
-            heads = op.reshape(qkv, (qkv.shape[0], query + 2 * key, size))
-            queries, keys, values = op.split(heads, [query, query + key], axis=1)
-            together = op.concat([query_norm.of(queries), key_norm.of(keys), values], dim=1)
-            return op.reshape(together, qkv.shape)
-
-        return normalised
-
-    def capped(self, logits: Tensor, cap: float) -> Tensor:
-        """cap * tanh(logits / cap)."""
-        return op.tanh(logits * (1 / cap)) * cap
+        """(queries, keys and values together, the queries' norm, the keys'): left to attention."""
+        return HeadsNormalised
 
     def attention(self, config: DecoderConfig, scale: float) -> Attention:
-        return Attention(self, config, scale)
+        return Attention(self.shaders, config, scale)
+
+    def capped(self, logits: Tensor, cap: float) -> Tensor:
+        """cap * tanh(logits / cap); tanh of large numbers is not a number on some drivers."""
+        return op.tanh(op.clip(logits * (1 / cap), -10.0, 10.0)) * cap
 
 
 class Projection(Matrix):
-    """y = x W^T, quantized; with a `gate`, that of its upper half times the lower."""
+    """y = x W^T, quantized; with a `gate` that of its upper half, times the lower."""
 
     def __init__(
         self, parts: GpuParts, inputs: int, outputs: int, *, gate: Gate | None = None, bias: bool = False
     ) -> None:
         super().__init__(parts.shaders, inputs, outputs, whole=gate is not None)
-        self._parts, self._gate = parts, gate
+        self._parts, self._gate, self._biased = parts, gate, bias
         if bias:
             self.bias = nn.Parameter((outputs,), "float32")
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         """`add` is added to the result."""
-        width = self.rows // 2 if self._gate else self.rows
+        width = self.outputs // 2 if self._gate else self.outputs
         one = isinstance(x.shape[0], int) and x.shape[0] == 1
-        more = [self.bias] if self._biased else []
-        if add is not None:
-            more.append(add)
+        after = [*([self.bias] if self._biased else []), *([] if add is None else [add])]
 
         def launch(part: Part) -> tuple[Shader, list[Tensor]]:
-            weights = [part.q_weight, part.q_scale, *more]
+            weights = [part.q_weight, part.q_scale, *after]
             if not one:
                 return self._many(part, add), [x, *weights]
             norm = x.norm if isinstance(x, Normalised) else None
@@ -118,14 +106,10 @@ class Projection(Matrix):
 
         return self.each(launch, (x.shape[0], width))
 
-    @property
-    def _biased(self) -> bool:
-        return hasattr(self, "bias")
-
     def _one(self, part: Part, norm: Norm | None, add: Tensor | None) -> Shader:
         return matvec(
             MatVec(
-                self.columns,
+                self.inputs,
                 part.rows // 2 if self._gate else part.rows,
                 norm=None if norm is None else norm.epsilon,
                 gate=self._gate,
@@ -138,14 +122,14 @@ class Projection(Matrix):
     def _many(self, part: Part, add: Tensor | None) -> Shader:
         return matmul(
             MatMul(
-                self.columns,
+                self.inputs,
                 part.rows // 2 if self._gate else part.rows,
                 rows=self._parts.way.tile,
                 gate=self._gate,
                 bias=self._biased,
                 residual=add is not None,
                 first=part.first,
-                stride=0 if part.rows == self.rows else self.rows,
+                stride=0 if part.rows == self.outputs else self.outputs,
             )
         )
 
@@ -185,28 +169,42 @@ class Normalised(Tensor):
         return shape
 
 
-class Attention(nn.Module):
-    """Keys and values are parameters, in pages, and are written in place."""
+class HeadsNormalised(Tensor):
+    """Queries, keys and values of which attention normalises the first two; for nothing else."""
 
-    def __init__(self, parts: GpuParts, config: DecoderConfig, scale: float) -> None:
+    def __init__(self, raw: Tensor, query: Norm, key: Norm) -> None:
+        super().__init__(_expr=raw._expr)
+        self.query, self.key = query, key
+
+
+class Attention(nn.Module):
+    """Rotate, append to the KV cache, attend. Keys and values are parameters, in pages, written in place."""
+
+    def __init__(self, shaders: Shaders, config: DecoderConfig, scale: float) -> None:
         super().__init__()
-        self._shaders = parts.shaders
+        self._shaders = shaders
+        turned = 2 * len(config.rotary("rope_scaling").frequencies)
         self._heads = Heads(
             config.num_attention_heads,
             config.num_key_value_heads,
             config.head_dim,
             scale,
             window=max(0, config.sliding_window_size),
-            cap=config.attn_logit_softcapping,
+            cap=config.score_cap or None,
+            turned=0 if turned == config.head_dim else turned,
         )
         words = self._heads.page_bytes // 4
         self.keys, self.values = (nn.Parameter((1, words), "uint32") for _ in range(2))
 
     def forward(self, qkv: Tensor, cache: Cache, layer: int) -> Tensor:
-        heads = self._heads
+        heads, norms = self._heads, list[Tensor]()
+        if isinstance(qkv, HeadsNormalised):
+            heads = replace(heads, norm=qkv.query.epsilon)
+            norms = [qkv.query.weight, qkv.key.weight]
         shape = (qkv.shape[0], heads.query * heads.size)
         stored = [self.keys, self.values]
+        given = [cache.control, qkv, cache.rotary, *stored, *norms]
         if cache.way.one_each:
-            return self._shaders.call(attend_one(heads), [cache.control, qkv, cache.rotary, *stored], shape)
-        queries = self._shaders.call(append(heads), [cache.control, qkv, cache.rotary, *stored], shape)
+            return self._shaders.call(attend_one(heads), given, shape)
+        queries = self._shaders.call(append(heads), given, shape)
         return self._shaders.call(attend_many(heads), [cache.control, queries, *stored], shape)

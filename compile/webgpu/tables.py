@@ -57,13 +57,13 @@ class Part(nn.Module):
 
 
 class Matrix(nn.Module):
-    """`columns` inputs, `rows` outputs. `whole`: its rows belong together, so it is never taken apart."""
+    """A row for each output. `whole`: its rows belong together, so it is never taken apart."""
 
-    def __init__(self, shaders: Shaders, columns: int, rows: int, *, whole: bool = False) -> None:
+    def __init__(self, shaders: Shaders, inputs: int, outputs: int, *, whole: bool = False) -> None:
         super().__init__()
-        self._shaders, self.columns, self.rows = shaders, columns, rows
-        spans = [(0, rows)] if whole else row_spans(rows, columns // 2)
-        self.parts = nn.ModuleList([Part(columns, first, last) for first, last in spans])
+        self._shaders, self.inputs, self.outputs = shaders, inputs, outputs
+        spans = [(0, outputs)] if whole else row_spans(outputs, inputs // 2)
+        self.parts = nn.ModuleList([Part(inputs, first, last) for first, last in spans])
 
     def each(self, launch: Callable[[Part], tuple[Shader, list[Tensor]]], shape: Sequence[Any]) -> Tensor:
         """One output, to which every part adds its rows; `launch` gives a shader and what it reads."""
@@ -76,13 +76,13 @@ class Matrix(nn.Module):
                 output = self._shaders.call_into(shader, arguments, output)
         return output
 
-    def looked_up(self, control: Tensor) -> Tensor:
-        """The row of each token."""
+    def rows(self, control: Tensor) -> Tensor:
+        """The one of each token."""
 
         def launch(part: Part) -> tuple[Shader, list[Tensor]]:
-            return take(Table(self.columns, part.rows, part.first)), [control, part.q_weight, part.q_scale]
+            return take(Table(self.inputs, part.rows, part.first)), [control, part.q_weight, part.q_scale]
 
-        return self.each(launch, (control.shape[0], self.columns))
+        return self.each(launch, (control.shape[0], self.inputs))
 
 
 def row_spans(rows: int, row_bytes: int, most: int = BINDING_BYTES) -> list[tuple[int, int]]:

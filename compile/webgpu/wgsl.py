@@ -9,7 +9,7 @@ Loops over registers are unrolled here, in the text: an array with a running ind
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Number = int | float | bool
 
@@ -27,7 +27,7 @@ class Binding:
 class Shader:
     """A shader and how it is launched: `grid` workgroups, an expression over `n`, the rows of the call.
 
-    `scalars` are expressions, too. Two shaders of one name are the same.
+    `scalars` are expressions, too. Two shaders of one name are the same. `about`: see `program.Shader`.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Shader:
     writes: tuple[bool, ...]
     grid: str
     scalars: tuple[str, ...] = ()
+    about: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 def shader(
@@ -46,6 +47,7 @@ def shader(
     threads: int,
     grid: str,
     scalars: Mapping[str, str] | None = None,
+    about: Mapping[str, object] | None = None,
 ) -> Shader:
     """`body` defines `fn run(block: u32, thread: u32)`; `scalars.name` in it is one of `scalars`.
 
@@ -58,7 +60,8 @@ def shader(
         lines.append(f"@group(0) @binding({len(bindings)}) var<uniform> scalars: Scalars;")
     lines += [_constant(key, value) for key, value in constants.items()]
     source = "\n".join([*lines, body.strip("\n"), _entry(name, threads)])
-    return Shader(name, source, tuple(item.write for item in bindings), grid, tuple(given.values()))
+    writes = tuple(item.write for item in bindings)
+    return Shader(name, source, writes, grid, tuple(given.values()), about or {})
 
 
 def _binding(number: int, binding: Binding) -> str:

@@ -29,12 +29,17 @@ Stored = Literal["raw", "float32"]
 
 @dataclass(frozen=True, slots=True)
 class Shader:
-    """`writes` has an entry for each storage buffer; `scalars` counts the uniform's numbers."""
+    """`writes` has an entry for each storage buffer; `scalars` counts the uniform's numbers.
+
+    `about` says what it computes, for whoever wants to check a device against a processor: "op" and its
+    numbers, empty for the kernels that TVM made.
+    """
 
     source: str
     entry: str
     writes: tuple[bool, ...]
     scalars: int = 0
+    about: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def to_json(program: Program) -> dict[str, object]:
                 "entry": shader.entry,
                 "writes": [int(writes) for writes in shader.writes],
                 "scalars": shader.scalars,
+                "about": dict(shader.about),
                 "source": shader.source,
             }
             for name, shader in program.shaders.items()
@@ -122,7 +123,8 @@ def _buffer(data: Mapping[str, Any]) -> Buffer:
 
 def _shader(data: Mapping[str, Any]) -> Shader:
     writes = tuple(bool(value) for value in data["writes"])
-    return Shader(str(data["source"]), str(data["entry"]), writes, int(data["scalars"]))
+    about = dict(data["about"])
+    return Shader(str(data["source"]), str(data["entry"]), writes, int(data["scalars"]), about)
 
 
 def _function(data: Mapping[str, Any]) -> Function:

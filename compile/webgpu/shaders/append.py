@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edge_router.compile.webgpu.shaders.heads import CONTROL, Heads, norm_bindings
+from dataclasses import asdict
+
+from edge_router.compile.webgpu.shaders.heads import CONTROL, PAIRS, Heads, norm_bindings
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 
 
@@ -24,10 +26,11 @@ def append(heads: Heads) -> Shader:
             Binding("queries", "f32", write=True),
         ],
         constants=heads.constants,
-        body=CONTROL + _norm(heads) + _APPEND,
+        body=CONTROL + PAIRS + _norm(heads) + _APPEND,
         threads=heads.size // 2,
         grid=f"n * {heads.query + 2 * heads.key}",
         scalars={"n": "n"},
+        about={"op": "append", **asdict(heads)},
     )
 
 
@@ -43,8 +46,10 @@ fn normal(thread: u32, pair: vec2<f32>, head: u32) -> vec2<f32> {{
   var sum = 0.0;
   for (var i = 0u; i < HALF; i++) {{ sum += squares[i]; }}
   let factor = inverseSqrt(sum / f32(SIZE) + {heads.norm!r});
-  if (head < HEADS) {{ return pair * factor * vec2<f32>(query_norm[thread], query_norm[thread + HALF]); }}
-  return pair * factor * vec2<f32>(key_norm[thread], key_norm[thread + HALF]);
+  let a = first(thread);
+  let b = second(thread);
+  if (head < HEADS) {{ return pair * factor * vec2<f32>(query_norm[a], query_norm[b]); }}
+  return pair * factor * vec2<f32>(key_norm[a], key_norm[b]);
 }}
 """
 
@@ -58,16 +63,13 @@ fn run(block: u32, thread: u32) {
   if (row >= scalars.n) { return; }
   let head = block % all;
   let place = position(row);
-  let at = row * WIDTH + head * SIZE + thread;
-  var pair = vec2<f32>(qkv[at], qkv[at + HALF]);
+  let at = row * WIDTH + head * SIZE;
+  var pair = vec2<f32>(qkv[at + first(thread)], qkv[at + second(thread)]);
   if (head < HEADS + KEY_HEADS) {
-    pair = normal(thread, pair, head);
-    let cosine = rotary[place * SIZE + thread];
-    let sine = rotary[place * SIZE + HALF + thread];
-    pair = vec2<f32>(pair.x * cosine - pair.y * sine, pair.y * cosine + pair.x * sine);
+    pair = turn(thread, place, normal(thread, pair, head));
   }
-  turned[thread] = pair.x;
-  turned[thread + HALF] = pair.y;
+  turned[first(thread)] = pair.x;
+  turned[second(thread)] = pair.y;
   workgroupBarrier();
   let neighbours = vec2<f32>(turned[2u * thread], turned[2u * thread + 1u]);
   if (head < HEADS) {

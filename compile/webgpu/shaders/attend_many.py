@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, Heads, score
 from edge_router.compile.webgpu.wgsl import Binding, Shader, ceil_div, shader
 
@@ -35,6 +37,7 @@ def attend_many(heads: Heads) -> Shader:
         threads=_LANES * _ROWS,
         grid=f"({ceil_div('n', _ROWS)}) * {heads.query}",
         scalars={"n": "n"},
+        about={"op": "attend_many", **asdict(heads)},
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, Heads, norm_bindings, score
+from dataclasses import asdict
+
+from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, PAIRS, Heads, norm_bindings, score
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 
 
@@ -29,6 +31,7 @@ def attend_one(heads: Heads, splits: int = 1) -> Shader:
         ],
         constants={**heads.constants, **own},
         body=CONTROL
+        + PAIRS
         + score(heads)
         + (_NORM if heads.norm is not None else "")
         + (_BODY.replace("//NORM", _normal(heads)).replace("//OUTPUT", output))
@@ -37,6 +40,7 @@ def attend_one(heads: Heads, splits: int = 1) -> Shader:
         threads=threads,
         grid=f"n * {heads.query * splits}",
         scalars={"n": "n"},
+        about={"op": "attend_one", **asdict(heads), "splits": splits},
     )
 
 
@@ -55,8 +59,8 @@ def _normal(heads: Heads) -> str:
   for (var i = 0u; i < HALF; i++) {{ both += squares[i]; }}
   let factor = inverseSqrt(both / f32(SIZE) + {heads.norm!r});
   if (thread < HALF) {{
-    q *= factor.x * vec2<f32>(query_norm[thread], query_norm[thread + HALF]);
-    k *= factor.y * vec2<f32>(key_norm[thread], key_norm[thread + HALF]);
+    q *= factor.x * vec2<f32>(query_norm[first(thread)], query_norm[second(thread)]);
+    k *= factor.y * vec2<f32>(key_norm[first(thread)], key_norm[second(thread)]);
   }}"""
 
 
@@ -99,17 +103,17 @@ fn run(block: u32, thread: u32) {
   let from_key = row * WIDTH + (HEADS + group) * SIZE;
   let from_value = row * WIDTH + (HEADS + KEY_HEADS + group) * SIZE;
   if (thread < HALF) {
-    q = vec2<f32>(qkv[from_query + thread], qkv[from_query + HALF + thread]);
-    k = vec2<f32>(qkv[from_key + thread], qkv[from_key + HALF + thread]);
+    q = vec2<f32>(qkv[from_query + first(thread)], qkv[from_query + second(thread)]);
+    k = vec2<f32>(qkv[from_key + first(thread)], qkv[from_key + second(thread)]);
   }
 //NORM
   if (thread < HALF) {
-    let cosine = rotary[place * SIZE + thread];
-    let sine = rotary[place * SIZE + HALF + thread];
-    query[thread] = (q.x * cosine - q.y * sine) * SCALE;
-    query[thread + HALF] = (q.y * cosine + q.x * sine) * SCALE;
-    key[thread] = k.x * cosine - k.y * sine;
-    key[thread + HALF] = k.y * cosine + k.x * sine;
+    q = turn(thread, place, q) * SCALE;
+    k = turn(thread, place, k);
+    query[first(thread)] = q.x;
+    query[second(thread)] = q.y;
+    key[first(thread)] = k.x;
+    key[second(thread)] = k.y;
   }
   workgroupBarrier();
   if (thread < HALF && part == 0u && head % SHARE == 0u) {
@@ -197,6 +201,7 @@ def combine(heads: Heads, splits: int) -> Shader:
         threads=heads.size,
         grid=f"n * {heads.query}",
         scalars={"n": "n"},
+        about={"op": "combine", "size": heads.size, "splits": splits},
     )
 
 

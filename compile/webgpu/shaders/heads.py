@@ -19,6 +19,7 @@ LEAST = "-3.0e38"  # instead of an infinity, which WGSL does not have
 class Heads:
     """`window`: how many tokens back attention looks, itself included; 0: all. `cap` bends scores smoothly
     to that bound. `norm`: epsilon of an RMS normalisation of each query and key. `scale` of the scores.
+    `turned`: the channels that positions turn, the first ones of a head; 0: all.
     """
 
     query: int
@@ -28,6 +29,7 @@ class Heads:
     window: int = 0
     cap: float | None = None
     norm: float | None = None
+    turned: int = 0
 
     @property
     def page_bytes(self) -> int:
@@ -41,6 +43,7 @@ class Heads:
         words += [f"scale{self.scale:.6g}"]
         words += [f"cap{self.cap:g}"] if self.cap is not None else []
         words += ["norm"] if self.norm is not None else []
+        words += [f"turned{self.turned}"] if self.turned else []
         return "_".join(words).replace(".", "p").replace("-", "m")
 
     @property
@@ -51,12 +54,25 @@ class Heads:
             "SHARE": self.query // self.key,
             "SIZE": self.size,
             "HALF": self.size // 2,
+            "PAIRS": (self.turned or self.size) // 2,
             "WIDTH": (self.query + 2 * self.key) * self.size,
             "WINDOW": self.window,
             "PAGE": PAGE_SIZE,
             "ROW_WORDS": ROW_WORDS,
         }
 
+
+# Channels are turned in pairs: i and i + PAIRS. What is left of a head makes pairs, too, which stay.
+PAIRS = """
+fn first(pair: u32) -> u32 { return select(pair + PAIRS, pair, pair < PAIRS); }
+fn second(pair: u32) -> u32 { return pair + select(HALF, PAIRS, pair < PAIRS); }
+fn turn(pair: u32, place: u32, values: vec2<f32>) -> vec2<f32> {
+  if (pair >= PAIRS) { return values; }
+  let cosine = rotary[place * 2u * PAIRS + pair];
+  let sine = rotary[place * 2u * PAIRS + PAIRS + pair];
+  return vec2<f32>(values.x * cosine - values.y * sine, values.y * cosine + values.x * sine);
+}
+"""
 
 CONTROL = """
 fn position(row: u32) -> u32 { return control[row * ROW_WORDS + 1u]; }

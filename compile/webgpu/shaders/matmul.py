@@ -7,7 +7,7 @@ of x and four of W as one vector each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from edge_router.compile.webgpu.shaders.matvec import GATES, GROUP, Gate
 from edge_router.compile.webgpu.wgsl import Binding, Number, Shader, ceil_div, shader
@@ -68,6 +68,7 @@ def matmul(shape: MatMul) -> Shader:
         threads=int(constants["THREADS"]),
         grid=f"({ceil_div('n', shape.rows)}) * {tiles}",
         scalars={"n": "n"},
+        about={"op": "product", "norm": None, **asdict(shape)},
     )
 
 

@@ -9,7 +9,7 @@ addition of a bias or the residual, the gate of an MLP.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from typing import Literal
 
@@ -109,6 +109,7 @@ def matvec(shape: MatVec, layout: Layout | None = None) -> Shader:
         body=_body(shape, layout, halves),
         threads=layout.threads,
         grid=str(-(-shape.outputs // layout.outputs)),
+        about={"op": "product", **asdict(shape)},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 from edge_router.program import ROW_WORDS
@@ -28,7 +28,7 @@ def take(table: Table) -> Shader:
     words = table.columns // 8
     blocks = -(-words // _THREADS)
     return shader(
-        f"take_{table.rows}_{table.columns}" + (f"_from{table.first}" if table.first else ""),
+        _name(table),
         bindings=[
             Binding("control", "u32"),
             Binding("words", "u32"),
@@ -48,7 +48,14 @@ def take(table: Table) -> Shader:
         threads=_THREADS,
         grid=f"n * {blocks}",
         scalars={"n": "n"},
+        about={"op": "take", **asdict(table)},
     )
+
+
+def _name(table: Table) -> str:
+    words = [f"from{table.first}"] if table.first else []
+    words += [f"times{table.factor:.6g}".replace(".", "p")] if table.factor != 1 else []
+    return "_".join(["take", str(table.rows), str(table.columns), *words])
 
 
 _TAKE = """

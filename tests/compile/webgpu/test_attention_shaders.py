@@ -27,7 +27,8 @@ SHAPES = {
     "a window beyond the past": Heads(2, 1, 32, 32**-0.5, window=500),
     "capped scores": Heads(2, 1, 32, 32**-0.5, cap=3.0),
     "normalised heads": Heads(4, 2, 64, 64**-0.5, norm=EPSILON),
-    "all at once": Heads(4, 2, 48, 0.2, window=37, cap=5.0, norm=EPSILON),
+    "turned in part": Heads(2, 1, 64, 64**-0.5, turned=48),
+    "all at once": Heads(4, 2, 48, 0.2, window=37, cap=5.0, norm=EPSILON, turned=32),
 }
 
 
@@ -38,7 +39,8 @@ class Model:
         self.heads, self.rng = heads, np.random.default_rng(seed)
         self.keys = np.zeros((pages, heads.page_bytes // 4), np.uint32)
         self.values = np.zeros_like(self.keys)
-        angles = np.arange(400)[:, None] * 100.0 ** -(np.arange(heads.size // 2) / heads.size)
+        pairs = (heads.turned or heads.size) // 2
+        angles = np.arange(400)[:, None] * 100.0 ** -(np.arange(pairs) / heads.size)
         self.rotary = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
         self.norms = [self.rng.uniform(0.5, 1.5, heads.size).astype(np.float32) for _ in range(2)]
         self.past: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -70,12 +72,12 @@ class Model:
         return np.einsum("ht,thd->hd", weights, values).reshape(-1)
 
     def _turned(self, vectors: np.ndarray, weight: np.ndarray, place: int) -> np.ndarray:
-        half = self.heads.size // 2
+        half = self.rotary.shape[1] // 2
         if self.heads.norm is not None:
             vectors = vectors * weight / np.sqrt((vectors**2).mean(-1, keepdims=True) + self.heads.norm)
-        first, second = vectors[:, :half], vectors[:, half:]
+        first, second, rest = np.split(vectors, [half, 2 * half], axis=1)
         cosine, sine = self.rotary[place, :half], self.rotary[place, half:]
-        return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=1)
+        return np.concatenate([first * cosine - second * sine, second * cosine + first * sine, rest], axis=1)
 
 
 def control(rows: list[tuple[int, int]], tables: list[list[int]]) -> np.ndarray:
