@@ -24,6 +24,7 @@ Inputs = dict[str, object]
 _WEIGHTS_SOURCES = (
     "conversation.py",
     "equalize.py",
+    "layouts.py",
     "package.py",
     "parameters.py",
     "quantize.py",
@@ -38,6 +39,7 @@ _LIBRARY_SOURCES = (
     "library.py",
     "link.py",
     "passes.py",
+    "rotary.py",
     "targets.py",
 )
 _PROGRAM_SOURCES = ("architectures", "rotary.py", "webgpu")
@@ -81,11 +83,14 @@ def library_inputs(
 
 
 def program_inputs(recipe: Recipe, config: Mapping[str, object]) -> Inputs:
-    """`config` is what the program is compiled from; windows have no influence.
+    """`config` is what the program is compiled from.
 
-    The compiler is named by what this package requires, for a program runs where no compiler is installed.
+    Windows have no influence, but for models that see long texts in another way than short ones. The
+    compiler is named by what this package requires, for a program runs where no compiler is installed.
     """
-    windows = ("context_window_size", "prefill_chunk_size", "max_batch_size")
+    windows = ["prefill_chunk_size", "max_batch_size"]
+    if not _minds_length(config):
+        windows.append("context_window_size")
     return {
         "format": program.FORMAT,
         "model": recipe.card.name,
@@ -94,6 +99,14 @@ def program_inputs(recipe: Recipe, config: Mapping[str, object]) -> Inputs:
         "tvm": required("apache-tvm"),
         "compiler": source_hash(_PROGRAM_SOURCES),
     }
+
+
+def _minds_length(config: Mapping[str, object]) -> bool:
+    """Whether a long context changes the model: by a sliding window, or by another way of turning."""
+    scaling = config.get("rope_scaling")
+    kinds = [scaling.get(name) for name in ("rope_type", "type")] if isinstance(scaling, Mapping) else []
+    slides = any(config.get(name) not in (None, -1) for name in ("sliding_window", "sliding_window_size"))
+    return slides or "longrope" in kinds or "su" in kinds
 
 
 def key(inputs: Mapping[str, object]) -> str:
