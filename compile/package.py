@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_router.compile.conversation import conversation
 from edge_router.compile.equalize import Activations, Equalized
-from edge_router.compile.parameters import Parameter, check, count, parameters
+from edge_router.compile.parameters import Parameter, check, count, layout_of, parameters
 from edge_router.compile.quantize import Array, quantized
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.errors import InvalidModel
@@ -146,7 +146,9 @@ class ShardWriter:
 
 
 def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, object]:
-    """MLC's `model_config` of a Llama-type model, its keys in MLC's order, from Hugging Face's config."""
+    """MLC's `model_config`, its keys in MLC's order, from Hugging Face's config."""
+    layout = layout_of(str(config["model_type"]))
+    own = {key: config[key] for key in layout.keys if config.get(key) is not None}
     heads = cast(int, config["num_attention_heads"])
     hidden = cast(int, config["hidden_size"])
     return {
@@ -156,7 +158,7 @@ def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, ob
         "num_hidden_layers": config["num_hidden_layers"],
         "rms_norm_eps": config["rms_norm_eps"],
         "vocab_size": config["vocab_size"],
-        "tie_word_embeddings": bool(config.get("tie_word_embeddings", False)),
+        "tie_word_embeddings": bool(config.get("tie_word_embeddings", layout.tied)),
         "position_embedding_base": config.get("rope_theta") or 10000.0,
         "rope_scaling": config.get("rope_scaling"),
         "context_window_size": windows.context_window_size,
@@ -167,6 +169,7 @@ def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, ob
         "pipeline_parallel_stages": 1,
         "max_batch_size": windows.max_batch_size,
         "disaggregation": False,
+        **own,
     }
 
 

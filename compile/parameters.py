@@ -7,11 +7,13 @@ MLC's names. Nothing here imports TVM, so weights can be quantized without loadi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_router.compile.layouts import LAYOUTS, Layout
 from edge_router.compile.readers.base import WeightsReader
+from edge_router.compile.rotary import rotary
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
 
 Kind = Literal["linear", "embedding", "head", "vector"]
@@ -22,7 +24,8 @@ class Parameter:
     """`name` is MLC's without its last word (weight, q_weight, q_scale).
 
     `sources` are the checkpoint's tensors, whose rows follow one another; `shape` is the whole. `feeder` is
-    the checkpoint's tensor whose row (or number) i scales this parameter's column i and nothing else.
+    the checkpoint's tensor whose row (or number) i scales this parameter's column i and nothing else. `word`
+    is the last one of an unquantized parameter's name; `plus` is added to each of its numbers.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Parameter:
     shape: tuple[int, ...]
     kind: Kind
     feeder: str | None = None
+    word: str = "weight"
+    plus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,14 @@ def parameters(config: Mapping[str, object], where: str) -> tuple[Parameter, ...
 
     `where` names it in errors. Raises `UnsupportedArchitecture`, `InvalidModel`.
     """
-    architecture = str(config.get("model_type"))
-    if architecture not in _ARCHITECTURES:
-        raise UnsupportedArchitecture(architecture, tuple(_ARCHITECTURES))
-    return _ARCHITECTURES[architecture](config, where)
+    return llama_like(config, where, layout_of(str(config.get("model_type"))))
+
+
+def layout_of(architecture: str) -> Layout:
+    """Raises `UnsupportedArchitecture`."""
+    if architecture not in LAYOUTS:
+        raise UnsupportedArchitecture(architecture, tuple(LAYOUTS))
+    return LAYOUTS[architecture]
 
 
 def check(reader: WeightsReader, wanted: tuple[Parameter, ...], config: Mapping[str, object]) -> None:
@@ -108,55 +117,104 @@ def check(reader: WeightsReader, wanted: tuple[Parameter, ...], config: Mapping[
         )
 
 
-def _llama(config: Mapping[str, object], where: str) -> tuple[Parameter, ...]:
+def llama_like(config: Mapping[str, object], where: str, layout: Layout) -> tuple[Parameter, ...]:
+    """Of an architecture that has Llama's layers but for what `layout` says."""
     for key in ("attention_bias", "mlp_bias"):
         if config.get(key):
             raise InvalidModel(where, f"{key} is set, which no supported architecture has")
-    size = Sizes.of(config, where)
-    table = (size.vocabulary,)
-    found = [_fused("model.embed_tokens", ("model.embed_tokens",), table, size.hidden, "embedding")]
+    size = Sizes.of({"tie_word_embeddings": layout.tied, **config}, where)
+    rotary(config, size.head_dim, where)
+    embedding = ("model.embed_tokens.weight",)
+    shape = (size.vocabulary, size.hidden)
+    found = [
+        Parameter(f"{layout.body}.{layout.embedding}", embedding, shape[:1], shape, "embedding"),
+    ]
     for number in range(size.layers):
-        found += _llama_layer(f"model.layers.{number}", size)
-    found.append(_vector("model.norm", size.hidden))
+        layer = _Layer(f"model.layers.{number}", f"{layout.body}.{layout.layers}.{number}", size, layout)
+        found += layer.parameters()
+    found.append(_vector(f"{layout.body}.norm", "model.norm", size.hidden, layout))
     if not size.tied:
-        found.append(_fused("lm_head", ("lm_head",), table, size.hidden, "head"))
+        found.append(Parameter("lm_head", ("lm_head.weight",), shape[:1], shape, "head"))
     return tuple(found)
 
 
-def _llama_layer(layer: str, size: Sizes) -> list[Parameter]:
-    query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
-    attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
-    before, after = f"{layer}.input_layernorm", f"{layer}.post_attention_layernorm"
-    parts = tuple(f"{attention}.{part}_proj" for part in "qkv")
-    up = f"{mlp}.up_proj"
-    halves = (f"{mlp}.gate_proj", up)
-    return [
-        _vector(before, size.hidden),
-        _fused(f"{attention}.qkv_proj", parts, (query, key, key), size.hidden, feeder=before),
-        _fused(f"{attention}.o_proj", (f"{attention}.o_proj",), (size.hidden,), query),
-        _vector(after, size.hidden),
-        _fused(f"{mlp}.gate_up_proj", halves, (size.intermediate,) * 2, size.hidden, feeder=after),
-        _fused(
-            f"{mlp}.down_proj", (f"{mlp}.down_proj",), (size.hidden,), size.intermediate, feeder=halves[1]
-        ),
-    ]
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """`source` is its name in the checkpoint, `name` MLC's."""
+
+    source: str
+    name: str
+    size: Sizes
+    layout: Layout
+
+    def parameters(self) -> list[Parameter]:
+        size, layout = self.size, self.layout
+        return [
+            self._norm(layout.before, "input_layernorm"),
+            *self._attention(),
+            self._norm("post_attention_layernorm", "post_attention_layernorm"),
+            *(self._around() if layout.norms_around else ()),
+            self._gate_up(),
+            self._linear("mlp.down_proj", "mlp.down_proj", (size.hidden, size.intermediate), by_up=True),
+        ]
+
+    def _attention(self) -> list[Parameter]:
+        size, layout = self.size, self.layout
+        query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
+        name = f"{self.name}.{layout.attention}"
+        rows: tuple[int, ...] = (query, key, key)
+        each: tuple[str, ...] = tuple(f"{self.source}.self_attn.{part}_proj" for part in "qkv")
+        fed = f"{self.source}.input_layernorm.weight"
+        if layout.fused:
+            each, rows = (f"{self.source}.self_attn.qkv_proj",), (sum(rows),)
+        weights, shape = tuple(f"{part}.weight" for part in each), (sum(rows), size.hidden)
+        qkv = f"{name}.{layout.qkv}"
+        found = [Parameter(qkv, weights, rows, shape, "linear", self._feeder(fed))]
+        if layout.bias:
+            biases = tuple(f"{part}.bias" for part in each)
+            found.append(Parameter(qkv, biases, rows, shape[:1], "vector", word="bias"))
+        found.append(
+            self._linear(f"{layout.attention}.{layout.out}", "self_attn.o_proj", (size.hidden, query))
+        )
+        if layout.head_norms:
+            source = f"{self.source}.self_attn"
+            found += [
+                _vector(f"{name}.{part}_norm", f"{source}.{part}_norm", size.head_dim, layout)
+                for part in "qk"
+            ]
+        return found
+
+    def _gate_up(self) -> Parameter:
+        mlp, inner = f"{self.source}.mlp", self.size.intermediate
+        parts: tuple[str, ...] = (f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight")
+        rows: tuple[int, ...] = (inner, inner)
+        if self.layout.fused:
+            parts, rows = (f"{mlp}.gate_up_proj.weight",), (2 * inner,)
+        shape = (2 * inner, self.size.hidden)
+        before = "pre_feedforward_layernorm" if self.layout.norms_around else "post_attention_layernorm"
+        fed = self._feeder(f"{self.source}.{before}.weight")
+        return Parameter(f"{self.name}.mlp.gate_up_proj", parts, rows, shape, "linear", fed)
+
+    def _feeder(self, norm: str) -> str | None:
+        """A norm that adds 1 to its weight cannot be divided by dividing that."""
+        return None if self.layout.plus_one else norm
+
+    def _linear(self, name: str, source: str, shape: tuple[int, int], *, by_up: bool = False) -> Parameter:
+        fed = f"{self.source}.mlp.up_proj.weight" if by_up and not self.layout.fused else None
+        weights = (f"{self.source}.{source}.weight",)
+        return Parameter(f"{self.name}.{name}", weights, shape[:1], shape, "linear", fed)
+
+    def _norm(self, name: str, source: str) -> Parameter:
+        return _vector(f"{self.name}.{name}", f"{self.source}.{source}", self.size.hidden, self.layout)
+
+    def _around(self) -> list[Parameter]:
+        names = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+        return [self._norm(name, name) for name in names]
 
 
-def _fused(
-    name: str,
-    sources: tuple[str, ...],
-    rows: tuple[int, ...],
-    columns: int,
-    kind: Kind = "linear",
-    feeder: str | None = None,
-) -> Parameter:
-    names = tuple(f"{source}.weight" for source in sources)
-    fed = feeder and f"{feeder}.weight"
-    return Parameter(name, names, rows, (sum(rows), columns), kind, fed)
-
-
-def _vector(name: str, size: int) -> Parameter:
-    return Parameter(name, (f"{name}.weight",), (size,), (size,), "vector")
+def _vector(name: str, source: str, size: int, layout: Layout) -> Parameter:
+    plus = 1.0 if layout.plus_one else 0.0
+    return Parameter(name, (f"{source}.weight",), (size,), (size,), "vector", plus=plus)
 
 
 def _derived(name: str, config: Mapping[str, object]) -> bool:
@@ -167,9 +225,6 @@ def _derived(name: str, config: Mapping[str, object]) -> bool:
 
 def _some(items: list[str]) -> str:
     return "; ".join(items[:4]) + (f"; and {len(items) - 4} more" if len(items) > 4 else "")
-
-
-_ARCHITECTURES: Mapping[str, Callable[[Mapping[str, object], str], tuple[Parameter, ...]]] = {"llama": _llama}
 
 
 def count(wanted: tuple[Parameter, ...]) -> int:

@@ -33,7 +33,7 @@ def supported(name: str) -> Quantization:
 def stored_names(form: Quantization, parameter: Parameter) -> tuple[str, ...]:
     if form.quantizes(parameter.kind):
         return f"{parameter.name}.q_weight", f"{parameter.name}.q_scale"
-    return (f"{parameter.name}.weight",)
+    return (f"{parameter.name}.{parameter.word}",)
 
 
 def stored_bytes(form: Quantization, parameter: Parameter) -> int:
@@ -105,7 +105,7 @@ def unpacked(words: Array, scales: Array) -> Floats:
 def _plain(reader: WeightsReader, parameter: Parameter, form: Quantization) -> Array:
     array: Array = np.empty(parameter.shape, form.dtype)
     for source, start, stop, into in _chunks(parameter):
-        array[into : into + stop - start] = _finite(reader, source, start, stop)
+        array[into : into + stop - start] = _finite(reader, source, start, stop) + np.float32(parameter.plus)
     return array
 
 

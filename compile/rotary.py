@@ -1,27 +1,62 @@
-"""Rotary embedding's frequencies, as numbers."""
+"""Rotary embedding as numbers: by how much each pair of channels turns from one position to the next."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.errors import InvalidModel
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """`frequencies` are radians per position; pairs beyond them are not turned. What is turned is also
+    multiplied by `amplitude`, which only "longrope" makes other than 1."""
+
+    frequencies: npt.NDArray[np.float32]
+    amplitude: float = 1.0
+
+
+def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scaling") -> Rotary:
+    """From Hugging Face's keys and, for "longrope", the `context_window_size`.
+
+    The formulas are those of transformers' modeling_rope_utils.py. Raises `InvalidModel` for a kind of
+    scaling that is not known, or one with gaps.
+    """
+    theta = cast(float, config.get("rope_theta") or 10000.0)
+    turned = int(head_dim * cast(float, config.get("partial_rotary_factor") or 1.0))
+    plain: Floats = theta ** -(np.arange(0, turned, 2) / turned)
+    scaling = cast("Mapping[str, object]", config.get("rope_scaling") or {})
+    kind = scaling.get("rope_type", scaling.get("type"))
+    try:
+        if kind in (None, "default"):
+            return _rotary(plain)
+        if kind == "linear":
+            return _rotary(plain / cast(float, scaling["factor"]))
+        if kind == "llama3":
+            return _rotary(plain / llama3_factors(scaling, plain))
+        if kind in ("longrope", "su"):
+            return _longrope(config, scaling, plain)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise InvalidModel(where, f"rope_scaling {dict(scaling)} cannot be used: {error!r}") from error
+    raise InvalidModel(where, f"rope_scaling is {kind!r}; known: default, linear, llama3, longrope")
+
 
 def frequencies(config: Mapping[str, object], head_dim: int) -> npt.NDArray[np.float32]:
-    """Radians per position of each pair of channels, Llama 3's scaling included."""
-    theta = cast(float, config.get("rope_theta", 10000.0))
-    plain = theta ** -(np.arange(0, head_dim, 2) / head_dim)
-    scaling = cast("Mapping[str, object] | None", config.get("rope_scaling"))
-    if scaling is None:
-        return cast("npt.NDArray[np.float32]", plain.astype(np.float32))
-    factors = llama3_factors(scaling, plain)
-    return cast("npt.NDArray[np.float32]", (plain / factors).astype(np.float32))
+    """Of models whose amplitude is 1."""
+    found = rotary(config, head_dim)
+    assert found.amplitude == 1.0
+    return found.frequencies
 
 
-def llama3_factors(scaling: Mapping[str, object], plain: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def llama3_factors(scaling: Mapping[str, object], plain: Floats) -> Floats:
     """By how much each frequency is slowed; transformers' `_compute_llama3_parameters`."""
     length, factor, low, high = (
         cast(float, scaling[key])
@@ -30,3 +65,25 @@ def llama3_factors(scaling: Mapping[str, object], plain: npt.NDArray[np.float64]
     turns = length * plain / (2 * math.pi)
     smooth = np.clip((turns - low) / (high - low), 0, 1)
     return 1 / ((1 - smooth) / factor + smooth)
+
+
+def _longrope(config: Mapping[str, object], scaling: Mapping[str, object], plain: Floats) -> Rotary:
+    """Phi's. transformers changes from short to long factors when a text outgrows the original length.
+
+    Here a model is compiled for a longest text, and that decides for all.
+    """
+    original = scaling.get("original_max_position_embeddings") or config["original_max_position_embeddings"]
+    trained_on = cast(int, original)
+    long = cast(int, config.get("context_window_size") or 0) > trained_on
+    factors = np.asarray(scaling["long_factor" if long else "short_factor"], np.float64)
+    if factors.shape != plain.shape:
+        raise ValueError(f"{factors.size} factors for {plain.size} pairs of channels")
+    stretch = scaling.get("factor") or cast(int, config["max_position_embeddings"]) / trained_on
+    by = cast(float, stretch)
+    stated = cast("float | None", scaling.get("attention_factor"))
+    derived = 1.0 if by <= 1.0 else math.sqrt(1 + math.log(by) / math.log(trained_on))
+    return _rotary(plain / factors, derived if stated is None else stated)
+
+
+def _rotary(values: Floats, amplitude: float = 1.0) -> Rotary:
+    return Rotary(cast("npt.NDArray[np.float32]", values.astype(np.float32)), amplitude)

@@ -15,7 +15,8 @@ Define = Callable[[Mapping[str, object], Any, str], Any]
 def architectures() -> Registry[Any]:
     """`model_type` to definition. Definitions import TVM, so they are loaded when asked for."""
     registry: Registry[Any] = Registry("architecture")
-    registry.add("llama", "edge_router.compile.architectures.llama:llama")
+    for name in ("llama", "mistral", "phi3", "qwen2", "qwen3"):
+        registry.add(name, f"edge_router.compile.architectures.{name}:{name}")
     return registry
 
 

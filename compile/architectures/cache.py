@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from tvm import ir, relax
 from tvm.relax.frontend.nn.llm import kv_cache as stock
 from tvm.relax.frontend.nn.llm._page_kernels import _kv_cache_transpose_append_mla
@@ -16,6 +15,7 @@ from edge_router.compile.kernels.attention_prefill import cached, fresh
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.pages import append, merge
 from edge_router.compile.kernels.rotary import rotary
+from edge_router.compile.rotary import Rotary
 
 _MHA = 0  # the runtime's kind of attention
 _NO_WINDOW = 1024  # of layers with a sliding window, of which there are none
@@ -25,7 +25,7 @@ def paged_cache(
     isa: Isa,
     heads: Heads,
     layers: int,
-    frequencies: Sequence[float] | np.ndarray[Any, Any],
+    turns: Rotary,
     sizes: Sequence[Any],
 ) -> Any:
     """`sizes` are the five arguments of `create_tir_paged_kv_cache`, in MLC's order.
@@ -70,7 +70,7 @@ def paged_cache(
         nothing,  # cached, over a tree
         nothing,  # latent attention
         relax.Tuple([added("merge_attention", merge(narrow, heads))]),
-        added("split_rotary", rotary(narrow, heads, list(frequencies))),
+        added("split_rotary", rotary(narrow, heads, turns.frequencies.tolist(), turns.amplitude)),
         added(
             "kv_cache_copy_page", stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)
         ),

@@ -13,7 +13,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 from edge_router.compile.architectures.cache import paged_cache
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.architectures.parts import ACTIVATION, STORED, Parts, heads_of
-from edge_router.compile.rotary import frequencies
+from edge_router.compile.rotary import Rotary
 
 _SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")
 
@@ -21,18 +21,33 @@ _SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_siz
 class CausalLM(nn.Module):
     """`model` maps activations [rows, width] to the same, by the KV cache; has `embed_tokens` and `norm`.
 
-    The head is the embedding itself where `config` ties them, else a matrix of its own.
+    The head is the embedding itself where `config` ties them, else a matrix of its own. `name` is what the
+    parameters' names begin with. `cap` bends logits so that none exceeds it.
     """
 
-    def __init__(self, config: DecoderConfig, parts: Parts, model: Any) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        parts: Parts,
+        model: Any,
+        rotary: Rotary,
+        *,
+        name: str = "model",
+        cap: float = 0,
+    ) -> None:
         super().__init__()
-        self._config, self._parts = config, parts
-        self.model = model
+        self._config, self._parts, self._cap = config, parts, cap
+        self.name, self.rotary = name, rotary
+        setattr(self, name, model)
         if not config.tie_word_embeddings:
             self.lm_head = parts.head(config.hidden_size, config.vocab_size)
 
+    @property
+    def body(self) -> Any:
+        return getattr(self, self.name)
+
     def embed(self, input_ids: Tensor) -> Tensor:
-        return self.model.embed_tokens.rows(input_ids)
+        return self.body.embed_tokens.rows(input_ids)
 
     def prefill(self, input_embed: Tensor, paged_kv_cache: PagedKVCache) -> Any:
         return self._logits(_last_row(self._hidden(input_embed, paged_kv_cache)), 1), paged_kv_cache
@@ -63,19 +78,22 @@ class CausalLM(nn.Module):
     ) -> PagedKVCache:
         config = self._config
         sizes = (max_batch_size, max_total_seq_len, prefill_chunk_size, page_size, support_sliding_window)
-        turns = frequencies(config.rotary, config.head_dim)
-        return paged_cache(self._parts.isa, heads_of(config), config.num_hidden_layers, turns, sizes)
+        heads = heads_of(config)
+        return paged_cache(self._parts.isa, heads, config.num_hidden_layers, self.rotary, sizes)
 
     def _hidden(self, embedded: Tensor, cache: PagedKVCache) -> Tensor:
         """[a, b, width] to [a * b, width], before the last normalisation."""
         sequences, tokens, width = embedded.shape
         rows = op.reshape(embedded, (sequences * tokens, width))
-        return self.model(op.astype(rows, ACTIVATION), cache)
+        return self.body(op.astype(rows, ACTIVATION), cache)
 
     def _logits(self, hidden: Tensor, sequences: Any) -> Tensor:
-        head = self.model.embed_tokens if self._config.tie_word_embeddings else self.lm_head
-        logits = head(self.model.norm(hidden))
+        head = self.body.embed_tokens if self._config.tie_word_embeddings else self.lm_head
+        logits = self.capped(head(self.body.norm(hidden)))
         return op.reshape(logits, (sequences, hidden.shape[0] // sequences, self._config.vocab_size))
+
+    def capped(self, logits: Tensor) -> Tensor:
+        return self._parts.capped(logits, self._cap) if self._cap else logits
 
     def spec(self) -> dict[str, Any]:
         """The exported functions' arguments, as `nn.Module.export_tvm` takes them."""

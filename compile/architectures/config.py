@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import cast
 
+from edge_router.compile.rotary import Rotary, rotary
 from edge_router.errors import InvalidModel
 
 _GROUP = 32  # weights with one scale: every matrix must be so many columns wide, or a multiple
@@ -13,7 +14,10 @@ _GROUP = 32  # weights with one scale: every matrix must be so many columns wide
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """MLC's keys. `sliding_window_size` and `attention_sink_size` are -1 where there is no window."""
+    """MLC's keys. `sliding_window_size` and `attention_sink_size` are -1 where there is no window.
+
+    What turns positions into angles is read by `compile.rotary`.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -27,16 +31,26 @@ class DecoderConfig:
     head_dim: int
     position_embedding_base: float = 10000.0
     rope_scaling: Mapping[str, object] | None = None
+    partial_rotary_factor: float = 1.0
+    max_position_embeddings: int | None = None
+    original_max_position_embeddings: int | None = None
     tie_word_embeddings: bool = False
     max_batch_size: int = 1
     sliding_window_size: int = -1
     attention_sink_size: int = -1
+    attn_logit_softcapping: float | None = None
+
+    @property
+    def score_cap(self) -> float:
+        return self.attn_logit_softcapping or 0.0
 
     @classmethod
     def read(cls, values: Mapping[str, object], where: str) -> DecoderConfig:
         """`where` names the model in errors. Raises `InvalidModel` on gaps and contradictions."""
         known = {field.name for field in fields(cls)}
         given = {name: value for name, value in values.items() if name in known and value is not None}
+        if values.get("rope_theta"):  # so it is called where MLC's config has Hugging Face's keys
+            given.setdefault("position_embedding_base", values["rope_theta"])
         hidden, heads = values.get("hidden_size"), values.get("num_attention_heads")
         if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
             given.setdefault("head_dim", hidden // heads)
@@ -80,15 +94,34 @@ class DecoderConfig:
             if columns % _GROUP:
                 raise InvalidModel(where, f"{name} is {columns}, no multiple of the group size {_GROUP}")
 
-    @property
-    def rotary(self) -> dict[str, object]:
-        """As `compile.rotary.frequencies` takes it."""
-        return {"rope_theta": self.position_embedding_base, "rope_scaling": self._scaling()}
+    def rotary(self, where: str) -> Rotary:
+        """Raises `InvalidModel`."""
+        return rotary(
+            {
+                "rope_theta": self.position_embedding_base,
+                "rope_scaling": self.rope_scaling,
+                "partial_rotary_factor": self.partial_rotary_factor,
+                "max_position_embeddings": self.max_position_embeddings,
+                "original_max_position_embeddings": self.original_max_position_embeddings,
+                "context_window_size": self.context_window_size,
+            },
+            self.head_dim,
+            where,
+        )
 
-    def _scaling(self) -> Mapping[str, object] | None:
-        scaling = self.rope_scaling or {}
-        kind = scaling.get("rope_type", scaling.get("type"))
-        return None if kind in (None, "default") else scaling
+    def no_window(self, values: Mapping[str, object], where: str) -> None:
+        """Raises `InvalidModel` where a sliding window would act, which the KV cache's kernels do not have.
+
+        In a context that is not longer than the window it changes nothing.
+        """
+        stated = (values.get(key) for key in ("sliding_window_size", "sliding_window"))
+        windows = [size for size in stated if isinstance(size, int) and size > 0]
+        if windows and self.context_window_size > min(windows):
+            raise InvalidModel(
+                where,
+                f"it attends within a sliding window of {min(windows)} tokens, which is not supported beyond "
+                f"the window: context_window_size is {self.context_window_size} and may be {min(windows)}",
+            )
 
 
 _REALS = ("rms_norm_eps", "position_embedding_base")

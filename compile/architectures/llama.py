@@ -1,9 +1,9 @@
-"""Llama 2 and 3, SmolLM2, TinyLlama and whatever shares their layout."""
+"""Llama 2 and 3, SmolLM2, TinyLlama, DeepSeek Coder, Gorilla and whatever shares their layout."""
 # mypy: disable-error-code="misc"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm.relax.frontend import nn
@@ -27,6 +27,10 @@ class Attention(nn.Module):
         return self.o_proj(self.attention(self.qkv_proj(x), cache, layer), residual)
 
 
+# what an architecture may have in place of Llama's
+MakeAttention = Callable[[DecoderConfig, Parts], Any]
+
+
 class FeedForward(nn.Module):
     def __init__(self, config: DecoderConfig, parts: Parts) -> None:
         super().__init__()
@@ -38,9 +42,9 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
+    def __init__(self, config: DecoderConfig, parts: Parts, attention: MakeAttention = Attention) -> None:
         super().__init__()
-        self.self_attn = Attention(config, parts)
+        self.self_attn = attention(config, parts)
         self.mlp = FeedForward(config, parts)
         self.input_layernorm = parts.norm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = parts.norm(config.hidden_size, config.rms_norm_eps)
@@ -51,10 +55,12 @@ class Layer(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
+    def __init__(self, config: DecoderConfig, parts: Parts, attention: MakeAttention = Attention) -> None:
         super().__init__()
         self.embed_tokens = parts.embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList([Layer(config, parts) for _ in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList(
+            [Layer(config, parts, attention) for _ in range(config.num_hidden_layers)]
+        )
         self.norm = parts.norm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, x: Tensor, cache: Any) -> Tensor:
@@ -65,4 +71,4 @@ class Model(nn.Module):
 
 def llama(values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
     config = DecoderConfig.read(values, where)
-    return CausalLM(config, parts, Model(config, parts))
+    return CausalLM(config, parts, Model(config, parts), config.rotary(where))

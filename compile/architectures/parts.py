@@ -19,8 +19,8 @@ from tvm.relax.frontend.nn import Tensor, op
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.linear import Linear, linear, lookup
-from edge_router.compile.kernels.norm import rms_norm
+from edge_router.compile.kernels.linear import Gate, Linear, linear, lookup
+from edge_router.compile.kernels.norm import head_norm, rms_norm
 
 ACTIVATION = "float32"
 STORED = "float16"  # what MLC's q4f16_1 calls the model's type
@@ -38,12 +38,12 @@ class Parts:
             self._kernels[key] = make()
         return self._kernels[key]
 
-    def linear(self, inputs: int, outputs: int, *, dtype: str = ACTIVATION) -> Projection:
-        return Projection(self, inputs, outputs, dtype)
+    def linear(self, inputs: int, outputs: int, *, dtype: str = ACTIVATION, bias: bool = False) -> Projection:
+        return Projection(self, inputs, outputs, dtype, bias=bias)
 
-    def gated(self, inputs: int, width: int) -> Projection:
+    def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:
         """Gate and up in one: silu(x gate^T) * (x up^T)."""
-        return Projection(self, inputs, 2 * width, ACTIVATION, gated=True)
+        return Projection(self, inputs, 2 * width, ACTIVATION, gate=gate)
 
     def embedding(self, vocabulary: int, width: int) -> Embedding:
         return Embedding(self, vocabulary, width)
@@ -55,9 +55,27 @@ class Parts:
     def norm(self, width: int, epsilon: float) -> Norm:
         return Norm(self, width, epsilon)
 
+    def head_norms(self, config: DecoderConfig) -> Callable[[Tensor, Norm, Norm], Tensor]:
+        """(queries, keys and values together, the queries' norm, the keys'): each head normalised."""
+        heads, epsilon = heads_of(config), config.rms_norm_eps
+
+        def normalised(qkv: Tensor, query: Norm, key: Norm) -> Tensor:
+            rows = _rows(qkv)
+            make = self.kernel(
+                ("head_norm", heads, epsilon, rows), lambda: head_norm(self.isa, heads, epsilon, rows)
+            )
+            out = Tensor.placeholder(qkv.shape, heads.dtype)
+            return op.tensor_ir_op(make, "head_norm", [qkv, query.weight, key.weight], out)
+
+        return normalised
+
     def attention(self, config: DecoderConfig, scale: float) -> Attention:
         """Rotate, append to the KV cache, attend."""
         return Attention(heads_of(config), scale)
+
+    def capped(self, logits: Tensor, cap: float) -> Tensor:
+        """cap * tanh(logits / cap)."""
+        return op.tanh(logits * (1 / cap)) * cap
 
 
 def _rows(x: Tensor) -> int | None:
@@ -69,13 +87,16 @@ class Projection(nn.Module):
     """y = x W^T, quantized."""
 
     def __init__(
-        self, parts: Parts, inputs: int, outputs: int, dtype: str, *, gated: bool = False, many: bool = True
-    ) -> None:
+        self, parts: Parts, inputs: int, outputs: int, dtype: str, *, gate: Gate | None = None,
+        bias: bool = False, many: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._parts, self._dtype, self._gated, self._many = parts, dtype, gated, many
+        self._parts, self._dtype, self._gate, self._many = parts, dtype, gate, many
         self._inputs, self._outputs = inputs, outputs
         self.q_weight = nn.Parameter((outputs, inputs // 8), "uint32")
         self.q_scale = nn.Parameter((outputs, inputs // 32), STORED)
+        if bias:
+            self.bias = nn.Parameter((outputs,), STORED)
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         """`add` is added to the result."""
@@ -86,14 +107,19 @@ class Projection(nn.Module):
             x_dtype=x.dtype,
             y_dtype=self._dtype,
             add=add is not None,
-            gated=self._gated,
+            bias=hasattr(self, "bias"),
+            gated=self._gate is not None,
+            gate=self._gate or "silu",
             many=self._many,
         )
-        width = self._outputs // 2 if self._gated else self._outputs
+        width = self._outputs // 2 if self._gate else self._outputs
+        more = [self.bias] if shape.bias else []
+        if add is not None:
+            more.append(add)
         return op.tensor_ir_op(
             self._parts.kernel(shape, lambda: linear(self._parts.isa, shape)),
             "q4_linear",
-            [x, self.q_weight, self.q_scale, *([] if add is None else [add])],
+            [x, self.q_weight, self.q_scale, *more],
             Tensor.placeholder((x.shape[0], width), self._dtype),
         )
 
@@ -132,7 +158,9 @@ class Norm(nn.Module):
 
 
 def heads_of(config: DecoderConfig) -> Heads:
-    return Heads(config.num_attention_heads, config.num_key_value_heads, config.head_dim, STORED)
+    return Heads(
+        config.num_attention_heads, config.num_key_value_heads, config.head_dim, STORED, config.score_cap
+    )
 
 
 class Attention:

@@ -118,7 +118,7 @@ class Page:
         masked = const(MASKED, "float32", lanes)
         scores = []
         for start in range(0, PAGE, lanes):
-            score = load(self._weights, g, start, lanes=lanes)
+            score = self._heads.bent(load(self._weights, g, start, lanes=lanes))
             seen = steps + splat(first + start, lanes) < splat(count, lanes)
             scores.append(bind(tirx.Select(seen, score, masked)))
         before = bind(load(self._partial.peaks, task, g))

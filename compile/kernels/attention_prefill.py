@@ -146,7 +146,7 @@ class Tile:
             highest = Cell(peak.value)
             with serial(KEYS) as i:
                 seen = splat(first + i, lanes) < ends[v]
-                score = load(self._scores, i, v * lanes, lanes=lanes)
+                score = self._heads.bent(load(self._scores, i, v * lanes, lanes=lanes))
                 score = bind(tirx.Select(seen, score, const(MASKED, "float32", lanes)))
                 store(self._scores, score, i, v * lanes)
                 highest.set(tirx.max(highest.value, score))

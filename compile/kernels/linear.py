@@ -7,7 +7,7 @@ to a uint32, lowest first. Sums are float32: in float16, as TVM's own lowering s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tvm import tirx
 
@@ -29,7 +29,11 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.matmul import MatMul, strip_columns, tile_rows
 from edge_router.compile.kernels.matvec import Finish, MatVec
-from edge_router.compile.kernels.vectors import from_float, silu, to_float
+from edge_router.compile.kernels.vectors import from_float, gelu_tanh, silu, to_float
+
+Gate = Literal["silu", "gelu_tanh"]
+
+_GATES = {"silu": silu, "gelu_tanh": gelu_tanh}
 
 FEW_ROWS = 8  # from here on unpacking the weights to memory pays
 
@@ -38,8 +42,8 @@ FEW_ROWS = 8  # from here on unpacking the weights to memory pays
 class Linear:
     """What one kernel computes: `y = x W^T` with what surrounds it.
 
-    `rows` None: any number; `many` False says that it stays small. `add`: another argument, of y's shape and type, is added. `gated`: the matrix is
-    gate upon up, and y = silu(x gate^T) * (x up^T), half as wide.
+    `rows` None: any number; `many` False says that it stays small. `add`: another argument, of y's shape and type, is added; `bias`: one of a row, in float16. `gated`: the matrix is
+    gate upon up, and y = gate(x gate^T) * (x up^T), half as wide, where gate is what is said.
     """
 
     inputs: int
@@ -48,12 +52,14 @@ class Linear:
     x_dtype: str
     y_dtype: str
     add: bool = False
+    bias: bool = False
     gated: bool = False
+    gate: Gate = "silu"
     many: bool = True
 
 
 def linear(isa: Isa, shape: Linear) -> Any:
-    """(x [rows, inputs], q_weight [outputs, inputs/8], q_scale [outputs, inputs/32], (added,) y)."""
+    """(x [rows, inputs], q_weight [outputs, inputs/8], q_scale [outputs, inputs/32], (bias,) (added,) y)."""
     groups = shape.inputs // GROUP
     width = shape.outputs // 2 if shape.gated else shape.outputs
     blocks = (0, width) if shape.gated else (0,)
@@ -62,9 +68,10 @@ def linear(isa: Isa, shape: Linear) -> Any:
         x = k.tensor("x", (rows, shape.inputs), shape.x_dtype)
         weights = k.tensor("q_weight", (shape.outputs, groups * WORDS), "uint32")
         scales = k.tensor("q_scale", (shape.outputs, groups), "float16")
+        bias = k.tensor("bias", (width,), "float16") if shape.bias else None
         added = k.tensor("added", (rows, width), shape.y_dtype) if shape.add else None
         y = k.tensor("y", (rows, width), shape.y_dtype)
-        finish = _finish(isa, shape, added, y)
+        finish = _finish(isa, shape, bias, added, y)
         if shape.rows is not None or not shape.many or width < strip_columns(isa, len(blocks)):
             MatVec(isa, x, rows, weights, scales, groups).run(width, blocks, finish)
         else:
@@ -76,11 +83,13 @@ def linear(isa: Isa, shape: Linear) -> Any:
     return k.function
 
 
-def _finish(isa: Isa, shape: Linear, added: Buffer | None, y: Buffer) -> Finish:
+def _finish(isa: Isa, shape: Linear, bias: Buffer | None, added: Buffer | None, y: Buffer) -> Finish:
     def finish(m: Expr, column: Expr, sums: Any) -> None:
         value = bind(sums[0])
         if shape.gated:
-            value = silu(value) * sums[1]
+            value = _GATES[shape.gate](value) * sums[1]
+        if bias is not None:
+            value = value + to_float(isa, load(bias, column, lanes=value.ty.dtype.lanes))
         if added is not None:
             value = value + to_float(isa, load(added, m, column, lanes=value.ty.dtype.lanes))
         store(y, from_float(isa, value, shape.y_dtype), m, column)

@@ -6,7 +6,9 @@ from typing import Any
 
 from tvm import tirx
 
+from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.ir import (
+    Buffer,
     Cell,
     Expr,
     bind,
@@ -35,17 +37,56 @@ def rms_norm(isa: Isa, columns: int, epsilon: float, rows: int | None, x_dtype: 
         while columns % lanes:
             lanes //= 2
         with parallel(count) if rows is None else serial(count) as m:
-            squares = Cell(zero(lanes))
-            with serial(columns // lanes) as i:
-                value = bind(to_float(isa, load(x, m, i * lanes, lanes=lanes)))
-                squares.add(value * value)
-            mean = total(squares.value) * const(1 / columns, "float32")
-            factor = bind(splat(_inverse_root(mean + const(epsilon, "float32")), lanes))
+            factor = _factor(isa, x, m, 0, columns, epsilon, lanes)
             with serial(columns // lanes) as i:
                 value = to_float(isa, load(x, m, i * lanes, lanes=lanes)) * factor
                 value = value * to_float(isa, load(weight, i * lanes, lanes=lanes))
                 store(y, from_float(isa, value, y_dtype), m, i * lanes)
     return k.function
+
+
+def head_norm(isa: Isa, heads: Heads, epsilon: float, rows: int | None) -> Any:
+    """(qkv [rows, all heads * channels] float32, query weight [channels] float16, key weight, y).
+
+    Each query and key is normalised for itself; values are only converted to the heads' type.
+    """
+    with kernel("head_norm") as k:
+        count = k.size() if rows is None else rows
+        everything = heads.query + 2 * heads.key_value
+        qkv = k.tensor("qkv", (count, everything * heads.size), "float32")
+        weights = [k.tensor(name, (heads.size,), "float16") for name in ("query_weight", "key_weight")]
+        y = k.tensor("y", (count, everything * heads.size), heads.dtype)
+        lanes = isa.narrowed(heads.size).lanes
+
+        def convert(m: Expr, head: Expr, factor: Expr | None, weight: Any) -> None:
+            with serial(heads.size // lanes) as i:
+                place = head * heads.size + i * lanes
+                value = load(qkv, m, place, lanes=lanes)
+                if factor is not None:
+                    value = value * factor * to_float(isa, load(weight, i * lanes, lanes=lanes))
+                store(y, from_float(isa, value, heads.dtype), m, place)
+
+        with parallel(count) if rows is None else serial(count) as m:
+            start = 0
+            for weight, number in zip([*weights, None], (heads.query, *[heads.key_value] * 2), strict=True):
+                with serial(number) as i:
+                    head = bind(i + start)
+                    factor = None
+                    if weight is not None:
+                        factor = _factor(isa, qkv, m, head * heads.size, heads.size, epsilon, lanes)
+                    convert(m, head, factor, weight)
+                start += number
+    return k.function
+
+
+def _factor(isa: Isa, x: Buffer, m: Expr, first: Expr, columns: int, epsilon: float, lanes: int) -> Expr:
+    """What `columns` elements of row `m` of `x` from `first` on are multiplied by, in every lane."""
+    squares = Cell(zero(lanes))
+    with serial(columns // lanes) as i:
+        value = bind(to_float(isa, load(x, m, first + i * lanes, lanes=lanes)))
+        squares.add(value * value)
+    mean = total(squares.value) * const(1 / columns, "float32")
+    return bind(splat(_inverse_root(mean + const(epsilon, "float32")), lanes))
 
 
 def _inverse_root(value: Expr) -> Expr:

@@ -20,6 +20,7 @@ from edge_router.compile.kernels.ir import (
     cast,
     const,
     kernel,
+    lanes_of,
     load,
     parallel,
     scratch,
@@ -33,11 +34,11 @@ from edge_router.compile.kernels.vectors import from_float, sine_cosine, to_floa
 MANY = 16  # tokens from which sharing them out over threads pays
 
 
-def rotary(isa: Isa, heads: Heads, frequencies: Sequence[float]) -> Any:
+def rotary(isa: Isa, heads: Heads, frequencies: Sequence[float], amplitude: float = 1.0) -> Any:
     """(qkv [tokens, all heads, channels], positions, q, k, v, apply int64).
 
     `frequencies` are the radians per position of channel pairs (i, i + their number); what is left of a head
-    is not turned. With `apply` 0 nothing is.
+    is not turned. What is turned is multiplied by `amplitude`. With `apply` 0 nothing is.
     """
     with kernel("split_rotary") as k:
         tokens = k.size(32)
@@ -49,7 +50,7 @@ def rotary(isa: Isa, heads: Heads, frequencies: Sequence[float]) -> Any:
             for name, count in (("q", heads.query), ("k", heads.key_value), ("v", heads.key_value))
         ]
         apply = k.scalar("apply", "int64")
-        turn = _Turn(isa, heads, frequencies, qkv, positions, outputs, apply)
+        turn = _Turn(isa, heads, frequencies, amplitude, qkv, positions, outputs, apply)
         with branch(tokens >= MANY) as (many, few):
             with many, parallel(tokens) as token:
                 turn.token(token)
@@ -60,9 +61,10 @@ def rotary(isa: Isa, heads: Heads, frequencies: Sequence[float]) -> Any:
 
 class _Turn:
     def __init__(
-        self, isa: Isa, heads: Heads, frequencies: Sequence[float], qkv: Buffer, positions: Buffer,
-        outputs: Sequence[Buffer], apply: Expr,
+        self, isa: Isa, heads: Heads, frequencies: Sequence[float], amplitude: float, qkv: Buffer,
+        positions: Buffer, outputs: Sequence[Buffer], apply: Expr,
     ) -> None:  # fmt: skip
+        self._amplitude = amplitude
         self._isa, self._heads, self._frequencies = isa, heads, frequencies
         self._qkv, self._positions, self._outputs, self._apply = qkv, positions, outputs, apply
 
@@ -76,8 +78,8 @@ class _Turn:
                 for first in range(0, half, lanes):
                     angle = splat(position, lanes) * _constants(self._frequencies[first : first + lanes])
                     sine, cosine = sine_cosine(bind(angle))
-                    store(sines, sine, first)
-                    store(cosines, cosine, first)
+                    store(sines, self._scaled(sine), first)
+                    store(cosines, self._scaled(cosine), first)
             with plain:
                 for first in range(0, half, lanes):
                     store(sines, const(0.0, "float32", lanes), first)
@@ -90,6 +92,11 @@ class _Turn:
             start += count
         with serial(self._heads.key_value) as head:
             self._copy(self._outputs[2], token, head, start, 0)
+
+    def _scaled(self, values: Expr) -> Expr:
+        return (
+            values if self._amplitude == 1.0 else values * const(self._amplitude, "float32", lanes_of(values))
+        )
 
     def _turn_head(
         self, output: Buffer, token: Expr, head: Expr, start: int, sines: Buffer, cosines: Buffer, lanes: int

@@ -151,6 +151,22 @@ def silu(x: Expr) -> Expr:
     return x / (const(1.0, "float32", lanes) + exp2(x * const(-LOG2_E, "float32", lanes)))
 
 
+def gelu_tanh(x: Expr) -> Expr:
+    """x * (1 + tanh(z)) / 2 = x * sigmoid(2z), z = sqrt(2/pi) * (x + 0.044715 x^3): GELU's approximation."""
+    lanes = lanes_of(x)
+    double = const(2 * math.sqrt(2 / math.pi), "float32", lanes)
+    z = x * double * (const(1.0, "float32", lanes) + const(0.044715, "float32", lanes) * x * x)
+    return x / (const(1.0, "float32", lanes) + exp2(z * const(-LOG2_E, "float32", lanes)))
+
+
+def capped(x: Expr, cap: float) -> Expr:
+    """cap * tanh(x / cap)."""
+    lanes = lanes_of(x)
+    one = const(1.0, "float32", lanes)
+    powers = exp2(x * const(2 * LOG2_E / cap, "float32", lanes))
+    return const(cap, "float32", lanes) * (one - const(2.0, "float32", lanes) / (powers + one))
+
+
 def dot(isa: Isa, sums: Expr, a: Expr, b: Expr) -> Expr:
     """int32 sums + a * b, where each element of `a` and `b` holds two int16 that are multiplied pairwise."""
     lanes = lanes_of(sums)

@@ -72,7 +72,10 @@ class MlcReader:
             for name, rows in zip(parameter.sources, parameter.source_rows, strict=True):
                 self._homes[name] = parameter, at, rows
                 at += rows
-            if not {f"{parameter.name}.weight", f"{parameter.name}.q_weight"} & self._records.keys():
+            if (
+                not {f"{parameter.name}.{parameter.word}", f"{parameter.name}.q_weight"}
+                & self._records.keys()
+            ):
                 raise missing_tensor(source, parameter.name, self._records)
 
     def close(self) -> None:
@@ -88,7 +91,7 @@ class MlcReader:
         return {
             **inner,
             "model_type": self._chat.get("model_type"),
-            "rope_theta": inner.get("position_embedding_base"),
+            "rope_theta": inner.get("position_embedding_base") or inner.get("rope_theta"),
             "max_position_embeddings": inner.get("context_window_size"),
         }
 
@@ -110,9 +113,10 @@ class MlcReader:
             raise missing_tensor(self.source, name, self._homes)
         parameter, at, rows = self._homes[name]
         first, last, _ = slice(start, stop).indices(rows)
-        plain = self._records.get(f"{parameter.name}.weight")
+        plain = self._records.get(f"{parameter.name}.{parameter.word}")
         if plain is not None:
-            return self._array(plain, at + first, at + last).astype(np.float32)
+            values = self._array(plain, at + first, at + last).astype(np.float32)
+            return values - np.float32(parameter.plus)
         words, scales = (self._records[f"{parameter.name}.{part}"] for part in ("q_weight", "q_scale"))
         if words.shape != (parameter.shape[0], parameter.shape[1] // 8):
             raise InvalidModel(self.source, f"{words.name} is {words.shape}: not a layout that can be read")

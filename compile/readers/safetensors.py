@@ -17,6 +17,7 @@ from typing import cast
 
 import numpy as np
 
+from edge_router.catalog.configs import plain_config
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
 
@@ -53,7 +54,7 @@ class SafetensorsReader:
 
     @cached_property
     def config(self) -> Mapping[str, object]:
-        return read_json(self._folder / "config.json")
+        return plain_config(read_json(self._folder / "config.json"))
 
     @cached_property
     def generation(self) -> Mapping[str, object]:

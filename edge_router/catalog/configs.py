@@ -32,13 +32,33 @@ def read_config(path: Path) -> dict[str, object]:
             raise InvalidModel(mlc, "model_config is missing")
         return {"model_type": outer.get("model_type"), **inner}
     if hub.is_file():
-        config = _read_json(hub)
-        text = config.get("text_config")  # a model that also sees keeps its language part one level down
-        return dict(text) if isinstance(text, dict) else config
+        return plain_config(_read_json(hub))
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return gguf_config(ggufs[0])
     raise InvalidModel(path, "holds neither config.json nor mlc-chat-config.json, nor a single .gguf file")
+
+
+def plain_config(config: Mapping[str, object]) -> dict[str, object]:
+    """config.json's content with the keys that all of its versions have had.
+
+    A model that also sees keeps its language part one level down. transformers 5 keeps what turns positions
+    in `rope_parameters`, for Gemma 3 by the kind of layer.
+    """
+    text = config.get("text_config")
+    plain = dict(text) if isinstance(text, dict) else dict(config)
+    turns = plain.pop("rope_parameters", None)
+    if not isinstance(turns, dict):
+        return plain
+    local = turns.get("sliding_attention")
+    if isinstance(local, dict):
+        plain["rope_local_base_freq"] = local.get("rope_theta")
+    turns = dict(turns.get("full_attention") or turns)
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if key in turns:
+            plain[key] = turns.pop(key)
+    scaled = turns.get("rope_type", "default") != "default"
+    return {**plain, "rope_scaling": turns if scaled else None}
 
 
 def architecture_of(config: Mapping[str, object], path: Path) -> str:

@@ -1,0 +1,53 @@
+"""What each architecture calls its parameters, in the checkpoint and in MLC, and which it has beside Llama's.
+
+Nothing here imports TVM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Names are MLC's where they differ from the checkpoint's, which are always those of Llama.
+
+    `keys` are config.json's that MLC's `model_config` holds for this architecture, too.
+    """
+
+    body: str = "model"
+    embedding: str = "embed_tokens"
+    layers: str = "layers"
+    attention: str = "self_attn"
+    qkv: str = "qkv_proj"
+    out: str = "o_proj"
+    before: str = "input_layernorm"
+    bias: bool = False  # of q, k and v
+    head_norms: bool = False  # of each query and key
+    norms_around: bool = False  # of what attention and MLP give, and not only of what they get
+    fused: bool = False  # the checkpoint holds q, k and v in one tensor, gate and up in another
+    plus_one: bool = False  # norms multiply by 1 + weight; MLC stores the sum
+    tied: bool = False  # where config.json leaves it open
+    keys: tuple[str, ...] = ()
+
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "llama": Layout(),
+        "mistral": Layout(),
+        "qwen2": Layout(qkv="c_attn", bias=True, keys=("hidden_act", "rope_theta")),
+        "qwen3": Layout(qkv="c_attn", head_norms=True, keys=("hidden_act", "rope_theta", "attention_bias")),
+        "phi3": Layout(
+            body="transformer",
+            embedding="embd",
+            layers="h",
+            attention="mixer",
+            out="out_proj",
+            before="ln",
+            fused=True,
+            keys=("max_position_embeddings", "original_max_position_embeddings", "partial_rotary_factor"),
+        ),
+    }
+)

@@ -1,0 +1,88 @@
+"""What each architecture computes once compiled, held against transformers on the same dequantized weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_router.engines.tvm import TvmRunner
+
+# Largest difference of a logit over the standard deviation of all. Queries, keys, values and embeddings are
+# float16 here, and activations sixteen-bit integers; transformers computes in float32.
+CLOSE = 0.02
+
+# For a context of 128 on an original one of 64, or of 256.
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + 0.01 * i for i in range(16)],
+    "long_factor": [1.0 + 0.05 * i for i in range(16)],
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "llama, llama3 rope": ("llama", {"rope_parameters": LLAMA3}),
+    "deepseek-coder": (
+        "llama",
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100000.0}},
+    ),
+    "mistral": ("mistral", {"sliding_window": 128, "rope_theta": 1000000.0}),
+    "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}),
+    "qwen3": ("qwen3", {"rope_theta": 1000000.0}),
+    "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1}),
+    "phi4, short longrope, in part": (
+        "phi3",
+        {
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rope_parameters": LONGROPE,
+            "partial_rotary_factor": 0.5,
+            "original_max_position_embeddings": 128,
+            "max_position_embeddings": 256,
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def twin(
+    request: pytest.FixtureRequest, twins: Any, tiny: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    architecture, numbers = KINDS[request.param]
+    return twins.twin(architecture, numbers, tmp_path_factory.mktemp("twin"), tiny)
+
+
+@pytest.fixture
+def runner(twin: Any) -> Iterator[TvmRunner]:
+    made = TvmRunner(twin.model_dir, twin.library, max_sequences=2)
+    yield made
+    made.close()
+
+
+def test_it_computes_what_transformers_does(twin: Any, runner: TvmRunner) -> None:
+    tokens = np.random.default_rng(1).integers(0, runner.vocab_size, 100).tolist()
+    wanted = twin.wanted(tokens)[:, : runner.vocab_size]
+    found: dict[str, tuple[np.ndarray, int]] = {}
+    runner.add_sequence(0)
+    found["prefill"] = runner.prefill(0, tokens[:32]).copy(), 31
+    found["second chunk"] = runner.prefill(0, tokens[32:64]).copy(), 63
+    found["odd chunk"] = runner.prefill(0, tokens[64:83]).copy(), 82
+    for at in range(83, 90):
+        found[f"decode at {at}"] = runner.decode([0], tokens[at : at + 1])[0].copy(), at
+    runner.add_sequence(1)
+    runner.prefill(1, tokens[:20])
+    both = runner.decode([0, 1], [tokens[90], tokens[20]]).copy()
+    found["decode of two, first"], found["second"] = (both[0], 90), (both[1], 20)
+    spread = wanted.std()
+    errors = {name: float(np.abs(logits - wanted[at]).max() / spread) for name, (logits, at) in found.items()}
+    assert max(errors.values()) < CLOSE, errors
+    assert wanted[:, 1:].std() > 0.5  # else close would say nothing

@@ -1,0 +1,114 @@
+"""Tiny random models as transformers writes them, packaged and compiled by us, and transformers' own answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+COMMON: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "vocab_size": 288,
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.02,
+    "tie_word_embeddings": False,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+CONTEXT, CHUNK, BATCH = 128, 32, 2
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The same weights twice: `model_dir` and `library` are ours, `theirs` is transformers' model."""
+
+    model_dir: Path
+    library: Path
+    theirs: Any
+    config: Mapping[str, Any]  # ours, of the directory
+
+    def wanted(self, tokens: Sequence[int]) -> np.ndarray:
+        """transformers' logits after each token, shape (tokens, vocabulary)."""
+        import torch
+
+        with torch.no_grad():
+            return self.theirs(torch.tensor([list(tokens)])).logits[0].float().numpy()
+
+
+def random_model(architecture: str, numbers: Mapping[str, Any]) -> Any:
+    """A transformers model in float32 whose every tensor matters."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: nothing to compare with")
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers (pip install 'edge-router[reference]') is not installed"
+    )
+    config = transformers.AutoConfig.for_model(architecture, **{**COMMON, **numbers})
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    rng = torch.Generator().manual_seed(7)
+    for name, tensor in model.named_parameters():
+        if "norm" in name:
+            low = -0.5 if architecture.startswith("gemma") else 0.5
+            tensor.data.uniform_(low, low + 1, generator=rng)
+        elif name.endswith("bias"):
+            tensor.data.normal_(0, 1, generator=rng)
+        else:
+            tensor.data.normal_(0, 1.5 / tensor.shape[-1] ** 0.5, generator=rng)
+    return model
+
+
+def write_checkpoint(model: Any, folder: Path, tiny: Any) -> None:
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(tiny.tokenizer()), encoding="utf-8")
+    described = {"eos_token": "<|im_end|>", "chat_template": tiny.TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def twin(architecture: str, numbers: Mapping[str, Any], folder: Path, tiny: Any) -> Twin:
+    """Written by transformers, read, quantized and compiled by us; transformers gets our weights back."""
+    import torch
+
+    from edge_router.compile.equalize import Activations
+    from edge_router.compile.link import library_name
+    from edge_router.compile.package import Windows, write_model
+    from edge_router.compile.quantize import supported
+    from edge_router.compile.readers import open_weights
+    from edge_router.device import host
+
+    theirs = random_model(architecture, numbers)
+    checkpoint, model_dir = folder / "checkpoint", folder / "packaged"
+    write_checkpoint(theirs, checkpoint, tiny)
+    model_dir.mkdir()
+    reader = open_weights(checkpoint)
+    write_model(
+        reader, model_dir, config=reader.config, form=supported("q4f16_1"), quantizer="round",
+        activations=Activations(), windows=Windows(CONTEXT, CHUNK, BATCH),
+    )  # fmt: skip
+    reader.close()
+    packaged = open_weights(model_dir)
+    state = {name: torch.from_numpy(packaged.rows(name)) for name in packaged.tensors}
+    packaged.close()
+    missing, unknown = theirs.load_state_dict(state, strict=False)
+    assert not unknown
+    assert set(missing) <= {"lm_head.weight"}, missing
+    config = json.loads((model_dir / "mlc-chat-config.json").read_text(encoding="utf-8"))
+    library = folder / library_name()
+    compiled(config, library, host())
+    return Twin(model_dir, library, theirs, config)
+
+
+def compiled(config: Mapping[str, Any], library: Path, machine: Any) -> None:
+    from edge_router.compile.library import compile_library
+    from edge_router.compile.targets import host_target
+
+    compile_library(config, "q4f16_1", host_target(machine), library)
