@@ -33,12 +33,16 @@ class Layout:
     keys: tuple[str, ...] = ()
 
 
+_GEMMA = ("hidden_activation", "attention_bias", "query_pre_attn_scalar", "sliding_window")
+_CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
+
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "llama": Layout(),
         "mistral": Layout(),
         "qwen2": Layout(qkv="c_attn", bias=True, keys=("hidden_act", "rope_theta")),
         "qwen3": Layout(qkv="c_attn", head_norms=True, keys=("hidden_act", "rope_theta", "attention_bias")),
+        "gemma2": Layout(norms_around=True, plus_one=True, tied=True, keys=(*_GEMMA, *_CAPS)),
         "phi3": Layout(
             body="transformer",
             embedding="embd",

@@ -15,7 +15,7 @@ Define = Callable[[Mapping[str, object], Any, str], Any]
 def architectures() -> Registry[Any]:
     """`model_type` to definition. Definitions import TVM, so they are loaded when asked for."""
     registry: Registry[Any] = Registry("architecture")
-    for name in ("llama", "mistral", "phi3", "qwen2", "qwen3"):
+    for name in ("gemma2", "llama", "mistral", "phi3", "qwen2", "qwen3"):
         registry.add(name, f"edge_router.compile.architectures.{name}:{name}")
     return registry
 

@@ -38,6 +38,16 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": 128, "rope_theta": 1000000.0}),
     "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"rope_theta": 1000000.0}),
+    "gemma2": (
+        "gemma2",
+        {
+            "query_pre_attn_scalar": 48,
+            "sliding_window": 128,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 3.0,
+            "tie_word_embeddings": True,
+        },
+    ),
     "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1}),
     "phi4, short longrope, in part": (
         "phi3",

@@ -1,0 +1,95 @@
+"""Gemma 2: norms before and after attention and MLP, scores and logits bent to a cap, embeddings made larger.
+
+Every other layer attends within a sliding window, which must not be shorter than the context (as MLC has it).
+"""
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor
+
+from edge_router.compile.architectures.causal import CausalLM
+from edge_router.compile.architectures.config import DecoderConfig, number
+from edge_router.compile.architectures.parts import STORED, Parts
+from edge_router.errors import InvalidModel
+
+_GATES = {"gelu_pytorch_tanh", "gelu_tanh"}
+
+
+class Attention(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts, scale: float) -> None:
+        super().__init__()
+        width = config.num_attention_heads * config.head_dim
+        keys_and_values = 2 * config.num_key_value_heads * config.head_dim
+        self.qkv_proj = parts.linear(config.hidden_size, width + keys_and_values, dtype=STORED)
+        self.o_proj = parts.linear(width, config.hidden_size)
+        self.attention = parts.attention(config, scale)
+
+    def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
+        return self.o_proj(self.attention(self.qkv_proj(x), cache, layer))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
+        super().__init__()
+        self.gate_up_proj = parts.gated(config.hidden_size, config.intermediate_size, "gelu_tanh")
+        self.down_proj = parts.linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.gate_up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts, attention: Any) -> None:
+        super().__init__()
+        size, epsilon = config.hidden_size, config.rms_norm_eps
+        self.self_attn = attention
+        self.mlp = FeedForward(config, parts)
+        self.input_layernorm = parts.norm(size, epsilon)
+        self.post_attention_layernorm = parts.norm(size, epsilon)
+        self.pre_feedforward_layernorm = parts.norm(size, epsilon)
+        self.post_feedforward_layernorm = parts.norm(size, epsilon)
+
+    def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
+        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), cache, layer))
+        return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+
+
+class Model(nn.Module):
+    def __init__(self, config: DecoderConfig, parts: Parts, layers: list[Layer]) -> None:
+        super().__init__()
+        self._scale = config.hidden_size**0.5
+        self.embed_tokens = parts.embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(layers)
+        self.norm = parts.norm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, cache: Any) -> Tensor:
+        x = x * self._scale
+        for number, layer in enumerate(self.layers):
+            x = layer(x, cache, number)
+        return x
+
+
+def score_scale(values: Mapping[str, object], config: DecoderConfig) -> float:
+    """Gemma divides scores by the root of a number of its own."""
+    return number(values, "query_pre_attn_scalar", config.head_dim) ** -0.5
+
+
+def check_gate(values: Mapping[str, object], where: str) -> None:
+    named = values.get("hidden_activation") or values.get("hidden_act") or "gelu_pytorch_tanh"
+    if named not in _GATES:
+        raise InvalidModel(where, f"hidden_activation is {named!r}, not gelu_pytorch_tanh")
+
+
+def gemma2(values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
+    config = DecoderConfig.read({"tie_word_embeddings": True, **values}, where)
+    config.no_window(values, where)
+    check_gate(values, where)
+    scale = score_scale(values, config)
+    layers = [Layer(config, parts, Attention(config, parts, scale)) for _ in range(config.num_hidden_layers)]
+    cap = number(values, "final_logit_softcapping", 0.0)
+    return CausalLM(config, parts, Model(config, parts, layers), config.rotary(where), cap=cap)
