@@ -59,6 +59,8 @@ class StrongConfig:
     timeout_s: float = 60.0
     connect_timeout_s: float = 5.0
     max_retries: int = 2
+    price_in: float | None = None  # of a million prompt tokens, in any money
+    price_out: float | None = None  # of a million tokens of answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,9 @@ def _check(config: Config) -> None:
     require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:
         parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))
+    for key in ("strong.price_in", "strong.price_out"):
+        price = typing.cast("float | None", config.get(key))
+        require(key, price is None or 0 <= price < float("inf"), "must be 0 or more")
     require("router.threads", config.router.threads >= 1, "must be at least 1")
     url = config.strong.base_url
     require(

@@ -129,6 +129,14 @@ class Ledger:
         rows = self._read("SELECT * FROM decisions ORDER BY id DESC LIMIT ?", (max(0, count),))
         return tuple(_record(row) for row in rows)
 
+    def records(self, *, router: str | None = None, since: float = 0.0) -> tuple[Record, ...]:
+        """Every record, oldest first, of one router where it is named. Raises as `recent` does."""
+        rows = self._read(
+            "SELECT * FROM decisions WHERE time >= ? AND (? IS NULL OR router = ?) ORDER BY id",
+            (since, router, router),
+        )
+        return tuple(_record(row) for row in rows)
+
     def scores(self, *, router: str | None = None, since: float = 0.0) -> tuple[float, ...]:
         """Every score, oldest first, of one router where it is named. `since`: seconds since 1970."""
         rows = self._read(

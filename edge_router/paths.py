@@ -21,6 +21,7 @@ class Paths:
     ledger: Path  # SQLite
     routers: Path  # trained or adapted by the user, a folder each
     share: Path  # what holding a strong share has learnt; JSON
+    calibration: Path  # the scores that thresholds were calibrated on; JSON
 
     @classmethod
     def default(cls) -> Paths:
@@ -37,6 +38,7 @@ class Paths:
             ledger=data / "ledger.sqlite3",
             routers=data / "routers",
             share=data / "share.json",
+            calibration=data / "calibration.json",
         )
 
     @classmethod
@@ -49,4 +51,5 @@ class Paths:
             ledger=home / "ledger.sqlite3",
             routers=home / "routers",
             share=home / "share.json",
+            calibration=home / "calibration.json",
         )

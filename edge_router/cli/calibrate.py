@@ -25,21 +25,33 @@ def calibrate(
         typer.Option(metavar="FILE", help="A sample: .txt with a prompt per line, .jsonl, .csv or .parquet."),
     ] = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="The scores of what you asked so far.")] = False,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the ledger only the last N scores.")
+    ] = None,
     router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """The threshold that sends a given share of the traffic to the strong model.
 
-    It only holds for traffic like the sample, so take your own prompts or the ledger.
+    It only holds for traffic like the sample, so take your own prompts or the ledger. What the
+    sample's scores looked like is remembered: once router.threshold is set to what is found here, doctor and
+    serve say when the traffic no longer looks like it.
     """
     session = Session(ctx, json=json)
     if (prompts is not None) == ledger:
         raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
     config = session.config(router__name=router)
+    from edge_router import drift
     from edge_router.calibration import choose_threshold
+    from edge_router.errors import StorageError
 
-    scores = _ledger_scores(session, config) if prompts is None else _scores(session, config, prompts)
+    scores = _ledger_scores(session, config, last) if prompts is None else _scores(session, config, prompts)
     found = choose_threshold(scores, strong_share)
+    base = drift.baseline(config.router.name, found.threshold, scores)
+    try:
+        drift.save(session.paths.calibration, base)
+    except StorageError as error:
+        output.say(f"the sample is not remembered: {error}", style="dim")
     for warning in found.warnings:
         output.say(f"warning: {warning}", style="yellow")
     if json:
@@ -55,7 +67,7 @@ def calibrate(
     )
 
 
-def _ledger_scores(session: Session, config: Config) -> tuple[float, ...]:
+def _ledger_scores(session: Session, config: Config, last: int | None) -> tuple[float, ...]:
     from edge_router.ledger import Ledger
 
     scores = Ledger(session.paths.ledger).scores(router=config.router.name)
@@ -63,7 +75,7 @@ def _ledger_scores(session: Session, config: Config) -> tuple[float, ...]:
         raise typer.BadParameter(
             f"the ledger holds no score of {config.router.name} yet; take --prompts FILE"
         )
-    return scores
+    return scores[-last:] if last is not None else scores
 
 
 def _scores(session: Session, config: Config, file: Path) -> list[float]:

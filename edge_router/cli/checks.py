@@ -61,6 +61,7 @@ def examine(session: Session, *, offline: bool) -> Found:
         return
     yield from _guarded("Configuration", "file", lambda: configuration(session, config))
     yield from _guarded("Router", "router", lambda: router(config))
+    yield from _guarded("Router", "drift", lambda: drift(session, config))
     yield from _guarded("Weak model", "model", lambda: weak(session, config))
     yield from _guarded("Strong model", "model", lambda: strong(config))
 
@@ -167,6 +168,17 @@ def router(config: Config) -> Found:
     shown_threshold = loaded.default_threshold if threshold is None else threshold
     yield Finding(section, loaded.name, f"threshold {shown_threshold:.3f}, loads in {load_ms:.0f} ms")
     yield Finding(section, "scoring", f"{sorted(times)[RUNS // 2]:.1f} ms; {score:.3f} for {SAMPLE!r}")
+
+
+def drift(session: Session, config: Config) -> Found:
+    """Nothing where no threshold was calibrated, or too little was asked since."""
+    from edge_router.cli.reasons import drift_words
+    from edge_router.drift import current_drift
+
+    found = current_drift(config, session.paths)
+    if found is not None:
+        text = f"none: the last {found.n} scores look like those that were calibrated on"
+        yield Finding("Router", "drift", drift_words(found) or text, "note" if found.drifted else "ok")
 
 
 def weak(session: Session, config: Config) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_router.answer import Answer
 from edge_router.cli.sentences import sentence
+from edge_router.drift import Drift
 from edge_router.types import Decision, Reason, Tier
 
 _WORDS = {
@@ -54,6 +55,18 @@ def truncation(answer: Answer) -> str | None:
         return None
     what = "message was" if answer.truncated == 1 else f"{answer.truncated} messages were"
     return f"the oldest {what} left out, for the conversation no longer fits the model's context"
+
+
+def drift_words(drift: Drift) -> str | None:
+    """That the traffic is no longer what the threshold was calibrated on, if it is so."""
+    if not drift.drifted:
+        return None
+    base = drift.baseline
+    return (
+        f"the traffic has changed since router.threshold was calibrated: it sends {drift.share:.0%} of the "
+        f"last {drift.n} queries to the strong model, {base.strong_share:.0%} then; renew it: "
+        f"edge-router calibrate --ledger --last {drift.n} --strong-share {base.strong_share:.2g}"
+    )
 
 
 def details(answer: Answer) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.session import Session, choose_model
 from edge_router.config import Config
+from edge_router.errors import EdgeRouterError
+from edge_router.paths import Paths
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -51,11 +53,25 @@ def serve(
     run(
         session.controller(config),
         api_key=key,
-        on_ready=lambda url: _ready(url, config, quiet=session.options.quiet),
+        on_ready=lambda url: _ready(url, config, session),
     )
 
 
-def _ready(url: str, config: Config, *, quiet: bool) -> None:
-    if not quiet:
-        strong = config.strong.model or "none"
-        output.say(f"Listening on {url}/v1 (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
+def _ready(url: str, config: Config, session: Session) -> None:
+    if session.options.quiet:
+        return
+    strong = config.strong.model or "none"
+    output.say(f"Listening on {url}/v1 (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
+    if words := _drift(config, session.paths):
+        output.say(f"warning: {words}", style="yellow")
+
+
+def _drift(config: Config, paths: Paths) -> str | None:
+    from edge_router.cli.reasons import drift_words
+    from edge_router.drift import current_drift
+
+    try:
+        found = current_drift(config, paths)
+    except EdgeRouterError:
+        return None  # a ledger that cannot be read is told where it is used
+    return drift_words(found) if found is not None else None

@@ -78,6 +78,8 @@ def test_calibrate_on_the_ledger(cli, paths):
         ledger.record(Record(Decision("weak", Reason.SCORE, index / 10, 0.5, "mf"), "small"))
     ledger.close()
     assert float(cli("calibrate", "--strong-share", "0.5", "--ledger").out) == pytest.approx(0.45)
+    latest = cli("calibrate", "--strong-share", "0.5", "--ledger", "--last", "2")
+    assert float(latest.out) == pytest.approx(0.85)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""What the strong model's answers cost, from the prices in the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_router.config import StrongConfig
+from edge_router.types import Usage
+
+PER = 1_000_000  # tokens that a price is for
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of a million tokens, prompt and answer, in whatever money they are written down in."""
+
+    price_in: float
+    price_out: float
+
+    @classmethod
+    def of(cls, strong: StrongConfig) -> Prices | None:
+        """None where no price is configured; where one is, the other one counts as nothing."""
+        if strong.price_in is None and strong.price_out is None:
+            return None
+        return cls(strong.price_in or 0.0, strong.price_out or 0.0)
+
+    def cost(self, usage: Usage) -> float:
+        """Tokens that the endpoint had cached cost as much as others here: the bill may be lower."""
+        return (usage.prompt_tokens * self.price_in + usage.completion_tokens * self.price_out) / PER
