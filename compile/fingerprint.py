@@ -10,10 +10,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
-from edge_router import program
+from edge_router import plugins, program
 from edge_router.compile.recipe import Recipe
 
 FORMAT = 1  # raised when artifacts change in a way that no source file below shows
@@ -58,6 +59,7 @@ def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | 
         "quantizer": recipe.quantizer,
         "moments": moments,
         "gguf": installed("gguf"),
+        "plugins": plugged(str(recipe.card.config.get("model_type", recipe.card.architecture))),
         "compiler": source_hash(_WEIGHTS_SOURCES),
     }
 
@@ -78,6 +80,7 @@ def library_inputs(
         "file": file,
         "tvm": installed("apache-tvm"),
         "tvm_ffi": installed("apache-tvm-ffi"),
+        "plugins": plugged(str(config.get("model_type"))),
         "compiler": source_hash(_LIBRARY_SOURCES),
     }
 
@@ -97,6 +100,7 @@ def program_inputs(recipe: Recipe, config: Mapping[str, object]) -> Inputs:
         "config": {name: value for name, value in config.items() if name not in windows},
         "quantization": recipe.quantization,
         "tvm": required("apache-tvm"),
+        "plugins": plugged(str(config.get("model_type"))),
         "compiler": source_hash(_PROGRAM_SOURCES),
     }
 
@@ -126,6 +130,21 @@ def installed(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def plugged(architecture: str) -> dict[str, str]:
+    """The files of other packages that say what this architecture is: module to hash."""
+    points = [*entry_points(group=plugins.ARCHITECTURES, name=architecture)]
+    points += entry_points(group=plugins.LAYOUTS, name=architecture)
+    found: dict[str, str] = {}
+    for module in {point.module for point in points}:
+        try:
+            spec = find_spec(module)
+        except ModuleNotFoundError:  # its parent; whoever loads it says so
+            continue
+        if spec is not None and spec.origin is not None:
+            found[module] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    return found
 
 
 def required(distribution: str) -> str | None:

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
+
+from edge_router import plugins
+from edge_router.errors import UnsupportedArchitecture
+from edge_router.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +60,26 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         ),
     }
 )
+
+
+def layouts() -> Registry[Layout]:
+    """By `model_type`, with those of other installed packages (their entry points are functions of nothing).
+
+    Raises `DuplicateName` where two have the same name.
+    """
+    registry: Registry[Layout] = Registry("layout")
+    for name, layout in LAYOUTS.items():
+        registry.add(name, partial(_same, layout))
+    return plugins.extend(registry, plugins.LAYOUTS)
+
+
+def layout_of(architecture: str) -> Layout:
+    """Raises `UnsupportedArchitecture`, `DuplicateName`, `PluginFailed`."""
+    known = layouts()
+    if architecture not in known:
+        raise UnsupportedArchitecture(architecture, tuple(known))
+    return known.get(architecture)()
+
+
+def _same(layout: Layout) -> Layout:
+    return layout

@@ -14,7 +14,8 @@ import numpy as np
 
 from edge_router.compile.conversation import conversation
 from edge_router.compile.equalize import Activations, Equalized
-from edge_router.compile.parameters import Parameter, check, count, layout_of, parameters
+from edge_router.compile.layouts import layout_of
+from edge_router.compile.parameters import Parameter, check, count, parameters
 from edge_router.compile.quantize import Array, quantized
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.errors import InvalidModel

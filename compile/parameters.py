@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_router.compile.layouts import LAYOUTS, Layout
+from edge_router.compile.layouts import Layout, layout_of
 from edge_router.compile.readers.base import WeightsReader
 from edge_router.compile.rotary import rotary
-from edge_router.errors import InvalidModel, UnsupportedArchitecture
+from edge_router.errors import InvalidModel
 
 Kind = Literal["linear", "embedding", "head", "vector"]
 
@@ -83,13 +83,6 @@ def parameters(config: Mapping[str, object], where: str) -> tuple[Parameter, ...
     `where` names it in errors. Raises `UnsupportedArchitecture`, `InvalidModel`.
     """
     return llama_like(config, where, layout_of(str(config.get("model_type"))))
-
-
-def layout_of(architecture: str) -> Layout:
-    """Raises `UnsupportedArchitecture`."""
-    if architecture not in LAYOUTS:
-        raise UnsupportedArchitecture(architecture, tuple(LAYOUTS))
-    return LAYOUTS[architecture]
 
 
 def check(reader: WeightsReader, wanted: tuple[Parameter, ...], config: Mapping[str, object]) -> None:

@@ -15,14 +15,23 @@ import numpy as np
 from edge_router.compile.parameters import Sizes
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.rotary import frequencies
+from edge_router.errors import UnsupportedArchitecture
+
+_ARCHITECTURES = ("llama", "mistral")  # which compute the same
 
 Observer = Callable[[str, Floats], None]  # parameter's name (MLC's), its inputs (tokens, columns)
 
 
 class Reference:
-    """One conversation at a time: `hidden` appends tokens to it, `reset` forgets them."""
+    """One conversation at a time: `hidden` appends tokens to it, `reset` forgets them.
+
+    Raises `UnsupportedArchitecture` for what is no Llama.
+    """
 
     def __init__(self, reader: WeightsReader) -> None:
+        architecture = str(reader.config.get("model_type"))
+        if architecture not in _ARCHITECTURES:
+            raise UnsupportedArchitecture(architecture, _ARCHITECTURES)
         self._reader = reader
         self._size = Sizes.of(reader.config, str(reader.source))
         self._epsilon = cast(float, reader.config["rms_norm_eps"])

@@ -18,7 +18,8 @@ ROUTERS = "edge_router.routers"
 WEAK_ENGINES = "edge_router.weak_engines"
 STRONG_ENGINES = "edge_router.strong_engines"
 ARCHITECTURES = "edge_router.architectures"
-GROUPS = (ROUTERS, WEAK_ENGINES, STRONG_ENGINES, ARCHITECTURES)
+LAYOUTS = "edge_router.layouts"  # of an architecture's parameters, under the architecture's name
+GROUPS = (ROUTERS, WEAK_ENGINES, STRONG_ENGINES, ARCHITECTURES, LAYOUTS)
 
 
 def extend(registry: Registry[T], group: str) -> Registry[T]:
@@ -26,6 +27,10 @@ def extend(registry: Registry[T], group: str) -> Registry[T]:
     for point in entry_points(group=group):
         registry.add(point.name, _loader(point, group), owner=owner(point))
     return registry
+
+
+def names(group: str) -> frozenset[str]:
+    return frozenset(point.name for point in entry_points(group=group))
 
 
 def owner(point: EntryPoint) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edge_router import plugins
 from edge_router.errors import UnsupportedArchitecture
 from edge_router.registry import Registry
 
@@ -13,7 +14,7 @@ Define = Callable[[Mapping[str, object], Any, str], Any]
 
 
 def architectures() -> Registry[Any]:
-    """`model_type` to definition. Definitions import TVM, so they are loaded when asked for."""
+    """`model_type` to definition, of those here. They import TVM, so they are loaded when asked for."""
     registry: Registry[Any] = Registry("architecture")
     for name in ("gemma2", "llama", "mistral", "phi3", "qwen2", "qwen3"):
         registry.add(name, f"edge_router.compile.architectures.{name}:{name}")
@@ -21,8 +22,11 @@ def architectures() -> Registry[Any]:
 
 
 def definition(model_type: str, registry: Registry[Any] | None = None) -> Define:
-    """Raises `UnsupportedArchitecture`."""
-    known = registry or architectures()
+    """By default from all that is here or in the entry points of other installed packages.
+
+    Raises `UnsupportedArchitecture`, `DuplicateName` where two have the same name.
+    """
+    known = registry or plugins.extend(architectures(), plugins.ARCHITECTURES)
     if model_type not in known:
         raise UnsupportedArchitecture(model_type, tuple(known))
     return known.get(model_type)

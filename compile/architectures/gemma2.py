@@ -69,14 +69,15 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor, cache: Any) -> Tensor:
         x = x * self._scale
-        for number, layer in enumerate(self.layers):
-            x = layer(x, cache, number)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, cache, index)
         return x
 
 
 def score_scale(values: Mapping[str, object], config: DecoderConfig) -> float:
     """Gemma divides scores by the root of a number of its own."""
-    return number(values, "query_pre_attn_scalar", config.head_dim) ** -0.5
+    scalar = number(values, "query_pre_attn_scalar", config.head_dim)
+    return float(scalar**-0.5)
 
 
 def check_gate(values: Mapping[str, object], where: str) -> None:

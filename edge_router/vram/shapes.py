@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from edge_router import plugins
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
 from edge_router.quantization import Kind
 
@@ -63,7 +64,7 @@ class ModelShape:
         """
         numbers = _Numbers(config, where)
         architecture = str(config.get("model_type"))
-        if architecture not in _VECTORS:
+        if architecture not in _VECTORS and architecture not in plugins.names(plugins.ARCHITECTURES):
             raise UnsupportedArchitecture(architecture, tuple(_VECTORS))
         heads, hidden = numbers.count("num_attention_heads"), numbers.count("hidden_size")
         kv_heads = numbers.count("num_key_value_heads", heads)
@@ -85,7 +86,9 @@ class ModelShape:
             trained_context=numbers.count(
                 "max_position_embeddings", numbers.count("context_window_size", 1 << 20)
             ),
-            vectors=_VECTORS[architecture](hidden, heads * head_dim + 2 * kv_heads * head_dim, head_dim),
+            vectors=_VECTORS.get(architecture, _two_norms)(
+                hidden, heads * head_dim + 2 * kv_heads * head_dim, head_dim
+            ),
             window=window,
             windowed_layers=windowed,
         )
