@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from edge_router.errors import EngineUnavailable
 from edge_router.program import (
     ROW_WORDS,
     Expression,
+    Function,
     KeyValues,
     Launch,
     Program,
@@ -33,6 +34,8 @@ from edge_router.program.memory import (
 
 Tensor = npt.NDArray[Any]
 ReadWeight = Callable[[Weight], Tensor]  # as it is to lie on the device
+ReadBuffer = Callable[[str, int, int], npt.NDArray[np.uint8]]  # name, first byte, bytes
+Watch = Callable[[Launch, ReadBuffer], None]
 
 _SUBMIT_S = 0.4  # of work at once: systems reset a GPU that is busy for about two seconds
 _FIRST_PIECES = 16  # of a call whose time is not known yet
@@ -54,7 +57,7 @@ class Executor:
         loaded: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._gpu, self._program, self._windows = gpu, program, windows
-        self.steps_of: dict[str, _Bound] = {}
+        self._bound: dict[str, _Bound] = {}
         self._buffers = self._allocate()
         self._pipelines = {name: gpu.pipeline(shader) for name, shader in program.shaders.items()}
         self._bind()
@@ -74,7 +77,7 @@ class Executor:
 
     def run(self, function: str, n: int) -> Logits:
         """Logits of the call's output rows, shape (rows, vocab_size)."""
-        bound = self.steps_of[function]
+        bound = self._bound[function]
         begin = time.perf_counter()
         if function == "decode":
             commands, self._ready = self._ready or self._gpu.encode(bound.steps(n)), None
@@ -83,9 +86,29 @@ class Executor:
         else:
             for piece in _pieces(bound.steps(n), self._piece_count(function, n)):
                 self._gpu.submit(self._gpu.encode(piece))
+        logits = self._logits(bound, n)
+        self._seconds_per_row[function] = (time.perf_counter() - begin) / n
+        return logits
+
+    def run_watched(self, function: str, n: int, wanted: Callable[[Launch], bool], watch: Watch) -> Logits:
+        """The same, for checks: `watch` is called after each launch that is `wanted`."""
+        bound, pending = self._bound[function], list[Step]()
+
+        def read(name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
+            return self._gpu.read(bound.buffers[name][0], size, start)
+
+        for launch, step in zip(bound.launches, bound.steps(n), strict=True):
+            pending.append(step)
+            if wanted(launch):
+                self._gpu.submit(self._gpu.encode(pending))
+                pending.clear()
+                watch(launch, read)
+        self._gpu.submit(self._gpu.encode(pending))
+        return self._logits(bound, n)
+
+    def _logits(self, bound: _Bound, n: int) -> Logits:
         rows = bound.output_rows({"n": n})
         raw = self._gpu.read(bound.output, rows * self._program.vocab_size * 4)
-        self._seconds_per_row[function] = (time.perf_counter() - begin) / n
         return raw.view(np.float32).reshape(rows, self._program.vocab_size)
 
     def copy_page(self, source: int, target: int) -> None:
@@ -120,14 +143,12 @@ class Executor:
             needed = function_scratch(self._program, name, self._windows)
             ranked = sorted(needed, key=lambda key: -needed[key])
             own = dict(zip(ranked, self._scratch, strict=False))
-            self.steps_of[name] = _Bound(
+            self._bound[name] = _Bound(
                 self._gpu,
-                function.launches,
+                function,
                 self._pipelines,
                 {**self._buffers, **own},
                 uniform_bytes(self._program, name),
-                own[function.output][0],
-                function.output_rows,
             )
 
     def _fill(self, read: ReadWeight, loaded: Callable[[int], None]) -> None:
@@ -156,20 +177,19 @@ class _Bound:
     def __init__(
         self,
         gpu: Gpu,
-        launches: Sequence[Launch],
+        function: Function,
         pipelines: Mapping[str, tuple[Any, Any]],
         buffers: Mapping[str, tuple[Any, int]],
         uniforms: int,
-        output: Any,
-        output_rows: Expression,
     ) -> None:
-        self._gpu, self.output, self.output_rows = gpu, output, output_rows
-        sets = dict.fromkeys(launch.scalars for launch in launches if launch.scalars)
+        self._gpu, self.buffers, self.launches = gpu, buffers, function.launches
+        self.output, self.output_rows = buffers[function.output][0], function.output_rows
+        sets = dict.fromkeys(launch.scalars for launch in self.launches if launch.scalars)
         self._slots = {scalars: number for number, scalars in enumerate(sets)}
         self._uniforms = gpu.buffer(uniforms, "uniform") if uniforms else None
         groups: dict[tuple[object, ...], Any] = {}
-        self._launches: list[tuple[Any, Any, tuple[Expression, Expression, Expression]]] = []
-        for launch in launches:
+        self._bound: list[tuple[Any, Any, tuple[Expression, Expression, Expression]]] = []
+        for launch in self.launches:
             pipeline, layout = pipelines[launch.shader]
             key = (launch.shader, launch.buffers, launch.scalars)
             if key not in groups:
@@ -178,7 +198,7 @@ class _Bound:
                     at = self._slots[launch.scalars] * UNIFORM_SLOT
                     bound.append((self._uniforms, at, _uniform_size(len(launch.scalars))))
                 groups[key] = gpu.bind(layout, bound)
-            self._launches.append((pipeline, groups[key], launch.grid))
+            self._bound.append((pipeline, groups[key], launch.grid))
         self._n, self._steps = 0, list[Step]()
 
     def steps(self, n: int) -> list[Step]:
@@ -189,8 +209,8 @@ class _Bound:
                 for scalars, slot in self._slots.items():
                     table[slot, : len(scalars)] = [scalar(values) for scalar in scalars]
                 self._gpu.write(self._uniforms, table)
-            grids = {grid: self._grid(grid, values) for _, _, grid in self._launches}
-            self._steps = [(pipeline, group, grids[grid]) for pipeline, group, grid in self._launches]
+            grids = {grid: self._grid(grid, values) for _, _, grid in self._bound}
+            self._steps = [(pipeline, group, grids[grid]) for pipeline, group, grid in self._bound]
             self._n = n
         return self._steps
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
@@ -12,10 +17,12 @@ from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter, adapters, choose
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
-from edge_router.errors import ArtifactCorrupt
+from edge_router.errors import EngineUnavailable, InvalidModel
 from edge_router.paths import Paths
-from edge_router.program import Program, Windows, footprint, read_program
+from edge_router.program import Windows, footprint, read_program
 from edge_router.types import Progress, SilentProgress
+
+_REMEMBERED = 64  # checks; older ones are made again
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
@@ -45,6 +52,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         adapter,
         windows=windows_of(compiled.config, config.weak.max_sequences),
         model_id=compiled.card.name,
+        checked=Checked(paths.artifacts / "webgpu-checked.json"),
         progress=progress,
     )
 
@@ -56,16 +64,26 @@ def open_model(
     *,
     windows: Windows,
     model_id: str,
+    checked: Checked | None = None,
     progress: Progress | None = None,
 ) -> LocalEngine:
     """An engine for an MLC model directory and the program that was compiled for it.
 
-    Raises `InvalidModel`, `ArtifactCorrupt`, `EngineUnavailable`, `OutOfMemory`, `TemplateError`.
+    With `checked` a GPU that has not run this program yet is checked before. Raises `InvalidModel`,
+    `ArtifactCorrupt`, `EngineUnavailable`, `OutOfMemory`, `TemplateError`.
     """
     directory = ModelDirectory.read(model_dir, model_id)
-    read = read_program(program)
+    loading = _Loading(
+        model_dir,
+        program,
+        adapter,
+        windows,
+        _vocabulary(directory),
+        checked,
+        progress or SilentProgress(),
+    )
     return LocalEngine(
-        lambda: _runner(model_dir, read, adapter, windows, directory.config, progress or SilentProgress()),
+        loading.runner,
         name=ENGINE,
         model_id=model_id,
         tokenizer=directory.tokenizer,
@@ -81,20 +99,85 @@ def windows_of(chat: Mapping[str, object], sequences: int) -> Windows:
     return Windows(context, min(chunk, context), sequences)
 
 
-def _runner(
-    model_dir: Path,
-    program: Program,
-    adapter: Adapter,
-    windows: Windows,
-    chat: Mapping[str, object],
-    progress: Progress,
-) -> WebGpuRunner:
-    vocabulary = chat.get("active_vocab_size")
-    if vocabulary is not None and not isinstance(vocabulary, int):
-        raise ArtifactCorrupt(model_dir, f"active_vocab_size is {vocabulary!r}")
-    total = footprint(program, windows).weights
-    weights = DirectoryWeights(model_dir)
-    with progress.step("load", total=total, unit="bytes") as step:
-        return WebGpuRunner(
-            adapter, program, windows, weights.read, vocab_size=vocabulary, loaded=step.advance
-        )
+class Checked:
+    """Which programs computed rightly on which GPUs, remembered in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys()
+
+    def add(self, key: str) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps([*self._keys(), key][-_REMEMBERED:]), encoding="utf-8")
+        partial.replace(self._file)
+
+    def _keys(self) -> list[str]:
+        try:
+            keys = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        return [str(key) for key in keys] if isinstance(keys, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """Everything that the scheduler's thread needs to make the runner."""
+
+    model_dir: Path
+    file: Path
+    adapter: Adapter
+    windows: Windows
+    vocabulary: int | None
+    checked: Checked | None
+    progress: Progress
+
+    def runner(self) -> WebGpuRunner:
+        program = read_program(self.file)
+        total = footprint(program, self.windows).weights
+        weights = DirectoryWeights(self.model_dir)
+        with self.progress.step("load", total=total, unit="bytes") as step:
+            made = WebGpuRunner(
+                self.adapter,
+                program,
+                self.windows,
+                weights.read,
+                vocab_size=self.vocabulary,
+                loaded=step.advance,
+            )
+        try:
+            self._check(made)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _check(self, made: WebGpuRunner) -> None:
+        if self.checked is None or self.adapter.kind == "software":
+            return  # what runs in software shares the processor that it would be compared with
+        key = self._key()
+        if key in self.checked:
+            return
+        with self.progress.step("check"):
+            wrong = made.mismatches()
+        if wrong:
+            some = "; ".join(map(str, wrong[:3]))
+            raise EngineUnavailable(ENGINE, f"{self.adapter} computes wrongly: {some}")
+        self.checked.add(key)
+
+    def _key(self) -> str:
+        adapter = self.adapter
+        parts = (adapter.name, adapter.backend, adapter.driver, version("wgpu"))
+        digest = hashlib.sha256(self.file.read_bytes())
+        digest.update("\0".join(parts).encode())
+        return digest.hexdigest()
+
+
+def _vocabulary(directory: ModelDirectory) -> int | None:
+    """Tokens that have a meaning; the rest of the table is padding."""
+    size = directory.config.get("active_vocab_size")
+    if size is not None and not isinstance(size, int):
+        raise InvalidModel(directory.path, f"active_vocab_size is {size!r}")
+    return size

@@ -8,6 +8,7 @@ import numpy as np
 
 from edge_router.engines.local.runner import Logits
 from edge_router.engines.webgpu.adapters import Adapter
+from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.engines.webgpu.pages import PageTable
@@ -49,6 +50,10 @@ class WebGpuRunner:
         self._pages = PageTable(self._windows.pages, self._executor.copy_page)
         self._tables: list[list[int]] = [[] for _ in range(self._windows.sequences)]  # as they are on the GPU
         self._damaged = False
+
+    def mismatches(self) -> list[Mismatch]:
+        """What this GPU computes wrongly; see `check`. Before any sequence is there."""
+        return mismatches(self._executor, self._program, self._windows)
 
     @property
     def free_tokens(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,19 @@ class TinyModel:
 
     def reference(self) -> Reference:
         return Reference(MlcReader(self.directory))
+
+    def greedy(self, prompt: Sequence[int], count: int, ends: Collection[int]) -> list[int]:
+        """Of the tokens that have a meaning; without the one that ends it."""
+        reference, found = self.reference(), list[int]()
+        states = reference.hidden(prompt)
+        while len(found) < count:
+            known = reference.logits(states[-1:])[0, : self.config["active_vocab_size"]]
+            token = int(known.argmax())
+            if token in ends:
+                break
+            found.append(token)
+            states = reference.hidden([token])
+        return found
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """What the reference says after each token."""

@@ -1,0 +1,91 @@
+"""Does this GPU compute what it should? Each shader once, on the model's own weights, against numpy.
+
+Drivers have mistakes, and a wrong one answers fluently. A few tokens go through the model launch by launch;
+after each launch of a shader that was not seen yet, what it read is read back and computed again here, for a
+few rows of the large matrices. TVM's kernels are held against ours: one token more must say the same whether
+it came with the prompt or after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_router.engines.webgpu import arithmetic
+from edge_router.engines.webgpu.executor import Executor, ReadBuffer, control_words
+from edge_router.program import PAGE_SIZE, ROW_WORDS, Launch, Program, Windows
+
+TOKENS = PAGE_SIZE + 4  # so that there are two pages
+_CLOSE = 2e-3  # of the largest number, for float32 sums in another order
+_CLOSE_CACHED = 1e-2  # where the KV cache's float16 comes in
+_CLOSE_LOGITS = 2e-2  # the same, through all layers
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """`off` as a share of the largest number that was expected."""
+
+    shader: str
+    off: float
+
+    def __str__(self) -> str:
+        return f"{self.shader} is off by {self.off:.1%}"
+
+
+def mismatches(executor: Executor, program: Program, windows: Windows) -> list[Mismatch]:
+    """Leaves something in the first pages of the KV cache; nobody else may use it meanwhile."""
+    count = min(TOKENS, windows.chunk, windows.context - 1)
+    if count < 1:
+        return []
+    return _Check(executor, program, windows).run(count)
+
+
+class _Check:
+    def __init__(self, executor: Executor, program: Program, windows: Windows) -> None:
+        self._executor, self._program, self._windows = executor, program, windows
+        self._seen: set[str] = set()
+        self._found: list[Mismatch] = []
+        self._rows: npt.NDArray[np.uint32] = np.zeros((0, ROW_WORDS), np.uint32)
+        self._pages = list(range(windows.pages_per_sequence))
+
+    def run(self, count: int) -> list[Mismatch]:
+        tokens = [(7919 * place + 1) % self._program.vocab_size for place in range(count + 1)]
+        self._executor.write_control(np.asarray(self._pages, np.uint32), control_words(self._windows))
+        self._pass("prefill", tokens[:count], 0)
+        after = self._pass("decode", tokens[count:], count)
+        if self._windows.sequences > 1:
+            self._pass("batch", [tokens[count], tokens[0]], count)
+        if count + 1 <= self._windows.chunk:
+            self._compare("decode beside prefill", self._pass("prefill", tokens, 0), after, _CLOSE_LOGITS)
+        return self._found
+
+    def _pass(self, function: str, tokens: list[int], begin: int) -> npt.NDArray[np.float32]:
+        rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
+        rows[:, 0] = tokens
+        # Rows that decode together stand for sequences with the same past: none sees the other.
+        rows[:, 1] = begin if function == "batch" else np.arange(begin, begin + len(tokens))
+        rows[:, 2] = control_words(self._windows)
+        self._rows = rows
+        self._executor.write_control(rows, 0)
+        return self._executor.run_watched(function, len(tokens), self._is_new, self._watch).copy()
+
+    def _is_new(self, launch: Launch) -> bool:
+        about = self._program.shaders[launch.shader].about
+        return launch.shader not in self._seen and about.get("op") in arithmetic.OPERATIONS
+
+    def _watch(self, launch: Launch, read: ReadBuffer) -> None:
+        self._seen.add(launch.shader)
+        about = self._program.shaders[launch.shader].about
+        reader = arithmetic.Reader(launch, read, self._rows, self._pages)
+        for found, expected in arithmetic.OPERATIONS[str(about["op"])](reader, about):
+            close = _CLOSE if about["op"] in ("product", "take") else _CLOSE_CACHED
+            self._compare(launch.shader, found, expected, close)
+
+    def _compare(self, name: str, found: Any, expected: Any, close: float) -> None:
+        largest = float(np.abs(expected).max())
+        off = float(np.abs(found - expected).max())
+        if not off <= close * largest + 1e-6:  # also where it is not a number
+            self._found.append(Mismatch(name, off / largest if largest else float("inf")))

@@ -1,0 +1,208 @@
+"""The engine as it is loaded: by configuration, and what is said where that can't be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_router import engines
+from edge_router.config import Config
+from edge_router.engines import load_weak, weak_engines
+from edge_router.engines.local.directory import ModelDirectory
+from edge_router.engines.webgpu import load as loading
+from edge_router.engines.webgpu.adapters import Adapter
+from edge_router.engines.webgpu.load import load, open_model
+from edge_router.engines.webgpu.weights import DirectoryWeights
+from edge_router.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    EngineUnavailable,
+    InvalidModel,
+    WeightsCorrupt,
+)
+from edge_router.paths import Paths
+from edge_router.program import Weight, Windows
+from edge_router.registry import Registry
+from edge_router.types import Cancel, ChatRequest, Message, SamplingParams, SilentProgress
+
+WINDOWS = Windows(context=96, chunk=32)
+
+
+class Notes(SilentProgress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def ask(engine: Any, text: str, **sampling: Any) -> str:
+    request = ChatRequest((Message("user", text),), sampling=SamplingParams(**sampling), max_tokens=12)
+    return "".join(delta.text for delta in engine.stream(request, Cancel()))
+
+
+def test_answers_are_the_references(adapter: Adapter, tiny_model: Any) -> None:
+    engine = open_model(tiny_model.directory, tiny_model.file, adapter, windows=WINDOWS, model_id="tiny")
+    directory = ModelDirectory.read(tiny_model.directory, "tiny")
+    for text in ("Hello", "Why?", "Hello"):  # two conversations in turn
+        prompt = directory.tokenizer.encode(directory.template.render([Message("user", text)]))
+        expected = tiny_model.greedy(prompt, 12, directory.end_tokens)
+        said = b"".join(map(directory.tokenizer.token_bytes, expected)).decode("utf-8", "replace")
+        assert ask(engine, text, temperature=0.0).rstrip("�") == said.rstrip("�")
+    assert (engine.model_id, engine.context_window_size) == ("tiny", 96)
+    engine.close()
+    with pytest.raises(EngineUnavailable, match="closed"):
+        ask(engine, "Hello")
+
+
+def test_by_configuration(
+    adapter: Adapter, tiny_model: Any, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the user's own with ready weights: only the program is built."""
+    config = Config.load(
+        overrides={
+            "weak.model": str(tiny_model.directory),
+            "weak.device": adapter.backend,
+            "weak.context_window_size": 64,
+            "weak.max_sequences": 2,
+        }
+    )
+    progress = Notes()
+    engine = load_weak(weak_engines(), config, paths, progress)
+    assert engine.context_window_size == 64
+    assert ask(engine, "Hello", temperature=0.0)
+    engine.close()
+    assert any("stands in for a GPU" in note for note in progress.notes) == (adapter.kind == "software")
+    # The second time nothing is built, and no compiler is needed.
+    monkeypatch.setattr("edge_router.compile.webgpu.build.write", None)
+    again = load(config.replace(**{"weak.build": False, "weak.engine": "webgpu"}), paths, SilentProgress())
+    again.close()
+
+
+def test_nothing_built_and_nothing_may_be(adapter: Adapter, tiny_model: Any, paths: Paths) -> None:
+    values = {"weak.model": str(tiny_model.directory), "weak.device": adapter.backend, "weak.build": False}
+    with pytest.raises(ArtifactMissing) as caught:
+        load_weak(weak_engines(), Config.load(overrides=values), paths, SilentProgress())
+    assert caught.value.kind == "program"
+
+
+def test_no_adapter_is_said_before_anything_is_fetched(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "adapters", lambda: ())
+    config = Config.load(overrides={"weak.device": "vulkan"})
+    with pytest.raises(EngineUnavailable, match="no vulkan adapter"):
+        load_weak(weak_engines(), config, paths, SilentProgress())
+    assert not paths.downloads.exists()
+
+
+def test_an_adapter_that_shows_too_little(adapter: Adapter, tiny_model: Any) -> None:
+    small = replace(adapter, limits={**adapter.limits, "max-storage-buffer-binding-size": 1 << 16})
+    with pytest.raises(EngineUnavailable, match=r"shows a shader 65536 bytes .* has 131072"):
+        open_model(
+            tiny_model.directory,
+            tiny_model.file,
+            small,
+            windows=Windows(2048, 32),
+            model_id="m",
+        )
+
+
+@pytest.mark.parametrize("size", ["many", 3.5])
+def test_a_vocabulary_that_is_no_number(
+    adapter: Adapter, tiny_model: Any, tmp_path: Path, size: object
+) -> None:
+    folder = shutil.copytree(tiny_model.directory, tmp_path / "model")
+    file = folder / "mlc-chat-config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "active_vocab_size": size}))
+    with pytest.raises(InvalidModel, match="active_vocab_size"):
+        open_model(folder, tiny_model.file, adapter, windows=WINDOWS, model_id="m")
+
+
+def test_weights_of_another_model(adapter: Adapter, tiny_model: Any, tmp_path: Path) -> None:
+    index = "tensor-cache.json"
+
+    def changed(change: Callable[[dict[str, Any]], None]) -> Path:
+        folder = shutil.copytree(tiny_model.directory, tmp_path / change.__name__)
+        data = json.loads((folder / index).read_text())
+        for record in data["records"][0]["records"]:
+            change(record)
+        (folder / index).write_text(json.dumps(data))
+        return folder
+
+    def renamed(record: dict[str, Any]) -> None:
+        record["name"] = record["name"].replace("down_proj", "up_down_proj")
+
+    def shortened(record: dict[str, Any]) -> None:
+        if record["name"] == "model.norm.weight":
+            record["nbytes"] -= 2
+
+    for change, says in (
+        (renamed, "wants model.layers.0.mlp.down_proj"),
+        (shortened, "has 252 bytes, not 256"),
+    ):
+        with pytest.raises((ArtifactCorrupt, EngineUnavailable), match=says):
+            open_model(changed(change), tiny_model.file, adapter, windows=WINDOWS, model_id="m")
+
+
+def test_weights_are_read_as_they_are_stored(tiny_model: Any, tmp_path: Path) -> None:
+    weights = DirectoryWeights(tiny_model.directory)
+    whole = weights.read(Weight("model.embed_tokens.q_weight", 0))
+    part = weights.read(Weight("model.embed_tokens.q_weight", 0, rows=(10, 12)))
+    assert whole.nbytes == 288 * 8 * 4
+    np.testing.assert_array_equal(part, whole[10 * 32 : 12 * 32])
+    norm = weights.read(Weight("model.norm.weight", 0, "float32"))
+    assert norm.dtype == np.float32 and norm.shape == (64,)
+    weights.close()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "form"), [("bfloat16", "raw"), ("float32", "f32-to-bf16"), ("float32", "raw")]
+)
+def test_other_ways_to_store_a_vector(tmp_path: Path, dtype: str, form: str) -> None:
+    values = np.array([1.0, -2.5, 0.15625], np.float32)
+    halves = form != "raw" or dtype == "bfloat16"
+    raw = (values.view(np.uint32) >> 16).astype(np.uint16).tobytes() if halves else values.tobytes()
+    (tmp_path / "shard.bin").write_bytes(raw)
+    record = {"name": "v", "shape": [3], "dtype": dtype, "format": form, "nbytes": len(raw), "byteOffset": 0}
+    shard = {"dataPath": "shard.bin", "nbytes": len(raw), "records": [record]}
+    (tmp_path / "tensor-cache.json").write_text(json.dumps({"records": [shard]}))
+    np.testing.assert_array_equal(DirectoryWeights(tmp_path).read(Weight("v", 12, "float32")), values)
+    (tmp_path / "shard.bin").write_bytes(raw[:-1])
+    with pytest.raises(WeightsCorrupt):
+        DirectoryWeights(tmp_path)
+
+
+# ---- which engine "auto" is --------------------------------------------------------------------------------
+
+
+def registry(**factories: Any) -> Registry[Any]:
+    made: Registry[Any] = Registry("weak engine")
+    for name, factory in factories.items():
+        made.add(name, factory)
+    return made
+
+
+def test_a_gpu_that_fails_by_itself_leaves_the_work_to_the_processor(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: Config, paths: Paths, progress: Any) -> Any:
+        raise EngineUnavailable("webgpu", "it computes wrongly")
+
+    def engine(config: Config, paths: Paths, progress: Any) -> str:
+        return config.weak.engine
+
+    known, progress = registry(webgpu=broken, tvm=engine), Notes()
+    monkeypatch.setattr(engines, "resolved", lambda config: config.replace(**{"weak.engine": "webgpu"}))
+    assert load_weak(known, Config.load(), paths, progress) == "tvm"
+    assert progress.notes == [
+        "the engine webgpu cannot start: it computes wrongly; the processor does the work"
+    ]
+    for asked in ({"weak.device": "vulkan"}, {"weak.engine": "webgpu"}):
+        with pytest.raises(EngineUnavailable):
+            load_weak(known, Config.load(overrides=asked), paths, progress)
