@@ -24,7 +24,7 @@ def run(options: Mapping[str, Any]) -> tuple[list[dict[str, object]], dict[str, 
     """The stages, and the plan's bytes by part."""
     from edge_router.config import Config
     from edge_router.engines.local.directory import ModelDirectory
-    from edge_router.engines.local.memory import planned
+    from edge_router.engines.local.memory import Residence
     from edge_router.engines.tvm import TvmRunner
     from edge_router.paths import Paths
     from edge_router.routers import routers
@@ -36,11 +36,14 @@ def run(options: Mapping[str, Any]) -> tuple[list[dict[str, object]], dict[str, 
     config = Config().replace(**{"weak.max_sequences": setting["conversations"], "weak.vram_budget": "100%"})
     threads = options["threads"] or 1
     library, paths = Path(options["library"]), Paths.under(Path(options["home"]))
-    plan = planned(options["model"], chat, library, config, paths, SilentProgress(), threads=threads)
-    if plan.settings.context_window_size != setting["context"]:
-        raise SystemExit(f"only a context of {plan.settings.context_window_size} fits into what is free")
-    process.forget_peak()
     directory = ModelDirectory.read(Path(options["model_dir"]), options["model"])
+    residence = Residence(options["model"], chat, library, config, paths, SilentProgress(), threads=threads)
+    settings = residence.settings()
+    plan = residence.plan
+    assert plan is not None
+    if settings.context_window_size != setting["context"]:
+        raise SystemExit(f"only a context of {settings.context_window_size} fits into what is free")
+    process.forget_peak()
     watch = _Watch()
     runner = TvmRunner(
         directory.path,

@@ -42,9 +42,21 @@ class WeakConfig:
     prefill_chunk_size: int | None = None
     max_sequences: int = 1
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
+    unload_after_s: float | None = None  # without a question; None: the model stays loaded
     overflow: str = "auto"  # a conversation beyond the context: escalate, truncate; auto: the first possible
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
+
+
+@dataclass(frozen=True, slots=True)
+class MlcConfig:
+    """What only the engine mlc knows, under MLC's own names."""
+
+    mode: str | None = None  # local, interactive, server; None: by weak.max_sequences
+    gpu_memory_utilization: float | None = None  # of the GPU's memory, whoever uses it; None: MLC's 0.85
+    sliding_window_size: int | None = None  # tokens; for models that were made for one
+    attention_sink_size: int | None = None
+    load_timeout_s: float = 300.0  # a library that does not fit hangs it for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,7 @@ class Config:
     offline: bool = False  # never use the network: no strong model, no fetching
     router: RouterConfig = RouterConfig()
     weak: WeakConfig = WeakConfig()
+    mlc: MlcConfig = MlcConfig()
     strong: StrongConfig = StrongConfig()
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
@@ -247,12 +260,19 @@ def _check(config: Config) -> None:
     require("router.strong_share", not both, "moves the threshold, so router.threshold must not be set")
     require("server.port", 0 <= config.server.port <= 65535, "must be between 0 and 65535")
     require("strong.max_retries", 0 <= config.strong.max_retries <= 20, "must be between 0 and 20")
-    for key in ("strong.timeout_s", "strong.connect_timeout_s"):
+    for key in ("strong.timeout_s", "strong.connect_timeout_s", "mlc.load_timeout_s"):
         require(key, 0 < typing.cast(float, config.get(key)) <= 86400, "must be between 0 and 86400 seconds")
-    for key in ("weak.context_window_size", "weak.prefill_chunk_size", "weak.threads"):
+    windows = ("weak.context_window_size", "weak.prefill_chunk_size", "mlc.sliding_window_size")
+    for key in (*windows, "mlc.attention_sink_size", "weak.threads"):
         value = typing.cast("int | None", config.get(key))
         require(key, value is None or value >= 1, "must be at least 1")
+    modes = ("local", "interactive", "server")
+    require("mlc.mode", config.mlc.mode in (None, *modes), f"must be one of {', '.join(modes)}")
+    used = config.mlc.gpu_memory_utilization
+    require("mlc.gpu_memory_utilization", used is None or 0 < used < 1, "must be between 0 and 1")
     require("weak.max_sequences", 1 <= config.weak.max_sequences <= 256, "must be between 1 and 256")
+    idle = config.weak.unload_after_s
+    require("weak.unload_after_s", idle is None or idle >= 0, "must be at least 0 seconds")
     ways = ("auto", "escalate", "truncate")
     require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:

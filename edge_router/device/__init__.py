@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from edge_router.device.graphics import Gpu, gpus, vulkan_loader
-from edge_router.device.machine import Host, host
+from edge_router.device.machine import Host, free_memory, host
 
-__all__ = ["Gpu", "Host", "gpus", "host", "vulkan_loader"]
+__all__ = ["Gpu", "Host", "free_memory", "gpus", "host", "vulkan_loader"]

@@ -70,6 +70,13 @@ def host(memory: Path | None = None, *, ask_llvm: Callable[[], LlvmCpu] | None =
     )
 
 
+def free_memory() -> int:
+    """Bytes that this process may still take, without asking for anything else of the machine."""
+    import psutil
+
+    return _least(int(psutil.virtual_memory().available), read_limits().memory_free)
+
+
 def _cores(limits: Limits) -> tuple[int, int]:
     """Physical and logical cores that this process may keep busy; at least one."""
     import psutil

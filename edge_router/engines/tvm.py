@@ -16,13 +16,12 @@ from edge_router.config import Config
 from edge_router.device.process import give_back
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.local.memory import is_exhausted, planned
+from edge_router.engines.local.memory import Residence, is_exhausted
 from edge_router.engines.local.runner import Logits
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, OutOfMemory
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
-from edge_router.vram import Plan
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
@@ -41,19 +40,15 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
     """
     compiled = built(config, paths, progress)
     threads = thread_count(config, paths)
-    plan = planned(
-        compiled.card.name, compiled.config, compiled.library, config, paths, progress, threads=threads
-    )
+    name = compiled.card.name
+    residence = Residence(name, compiled.config, compiled.library, config, paths, progress, threads=threads)
     return open_model(
         compiled.model_dir,
         compiled.library,
-        model_id=compiled.card.name,
-        context_window_size=plan.settings.context_window_size,
-        prefill_chunk_size=plan.settings.prefill_chunk_size,
-        max_sequences=plan.settings.max_sequences,
+        model_id=name,
         threads=threads,
         progress=progress,
-        plan=plan,
+        residence=residence,
     )
 
 
@@ -92,31 +87,42 @@ def open_model(
     prefill_chunk_size: int | None = None,
     max_sequences: int = 1,
     progress: Progress | None = None,
-    plan: Plan | None = None,
+    residence: Residence | None = None,
 ) -> LocalEngine:
     """An engine for an MLC model directory and the library that was compiled for it.
 
-    Sizes are in tokens; None means as the library was compiled. `plan` is kept for whoever compares. Raises
-    `InvalidModel`, `ArtifactCorrupt`, `EngineUnavailable`, `OutOfMemory`, `TemplateError`.
+    Sizes are in tokens; None means as the library was compiled. With a `residence` they are as it plans them,
+    each time the model is loaded. Raises `InvalidModel`, `ArtifactCorrupt`, `EngineUnavailable`,
+    `OutOfMemory`, `TemplateError`.
     """
+    given = (context_window_size, prefill_chunk_size, max_sequences)
+
+    def make() -> TvmRunner:
+        sizes = given
+        if residence is not None:
+            settings = residence.settings()
+            sizes = settings.context_window_size, settings.prefill_chunk_size, settings.max_sequences
+        return TvmRunner(
+            model_dir,
+            library,
+            context_window_size=sizes[0],
+            prefill_chunk_size=sizes[1],
+            max_sequences=sizes[2],
+            threads=threads,
+        )
+
     with (progress or SilentProgress()).step("load"):
         directory = ModelDirectory.read(model_dir, model_id)
         return LocalEngine(
-            lambda: TvmRunner(
-                model_dir,
-                library,
-                context_window_size=context_window_size,
-                prefill_chunk_size=prefill_chunk_size,
-                max_sequences=max_sequences,
-                threads=threads,
-            ),
+            make,
             name="tvm",
             model_id=model_id,
             tokenizer=directory.tokenizer,
             template=directory.template,
             end_tokens=directory.end_tokens,
             defaults=directory.defaults,
-            plan=plan,
+            rest=residence.rest if residence is not None else None,
+            plan=lambda: residence.plan if residence is not None else None,
         )
 
 

@@ -15,13 +15,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from edge_router.errors import EngineUnavailable
+from edge_router.device.process import can_reserve
+from edge_router.errors import EngineUnavailable, OutOfMemory
 
 _SET_CONCURRENCY = "_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"  # exported, but only as C++
 _BIND = "TVM_BIND_THREADS"
 _Task = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _NOTHING = _Task(lambda task, environment, data: 0)
 _LOADING = threading.Lock()
+_STACK = 16 << 20  # bytes of address space for a thread, generously: systems give 8 MiB or less
 
 
 def load_runtime() -> ModuleType:
@@ -36,7 +38,12 @@ def load_runtime() -> ModuleType:
 
 
 def use_threads(count: int) -> None:
-    """Kernels that are called from this thread run on `count` threads. Call it before the first kernel."""
+    """Kernels that are called from this thread run on `count` threads. Call it before the first kernel.
+
+    Raises `OutOfMemory` where there is no room for their stacks: TVM would end the process.
+    """
+    if not can_reserve(count * _STACK):
+        raise OutOfMemory("tvm", f"no room for {count} threads", count * _STACK)
     library = _library()
     try:
         library[_SET_CONCURRENCY](ctypes.c_int(count))

@@ -39,7 +39,7 @@ _TVM_INDEX = 32 * MIB
 
 _BACKENDS = (
     # Measured on Linux: CPython 3.11 with numpy, tokenizers, TVM's runtime and its loader of compiled code.
-    Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=15),
+    Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=20),
     # A CUDA context with the modules of one library: not measured here; what is usually seen, rounded up.
     Backend(
         "cuda",

@@ -51,7 +51,8 @@ class Settings:
 class Place:
     """Where a model is to run: the runtime, its threads, and what else counts there, in bytes.
 
-    `process`: what this process holds already, where that is known; `router`: of the router's session.
+    `process`: what this process holds already, where that is known, its tokenizer among it; `router`: of the
+    router's session.
     `library`: what the compiled library says of its own buffers (its memory_usage), where there is one.
     """
 
@@ -212,8 +213,8 @@ def _surroundings(shape: ModelShape, form: Quantization, place: Place) -> Iterat
             yield product("runtime", "this process", bytes=place.process)
         else:
             yield product("runtime", "Python, numpy and the runtime", bytes=backend.context)
+            yield product("runtime", "tokenizer", tokens=shape.vocabulary, bytes=_PER_TOKEN_TEXT)
         yield product("runtime", "compiled kernels", bytes=_KERNELS)
-        yield product("runtime", "tokenizer", tokens=shape.vocabulary, bytes=_PER_TOKEN_TEXT)
         if place.router:
             yield product("router", "its graph and session", bytes=place.router)
     wasted = sum(

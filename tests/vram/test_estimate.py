@@ -139,7 +139,7 @@ def test_allocations_on_a_gpu_are_rounded_to_its_pages(llama_8b):
     assert wasted / MIB == scales + tables
 
 
-@pytest.mark.parametrize(("device", "share"), [("cpu", 0.015), ("cuda", 0.03)])
+@pytest.mark.parametrize(("device", "share"), [("cpu", 0.02), ("cuda", 0.03)])
 def test_the_margin_is_larger_where_nothing_was_measured(smol, device, share):
     products = plan(smol, Settings("q4f16_1", 2048, 512), device)
     rest = total(products) - total(products, "margin")

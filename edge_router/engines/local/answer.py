@@ -85,6 +85,10 @@ class Answer:
             deque()
         )  # with the place where the token's text begins
 
+    def shorten(self, max_tokens: int) -> None:
+        """There is room for no more than this."""
+        self._max_tokens = min(self._max_tokens, max_tokens)
+
     def push(self, choice: Choice) -> Piece:
         if choice.token in self._end_tokens:
             return self._piece(self._stops.rest(), "stop")

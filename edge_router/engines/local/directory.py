@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_router.device.process import can_reserve
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.template import ChatTemplate, special_tokens
 from edge_router.engines.local.tokenizer import TextTokenizer
-from edge_router.errors import InvalidModel
+from edge_router.errors import InvalidModel, OutOfMemory
+
+_TOKENIZER = 32  # times its file is what a tokenizer takes while it is made, generously
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,13 @@ class ModelDirectory:
 
     @classmethod
     def read(cls, path: Path, model_id: str) -> ModelDirectory:
-        """Raises `InvalidModel`, `TemplateError`."""
+        """Raises `InvalidModel`, `OutOfMemory`, `TemplateError`."""
         config = read_config(path)
-        tokenizer = TextTokenizer(path / "tokenizer.json")
+        file = path / "tokenizer.json"
+        needed = _TOKENIZER * file.stat().st_size if file.is_file() else 0
+        if needed and not can_reserve(needed):  # the library would end the process
+            raise OutOfMemory(model_id, "no room for the tokenizer", needed)
+        tokenizer = TextTokenizer(file)
         return cls(
             path,
             config,

@@ -12,7 +12,7 @@ from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.template import ChatTemplate
 from edge_router.engines.local.tokenizer import TextTokenizer
-from edge_router.engines.local.worker import Job
+from edge_router.engines.local.worker import Job, Rest
 from edge_router.errors import (
     Cancelled,
     ContextOverflow,
@@ -30,8 +30,8 @@ class LocalEngine:
     """Answers with a model that runs here. See `engines.base.Engine` for what holds.
 
     `load` makes the runner, in the thread that will use it; what it raises, this raises. `end_tokens` end
-    an answer. Without a `template` only `raw_prompt` requests can be answered. `plan` is what the runner
-    allocates by, where it was planned.
+    an answer. Without a `template` only `raw_prompt` requests can be answered. Where `rest` says so the
+    runner is closed while nobody asks, and made again. `plan` is what it allocates by, where it was planned.
     """
 
     def __init__(
@@ -44,12 +44,13 @@ class LocalEngine:
         template: ChatTemplate | None,
         end_tokens: Collection[int],
         defaults: SamplingDefaults,
-        plan: Plan | None = None,
+        rest: Rest | None = None,
+        plan: Callable[[], Plan | None] = lambda: None,
     ) -> None:
-        self._name, self._model_id, self.plan = name, model_id, plan
+        self._name, self._model_id, self._plan = name, model_id, plan
         self._tokenizer, self._template = tokenizer, template
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
-        self._scheduler = Scheduler(name, load)
+        self._scheduler = Scheduler(name, load, rest)
 
     @property
     def model_id(self) -> str:
@@ -62,6 +63,15 @@ class LocalEngine:
     @property
     def handles_tools(self) -> bool:
         return False
+
+    @property
+    def plan(self) -> Plan | None:
+        return self._plan()
+
+    @property
+    def loaded(self) -> bool:
+        """False while its memory has been given back."""
+        return self._scheduler.loaded
 
     def count_tokens(self, request: ChatRequest) -> int:
         """Raises `TemplateError`."""
@@ -128,6 +138,9 @@ class _Reader:
 
     def fail(self, error: EngineError) -> None:
         self._queue.put(error)
+
+    def limit(self, max_tokens: int) -> None:
+        self._answer.shorten(max_tokens)
 
     def deltas(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Delta]:
         while True:

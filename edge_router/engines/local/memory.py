@@ -1,4 +1,4 @@
-"""Memory of an engine on this machine's processor: planned before it loads, and errors when it runs out."""
+"""Memory of a model on this machine's processor: planned whenever it is loaded, watched while it is idle."""
 
 from __future__ import annotations
 
@@ -10,61 +10,89 @@ from pathlib import Path
 from typing import cast
 
 from edge_router.config import Config
-from edge_router.device.process import can_reserve, resident_bytes
+from edge_router.device import free_memory
+from edge_router.device.process import can_reserve, give_back, resident_bytes
+from edge_router.engines.local.worker import Rest
 from edge_router.engines.tvm_runtime import load_runtime
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths
 from edge_router.types import Progress
-from edge_router.vram import Plan, Wish
+from edge_router.vram import Plan, Settings, Wish
 from edge_router.vram.fitting import fit
 from edge_router.vram.room import room_for
 
 # Reserved and never touched, so no part of a plan: TVM's index arrays, twice (vram.backends), and what the C
-# library sets aside for each thread, with its stack.
+# library sets aside for each thread.
 _INDEX = 2 * (128 << 20)
-_THREAD = (64 + 8) << 20
+_THREAD = 64 << 20
 
 OBJECTS, LOADER = ".tar", "tvm_ffi_orcjit"  # see compile.link, which writes such libraries
 
 
-def planned(
-    model: str,
-    chat: Mapping[str, object],
-    library: Path,
-    config: Config,
-    paths: Paths,
-    progress: Progress,
-    *,
-    threads: int,
-) -> Plan:
-    """What to allocate for the model with the mlc-chat-config `chat`, given what is free now.
+class Residence:
+    """The place of one model. `plan` is None before `settings` was asked for.
 
-    A context that had to be shortened is told. Raises `EngineUnavailable`, `OutOfMemory`.
+    `chat` is its mlc-chat-config, with the windows that are wanted. The tokenizer is loaded already.
     """
-    _load_all_but_the_model(library)
-    room = room_for(config, paths)
-    held = resident_bytes()
-    inner = cast("Mapping[str, object]", chat["model_config"])
-    windows = Wish(
-        context_window_size=cast(int, chat["context_window_size"]),
-        prefill_chunk_size=cast(int, chat["prefill_chunk_size"]),
-        max_sequences=config.weak.max_sequences,
-        quantizations=(str(chat["quantization"]),),
-    )
-    fitted = fit(
-        model,
-        {"model_type": chat["model_type"], **inner},
-        windows,
-        room,
-        held=held,
-        router_loaded="onnxruntime" in sys.modules,
-    )
-    if fitted.note is not None:
-        progress.note(fitted.note)
-    more = fitted.plan.total - held + _INDEX + (threads + 1) * _THREAD
-    if not can_reserve(more):
-        raise OutOfMemory("tvm", "the system refuses so much more memory", fitted.plan.total - held)
-    return fitted.plan
+
+    def __init__(
+        self,
+        model: str,
+        chat: Mapping[str, object],
+        library: Path,
+        config: Config,
+        paths: Paths,
+        progress: Progress,
+        *,
+        threads: int,
+    ) -> None:
+        self.plan: Plan | None = None
+        self._model, self._library, self._threads = model, library, threads
+        self._config, self._paths, self._progress = config, paths, progress
+        inner = cast("Mapping[str, object]", chat["model_config"])
+        self._numbers = {"model_type": chat["model_type"], **inner}
+        self._wish = Wish(
+            context_window_size=cast(int, chat["context_window_size"]),
+            prefill_chunk_size=cast(int, chat["prefill_chunk_size"]),
+            max_sequences=config.weak.max_sequences,
+            quantizations=(str(chat["quantization"]),),
+        )
+
+    @property
+    def rest(self) -> Rest:
+        return Rest(self._config.weak.unload_after_s, self.pressed)
+
+    def settings(self) -> Settings:
+        """What to allocate, given what is free now; a context that had to be shortened is told.
+
+        Raises `EngineUnavailable`, `OutOfMemory`.
+        """
+        _load_all_but_the_model(self._library)
+        room = room_for(self._config, self._paths)
+        give_back()
+        held = resident_bytes()
+        fitted = fit(
+            self._model,
+            self._numbers,
+            self._wish,
+            room,
+            held=held,
+            router_loaded="onnxruntime" in sys.modules,
+        )
+        if fitted.note is not None:
+            self._progress.note(fitted.note)
+        more = fitted.plan.total - held
+        if not can_reserve(more + _INDEX + (self._threads + 1) * _THREAD):
+            raise OutOfMemory("tvm", "the system refuses so much more memory", more)
+        self.plan = fitted.plan
+        return fitted.plan.settings
+
+    def pressed(self) -> bool:
+        """Whether what the plan has not touched yet is no longer free, for others have taken it."""
+        if self.plan is None:
+            return False
+        untouched = self.plan.total - self.plan.bytes("margin") - resident_bytes()
+        return untouched > free_memory()
 
 
 def _load_all_but_the_model(library: Path) -> None:

@@ -5,38 +5,72 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from edge_router.engines.local.runner import ModelRunner
-from edge_router.engines.local.worker import Job, Worker
-from edge_router.errors import Cancelled, EngineError, EngineUnavailable
+from edge_router.engines.local.worker import Job, Rest, Worker
+from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
 
 _STOP_WAIT_S = 30.0  # at interpreter exit; a chunk on a slow machine takes seconds
+
+
+@dataclass(slots=True)
+class _Facts:
+    """Of the loaded model, or of the one that was loaded last. Written by the thread, read by all."""
+
+    vocab_size: int = 0
+    context_window_size: int = 0
+    loaded: bool = False
+
+    def take(self, runner: ModelRunner) -> None:
+        self.vocab_size, self.context_window_size = runner.vocab_size, runner.context_window_size
+        self.loaded = True
 
 
 class Scheduler:
     """Starts the thread and loads the model in it. Raises what `load` raises.
 
-    `submit` from any thread. Dropping the last reference, or the interpreter's exit, closes it too.
+    `submit` from any thread. Where `rest` lets the model's memory be given back, `load` is called again when
+    the next job comes, and may then give a shorter context. Dropping the last reference, or the
+    interpreter's exit, closes it too.
     """
 
-    def __init__(self, engine: str, load: Callable[[], ModelRunner]) -> None:
+    def __init__(self, engine: str, load: Callable[[], ModelRunner], rest: Rest | None = None) -> None:
         self._engine = engine
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        loaded: queue.SimpleQueue[ModelRunner | BaseException] = queue.SimpleQueue()
+        self._facts = _Facts()
+        started: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         # A daemon, for a forgotten close() must not keep the interpreter from ending. The thread does not
         # know this object, so that it can be collected.
         self._thread = threading.Thread(
-            target=_serve, args=(engine, load, self._inbox, loaded), name=f"edge_router {engine}", daemon=True
+            target=_serve,
+            args=(_Loader(engine, load, self._inbox, self._facts), rest or Rest(), started),
+            name=f"edge_router {engine}",
+            daemon=True,
         )
-        self._thread.start()
-        runner = loaded.get()
-        if isinstance(runner, BaseException):
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system gives no memory for its stack
+            raise OutOfMemory(engine, str(error)) from error
+        failure = started.get()
+        if failure is not None:
             self._thread.join()
-            raise runner
-        self.vocab_size = runner.vocab_size
-        self.context_window_size = runner.context_window_size
+            raise failure
         self._closer = weakref.finalize(self, _stop, self._inbox, self._thread)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._facts.vocab_size
+
+    @property
+    def context_window_size(self) -> int:
+        return self._facts.context_window_size
+
+    @property
+    def loaded(self) -> bool:
+        """False while the memory has been given back."""
+        return self._facts.loaded
 
     @property
     def running(self) -> bool:
@@ -61,25 +95,86 @@ def _stop(inbox: queue.SimpleQueue[Job | None], thread: threading.Thread) -> Non
     thread.join(_STOP_WAIT_S)
 
 
-def _serve(
-    engine: str,
-    load: Callable[[], ModelRunner],
-    inbox: queue.SimpleQueue[Job | None],
-    loaded: queue.SimpleQueue[ModelRunner | BaseException],
-) -> None:
-    try:
-        runner = load()
-    except BaseException as error:  # noqa: BLE001  it is raised again where the scheduler is made
-        loaded.put(error)
-        return
-    loaded.put(runner)
-    worker = Worker(engine, runner, inbox)
-    end: EngineError = Cancelled()
-    try:
-        worker.run()
-    except Exception as error:  # noqa: BLE001  whoever waits gets it
-        end = EngineUnavailable(engine, f"its thread failed: {error!r}")
-        end.__cause__ = error
-    finally:
-        worker.end(end)
+class _Loader:
+    """Loads the model, and loads it again once there is work for it."""
+
+    def __init__(
+        self,
+        engine: str,
+        load: Callable[[], ModelRunner],
+        inbox: queue.SimpleQueue[Job | None],
+        facts: _Facts,
+    ) -> None:
+        self.engine, self.inbox = engine, inbox
+        self._load, self._facts = load, facts
+
+    def load(self) -> ModelRunner:
+        runner = self._load()
+        self._facts.take(runner)
+        return runner
+
+    def give_back(self, runner: ModelRunner) -> None:
+        self._facts.loaded = False
         runner.close()
+
+    def again(self, waiting: Sequence[Job]) -> tuple[ModelRunner, Sequence[Job]] | None:
+        """The model and who waits for it; None when it is time to stop. Waits until somebody does.
+
+        Whoever waits for a model that can't be had is told why.
+        """
+        while True:
+            if not waiting:
+                job = self.inbox.get()
+                if job is None:
+                    return None
+                waiting = (job,)
+            try:
+                runner = self.load()
+            except Exception as error:  # noqa: BLE001  those who wait get it
+                for job in waiting:
+                    job.sink.fail(self._failure(error))
+                waiting = ()
+                continue
+            return runner, [job for job in waiting if self._fits(job, runner.context_window_size)]
+
+    def _failure(self, error: Exception) -> EngineError:
+        if isinstance(error, EngineError):
+            return error
+        failure = EngineUnavailable(self.engine, str(error))
+        failure.__cause__ = error
+        return failure
+
+    def _fits(self, job: Job, context: int) -> bool:
+        """The context may have got shorter since the job was made."""
+        room = context - len(job.tokens)
+        if room < 1:
+            job.sink.fail(OutOfMemory(self.engine, f"there is room for a context of {context} tokens only"))
+            return False
+        job.sink.limit(room)
+        return True
+
+
+def _serve(loader: _Loader, rest: Rest, started: queue.SimpleQueue[BaseException | None]) -> None:
+    try:
+        runner = loader.load()
+    except BaseException as error:  # noqa: BLE001  it is raised again where the scheduler is made
+        started.put(error)
+        return
+    started.put(None)
+    found: tuple[ModelRunner, Sequence[Job]] | None = (runner, ())
+    while found is not None:
+        runner, waiting = found
+        worker = Worker(loader.engine, runner, loader.inbox, rest, waiting)
+        end: EngineError = Cancelled()
+        left: Sequence[Job] | None = None
+        try:
+            left = worker.run()
+        except Exception as error:  # noqa: BLE001  whoever waits gets it
+            end = EngineUnavailable(loader.engine, f"its thread failed: {error!r}")
+            end.__cause__ = error
+        finally:
+            if left is None:
+                worker.end(end)
+            del worker
+            loader.give_back(runner)
+        found = None if left is None else loader.again(left)

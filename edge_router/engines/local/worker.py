@@ -36,6 +36,25 @@ class Sink(Protocol):
         """Nothing follows."""
         ...
 
+    def limit(self, max_tokens: int) -> None:
+        """The answer may not get longer than this, whatever was asked."""
+        ...
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """When the model's memory is given back: after `idle_s` without work, and when other programs need it.
+
+    `pressed` is asked when work comes to an idle model: whether what it may still take is no longer there.
+    """
+
+    idle_s: float | None = None
+    pressed: Callable[[], bool] = _never
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -68,17 +87,27 @@ class _RunnerFailedError(Exception):
 class Worker:
     """The thread's side: one thread runs everything below, so nothing needs a lock."""
 
-    def __init__(self, engine: str, runner: ModelRunner, inbox: queue.SimpleQueue[Job | None]) -> None:
-        self._engine, self._runner, self._inbox = engine, runner, inbox
+    def __init__(
+        self,
+        engine: str,
+        runner: ModelRunner,
+        inbox: queue.SimpleQueue[Job | None],
+        rest: Rest,
+        waiting: Sequence[Job] = (),
+    ) -> None:
+        self._engine, self._runner, self._inbox, self._rest = engine, runner, inbox, rest
         self._pool = SequencePool(runner, _KEPT)
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job] = deque(waiting)
         self._running: list[Job] = []  # in the order of their admission
         self._turn = 0  # whose prompt goes on next
         self._crowded = False  # no pages for one more until somebody leaves
         self._damaged = False  # an error left the KV cache in an unknown state
 
-    def run(self) -> None:
-        while self._receive():
+    def run(self) -> Sequence[Job] | None:
+        """Until it is time to stop (None), or to give the memory back: then who waits for it to come back."""
+        while (goes_on := self._receive()) is not None:
+            if not goes_on:
+                return tuple(self._waiting)
             try:
                 self._drop_cancelled()
                 self._admit()
@@ -87,6 +116,7 @@ class Worker:
                 self._decode()
             except _RunnerFailedError as failure:
                 self._recover(failure)
+        return None
 
     def end(self, error: EngineError) -> None:
         while not self._inbox.empty():
@@ -96,14 +126,19 @@ class Worker:
         for job in (*self._running, *self._waiting):
             job.sink.fail(error)
 
-    def _receive(self) -> bool:
-        """Take what has come; wait only when there is nothing to do. False when it is time to stop."""
+    def _receive(self) -> bool | None:
+        """Take what has come; wait only when there is nothing to do. None: stop; False: give memory back."""
         idle = not self._running and not self._waiting
         while idle or not self._inbox.empty():
-            job = self._inbox.get()
-            if job is None:
+            try:
+                job = self._inbox.get(timeout=self._rest.idle_s)
+            except queue.Empty:
                 return False
+            if job is None:
+                return None
             self._waiting.append(job)
+            if idle and self._rest.pressed():
+                return False
             idle = False
         return True
 
