@@ -26,6 +26,7 @@ LAYERS = [
         "ledger",
         "metrics",
         "labels",
+        "judging",
         "prices",
         "replay",
         "drift",
@@ -37,7 +38,7 @@ LAYERS = [
     },
     {"fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
-    {"bench", "bench_memory", "bench_memory_side", "bench_router", "bench_sides", "server"},
+    {"bench", "bench_memory", "bench_memory_side", "bench_router", "bench_sides", "labelling", "server"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
