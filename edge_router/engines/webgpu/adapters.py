@@ -53,20 +53,22 @@ def adapters() -> tuple[Adapter, ...]:
 def choose(device: str, found: Sequence[Adapter]) -> Adapter:
     """For `weak.device`: "auto" is the best GPU, a backend's name the best there, "cpu" one in software.
 
-    A backend that was asked for by name may be served in software; "auto" never is. Raises
-    `EngineUnavailable`.
+    "vulkan:1" is the second. A backend that was asked for by name may be served in software; "auto" never is.
+    Raises `EngineUnavailable`.
     """
-    if device == "auto":
+    name, _, number = device.partition(":")
+    if name == "auto":
         fitting = [adapter for adapter in found if adapter.kind != "software"]
-    elif device == "cpu":
+    elif name == "cpu":
         fitting = [adapter for adapter in found if adapter.kind == "software"]
     else:
-        fitting = [adapter for adapter in found if adapter.backend == device]
-    if not fitting:
+        fitting = [adapter for adapter in found if adapter.backend == name]
+    index = int(number) if number.isascii() and number.isdigit() else 0
+    if index >= len(fitting):
         others = f"; there is {', '.join(map(str, found))}" if found else ""
-        wanted = {"auto": "GPU", "cpu": "adapter in software"}.get(device, f"{device} adapter")
+        wanted = {"auto": "GPU", "cpu": "adapter in software"}.get(name, f"{device} adapter")
         raise EngineUnavailable(ENGINE, f"there is no {wanted} here{others}")
-    return fitting[0]
+    return fitting[index]
 
 
 def _enumerate() -> list[Any]:

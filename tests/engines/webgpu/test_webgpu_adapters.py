@@ -58,6 +58,9 @@ def test_the_best_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
         ("vulkan", "GeForce", "vulkan"),
         ("d3d12", "GeForce", "d3d12"),
         ("cpu", "llvmpipe", "vulkan"),
+        ("vulkan:1", "Iris", "vulkan"),
+        ("d3d12:1", "Iris", "d3d12"),
+        ("vulkan:x", "GeForce", "vulkan"),
     ],
 )
 def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, device: str, name: str, backend: str) -> None:
@@ -71,6 +74,7 @@ def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, device: str, name: s
         ("auto", "no GPU here; there is llvmpipe"),
         ("metal", "no metal adapter here; there is llvmpipe"),
         ("cuda", "no cuda adapter"),
+        ("vulkan:1", "no vulkan:1 adapter here; there is llvmpipe"),
     ],
 )
 def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, device: str, says: str) -> None:
