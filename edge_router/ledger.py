@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
 from edge_router.types import Decision, Reason, Tier, Timings, Usage
 
-VERSION = 1  # of the tables below, in SQLite's user_version
+VERSION = 2  # of the tables below, in SQLite's user_version; 1 had no ratings
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -39,8 +40,10 @@ CREATE TABLE decisions (
     score_ms REAL, ttft_ms REAL, total_ms REAL, prefill_tokens_per_s REAL, decode_tokens_per_s REAL,
     error TEXT,                     -- how it ended, where it ended badly: a class name
     cause TEXT,                     -- why the other model was asked first and failed: a class name
-    prompt TEXT
+    prompt TEXT,
+    rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
 )"""
+_SINCE_1 = "ALTER TABLE decisions ADD COLUMN rating INTEGER"
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
 _INSERT = """
 INSERT INTO decisions (
@@ -71,6 +74,7 @@ class Record:
     cause: str | None = None  # what the model met that was asked before this one
     prompt: str | None = field(default=None, repr=False)  # kept only where the ledger stores prompts
     time: float = field(default_factory=time.time)  # seconds since 1970
+    rating: int | None = None  # the user's: 1 is thumbs up, -1 down
     id: int | None = None  # of the row, once it is one
 
 
@@ -145,6 +149,22 @@ class Ledger:
             (since, router, router),
         )
         return tuple(row["score"] for row in rows)
+
+    def rate(self, number: int, rating: Literal[1, -1]) -> Record | None:
+        """Thumbs up or down for the answer with that id; None where there is none.
+
+        Raises `StorageError`, `InvalidData`.
+        """
+        if not self._path.exists():
+            return None
+        with self._writing() as connection:
+            connection.execute("UPDATE decisions SET rating = ? WHERE id = ?", (rating, number))
+            row = connection.execute("SELECT * FROM decisions WHERE id = ?", (number,)).fetchone()
+        return None if row is None else _record(row)
+
+    def rated(self) -> tuple[Record, ...]:
+        """Every record with a rating, oldest first. Raises as `recent` does."""
+        return tuple(record for record in self.records() if record.rating is not None)
 
     def summary(self, *, since: float = 0.0) -> Summary:
         """Counts and sums of everything from `since` (seconds since 1970) on."""
@@ -274,6 +294,12 @@ class Ledger:
                 connection.execute(_INDEX)
                 connection.execute(f"PRAGMA user_version={VERSION}")
             connection.execute("COMMIT")
+        elif _version(connection) == 1:
+            connection.execute("BEGIN IMMEDIATE")
+            if _version(connection) == 1:
+                connection.execute(_SINCE_1)
+                connection.execute(f"PRAGMA user_version={VERSION}")
+            connection.execute("COMMIT")
         _check_version(self._path, _version(connection))
 
     def _remove(self) -> None:
@@ -294,7 +320,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _check_version(path: Path, found: int) -> None:
-    if found != VERSION:
+    if found not in (1, VERSION):  # a file of version 1 is read as it is, and brought up to date to write
         reason = f"its format is {found}, of another edge_router; this one knows {VERSION}"
         raise InvalidData(path, reason)
 
@@ -333,5 +359,6 @@ def _record(row: sqlite3.Row) -> Record:
         row["cause"],
         row["prompt"],
         row["time"],
+        row["rating"] if "rating" in row.keys() else None,  # noqa: SIM118 - a row is no mapping
         row["id"],
     )

@@ -220,6 +220,30 @@ def test_a_format_of_another_version_is_left_alone(paths, ledger, problems):
         ledger.summary()
 
 
+def test_thumbs(ledger):
+    assert ledger.rate(1, 1) is None and ledger.rated() == ()
+    ledger.record(FULL)
+    ledger.record(Record(WEAK, "small"))
+    assert ledger.rate(7, 1) is None
+    assert ledger.rate(2, 1).model == "small"
+    assert ledger.rate(2, -1).rating == -1
+    assert [(record.id, record.rating) for record in ledger.rated()] == [(2, -1)]
+    assert [record.rating for record in ledger.recent()] == [-1, None]
+
+
+def test_a_ledger_from_before_there_were_ratings(paths, ledger, problems):
+    ledger.record(FULL)
+    ledger.close()
+    with sqlite3.connect(paths.ledger) as connection:
+        connection.execute("ALTER TABLE decisions DROP COLUMN rating")
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+    (old,) = ledger.recent()
+    assert old.rating is None and ledger.scores() == (0.9,) and ledger.rated() == ()
+    assert ledger.record(FULL) and problems == []
+    assert ledger.rate(1, 1).rating == 1 and len(ledger.recent()) == 2
+
+
 def test_a_lock_that_is_not_released(paths, ledger, problems, monkeypatch):
     monkeypatch.setattr("edge_router.ledger.BUSY_S", 0.05)
     ledger.record(FULL)

@@ -29,6 +29,7 @@ VERBS = (
     Verb("calibrate", ROUTER, "The threshold for a given share of strong calls.", f"{HERE}.calibrate"),
     Verb("replay", ROUTER, "What another threshold would have done so far.", f"{HERE}.replay"),
     Verb("label", ROUTER, "Both models on your own prompts, judged.", f"{HERE}.label"),
+    Verb("rate", ROUTER, "Thumbs up or down for answers in the ledger.", f"{HERE}.rate"),
     Verb("train", ROUTER, "Train a router and measure it.", f"{HERE}.train"),
     Verb("bench", SETUP, "How fast it is on this machine: weak.", f"{HERE}.bench"),
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
