@@ -35,18 +35,19 @@ def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scali
     plain: Floats = theta ** -(np.arange(0, turned, 2) / turned)
     scaling = cast("Mapping[str, object]", config.get("rope_scaling") or {})
     kind = scaling.get("rope_type", scaling.get("type"))
+    if kind not in (None, "default", "linear", "llama3", "longrope", "su"):
+        raise InvalidModel(where, f"rope_scaling is {kind!r}; known: default, linear, llama3, longrope")
     try:
-        if kind in (None, "default"):
-            return _rotary(plain)
-        if kind == "linear":
-            return _rotary(plain / cast(float, scaling["factor"]))
-        if kind == "llama3":
-            return _rotary(plain / llama3_factors(scaling, plain))
-        if kind in ("longrope", "su"):
-            return _longrope(config, scaling, plain)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            if kind == "linear":
+                return _rotary(plain / cast(float, scaling["factor"]))
+            if kind == "llama3":
+                return _rotary(plain / llama3_factors(scaling, plain))
+            if kind in ("longrope", "su"):
+                return _longrope(config, scaling, plain)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InvalidModel(where, f"rope_scaling {dict(scaling)} cannot be used: {error!r}") from error
-    raise InvalidModel(where, f"rope_scaling is {kind!r}; known: default, linear, llama3, longrope")
+    return _rotary(plain)
 
 
 def frequencies(config: Mapping[str, object], head_dim: int) -> npt.NDArray[np.float32]:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.compile.architectures import definition
 from edge_router.engines.tvm import TvmRunner
+from edge_router.errors import InvalidModel
 
 # Largest difference of a logit over the standard deviation of all. Queries, keys, values and embeddings are
 # float16 here, and activations sixteen-bit integers; transformers computes in float32.
@@ -61,6 +63,32 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
 }
+
+
+def decoder(**changes: Any) -> dict[str, Any]:
+    numbers = {
+        "hidden_size": 128,
+        "intermediate_size": 192,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "rms_norm_eps": 1e-6,
+        "vocab_size": 288,
+        "context_window_size": 128,
+        "prefill_chunk_size": 32,
+    }
+    return numbers | changes
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "phi3"])
+@pytest.mark.parametrize("key", ["sliding_window", "sliding_window_size"])
+def test_a_window_shorter_than_the_context_is_refused(architecture: str, key: str) -> None:
+    with pytest.raises(InvalidModel, match=r"sliding window of 64 tokens.*may be 64"):
+        definition(architecture)(decoder(**{key: 64}), None, "tiny")
+
+
+def test_another_gate_is_refused() -> None:
+    with pytest.raises(InvalidModel, match="hidden_activation is 'relu'"):
+        definition("gemma2")(decoder(hidden_activation="relu"), None, "tiny")
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
