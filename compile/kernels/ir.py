@@ -116,6 +116,13 @@ def settle(value: Expr) -> Expr:
     return T.Bind(bind(value))
 
 
+def prefetch(buffer: Buffer, *index: Expr) -> None:
+    """Ask for the memory line of an element that will soon be read. It may lie beyond the end."""
+    arguments = [tirx.const(number, "int32") for number in (0, 3, 1)]  # to read, soon and often, data
+    address = tirx.address_of(buffer[index])
+    T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *arguments))
+
+
 class Cell:
     """A register: a value that changes, such as the sum of a loop."""
 

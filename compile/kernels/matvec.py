@@ -23,6 +23,7 @@ from edge_router.compile.kernels.ir import (
     load,
     parallel,
     pick,
+    prefetch,
     scratch,
     serial,
     store,
@@ -32,6 +33,7 @@ from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.kernels.vectors import dot, spread, to_float, total, totals
 
 TILE = 4  # sums that are finished together: so many weight rows, or so many activation rows
+AHEAD = 12 << 10  # bytes of weights that are on their way: the processor's own guess stops at each 4 KB page
 CHUNK = 64  # weight rows of one parallel task: they stay in the innermost memory for all activation rows
 
 # (activation row, first output column, the sums of consecutive columns, one vector for each block of columns)
@@ -114,6 +116,7 @@ class MatVec:
     def __init__(self, isa: Isa, x: Buffer, rows: Expr, weights: Buffer, scales: Buffer, groups: int) -> None:
         self._isa, self._weights, self._scales = isa, weights, scales
         self._words = groups * WORDS
+        self._ahead = max(1, AHEAD // (4 * self._words))  # in rows
         method = _Floats if isa.dot is Dot.FLOAT else _Integers
         self._method = method(isa, x, rows, self._words)
         self._rows = rows
@@ -166,13 +169,11 @@ class MatVec:
             cells = [Cell(zero(part.lanes)) for _ in range(len(columns) * len(rows))]
             with serial(tirx.const(part.blocks, "int64")) as b:
                 for i, column in enumerate(columns):
-                    words = bind(load(self._weights, column, b * part.lanes + part.start, lanes=part.lanes))
-                    groups = load(
-                        self._scales,
-                        column,
-                        b * (part.lanes // WORDS) + part.start // WORDS,
-                        lanes=part.lanes // WORDS,
-                    )
+                    word, group = b * part.lanes + part.start, b * (part.lanes // WORDS) + part.start // WORDS
+                    prefetch(self._weights, column + self._ahead, word)
+                    prefetch(self._scales, column + self._ahead, group)
+                    words = bind(load(self._weights, column, word, lanes=part.lanes))
+                    groups = load(self._scales, column, group, lanes=part.lanes // WORDS)
                     scale = bind(spread(to_float(self._isa, groups), WORDS))
                     products = self._method.products(words, scale, rows, part, b)
                     for cell, product in zip(cells[i * len(rows) :], products, strict=False):
