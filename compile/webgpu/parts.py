@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tvm import relax
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
+from tvm.relax.frontend.nn.core import wrap_nested
 
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.webgpu.shaders.append import append
@@ -76,7 +78,8 @@ class GpuParts:
 
     def capped(self, logits: Tensor, cap: float) -> Tensor:
         """cap * tanh(logits / cap); tanh of large numbers is not a number on some drivers."""
-        return op.tanh(op.clip(logits * (1 / cap), -10.0, 10.0)) * cap
+        small = wrap_nested(relax.op.clip((logits * (1 / cap))._expr, -10.0, 10.0), "clip")
+        return op.tanh(small) * cap
 
 
 class Projection(Matrix):

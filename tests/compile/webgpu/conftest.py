@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from edge_router.compile.webgpu.wgsl import Shader
+from edge_router.engines.webgpu.adapters import Adapter, adapters
 from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.errors import EdgeRouterError
 from edge_router.program import Expression
 from edge_router.program import Shader as Compiled
 
@@ -19,21 +21,21 @@ Run = Callable[..., np.ndarray]
 
 
 @pytest.fixture(scope="session")
-def gpu() -> Iterator[Gpu]:
-    """Without an adapter the tests are skipped, unless WEBGPU_REQUIRED says that there is one."""
-    from edge_router.engines.webgpu.adapters import adapters
-    from edge_router.errors import EdgeRouterError
-
+def adapter() -> Adapter:
+    """Without one the tests are skipped, unless WEBGPU_REQUIRED says that there is one."""
     os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter
     try:
-        found = adapters()
+        found, reason = adapters(), "no Vulkan, Metal or D3D12 adapter"
     except EdgeRouterError as error:
         found, reason = (), str(error)
-    else:
-        reason = "no Vulkan, Metal or D3D12 adapter"
     if not found:
         (pytest.fail if os.environ.get("WEBGPU_REQUIRED") else pytest.skip)(reason)
-    made = Gpu(found[0])
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def gpu(adapter: Adapter) -> Iterator[Gpu]:
+    made = Gpu(adapter)
     yield made
     made.close()
 

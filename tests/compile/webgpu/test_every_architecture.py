@@ -1,0 +1,142 @@
+"""Each architecture on a GPU, held against transformers on the same dequantized weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_router.compile.architectures import architectures
+from edge_router.compile.webgpu.build import build_program
+from edge_router.engines.webgpu.adapters import Adapter
+from edge_router.engines.webgpu.runner import WebGpuRunner
+from edge_router.engines.webgpu.weights import DirectoryWeights
+from edge_router.program import Windows
+
+CLOSE = 0.005  # of the standard deviation of all logits; only the KV cache is float16
+CONTEXT, CHUNK = 128, 32
+
+
+def beside(*path: str) -> ModuleType:
+    """A helper of other tests."""
+    file = Path(__file__).parents[1].joinpath(*path)
+    name = file.stem
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = beside("architectures", "test_architectures.py").KINDS
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same weights twice: on the GPU, and in transformers."""
+
+    runner: WebGpuRunner
+    theirs: Any
+
+    def wanted(self, tokens: list[int]) -> np.ndarray:
+        import torch
+
+        with torch.no_grad():
+            logits: np.ndarray = self.theirs(torch.tensor([tokens])).logits[0].float().numpy()
+        return logits[:, : self.runner.vocab_size]
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def pair(
+    request: pytest.FixtureRequest, adapter: Adapter, tiny: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    from edge_router.compile.equalize import Activations
+    from edge_router.compile.package import Windows as PackageWindows
+    from edge_router.compile.package import write_model
+    from edge_router.compile.quantize import supported
+    from edge_router.compile.readers import open_weights
+
+    twins = beside("architectures", "twins.py")
+    architecture, numbers = KINDS[request.param]
+    folder = tmp_path_factory.mktemp("pair")
+    theirs = twins.random_model(architecture, numbers)
+    twins.write_checkpoint(theirs, folder / "checkpoint", tiny)
+    directory = folder / "packaged"
+    directory.mkdir()
+    reader = open_weights(folder / "checkpoint")
+    write_model(
+        reader,
+        directory,
+        config=reader.config,
+        form=supported("q4f16_1"),
+        quantizer="round",
+        activations=Activations(),
+        windows=PackageWindows(CONTEXT, CHUNK, 2),
+    )
+    reader.close()
+    give_back(theirs, directory)
+    config = json.loads((directory / "mlc-chat-config.json").read_text(encoding="utf-8"))
+    program = build_program({"model_type": config["model_type"], **config["model_config"]}, "q4f16_1")
+    runner = WebGpuRunner(
+        adapter,
+        program,
+        Windows(CONTEXT, CHUNK, 2),
+        DirectoryWeights(directory).read,
+        vocab_size=config["active_vocab_size"],
+    )
+    yield Pair(runner, theirs)
+    runner.close()
+
+
+def give_back(theirs: Any, directory: Path) -> None:
+    """Our quantized weights into transformers' model."""
+    import torch
+
+    from edge_router.compile.readers import open_weights
+
+    packaged = open_weights(directory)
+    state = {name: torch.from_numpy(packaged.rows(name)) for name in packaged.tensors}
+    packaged.close()
+    missing, unknown = theirs.load_state_dict(state, strict=False)
+    assert not unknown
+    assert set(missing) <= {"lm_head.weight"}, missing
+
+
+def test_it_computes_what_transformers_does(pair: Pair) -> None:
+    runner = pair.runner
+    tokens = np.random.default_rng(1).integers(0, runner.vocab_size, 100).tolist()
+    wanted = pair.wanted(tokens)
+    found: dict[str, tuple[np.ndarray, int]] = {}
+    runner.add_sequence(0)
+    found["prefill"] = runner.prefill(0, tokens[:32]).copy(), 31
+    found["second chunk"] = runner.prefill(0, tokens[32:64]).copy(), 63
+    found["odd chunk"] = runner.prefill(0, tokens[64:83]).copy(), 82
+    for at in range(83, 90):
+        found[f"decode at {at}"] = runner.decode([0], tokens[at : at + 1])[0].copy(), at
+    runner.add_sequence(1)
+    runner.prefill(1, tokens[:20])
+    both = runner.decode([0, 1], [tokens[90], tokens[20]]).copy()
+    found["decode of two, first"], found["second"] = (both[0], 90), (both[1], 20)
+    errors = {
+        name: float(np.abs(logits - wanted[at]).max() / wanted.std()) for name, (logits, at) in found.items()
+    }
+    assert max(errors.values()) < CLOSE, errors
+    assert wanted[:, 1:].std() > 0.5  # else close would say nothing
+
+
+def test_its_shaders_pass_the_check_of_a_new_gpu(pair: Pair) -> None:
+    pair.runner.reset()
+    assert pair.runner.mismatches() == []
+
+
+def test_no_architecture_is_left_out() -> None:
+    assert {architecture for architecture, _ in KINDS.values()} == set(architectures())
