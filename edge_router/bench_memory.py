@@ -22,6 +22,7 @@ from edge_router.types import Progress
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
+LOADED, PREFILLED, FULL = "loaded", "longest prefill", "full context"  # the stages
 WITHIN = 0.05  # how far below its plan a process may stay; above it never
 _LONGEST, _MOST = 8192, 4  # what libraries are compiled for: more of either costs a process nothing
 
@@ -139,6 +140,15 @@ class Outcome:
         allocated = self.stages[-1].allocated
         model = sum(self.planned[part] for part in ("parameters", "kv_cache", "workspace"))
         return None if allocated is None else allocated / model
+
+    def expected(self, stage: Stage) -> int:
+        """What the plan says of one of the stages, the margin left out."""
+        held = sum(self.planned[part] for part in ("runtime", "router", "parameters"))
+        if stage.name == LOADED:
+            return held
+        filled = self.setting.chunk / (self.setting.context * self.setting.conversations)
+        cache = self.planned["kv_cache"] * (filled if stage.name == PREFILLED else 1)
+        return held + self.planned["workspace"] + int(cache)
 
     @property
     def holds(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_router.bench_memory import FULL, LOADED, PREFILLED
 from edge_router.device import process
 
 NEVER_TOUCHED = 2 * (128 << 20)  # TVM's index arrays, of which only the beginning is ever used
@@ -53,7 +54,7 @@ def run(options: Mapping[str, Any]) -> tuple[list[dict[str, object]], dict[str, 
         max_sequences=setting["conversations"],
         threads=threads,
     )
-    watch.note("loaded")
+    watch.note(LOADED)
     _fill(runner, watch)
     del router
     parts = {str(name): int(count) for name, count in plan.to_dict()["bytes"].items()}  # type: ignore[attr-defined]
@@ -78,14 +79,14 @@ def _fill(runner: Any, watch: _Watch) -> None:
             runner.prefill(sequence, chance.integers(0, runner.vocab_size, count).tolist())
             left -= count
             if len(watch.stages) == 1:
-                watch.note("longest prefill")
+                watch.note(PREFILLED)
     demanding = SamplingParams(top_p=0.9, presence_penalty=0.1, repetition_penalty=1.1)
     sampler = Sampler(demanding, SamplingDefaults(), prompt=[1], vocab_size=runner.vocab_size, logprobs=5)
     for last in range(_DECODED):  # together, and the last one alone as when the others have ended
         going = sequences[: 1 if last == _DECODED - 1 else None]
         for row in runner.decode(going, [1] * len(going)):
             sampler.choose(row)
-    watch.note("full context")
+    watch.note(FULL)
 
 
 class _Watch:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from edge_router.ledger import Record
 
@@ -61,6 +61,25 @@ class Histogram:
             yield _line(f"{self.name}_count", labels, below)
 
 
+class Gauge:
+    """What is so at the moment when somebody asks; `read` gives a value for each combination of labels."""
+
+    kind = "gauge"
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        read: Callable[[], Iterable[tuple[Labels, float]]],
+    ) -> None:
+        self.name, self.text, self.labels, self._read = name, text, tuple(labels), read
+
+    def lines(self) -> Iterator[str]:
+        for values, amount in self._read():
+            yield _line(self.name, zip(self.labels, values, strict=True), amount)
+
+
 class Metrics:
     """What one process did since it started. Safe to use from several threads."""
 
@@ -76,6 +95,10 @@ class Metrics:
         self._score = Histogram("edge_router_score_seconds", "Time to score a query.", ("router",))
         self._first = Histogram("edge_router_first_token_seconds", "Time to the first token.", ("tier",))
         self._total = Histogram("edge_router_answer_seconds", "Time to the end of the answer.", ("tier",))
+        self._gauges: list[Gauge] = []
+
+    def add(self, *gauges: Gauge) -> None:
+        self._gauges += gauges
 
     def record(self, record: Record) -> None:
         decision, timings, usage = record.decision, record.timings, record.usage
@@ -100,14 +123,10 @@ class Metrics:
         """Prometheus text format, version 0.0.4."""
         with self._lock:
             parts: list[str] = []
-            for metric in (
-                self._requests,
-                self._failures,
-                self._tokens,
-                self._score,
-                self._first,
-                self._total,
-            ):
+            counters = (self._requests, self._failures, self._tokens)
+            histograms = (self._score, self._first, self._total)
+            metrics: list[Counter | Histogram | Gauge] = [*counters, *histograms, *self._gauges]
+            for metric in metrics:
                 parts += [f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}"]
                 parts += metric.lines()
             return "\n".join(parts) + "\n"

@@ -21,10 +21,21 @@ def doctor(
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask the strong model's address.")
     ] = False,
+    memory: Annotated[
+        bool,
+        typer.Option(
+            "--memory", help="Only the weak model's memory: planned, and really taken by a process."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """What is here, what is wrong (!) and what mends it; exit code 1 where something needed is broken."""
     session = Session(ctx, json=json)
+    if memory:
+        from edge_router.cli.memory_report import report
+
+        report(session, offline=offline)
+        return
     from edge_router.cli.checks import Finding, examine
 
     found: list[Finding] = []

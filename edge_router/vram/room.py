@@ -64,8 +64,9 @@ def device_of(config: Config) -> str:
     """What the engine takes `auto` for; see `engines.resolved`, which chooses the engine."""
     if config.weak.engine == "mlc":
         return "mlc"
-    if config.weak.device != "auto":
-        return config.weak.device
+    device = config.weak.device.partition(":")[0]  # which of several GPUs makes no difference here
+    if device != "auto":
+        return device
     if config.weak.engine == "webgpu":
         return {"Darwin": "metal", "Windows": "d3d12"}.get(platform.system(), "vulkan")
     return "cpu"
