@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 _ROLE_TEMPLATES = {
     "user": "{user_message}",
@@ -29,19 +30,27 @@ def conversation(
         return _complete(_chatml(text), end_ids, None)
     if "<|start_header_id|>" in text:
         return _complete(_llama3(), end_ids, begin_id)
+    if "<start_of_turn>" in text:
+        return _complete(_gemma(), end_ids, begin_id)
+    if "<|user|>" in text and "<|end|>" in text:
+        return _complete(_phi3(), end_ids, begin_id)
     if "[INST]" in text:
-        return _complete(_llama2(), end_ids, begin_id)
+        return _complete(_llama2() if "<<SYS>>" in text else _mistral(), end_ids, begin_id)
     return _complete(_plain(), end_ids, begin_id)
 
 
 def named_conversation(name: str, *, end_ids: Sequence[int]) -> dict[str, object]:
     """For the bare name that older repositories hold; an unknown one gives "LM"."""
-    if name.startswith(("chatml", "qwen2", "hermes")):
+    if name.startswith(("chatml", "qwen", "hermes")):
         return _complete(_chatml(""), end_ids, None)
     if name.startswith("llama-3"):
         return _complete(_llama3(), end_ids, None)
-    if name.startswith(("llama-2", "codellama_instruct", "mistral")):
+    if name.startswith(("llama-2", "codellama_instruct")):
         return _complete(_llama2(), end_ids, None)
+    others = {"mistral": _mistral, "gemma": _gemma, "phi-3": _phi3, "gorilla-openfunctions-v2": _gorilla2}
+    for start, make in others.items():
+        if name.startswith(start):
+            return _complete(make(), end_ids, None)
     return _complete(_plain(), end_ids, None)
 
 
@@ -51,13 +60,13 @@ def _complete(parts: Mapping[str, object], end_ids: Sequence[int], begin_id: int
         "system_template": parts.get("system_template", "{system_message}"),
         "system_message": parts.get("system_message", ""),
         **({} if begin_id is None else {"system_prefix_token_ids": [begin_id]}),
-        "add_role_after_system_message": parts["name"] != "llama-2",
+        "add_role_after_system_message": parts["name"] not in ("llama-2", "mistral_default"),
         "roles": parts["roles"],
-        "role_templates": dict(_ROLE_TEMPLATES),
+        "role_templates": {**_ROLE_TEMPLATES, **cast("Mapping[str, str]", parts.get("role_templates", {}))},
         "messages": [],
         "seps": parts["seps"],
         "role_content_sep": parts.get("role_content_sep", ""),
-        "role_empty_sep": parts.get("role_content_sep", ""),
+        "role_empty_sep": parts.get("role_empty_sep", parts.get("role_content_sep", "")),
         "stop_str": parts.get("stop_str", []),
         "stop_token_ids": list(end_ids),
         "strip_reasoning_in_history": False,
@@ -106,4 +115,49 @@ def _llama2() -> Mapping[str, object]:
         "seps": [" ", " </s>"],
         "role_content_sep": " ",
         "stop_str": ["[INST]"],
+    }
+
+
+def _mistral() -> Mapping[str, object]:
+    return {
+        "name": "mistral_default",
+        "system_template": "[INST] {system_message}",
+        "roles": {"user": "[INST]", "assistant": "[/INST]", "tool": "[INST]"},
+        "seps": [" "],
+        "role_content_sep": " ",
+        "role_empty_sep": "",
+        "stop_str": ["</s>"],
+    }
+
+
+def _gemma() -> Mapping[str, object]:
+    return {
+        "name": "gemma_instruction",
+        "roles": {"user": "<start_of_turn>user", "assistant": "<start_of_turn>model"},
+        "seps": ["<end_of_turn>\n"],
+        "role_content_sep": "\n",
+        "stop_str": ["<end_of_turn>"],
+    }
+
+
+def _phi3() -> Mapping[str, object]:
+    return {
+        "name": "phi-3",
+        "system_template": "<|system|>\n{system_message}<|end|>\n",
+        "system_message": "You are a helpful assistant.",
+        "roles": {"user": "<|user|>", "assistant": "<|assistant|>"},
+        "seps": ["<|end|>\n"],
+        "role_content_sep": "\n",
+        "stop_str": ["<|endoftext|>"],
+    }
+
+
+def _gorilla2() -> Mapping[str, object]:
+    return {
+        "name": "gorilla-openfunctions-v2",
+        "role_templates": {"user": "<<function>>{function_string}\n<<question>>{user_message}"},
+        "roles": {"user": "### Instruction", "assistant": "### Response", "tool": "### Instruction"},
+        "seps": ["\n", "<|EOT|>"],
+        "role_content_sep": ": ",
+        "stop_str": ["<|EOT|>"],
     }

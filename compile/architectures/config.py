@@ -109,20 +109,6 @@ class DecoderConfig:
             where,
         )
 
-    def no_window(self, values: Mapping[str, object], where: str) -> None:
-        """Raises `InvalidModel` where a sliding window would act, which the KV cache's kernels do not have.
-
-        In a context that is not longer than the window it changes nothing.
-        """
-        stated = (values.get(key) for key in ("sliding_window_size", "sliding_window"))
-        windows = [size for size in stated if isinstance(size, int) and size > 0]
-        if windows and self.context_window_size > min(windows):
-            raise InvalidModel(
-                where,
-                f"it attends within a sliding window of {min(windows)} tokens, which is not supported beyond "
-                f"the window: context_window_size is {self.context_window_size} and may be {min(windows)}",
-            )
-
 
 _REALS = ("rms_norm_eps", "position_embedding_base")
 _REQUIRED = (

@@ -15,6 +15,7 @@ from tvm.relax.frontend.nn import Tensor
 from edge_router.compile.architectures.causal import CausalLM
 from edge_router.compile.architectures.config import DecoderConfig, number
 from edge_router.compile.architectures.parts import STORED, Parts
+from edge_router.compile.layouts import check_window
 from edge_router.errors import InvalidModel
 
 _GATES = {"gelu_pytorch_tanh", "gelu_tanh"}
@@ -88,7 +89,7 @@ def check_gate(values: Mapping[str, object], where: str) -> None:
 
 def gemma2(values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
     config = DecoderConfig.read({"tie_word_embeddings": True, **values}, where)
-    config.no_window(values, where)
+    check_window(values, config.context_window_size, where)
     check_gate(values, where)
     scale = score_scale(values, config)
     layers = [Layer(config, parts, Attention(config, parts, scale)) for _ in range(config.num_hidden_layers)]

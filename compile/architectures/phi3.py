@@ -13,6 +13,7 @@ from edge_router.compile.architectures.causal import CausalLM
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.architectures.llama import FeedForward
 from edge_router.compile.architectures.parts import STORED, Parts
+from edge_router.compile.layouts import check_window
 
 
 class Attention(nn.Module):
@@ -60,5 +61,5 @@ class Model(nn.Module):
 
 def phi3(values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
     config = DecoderConfig.read(values, where)
-    config.no_window(values, where)
+    check_window(values, config.context_window_size, where)
     return CausalLM(config, parts, Model(config, parts), config.rotary(where), name="transformer")
