@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -63,7 +64,8 @@ class WebGpuRunner:
         self._pages.add(sequence)
 
     def fork_sequence(self, parent: int, child: int, position: int) -> None:
-        self._pages.fork(parent, child, position)
+        with self._watched():
+            self._pages.fork(parent, child, position)
 
     def pop_tokens(self, sequence: int, count: int) -> None:
         self._pages.pop(sequence, count)
@@ -72,21 +74,22 @@ class WebGpuRunner:
         self._pages.remove(sequence)
 
     def prefill(self, sequence: int, tokens: Sequence[int]) -> Logits:
-        begin = self._pages.grow(sequence, len(tokens))
-        table = self._show(0, sequence)
-        rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
-        rows[:, 0] = tokens
-        rows[:, 1] = np.arange(begin, begin + len(tokens))
-        rows[:, 2] = table
-        logits: Logits = self._run("prefill", rows)[0]
-        return logits
+        with self._watched():
+            begin = self._pages.grow(sequence, len(tokens))
+            rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
+            rows[:, 0] = tokens
+            rows[:, 1] = np.arange(begin, begin + len(tokens))
+            rows[:, 2] = self._show(0, sequence)
+            logits: Logits = self._run("prefill", rows)[0]
+            return logits
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
-        rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
-        for number, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
-            position = self._pages.grow(sequence, 1)
-            rows[number] = token, position, self._show(number, sequence), 0
-        return self._run("decode" if len(tokens) == 1 else "batch", rows)
+        with self._watched():
+            rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
+            for number, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
+                position = self._pages.grow(sequence, 1)
+                rows[number] = token, position, self._show(number, sequence), 0
+            return self._run("decode" if len(tokens) == 1 else "batch", rows)
 
     def reset(self) -> None:
         """After an error of the device everything on it is made anew."""
@@ -99,9 +102,16 @@ class WebGpuRunner:
         self._close_gpu()
 
     def _run(self, function: str, rows: np.typing.NDArray[np.uint32]) -> Logits:
+        self._executor.write_control(rows, 0)
+        return self._executor.run(function, len(rows))[:, : self.vocab_size]
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Whatever goes wrong, the device is not trusted any more; see `reset`. Pages may be lacking, though."""
         try:
-            self._executor.write_control(rows, 0)
-            return self._executor.run(function, len(rows))[:, : self.vocab_size]
+            yield
+        except MemoryError:
+            raise
         except BaseException:
             self._damaged = True
             raise
