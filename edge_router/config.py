@@ -73,6 +73,7 @@ class StrongConfig:
     max_retries: int = 2
     price_in: float | None = None  # of a million prompt tokens, in any money
     price_out: float | None = None  # of a million tokens of answers
+    monthly_budget: float | None = None  # in the prices' money; raises the threshold to last the month
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +278,14 @@ def _check(config: Config) -> None:
     require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:
         parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))
-    for key in ("strong.price_in", "strong.price_out"):
+    for key in ("strong.price_in", "strong.price_out", "strong.monthly_budget"):
         price = typing.cast("float | None", config.get(key))
         require(key, price is None or 0 <= price < float("inf"), "must be 0 or more")
+    strong = config.strong
+    budgeted, priced = strong.monthly_budget is not None, strong.price_in or strong.price_out
+    require("strong.monthly_budget", bool(priced) or not budgeted, "needs strong.price_in and price_out")
+    held = budgeted and share is not None
+    require("strong.monthly_budget", not held, "moves the threshold, so router.strong_share must not be set")
     require("router.threads", config.router.threads >= 1, "must be at least 1")
     url = config.strong.base_url
     require(

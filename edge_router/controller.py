@@ -21,6 +21,7 @@ from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import Router
+from edge_router.spending import Spending
 from edge_router.surface import Chat
 from edge_router.truncation import truncated
 from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
@@ -54,6 +55,7 @@ class Controller:
         self.metrics = Metrics()
         ledger = self.config.ledger
         self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
+        self._spending = Spending.of(self.config, paths)
         self._closed = False
         self.chat = Chat(self)
 
@@ -117,6 +119,8 @@ class Controller:
         """Ends what is running and releases the models. May be called twice."""
         self._closed = True
         self._loaded.close()
+        if self._spending is not None:
+            self._spending.save()
         if self._ledger is not None:
             self._ledger.close()
 
@@ -138,20 +142,33 @@ class Controller:
             needs_tools=request.needs_tools,
             tools_required=request.tools_required,
             weak_handles_tools=self._loaded.weak_handles_tools,
+            budget_spent=self._spending is not None and self._spending.exhausted,
         )
         if route.tier is not None:
-            if route.tier == "strong" and (request.private or self.config.offline):
-                why = "the request is private" if request.private else "the network is switched off"
-                raise InvalidRequest("model", f"{request.model!r} would leave this machine, and {why}")
+            if route.tier == "strong":
+                self._refuse_strong(request, situation)
             return policy.decide(route, None, None, situation), situation
         router = self._loaded.router(route.router)
         threshold = self._loaded.threshold(router) if route.threshold is None else route.threshold
         with clock.scoring():
             score = router.score(request.messages)
+        budgeted = self._spending if route.threshold is None and self._loaded.is_default(router) else None
+        if budgeted is not None:
+            threshold = budgeted.threshold(threshold)
         decision = policy.decide(replace(route, router=router.name), score, threshold, situation)
         if counts and route.threshold is None:
             self._loaded.observe(router, decision)
+            if budgeted is not None:
+                budgeted.observe(score)
         return decision, situation
+
+    def _refuse_strong(self, request: ChatRequest, situation: policy.Situation) -> None:
+        """Raises `InvalidRequest` for a request that names the strong model where it must not be asked."""
+        if request.private or self.config.offline:
+            why = "the request is private" if request.private else "the network is switched off"
+            raise InvalidRequest("model", f"{request.model!r} would leave this machine, and {why}")
+        if situation.budget_spent:
+            raise InvalidRequest("model", f"{request.model!r} costs money, and this month's is spent")
 
     def _engine(self, decision: Decision, request: ChatRequest) -> Engine:
         if decision.model == "strong":
@@ -203,6 +220,8 @@ class Controller:
         return policy.escalate(decision, reason, situation)
 
     def _finished(self, answer: Answer, error: EdgeRouterError | None) -> None:
+        if self._spending is not None and answer.decision.model == "strong" and answer.last.usage:
+            self._spending.pay(answer.last.usage)
         record = Record(
             answer.decision,
             answer.model,

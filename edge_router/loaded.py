@@ -71,7 +71,7 @@ class Loaded:
 
     def threshold(self, router: Router) -> float:
         """The configured threshold belongs to the configured router; any other has its model card's."""
-        if not self._is_default(router):
+        if not self.is_default(router):
             return router.default_threshold
         tracker = self._tracker(router)
         if tracker is not None:
@@ -81,11 +81,12 @@ class Loaded:
 
     def observe(self, router: Router, decision: Decision) -> None:
         """A query was decided by `threshold(router)`: what holds a strong share learns from it."""
-        tracker = self._tracker(router) if self._is_default(router) else None
+        tracker = self._tracker(router) if self.is_default(router) else None
         if tracker is not None and decision.score is not None and decision.threshold is not None:
             tracker.observe(decision.score, sent=decision.score >= decision.threshold)
 
-    def _is_default(self, router: Router) -> bool:
+    def is_default(self, router: Router) -> bool:
+        """Whether it is the one that the configured threshold belongs to."""
         return self._default_router is router or router.name == self._config.router.name
 
     def _tracker(self, router: Router) -> ShareTracker | None:

@@ -22,6 +22,7 @@ class Paths:
     routers: Path  # trained or adapted by the user, a folder each
     share: Path  # what holding a strong share has learnt; JSON
     calibration: Path  # the scores that thresholds were calibrated on; JSON
+    spending: Path  # what the strong model has cost this month; JSON
 
     @classmethod
     def default(cls) -> Paths:
@@ -39,6 +40,7 @@ class Paths:
             routers=data / "routers",
             share=data / "share.json",
             calibration=data / "calibration.json",
+            spending=data / "spending.json",
         )
 
     @classmethod
@@ -52,4 +54,5 @@ class Paths:
             routers=home / "routers",
             share=home / "share.json",
             calibration=home / "calibration.json",
+            spending=home / "spending.json",
         )

@@ -44,16 +44,19 @@ class Situation:
     needs_tools: bool = False
     tools_required: bool = False  # plain text would be no answer at all
     weak_handles_tools: bool = False
+    budget_spent: bool = False
 
     @property
     def strong_allowed(self) -> bool:
-        return self.strong_configured and not self.offline and not self.private
+        return self.strong_configured and not (self.offline or self.private or self.budget_spent)
 
     @property
     def why_not_strong(self) -> Reason:
         if self.private:
             return Reason.PRIVATE
-        return Reason.OFFLINE if self.offline else Reason.STRONG_UNAVAILABLE
+        if self.offline:
+            return Reason.OFFLINE
+        return Reason.BUDGET if self.strong_configured and self.budget_spent else Reason.STRONG_UNAVAILABLE
 
 
 def parse_model(name: str, names: Names) -> Route:

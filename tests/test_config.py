@@ -19,6 +19,20 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"strong.monthly_budget": 5.0},
+        {"strong.monthly_budget": -1.0, "strong.price_in": 1.0},
+        {"strong.monthly_budget": 5.0, "strong.price_in": 1.0, "router.strong_share": 0.2},
+        {"strong.price_out": float("inf")},
+    ],
+)
+def test_money_that_cannot_be_counted(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"strong\.(monthly_budget|price_out)"):
+        Config().replace(**settings)
+
+
 def test_each_layer_covers_the_one_before(tmp_path: Path) -> None:
     file = write(tmp_path, "[weak]\nthreads = 3\nmodel = 'A'\n[server]\nport = 7000\n")
     environment = {"EDGE_ROUTER_WEAK_MODEL": "B", "EDGE_ROUTER_SERVER_PORT": "7001"}

@@ -450,6 +450,37 @@ def test_the_ledger_can_be_switched_off(paths: Paths) -> None:
     assert not paths.ledger.exists()
 
 
+def test_when_the_months_money_is_spent_the_weak_model_answers(paths: Paths) -> None:
+    settings = {"strong.monthly_budget": 5.0, "strong.price_in": 1e6, "strong.price_out": 0.0}
+    config = Config().replace(**{**settings, "strong.model": "big"})
+    for answers in (["big", "big", "big", "small", "small"], ["small"]):  # two words in: each answer costs 2
+        with Controller(config, weak=weak(), strong=strong(), router=FixedRouter(HARD), paths=paths) as here:
+            assert [ask(here)[1] for _ in answers] == answers
+            assert here.route("hello there").reason is Reason.BUDGET
+            with pytest.raises(InvalidRequest, match="this month's is spent"):
+                ask(here, model="strong")
+            assert ask(here, model="weak")[2] == "forced"
+
+
+def test_a_threshold_in_the_name_is_not_moved_by_the_budget(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_router.spending.month_end", lambda now: now + 10 * 86_400)
+    settings = {"strong.monthly_budget": 3.0, "strong.price_in": 1e6, "strong.model": "big"}
+    router = FixedRouter(HARD)
+    with Controller(
+        Config().replace(**settings), weak=weak(), strong=strong(), router=router, paths=paths
+    ) as here:
+        for number in range(45):
+            router.value = number / 100
+            ask(here)
+        router.value = HARD
+        ask(here)
+        moved = here.route("hello").threshold
+        assert moved is not None and moved > router.default_threshold
+        assert here.route("hello", model="router-fixed-0.25").threshold == 0.25
+
+
 def test_a_strong_share_is_held_over_what_is_answered(paths: Paths) -> None:
     router = FixedRouter(EASY)
     config = Config().replace(**{"router.strong_share": 0.25, "strong.model": "big"})

@@ -40,6 +40,24 @@ def test_model_names(name: str, route: Route | None) -> None:
         assert parse_model(name, NAMES) == route
 
 
+@pytest.mark.parametrize(
+    ("situation", "reason"),
+    [
+        (Situation(strong_configured=True, budget_spent=True), Reason.BUDGET),
+        (Situation(strong_configured=True, budget_spent=True, needs_tools=True), Reason.BUDGET),
+        (Situation(strong_configured=True, budget_spent=True, private=True), Reason.PRIVATE),
+        (Situation(strong_configured=True, budget_spent=True, offline=True), Reason.OFFLINE),
+        (Situation(strong_configured=False, budget_spent=True), Reason.STRONG_UNAVAILABLE),
+    ],
+)
+def test_when_the_money_is_spent_the_weak_model_answers(situation: Situation, reason: Reason) -> None:
+    found = decide(Route(router="mf"), 0.9, 0.5, situation)
+    assert (found.model, found.reason, found.score) == ("weak", reason, 0.9)
+    weak = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")
+    assert decide(Route(router="mf"), 0.1, 0.5, Situation(True, budget_spent=True)) == weak
+    assert escalate(weak, Reason.CONTEXT_OVERFLOW, Situation(True, budget_spent=True)) is None
+
+
 @pytest.mark.parametrize("number", ["1.01", "-0.5", "nan", "inf", "half", "2"])
 def test_a_threshold_outside_its_range_is_refused(number: str) -> None:
     with pytest.raises((InvalidRequest, UnknownName)):

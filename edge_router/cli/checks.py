@@ -64,6 +64,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("Router", "drift", lambda: drift(session, config))
     yield from _guarded("Weak model", "model", lambda: weak(session, config))
     yield from _guarded("Strong model", "model", lambda: strong(config))
+    yield from _guarded("Strong model", "budget", lambda: budget(session, config))
 
 
 def _guarded(section: str, name: str, check: Callable[[], Found]) -> Found:
@@ -231,6 +232,17 @@ def strong(config: Config) -> Found:
         yield Finding(section, "reachable", "not asked, for the network is switched off")
     else:
         yield _reachable(section, endpoint.url, settings.connect_timeout_s)
+
+
+def budget(session: Session, config: Config) -> Found:
+    """Nothing where none is configured."""
+    from edge_router.spending import Spending
+
+    spending = Spending.of(config, session.paths)
+    if spending is not None:
+        spent = spending.spent
+        text = f"{spent:.4f} of {spending.budget:g} spent this month"
+        yield Finding("Strong model", "budget", text, "note" if spent >= spending.budget else "ok")
 
 
 def _reachable(section: str, url: str, timeout_s: float) -> Finding:

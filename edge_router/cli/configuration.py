@@ -49,6 +49,7 @@ COMMENTS: Mapping[str, str] = {
     "strong.max_retries": "How often to try again.",
     "strong.price_in": "What a million prompt tokens cost, in any money; for replay and budgets.",
     "strong.price_out": "What a million tokens of its answers cost.",
+    "strong.monthly_budget": "The most it may cost in a month; raises the threshold so that it lasts.",
     "server.host": "The address to listen on. Other machines get in with a key only.",
     "server.port": "The port; 0 takes a free one.",
     "server.api_key_env": "The environment variable that holds the key asked of clients.",
