@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from edge_router.catalog import ModelCard, PypiSource, Source, complete_card
 from edge_router.compile.fingerprint import Inputs, key, library_inputs, program_inputs, weights_inputs, why
 from edge_router.compile.ready import bring_up_to_date, chat_config, is_current, is_ready
-from edge_router.compile.recipe import PROGRAM, BuildSettings, Recipe, recipe
+from edge_router.compile.recipe import MLC, PROGRAM, BuildSettings, Recipe, recipe
 from edge_router.device import Host, host
 from edge_router.disk import require_space
 from edge_router.errors import (
@@ -219,6 +219,8 @@ class _Maker:
         """The compiled library and its key. `config` is an mlc-chat-config with the wanted windows."""
         if self.recipe.target == PROGRAM:
             return self._program(config)
+        if self.recipe.target == MLC:
+            return self._mlc(config, model_dir)
         from edge_router.compile.link import library_name
 
         numbers, target, name = _numbers(config), self._target(), library_name()
@@ -287,6 +289,28 @@ class _Maker:
                 check=check,
             )
         return found / PROGRAM_FILE, key(inputs)
+
+    # ---- mlc -----------------------------------------------------------------------------------------------
+
+    def _mlc(self, config: Mapping[str, object], model_dir: Path) -> tuple[Path, str]:
+        """The library that mlc_llm's own compiler makes, and its key."""
+        from edge_router.compile.link import shared_suffix
+        from edge_router.compile.mlc import compile_mlc, mlc_inputs
+        from edge_router.compile.targets import host_target
+
+        name = f"model{shared_suffix()}"
+        inputs = mlc_inputs(self.recipe, _numbers(config), host_target(self._host()).fingerprint_parts())
+        found = self._store.find("mlc-library", key(inputs))
+        if found is None:
+            self._may_build("mlc-library", inputs)
+            require_space(self._paths.artifacts, _LIBRARY_BYTES)
+            found = self._store.obtain(
+                "mlc-library",
+                key(inputs),
+                lambda folder: compile_mlc(self.recipe, model_dir, folder / name, progress=self._progress),
+                inputs=inputs,
+            )
+        return found / name, key(inputs)
 
     # ---- both ----------------------------------------------------------------------------------------------
 

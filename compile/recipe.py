@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from edge_router.catalog import ModelCard, Source
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROGRAM = "webgpu"  # the target of everything that the engine of that name runs
+MLC = "mlc"  # likewise: mlc_llm's own compiler makes it, for the recipe's `device`
 _TARGETS = {"auto": "llvm", "cpu": "llvm"}  # `weak.device` to TVM's kind of target
 _TARGETS |= dict.fromkeys(("vulkan", "metal", "d3d12"), PROGRAM)
 
@@ -27,6 +28,9 @@ class BuildSettings:
     context_window_size: int | None = None
     prefill_chunk_size: int | None = None
     max_sequences: int = 1
+    device: str = "auto"  # only where the target alone does not say it
+    sliding_window_size: int | None = None
+    attention_sink_size: int | None = None
 
     @classmethod
     def from_config(cls, config: Config, card: ModelCard) -> BuildSettings:
@@ -39,12 +43,21 @@ class BuildSettings:
                 f"{card.name} was trained for at most {card.max_context} tokens",
                 config.origin("weak.context_window_size"),
             )
-        return cls(
+        settings = cls(
             quantization=weak.quantization,
             target=PROGRAM if weak.engine == PROGRAM else _TARGETS.get(weak.device, weak.device),
             context_window_size=weak.context_window_size,
             prefill_chunk_size=weak.prefill_chunk_size,
             max_sequences=weak.max_sequences,
+        )
+        if weak.engine != MLC:
+            return settings
+        return replace(
+            settings,
+            target=MLC,
+            device=weak.device,
+            sliding_window_size=config.mlc.sliding_window_size,
+            attention_sink_size=config.mlc.attention_sink_size,
         )
 
 
@@ -60,6 +73,9 @@ class Recipe:
     context_window_size: int
     prefill_chunk_size: int
     max_sequences: int
+    device: str = "auto"
+    sliding_window_size: int | None = None
+    attention_sink_size: int | None = None
 
     @property
     def windows(self) -> Mapping[str, int]:
@@ -85,4 +101,7 @@ def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
         context_window_size=context,
         prefill_chunk_size=min(settings.prefill_chunk_size or card.prefill_chunk_size, context),
         max_sequences=settings.max_sequences,
+        device=settings.device,
+        sliding_window_size=settings.sliding_window_size,
+        attention_sink_size=settings.attention_sink_size,
     )

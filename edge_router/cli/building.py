@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
     from edge_router.controller import Controller
 
-BUILT_ENGINES = ("auto", "tvm")  # the others bring what they need
+BUILT_ENGINES = ("auto", "tvm", "webgpu", "mlc")  # the others bring what they need
 
 
 def prepare(
@@ -93,11 +93,12 @@ def build(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
 def _ensure(config: Config, paths: Paths, progress: Progress, *, build: bool) -> CompiledModel:
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
+    from edge_router.engines import resolved
 
     card = find_model(config.weak.model)
     return ensure(
         card,
-        BuildSettings.from_config(config, card),
+        BuildSettings.from_config(resolved(config), card),
         paths=paths,
         progress=progress,
         build=build,

@@ -6,9 +6,11 @@ from importlib.util import find_spec
 
 from edge_router.config import Config
 from edge_router.engines.base import Engine
+from edge_router.engines.choice import Here, choose_engine
+from edge_router.errors import EngineUnavailable
+from edge_router.paths import Paths
 from edge_router.registry import Registry
-
-GPU_DEVICES = ("vulkan", "metal", "d3d12")  # what of `weak.device` the engine webgpu serves
+from edge_router.types import Progress
 
 
 def weak_engines() -> Registry[Engine]:
@@ -16,27 +18,51 @@ def weak_engines() -> Registry[Engine]:
     registry: Registry[Engine] = Registry("weak engine")
     registry.add("tvm", "edge_router.engines.tvm:load")
     registry.add("webgpu", "edge_router.engines.webgpu.load:load")
+    registry.add("mlc", "edge_router.engines.mlc:load")
     registry.add("scripted", "edge_router.engines.scripted:load_weak")
     return registry
 
 
 def resolved(config: Config) -> Config:
-    """`config` with the engine that "auto" stands for: webgpu for a GPU that it can drive, else tvm.
+    """`config` with the engine that "auto" stands for; see `choice.choose_engine`.
 
     Where the device is "auto", too, a GPU is looked for; one in software does not count.
     """
     if config.weak.engine != "auto":
         return config
     device = config.weak.device
-    on_gpu = device in GPU_DEVICES or (device == "auto" and _has_gpu())
-    return config.replace(**{"weak.engine": "webgpu" if on_gpu else "tvm"})
+    here = _here() if device == "auto" else Here(_is_installed("mlc_llm"), _is_installed("wgpu"))
+    return config.replace(**{"weak.engine": choose_engine(device, here)})
 
 
-def _has_gpu() -> bool:
-    """Cheap where there is none to be seen or no way to drive it."""
+def load_weak(registry: Registry[Engine], config: Config, paths: Paths, progress: Progress) -> Engine:
+    """The configured engine. A GPU that nobody asked for by name may fail: then the processor steps in.
+
+    Raises what the engine's factory raises.
+    """
+    found = resolved(config)
+    try:
+        return registry.get(found.weak.engine)(found, paths, progress)
+    except EngineUnavailable as error:
+        if (config.weak.engine, config.weak.device, found.weak.engine) != ("auto", "auto", "webgpu"):
+            raise
+        progress.note(f"{error}; the processor does the work")
+    return registry.get("tvm")(found.replace(**{"weak.engine": "tvm"}), paths, progress)
+
+
+def _here() -> Here:
+    """Cheap where there is no GPU to be seen."""
     from edge_router.device import gpus
 
-    if find_spec("wgpu") is None or not gpus():
+    found = gpus()
+    if not found:
+        return Here()
+    return Here(_is_installed("mlc_llm"), _drives_a_gpu(), found[0].maker)
+
+
+def _drives_a_gpu() -> bool:
+    """Whether WebGPU finds one that is not in software."""
+    if not _is_installed("wgpu"):
         return False
     from edge_router.engines.webgpu.adapters import adapters
     from edge_router.errors import EdgeRouterError
@@ -45,6 +71,10 @@ def _has_gpu() -> bool:
         return any(adapter.kind != "software" for adapter in adapters())
     except EdgeRouterError:
         return False
+
+
+def _is_installed(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 def strong_engines() -> Registry[Engine]:

@@ -1,0 +1,54 @@
+"""Which engine "auto" stands for. Pure, and tested as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_router.device.graphics import Maker
+
+WEBGPU_DEVICES = ("vulkan", "metal", "d3d12")  # what of `weak.device` the engine webgpu drives
+MLC_DEVICES = ("rocm", "opencl")  # what only the engine mlc drives
+TVM_GPUS: tuple[str, ...] = ()  # what the engine tvm drives beside the processor
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What this machine offers: mlc_llm installed, a GPU for WebGPU, and the maker of the first GPU seen."""
+
+    mlc: bool = False
+    webgpu: bool = False
+    gpu: Maker | None = None
+
+
+def choose_engine(device: str, here: Here) -> str:
+    """The name of the engine for `weak.device`.
+
+    MLC's engine is preferred on Vulkan and ROCm, and taken where no other drives the GPU. A device that was
+    asked for by name gets an engine that could drive it even if something is missing: that engine says what.
+    """
+    device = device.partition(":")[0]
+    if device == "auto":
+        return _for_any(here)
+    if device in TVM_GPUS:
+        return "tvm"
+    if device in MLC_DEVICES:
+        return "mlc"
+    if device == "cuda":
+        return "mlc" if here.mlc else "tvm"
+    if device == "vulkan":
+        return "mlc" if here.mlc else "webgpu"
+    if device == "metal":
+        return "mlc" if here.mlc and not here.webgpu else "webgpu"
+    return "webgpu" if device in WEBGPU_DEVICES else "tvm"
+
+
+def _for_any(here: Here) -> str:
+    """MLC's engine takes ROCm or Vulkan on GPUs of AMD and Intel, and CUDA or Vulkan on NVIDIA's."""
+    own = {"nvidia": "cuda", "apple": "metal"}.get(here.gpu or "")
+    if own in TVM_GPUS:
+        return "tvm"
+    if here.mlc and here.gpu is not None and not (here.gpu == "apple" and here.webgpu):
+        return "mlc"
+    return "webgpu" if here.webgpu else "tvm"

@@ -1,0 +1,246 @@
+"""A program of ours in a process of its own: it can be ended whatever it does, and may crash alone.
+
+Both sides write JSON, one object a line. The parent's first line says how to start; `{"ready": ...}` or
+`{"failed": ...}` answers it. Then any number of calls run at once: `{"id", "call"}` is answered by lines with
+that id, the last of which has "end" or "error"; `{"cancel": id}` ends one early. The end of the child's
+standard input ends the child, so it does not outlive its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import aclosing
+from typing import IO, Any
+
+from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
+from edge_router.types import Cancel
+
+Line = dict[str, Any]
+
+_WAKE_S = 0.05  # how often a waiting reader looks at its cancel
+_CLOSE_S = 15.0  # to end by itself
+_LAST_LINES = 5  # of what the child wrote to stderr, for errors
+_GONE: Line = {}
+
+
+class Child:
+    """The parent's side. `name` is the engine's, for errors. Safe to use from several threads."""
+
+    def __init__(self, name: str, module: str, start: Mapping[str, object], *, timeout_s: float) -> None:
+        """Raises `EngineUnavailable` when it fails to start, or takes longer than `timeout_s`."""
+        self._name = name
+        self._ids = itertools.count()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._waiting: dict[int, queue.SimpleQueue[Line]] = {}
+        self._first: queue.SimpleQueue[Line] = queue.SimpleQueue()
+        self._said: deque[str] = deque(maxlen=_LAST_LINES)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._threads = [
+            threading.Thread(target=target, name=f"{name}-{target.__name__}", daemon=True)
+            for target in (self._read, self._listen)
+        ]
+        for thread in self._threads:
+            thread.start()
+        try:
+            self._send(start)
+            self._await_ready(timeout_s)
+        except BaseException:  # Ctrl-C, too, must not leave it behind
+            self._end(0)
+            raise
+
+    def call(self, request: Mapping[str, object], cancel: Cancel) -> Generator[Line, None, None]:
+        """The lines that answer it. Raises `Cancelled`; `GenerationFailed` when the process is gone."""
+        number, lines = next(self._ids), queue.SimpleQueue[Line]()
+        with self._lock:
+            self._waiting[number] = lines
+        ended = False
+        try:
+            self._send({"id": number, "call": request})
+            while not ended:
+                line = self._next(lines, cancel)
+                ended = "end" in line or "error" in line
+                yield line
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+            if not ended:
+                with contextlib.suppress(GenerationFailed):
+                    self._send({"cancel": number})
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._end(_CLOSE_S)
+
+    def _await_ready(self, timeout_s: float) -> None:
+        try:
+            line = self._first.get(timeout=timeout_s)
+        except queue.Empty:
+            reason = f"loading did not end within {timeout_s:g} s{self._last_words()}"
+            raise EngineUnavailable(self._name, reason) from None
+        if "ready" not in line:
+            reason = line.get("failed") or f"its process ended while loading{self._last_words(wait=True)}"
+            raise EngineUnavailable(self._name, str(reason))
+
+    def _next(self, lines: queue.SimpleQueue[Line], cancel: Cancel) -> Line:
+        while not cancel.is_set():
+            try:
+                line = lines.get(timeout=_WAKE_S)
+            except queue.Empty:
+                if self._process.poll() is None:
+                    continue
+                line = _GONE
+            if line is _GONE:
+                raise GenerationFailed(self._name, f"its process has ended{self._last_words()}")
+            return line
+        raise Cancelled
+
+    def _send(self, line: Mapping[str, object]) -> None:
+        text = json.dumps(line) + "\n"
+        stream = _pipe(self._process.stdin)
+        try:
+            with self._writing:
+                stream.write(text)
+                stream.flush()
+        except (OSError, ValueError) as error:  # ended, or closed by us
+            raise GenerationFailed(self._name, f"its process has ended{self._last_words()}") from error
+
+    def _read(self) -> None:
+        for text in _pipe(self._process.stdout):
+            line = json.loads(text)
+            if "id" not in line:
+                self._first.put(line)
+                continue
+            with self._lock:
+                lines = self._waiting.get(line["id"])
+            if lines is not None:
+                lines.put(line)
+        self._first.put(_GONE)
+        with self._lock:
+            for lines in self._waiting.values():
+                lines.put(_GONE)
+
+    def _listen(self) -> None:
+        for text in _pipe(self._process.stderr):
+            if text.strip():
+                self._said.append(text.strip())
+
+    def _last_words(self, *, wait: bool = False) -> str:
+        if wait:
+            self._threads[1].join(1.0)
+        said = " ".join(list(self._said))
+        return f"; its last words: {said}" if said else ""
+
+    def _end(self, grace_s: float) -> None:
+        with contextlib.suppress(OSError):
+            _pipe(self._process.stdin).close()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(1.0)  # children of its own might hold the pipes
+        for stream in (self._process.stdout, self._process.stderr):
+            _pipe(stream).close()
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # each of them was asked for
+    return stream
+
+
+# ---- the child's side --------------------------------------------------------------------------------------
+
+Answer = Callable[[Any, str, Line], AsyncGenerator[Line, None]]
+"""From what `load` made, a request's name that no other has, and the call."""
+
+
+def serve(load: Callable[[Line], Any], answer: Answer, close: Callable[[Any], None]) -> None:
+    """Runs until standard input ends. Whatever else prints goes to stderr."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+
+    def send(line: Mapping[str, object]) -> None:
+        out.write(json.dumps(line) + "\n")
+        out.flush()
+
+    start = json.loads(sys.stdin.readline())
+    calls = _Calls(answer, send)
+    threading.Thread(target=calls.listen, daemon=True).start()
+    try:
+        held = load(start)
+    except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
+        send({"failed": f"{type(error).__name__}: {error}"})
+        return
+    try:
+        asyncio.run(calls.run(held))
+    finally:
+        close(held)
+
+
+class _Calls:
+    """The calls under way, each a task of one event loop."""
+
+    def __init__(self, answer: Answer, send: Callable[[Mapping[str, object]], None]) -> None:
+        self._answer, self._send = answer, send
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None  # None while loading
+        self._over: asyncio.Event
+        self._held: Any
+
+    def listen(self) -> None:
+        for text in sys.stdin:
+            if self._loop is not None:  # nothing is asked before the answer "ready"
+                self._loop.call_soon_threadsafe(self._take, json.loads(text))
+        if self._loop is None:
+            os._exit(1)  # loading may hang, and nobody waits for it any more
+        self._loop.call_soon_threadsafe(self._over.set)
+
+    async def run(self, held: Any) -> None:
+        self._held, self._over = held, asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._send({"ready": True})
+        await self._over.wait()
+        running = list(self._tasks.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _take(self, line: Line) -> None:
+        if "cancel" in line:
+            task = self._tasks.get(line["cancel"])
+            if task is not None:
+                task.cancel()
+            return
+        number = line["id"]
+        task = asyncio.get_running_loop().create_task(self._serve(number, line["call"]))
+        self._tasks[number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+
+    async def _serve(self, number: int, call: Line) -> None:
+        try:
+            async with aclosing(self._answer(self._held, f"edge-router-{number}", call)) as lines:
+                async for line in lines:
+                    self._send({**line, "id": number})  # a chunk has an id of its own
+            self._send({"id": number, "end": True})
+        except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
+            self._send({"id": number, "error": str(error), "kind": type(error).__name__})

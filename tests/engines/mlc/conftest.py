@@ -1,0 +1,99 @@
+"""mlc_llm's stand-in, installed as a package is, and a tiny model for it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_router.config import Config
+from edge_router.engines.mlc import MlcEngine, load
+from edge_router.paths import Paths
+from edge_router.types import SilentProgress
+
+STANDIN = Path(__file__).with_name("standin")
+
+
+class Mlc:
+    """The installed stand-in."""
+
+    def __init__(self, site: Path, log: Path) -> None:
+        self._site, self._log = site, log
+
+    def install(self, version: str = "0.20.0.dev0", build: str = "one") -> None:
+        """Two builds may carry one version, as nightly wheels do."""
+        for old in self._site.glob("*.dist-info"):
+            shutil.rmtree(old)
+        shutil.copytree(STANDIN, self._site, dirs_exist_ok=True)
+        described = self._site / f"mlc_llm_standin-{version}.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: mlc-llm-standin\nVersion: {version}\n", encoding="utf-8"
+        )
+        digest = hashlib.sha256(build.encode()).hexdigest()
+        (described / "RECORD").write_text(f"mlc_llm/__init__.py,sha256={digest},1\n", encoding="utf-8")
+        importlib.invalidate_caches()
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        if not self._log.exists():
+            return []
+        lines = self._log.read_text(encoding="utf-8").splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+@pytest.fixture
+def mlc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlc:
+    site, log = tmp_path / "site", tmp_path / "log.jsonl"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    known = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *([known] if known else [])]))
+    monkeypatch.setenv("MLC_STANDIN_LOG", str(log))
+    found = Mlc(site, log)
+    found.install()
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = Path(__file__).parents[2] / "compile" / "tiny_llama.py"
+    spec = importlib.util.spec_from_file_location("tiny_llama_for_mlc", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tiny_llama_for_mlc"] = module
+    spec.loader.exec_module(module)
+    return Path(module.make(tmp_path_factory.mktemp("for_mlc") / "tiny-llama").folder)
+
+
+@pytest.fixture
+def config(tiny_folder: Path) -> Config:
+    return Config().replace(
+        **{
+            "weak.model": str(tiny_folder),
+            "weak.engine": "mlc",
+            "weak.device": "cpu",
+            "weak.context_window_size": 128,
+        }
+    )
+
+
+@pytest.fixture
+def open_engine(mlc: Mlc, config: Config, paths: Paths) -> Iterator[Callable[..., MlcEngine]]:
+    """open_engine(**settings) -> an engine that is closed after the test."""
+    engines: list[MlcEngine] = []
+
+    def opened(**settings: object) -> MlcEngine:
+        engines.append(load(config.replace(**settings), paths, SilentProgress()))
+        return engines[-1]
+
+    yield opened
+    for engine in engines:
+        engine.close()

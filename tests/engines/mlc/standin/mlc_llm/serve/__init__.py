@@ -1,0 +1,2 @@
+from .config import EngineConfig as EngineConfig
+from .engine import AsyncMLCEngine as AsyncMLCEngine

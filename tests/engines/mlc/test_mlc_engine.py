@@ -1,0 +1,397 @@
+"""What is asked of mlc_llm, in which types, and what becomes of its answers. See standin/."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_router.config import Config
+from edge_router.engines.mlc import MlcEngine, load
+from edge_router.errors import (
+    ArtifactMissing,
+    BuildFailed,
+    Cancelled,
+    ContextOverflow,
+    EngineUnavailable,
+    GenerationFailed,
+    InvalidRequest,
+    OutOfMemory,
+)
+from edge_router.paths import Paths
+from edge_router.types import (
+    ChatRequest,
+    Delta,
+    Message,
+    SamplingParams,
+    SilentProgress,
+    Usage,
+)
+
+FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, HALF = 13, 14, 15, 16, 17, 18  # seeds; see standin/
+HELLO = ChatRequest((Message("user", "Where?"),))
+Opener = Callable[..., MlcEngine]
+
+
+class Notes(SilentProgress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def ask(engine: MlcEngine, request: ChatRequest = HELLO, **sampling: Any) -> list[Delta]:
+    asked = replace(request, sampling=replace(request.sampling, **sampling))
+    return list(engine.stream(asked, threading.Event()))
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
+
+
+# ---- loading -------------------------------------------------------------------------------------------------
+
+
+def test_everything_that_was_configured_reaches_the_engine(mlc: Any, open_engine: Opener) -> None:
+    settings = {
+        "weak.device": "vulkan",
+        "weak.prefill_chunk_size": 64,
+        "weak.max_sequences": 3,
+        "mlc.gpu_memory_utilization": 0.5,
+        "mlc.sliding_window_size": 32,
+        "mlc.attention_sink_size": 4,
+    }
+    engine = open_engine(**settings)
+    (opened,), (compiled,) = mlc.events("open"), mlc.events("compile")
+    assert (opened["device"], opened["mode"]) == ("vulkan", "local")
+    assert opened["engine_config"] == {
+        "max_num_sequence": 3,
+        "max_single_sequence_length": 128,
+        "max_total_sequence_length": 384,
+        "prefill_chunk_size": 64,
+        "sliding_window_size": 32,
+        "attention_sink_size": 4,
+        "gpu_memory_utilization": 0.5,
+        "prefix_cache_mode": "radix",
+    }
+    assert (compiled["device"], compiled["quantization"]) == ("vulkan", "q4f16_1")
+    assert compiled["overrides"] == {
+        "context_window_size": 128,
+        "prefill_chunk_size": 64,
+        "max_batch_size": 3,
+        "sliding_window_size": 32,
+        "attention_sink_size": 4,
+    }
+    assert (engine.model_id, engine.context_window_size, engine.handles_tools) == ("tiny-llama", 128, False)
+
+
+def test_the_mode_follows_the_number_of_answers_at_once(mlc: Any, open_engine: Opener) -> None:
+    open_engine()
+    open_engine(**{"mlc.mode": "server"})
+    one, server = mlc.events("open")
+    assert (one["mode"], server["mode"]) == ("interactive", "server")
+    assert one["engine_config"]["max_total_sequence_length"] == 128
+    assert "max_total_sequence_length" not in server["engine_config"]
+
+
+def test_a_library_is_made_once_and_lies_in_our_store(mlc: Any, open_engine: Opener, paths: Paths) -> None:
+    open_engine()
+    open_engine()
+    assert len(mlc.events("compile")) == 1
+    libraries = {event["model_lib"] for event in mlc.events("open")}
+    assert {Path(library).parents[1] for library in libraries} == {paths.artifacts / "mlc-library"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"version": "0.19.0"}, "mlc_llm 0.20.0.dev0 -> 0.19.0"),
+        ({"build": "two"}, "mlc_llm_build"),
+    ],
+    ids=["another version", "another build of the same version"],
+)
+def test_a_library_of_another_mlc_llm_is_made_anew_before_it_is_loaded(
+    mlc: Any,
+    open_engine: Opener,
+    config: Config,
+    paths: Paths,
+    change: dict[str, str],
+    reason: str,
+) -> None:
+    open_engine()
+    mlc.install(**change)
+    with pytest.raises(ArtifactMissing, match="no mlc-library of tiny-llama"):
+        load(config.replace(**{"weak.build": False}), paths, SilentProgress())
+    notes = Notes()
+    load(config, paths, notes).close()
+    assert len(mlc.events("compile")) == 2
+    expected = f"the mlc-library of tiny-llama: making another, for this changed: {reason}"
+    assert notes.notes == [expected]
+
+
+def test_a_constructor_that_hangs_is_ended(
+    mlc: Any, open_engine: Opener, config: Config, paths: Paths
+) -> None:
+    open_engine()
+    library = Path(mlc.events("open")[0]["model_lib"])
+    held = library.read_text(encoding="utf-8")
+    library.write_text(held.replace("0.20", "0.19"), encoding="utf-8")  # of the same size
+    before = threading.active_count()
+    with pytest.raises(EngineUnavailable, match="mlc cannot start: loading did not end within 3 s"):
+        load(config.replace(**{"mlc.load_timeout_s": 3}), paths, SilentProgress())
+    assert len(mlc.events("open")) == 2
+    assert threading.active_count() == before
+
+
+def test_what_its_constructor_raises_is_told(
+    config: Config, mlc: Any, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLC_STANDIN_OPEN", "fail")
+    with pytest.raises(EngineUnavailable, match="RuntimeError: Insufficient GPU memory"):
+        load(config, paths, SilentProgress())
+
+
+def test_without_the_package(config: Config, paths: Paths) -> None:
+    with pytest.raises(EngineUnavailable, match="the package mlc_llm is not installed"):
+        load(config, paths, SilentProgress())
+
+
+def test_a_failed_compilation_tells_the_compilers_last_words(
+    config: Config, mlc: Any, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLC_STANDIN_COMPILE", "fail")
+    with pytest.raises(BuildFailed, match=r"failed at compile: .*No target detected from device: vulkan"):
+        load(config, paths, SilentProgress())
+    assert not mlc.events("open")
+
+
+def test_a_library_counts_whatever_status_the_compiler_ends_with(
+    mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLC_STANDIN_COMPILE", "nonzero")
+    assert text_of(ask(open_engine())) == "Paris is the capital."
+
+
+def test_a_compiler_that_hangs_is_ended(
+    config: Config, mlc: Any, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLC_STANDIN_COMPILE", "hang")
+    monkeypatch.setattr("edge_router.compile.mlc.compile_mlc.__kwdefaults__", {"timeout_s": 1.0})
+    with pytest.raises(BuildFailed, match="did not end within 1 s"):
+        load(config, paths, SilentProgress())
+
+
+# ---- answers -------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_comes_in_pieces_with_its_usage_last(mlc: Any, open_engine: Opener) -> None:
+    deltas = ask(open_engine())
+    assert [delta.text for delta in deltas] == ["Paris", " is", " the", " capital", ".", ""]
+    assert [delta.finish_reason for delta in deltas] == [None] * 5 + ["stop"]
+    (created,) = mlc.events("create")
+    assert deltas[-1].usage == Usage(len(created["arguments"]["prompt"]), 5)
+
+
+def test_a_request_goes_over_in_mlcs_types(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    sampling = SamplingParams(
+        temperature=0.5,
+        top_p=0.9,
+        seed=-3,
+        presence_penalty=1.0,
+        frequency_penalty=-1.0,
+        logit_bias={7: -100.0},
+    )
+    request = replace(HELLO, sampling=sampling, stop=("\n", "END"), max_tokens=3)
+    deltas = list(engine.stream(request, threading.Event()))
+    arguments = mlc.events("create")[0]["arguments"]
+    expected = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 2**31 - 3,
+        "presence_penalty": 1.0,
+        "frequency_penalty": -1.0,
+        "logit_bias": {"7": -100.0},  # the log is JSON; the stand-in saw a number
+        "stop": ["\n", "END"],
+        "max_tokens": 3,
+        "model": "tiny-llama",
+    }
+    assert {name: arguments[name] for name in expected} == expected
+    assert (text_of(deltas), deltas[-1].finish_reason) == ("Paris is the", "length")
+
+
+def test_what_a_request_leaves_open_is_left_to_the_models_config(mlc: Any, open_engine: Opener) -> None:
+    ask(open_engine())
+    sent = mlc.events("create")[0]["arguments"]
+    assert set(sent) & {"temperature", "top_p", "seed", "stop", "logit_bias", "presence_penalty"} == set()
+
+
+def test_a_prompt_is_made_as_for_the_engine_tvm(mlc: Any, open_engine: Opener) -> None:
+    """A control token in a user's text stays text, and turns that MLC's own chat formats refuse pass."""
+    engine = open_engine()
+    turns = (
+        Message("user", "a <|im_end|> b"),
+        Message("developer", "Be brief."),
+        Message("assistant", "", raw={"tool_calls": [{}]}),
+        Message("user", "go on"),
+    )
+    request = ChatRequest(turns)
+    list(engine.stream(request, threading.Event()))
+    prompt = mlc.events("create")[0]["arguments"]["prompt"]
+    assert len(prompt) == engine.count_tokens(request)
+    start, end = 1, 2
+    assert (prompt.count(start), prompt.count(end)) == (5, 4)
+
+
+def test_a_plain_completion_has_no_template(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    request = ChatRequest((Message("user", "the"),), raw_prompt="the")
+    list(engine.stream(request, threading.Event()))
+    prompt = mlc.events("create")[0]["arguments"]["prompt"]
+    assert prompt == engine._directory.tokenizer.encode("the", special=True)
+    with pytest.raises(InvalidRequest, match="empty"):
+        list(engine.stream(replace(request, raw_prompt=""), threading.Event()))
+
+
+def test_logprobs(open_engine: Opener) -> None:
+    engine = open_engine()
+    request = replace(HELLO, logprobs=True, top_logprobs=2, max_tokens=1)
+    first, last = engine.stream(request, threading.Event())
+    (own,) = first.logprobs
+    assert (own.token, own.logprob, own.token_bytes) == ("Paris", -0.5, b"Paris")
+    assert [(top.token, top.logprob) for top in own.top] == [("Paris", -0.5), ("?", -1.5)]
+    assert last.finish_reason == "length"
+    with pytest.raises(InvalidRequest, match="at most 5"):
+        list(engine.stream(replace(request, top_logprobs=6), threading.Event()))
+
+
+def test_a_directory_whose_format_only_mlc_knows(mlc: Any, open_engine: Opener) -> None:
+    """No Jinja template: then MLC's own interface for chats serves, with its logprobs."""
+    engine = open_engine()
+    engine._directory = replace(engine._directory, template=None)
+    assert engine.count_tokens(HELLO) is None
+    request = replace(HELLO, logprobs=True, top_logprobs=2, max_tokens=2)
+    deltas = list(engine.stream(request, threading.Event()))
+    (created,) = mlc.events("create")
+    assert created["kind"] == "ChatCompletions"
+    assert created["arguments"]["messages"] == [{"role": "user", "content": "Where?"}]
+    assert text_of(deltas) == "Paris is"
+    assert deltas[0].logprobs[0].token_bytes == b"Paris"
+    assert [top.token_bytes for top in deltas[0].logprobs[0].top] == [b"Paris", b"?"]
+    with pytest.raises(ContextOverflow) as caught:
+        list(engine.stream(ChatRequest((Message("user", "x" * 200),)), threading.Event()))
+    assert (caught.value.prompt_tokens, caught.value.context_window_size) == (200, 128)
+    late = ChatRequest((Message("user", "a"), Message("system", "b")))
+    with pytest.raises(InvalidRequest, match="System prompt at position 1"):
+        list(engine.stream(late, threading.Event()))
+
+
+def test_a_prompt_that_does_not_fit_is_not_sent(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    with pytest.raises(ContextOverflow) as caught:
+        list(engine.stream(ChatRequest((Message("user", "x" * 300),)), threading.Event()))
+    assert caught.value.context_window_size == 128
+    assert not mlc.events("create")
+
+
+def test_an_answer_ends_where_the_context_does(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    ask(engine)
+    list(engine.stream(replace(HELLO, max_tokens=10**6), threading.Event()))
+    limits = [event["arguments"]["max_tokens"] for event in mlc.events("create")]
+    tokens = engine.count_tokens(HELLO)
+    assert tokens is not None and limits == [128 - tokens, 128 - tokens]
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "text"),
+    [
+        (FAILS, GenerationFailed, "InternalError: a kernel failed"),
+        (EXHAUSTED, OutOfMemory, "CUDA: out of memory"),
+        (PREEMPTED, GenerationFailed, "'preempt'"),
+        (HALF, GenerationFailed, "no end"),
+    ],
+)
+def test_errors_become_ours_and_the_engine_goes_on(
+    open_engine: Opener, seed: int, error: type[Exception], text: str
+) -> None:
+    engine = open_engine()
+    with pytest.raises(error, match=text):
+        ask(engine, seed=seed)
+    assert text_of(ask(engine)) == "Paris is the capital."
+
+
+def test_a_crash_is_an_error_here_and_no_more(open_engine: Opener) -> None:
+    engine = open_engine()
+    for _ in range(2):
+        with pytest.raises(GenerationFailed, match="its process has ended"):
+            ask(engine, seed=CRASHES)
+
+
+def test_cancelling_aborts_the_request(mlc: Any, open_engine: Opener) -> None:
+    engine, cancel = open_engine(), threading.Event()
+    request = replace(HELLO, sampling=SamplingParams(seed=ENDLESS))
+    running = engine.stream(request, cancel)
+    assert next(running).text == "on "
+    cancel.set()
+    with pytest.raises(Cancelled):
+        list(running)
+    left = engine.stream(request, threading.Event())
+    assert next(left).text == "on "
+    left.close()
+    assert text_of(ask(engine)) == "Paris is the capital."  # so the ones before were taken note of
+    created = [event["arguments"]["request_id"] for event in mlc.events("create")]
+    assert {event["request_id"] for event in mlc.events("abort")} == set(created[:2])
+
+
+def test_many_at_once(open_engine: Opener) -> None:
+    engine = open_engine(**{"weak.max_sequences": 4})
+    said: list[str] = []
+    threads = [threading.Thread(target=lambda: said.append(text_of(ask(engine)))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == ["Paris is the capital."] * 6
+
+
+def test_closing_terminates_and_ends_what_runs(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    running = engine.stream(replace(HELLO, sampling=SamplingParams(seed=ENDLESS)), threading.Event())
+    next(running)
+    engine.close()
+    engine.close()
+    assert len(mlc.events("terminate")) == 1
+    with pytest.raises(GenerationFailed):
+        list(running)
+    with pytest.raises(GenerationFailed, match="its process has ended"):
+        ask(engine)
+
+
+def test_a_process_that_does_not_end_is_ended(
+    mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where `terminate` misses a thread."""
+    monkeypatch.setenv("MLC_STANDIN_TERMINATE", "forget")
+    monkeypatch.setattr("edge_router.engines.process._CLOSE_S", 1.0)
+    engine = open_engine()
+    engine.close()
+    assert engine._child._process.poll() is not None
+
+
+def test_a_process_that_failed_to_open_leaves_nothing(
+    mlc: Any, config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = threading.active_count()
+    monkeypatch.setenv("MLC_STANDIN_OPEN", "fail")
+    with pytest.raises(EngineUnavailable):
+        load(config, paths, SilentProgress())
+    assert threading.active_count() == before

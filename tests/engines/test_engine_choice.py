@@ -1,0 +1,80 @@
+"""Which engine "auto" is, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_router import engines
+from edge_router.config import Config
+from edge_router.device import Gpu
+from edge_router.engines import choice, resolved
+from edge_router.engines.choice import Here, choose_engine
+
+NOTHING = Here()
+MLC, WEBGPU, BOTH = Here(mlc=True), Here(webgpu=True), Here(mlc=True, webgpu=True)
+
+
+@pytest.mark.parametrize(
+    ("device", "here", "engine"),
+    [
+        # the processor is TVM's, whatever else is installed
+        ("cpu", NOTHING, "tvm"),
+        ("cpu", Here(mlc=True, webgpu=True, gpu="amd"), "tvm"),
+        # Vulkan and ROCm are MLC's where it is installed
+        ("vulkan", MLC, "mlc"),
+        ("vulkan", BOTH, "mlc"),
+        ("vulkan", WEBGPU, "webgpu"),
+        ("vulkan", NOTHING, "webgpu"),
+        ("rocm", MLC, "mlc"),
+        ("rocm", NOTHING, "mlc"),
+        ("rocm:1", BOTH, "mlc"),
+        ("opencl", NOTHING, "mlc"),
+        # elsewhere it steps in where it is the only one
+        ("cuda", MLC, "mlc"),
+        ("cuda:1", BOTH, "mlc"),
+        ("cuda", NOTHING, "tvm"),
+        ("metal", MLC, "mlc"),
+        ("metal", BOTH, "webgpu"),
+        ("metal", WEBGPU, "webgpu"),
+        ("metal", NOTHING, "webgpu"),
+        ("d3d12", BOTH, "webgpu"),
+        # no device named
+        ("auto", NOTHING, "tvm"),
+        ("auto", MLC, "tvm"),
+        ("auto", BOTH, "webgpu"),
+        ("auto", Here(gpu="amd"), "tvm"),
+        ("auto", Here(mlc=True, webgpu=True, gpu="amd"), "mlc"),
+        ("auto", Here(mlc=True, gpu="intel"), "mlc"),
+        ("auto", Here(mlc=True, webgpu=True, gpu="nvidia"), "mlc"),
+        ("auto", Here(webgpu=True, gpu="nvidia"), "webgpu"),
+        ("auto", Here(mlc=True, webgpu=True, gpu="apple"), "webgpu"),
+        ("auto", Here(mlc=True, gpu="apple"), "mlc"),
+        # what nobody knows is told by the engine that would have to run it
+        ("abacus", BOTH, "tvm"),
+    ],
+)
+def test_the_choice(device: str, here: Here, engine: str) -> None:
+    assert choose_engine(device, here) == engine
+
+
+def test_a_gpu_that_tvm_drives_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "TVM_GPUS", ("cuda",))
+    assert choose_engine("cuda", BOTH) == "tvm"
+    assert choose_engine("auto", Here(mlc=True, webgpu=True, gpu="nvidia")) == "tvm"
+    assert choose_engine("auto", Here(mlc=True, webgpu=True, gpu="amd")) == "mlc"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_is_here_is_asked(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_is_installed", lambda package: installed and package == "mlc_llm")
+    vulkan = Config().replace(**{"weak.device": "vulkan"})
+    assert resolved(vulkan).weak.engine == ("mlc" if installed else "webgpu")
+    monkeypatch.setattr("edge_router.device.gpus", lambda: (Gpu("Radeon", "amd"),))
+    assert resolved(Config()).weak.engine == ("mlc" if installed else "tvm")
+    monkeypatch.setattr("edge_router.device.gpus", lambda: ())
+    assert resolved(Config()).weak.engine == "tvm"
+
+
+def test_an_engine_that_was_named_stays() -> None:
+    config = Config().replace(**{"weak.engine": "scripted", "weak.device": "vulkan"})
+    assert resolved(config) is config
