@@ -74,15 +74,14 @@ def memory_usage(module: Any) -> dict[str, int]:
     storage = ir.Op.get("relax.memory.alloc_storage")
     found: dict[str, int] = {}
     for variable, function in module.functions_items():
-        if not isinstance(function, relax.Function):
-            continue
-        sizes: list[int] = []
-
-        def visit(node: Any, sizes: list[int] = sizes) -> None:
-            if isinstance(node, relax.Call) and node.op == storage:
-                (size,) = node.args[0].values
-                sizes.append(int(size) if isinstance(size, tirx.IntImm) else 0)
-
-        relax.analysis.post_order_visit(function, visit)
-        found[str(variable.name_hint)] = sum(sizes)
+        if isinstance(function, relax.Function):
+            bindings = (binding for block in function.body.blocks for binding in block.bindings)
+            found[str(variable.name_hint)] = sum(_storage_bytes(b.value, storage) for b in bindings)
     return found
+
+
+def _storage_bytes(value: Any, storage: Any) -> int:
+    if not isinstance(value, relax.Call) or value.op != storage:
+        return 0
+    (size,) = value.args[0].values
+    return int(size) if isinstance(size, tirx.IntImm) else 0

@@ -9,7 +9,7 @@ sees (embeddings, queries, keys and values) is float16, as MLC's contract has it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from tvm import relax
@@ -31,12 +31,21 @@ class Parts:
 
     def __init__(self, isa: Isa) -> None:
         self.isa = isa
-        self._kernels: dict[Hashable, Any] = {}
+        self._kernels: dict[tuple[relax.BlockBuilder, Hashable], Any] = {}
 
-    def kernel(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        if key not in self._kernels:
-            self._kernels[key] = make()
-        return self._kernels[key]
+    def call(
+        self, key: Hashable, name: str, make: Callable[[], Any], arguments: Sequence[Tensor], y: Tensor
+    ) -> Tensor:
+        """Apply the kernel that `make` builds; `y` says which shape and type it writes.
+
+        The module gets a kernel once: to add it again would compare it with all that are there.
+        """
+        builder = relax.BlockBuilder.current()
+        if (builder, key) not in self._kernels:
+            self._kernels[builder, key] = builder.add_func(make(), name)
+        kernel = self._kernels[builder, key]
+        called = relax.call_tir(kernel, [a._expr for a in arguments], y._expr.ty)
+        return Tensor(_expr=builder.emit(called))
 
     def linear(self, inputs: int, outputs: int, *, dtype: str = ACTIVATION, bias: bool = False) -> Projection:
         return Projection(self, inputs, outputs, dtype, bias=bias)
@@ -61,11 +70,13 @@ class Parts:
 
         def normalised(qkv: Tensor, query: Norm, key: Norm) -> Tensor:
             rows = _rows(qkv)
-            make = self.kernel(
-                ("head_norm", heads, epsilon, rows), lambda: head_norm(self.isa, heads, epsilon, rows)
+            return self.call(
+                ("head_norm", heads, epsilon, rows),
+                "head_norm",
+                lambda: head_norm(self.isa, heads, epsilon, rows),
+                [qkv, query.weight, key.weight],
+                Tensor.placeholder(qkv.shape, heads.dtype),
             )
-            out = Tensor.placeholder(qkv.shape, heads.dtype)
-            return op.tensor_ir_op(make, "head_norm", [qkv, query.weight, key.weight], out)
 
         return normalised
 
@@ -116,9 +127,10 @@ class Projection(nn.Module):
         more = [self.bias] if shape.bias else []
         if add is not None:
             more.append(add)
-        return op.tensor_ir_op(
-            self._parts.kernel(shape, lambda: linear(self._parts.isa, shape)),
+        return self._parts.call(
+            shape,
             "q4_linear",
+            lambda: linear(self._parts.isa, shape),
             [x, self.q_weight, self.q_scale, *more],
             Tensor.placeholder((x.shape[0], width), self._dtype),
         )
@@ -131,12 +143,13 @@ class Embedding(Projection):
         super().__init__(parts, width, vocabulary, "float32", many=False)
 
     def rows(self, ids: Tensor) -> Tensor:
-        make = self._parts.kernel(
+        return self._parts.call(
             ("lookup", self._outputs, self._inputs),
+            "q4_lookup",
             lambda: lookup(self._parts.isa, self._outputs, self._inputs, STORED),
+            [self.q_weight, self.q_scale, ids],
+            Tensor.placeholder((ids.shape[0], self._inputs), STORED),
         )
-        out = Tensor.placeholder((ids.shape[0], self._inputs), STORED)
-        return op.tensor_ir_op(make, "q4_lookup", [self.q_weight, self.q_scale, ids], out)
 
 
 class Norm(nn.Module):
@@ -149,12 +162,13 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = _rows(x)
-        make = self._parts.kernel(
+        return self._parts.call(
             ("norm", self._width, self._epsilon, rows, x.dtype),
+            "rms_norm",
             lambda: rms_norm(self._parts.isa, self._width, self._epsilon, rows, x.dtype, ACTIVATION),
+            [x, self.weight],
+            Tensor.placeholder((x.shape[0], self._width), ACTIVATION),
         )
-        out = Tensor.placeholder((x.shape[0], self._width), ACTIVATION)
-        return op.tensor_ir_op(make, "rms_norm", [x, self.weight], out)
 
 
 def heads_of(config: DecoderConfig) -> Heads:
