@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edge_router.cli import output
+from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.session import Session
 from edge_router.config import Config, keys, variable_of
 from edge_router.disk import storage_errors, write_text
@@ -88,17 +89,38 @@ def show(
 def init(
     ctx: typer.Context,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take what is proposed for this machine.")] = False,
 ) -> None:
-    """Write a configuration file in which every key is explained; what --set says is set in it."""
+    """Propose a model and windows that fit this machine, and write a file in which every key is explained.
+
+    What --set says is set in it; what is proposed is set for a yes only, or with --yes.
+    """
     session = Session(ctx)
     file = session.config_file
     if file.exists() and not force:
         raise typer.BadParameter(f"{file} is there already; replace it with: edge-router config init --force")
-    wanted = Config().replace(**session.options.settings)
+    wanted = _with_proposal(Config().replace(**session.options.settings), session, yes=yes)
     with storage_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, toml_of(wanted))
     output.write(f"{file}\n")
+
+
+def _with_proposal(wanted: Config, session: Session, *, yes: bool) -> Config:
+    """Nothing is looked for where nobody can say yes."""
+    if not (yes or is_someone_there()):
+        return wanted
+    from edge_router.cli.proposal import propose, settings_of, show
+
+    proposed = propose(wanted, session.paths)
+    if proposed is None:
+        output.say("No model fits into the memory that is free; the file has the defaults.", style="yellow")
+        return wanted
+    report, planning = proposed
+    show(report, planning)
+    if yes or typer.confirm("Set it so?", default=True, err=True):
+        return wanted.replace(**settings_of(report))
+    return wanted
 
 
 def toml_of(settings: Config) -> str:

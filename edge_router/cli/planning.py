@@ -25,7 +25,7 @@ TITLES = {
     "runtime": "runtime",
     "margin": "margin",
 }
-_BAR = 40  # characters of the whole budget
+_BAR = 40  # characters of the whole total
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +197,15 @@ def tell(report: Report, planning: Planning, *, explain: bool = False) -> None:
 
 
 def chart(plan: Plan) -> list[str]:
-    """A bar for each part; a full line is the budget or, where that is not enough, what is needed."""
-    whole = max(plan.budget, plan.total)
+    """A bar for each part, all together as long as the total, and the total's share of the budget."""
     width = max(len(title) for title in TITLES.values())
     lines = []
     for part in PARTS:
         count = plan.bytes(part)
-        bar = "#" * max(1 if count else 0, round(_BAR * count / whole))
+        bar = "#" * max(1 if count else 0, round(_BAR * count / plan.total))
         lines.append(f"{TITLES[part].ljust(width)}  {binary(count):>9}  {bar}".rstrip())
-    lines.append(f"{'total'.ljust(width)}  {binary(plan.total):>9}  of {binary(plan.budget)}")
+    share = f"{plan.total / plan.budget:.0%} of {binary(plan.budget)}"
+    lines.append(f"{'total'.ljust(width)}  {binary(plan.total):>9}  {share}")
     return lines
 
 

@@ -6,8 +6,13 @@ import math
 
 import pytest
 
+from edge_router.catalog import find_model, model_cards
+from edge_router.compile.parameters import parameters as parameters_of
+from edge_router.compile.quantize import stored_bytes
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
+from edge_router.quantization import quantization
 from edge_router.vram import ModelShape
+from edge_router.vram.estimate import tensor_bytes
 
 QWEN2_5_7B = {
     "model_type": "qwen2",
@@ -129,3 +134,18 @@ def test_names_tell_tensors_apart(llama_8b):
     names = [tensor.name for tensor in ModelShape.of(llama_8b, "test").tensors()]
     assert len(names) == len(set(names))
     assert math.prod(tensor.count for tensor in ModelShape.of(llama_8b, "test").tensors()) == 32**6
+
+
+@pytest.mark.parametrize("name", model_cards())
+def test_the_planner_and_the_compiler_count_the_same_tensors(name):
+    """To the byte, whatever the format; of architectures that can be compiled."""
+    card = find_model(name)
+    try:
+        compiled = parameters_of(card.config, name)
+    except UnsupportedArchitecture:
+        pytest.skip(f"{card.architecture} cannot be compiled yet")
+    for form_name in ("q4f16_1", "q4f16_2", "q0f16"):
+        form = quantization(form_name)
+        shape = ModelShape.of(card.config, name)
+        planned = sum(tensor.count * sum(tensor_bytes(tensor, form)) for tensor in shape.tensors())
+        assert planned == sum(stored_bytes(form, parameter) for parameter in compiled), form_name

@@ -1,0 +1,116 @@
+"""`config init`: what is proposed for a machine, shown as a chart, and written only for a yes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_router.catalog import model_cards
+from edge_router.cli import configuration, planning, proposal
+from edge_router.config import Config
+from edge_router.device import host
+from edge_router.vram import room as rooms
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """machine(free bytes, bytes per second): what the planner sees."""
+
+    def prepare(free, bandwidth=100e9):
+        here = replace(host(ask_llvm=lambda: ("generic", ())), memory_free=free)
+        monkeypatch.setattr(rooms, "host", lambda memory: here)
+        monkeypatch.setattr(planning, "room_bandwidth", lambda room: bandwidth)
+
+    return prepare
+
+
+def written(home) -> Config:
+    return Config.load(home / "config.toml", environ={})
+
+
+@pytest.mark.parametrize(
+    ("free", "bandwidth", "model"),
+    [
+        (24 * GIB, 100e9, "gemma-2-9b-it"),
+        (8 * GIB, 100e9, "Qwen3-8B"),
+        (24 * GIB, 10e9, "Llama-3.2-1B-Instruct"),
+        (1 * GIB, 100e9, "Qwen2.5-0.5B-Instruct"),
+        (24 * GIB, None, "gemma-2-9b-it"),
+    ],
+)
+def test_the_largest_model_that_fits_and_is_fast_enough(cli, home, machine, free, bandwidth, model):
+    machine(free, bandwidth)
+    done = cli("config", "init", "--yes")
+    assert done.code == 0 and done.out == f"{home / 'config.toml'}\n"
+    config = written(home)
+    assert config.weak.model == model, done.err
+    assert config.weak.context_window_size == 8192
+    for words in (f"room for {model} in q4f16_1", "context 8192", "KV cache", "###", "total"):
+        assert words in done.err, words
+    assert config.origin("weak.threads") == "default"
+
+
+def test_little_memory_is_the_smallest_model(cli, home, machine):
+    machine(400 << 20)
+    assert cli("config", "init", "--yes").code == 0
+    assert written(home).weak.model == "SmolLM2-135M-Instruct"
+
+
+def test_no_memory_at_all_leaves_the_defaults(cli, home, machine):
+    machine(100 << 20)
+    done = cli("config", "init", "--yes")
+    assert done.code == 0 and "No model fits" in done.err
+    assert written(home) == Config()
+
+
+def test_a_chosen_model_gets_windows_that_fit(cli, home, machine):
+    machine(2 * GIB)
+    done = cli("config", "init", "--yes", "-o", "weak.model=qwen3-1.7b", "-o", "router.threshold=0.4")
+    config = written(home)
+    assert done.code == 0 and config.weak.model == "Qwen3-1.7B" and config.router.threshold == 0.4
+    assert 256 <= (config.weak.context_window_size or 0) < 8192
+    machine(16 * GIB)
+    cli(
+        "config",
+        "init",
+        "--yes",
+        "--force",
+        "-o",
+        "weak.model=Qwen3-4B",
+        "-o",
+        "weak.context_window_size=2048",
+    )
+    assert written(home).weak.context_window_size == 2048
+    assert cli("config", "init", "--yes", "--force", "-o", "weak.model=Qwen9").code == 2
+
+
+def test_what_cannot_be_compiled_here_or_serves_one_purpose_is_not_proposed(monkeypatch):
+    names = {card.name for card in proposal._candidates()}
+    assert "SmolLM2-135M-Instruct" in names and names < set(model_cards())
+    assert not any(name.startswith(("gorilla", "DeepSeek-R1")) for name in names)
+    from edge_router.compile import parameters
+    from edge_router.errors import UnsupportedArchitecture
+
+    def refuse(config, where):
+        raise UnsupportedArchitecture(str(config["model_type"]), ("llama",))
+
+    monkeypatch.setattr(parameters, "parameters", refuse)
+    assert proposal._candidates() == []
+
+
+def test_nobody_is_asked_where_nobody_is(cli, home, monkeypatch):
+    monkeypatch.setattr(proposal, "propose", lambda *arguments: pytest.fail("nobody can say yes"))
+    assert cli("config", "init").code == 0
+    assert written(home) == Config()
+
+
+@pytest.mark.parametrize(("answer", "model"), [(True, "Qwen3-8B"), (False, "SmolLM2-135M-Instruct")])
+def test_a_person_is_asked(cli, home, machine, monkeypatch, answer, model):
+    machine(8 * GIB)
+    monkeypatch.setattr(configuration, "is_someone_there", lambda: True)
+    monkeypatch.setattr(configuration.typer, "confirm", lambda *arguments, **options: answer)
+    assert cli("config", "init").code == 0
+    assert written(home).weak.model == model
