@@ -17,6 +17,7 @@ from edge_router.engines.base import Engine
 from edge_router.errors import Cancelled, ContextOverflow, EdgeRouterError, InvalidRequest, OutOfMemory
 from edge_router.ledger import Ledger, Record
 from edge_router.loaded import Loaded
+from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.requests import conversation, parse_messages
@@ -53,6 +54,7 @@ class Controller:
             self.config, weak=weak, strong=strong, router=router, paths=paths, progress=progress
         )
         self.metrics = Metrics()
+        self.metrics.add(*memory_gauges(lambda: self._loaded.plan, lambda: self._loaded.weak_loaded))
         ledger = self.config.ledger
         self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
         self._spending = Spending.of(self.config, paths)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_router import plugins
 from edge_router.config import Config
-from edge_router.engines import resolved, strong_engines, weak_engines
+from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import Engine
 from edge_router.errors import StrongNotConfigured
 from edge_router.paths import Paths
@@ -17,6 +17,7 @@ from edge_router.routers import routers
 from edge_router.routers.base import Router
 from edge_router.tracking import ShareTracker
 from edge_router.types import Decision, Progress, SilentProgress
+from edge_router.vram import Plan
 
 
 class Loaded:
@@ -53,6 +54,17 @@ class Loaded:
     def weak_handles_tools(self) -> bool:
         """False until it is loaded: no local engine handles tools, and asking must not load one."""
         return self._weak is not None and self._weak.handles_tools
+
+    @property
+    def plan(self) -> Plan | None:
+        """The weak model's memory, where it is loaded and was planned."""
+        plan = getattr(self._weak, "plan", None)
+        return plan if isinstance(plan, Plan) else None
+
+    @property
+    def weak_loaded(self) -> bool:
+        """Whether it is in memory now; one that was passed in is, unless it says otherwise."""
+        return self._weak is not None and bool(getattr(self._weak, "loaded", True))
 
     def names(self) -> Names:
         weak = self._weak.model_id if self._weak else Path(self._config.weak.model).name
@@ -104,9 +116,7 @@ class Loaded:
         with self._weak_lock:
             if self._weak is None:
                 registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
-                config = resolved(self._config)
-                factory = registry.get(config.weak.engine)
-                self._weak = factory(config, self._paths, self._progress)
+                self._weak = load_weak(registry, self._config, self._paths, self._progress)
             return self._weak
 
     def strong(self) -> Engine:
