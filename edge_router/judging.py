@@ -15,7 +15,11 @@ _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _LEAD = re.compile(r"^\W*(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*:?\s*", re.IGNORECASE)
 _NAMED = re.compile(r"answer\s*(?:is|:)?\s*[\s:*_(\[\"']*([A-Ja-j])(?![A-Za-z'])", re.IGNORECASE)
 _LEADING = re.compile(r"^[\s*_(\[\"']*([A-Ja-j])(?:[\s*_)\].,:;\"']|$)")
-_VERDICT = re.compile(r"\b(A|B|TIE)\b")
+# A line of its own: "A" is also a word that sentences begin with.
+_VERDICT = re.compile(
+    r"\W*(?:(?:the\s+)?(?:better\s+)?answer(?:\s+is)?\W+)?(A|B|TIE)\W*(?:\(.*\)\W*)?",
+    re.IGNORECASE,
+)
 
 _QUESTION = """Two assistants were asked the same. Which answer is better: more correct, more helpful?
 
@@ -65,14 +69,16 @@ def comparison(prompt: str, weak: str, strong: str) -> str:
 def verdict(reply: str, prompt: str) -> tuple[float, float] | None:
     """(weak score, strong score): 1 for the better answer and 0 for the other, both 1 for a tie.
 
-    None for a reply that says neither.
+    It stands on the reply's last line, or on its first; None for a reply that says neither there.
     """
-    found = _VERDICT.findall(reply)
-    if not found:
+    lines = [line for line in reply.splitlines() if line.strip()] or [""]
+    found = _VERDICT.fullmatch(lines[-1]) or _VERDICT.fullmatch(lines[0])
+    if found is None:
         return None
-    if found[-1] == "TIE":
+    said = found[1].upper()
+    if said == "TIE":
         return 1.0, 1.0
-    return (1.0, 0.0) if (found[-1] == "A") == weak_is_first(prompt) else (0.0, 1.0)
+    return (1.0, 0.0) if (said == "A") == weak_is_first(prompt) else (0.0, 1.0)
 
 
 def weak_is_first(prompt: str) -> bool:

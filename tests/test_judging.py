@@ -53,6 +53,13 @@ def test_the_better_answer_wins_wherever_it_stood() -> None:
         asked = comparison(prompt, "the weak one", "the strong one")
         first = asked.index("the weak one") < asked.index("the strong one")
         assert verdict("A" if first else "B", prompt) == (1, 0)
-        assert verdict("Hmm. B" if first else "**A**", prompt) == (0, 1)
-        assert verdict("TIE", prompt) == (1, 1)
-    assert verdict("neither", "x") is None
+        assert verdict("Hmm.\nB" if first else "**A**", prompt) == (0, 1)
+        assert verdict("TIE (equally good)", prompt) == verdict("Tie.", prompt) == (1, 1)
+        assert verdict("The better answer is: B\n\nA is wrong about it.", prompt) == verdict("B", prompt)
+
+
+@pytest.mark.parametrize(
+    "reply", ["neither", "", "A good question.", "Both A and B are fine", "You said: A or B"]
+)
+def test_what_is_no_verdict(reply: str) -> None:
+    assert verdict(reply, "x") is None
