@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge_router.device.process import peak_bytes
 from edge_router.types import ChatRequest, Delta, EngineTimings, Message, SamplingParams
 
 _GREEDY = SamplingParams(temperature=0)
@@ -120,18 +121,6 @@ class LlamaCpp:
 
 
 SIDES: Mapping[str, Callable[[Mapping[str, Any]], Side]] = {"tvm": Ours, "llama.cpp": LlamaCpp}
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held."""
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main(name: str, options: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_router import errors as e
 from edge_router.cli.output import size
+from edge_router.sizes import binary
 
 ME = "edge-router"
 
@@ -116,11 +117,12 @@ def _not_writable(error: e.NotWritable) -> str:
 
 
 def _out_of_memory(error: e.OutOfMemory) -> str:
-    needed = f" ({size(error.needed)} needed, {size(error.free or 0)} free)" if error.needed else ""
+    free = f", {binary(error.free)} free" if error.free is not None else ""
+    needed = f" ({binary(error.needed)} needed{free})" if error.needed else ""
     return _then(
         f"there is not enough memory for the engine {error.engine}: {error.reason}{needed}",
-        "take a smaller window",
-        *("chat", "-o", "weak.context_window_size=1024"),
+        "end other programs, or see which model and windows fit with",
+        "plan",
     )
 
 
