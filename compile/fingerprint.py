@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, requires, ver
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_router import plugins, program
+from edge_router import plugins, program, quantization
 from edge_router.compile.recipe import Recipe
 
 FORMAT = 1  # raised when artifacts change in a way that no source file below shows
@@ -60,6 +60,7 @@ def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | 
         "moments": moments,
         "gguf": installed("gguf"),
         "plugins": plugged(str(recipe.card.config.get("model_type", recipe.card.architecture))),
+        "formats": source_hash(("quantization.py",), Path(quantization.__file__).parent),
         "compiler": source_hash(_WEIGHTS_SOURCES),
     }
 
