@@ -15,10 +15,12 @@ from edge_router.cli.session import Session
 from edge_router.errors import StrongNotConfigured
 
 if TYPE_CHECKING:
+    from edge_router.evaluation import Evaluation
     from edge_router.labelling import Outcome
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+BASE = "mf"  # the router that is adapted
 ENOUGH = 300  # labels from which adapting has been seen to help
 
 
@@ -49,6 +51,13 @@ def label(
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N prompts.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 512,
+    adapt: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Then adapt the router mf to the labels, under this name."),
+    ] = None,
+    strong_share: Annotated[
+        float, typer.Option(min=0, max=1, help="With --adapt: what its threshold sends to the strong model.")
+    ] = 0.5,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The sums as a JSON object.")] = False,
 ) -> None:
@@ -72,6 +81,10 @@ def label(
     if file.suffix.lower() != ".jsonl" or file.absolute() == prompts.absolute():
         raise typer.BadParameter(f"--output {file} must end in .jsonl and be another file than the prompts")
     tasks = read_tasks(prompts, judge.value, answers)[:limit]
+    if adapt is not None:
+        from edge_router.cli.train import own_folder
+
+        own_folder(session, adapt)  # refused now, not after hours
     how = Labelling(judge.value, file, prices, budget, max_tokens)
     make_ready(session, config, yes=yes)
     try:
@@ -81,10 +94,23 @@ def label(
         count = len(list(read_output(file)))
         output.say(f"{count} of {len(tasks)} prompts are in {file}; the same command goes on from there.")
         raise
-    _tell(found, file, json=json, priced=prices is not None)
+    adapted = None
+    if adapt is not None:
+        adapted = _adapt(session, file, adapt, strong_share)
+    _tell(found, file, json=json, priced=prices is not None, adapted=adapted)
 
 
-def _tell(found: Outcome, file: Path, *, json: bool, priced: bool) -> None:
+def _adapt(session: Session, file: Path, name: str, strong_share: float) -> Evaluation:
+    from edge_router.cli.train import adapt_to, own_folder
+    from edge_router.compile.training.adapt import AdaptSettings
+    from edge_router.labels import read_labelled
+    from edge_router.routers import graph_cards
+
+    base, folder = graph_cards(session.paths.routers).get(BASE)(), own_folder(session, name)
+    return adapt_to(session, read_labelled(file), AdaptSettings(base, folder, name, strong_share))
+
+
+def _tell(found: Outcome, file: Path, *, json: bool, priced: bool, adapted: Evaluation | None) -> None:
     for line in found.problems:
         output.say(f"warning: no label for {line}", style="yellow")
     if found.left:
@@ -93,13 +119,19 @@ def _tell(found: Outcome, file: Path, *, json: bool, priced: bool) -> None:
         )
     sums = found.to_dict()
     if json:
-        output.write_json({**sums, "output": str(file)})
+        measured = {"adapted": adapted.to_dict()} if adapted is not None else {}
+        output.write_json({**sums, "output": str(file), **measured})
         return
     output.write(f"{file}\n")
     cost = f", {found.cost:.4f} spent" if priced else ""
     weak, strong = sums["weak_quality"], sums["strong_quality"]
     count = len(found.scores)
     output.say(f"{count} labels, {found.new} prompts in this run: weak {weak}, strong {strong}{cost}.")
+    if adapted is not None:
+        from edge_router.cli.evaluate import show
+
+        show(adapted, json=False)
+        return
     if count < ENOUGH:
         output.say(f"Adapting begins to pay at about {ENOUGH} labels.", style="dim")
     output.say(

@@ -13,7 +13,9 @@ from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
     from edge_router.catalog import RouterCard
+    from edge_router.compile.training.adapt import AdaptSettings
     from edge_router.compile.training.curve import CurvePoint
+    from edge_router.evaluation import Evaluation
     from edge_router.labels import Labelled
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -73,7 +75,7 @@ def train(
         raise typer.BadParameter("say what to learn from: POOL or --adapt FILE")
     if adapt is None and (curve or only):
         raise typer.BadParameter("--curve and --only belong to --adapt FILE")
-    folder = folder or _own_folder(session, name)
+    folder = folder or own_folder(session, name)
     if adapt is not None:
         _adapt(session, _labels(adapt, only), base, folder, name, strong_share, seed, curve)
     elif pool is not None:
@@ -119,18 +121,12 @@ def _adapt(
     curve: Path | None,
 ) -> None:
     from edge_router.cli.evaluate import check_picture, show
-    from edge_router.compile.training.adapt import AdaptSettings, adapt
-    from edge_router.evaluation import Evaluation
+    from edge_router.compile.training.adapt import AdaptSettings
     from edge_router.routers import graph_cards
 
     check_picture(curve)
     card = graph_cards(session.paths.routers).get(base)()
-    done = adapt(data, AdaptSettings(card, folder, name, strong_share, seed=seed), session.progress)
-    output.say(
-        f"Written to {folder / name}, threshold {done.card.default_threshold:.6g}. "
-        f"{name} is measured on prompts that it was not fitted on (cross-validation)."
-    )
-    measured = Evaluation({data.name: {base: done.before, name: done.after}})
+    measured = adapt_to(session, data, AdaptSettings(card, folder, name, strong_share, seed=seed))
     if curve is None:
         show(measured, json=session.json)
         return
@@ -143,6 +139,19 @@ def _adapt(
     rows = [(f"{point.labels:,}", f"{point.apgr:.3f}", f"{point.spread:.3f}") for point in points]
     output.write("\n")
     output.table(("labels", "APGR", "spread"), rows, right=("labels", "APGR", "spread"))
+
+
+def adapt_to(session: Session, data: Labelled, settings: AdaptSettings) -> Evaluation:
+    """Writes the router; what the base and the new one are worth on these prompts."""
+    from edge_router.compile.training.adapt import adapt
+    from edge_router.evaluation import Evaluation
+
+    done, name = adapt(data, settings, session.progress), settings.name
+    output.say(
+        f"Written to {settings.output / name}, threshold {done.card.default_threshold:.6g}. "
+        f"{name} is measured on prompts that it was not fitted on (cross-validation)."
+    )
+    return Evaluation({data.name: {settings.base.name: done.before, name: done.after}})
 
 
 def _curve(
@@ -163,7 +172,7 @@ def _curve(
     return found
 
 
-def _own_folder(session: Session, name: str) -> Path:
+def own_folder(session: Session, name: str) -> Path:
     """Where the user's routers lie; one there must not take the name of one that ships."""
     from edge_router.routers import routers
 

@@ -29,6 +29,24 @@ def test_label_writes_pairs_and_says_what_to_do_with_them(cli, models, prompts):
     assert (report["labelled"], report["new"], report["output"]) == (4, 0, str(file))
 
 
+def test_label_adapts_a_router_and_says_what_changed(cli, models, paths, tmp_path):
+    pytest.importorskip("onnx")
+    file = tmp_path / "many.jsonl"
+    texts = [f"{'Prove a theorem about' if n % 3 == 0 else 'Name some'} kings {n}" for n in range(90)]
+    rows = [{"prompt": text, "answer": "no" if "Prove" in text else f"You said: {text}"} for text in texts]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    models.strong.queue(*(row["answer"] for row in rows))
+    arguments = ("label", str(file), "--judge", "exact", *STRONG, "--adapt", "ours", "--strong-share", "0.3")
+    done = cli(*arguments)
+    assert done.code == 0 and (paths.routers / "ours" / "card.toml").is_file(), done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    assert [line[1] for line in lines[2:]] == ["mf", "ours"] and lines[1][3] == "APGR"
+    assert f"Written to {paths.routers / 'ours'}, threshold 0." in done.err
+    report = json.loads(cli(*arguments, "--json").out)
+    (measured,) = report["adapted"].values()
+    assert measured["ours"]["apgr"] > measured["mf"]["apgr"] and report["strong_quality"] == 1
+
+
 def test_label_stops_at_the_cap(cli, models, prompts):
     prices = ("-o", "strong.price_in=1000", "--max-tokens", "10")
     done = cli("label", str(prompts), "--judge", "exact", *STRONG, *prices, "--budget", "0.1")
@@ -61,6 +79,7 @@ def test_ctrl_c_says_how_to_go_on(cli, models, prompts):
         (("--judge", "best", *STRONG), "'best'"),
         (("--judge", "exact", *STRONG, "--output", "a.csv"), "must end in .jsonl"),
         (("--judge", "choice", *STRONG, "--answers", "key"), "no column key"),
+        (("--judge", "exact", *STRONG, "--adapt", "mf"), "the name of a router that ships"),
     ],
 )
 def test_label_refuses(cli, models, prompts, arguments, words):
