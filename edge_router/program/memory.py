@@ -49,7 +49,7 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes on the device. `uniforms` and `readback` are buffers of the executor's own."""
+    """Bytes on the device. The last three are buffers of the executor's own."""
 
     weights: int
     key_values: int
@@ -57,10 +57,11 @@ class Footprint:
     tables: int  # rotary and control
     uniforms: int
     readback: int
+    spare: int  # through which pages of the KV cache are copied
 
     @property
     def total(self) -> int:
-        own = self.uniforms + self.readback
+        own = self.uniforms + self.readback + self.spare
         return self.weights + self.key_values + self.scratch + self.tables + own
 
 
@@ -77,6 +78,7 @@ def footprint(program: Program, windows: Windows) -> Footprint:
         tables=sum_of(Rotary, Control),
         uniforms=sum(uniform_bytes(program, name) for name in program.functions),
         readback=readback_bytes(program, windows),
+        spare=spare_bytes(program),
     )
 
 
@@ -121,6 +123,11 @@ def uniform_bytes(program: Program, function: str) -> int:
 def readback_bytes(program: Program, windows: Windows) -> int:
     """Through which logits come back to the host."""
     return padded(windows.sequences * program.vocab_size * WORD)
+
+
+def spare_bytes(program: Program) -> int:
+    pages = [item.page_bytes for item in program.buffers.values() if isinstance(item, KeyValues)]
+    return padded(max(pages, default=0))
 
 
 def padded(size: int) -> int:

@@ -20,6 +20,7 @@ class Backend:
     `granularity`: what an allocation is rounded up to. `index_integers`: of the arrays with which attention
     finds its pages, where the runtime reserves a fixed number; None where they follow the sizes.
     `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window.
+    `program`: through WebGPU, see `vram.programs`.
     `margin`: thousandths of all that is counted, for what is not; more where nothing could be measured yet.
     """
 
@@ -31,6 +32,7 @@ class Backend:
     mlc: bool = False
     windows: bool = False
     margin: int = 30
+    program: bool = False
 
 
 # TVM 0.27, src/runtime/vm/attn_utils.h, CachedPagedKVCacheAuxDataManager. On a processor the same is reserved
@@ -49,9 +51,9 @@ _BACKENDS = (
         index_integers=_TVM_INDEX,
         windows=True,
     ),
-    Backend("metal", own_memory=False, context=128 * MIB, granularity=16384, windows=True),
-    Backend("vulkan", own_memory=True, context=256 * MIB, granularity=65536),
-    Backend("d3d12", own_memory=True, context=256 * MIB, granularity=65536),
+    Backend("metal", own_memory=False, context=128 * MIB, granularity=16384, program=True),
+    Backend("vulkan", own_memory=True, context=256 * MIB, granularity=65536, program=True),
+    Backend("d3d12", own_memory=True, context=256 * MIB, granularity=65536, program=True),
     Backend(
         "mlc",
         own_memory=True,

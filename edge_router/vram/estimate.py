@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edge_router.quantization import WORD_BYTES, Quantization
 from edge_router.vram.backends import PAGE, Backend
 from edge_router.vram.products import Product, product, rounded, total
+from edge_router.vram.programs import program_products
 from edge_router.vram.shapes import ModelShape, Tensor
 
 NO_WINDOW = -1  # MLC's way to say that there is no sliding window
@@ -65,12 +66,17 @@ class Place:
 
 def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> tuple[Product, ...]:
     """Everything that is held at the moment when most is held."""
-    weights = tuple(_parameters(shape, form))
-    cache = _kv_cache(shape, form, settings)
-    work = tuple(_workspace(shape, form, settings, place))
-    counted = (*weights, cache, *work, *_surroundings(shape, form, place))
-    if not place.backend.own_memory:
-        counted = (*counted, *_loading(shape, form, total((cache, *work))))
+    if place.backend.program:
+        windows = settings.context_window_size, settings.prefill_chunk_size, settings.max_sequences
+        own = tuple(program_products(shape, form, *windows))
+        counted = (*own, *_surroundings(shape, form, place))
+    else:
+        weights = tuple(_parameters(shape, form))
+        cache = _kv_cache(shape, form, settings)
+        work = tuple(_workspace(shape, form, settings, place))
+        counted = (*weights, cache, *work, *_surroundings(shape, form, place))
+        if not place.backend.own_memory:
+            counted = (*counted, *_loading(shape, form, total((cache, *work))))
     share, thousandth = place.backend.margin, -(-total(counted) // 1000)
     return *counted, product("margin", "for what is not counted", thousandths=share, bytes=thousandth)
 
@@ -162,11 +168,8 @@ def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place:
     if place.library is not None:
         yield product("workspace", "the compiled library's buffers", bytes=place.library)
     else:
-        # What lives at once in a layer: the stream and its norm, beside either q, k, v and attention's
-        # result, or gate, up and their product. One token more for `decode`, and a batch for the others.
-        attention = 2 * shape.query_width + 2 * shape.key_width
-        width = 2 * shape.hidden + max(attention, 3 * shape.intermediate)
-        tokens = chunk + 1 + sequences
+        # One token more for `decode`, and a batch for the others.
+        tokens, width = chunk + 1 + sequences, activation_width(shape)
         yield product("workspace", "activations", tokens=tokens, numbers=width, bytes=size)
         yield product("workspace", "logits", rows=2 + sequences, vocabulary=shape.vocabulary, bytes=_FLOAT)
     if place.backend.mlc:
@@ -177,6 +180,18 @@ def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place:
         )
     if not place.backend.own_memory:
         yield from _host_work(shape, chunk, place.threads)
+
+
+def activation_width(shape: ModelShape) -> int:
+    """Numbers that are kept for each token of a call, at most.
+
+    MLC's kernels: what lives at once in a layer, which is the stream and its norm beside either q, k, v and
+    attention's result, or gate, up and their product. Ours fuse gate and up but keep every step of a layer.
+    """
+    qkv = shape.query_width + 2 * shape.key_width
+    theirs = 2 * shape.hidden + max(qkv + shape.query_width, 3 * shape.intermediate)
+    ours = 6 * shape.hidden + 2 * qkv + shape.query_width + shape.intermediate
+    return max(theirs, ours)
 
 
 def _host_work(shape: ModelShape, chunk: int, threads: int) -> Iterator[Product]:

@@ -30,6 +30,7 @@ def fit(
     *,
     held: int,
     router_loaded: bool,
+    engine: str = "tvm",
 ) -> Fitted:
     """What the engine is to allocate for the model that `numbers` (config.json's keys) describe.
 
@@ -47,7 +48,7 @@ def fit(
             replace(wish, context_window_size=min(LEAST, wish.context_window_size))
         )
         raise OutOfMemory(
-            "tvm",
+            engine,
             f"{name} does not fit with a context of {min(LEAST, wish.context_window_size)} tokens",
             needed=least - held,
             free=max(0, asked.budget - held),

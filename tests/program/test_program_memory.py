@@ -25,9 +25,8 @@ def test_every_part(program: Program) -> None:
     assert found.tables == 100 * 2 * 3 * 4 + (32 * 4 + 21) * 4
     assert found.uniforms == 3 * 256
     assert found.readback == 3 * 8 * 4
-    assert found.total == sum(
-        (found.weights, found.key_values, found.scratch, found.tables, found.uniforms, found.readback)
-    )
+    assert found.spare == 64
+    assert found.total == sum(getattr(found, name) for name in type(found).__slots__)
 
 
 def test_functions_share_scratch_by_size(program: Program) -> None:

@@ -34,7 +34,13 @@ class Adapter:
     driver: str
     features: frozenset[str]
     limits: dict[str, int]
+    ids: tuple[int, int]  # of the maker and the device
     handle: Any
+
+    @property
+    def largest_binding(self) -> int:
+        """Bytes of one buffer that a shader can see."""
+        return min(self.limits["max-storage-buffer-binding-size"], self.limits["max-buffer-size"])
 
     def __str__(self) -> str:
         software = ", in software" if self.kind == "software" else ""
@@ -94,5 +100,6 @@ def _adapter(handle: Any) -> Adapter:
         driver=str(info["description"]),
         features=frozenset(handle.features),
         limits={str(name): int(value) for name, value in handle.limits.items()},
+        ids=(int(info.get("vendor_id", 0)), int(info.get("device_id", 0))),
         handle=handle,
     )

@@ -29,6 +29,7 @@ from edge_router.program.memory import (
     buffer_bytes,
     function_scratch,
     scratch_sizes,
+    spare_bytes,
     uniform_bytes,
 )
 
@@ -134,8 +135,7 @@ class Executor:
                 f"and {name} has {largest}",
             )
         self._scratch = [(self._gpu.buffer(size), size) for size in scratch]
-        pages = [item.page_bytes for item in self._program.buffers.values() if isinstance(item, KeyValues)]
-        self._spare = self._gpu.buffer(max(pages))
+        self._spare = self._gpu.buffer(spare_bytes(self._program))
         return {name: (self._gpu.buffer(size), size) for name, size in sizes.items()}
 
     def _bind(self) -> None:

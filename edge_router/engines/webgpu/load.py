@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 from edge_router.config import Config
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter, adapters, choose
+from edge_router.engines.webgpu.residence import GpuResidence
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import EngineUnavailable, InvalidModel
@@ -46,12 +45,13 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         build=config.weak.build,
         offline=config.offline,
     )
+    name = compiled.card.name
     return open_model(
         compiled.model_dir,
         compiled.library,
         adapter,
-        windows=windows_of(compiled.config, config.weak.max_sequences),
-        model_id=compiled.card.name,
+        windows=GpuResidence(name, compiled.config, adapter, config, paths, progress),
+        model_id=name,
         checked=Checked(paths.artifacts / "webgpu-checked.json"),
         progress=progress,
     )
@@ -62,15 +62,16 @@ def open_model(
     program: Path,
     adapter: Adapter,
     *,
-    windows: Windows,
+    windows: Windows | GpuResidence,
     model_id: str,
     checked: Checked | None = None,
     progress: Progress | None = None,
 ) -> LocalEngine:
     """An engine for an MLC model directory and the program that was compiled for it.
 
-    With `checked` a GPU that has not run this program yet is checked before. Raises `InvalidModel`,
-    `ArtifactCorrupt`, `EngineUnavailable`, `OutOfMemory`, `TemplateError`.
+    With a residence windows are as it plans them, each time the model is loaded. With `checked` a GPU that
+    has not run this program yet is checked before. Raises `InvalidModel`, `ArtifactCorrupt`,
+    `EngineUnavailable`, `OutOfMemory`, `TemplateError`.
     """
     directory = ModelDirectory.read(model_dir, model_id)
     loading = _Loading(
@@ -90,13 +91,9 @@ def open_model(
         template=directory.template,
         end_tokens=directory.end_tokens,
         defaults=directory.defaults,
+        rest=windows.rest if isinstance(windows, GpuResidence) else None,
+        plan=lambda: windows.plan if isinstance(windows, GpuResidence) else None,
     )
-
-
-def windows_of(chat: Mapping[str, object], sequences: int) -> Windows:
-    """As mlc-chat-config.json has them."""
-    context, chunk = (cast(int, chat[name]) for name in ("context_window_size", "prefill_chunk_size"))
-    return Windows(context, min(chunk, context), sequences)
 
 
 class Checked:
@@ -129,20 +126,21 @@ class _Loading:
     model_dir: Path
     file: Path
     adapter: Adapter
-    windows: Windows
+    windows: Windows | GpuResidence
     vocabulary: int | None
     checked: Checked | None
     progress: Progress
 
     def runner(self) -> WebGpuRunner:
         program = read_program(self.file)
-        total = footprint(program, self.windows).weights
+        windows = self.windows.windows() if isinstance(self.windows, GpuResidence) else self.windows
+        total = footprint(program, windows).weights
         weights = DirectoryWeights(self.model_dir)
         with self.progress.step("load", total=total, unit="bytes") as step:
             made = WebGpuRunner(
                 self.adapter,
                 program,
-                self.windows,
+                windows,
                 weights.read,
                 vocab_size=self.vocabulary,
                 loaded=step.advance,

@@ -107,7 +107,7 @@ class WebGpuRunner:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Whatever goes wrong, the device is not trusted any more; see `reset`. Pages may be lacking, though."""
+        """Whatever goes wrong but a lack of pages, the device is not trusted any more; see `reset`."""
         try:
             yield
         except MemoryError:
