@@ -52,6 +52,7 @@ Found: TypeAlias = Iterator[Finding]
 def examine(session: Session, *, offline: bool) -> Found:
     """Everything, in the order in which one thing needs another."""
     yield from _guarded("This machine", "machine", lambda: machine(session))
+    yield from _guarded("This machine", "webgpu", webgpu)
     yield from _guarded("Packages", "packages", packages)
     yield from _guarded("Folders", "folders", lambda: folders(session))
     try:
@@ -97,6 +98,12 @@ def machine(session: Session) -> Found:
     if not found:
         yield Finding(section, "gpu", "none seen; the processor does the work")
     yield Finding(section, "vulkan", vulkan_loader() or "no loader")
+
+
+def webgpu() -> Found:
+    from edge_router.cli.graphics import webgpu as adapters
+
+    yield from adapters()
 
 
 def packages() -> Found:
