@@ -73,6 +73,9 @@ def prune(
     unused_for: Annotated[
         float | None, typer.Option(metavar="DAYS", help="Also what was not used for so many days.")
     ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Also what was built so many days ago.")
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -81,6 +84,8 @@ def prune(
     plan = store.plan_removal(other_versions=True)
     if unused_for is not None:
         plan = _both(plan, store.plan_removal(unused_for_s=unused_for * DAY_S))
+    if older_than is not None:
+        plan = _both(plan, store.plan_removal(older_than_s=older_than * DAY_S))
     _carry_out(plan, dry_run=dry_run, yes=yes)
 
 

@@ -78,7 +78,7 @@ def _windows(
         return context, chunk  # what is free is not known here, and no budget was set
     wish = Wish(context, chunk, config.weak.max_sequences, (str(chat["quantization"]),))
     numbers = {"model_type": chat["model_type"], **chat["model_config"]}
-    fitted = fit(model, numbers, wish, room, held=0, router_loaded=True)
+    fitted = fit(model, numbers, wish, room, held=0, router_loaded=True, engine=NAME)
     if fitted.note is not None:
         progress.note(fitted.note)
     return fitted.plan.settings.context_window_size, fitted.plan.settings.prefill_chunk_size

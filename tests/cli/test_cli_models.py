@@ -140,6 +140,19 @@ def test_artifacts_prune_by_age(cli, paths):
     assert not old.exists() and new.exists()
 
 
+def test_artifacts_prune_by_the_time_of_building(cli, paths):
+    """However lately it was used; and nothing goes before the plan with its bytes was agreed to."""
+    old, new = built(paths, key="old"), built(paths, key="new")
+    manifest = old / "manifest.json"
+    data = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps({**data, "created": time.time() - 7 * 86400}), encoding="utf-8")
+    assert "There is nothing to remove." in cli("artifacts", "prune", "--older-than", "8").err
+    refused = cli("artifacts", "prune", "--older-than", "3")
+    assert refused.code == 2 and "500 B" in refused.err and str(old) in refused.err and old.exists()
+    done = cli("artifacts", "prune", "--older-than", "3", "-y")
+    assert "Freed 500 B." in done.err and not old.exists() and new.exists()
+
+
 def test_artifacts_clear_can_be_narrowed(cli, paths):
     one, two, three = built(paths), built(paths, key="def"), built(paths, key="x", model="other")
     assert cli("artifacts", "clear", "--key", "ab", "-y").code == 0 and not one.exists()

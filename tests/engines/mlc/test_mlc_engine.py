@@ -99,6 +99,13 @@ def test_the_mode_follows_the_number_of_answers_at_once(mlc: Any, open_engine: O
     assert "max_total_sequence_length" not in server["engine_config"]
 
 
+def test_what_does_not_fit_the_budget_is_refused_before_it_is_loaded(mlc: Any, open_engine: Opener) -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        open_engine(**{"weak.vram_budget": "100MiB"})
+    assert caught.value.engine == "mlc" and not mlc.events("open")
+    assert open_engine(**{"weak.vram_budget": "12GiB"}).context_window_size == 128
+
+
 def test_a_library_is_made_once_and_lies_in_our_store(mlc: Any, open_engine: Opener, paths: Paths) -> None:
     open_engine()
     open_engine()

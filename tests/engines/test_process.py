@@ -1,0 +1,108 @@
+"""A program in a process of its own: it ends when it should, whatever it does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge_router.engines.process import Child
+from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
+
+COUNTS = """
+import asyncio, sys, threading
+from edge_router.engines.process import serve
+
+async def answer(held, name, call):
+    print("chatter on stdout")
+    for number in range(call["to"]):
+        await asyncio.sleep(0)
+        yield {"id": "its own", "number": number, "name": name, "held": held}
+    if call.get("fail"):
+        raise KeyError("lost")
+    if call.get("wait"):
+        await asyncio.sleep(600)
+
+def load(start):
+    if start.get("hang"):
+        print("loading", file=sys.stderr, flush=True)
+        threading.Event().wait()
+    return start["held"]
+
+serve(load, answer, lambda held: None)
+"""
+
+
+@pytest.fixture(autouse=True)
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "counts.py").write_text(COUNTS, encoding="utf-8")
+    known = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *([known] if known else [])]))
+
+
+def test_calls_are_answered_each_with_its_own_lines() -> None:
+    child = Child("counter", "counts", {"held": "x"}, timeout_s=60)
+    try:
+        first, second = (child.call({"to": 3}, threading.Event()) for _ in range(2))
+        assert [next(first)["number"], next(second)["number"]] == [0, 0]
+        lines = [*first]
+        assert [line.get("number") for line in lines] == [1, 2, None]
+        assert lines[0]["held"] == "x" and lines[-1]["end"] is True
+        assert len(list(second)) == 3
+    finally:
+        child.close()
+
+
+def test_what_it_raises_comes_over_with_its_kind() -> None:
+    child = Child("counter", "counts", {"held": 0}, timeout_s=60)
+    try:
+        *_, last = child.call({"to": 1, "fail": True}, threading.Event())
+        assert (last["kind"], last["error"]) == ("KeyError", "'lost'")
+    finally:
+        child.close()
+
+
+def test_cancelled_and_closed() -> None:
+    child = Child("counter", "counts", {"held": 0}, timeout_s=60)
+    cancel = threading.Event()
+    running = child.call({"to": 1, "wait": True}, cancel)
+    assert next(running)["number"] == 0
+    cancel.set()
+    with pytest.raises(Cancelled):
+        next(running)
+    child.close()
+    child.close()
+    with pytest.raises(GenerationFailed, match="the engine counter failed while generating: its process"):
+        list(child.call({"to": 1}, threading.Event()))
+
+
+def test_loading_that_hangs_is_ended_and_its_last_words_are_told() -> None:
+    before = threading.active_count()
+    with pytest.raises(EngineUnavailable, match="did not end within 3 s; its last words: loading"):
+        Child("counter", "counts", {"hang": True}, timeout_s=3)
+    assert threading.active_count() == before
+
+
+def test_a_program_that_cannot_start() -> None:
+    with pytest.raises(EngineUnavailable, match=r"ended while loading; its last words: .*no_such_program"):
+        Child("counter", "no_such_program", {}, timeout_s=60)
+
+
+def test_it_does_not_outlive_its_parent_even_while_loading() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "counts"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write('{"hang": true}\n')
+        process.stdin.flush()
+        assert process.stderr.readline() == "loading\n"
+        process.stdin.close()
+        assert process.wait(60) == 1
