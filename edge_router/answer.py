@@ -69,6 +69,7 @@ class Answer:
         self.request, self.decision, self.model = request, decision, model
         self.fallback_cause, self.truncated = fallback_cause, truncated
         self.last = Delta()
+        self.record_id: int | None = None  # of its row in the ledger, once it has ended
         self._cancel, self._clock, self._finished = cancel, clock, finished
         self._source, self._ended = deltas, False
         self._deltas = self._run()

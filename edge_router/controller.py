@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from edge_router import policy
 from edge_router.answer import Answer, Clock, primed
@@ -116,6 +117,13 @@ class Controller:
     def check_model(self, name: str) -> None:
         """Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ..."""
         policy.parse_model(name, self._loaded.names())
+
+    def rate(self, record_id: int, rating: Literal[1, -1]) -> Record | None:
+        """Thumbs up (1) or down (-1) for an answer by its `Answer.record_id`; None where there is none.
+
+        Raises `StorageError`, `InvalidData` of the ledger.
+        """
+        return None if self._ledger is None else self._ledger.rate(record_id, rating)
 
     def close(self) -> None:
         """Ends what is running and releases the models. May be called twice."""
@@ -233,14 +241,17 @@ class Controller:
             _name(answer.fallback_cause),
             answer.request.messages[-1].text,
         )
-        self._record(record)
+        answer.record_id = self._record(record)
 
-    def _record(self, record: Record) -> None:
+    def _record(self, record: Record) -> int | None:
+        """The id of its row, where there is one."""
         self.metrics.record(record)
-        if self._ledger is not None:
-            self._ledger.record(record)
-            if self._closed:  # an answer that ended after `close` has opened it again
-                self._ledger.close()
+        if self._ledger is None:
+            return None
+        number = self._ledger.record(record)
+        if self._closed:  # an answer that ended after `close` has opened it again
+            self._ledger.close()
+        return number
 
 
 def _name(error: EdgeRouterError | None) -> str | None:

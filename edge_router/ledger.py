@@ -116,17 +116,16 @@ class Ledger:
         self._connection: sqlite3.Connection | None = None
         self._reported: set[type[Exception]] = set()
 
-    def record(self, record: Record) -> bool:
-        """Append it. False where that was not possible; raises nothing."""
+    def record(self, record: Record) -> int | None:
+        """Append it; its id. None where that was not possible; raises nothing."""
         try:
             with self._writing() as connection:
-                connection.execute(_INSERT, self._row(record))
+                return connection.execute(_INSERT, self._row(record)).lastrowid
         except (StorageError, InvalidData) as problem:
             if type(problem) not in self._reported:
                 self._reported.add(type(problem))
                 self._report(problem)
-            return False
-        return True
+            return None
 
     def recent(self, count: int = 20) -> tuple[Record, ...]:
         """The last `count` records, newest first. Raises `StorageError`, `InvalidData`."""

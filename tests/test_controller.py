@@ -444,6 +444,22 @@ def test_every_answer_is_recorded_and_no_prompt_is_kept_unless_asked(paths: Path
     assert Ledger(paths.ledger).recent(1)[0].prompt == "hello there"
 
 
+def test_an_answer_can_be_rated_once_it_has_ended(paths: Paths) -> None:
+    request = parse_chat({"model": "auto", "messages": HELLO}).request
+    with Controller(weak=weak(), router=FixedRouter(EASY)) as controller:
+        ask(controller)
+        answer = controller.start(request)
+        assert answer.record_id is None
+        assert len(list(answer)) > 1 and answer.record_id == 2
+        rated = controller.rate(answer.record_id, -1)
+        assert rated is not None and rated.rating == -1 and controller.rate(9, 1) is None
+    assert [record.id for record in Ledger(paths.ledger).rated()] == [2]
+    with Controller(weak=weak(), router=FixedRouter(EASY), ledger__enabled=False) as silent:
+        answer = silent.start(request)
+        answer.close()
+        assert answer.record_id is None and silent.rate(2, 1) is None
+
+
 def test_the_ledger_can_be_switched_off(paths: Paths) -> None:
     with Controller(weak=weak(), router=FixedRouter(EASY), ledger__enabled=False) as controller:
         ask(controller)

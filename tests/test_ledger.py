@@ -265,7 +265,8 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 problems = []
 ledger = Ledger(Path(sys.argv[1]), store_prompts=True, report=problems.append)
-kept = sum(ledger.record(Record(Decision("weak", Reason.SCORE), "m", prompt="x" * 10_000)) for _ in range(50))
+big = Record(Decision("weak", Reason.SCORE), "m", prompt="x" * 10_000)
+kept = sum(ledger.record(big) is not None for _ in range(50))
 print(0 < kept < 50, len(problems), type(problems[0]).__name__)
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import typer
 
@@ -108,6 +109,24 @@ class Conversation:
         for name, value in reasons.details(self._speaker.last):
             output.say(f"{name.ljust(20)}{value}")
 
+    def up(self, _: str) -> None:
+        """The last answer was good: routers can learn from it."""
+        self._thumb(1)
+
+    def down(self, _: str) -> None:
+        """The last answer was bad."""
+        self._thumb(-1)
+
+    def _thumb(self, rating: Literal[1, -1]) -> None:
+        record = self._speaker.rate(rating)
+        if record is None:
+            output.say("There is no answer in the ledger to rate.", style="dim")
+        elif record.prompt is None:
+            hint = "Noted, but its prompt was not kept, which takes ledger.store_prompts = true."
+            output.say(hint, style="dim")
+        else:
+            output.say("Noted.", style="dim")
+
     def save(self, name: str) -> None:
         """FILE: write the conversation, as messages for a name that ends in .json, else as text."""
         path = Path(name).expanduser()
@@ -135,6 +154,8 @@ COMMANDS: Mapping[str, Callable[[Conversation, str], None]] = {
     "/model": Conversation.model,
     "/system": Conversation.system,
     "/why": Conversation.why,
+    "/up": Conversation.up,
+    "/down": Conversation.down,
     "/save": Conversation.save,
     "/exit": Conversation.exit,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from edge_router.controller import Controller
+    from edge_router.ledger import Record
 
 Message = dict[str, str]
 
@@ -94,6 +95,11 @@ class Speaker:
     def _stop(self) -> None:
         if self._turn is not None:
             self._turn.stop()
+
+    def rate(self, rating: Literal[1, -1]) -> Record | None:
+        """Thumbs up or down for the last answer; None where the ledger does not have it."""
+        number = None if self.last is None else self.last.record_id
+        return None if number is None else self._controller.rate(number, rating)
 
     def close(self) -> None:
         """Where an engine did not stop in time, the process ends at once instead of waiting for it."""

@@ -85,6 +85,16 @@ def test_why_tells_all_about_the_last_answer(talk):
         assert words in done.err, words
 
 
+def test_thumbs_for_the_last_answer(talk, paths):
+    from edge_router.ledger import Ledger
+
+    kept = ("-o", "ledger.store_prompts=true")
+    done = talk("/up", "hello", "/up", "and you?", "/down", arguments=kept)
+    assert "no answer in the ledger to rate" in done.err and done.err.count("Noted.") == 2
+    assert [(r.prompt, r.rating) for r in Ledger(paths.ledger).rated()] == [("hello", 1), ("and you?", -1)]
+    assert "ledger.store_prompts = true" in talk("hello", "/up").err
+
+
 def test_help_lists_every_command(talk):
     done = talk("/help")
     for name in COMMANDS:
