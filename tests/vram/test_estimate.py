@@ -6,6 +6,7 @@ import pytest
 
 from edge_router.quantization import quantization
 from edge_router.vram import ModelShape, Place, Settings, backend, estimate, total
+from edge_router.vram.estimate import activation_width
 
 MIB = 1 << 20
 KIB = 1 << 10
@@ -58,7 +59,7 @@ def test_every_product_of_the_demo_model_by_hand(smol):
         "attention: queries and results": 2 * 512 * 9 * 64 * 2,
         "attention: new keys and values": 2 * 512 * 3 * 64 * 2,
         "attention: softmax sums": 2 * 512 * 9 * 4,
-        "activations": (512 + 1 + 2) * (2 * 576 + 3 * 1536) * 2,
+        "activations": (512 + 1 + 2) * (6 * 576 + 2 * 960 + 576 + 1536) * 2,
         "logits": 4 * 49152 * 4,
         "its graph and session": 1000,
     }
@@ -67,11 +68,25 @@ def test_every_product_of_the_demo_model_by_hand(smol):
     assert total(products, "parameters") == 75_715_200
 
 
-def test_activations_match_what_the_compiler_planned_for_the_demo_model(smol):
-    """memory_usage of a library built without fused kernels: prefill 5,308,416 (and a little), embed 589,824."""
-    one_less = plan(smol, Settings("q4f16_1", 2048, 512, 1))
-    extra = 2 * (2 * 576 + 3 * 1536) * 2  # of decode and batch_decode
-    assert of(one_less, "activations").bytes - extra == 5_308_416 + 589_824
+@pytest.mark.parametrize(
+    ("chunk", "sequences", "usage"),
+    [
+        # memory_usage of embed, prefill, decode and batch_decode, as compiled for the demo model
+        (512, 1, 589_824 + 7_082_496 + 13_824 + 210_432),
+        (64, 4, 73_728 + 889_344 + 13_824 + 841_728),
+        # and of a library without fused kernels
+        (512, 1, 589_824 + 5_309_569 + 11_137 + 82_945),
+    ],
+)
+def test_the_formula_bounds_what_the_compiler_plans(smol, chunk, sequences, usage):
+    products = plan(smol, Settings("q4f16_1", 4096, chunk, sequences), "cpu")
+    bound = of(products, "activations").bytes + of(products, "logits").bytes
+    assert usage <= bound <= usage * 1.5
+
+
+def test_the_formula_bounds_mlcs_kernels_for_wide_models(llama_8b):
+    width = activation_width(ModelShape.of(llama_8b, "test"))
+    assert width >= 2 * 4096 + 3 * 14336
 
 
 def test_the_kv_cache_of_float32_models_takes_four_bytes(gorilla):
