@@ -39,6 +39,7 @@ def fit(
     and what is free.
     """
     planner = _planner(name, numbers, room, held, router_loaded)
+    counted = 0 if room.place.backend.own_memory else held  # of what the plan counts, what is held already
     asked = planner.asked(wish)
     if asked.fits:
         return Fitted(asked)
@@ -50,8 +51,8 @@ def fit(
         raise OutOfMemory(
             engine,
             f"{name} does not fit with a context of {min(LEAST, wish.context_window_size)} tokens",
-            needed=least - held,
-            free=max(0, asked.budget - held),
+            needed=least - counted,
+            free=max(0, asked.budget - counted),
         )
     return Fitted(best, _told(asked, best))
 

@@ -62,6 +62,9 @@ class ModelShape:
 
         Raises `UnsupportedArchitecture`, `InvalidModel`.
         """
+        inner = config.get("text_config")  # a model that also sees keeps its language part one level down
+        if isinstance(inner, Mapping):
+            config = {**config, **inner}
         numbers = _Numbers(config, where)
         architecture = str(config.get("model_type"))
         if architecture not in _VECTORS and architecture not in plugins.names(plugins.ARCHITECTURES):
@@ -157,10 +160,11 @@ _VECTORS: Mapping[str, _Vectors] = MappingProxyType(
         "qwen2": _biased,
         "qwen3": _head_norms,
         "gemma2": _four_norms,
+        "gemma3": _six_norms,
         "gemma3_text": _six_norms,
     }
 )
-_TIED = {"gemma2", "gemma3_text"}  # where the config leaves it open
+_TIED = {"gemma2", "gemma3", "gemma3_text"}  # where the config leaves it open
 
 
 def _window(
@@ -174,7 +178,7 @@ def _window(
         return window, layers
     if architecture == "gemma2":  # every other layer, the first one included
         return window, -(-layers // 2)
-    if architecture == "gemma3_text":  # all but each sixth
+    if architecture in ("gemma3", "gemma3_text"):  # all but each sixth
         pattern = numbers.count("sliding_window_pattern", 6)
         return window, layers - layers // pattern
     return None, 0

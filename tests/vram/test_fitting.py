@@ -87,6 +87,10 @@ def test_a_gpu_is_planned_without_the_process(fitted, monkeypatch):
         "allocations rounded up",
     }
     assert fitted(device="cuda", budget="12GiB").plan.budget == 4 * GIB
+    monkeypatch.setattr(rooms, "gpus", lambda: (Gpu("A", "nvidia", 12 * GIB, 256 * MIB),))
+    with pytest.raises(OutOfMemory) as caught:
+        fitted(device="cuda")
+    assert caught.value.free == int(256 * MIB * 0.9) and (caught.value.needed or 0) > 512 * MIB
     monkeypatch.setattr(rooms, "gpus", tuple)
     assert fitted(device="cuda", budget="12GiB").plan.budget == 12 * GIB
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from edge_router.catalog import find_model, model_cards
+from edge_router.compile.architectures import architectures
 from edge_router.compile.parameters import parameters as parameters_of
 from edge_router.compile.quantize import stored_bytes
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
@@ -149,3 +150,14 @@ def test_the_planner_and_the_compiler_count_the_same_tensors(name):
         shape = ModelShape.of(card.config, name)
         planned = sum(tensor.count * sum(tensor_bytes(tensor, form)) for tensor in shape.tensors())
         assert planned == sum(stored_bytes(form, parameter) for parameter in compiled), form_name
+
+
+def test_every_architecture_that_can_be_compiled_can_be_planned():
+    for name in architectures():
+        config = {**PHI3_MINI, "model_type": name, "sliding_window": None}
+        assert ModelShape.of(config, "test").architecture == name
+
+
+def test_the_language_part_of_a_model_that_also_sees():
+    outer = {"model_type": "gemma3", "text_config": {**GEMMA3_1B, "model_type": "gemma3_text"}}
+    assert ModelShape.of(outer, "test") == ModelShape.of(GEMMA3_1B, "test")
