@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from edge_router.config import Config
 from edge_router.engines.base import Engine
 from edge_router.engines.choice import Here, choose_engine
-from edge_router.errors import EngineUnavailable
+from edge_router.errors import BuildFailed, EngineUnavailable
 from edge_router.paths import Paths
 from edge_router.registry import Registry
 from edge_router.types import Progress
@@ -43,8 +43,9 @@ def load_weak(registry: Registry[Engine], config: Config, paths: Paths, progress
     found = resolved(config)
     try:
         return registry.get(found.weak.engine)(found, paths, progress)
-    except EngineUnavailable as error:
-        if (config.weak.engine, config.weak.device, found.weak.engine) != ("auto", "auto", "webgpu"):
+    except (EngineUnavailable, BuildFailed) as error:
+        asked = (config.weak.engine, config.weak.device)
+        if asked != ("auto", "auto") or found.weak.engine == "tvm":
             raise
         progress.note(f"{error}; the processor does the work")
     return registry.get("tvm")(found.replace(**{"weak.engine": "tvm"}), paths, progress)

@@ -7,8 +7,14 @@ import pytest
 from edge_router import engines
 from edge_router.config import Config
 from edge_router.device import Gpu
-from edge_router.engines import choice, resolved
+from edge_router.engines import choice, load_weak, resolved
+from edge_router.engines.base import Engine
 from edge_router.engines.choice import Here, choose_engine
+from edge_router.engines.scripted import ScriptedEngine
+from edge_router.errors import BuildFailed, EngineUnavailable
+from edge_router.paths import Paths
+from edge_router.registry import Registry
+from edge_router.types import Progress, SilentProgress
 
 NOTHING = Here()
 MLC, WEBGPU, BOTH = Here(mlc=True), Here(webgpu=True), Here(mlc=True, webgpu=True)
@@ -73,6 +79,31 @@ def test_what_is_here_is_asked(installed: bool, monkeypatch: pytest.MonkeyPatch)
     assert resolved(Config()).weak.engine == ("mlc" if installed else "tvm")
     monkeypatch.setattr("edge_router.device.gpus", lambda: ())
     assert resolved(Config()).weak.engine == "tvm"
+
+
+@pytest.mark.parametrize(
+    "error", [EngineUnavailable("mlc", "it hangs"), BuildFailed("m", "compile", "no target")]
+)
+def test_a_broken_mlc_llm_that_nobody_asked_for_costs_a_note(
+    error: Exception, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_is_installed", lambda package: package == "mlc_llm")
+    monkeypatch.setattr("edge_router.device.gpus", lambda: (Gpu("Radeon", "amd"),))
+    notes: list[str] = []
+    progress = SilentProgress()
+    monkeypatch.setattr(progress, "note", notes.append)
+
+    def broken(config: Config, paths: Paths, progress: Progress) -> Engine:
+        raise error
+
+    spare = ScriptedEngine()
+    registry: Registry[Engine] = Registry("weak engine")
+    registry.add("mlc", broken)
+    registry.add("tvm", lambda config, paths, progress: spare)
+    assert load_weak(registry, Config(), paths, progress) is spare
+    assert notes == [f"{error}; the processor does the work"]
+    with pytest.raises(type(error)):
+        load_weak(registry, Config().replace(**{"weak.device": "vulkan"}), paths, progress)
 
 
 def test_an_engine_that_was_named_stays() -> None:
