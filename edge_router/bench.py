@@ -27,9 +27,11 @@ from edge_router.types import Progress
 
 if TYPE_CHECKING:
     from edge_router.catalog import ModelCard
+    from edge_router.compile.pipeline import CompiledModel
     from edge_router.engines.local.tokenizer import TextTokenizer
+    from edge_router.engines.webgpu.profile import Profile
 
-OURS, LLAMA_CPP = "tvm", "llama.cpp"
+OURS, LLAMA_CPP = "edge_router", "llama.cpp"
 PREFILL_TOKENS = (256, 512)
 DECODE_TOKENS = 64
 ROUNDS = 5
@@ -79,6 +81,7 @@ class WeakBench:
     ttft_ms: Measured
     peak_bytes: int  # of the process that runs the model, all in all
     against: Mapping[str, Comparison]
+    gpu: Profile | None = None  # where a GPU does the work
 
     def to_dict(self) -> dict[str, object]:
         """The JSON of `bench weak --json`; medians."""
@@ -86,6 +89,7 @@ class WeakBench:
         def by_length(values: Mapping[int, Measured], digits: int) -> dict[str, float]:
             return {str(length): round(value.median, digits) for length, value in values.items()}
 
+        gpu = {} if self.gpu is None else {"gpu": self.gpu.to_dict()}
         return {
             "device": self.device,
             "model": self.model,
@@ -101,6 +105,7 @@ class WeakBench:
                 }
                 for name, other in self.against.items()
             },
+            **gpu,
         }
 
 
@@ -113,21 +118,24 @@ def bench_weak(
     llama-cpp-python, `InvalidModel` for a comparison where the weights are no GGUF file.
     """
     from edge_router.device import host
+    from edge_router.engines import resolved
     from edge_router.engines.tvm import built, thread_count
 
     if against not in (None, LLAMA_CPP):
         raise UnknownName("program to compare with", against, (LLAMA_CPP,))
     if against is not None and find_spec("llama_cpp") is None:
         raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
+    config = resolved(config)
     compiled = built(config, paths, progress)
     threads = thread_count(config, paths)
     sides: dict[str, dict[str, object]] = {
         OURS: {
+            "engine": config.weak.engine,
+            "device": config.weak.device,
             "model_dir": str(compiled.model_dir),
             "library": str(compiled.library),
             "threads": threads,
-            "context_window_size": config.weak.context_window_size,
-            "prefill_chunk_size": config.weak.prefill_chunk_size,
+            **{name: compiled.config[name] for name in ("context_window_size", "prefill_chunk_size")},
         }
     }
     if against is not None:
@@ -135,8 +143,9 @@ def bench_weak(
         sides[against] = {"gguf": str(gguf), "threads": threads}
     taken = _take(sides, Prompts.of(compiled.model_dir / "tokenizer.json"), rounds, progress)
     ours = taken.pop(OURS)
+    gpu = _profiled(config, compiled) if config.weak.engine == "webgpu" else None
     return WeakBench(
-        device=host(paths.artifacts / "host.json").cpu_name,
+        device=host(paths.artifacts / "host.json").cpu_name if gpu is None else gpu.adapter,
         model=compiled.card.name,
         quantization=str(compiled.config["quantization"]),
         threads=threads,
@@ -144,7 +153,19 @@ def bench_weak(
         ttft_ms=Measured.of(ours.ttft_ms),
         peak_bytes=ours.peak_bytes,
         against={name: _compared(ours, theirs) for name, theirs in taken.items()},
+        gpu=gpu,
     )
+
+
+def _profiled(config: Config, compiled: CompiledModel) -> Profile:
+    from edge_router.engines.webgpu.adapters import adapters, choose
+    from edge_router.engines.webgpu.profile import profile
+    from edge_router.engines.webgpu.weights import DirectoryWeights
+    from edge_router.program import Windows, read_program
+
+    read = DirectoryWeights(compiled.model_dir).read
+    windows = Windows(context=512, chunk=64)
+    return profile(choose(config.weak.device, adapters()), read_program(compiled.library), windows, read)
 
 
 def _gguf(card: ModelCard, config: Config, paths: Paths, progress: Progress) -> Path:

@@ -12,10 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_router.device.process import peak_bytes
 from edge_router.types import ChatRequest, Delta, EngineTimings, Message, SamplingParams
+
+if TYPE_CHECKING:
+    from edge_router.engines.local.runner import ModelRunner
 
 _GREEDY = SamplingParams(temperature=0)
 
@@ -36,18 +39,11 @@ class Ours:
     def __init__(self, options: Mapping[str, Any]) -> None:
         from edge_router.engines.local.directory import ModelDirectory
         from edge_router.engines.local.engine import LocalEngine
-        from edge_router.engines.tvm import TvmRunner
 
         directory = ModelDirectory.read(Path(options["model_dir"]), "bench")
         self._engine = LocalEngine(
-            lambda: TvmRunner(
-                directory.path,
-                Path(options["library"]),
-                context_window_size=options["context_window_size"],
-                prefill_chunk_size=options["prefill_chunk_size"],
-                threads=options["threads"],
-            ),
-            name="tvm",
+            lambda: RUNNERS[options["engine"]](directory.path, options),
+            name=options["engine"],
             model_id="bench",
             tokenizer=directory.tokenizer,
             template=directory.template,
@@ -85,6 +81,33 @@ class Ours:
         return last.timings
 
 
+def _tvm(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:
+    from edge_router.engines.tvm import TvmRunner
+
+    return TvmRunner(
+        model_dir,
+        Path(options["library"]),
+        context_window_size=options["context_window_size"],
+        prefill_chunk_size=options["prefill_chunk_size"],
+        threads=options["threads"],
+    )
+
+
+def _webgpu(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:
+    from edge_router.engines.webgpu.adapters import adapters, choose
+    from edge_router.engines.webgpu.runner import WebGpuRunner
+    from edge_router.engines.webgpu.weights import DirectoryWeights
+    from edge_router.program import Windows, read_program
+
+    windows = Windows(options["context_window_size"], options["prefill_chunk_size"])
+    adapter = choose(options["device"], adapters())
+    program = read_program(Path(options["library"]))
+    return WebGpuRunner(adapter, program, windows, DirectoryWeights(model_dir).read)
+
+
+RUNNERS: Mapping[str, Callable[[Path, Mapping[str, Any]], ModelRunner]] = {"tvm": _tvm, "webgpu": _webgpu}
+
+
 class LlamaCpp:
     """Through llama-cpp-python's own greedy loop."""
 
@@ -120,7 +143,7 @@ class LlamaCpp:
         return time.perf_counter() - begin
 
 
-SIDES: Mapping[str, Callable[[Mapping[str, Any]], Side]] = {"tvm": Ours, "llama.cpp": LlamaCpp}
+SIDES: Mapping[str, Callable[[Mapping[str, Any]], Side]] = {"edge_router": Ours, "llama.cpp": LlamaCpp}
 
 
 def main(name: str, options: str) -> None:

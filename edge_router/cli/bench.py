@@ -16,6 +16,7 @@ from edge_router.cli.session import Session
 if TYPE_CHECKING:
     from edge_router.bench import Measured, WeakBench
     from edge_router.bench_router import Latency, RouterBench
+    from edge_router.engines.webgpu.profile import Profile
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -38,6 +39,9 @@ def weak(
     against: Annotated[
         str | None, typer.Option(metavar="PROGRAM", help="llama.cpp: the same weights and threads there.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where it runs: cpu, vulkan, metal or d3d12. Default: as configured.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads.")] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="How often to measure; the median counts.")
@@ -50,7 +54,7 @@ def weak(
     Let the machine do nothing else meanwhile. Ratios are ours over theirs.
     """
     session = Session(ctx, json=json)
-    config = session.config(weak__model=model, weak__threads=threads)
+    config = session.config(weak__model=model, weak__threads=threads, weak__device=device)
     make_ready(session, config, yes=yes)
     from edge_router.bench import ROUNDS, bench_weak
 
@@ -61,10 +65,29 @@ def weak(
     if json:
         output.write_json(found.to_dict())
         return
-    output.write(f"{found.model} ({found.quantization}) on {found.device}, {found.threads} threads\n")
+    threads_told = f", {found.threads} threads" if found.gpu is None else ""
+    output.write(f"{found.model} ({found.quantization}) on {found.device}{threads_told}\n")
     others = tuple(found.against)
     columns = ("", "median", "low", "high", *others, *(f"ratio to {name}" for name in others))
     output.table(columns, _rows(found), right=columns[1:])
+    if found.gpu is not None:
+        output.write("\n")
+        output.table(("of a token", "", ""), _gpu_rows(found.gpu), right=("",))
+
+
+def _gpu_rows(gpu: Profile) -> list[tuple[str, str, str]]:
+    """What a decoded token costs, and which shaders take it."""
+    speed = gpu.bytes_per_s
+    rows = [
+        ("launches", f"{gpu.launches}", ""),
+        ("encoded while the GPU works, ms", f"{gpu.encode_ms:.2f}", ""),
+        ("Python that the GPU waits for, ms", f"{gpu.python_ms:.2f}", ""),
+    ]
+    if gpu.gpu_ms is None or speed is None:
+        return [*rows, ("on the GPU", "not told by this adapter", "")]
+    rows.append(("on the GPU, ms", f"{gpu.gpu_ms:.2f}", f"{speed / 1e9:.0f} GB/s"))
+    rows += [(name, f"{value:.3f}", f"{value / gpu.gpu_ms:.0%}") for name, value in gpu.shaders.items()]
+    return rows
 
 
 def _rows(found: WeakBench) -> list[tuple[str, ...]]:

@@ -8,6 +8,7 @@ import pytest
 
 from edge_router.bench import Comparison, Measured, Speed, WeakBench
 from edge_router.cli import building
+from edge_router.engines.webgpu.profile import Profile
 from edge_router.errors import MissingExtra
 
 
@@ -81,3 +82,27 @@ def test_another_model_is_asked_about_first(cli, measured, monkeypatch):
     monkeypatch.setattr(building, "is_ready", lambda config, paths: False)
     done = cli("bench", "weak", "--model", "Qwen3-0.6B")
     assert done.code == 1 and "edge-router compile Qwen3-0.6B" in done.err and not measured
+
+
+def test_a_gpu_shows_where_a_token_goes(cli, monkeypatch):
+    asked = []
+
+    def bench_weak(config, paths, **options):
+        asked.append(config.weak.device)
+        gpu = Profile(
+            "GeForce (vulkan)", 152, 256, 0.31, 0.25, gpu_ms, 76_000_000, {"matvec": 0.6, "take": 0.2}
+        )
+        measured = Measured(1, 1, 1)
+        return WeakBench("GeForce (vulkan)", "m", "q4f16_1", 2, speed(1), measured, 1000, {}, gpu)
+
+    monkeypatch.setattr("edge_router.bench.bench_weak", bench_weak)
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    gpu_ms = 0.8
+    text = cli("bench", "weak", "--device", "vulkan").out
+    assert asked == ["vulkan"] and text.startswith("m (q4f16_1) on GeForce (vulkan)\n")
+    rows = [line.split() for line in text.splitlines()]
+    assert ["launches", "152"] in rows and ["matvec", "0.600", "75%"] in rows
+    assert any(row[-3:] == ["0.80", "95", "GB/s"] for row in rows)
+    assert json.loads(cli("bench", "weak", "--device", "vulkan", "--json").out)["gpu"]["gpu_ms"] == 0.8
+    gpu_ms = None
+    assert "not told by this adapter" in cli("bench", "weak", "--device", "vulkan").out

@@ -91,6 +91,25 @@ class Executor:
         self._seconds_per_row[function] = (time.perf_counter() - begin) / n
         return logits
 
+    def time_steps(self, function: str, n: int) -> list[tuple[Launch, float]]:
+        """Seconds of the GPU for each launch; see `Gpu.timed`."""
+        bound = self._bound[function]
+        return list(zip(bound.launches, self._gpu.timed(bound.steps(n)).tolist(), strict=True))
+
+    def time_host(self, function: str, n: int) -> tuple[float, float]:
+        """Seconds of the processor: to encode the launches, and to submit them and read logits back.
+
+        The launches are as many, but of nothing, so that nobody waits for the GPU.
+        """
+        bound = self._bound[function]
+        hollow = [(pipeline, group, (0, 0, 0)) for pipeline, group, _ in bound.steps(n)]
+        begin = time.perf_counter()
+        commands = self._gpu.encode(hollow)
+        encoded = time.perf_counter()
+        self._gpu.submit(commands)
+        self._logits(bound, n)
+        return encoded - begin, time.perf_counter() - encoded
+
     def run_watched(self, function: str, n: int, wanted: Callable[[Launch], bool], watch: Watch) -> Logits:
         """The same, for checks: `watch` is called after each launch that is `wanted`."""
         bound, pending = self._bound[function], list[Step]()

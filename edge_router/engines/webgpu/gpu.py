@@ -18,6 +18,7 @@ Grid = tuple[int, int, int]
 Step = tuple[Any, Any, Grid]  # pipeline, bind group, workgroups
 
 _PIECE = 16 << 20  # bytes; uploads are copied to staging memory, which a fence lets go of
+_CLOCK = "timestamp-query"
 _LIMITS = (  # what we need more of than WebGPU promises, where the adapter has more
     "max-buffer-size",
     "max-storage-buffer-binding-size",
@@ -26,16 +27,23 @@ _LIMITS = (  # what we need more of than WebGPU promises, where the adapter has 
 
 
 class Gpu:
-    """A device of `adapter`. Raises `EngineUnavailable`. Use and close it in one thread."""
+    """A device of `adapter`. Raises `EngineUnavailable`. Use and close it in one thread.
 
-    def __init__(self, adapter: Adapter) -> None:
+    With `clock` it can measure how long steps take, where the adapter has the feature.
+    """
+
+    def __init__(self, adapter: Adapter, *, clock: bool = False) -> None:
         import wgpu
 
         self.adapter = adapter
         self._wgpu = wgpu
         limits = {name: adapter.limits[name] for name in _LIMITS if name in adapter.limits}
+        self.has_clock = clock and _CLOCK in adapter.features
+        features = [_CLOCK] if self.has_clock else []
         with self._errors("start"):
-            self._device: Any = adapter.handle.request_device_sync(required_limits=limits)
+            self._device: Any = adapter.handle.request_device_sync(
+                required_features=features, required_limits=limits
+            )
         self._queue = self._device.queue
         usage = wgpu.BufferUsage
         self._usages = {
@@ -145,6 +153,28 @@ class Gpu:
     def submit(self, commands: Any) -> None:
         with self._errors("submit"):
             self._queue.submit([commands])
+
+    def timed(self, steps: Sequence[Step]) -> npt.NDArray[np.float64]:
+        """Seconds that the GPU spent on each step; needs `has_clock`. Each has a pass of its own."""
+        usage, size = self._wgpu.BufferUsage, 16 * len(steps)
+        with self._errors("measure"):
+            queries = self._device.create_query_set(type="timestamp", count=2 * len(steps))
+            times = self._device.create_buffer(size=size, usage=usage.QUERY_RESOLVE | usage.COPY_SRC)
+            encoder = self._device.create_command_encoder()
+            for number, step in enumerate(steps):
+                when = {
+                    "query_set": queries,
+                    "beginning_of_pass_write_index": 2 * number,
+                    "end_of_pass_write_index": 2 * number + 1,
+                }
+                compute = encoder.begin_compute_pass(timestamp_writes=when)
+                self._record(compute, [step])
+                compute.end()
+            encoder.resolve_query_set(queries, 0, 2 * len(steps), times, 0)
+            self._queue.submit([encoder.finish()])
+        stamps = self.read(times, size).view(np.uint64).reshape(-1, 2)
+        spans: npt.NDArray[np.float64] = (stamps[:, 1] - stamps[:, 0]).astype(np.float64) * 1e-9
+        return spans
 
     def copy(self, copies: Sequence[tuple[Any, int, Any, int, int]]) -> None:
         """(from, offset, to, offset, bytes), in this order."""
