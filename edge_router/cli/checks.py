@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -199,6 +200,12 @@ def weak(session: Session, config: Config) -> Found:
     section = "Weak model"
     yield Finding(section, "engine", f"{config.weak.engine} on {config.weak.device}")
     if config.weak.engine not in BUILT_ENGINES:
+        return
+    if config.weak.engine == "mlc" and find_spec("mlc_llm") is None:
+        mend = (
+            "the package mlc_llm is not here; its makers say how to get it: https://llm.mlc.ai/docs/install"
+        )
+        yield Finding(section, "mlc_llm", mend, "bad")
         return
     card = find_model(config.weak.model)
     yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")

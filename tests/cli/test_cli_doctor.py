@@ -167,3 +167,10 @@ def test_doctor_shows_gpus(cli, not_built, monkeypatch):
 
 def test_doctor_leaves_other_engines_alone(cli):
     assert cli("doctor", "--offline", "-o", "weak.engine=scripted").code == 0
+
+
+def test_doctor_says_where_mlc_llm_is_to_be_had(cli, monkeypatch):
+    monkeypatch.setattr("edge_router.cli.checks.find_spec", lambda package: None)
+    done = cli("doctor", "--offline", "--json", "-o", "weak.engine=mlc")
+    found = findings(done)["Weak model", "mlc_llm"]
+    assert done.code == 1 and found["state"] == "bad" and "https://llm.mlc.ai" in found["text"]

@@ -163,7 +163,8 @@ def test_what_its_constructor_raises_is_told(
         load(config, paths, SilentProgress())
 
 
-def test_without_the_package(config: Config, paths: Paths) -> None:
+def test_without_the_package(config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_router.compile.mlc.find_spec", lambda package: None)
     with pytest.raises(EngineUnavailable, match="the package mlc_llm is not installed"):
         load(config, paths, SilentProgress())
 
