@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,3 +208,34 @@ def test_a_gpu_that_fails_by_itself_leaves_the_work_to_the_processor(
     for asked in ({"weak.device": "vulkan"}, {"weak.engine": "webgpu"}):
         with pytest.raises(EngineUnavailable):
             load_weak(known, Config.load(overrides=asked), paths, progress)
+
+
+WITHOUT_TVM = """
+import sys
+from importlib import metadata
+for name in ("tvm", "tvm_ffi", "tvm_ffi_orcjit"):
+    sys.modules[name] = None  # importing it fails, as where it is not installed
+version = metadata.version
+def only_others(name):
+    if name.startswith("apache-tvm"):
+        raise metadata.PackageNotFoundError(name)
+    return version(name)
+metadata.version = only_others
+from edge_router import Controller
+from edge_router.config import Config
+values = {"weak.model": sys.argv[1], "weak.device": sys.argv[2], "weak.build": False, "offline": True}
+with Controller(Config.load(overrides=values)) as client:
+    reply = client.chat.completions.create(
+        model="weak", messages=[{"role": "user", "content": "Hello"}], max_tokens=4, temperature=0
+    )
+    print(reply.usage.completion_tokens)
+"""
+
+
+def test_what_is_built_runs_without_tvm(adapter: Adapter, tiny_model: Any, paths: Paths) -> None:
+    config = Config.load(overrides={"weak.model": str(tiny_model.directory), "weak.device": adapter.backend})
+    load_weak(weak_engines(), config, paths, SilentProgress()).close()
+    command = [sys.executable, "-c", WITHOUT_TVM, str(tiny_model.directory), adapter.backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 1 <= int(done.stdout) <= 4
