@@ -33,6 +33,7 @@ class Layout:
     head_norms: bool = False  # of each query and key
     norms_around: bool = False  # of what attention and MLP give, and not only of what they get
     fused: bool = False  # the checkpoint holds q, k and v in one tensor, gate and up in another
+    split: bool = False  # MLC, too, keeps q, k and v apart
     plus_one: bool = False  # norms multiply by 1 + weight; MLC stores the sum
     window: bool = False  # `sliding_window` in config.json is used
     tied: bool = False  # where config.json leaves it open
@@ -48,6 +49,15 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "mistral": Layout(window=True),
         "qwen2": Layout(qkv="c_attn", bias=True, keys=("hidden_act", "rope_theta")),
         "qwen3": Layout(qkv="c_attn", head_norms=True, keys=("hidden_act", "rope_theta", "attention_bias")),
+        "gemma3_text": Layout(
+            body="language_model.model",
+            split=True,
+            head_norms=True,
+            norms_around=True,
+            plus_one=True,
+            tied=True,
+            keys=(*_GEMMA, "rope_local_base_freq", "sliding_window_pattern", "layer_types"),
+        ),
         "gemma2": Layout(norms_around=True, plus_one=True, window=True, tied=True, keys=(*_GEMMA, *_CAPS)),
         "phi3": Layout(
             body="transformer",

@@ -153,28 +153,32 @@ class _Layer:
 
     def _attention(self) -> list[Parameter]:
         size, layout = self.size, self.layout
+        name, source = f"{self.name}.{layout.attention}", f"{self.source}.self_attn"
         query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
-        name = f"{self.name}.{layout.attention}"
-        rows: tuple[int, ...] = (query, key, key)
-        each: tuple[str, ...] = tuple(f"{self.source}.self_attn.{part}_proj" for part in "qkv")
-        fed = f"{self.source}.input_layernorm.weight"
-        if layout.fused:
-            each, rows = (f"{self.source}.self_attn.qkv_proj",), (sum(rows),)
-        weights, shape = tuple(f"{part}.weight" for part in each), (sum(rows), size.hidden)
-        qkv = f"{name}.{layout.qkv}"
-        found = [Parameter(qkv, weights, rows, shape, "linear", self._feeder(fed))]
-        if layout.bias:
-            biases = tuple(f"{part}.bias" for part in each)
-            found.append(Parameter(qkv, biases, rows, shape[:1], "vector", word="bias"))
-        found.append(
-            self._linear(f"{layout.attention}.{layout.out}", "self_attn.o_proj", (size.hidden, query))
-        )
-        if layout.head_norms:
-            source = f"{self.source}.self_attn"
-            found += [
-                _vector(f"{name}.{part}_norm", f"{source}.{part}_norm", size.head_dim, layout)
-                for part in "qk"
+        out = self._linear(f"{layout.attention}.{layout.out}", "self_attn.o_proj", (size.hidden, query))
+        norms = "qk" if layout.head_norms else ""
+        return [
+            *self._queries_keys_values(name, source, {"q": query, "k": key, "v": key}),
+            out,
+            *(_vector(f"{name}.{p}_norm", f"{source}.{p}_norm", size.head_dim, layout) for p in norms),
+        ]
+
+    def _queries_keys_values(self, name: str, source: str, rows: Mapping[str, int]) -> list[Parameter]:
+        size, layout = self.size, self.layout
+        if layout.split:
+            return [
+                self._linear(f"{layout.attention}.{p}_proj", f"self_attn.{p}_proj", (count, size.hidden))
+                for p, count in rows.items()
             ]
+        each = {f"{source}.{p}_proj": count for p, count in rows.items()}
+        if layout.fused:
+            each = {f"{source}.qkv_proj": sum(rows.values())}
+        counts, shape = tuple(each.values()), (sum(rows.values()), size.hidden)
+        qkv, fed = f"{name}.{layout.qkv}", self._feeder(f"{self.source}.input_layernorm.weight")
+        weights, biases = (tuple(f"{part}.{word}" for part in each) for word in ("weight", "bias"))
+        found = [Parameter(qkv, weights, counts, shape, "linear", fed)]
+        if layout.bias:
+            found.append(Parameter(qkv, biases, counts, shape[:1], "vector", word="bias"))
         return found
 
     def _gate_up(self) -> Parameter:

@@ -18,6 +18,7 @@ def architectures() -> Registry[Any]:
     registry: Registry[Any] = Registry("architecture")
     for name in ("gemma2", "llama", "mistral", "phi3", "qwen2", "qwen3"):
         registry.add(name, f"edge_router.compile.architectures.{name}:{name}")
+    registry.add("gemma3_text", "edge_router.compile.architectures.gemma3:gemma3")
     return registry
 
 

@@ -25,11 +25,12 @@ def paged_cache(
     isa: Isa,
     heads: Heads,
     layers: int,
-    turns: Rotary,
+    turns: Rotary | None,
     sizes: Sequence[Any],
 ) -> Any:
     """`sizes` are the five arguments of `create_tir_paged_kv_cache`, in MLC's order.
 
+    Without `turns` queries and keys come turned.
     The kernels' order is that of the runtime's constructor. What is an empty tuple is not offered: attention
     in a sliding window, and over a tree of guesses.
     """
@@ -42,6 +43,7 @@ def paged_cache(
     def ours(name: str, function: Any) -> Any:
         return relax.Tuple([ir.StringImm("tirx"), added(name, function)])
 
+    mode = stock.RopeMode.NORMAL if turns else stock.RopeMode.NONE
     nothing = relax.Tuple([])
     number = relax.prim_value
     call = relax.call_pure_packed(
@@ -54,7 +56,7 @@ def paged_cache(
         number(heads.size),
         relax.ShapeExpr([_MHA] * layers),
         number(False),  # no disaggregation
-        number(int(stock.RopeMode.NORMAL)),
+        number(int(mode)),
         number(1),  # rotary scale and base: those of our kernel are in its frequencies
         number(10000.0),
         number(0),  # no factors of "longrope"
@@ -70,7 +72,7 @@ def paged_cache(
         nothing,  # cached, over a tree
         nothing,  # latent attention
         relax.Tuple([added("merge_attention", merge(narrow, heads))]),
-        added("split_rotary", rotary(narrow, heads, turns.frequencies.tolist(), turns.amplitude)),
+        added("split_rotary", rotary(narrow, heads, *_numbers(turns))),
         added(
             "kv_cache_copy_page", stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)
         ),
@@ -82,3 +84,7 @@ def paged_cache(
         ty_args=relax.AnyType(),
     )
     return stock.PagedKVCache(_expr=call, _name="paged_kv_cache")
+
+
+def _numbers(turns: Rotary | None) -> tuple[list[float], float]:
+    return ([0.0], 1.0) if turns is None else (turns.frequencies.tolist(), turns.amplitude)

@@ -22,7 +22,8 @@ class CausalLM(nn.Module):
     """`model` maps activations [rows, width] to the same, by the KV cache; has `embed_tokens` and `norm`.
 
     The head is the embedding itself where `config` ties them, else a matrix of its own. `name` is what the
-    parameters' names begin with. `cap` bends logits so that none exceeds it.
+    parameters' names begin with. `cap` bends logits so that none exceeds it. Without `rotary` the
+    layers turn queries and keys themselves.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class CausalLM(nn.Module):
         config: DecoderConfig,
         parts: Parts,
         model: Any,
-        rotary: Rotary,
+        rotary: Rotary | None,
         *,
         name: str = "model",
         cap: float = 0,

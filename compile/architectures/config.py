@@ -39,6 +39,7 @@ class DecoderConfig:
     sliding_window_size: int = -1
     attention_sink_size: int = -1
     attn_logit_softcapping: float | None = None
+    layer_window: int = 0  # of the layers that are made with one
 
     @property
     def score_cap(self) -> float:

@@ -21,6 +21,8 @@ from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.linear import Gate, Linear, linear, lookup
 from edge_router.compile.kernels.norm import head_norm, rms_norm
+from edge_router.compile.kernels.rotary import turn_together
+from edge_router.compile.rotary import Rotary
 
 ACTIVATION = "float32"
 STORED = "float16"  # what MLC's q4f16_1 calls the model's type
@@ -80,9 +82,24 @@ class Parts:
 
         return normalised
 
-    def attention(self, config: DecoderConfig, scale: float) -> Attention:
-        """Rotate, append to the KV cache, attend."""
-        return Attention(heads_of(config), scale)
+    def turned(self, config: DecoderConfig, turns: Rotary) -> Callable[[Tensor, Any], Tensor]:
+        """(queries, keys and values together, the KV cache): turned by positions; for caches that don't."""
+        heads, numbers = heads_of(config), (tuple(turns.frequencies.tolist()), turns.amplitude)
+
+        def turn(qkv: Tensor, cache: Any) -> Tensor:
+            return self.call(
+                ("turn", heads, *numbers),
+                "turn_together",
+                lambda: turn_together(self.isa, heads, *numbers),
+                [qkv, cache.get_query_positions(qkv.shape[0])],
+                Tensor.placeholder(qkv.shape, heads.dtype),
+            )
+
+        return turn
+
+    def attention(self, config: DecoderConfig, scale: float, *, windowed: bool = False) -> Attention:
+        """Rotate, append to the KV cache, attend; `windowed`: no farther back than `layer_window`."""
+        return Attention(heads_of(config), -scale if windowed else scale)
 
     def capped(self, logits: Tensor, cap: float) -> Tensor:
         """cap * tanh(logits / cap)."""
@@ -173,7 +190,12 @@ class Norm(nn.Module):
 
 def heads_of(config: DecoderConfig) -> Heads:
     return Heads(
-        config.num_attention_heads, config.num_key_value_heads, config.head_dim, STORED, config.score_cap
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.head_dim,
+        STORED,
+        config.score_cap,
+        config.layer_window,
     )
 
 

@@ -25,7 +25,9 @@ PAGE = 16  # tokens; MLC and TVM fix it too
 class Heads:
     """`query` heads in groups that share one of the `key_value` heads; `size` channels each.
 
-    `cap` bends scores so that none exceeds it; 0 for none.
+    `cap` bends scores so that none exceeds it; 0 for none. `window` is how many tokens, its own included, a
+    query sees in the layers that keep one. Of what belongs to a layer the runtime hands only the scores' scale
+    on to the kernels, so it is below 0 in those.
     """
 
     query: int
@@ -33,6 +35,7 @@ class Heads:
     size: int
     dtype: str = "float16"
     cap: float = 0.0
+    window: int = 0
 
     @property
     def group(self) -> int:
@@ -132,3 +135,9 @@ def cached_tokens(starts: Buffer, last_page: Buffer, sequence: Expr) -> tuple[Ex
     first, end = bind(load(starts, sequence)), bind(load(starts, sequence + 1))
     full = (end - first - 1) * PAGE + load(last_page, sequence)
     return first, bind(tirx.if_then_else(end > first, full, 0))
+
+
+def earliest(heads: Heads, scale: Expr, position: Expr, start: Expr) -> Expr:
+    """The first token that a query at `position` sees, counted from `start`, which is the position of a token 0."""
+    behind = position - (heads.window - 1) - start
+    return bind(tirx.if_then_else(scale < 0, behind, -(1 << 30)))

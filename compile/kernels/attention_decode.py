@@ -15,7 +15,15 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import PAGE, Arguments, Heads, Paged, Source, cached_tokens
+from edge_router.compile.kernels.attention import (
+    PAGE,
+    Arguments,
+    Heads,
+    Paged,
+    Source,
+    cached_tokens,
+    earliest,
+)
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -88,12 +96,12 @@ class Page:
             store(self._partial.peaks, const(MASKED, "float32"), self._task, g)
             store(self._partial.totals, const(0.0, "float32"), self._task, g)
 
-    def attend(self, source: Source, first: Expr, count: Expr) -> None:
-        """Take in 16 tokens from `first` on; those from `count` on are masked."""
+    def attend(self, source: Source, first: Expr, count: Expr, begin: Expr | None = None) -> None:
+        """Take in 16 tokens from `first` on; those from `count` on and before `begin` are masked."""
         with serial(PAGE // self._isa.lanes) as vector:
             self._score(source, first, bind(vector * self._isa.lanes))
         with serial(self._heads.group) as g:
-            self._soften(g, first, count)
+            self._soften(g, first, count, begin)
         self._add_values(source, first, count - 1)
 
     def _score(self, source: Source, first: Expr, start: Expr) -> None:
@@ -112,14 +120,17 @@ class Page:
         for g, column in enumerate(products):
             store(self._weights, totals(column), g, start)
 
-    def _soften(self, g: Expr, first: Expr, count: Expr) -> None:
+    def _soften(self, g: Expr, first: Expr, count: Expr, begin: Expr | None) -> None:
         lanes, task = self._isa.lanes, self._task
         steps = tirx.Ramp(tirx.const(0, "int32"), tirx.const(1, "int32"), lanes)
         masked = const(MASKED, "float32", lanes)
         scores = []
         for start in range(0, PAGE, lanes):
             score = self._heads.bent(load(self._weights, g, start, lanes=lanes))
-            seen = steps + splat(first + start, lanes) < splat(count, lanes)
+            tokens = steps + splat(first + start, lanes)
+            if begin is not None:
+                score = tirx.Select(tokens < splat(begin, lanes), masked, score)
+            seen = tokens < splat(count, lanes)
             scores.append(bind(tirx.Select(seen, score, masked)))
         before = bind(load(self._partial.peaks, task, g))
         peak = bind(tirx.max(before, largest(reduce(tirx.max, scores))))
@@ -168,8 +179,7 @@ def decode(isa: Isa, heads: Heads) -> Any:
         queries, pages = a.queries(one_each=True), a.pages()
         page_starts, numbers = a.starts("page_indptr"), a.integers("page_values", k.size(32))
         last_page = a.integers("length_info", a.batch)
-        a.integers("k_rope_pos_offset", a.batch)
-        a.integers("q_rope_position", a.batch)
+        starts, positions = (a.integers(name, a.batch) for name in ("k_rope_pos_offset", "q_rope_position"))
         results = a.results(one_each=True)
         scale = a.rotary()
 
@@ -185,12 +195,15 @@ def decode(isa: Isa, heads: Heads) -> Any:
             sequence, head = bind(task // (heads.key_value * runs)), bind(task // runs % heads.key_value)
             first, count = cached_tokens(page_starts, last_page, sequence)
             state = Page(isa, heads, partial, task)
-            state.begin(queries, sequence, head, scale)
+            state.begin(queries, sequence, head, tirx.abs(scale) if heads.window else scale)
+            begin = None
+            if heads.window:
+                begin = earliest(heads, scale, load(positions, sequence), load(starts, sequence))
             page = bind(task % runs * RUN)
             here = bind(tirx.max(tirx.min((count + (PAGE - 1)) // PAGE - page, RUN), 0))
             with serial(here) as i:
                 token = bind((page + i) * PAGE)
-                state.attend(Paged(pages, numbers, first, head), token, count)
+                state.attend(Paged(pages, numbers, first, head), token, count, begin)
         _merge(isa, heads, partial, runs, a.batch, results)
     return k.function
 

@@ -15,7 +15,15 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import Arguments, Fresh, Heads, Paged, Source, cached_tokens
+from edge_router.compile.kernels.attention import (
+    Arguments,
+    Fresh,
+    Heads,
+    Paged,
+    Source,
+    cached_tokens,
+    earliest,
+)
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -102,14 +110,14 @@ class Tile:
             for first in firsts
         ]
 
-    def attend(self, source: Source, count: Expr, ends: list[Expr]) -> None:
-        """Take in the first `count` tokens of `source`; lane by lane only those before `ends`."""
+    def attend(self, source: Source, count: Expr, ends: list[Expr], begins: list[Expr] | None = None) -> None:
+        """Take in the first `count` tokens of `source`; lane by lane only from `begins` to before `ends`."""
         last = count - 1
         with serial((count + (KEYS - 1)) // KEYS) as block:
             first = bind(block * KEYS)
             self._fetch(source, first, last)
             self._score()
-            self._soften(first, ends)
+            self._soften(first, ends, begins)
             self._gather_values()
 
     def _fetch(self, source: Source, first: Expr, last: Expr) -> None:
@@ -139,7 +147,7 @@ class Tile:
                 for v, cell in enumerate(row):
                     store(self._scores, cell.value, first + i, v * lanes)
 
-    def _soften(self, first: Expr, ends: list[Expr]) -> None:
+    def _soften(self, first: Expr, ends: list[Expr], begins: list[Expr] | None) -> None:
         """Scores to softmax's numerators, and what was summed before to the new maximum."""
         lanes = self._isa.lanes
         for v, (peak, total_) in enumerate(zip(self._peaks, self._totals, strict=True)):
@@ -147,7 +155,10 @@ class Tile:
             with serial(KEYS) as i:
                 seen = splat(first + i, lanes) < ends[v]
                 score = self._heads.bent(load(self._scores, i, v * lanes, lanes=lanes))
-                score = bind(tirx.Select(seen, score, const(MASKED, "float32", lanes)))
+                masked = const(MASKED, "float32", lanes)
+                if begins is not None:
+                    score = tirx.Select(splat(first + i, lanes) < begins[v], masked, score)
+                score = bind(tirx.Select(seen, score, masked))
                 store(self._scores, score, i, v * lanes)
                 highest.set(tirx.max(highest.value, score))
             shrink = bind(exp2(peak.value - highest.value))
@@ -204,8 +215,9 @@ Find = Callable[[Expr, Expr], tuple[Source, Expr]]
 
 def _run(
     isa: Isa, heads: Heads, a: Arguments, queries: Buffer, starts: Buffer, results: tuple[Buffer, Buffer],
-    scale: Expr, causal: Expr, find: Find,
+    scale: Expr, causal: Expr, find: Find, positions: tuple[Buffer, Buffer],
 ) -> None:  # fmt: skip
+    """`positions` are those of the queries and of each sequence's first key."""
     width = VECTORS * isa.lanes
     with serial(a.batch) as sequence:
         first = bind(load(starts, sequence))
@@ -217,7 +229,7 @@ def _run(
             number = bind(tirx.Select(turn % 2 == 0, turn // 2, tiles - 1 - turn // 2))
             rows = Rows(queries, first, tokens, head, heads.group)
             source, cached = find(sequence, head)
-            tile = Tile(isa, heads, rows, bind(number * width), scale)
+            tile = Tile(isa, heads, rows, bind(number * width), tirx.abs(scale) if heads.window else scale)
             own = tile.tokens()
             limit = [cast(splat(cached, isa.lanes), "int32") for _ in own]
             past = [splat(cached - tokens + 1, isa.lanes) + token for token in own]
@@ -227,7 +239,11 @@ def _run(
             ]
             last = tirx.min(number * width + (width - 1), rows.count - 1) // heads.group
             seen = bind(tirx.if_then_else(causal > 0, tirx.min(cached, cached - tokens + last + 1), cached))
-            tile.attend(source, seen, ends)
+            begins = None
+            if heads.window:
+                begin = earliest(heads, scale, load(positions[0], first), load(positions[1], sequence))
+                begins = [bind(splat(begin, isa.lanes) + token) for token in own]
+            tile.attend(source, seen, ends, begins)
             tile.finish(*results)
 
 
@@ -239,8 +255,7 @@ def fresh(isa: Isa, heads: Heads) -> Any:
         queries, starts = a.queries(), a.starts("q_indptr")
         keys, values = a.keys("k", kv_tokens), a.keys("v", kv_tokens)
         kv_starts = a.starts("kv_indptr")
-        a.integers("q_rope_position", a.tokens)
-        a.integers("k_rope_pos_offset", a.batch)
+        positions = a.integers("q_rope_position", a.tokens), a.integers("k_rope_pos_offset", a.batch)
         results = a.results()
         causal, scale = k.scalar("causal", "int32"), a.rotary()
 
@@ -248,7 +263,7 @@ def fresh(isa: Isa, heads: Heads) -> Any:
             start = bind(load(kv_starts, sequence))
             return Fresh(keys, values, start, head), bind(load(kv_starts, sequence + 1) - start)
 
-        _run(isa, heads, a, queries, starts, results, scale, causal, find)
+        _run(isa, heads, a, queries, starts, results, scale, causal, find, positions)
     return k.function
 
 
@@ -259,8 +274,8 @@ def cached(isa: Isa, heads: Heads) -> Any:
         queries, starts, pages = a.queries(), a.starts("q_indptr"), a.pages()
         page_starts, numbers = a.starts("page_indptr"), a.integers("page_values", k.size(32))
         last_page = a.integers("length_info", a.batch)
-        a.integers("k_rope_pos_offset", a.batch)
-        a.integers("q_rope_position", a.tokens)
+        key_positions = a.integers("k_rope_pos_offset", a.batch)
+        positions = a.integers("q_rope_position", a.tokens), key_positions
         results = a.results()
         causal, scale = k.scalar("causal", "int32"), a.rotary()
 
@@ -268,5 +283,5 @@ def cached(isa: Isa, heads: Heads) -> Any:
             first, count = cached_tokens(page_starts, last_page, sequence)
             return Paged(pages, numbers, first, head), count
 
-        _run(isa, heads, a, queries, starts, results, scale, causal, find)
+        _run(isa, heads, a, queries, starts, results, scale, causal, find, positions)
     return k.function

@@ -59,11 +59,30 @@ def rotary(isa: Isa, heads: Heads, frequencies: Sequence[float], amplitude: floa
     return k.function
 
 
+def turn_together(isa: Isa, heads: Heads, frequencies: Sequence[float], amplitude: float = 1.0) -> Any:
+    """(qkv [tokens, all heads * channels], positions, y): as `rotary`, but what comes out is not taken apart."""
+    with kernel("turn_together") as k:
+        tokens = k.size()
+        everything = heads.query + 2 * heads.key_value
+        shape = (tokens, everything * heads.size)
+        flat = k.tensor("qkv", shape, heads.dtype)
+        positions = k.tensor("positions", (tokens,), "int32", offset=k.size(32))
+        y = k.tensor("y", shape, heads.dtype)
+        always = const(1, "int64")
+        turn = _Turn(isa, heads, frequencies, amplitude, flat, positions, [y] * 3, always, together=True)
+        with serial(tokens) as token:
+            turn.token(token)
+    return k.function
+
+
 class _Turn:
+    """`together`: heads lie end to end in rows, in what comes out, too."""
+
     def __init__(
         self, isa: Isa, heads: Heads, frequencies: Sequence[float], amplitude: float, qkv: Buffer,
-        positions: Buffer, outputs: Sequence[Buffer], apply: Expr,
+        positions: Buffer, outputs: Sequence[Buffer], apply: Expr, *, together: bool = False,
     ) -> None:  # fmt: skip
+        self._together = together
         self._amplitude = amplitude
         self._isa, self._heads, self._frequencies = isa, heads, frequencies
         self._qkv, self._positions, self._outputs, self._apply = qkv, positions, outputs, apply
@@ -103,19 +122,33 @@ class _Turn:
     ) -> None:
         half = len(self._frequencies)
         for i in range(0, half, lanes):
-            a = bind(to_float(self._isa, load(self._qkv, token, head + start, i, lanes=lanes)))
-            b = bind(to_float(self._isa, load(self._qkv, token, head + start, i + half, lanes=lanes)))
-            sine, cosine = bind(load(sines, i, lanes=lanes)), bind(load(cosines, i, lanes=lanes))
-            store(output, from_float(self._isa, a * cosine - b * sine, self._heads.dtype), token, head, i)
-            store(
-                output, from_float(self._isa, b * cosine + a * sine, self._heads.dtype), token, head, i + half
+            a, b = (
+                bind(to_float(self._isa, self._load(token, head + start, c, lanes))) for c in (i, i + half)
             )
+            sine, cosine = bind(load(sines, i, lanes=lanes)), bind(load(cosines, i, lanes=lanes))
+            turned = a * cosine - b * sine, b * cosine + a * sine
+            for channel, value in zip((i, i + half), turned, strict=True):
+                self._store(
+                    output, from_float(self._isa, value, self._heads.dtype), token, head, start, channel
+                )
         self._copy(output, token, head, start, 2 * half)
 
     def _copy(self, output: Buffer, token: Expr, head: Expr, start: int, first: int) -> None:
         lanes = _lanes(self._heads.size - first, self._isa.lanes) if first < self._heads.size else 1
         for i in range(first, self._heads.size, lanes):
-            store(output, load(self._qkv, token, head + start, i, lanes=lanes), token, head, i)
+            self._store(output, self._load(token, head + start, i, lanes), token, head, start, i)
+
+    def _load(self, token: Expr, head: Expr, channel: int, lanes: int) -> Expr:
+        if self._together:
+            return load(self._qkv, token, head * self._heads.size + channel, lanes=lanes)
+        return load(self._qkv, token, head, channel, lanes=lanes)
+
+    def _store(self, output: Buffer, value: Expr, token: Expr, head: Expr, start: int, channel: int) -> None:
+        """`start` is the number of heads before this kind's."""
+        if self._together:
+            store(output, value, token, (head + start) * self._heads.size + channel)
+        else:
+            store(output, value, token, head, channel)
 
 
 def _lanes(count: int, most: int) -> int:

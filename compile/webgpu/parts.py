@@ -27,6 +27,7 @@ from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
 from edge_router.compile.webgpu.wgsl import Shader
+from edge_router.errors import UnsupportedTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,12 @@ class GpuParts:
     def head_norms(self, config: DecoderConfig) -> Callable[[Tensor, Norm, Norm], Tensor]:
         """(queries, keys and values together, the queries' norm, the keys'): left to attention."""
         return HeadsNormalised
+
+    def turned(self, config: DecoderConfig, turns: object) -> Callable[[Tensor, Any], Tensor]:
+        """Raises `UnsupportedTarget`: here all layers turn alike."""
+        raise UnsupportedTarget(
+            "webgpu", "its layers turn by different frequencies, which no shader does yet"
+        )
 
     def attention(self, config: DecoderConfig, scale: float) -> Attention:
         return Attention(self.shaders, config, scale)

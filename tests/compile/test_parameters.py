@@ -28,6 +28,7 @@ def test_published_sizes() -> None:
         "Qwen2.5-0.5B-Instruct": 494_032_768,
         "Qwen3-0.6B": 596_049_920,
         "gemma-2-2b-it": 2_614_341_888,
+        "gemma-3-1b-it": 999_885_952,
     }
     for name, size in sizes.items():
         assert count(parameters(model_cards()[name].config, name)) == size
@@ -54,10 +55,15 @@ def test_published_sizes() -> None:
             "model.layers.0.pre_feedforward_layernorm.weight model.layers.0.post_feedforward_layernorm.weight"
             " model.layers.0.post_attention_layernorm.weight model.embed_tokens.weight",
         ),
+        (
+            "gemma3_text",
+            "language_model.model.embed_tokens.weight language_model.model.layers.0.self_attn.q_proj.weight"
+            " language_model.model.layers.0.self_attn.k_norm.weight language_model.model.norm.weight",
+        ),
     ],
 )
 def test_parameters_have_mlcs_names(architecture: str, names: str, tiny: Any) -> None:
-    config = {**tiny.CONFIG, "model_type": architecture, "tie_word_embeddings": architecture == "gemma2"}
+    config = {**tiny.CONFIG, "model_type": architecture, "tie_word_embeddings": "gemma" in architecture}
     found = {f"{p.name}.{p.word}" for p in parameters(config, "tiny")}
     assert set(names.split()) <= found
 

@@ -50,6 +50,19 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
+    "gemma3": (
+        "gemma3_text",
+        {
+            "query_pre_attn_scalar": 48,
+            "sliding_window": 20,  # shorter than a chunk of 32
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+            "tie_word_embeddings": True,
+        },
+    ),
     "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1}),
     "phi4, short longrope, in part": (
         "phi3",
@@ -84,6 +97,20 @@ def decoder(**changes: Any) -> dict[str, Any]:
 def test_a_window_shorter_than_the_context_is_refused(architecture: str, key: str) -> None:
     with pytest.raises(InvalidModel, match=r"sliding window of 64 tokens.*may be 64"):
         definition(architecture)(decoder(**{key: 64}), None, "tiny")
+
+
+def test_gemma_3_says_what_it_lacks() -> None:
+    with pytest.raises(InvalidModel, match="lacks sliding_window"):
+        definition("gemma3_text")(decoder(), None, "tiny")
+
+
+def test_every_sixth_layer_of_gemma_3_sees_everything() -> None:
+    from edge_router.compile.architectures.config import DecoderConfig
+    from edge_router.compile.architectures.gemma3 import windowed_layers
+
+    config = DecoderConfig.read(decoder(num_hidden_layers=8), "tiny")
+    assert [layer for layer, kept in enumerate(windowed_layers({}, config)) if not kept] == [5]
+    assert windowed_layers({"layer_types": ["full_attention", "sliding_attention"]}, config) == [False, True]
 
 
 def test_another_gate_is_refused() -> None:
@@ -124,3 +151,18 @@ def test_it_computes_what_transformers_does(twin: Any, runner: TvmRunner) -> Non
     errors = {name: float(np.abs(logits - wanted[at]).max() / spread) for name, (logits, at) in found.items()}
     assert max(errors.values()) < CLOSE, errors
     assert wanted[:, 1:].std() > 0.5  # else close would say nothing
+
+
+def test_a_conversation_continues_from_the_middle_of_another(twin: Any, runner: TvmRunner) -> None:
+    tokens = np.random.default_rng(2).integers(0, runner.vocab_size, 100).tolist()
+    other = np.random.default_rng(3).integers(0, runner.vocab_size, 12).tolist()
+    runner.add_sequence(0)
+    for start in (0, 32, 64):
+        runner.prefill(0, tokens[start : start + 32])
+    runner.fork_sequence(0, 1, 57)
+    parted = runner.prefill(1, other).copy()
+    runner.pop_tokens(0, 20)
+    shortened = runner.prefill(0, other).copy()
+    for found, text in ((parted, tokens[:57] + other), (shortened, tokens[:76] + other)):
+        wanted = twin.wanted(text)[:, : runner.vocab_size]
+        assert np.abs(found - wanted[-1]).max() < CLOSE * wanted.std()
