@@ -32,7 +32,8 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.kernels.vectors import dot, spread, to_float, total, totals
 
-TILE = 4  # sums that are finished together: so many weight rows, or so many activation rows
+TILE = 4  # columns that are finished together
+ROWS = 2  # of activations that share the unpacking of weights
 AHEAD = 12 << 10  # bytes of weights that are on their way: the processor's own guess stops at each 4 KB page
 CHUNK = 64  # weight rows of one parallel task: they stay in the innermost memory for all activation rows
 
@@ -131,35 +132,37 @@ class MatVec:
             first = bind(chunk * CHUNK)
             count = bind(tirx.min(tirx.const(CHUNK, "int64"), columns - first))
             if isinstance(self._rows, int):
-                for m in range(self._rows):
-                    self._across(first, count, columns, blocks, tirx.const(m, "int64"), finish)
+                rows = [tirx.const(m, "int64") for m in range(self._rows)]
+                self._across(first, count, columns, blocks, rows, finish)
                 return
-            with serial(self._rows // TILE) as tile, serial(count) as column:
-                rows = [bind(tile * TILE + i) for i in range(TILE)]
-                sums = [
-                    pick([s], [i])
-                    for s in [self._sums([first + column + b], rows) for b in blocks]
-                    for i in range(TILE)
-                ]
-                for i, m in enumerate(rows):
-                    finish(m, first + column, sums[i::TILE])
-            with serial(self._rows % TILE) as rest:
-                self._across(first, count, columns, blocks, bind(self._rows // TILE * TILE + rest), finish)
+            with serial(self._rows // ROWS) as tile:
+                rows = [bind(tile * ROWS + i) for i in range(ROWS)]
+                self._across(first, count, columns, blocks, rows, finish)
+            with serial(self._rows % ROWS) as rest:
+                row = bind(self._rows // ROWS * ROWS + rest)
+                self._across(first, count, columns, blocks, [row], finish)
 
     def _across(
-        self, first: Expr, count: Expr, columns: int, blocks: Sequence[int], m: Expr, finish: Finish
+        self,
+        first: Expr,
+        count: Expr,
+        columns: int,
+        blocks: Sequence[int],
+        rows: Sequence[Expr],
+        finish: Finish,
     ) -> None:
-        """One row of activations, `TILE` columns at a time."""
+        """Some rows of activations, `TILE` columns at a time."""
         with serial(count // TILE) as tile:
             column = bind(first + tile * TILE)
-            finish(m, column, [self._sums([column + b + i for i in range(TILE)], [m]) for b in blocks])
+            parts = [self._lanes([column + b + i for i in range(TILE)], rows) for b in blocks]
+            for i, m in enumerate(rows):
+                finish(m, column, [totals(part[i :: len(rows)]) for part in parts])
         if columns % TILE:
             with serial(count % TILE) as rest:
                 column = bind(first + count // TILE * TILE + rest)
-                finish(m, column, [total(self._lanes([column + b], [m])[0]) for b in blocks])
-
-    def _sums(self, columns: Sequence[Expr], rows: Sequence[Expr]) -> Expr:
-        return bind(totals(self._lanes(columns, rows)))
+                parts = [self._lanes([column + b], rows) for b in blocks]
+                for i, m in enumerate(rows):
+                    finish(m, column, [total(part[i]) for part in parts])
 
     def _lanes(self, columns: Sequence[Expr], rows: Sequence[Expr]) -> list[Expr]:
         """For each column and row a vector of four, whose sum is the product."""
