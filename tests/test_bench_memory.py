@@ -117,3 +117,13 @@ def test_random_models_are_made_once_and_can_be_compiled(
     config = json.loads((folder / "mlc-chat-config.json").read_text(encoding="utf-8"))
     assert config["quantization"] == "q4f16_1" and (folder / "tokenizer.json").is_file()
     assert callable(compiled)
+
+
+@pytest.mark.slow
+def test_the_whole_matrix_holds(built_home: Path) -> None:
+    """Every setting within 5 % of its plan, none above it; what the README's table says."""
+    config = Config().replace(**{"weak.threads": 2})
+    found = list(bench_memory.bench_memory(config, Paths.under(built_home), SilentProgress()))
+    assert len(found) == 24
+    broken = [outcome.to_dict() for outcome in found if not outcome.holds]
+    assert not broken
