@@ -79,7 +79,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
         model={**_without_windows(config), "quantization": quantization, "tvm": tvm.__version__},
         vocab_size=DecoderConfig.read(config, where).vocab_size,
         shaders={name: shader for name, shader in {**ours, **made}.items() if name in used},
-        buffers=buffers_of(parameters, causal.rotary),
+        buffers=buffers_of(parameters, model.tables),
         functions=functions,
     )
 

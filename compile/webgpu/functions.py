@@ -15,6 +15,7 @@ from edge_router.compile.rotary import Rotary as Turns
 from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
 from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
 
+_ROTARY = "rotary"  # parameters of that name and a number
 _STORED_BYTES = {"uint32": 4, "float16": 2, "float32": 4}
 WAYS = {
     "decode": Way(tile=1, one_each=True),
@@ -33,7 +34,9 @@ class Functions(nn.Module):
         setattr(self, causal.name, causal.body)
         if hasattr(causal, "lm_head"):
             self.lm_head = causal.lm_head
-        self.rotary = nn.Parameter((1, 2 * len(causal.rotary.frequencies)), "float32")
+        self.tables = tuple(parts.tables) if causal.rotary is None else (causal.rotary,)
+        for number, table in enumerate(self.tables):
+            setattr(self, f"{_ROTARY}{number}", nn.Parameter((1, 2 * len(table.frequencies)), "float32"))
 
     def decode(self, control: Tensor) -> Tensor:
         """The next token of one sequence."""
@@ -50,7 +53,8 @@ class Functions(nn.Module):
     def _hidden(self, control: Tensor, way: str) -> Tensor:
         self._parts.way = WAYS[way]
         (causal,) = self._causal
-        return causal.body(causal.embed(control), Cache(control, self.rotary, WAYS[way]))
+        tables = [getattr(self, f"{_ROTARY}{number}") for number in range(len(self.tables))]
+        return causal.body(causal.embed(control), Cache(control, tables, WAYS[way]))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         (causal,) = self._causal
@@ -66,7 +70,7 @@ class Functions(nn.Module):
         }
 
 
-def buffers_of(parameters: Sequence[tuple[str, Any]], rotary: Turns) -> dict[str, Buffer]:
+def buffers_of(parameters: Sequence[tuple[str, Any]], tables: Sequence[Turns]) -> dict[str, Buffer]:
     """What each parameter is to the executor; `control`, the functions' argument, comes first."""
     found: dict[str, Buffer] = {"control": Control()}
     behind: dict[str, int] = {}  # rows of a tensor that the parts up to here have
@@ -74,8 +78,9 @@ def buffers_of(parameters: Sequence[tuple[str, Any]], rotary: Turns) -> dict[str
         rows, *columns = (int(size) for size in parameter.shape)
         module, _, last = name.rpartition(".")
         item = _STORED_BYTES[str(parameter.dtype)]
-        if name == "rotary":
-            found[name] = Rotary(tuple(float(value) for value in rotary.frequencies), rotary.amplitude)
+        if name.startswith(_ROTARY):
+            table = tables[int(name.removeprefix(_ROTARY))]
+            found[name] = Rotary(tuple(float(value) for value in table.frequencies), table.amplitude)
         elif last in ("keys", "values"):
             found[name] = KeyValues(columns[0] * item)
         elif ".parts." in module:

@@ -9,16 +9,18 @@ becomes part of the product that reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from tvm import relax
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.core import wrap_nested
 
 from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.rotary import Rotary
 from edge_router.compile.webgpu.shaders.append import append
 from edge_router.compile.webgpu.shaders.attend_many import attend_many
 from edge_router.compile.webgpu.shaders.attend_one import attend_one
@@ -27,7 +29,6 @@ from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
 from edge_router.compile.webgpu.wgsl import Shader
-from edge_router.errors import UnsupportedTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """What attention needs beside the rows themselves."""
+    """What attention needs beside the rows themselves; a rotary table for each kind of layer."""
 
     control: Tensor
-    rotary: Tensor
+    rotary: Sequence[Tensor]
     way: Way
 
 
@@ -52,6 +53,7 @@ class GpuParts:
 
     def __init__(self) -> None:
         self.shaders = Shaders()
+        self.tables: list[Rotary] = []  # of models whose layers turn differently
         self.way = Way(tile=64, one_each=False)
 
     def linear(self, inputs: int, outputs: int, *, dtype: str = "float32", bias: bool = False) -> Projection:
@@ -72,16 +74,19 @@ class GpuParts:
 
     def head_norms(self, config: DecoderConfig) -> Callable[[Tensor, Norm, Norm], Tensor]:
         """(queries, keys and values together, the queries' norm, the keys'): left to attention."""
-        return HeadsNormalised
+        return lambda qkv, query, key: Prepared(qkv, norms=(query, key))
 
-    def turned(self, config: DecoderConfig, turns: object) -> Callable[[Tensor, Any], Tensor]:
-        """Raises `UnsupportedTarget`: here all layers turn alike."""
-        raise UnsupportedTarget(
-            "webgpu", "its layers turn by different frequencies, which no shader does yet"
-        )
+    def turned(self, config: DecoderConfig, turns: Rotary) -> Callable[[Tensor, Cache], Tensor]:
+        """Queries and keys turned by other angles than those of other layers: left to attention."""
+        same = [np.array_equal(table.frequencies, turns.frequencies) for table in self.tables]
+        if True not in same:
+            self.tables.append(turns)
+        number = same.index(True) if True in same else len(same)
+        return lambda qkv, cache: Prepared(qkv, norms=getattr(qkv, "norms", None), table=number)
 
-    def attention(self, config: DecoderConfig, scale: float) -> Attention:
-        return Attention(self.shaders, config, scale)
+    def attention(self, config: DecoderConfig, scale: float, *, windowed: bool = False) -> Attention:
+        """`windowed`: no farther back than the configuration's `layer_window`."""
+        return Attention(self.shaders, config, scale, config.layer_window if windowed else 0)
 
     def capped(self, logits: Tensor, cap: float) -> Tensor:
         """cap * tanh(logits / cap); tanh of large numbers is not a number on some drivers."""
@@ -179,18 +184,21 @@ class Normalised(Tensor):
         return shape
 
 
-class HeadsNormalised(Tensor):
-    """Queries, keys and values of which attention normalises the first two; for nothing else."""
+class Prepared(Tensor):
+    """Queries, keys and values, and what attention does to the first two of them; for nothing else.
 
-    def __init__(self, raw: Tensor, query: Norm, key: Norm) -> None:
+    `norms` are the queries' and the keys', `table` is the number of the angles by which they are turned.
+    """
+
+    def __init__(self, raw: Tensor, *, norms: tuple[Norm, Norm] | None = None, table: int = 0) -> None:
         super().__init__(_expr=raw._expr)
-        self.query, self.key = query, key
+        self.norms, self.table = norms, table
 
 
 class Attention(nn.Module):
     """Rotate, append to the KV cache, attend. Keys and values are parameters, in pages, written in place."""
 
-    def __init__(self, shaders: Shaders, config: DecoderConfig, scale: float) -> None:
+    def __init__(self, shaders: Shaders, config: DecoderConfig, scale: float, window: int) -> None:
         super().__init__()
         self._shaders = shaders
         turned = 2 * len(config.rotary("rope_scaling").frequencies)
@@ -199,7 +207,7 @@ class Attention(nn.Module):
             config.num_key_value_heads,
             config.head_dim,
             scale,
-            window=max(0, config.sliding_window_size),
+            window=max(0, window, config.sliding_window_size),
             cap=config.score_cap or None,
             turned=0 if turned == config.head_dim else turned,
         )
@@ -207,13 +215,13 @@ class Attention(nn.Module):
         self.keys, self.values = (nn.Parameter((1, words), "uint32") for _ in range(2))
 
     def forward(self, qkv: Tensor, cache: Cache, layer: int) -> Tensor:
-        heads, norms = self._heads, list[Tensor]()
-        if isinstance(qkv, HeadsNormalised):
-            heads = replace(heads, norm=qkv.query.epsilon)
-            norms = [qkv.query.weight, qkv.key.weight]
+        known = qkv if isinstance(qkv, Prepared) else Prepared(qkv)
+        heads, norms = self._heads, known.norms or ()
+        if norms:
+            heads = replace(heads, norm=norms[0].epsilon)
         shape = (qkv.shape[0], heads.query * heads.size)
-        stored = [self.keys, self.values]
-        given = [cache.control, qkv, cache.rotary, *stored, *norms]
+        stored, table = [self.keys, self.values], cache.rotary[known.table]
+        given = [cache.control, qkv, table, *stored, *(norm.weight for norm in norms)]
         if cache.way.one_each:
             return self._shaders.call(attend_one(heads), given, shape)
         queries = self._shaders.call(append(heads), given, shape)
