@@ -40,7 +40,7 @@ LAYERS = [
     },
     {"fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
-    {"bench", "bench_memory", "bench_memory_side", "bench_router", "bench_sides", "labelling", "server"},
+    {"bench", "labelling", "server"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -14,8 +14,8 @@ from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
-    from edge_router.bench import Measured, WeakBench
-    from edge_router.bench_router import Latency, RouterBench
+    from edge_router.bench.router import Latency, RouterBench
+    from edge_router.bench.weak import Measured, WeakBench
     from edge_router.engines.webgpu.profile import Profile
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -56,7 +56,7 @@ def weak(
     session = Session(ctx, json=json)
     config = session.config(weak__model=model, weak__threads=threads, weak__device=device)
     make_ready(session, config, yes=yes)
-    from edge_router.bench import ROUNDS, bench_weak
+    from edge_router.bench.weak import ROUNDS, bench_weak
 
     with hushed():
         found = bench_weak(
@@ -138,7 +138,7 @@ def router(
     session = Session(ctx, json=json)
     config = session.config(router__name=name)
     from edge_router import plugins
-    from edge_router.bench_router import bench_router
+    from edge_router.bench.router import bench_router
     from edge_router.labels import read_prompts
     from edge_router.routers import routers
 

@@ -12,7 +12,7 @@ from edge_router.cli.session import Session
 from edge_router.sizes import binary
 
 if TYPE_CHECKING:
-    from edge_router.bench_memory import Outcome
+    from edge_router.bench.memory import Outcome
 
 COLUMNS = ("model", "context", "chunk", "conversations", "planned", "peak", "of the plan", "allocated")
 BROKEN = 1  # the exit code
@@ -37,7 +37,7 @@ def memory(
     """
     session = Session(ctx, json=json)
     config = session.config(weak__threads=threads)
-    from edge_router.bench_memory import SETTINGS, WITHIN, bench_memory
+    from edge_router.bench.memory import SETTINGS, WITHIN, bench_memory
     from edge_router.errors import UnknownName
 
     unknown = [name for name in model or () if name not in SETTINGS]

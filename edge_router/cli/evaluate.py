@@ -102,7 +102,7 @@ def write_picture(file: Path, picture: str, what: str) -> None:
 
 def _times(session: Session, loaded: Mapping[str, Router], prompts: Sequence[str]) -> dict[str, float]:
     """Milliseconds of a decision, the median over at most `TIMED` prompts spread over all."""
-    from edge_router.bench_router import bench_router
+    from edge_router.bench.router import bench_router
 
     spread = prompts[:: max(1, len(prompts) // TIMED)]
     found = {name: bench_router(router, spread, session.progress).whole for name, router in loaded.items()}

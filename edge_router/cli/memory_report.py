@@ -13,7 +13,7 @@ from edge_router.errors import EngineUnavailable
 from edge_router.sizes import binary
 
 if TYPE_CHECKING:
-    from edge_router.bench_memory import Outcome
+    from edge_router.bench.memory import Outcome
 
 
 def report(session: Session, *, offline: bool) -> None:
@@ -21,7 +21,7 @@ def report(session: Session, *, offline: bool) -> None:
 
     Raises what building raises, and `EngineUnavailable` for an engine that is not measured like this.
     """
-    from edge_router.bench_memory import Setting, measure
+    from edge_router.bench.memory import Setting, measure
     from edge_router.engines import resolved
 
     config = session.config(offline=offline)

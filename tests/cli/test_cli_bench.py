@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_router.bench import Comparison, Measured, Speed, WeakBench
+from edge_router.bench.weak import Comparison, Measured, Speed, WeakBench
 from edge_router.cli import building
 from edge_router.engines.webgpu.profile import Profile
 from edge_router.errors import MissingExtra
@@ -41,7 +41,7 @@ def measured(monkeypatch):
             against={against: compared} if against else {},
         )
 
-    monkeypatch.setattr("edge_router.bench.bench_weak", bench_weak)
+    monkeypatch.setattr("edge_router.bench.weak.bench_weak", bench_weak)
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
     return asked
 
@@ -95,7 +95,7 @@ def test_a_gpu_shows_where_a_token_goes(cli, monkeypatch):
         measured = Measured(1, 1, 1)
         return WeakBench("GeForce (vulkan)", "m", "q4f16_1", 2, speed(1), measured, 1000, {}, gpu)
 
-    monkeypatch.setattr("edge_router.bench.bench_weak", bench_weak)
+    monkeypatch.setattr("edge_router.bench.weak.bench_weak", bench_weak)
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
     gpu_ms = 0.8
     text = cli("bench", "weak", "--device", "vulkan").out

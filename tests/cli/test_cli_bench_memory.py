@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_router.bench_memory import SETTINGS, Outcome, Setting, Stage
+from edge_router.bench.memory import SETTINGS, Outcome, Setting, Stage
 
 MIB = 1 << 20
 PLANNED = {
@@ -32,7 +32,7 @@ def measured(monkeypatch):
                 stage = Stage("full context", peak * MIB, peak * MIB, allocated)
                 yield Outcome("demo", Setting(512, 64, 2), PLANNED, (stage,))
 
-        monkeypatch.setattr("edge_router.bench_memory.bench_memory", bench_memory)
+        monkeypatch.setattr("edge_router.bench.memory.bench_memory", bench_memory)
         return asked
 
     return prepare

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_router import bench_memory
-from edge_router.bench_memory import FULL, LOADED, PREFILLED, Outcome, Setting, Stage
+from edge_router.bench import memory as bench_memory
+from edge_router.bench.memory import FULL, LOADED, PREFILLED, Outcome, Setting, Stage
 from edge_router.cli import building
 
 MIB = 1 << 20

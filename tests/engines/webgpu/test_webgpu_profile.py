@@ -63,7 +63,7 @@ def test_as_json() -> None:
 
 
 def test_a_side_of_the_bench(adapter: Adapter, tiny_model: Any) -> None:
-    from edge_router.bench_sides import Ours
+    from edge_router.bench.weak_sides import Ours
 
     side = Ours(
         {

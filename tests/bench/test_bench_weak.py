@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from edge_router import bench
-from edge_router.bench import Comparison, Measured, Prompts, Speed, WeakBench, bench_weak
+from edge_router.bench import weak as bench
+from edge_router.bench.weak import Comparison, Measured, Prompts, Speed, WeakBench, bench_weak
 from edge_router.config import Config
 from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName
 from edge_router.paths import Paths

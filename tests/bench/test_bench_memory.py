@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge_router import bench_memory
-from edge_router.bench_memory import SETTINGS, SHAPES, Outcome, Setting, Stage, measure
+from edge_router.bench import memory as bench_memory
+from edge_router.bench.memory import SETTINGS, SHAPES, Outcome, Setting, Stage, measure
 from edge_router.config import Config
 from edge_router.errors import GenerationFailed
 from edge_router.paths import Paths

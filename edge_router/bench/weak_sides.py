@@ -1,4 +1,4 @@
-"""One side of a measurement, in its own process: `python -m edge_router.bench_sides NAME OPTIONS`.
+"""One side of a measurement, in its own process: `python -m edge_router.bench.weak_sides NAME OPTIONS`.
 
 Reads a line of JSON, answers with a number: seconds for "prefill", "decode" and "ttft", bytes for "peak".
 """

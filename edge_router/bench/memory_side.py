@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_router.bench_memory import FULL, LOADED, PREFILLED
+from edge_router.bench.memory import FULL, LOADED, PREFILLED
 from edge_router.device import process
 
 NEVER_TOUCHED = 2 * (128 << 20)  # TVM's index arrays, of which only the beginning is ever used

@@ -200,7 +200,7 @@ def measure(compiled: CompiledModel, title: str, setting: Setting, config: Confi
         "home": str(paths.artifacts.parent),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "edge_router.bench_memory_side"],
+        [sys.executable, "-m", "edge_router.bench.memory_side"],
         input=json.dumps(options),
         capture_output=True,
         text=True,

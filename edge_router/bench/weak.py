@@ -261,7 +261,7 @@ def _take(
 
 
 class _Side:
-    """A process that measures on demand; see bench_sides.py."""
+    """A process that measures on demand; see weak_sides.py."""
 
     def __init__(self, name: str, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self._name, self._process, self._errors = name, process, errors
@@ -281,7 +281,7 @@ class _Side:
 
 @contextmanager
 def _side(name: str, options: Mapping[str, object]) -> Iterator[_Side]:
-    command = [sys.executable, "-m", "edge_router.bench_sides", name, json.dumps(options)]
+    command = [sys.executable, "-m", "edge_router.bench.weak_sides", name, json.dumps(options)]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         subprocess.Popen(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_router.bench_router import LENGTHS, Latency, bench_router, sample
+from edge_router.bench.router import LENGTHS, Latency, bench_router, sample
 from edge_router.routers import routers
 
 
