@@ -54,7 +54,7 @@ def make(built: Any, home: Path, notes: Notes | None = None, **settings: object)
 
 def with_free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """The machine has so much left, as planning and watching see it."""
-    here = rooms.host(Path("nowhere"))
+    here = rooms.host(Paths.default().artifacts / "host.json")
     monkeypatch.setattr(rooms, "host", lambda memory: replace(here, memory_free=count))
     monkeypatch.setattr(memory, "free_memory", lambda: count)
 
