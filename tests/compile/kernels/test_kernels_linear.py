@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from edge_router.compile.kernels.activations import Piece, pieces
 from edge_router.compile.kernels.linear import Linear, linear, lookup
 
+EVERY_DOT = True
+
 
 class Matrix:
     """A random q4f16_1 matrix with all 16 levels and scales of both signs."""
