@@ -137,6 +137,7 @@ def facts(report: Report) -> dict[str, object]:
     speed = report.tokens_per_s
     return {
         **report.shown.to_dict(),
+        "device": report.planner.device,
         "largest_context_window_size": report.largest_context,
         "smallest_budget_bytes": report.smallest_budget,
         "lacking_bytes": report.shown.lacking,

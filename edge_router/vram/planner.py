@@ -103,6 +103,10 @@ class Planner:
         self.model, self.shape = model, shape
         self._place, self._budget = place, budget
 
+    @property
+    def device(self) -> str:
+        return self._place.backend.name
+
     def at(self, settings: Settings) -> Plan:
         """These settings, whether they fit or not. Raises `UnknownName`."""
         form = quantization(settings.quantization)

@@ -36,6 +36,7 @@ def test_the_contract(cli):
     assert set(parts) == {"parameters", "kv_cache", "workspace", "router", "runtime", "margin", "total"}
     assert parts.pop("total") == sum(parts.values()) and all(parts.values())
     assert parts["parameters"] == 75_715_200
+    assert plan["device"] == "cpu"
     assert plan["largest_context_window_size"] == 8192 and plan["lacking_bytes"] == 0
     assert plan["decode_tokens_per_s_at_most"] == pytest.approx(10e9 / (75_715_200 + 512 * 23040), abs=0.1)
 
