@@ -1,4 +1,4 @@
-"""The three ways through a model that a program has, and what a model's parameters are to the executor."""
+"""The ways through a model that a program has, and what a model's parameters are to the executor."""
 
 # mypy: disable-error-code="misc"
 
@@ -13,13 +13,15 @@ from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.rotary import Rotary as Turns
 from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
-from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
+from edge_router.program import FEW_ROWS, ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
 
 _ROTARY = "rotary"  # parameters of that name and a number
 _STORED_BYTES = {"uint32": 4, "float16": 2, "float32": 4}
 WAYS = {
     "decode": Way(tile=1, one_each=True),
+    "decode_far": Way(tile=1, one_each=True, far=True),
     "prefill": Way(tile=64, one_each=False),
+    "prefill_few": Way(tile=FEW_ROWS, one_each=False),
     "batch": Way(tile=16, one_each=True),
 }
 
@@ -42,9 +44,17 @@ class Functions(nn.Module):
         """The next token of one sequence."""
         return self._logits(self._hidden(control, "decode"))
 
+    def decode_far(self, control: Tensor) -> Tensor:
+        """The same behind a long past."""
+        return self._logits(self._hidden(control, "decode_far"))
+
     def prefill(self, control: Tensor) -> Tensor:
         """The next n tokens of one sequence; logits of the last."""
         return self._logits(_last_row(self._hidden(control, "prefill")))
+
+    def prefill_few(self, control: Tensor) -> Tensor:
+        """The same for few tokens."""
+        return self._logits(_last_row(self._hidden(control, "prefill_few")))
 
     def batch(self, control: Tensor) -> Tensor:
         """The next token of each of n sequences."""
@@ -63,7 +73,7 @@ class Functions(nn.Module):
 
     def spec(self) -> dict[str, Any]:
         plain = {"param_mode": "plain", "effect_mode": "none"}
-        rows = {name: 1 if name == "decode" else "n" for name in WAYS}
+        rows = {name: 1 if way.tile == 1 else "n" for name, way in WAYS.items()}
         return {
             name: {"control": nn.spec.Tensor([count, ROW_WORDS], "uint32"), "$": plain}
             for name, count in rows.items()

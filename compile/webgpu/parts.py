@@ -23,20 +23,27 @@ from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.rotary import Rotary
 from edge_router.compile.webgpu.shaders.append import append
 from edge_router.compile.webgpu.shaders.attend_many import attend_many
-from edge_router.compile.webgpu.shaders.attend_one import attend_one
+from edge_router.compile.webgpu.shaders.attend_one import attend_one, combine
 from edge_router.compile.webgpu.shaders.heads import Heads
 from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
 from edge_router.compile.webgpu.wgsl import Shader
 
+# Shares of a long past: a hundred workgroups or more, of which each has a few hundred tokens.
+_MANY_HEADS, _MANY_SPLITS, _FEW_SPLITS = 16, 8, 4
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How rows go through the model: `tile` rows at once through a matrix; each its own sequence or not."""
+    """How rows go through the model: `tile` rows at once through a matrix; each its own sequence or not.
+
+    `far`: with a long past, which workgroups share out.
+    """
 
     tile: int
     one_each: bool
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +229,11 @@ class Attention(nn.Module):
         shape = (qkv.shape[0], heads.query * heads.size)
         stored, table = [self.keys, self.values], cache.rotary[known.table]
         given = [cache.control, qkv, table, *stored, *(norm.weight for norm in norms)]
+        if cache.way.far:
+            splits = _FEW_SPLITS if heads.query > _MANY_HEADS else _MANY_SPLITS
+            parts = (qkv.shape[0] * heads.query * splits, heads.size + 2)
+            found = self._shaders.call(attend_one(heads, splits), given, parts)
+            return self._shaders.call(combine(heads, splits), [found], shape)
         if cache.way.one_each:
             return self._shaders.call(attend_one(heads), given, shape)
         queries = self._shaders.call(append(heads), given, shape)

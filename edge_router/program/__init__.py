@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from edge_router.program.expression import Expression
 from edge_router.program.format import (
+    FAR,
+    FEW_ROWS,
     FORMAT,
     PAGE_SIZE,
     ROW_WORDS,
@@ -21,6 +23,8 @@ from edge_router.program.memory import Footprint, Windows, footprint
 from edge_router.program.text import read_program, write_program
 
 __all__ = [
+    "FAR",
+    "FEW_ROWS",
     "FORMAT",
     "PAGE_SIZE",
     "ROW_WORDS",

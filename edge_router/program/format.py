@@ -21,6 +21,8 @@ from edge_router.program.expression import Expression
 
 FORMAT = 1  # of programs; another number is another language
 PAGE_SIZE = 16  # tokens of a page of the KV cache
+FEW_ROWS = 16  # of a prompt's chunk; up to so many "prefill_few" does, with smaller tiles
+FAR = 512  # tokens of a past; from so many on "decode_far" shares it out
 ROW_WORDS = 4  # of the control buffer for each row: token, position, where its page table begins, 0
 VARIABLES = frozenset({"n", "context", "pages"})
 
@@ -101,7 +103,8 @@ class Function:
 @dataclass(frozen=True, slots=True)
 class Program:
     """`functions`: "decode" appends one token to one sequence, "prefill" n tokens to one, "batch" one to each
-    of n. `model` tells a reader what it is; nothing depends on it.
+    of n. "decode_far" and "prefill_few" do the same for a long past and for short chunks. `model` tells a
+    reader what it is; nothing depends on it.
     """
 
     model: Mapping[str, object] = field(hash=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_router.program.format import (
+    FEW_ROWS,
     PAGE_SIZE,
     ROW_WORDS,
     Buffer,
@@ -43,8 +44,13 @@ class Windows:
 
     def variables(self, function: str) -> dict[str, int]:
         """The largest values that a call of `function` can have."""
-        rows = {"decode": 1, "batch": self.sequences}.get(function, self.chunk)
-        return {"n": rows, "context": self.context, "pages": self.pages}
+        rows = {
+            "decode": 1,
+            "decode_far": 1,
+            "batch": self.sequences,
+            "prefill_few": min(FEW_ROWS, self.chunk),
+        }
+        return {"n": rows.get(function, self.chunk), "context": self.context, "pages": self.pages}
 
 
 @dataclass(frozen=True, slots=True)

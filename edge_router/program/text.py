@@ -24,7 +24,7 @@ from edge_router.program.format import (
     Weight,
 )
 
-FUNCTIONS = ("decode", "prefill", "batch")
+FUNCTIONS = ("decode", "decode_far", "prefill", "prefill_few", "batch")
 
 
 def write_program(program: Program, file: Path) -> None:

@@ -44,5 +44,11 @@ def program() -> Program:
             "keys": KeyValues(64),
             "turns": Rotary((1.0, 0.25, 0.0625), 1.5),
         },
-        functions={"decode": function("1"), "prefill": function("n"), "batch": function("n")},
+        functions={
+            "decode": function("1"),
+            "decode_far": function("1"),
+            "prefill": function("n"),
+            "prefill_few": function("n"),
+            "batch": function("n"),
+        },
     )

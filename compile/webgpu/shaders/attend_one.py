@@ -7,6 +7,8 @@ from dataclasses import asdict
 from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, PAIRS, Heads, norm_bindings, score
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 
+_THREADS = 256  # each takes a token of the keys, and then a word of the values
+
 
 def attend_one(heads: Heads, splits: int = 1) -> Shader:
     """One row of each sequence: turns it, appends it to the cache and attends, in one launch.
@@ -15,7 +17,7 @@ def attend_one(heads: Heads, splits: int = 1) -> Shader:
     one of `splits` shares of its past. The row's own key is taken from `qkv`, so that no workgroup waits for
     the one that writes the cache. With several splits, y is what `combine` reads.
     """
-    threads = _threads(heads)
+    threads = _THREADS
     own = {"THREADS": threads, "SPLITS": splits, "TEAMS": threads // (heads.size // 2)}
     output = _PART if splits > 1 else _WHOLE
     return shader(
@@ -42,11 +44,6 @@ def attend_one(heads: Heads, splits: int = 1) -> Shader:
         scalars={"n": "n"},
         about={"op": "attend_one", **asdict(heads), "splits": splits},
     )
-
-
-def _threads(heads: Heads) -> int:
-    """A multiple of 32 that has room for all words of a head: one thread for each token of a tile."""
-    return max(64, -(-heads.size // 2 // 32) * 32)
 
 
 def _normal(heads: Heads) -> str:
@@ -83,7 +80,9 @@ _PART = """
 _BODY = """
 var<workgroup> query: array<f32, SIZE>;
 var<workgroup> key: array<f32, SIZE>;
+var<workgroup> products: array<f32, HALF>;
 var<workgroup> scores: array<f32, THREADS>;
+var<workgroup> tops: array<f32, 16>;
 var<workgroup> weights: array<f32, THREADS>;
 var<workgroup> sums: array<vec2<f32>, THREADS>;
 var<workgroup> totals: array<f32, THREADS>;
@@ -114,6 +113,7 @@ fn run(block: u32, thread: u32) {
     query[second(thread)] = q.y;
     key[first(thread)] = k.x;
     key[second(thread)] = k.y;
+    products[thread] = dot(q, k);
   }
   workgroupBarrier();
   if (thread < HALF && part == 0u && head % SHARE == 0u) {
@@ -134,7 +134,7 @@ fn run(block: u32, thread: u32) {
   var sum = vec2<f32>(0.0);
   if (part == 0u) {
     var score = 0.0;
-    for (var i = 0u; i < SIZE; i++) { score += query[i] * key[i]; }
+    for (var i = 0u; i < HALF; i++) { score += products[i]; }
     most = bend(score);
     if (team == 0u) {
       total = 1.0;
@@ -159,8 +159,14 @@ fn run(block: u32, thread: u32) {
     }
     scores[thread] = score;
     workgroupBarrier();
+    if (thread < 16u) {
+      var top = LEAST;
+      for (var i = thread; i < THREADS; i += 16u) { top = max(top, scores[i]); }
+      tops[thread] = top;
+    }
+    workgroupBarrier();
     var now = most;
-    for (var i = 0u; i < THREADS; i++) { now = max(now, scores[i]); }
+    for (var i = 0u; i < 16u; i++) { now = max(now, tops[i]); }
     weights[thread] = select(0.0, exp(score - now), score > LEAST);
     workgroupBarrier();
     let fade = exp(most - now);

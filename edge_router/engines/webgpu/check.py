@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edge_router.engines.webgpu import arithmetic
 from edge_router.engines.webgpu.executor import Executor, ReadBuffer, control_words
-from edge_router.program import PAGE_SIZE, ROW_WORDS, Launch, Program, Windows
+from edge_router.program import FEW_ROWS, PAGE_SIZE, ROW_WORDS, Launch, Program, Windows
 
 TOKENS = PAGE_SIZE + 4  # so that there are two pages
 _CLOSE = 2e-3  # of the largest number, for float32 sums in another order
@@ -56,10 +56,14 @@ class _Check:
         self._executor.write_control(np.asarray(self._pages, np.uint32), control_words(self._windows))
         self._pass("prefill", tokens[:count], 0)
         after = self._pass("decode", tokens[count:], count)
+        far = self._pass("decode_far", tokens[count:], count)
+        self._compare("decode_far beside decode", far, after, _CLOSE_LOGITS)
         if self._windows.sequences > 1:
             self._pass("batch", [tokens[count], tokens[0]], count)
         if count + 1 <= self._windows.chunk:
             self._compare("decode beside prefill", self._pass("prefill", tokens, 0), after, _CLOSE_LOGITS)
+        few = min(FEW_ROWS, count)
+        self._pass("prefill_few", tokens[:few], 0)
         return self._found
 
     def _pass(self, function: str, tokens: list[int], begin: int) -> npt.NDArray[np.float32]:

@@ -64,7 +64,8 @@ class Executor:
         self._bind()
         self._fill(read, loaded)
         self._seconds_per_row: dict[str, float] = {}
-        self._ready: Any = None  # the commands of the next decode, made while the last one was computed
+        # The commands of the next token, made while the last one was computed.
+        self._ready: tuple[str, Any] | None = None
 
     @property
     def key_values(self) -> list[tuple[Any, int]]:
@@ -80,16 +81,20 @@ class Executor:
         """Logits of the call's output rows, shape (rows, vocab_size)."""
         bound = self._bound[function]
         begin = time.perf_counter()
-        if function == "decode":
-            commands, self._ready = self._ready or self._gpu.encode(bound.steps(n)), None
-            self._gpu.submit(commands)
-            self._ready = self._gpu.encode(bound.steps(n))
+        if function in ("decode", "decode_far"):
+            self._submit_ready(function, bound.steps(n))
         else:
             for piece in _pieces(bound.steps(n), self._piece_count(function, n)):
                 self._gpu.submit(self._gpu.encode(piece))
         logits = self._logits(bound, n)
         self._seconds_per_row[function] = (time.perf_counter() - begin) / n
         return logits
+
+    def _submit_ready(self, function: str, steps: list[Step]) -> None:
+        ready = self._ready[1] if self._ready and self._ready[0] == function else self._gpu.encode(steps)
+        self._ready = None
+        self._gpu.submit(ready)
+        self._ready = function, self._gpu.encode(steps)
 
     def time_steps(self, function: str, n: int) -> list[tuple[Launch, float]]:
         """Seconds of the GPU for each launch; see `Gpu.timed`."""

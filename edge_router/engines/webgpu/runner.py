@@ -13,7 +13,7 @@ from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.engines.webgpu.pages import PageTable
-from edge_router.program import PAGE_SIZE, ROW_WORDS, Program, Windows
+from edge_router.program import FAR, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Program, Windows
 
 
 class WebGpuRunner:
@@ -80,7 +80,8 @@ class WebGpuRunner:
             rows[:, 0] = tokens
             rows[:, 1] = np.arange(begin, begin + len(tokens))
             rows[:, 2] = self._show(0, sequence)
-            logits: Logits = self._run("prefill", rows)[0]
+            function = "prefill_few" if len(tokens) <= FEW_ROWS else "prefill"
+            logits: Logits = self._run(function, rows)[0]
             return logits
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
@@ -89,7 +90,9 @@ class WebGpuRunner:
             for number, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
                 position = self._pages.grow(sequence, 1)
                 rows[number] = token, position, self._show(number, sequence), 0
-            return self._run("decode" if len(tokens) == 1 else "batch", rows)
+            if len(tokens) > 1:
+                return self._run("batch", rows)
+            return self._run("decode" if position < FAR else "decode_far", rows)
 
     def reset(self) -> None:
         """After an error of the device everything on it is made anew."""

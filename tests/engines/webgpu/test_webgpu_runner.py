@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.engines.webgpu import runner as runner_module
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import EngineUnavailable, GenerationFailed
@@ -136,3 +137,19 @@ def test_after_an_error_of_the_device_all_is_made_anew(adapter: Adapter, tiny_mo
     made.add_sequence(0)
     np.testing.assert_array_equal(made.prefill(0, tokens(20)), before)
     made.close()
+
+
+def test_a_long_past_is_shared_out(
+    empty: WebGpuRunner, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "FAR", 60)
+    given, ran = tokens(100), list[str]()
+    run = empty._executor.run
+    monkeypatch.setattr(empty._executor, "run", lambda name, n: (ran.append(name), run(name, n))[1])
+    expected = tiny_model.logits(given)
+    empty.add_sequence(0)
+    read(empty, 0, given[:58])
+    for place in range(58, 100):
+        logits = empty.decode([0], [given[place]])[0]
+        np.testing.assert_allclose(logits, expected[place], atol=CLOSE)
+    assert ran == ["prefill", "prefill_few", *["decode"] * 2, *["decode_far"] * 40]
