@@ -18,6 +18,8 @@ SHARD = 32 << 20  # bytes of weights that are read at once, unless one tensor al
 _INTEGER = 4
 _FLOAT = 4
 _LANES = 16  # of the widest vectors that the CPU kernels use
+_GROUP = 32  # numbers that share a scale
+_INTEGER_GROUP = 32 * 2 + 8  # bytes of a group of sixteen-bit integers, with its scale and its sum
 _SAMPLED = 28  # bytes for each token of the vocabulary while one is chosen (copies, weights, order)
 _TREE = 256  # tokens of a speculative tree, for which TVM's KV cache reserves room
 _DEPTHS = 2  # of shared prefixes, in TVM's KV cache
@@ -52,13 +54,14 @@ class Settings:
 class Place:
     """Where a model is to run: the runtime, its threads, and what else counts there, in bytes.
 
+    `integers`: the processor multiplies sixteen-bit integers, as every x86 does, which are packed closer.
     `process`: what this process holds already, where that is known, its tokenizer among it; `router`: of the
-    router's session.
-    `library`: what the compiled library says of its own buffers (its memory_usage), where there is one.
+    router's session; `library`: what the compiled library says of its own buffers, where there is one.
     """
 
     backend: Backend
     threads: int = 1
+    integers: bool = False
     router: int = 0
     process: int | None = None
     library: int | None = None
@@ -179,7 +182,7 @@ def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place:
             "workspace", "MLC's sampler", sequences=sequences, vocabulary=shape.vocabulary, bytes=17
         )
     if not place.backend.own_memory:
-        yield from _host_work(shape, chunk, place.threads)
+        yield from _host_work(shape, chunk, place)
 
 
 def activation_width(shape: ModelShape) -> int:
@@ -194,14 +197,16 @@ def activation_width(shape: ModelShape) -> int:
     return max(theirs, ours)
 
 
-def _host_work(shape: ModelShape, chunk: int, threads: int) -> Iterator[Product]:
+def _host_work(shape: ModelShape, chunk: int, place: Place) -> Iterator[Product]:
     """On a processor: the rows of a product repacked, weights unpacked strip by strip, and the sampler."""
     inputs = max(shape.hidden, shape.query_width, shape.intermediate)
-    yield product("workspace", "activations, repacked", tokens=chunk, numbers=inputs, bytes=_FLOAT)
+    packed = _INTEGER_GROUP if place.integers else _GROUP * _FLOAT
+    groups = -(-inputs // _GROUP)
+    yield product("workspace", "activations, repacked", tokens=chunk, groups=groups, bytes=packed)
     yield product(
         "workspace",
         "weights, unpacked",
-        threads=threads,
+        threads=place.threads,
         vectors=2,
         numbers=inputs,
         lanes=_LANES,

@@ -18,6 +18,8 @@ from edge_router.vram.planner import Wish
 
 DEFAULT_BUDGET = Share(0.9)  # of what is free; other programs need some, too
 
+_X86 = ("x86_64", "amd64")
+
 # Of the router's session: its graph is held twice (as read and as prepared), beside onnxruntime's own code.
 _ROUTER_COPIES, _ROUTER_CODE = 2, 16 << 20
 
@@ -55,6 +57,7 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
     place = Place(
         runtime,
         threads=config.weak.threads or here.physical_cores,
+        integers=here.machine.lower() in _X86,
         router=0 if runtime.own_memory else router_bytes(config.router.name),
     )
     return Room(place, in_bytes(budget, free or 0), free, isinstance(budget, Share))

@@ -89,6 +89,12 @@ def test_the_formula_bounds_mlcs_kernels_for_wide_models(llama_8b):
     assert width >= 2 * 4096 + 3 * 14336
 
 
+@pytest.mark.parametrize(("integers", "expected"), [(True, 512 * 48 * 72), (False, 512 * 1536 * 4)])
+def test_x86_packs_activations_closer(smol, integers, expected):
+    products = plan(smol, Settings("q4f16_1", 2048, 512), "cpu", integers=integers)
+    assert of(products, "activations, repacked").bytes == expected
+
+
 def test_the_kv_cache_of_float32_models_takes_four_bytes(gorilla):
     half = plan(gorilla, Settings("q4f16_1", 4096, 512))
     full = plan(gorilla, Settings("q4f32_1", 4096, 512))
