@@ -13,7 +13,7 @@ from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.rotary import Rotary as Turns
 from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
-from edge_router.program import FEW_ROWS, ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
+from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
 
 _ROTARY = "rotary"  # parameters of that name and a number
 _STORED_BYTES = {"uint32": 4, "float16": 2, "float32": 4}
@@ -21,8 +21,8 @@ WAYS = {
     "decode": Way(tile=1, one_each=True),
     "decode_far": Way(tile=1, one_each=True, far=True),
     "prefill": Way(tile=64, one_each=False),
-    "prefill_few": Way(tile=FEW_ROWS, one_each=False),
-    "batch": Way(tile=16, one_each=True),
+    "prefill_few": Way(tile=4, one_each=False),
+    "batch": Way(tile=4, one_each=True),
 }
 
 

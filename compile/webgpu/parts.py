@@ -25,6 +25,8 @@ from edge_router.compile.webgpu.shaders.append import append
 from edge_router.compile.webgpu.shaders.attend_many import attend_many
 from edge_router.compile.webgpu.shaders.attend_one import attend_one, combine
 from edge_router.compile.webgpu.shaders.heads import Heads
+from edge_router.compile.webgpu.shaders.matfew import ROWS as FEW
+from edge_router.compile.webgpu.shaders.matfew import matfew
 from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
@@ -37,6 +39,8 @@ _MANY_HEADS, _MANY_SPLITS, _FEW_SPLITS = 16, 8, 4
 @dataclass(frozen=True, slots=True)
 class Way:
     """How rows go through the model: `tile` rows at once through a matrix; each its own sequence or not.
+
+    A tile of 4 is that of `matfew`.
 
     `far`: with a long past, which workgroups share out.
     """
@@ -115,30 +119,32 @@ class Projection(Matrix):
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         """`add` is added to the result."""
         width = self.outputs // 2 if self._gate else self.outputs
-        one = isinstance(x.shape[0], int) and x.shape[0] == 1
+        many = self._parts.way.tile > FEW and not _is_one(x)
         after = [*([self.bias] if self._biased else []), *([] if add is None else [add])]
 
         def launch(part: Part) -> tuple[Shader, list[Tensor]]:
             weights = [part.q_weight, part.q_scale, *after]
-            if not one:
+            if many:
                 return self._many(part, add), [x, *weights]
             norm = x.norm if isinstance(x, Normalised) else None
             source = [x] if norm is None else [x.raw, norm.weight]
-            return self._one(part, norm, add), [*source, *weights]
+            shape, stride = self._shape(part, norm, add), self._stride(part)
+            return matvec(shape) if _is_one(x) else matfew(shape, stride), [*source, *weights]
 
         return self.each(launch, (x.shape[0], width))
 
-    def _one(self, part: Part, norm: Norm | None, add: Tensor | None) -> Shader:
-        return matvec(
-            MatVec(
-                self.inputs,
-                part.rows // 2 if self._gate else part.rows,
-                norm=None if norm is None else norm.epsilon,
-                gate=self._gate,
-                bias=self._biased,
-                residual=add is not None,
-                first=part.first,
-            )
+    def _stride(self, part: Part) -> int:
+        return 0 if part.rows == self.outputs else self.outputs
+
+    def _shape(self, part: Part, norm: Norm | None, add: Tensor | None) -> MatVec:
+        return MatVec(
+            self.inputs,
+            part.rows // 2 if self._gate else part.rows,
+            norm=None if norm is None else norm.epsilon,
+            gate=self._gate,
+            bias=self._biased,
+            residual=add is not None,
+            first=part.first,
         )
 
     def _many(self, part: Part, add: Tensor | None) -> Shader:
@@ -151,9 +157,13 @@ class Projection(Matrix):
                 bias=self._biased,
                 residual=add is not None,
                 first=part.first,
-                stride=0 if part.rows == self.outputs else self.outputs,
+                stride=self._stride(part),
             )
         )
+
+
+def _is_one(x: Tensor) -> bool:
+    return isinstance(x.shape[0], int) and x.shape[0] == 1
 
 
 class Norm(nn.Module):

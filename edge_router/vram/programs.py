@@ -13,7 +13,7 @@ from edge_router.quantization import WORD_BYTES, Quantization
 from edge_router.vram.products import Product, product
 from edge_router.vram.shapes import ModelShape
 
-_UNIFORMS = 6  # sets of numbers that the three functions of a Llama's program are given
+_UNIFORMS = 9  # sets of numbers that the functions of a Llama's program are given
 
 
 def program_products(

@@ -138,38 +138,38 @@ fn run(block: u32, thread: u32) {{
   let lane = thread % LANES;
   let team = thread / LANES;
   let first = block * PER_BLOCK + team * ROWS;
-{_lines(f"  var sum_{half}_{row} = 0.0;" for half, row in rows)}
+{lines(f"  var sum_{half}_{row} = 0.0;" for half, row in rows)}
   var square = 0.0;
   for (var group = lane; group < GROUPS; group += LANES) {{
     let at = group * 8u;
-{_lines(_inputs(word, normed) for word in range(_WORDS))}
+{lines(_inputs(word, normed) for word in range(_WORDS))}
     let total = dot(even0 + odd0 + even1 + odd1 + even2 + odd2 + even3 + odd3, vec4<f32>(1.0));
-{_lines(_row(half, row) for half, row in rows)}
+{lines(_row(half, row) for half, row in rows)}
   }}
-{_lines(_keep(halves, half, row) for half, row in rows)}
+{lines(_keep(halves, half, row) for half, row in rows)}
 {"  if (team == 0u) { squares[lane] = square; }" if normed else ""}
   workgroupBarrier();
   let row = block * PER_BLOCK + thread;
   if (thread >= PER_BLOCK || row >= OUTPUTS) {{ return; }}
 {_sums(halves, normed, shape.norm)}
-  y[FIRST + row] = {_result(shape)};
+  y[FIRST + row] = {result(shape, "FIRST + row")};
 }}
 """
 
 
 def _inputs(word: int, normed: bool) -> str:
-    lines = [f"    var a{word} = x[at + {2 * word}u];", f"    var b{word} = x[at + {2 * word + 1}u];"]
+    text = [f"    var a{word} = x[at + {2 * word}u];", f"    var b{word} = x[at + {2 * word + 1}u];"]
     if normed:
-        lines += [
+        text += [
             f"    square += dot(a{word}, a{word}) + dot(b{word}, b{word});",
             f"    a{word} *= norm_weight[group * 8u + {2 * word}u];",
             f"    b{word} *= norm_weight[group * 8u + {2 * word + 1}u];",
         ]
-    lines += [
+    text += [
         f"    let even{word} = vec4<f32>(a{word}.xz, b{word}.xz);",
         f"    let odd{word} = vec4<f32>(a{word}.yw, b{word}.yw);",
     ]
-    return "\n".join(lines)
+    return lines(text)
 
 
 def _row(half: int, row: int) -> str:
@@ -189,16 +189,16 @@ def _keep(halves: int, half: int, row: int) -> str:
 
 
 def _sums(halves: int, normed: bool, epsilon: float | None) -> str:
-    lines = [f"  var result{half} = 0.0;" for half in range(halves)]
-    lines += [f"  for (var i = 0u; i < LANES; i++) {{ {_partials(halves)} }}"]
+    text = [f"  var result{half} = 0.0;" for half in range(halves)]
+    text += [f"  for (var i = 0u; i < LANES; i++) {{ {_partials(halves)} }}"]
     if normed:
-        lines += [
+        text += [
             "  var mean = 0.0;",
             "  for (var i = 0u; i < LANES; i++) { mean += squares[i]; }",
             f"  let factor = inverseSqrt(mean / f32(INPUTS) + {epsilon!r});",
             *(f"  result{half} *= factor;" for half in range(halves)),
         ]
-    return "\n".join(lines)
+    return lines(text)
 
 
 def _partials(halves: int) -> str:
@@ -207,11 +207,12 @@ def _partials(halves: int) -> str:
     )
 
 
-def _result(shape: MatVec) -> str:
+def result(shape: MatVec, place: str) -> str:
+    """What becomes of the sums of a row: `result0`, and with a gate `result1`. `place` is that in y."""
     value = "gate(result0) * result1" if shape.gate else "result0"
     value += " + bias[FIRST + row]" if shape.bias else ""
-    return value + (" + residual[FIRST + row]" if shape.residual else "")
+    return value + (f" + residual[{place}]" if shape.residual else "")
 
 
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(lines)
+def lines(parts: Iterable[str]) -> str:
+    return "\n".join(parts)

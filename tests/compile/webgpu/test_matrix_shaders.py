@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.compile.webgpu.shaders.matfew import matfew
 from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Layout, MatVec, matvec
 from edge_router.compile.webgpu.shaders.rows import Table, take
@@ -31,6 +32,24 @@ def test_one_row(
     np.testing.assert_allclose(found, matrix.values @ source + (added if residual else 0), **CLOSE)
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), ODD)
+@pytest.mark.parametrize("norm", [None, 1e-5])
+@pytest.mark.parametrize("n", [1, 3, 4, 9])
+def test_a_few_rows(run: Any, quantized: Any, inputs: int, outputs: int, n: int, norm: float | None) -> None:
+    matrix, rng = quantized(outputs, inputs, 15), np.random.default_rng(16)
+    x, added = (
+        rng.normal(size=(n, inputs)).astype(np.float32),
+        rng.normal(size=(n, outputs)).astype(np.float32),
+    )
+    weight = rng.normal(size=inputs).astype(np.float32)
+    given = [x, *([weight] if norm else []), *matrix.arrays, added]
+    shader = matfew(MatVec(inputs, outputs, norm=norm, residual=True))
+    found = run(shader, [*given, np.zeros((n, outputs), np.float32)], n=n)
+    mean = (x.astype(np.float64) ** 2).mean(-1, keepdims=True)
+    source = x * weight / np.sqrt(mean + norm) if norm else x
+    np.testing.assert_allclose(found, source @ matrix.values.T + added, **CLOSE)
+
+
 @pytest.mark.parametrize("gate", ["silu", "gelu_tanh"])
 @pytest.mark.parametrize(("inputs", "outputs"), [(64, 48), (96, 6), (576, 30)])
 def test_one_row_through_a_gate(
@@ -40,6 +59,8 @@ def test_one_row_through_a_gate(
     x = np.random.default_rng(3).normal(size=inputs).astype(np.float32)
     shape = MatVec(inputs, outputs, gate=gate)
     found = run(matvec(shape), [x, *matrix.arrays, np.zeros(outputs, np.float32)])
+    few = run(matfew(shape), [np.stack([x, -x]), *matrix.arrays, np.zeros((2, outputs), np.float32)], n=2)
+    np.testing.assert_allclose(few[0], found, **CLOSE)
     up_and_down = matrix.values @ x
     np.testing.assert_allclose(found, gates[gate](up_and_down[:outputs]) * up_and_down[outputs:], **CLOSE)
 
@@ -66,6 +87,10 @@ def test_a_bias(run: Any, quantized: Any) -> None:
     matrix, rng = quantized(24, 64, 6), np.random.default_rng(7)
     x, bias = rng.normal(size=64).astype(np.float32), rng.normal(size=24).astype(np.float32)
     many = np.stack([x, 2 * x])
+    few = run(
+        matfew(MatVec(64, 24, bias=True)), [many, *matrix.arrays, bias, np.zeros((2, 24), np.float32)], n=2
+    )
+    np.testing.assert_allclose(few, many @ matrix.values.T + bias, **CLOSE)
     one = run(matvec(MatVec(64, 24, bias=True)), [x, *matrix.arrays, bias, np.zeros(24, np.float32)])
     np.testing.assert_allclose(one, matrix.values @ x + bias, **CLOSE)
     shader = matmul(MatMul(64, 24, bias=True))
@@ -110,14 +135,16 @@ def test_a_table_in_parts_is_the_table(run: Any, quantized: Any) -> None:
     x = rng.normal(size=(3, 64)).astype(np.float32)
     control = np.zeros((3, ROW_WORDS), np.uint32)
     control[:, 0] = tokens = [45, 3, 20]
-    rows, one, many = (np.zeros(shape, np.float32) for shape in ((3, 64), (50,), (3, 50)))
+    rows, one, few, many = (np.zeros(shape, np.float32) for shape in ((3, 64), (50,), (3, 50), (3, 50)))
     for first, last in spans:
         part, size = matrix.part(first, last), last - first
         run(take(Table(64, size, first)), [control, *part, rows], n=3)
         run(matvec(MatVec(64, size, first=first)), [x[0].copy(), *part, one])
+        run(matfew(MatVec(64, size, first=first), stride=50), [x, *part, few], n=3)
         run(matmul(MatMul(64, size, first=first, stride=50)), [x, *part, many], n=3)
     np.testing.assert_allclose(rows, matrix.values[tokens], **CLOSE)
     np.testing.assert_allclose(one, matrix.values @ x[0], **CLOSE)
+    np.testing.assert_allclose(few, x @ matrix.values.T, **CLOSE)
     np.testing.assert_allclose(many, x @ matrix.values.T, **CLOSE)
 
 

@@ -23,7 +23,7 @@ MISTAKES = {
     "a normalised product": ("matvec_64_128_norm", "mean / f32(INPUTS)", "mean / f32(INPUTS + 3u)"),
     "a gated product": ("matvec_64_96_norm_silu", "exp(-x)", "exp(-x * 0.9)"),
     "a product of many rows": ("matmul_64_128_tile64", "sum3 += four.w * w", "sum3 += four.z * w"),
-    "a product of a few rows": ("matmul_64_128_tile16", "sum0 += four.x * w", "sum0 += four.y * w"),
+    "a product of a few rows": ("matfew_64_128", "square.y += dot(a1, a1)", "square.y += dot(a0, a0)"),
     "a residual": ("matmul_96_64_tile64_residual", "+ residual[at]", "- residual[at]"),
     "looking up": ("take", ">> (4u * i)", ">> (4u * (i ^ 1u))"),
     "turning": ("append", "values.y * cosine + values.x", "values.y * cosine - values.x"),
