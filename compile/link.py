@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_router.errors import ArtifactCorrupt, BuildFailed, LinkerMissing, MissingExtra
+from edge_router.errors import ArtifactCorrupt, BuildFailed, EngineUnavailable, LinkerMissing
 
 OBJECTS = ".tar"
 _LOADER = "tvm_ffi_orcjit"
@@ -101,13 +101,13 @@ def _of_objects(function: Callable[..., None]) -> Callable[..., None]:
 def load_library(path: Path) -> Any:
     """TVM's virtual machine of a library on this machine's processor.
 
-    TVM's runtime library must be loaded already. Raises `ArtifactCorrupt`, `MissingExtra`.
+    TVM's runtime library must be loaded already. Raises `ArtifactCorrupt`, `EngineUnavailable`.
     """
     try:
         module = _objects(path) if path.suffix == OBJECTS else _shared(path)
         machine = module["vm_load_executable"]()
         machine["vm_initialization"](_CPU, 0, _POOLED)
-    except MissingExtra:
+    except EngineUnavailable:
         raise
     except Exception as error:
         raise ArtifactCorrupt(path, f"cannot be loaded by this TVM: {error}") from error
@@ -122,7 +122,7 @@ def _shared(path: Path) -> Any:
 
 def _objects(path: Path) -> Any:
     if find_spec(_LOADER) is None:
-        raise MissingExtra("apache-tvm-ffi-orcjit", "link", "loading a library that was not linked")
+        raise EngineUnavailable("tvm", "the package apache-tvm-ffi-orcjit, which loads it, is not installed")
     from tvm_ffi_orcjit import default_session
 
     with tarfile.open(path) as archive:

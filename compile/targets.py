@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,8 +99,3 @@ def _hidden(spec: TargetSpec, promised: set[str]) -> list[str]:
         return []
     offered = {name.lower().replace("_", "") for name in spec.features}
     return [name for name in _HIDEABLE if name in promised and name not in offered]
-
-
-def library_suffix() -> str:
-    """What shared libraries are called on this system."""
-    return {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")

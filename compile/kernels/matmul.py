@@ -23,10 +23,13 @@ from edge_router.compile.kernels.ir import (
     const,
     load,
     parallel,
+    pick,
+    prefetch,
     scratch,
     serial,
     splat,
     store,
+    when,
     zero,
 )
 from edge_router.compile.kernels.isa import Dot, Isa
@@ -141,7 +144,7 @@ class MatMul:
             first = bind(tirx.min(strip * width, tirx.const(columns - width, "int64")))
             panel, scales = self._method.strip(), scratch((2, self._groups, lanes))
             for v, start in enumerate(starts):
-                self._unpack(panel, scales, v, first + start)
+                self._unpack(panel, scales, v, first + start, width)
             with serial((self._rows + (height - 1)) // height) as tile:
                 top = bind(tirx.min(tile * height, self._rows - height))
                 rows = [bind(top + i) for i in range(height)]
@@ -149,16 +152,23 @@ class MatMul:
                     for i in range(width // lanes):
                         finish(m, first + i * lanes, sums[i :: width // lanes])
 
-    def _unpack(self, panel: Buffer, scales: Buffer, v: int, first: Expr) -> None:
+    def _unpack(self, panel: Buffer, scales: Buffer, v: int, first: Expr, width: int) -> None:
+        """Rows of the weights become lanes, a group at a time.
+
+        The next strip's weights are sent for meanwhile: the processor cannot guess that many streams.
+        """
         lanes = self._isa.lanes
         with serial(tirx.const(self._groups, "int64")) as g:
-            column = scratch((lanes,), "float32")
+            halves = scratch((lanes,), "float16")
             for i in range(lanes):
-                store(column, to_float(self._isa, load(self._scales, first + i, g)), i)
-            scale = bind(load(column, 0, lanes=lanes))
+                store(halves, load(self._scales, first + i, g), i)
+            scale = bind(to_float(self._isa, load(halves, 0, lanes=lanes)))
             store(scales, scale, v, g, 0)
-            words = scratch((lanes,), "uint32")
+            for buffer, place, line in ((self._weights, g * WORDS, 4), (self._scales, g, 32)):
+                with when(g % line == 0):  # so many groups lie in 64 bytes
+                    for i in range(lanes):
+                        prefetch(buffer, first + (i + width), place)
+            columns = [bind(load(self._weights, first + i, g * WORDS, lanes=WORDS)) for i in range(lanes)]
             for w in range(WORDS):
-                for i in range(lanes):
-                    store(words, load(self._weights, first + i, g * WORDS + w), i)
-                self._method.unpack(panel, v, g, w, bind(load(words, 0, lanes=lanes)), scale)
+                words = bind(pick(columns, [WORDS * i + w for i in range(lanes)]))
+                self._method.unpack(panel, v, g, w, words, scale)

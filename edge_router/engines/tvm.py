@@ -130,7 +130,7 @@ class TvmRunner:
     """A compiled library and its weights: a `ModelRunner`. Make, use and close it in one thread.
 
     Sizes beyond what the library was compiled for are cut to that. The KV cache holds `max_sequences` whole
-    contexts. Raises `ArtifactCorrupt`, `EngineUnavailable`, `MissingExtra`, `OutOfMemory`.
+    contexts. Raises `ArtifactCorrupt`, `EngineUnavailable`, `OutOfMemory`.
     """
 
     def __init__(

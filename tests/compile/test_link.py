@@ -17,7 +17,7 @@ from edge_router.compile import link
 from edge_router.compile.targets import host_target, tvm_target
 from edge_router.device import host
 from edge_router.engines.tvm_runtime import load_runtime
-from edge_router.errors import ArtifactCorrupt, BuildFailed, LinkerMissing, MissingExtra
+from edge_router.errors import ArtifactCorrupt, BuildFailed, EngineUnavailable, LinkerMissing
 
 
 @pytest.fixture(scope="module")
@@ -137,5 +137,5 @@ def test_without_the_loader_it_is_named(
     path = tmp_path / "model.tar"
     link.link(executable, path)
     monkeypatch.setattr(link, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match="orcjit"):
+    with pytest.raises(EngineUnavailable, match="orcjit"):
         link.load_library(path)
