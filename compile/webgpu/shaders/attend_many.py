@@ -8,17 +8,18 @@ from edge_router.compile.webgpu.shaders.heads import CONTROL, LEAST, Heads, scor
 from edge_router.compile.webgpu.wgsl import Binding, Shader, ceil_div, shader
 
 _LANES = 8  # threads that share a row of queries
-_ROWS = 16  # of a workgroup
+_SHARED = 16384  # bytes that the threads of a workgroup share on every device
 _TILE = 32  # tokens looked at between two barriers
 
 
 def attend_many(heads: Heads) -> Shader:
     """n rows of one sequence, whose keys and values are in the cache already.
 
-    Buffers: control, queries, keys, values, y. A workgroup takes 16 rows of one head; eight threads share a
-    row: for the scores they take different tokens, for the sums different channels.
+    Buffers: control, queries, keys, values, y. A workgroup takes up to 16 rows of one head. Eight threads
+    share a row: for the scores they take different tokens, for the sums different channels.
     """
     words = -(-heads.size // 2 // _LANES)  # of a thread
+    rows = _rows(heads)
     body = _BODY.replace("//SUMS", "\n".join(f"  var sum{i} = vec2<f32>(0.0);" for i in range(words)))
     body = body.replace("//FADE", "\n".join(f"    sum{i} *= fade;" for i in range(words)))
     body = body.replace("//ADD", "\n".join(f"      {_add(i, heads)}" for i in range(words)))
@@ -32,13 +33,19 @@ def attend_many(heads: Heads) -> Shader:
             Binding("values", "u32"),
             Binding("y", "f32", write=True),
         ],
-        constants={**heads.constants, "LANES": _LANES, "ROWS": _ROWS, "TILE": _TILE},
+        constants={**heads.constants, "LANES": _LANES, "ROWS": rows, "TILE": _TILE},
         body=CONTROL + score(heads) + body.replace("SCALE", repr(heads.scale)).replace("LEAST", LEAST),
-        threads=_LANES * _ROWS,
-        grid=f"({ceil_div('n', _ROWS)}) * {heads.query}",
+        threads=_LANES * rows,
+        grid=f"({ceil_div('n', rows)}) * {heads.query}",
         scalars={"n": "n"},
         about={"op": "attend_many", **asdict(heads)},
     )
+
+
+def _rows(heads: Heads) -> int:
+    """Of a workgroup, with their queries and scores in shared memory."""
+    float32 = 4
+    return 16 if 16 * (heads.size + _TILE) * float32 <= _SHARED else 8
 
 
 def _add(index: int, heads: Heads) -> str:

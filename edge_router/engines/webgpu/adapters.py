@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,17 +80,29 @@ def choose(device: str, found: Sequence[Adapter]) -> Adapter:
 
 
 def _enumerate() -> list[Any]:
-    # Mesa and EGL complain on stderr where a desktop session would have set it.
-    if os.name == "posix" and "XDG_RUNTIME_DIR" not in os.environ:
-        os.environ["XDG_RUNTIME_DIR"] = "/tmp"  # noqa: S108  nothing is written there
     try:
         import wgpu
     except ImportError as error:
         raise MissingExtra("wgpu", "webgpu", "running the model on a GPU through WebGPU") from error
     try:
-        return list(wgpu.gpu.enumerate_adapters_sync())
+        with _runtime_directory():
+            return list(wgpu.gpu.enumerate_adapters_sync())
     except (RuntimeError, OSError) as error:
         raise EngineUnavailable(ENGINE, f"its library could not be started: {error}") from error
+
+
+@contextmanager
+def _runtime_directory() -> Iterator[None]:
+    """Mesa complains on stderr where no desktop session has set it; nothing is written there."""
+    name = "XDG_RUNTIME_DIR"
+    if name in os.environ or os.name != "posix":
+        yield
+        return
+    os.environ[name] = tempfile.gettempdir()
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _adapter(handle: Any) -> Adapter:
