@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,19 @@ MATRICES = [
 ]
 
 
+ITEM = {"f32": 4, "u32": 4, "vec2<f32>": 8, "vec4<f32>": 16}
+
+
+def shared_bytes(source: str) -> int:
+    """Of a workgroup's memory; wgpu does not count it."""
+    constants = {name: int(value) for name, value in re.findall(r"const (\w+) = (\d+)u;", source)}
+    found = re.findall(r"var<workgroup> \w+: array<([\w<>]+), ([^>]+)>;", source)
+    assert len(found) == source.count("var<workgroup>")
+    return sum(ITEM[kind] * eval(count.replace("u", ""), {}, constants) for kind, count in found)
+
+
 def made(shader: Any) -> Shader:
+    assert shared_bytes(shader.source) <= PROMISED["max-compute-workgroup-storage-size"]
     return Shader(shader.source, shader.name, shader.writes, len(shader.scalars))
 
 
