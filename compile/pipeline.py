@@ -183,6 +183,10 @@ class _Maker:
 
         form, card = supported(self.recipe.quantization), self.recipe.card
         quantizer(self.recipe.quantizer)
+        if self.recipe.target == PROGRAM:
+            from edge_router.compile.webgpu.build import check_quantization
+
+            check_quantization(form.name)
         if card.config:
             wanted = parameters(card.config, card.name)
             needed = sum(stored_bytes(form, parameter) for parameter in wanted)

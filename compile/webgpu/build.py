@@ -27,6 +27,13 @@ def check(folder: Path) -> None:
     read_program(folder / PROGRAM_FILE)
 
 
+def check_quantization(name: str) -> None:
+    """Raises `UnsupportedTarget`."""
+    if name not in QUANTIZATIONS:
+        known = " and ".join(QUANTIZATIONS)
+        raise UnsupportedTarget(TARGET, f"it reads weights in {known}, not {name}")
+
+
 def build_program(
     config: Mapping[str, object], quantization: str, *, progress: Progress | None = None
 ) -> Program:
@@ -35,9 +42,7 @@ def build_program(
     Raises `UnsupportedArchitecture`, `UnsupportedTarget` for a quantization, `InvalidModel`, `BuildFailed`.
     """
     where = str(config.get("model", config.get("model_type")))
-    if quantization not in QUANTIZATIONS:
-        known = " and ".join(QUANTIZATIONS)
-        raise UnsupportedTarget(TARGET, f"it reads weights in {known}, not {quantization}")
+    check_quantization(quantization)
     with (progress or SilentProgress()).step("compile"):
         try:
             return _build(config, quantization, where)

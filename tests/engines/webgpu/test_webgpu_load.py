@@ -27,6 +27,7 @@ from edge_router.errors import (
     ArtifactMissing,
     EngineUnavailable,
     InvalidModel,
+    UnsupportedTarget,
     WeightsCorrupt,
 )
 from edge_router.paths import Paths
@@ -93,6 +94,13 @@ def test_nothing_built_and_nothing_may_be(adapter: Adapter, tiny_model: Any, pat
     with pytest.raises(ArtifactMissing) as caught:
         load_weak(weak_engines(), Config.load(overrides=values), paths, SilentProgress())
     assert caught.value.kind == "program"
+
+
+def test_weights_that_no_program_reads_are_not_even_made(adapter: Adapter, paths: Paths) -> None:
+    values = {"weak.device": adapter.backend, "weak.quantization": "q0f16"}
+    with pytest.raises(UnsupportedTarget, match="q4f16_1, not q0f16"):
+        load_weak(weak_engines(), Config.load(overrides=values), paths, SilentProgress())
+    assert not paths.downloads.exists()
 
 
 def test_no_adapter_is_said_before_anything_is_fetched(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
