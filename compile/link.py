@@ -117,7 +117,7 @@ def load_library(path: Path) -> Any:
 def _shared(path: Path) -> Any:
     from tvm_ffi import load_module
 
-    return load_module(str(path))
+    return load_module(str(path.absolute()))
 
 
 def _objects(path: Path) -> Any:
@@ -129,4 +129,4 @@ def _objects(path: Path) -> Any:
         files = [archive.extractfile(entry) for entry in archive]
         parts = [file.read() for file in files if file is not None]
     # It would ask the C++ compiler for its runtime library, which nothing here uses.
-    return default_session().load_module(parts, cxx="no-compiler")
+    return default_session().load_module(parts, cxx="/no-compiler")

@@ -117,7 +117,7 @@ class MatVec:
     def __init__(self, isa: Isa, x: Buffer, rows: Expr, weights: Buffer, scales: Buffer, groups: int) -> None:
         self._isa, self._weights, self._scales = isa, weights, scales
         self._words = groups * WORDS
-        self._ahead = max(1, AHEAD // (4 * self._words))  # in rows
+        self._ahead = TILE * max(1, AHEAD // (4 * self._words * TILE))  # in rows; a tile is read as one
         method = _Floats if isa.dot is Dot.FLOAT else _Integers
         self._method = method(isa, x, rows, self._words)
         self._rows = rows
