@@ -174,6 +174,13 @@ def no_loader(world: World) -> None:
     world.patch.setattr("edge_router.compile.link.find_spec", lambda package: None)
 
 
+def another_format_for_programs(world: World) -> None:
+    """As if shaders read a second format: today they read one."""
+    known = ("q4f16_1", "q4f16_2")
+    world.patch.setattr("edge_router.compile.webgpu.build.QUANTIZATIONS", known)
+    settings(quantization="q4f16_2")(world)
+
+
 # input of the fingerprint -> the change, and the reason that is given
 WEIGHTS: dict[str, tuple[Change, str]] = {
     "format": (patched("edge_router.compile.fingerprint.FORMAT", 2), "format 1 -> 2"),
@@ -182,7 +189,7 @@ WEIGHTS: dict[str, tuple[Change, str]] = {
     "context_window_size": (card(context_window_size=128), "context_window_size 256 -> 128"),
     "prefill_chunk_size": (card(prefill_chunk_size=32), "prefill_chunk_size 256 -> 32"),
     "quantization": (settings(quantization="q4f16_2"), "quantization q4f16_1 -> q4f16_2"),
-    "quantizer": (settings(quantizer="signed"), "quantizer round -> signed"),
+    "quantizer": (settings(quantizer="signed"), "quantizer weighted -> signed"),
     "gguf": (versions(gguf="0.1"), "gguf {gguf} -> 0.1"),
     "plugins": (
         patched("edge_router.compile.fingerprint.plugged", lambda name: {"mine": "1"}),
@@ -208,7 +215,10 @@ LIBRARY: dict[str, tuple[Change, str]] = {
 PROGRAM: dict[str, tuple[Change, str]] = {
     "format": (patched("edge_router.program.FORMAT", 99), "format"),
     "config": (other_config, "config.rms_norm_eps 1e-05 -> 1e-06"),
-    "quantization": WEIGHTS["quantization"],
+    "quantization": (
+        another_format_for_programs,
+        WEIGHTS["quantization"][1],
+    ),
     "tvm": (versions(apache_tvm="apache-tvm==0.26"), "tvm"),
     "plugins": WEIGHTS["plugins"],
     "compiler": (edited("webgpu/shaders/matvec.py"), "compiler"),
@@ -393,7 +403,7 @@ def test_a_pinned_wheel_counts_by_its_hash_and_member(world: World) -> None:
         machine(cpu_name="the same processor by another name"),
         machine(features=tuple(reversed(HASWELL))),
         settings(device="vulkan"),
-        settings(quantization="q4f16_1", quantizer="round", context_window_size=256),
+        settings(quantization="q4f16_1", quantizer="weighted", context_window_size=256),
         lambda world: os.utime(world.source / "model.safetensors", (1, 1)),
         lambda world: (world.source / ".DS_Store").write_bytes(b"x"),
         lambda world: setattr(world, "gpus", ()),
