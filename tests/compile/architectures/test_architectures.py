@@ -14,7 +14,7 @@ from edge_router.errors import InvalidModel
 
 # Largest difference of a logit over the standard deviation of all. Queries, keys, values and embeddings are
 # float16 here, and activations sixteen-bit integers; transformers computes in float32.
-CLOSE = 0.02
+CLOSE = 0.03
 
 # For a context of 128 on an original one of 64, or of 256.
 LONGROPE = {
