@@ -245,7 +245,7 @@ def test_a_ledger_from_before_there_were_ratings(paths, ledger, problems):
 
 
 def test_a_lock_that_is_not_released(paths, ledger, problems, monkeypatch):
-    monkeypatch.setattr("edge_router.ledger.BUSY_S", 0.05)
+    monkeypatch.setattr("edge_router.ledger.database.BUSY_S", 0.05)
     ledger.record(FULL)
     ledger.close()
     other = sqlite3.connect(paths.ledger, isolation_level=None)

@@ -1,0 +1,6 @@
+"""The local record of decisions: one row per answer in an SQLite file, never sent anywhere."""
+
+from edge_router.ledger.book import Ledger
+from edge_router.ledger.records import Record, Summary
+
+__all__ = ["Ledger", "Record", "Summary"]

@@ -1,0 +1,147 @@
+"""The ledger's SQLite file: its table and versions, and one connection that writes"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
+
+VERSION = 2  # of the table below, in SQLite's user_version; 1 had no ratings
+BUSY_S = 2.0  # how long to wait for another process's row
+
+_TABLE = """
+CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY,
+    time REAL NOT NULL,             -- seconds since 1970, UTC
+    tier TEXT NOT NULL,             -- weak or strong
+    reason TEXT NOT NULL,
+    router TEXT, score REAL, threshold REAL,
+    model TEXT NOT NULL,            -- the id of the model that answered
+    prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
+    score_ms REAL, ttft_ms REAL, total_ms REAL, prefill_tokens_per_s REAL, decode_tokens_per_s REAL,
+    error TEXT,                     -- how it ended, where it ended badly: a class name
+    cause TEXT,                     -- why the other model was asked first and failed: a class name
+    prompt TEXT,
+    rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
+)"""
+_SINCE_1 = "ALTER TABLE decisions ADD COLUMN rating INTEGER"
+_INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
+_NOW = f"PRAGMA user_version={VERSION}"
+_STEPS = {0: (_TABLE, _INDEX, _NOW), 1: (_SINCE_1, _NOW)}  # from an older version to this one
+
+
+class Database:
+    """One file. Safe to use from several threads and processes; created with the first write."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def read(self, query: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
+        """Through a connection of its own that cannot write, and so works where the file is read-only.
+
+        Nothing where there is no file yet. Raises `StorageError`, `InvalidData`.
+        """
+        if not self.exists():
+            return []
+        address = f"{self._path.absolute().as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S)) as connection:
+                connection.row_factory = sqlite3.Row
+                _check_version(self._path, _version(connection))
+                return connection.execute(query, values).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            raise _problem(self._path, error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The connection, alone; the next call after an error starts afresh. Raises as `read` does."""
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._opened()
+                yield self._connection
+            except InvalidData:
+                self._drop()
+                raise
+            except (sqlite3.Error, OSError, OverflowError) as error:
+                self._drop()
+                raise _problem(self._path, error) from error
+
+    def _opened(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Prompts may be in it: nobody else's business. SQLite gives its log the same rights.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost rows, not the file
+            connection.execute("PRAGMA secure_delete=ON")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if _version(connection) < VERSION:
+            connection.execute("BEGIN IMMEDIATE")  # another process may be at it: look only now
+            for statement in _STEPS.get(_version(connection), ()):
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        _check_version(self._path, _version(connection))
+
+    def remove(self) -> None:
+        """Delete the file and what SQLite keeps beside it. Raises `StorageError`."""
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        except OSError as error:
+            raise _problem(self._path, error) from error
+
+    def close(self) -> None:
+        """May be called twice; a later call opens the file again."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(path: Path, found: int) -> None:
+    if found not in (1, VERSION):  # a file of version 1 is read as it is, and brought up to date to write
+        reason = f"its format is {found}, of another edge_router; this one knows {VERSION}"
+        raise InvalidData(path, reason)
+
+
+def _problem(path: Path, error: sqlite3.Error | OSError | OverflowError) -> StorageError | InvalidData:
+    """What SQLite or the system said, as ours."""
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith("SQLITE_FULL") or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        return DiskFull(path)
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return LockTimeout(path, BUSY_S)
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return InvalidData(path, f"is damaged: {error}")
+    if isinstance(error, OverflowError):
+        return InvalidData(path, f"a number does not fit: {error}")
+    return NotWritable(path, str(getattr(error, "strerror", None) or error))
