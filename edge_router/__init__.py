@@ -1,7 +1,8 @@
 """edge_router: a small compiled model answers here; only the hard queries go to a strong one.
 
 `from edge_router import Controller` is the whole surface for embedding; `edge_router.errors` holds every
-error, `ScriptedEngine` a stand-in for either model in tests. Nothing heavy is imported before it is used.
+error. `ScriptedEngine` stands in for either model in tests, `ScriptedRouter` for the router. Nothing heavy
+is imported before it is used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from edge_router.config import Config
     from edge_router.controller import Controller
     from edge_router.engines.scripted import ScriptedEngine
+    from edge_router.routers.scripted import ScriptedRouter
     from edge_router.types import Decision, Reason
 
 __version__ = "0.1.0"
@@ -24,6 +26,7 @@ __all__ = [
     "Decision",
     "Reason",
     "ScriptedEngine",
+    "ScriptedRouter",
     "__version__",
     "errors",
 ]
@@ -35,6 +38,7 @@ _HOMES = {
     "Decision": "edge_router.types",
     "Reason": "edge_router.types",
     "ScriptedEngine": "edge_router.engines.scripted",
+    "ScriptedRouter": "edge_router.routers.scripted",
 }
 
 

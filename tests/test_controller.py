@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,27 +27,9 @@ from edge_router.errors import (
     UnknownModel,
     WeightsUnavailable,
 )
-from edge_router.ledger import Ledger
-from edge_router.paths import Paths
 from edge_router.requests import parse_chat
-from edge_router.types import ChatRequest, Delta, Message, Reason
-
-
-class FixedRouter:
-    """Scores what the test says; remembers what it was asked."""
-
-    name = "fixed"
-    default_threshold = 0.5
-
-    def __init__(self, score: float) -> None:
-        self.value, self.asked = score, list[Sequence[Message]]()
-
-    def score(self, messages: Sequence[Message]) -> float:
-        self.asked.append(messages)
-        return self.value
-
-    def score_texts(self, texts: Sequence[str]) -> list[float]:
-        return [self.value for _ in texts]
+from edge_router.routers.scripted import ScriptedRouter
+from edge_router.types import ChatRequest, Delta, Reason
 
 
 def weak(*replies: Reply, window: int | None = None) -> ScriptedEngine:
@@ -71,22 +53,22 @@ def ask(controller: Controller, **fields: object) -> tuple[str, str, str]:
 
 @pytest.mark.parametrize(("score", "model"), [(EASY, "small"), (HARD, "big"), (0.5, "big")])
 def test_the_score_decides(score: float, model: str) -> None:
-    router = FixedRouter(score)
+    router = ScriptedRouter(score)
     with Controller(weak=weak("W"), strong=strong("S"), router=router) as controller:
         assert ask(controller) == ("W" if model == "small" else "S", model, "score")
-    assert [message.text for message in router.asked[0]] == ["hello there"]
+    assert [message.text for message in router.calls[0]] == ["hello there"]
 
 
 def test_the_threshold_in_the_name_comes_before_all_others() -> None:
     config = Config.load(environ={}, overrides={"router.threshold": 0.95})
-    with Controller(config, weak=weak(), strong=strong(), router=FixedRouter(HARD)) as controller:
+    with Controller(config, weak=weak(), strong=strong(), router=ScriptedRouter(HARD)) as controller:
         assert controller.route("x").model == "weak"
-        assert controller.route("x", model="router-fixed-0.2").model == "strong"
-        assert controller.route("x", model="router-fixed").threshold == 0.95
+        assert controller.route("x", model="router-scripted-0.2").model == "strong"
+        assert controller.route("x", model="router-scripted").threshold == 0.95
 
 
 def test_a_decision_says_all() -> None:
-    with Controller(weak=weak(), router=FixedRouter(HARD)) as controller:
+    with Controller(weak=weak(), router=ScriptedRouter(HARD)) as controller:
         decision = controller.route("x")
     assert decision.to_dict() == {
         "score": 0.9,
@@ -94,18 +76,18 @@ def test_a_decision_says_all() -> None:
         "model": "weak",
         "reason": "strong_unavailable",
     }
-    assert decision.router == "fixed"
+    assert decision.router == "scripted"
 
 
 def test_routing_needs_neither_model() -> None:
     small, big = weak(), strong()
-    with Controller(weak=small, strong=big, router=FixedRouter(HARD)) as controller:
+    with Controller(weak=small, strong=big, router=ScriptedRouter(HARD)) as controller:
         controller.route("x")
     assert small.calls == big.calls == []
 
 
 def test_no_strong_model_means_the_weak_one_answers() -> None:
-    with Controller(weak=weak("W"), router=FixedRouter(HARD)) as controller:
+    with Controller(weak=weak("W"), router=ScriptedRouter(HARD)) as controller:
         assert ask(controller) == ("W", "small", "strong_unavailable")
 
 
@@ -118,7 +100,7 @@ def test_no_strong_model_means_the_weak_one_answers() -> None:
     ],
 )
 def test_a_strong_model_that_fails_before_its_first_token_is_replaced(error: EdgeRouterError) -> None:
-    with Controller(weak=weak("W"), strong=strong(error), router=FixedRouter(HARD)) as controller:
+    with Controller(weak=weak("W"), strong=strong(error), router=ScriptedRouter(HARD)) as controller:
         answer = controller.start(parse_chat({"messages": HELLO}).request)
         assert "".join(delta.text for delta in answer) == "W"
         assert answer.decision.reason is Reason.STRONG_UNAVAILABLE
@@ -135,18 +117,18 @@ def test_a_strong_model_that_fails_before_its_first_token_is_replaced(error: Edg
     ],
 )
 def test_a_weak_model_that_fails_before_its_first_token_is_replaced(error: Exception, reason: Reason) -> None:
-    with Controller(weak=weak(error), strong=strong("S"), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=weak(error), strong=strong("S"), router=ScriptedRouter(EASY)) as controller:
         assert ask(controller) == ("S", "big", str(reason))
 
 
 def test_a_prompt_that_does_not_fit_is_escalated_before_the_weak_model_is_asked() -> None:
     small = weak(window=4)
     long = [{"role": "user", "content": "one two three four five"}]
-    with Controller(weak=small, strong=strong("S"), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=small, strong=strong("S"), router=ScriptedRouter(EASY)) as controller:
         assert ask(controller, messages=long) == ("S", "big", "context_overflow")
     assert small.calls == []
     with (
-        Controller(weak=small, router=FixedRouter(EASY)) as controller,
+        Controller(weak=small, router=ScriptedRouter(EASY)) as controller,
         pytest.raises(ContextOverflow) as caught,
     ):
         ask(controller, messages=long)
@@ -163,7 +145,7 @@ LONG = [
 
 def test_a_conversation_that_outgrows_the_context_escalates_where_that_is_possible() -> None:
     small = weak(window=8)
-    with Controller(weak=small, strong=strong("S"), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=small, strong=strong("S"), router=ScriptedRouter(EASY)) as controller:
         answer = controller.start(parse_chat({"messages": LONG}).request)
         assert (answer.decision.reason, answer.truncated) == (Reason.CONTEXT_OVERFLOW, 0)
         answer.close()
@@ -185,7 +167,7 @@ def test_else_its_oldest_turns_are_left_out_and_it_is_told(
 ) -> None:
     small = weak("W", window=8)
     given = {key if key == "offline" else f"weak__{key}": value for key, value in settings.items()}
-    router = FixedRouter(EASY)
+    router = ScriptedRouter(EASY)
     with Controller(weak=small, strong=strong("S"), router=router, **given) as controller:  # type: ignore[arg-type]
         request = parse_chat({"messages": LONG, "model": fields.get("model", "auto")}).request
         answer = controller.start(replace(request, private=bool(fields.get("private"))))
@@ -197,7 +179,9 @@ def test_else_its_oldest_turns_are_left_out_and_it_is_told(
 
 def test_a_strong_model_that_cannot_be_reached_leaves_the_shortened_conversation_here() -> None:
     error = StrongUnreachable("http://x", "refused")
-    with Controller(weak=weak("W", window=8), strong=strong(error), router=FixedRouter(EASY)) as controller:
+    with Controller(
+        weak=weak("W", window=8), strong=strong(error), router=ScriptedRouter(EASY)
+    ) as controller:
         answer = controller.start(parse_chat({"messages": LONG}).request)
         assert (answer.decision.model, answer.decision.reason) == ("weak", Reason.STRONG_UNAVAILABLE)
         assert (answer.truncated, answer.fallback_cause) == (2, error)
@@ -206,7 +190,7 @@ def test_a_strong_model_that_cannot_be_reached_leaves_the_shortened_conversation
 
 def test_escalate_alone_never_shortens() -> None:
     small = weak(window=8)
-    settings = {"router": FixedRouter(EASY), "weak__overflow": "escalate"}
+    settings = {"router": ScriptedRouter(EASY), "weak__overflow": "escalate"}
     with Controller(weak=small, **settings) as alone, pytest.raises(ContextOverflow):  # type: ignore[arg-type]
         ask(alone, messages=LONG)
     big = strong(StrongUnreachable("http://x", "refused"))
@@ -221,7 +205,7 @@ def test_escalate_alone_never_shortens() -> None:
 def test_after_the_first_token_nothing_is_spliced() -> None:
     cut = strong(["Par", StrongInterrupted("http://x", "cut off")])
     small = weak("W")
-    with Controller(weak=small, strong=cut, router=FixedRouter(HARD)) as controller:
+    with Controller(weak=small, strong=cut, router=ScriptedRouter(HARD)) as controller:
         answer = controller.start(parse_chat({"messages": HELLO}).request)
         texts = []
         with pytest.raises(StrongInterrupted):
@@ -233,11 +217,11 @@ def test_after_the_first_token_nothing_is_spliced() -> None:
 
 def test_both_failing_raises_the_second_with_the_first_as_its_cause() -> None:
     first, second = StrongUnreachable("http://x", "refused"), GenerationFailed("tvm", "boom")
-    with Controller(weak=weak(second), strong=strong(first), router=FixedRouter(HARD)) as controller:
+    with Controller(weak=weak(second), strong=strong(first), router=ScriptedRouter(HARD)) as controller:
         with pytest.raises(GenerationFailed) as caught:
             ask(controller)
     assert caught.value.__cause__ is first
-    with Controller(weak=weak(second), strong=strong(first), router=FixedRouter(EASY)) as back:
+    with Controller(weak=weak(second), strong=strong(first), router=ScriptedRouter(EASY)) as back:
         with pytest.raises(StrongUnreachable) as other:
             ask(back)
     assert other.value.__cause__ is second
@@ -246,25 +230,28 @@ def test_both_failing_raises_the_second_with_the_first_as_its_cause() -> None:
 @pytest.mark.parametrize("model", ["strong", "big"])
 def test_a_named_model_is_never_replaced(model: str) -> None:
     error = StrongUnreachable("http://x", "refused")
-    small, router = weak("W"), FixedRouter(EASY)
+    small, router = weak("W"), ScriptedRouter(EASY)
     with (
         Controller(weak=small, strong=strong(error), router=router) as controller,
         pytest.raises(StrongUnreachable),
     ):
         ask(controller, model=model)
     assert small.calls == []
-    assert router.asked == []
+    assert router.calls == []
 
 
 def test_the_strong_model_named_but_not_configured() -> None:
-    with Controller(weak=weak(), router=FixedRouter(EASY)) as controller, pytest.raises(StrongNotConfigured):
+    with (
+        Controller(weak=weak(), router=ScriptedRouter(EASY)) as controller,
+        pytest.raises(StrongNotConfigured),
+    ):
         ask(controller, model="strong")
 
 
 def test_private_never_reaches_the_strong_model() -> None:
     big = strong()
     small = weak("W", GenerationFailed("tvm", "boom"))
-    with Controller(weak=small, strong=big, router=FixedRouter(HARD)) as controller:
+    with Controller(weak=small, strong=big, router=ScriptedRouter(HARD)) as controller:
         assert ask(controller, private=True) == ("W", "small", "private")
         with pytest.raises(GenerationFailed):
             ask(controller, private=True)
@@ -275,7 +262,7 @@ def test_private_never_reaches_the_strong_model() -> None:
 
 def test_offline_never_reaches_the_strong_model() -> None:
     big = strong()
-    with Controller(weak=weak("W"), strong=big, router=FixedRouter(HARD), offline=True) as controller:
+    with Controller(weak=weak("W"), strong=big, router=ScriptedRouter(HARD), offline=True) as controller:
         assert ask(controller) == ("W", "small", "offline")
         with pytest.raises(InvalidRequest, match="leave this machine"):
             ask(controller, model="strong")
@@ -285,14 +272,14 @@ def test_offline_never_reaches_the_strong_model() -> None:
 def test_tools_go_to_the_strong_model_with_all_that_belongs_to_them() -> None:
     big = strong("S")
     tools = [{"type": "function", "function": {"name": "f"}}]
-    with Controller(weak=weak(), strong=big, router=FixedRouter(EASY)) as controller:
+    with Controller(weak=weak(), strong=big, router=ScriptedRouter(EASY)) as controller:
         assert ask(controller, tools=tools) == ("S", "big", "needs_tools")
     assert big.calls[0].passthrough == {"tools": tools}
 
 
 def test_tools_without_a_strong_model() -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
-    with Controller(weak=weak("W"), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=weak("W"), router=ScriptedRouter(EASY)) as controller:
         assert ask(controller, tools=tools) == ("W", "small", "strong_unavailable")
         with pytest.raises(InvalidRequest, match="tool_choice"):
             ask(controller, tools=tools, tool_choice="required")
@@ -302,7 +289,7 @@ def test_tools_without_a_strong_model() -> None:
 
 def test_an_unknown_model_asks_nobody() -> None:
     small = weak()
-    with Controller(weak=small, router=FixedRouter(EASY)) as controller, pytest.raises(UnknownModel):
+    with Controller(weak=small, router=ScriptedRouter(EASY)) as controller, pytest.raises(UnknownModel):
         ask(controller, model="smal")
     assert small.calls == []
 
@@ -328,10 +315,10 @@ class Broken:
 
 
 def test_an_engines_own_mistake_never_looks_like_an_answer() -> None:
-    with Controller(weak=Broken(late=True), router=FixedRouter(EASY)) as late:
+    with Controller(weak=Broken(late=True), router=ScriptedRouter(EASY)) as late:
         with pytest.raises(GenerationFailed, match="ZeroDivisionError"):
             ask(late)
-    with Controller(weak=Broken(late=False), strong=strong("S"), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=Broken(late=False), strong=strong("S"), router=ScriptedRouter(EASY)) as controller:
         assert ask(controller) == ("S", "big", "weak_unavailable")
 
 
@@ -340,14 +327,14 @@ def test_an_engine_that_says_nothing_at_all_is_an_error() -> None:
         def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
             return iter(())
 
-    with Controller(weak=Mute(late=False), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=Mute(late=False), router=ScriptedRouter(EASY)) as controller:
         with pytest.raises(GenerationFailed, match="without an answer"):
             ask(controller)
 
 
 def test_cancelling_ends_the_answer() -> None:
     gate = threading.Event()
-    with Controller(weak=weak(["a", gate, "b"]), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=weak(["a", gate, "b"]), router=ScriptedRouter(EASY)) as controller:
         answer = controller.start(parse_chat({"messages": HELLO}).request)
         assert next(iter(answer)).text == "a"
         answer.cancel()
@@ -357,7 +344,7 @@ def test_cancelling_ends_the_answer() -> None:
 
 def test_walking_away_from_a_stream_ends_the_generation() -> None:
     small = weak(["a", "b", "c"])
-    with Controller(weak=small, router=FixedRouter(EASY)) as controller:
+    with Controller(weak=small, router=ScriptedRouter(EASY)) as controller:
         with controller.chat.completions.create(messages=HELLO, stream=True) as stream:
             next(stream)
         with pytest.raises(StopIteration):
@@ -365,7 +352,7 @@ def test_walking_away_from_a_stream_ends_the_generation() -> None:
 
 
 def test_a_stream_is_made_of_openais_chunks() -> None:
-    with Controller(weak=weak("one two"), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=weak("one two"), router=ScriptedRouter(EASY)) as controller:
         stream = controller.chat.completions.create(
             messages=HELLO, stream=True, stream_options={"include_usage": True}
         )
@@ -381,7 +368,7 @@ def test_a_stream_is_made_of_openais_chunks() -> None:
 
 
 def test_timings_cover_scoring_and_the_first_token() -> None:
-    with Controller(weak=weak("W"), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=weak("W"), router=ScriptedRouter(EASY)) as controller:
         timings = controller.chat.completions.create(messages="hello").timings
     assert timings.score_ms is not None
     assert timings.ttft_ms is not None
@@ -391,7 +378,7 @@ def test_timings_cover_scoring_and_the_first_token() -> None:
 
 def test_several_threads_share_a_controller() -> None:
     small = weak()
-    with Controller(weak=small, router=FixedRouter(EASY)) as controller:
+    with Controller(weak=small, router=ScriptedRouter(EASY)) as controller:
         texts = [f"number {index}" for index in range(20)]
         found: list[str] = []
 
@@ -408,7 +395,7 @@ def test_several_threads_share_a_controller() -> None:
 
 def test_closing_twice_is_fine_and_closes_the_engines() -> None:
     small, big = weak(), strong()
-    controller = Controller(weak=small, strong=big, router=FixedRouter(EASY))
+    controller = Controller(weak=small, strong=big, router=ScriptedRouter(EASY))
     controller.close()
     controller.close()
     assert small.closed
@@ -418,97 +405,6 @@ def test_closing_twice_is_fine_and_closes_the_engines() -> None:
 
 
 def test_names_that_a_request_may_use() -> None:
-    with Controller(weak=weak(), strong=strong(), router=FixedRouter(EASY)) as controller:
+    with Controller(weak=weak(), strong=strong(), router=ScriptedRouter(EASY)) as controller:
         names = controller.model_names()
-    assert {"auto", "weak", "strong", "router-fixed", "router-length", "small", "big"} <= set(names)
-
-
-def test_every_answer_is_recorded_and_no_prompt_is_kept_unless_asked(paths: Paths) -> None:
-    boom = GenerationFailed("tvm", "boom")
-    with Controller(weak=weak("W", boom), router=FixedRouter(EASY)) as controller:
-        ask(controller)
-        with pytest.raises(GenerationFailed):
-            ask(controller)
-        with controller.chat.completions.create(messages=HELLO, stream=True) as stream:
-            next(stream)
-        rendered = controller.metrics.render()
-    left, failed, whole = Ledger(paths.ledger).recent()
-    assert (whole.decision.model, whole.model, whole.error) == ("weak", "small", None)
-    assert whole.usage is not None
-    assert (failed.error, left.error) == ("GenerationFailed", "Cancelled")
-    assert {record.prompt for record in (left, failed, whole)} == {None}
-    assert 'edge_router_requests_total{tier="weak",reason="score"} 3' in rendered
-    assert 'edge_router_failures_total{tier="weak",error="GenerationFailed"} 1' in rendered
-    with Controller(weak=weak(), router=FixedRouter(EASY), ledger__store_prompts=True) as controller:
-        ask(controller)
-    assert Ledger(paths.ledger).recent(1)[0].prompt == "hello there"
-
-
-def test_an_answer_can_be_rated_once_it_has_ended(paths: Paths) -> None:
-    request = parse_chat({"model": "auto", "messages": HELLO}).request
-    with Controller(weak=weak(), router=FixedRouter(EASY)) as controller:
-        ask(controller)
-        answer = controller.start(request)
-        assert answer.record_id is None
-        assert len(list(answer)) > 1 and answer.record_id == 2
-        rated = controller.rate(answer.record_id, -1)
-        assert rated is not None and rated.rating == -1 and controller.rate(9, 1) is None
-    assert [record.id for record in Ledger(paths.ledger).rated()] == [2]
-    with Controller(weak=weak(), router=FixedRouter(EASY), ledger__enabled=False) as silent:
-        answer = silent.start(request)
-        answer.close()
-        assert answer.record_id is None and silent.rate(2, 1) is None
-
-
-def test_the_ledger_can_be_switched_off(paths: Paths) -> None:
-    with Controller(weak=weak(), router=FixedRouter(EASY), ledger__enabled=False) as controller:
-        ask(controller)
-    assert not paths.ledger.exists()
-
-
-def test_when_the_months_money_is_spent_the_weak_model_answers(paths: Paths) -> None:
-    settings = {"strong.monthly_budget": 5.0, "strong.price_in": 1e6, "strong.price_out": 0.0}
-    config = Config().replace(**{**settings, "strong.model": "big"})
-    for answers in (["big", "big", "big", "small", "small"], ["small"]):  # two words in: each answer costs 2
-        with Controller(config, weak=weak(), strong=strong(), router=FixedRouter(HARD), paths=paths) as here:
-            assert [ask(here)[1] for _ in answers] == answers
-            assert here.route("hello there").reason is Reason.BUDGET
-            with pytest.raises(InvalidRequest, match="this month's is spent"):
-                ask(here, model="strong")
-            assert ask(here, model="weak")[2] == "forced"
-
-
-def test_a_threshold_in_the_name_is_not_moved_by_the_budget(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edge_router.spending.month_end", lambda now: now + 10 * 86_400)
-    settings = {"strong.monthly_budget": 3.0, "strong.price_in": 1e6, "strong.model": "big"}
-    router = FixedRouter(HARD)
-    with Controller(
-        Config().replace(**settings), weak=weak(), strong=strong(), router=router, paths=paths
-    ) as here:
-        for number in range(45):
-            router.value = number / 100
-            ask(here)
-        router.value = HARD
-        ask(here)
-        moved = here.route("hello").threshold
-        assert moved is not None and moved > router.default_threshold
-        assert here.route("hello", model="router-fixed-0.25").threshold == 0.25
-
-
-def test_a_strong_share_is_held_over_what_is_answered(paths: Paths) -> None:
-    router = FixedRouter(EASY)
-    config = Config().replace(**{"router.strong_share": 0.25, "strong.model": "big"})
-    with Controller(config, weak=weak(), strong=strong(), router=router, paths=paths) as controller:
-        answers = []
-        for number in range(200):
-            router.value = 0.3 + number % 10 / 100
-            controller.route("what would you do?")  # an answer is what counts, not a question about it
-            controller.chat.completions.create(messages=HELLO, model="router-fixed-0.9")
-            answers.append(ask(controller)[1])
-        assert answers.count("big") == pytest.approx(50, abs=20)
-        held = controller.route("hello").threshold
-    assert held is not None and held != router.default_threshold
-    with Controller(config, weak=weak(), strong=strong(), router=router, paths=paths) as controller:
-        assert controller.route("hello").threshold == held
+    assert {"auto", "weak", "strong", "router-scripted", "router-length", "small", "big"} <= set(names)

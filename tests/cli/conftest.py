@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.paths import Paths
-from edge_router.types import Message, Progress
+from edge_router.routers.scripted import ScriptedRouter
+from edge_router.types import Progress
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,9 @@ class Done:
     err: str
 
 
-class FixedRouter:
-    """Scores a prompt by what stands in it: "hard" 0.9, everything else 0.1."""
-
-    name = "mf"
-    default_threshold = 0.5
-
-    def score(self, messages: Sequence[Message]) -> float:
-        return 0.9 if "hard" in messages[-1].text else 0.1
-
-    def score_texts(self, texts: Sequence[str]) -> list[float]:
-        return [self.score((Message("user", text),)) for text in texts]
+def by_word(text: str) -> float:
+    """What holds "hard" scores 0.9, everything else 0.1."""
+    return 0.9 if "hard" in text else 0.1
 
 
 @dataclass
@@ -86,7 +79,12 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     def make(config: Config, paths: Paths, progress: Progress) -> Controller:
         found.configs.append(config)
         controller = Controller(
-            config, weak=found.weak, strong=found.strong, router=FixedRouter(), paths=paths, progress=progress
+            config,
+            weak=found.weak,
+            strong=found.strong,
+            router=ScriptedRouter(by_word, name="mf"),
+            paths=paths,
+            progress=progress,
         )
         # The engines are the test's: one controller after the other uses them.
         monkeypatch.setattr(controller, "close", lambda: None)

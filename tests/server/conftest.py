@@ -16,25 +16,17 @@ from typing import Any
 import openai
 import pytest
 
-from edge_router import AsyncController, Config, Controller, ScriptedEngine
+from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import ServerConfig
 from edge_router.server.app import create_app
 from edge_router.server.serve import run
-from edge_router.types import Message
 
 HI = [{"role": "user", "content": "hi"}]
 
 
-class WordRouter:
+def by_word(text: str) -> float:
     """The word "hard" is hard."""
-
-    name, default_threshold = "word", 0.5
-
-    def score(self, messages: Sequence[Message]) -> float:
-        return self.score_texts([messages[-1].text])[0]
-
-    def score_texts(self, texts: Sequence[str]) -> list[float]:
-        return [0.875 if "hard" in text else 0.125 for text in texts]
+    return 0.875 if "hard" in text else 0.125
 
 
 @dataclass
@@ -74,7 +66,9 @@ class Setup:
 
     def controller(self) -> Controller:
         config = Config().replace(**{"ledger.enabled": False})
-        return Controller(config, weak=self.weak, strong=self.strong, router=WordRouter())
+        return Controller(
+            config, weak=self.weak, strong=self.strong, router=ScriptedRouter(by_word, name="word")
+        )
 
     def app(self) -> Any:
         return create_app(AsyncController(self.controller()), self.settings, api_key=self.api_key)

@@ -9,24 +9,14 @@ import argparse
 import itertools
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from edge_router import Config, Controller, ScriptedEngine
+from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import ServerConfig
 from edge_router.engines.scripted import Reply, echo
 from edge_router.errors import EdgeRouterError
 from edge_router.server.serve import run
-from edge_router.types import ChatRequest, Message
-
-
-class WordRouter:
-    name, default_threshold = "word", 0.5
-
-    def score(self, messages: Sequence[Message]) -> float:
-        return 0.875 if "hard" in messages[-1].text else 0.125
-
-    def score_texts(self, texts: Sequence[str]) -> list[float]:
-        return [0.5 for _ in texts]
+from edge_router.types import ChatRequest
 
 
 def words() -> Iterator[str | float]:
@@ -61,7 +51,9 @@ def main() -> int:
     weak = ScriptedEngine(model_id="small", handles_tools=False, default=answer)
     try:
         run(
-            Controller(config, weak=weak, router=WordRouter()),
+            Controller(
+                config, weak=weak, router=ScriptedRouter(lambda text: 0.875 if "hard" in text else 0.125)
+            ),
             ServerConfig(host=options.host, port=options.port),
             api_key=options.key,
             on_ready=say,
