@@ -65,6 +65,19 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """What we want to see of an answer's beginning, beside what its reader asked for.
+
+    `tokens`: log probabilities of so many first tokens. `state`: tokens whose logits behind the prompt come
+    as a delta of their own, before the text. `alone`: the reader wants no log probabilities at all.
+    """
+
+    tokens: int = 0
+    state: tuple[int, ...] = ()
+    alone: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One query, already validated (see `requests.parse_chat`): what routers score and engines answer."""
 
@@ -79,6 +92,7 @@ class ChatRequest:
     private: bool = False  # must not leave the machine
     tools_required: bool = False  # a tool call or JSON is demanded, so plain text is no answer
     passthrough: Mapping[str, object] = field(default_factory=dict)  # tools and the like: strong model only
+    watch: Watch | None = None  # an engine may leave `state` out; `logprobs` is true where `tokens` count
 
     @property
     def needs_tools(self) -> bool:
@@ -126,17 +140,22 @@ class Delta:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     timings: EngineTimings | None = None
+    state: tuple[float, ...] = ()  # what `Watch.state` asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where a query goes, and why. `score` is the estimated win rate of the strong model, 0..1."""
+    """Where a query goes, and why. `score` is the estimated win rate of the strong model, 0..1.
+
+    `confidence` is the estimated chance that the weak model's answer is right, where it was looked at.
+    """
 
     model: Tier
     reason: Reason
     score: float | None = None
     threshold: float | None = None
     router: str | None = None
+    confidence: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract."""

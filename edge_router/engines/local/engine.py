@@ -61,6 +61,11 @@ class LocalEngine:
         return self._scheduler.context_window_size
 
     @property
+    def vocab_size(self) -> int:
+        """Tokens that have a text."""
+        return min(self._tokenizer.vocab_size, self._scheduler.vocab_size)
+
+    @property
     def handles_tools(self) -> bool:
         return False
 
@@ -99,8 +104,9 @@ class LocalEngine:
             request.sampling,
             self._defaults,
             prompt=prompt,
-            vocab_size=min(self._tokenizer.vocab_size, self._scheduler.vocab_size),
+            vocab_size=self.vocab_size,
             logprobs=request.top_logprobs if request.logprobs else None,
+            watch=request.watch,
         )
         left = threading.Event()
         self._scheduler.submit(Job(prompt, sampler, reader, lambda: left.is_set() or cancel.is_set()))
@@ -128,6 +134,8 @@ class _Reader:
         self._queue: queue.SimpleQueue[Delta | EngineError] = queue.SimpleQueue()
 
     def push(self, choice: Choice, job: Job) -> bool:
+        if choice.state:
+            self._queue.put(Delta(state=choice.state))
         piece = self._answer.push(choice)
         if piece.finish_reason is not None:
             self._queue.put(self._last(piece, job))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_router.engines.local.runner import Logits
-from edge_router.types import SamplingParams
+from edge_router.types import SamplingParams, Watch
 
 _BLOCK = 256
 _NEGLIGIBLE = 12 * math.log(10)
@@ -38,12 +38,14 @@ class TokenMask(Protocol):
 class Choice:
     """A token, and its and the likeliest tokens' log probabilities where they were asked for.
 
-    They are the model's own: before mask, bias, penalties and temperature.
+    They are the model's own: before mask, bias, penalties and temperature. So is `state`, the logits of the
+    tokens that are watched, which the first choice has.
     """
 
     token: int
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+    state: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Sampler:
     """Chooses one token after the other. Raises `ArithmeticError` when no token can be chosen.
 
     `vocab_size` is the number of tokens that have a text: models pad their logits beyond it.
-    `logprobs` None computes none; n gives each choice its own and the n likeliest.
+    `logprobs` None computes none; n gives each choice its own and the n likeliest, as far as `watch` wants.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Sampler:
         vocab_size: int,
         logprobs: int | None = None,
         mask: TokenMask | None = None,
+        watch: Watch | None = None,
     ) -> None:
         def chosen(given: float | None, otherwise: float) -> float:
             return otherwise if given is None else given
@@ -111,6 +114,8 @@ class Sampler:
         if self._presence or self._frequency:
             self._said = np.zeros(vocab_size, np.float32)
         self._plain = mask is None and not bias and self._seen is None and self._said is None
+        self._left = watch.tokens if watch is not None and watch.alone else None  # choices with logprobs
+        self._state = np.asarray(watch.state, np.int64) if watch is not None and watch.state else None
 
     def choose(self, logits: Logits) -> Choice:
         """`logits` has shape (at least vocab_size,) and is left as it is."""
@@ -120,9 +125,13 @@ class Sampler:
         if not math.isfinite(row[token]):  # argmax finds a NaN before anything else
             raise ArithmeticError(_NOTHING_TO_CHOOSE)
         self._remember(token)
-        if self._logprobs is None:
-            return Choice(token)
-        return _with_logprobs(token, logits, self._logprobs)
+        choice = Choice(token) if self._logprobs is None else _with_logprobs(token, logits, self._logprobs)
+        if self._left is not None:
+            self._left -= 1
+            self._logprobs = self._logprobs if self._left > 0 else None
+        if self._state is not None:
+            choice, self._state = replace(choice, state=tuple(logits[self._state].tolist())), None
+        return choice
 
     def _adjusted(self, logits: Logits) -> Logits:
         row = logits.copy()
