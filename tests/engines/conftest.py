@@ -8,10 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge_router.config import StrongConfig
+from edge_router.engines.keys import Key, NoKey
+from edge_router.engines.openai import OpenAIEngine
 from edge_router.paths import Paths
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest) -> Callable[..., OpenAIEngine]:
+    """make(url, key=..., offline=..., settings...): strong engines that are closed after the test."""
+
+    def make(
+        url: str, *, key: Key | NoKey | None = None, offline: bool = False, **settings: Any
+    ) -> OpenAIEngine:
+        defaults = {"model": "remote", "timeout_s": 0.3, "connect_timeout_s": 2.0, "max_retries": 0}
+        config = StrongConfig(base_url=url, **{**defaults, **settings})
+        engine = OpenAIEngine(config, offline=offline, keys=lambda _: key or NoKey())
+        request.addfinalizer(engine.close)
+        return engine
+
+    return make
 
 
 @pytest.fixture(scope="session")
