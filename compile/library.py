@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from edge_router.compile.architectures import definition
 from edge_router.compile.link import link, load_library
-from edge_router.compile.targets import TargetSpec, tvm_target
+from edge_router.compile.targets import TargetSpec, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, InvalidModel
 from edge_router.types import Progress, SilentProgress
 
@@ -77,16 +77,16 @@ def _build(
     from edge_router.compile.architectures.parts import Parts
     from edge_router.compile.passes import pipeline
 
-    compiled_for = tvm_target(target)
+    compiled_for, kernels = tvm_target(target), kernels_of(target)
     advance()
     try:
         with compiled_for:
-            model = define(values, Parts(target.isa()), where)
+            model = define(values, Parts(kernels), where)
             module, parameters = model.export_tvm(spec=model.spec())
             described = metadata(values, quantization, parameters)
             attach(
                 module,
-                target.isa(),
+                kernels,
                 tokens=cast(int, values["prefill_chunk_size"]),
                 width=cast(int, values["hidden_size"]),
                 vocabulary=cast(int, values["vocab_size"]),

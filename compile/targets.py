@@ -10,6 +10,7 @@ from edge_router.compile.kernels.isa import Isa
 from edge_router.errors import UnsupportedTarget
 
 if TYPE_CHECKING:
+    from edge_router.compile.kernels.base import Kernels
     from edge_router.device import Host
 
 _MACHINES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
@@ -91,6 +92,13 @@ def tvm_target(spec: TargetSpec) -> Any:
     if hidden:
         target = tvm.target.Target({**bare, "mcpu": spec.cpu, "mattr": [f"-{name}" for name in hidden]})
     return target
+
+
+def kernels_of(spec: TargetSpec) -> Kernels:
+    """What models are made of there."""
+    from edge_router.compile.kernels.processor import Processor
+
+    return Processor(spec.isa())
 
 
 def _hidden(spec: TargetSpec, promised: set[str]) -> list[str]:

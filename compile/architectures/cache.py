@@ -9,12 +9,8 @@ from tvm import ir, relax
 from tvm.relax.frontend.nn.llm import kv_cache as stock
 from tvm.relax.frontend.nn.llm._page_kernels import _kv_cache_transpose_append_mla
 
-from edge_router.compile.kernels.attention import PAGE, Heads
-from edge_router.compile.kernels.attention_decode import decode
-from edge_router.compile.kernels.attention_prefill import cached, fresh
-from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.pages import append, merge
-from edge_router.compile.kernels.rotary import rotary
+from edge_router.compile.kernels.attention import Heads
+from edge_router.compile.kernels.base import Kernels
 from edge_router.compile.rotary import Rotary
 
 _MHA = 0  # the runtime's kind of attention
@@ -22,7 +18,7 @@ _NO_WINDOW = 1024  # of layers with a sliding window, of which there are none
 
 
 def paged_cache(
-    isa: Isa,
+    kernels: Kernels,
     heads: Heads,
     layers: int,
     turns: Rotary | None,
@@ -34,7 +30,6 @@ def paged_cache(
     The kernels' order is that of the runtime's constructor. What is an empty tuple is not offered: attention
     in a sliding window, and over a tree of guesses.
     """
-    narrow = isa.narrowed(heads.size)
     builder = relax.BlockBuilder.current()
 
     def added(name: str, function: Any) -> Any:
@@ -61,26 +56,24 @@ def paged_cache(
         number(10000.0),
         number(0),  # no factors of "longrope"
         relax.op.zeros((), heads.dtype),
-        added("kv_cache_append", append(narrow, heads)),
+        added("kv_cache_append", kernels.append(heads)),
         added("kv_cache_append_mla", _kv_cache_transpose_append_mla(heads.size, heads.dtype)),
-        ours("attention_fresh", fresh(narrow, heads)),
-        ours("attention_cached", cached(narrow, heads)),
-        ours("attention_decode", decode(narrow, heads)),
+        ours("attention_fresh", kernels.fresh(heads)),
+        ours("attention_cached", kernels.cached(heads)),
+        ours("attention_decode", kernels.decode(heads)),
         nothing,  # cached, in a sliding window
         nothing,  # decode, in a sliding window
         nothing,  # fresh, over a tree
         nothing,  # cached, over a tree
         nothing,  # latent attention
-        relax.Tuple([added("merge_attention", merge(narrow, heads))]),
-        added("split_rotary", rotary(narrow, heads, *_numbers(turns))),
-        added(
-            "kv_cache_copy_page", stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)
-        ),
+        relax.Tuple([added("merge_attention", kernels.merge(heads))]),
+        added("split_rotary", kernels.rotary(heads, *_numbers(turns))),
+        added("kv_cache_copy_page", kernels.copy_page(heads)),
         added(
             "kv_cache_debug_get_kv",
             stock._kv_cache_debug_get_kv(layers, heads.key_value, heads.size, heads.dtype),
         ),
-        added("kv_cache_compact", stock._compact_kv_copy_cpu(heads.key_value, heads.size, heads.dtype)),
+        added("kv_cache_compact", kernels.compact(heads)),
         ty_args=relax.AnyType(),
     )
     return stock.PagedKVCache(_expr=call, _name="paged_kv_cache")

@@ -80,7 +80,7 @@ class CausalLM(nn.Module):
         config = self._config
         sizes = (max_batch_size, max_total_seq_len, prefill_chunk_size, page_size, support_sliding_window)
         heads = heads_of(config)
-        return paged_cache(self._parts.isa, heads, config.num_hidden_layers, self.rotary, sizes)
+        return paged_cache(self._parts.kernels, heads, config.num_hidden_layers, self.rotary, sizes)
 
     def _hidden(self, embedded: Tensor, cache: PagedKVCache) -> Tensor:
         """[a, b, width] to [a * b, width], before the last normalisation."""

@@ -7,16 +7,15 @@ from typing import Any
 from tvm import relax, tirx
 
 from edge_router.compile.architectures.parts import STORED
-from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.logits import add_bias, mask, penalize, softmax
+from edge_router.compile.kernels.base import Kernels
 
 
-def attach(module: Any, isa: Isa, *, tokens: int, width: int, vocabulary: int, active: int) -> None:
+def attach(module: Any, kernels: Kernels, *, tokens: int, width: int, vocabulary: int, active: int) -> None:
     """Add them to `module`. `tokens` are those of the embedding buffer, a whole prefill chunk.
 
     Tokens from `active` on are padding of the vocabulary and get no probability.
     """
-    for function in (add_bias(), penalize(), mask()):
+    for function in (kernels.add_bias(), kernels.penalize(), kernels.mask()):
         module[str(function.attrs["global_symbol"])] = function
     builder = relax.BlockBuilder()
     with builder.function("alloc_embedding_tensor", []):
@@ -29,7 +28,7 @@ def attach(module: Any, isa: Isa, *, tokens: int, width: int, vocabulary: int, a
     temperature = relax.Var("temperature", relax.TensorType([batch], "float32"))
     with builder.function("softmax_with_temperature", [logits, temperature]):
         with builder.dataflow():
-            kernel = builder.add_func(softmax(isa, vocabulary, active), "softmax")
+            kernel = builder.add_func(kernels.softmax(vocabulary, active), "softmax")
             found = builder.emit_output(relax.call_tir(kernel, [logits, temperature], out_ty=shaped))
         builder.emit_func_output(found)
     module.update(builder.finalize())

@@ -1,7 +1,7 @@
-"""What a model is built of on a processor: layers whose work is done by our own kernels.
+"""What a model is built of: layers whose work is done by our own kernels, which a target brings.
 
 Parameters have MLC's names, shapes and types. Between layers activations are float32, of shape [rows, width]
-with all sequences' tokens as rows: float16 would save no time here and can overflow. Only what the runtime
+with all sequences' tokens as rows: float16 would save little time and can overflow. Only what the runtime
 sees (embeddings, queries, keys and values) is float16, as MLC's contract has it.
 """
 # mypy: disable-error-code="misc"
@@ -18,10 +18,8 @@ from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.kernels.attention import Heads
-from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.linear import Gate, Linear, linear, lookup
-from edge_router.compile.kernels.norm import head_norm, rms_norm
-from edge_router.compile.kernels.rotary import turn_together
+from edge_router.compile.kernels.base import Kernels
+from edge_router.compile.kernels.linear import Gate, Linear
 from edge_router.compile.rotary import Rotary
 
 ACTIVATION = "float32"
@@ -29,11 +27,11 @@ STORED = "float16"  # what MLC's q4f16_1 calls the model's type
 
 
 class Parts:
-    """Makes layers for one instruction set; kernels that are alike are made once."""
+    """Makes layers of one target's `kernels`; those that are alike are made once."""
 
-    def __init__(self, isa: Isa) -> None:
-        self.isa = isa
-        self._kernels: dict[tuple[relax.BlockBuilder, Hashable], Any] = {}
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
+        self._made: dict[tuple[relax.BlockBuilder, Hashable], Any] = {}
 
     def call(
         self, key: Hashable, name: str, make: Callable[[], Any], arguments: Sequence[Tensor], y: Tensor
@@ -43,9 +41,9 @@ class Parts:
         The module gets a kernel once: to add it again would compare it with all that are there.
         """
         builder = relax.BlockBuilder.current()
-        if (builder, key) not in self._kernels:
-            self._kernels[builder, key] = builder.add_func(make(), name)
-        kernel = self._kernels[builder, key]
+        if (builder, key) not in self._made:
+            self._made[builder, key] = builder.add_func(make(), name)
+        kernel = self._made[builder, key]
         called = relax.call_tir(kernel, [a._expr for a in arguments], y._expr.ty)
         return Tensor(_expr=builder.emit(called))
 
@@ -75,7 +73,7 @@ class Parts:
             return self.call(
                 ("head_norm", heads, epsilon, rows),
                 "head_norm",
-                lambda: head_norm(self.isa, heads, epsilon, rows),
+                lambda: self.kernels.head_norm(heads, epsilon, rows),
                 [qkv, query.weight, key.weight],
                 Tensor.placeholder(qkv.shape, heads.dtype),
             )
@@ -90,7 +88,7 @@ class Parts:
             return self.call(
                 ("turn", heads, *numbers),
                 "turn_together",
-                lambda: turn_together(self.isa, heads, *numbers),
+                lambda: self.kernels.turn_together(heads, *numbers),
                 [qkv, cache.get_query_positions(qkv.shape[0])],
                 Tensor.placeholder(qkv.shape, heads.dtype),
             )
@@ -147,7 +145,7 @@ class Projection(nn.Module):
         return self._parts.call(
             shape,
             "q4_linear",
-            lambda: linear(self._parts.isa, shape),
+            lambda: self._parts.kernels.linear(shape),
             [x, self.q_weight, self.q_scale, *more],
             Tensor.placeholder((x.shape[0], width), self._dtype),
         )
@@ -163,7 +161,7 @@ class Embedding(Projection):
         return self._parts.call(
             ("lookup", self._outputs, self._inputs),
             "q4_lookup",
-            lambda: lookup(self._parts.isa, self._outputs, self._inputs, STORED),
+            lambda: self._parts.kernels.lookup(self._outputs, self._inputs, STORED),
             [self.q_weight, self.q_scale, ids],
             Tensor.placeholder((ids.shape[0], self._inputs), STORED),
         )
@@ -182,7 +180,7 @@ class Norm(nn.Module):
         return self._parts.call(
             ("norm", self._width, self._epsilon, rows, x.dtype),
             "rms_norm",
-            lambda: rms_norm(self._parts.isa, self._width, self._epsilon, rows, x.dtype, ACTIVATION),
+            lambda: self._parts.kernels.rms_norm(self._width, self._epsilon, rows, x.dtype, ACTIVATION),
             [x, self.weight],
             Tensor.placeholder((x.shape[0], self._width), ACTIVATION),
         )

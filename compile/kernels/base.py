@@ -1,0 +1,58 @@
+"""What a target must bring: every function that a model's layers, its KV cache and MLC's engine call.
+
+Each method returns a PrimFunc whose arguments are those of the function of the same name beside this file;
+`edge_router.compile.gpu` has the same for GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from edge_router.compile.kernels.attention import Heads
+    from edge_router.compile.kernels.linear import Linear
+
+
+class Kernels(Protocol):
+    """`rows` None: known only when the kernel is called."""
+
+    # ---- layers ----
+
+    def linear(self, shape: Linear) -> Any: ...
+
+    def lookup(self, vocabulary: int, columns: int, y_dtype: str) -> Any: ...
+
+    def rms_norm(self, columns: int, epsilon: float, rows: int | None, x_dtype: str, y_dtype: str) -> Any: ...
+
+    def head_norm(self, heads: Heads, epsilon: float, rows: int | None) -> Any: ...
+
+    def turn_together(self, heads: Heads, frequencies: Sequence[float], amplitude: float) -> Any: ...
+
+    # ---- the KV cache ----
+
+    def append(self, heads: Heads) -> Any: ...
+
+    def fresh(self, heads: Heads) -> Any: ...
+
+    def cached(self, heads: Heads) -> Any: ...
+
+    def decode(self, heads: Heads) -> Any: ...
+
+    def merge(self, heads: Heads) -> Any: ...
+
+    def rotary(self, heads: Heads, frequencies: Sequence[float], amplitude: float) -> Any: ...
+
+    def copy_page(self, heads: Heads) -> Any: ...
+
+    def compact(self, heads: Heads) -> Any: ...
+
+    # ---- logits ----
+
+    def add_bias(self) -> Any: ...
+
+    def penalize(self) -> Any: ...
+
+    def mask(self) -> Any: ...
+
+    def softmax(self, vocabulary: int, active: int) -> Any: ...

@@ -1,0 +1,82 @@
+"""All kernels for a processor with one instruction set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm.relax.frontend.nn.llm import kv_cache as stock
+
+from edge_router.compile.kernels import (
+    attention_decode,
+    attention_prefill,
+    linear,
+    logits,
+    norm,
+    pages,
+    rotary,
+)
+from edge_router.compile.kernels.attention import PAGE, Heads
+from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.linear import Linear
+
+
+class Processor:
+    """A `Kernels`. Those of attention get vectors that fit into a head."""
+
+    def __init__(self, isa: Isa) -> None:
+        self.isa = isa
+
+    def linear(self, shape: Linear) -> Any:
+        return linear.linear(self.isa, shape)
+
+    def lookup(self, vocabulary: int, columns: int, y_dtype: str) -> Any:
+        return linear.lookup(self.isa, vocabulary, columns, y_dtype)
+
+    def rms_norm(self, columns: int, epsilon: float, rows: int | None, x_dtype: str, y_dtype: str) -> Any:
+        return norm.rms_norm(self.isa, columns, epsilon, rows, x_dtype, y_dtype)
+
+    def head_norm(self, heads: Heads, epsilon: float, rows: int | None) -> Any:
+        return norm.head_norm(self.isa, heads, epsilon, rows)
+
+    def turn_together(self, heads: Heads, frequencies: Sequence[float], amplitude: float) -> Any:
+        return rotary.turn_together(self.isa, heads, frequencies, amplitude)
+
+    def append(self, heads: Heads) -> Any:
+        return pages.append(self._narrow(heads), heads)
+
+    def fresh(self, heads: Heads) -> Any:
+        return attention_prefill.fresh(self._narrow(heads), heads)
+
+    def cached(self, heads: Heads) -> Any:
+        return attention_prefill.cached(self._narrow(heads), heads)
+
+    def decode(self, heads: Heads) -> Any:
+        return attention_decode.decode(self._narrow(heads), heads)
+
+    def merge(self, heads: Heads) -> Any:
+        return pages.merge(self._narrow(heads), heads)
+
+    def rotary(self, heads: Heads, frequencies: Sequence[float], amplitude: float) -> Any:
+        return rotary.rotary(self._narrow(heads), heads, frequencies, amplitude)
+
+    def copy_page(self, heads: Heads) -> Any:
+        return stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)
+
+    def compact(self, heads: Heads) -> Any:
+        return stock._compact_kv_copy_cpu(heads.key_value, heads.size, heads.dtype)
+
+    def add_bias(self) -> Any:
+        return logits.add_bias()
+
+    def penalize(self) -> Any:
+        return logits.penalize()
+
+    def mask(self) -> Any:
+        return logits.mask()
+
+    def softmax(self, vocabulary: int, active: int) -> Any:
+        return logits.softmax(self.isa, vocabulary, active)
+
+    def _narrow(self, heads: Heads) -> Isa:
+        return self.isa.narrowed(heads.size)
