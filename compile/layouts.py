@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 
 from edge_router import plugins
-from edge_router.errors import InvalidModel, UnsupportedArchitecture
+from edge_router.errors import UnsupportedArchitecture
 from edge_router.registry import Registry
 
 
@@ -35,7 +35,6 @@ class Layout:
     fused: bool = False  # the checkpoint holds q, k and v in one tensor, gate and up in another
     split: bool = False  # MLC, too, keeps q, k and v apart
     plus_one: bool = False  # norms multiply by 1 + weight; MLC stores the sum
-    window: bool = False  # `sliding_window` in config.json is used
     tied: bool = False  # where config.json leaves it open
     keys: tuple[str, ...] = ()
 
@@ -46,7 +45,7 @@ _CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "llama": Layout(),
-        "mistral": Layout(window=True),
+        "mistral": Layout(keys=("sliding_window",)),
         "qwen2": Layout(qkv="c_attn", bias=True, keys=("hidden_act", "rope_theta")),
         "qwen3": Layout(qkv="c_attn", head_norms=True, keys=("hidden_act", "rope_theta", "attention_bias")),
         "gemma3_text": Layout(
@@ -58,7 +57,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             tied=True,
             keys=(*_GEMMA, "rope_local_base_freq", "sliding_window_pattern", "layer_types"),
         ),
-        "gemma2": Layout(norms_around=True, plus_one=True, window=True, tied=True, keys=(*_GEMMA, *_CAPS)),
+        "gemma2": Layout(norms_around=True, plus_one=True, tied=True, keys=(*_GEMMA, *_CAPS, "layer_types")),
         "phi3": Layout(
             body="transformer",
             embedding="embd",
@@ -67,8 +66,12 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             out="out_proj",
             before="ln",
             fused=True,
-            window=True,
-            keys=("max_position_embeddings", "original_max_position_embeddings", "partial_rotary_factor"),
+            keys=(
+                "max_position_embeddings",
+                "original_max_position_embeddings",
+                "partial_rotary_factor",
+                "sliding_window",
+            ),
         ),
     }
 )
@@ -91,21 +94,6 @@ def layout_of(architecture: str) -> Layout:
     if architecture not in known:
         raise UnsupportedArchitecture(architecture, tuple(known))
     return known.get(architecture)()
-
-
-def check_window(config: Mapping[str, object], context: int, where: str) -> None:
-    """Raises `InvalidModel` where a sliding window would act, which the KV cache's kernels do not have.
-
-    In a context that is not longer than the window it changes nothing.
-    """
-    stated = (config.get(key) for key in ("sliding_window_size", "sliding_window"))
-    windows = [size for size in stated if isinstance(size, int) and size > 0]
-    if windows and context > min(windows):
-        raise InvalidModel(
-            where,
-            f"it attends within a sliding window of {min(windows)} tokens, which is not supported beyond "
-            f"the window: context_window_size is {context} and may be {min(windows)}",
-        )
 
 
 def _same(layout: Layout) -> Layout:

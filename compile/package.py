@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_router.compile.conversation import conversation
 from edge_router.compile.equalize import Activations, Equalized
-from edge_router.compile.layouts import check_window, layout_of
+from edge_router.compile.layouts import layout_of
 from edge_router.compile.parameters import Parameter, check, count, parameters
 from edge_router.compile.quantize import Array, quantized
 from edge_router.compile.readers.base import Floats, WeightsReader
@@ -64,8 +64,6 @@ def write_model(
     merged = _merged(config, reader)
     wanted = parameters(merged, str(reader.source))
     check(reader, wanted, merged)
-    if layout_of(str(merged["model_type"])).window:
-        check_window(merged, windows.context_window_size, str(reader.source))
     tokenizer = reader.tokenizer_files()
     for name, content in tokenizer.items():
         (folder / name).write_bytes(content)

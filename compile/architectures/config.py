@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import cast
 
 from edge_router.compile.rotary import Rotary, rotary
@@ -14,9 +14,10 @@ _GROUP = 32  # weights with one scale: every matrix must be so many columns wide
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """MLC's keys. `sliding_window_size` and `attention_sink_size` are -1 where there is no window.
+    """MLC's keys. `sliding_window_size` and `attention_sink_size` are -1 where not all layers have a window.
 
-    What turns positions into angles is read by `compile.rotary`.
+    `layer_window` is that of the layers that are made with one. What turns positions into angles is read by
+    `compile.rotary`.
     """
 
     hidden_size: int
@@ -39,11 +40,16 @@ class DecoderConfig:
     sliding_window_size: int = -1
     attention_sink_size: int = -1
     attn_logit_softcapping: float | None = None
-    layer_window: int = 0  # of the layers that are made with one
+    layer_window: int = 0
 
     @property
     def score_cap(self) -> float:
         return self.attn_logit_softcapping or 0.0
+
+    @property
+    def slides(self) -> bool:
+        """Whether every layer looks back no farther than a window, so that what lies before can be forgotten."""
+        return 0 < self.sliding_window_size < self.context_window_size
 
     @classmethod
     def read(cls, values: Mapping[str, object], where: str) -> DecoderConfig:
@@ -69,7 +75,7 @@ class DecoderConfig:
                 raise InvalidModel(where, f"{name} is {value!r}")
         config = cls(**given)  # type: ignore[arg-type]
         config._check(values, where)
-        return config
+        return replace(config, layer_window=config.sliding_window_size) if config.slides else config
 
     def _check(self, values: Mapping[str, object], where: str) -> None:
         if self.num_attention_heads % self.num_key_value_heads:
@@ -83,6 +89,12 @@ class DecoderConfig:
                 where,
                 f"prefill_chunk_size {self.prefill_chunk_size} is more than "
                 f"context_window_size {self.context_window_size}",
+            )
+        if self.slides and self.attention_sink_size >= self.sliding_window_size:
+            raise InvalidModel(
+                where,
+                f"attention_sink_size {self.attention_sink_size} leaves nothing of "
+                f"sliding_window_size {self.sliding_window_size}",
             )
         for name in ("tensor_parallel_shards", "pipeline_parallel_stages"):
             if values.get(name, 1) != 1:
@@ -129,3 +141,9 @@ _REQUIRED = (
 def number(values: Mapping[str, object], name: str, default: float) -> float:
     """An optional number of an architecture's own."""
     return float(cast(float, values.get(name) or default))
+
+
+def stated_window(values: Mapping[str, object]) -> int:
+    """As the user or MLC says, else as the model was made; -1 where there is none."""
+    stated = (values.get(key) for key in ("sliding_window_size", "sliding_window"))
+    return next((size for size in stated if isinstance(size, int) and size > 0), -1)

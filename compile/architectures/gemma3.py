@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.architectures.causal import CausalLM
 from edge_router.compile.architectures.config import DecoderConfig, number
-from edge_router.compile.architectures.gemma2 import Layer, Model, check_gate, score_scale
+from edge_router.compile.architectures.gemma2 import Layer, Model, alternating, score_scale, windowed_layers
 from edge_router.compile.architectures.parts import Parts
 from edge_router.compile.rotary import Rotary
-from edge_router.errors import InvalidModel
 
 
 class Attention(nn.Module):
@@ -60,32 +59,13 @@ class Language(nn.Module):
 
 
 def gemma3(values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
-    check_gate(values, where)
-    plain = DecoderConfig.read({"tie_word_embeddings": True, **values}, where)
-    config = replace(plain, layer_window=_window(values, where))
+    config = alternating(values, where)
     near = replace(config, position_embedding_base=number(values, "rope_local_base_freq", 10000.0))
     turns = {True: replace(near, rope_scaling=None).rotary(where), False: config.rotary(where)}
     scale = score_scale(values, config)
     layers = [
         Layer(config, parts, Attention(config, parts, scale, turns[windowed], windowed))
-        for windowed in windowed_layers(values, config)
+        for windowed in windowed_layers(values, config, every=6)
     ]
     body = Language(Model(config, parts, layers))
     return CausalLM(config, parts, body, None, name="language_model")
-
-
-def _window(values: Mapping[str, object], where: str) -> int:
-    stated = (values.get(key) for key in ("sliding_window", "sliding_window_size"))
-    window = next((size for size in stated if isinstance(size, int) and size > 0), None)
-    if window is None:
-        raise InvalidModel(where, "model_config lacks sliding_window")
-    return window
-
-
-def windowed_layers(values: Mapping[str, object], config: DecoderConfig) -> list[bool]:
-    """Of each layer."""
-    kinds = cast("Sequence[str] | None", values.get("layer_types"))
-    if kinds is not None:
-        return [kind == "sliding_attention" for kind in kinds]
-    every = int(number(values, "sliding_window_pattern", 6))
-    return [(layer + 1) % every != 0 for layer in range(config.num_hidden_layers)]

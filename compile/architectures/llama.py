@@ -11,7 +11,7 @@ from tvm.relax.frontend.nn import Tensor
 
 from edge_router.compile.architectures.causal import CausalLM
 from edge_router.compile.architectures.config import DecoderConfig
-from edge_router.compile.architectures.parts import STORED, Parts
+from edge_router.compile.architectures.parts import Parts
 
 
 class Attention(nn.Module):
@@ -19,9 +19,9 @@ class Attention(nn.Module):
         super().__init__()
         width = config.num_attention_heads * config.head_dim
         keys_and_values = 2 * config.num_key_value_heads * config.head_dim
-        self.qkv_proj = parts.linear(config.hidden_size, width + keys_and_values, dtype=STORED)
+        self.qkv_proj = parts.linear(config.hidden_size, width + keys_and_values, stored=True)
         self.o_proj = parts.linear(width, config.hidden_size)
-        self.attention = parts.attention(config, config.head_dim**-0.5)
+        self.attention = parts.attention(config, config.head_dim**-0.5, windowed=config.slides)
 
     def forward(self, x: Tensor, residual: Tensor, cache: Any, layer: int) -> Tensor:
         return self.o_proj(self.attention(self.qkv_proj(x), cache, layer), residual)

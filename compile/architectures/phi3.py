@@ -10,10 +10,9 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor
 
 from edge_router.compile.architectures.causal import CausalLM
-from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.architectures.config import DecoderConfig, stated_window
 from edge_router.compile.architectures.llama import FeedForward
-from edge_router.compile.architectures.parts import STORED, Parts
-from edge_router.compile.layouts import check_window
+from edge_router.compile.architectures.parts import Parts
 
 
 class Attention(nn.Module):
@@ -21,9 +20,9 @@ class Attention(nn.Module):
         super().__init__()
         width = config.num_attention_heads * config.head_dim
         keys_and_values = 2 * config.num_key_value_heads * config.head_dim
-        self.qkv_proj = parts.linear(config.hidden_size, width + keys_and_values, dtype=STORED)
+        self.qkv_proj = parts.linear(config.hidden_size, width + keys_and_values, stored=True)
         self.out_proj = parts.linear(width, config.hidden_size)
-        self.attention = parts.attention(config, config.head_dim**-0.5)
+        self.attention = parts.attention(config, config.head_dim**-0.5, windowed=config.slides)
 
     def forward(self, x: Tensor, residual: Tensor, cache: Any, layer: int) -> Tensor:
         return self.out_proj(self.attention(self.qkv_proj(x), cache, layer), residual)
@@ -60,6 +59,5 @@ class Model(nn.Module):
 
 
 def phi3(values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
-    config = DecoderConfig.read(values, where)
-    check_window(values, config.context_window_size, where)
+    config = DecoderConfig.read({**values, "sliding_window_size": stated_window(values)}, where)
     return CausalLM(config, parts, Model(config, parts), config.rotary(where), name="transformer")

@@ -25,7 +25,7 @@ class Attention(nn.Module):
         self.k_norm = parts.norm(config.head_dim, config.rms_norm_eps)
         self.o_proj = parts.linear(width, config.hidden_size)
         self.normalised = parts.head_norms(config)
-        self.attention = parts.attention(config, config.head_dim**-0.5)
+        self.attention = parts.attention(config, config.head_dim**-0.5, windowed=config.slides)
 
     def forward(self, x: Tensor, residual: Tensor, cache: Any, layer: int) -> Tensor:
         qkv = self.normalised(self.c_attn(x), self.q_norm, self.k_norm)

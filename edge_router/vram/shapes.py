@@ -170,11 +170,11 @@ _TIED = {"gemma2", "gemma3", "gemma3_text"}  # where the config leaves it open
 def _window(
     architecture: str, config: Mapping[str, object], numbers: _Numbers, layers: int
 ) -> tuple[int | None, int]:
-    """The sliding window and how many layers use it. Phi's and Qwen's are not used by any runtime here."""
+    """The sliding window and how many layers use it. Qwen's are not used by any runtime here."""
     if config.get("sliding_window") is None:
         return None, 0
     window = numbers.count("sliding_window")
-    if architecture == "mistral":
+    if architecture in ("mistral", "phi3"):
         return window, layers
     if architecture == "gemma2":  # every other layer, the first one included
         return window, -(-layers // 2)

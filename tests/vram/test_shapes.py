@@ -103,7 +103,7 @@ def test_sliding_windows_where_a_runtime_uses_them(mistral):
     gemma2, gemma3 = ModelShape.of(GEMMA2_2B, "test"), ModelShape.of(GEMMA3_1B, "test")
     assert (gemma2.window, gemma2.windowed_layers, gemma2.whole_window) == (4096, 13, False)
     assert (gemma3.window, gemma3.windowed_layers, gemma3.whole_window) == (512, 22, False)
-    assert ModelShape.of(PHI3_MINI, "test").window is None
+    assert ModelShape.of(PHI3_MINI, "test").whole_window
     assert ModelShape.of({**mistral, "sliding_window": None}, "test").window is None
 
 
