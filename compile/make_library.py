@@ -1,0 +1,129 @@
+"""The step that compiles what runs the weights: a library for TVM or for MLC, or a program for WebGPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from edge_router.compile.fingerprint import key, library_inputs, program_inputs
+from edge_router.compile.recipe import MLC, PROGRAM, Recipe
+from edge_router.compile.workshop import Workshop
+from edge_router.disk import require_space
+from edge_router.errors import BuildFailed, UnsupportedTarget
+
+if TYPE_CHECKING:
+    from edge_router.compile.targets import TargetSpec
+
+_LIBRARY_BYTES = 64 << 20  # what compiling and linking leave behind, with room for their temporary files
+
+
+class LibraryStep:
+    """`config` is an mlc-chat-config with the wanted windows, `model_dir` the weights that it will run."""
+
+    def __init__(
+        self, recipe: Recipe, workshop: Workshop, config: Mapping[str, object], model_dir: Path
+    ) -> None:
+        self._recipe, self._shop, self._model_dir = recipe, workshop, model_dir
+        self._numbers = _numbers(config)
+
+    def make(self) -> tuple[Path, str]:
+        """The file and its key."""
+        if self._recipe.target == PROGRAM:
+            return self._program()
+        return self._mlc() if self._recipe.target == MLC else self._library()
+
+    def _library(self) -> tuple[Path, str]:
+        from edge_router.compile.link import library_name
+
+        target, name, shop = self._target(), library_name(), self._shop
+        inputs = library_inputs(self._recipe, self._numbers, target.fingerprint_parts(), name)
+        found = shop.store.find("library", key(inputs))
+        if found is None:
+            shop.may_build("library", inputs)
+            require_space(shop.paths.artifacts, _LIBRARY_BYTES)
+            found = shop.store.obtain(
+                "library",
+                key(inputs),
+                lambda folder: self._compile(target, folder / name),
+                inputs=inputs,
+                check=lambda folder: self._check(folder / name),
+            )
+        return found / name, key(inputs)
+
+    def _target(self) -> TargetSpec:
+        from edge_router.compile.targets import host_target
+
+        if self._recipe.target != "llvm":
+            raise UnsupportedTarget(self._recipe.target, "only this machine's processor can be compiled for")
+        return host_target(self._shop.host())
+
+    def _compile(self, target: TargetSpec, output: Path) -> None:
+        from edge_router.compile.library import compile_library
+
+        named = {"model": self._recipe.card.name, **self._numbers}
+        compile_library(named, self._recipe.quantization, target, output, progress=self._shop.progress)
+
+    def _check(self, library: Path) -> None:
+        """That it loads, and asks for just the weights that are there."""
+        from edge_router.compile.library import check_library
+        from edge_router.compile.readers.mlc import records
+
+        with self._shop.progress.step("verify"):
+            held = records(self._model_dir)
+            asked = cast("Sequence[Mapping[str, object]]", check_library(library)["params"])
+            wrong = [
+                str(entry["name"])
+                for entry in asked
+                if entry["name"] not in held
+                or held[str(entry["name"])].shape != tuple(cast("Sequence[int]", entry["shape"]))
+            ]
+            if wrong:
+                name = self._recipe.card.name
+                raise BuildFailed(name, "verify", f"the weights have no fitting {', '.join(wrong[:4])}")
+
+    def _program(self) -> tuple[Path, str]:
+        """It serves any windows."""
+        from edge_router.compile.webgpu.build import PROGRAM_FILE, check, write
+
+        shop = self._shop
+        inputs = program_inputs(self._recipe, self._numbers)
+        found = shop.store.find("program", key(inputs))
+        if found is None:
+            shop.may_build("program", inputs)
+            named = {"model": self._recipe.card.name, **self._numbers}
+            found = shop.store.obtain(
+                "program",
+                key(inputs),
+                lambda folder: write(named, self._recipe.quantization, folder, progress=shop.progress),
+                inputs=inputs,
+                check=check,
+            )
+        return found / PROGRAM_FILE, key(inputs)
+
+    def _mlc(self) -> tuple[Path, str]:
+        """What mlc_llm's own compiler makes."""
+        from edge_router.compile.link import shared_suffix
+        from edge_router.compile.mlc import compile_mlc, mlc_inputs
+        from edge_router.compile.targets import host_target
+
+        name, shop, directory = f"model{shared_suffix()}", self._shop, self._model_dir
+        inputs = mlc_inputs(self._recipe, self._numbers, host_target(shop.host()).fingerprint_parts())
+        found = shop.store.find("mlc-library", key(inputs))
+        if found is None:
+            shop.may_build("mlc-library", inputs)
+            require_space(shop.paths.artifacts, _LIBRARY_BYTES)
+            found = shop.store.obtain(
+                "mlc-library",
+                key(inputs),
+                lambda folder: compile_mlc(self._recipe, directory, folder / name, progress=shop.progress),
+                inputs=inputs,
+            )
+        return found / name, key(inputs)
+
+
+def _numbers(config: Mapping[str, object]) -> dict[str, object]:
+    """What of an mlc-chat-config a library depends on."""
+    names = ("model_type", "active_vocab_size", "sliding_window_size", "attention_sink_size")
+    outer = {name: config[name] for name in names if name in config}
+    return {**cast("Mapping[str, object]", config["model_config"]), **outer}

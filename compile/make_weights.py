@@ -1,0 +1,151 @@
+"""The step that gives weights in the wanted format: fetched, and quantized where they are not ready."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_router.catalog import PypiSource, Source, complete_card
+from edge_router.compile.fingerprint import Inputs, key, weights_inputs
+from edge_router.compile.ready import bring_up_to_date, is_current, is_ready
+from edge_router.compile.recipe import PROGRAM, Recipe
+from edge_router.compile.workshop import Workshop
+from edge_router.disk import require_space
+from edge_router.errors import ArtifactMissing, InvalidModel, WeightsUnavailable
+from edge_router.hub import content_hash, fetch, target_of
+
+if TYPE_CHECKING:
+    from edge_router.compile.equalize import Activations
+
+_SPARE_BYTES = 16 << 20  # tokenizer, index, manifest
+
+
+class WeightsStep:
+    """After `make`, `recipe` has a card with all its numbers, also where only the weights told them."""
+
+    def __init__(self, recipe: Recipe, workshop: Workshop) -> None:
+        self.recipe, self._shop = recipe, workshop
+
+    def make(self) -> tuple[Path, str]:
+        """The MLC directory and its key."""
+        shop, identity, path = self._shop, _pinned(self.recipe.source), None
+        if identity is None:
+            if shop.build and not target_of(self.recipe.source, shop.paths.downloads).exists():
+                self._check_supported()
+            path = self._fetch()
+            hashes = shop.paths.downloads / "hashes"
+            content = content_hash(path, memory=hashes, progress=shop.progress)
+            if is_ready(path) and is_current(path, self.recipe.quantization):
+                return path, content[:32]
+            identity = {"content": content}
+        inputs = weights_inputs(self.recipe, identity, self._moments_hash())
+        found = shop.store.find("weights", key(inputs))
+        if found is None:
+            shop.may_build("weights", inputs)
+            self._check_supported()
+            found = self._fill(path or self._fetch(), inputs)
+        return found, key(inputs)
+
+    def _fetch(self) -> Path:
+        """The source on this machine; a card without numbers is completed from it."""
+        shop, wanted = self._shop, self.recipe
+        try:
+            path = fetch(wanted.source, shop.paths.downloads, progress=shop.progress, offline=shop.offline)
+        except WeightsUnavailable as error:
+            if shop.build:
+                raise
+            raise ArtifactMissing(wanted.card.name, "weights") from error
+        if not wanted.card.config:
+            self.recipe = replace(wanted, card=complete_card(wanted.card, path))
+        return path
+
+    def _fill(self, path: Path, inputs: Inputs) -> Path:
+        fill = self._renew if is_ready(path) else self._quantize
+        return self._shop.store.obtain(
+            "weights",
+            key(inputs),
+            lambda folder: fill(path, folder),
+            inputs=inputs,
+            check=self._check,
+        )
+
+    def _renew(self, path: Path, folder: Path) -> None:
+        self._shop.progress.note(f"{path} is an older MLC directory; it is used in today's form")
+        bring_up_to_date(path, folder)
+
+    def _quantize(self, path: Path, folder: Path) -> None:
+        from edge_router.compile.package import Windows, write_model
+        from edge_router.compile.quantize import supported
+        from edge_router.compile.readers import open_weights
+
+        card = self.recipe.card
+        reader = open_weights(path)
+        try:
+            write_model(
+                reader,
+                folder,
+                config=card.config,
+                form=supported(self.recipe.quantization),
+                quantizer=self.recipe.quantizer,
+                activations=self._activations(),
+                windows=Windows(card.context_window_size, card.prefill_chunk_size),
+                threads=self._shop.host().physical_cores,
+                progress=self._shop.progress,
+            )
+        finally:
+            reader.close()
+
+    def _check(self, folder: Path) -> None:
+        from edge_router.compile.readers.mlc import records
+
+        with self._shop.progress.step("verify"):
+            records(folder, hashes=True)
+
+    def _check_supported(self) -> None:
+        """Architecture, format and disk space, before anything is fetched or minutes are spent."""
+        from edge_router.compile.parameters import parameters
+        from edge_router.compile.quantize import stored_bytes, supported
+        from edge_router.compile.quantizers import quantizer
+
+        form, card = supported(self.recipe.quantization), self.recipe.card
+        quantizer(self.recipe.quantizer)
+        if self.recipe.target == PROGRAM:
+            from edge_router.compile.webgpu.build import check_quantization
+
+            check_quantization(form.name)
+        if card.config:
+            wanted = parameters(card.config, card.name)
+            needed = sum(stored_bytes(form, parameter) for parameter in wanted)
+            require_space(self._shop.paths.artifacts, needed + _SPARE_BYTES)
+
+    def _moments_hash(self) -> str | None:
+        raw = self._moments_bytes()
+        return None if raw is None else hashlib.sha256(raw).hexdigest()
+
+    def _activations(self) -> Activations:
+        from edge_router.compile.equalize import Activations
+        from edge_router.compile.moments import read_activations
+
+        raw = self._moments_bytes()
+        return Activations() if raw is None else read_activations(raw)
+
+    def _moments_bytes(self) -> bytes | None:
+        """The file beside the card; other ways of quantizing have no use for it."""
+        name = self.recipe.card.moments
+        if name is None or self.recipe.quantizer != "weighted":
+            return None
+        from importlib.resources import files
+
+        file = files("edge_router.models") / "cards" / name
+        if not file.is_file():
+            raise InvalidModel(self.recipe.card.name, f"its card names {name}, which is not there")
+        return file.read_bytes()
+
+
+def _pinned(source: Source) -> dict[str, object] | None:
+    """What says all about a source without looking at it; None where only its content does."""
+    if isinstance(source, PypiSource):
+        return {"wheel": source.sha256, "member": source.member}
+    return None
