@@ -11,9 +11,11 @@ from edge_router.compile.architectures import definition
 from edge_router.compile.link import link, load_library
 from edge_router.compile.targets import TargetSpec, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, InvalidModel
+from edge_router.quantization import QUANTIZATIONS as FORMATS
 from edge_router.types import Progress, SilentProgress
 
-QUANTIZATIONS = ("q4f16_1",)
+QUANTIZATIONS = tuple(name for name, form in FORMATS.items() if form.dtype != "bfloat16")
+GPU_QUANTIZATIONS = ("q4f16_1",)
 
 # What an engine looks up. The first ones ours, the rest MLC's.
 FUNCTIONS = (
@@ -48,8 +50,9 @@ def compile_library(
     """
     values = _flat(config)
     where = str(config.get("model", output.stem))
-    if quantization not in QUANTIZATIONS:
-        raise InvalidModel(where, f"{quantization} is not among {', '.join(QUANTIZATIONS)}")
+    known = QUANTIZATIONS if target.kind == "llvm" else GPU_QUANTIZATIONS
+    if quantization not in known:
+        raise InvalidModel(where, f"{quantization} is not among {', '.join(known)}")
     define = definition(str(values.get("model_type")))
     shown = progress or SilentProgress()
     with shown.step("compile", total=3) as step:
@@ -77,16 +80,17 @@ def _build(
     from edge_router.compile.architectures.parts import Parts
     from edge_router.compile.passes import pipeline
 
-    compiled_for, kernels = tvm_target(target), kernels_of(target)
+    compiled_for, kernels, form = tvm_target(target), kernels_of(target), FORMATS[quantization]
     advance()
     try:
         with compiled_for:
-            model = define(values, Parts(kernels), where)
+            model = define(values, Parts(kernels, form), where)
             module, parameters = model.export_tvm(spec=model.spec())
             described = metadata(values, quantization, parameters)
             attach(
                 module,
                 kernels,
+                stored=form.dtype,
                 tokens=cast(int, values["prefill_chunk_size"]),
                 width=cast(int, values["hidden_size"]),
                 vocabulary=cast(int, values["vocab_size"]),

@@ -12,7 +12,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 from edge_router.compile.architectures.cache import paged_cache
 from edge_router.compile.architectures.config import DecoderConfig
-from edge_router.compile.architectures.parts import ACTIVATION, STORED, Parts, heads_of
+from edge_router.compile.architectures.parts import ACTIVATION, Parts, heads_of
 from edge_router.compile.rotary import Rotary
 
 _SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")
@@ -79,7 +79,7 @@ class CausalLM(nn.Module):
     ) -> PagedKVCache:
         config = self._config
         sizes = (max_batch_size, max_total_seq_len, prefill_chunk_size, page_size, support_sliding_window)
-        heads = heads_of(config)
+        heads = heads_of(config, self._parts.stored)
         return paged_cache(self._parts.kernels, heads, config.num_hidden_layers, self.rotary, sizes)
 
     def _hidden(self, embedded: Tensor, cache: PagedKVCache) -> Tensor:
@@ -102,7 +102,7 @@ class CausalLM(nn.Module):
         cache = nn.spec.Object(object_type=PagedKVCache)
 
         def embedded(*shape: Any) -> Any:
-            return nn.spec.Tensor([*shape, self._config.hidden_size], STORED)
+            return nn.spec.Tensor([*shape, self._config.hidden_size], self._parts.stored)
 
         def step(name: str, *shape: Any) -> dict[str, Any]:
             return {name: embedded(*shape), "paged_kv_cache": cache, "$": packed}

@@ -6,12 +6,14 @@ from typing import Any
 
 from tvm import relax, tirx
 
-from edge_router.compile.architectures.parts import STORED
 from edge_router.compile.kernels.base import Kernels
 
 
-def attach(module: Any, kernels: Kernels, *, tokens: int, width: int, vocabulary: int, active: int) -> None:
-    """Add them to `module`. `tokens` are those of the embedding buffer, a whole prefill chunk.
+def attach(
+    module: Any, kernels: Kernels, *, stored: str, tokens: int, width: int, vocabulary: int, active: int
+) -> None:
+    """Add them to `module`. `tokens` are those of the embedding buffer, a whole prefill chunk, and `stored`
+    its type.
 
     Tokens from `active` on are padding of the vocabulary and get no probability.
     """
@@ -20,7 +22,7 @@ def attach(module: Any, kernels: Kernels, *, tokens: int, width: int, vocabulary
     builder = relax.BlockBuilder()
     with builder.function("alloc_embedding_tensor", []):
         shape = relax.ShapeExpr([tokens, width])
-        buffer = relax.op.builtin.alloc_tensor(shape, STORED, runtime_device_index=0)
+        buffer = relax.op.builtin.alloc_tensor(shape, stored, runtime_device_index=0)
         builder.emit_func_output(builder.emit(buffer))
     batch = tirx.Var("batch_size", "int64")
     shaped = relax.TensorType([batch, 1, vocabulary], "float32")

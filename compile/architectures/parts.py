@@ -2,7 +2,7 @@
 
 Parameters have MLC's names, shapes and types. Between layers activations are float32, of shape [rows, width]
 with all sequences' tokens as rows: float16 would save little time and can overflow. Only what the runtime
-sees (embeddings, queries, keys and values) is float16, as MLC's contract has it.
+sees (embeddings, queries, keys and values) is of the format's own type, as MLC's contract has it.
 """
 # mypy: disable-error-code="misc"
 # (TVM carries no types, so neither do the classes that are derived from its own.)
@@ -20,17 +20,21 @@ from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.base import Kernels
 from edge_router.compile.kernels.linear import Gate, Linear
+from edge_router.compile.kernels.stored import Stored
 from edge_router.compile.rotary import Rotary
+from edge_router.quantization import Kind, Quantization
 
 ACTIVATION = "float32"
-STORED = "float16"  # what MLC's q4f16_1 calls the model's type
 
 
 class Parts:
-    """Makes layers of one target's `kernels`; those that are alike are made once."""
+    """Makes layers of one target's `kernels`, in one format; those that are alike are made once.
 
-    def __init__(self, kernels: Kernels) -> None:
-        self.kernels = kernels
+    `stored` is the type of what the runtime sees, and of parameters that are not quantized.
+    """
+
+    def __init__(self, kernels: Kernels, form: Quantization) -> None:
+        self.kernels, self.form, self.stored = kernels, form, form.dtype
         self._made: dict[tuple[relax.BlockBuilder, Hashable], Any] = {}
 
     def call(
@@ -47,8 +51,9 @@ class Parts:
         called = relax.call_tir(kernel, [a._expr for a in arguments], y._expr.ty)
         return Tensor(_expr=builder.emit(called))
 
-    def linear(self, inputs: int, outputs: int, *, dtype: str = ACTIVATION, bias: bool = False) -> Projection:
-        return Projection(self, inputs, outputs, dtype, bias=bias)
+    def linear(self, inputs: int, outputs: int, *, stored: bool = False, bias: bool = False) -> Projection:
+        """`stored`: the result is what the KV cache takes."""
+        return Projection(self, inputs, outputs, self.stored if stored else ACTIVATION, bias=bias)
 
     def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:
         """Gate and up in one: silu(x gate^T) * (x up^T)."""
@@ -59,14 +64,14 @@ class Parts:
 
     def head(self, width: int, vocabulary: int) -> Projection:
         """To logits; of the last tokens only, so never many rows."""
-        return Projection(self, width, vocabulary, "float32", many=False)
+        return Projection(self, width, vocabulary, "float32", kind="head")
 
     def norm(self, width: int, epsilon: float) -> Norm:
         return Norm(self, width, epsilon)
 
     def head_norms(self, config: DecoderConfig) -> Callable[[Tensor, Norm, Norm], Tensor]:
         """(queries, keys and values together, the queries' norm, the keys'): each head normalised."""
-        heads, epsilon = heads_of(config), config.rms_norm_eps
+        heads, epsilon = heads_of(config, self.stored), config.rms_norm_eps
 
         def normalised(qkv: Tensor, query: Norm, key: Norm) -> Tensor:
             rows = _rows(qkv)
@@ -82,7 +87,7 @@ class Parts:
 
     def turned(self, config: DecoderConfig, turns: Rotary) -> Callable[[Tensor, Any], Tensor]:
         """(queries, keys and values together, the KV cache): turned by positions; for caches that don't."""
-        heads, numbers = heads_of(config), (tuple(turns.frequencies.tolist()), turns.amplitude)
+        heads, numbers = heads_of(config, self.stored), (tuple(turns.frequencies.tolist()), turns.amplitude)
 
         def turn(qkv: Tensor, cache: Any) -> Tensor:
             return self.call(
@@ -97,7 +102,7 @@ class Parts:
 
     def attention(self, config: DecoderConfig, scale: float, *, windowed: bool = False) -> Attention:
         """Rotate, append to the KV cache, attend; `windowed`: no farther back than `layer_window`."""
-        return Attention(heads_of(config), -scale if windowed else scale)
+        return Attention(heads_of(config, self.stored), -scale if windowed else scale)
 
     def capped(self, logits: Tensor, cap: float) -> Tensor:
         """cap * tanh(logits / cap)."""
@@ -110,19 +115,25 @@ def _rows(x: Tensor) -> int | None:
 
 
 class Projection(nn.Module):
-    """y = x W^T, quantized."""
+    """y = x W^T, W in the format of its `kind`."""
 
     def __init__(
         self, parts: Parts, inputs: int, outputs: int, dtype: str, *, gate: Gate | None = None,
-        bias: bool = False, many: bool = True,
+        bias: bool = False, kind: Kind = "linear",
     ) -> None:  # fmt: skip
         super().__init__()
-        self._parts, self._dtype, self._gate, self._many = parts, dtype, gate, many
-        self._inputs, self._outputs = inputs, outputs
-        self.q_weight = nn.Parameter((outputs, inputs // 8), "uint32")
-        self.q_scale = nn.Parameter((outputs, inputs // 32), STORED)
+        self._parts, self._dtype, self._gate = parts, dtype, gate
+        self._inputs, self._outputs, self._many = inputs, outputs, kind == "linear"
+        self._stored = Stored.of(parts.form, kind)
+        for name, (shape, stored) in self._stored.arrays(outputs, inputs).items():
+            setattr(self, name, nn.Parameter(shape, stored))
         if bias:
-            self.bias = nn.Parameter((outputs,), STORED)
+            self.bias = nn.Parameter((outputs,), parts.stored)
+
+    @property
+    def arrays(self) -> list[Tensor]:
+        """What W is stored in."""
+        return [getattr(self, name) for name in self._stored.arrays(self._outputs, self._inputs)]
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         """`add` is added to the result."""
@@ -137,6 +148,7 @@ class Projection(nn.Module):
             gated=self._gate is not None,
             gate=self._gate or "silu",
             many=self._many,
+            stored=self._stored,
         )
         width = self._outputs // 2 if self._gate else self._outputs
         more = [self.bias] if shape.bias else []
@@ -144,9 +156,9 @@ class Projection(nn.Module):
             more.append(add)
         return self._parts.call(
             shape,
-            "q4_linear",
+            "linear",
             lambda: self._parts.kernels.linear(shape),
-            [x, self.q_weight, self.q_scale, *more],
+            [x, *self.arrays, *more],
             Tensor.placeholder((x.shape[0], width), self._dtype),
         )
 
@@ -155,15 +167,16 @@ class Embedding(Projection):
     """A table of rows to look up, which may be the output layer, too."""
 
     def __init__(self, parts: Parts, vocabulary: int, width: int) -> None:
-        super().__init__(parts, width, vocabulary, "float32", many=False)
+        super().__init__(parts, width, vocabulary, "float32", kind="embedding")
 
     def rows(self, ids: Tensor) -> Tensor:
-        return self._parts.call(
+        parts = self._parts
+        return parts.call(
             ("lookup", self._outputs, self._inputs),
-            "q4_lookup",
-            lambda: self._parts.kernels.lookup(self._outputs, self._inputs, STORED),
-            [self.q_weight, self.q_scale, ids],
-            Tensor.placeholder((ids.shape[0], self._inputs), STORED),
+            "lookup",
+            lambda: parts.kernels.lookup(self._outputs, self._inputs, parts.stored, self._stored),
+            [*self.arrays, ids],
+            Tensor.placeholder((ids.shape[0], self._inputs), parts.stored),
         )
 
 
@@ -173,25 +186,26 @@ class Norm(nn.Module):
     def __init__(self, parts: Parts, width: int, epsilon: float) -> None:
         super().__init__()
         self._parts, self._width, self._epsilon = parts, width, epsilon
-        self.weight = nn.Parameter((width,), STORED)
+        self.weight = nn.Parameter((width,), parts.stored)
 
     def forward(self, x: Tensor) -> Tensor:
+        types = x.dtype, self._parts.stored, ACTIVATION
         rows = _rows(x)
         return self._parts.call(
-            ("norm", self._width, self._epsilon, rows, x.dtype),
+            ("norm", self._width, self._epsilon, rows, types),
             "rms_norm",
-            lambda: self._parts.kernels.rms_norm(self._width, self._epsilon, rows, x.dtype, ACTIVATION),
+            lambda: self._parts.kernels.rms_norm(self._width, self._epsilon, rows, *types),
             [x, self.weight],
             Tensor.placeholder((x.shape[0], self._width), ACTIVATION),
         )
 
 
-def heads_of(config: DecoderConfig) -> Heads:
+def heads_of(config: DecoderConfig, stored: str) -> Heads:
     return Heads(
         config.num_attention_heads,
         config.num_key_value_heads,
         config.head_dim,
-        STORED,
+        stored,
         config.score_cap,
         config.layer_window,
     )

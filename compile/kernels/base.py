@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from edge_router.compile.kernels.attention import Heads
     from edge_router.compile.kernels.linear import Linear
+    from edge_router.compile.kernels.stored import Stored
 
 
 class Kernels(Protocol):
@@ -21,9 +22,11 @@ class Kernels(Protocol):
 
     def linear(self, shape: Linear) -> Any: ...
 
-    def lookup(self, vocabulary: int, columns: int, y_dtype: str) -> Any: ...
+    def lookup(self, vocabulary: int, columns: int, y_dtype: str, stored: Stored) -> Any: ...
 
-    def rms_norm(self, columns: int, epsilon: float, rows: int | None, x_dtype: str, y_dtype: str) -> Any: ...
+    def rms_norm(
+        self, columns: int, epsilon: float, rows: int | None, x_dtype: str, weight_dtype: str, y_dtype: str
+    ) -> Any: ...
 
     def head_norm(self, heads: Heads, epsilon: float, rows: int | None) -> Any: ...
 

@@ -1,17 +1,15 @@
-"""The q4f16_1 matrix kernels as functions of a model: products, and rows looked up.
+"""The matrix kernels as functions of a model: products, and rows looked up, in each of MLC's formats.
 
-q4f16_1 is MLC's: groups of 32 along a row share a float16 scale, weight = (nibble - 7) * scale, eight nibbles
-to a uint32, lowest first. Sums are float32: in float16, as TVM's own lowering sums, greedy answers diverge.
+Sums are float32: in float16, as TVM's own lowering sums, greedy answers diverge.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import GROUP, OFFSET, WORDS
 from edge_router.compile.kernels.ir import (
     Buffer,
     Expr,
@@ -29,6 +27,7 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.matmul import MatMul, strip_columns, tile_rows
 from edge_router.compile.kernels.matvec import Finish, MatVec
+from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
 from edge_router.compile.kernels.vectors import from_float, gelu_tanh, silu, to_float
 
 Gate = Literal["silu", "gelu_tanh"]
@@ -42,8 +41,9 @@ FEW_ROWS = 8  # from here on unpacking the weights to memory pays
 class Linear:
     """What one kernel computes: `y = x W^T` with what surrounds it.
 
-    `rows` None: any number; `many` False says that it stays small. `add`: another argument, of y's shape and type, is added; `bias`: one of a row, in float16. `gated`: the matrix is
-    gate upon up, and y = gate(x gate^T) * (x up^T), half as wide, where gate is what is said.
+    `rows` None: any number; `many` False says that it stays small. `add`: another argument, of y's shape and
+    type, is added; `bias`: one of a row, of the scales' type. `gated`: the matrix is gate upon up, and
+    y = gate(x gate^T) * (x up^T), half as wide, where gate is what is said.
     """
 
     inputs: int
@@ -56,31 +56,45 @@ class Linear:
     gated: bool = False
     gate: Gate = "silu"
     many: bool = True
+    stored: Stored = field(default_factory=Stored)
 
 
 def linear(isa: Isa, shape: Linear) -> Any:
-    """(x [rows, inputs], q_weight [outputs, inputs/8], q_scale [outputs, inputs/32], (bias,) (added,) y)."""
-    groups = shape.inputs // GROUP
+    """(x [rows, inputs], the arrays of W, (bias,) (added,) y)."""
     width = shape.outputs // 2 if shape.gated else shape.outputs
     blocks = (0, width) if shape.gated else (0,)
-    with kernel("q4_gated" if shape.gated else "q4_linear") as k:
+    with kernel("gated" if shape.gated else "linear") as k:
         rows = k.size() if shape.rows is None else shape.rows
         x = k.tensor("x", (rows, shape.inputs), shape.x_dtype)
-        weights = k.tensor("q_weight", (shape.outputs, groups * WORDS), "uint32")
-        scales = k.tensor("q_scale", (shape.outputs, groups), "float16")
-        bias = k.tensor("bias", (width,), "float16") if shape.bias else None
+        matrix = Matrix.argument(k, shape.stored, shape.outputs, shape.inputs)
+        bias = k.tensor("bias", (width,), shape.stored.dtype) if shape.bias else None
         added = k.tensor("added", (rows, width), shape.y_dtype) if shape.add else None
         y = k.tensor("y", (rows, width), shape.y_dtype)
         finish = _finish(isa, shape, bias, added, y)
+
+        def few() -> None:
+            if shape.stored.transposed:
+                narrow = _fitting(isa, width, len(blocks))
+                MatMul(narrow, x, rows, matrix, 1).run(width, blocks, finish)
+            else:
+                MatVec(isa, x, rows, matrix).run(width, blocks, finish)
+
         if shape.rows is not None or not shape.many or width < strip_columns(isa, len(blocks)):
-            MatVec(isa, x, rows, weights, scales, groups).run(width, blocks, finish)
+            few()
         else:
-            with branch(rows <= max(FEW_ROWS, tile_rows(isa))) as (few, many):
-                with few:
-                    MatVec(isa, x, rows, weights, scales, groups).run(width, blocks, finish)
-                with many:
-                    MatMul(isa, x, rows, weights, scales, groups).run(width, blocks, finish)
+            with branch(rows <= max(FEW_ROWS, tile_rows(isa))) as (yes, no):
+                with yes:
+                    few()
+                with no:
+                    MatMul(isa, x, rows, matrix, tile_rows(isa)).run(width, blocks, finish)
     return k.function
+
+
+def _fitting(isa: Isa, columns: int, blocks: int) -> Isa:
+    """The same with vectors of which a strip is not wider than the matrix."""
+    while strip_columns(isa, blocks) > columns:
+        isa = isa.narrowed(isa.lanes // 2)
+    return isa
 
 
 def _finish(isa: Isa, shape: Linear, bias: Buffer | None, added: Buffer | None, y: Buffer) -> Finish:
@@ -97,24 +111,32 @@ def _finish(isa: Isa, shape: Linear, bias: Buffer | None, added: Buffer | None, 
     return finish
 
 
-def lookup(isa: Isa, vocabulary: int, columns: int, y_dtype: str) -> Any:
-    """(q_weight, q_scale, ids [rows] int32, y [rows, columns]): the embedding of each id."""
-    with kernel("q4_lookup") as k:
+def lookup(isa: Isa, vocabulary: int, columns: int, y_dtype: str, stored: Stored) -> Any:
+    """(the arrays of the embedding, ids [rows] int32, y [rows, columns]): the embedding of each id."""
+    with kernel("lookup") as k:
         rows = k.size()
-        weights = k.tensor("q_weight", (vocabulary, columns // 8), "uint32")
-        scales = k.tensor("q_scale", (vocabulary, columns // GROUP), "float16")
+        matrix = Matrix.argument(k, stored, vocabulary, columns)
         ids = k.tensor("ids", (rows,), "int32")
         y = k.tensor("y", (rows, columns), y_dtype)
-        shifts = const(0, "uint32", 8) + _ramp8()
+        each = stored.per_word if stored.bits else isa.narrowed(columns).lanes
+        whole, rest = divmod(columns, each)
         with serial(rows) as m:
             token = bind(cast(load(ids, m), "int64"))
-            with serial(tirx.const(columns // 8, "int64")) as word:
-                scale = to_float(isa, load(scales, token, word // WORDS))
-                nibble = (splat(load(weights, token, word), 8) >> shifts) & const(15, "uint32", 8)
-                value = cast(bits(nibble, "int32x8"), "float32") - const(OFFSET, "float32", 8)
-                store(y, from_float(isa, value * splat(scale, 8), y_dtype), m, word * 8)
+            with serial(tirx.const(whole, "int64")) as i:
+                store(y, from_float(isa, _numbers(isa, matrix, token, i, each), y_dtype), m, i * each)
+            if rest:
+                last = _numbers(isa, matrix, token, tirx.const(whole, "int64"), rest)
+                store(y, from_float(isa, last, y_dtype), m, whole * each)
     return k.function
 
 
-def _ramp8() -> Expr:
-    return cast(tirx.Ramp(tirx.const(0, "int32"), tirx.const(4, "int32"), 8), "uint32")
+def _numbers(isa: Isa, matrix: Matrix, row: Expr, i: Expr, count: int) -> Expr:
+    """The first `count` numbers of word `i` of a row, or of the vector of so many plain ones."""
+    stored = matrix.stored
+    if matrix.scales is None or stored.bits is None:
+        return to_float(isa, load(matrix.weights, row, i * count, lanes=count))
+    shifts = cast(tirx.Ramp(tirx.const(0, "int32"), tirx.const(stored.bits, "int32"), count), "uint32")
+    mask = const((1 << stored.bits) - 1, "uint32", count)
+    code = (splat(load(matrix.weights, row, i), count) >> shifts) & mask
+    value = cast(bits(code, f"int32x{count}"), "float32") - const(stored.offset, "float32", count)
+    return value * splat(to_float(isa, load(matrix.scales, row, i // WORDS)), count)

@@ -1,4 +1,4 @@
-"""Many rows of activations times a q4f16_1 matrix: prefill.
+"""Many rows of activations times a matrix: prefill; any number times one that lies transposed.
 
 For each strip of columns the weights are unpacked once, column by column into lanes, and then a register
 tile of `rows` x two vectors walks down the activations. Strips are the parallel tasks. What does not divide
@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import GROUP, OFFSET, WORDS, pack_by_group
+from edge_router.compile.kernels.activations import GROUP, pack_by_group
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
     Expr,
     bind,
-    bits,
     cast,
     const,
     load,
@@ -32,11 +31,14 @@ from edge_router.compile.kernels.ir import (
     when,
     zero,
 )
-from edge_router.compile.kernels.isa import Dot, Isa
-from edge_router.compile.kernels.matvec import Finish, nibbles
-from edge_router.compile.kernels.vectors import dot, to_float
+from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.matvec import Finish, by_integers, codes, nibbles
+from edge_router.compile.kernels.stored import WORDS, Matrix, copy_row
+from edge_router.compile.kernels.vectors import dot, to_float, transposed
 
 PAIRS = GROUP // 2  # of sixteen-bit integers, in a group
+LINE = 64 * 8  # bits of memory that are fetched together
+AHEAD = 8  # groups of a transposed matrix that are on their way
 
 
 def tile_rows(isa: Isa) -> int:
@@ -52,8 +54,9 @@ def strip_columns(isa: Isa, blocks: int) -> int:
 class _Integers:
     """Sixteen-bit integers; a strip's panel holds raw nibbles, two rows of k in one lane."""
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, groups: int) -> None:
-        self._isa, self._groups = isa, groups
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
+        self._isa, self._groups = isa, matrix.groups
+        groups = self._groups
         self._pairs = scratch((rows, PAIRS * groups), "int32")
         self._zeros = scratch((rows, groups), "int32")
         self._scales = scratch((rows, groups))
@@ -94,26 +97,26 @@ class _Integers:
 class _Floats:
     """Float32 throughout; the panel holds the weights themselves."""
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, groups: int) -> None:
-        self._isa, self._groups = isa, groups
-        self._x = scratch((rows, GROUP * groups))
-        with parallel(rows) as m, serial(tirx.const(GROUP * groups // isa.lanes, "int64")) as i:
-            store(self._x, to_float(isa, load(x, m, i * isa.lanes, lanes=isa.lanes)), m, i * isa.lanes)
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
+        self._isa, self._stored, self._depth = isa, matrix.stored, matrix.padded
+        self._x = scratch((rows, self._depth))
+        with parallel(rows) as m:
+            copy_row(isa, x, m, matrix.inputs, self._x, self._depth)
 
     def strip(self) -> Buffer:
-        return scratch((2, self._groups * GROUP, self._isa.lanes))
+        return scratch((2, self._depth, self._isa.lanes))
 
     def unpack(self, panel: Buffer, v: int, g: Expr, w: int, words: Expr, scale: Expr) -> None:
-        lanes = self._isa.lanes
-        for j in range(8):
-            nibble = (words >> const(4 * j, "uint32", lanes)) & const(15, "uint32", lanes)
-            value = cast(bits(nibble, f"int32x{lanes}"), "float32") - const(OFFSET, "float32", lanes)
-            store(panel, value * scale, v, g * GROUP + (8 * w + j), 0)
+        stored = self._stored
+        zero_point = const(stored.offset, "float32", self._isa.lanes)
+        for j in range(stored.per_word):
+            value = cast(codes(words, j, stored), "float32") - zero_point
+            store(panel, value * scale, v, g * stored.group + (stored.per_word * w + j), 0)
 
     def multiply(self, panel: Buffer, scales: Buffer, rows: Sequence[Expr]) -> list[list[Expr]]:
         lanes = self._isa.lanes
         sums = [[Cell(zero(lanes)) for _ in range(2)] for _ in rows]
-        with serial(tirx.const(GROUP * self._groups // 4, "int64")) as quarter:
+        with serial(tirx.const(self._depth // 4, "int64")) as quarter:
             for i in range(4):
                 k = bind(quarter * 4 + i)
                 weights = [bind(load(panel, v, k, 0, lanes=lanes)) for v in range(2)]
@@ -127,24 +130,26 @@ class _Floats:
 class MatMul:
     """Made inside a kernel: packs the rows of `x`, then `run` multiplies them by the matrix.
 
-    Shapes as in `MatVec`. There must be at least `tile_rows` rows and `strip_columns` columns.
+    x [rows, inputs]. `height` rows are multiplied at once: there must be so many, and `strip_columns` columns.
     """
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, weights: Buffer, scales: Buffer, groups: int) -> None:
-        self._isa, self._weights, self._scales = isa, weights, scales
-        self._groups, self._rows = groups, rows
-        self._method = (_Floats if isa.dot is Dot.FLOAT else _Integers)(isa, x, rows, groups)
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, height: int) -> None:
+        self._isa, self._matrix, self._rows, self._height = isa, matrix, rows, height
+        self._method = (_Integers if by_integers(isa, matrix.stored) else _Floats)(isa, x, rows, matrix)
 
     def run(self, columns: int, blocks: Sequence[int], finish: Finish) -> None:
         """As `MatVec.run`."""
-        lanes, height = self._isa.lanes, tile_rows(self._isa)
+        lanes, height, matrix = self._isa.lanes, self._height, self._matrix
         width = strip_columns(self._isa, len(blocks))
         starts = [b + i for b in blocks for i in range(0, width, lanes)]
         with parallel(tirx.const(-(-columns // width), "int64")) as strip:
             first = bind(tirx.min(strip * width, tirx.const(columns - width, "int64")))
-            panel, scales = self._method.strip(), scratch((2, self._groups, lanes))
+            panel, scales = self._method.strip(), scratch((2, matrix.groups, lanes))
             for v, start in enumerate(starts):
-                self._unpack(panel, scales, v, first + start, width)
+                if matrix.scales is None:
+                    self._turn(panel, v, first + start, width)
+                else:
+                    self._unpack(panel, scales, v, first + start, width)
             with serial((self._rows + (height - 1)) // height) as tile:
                 top = bind(tirx.min(tile * height, self._rows - height))
                 rows = [bind(top + i) for i in range(height)]
@@ -152,23 +157,50 @@ class MatMul:
                     for i in range(width // lanes):
                         finish(m, first + i * lanes, sums[i :: width // lanes])
 
-    def _unpack(self, panel: Buffer, scales: Buffer, v: int, first: Expr, width: int) -> None:
-        """Rows of the weights become lanes, a group at a time.
+    def _turn(self, panel: Buffer, v: int, first: Expr, width: int) -> None:
+        """Plain numbers: rows of the weights become lanes, as many columns at a time."""
+        lanes, weights = self._isa.lanes, self._matrix.weights
+        with serial(tirx.const(self._matrix.inputs // lanes, "int64")) as block:
+            self._fetch(weights, first + width, block * lanes)
+            rows = [load(weights, first + i, block * lanes, lanes=lanes) for i in range(lanes)]
+            for j, column in enumerate(transposed([bind(to_float(self._isa, row)) for row in rows])):
+                store(panel, column, v, block * lanes + j, 0)
 
-        The next strip's weights are sent for meanwhile: the processor cannot guess that many streams.
-        """
-        lanes = self._isa.lanes
-        with serial(tirx.const(self._groups, "int64")) as g:
-            halves = scratch((lanes,), "float16")
-            for i in range(lanes):
-                store(halves, load(self._scales, first + i, g), i)
-            scale = bind(to_float(self._isa, load(halves, 0, lanes=lanes)))
+    def _unpack(self, panel: Buffer, scales: Buffer, v: int, first: Expr, width: int) -> None:
+        """Rows of the weights become lanes, a group at a time."""
+        with serial(tirx.const(self._matrix.groups, "int64")) as g:
+            scale, words = (self._across if self._matrix.stored.transposed else self._along)(g, first, width)
             store(scales, scale, v, g, 0)
-            for buffer, place, line in ((self._weights, g * WORDS, 4), (self._scales, g, 32)):
-                with when(g % line == 0):  # so many groups lie in 64 bytes
-                    for i in range(lanes):
-                        prefetch(buffer, first + (i + width), place)
-            columns = [bind(load(self._weights, first + i, g * WORDS, lanes=WORDS)) for i in range(lanes)]
             for w in range(WORDS):
-                words = bind(pick(columns, [WORDS * i + w for i in range(lanes)]))
-                self._method.unpack(panel, v, g, w, words, scale)
+                self._method.unpack(panel, v, g, w, bind(words[w]), scale)
+
+    def _along(self, g: Expr, first: Expr, width: int) -> tuple[Expr, list[Expr]]:
+        """Group g's scales and words, of which each row holds its own together."""
+        lanes, matrix = self._isa.lanes, self._matrix
+        halves = scratch((lanes,), matrix.stored.dtype)
+        for i in range(lanes):
+            store(halves, load(matrix.scales, first + i, g), i)
+        scale = bind(to_float(self._isa, load(halves, 0, lanes=lanes)))
+        self._fetch(matrix.weights, first + width, g * WORDS)
+        self._fetch(matrix.scales, first + width, g)
+        rows = [bind(load(matrix.weights, first + i, g * WORDS, lanes=WORDS)) for i in range(lanes)]
+        return scale, [pick(rows, [WORDS * i + w for i in range(lanes)]) for w in range(WORDS)]
+
+    def _across(self, g: Expr, first: Expr, width: int) -> tuple[Expr, list[Expr]]:
+        """The same where the rows' scales and words of one group lie together."""
+        lanes, matrix = self._isa.lanes, self._matrix
+        ahead = g + AHEAD
+        prefetch(matrix.scales, ahead, first)
+        for w in range(WORDS):
+            prefetch(matrix.weights, ahead * WORDS + w, first)
+        scale = bind(to_float(self._isa, load(matrix.scales, g, first, lanes=lanes)))
+        return scale, [load(matrix.weights, g * WORDS + w, first, lanes=lanes) for w in range(WORDS)]
+
+    def _fetch(self, buffer: Buffer, first: Expr, place: Expr) -> None:
+        """Send for what follows in as many rows: the processor cannot guess that many streams.
+
+        Once for each 64 bytes.
+        """
+        with when(place % (LINE // load(buffer, first, place).ty.dtype.bits) == 0):
+            for i in range(self._isa.lanes):
+                prefetch(buffer, first + i, place)

@@ -1,7 +1,7 @@
-"""Few rows of activations times a q4f16_1 matrix: decoding, alone or for several conversations.
+"""Few rows of activations times a matrix whose rows are its outputs: decoding, alone or for several at once.
 
-One pass over the weights, whose bytes set the pace. A vector's lanes are consecutive uint32 words of one
-weight row; nothing is unpacked to memory, and the float32 sums stay in registers.
+One pass over the weights, whose bytes set the pace. A vector's lanes are consecutive uint32 words (or plain
+numbers) of one weight row; nothing is unpacked to memory, and the float32 sums stay in registers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import GROUP, OFFSET, WORDS, Piece, pack_by_word, pieces
+from edge_router.compile.kernels.activations import Piece, pack_by_word, pieces
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -30,7 +30,9 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Dot, Isa
+from edge_router.compile.kernels.stored import WORDS, Matrix, Stored, copy_row
 from edge_router.compile.kernels.vectors import dot, spread, to_float, total, totals
+from edge_router.quantization import DTYPE_BYTES
 
 TILE = 4  # columns that are finished together
 ROWS = 2  # of activations that share the unpacking of weights
@@ -41,6 +43,19 @@ CHUNK = 64  # weight rows of one parallel task: they stay in the innermost memor
 Finish = Callable[[Expr, Expr, Sequence[Expr]], None]
 
 
+def by_integers(isa: Isa, stored: Stored) -> bool:
+    """Whether products go through sixteen-bit integers."""
+    return stored.bits == 4 and isa.dot is not Dot.FLOAT
+
+
+def codes(words: Expr, j: int, stored: Stored) -> Expr:
+    """Number j of each word, as int32."""
+    assert stored.bits is not None
+    lanes = lanes_of(words)
+    shifted = words >> const(stored.bits * j, "uint32", lanes) if j else words
+    return bits(shifted & const((1 << stored.bits) - 1, "uint32", lanes), f"int32x{lanes}")
+
+
 def nibbles(words: Expr, j: int) -> Expr:
     """Nibbles j and j+4 of each word as a pair of int16."""
     lanes = lanes_of(words)
@@ -48,18 +63,45 @@ def nibbles(words: Expr, j: int) -> Expr:
     return bits(shifted & const(0x000F000F, "uint32", lanes), f"int32x{lanes}")
 
 
-class _Integers:
+class _Packed:
+    """Weights as words: a vector of them, with each word's scale."""
+
+    def __init__(self, isa: Isa, matrix: Matrix, ahead: int) -> None:
+        self._isa, self._matrix, self._ahead = isa, matrix, ahead
+        self.units = matrix.groups * WORDS  # that a row has
+
+    def products(self, column: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
+        """For each row its products with block `b` of a piece of weight row `column`, summed over words."""
+        word, group = b * piece.lanes + piece.start, b * (piece.lanes // WORDS) + piece.start // WORDS
+        matrix = self._matrix
+        prefetch(matrix.weights, column + self._ahead, word)
+        prefetch(matrix.scales, column + self._ahead, group)
+        words = bind(load(matrix.weights, column, word, lanes=piece.lanes))
+        groups = load(matrix.scales, column, group, lanes=piece.lanes // WORDS)
+        scale = bind(spread(to_float(self._isa, groups), WORDS))
+        return self._multiplied(words, scale, rows, piece, b)
+
+    def _multiplied(
+        self, words: Expr, scale: Expr, rows: Sequence[Expr], piece: Piece, b: Expr
+    ) -> list[Expr]:
+        raise NotImplementedError
+
+
+class _Integers(_Packed):
     """The products through sixteen-bit integers; see `activations`."""
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, words: int) -> None:
-        self._isa = isa
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, ahead: int) -> None:
+        super().__init__(isa, matrix, ahead)
+        words = self.units
         self._pairs = scratch((rows, 4 * words), "int32")
         self._zeros = scratch((rows, words), "int32")
         self._scales = scratch((rows, words))
         with serial(rows) as m:
             pack_by_word(isa, x, m, words, (self._pairs, self._zeros, self._scales))
 
-    def products(self, words: Expr, scale: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
+    def _multiplied(
+        self, words: Expr, scale: Expr, rows: Sequence[Expr], piece: Piece, b: Expr
+    ) -> list[Expr]:
         lanes, at = piece.lanes, b * piece.lanes + piece.start
         weights = [bind(nibbles(words, j)) for j in range(4)]
         found = []
@@ -72,55 +114,80 @@ class _Integers:
         return found
 
 
-class _Floats:
-    """The products in float32, for processors without a quick sixteen-bit one.
+class _Floats(_Packed):
+    """The products in float32: for processors without a quick sixteen-bit one, and for other than 4 bits.
 
-    Lane l of a vector meets activations 8 * (its word) + j, so they are laid out j by j beforehand.
+    Lane l of a vector meets activations `per_word` * (its word) + j, so they are laid out j by j beforehand.
     """
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, words: int) -> None:
-        self._values = scratch((rows, 8 * words))
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, ahead: int) -> None:
+        super().__init__(isa, matrix, ahead)
+        words, self._each = self.units, matrix.stored.per_word
+        self._values = scratch((rows, self._each * words))
         self._zeros = scratch((rows, words))
+        row = scratch((rows, matrix.padded))
         with serial(rows) as m:
+            copy_row(isa, x, m, matrix.inputs, row, matrix.padded)
             for piece in pieces(words, isa.lanes):
                 with serial(tirx.const(piece.blocks * piece.lanes, "int64")) as word:
-                    place = word // piece.lanes * (8 * piece.lanes) + word % piece.lanes + 8 * piece.start
-                    values = bind(to_float(isa, load(x, m, (word + piece.start) * 8, lanes=8)))
-                    for j in range(8):
-                        store(self._values, pick([values], [j]), m, place + j * piece.lanes)
-                    store(self._zeros, total(values) * const(-OFFSET, "float32"), m, word + piece.start)
+                    self._lay_out(row, m, word, piece)
 
-    def products(self, words: Expr, scale: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
-        lanes = piece.lanes
-        weights = []
-        for j in range(8):
-            shifted = words >> const(4 * j, "uint32", lanes) if j else words
-            weights.append(
-                bind(cast(bits(shifted & const(15, "uint32", lanes), f"int32x{lanes}"), "float32"))
-            )
+    def _lay_out(self, row: Buffer, m: Expr, word: Expr, piece: Piece) -> None:
+        each, lanes = self._each, piece.lanes
+        place = word // lanes * (each * lanes) + word % lanes + each * piece.start
+        values = [bind(load(row, m, (word + piece.start) * each + j)) for j in range(each)]
+        for j, value in enumerate(values):
+            store(self._values, value, m, place + j * lanes)
+        zero_point = const(-self._matrix.stored.offset, "float32")
+        store(self._zeros, sum(values[1:], start=values[0]) * zero_point, m, word + piece.start)
+
+    def _multiplied(
+        self, words: Expr, scale: Expr, rows: Sequence[Expr], piece: Piece, b: Expr
+    ) -> list[Expr]:
+        lanes, stored = piece.lanes, self._matrix.stored
+        weights = [bind(cast(codes(words, j, stored), "float32")) for j in range(self._each)]
         found = []
         for m in rows:
             sums = load(self._zeros, m, b * lanes + piece.start, lanes=lanes)
             for j, weight in enumerate(weights):
-                place = b * (8 * lanes) + (8 * piece.start + j * lanes)
+                place = b * (self._each * lanes) + (self._each * piece.start + j * lanes)
                 sums = sums + weight * load(self._values, m, place, lanes=lanes)
             found.append(sums * scale)
         return found
 
 
+class _Plain:
+    """Weights that are not quantized."""
+
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, ahead: int) -> None:
+        self._isa, self._x, self._weights, self._ahead = isa, x, matrix.weights, ahead
+        self.units = matrix.inputs
+
+    def products(self, column: Expr, rows: Sequence[Expr], piece: Piece, b: Expr) -> list[Expr]:
+        at = b * piece.lanes + piece.start
+        prefetch(self._weights, column + self._ahead, at)
+        weight = bind(to_float(self._isa, load(self._weights, column, at, lanes=piece.lanes)))
+        return [to_float(self._isa, load(self._x, m, at, lanes=piece.lanes)) * weight for m in rows]
+
+
+def _method(isa: Isa, matrix: Matrix) -> type[_Integers | _Floats | _Plain]:
+    if matrix.stored.bits is None:
+        return _Plain
+    return _Integers if by_integers(isa, matrix.stored) else _Floats
+
+
 class MatVec:
     """Made inside a kernel: packs the rows of `x`, then `run` multiplies them by the matrix.
 
-    x [rows, 32 * groups], weights [columns, 4 * groups] uint32, scales [columns, groups] float16.
+    x [rows, inputs]; the matrix must not be transposed.
     """
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, weights: Buffer, scales: Buffer, groups: int) -> None:
-        self._isa, self._weights, self._scales = isa, weights, scales
-        self._words = groups * WORDS
-        self._ahead = TILE * max(1, AHEAD // (4 * self._words * TILE))  # in rows; a tile is read as one
-        method = _Floats if isa.dot is Dot.FLOAT else _Integers
-        self._method = method(isa, x, rows, self._words)
-        self._rows = rows
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
+        stored = matrix.stored
+        size = matrix.inputs * DTYPE_BYTES[stored.dtype] if stored.bits is None else 16 * matrix.groups
+        ahead = TILE * max(1, AHEAD // (size * TILE))  # in rows; a tile is read as one
+        self._isa, self._rows = isa, rows
+        self._method = _method(isa, matrix)(isa, x, rows, matrix, ahead)
 
     def run(self, columns: int, blocks: Sequence[int], finish: Finish) -> None:
         """`finish` for each row and each run of columns 0..`columns`.
@@ -166,19 +233,13 @@ class MatVec:
 
     def _lanes(self, columns: Sequence[Expr], rows: Sequence[Expr]) -> list[Expr]:
         """For each column and row a vector of four, whose sum is the product."""
-        parts = pieces(self._words, self._isa.lanes)
+        parts = pieces(self._method.units, self._isa.lanes)
         sums: list[Expr] = []
         for part in parts:
             cells = [Cell(zero(part.lanes)) for _ in range(len(columns) * len(rows))]
             with serial(tirx.const(part.blocks, "int64")) as b:
                 for i, column in enumerate(columns):
-                    word, group = b * part.lanes + part.start, b * (part.lanes // WORDS) + part.start // WORDS
-                    prefetch(self._weights, column + self._ahead, word)
-                    prefetch(self._scales, column + self._ahead, group)
-                    words = bind(load(self._weights, column, word, lanes=part.lanes))
-                    groups = load(self._scales, column, group, lanes=part.lanes // WORDS)
-                    scale = bind(spread(to_float(self._isa, groups), WORDS))
-                    products = self._method.products(words, scale, rows, part, b)
+                    products = self._method.products(column, rows, part, b)
                     for cell, product in zip(cells[i * len(rows) :], products, strict=False):
                         cell.add(product)
             values = [cell.value for cell in cells]
@@ -195,6 +256,3 @@ def _narrowed(vectors: list[Expr], lanes: int) -> list[Expr]:
         vectors = [bind(v) for v in vectors]
         vectors = [pick([v], range(half)) + pick([v], range(half, 2 * half)) for v in vectors]
     return vectors
-
-
-assert GROUP == 8 * WORDS

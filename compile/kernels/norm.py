@@ -26,12 +26,14 @@ from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import from_float, to_float, total
 
 
-def rms_norm(isa: Isa, columns: int, epsilon: float, rows: int | None, x_dtype: str, y_dtype: str) -> Any:
-    """(x [rows, columns], weight float16, y): x / sqrt(mean(x^2) + epsilon) * weight, in float32."""
+def rms_norm(
+    isa: Isa, columns: int, epsilon: float, rows: int | None, x_dtype: str, weight_dtype: str, y_dtype: str
+) -> Any:
+    """(x [rows, columns], weight [columns], y): x / sqrt(mean(x^2) + epsilon) * weight, in float32."""
     with kernel("rms_norm") as k:
         count = k.size() if rows is None else rows
         x = k.tensor("x", (count, columns), x_dtype)
-        weight = k.tensor("weight", (columns,), "float16")
+        weight = k.tensor("weight", (columns,), weight_dtype)
         y = k.tensor("y", (count, columns), y_dtype)
         lanes = isa.lanes
         while columns % lanes:
@@ -46,15 +48,16 @@ def rms_norm(isa: Isa, columns: int, epsilon: float, rows: int | None, x_dtype: 
 
 
 def head_norm(isa: Isa, heads: Heads, epsilon: float, rows: int | None) -> Any:
-    """(qkv [rows, all heads * channels] float32, query weight [channels] float16, key weight, y).
+    """(qkv [rows, all heads * channels] float32, query weight [channels], key weight, y).
 
-    Each query and key is normalised for itself; values are only converted to the heads' type.
+    Each query and key is normalised for itself; values are only converted to the heads' type,
+    which the weights have, too.
     """
     with kernel("head_norm") as k:
         count = k.size() if rows is None else rows
         everything = heads.query + 2 * heads.key_value
         qkv = k.tensor("qkv", (count, everything * heads.size), "float32")
-        weights = [k.tensor(name, (heads.size,), "float16") for name in ("query_weight", "key_weight")]
+        weights = [k.tensor(name, (heads.size,), heads.dtype) for name in ("query_weight", "key_weight")]
         y = k.tensor("y", (count, everything * heads.size), heads.dtype)
         lanes = isa.narrowed(heads.size).lanes
 

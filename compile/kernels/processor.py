@@ -19,6 +19,7 @@ from edge_router.compile.kernels import (
 from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.linear import Linear
+from edge_router.compile.kernels.stored import Stored
 
 
 class Processor:
@@ -30,11 +31,13 @@ class Processor:
     def linear(self, shape: Linear) -> Any:
         return linear.linear(self.isa, shape)
 
-    def lookup(self, vocabulary: int, columns: int, y_dtype: str) -> Any:
-        return linear.lookup(self.isa, vocabulary, columns, y_dtype)
+    def lookup(self, vocabulary: int, columns: int, y_dtype: str, stored: Stored) -> Any:
+        return linear.lookup(self.isa, vocabulary, columns, y_dtype, stored)
 
-    def rms_norm(self, columns: int, epsilon: float, rows: int | None, x_dtype: str, y_dtype: str) -> Any:
-        return norm.rms_norm(self.isa, columns, epsilon, rows, x_dtype, y_dtype)
+    def rms_norm(
+        self, columns: int, epsilon: float, rows: int | None, x_dtype: str, weight_dtype: str, y_dtype: str
+    ) -> Any:
+        return norm.rms_norm(self.isa, columns, epsilon, rows, x_dtype, weight_dtype, y_dtype)
 
     def head_norm(self, heads: Heads, epsilon: float, rows: int | None) -> Any:
         return norm.head_norm(self.isa, heads, epsilon, rows)

@@ -67,7 +67,7 @@ class GpuParts:
         self.tables: list[Rotary] = []  # of models whose layers turn differently
         self.way = Way(tile=64, one_each=False)
 
-    def linear(self, inputs: int, outputs: int, *, dtype: str = "float32", bias: bool = False) -> Projection:
+    def linear(self, inputs: int, outputs: int, *, stored: bool = False, bias: bool = False) -> Projection:
         return Projection(self, inputs, outputs, bias=bias)
 
     def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:

@@ -69,7 +69,7 @@ def test_rms_norm(machine: Any, rng: np.random.Generator, columns: int, rows: in
     x = rng.normal(0, 3, (rows or 5, columns)).astype("f4")
     weight = rng.normal(1, 0.3, columns).astype("f2")
     y = np.zeros_like(x)
-    machine.compile(rms_norm(machine.isa, columns, 1e-5, rows, "float32", "float32"))(x, weight, y)
+    machine.compile(rms_norm(machine.isa, columns, 1e-5, rows, "float32", "float16", "float32"))(x, weight, y)
     wanted = x / np.sqrt((x.astype("f8") ** 2).mean(1, keepdims=True) + 1e-5) * weight
     assert np.allclose(y, wanted, rtol=1e-5, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""Products with q4f16_1 matrices and rows looked up, against numpy on random numbers."""
+"""Products with matrices in each format and rows looked up, against numpy on random numbers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,38 @@ from hypothesis import strategies as st
 
 from edge_router.compile.kernels.activations import Piece, pieces
 from edge_router.compile.kernels.linear import Linear, linear, lookup
+from edge_router.compile.kernels.stored import Stored
+from edge_router.quantization import quantization
 
 EVERY_DOT = True
 
 
-class Matrix:
-    """A random q4f16_1 matrix with all 16 levels and scales of both signs."""
+FORMATS = {
+    name: Stored.of(quantization(name), "linear")
+    for name in ("q0f16", "q0f32", "q3f16_0", "q3f16_1", "q4f16_0", "q4f16_1", "q4f32_1")
+}
 
-    def __init__(self, rng: np.random.Generator, rows: int, columns: int) -> None:
-        numbers = rng.integers(0, 16, (rows, columns)).astype("u4")
-        self.scales = rng.uniform(-0.02, 0.02, (rows, columns // 32)).astype("f2")
-        self.words = sum(numbers[:, j::8] << np.uint32(4 * j) for j in range(8))
-        self.values = (numbers.astype("f4") - 7) * np.repeat(self.scales.astype("f4"), 32, axis=1)
+
+class Matrix:
+    """A random matrix as it is stored, with every code and scales of both signs, and its `values`."""
+
+    def __init__(
+        self, rng: np.random.Generator, rows: int, columns: int, stored: Stored = FORMATS["q4f16_1"]
+    ) -> None:
+        self.stored = stored
+        if stored.bits is None:
+            plain = rng.normal(0, 0.1, (rows, columns)).astype(stored.dtype)
+            self.arrays, self.values = [plain], plain.astype("f4")
+            return
+        groups, each = stored.groups(columns), stored.per_word
+        codes = rng.integers(0, 1 << stored.bits, (rows, groups * stored.group)).astype("u4")
+        self.scales = rng.uniform(-0.02, 0.02, (rows, groups)).astype(stored.dtype)
+        self.words = sum(codes[:, j::each] << np.uint32(stored.bits * j) for j in range(each))
+        spread = np.repeat(self.scales.astype("f4"), stored.group, axis=1)
+        self.values = ((codes.astype("f4") - stored.offset) * spread)[:, :columns]
+        self.arrays = [self.words, self.scales]
+        if stored.transposed:
+            self.arrays = [np.ascontiguousarray(array.T) for array in self.arrays]
 
 
 def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-4) -> bool:
@@ -45,7 +65,7 @@ def test_products(machine: Any, rng: np.random.Generator, outputs: int, inputs: 
             wanted = gate / (1 + np.exp(-gate)) * up
         extra = [rng.normal(0, 1, wanted.shape).astype("f4")] if kind == "add" else []
         y = np.zeros_like(wanted)
-        run(x, matrix.words, matrix.scales, *extra, y)
+        run(x, *matrix.arrays, *extra, y)
         assert close(y, wanted + sum(extra)), rows
 
 
@@ -54,7 +74,7 @@ def test_float16_in_and_out(machine: Any, rng: np.random.Generator) -> None:
     run = machine.compile(linear(machine.isa, Linear(64, 64, None, "float16", "float16")))
     x = rng.normal(0, 1, (11, 64)).astype("f2")
     y = np.zeros((11, 64), "f2")
-    run(x, matrix.words, matrix.scales, y)
+    run(x, *matrix.arrays, y)
     assert close(y.astype("f4"), x.astype("f4") @ matrix.values.T, 1e-3)
 
 
@@ -65,7 +85,7 @@ def test_an_outlier_costs_only_its_own_group_precision(machine: Any, rng: np.ran
     x = rng.normal(0, 1, (1, 128)).astype("f4")
     x[0, 5] = 3e4
     y = np.zeros((1, 16), "f4")
-    run(x, matrix.words, matrix.scales, y)
+    run(x, *matrix.arrays, y)
     assert close(y, x @ matrix.values.T)
 
 
@@ -73,16 +93,36 @@ def test_a_row_of_zeros_gives_zeros(machine: Any, rng: np.random.Generator) -> N
     matrix = Matrix(rng, 32, 64)
     run = machine.compile(linear(machine.isa, Linear(64, 32, None, "float32", "float32")))
     y = np.ones((12, 32), "f4")
-    run(np.zeros((12, 64), "f4"), matrix.words, matrix.scales, y)
+    run(np.zeros((12, 64), "f4"), *matrix.arrays, y)
     assert not y.any()
 
 
+# 608 columns are 15.2 groups of 40; 24 outputs are fewer than a strip has on most machines
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "q4f16_1"])
+def test_products_in_every_format(machine: Any, rng: np.random.Generator, name: str) -> None:
+    stored = FORMATS[name]
+    for outputs, inputs, gated in [(102, 608, False), (24, 64, True)]:
+        matrix = Matrix(rng, outputs, inputs, stored)
+        shape = Linear(inputs, outputs, None, "float32", "float32", gated=gated, stored=stored)
+        run = machine.compile(linear(machine.isa, shape))
+        for rows in (1, 8, 13):
+            x = rng.normal(0, 1, (rows, inputs)).astype("f4")
+            wanted = x @ matrix.values.T
+            if gated:
+                gate, up = np.split(wanted, 2, axis=1)
+                wanted = gate / (1 + np.exp(-gate)) * up
+            y = np.zeros_like(wanted)
+            run(x, *matrix.arrays, y)
+            assert close(y, wanted), (rows, outputs)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_lookup(machine: Any, rng: np.random.Generator, dtype: str) -> None:
-    matrix = Matrix(rng, 301, 96)
+@pytest.mark.parametrize("name", [name for name, stored in FORMATS.items() if not stored.transposed])
+def test_lookup(machine: Any, rng: np.random.Generator, name: str, dtype: str) -> None:
+    matrix = Matrix(rng, 301, 96, FORMATS[name])
     ids = rng.integers(0, 301, 9).astype("i4")
     y = np.zeros((9, 96), dtype)
-    machine.compile(lookup(machine.isa, 301, 96, dtype))(matrix.words, matrix.scales, ids, y)
+    machine.compile(lookup(machine.isa, 301, 96, dtype, FORMATS[name]))(*matrix.arrays, ids, y)
     assert np.array_equal(y, matrix.values[ids].astype(dtype))
 
 
