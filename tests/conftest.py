@@ -43,7 +43,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def built_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds take place in this process, where tests look in; tests/compile/test_apart.py has the other way."""
-    monkeypatch.setattr("edge_router.compile.apart.can_start", lambda: False)
+    for module in ("compile.apart", "device.llvm"):
+        monkeypatch.setattr(f"edge_router.{module}.can_start", lambda: False)
 
 
 @pytest.fixture

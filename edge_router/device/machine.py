@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_router.device import llvm
 from edge_router.device.cpu import CpuText, baseline_cpu, read_cpu
 from edge_router.device.limits import Limits, physical_among, read_limits
 from edge_router.disk import write_text
@@ -37,10 +38,7 @@ class Host:
     memory_free: int
 
 
-LlvmCpu = tuple[str, tuple[str, ...]]
-
-
-def host(memory: Path | None = None, *, ask_llvm: Callable[[], LlvmCpu] | None = None) -> Host:
+def host(memory: Path | None = None, *, ask_llvm: Callable[[], llvm.LlvmCpu] | None = None) -> Host:
     """This machine.
 
     LLVM's view of the processor is remembered in the file `memory` (below the user's artifacts if None) for
@@ -52,7 +50,7 @@ def host(memory: Path | None = None, *, ask_llvm: Callable[[], LlvmCpu] | None =
     system, machine = platform.system(), platform.machine()
     cpu = read_cpu(system)
     name, features = _llvm_cpu(
-        cpu, machine, memory or Paths.default().artifacts / "host.json", ask_llvm or _ask_llvm
+        cpu, machine, memory or Paths.default().artifacts / "host.json", ask_llvm or llvm.ask_llvm
     )
     limits = read_limits()
     physical, logical = _cores(limits)
@@ -96,7 +94,7 @@ def _allowed_cpus() -> tuple[int, ...]:
         return ()
 
 
-def _llvm_cpu(cpu: CpuText, machine: str, memory: Path, ask: Callable[[], LlvmCpu]) -> LlvmCpu:
+def _llvm_cpu(cpu: CpuText, machine: str, memory: Path, ask: Callable[[], llvm.LlvmCpu]) -> llvm.LlvmCpu:
     key = _key(cpu, machine)
     known = _recall(memory, key)
     if known is not None:
@@ -116,15 +114,6 @@ def _llvm_cpu(cpu: CpuText, machine: str, memory: Path, ask: Callable[[], LlvmCp
     return answer
 
 
-def _ask_llvm() -> LlvmCpu:
-    import tvm  # noqa: F401  (registers LLVM's functions)
-    import tvm_ffi
-
-    name = str(tvm_ffi.get_global_func("tvm.codegen.llvm.GetHostCPUName")())
-    features = tvm_ffi.get_global_func("tvm.codegen.llvm.GetHostCPUFeatures")()
-    return name, tuple(sorted(str(feature) for feature, present in features.items() if present))
-
-
 def _key(cpu: CpuText, machine: str) -> str:
     """Another TVM may bring an LLVM that knows more processors."""
     from importlib.metadata import PackageNotFoundError, version
@@ -136,7 +125,7 @@ def _key(cpu: CpuText, machine: str) -> str:
     return hashlib.sha256(f"{machine}\n{compiler}\n{cpu.identity}".encode()).hexdigest()
 
 
-def _recall(memory: Path, key: str) -> LlvmCpu | None:
+def _recall(memory: Path, key: str) -> llvm.LlvmCpu | None:
     try:
         data: Any = json.loads(memory.read_text(encoding="utf-8"))
         if data["key"] != key:

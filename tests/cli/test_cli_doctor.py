@@ -23,7 +23,7 @@ def not_built(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_compiler(monkeypatch):
     """LLVM's view of the processor costs a second; it is tested with the device."""
-    monkeypatch.setattr("edge_router.device.machine._ask_llvm", lambda: ("generic", ("avx2", "sse2")))
+    monkeypatch.setattr("edge_router.device.llvm.ask_llvm", lambda: ("generic", ("avx2", "sse2")))
 
 
 def fetched(paths) -> Path:

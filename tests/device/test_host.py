@@ -181,3 +181,15 @@ def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
     assert physical_among(range(8), tmp_path) == 4
     assert physical_among([0, 4], tmp_path) == 1
     assert physical_among([8], tmp_path) is None and physical_among([], tmp_path) is None
+
+
+def test_another_process_asks_the_compiler(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from edge_router.device import host, llvm\n"
+        "print(host(Path(sys.argv[1])).cpu == llvm.ask_llvm()[0], 'tvm' in sys.modules, llvm._ask()[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "host.json")], capture_output=True, text=True, check=True
+    )
+    same, loaded, name = done.stdout.split()
+    assert (same, loaded) == ("True", "False") and name
