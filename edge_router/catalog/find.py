@@ -15,16 +15,18 @@ from edge_router.catalog.cards import (
     HubSource,
     LocalSource,
     ModelCard,
+    PypiSource,
     RouterCard,
     Source,
     parse_model_card,
     parse_router_card,
 )
 from edge_router.catalog.configs import architecture_of, read_config
-from edge_router.errors import InvalidModel, UnknownModel
+from edge_router.errors import InvalidModel, InvalidRouter, UnknownModel
 
-HUB_PREFIX = "hf:"
+HUB_PREFIX, PYPI_PREFIX = "hf:", "pypi:"
 _REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_WHEEL = re.compile(r"(?P<package>[\w.-]+)==(?P<version>[\w.!+-]+)(?:/(?P<member>.+))?")
 
 # What a model without a card gets: windows that nearly every machine can hold, MLC's default quantization.
 DEFAULT_CONTEXT, DEFAULT_CHUNK, DEFAULT_QUANTIZATION = 4096, 512, "q4f16_1"
@@ -44,12 +46,28 @@ def router_cards() -> Mapping[str, RouterCard]:
     return {name: parse_router_card(folder / name) for name in found}
 
 
+def encoder_card(card: RouterCard) -> RouterCard | None:
+    """The router whose encoder `card`'s graph goes on from; None where that begins with the text itself.
+
+    It ships, or lies in the folder next to `card`'s. Raises `InvalidRouter` where there is none.
+    """
+    if not card.encoder:
+        return None
+    found = router_cards().get(card.encoder)
+    if found is None and isinstance(card.directory, Path):
+        beside = card.directory.parent / card.encoder
+        found = parse_router_card(beside) if (beside / "card.toml").is_file() else None
+    if found is None or found.encoder:
+        raise InvalidRouter(str(card.directory / "card.toml"), f"no encoder {card.encoder!r} is here")
+    return found
+
+
 def find_model(name: str) -> ModelCard:
     """The card that ships under `name` (letter case does not matter), or one made on the spot.
 
-    `name` may also be a folder, a .gguf or .safetensors file, or `hf:OWNER/REPO[@REVISION]`; the card of the
-    last has no `config` before it was fetched (see `complete_card`). Raises `UnknownModel` with the nearest
-    names, `InvalidModel` for files that are no model.
+    `name` may also be a folder, a .gguf or .safetensors file, `hf:OWNER/REPO[@REVISION]` or
+    `pypi:PACKAGE==VERSION[/MEMBER]`; the card of the last two has no `config` before it was fetched (see
+    `complete_card`). Raises `UnknownModel` with the nearest names, `InvalidModel` for what is no model.
     """
     files = {stem.lower(): file for stem, file in _card_files()}
     if name.lower() in files:
@@ -57,6 +75,8 @@ def find_model(name: str) -> ModelCard:
     source = parse_source(name)
     if isinstance(source, HubSource):
         return _card(source.repo.rpartition("/")[2], source, "", {})
+    if isinstance(source, PypiSource):
+        return _card(source.package, source, "", {})
     if isinstance(source, LocalSource) and source.path.exists():
         path = source.path.absolute()
         title = path.name if path.is_dir() else path.stem
@@ -87,12 +107,19 @@ def complete_card(card: ModelCard, fetched: Path) -> ModelCard:
 
 
 def parse_source(text: str) -> Source | None:
-    """`hf:OWNER/REPO[@REVISION]` or something that looks like a path; None for a plain name."""
+    """A repository, a wheel (as `find_model` has them) or what looks like a path; None for a plain name."""
     if text.startswith(HUB_PREFIX):
         match = _REPO.fullmatch(text.removeprefix(HUB_PREFIX))
         if match is None:
             raise InvalidModel(text, "a repository is written hf:OWNER/REPO or hf:OWNER/REPO@REVISION")
         return HubSource(match["repo"], match["revision"] or "main")
+    if text.startswith(PYPI_PREFIX):
+        match = _WHEEL.fullmatch(text.removeprefix(PYPI_PREFIX))
+        if match is None:
+            raise InvalidModel(
+                text, "a wheel is written pypi:PACKAGE==VERSION or pypi:PACKAGE==VERSION/MEMBER"
+            )
+        return PypiSource(match["package"], match["version"], member=match["member"] or "")
     separators = (os.sep, "/") if os.altsep is None else (os.sep, os.altsep)
     path = Path(text).expanduser()
     if any(sep in text for sep in separators) or text.startswith("~") or path.exists():

