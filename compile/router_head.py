@@ -95,7 +95,7 @@ def _numbers(head: Head) -> dict[str, np.ndarray]:
 
 def read_head(file: Path, surface_names: tuple[str, ...]) -> Head:
     """Of a graph that `router_onnx` built. Raises `InvalidRouter` for any other."""
-    numbers = {tensor.name: value for tensor, value in _tensors(_load(file))}
+    numbers = {tensor.name: value for tensor, value in _tensors(load_graph(file))}
     try:
         surface = _read_surface(numbers, surface_names) if surface_names else None
         return Head(
@@ -123,7 +123,7 @@ def replace_head(file: Path, head: Head, output: Path) -> None:
     """`file` with another head, which has surface features where the old one has. Raises `InvalidRouter`."""
     from onnx import numpy_helper, save
 
-    model, numbers = _load(file), _numbers(head)
+    model, numbers = load_graph(file), _numbers(head)
     for tensor, _ in _tensors(model):
         if tensor.name in numbers:
             tensor.CopyFrom(numpy_helper.from_array(numbers.pop(tensor.name), tensor.name))
@@ -133,7 +133,8 @@ def replace_head(file: Path, head: Head, output: Path) -> None:
     save(model, str(output))
 
 
-def _load(file: Path) -> Any:
+def load_graph(file: Path) -> Any:
+    """The file as onnx reads it. Raises `InvalidRouter`."""
     import onnx
     from google.protobuf.message import DecodeError
 

@@ -30,6 +30,7 @@ class RouterConfig:
         None  # hold this share of the calls for the strong model; moves the threshold
     )
     threads: int = 1
+    provider: str = "cpu"  # of onnxruntime: cpu, cuda, coreml, webgpu; auto: a GPU if one works
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +288,8 @@ def _check(config: Config) -> None:
     held = budgeted and share is not None
     require("strong.monthly_budget", not held, "moves the threshold, so router.strong_share must not be set")
     require("router.threads", config.router.threads >= 1, "must be at least 1")
+    providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
+    require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
     url = config.strong.base_url
     require(
         "strong.base_url",

@@ -14,6 +14,7 @@ EdgeRouterError
     InvalidData                   a data file without the needed columns or with unusable rows
   DuplicateName                   two packages register one name
   PluginFailed                    an entry point could not be loaded
+  ProviderUnavailable             the router cannot run where it was told to
   WeightsError                    getting weights
     WeightsUnavailable            not here and not to be fetched
     WeightsCorrupt                here, but not what was promised
@@ -150,6 +151,14 @@ class PluginFailed(EdgeRouterError):
     def __init__(self, group: str, name: str, owner: str, reason: str) -> None:
         self.group, self.name, self.owner, self.reason = group, name, owner, reason
         super().__init__(f"the plugin {name!r} of {owner} ({group}) could not be loaded: {reason}")
+
+
+class ProviderUnavailable(EdgeRouterError):
+    """One of onnxruntime's execution providers, by our name for it."""
+
+    def __init__(self, provider: str, reason: str) -> None:
+        self.provider, self.reason = provider, reason
+        super().__init__(f"the router cannot run on {provider}: {reason}")
 
 
 class MissingExtra(EdgeRouterError):

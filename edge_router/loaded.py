@@ -39,7 +39,9 @@ class Loaded:
         self._default_router = router
         self._share: ShareTracker | None = None
         self._routers: dict[str, Router] = {router.name: router} if router else {}
-        self._registry: Registry[Router] = plugins.extend(routers(self._paths.routers), plugins.ROUTERS)
+        self._registry: Registry[Router] = plugins.extend(
+            routers(self._paths.routers, config.router.provider), plugins.ROUTERS
+        )
         self._weak_lock, self._strong_lock, self._router_lock = (
             threading.Lock(),
             threading.Lock(),

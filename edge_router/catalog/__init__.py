@@ -12,7 +12,14 @@ from edge_router.catalog.cards import (
     parse_model_card,
     parse_router_card,
 )
-from edge_router.catalog.find import complete_card, find_model, model_cards, parse_source, router_cards
+from edge_router.catalog.find import (
+    complete_card,
+    encoder_card,
+    find_model,
+    model_cards,
+    parse_source,
+    router_cards,
+)
 
 __all__ = [
     "HubSource",
@@ -22,6 +29,7 @@ __all__ = [
     "RouterCard",
     "Source",
     "complete_card",
+    "encoder_card",
     "find_model",
     "model_cards",
     "parse_model_card",

@@ -125,6 +125,9 @@ def router(
     name: Annotated[
         str | None, typer.Option("--router", metavar="NAME", help="Another one than the configured router.")
     ] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where it runs: cpu, cuda, coreml, webgpu or auto.")
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A sample: .txt with a prompt per line, .jsonl, .csv or .parquet."),
@@ -136,13 +139,13 @@ def router(
     Without --prompts, over built-in prompts of every length.
     """
     session = Session(ctx, json=json)
-    config = session.config(router__name=name)
+    config = session.config(router__name=name, router__provider=provider)
     from edge_router import plugins
     from edge_router.bench.router import bench_router
     from edge_router.labels import read_prompts
     from edge_router.routers import routers
 
-    known = plugins.extend(routers(session.paths.routers), plugins.ROUTERS)
+    known = plugins.extend(routers(session.paths.routers, config.router.provider), plugins.ROUTERS)
     loaded = known.get(config.router.name)(threads=config.router.threads)
     found = bench_router(loaded, read_prompts(prompts) if prompts else (), session.progress)
     if json:

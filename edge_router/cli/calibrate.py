@@ -84,7 +84,8 @@ def _scores(session: Session, config: Config, file: Path) -> list[float]:
     from edge_router.routers import routers
 
     texts = read_prompts(file)
-    loaded = plugins.extend(routers(), plugins.ROUTERS).get(config.router.name)(threads=config.router.threads)
+    known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
+    loaded = known.get(config.router.name)(threads=config.router.threads)
     with session.progress.step("score", total=len(texts), unit="prompts") as step:
         scores = loaded.score_texts(texts)
         step.advance(len(texts))

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from edge_router.cli import output
@@ -23,6 +23,9 @@ from edge_router.cli.failures import told
 from edge_router.cli.session import Session
 from edge_router.config import Config
 from edge_router.errors import ConfigError, NotWritable
+
+if TYPE_CHECKING:
+    from edge_router.routers.base import Router
 
 State = Literal["ok", "note", "bad"]
 ROOM = 2_000_000_000  # bytes; less free space is worth a word
@@ -166,7 +169,8 @@ def router(config: Config) -> Found:
 
     section = "Router"
     begin = time.perf_counter()
-    loaded = plugins.extend(routers(), plugins.ROUTERS).get(config.router.name)(threads=config.router.threads)
+    known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
+    loaded = known.get(config.router.name)(threads=config.router.threads)
     load_ms = (time.perf_counter() - begin) * 1e3
     score, times = 0.0, []
     for _ in range(RUNS):
@@ -176,7 +180,16 @@ def router(config: Config) -> Found:
     threshold = config.router.threshold
     shown_threshold = loaded.default_threshold if threshold is None else threshold
     yield Finding(section, loaded.name, f"threshold {shown_threshold:.3f}, loads in {load_ms:.0f} ms")
+    yield _provider(section, loaded, config.router.provider)
     yield Finding(section, "scoring", f"{sorted(times)[RUNS // 2]:.1f} ms; {score:.3f} for {SAMPLE!r}")
+
+
+def _provider(section: str, loaded: Router, asked: str) -> Finding:
+    """Where it really runs, and why not where it was told to."""
+    running = getattr(loaded, "provider", "none, it is no graph")
+    note = getattr(loaded, "note", "")
+    text = f"{running}, not {asked}: {note}" if note else str(running)
+    return Finding(section, "provider", text, "note" if note else "ok")
 
 
 def drift(session: Session, config: Config) -> Found:

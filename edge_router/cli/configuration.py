@@ -19,10 +19,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 # One line for each key; a test holds this against the keys that there are.
 COMMENTS: Mapping[str, str] = {
     "offline": "Never use the network: no strong model, nothing is fetched.",
-    "router.name": "What scores the prompts: mf, or the controls length and random.",
+    "router.name": "What scores the prompts: mf, bert, sw_ranking, static; or the controls length, random.",
     "router.threshold": "Scores from here on go to the strong model, 0 to 1. Default: the router's own.",
     "router.strong_share": "Hold this share of the calls for the strong model, 0 to 1; moves the threshold.",
     "router.threads": "Threads of the router.",
+    "router.provider": "Where it runs: cpu, cuda, coreml, webgpu, or auto, a GPU if one works.",
     "weak.model": "A name from `edge-router models list`, a folder, a file or hf:OWNER/REPO.",
     "weak.engine": "What runs it: auto, tvm, webgpu, mlc or scripted.",
     "weak.device": "Where it runs: auto, cpu, vulkan, metal or d3d12; with mlc also cuda, rocm or opencl.",

@@ -59,7 +59,7 @@ def evaluate(
     from edge_router.labels import read_labelled
     from edge_router.routers import routers
 
-    known = plugins.extend(routers(), plugins.ROUTERS)
+    known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
     names = dict.fromkeys([*(router or [config.router.name]), "length"])
     loaded = {name: known.get(name)(threads=config.router.threads) for name in names}
     scorers = {name: router.score_texts for name, router in loaded.items()}

@@ -186,6 +186,9 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.PluginFailed: lambda error: (
         f"{error}; update it, or remove it: python -m pip uninstall {quoted(error.owner)}"
     ),
+    e.ProviderUnavailable: lambda error: _then(
+        error, "let it run on the processor", "chat", "-o", "router.provider=cpu"
+    ),
     e.MissingExtra: lambda error: (
         f"{error}; install it: python -m pip install {quoted(f'edge-router[{error.extra}]')}"
     ),

@@ -17,16 +17,17 @@ from edge_router.routers.base import Router
 KIND = "router"
 
 
-def routers(own: Path | None = None) -> Registry[Router]:
+def routers(own: Path | None = None, provider: str = "cpu") -> Registry[Router]:
     """A new registry: nothing is loaded before a factory is called.
 
-    `own`: the folder of the user's routers, a folder each; None is `Paths.routers`. Raises `DuplicateName`
-    where one of them has the name of a router that ships.
+    `own`: the folder of the user's routers, a folder each; None is `Paths.routers`. `provider`: where their
+    graphs run (see providers.py). Raises `DuplicateName` where one of them has the name of a router that
+    ships.
     """
     registry: Registry[Router] = Registry(KIND)
     cards = graph_cards(own)
     for name in cards:
-        registry.add(name, partial(_onnx, cards.get(name)), owner=cards.owner(name))
+        registry.add(name, partial(_onnx, cards.get(name), provider), owner=cards.owner(name))
     registry.add("length", _length)
     registry.add("random", _random)
     return registry
@@ -50,10 +51,10 @@ def _same(card: RouterCard) -> RouterCard:
     return card
 
 
-def _onnx(card: Callable[[], RouterCard], threads: int = 1) -> Router:
-    from edge_router.routers.onnx import OnnxRouter
+def _onnx(card: Callable[[], RouterCard], provider: str, threads: int = 1) -> Router:
+    from edge_router.routers.providers import load
 
-    return OnnxRouter(card(), threads=threads)
+    return load(card(), threads=threads, provider=provider)
 
 
 def _length(threads: int = 1) -> Router:

@@ -70,6 +70,7 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.InvalidData: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
     e.DuplicateName: Rule(500, FAILED, "configuration_error", "Uninstall one of the two packages."),
     e.PluginFailed: Rule(500, FAILED, "configuration_error", "Update or uninstall that package."),
+    e.ProviderUnavailable: Rule(503, FAILED, "configuration_error", "Set router.provider to cpu."),
     e.MissingExtra: Rule(503, FAILED, "configuration_error", "Install it on the server's machine."),
     e.WeightsError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
     e.ArtifactError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),

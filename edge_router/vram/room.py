@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_router.catalog import ModelCard, router_cards
+from edge_router.catalog import ModelCard, encoder_card, router_cards
 from edge_router.config import Config
 from edge_router.device import Gpu, Host, gpus, host
 from edge_router.errors import ConfigError
@@ -91,8 +91,9 @@ def router_bytes(name: str) -> int:
     card = router_cards().get(name)
     if card is None:
         return 0
-    graph = card.directory / card.graph
-    size = graph.stat().st_size if isinstance(graph, Path) else len(graph.read_bytes())
+    begins = encoder_card(card)
+    graphs = [one.directory / one.graph for one in (card, begins) if one is not None]
+    size = sum(g.stat().st_size if isinstance(g, Path) else len(g.read_bytes()) for g in graphs)
     return _ROUTER_COPIES * size + _ROUTER_CODE
 
 

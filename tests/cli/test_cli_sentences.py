@@ -64,6 +64,7 @@ EXAMPLES = [
     e.StrongGarbled("https://example.org", "not JSON"),
     e.PortInUse("127.0.0.1", 6060),
     e.UnsafeBind("0.0.0.0"),
+    e.ProviderUnavailable("webgpu", "it finds no GPU here"),
 ]
 PARENTS = [
     e.EdgeRouterError("x"),

@@ -11,7 +11,8 @@ import pytest
 
 from edge_router.catalog import RouterCard
 from edge_router.errors import InvalidRouter
-from edge_router.routers.onnx import METADATA_KEY, OnnxRouter
+from edge_router.routers.graph import METADATA_KEY
+from edge_router.routers.onnx import OnnxRouter
 from edge_router.types import Message
 
 MakeRouter = Callable[..., RouterCard]

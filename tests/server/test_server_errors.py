@@ -33,6 +33,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.InvalidData: ("data", "no column"),
     e.DuplicateName: ("router", "mf", ("a", "b")),
     e.PluginFailed: ("g", "n", "o", "ImportError"),
+    e.ProviderUnavailable: ("webgpu", "it finds no GPU here"),
     e.MissingExtra: ("torch", "train", "training"),
     e.WeightsUnavailable: ("w", "no network"),
     e.WeightsCorrupt: (Path("w"), "a", "b"),
