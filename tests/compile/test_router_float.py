@@ -1,0 +1,68 @@
+"""The float32 graph is the int8 one without the rounding of activations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnxruntime import InferenceSession
+
+from edge_router.catalog import router_cards
+from edge_router.errors import InvalidRouter, MissingExtra
+from edge_router.routers.graph import open_graph
+from edge_router.routers.onnx import OnnxRouter
+from edge_router.routers.providers import AGREEMENT, PROBES, PROVIDERS
+from edge_router.store import ArtifactStore
+
+onnx = pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
+
+from edge_router.compile import router_float  # noqa: E402
+from edge_router.compile.router_float import float32_graph, write_float32  # noqa: E402
+
+INTEGERS = {"DynamicQuantizeLinear", "MatMulInteger"}
+
+
+@pytest.mark.parametrize("name", sorted(router_cards()))
+def test_nothing_is_left_in_int8_and_the_scores_stay(name: str, tmp_path: Path) -> None:
+    card = router_cards()[name]
+    file = tmp_path / "float.onnx"
+    write_float32(Path(str(card.directory / card.graph)), file)
+    model = onnx.load(str(file))
+    assert not INTEGERS & {node.op_type for node in model.graph.node}
+    kinds = Counter(tensor.data_type for tensor in model.graph.initializer)
+    assert onnx.TensorProto.INT8 not in kinds
+    assert set(kinds) <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+    router, session = OnnxRouter(card), open_graph(file, 1, PROVIDERS["cpu"])
+    feeds = [router.prepare(text) for text in PROBES]
+    before, after = ([one(feed) for feed in feeds] for one in (router.run, partial(run, session)))
+    assert np.abs(np.array(after) - before).max() < AGREEMENT
+
+
+def run(session: InferenceSession, feed: dict[str, np.ndarray]) -> np.ndarray:
+    (score,) = session.run(["score"], feed)
+    return np.asarray(score)
+
+
+def test_the_graph_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card, store = router_cards()["static"], ArtifactStore(tmp_path / "store")
+    made = float32_graph(card, store)
+    monkeypatch.setattr(router_float, "write_float32", None)
+    assert float32_graph(card, store) == made
+    (record,) = store.scan().records
+    assert (record.kind, record.inputs["model"]) == ("router", "router static")
+
+
+def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x01garbage")
+    with pytest.raises(InvalidRouter, match="not an ONNX file"):
+        write_float32(tmp_path / "a.onnx", tmp_path / "b.onnx")
+
+
+def test_without_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router_float, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra) as caught:
+        float32_graph(router_cards()["static"])
+    assert caught.value.extra == "router-gpu"
