@@ -63,6 +63,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     from edge_router.compile.webgpu.kernels import build
     from edge_router.compile.webgpu.lower import lower, target
     from edge_router.compile.webgpu.parts import GpuParts
+    from edge_router.compile.webgpu.shaders import pick
 
     parts = GpuParts()
     causal = definition(str(config.get("model_type")))(config, parts, where)
@@ -74,17 +75,20 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
         made, calls = build(kernels, target())
     names = ["control", *(name for name, _ in parameters)]
     own = parts.shaders.by_name
-    functions = {name: Exporter(lowered[name], names, own, calls).export() for name in WAYS}
+    vocabulary = DecoderConfig.read(config, where).vocab_size
+    ways = {name: Exporter(lowered[name], names, own, calls).export() for name in WAYS}
+    picks, picking = pick.functions(vocabulary)
+    functions = {**ways, **picks}
     ours = {
         name: Shader(shader.source, shader.name, shader.writes, len(shader.scalars), shader.about)
-        for name, shader in own.items()
+        for name, shader in {**own, **picking}.items()
     }
     used = {launch.shader for function in functions.values() for launch in function.launches}
     return Program(
         model={**_without_windows(config), "quantization": quantization, "tvm": tvm.__version__},
-        vocab_size=DecoderConfig.read(config, where).vocab_size,
+        vocab_size=vocabulary,
         shaders={name: shader for name, shader in {**ours, **made}.items() if name in used},
-        buffers=buffers_of(parameters, model.tables),
+        buffers=buffers_of(parameters, model.tables, vocabulary),
         functions=functions,
     )
 

@@ -97,15 +97,15 @@ class Exporter:
             self._launches.append(Launch(call.kernel, buffers, (x, y, z), tuple(scalars)))
 
     def _planned(self, output: Tensor) -> Function:
-        """Tensors that are not needed at the same time share a buffer."""
+        """Tensors that are not needed at the same time share a buffer; the last is the program's logits."""
+        del self._sizes[output.buffer]
         uses: dict[str, Use] = {}
         for step, launch in enumerate(self._launches):
             for name in set(launch.buffers) & self._sizes.keys():
                 first = uses[name].first if name in uses else step
                 uses[name] = Use(first, step, self._sizes[name])
-        made = uses[output.buffer]
-        uses[output.buffer] = Use(made.first, len(self._launches), made.size)
         homes, sizes = plan(uses)
+        homes[output.buffer] = "logits"
         launches = tuple(
             Launch(
                 launch.shader,
@@ -115,7 +115,7 @@ class Exporter:
             )
             for launch in self._launches
         )
-        return Function(launches, sizes, homes[output.buffer], Expression(output.shape[0]))
+        return Function(launches, sizes, Expression(output.shape[0]))
 
     def _tensor(self, value: Any) -> Tensor:
         return self._tensors[_identity(value)]

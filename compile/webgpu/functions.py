@@ -13,7 +13,7 @@ from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.rotary import Rotary as Turns
 from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
-from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Rotary, Weight
+from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Logits, Picked, Rotary, Weight
 
 _ROTARY = "rotary"  # parameters of that name and a number
 _STORED_BYTES = {"uint32": 4, "float16": 2, "float32": 4}
@@ -80,9 +80,16 @@ class Functions(nn.Module):
         }
 
 
-def buffers_of(parameters: Sequence[tuple[str, Any]], tables: Sequence[Turns]) -> dict[str, Buffer]:
+def buffers_of(
+    parameters: Sequence[tuple[str, Any]], tables: Sequence[Turns], vocabulary: int
+) -> dict[str, Buffer]:
     """What each parameter is to the executor; `control`, the functions' argument, comes first."""
-    found: dict[str, Buffer] = {"control": Control()}
+    float32 = 4
+    found: dict[str, Buffer] = {
+        "control": Control(),
+        "logits": Logits(vocabulary * float32),
+        "picked": Picked(),
+    }
     behind: dict[str, int] = {}  # rows of a tensor that the parts up to here have
     for name, parameter in parameters:
         rows, *columns = (int(size) for size in parameter.shape)

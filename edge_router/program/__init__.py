@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from edge_router.program.expression import Expression
 from edge_router.program.format import (
+    CANDIDATES,
     FAR,
     FEW_ROWS,
     FORMAT,
     PAGE_SIZE,
+    PICKED_WORDS,
     ROW_WORDS,
+    SORTED,
     Buffer,
     Control,
     Function,
     KeyValues,
     Launch,
+    Logits,
+    Picked,
     Program,
     Rotary,
     Shader,
@@ -23,11 +28,14 @@ from edge_router.program.memory import Footprint, Windows, footprint
 from edge_router.program.text import read_program, write_program
 
 __all__ = [
+    "CANDIDATES",
     "FAR",
     "FEW_ROWS",
     "FORMAT",
     "PAGE_SIZE",
+    "PICKED_WORDS",
     "ROW_WORDS",
+    "SORTED",
     "Buffer",
     "Control",
     "Expression",
@@ -35,6 +43,8 @@ __all__ = [
     "Function",
     "KeyValues",
     "Launch",
+    "Logits",
+    "Picked",
     "Program",
     "Rotary",
     "Shader",

@@ -6,6 +6,7 @@ context window and prefill chunk:
 n        rows of a call: tokens of a prefill chunk, or sequences that decode together
 context  positions of the rotary table
 pages    of the KV cache
+tokens   that have a meaning; a model's table may have more rows
 
 Shaders are WGSL. Bindings 0.. of a shader are storage buffers. With scalars, one more binding is a uniform
 buffer of 32-bit numbers. Where a grid is wider than a device allows it is folded: block = z * width + x.
@@ -19,12 +20,17 @@ from typing import Literal
 
 from edge_router.program.expression import Expression
 
-FORMAT = 1  # of programs; another number is another language
+FORMAT = 2  # of programs; another number is another language
 PAGE_SIZE = 16  # tokens of a page of the KV cache
 FEW_ROWS = 16  # of a prompt's chunk; up to so many "prefill_few" does, with smaller tiles
 FAR = 512  # tokens of a past; from so many on "decode_far" shares it out
-ROW_WORDS = 4  # of the control buffer for each row: token, position, where its page table begins, 0
-VARIABLES = frozenset({"n", "context", "pages"})
+ROW_WORDS = (
+    4  # of the control buffer for each row: token, position, where its page table begins, 1/temperature
+)
+CANDIDATES = 64  # tokens that "likeliest" finds for a row
+SORTED = 1024  # logits among which they are looked for at once
+PICKED_WORDS = 2 * CANDIDATES + 2  # of each row; see `Picked`
+VARIABLES = frozenset({"n", "context", "pages", "tokens"})
 
 Stored = Literal["raw", "float32"]
 
@@ -77,7 +83,25 @@ class Control:
     """What the caller says of each row, and the page tables behind that."""
 
 
-Buffer = Weight | KeyValues | Rotary | Control
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """What the model says, float32, for each row of the output."""
+
+    row_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """What was chosen from each row of logits, `PICKED_WORDS` of them.
+
+    "best" writes two words, at twice the row's position modulo `PAGE_SIZE`: the token and its logit. It also
+    makes the row's control words those of this token, so that it can be decoded next without the host.
+    "likeliest" writes as many tokens as there are `CANDIDATES`, the likeliest first, then their logits, then
+    the sum over all tokens of exp((logit - the highest) / temperature).
+    """
+
+
+Buffer = Weight | KeyValues | Rotary | Control | Logits | Picked
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +116,18 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One way through the model. `scratch` in bytes; `output` holds `output_rows` rows of logits, float32."""
+    """One way through the model, or what is done with its logits. `scratch` in bytes."""
 
     launches: tuple[Launch, ...]
     scratch: Mapping[str, Expression] = field(hash=False)
-    output: str
-    output_rows: Expression
+    output_rows: Expression  # of logits
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """`functions`: "decode" appends one token to one sequence, "prefill" n tokens to one, "batch" one to each
-    of n. "decode_far" and "prefill_few" do the same for a long past and for short chunks. `model` tells a
-    reader what it is; nothing depends on it.
+    of n. "decode_far" and "prefill_few" do the same for a long past and for short chunks. "best" and
+    "likeliest" choose from n rows of logits. `model` tells a reader what it is; nothing depends on it.
     """
 
     model: Mapping[str, object] = field(hash=False)

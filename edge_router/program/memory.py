@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from edge_router.program.format import (
     FEW_ROWS,
     PAGE_SIZE,
+    PICKED_WORDS,
     ROW_WORDS,
     Buffer,
     Control,
     KeyValues,
+    Logits,
+    Picked,
     Program,
     Rotary,
     Weight,
@@ -48,6 +51,8 @@ class Windows:
             "decode": 1,
             "decode_far": 1,
             "batch": self.sequences,
+            "best": self.sequences,
+            "likeliest": self.sequences,
             "prefill_few": min(FEW_ROWS, self.chunk),
         }
         return {"n": rows.get(function, self.chunk), "context": self.context, "pages": self.pages}
@@ -61,6 +66,7 @@ class Footprint:
     key_values: int
     scratch: int
     tables: int  # rotary and control
+    output: int  # logits, and what is chosen from them
     uniforms: int
     readback: int
     spare: int  # through which pages of the KV cache are copied
@@ -68,7 +74,7 @@ class Footprint:
     @property
     def total(self) -> int:
         own = self.uniforms + self.readback + self.spare
-        return self.weights + self.key_values + self.scratch + self.tables + own
+        return self.weights + self.key_values + self.scratch + self.tables + self.output + own
 
 
 def footprint(program: Program, windows: Windows) -> Footprint:
@@ -82,6 +88,7 @@ def footprint(program: Program, windows: Windows) -> Footprint:
         key_values=sum_of(KeyValues),
         scratch=sum(scratch_sizes(program, windows)),
         tables=sum_of(Rotary, Control),
+        output=sum_of(Logits, Picked),
         uniforms=sum(uniform_bytes(program, name) for name in program.functions),
         readback=readback_bytes(program, windows),
         spare=spare_bytes(program),
@@ -100,6 +107,10 @@ def buffer_bytes(buffer: Buffer, windows: Windows) -> int:
         case Control():
             tables = windows.sequences * windows.pages_per_sequence
             return padded((windows.rows * ROW_WORDS + tables) * WORD)
+        case Logits():
+            return padded(windows.sequences * buffer.row_bytes)
+        case Picked():
+            return padded(windows.sequences * PICKED_WORDS * WORD)
 
 
 def scratch_sizes(program: Program, windows: Windows) -> list[int]:

@@ -17,6 +17,8 @@ from edge_router.program.format import (
     Function,
     KeyValues,
     Launch,
+    Logits,
+    Picked,
     Program,
     Rotary,
     Shader,
@@ -24,7 +26,7 @@ from edge_router.program.format import (
     Weight,
 )
 
-FUNCTIONS = ("decode", "decode_far", "prefill", "prefill_few", "batch")
+FUNCTIONS = ("decode", "decode_far", "prefill", "prefill_few", "batch", "best", "likeliest")
 
 
 def write_program(program: Program, file: Path) -> None:
@@ -58,7 +60,6 @@ def to_json(program: Program) -> dict[str, object]:
         "functions": {
             name: {
                 "scratch": {key: size.to_json() for key, size in function.scratch.items()},
-                "output": function.output,
                 "output_rows": function.output_rows.to_json(),
                 "launches": [
                     [
@@ -102,6 +103,10 @@ def _buffer_to_json(buffer: Buffer) -> dict[str, object]:
             return {"kind": "rotary", "frequencies": list(buffer.frequencies), "scale": buffer.scale}
         case Control():
             return {"kind": "control"}
+        case Logits():
+            return {"kind": "logits", "row_bytes": buffer.row_bytes}
+        case Picked():
+            return {"kind": "picked"}
 
 
 def _buffer(data: Mapping[str, Any]) -> Buffer:
@@ -118,6 +123,10 @@ def _buffer(data: Mapping[str, Any]) -> Buffer:
         return Rotary(tuple(float(value) for value in data["frequencies"]), float(data["scale"]))
     if kind == "control":
         return Control()
+    if kind == "logits":
+        return Logits(_count(data["row_bytes"]))
+    if kind == "picked":
+        return Picked()
     raise ValueError(f"a buffer of the kind {kind!r}")
 
 
@@ -131,7 +140,6 @@ def _function(data: Mapping[str, Any]) -> Function:
     return Function(
         launches=tuple(_launch(*entry) for entry in data["launches"]),
         scratch={name: _expression(size) for name, size in data["scratch"].items()},
-        output=str(data["output"]),
         output_rows=_expression(data["output_rows"]),
     )
 
@@ -160,10 +168,11 @@ def _check(program: Program) -> None:
     missing = [name for name in FUNCTIONS if name not in program.functions]
     if missing:
         raise ValueError(f"no function {', '.join(missing)}")
+    for kind in (Control, Logits, Picked):
+        if not isinstance(program.buffers.get(kind.__name__.lower()), kind):
+            raise ValueError(f"no buffer {kind.__name__.lower()}")
     for name, function in program.functions.items():
         known = {*program.buffers, *function.scratch}
-        if function.output not in function.scratch:
-            raise ValueError(f"{name} puts its logits nowhere")
         for launch in function.launches:
             shader = program.shaders[launch.shader]
             if len(launch.buffers) != len(shader.writes) or len(launch.scalars) != shader.scalars:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_router.program import PAGE_SIZE, ROW_WORDS
+from edge_router.program import CANDIDATES, PAGE_SIZE, PICKED_WORDS, ROW_WORDS, SORTED
 from edge_router.program.memory import UNIFORM_SLOT, WORD
 from edge_router.quantization import WORD_BYTES, Quantization
 from edge_router.vram.products import Product, product
 from edge_router.vram.shapes import ModelShape
 
-_UNIFORMS = 9  # sets of numbers that the functions of a Llama's program are given
+_UNIFORMS = 10  # sets of numbers that the functions of a Llama's program are given
 
 
 def program_products(
@@ -29,6 +29,8 @@ def program_products(
     logits = {"rows": sequences, "vocabulary": shape.vocabulary, "bytes": WORD}
     yield product("workspace", "logits on their way to the host", **logits)
     yield product("workspace", "rotary table", positions=context, channels=shape.head_dim, bytes=WORD)
+    yield product("workspace", "logits", **logits)
+    yield product("workspace", "what is chosen from them", rows=sequences, words=PICKED_WORDS, bytes=WORD)
     words = max(chunk, sequences) * ROW_WORDS + pages
     yield product("workspace", "rows and page tables", words=words, bytes=WORD)
     yield product("workspace", "uniforms", sets=_UNIFORMS, bytes=UNIFORM_SLOT)
@@ -50,18 +52,16 @@ def _parameters(shape: ModelShape, form: Quantization) -> Iterator[Product]:
 def _activations(shape: ModelShape, chunk: int, sequences: int) -> Iterator[Product]:
     """Three buffers in turn: the widest thing in a layer, what leads to it, and the stream.
 
-    Logits take the place of one that is free, and enlarge it if need be: those of several sequences the
-    first, those of a prompt the last.
+    The lists in which the likeliest tokens are looked for take the place of the first two.
     """
     qkv = shape.query_width + 2 * shape.key_width
     widest = max(shape.intermediate, qkv, shape.query_width)
     middle = max(shape.hidden, shape.query_width)
-    for name, width, rows in (
-        ("activations, widest", widest, sequences),
-        ("activations, middle", middle, 0),
-        ("activations, stream", shape.hidden, 1),
-    ):
-        if rows * shape.vocabulary > chunk * width:
-            yield product("workspace", "logits", rows=rows, vocabulary=shape.vocabulary, bytes=WORD)
+    lists = -(-shape.vocabulary // SORTED)
+    for name, width in (("widest", widest), ("middle", middle), ("stream", shape.hidden)):
+        numbers = lists * PICKED_WORDS if lists > 1 and name != "stream" else 0
+        if sequences * numbers > chunk * width:
+            yield product("workspace", "lists of tokens", rows=sequences, numbers=numbers, bytes=WORD)
         else:
-            yield product("workspace", name, tokens=chunk, numbers=width, bytes=WORD)
+            yield product("workspace", f"activations, {name}", tokens=chunk, numbers=width, bytes=WORD)
+        lists = -(-lists * CANDIDATES // SORTED)

@@ -10,6 +10,8 @@ from edge_router.program import (
     Function,
     KeyValues,
     Launch,
+    Logits,
+    Picked,
     Program,
     Rotary,
     Shader,
@@ -23,12 +25,9 @@ def program() -> Program:
 
     def function(rows: str) -> Function:
         n = Expression(rows)
-        look = Launch(
-            "look", ("control", "table", "logits"), (Expression("n * 2"), one, one), (Expression("n"),)
-        )
-        norm = Launch("norm", ("logits", "turns", "keys", "y"), (n, one, one), ())
-        sizes = {"logits": Expression("n * 32"), "y": Expression("n * 12")}
-        return Function((look, norm), sizes, "logits", n)
+        look = Launch("look", ("control", "table", "x"), (Expression("n * 2"), one, one), (Expression("n"),))
+        norm = Launch("norm", ("x", "turns", "keys", "y"), (n, one, one), ())
+        return Function((look, norm), {"x": Expression("n * 32"), "y": Expression("n * 12")}, n)
 
     return Program(
         model={"model_type": "llama", "layers": 1},
@@ -39,6 +38,8 @@ def program() -> Program:
         },
         buffers={
             "control": Control(),
+            "logits": Logits(32),
+            "picked": Picked(),
             "table": Weight("model.embed", 90, rows=(0, 3)),
             "vector": Weight("model.norm", 8, "float32"),
             "keys": KeyValues(64),
@@ -50,5 +51,7 @@ def program() -> Program:
             "prefill": function("n"),
             "prefill_few": function("n"),
             "batch": function("n"),
+            "best": function("n"),
+            "likeliest": function("n"),
         },
     )

@@ -23,7 +23,8 @@ def test_every_part(program: Program) -> None:
     assert found.key_values == 21 * 64
     assert found.scratch == 32 * 32 + 32 * 12
     assert found.tables == 100 * 2 * 3 * 4 + (32 * 4 + 21) * 4
-    assert found.uniforms == 5 * 256
+    assert found.output == 3 * 32 + 3 * 130 * 4
+    assert found.uniforms == 7 * 256
     assert found.readback == 3 * 8 * 4
     assert found.spare == 64
     assert found.total == sum(getattr(found, name) for name in type(found).__slots__)
@@ -32,7 +33,7 @@ def test_every_part(program: Program) -> None:
 def test_functions_share_scratch_by_size(program: Program) -> None:
     windows = Windows(64, 1, 9)  # batch needs more than prefill
     assert scratch_sizes(program, windows) == [9 * 32, 9 * 12]
-    assert function_scratch(program, "prefill", windows) == {"logits": 32, "y": 16}
+    assert function_scratch(program, "prefill", windows) == {"x": 32, "y": 16}
     assert uniform_bytes(program, "prefill") == 256
 
 

@@ -42,15 +42,16 @@ def changed(program: Program, path: str, value: object) -> dict[str, Any]:
         ("buffers/table/stored", "int3", "int3"),
         ("buffers/table/bytes", -4, "-4"),
         ("buffers/keys/page_bytes", 0, "positive"),
-        ("functions/decode/output", "control", "puts its logits nowhere"),
+        ("buffers/logits", {"kind": "control"}, "no buffer logits"),
+        ("buffers/logits/row_bytes", 0, "positive"),
         ("functions/decode/launches/0/1", ["control", "table"], "other arguments"),
         ("functions/decode/launches/0/3", [], "other arguments"),
         ("functions/decode/launches/0/1/1", "carpet", "on carpet"),
         ("functions/decode/launches/0/2/0", "n * q", "depends on q"),
-        ("functions/decode/scratch/logits", "n ** 2", "more in it"),
+        ("functions/decode/scratch/x", "n ** 2", "more in it"),
         ("functions/decode/launches/0/0", "carpet", "carpet"),
         ("shaders/look", None, "TypeError"),
-        ("functions", {}, "no function decode, decode_far, prefill, prefill_few, batch"),
+        ("functions", {}, "no function decode, decode_far, prefill, prefill_few, batch, best, likeliest"),
         ("buffers", [], "AttributeError"),
     ],
 )
@@ -90,7 +91,7 @@ def test_readers_need_no_more_than_the_text(program: Program) -> None:
     data: Callable[..., Any] = json.loads(json.dumps(to_json(program)))
     assert data["functions"]["prefill"]["launches"][0] == [
         "look",
-        ["control", "table", "logits"],
+        ["control", "table", "x"],
         ["n * 2", 1, 1],
         ["n"],
     ]  # type: ignore[index]

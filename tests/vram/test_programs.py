@@ -47,7 +47,7 @@ def test_every_part_is_the_programs(both: tuple[ModelShape, Program], windows: W
     found = footprint(program, windows)
     assert total(planned, "parameters") == found.weights
     assert total(planned, "kv_cache") == found.key_values
-    work = found.scratch + found.tables + found.uniforms + found.readback + found.spare
+    work = found.total - found.weights - found.key_values
     assert abs(total(planned, "workspace") - work) <= 1024  # a set of uniforms more or less
 
 

@@ -12,12 +12,25 @@ caller either removes them or calls `reset`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Likeliest:
+    """The likeliest tokens, the likeliest first, of equals that with the lower number; and their logits.
+
+    `total`: the sum over all tokens of exp((logit - the highest) / temperature).
+    """
+
+    tokens: npt.NDArray[np.int64]
+    logits: Logits
+    total: float
 
 
 class ModelRunner(Protocol):
@@ -74,3 +87,23 @@ class ModelRunner(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ChoosingRunner(ModelRunner, Protocol):
+    """One that looks for the likeliest tokens itself, and so needs not hand all logits over."""
+
+    @property
+    def candidates(self) -> int:
+        """Tokens that it finds of each row."""
+        ...
+
+    def decode_likeliest(
+        self, sequences: Sequence[int], tokens: Sequence[int], temperatures: Sequence[float | None]
+    ) -> Sequence[Likeliest]:
+        """As `decode`. Where all temperatures are None only the one likeliest token of each."""
+        ...
+
+    def last_logits(self) -> Logits:
+        """Of the last `decode_likeliest` with a temperature, as `decode` would have given them."""
+        ...

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge_router.engines.local.runner import Logits
+from edge_router.engines.local.runner import Likeliest, Logits
 from edge_router.types import SamplingParams, Watch
 
 _BLOCK = 256
@@ -117,6 +117,37 @@ class Sampler:
         self._left = watch.tokens if watch is not None and watch.alone else None  # choices with logprobs
         self._state = np.asarray(watch.state, np.int64) if watch is not None and watch.state else None
 
+    @property
+    def temperature(self) -> float | None:
+        """None where the likeliest token is taken."""
+        return None if self._temperature < _GREEDY_BELOW else self._temperature
+
+    def needs_all(self, candidates: int, vocab_size: int) -> bool:
+        """Whether so many of the likeliest tokens among `vocab_size` can never be enough for it."""
+        if not self._plain or self._logprobs is not None or self._state is not None:
+            return True
+        if vocab_size > self._vocab_size:  # what has no text may be among them
+            return True
+        few = 0 < self._top_k <= candidates or (self._top_k == 0 and self._top_p < 1.0)
+        return self.temperature is not None and not few
+
+    def choose_among(self, likeliest: Likeliest) -> Choice | None:
+        """What `choose` would; None where it takes more tokens than these to know."""
+        tokens, row = likeliest.tokens, likeliest.logits
+        if not math.isfinite(row[0]):
+            raise ArithmeticError(_NOTHING_TO_CHOOSE)
+        if self.temperature is None:
+            return Choice(int(tokens[0]))
+        weights = np.exp((row - row[0]) / np.float32(self._temperature))
+        weights = weights[: self._top_k or None]
+        here = float(weights.sum(dtype=np.float64))
+        if self._top_p < 1.0:
+            enough = self._top_p * (here if self._top_k else likeliest.total)
+            if here < enough:
+                return None
+            weights = weights[: _nucleus(weights, enough)]
+        return Choice(int(tokens[_pick(weights, self._random.random())]))
+
     def choose(self, logits: Logits) -> Choice:
         """`logits` has shape (at least vocab_size,) and is left as it is."""
         logits = logits[: self._vocab_size]
@@ -156,8 +187,11 @@ class Sampler:
         # distributions leave a few hundred tokens, and no exp of -90, whose result takes 100 times as long.
         tokens = (row >= highest - _NEGLIGIBLE * self._temperature).nonzero()[0]
         row = row[tokens]
-        if 0 < self._top_k < len(row):
-            kept = np.argpartition(row, -self._top_k)[-self._top_k :]
+        if self._top_k > 0:
+            least = np.partition(row, -self._top_k)[-self._top_k] if self._top_k < len(row) else row.min()
+            kept = (row >= least).nonzero()[0]
+            # In this order, so that a seed draws the same whoever has looked for the likeliest.
+            kept = kept[np.argsort(-row[kept], kind="stable")][: self._top_k]
             tokens, row = tokens[kept], row[kept]
         weights = np.exp((row - highest) / np.float32(self._temperature))
         if self._top_p < 1.0:
@@ -166,9 +200,8 @@ class Sampler:
             # nucleus and only the few above it need to be sorted. 0.999: rounding must not empty the set.
             likely = (weights >= 0.999 * (1.0 - self._top_p) * total / len(row)).nonzero()[0]
             likely = likely[np.argsort(-weights[likely], kind="stable")]
-            cumulative = weights[likely].cumsum(dtype=np.float64)
-            count = int(cumulative.searchsorted(self._top_p * total)) + 1
-            tokens, weights = tokens[likely[:count]], weights[likely[:count]]
+            likely = likely[: _nucleus(weights[likely], self._top_p * total)]
+            tokens, weights = tokens[likely], weights[likely]
         return int(tokens[_pick(weights, self._random.random())])
 
     def _remember(self, token: int) -> None:
@@ -178,6 +211,11 @@ class Sampler:
             self._said[token] += 1
         if self._mask is not None:
             self._mask.accept(token)
+
+
+def _nucleus(weights: Logits, enough: float) -> int:
+    """How many of `weights`, which fall, it takes to come to `enough`."""
+    return int(weights.cumsum(dtype=np.float64).searchsorted(enough)) + 1
 
 
 def _pick(weights: Logits, uniform: float) -> int:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_router.engines.local.runner import Logits, ModelRunner
+from edge_router.engines.local.runner import ChoosingRunner, Likeliest, Logits, ModelRunner
 from edge_router.engines.local.sampler import Choice, Sampler
 from edge_router.engines.local.sequences import Held, SequencePool
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
@@ -96,6 +96,7 @@ class Worker:
         waiting: Sequence[Job] = (),
     ) -> None:
         self._engine, self._runner, self._inbox, self._rest = engine, runner, inbox, rest
+        self._chooser = runner if isinstance(runner, ChoosingRunner) else None
         self._pool = SequencePool(runner, _KEPT)
         self._waiting: deque[Job] = deque(waiting)
         self._running: list[Job] = []  # in the order of their admission
@@ -191,16 +192,23 @@ class Worker:
         if not batch:
             return
         jobs, tokens = [job for job, _ in batch], [job.tokens[-1] for job, _ in batch]
+        sequences, chooser = [held.sequence for _, held in batch], self._chooser
+        rows: Sequence[Logits | Likeliest]
         with self._blaming(jobs):
-            logits = self._runner.decode([held.sequence for _, held in batch], tokens)
+            if chooser is None or self._need_all(jobs, chooser):
+                rows = list(self._runner.decode(sequences, tokens))
+            else:
+                temperatures = [job.sampler.temperature for job in jobs]
+                rows = chooser.decode_likeliest(sequences, tokens, temperatures)
         for (_, held), token in zip(batch, tokens, strict=True):
             held.tokens.append(token)
-        for job, row in zip(jobs, logits, strict=True):
-            self._choose(job, row)
+        for number, (job, row) in enumerate(zip(jobs, rows, strict=True)):
+            self._choose(job, row, number)
 
-    def _choose(self, job: Job, logits: Logits) -> None:
+    def _choose(self, job: Job, row: Logits | Likeliest, number: int = 0) -> None:
+        """`number` of the job in the call that `row` comes from."""
         try:
-            choice = job.sampler.choose(logits)
+            choice = self._chosen(job.sampler, row, number)
             job.tokens.append(choice.token)
             job.last_token = time.perf_counter()
             job.first_token = job.first_token or job.last_token
@@ -210,6 +218,19 @@ class Worker:
             return
         if complete:
             self._leave(job)
+
+    def _need_all(self, jobs: Sequence[Job], chooser: ChoosingRunner) -> bool:
+        given = chooser.candidates, chooser.vocab_size
+        return any(job.sampler.needs_all(*given) for job in jobs)
+
+    def _chosen(self, sampler: Sampler, row: Logits | Likeliest, number: int) -> Choice:
+        if not isinstance(row, Likeliest):
+            return sampler.choose(row)
+        choice = sampler.choose_among(row)
+        if choice is None:
+            assert self._chooser is not None
+            choice = sampler.choose(self._chooser.last_logits()[number])
+        return choice
 
     # ---- who is in, and who has to go ----------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from edge_router.engines.webgpu.adapters import ENGINE
 from edge_router.engines.webgpu.gpu import Gpu, Grid, Step
 from edge_router.errors import EngineUnavailable
 from edge_router.program import (
+    PICKED_WORDS,
     ROW_WORDS,
     Expression,
     Function,
@@ -43,7 +44,7 @@ _FIRST_PIECES = 16  # of a call whose time is not known yet
 
 
 class Executor:
-    """`program` on `gpu` for `windows`; `read` gives the weights.
+    """`program` on `gpu` for `windows`; `read` gives the weights, `tokens` of the vocabulary have a meaning.
 
     Raises `EngineUnavailable`, `OutOfMemory`.
     """
@@ -55,17 +56,19 @@ class Executor:
         windows: Windows,
         read: ReadWeight,
         *,
+        tokens: int | None = None,
         loaded: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._gpu, self._program, self._windows = gpu, program, windows
+        self._tokens = tokens or program.vocab_size
         self._bound: dict[str, _Bound] = {}
         self._buffers = self._allocate()
         self._pipelines = {name: gpu.pipeline(shader) for name, shader in program.shaders.items()}
         self._bind()
         self._fill(read, loaded)
         self._seconds_per_row: dict[str, float] = {}
-        # The commands of the next token, made while the last one was computed.
-        self._ready: tuple[str, Any] | None = None
+        # The commands of the next token, made while the last one was computed, and what they are for.
+        self._ready: tuple[list[Step], Any] | None = None
 
     @property
     def key_values(self) -> list[tuple[Any, int]]:
@@ -79,40 +82,64 @@ class Executor:
 
     def run(self, function: str, n: int) -> Logits:
         """Logits of the call's output rows, shape (rows, vocab_size)."""
-        bound = self._bound[function]
         begin = time.perf_counter()
-        if function in ("decode", "decode_far"):
-            self._submit_ready(function, bound.steps(n))
-        else:
-            for piece in _pieces(bound.steps(n), self._piece_count(function, n)):
-                self._gpu.submit(self._gpu.encode(piece))
-        logits = self._logits(bound, n)
+        self._submit(function, n, self.steps(function, n=n))
+        logits = self.logits(self._bound[function].output_rows({"n": n}))
         self._seconds_per_row[function] = (time.perf_counter() - begin) / n
         return logits
 
-    def _submit_ready(self, function: str, steps: list[Step]) -> None:
-        ready = self._ready[1] if self._ready and self._ready[0] == function else self._gpu.encode(steps)
-        self._ready = None
-        self._gpu.submit(ready)
-        self._ready = function, self._gpu.encode(steps)
+    def choose(self, function: str, n: int, pick: str, times: int = 1) -> npt.NDArray[np.uint32]:
+        """Let `pick` choose from the logits; see `program.Picked`: shape (n, PICKED_WORDS).
 
-    def time_steps(self, function: str, n: int) -> list[tuple[Launch, float]]:
+        With "best" a call for one row can go on by itself, `times` tokens in all.
+        """
+        begin = time.perf_counter()
+        self._submit(function, n, self.steps(function, pick, n=n) * times)
+        raw = self._gpu.read(self._buffers["picked"][0], n * PICKED_WORDS * 4)
+        self._seconds_per_row[function] = (time.perf_counter() - begin) / (n * times)
+        return raw.view(np.uint32).reshape(n, PICKED_WORDS)
+
+    def steps(self, *functions: str, n: int) -> list[Step]:
+        """What these functions launch, one after the other."""
+        values = {"n": n, "tokens": self._tokens}
+        return [step for name in functions for step in self._bound[name].steps(values)]
+
+    def logits(self, rows: int) -> Logits:
+        """Of the last call."""
+        raw = self._gpu.read(self._buffers["logits"][0], rows * self._program.vocab_size * 4)
+        return raw.view(np.float32).reshape(rows, self._program.vocab_size)
+
+    def seconds_per_row(self, function: str) -> float | None:
+        """Of its last call, from the start to the result."""
+        return self._seconds_per_row.get(function)
+
+    def _submit(self, function: str, n: int, steps: list[Step]) -> None:
+        """In pieces that take not too long. A decoded token is one, the same each time and so made ahead."""
+        if not function.startswith("decode"):
+            for piece in _pieces(steps, self._piece_count(function, n)):
+                self._gpu.submit(self._gpu.encode(piece))
+            return
+        what, self._ready = self._ready, None
+        same = what is not None and what[0] == steps
+        self._gpu.submit(what[1] if what is not None and same else self._gpu.encode(steps))
+        self._ready = steps, self._gpu.encode(steps)
+
+    def time_steps(self, *functions: str, n: int) -> list[tuple[Launch, float]]:
         """Seconds of the GPU for each launch; see `Gpu.timed`."""
-        bound = self._bound[function]
-        return list(zip(bound.launches, self._gpu.timed(bound.steps(n)).tolist(), strict=True))
+        launches = [launch for name in functions for launch in self._program.functions[name].launches]
+        return list(zip(launches, self._gpu.timed(self.steps(*functions, n=n)).tolist(), strict=True))
 
-    def time_host(self, function: str, n: int) -> tuple[float, float]:
-        """Seconds of the processor: to encode the launches, and to submit them and read logits back.
+    def time_host(self, *functions: str) -> tuple[float, float]:
+        """Seconds of the processor for a row: to encode the launches; to submit and read what was chosen.
 
         The launches are as many, but of nothing, so that nobody waits for the GPU.
         """
-        bound = self._bound[function]
-        hollow = [(pipeline, group, (0, 0, 0)) for pipeline, group, _ in bound.steps(n)]
+        hollow = [(pipeline, group, (0, 0, 0)) for pipeline, group, _ in self.steps(*functions, n=1)]
         begin = time.perf_counter()
         commands = self._gpu.encode(hollow)
         encoded = time.perf_counter()
         self._gpu.submit(commands)
-        self._logits(bound, n)
+        self._gpu.read(self._buffers["picked"][0], PICKED_WORDS * 4)
         return encoded - begin, time.perf_counter() - encoded
 
     def run_watched(self, function: str, n: int, wanted: Callable[[Launch], bool], watch: Watch) -> Logits:
@@ -122,19 +149,15 @@ class Executor:
         def read(name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
             return self._gpu.read(bound.buffers[name][0], size, start)
 
-        for launch, step in zip(bound.launches, bound.steps(n), strict=True):
+        launches = self._program.functions[function].launches
+        for launch, step in zip(launches, self.steps(function, n=n), strict=True):
             pending.append(step)
             if wanted(launch):
                 self._gpu.submit(self._gpu.encode(pending))
                 pending.clear()
                 watch(launch, read)
         self._gpu.submit(self._gpu.encode(pending))
-        return self._logits(bound, n)
-
-    def _logits(self, bound: _Bound, n: int) -> Logits:
-        rows = bound.output_rows({"n": n})
-        raw = self._gpu.read(bound.output, rows * self._program.vocab_size * 4)
-        return raw.view(np.float32).reshape(rows, self._program.vocab_size)
+        return self.logits(bound.output_rows({"n": n}))
 
     def copy_page(self, source: int, target: int) -> None:
         """A page of the KV cache, in all layers. WebGPU can't copy within a buffer, so by way of another."""
@@ -196,7 +219,7 @@ class Executor:
 
 
 class _Bound:
-    """One function with its buffers bound; for another n only grids and uniforms are computed again."""
+    """One function with its buffers bound; for other `values` only grids and uniforms are computed again."""
 
     def __init__(
         self,
@@ -206,14 +229,13 @@ class _Bound:
         buffers: Mapping[str, tuple[Any, int]],
         uniforms: int,
     ) -> None:
-        self._gpu, self.buffers, self.launches = gpu, buffers, function.launches
-        self.output, self.output_rows = buffers[function.output][0], function.output_rows
-        sets = dict.fromkeys(launch.scalars for launch in self.launches if launch.scalars)
+        self._gpu, self.buffers, self.output_rows = gpu, buffers, function.output_rows
+        sets = dict.fromkeys(launch.scalars for launch in function.launches if launch.scalars)
         self._slots = {scalars: number for number, scalars in enumerate(sets)}
         self._uniforms = gpu.buffer(uniforms, "uniform") if uniforms else None
         groups: dict[tuple[object, ...], Any] = {}
         self._bound: list[tuple[Any, Any, tuple[Expression, Expression, Expression]]] = []
-        for launch in self.launches:
+        for launch in function.launches:
             pipeline, layout = pipelines[launch.shader]
             key = (launch.shader, launch.buffers, launch.scalars)
             if key not in groups:
@@ -223,11 +245,11 @@ class _Bound:
                     bound.append((self._uniforms, at, _uniform_size(len(launch.scalars))))
                 groups[key] = gpu.bind(layout, bound)
             self._bound.append((pipeline, groups[key], launch.grid))
-        self._n, self._steps = 0, list[Step]()
+        self._values: Mapping[str, int] = {}
+        self._steps = list[Step]()
 
-    def steps(self, n: int) -> list[Step]:
-        if n != self._n:
-            values = {"n": n}
+    def steps(self, values: Mapping[str, int]) -> list[Step]:
+        if values != self._values:
             if self._uniforms is not None:
                 table = np.zeros((len(self._slots), UNIFORM_SLOT // 4), np.int32)
                 for scalars, slot in self._slots.items():
@@ -235,7 +257,7 @@ class _Bound:
                 self._gpu.write(self._uniforms, table)
             grids = {grid: self._grid(grid, values) for _, _, grid in self._bound}
             self._steps = [(pipeline, group, grids[grid]) for pipeline, group, grid in self._bound]
-            self._n = n
+            self._values = values
         return self._steps
 
     def _grid(self, grid: tuple[Expression, Expression, Expression], values: Mapping[str, int]) -> Grid:

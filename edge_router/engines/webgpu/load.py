@@ -127,7 +127,7 @@ class _Loading:
     file: Path
     adapter: Adapter
     windows: Windows | GpuResidence
-    vocabulary: int | None
+    vocabulary: int
     checked: Checked | None
     progress: Progress
 
@@ -173,9 +173,9 @@ class _Loading:
         return digest.hexdigest()
 
 
-def _vocabulary(directory: ModelDirectory) -> int | None:
+def _vocabulary(directory: ModelDirectory) -> int:
     """Tokens that have a meaning; the rest of the table is padding."""
-    size = directory.config.get("active_vocab_size")
-    if size is not None and not isinstance(size, int):
+    size = directory.config.get("active_vocab_size", directory.tokenizer.vocab_size)
+    if not isinstance(size, int):
         raise InvalidModel(directory.path, f"active_vocab_size is {size!r}")
-    return size
+    return min(size, directory.tokenizer.vocab_size)

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from edge_router.engines.local.runner import Logits
+from edge_router.engines.local.runner import Likeliest, Logits
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.engines.webgpu.pages import PageTable
-from edge_router.program import FAR, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Program, Windows
+from edge_router.program import CANDIDATES, FAR, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Program, Windows
+
+_NOBODY = 0xFFFFFFFF  # in place of a token
+_AHEAD_S = 0.02  # of work that the GPU may do by itself: nobody sees that tokens come in so small groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Foretold:
+    """What the GPU went on with by itself: `tokens` follow one another, the first at `position`."""
+
+    sequence: int
+    position: int
+    tokens: npt.NDArray[np.uint32]
+    logits: npt.NDArray[np.float32]
 
 
 class WebGpuRunner:
@@ -37,6 +52,7 @@ class WebGpuRunner:
         self.prefill_chunk_size = min(windows.chunk, windows.context)
         self.max_sequences = windows.sequences
         self.page_size = PAGE_SIZE
+        self.candidates = CANDIDATES
         self._program, self._windows, self._read = program, windows, read
         self._adapter = adapter
         self._start(loaded)
@@ -44,12 +60,21 @@ class WebGpuRunner:
     def _start(self, loaded: Callable[[int], None] = lambda count: None) -> None:
         self._gpu: Gpu | None = Gpu(self._adapter)
         try:
-            self._executor = Executor(self._gpu, self._program, self._windows, self._read, loaded=loaded)
+            self._executor = Executor(
+                self._gpu,
+                self._program,
+                self._windows,
+                self._read,
+                tokens=self.vocab_size,
+                loaded=loaded,
+            )
         except BaseException:
             self._gpu.close()
             raise
         self._pages = PageTable(self._windows.pages, self._executor.copy_page)
         self._tables: list[list[int]] = [[] for _ in range(self._windows.sequences)]  # as they are on the GPU
+        self._foretold: _Foretold | None = None
+        self._decoded = 0  # rows of the last call
         self._damaged = False
 
     def mismatches(self) -> list[Mismatch]:
@@ -68,9 +93,11 @@ class WebGpuRunner:
             self._pages.fork(parent, child, position)
 
     def pop_tokens(self, sequence: int, count: int) -> None:
+        self._foretold = None
         self._pages.pop(sequence, count)
 
     def remove_sequence(self, sequence: int) -> None:
+        self._foretold = None
         self._pages.remove(sequence)
 
     def prefill(self, sequence: int, tokens: Sequence[int]) -> Logits:
@@ -86,13 +113,75 @@ class WebGpuRunner:
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
         with self._watched():
-            rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
-            for number, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
-                position = self._pages.grow(sequence, 1)
-                rows[number] = token, position, self._show(number, sequence), 0
-            if len(tokens) > 1:
-                return self._run("batch", rows)
-            return self._run("decode" if position < FAR else "decode_far", rows)
+            function, rows = self._rows(sequences, tokens)
+            return self._run(function, rows)
+
+    def decode_likeliest(
+        self, sequences: Sequence[int], tokens: Sequence[int], temperatures: Sequence[float | None]
+    ) -> Sequence[Likeliest]:
+        known = self._known(sequences, tokens, temperatures)
+        if known is not None:
+            return [known]
+        with self._watched():
+            function, rows = self._rows(sequences, tokens)
+            self._decoded = len(rows)
+            cold = [0.0 if temperature is None else 1 / temperature for temperature in temperatures]
+            rows[:, 3] = np.asarray(cold, np.float32).view(np.uint32)
+            self._executor.write_control(rows, 0)
+            if any(cold):
+                words = self._executor.choose(function, len(rows), "likeliest")
+                return [_likeliest(row) for row in words]
+            return self._best(function, sequences, rows)
+
+    def last_logits(self) -> Logits:
+        with self._watched():
+            return self._executor.logits(self._decoded)[:, : self.vocab_size]
+
+    def _best(
+        self, function: str, sequences: Sequence[int], rows: npt.NDArray[np.uint32]
+    ) -> Sequence[Likeliest]:
+        """Of one sequence perhaps some tokens at once: the GPU feeds each to itself."""
+        times = self._ahead(function, int(rows[0, 1])) if len(rows) == 1 else 1
+        words = self._executor.choose(function, len(rows), "best", times)
+        pairs = words[:, : 2 * PAGE_SIZE].reshape(len(rows), PAGE_SIZE, 2)
+        if times > 1:
+            position, slot = int(rows[0, 1]) + 1, int(rows[0, 1]) % PAGE_SIZE
+            chosen = np.ascontiguousarray(pairs[0, slot : slot + times].T)
+            self._foretold = _Foretold(sequences[0], position, chosen[0], chosen[1].view(np.float32))
+        found = np.ascontiguousarray(pairs[np.arange(len(rows)), rows[:, 1] % PAGE_SIZE])
+        return [
+            _one(token, logit) for token, logit in zip(found[:, 0], found[:, 1].view(np.float32), strict=True)
+        ]
+
+    def _ahead(self, function: str, position: int) -> int:
+        """How many tokens at once: within a page, so that none has to be found for them."""
+        seconds = self._executor.seconds_per_row(function)
+        room = min(PAGE_SIZE - position % PAGE_SIZE, self.context_window_size - position)
+        return 1 if not seconds else max(1, min(room, int(_AHEAD_S / seconds)))
+
+    def _known(
+        self, sequences: Sequence[int], tokens: Sequence[int], temperatures: Sequence[float | None]
+    ) -> Likeliest | None:
+        """What follows a token, where the GPU has found it already."""
+        told = self._foretold
+        if told is None or list(sequences) != [told.sequence] or temperatures[0] is not None:
+            return None
+        at = self._pages.length(told.sequence) - told.position
+        if not 0 <= at < len(told.tokens) - 1 or told.tokens[at] != tokens[0]:
+            self._foretold = None
+            return None
+        self._pages.grow(told.sequence, 1)
+        return _one(told.tokens[at + 1], told.logits[at + 1])
+
+    def _rows(self, sequences: Sequence[int], tokens: Sequence[int]) -> tuple[str, npt.NDArray[np.uint32]]:
+        """The function for them, and what it is told of each."""
+        rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
+        for number, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
+            position = self._pages.grow(sequence, 1)
+            rows[number] = token, position, self._show(number, sequence), 0
+        if len(tokens) > 1:
+            return "batch", rows
+        return "decode" if position < FAR else "decode_far", rows
 
     def reset(self) -> None:
         """After an error of the device everything on it is made anew."""
@@ -132,3 +221,15 @@ class WebGpuRunner:
         if self._gpu is not None:
             self._gpu.close()
             self._gpu = None
+
+
+def _one(token: np.uint32, logit: np.float32) -> Likeliest:
+    return Likeliest(np.array([token], np.int64), np.array([logit]), 1.0)
+
+
+def _likeliest(words: npt.NDArray[np.uint32]) -> Likeliest:
+    tokens, logits, rest = np.split(words, [CANDIDATES, 2 * CANDIDATES])
+    count = int((tokens != _NOBODY).sum())  # a small vocabulary has fewer
+    return Likeliest(
+        tokens[:count].astype(np.int64), logits[:count].view(np.float32), float(rest[:1].view(np.float32)[0])
+    )

@@ -42,16 +42,19 @@ def gpu(adapter: Adapter) -> Iterator[Gpu]:
 
 @pytest.fixture
 def run(gpu: Gpu) -> Run:
-    """run(shader, arrays, n=1): the last array after one launch with n rows; all are changed in place."""
+    """run(shader, arrays, n=1): the last array after one launch with n rows; all are changed in place.
 
-    def launched(shader: Shader, arrays: Arrays, n: int = 1) -> np.ndarray:
+    What else a shader's scalars depend on comes by name.
+    """
+
+    def launched(shader: Shader, arrays: Arrays, n: int = 1, **others: int) -> np.ndarray:
         buffers = []
         for array in arrays:
             size = max(16, -(-array.nbytes // 4) * 4)
             buffers.append((gpu.buffer(size), 0, size))
             gpu.upload(buffers[-1][0], array)
         if shader.scalars:
-            values = [Expression(text)({"n": n}) for text in shader.scalars]
+            values = [Expression(text)({"n": n, **others}) for text in shader.scalars]
             uniform = gpu.buffer(16, "uniform")
             gpu.write(uniform, np.array([*values, 0, 0, 0][:4], np.uint32))
             bound = [*buffers, (uniform, 0, 16)]
@@ -59,7 +62,7 @@ def run(gpu: Gpu) -> Run:
             bound = buffers
         compiled = Compiled(shader.source, shader.name, shader.writes, len(shader.scalars))
         pipeline, layout = gpu.pipeline(compiled)
-        blocks = Expression(shader.grid)({"n": n})
+        blocks = Expression(shader.grid)({"n": n, **others})
         gpu.submit(gpu.encode([(pipeline, gpu.bind(layout, bound), (blocks, 1, 1))]))
         for (buffer, _, size), array, writes in zip(buffers, arrays, shader.writes, strict=True):
             if writes:

@@ -16,6 +16,7 @@ from tvm.relax.frontend.nn import op
 from edge_router.compile.webgpu import build as build_module
 from edge_router.compile.webgpu.build import PROGRAM_FILE, build_program, check, write
 from edge_router.compile.webgpu.export import Exporter
+from edge_router.compile.webgpu.functions import WAYS
 from edge_router.compile.webgpu.kernels import build
 from edge_router.compile.webgpu.lower import lower, target
 from edge_router.compile.webgpu.symbols import expression, substitute
@@ -88,6 +89,16 @@ def test_a_head_of_its_own() -> None:
     assert program.functions["decode"].launches[-1].buffers[2] == "lm_head.parts.0.q_weight"
 
 
+def test_choosing_is_part_of_it(program: Program) -> None:
+    assert [launch.shader for launch in program.functions["best"].launches] == [
+        "best_part_320",
+        "best_whole_1",
+    ]
+    assert [launch.shader for launch in program.functions["likeliest"].launches] == ["likeliest_320"]
+    for name in WAYS:
+        assert program.functions[name].launches[-1].buffers[-1] == "logits"
+
+
 def test_windows_are_not_in_it(program: Program) -> None:
     other = build_program({**CONFIG, "context_window_size": 64, "prefill_chunk_size": 16}, "q4f16_1")
     assert other == program
@@ -126,7 +137,8 @@ def test_large_tables_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     program = build_program({**CONFIG, "num_hidden_layers": 1}, "q4f16_1")
     parts = [f"model.embed_tokens.parts.{number}.q_weight" for number in range(3)]
     assert [program.buffers[part].rows for part in parts] == [(0, 150), (150, 300), (300, 320)]  # type: ignore[union-attr]
-    for function in program.functions.values():
+    for name in WAYS:
+        function = program.functions[name]
         first, last = function.launches[:3], function.launches[-3:]
         assert (
             len({launch.buffers[-1] for launch in first}) == len({launch.buffers[-1] for launch in last}) == 1
@@ -199,7 +211,7 @@ def test_kernels_of_tvms_become_launches() -> None:
 def test_rows_that_grow() -> None:
     function, _ = exported("twice")
     assert function.output_rows({"n": 5}) == 10
-    assert function.scratch[function.output]({"n": 5}) == 10 * 8 * 4
+    assert "logits" in function.launches[-1].buffers and not function.scratch
 
 
 def test_no_kernels() -> None:

@@ -238,13 +238,18 @@ EngineMaker = Callable[..., tuple[LocalEngine, FakeRunner]]
 
 @pytest.fixture
 def make_engine(tokenizer: TextTokenizer) -> Iterator[EngineMaker]:
-    """make_engine(end=False, **runner's arguments) -> engine and its runner; closed at the end."""
+    """make_engine(end=False, **runner's arguments) -> engine and its runner; closed at the end.
+
+    `kind` of runner; `padding` behind the tokens that its model knows.
+    """
     engines: list[LocalEngine] = []
 
-    def make(*, end: bool = False, **options: Any) -> tuple[LocalEngine, FakeRunner]:
+    def make(
+        *, end: bool = False, kind: type[FakeRunner] = FakeRunner, padding: int = 20, **options: Any
+    ) -> tuple[LocalEngine, FakeRunner]:
         token = tokenizer.token("<|im_end|>")
         options.setdefault("end_token", token)
-        runner = FakeRunner(tokenizer.vocab_size + 20, **options)
+        runner = kind(tokenizer.vocab_size + padding, **options)
         engine = LocalEngine(
             lambda: runner,
             name="fake",

@@ -121,7 +121,7 @@ def test_grids_wider_than_the_device_allows(adapter: Adapter, tiny_model: Any) -
     gpu = Gpu(narrow)
     executor = Executor(gpu, tiny_model.program, Windows(32, 16), tiny_model.read)
     launch = tiny_model.program.functions["prefill"].launches[0]
-    (_, _, plain), *_ = executor._bound["prefill"].steps(16)
+    (_, _, plain), *_ = executor._bound["prefill"].steps({"n": 16})
     assert plain == (16, 1, 1)
     x, y, z = executor._bound["prefill"]._grid(launch.grid, {"n": 200_000})
     assert x <= 65535 and y == 1 and x * z >= 200_000
