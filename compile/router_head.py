@@ -107,7 +107,7 @@ def read_head(file: Path, surface_names: tuple[str, ...]) -> Head:
             intercept=float(numbers["head.intercept"]),
         )
     except KeyError as error:
-        raise InvalidRouter(file, f"it has no {error}, so it was not made by this program") from error
+        raise InvalidRouter(file, f"it has no {error}, so it cannot be adapted") from error
 
 
 def _read_surface(numbers: dict[str, np.ndarray], names: tuple[str, ...]) -> Surface:

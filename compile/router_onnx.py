@@ -1,7 +1,8 @@
 """The router's ONNX graph, built by hand: encoder, pooling and head in one file.
 
-Inputs `input_ids` and `attention_mask` (int64 [batch, sequence]); outputs `score` (float32 [batch], 0..1)
-and `embedding` (float32 [batch, hidden], length 1), which adaptation learns from and which costs nothing
+Inputs `input_ids` and `attention_mask` (int64 [batch, sequence]); outputs `score` (float32 [batch], 0..1),
+`embedding` (float32 [batch, hidden], length 1), which adaptation learns from, and `hidden` (float32 [batch,
+sequence, hidden]), which the graph of another router may begin with instead of token ids; both cost nothing
 unless asked for. `surface` (float32 [1 or batch, features]) is an input that may be left out: its default is
 the training mean. What a caller must know to feed it stands in the file's own metadata (`METADATA_KEY`).
 """
@@ -18,81 +19,92 @@ import numpy as np
 
 from edge_router.compile.onnx_graph import Graph, Precision, quantize_rows
 from edge_router.compile.router_head import Head, Surface, add_head
+from edge_router.routers.graph import FORMAT, IDS, MASK, METADATA_KEY, SURFACE
+from edge_router.routers.tokens import Cut
 
 __all__ = ["METADATA_KEY", "GraphSpec", "Head", "Precision", "Surface", "build_router", "quantize_rows"]
 
 Arrays = Mapping[str, np.ndarray]
+Shapes = Mapping[str, tuple[str | int, ...]]
 
-METADATA_KEY = "edge_router.router"
 _OPSET = 17
 _IR_VERSION = 9  # read by every onnxruntime that knows opset 17
 
 
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
-    """What the encoder looks like and how its input is cut. Tokens are counted with [CLS] and [SEP].
+    """What the encoder looks like and how its input is cut.
 
-    Without layers the encoder is a table of one vector per token, `arrays["table"]`.
+    Without layers the encoder is a table of one vector per token, `arrays["table"]`. `below`: of the layers,
+    how many run in another router's graph, whose `hidden` this one begins with.
     """
 
     layers: int
     heads: int
     epsilon: float
-    max_tokens: int
-    tail_tokens: int  # of `max_tokens`, how many come from the end of a text that is too long
-    without_options: bool  # answer options are cut off before the text is tokenized
+    cut: Cut
+    below: int = 0
 
 
 def build_router(
     arrays: Arrays, head: Head, spec: GraphSpec, output: Path, precision: Precision = "int8"
 ) -> None:
     """Write the graph. `arrays` are the encoder's parameters, named as in BERT's checkpoints."""
-    import onnx
-    from onnx import TensorProto, helper
-
     graph = Graph(precision)
     embedding = _encoder(graph, arrays, spec)
     add_head(graph, head, embedding)
-    ids = [helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "sequence"]) for n in _INPUTS]
     hidden = int(head.projection.shape[0])
-    if head.surface:
-        width = len(head.surface.names)
-        ids.append(helper.make_tensor_value_info("surface", TensorProto.FLOAT, ["surface_batch", width]))
-    outputs = [
-        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"]),
-        helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", hidden]),
+    states: Shapes = {"hidden": ("batch", "sequence", hidden)}
+    inputs: Shapes = states if spec.below else {IDS: ("batch", "sequence")}
+    inputs = {**inputs, MASK: ("batch", "sequence")}
+    outputs: Shapes = {"score": ("batch",), "embedding": ("batch", hidden)}
+    if spec.layers and not spec.below:
+        outputs = {**outputs, **states}
+    names = head.surface.names if head.surface else ()
+    save_graph(graph, inputs, outputs, spec.cut, output, surface=names)
+
+
+def save_graph(
+    graph: Graph, inputs: Shapes, outputs: Shapes, cut: Cut, output: Path, *, surface: Sequence[str] = ()
+) -> None:
+    """Write a router's graph with what the program needs to know to feed it."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    if surface:
+        inputs = {**inputs, SURFACE: ("surface_batch", len(surface))}
+    given = [
+        helper.make_tensor_value_info(
+            name, TensorProto.INT64 if name in (IDS, MASK) else TensorProto.FLOAT, shape
+        )
+        for name, shape in inputs.items()
     ]
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "router", ids, outputs, graph.constants),
+        helper.make_graph(graph.nodes, "router", given, made, graph.constants),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="edge_router",
     )
-    helper.set_model_props(model, {METADATA_KEY: json.dumps(_metadata(head, spec, precision))})
+    metadata = {
+        "format": FORMAT,
+        "max_tokens": cut.max_tokens,
+        "tail_tokens": cut.tail_tokens,
+        "without_options": cut.without_options,
+        "surface": list(surface),
+        "precision": graph.precision,
+    }
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     onnx.checker.check_model(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(output))
 
 
-_INPUTS = ("input_ids", "attention_mask")
-
-
-def _metadata(head: Head, spec: GraphSpec, precision: Precision) -> dict[str, object]:
-    return {
-        "format": 1,
-        "max_tokens": spec.max_tokens,
-        "tail_tokens": spec.tail_tokens,
-        "without_options": spec.without_options,
-        "surface": list(head.surface.names) if head.surface else [],
-        "precision": precision,
-    }
-
-
 def _encoder(graph: Graph, arrays: Arrays, spec: GraphSpec) -> str:
     """The mean of the tokens' vectors, brought to length 1."""
-    mask = graph.node("Cast", "attention_mask", to=1)
+    mask = graph.node("Cast", MASK, to=1)
     static = not spec.layers
-    x = graph.rows(arrays["table"], "input_ids") if static else _transformer(graph, arrays, spec, mask)
+    x = graph.rows(arrays["table"], IDS) if static else _transformer(graph, arrays, spec, mask)
     column = graph.node("Unsqueeze", mask, graph.constant(np.array([2], np.int64)))
     axis = graph.constant(np.array([1], np.int64))
     total = graph.node("ReduceSum", graph.node("Mul", x, column), axis, keepdims=0)
@@ -101,26 +113,27 @@ def _encoder(graph: Graph, arrays: Arrays, spec: GraphSpec) -> str:
 
 
 def _transformer(graph: Graph, arrays: Arrays, spec: GraphSpec, mask: str) -> str:
-    words = graph.rows(arrays["embeddings.word_embeddings.weight"], "input_ids")
-    x = graph.node("Add", words, _places(graph, arrays))
-    x = graph.normalise(x, arrays, "embeddings.LayerNorm", spec.epsilon)
+    x = "hidden" if spec.below else _embeddings(graph, arrays, spec)
     hidden_away = graph.node("Sub", graph.constant(np.float32(1)), mask)
     bias = graph.node("Mul", hidden_away, graph.constant(np.float32(-1e4)))
     bias = graph.node("Unsqueeze", bias, graph.constant(np.array([1, 2], np.int64)))
-    for index in range(spec.layers):
+    for index in range(spec.below, spec.layers):
         x = _layer(graph, arrays, f"encoder.layer.{index}", x, bias, spec)
-    return str(x)
+    return x if spec.below else str(graph.node("Identity", x, outputs="hidden"))
 
 
-def _places(graph: Graph, arrays: Arrays) -> str:
-    """The first `sequence` rows of the positions; token type 0 is added to all of them beforehand."""
-    table = (
-        arrays["embeddings.position_embeddings.weight"] + arrays["embeddings.token_type_embeddings.weight"][0]
-    )
+def _embeddings(graph: Graph, arrays: Arrays, spec: GraphSpec) -> str:
+    words = graph.rows(arrays["embeddings.word_embeddings.weight"], IDS)
+    x = graph.node("Add", words, _places(graph, arrays, spec.cut.max_tokens))
+    return graph.normalise(x, arrays, "embeddings.LayerNorm", spec.epsilon)
+
+
+def _places(graph: Graph, arrays: Arrays, most: int) -> str:
+    """The first `sequence` rows of the `most` positions; token type 0 is added to all of them beforehand."""
+    positions = arrays["embeddings.position_embeddings.weight"][:most]
+    table = positions + arrays["embeddings.token_type_embeddings.weight"][0]
     zero, one = graph.constant(np.array([0], np.int64)), graph.constant(np.array([1], np.int64))
-    length = graph.node(
-        "Slice", graph.node("Shape", "input_ids"), one, graph.constant(np.array([2], np.int64))
-    )
+    length = graph.node("Slice", graph.node("Shape", IDS), one, graph.constant(np.array([2], np.int64)))
     return str(graph.node("Slice", graph.constant(table.astype(np.float32)), zero, length, zero))
 
 

@@ -159,7 +159,8 @@ def _head(base: Head, weights: np.ndarray, scale: Scale) -> Head:
 def _write(graph: Path, head: Head, settings: AdaptSettings, data: Labelled) -> RouterCard:
     folder, base = settings.output / settings.name, settings.base
     replace_head(graph, head, folder / base.graph)
-    shutil.copyfile(str(base.directory / base.tokenizer), folder / base.tokenizer)
+    if base.tokenizer:
+        shutil.copyfile(str(base.directory / base.tokenizer), folder / base.tokenizer)
     card = replace(
         base,
         name=settings.name,

@@ -10,6 +10,7 @@ from edge_router.evaluation import Evaluation
 
 _FIELDS = (
     "name",
+    "encoder",
     "graph",
     "tokenizer",
     "default_threshold",

@@ -23,8 +23,10 @@ class Scale:
         return np.asarray(1 / (1 + np.exp(-(self.slope * raw + self.intercept))))
 
 
-def win_rates(pool: Pool) -> np.ndarray:
+def win_rates(pool: Pool, *, ties: float = 0.0) -> np.ndarray:
     """Of every prompt: over all pairs of a weak and a strong model, how often the strong answer is better.
+
+    `ties`: what a pair of equally good answers counts.
 
     Within each source, the best eighth of the models are the strong ones and those between the worst fifth
     and the upper third the weak ones. NaN where no pair answered. float64 [prompts].
@@ -34,7 +36,7 @@ def win_rates(pool: Pool) -> np.ndarray:
         rows = np.flatnonzero(pool.sources == source)
         weak, strong = tiers(pool, rows)
         a, b = pool.labels[np.ix_(rows, weak)][:, :, None], pool.labels[np.ix_(rows, strong)][:, None, :]
-        wins = np.where(np.isfinite(a) & np.isfinite(b), (b > a).astype(np.float64), np.nan)
+        wins = np.where(np.isfinite(a) & np.isfinite(b), (b > a) + ties * (b == a), np.nan)
         flat = wins.reshape(len(rows), -1)
         known = np.isfinite(flat).sum(axis=1)
         rates[rows] = np.where(known > 0, np.nansum(flat, axis=1) / np.maximum(known, 1), np.nan)

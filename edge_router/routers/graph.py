@@ -53,7 +53,7 @@ def open_graph(file: Traversable | Path, threads: int, provider: Provider) -> In
         raise InvalidRouter(str(file), f"cannot be read: {error.strerror}") from error
     except Exception as error:  # onnxruntime has a dozen classes for it, with no common base
         if provider.name != CPU:
-            raise ProviderUnavailable(provider.name, f"onnxruntime fails to start it: {error}") from error
+            raise ProviderUnavailable(provider.name, f"it does not start: {_brief(error)}") from error
         raise InvalidRouter(str(file), f"onnxruntime cannot load it: {error}") from error
     running = session.get_providers()[0]
     if running != provider.execution:
@@ -107,6 +107,11 @@ def check_score(session: InferenceSession, where: str, *, has_surface: bool) -> 
         raise InvalidRouter(where, f"its outputs are {', '.join(found)}; a router's is score, float32")
     if has_surface and SURFACE not in {value.name for value in session.get_overridable_initializers()}:
         raise InvalidRouter(where, "it names surface features but has no input 'surface'")
+
+
+def _brief(error: Exception) -> str:
+    """What onnxruntime says, without its file names and its own checks, which come first."""
+    return str(error).rpartition("was false. ")[2].rpartition(" : ")[2]
 
 
 def outputs(session: InferenceSession) -> dict[str, str]:

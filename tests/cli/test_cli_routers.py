@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
@@ -99,6 +100,7 @@ def test_calibrate_refuses(cli, tmp_path, monkeypatch, arguments, words):
 
 def test_train_hands_over_what_was_given(cli, tmp_path, monkeypatch):
     from edge_router.compile import train_router
+    from edge_router.compile.training.settings import Kind
     from edge_router.evaluation import Evaluation, Metrics
 
     seen = []
@@ -116,10 +118,10 @@ def test_train_hands_over_what_was_given(cli, tmp_path, monkeypatch):
     (settings,) = seen
     assert (settings.pool, settings.output, settings.name) == (Path("pool.parquet"), tmp_path, "mine")
     assert (settings.evaluation, settings.seed, settings.threads) == ((Path("a.csv"),), 3, 2)
-    assert settings.layers and settings.fine_tuning is None
-    cli(*arguments, "--static")
-    cli(*arguments, "--fine-tune")
-    assert seen[1].layers == () and seen[2].layers and seen[2].fine_tuning is not None
+    assert settings.kind == "mf"
+    for kind in get_args(Kind):
+        assert cli(*arguments, "--kind", kind).code == 0 and seen[-1].kind == kind
+    assert cli(*arguments, "--kind", "forest").code == 2
 
 
 def traffic(file: Path, n: int = 120) -> Path:

@@ -17,7 +17,6 @@ pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from edge_router.compile.router_onnx import (  # noqa: E402
-    METADATA_KEY,
     GraphSpec,
     Head,
     Precision,
@@ -25,9 +24,11 @@ from edge_router.compile.router_onnx import (  # noqa: E402
     build_router,
     quantize_rows,
 )
+from edge_router.routers.graph import METADATA_KEY  # noqa: E402
+from edge_router.routers.tokens import Cut  # noqa: E402
 
 Arrays = dict[str, np.ndarray]
-SPEC = GraphSpec(layers=2, heads=2, epsilon=1e-12, max_tokens=32, tail_tokens=8, without_options=True)
+SPEC = GraphSpec(layers=2, heads=2, epsilon=1e-12, cut=Cut(32, 8, without_options=True))
 IDS = np.array([[2, 6, 8, 4, 10, 3], [2, 5, 3, 0, 0, 0]], np.int64)
 MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]], np.int64)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_router.catalog import RouterCard
+from edge_router.routers.tokens import Cut
 
 MakeRouter = Callable[..., RouterCard]
 
@@ -37,7 +38,7 @@ def make_router(tiny_encoder: Path, tmp_path: Path) -> MakeRouter:
             slope=0.5,
             intercept=0.1,
         )
-        spec = GraphSpec(2, 2, 1e-12, max_tokens, tail_tokens=5, without_options=True)
+        spec = GraphSpec(2, 2, 1e-12, Cut(max_tokens, 5, without_options=True))
         arrays = load_file(tiny_encoder / "model.safetensors")
         build_router(arrays, head, spec, folder / "router.onnx", precision)  # type: ignore[arg-type]
         return RouterCard(name, folder, "router.onnx", "tokenizer.json", 0.4, max_tokens, "", "", "", {})

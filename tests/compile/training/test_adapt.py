@@ -27,6 +27,7 @@ from edge_router.errors import InvalidData, InvalidRouter, MissingExtra
 from edge_router.evaluation import measure
 from edge_router.labels import Labelled
 from edge_router.routers.onnx import OnnxRouter
+from edge_router.routers.tokens import Cut
 
 NAMES = ("log_stem_length", "questions")
 
@@ -46,7 +47,7 @@ def make_base(
         slope=0.5,
     )
     folder.mkdir(parents=True)
-    spec = GraphSpec(2, 2, 1e-12, 24, 6, without_options=False)
+    spec = GraphSpec(2, 2, 1e-12, Cut(24, 6))
     arrays = load_file(tiny_encoder / "model.safetensors")
     build_router(arrays, head, spec, folder / "router.onnx", precision)
     (folder / "tokenizer.json").write_bytes((tiny_encoder / "tokenizer.json").read_bytes())
@@ -209,7 +210,7 @@ def test_a_stranger_s_graph_has_no_head_of_ours(base: RouterCard, tmp_path: Path
     for tensor in model.graph.initializer:
         tensor.name = tensor.name.replace("head.", "other.")
     onnx.save(model, str(tmp_path / "other.onnx"))
-    with pytest.raises(InvalidRouter, match="not made by this program"):
+    with pytest.raises(InvalidRouter, match="so it cannot be adapted"):
         read_head(tmp_path / "other.onnx", ())
     with pytest.raises(InvalidRouter, match="its head cannot be replaced"):
         replace_head(tmp_path / "other.onnx", head, tmp_path / "new.onnx")

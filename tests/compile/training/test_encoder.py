@@ -36,7 +36,7 @@ def test_torch_and_the_graph_agree(tiny_encoder: Path, tmp_path: Path) -> None:
     encoder = load_encoder(tiny_encoder)
     ids, mask = pad([[2, 6, 7, 8, 3], [2, 5, 3]])
     zero = np.zeros(4)
-    spec = GraphSpec(2, 2, 1e-12, 32, 8, without_options=False)
+    spec = GraphSpec(2, 2, 1e-12, Cut(32, 8))
     build_router(encoder.arrays(), Head(np.zeros((16, 4)), zero, zero), spec, tmp_path / "r.onnx", "float32")
     session = onnxruntime.InferenceSession(str(tmp_path / "r.onnx"), providers=["CPUExecutionProvider"])
     feed = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
