@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed
-from edge_router.types import Cancel, ChatRequest, Decision, Delta, EngineTimings, Timings
+from edge_router.types import Cancel, ChatRequest, Decision, Delta, EngineTimings, Timings, Usage
 
 
 class Clock:
@@ -50,7 +50,8 @@ class Answer:
     """Iterate over it once, for its deltas. `decision` and `model` stand from the start and never change.
 
     `fallback_cause` is the error that made the controller ask the other model, if it did. `truncated` is how
-    many of the oldest messages were left out to make the conversation fit.
+    many of the oldest messages were left out to make the conversation fit. `spent` is what the weak model had
+    read and written before it was found too unsure, if it was.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class Answer:
         clock: Clock,
         fallback_cause: EdgeRouterError | None = None,
         truncated: int = 0,
+        spent: Usage | None = None,
         finished: Callable[[Answer, EdgeRouterError | None], None] = lambda answer, error: None,
     ) -> None:
         self.request, self.decision, self.model = request, decision, model
-        self.fallback_cause, self.truncated = fallback_cause, truncated
+        self.fallback_cause, self.truncated, self.spent = fallback_cause, truncated, spent
         self.last = Delta()
         self.record_id: int | None = None  # of its row in the ledger, once it has ended
         self._cancel, self._clock, self._finished = cancel, clock, finished

@@ -45,6 +45,9 @@ class WeakConfig:
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
     unload_after_s: float | None = None  # without a question; None: the model stays loaded
     overflow: str = "auto"  # a conversation beyond the context: escalate, truncate; auto: the first possible
+    min_confidence: float | None = (
+        None  # below this chance of being right: escalate, before anything is shown
+    )
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
 
@@ -275,6 +278,8 @@ def _check(config: Config) -> None:
     require("weak.max_sequences", 1 <= config.weak.max_sequences <= 256, "must be between 1 and 256")
     idle = config.weak.unload_after_s
     require("weak.unload_after_s", idle is None or idle >= 0, "must be at least 0 seconds")
+    least = config.weak.min_confidence
+    require("weak.min_confidence", least is None or 0 <= least <= 1, "must be between 0 and 1")
     ways = ("auto", "escalate", "truncate")
     require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:

@@ -13,9 +13,18 @@ from typing import Literal
 
 from edge_router import policy
 from edge_router.answer import Answer, Clock, primed
+from edge_router.confidence.gate import Gate
+from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.engines.base import Engine
-from edge_router.errors import Cancelled, ContextOverflow, EdgeRouterError, InvalidRequest, OutOfMemory
+from edge_router.errors import (
+    Cancelled,
+    ContextOverflow,
+    EdgeRouterError,
+    InvalidRequest,
+    LowConfidence,
+    OutOfMemory,
+)
 from edge_router.ledger import Ledger, Record
 from edge_router.loaded import Loaded
 from edge_router.memory_metrics import memory_gauges
@@ -26,15 +35,16 @@ from edge_router.routers.base import Router
 from edge_router.spending import Spending
 from edge_router.surface import Chat
 from edge_router.truncation import truncated
-from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
+from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason, Usage
 
 
 class Controller:
     """Sends each query to the weak or the strong model and answers it. Safe to use from several threads.
 
     `weak`, `strong` and `router` replace what the configuration names: a program that embeds this passes
-    its own engines, a test passes scripted ones. Nothing is loaded before it is needed, or `warm` is
-    called. Settings are configuration keys with two underscores: `Controller(weak__threads=2)`.
+    its own engines, a test passes scripted ones. `gate` is what `weak.min_confidence` goes by; of a model
+    that was built here it is found. Nothing is loaded before it is needed, or `warm` is called. Settings are
+    configuration keys with two underscores: `Controller(weak__threads=2)`.
     """
 
     def __init__(
@@ -44,6 +54,7 @@ class Controller:
         weak: Engine | None = None,
         strong: Engine | None = None,
         router: Router | None = None,
+        gate: Gate | None = None,
         paths: Paths | None = None,
         progress: Progress | None = None,
         **settings: object,
@@ -52,7 +63,7 @@ class Controller:
         self.config = config.replace(**overrides) if config is not None else Config.load(overrides=overrides)
         paths = paths or Paths.default()
         self._loaded = Loaded(
-            self.config, weak=weak, strong=strong, router=router, paths=paths, progress=progress
+            self.config, weak=weak, strong=strong, router=router, gate=gate, paths=paths, progress=progress
         )
         self.metrics = Metrics()
         self.metrics.add(*memory_gauges(lambda: self._loaded.plan, lambda: self._loaded.weak_loaded))
@@ -67,11 +78,18 @@ class Controller:
         clock, cancel = Clock(), cancel or threading.Event()
         decision, situation = self._decide(request, clock, counts=True)
         cause: EdgeRouterError | None = None
+        spent: Usage | None = None
         while True:
             try:
                 engine = self._engine(decision, request)
                 fitting, left_out = self._fitting(engine, decision, request, situation)
-                deltas = primed(engine.stream(fitting, cancel), clock, engine.model_id)
+                holding = self._holding(decision, fitting, situation)
+                if holding is None:
+                    deltas = primed(engine.stream(fitting, cancel), clock, engine.model_id)
+                else:
+                    seen = holding.sure(engine.stream(holding.request, cancel))
+                    deltas = primed(seen, clock, engine.model_id)
+                    decision = replace(decision, confidence=holding.chance)
                 break
             except Cancelled:
                 raise
@@ -79,8 +97,11 @@ class Controller:
                 other = self._redirect(decision, error, situation)
                 if other is None:
                     timings, prompt = clock.timings(), request.messages[-1].text
-                    self._record(Record(decision, "", None, timings, _name(error), _name(cause), prompt))
+                    names = _name(error), _name(cause)
+                    self._record(Record(decision, "", None, timings, *names, prompt, spent=spent))
                     raise error from cause
+                if isinstance(error, LowConfidence):
+                    spent = Usage(engine.count_tokens(fitting) or 0, error.tokens)
                 decision, cause = other, error
         return Answer(
             deltas,
@@ -91,6 +112,7 @@ class Controller:
             clock=clock,
             fallback_cause=cause,
             truncated=left_out,
+            spent=spent,
             finished=self._finished,
         )
 
@@ -210,6 +232,17 @@ class Controller:
             raise overflow
         return shorter
 
+    def _holding(
+        self, decision: Decision, request: ChatRequest, situation: policy.Situation
+    ) -> Holding | None:
+        """What holds the answer's beginning back; None where it would be shown anyway."""
+        bound = self.config.weak.min_confidence
+        free = decision.reason is Reason.SCORE
+        if bound is None or not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
+            return None
+        gate = self._loaded.gate()
+        return None if gate is None else Holding(gate, bound, request)
+
     def _redirect(
         self, decision: Decision, error: EdgeRouterError, situation: policy.Situation
     ) -> Decision | None:
@@ -222,6 +255,9 @@ class Controller:
             return policy.fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)
         if decision.reason is Reason.STRONG_UNAVAILABLE:
             return None
+        if isinstance(error, LowConfidence):
+            unsure = replace(decision, confidence=error.chance)
+            return policy.escalate(unsure, Reason.LOW_CONFIDENCE, situation)
         if isinstance(error, ContextOverflow):
             return policy.escalate(decision, Reason.CONTEXT_OVERFLOW, situation)
         if isinstance(error, InvalidRequest):
@@ -240,6 +276,7 @@ class Controller:
             _name(error),
             _name(answer.fallback_cause),
             answer.request.messages[-1].text,
+            spent=answer.spent,
         )
         answer.record_id = self._record(record)
 

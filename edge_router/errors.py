@@ -32,6 +32,7 @@ EdgeRouterError
       OutOfMemory
     GenerationFailed              broke while generating
     Cancelled                     the caller no longer wanted it
+    LowConfidence                 the weak model was too unsure to be shown
     TemplateError                 the model's chat template
     StrongError                   the remote model
       StrongNotConfigured
@@ -275,6 +276,17 @@ class GenerationFailed(EngineError):
 class Cancelled(EngineError):
     def __init__(self) -> None:
         super().__init__("the answer was cancelled")
+
+
+class LowConfidence(EngineError):
+    """`chance` of being right was below `bound`, seen after `tokens` tokens of which none was shown."""
+
+    def __init__(self, chance: float, bound: float, tokens: int) -> None:
+        self.chance, self.bound, self.tokens = chance, bound, tokens
+        super().__init__(
+            f"the weak model's chance of being right was put at {chance:.2f} after {tokens} tokens, below "
+            f"{bound:g}"
+        )
 
 
 class TemplateError(EngineError):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
 from edge_router import plugins
+from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import Engine
-from edge_router.errors import StrongNotConfigured
+from edge_router.errors import InvalidData, StrongNotConfigured
 from edge_router.paths import Paths
 from edge_router.policy import Names
 from edge_router.registry import Registry
@@ -30,6 +32,7 @@ class Loaded:
         weak: Engine | None = None,
         strong: Engine | None = None,
         router: Router | None = None,
+        gate: Gate | None = None,
         paths: Paths | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -37,6 +40,7 @@ class Loaded:
         self._progress: Progress = progress or SilentProgress()
         self._weak, self._strong = weak, strong
         self._default_router = router
+        self._gate, self._gate_sought = gate, gate is not None
         self._share: ShareTracker | None = None
         self._routers: dict[str, Router] = {router.name: router} if router else {}
         self._registry: Registry[Router] = plugins.extend(
@@ -120,6 +124,27 @@ class Loaded:
                 registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
                 self._weak = load_weak(registry, self._config, self._paths, self._progress)
             return self._weak
+
+    def gate(self) -> Gate | None:
+        """What was calibrated for the weak model; None where nothing was, which is told once."""
+        weak = self.weak()
+        with self._weak_lock:
+            if not self._gate_sought:
+                self._gate_sought = True
+                self._gate = self._calibrated(getattr(weak, "weights_key", None))
+            return self._gate
+
+    def _calibrated(self, weights: str | None) -> Gate | None:
+        from edge_router.confidence.place import find
+
+        found, problem = None, "edge-router calibrate --confidence has not run for this weak model"
+        try:
+            found = find(self._paths, weights) if weights is not None else None
+        except InvalidData as error:
+            problem = str(error)
+        if found is None:
+            logging.getLogger(__name__).warning("weak.min_confidence has no effect: %s", problem)
+        return found
 
     def strong(self) -> Engine:
         """Raises `StrongNotConfigured`."""

@@ -111,6 +111,9 @@ class Metrics:
                 self._tokens.add((tier, "prompt"), usage.prompt_tokens)
                 self._tokens.add((tier, "completion"), usage.completion_tokens)
                 self._tokens.add((tier, "cached"), usage.cached_tokens)
+            if record.spent is not None:
+                self._tokens.add(("weak", "prompt"), record.spent.prompt_tokens)
+                self._tokens.add(("weak", "completion"), record.spent.completion_tokens)
             for histogram, label, milliseconds in (
                 (self._score, decision.router or "", timings.score_ms),
                 (self._first, tier, timings.ttft_ms),

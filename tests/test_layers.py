@@ -38,7 +38,7 @@ LAYERS = [
         "calibration",
         "plugins",
     },
-    {"fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
+    {"confidence", "fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},
     {"bench", "labelling", "server"},
     {"cli", "__main__"},

@@ -231,15 +231,21 @@ def test_thumbs(ledger):
     assert [record.rating for record in ledger.recent()] == [-1, None]
 
 
-def test_a_ledger_from_before_there_were_ratings(paths, ledger, problems):
+SINCE_2 = ("confidence", "spent_prompt_tokens", "spent_completion_tokens")
+
+
+@pytest.mark.parametrize(("version", "missing"), [(1, ("rating", *SINCE_2)), (2, SINCE_2)])
+def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing):
     ledger.record(FULL)
     ledger.close()
     with sqlite3.connect(paths.ledger) as connection:
-        connection.execute("ALTER TABLE decisions DROP COLUMN rating")
-        connection.execute("PRAGMA user_version=1")
+        for name in missing:
+            connection.execute(f"ALTER TABLE decisions DROP COLUMN {name}")
+        connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     (old,) = ledger.recent()
-    assert old.rating is None and ledger.scores() == (0.9,) and ledger.rated() == ()
+    assert old.rating is old.spent is old.decision.confidence is None
+    assert ledger.scores() == (0.9,) and ledger.rated() == ()
     assert ledger.record(FULL) and problems == []
     assert ledger.rate(1, 1).rating == 1 and len(ledger.recent()) == 2
 

@@ -34,6 +34,8 @@ COMMENTS: Mapping[str, str] = {
     "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
     "weak.unload_after_s": "Seconds without a question after which its memory is given back. Default: never.",
     "weak.overflow": "A conversation beyond the context: escalate, truncate, or auto, the first possible.",
+    "weak.min_confidence": "Escalate, before anything is shown, where its chance of being right is lower. "
+    "Default: off; see calibrate --confidence.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",
     "mlc.mode": "The engine mlc: local, interactive or server. Default: by weak.max_sequences.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge_router.answer import Answer
 from edge_router.cli.sentences import sentence
 from edge_router.drift import Drift
+from edge_router.errors import LowConfidence
 from edge_router.types import Decision, Reason, Tier
 
 _WORDS = {
@@ -43,8 +44,8 @@ def credit(answer: Answer) -> str:
 
 def fallback(answer: Answer) -> str | None:
     """Why the other model had to be asked, if it had."""
-    if answer.fallback_cause is None:
-        return None
+    if answer.fallback_cause is None or isinstance(answer.fallback_cause, LowConfidence):
+        return None  # being unsure is no failure, and the reason says it
     other: Tier = "strong" if answer.decision.model == "weak" else "weak"
     return f"the {other} model could not answer: {sentence(answer.fallback_cause)}"
 
@@ -77,6 +78,8 @@ def details(answer: Answer) -> list[tuple[str, str]]:
         ("reason", why(decision)),
         ("router", decision.router or "not asked"),
     ]
+    if decision.confidence is not None:
+        rows.append(("chance that the weak model is right", f"{decision.confidence:.2f}"))
     cause = fallback(answer)
     if cause:
         rows.append(("fallback", cause))

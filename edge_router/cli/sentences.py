@@ -218,6 +218,7 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.GenerationFailed: lambda error: _then(
         error, "try again, and if it stays so look for the cause with", "doctor"
     ),
+    e.LowConfidence: lambda error: _then(error, "see what the bound is worth with", "calibrate", "--help"),
     e.Cancelled: lambda error: _then("the answer was stopped", "ask again with", "chat"),
     e.TemplateError: lambda error: _then(error, "take another model", "models", "list"),
     e.StrongError: lambda error: _then(error, "stay on this machine", "chat", "--model", "weak"),

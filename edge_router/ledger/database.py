@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
 
-VERSION = 2  # of the table below, in SQLite's user_version; 1 had no ratings
+VERSION = 3  # of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -28,12 +28,23 @@ CREATE TABLE decisions (
     error TEXT,                     -- how it ended, where it ended badly: a class name
     cause TEXT,                     -- why the other model was asked first and failed: a class name
     prompt TEXT,
-    rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
+    rating INTEGER,                 -- the user's: 1 is thumbs up, -1 down
+    confidence REAL,                -- the weak model's chance of being right; where it was too low, also
+    spent_prompt_tokens INTEGER, spent_completion_tokens INTEGER
 )"""
-_SINCE_1 = "ALTER TABLE decisions ADD COLUMN rating INTEGER"
+_SINCE_1 = ("ALTER TABLE decisions ADD COLUMN rating INTEGER",)
+_SINCE_2 = (
+    "ALTER TABLE decisions ADD COLUMN confidence REAL",
+    "ALTER TABLE decisions ADD COLUMN spent_prompt_tokens INTEGER",
+    "ALTER TABLE decisions ADD COLUMN spent_completion_tokens INTEGER",
+)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
 _NOW = f"PRAGMA user_version={VERSION}"
-_STEPS = {0: (_TABLE, _INDEX, _NOW), 1: (_SINCE_1, _NOW)}  # from an older version to this one
+_STEPS = {  # from an older version to this one
+    0: (_TABLE, _INDEX, _NOW),
+    1: (*_SINCE_1, *_SINCE_2, _NOW),
+    2: (*_SINCE_2, _NOW),
+}
 
 
 class Database:
@@ -128,7 +139,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _check_version(path: Path, found: int) -> None:
-    if found not in (1, VERSION):  # a file of version 1 is read as it is, and brought up to date to write
+    if not 1 <= found <= VERSION:  # an older file is read as it is, and brought up to date to write
         reason = f"its format is {found}, of another edge_router; this one knows {VERSION}"
         raise InvalidData(path, reason)
 

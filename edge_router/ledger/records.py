@@ -22,6 +22,7 @@ class Record:
     prompt: str | None = field(default=None, repr=False)  # kept only where the ledger stores prompts
     time: float = field(default_factory=time.time)  # seconds since 1970
     rating: int | None = None  # the user's: 1 is thumbs up, -1 down
+    spent: Usage | None = None  # by the weak model, before it was found too unsure
     id: int | None = None  # of the row, once it is one
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from edge_router.ledger.records import Record
 from edge_router.types import Decision, Reason, Tier, Timings, Usage
@@ -11,11 +12,11 @@ INSERT = """
 INSERT INTO decisions (
     time, tier, reason, router, score, threshold, model, prompt_tokens, completion_tokens, cached_tokens,
     score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause,
-    prompt
+    prompt, confidence, spent_prompt_tokens, spent_completion_tokens
 ) VALUES (
     :time, :tier, :reason, :router, :score, :threshold, :model, :prompt_tokens, :completion_tokens,
     :cached_tokens, :score_ms, :ttft_ms, :total_ms, :prefill_tokens_per_s, :decode_tokens_per_s, :error,
-    :cause, :prompt
+    :cause, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens
 )"""
 
 
@@ -43,19 +44,30 @@ def row_of(record: Record, *, with_prompt: bool) -> dict[str, object]:
         "cause": record.cause,
         # JSON can spell half of a surrogate pair, which UTF-8 can't.
         "prompt": None if prompt is None else prompt.encode("utf-8", "replace").decode(),
+        "confidence": decision.confidence,
+        "spent_prompt_tokens": record.spent and record.spent.prompt_tokens,
+        "spent_completion_tokens": record.spent and record.spent.completion_tokens,
     }
 
 
 def record_of(row: sqlite3.Row) -> Record:
     """A row as the record that it was."""
+    known = frozenset(row.keys())  # a file of an older version has fewer
+
+    def get(name: str) -> Any:
+        return row[name] if name in known else None
+
+    def usage(prompt: str, completion: str, cached: str | None = None) -> Usage | None:
+        if get(prompt) is None:
+            return None
+        return Usage(row[prompt], row[completion], row[cached] if cached else 0)
+
     tier: Tier = "strong" if row["tier"] == "strong" else "weak"
-    usage = None
-    if row["prompt_tokens"] is not None:
-        usage = Usage(row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"])
+    decision = (row["score"], row["threshold"], row["router"], get("confidence"))
     return Record(
-        Decision(tier, Reason(row["reason"]), row["score"], row["threshold"], row["router"]),
+        Decision(tier, Reason(row["reason"]), *decision),
         row["model"],
-        usage,
+        usage("prompt_tokens", "completion_tokens", "cached_tokens"),
         Timings(
             row["score_ms"],
             row["ttft_ms"],
@@ -67,6 +79,7 @@ def record_of(row: sqlite3.Row) -> Record:
         row["cause"],
         row["prompt"],
         row["time"],
-        row["rating"] if "rating" in row.keys() else None,  # noqa: SIM118 - a row is no mapping
+        get("rating"),
+        usage("spent_prompt_tokens", "spent_completion_tokens"),
         row["id"],
     )

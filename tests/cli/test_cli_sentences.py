@@ -51,6 +51,7 @@ EXAMPLES = [
     e.OutOfMemory("tvm", "it says no more"),
     e.GenerationFailed("tvm", "device lost"),
     e.Cancelled(),
+    e.LowConfidence(0.2, 0.5, 8),
     e.TemplateError("m", "undefined"),
     e.StrongNotConfigured(),
     e.StrongUnreachable("https://example.org", "refused"),

@@ -47,6 +47,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.EngineUnavailable: ("tvm", "no library"),
     e.OutOfMemory: ("tvm", "no room"),
     e.GenerationFailed: ("tvm", "NaN"),
+    e.LowConfidence: (0.2, 0.5, 8),
     e.TemplateError: ("small", "roles"),
     e.StrongError: (X, "broke"),
     e.StrongUnreachable: (X, "refused"),
