@@ -28,9 +28,9 @@ CREATE TABLE decisions (
     error TEXT,                     -- how it ended, where it ended badly: a class name
     cause TEXT,                     -- why the other model was asked first and failed: a class name
     prompt TEXT,
-    rating INTEGER,                 -- the user's: 1 is thumbs up, -1 down
-    confidence REAL,                -- the weak model's chance of being right; where it was too low, also
-    spent_prompt_tokens INTEGER, spent_completion_tokens INTEGER
+    confidence REAL,                -- the weak model's chance of being right, where it was looked at
+    spent_prompt_tokens INTEGER, spent_completion_tokens INTEGER,  -- by the weak model, where it was too low
+    rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
 )"""
 _SINCE_1 = ("ALTER TABLE decisions ADD COLUMN rating INTEGER",)
 _SINCE_2 = (
