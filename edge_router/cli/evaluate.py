@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_router.cli import output
+from edge_router.cli import picture as pictures
 from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
+    from edge_router.cli.picture import Picture
     from edge_router.evaluation import Evaluation
     from edge_router.routers.base import Router
 
@@ -39,17 +41,17 @@ def evaluate(
         str,
         typer.Option(metavar="COLUMN", help="What the rows are grouped by; several with commas."),
     ] = "benchmark",
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the curves.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves: .svg or .png.")] = None,
     latency: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.svg", help="Time the routers too; draw APGR over milliseconds."),
+        typer.Option(metavar="FILE", help="Time the routers too; draw APGR over milliseconds."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """How good routers are on labelled prompts: APGR, CPT and the curve.
 
     Beside each router stand the controls: length, random, and an oracle that knows both answers. Pictures
-    are SVG files.
+    are SVG files, or PNG with: pip install 'edge-router[plot]'.
     """
     session = Session(ctx, json=json)
     config = session.config()
@@ -76,27 +78,28 @@ def evaluate(
     whole = evaluation.Evaluation(groups, tuple(warnings))
     show(whole, json=json)
     if plot is not None:
-        from edge_router.cli.plot import svg
+        from edge_router.cli.plot import curves
 
-        write_picture(plot, svg(whole), "The curves are")
+        write_picture(plot, curves(whole), "The curves are")
     if latency is not None:
-        from edge_router.cli.chart import latency_svg
+        from edge_router.cli.chart import latency_chart
 
         times = _times(session, loaded, prompts)
-        write_picture(latency, latency_svg(whole, times), "APGR over latency is")
+        write_picture(latency, latency_chart(whole, times), "APGR over latency is")
 
 
 def check_picture(file: Path | None) -> None:
     """Before any work is done for it."""
-    if file is not None and file.suffix.lower() != ".svg":
-        raise typer.BadParameter(f"{file} must end in .svg: no other kind of picture is drawn")
+    if file is None:
+        return
+    try:
+        pictures.check(file)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
-def write_picture(file: Path, picture: str, what: str) -> None:
-    from edge_router.disk import storage_errors, write_text
-
-    with storage_errors(file.parent):
-        write_text(file, picture)
+def write_picture(file: Path, picture: Picture, what: str) -> None:
+    pictures.write(picture, file)
     output.say(f"{what} in {file}.")
 
 

@@ -49,7 +49,7 @@ def train(
     ] = None,
     curve: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.svg", help="With --adapt: draw what more labels bring, APGR over labels."),
+        typer.Option(metavar="FILE", help="With --adapt: draw what more labels bring, APGR over labels."),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -166,7 +166,7 @@ def _curve(
     session: Session, data: Labelled, card: RouterCard, seed: int, file: Path
 ) -> tuple[CurvePoint, ...]:
     """Drawn into `file` too; the base router is a level line, for a logarithmic axis has no 0."""
-    from edge_router.cli.chart import Point, chart_svg
+    from edge_router.cli.chart import Point, chart
     from edge_router.cli.evaluate import write_picture
     from edge_router.compile.training.curve import learning_curve
 
@@ -175,7 +175,7 @@ def _curve(
     adapted = [Point(p.labels, p.apgr, p.apgr - p.spread, p.apgr + p.spread) for p in rest]
     ends = [Point(p.x, first.apgr) for p in (adapted[0], adapted[-1])] if adapted else []
     series = {"adapted": adapted, f"{card.name}, not adapted": ends}
-    picture = chart_svg(f"{data.name}: what labels bring", "labelled prompts", "APGR", series)
+    picture = chart(f"{data.name}: what labels bring", "labelled prompts", "APGR", series)
     write_picture(file, picture, "The learning curve is")
     return found
 

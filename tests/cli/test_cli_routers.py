@@ -182,9 +182,18 @@ def test_evaluate_draws_quality_over_latency(cli, labelled, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--plot", "--latency"])
-def test_evaluate_draws_svg_only(cli, labelled, tmp_path, option):
-    done = cli("evaluate", str(labelled), "--router", "length", option, str(tmp_path / "a.png"))
-    assert done.code == 2 and "must end in .svg" in done.err and done.out == ""
+def test_evaluate_draws_svg_and_png_only(cli, labelled, tmp_path, option):
+    done = cli("evaluate", str(labelled), "--router", "length", option, str(tmp_path / "a.jpg"))
+    assert done.code == 2 and "must end in .svg or .png" in done.err and done.out == ""
+
+
+def test_evaluate_without_the_library_for_png(cli, labelled, tmp_path, monkeypatch):
+    from edge_router.cli import picture
+
+    monkeypatch.setattr(picture, "find_spec", lambda name: None)
+    done = cli("evaluate", str(labelled), "--router", "length", "--plot", str(tmp_path / "a.png"))
+    assert done.code == 1 and done.out == ""
+    assert "needs the package pillow" in done.err and "pip install 'edge-router[plot]'" in done.err
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from onnxruntime import InferenceSession
 
 from edge_router.catalog import router_cards
 from edge_router.errors import InvalidRouter, MissingExtra
-from edge_router.routers.graph import open_graph
 from edge_router.routers.onnx import OnnxRouter
-from edge_router.routers.providers import AGREEMENT, PROBES, PROVIDERS
+from edge_router.routers.providers import AGREEMENT, PROBES, PROVIDERS, Provider
 from edge_router.store import ArtifactStore
 
 onnx = pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
@@ -32,18 +27,12 @@ def test_nothing_is_left_in_int8_and_the_scores_stay(name: str, tmp_path: Path) 
     write_float32(Path(str(card.directory / card.graph)), file)
     model = onnx.load(str(file))
     assert not INTEGERS & {node.op_type for node in model.graph.node}
-    kinds = Counter(tensor.data_type for tensor in model.graph.initializer)
-    assert onnx.TensorProto.INT8 not in kinds
-    assert set(kinds) <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
-    router, session = OnnxRouter(card), open_graph(file, 1, PROVIDERS["cpu"])
-    feeds = [router.prepare(text) for text in PROBES]
-    before, after = ([one(feed) for feed in feeds] for one in (router.run, partial(run, session)))
-    assert np.abs(np.array(after) - before).max() < AGREEMENT
-
-
-def run(session: InferenceSession, feed: dict[str, np.ndarray]) -> np.ndarray:
-    (score,) = session.run(["score"], feed)
-    return np.asarray(score)
+    kinds = {tensor.data_type for tensor in model.graph.initializer}
+    assert kinds <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+    cpu = PROVIDERS["cpu"]
+    before = OnnxRouter(card).score_texts(PROBES)
+    after = OnnxRouter(card, provider=Provider("float", cpu.execution, cpu.attach)).score_texts(PROBES)
+    assert after == pytest.approx(before, abs=AGREEMENT)
 
 
 def test_the_graph_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
