@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_router.errors import BuildFailed, EdgeRouterError, UnsupportedTarget
-from edge_router.program import Program, Shader, read_program, write_program
+from edge_router.program import Program, read_program, write_program
 from edge_router.types import Progress, SilentProgress
 
 PROGRAM_FILE = "program.json"
@@ -79,10 +79,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     ways = {name: Exporter(lowered[name], names, own, calls).export() for name in WAYS}
     picks, picking = pick.functions(vocabulary)
     functions = {**ways, **picks}
-    ours = {
-        name: Shader(shader.source, shader.name, shader.writes, len(shader.scalars), shader.about)
-        for name, shader in {**own, **picking}.items()
-    }
+    ours = {name: shader.compiled for name, shader in {**own, **picking}.items()}
     used = {launch.shader for function in functions.values() for launch in function.launches}
     return Program(
         model={**_without_windows(config), "quantization": quantization, "tvm": tvm.__version__},

@@ -21,6 +21,7 @@ WAYS = {
     "decode": Way(tile=1, one_each=True),
     "decode_far": Way(tile=1, one_each=True, far=True),
     "prefill": Way(tile=64, one_each=False),
+    "prefill_half": Way(tile=64, one_each=False, half=True),
     "prefill_few": Way(tile=4, one_each=False),
     "batch": Way(tile=4, one_each=True),
 }
@@ -51,6 +52,10 @@ class Functions(nn.Module):
     def prefill(self, control: Tensor) -> Tensor:
         """The next n tokens of one sequence; logits of the last."""
         return self._logits(_last_row(self._hidden(control, "prefill")))
+
+    def prefill_half(self, control: Tensor) -> Tensor:
+        """The same, products in float16 where that is safe."""
+        return self._logits(_last_row(self._hidden(control, "prefill_half")))
 
     def prefill_few(self, control: Tensor) -> Tensor:
         """The same for few tokens."""

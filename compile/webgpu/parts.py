@@ -42,12 +42,14 @@ class Way:
 
     A tile of 4 is that of `matfew`.
 
-    `far`: with a long past, which workgroups share out.
+    `far`: with a long past, which workgroups share out. `half`: what is multiplied is float16 where that has
+    the range: for normalised inputs, and for those that come from the KV cache, which is float16 itself.
     """
 
     tile: int
     one_each: bool
     far: bool = False
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class Projection(Matrix):
         def launch(part: Part) -> tuple[Shader, list[Tensor]]:
             weights = [part.q_weight, part.q_scale, *after]
             if many:
-                return self._many(part, add), [x, *weights]
+                bounded = isinstance(x, Normalised | Attended)
+                return self._many(part, add, half=bounded and self._parts.way.half), [x, *weights]
             norm = x.norm if isinstance(x, Normalised) else None
             source = [x] if norm is None else [x.raw, norm.weight]
             shape, stride = self._shape(part, norm, add), self._stride(part)
@@ -147,7 +150,7 @@ class Projection(Matrix):
             first=part.first,
         )
 
-    def _many(self, part: Part, add: Tensor | None) -> Shader:
+    def _many(self, part: Part, add: Tensor | None, *, half: bool) -> Shader:
         return matmul(
             MatMul(
                 self.inputs,
@@ -158,6 +161,7 @@ class Projection(Matrix):
                 residual=add is not None,
                 first=part.first,
                 stride=self._stride(part),
+                half=half,
             )
         )
 
@@ -212,6 +216,13 @@ class Prepared(Tensor):
         self.norms, self.table = norms, table
 
 
+class Attended(Tensor):
+    """Means of values from the KV cache, none larger than the largest there."""
+
+    def __init__(self, raw: Tensor) -> None:
+        super().__init__(_expr=raw._expr)
+
+
 class Attention(nn.Module):
     """Rotate, append to the KV cache, attend. Keys and values are parameters, in pages, written in place."""
 
@@ -247,4 +258,4 @@ class Attention(nn.Module):
         if cache.way.one_each:
             return self._shaders.call(attend_one(heads), given, shape)
         queries = self._shaders.call(append(heads), given, shape)
-        return self._shaders.call(attend_many(heads), [cache.control, queries, *stored], shape)
+        return Attended(self._shaders.call(attend_many(heads), [cache.control, queries, *stored], shape))

@@ -1,7 +1,8 @@
 """What all our shaders share: declarations, constants, and how a launch finds its place in the grid.
 
-Numbers are float32 everywhere. What lies in memory as float16 (scales, the KV cache) is bound as words and
-unpacked by functions that every WebGPU has, so that no adapter needs the feature "shader-f16".
+Numbers in memory are float32. What lies there as float16 (scales, the KV cache) is bound as words and
+unpacked by functions that every WebGPU has. Only shaders that say so compute in float16, for which an adapter
+needs the feature "shader-f16"; there is always another one without it.
 
 Loops over registers are unrolled here, in the text: an array with a running index may end up in memory.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from edge_router import program
 
 Number = int | float | bool
 
@@ -27,7 +30,7 @@ class Binding:
 class Shader:
     """A shader and how it is launched: `grid` workgroups, an expression over `n`, the rows of the call.
 
-    `scalars` are expressions, too. Two shaders of one name are the same. `about`: see `program.Shader`.
+    `scalars` are expressions, too. Two shaders of one name are the same. For the rest see `program.Shader`.
     """
 
     name: str
@@ -36,6 +39,14 @@ class Shader:
     grid: str
     scalars: tuple[str, ...] = ()
     about: Mapping[str, object] = field(default_factory=dict, hash=False)
+    float16: bool = False
+
+    @property
+    def compiled(self) -> program.Shader:
+        """As it stands in a program."""
+        return program.Shader(
+            self.source, self.name, self.writes, len(self.scalars), self.about, self.float16
+        )
 
 
 def shader(
@@ -48,20 +59,22 @@ def shader(
     grid: str,
     scalars: Mapping[str, str] | None = None,
     about: Mapping[str, object] | None = None,
+    float16: bool = False,
 ) -> Shader:
     """`body` defines `fn run(block: u32, thread: u32)`; `scalars.name` in it is one of `scalars`.
 
     A folded grid is a little larger than asked for: `run` must bear blocks beyond its last.
     """
     given = scalars or {}
-    lines = [_binding(number, binding) for number, binding in enumerate(bindings)]
+    lines = ["enable f16;"] if float16 else []
+    lines += [_binding(number, binding) for number, binding in enumerate(bindings)]
     if given:
         lines.append(f"struct Scalars {{ {', '.join(f'{key}: u32' for key in given)} }}")
         lines.append(f"@group(0) @binding({len(bindings)}) var<uniform> scalars: Scalars;")
     lines += [_constant(key, value) for key, value in constants.items()]
     source = "\n".join([*lines, body.strip("\n"), _entry(name, threads)])
     writes = tuple(item.write for item in bindings)
-    return Shader(name, source, writes, grid, tuple(given.values()), about or {})
+    return Shader(name, source, writes, grid, tuple(given.values()), about or {}, float16)
 
 
 def _binding(number: int, binding: Binding) -> str:

@@ -39,6 +39,7 @@ Stored = Literal["raw", "float32"]
 class Shader:
     """`writes` has an entry for each storage buffer; `scalars` counts the uniform's numbers.
 
+    With `float16` it needs a device that has "shader-f16".
     `about` says what it computes, for whoever wants to check a device against a processor: "op" and its
     numbers, empty for the kernels that TVM made.
     """
@@ -48,6 +49,7 @@ class Shader:
     writes: tuple[bool, ...]
     scalars: int = 0
     about: Mapping[str, object] = field(default_factory=dict, hash=False)
+    float16: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,9 @@ class Function:
 @dataclass(frozen=True, slots=True)
 class Program:
     """`functions`: "decode" appends one token to one sequence, "prefill" n tokens to one, "batch" one to each
-    of n. "decode_far" and "prefill_few" do the same for a long past and for short chunks. "best" and
-    "likeliest" choose from n rows of logits. `model` tells a reader what it is; nothing depends on it.
+    of n. "decode_far" and "prefill_few" do the same for a long past and for short chunks, "prefill_half"
+    with float16 arithmetic where that is safe. "best" and "likeliest" choose from n rows of logits. `model`
+    tells a reader what it is; nothing depends on it.
     """
 
     model: Mapping[str, object] = field(hash=False)

@@ -26,7 +26,8 @@ from edge_router.program.format import (
     Weight,
 )
 
-FUNCTIONS = ("decode", "decode_far", "prefill", "prefill_few", "batch", "best", "likeliest")
+_PREFILL = ("prefill", "prefill_few", "prefill_half")
+FUNCTIONS = ("decode", "decode_far", *_PREFILL, "batch", "best", "likeliest")
 
 
 def write_program(program: Program, file: Path) -> None:
@@ -52,6 +53,7 @@ def to_json(program: Program) -> dict[str, object]:
                 "writes": [int(writes) for writes in shader.writes],
                 "scalars": shader.scalars,
                 "about": dict(shader.about),
+                "float16": shader.float16,
                 "source": shader.source,
             }
             for name, shader in program.shaders.items()
@@ -133,7 +135,8 @@ def _buffer(data: Mapping[str, Any]) -> Buffer:
 def _shader(data: Mapping[str, Any]) -> Shader:
     writes = tuple(bool(value) for value in data["writes"])
     about = dict(data["about"])
-    return Shader(str(data["source"]), str(data["entry"]), writes, int(data["scalars"]), about)
+    float16 = bool(data["float16"])
+    return Shader(str(data["source"]), str(data["entry"]), writes, int(data["scalars"]), about, float16)
 
 
 def _function(data: Mapping[str, Any]) -> Function:

@@ -50,6 +50,7 @@ def program() -> Program:
             "decode_far": function("1"),
             "prefill": function("n"),
             "prefill_few": function("n"),
+            "prefill_half": function("n"),
             "batch": function("n"),
             "best": function("n"),
             "likeliest": function("n"),

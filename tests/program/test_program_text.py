@@ -51,7 +51,7 @@ def changed(program: Program, path: str, value: object) -> dict[str, Any]:
         ("functions/decode/scratch/x", "n ** 2", "more in it"),
         ("functions/decode/launches/0/0", "carpet", "carpet"),
         ("shaders/look", None, "TypeError"),
-        ("functions", {}, "no function decode, decode_far, prefill, prefill_few, batch, best, likeliest"),
+        ("functions", {}, "no function decode, decode_far, prefill, prefill_few, prefill_half, batch"),
         ("buffers", [], "AttributeError"),
     ],
 )

@@ -3,6 +3,8 @@
 A workgroup computes a tile of `rows` x 64 outputs, each thread 4 x 4 of them. 32 columns of x and of W (one
 group of each row) are brought into workgroup memory at a time, transposed, so that a thread reads four rows
 of x and four of W as one vector each.
+
+With `half` these 32 columns are multiplied and added up in float16, the sums of such stretches in float32.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ class MatMul:
     residual: bool = False
     first: int = 0
     stride: int = 0
+    half: bool = False
 
     @property
     def name(self) -> str:
         words = [self.gate or "", "bias" if self.bias else "", "residual" if self.residual else ""]
         words += [f"from{self.first}" if self.first else "", f"of{self.stride}" if self.stride else ""]
+        words += ["half" if self.half else ""]
         sizes = [str(self.inputs), str(self.outputs), f"tile{self.rows}"]
         return "_".join(["matmul", *sizes, *(word for word in words if word)])
 
@@ -69,14 +73,15 @@ def matmul(shape: MatMul) -> Shader:
         grid=f"({ceil_div('n', shape.rows)}) * {tiles}",
         scalars={"n": "n"},
         about={"op": "product", "norm": None, **asdict(shape)},
+        float16=shape.half,
     )
 
 
 def _body(shape: MatMul) -> str:
     gate = GATES[shape.gate] if shape.gate else ""
-    return (
-        gate + _GATHER.replace("PLACE", _GATED_PLACE if shape.gate else _PLAIN_PLACE) + _store(shape) + _RUN
-    )
+    place = _GATED_PLACE if shape.gate else _PLAIN_PLACE
+    text = gate + _GATHER.replace("PLACE", place) + _store(shape) + _RUN
+    return text.replace("FOUR", "vec4<f16>" if shape.half else "vec4<f32>")
 
 
 def _store(shape: MatMul) -> str:
@@ -100,8 +105,8 @@ _PLAIN_PLACE = "min(tile * 64u + c, OUTPUTS - 1u)"
 _GATED_PLACE = "min(tile * 32u + (c >> 2u) * 2u + (c & 1u), OUTPUTS - 1u) + ((c >> 1u) & 1u) * OUTPUTS"
 
 _GATHER = """
-var<workgroup> xs: array<vec4<f32>, 8u * ROWS>;
-var<workgroup> ws: array<vec4<f32>, 512>;
+var<workgroup> xs: array<FOUR, 8u * ROWS>;
+var<workgroup> ws: array<FOUR, 512>;
 
 fn scale(index: u32) -> f32 {
   let pair = unpack2x16float(scales[index >> 1u]);
@@ -120,10 +125,10 @@ fn bring_inputs(item: u32, top: u32, group: u32) {
   let c = x[min(row + 2u, last) * (INPUTS / 4u) + at];
   let d = x[min(row + 3u, last) * (INPUTS / 4u) + at];
   let to = part * 4u * (ROWS / 4u) + quad;
-  xs[to] = vec4<f32>(a.x, b.x, c.x, d.x);
-  xs[to + ROWS / 4u] = vec4<f32>(a.y, b.y, c.y, d.y);
-  xs[to + ROWS / 2u] = vec4<f32>(a.z, b.z, c.z, d.z);
-  xs[to + 3u * (ROWS / 4u)] = vec4<f32>(a.w, b.w, c.w, d.w);
+  xs[to] = FOUR(vec4<f32>(a.x, b.x, c.x, d.x));
+  xs[to + ROWS / 4u] = FOUR(vec4<f32>(a.y, b.y, c.y, d.y));
+  xs[to + ROWS / 2u] = FOUR(vec4<f32>(a.z, b.z, c.z, d.z));
+  xs[to + 3u * (ROWS / 4u)] = FOUR(vec4<f32>(a.w, b.w, c.w, d.w));
 }
 
 fn weight_row(tile: u32, c: u32) -> u32 {
@@ -144,7 +149,7 @@ fn bring_weights(item: u32, tile: u32, group: u32) {
   let word = vec4<u32>(words[rows.x], words[rows.y], words[rows.z], words[rows.w]);
   for (var i = 0u; i < 8u; i++) {
     let codes = (word >> vec4<u32>(i * 4u)) & vec4<u32>(15u);
-    ws[(part * 8u + i) * 16u + quad] = (vec4<f32>(codes) - 7.0) * four;
+    ws[(part * 8u + i) * 16u + quad] = FOUR((vec4<f32>(codes) - 7.0) * four);
   }
 }
 
@@ -176,14 +181,22 @@ fn run(block: u32, thread: u32) {
       else { bring_inputs(item - 64u, top, group); }
     }
     workgroupBarrier();
+    var part0 = FOUR();
+    var part1 = part0;
+    var part2 = part0;
+    var part3 = part0;
     for (var k = 0u; k < 32u; k++) {
       let four = xs[k * (ROWS / 4u) + quad];
       let w = ws[k * 16u + column];
-      sum0 += four.x * w;
-      sum1 += four.y * w;
-      sum2 += four.z * w;
-      sum3 += four.w * w;
+      part0 += four.x * w;
+      part1 += four.y * w;
+      part2 += four.z * w;
+      part3 += four.w * w;
     }
+    sum0 += vec4<f32>(part0);
+    sum1 += vec4<f32>(part1);
+    sum2 += vec4<f32>(part2);
+    sum3 += vec4<f32>(part3);
     workgroupBarrier();
   }
   let row = top + quad * 4u;

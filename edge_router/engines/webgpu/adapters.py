@@ -40,6 +40,11 @@ class Adapter:
     handle: Any
 
     @property
+    def has_float16(self) -> bool:
+        """Whether it can compute with such numbers; it can read them in any case."""
+        return "shader-f16" in self.features
+
+    @property
     def largest_binding(self) -> int:
         """Bytes of one buffer that a shader can see."""
         return min(self.limits["max-storage-buffer-binding-size"], self.limits["max-buffer-size"])

@@ -22,6 +22,7 @@ TOKENS = PAGE_SIZE + 4  # so that there are two pages
 _CLOSE = 2e-3  # of the largest number, for float32 sums in another order
 _CLOSE_CACHED = 1e-2  # where the KV cache's float16 comes in
 _CLOSE_LOGITS = 2e-2  # the same, through all layers
+_CLOSE_HALF = 4e-2  # with float16 arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class _Check:
             self._pass("batch", [tokens[count], tokens[0]], count)
         if count + 1 <= self._windows.chunk:
             self._compare("decode beside prefill", self._pass("prefill", tokens, 0), after, _CLOSE_LOGITS)
+        if self._executor.has("prefill_half"):
+            half = self._pass("prefill_half", tokens[:count], 0)
+            self._compare(
+                "prefill_half beside prefill", half, self._pass("prefill", tokens[:count], 0), _CLOSE_HALF
+            )
         few = min(FEW_ROWS, count)
         self._pass("prefill_few", tokens[:few], 0)
         return self._found
@@ -86,6 +92,7 @@ class _Check:
         reader = arithmetic.Reader(launch, read, self._rows, self._pages)
         for found, expected in arithmetic.OPERATIONS[str(about["op"])](reader, about):
             close = _CLOSE if about["op"] in ("product", "take") else _CLOSE_CACHED
+            close = _CLOSE_HALF if self._program.shaders[launch.shader].float16 else close
             self._compare(launch.shader, found, expected, close)
 
     def _compare(self, name: str, found: Any, expected: Any, close: float) -> None:

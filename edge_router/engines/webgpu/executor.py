@@ -63,12 +63,19 @@ class Executor:
         self._tokens = tokens or program.vocab_size
         self._bound: dict[str, _Bound] = {}
         self._buffers = self._allocate()
-        self._pipelines = {name: gpu.pipeline(shader) for name, shader in program.shaders.items()}
+        usable = {
+            name: it for name, it in program.shaders.items() if gpu.adapter.has_float16 or not it.float16
+        }
+        self._pipelines = {name: gpu.pipeline(shader) for name, shader in usable.items()}
         self._bind()
         self._fill(read, loaded)
         self._seconds_per_row: dict[str, float] = {}
         # The commands of the next token, made while the last one was computed, and what they are for.
         self._ready: tuple[list[Step], Any] | None = None
+
+    def has(self, function: str) -> bool:
+        """Whether this GPU can run it."""
+        return function in self._bound
 
     @property
     def key_values(self) -> list[tuple[Any, int]]:
@@ -187,6 +194,8 @@ class Executor:
 
     def _bind(self) -> None:
         for name, function in self._program.functions.items():
+            if any(launch.shader not in self._pipelines for launch in function.launches):
+                continue
             needed = function_scratch(self._program, name, self._windows)
             ranked = sorted(needed, key=lambda key: -needed[key])
             own = dict(zip(ranked, self._scratch, strict=False))

@@ -40,6 +40,7 @@ class Gpu:
         limits = {name: adapter.limits[name] for name in _LIMITS if name in adapter.limits}
         self.has_clock = clock and _CLOCK in adapter.features
         features = [_CLOCK] if self.has_clock else []
+        features += ["shader-f16"] if adapter.has_float16 else []
         with self._errors("start"):
             self._device: Any = adapter.handle.request_device_sync(
                 required_features=features, required_limits=limits

@@ -21,6 +21,7 @@ from edge_router.paths import Paths
 from edge_router.program import Windows, footprint, read_program
 from edge_router.types import Progress, SilentProgress
 
+_WORTH = 1.1
 _REMEMBERED = 64  # checks; older ones are made again
 
 
@@ -97,26 +98,31 @@ def open_model(
 
 
 class Checked:
-    """Which programs computed rightly on which GPUs, remembered in a file."""
+    """Which programs computed rightly on which GPUs, and whether in float16, remembered in a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def __contains__(self, key: str) -> bool:
-        return key in self._keys()
+        return key in self._known()
 
-    def add(self, key: str) -> None:
+    def half(self, key: str) -> bool:
+        """Whether float16 was worth while."""
+        return self._known().get(key, False)
+
+    def add(self, key: str, *, half: bool = False) -> None:
+        known = [*self._known().items(), (key, half)][-_REMEMBERED:]
         self._file.parent.mkdir(parents=True, exist_ok=True)
         partial = self._file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps([*self._keys(), key][-_REMEMBERED:]), encoding="utf-8")
+        partial.write_text(json.dumps(dict(known)), encoding="utf-8")
         partial.replace(self._file)
 
-    def _keys(self) -> list[str]:
+    def _known(self) -> dict[str, bool]:
         try:
-            keys = json.loads(self._file.read_text(encoding="utf-8"))
+            known = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return []
-        return [str(key) for key in keys] if isinstance(keys, list) else []
+            return {}
+        return {key: bool(value) for key, value in known.items()} if isinstance(known, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +162,16 @@ class _Loading:
         if self.checked is None or self.adapter.kind == "software":
             return  # what runs in software shares the processor that it would be compared with
         key = self._key()
-        if key in self.checked:
-            return
-        with self.progress.step("check"):
-            wrong = made.mismatches()
-        if wrong:
-            some = "; ".join(map(str, wrong[:3]))
-            raise EngineUnavailable(ENGINE, f"{self.adapter} computes wrongly: {some}")
-        self.checked.add(key)
+        if key not in self.checked:
+            with self.progress.step("check"):
+                wrong = made.mismatches()
+                times = made.half_speed()
+            if wrong:
+                some = "; ".join(map(str, wrong[:3]))
+                raise EngineUnavailable(ENGINE, f"{self.adapter} computes wrongly: {some}")
+            self.progress.note(_arithmetic(self.adapter, times))
+            self.checked.add(key, half=_worth(times))
+        made.half = self.checked.half(key)
 
     def _key(self) -> str:
         adapter = self.adapter
@@ -171,6 +179,18 @@ class _Loading:
         digest = hashlib.sha256(self.file.read_bytes())
         digest.update("\0".join(parts).encode())
         return digest.hexdigest()
+
+
+def _worth(times: float | None) -> bool:
+    """Float16 is less exact, so that it has to be faster by more than what two measurements differ in."""
+    return times is not None and times > _WORTH
+
+
+def _arithmetic(adapter: Adapter, times: float | None) -> str:
+    if times is None:
+        return f"{adapter} has no float16 arithmetic; float32 is used"
+    used = "float16 is used there" if _worth(times) else "float32 is used"
+    return f"{adapter} reads prompts {times:.2f} times as fast with float16 arithmetic; {used}"
 
 
 def _vocabulary(directory: ModelDirectory) -> int:

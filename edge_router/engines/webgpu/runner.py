@@ -18,6 +18,7 @@ from edge_router.engines.webgpu.pages import PageTable
 from edge_router.program import CANDIDATES, FAR, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Program, Windows
 
 _NOBODY = 0xFFFFFFFF  # in place of a token
+_TRIALS = 4  # of each arithmetic
 _AHEAD_S = 0.02  # of work that the GPU may do by itself: nobody sees that tokens come in so small groups
 
 
@@ -53,6 +54,7 @@ class WebGpuRunner:
         self.max_sequences = windows.sequences
         self.page_size = PAGE_SIZE
         self.candidates = CANDIDATES
+        self.half = False  # whether long prompts are read with float16 arithmetic
         self._program, self._windows, self._read = program, windows, read
         self._adapter = adapter
         self._start(loaded)
@@ -81,6 +83,27 @@ class WebGpuRunner:
         """What this GPU computes wrongly; see `check`. Before any sequence is there."""
         return mismatches(self._executor, self._program, self._windows)
 
+    def half_speed(self) -> float | None:
+        """How many times as fast float16 reads a prompt; None where this GPU has none.
+
+        Before any sequence is there.
+        """
+        if not self._executor.has("prefill_half"):
+            return None
+        rows = np.zeros((self.prefill_chunk_size, ROW_WORDS), np.uint32)
+        rows[:, 1] = np.arange(len(rows))
+        rows[:, 2] = control_words(self._windows)
+        pages = np.arange(self._windows.pages_per_sequence, dtype=np.uint32)
+        self._executor.write_control(pages, control_words(self._windows))
+        self._tables[0] = []
+        seconds: dict[str, list[float]] = {"prefill": [], "prefill_half": []}
+        for _ in range(_TRIALS):
+            for function, found in seconds.items():
+                self._run(function, rows)
+                found.append(self._executor.seconds_per_row(function) or 0.0)
+        plain, half = (min(found[1:]) for found in seconds.values())  # the first finishes compiling
+        return plain / half
+
     @property
     def free_tokens(self) -> int:
         return self._pages.free_tokens
@@ -107,8 +130,8 @@ class WebGpuRunner:
             rows[:, 0] = tokens
             rows[:, 1] = np.arange(begin, begin + len(tokens))
             rows[:, 2] = self._show(0, sequence)
-            function = "prefill_few" if len(tokens) <= FEW_ROWS else "prefill"
-            logits: Logits = self._run(function, rows)[0]
+            many = "prefill_half" if self.half else "prefill"
+            logits: Logits = self._run("prefill_few" if len(tokens) <= FEW_ROWS else many, rows)[0]
             return logits
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:

@@ -14,7 +14,6 @@ from edge_router.engines.webgpu.adapters import Adapter, adapters
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.errors import EdgeRouterError
 from edge_router.program import Expression
-from edge_router.program import Shader as Compiled
 
 Arrays = Sequence[np.ndarray]
 Run = Callable[..., np.ndarray]
@@ -60,8 +59,7 @@ def run(gpu: Gpu) -> Run:
             bound = [*buffers, (uniform, 0, 16)]
         else:
             bound = buffers
-        compiled = Compiled(shader.source, shader.name, shader.writes, len(shader.scalars))
-        pipeline, layout = gpu.pipeline(compiled)
+        pipeline, layout = gpu.pipeline(shader.compiled)
         blocks = Expression(shader.grid)({"n": n, **others})
         gpu.submit(gpu.encode([(pipeline, gpu.bind(layout, bound), (blocks, 1, 1))]))
         for (buffer, _, size), array, writes in zip(buffers, arrays, shader.writes, strict=True):

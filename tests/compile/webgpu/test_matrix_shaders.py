@@ -9,8 +9,9 @@ import pytest
 
 from edge_router.compile.webgpu.shaders.matfew import matfew
 from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
-from edge_router.compile.webgpu.shaders.matvec import Layout, MatVec, matvec
+from edge_router.compile.webgpu.shaders.matvec import Gate, Layout, MatVec, matvec
 from edge_router.compile.webgpu.shaders.rows import Table, take
+from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.program import ROW_WORDS
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-4}
@@ -108,6 +109,23 @@ def test_many_rows(run: Any, quantized: Any, inputs: int, outputs: int, n: int, 
     shader = matmul(MatMul(inputs, outputs, rows=tile, residual=True))
     found = run(shader, [x, *matrix.arrays, added, np.zeros((n, outputs), np.float32)], n=n)
     np.testing.assert_allclose(found, x @ matrix.values.T + added, **CLOSE)
+
+
+@pytest.mark.parametrize("gate", [None, "silu"])
+def test_float16(run: Any, quantized: Any, gates: Any, adapter: Adapter, gate: Gate | None) -> None:
+    """Of a normalised input: 32 columns are added up in float16, the rest in float32."""
+    if not adapter.has_float16:
+        pytest.skip(f"{adapter} has no float16 arithmetic")
+    matrix, n = quantized(2 * 75, 576, 20), 70
+    x = np.random.default_rng(21).normal(size=(n, 576)).astype(np.float32)
+    outputs = 75 if gate else 150
+    shader = matmul(MatMul(576, outputs, gate=gate, half=True))
+    found = run(shader, [x, *matrix.arrays, np.zeros((n, outputs), np.float32)], n=n)
+    wanted = x @ matrix.values.T
+    if gate:
+        wanted = gates["silu"](wanted[:, :75]) * wanted[:, 75:]
+    off = np.abs(found - wanted).max() / wanted.std()
+    assert 1e-5 < off < 0.02  # float32 would be nearer
 
 
 @pytest.mark.parametrize("tile", [16, 64])
