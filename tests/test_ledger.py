@@ -234,7 +234,7 @@ def test_thumbs(ledger):
 SINCE_2 = ("confidence", "spent_prompt_tokens", "spent_completion_tokens")
 
 
-@pytest.mark.parametrize(("version", "missing"), [(1, ("rating", *SINCE_2)), (2, SINCE_2)])
+@pytest.mark.parametrize(("version", "missing"), [(1, (*SINCE_2, "rating")), (2, SINCE_2)])
 def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing):
     ledger.record(FULL)
     ledger.close()
