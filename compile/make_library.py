@@ -11,6 +11,7 @@ from edge_router.compile.recipe import MLC, PROGRAM, Recipe
 from edge_router.compile.workshop import Workshop
 from edge_router.disk import require_space
 from edge_router.errors import BuildFailed, UnsupportedTarget
+from edge_router.vram.library import write_usage
 
 if TYPE_CHECKING:
     from edge_router.compile.targets import TargetSpec
@@ -65,13 +66,15 @@ class LibraryStep:
         compile_library(named, self._recipe.quantization, target, output, progress=self._shop.progress)
 
     def _check(self, library: Path) -> None:
-        """That it loads, and asks for just the weights that are there."""
+        """That it loads, and asks for just the weights that are there; what it says of itself is kept."""
         from edge_router.compile.library import check_library
         from edge_router.compile.readers.mlc import records
 
         with self._shop.progress.step("verify"):
             held = records(self._model_dir)
-            asked = cast("Sequence[Mapping[str, object]]", check_library(library)["params"])
+            said = check_library(library)
+            write_usage(library, cast("Mapping[str, int]", said["memory_usage"]))
+            asked = cast("Sequence[Mapping[str, object]]", said["params"])
             wrong = [
                 str(entry["name"])
                 for entry in asked

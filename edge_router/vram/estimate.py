@@ -168,13 +168,7 @@ def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place:
         integers=place.backend.index_integers or _index_integers(settings),
         bytes=_INTEGER,
     )
-    if place.library is not None:
-        yield product("workspace", "the compiled library's buffers", bytes=place.library)
-    else:
-        # One token more for `decode`, and a batch for the others.
-        tokens, width = chunk + 1 + sequences, activation_width(shape)
-        yield product("workspace", "activations", tokens=tokens, numbers=width, bytes=size)
-        yield product("workspace", "logits", rows=2 + sequences, vocabulary=shape.vocabulary, bytes=_FLOAT)
+    yield from _buffers(shape, form, settings, place)
     if place.backend.mlc:
         yield product("workspace", "MLC's copies of embeddings and states", tokens=2 * chunk + sequences,
                       numbers=shape.query_width, bytes=2)  # fmt: skip
@@ -185,15 +179,39 @@ def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place:
         yield from _host_work(shape, chunk, place)
 
 
-def activation_width(shape: ModelShape) -> int:
-    """Numbers that are kept for each token of a call, at most.
+def _buffers(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> Iterator[Product]:
+    """What a library computes in: as it says itself, for the windows that it was compiled for.
 
-    MLC's kernels: what lives at once in a layer, which is the stream and its norm beside either q, k, v and
-    attention's result, or gate, up and their product. Ours fuse gate and up but keep every step of a layer.
+    With smaller ones a processor touches less of it, and untouched memory takes none.
+    """
+    # One token more for `decode`, and a batch for the others.
+    tokens, width = settings.prefill_chunk_size + 1 + settings.max_sequences, activation_width(shape)
+    rows = 2 + settings.max_sequences
+    bound = (
+        product("workspace", "activations", tokens=tokens, numbers=width, bytes=form.dtype_bytes),
+        product("workspace", "logits", rows=rows, vocabulary=shape.vocabulary, bytes=_FLOAT),
+    )
+    if place.library is None or (not place.backend.own_memory and total(bound) < place.library):
+        yield from bound
+    else:
+        yield product("workspace", "the compiled library's buffers", bytes=place.library)
+
+
+def activation_width(shape: ModelShape) -> int:
+    """Numbers of two bytes that are kept for each token of a call, at most.
+
+    Ours keep the embedding, the stream twice in float32, q, k and v with attention's result, and the MLP's
+    product in float32. Where heads are normalised, q, k and v are there in float32 once more, and the MLP
+    takes their place; where they come from three matrices, each of four steps has its own.
+    MLC's keep what lives at once in a layer: stream and norm beside either q, k, v and attention's result,
+    or gate, up and their product.
     """
     qkv = shape.query_width + 2 * shape.key_width
+    product = 2 * shape.intermediate
+    if shape.norms_heads:
+        product = max(2 * qkv, product) if shape.fuses_heads else 5 * qkv + product
+    ours = 5 * shape.hidden + qkv + shape.query_width + product
     theirs = 2 * shape.hidden + max(qkv + shape.query_width, 3 * shape.intermediate)
-    ours = 6 * shape.hidden + 2 * qkv + shape.query_width + shape.intermediate
     return max(theirs, ours)
 
 

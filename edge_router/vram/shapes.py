@@ -49,6 +49,16 @@ class ModelShape:
         return self.window is not None and self.windowed_layers == self.layers
 
     @property
+    def norms_heads(self) -> bool:
+        """Whether each query and key is normalised."""
+        return any(name == "query norm" for name, _ in self.vectors)
+
+    @property
+    def fuses_heads(self) -> bool:
+        """Whether queries, keys and values come from one matrix, as everywhere but in Gemma 3."""
+        return not self.architecture.startswith("gemma3")
+
+    @property
     def query_width(self) -> int:
         return self.heads * self.head_dim
 

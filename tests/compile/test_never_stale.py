@@ -99,7 +99,7 @@ def world(
 
     for name, stand_in in {
         "library.compile_library": compile_library,
-        "library.check_library": lambda path: {"params": []},
+        "library.check_library": lambda path: {"params": [], "memory_usage": {}},
         "webgpu.build.write": write_program,
         "webgpu.build.check": lambda folder: None,
         "mlc.compile_mlc": compile_mlc,

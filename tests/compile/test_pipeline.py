@@ -69,7 +69,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append(dict(config) | {"quantization": quantization, "target": target})
 
     monkeypatch.setattr("edge_router.compile.library.compile_library", compile_library)
-    monkeypatch.setattr("edge_router.compile.library.check_library", lambda library: {"params": []})
+    monkeypatch.setattr(
+        "edge_router.compile.library.check_library", lambda library: {"params": [], "memory_usage": {}}
+    )
     return calls
 
 
@@ -292,11 +294,15 @@ def test_a_library_that_asks_for_other_weights_is_not_published(
         {"name": "model.layers.0.mlp.down_proj.q_weight", "shape": [64, 99]},
         {"name": "lm_head.q_weight", "shape": [288, 8]},
     ]
-    monkeypatch.setattr("edge_router.compile.library.check_library", lambda library: {"params": asked})
+    monkeypatch.setattr(
+        "edge_router.compile.library.check_library", lambda library: {"params": asked, "memory_usage": {}}
+    )
     expected = r"no fitting model.layers.0.mlp.down_proj.q_weight, lm_head.q_weight"
     with pytest.raises(BuildFailed, match=expected):
         make(source, paths)
-    monkeypatch.setattr("edge_router.compile.library.check_library", lambda library: {"params": asked[:1]})
+    monkeypatch.setattr(
+        "edge_router.compile.library.check_library", lambda library: {"params": asked[:1], "memory_usage": {}}
+    )
     assert make(source, paths).library.is_file()
     assert len(compiled) == 2
 
@@ -330,7 +336,7 @@ def test_two_processes_at_once_build_once(source: Path, paths: Paths) -> None:
         "import edge_router.compile.library as library\n"
         "from edge_router.compile import apart\n"
         "apart.can_start = lambda: False\n"
-        "library.check_library = lambda path: {'params': []}\n"
+        "library.check_library = lambda path: {'params': [], 'memory_usage': {}}\n"
         "def fake(config, quantization, target, output, *, progress):\n"
         "    output.write_bytes(b'x')\n"
         "    print('compiled')\n"

@@ -7,6 +7,7 @@ import pytest
 from edge_router.quantization import quantization
 from edge_router.vram import ModelShape, Place, Settings, backend, estimate, total
 from edge_router.vram.estimate import activation_width
+from edge_router.vram.library import library_bytes, write_usage
 
 MIB = 1 << 20
 KIB = 1 << 10
@@ -59,7 +60,7 @@ def test_every_product_of_the_demo_model_by_hand(smol):
         "attention: queries and results": 2 * 512 * 9 * 64 * 2,
         "attention: new keys and values": 2 * 512 * 3 * 64 * 2,
         "attention: softmax sums": 2 * 512 * 9 * 4,
-        "activations": (512 + 1 + 2) * (6 * 576 + 2 * 960 + 576 + 1536) * 2,
+        "activations": (512 + 1 + 2) * (5 * 576 + 960 + 576 + 2 * 1536) * 2,
         "logits": 4 * 49152 * 4,
         "its graph and session": 1000,
     }
@@ -141,6 +142,23 @@ def test_the_compiled_librarys_own_figure_replaces_the_formula(smol):
     products = plan(smol, Settings("q4f16_1", 2048, 512), "cpu", library=777)
     assert of(products, "the compiled library's buffers").bytes == 777
     assert not {"activations", "logits"} & {item.name for item in products}
+
+
+def test_a_processor_touches_no_more_of_it_than_the_formula_says(smol):
+    """A library for chunks of 2048 that is used with chunks of 64."""
+    whole, settings = 30 * MIB, Settings("q4f16_1", 2048, 64)
+    here, there = (plan(smol, settings, device, library=whole) for device in ("cpu", "cuda"))
+    assert here == plan(smol, settings, "cpu")
+    assert of(there, "the compiled library's buffers").bytes == whole
+
+
+def test_a_library_says_what_it_takes(tmp_path):
+    library = tmp_path / "model.so"
+    assert library_bytes(library, 1) is None
+    write_usage(library, {"embed": 1, "prefill": 20, "decode": 300, "batch_decode": 4000, "batch_verify": 5})
+    assert (library_bytes(library, 1), library_bytes(library, 2)) == (321, 4321)
+    write_usage(library, {"embed": 1})
+    assert library_bytes(library, 1) is None
 
 
 def test_small_windows_leave_the_buffer_for_reading_weights_as_the_peak(smol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,8 @@ from edge_router.paths import Paths
 from edge_router.types import Progress
 from edge_router.vram import Plan, Settings, Wish
 from edge_router.vram.fitting import fit
-from edge_router.vram.room import room_for
+from edge_router.vram.library import library_bytes
+from edge_router.vram.room import Room, room_for
 
 # Reserved and never touched, so no part of a plan: TVM's index arrays, twice (vram.backends), and what the C
 # library sets aside for each thread.
@@ -68,7 +70,7 @@ class Residence:
         Raises `EngineUnavailable`, `OutOfMemory`.
         """
         _load_all_but_the_model(self._library)
-        room = room_for(self._config, self._paths)
+        room = self._room()
         give_back()
         held = resident_bytes()
         fitted = fit(
@@ -86,6 +88,11 @@ class Residence:
             raise OutOfMemory("tvm", "the system refuses so much more memory", more)
         self.plan = fitted.plan
         return fitted.plan.settings
+
+    def _room(self) -> Room:
+        room = room_for(self._config, self._paths)
+        library = library_bytes(self._library, self._wish.max_sequences)
+        return replace(room, place=replace(room.place, library=library))
 
     def pressed(self) -> bool:
         """Whether what the plan has not touched yet is no longer free, for others have taken it."""

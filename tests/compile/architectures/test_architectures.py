@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,8 +10,13 @@ import numpy as np
 import pytest
 
 from edge_router.compile.architectures import definition
+from edge_router.compile.link import load_library
 from edge_router.engines.tvm import TvmRunner
+from edge_router.engines.tvm_runtime import load_runtime
 from edge_router.errors import InvalidModel
+from edge_router.quantization import quantization
+from edge_router.vram import ModelShape, Place, Settings, backend, estimate
+from edge_router.vram.library import usage_bytes
 
 # Largest difference of a logit over the standard deviation of all. Queries, keys, values and embeddings are
 # float16 here, and activations sixteen-bit integers; transformers computes in float32.
@@ -161,3 +167,16 @@ def test_a_conversation_continues_from_the_middle_of_another(twin: Any, runner: 
     for found, text in ((parted, tokens[:57] + other), (shortened, tokens[:76] + other)):
         wanted = twin.wanted(text)[:, : runner.vocab_size]
         assert np.abs(found - wanted[-1]).max() < CLOSE * wanted.std()
+
+
+def test_the_planner_bounds_what_it_computes_in(twin: Any) -> None:
+    """The closed formula, against what the compiler itself has planned."""
+    load_runtime()
+    said = json.loads(load_library(twin.library)["_metadata"]())
+    chat = json.loads((twin.model_dir / "mlc-chat-config.json").read_text(encoding="utf-8"))
+    shape = ModelShape.of({"model_type": chat["model_type"], **chat["model_config"]}, "tiny")
+    sequences = said["max_batch_size"]
+    settings = Settings("q4f16_1", said["context_window_size"], said["prefill_chunk_size"], sequences)
+    products = estimate(shape, quantization("q4f16_1"), settings, Place(backend("cpu")))
+    bound = sum(item.bytes for item in products if item.name in ("activations", "logits"))
+    assert 0 < usage_bytes(said["memory_usage"], sequences) <= bound
