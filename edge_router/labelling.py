@@ -24,8 +24,8 @@ from edge_router.errors import (
     TemplateError,
 )
 from edge_router.judging import VERDICT_TOKENS, Judge, choice, comparison, exact, verdict
-from edge_router.labels import read_rows
 from edge_router.prices import Prices
+from edge_router.tables import read_rows
 from edge_router.types import Progress, SilentProgress
 
 ANSWER_TOKENS = 512

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.errors import InvalidData
-from edge_router.labels import Labelled, as_number, read_rows
+from edge_router.labelled import Labelled
+from edge_router.tables import as_number, read_rows
 
 _EVALS = Path("routellm") / "evals"
 _CONTAMINATED, _QUESTIONS, _JUDGEMENTS = "contaminated_prompts.jsonl", "question.jsonl", "judgements.jsonl"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_router.errors import InvalidData, MissingExtra
-from edge_router.labels import Labelled, read_labelled, read_prompts
+from edge_router.labelled import Labelled
+from edge_router.labels import read_labelled, read_prompts
 
 ROWS = [
     {"prompt": "What is 2 + 2?", "weak_score": 1.0, "strong_score": 1.0, "benchmark": "maths"},

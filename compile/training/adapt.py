@@ -21,7 +21,7 @@ from edge_router.compile.training.card import write_card
 from edge_router.compile.training.scale import Scale, fit_scale
 from edge_router.errors import InvalidData, MissingExtra
 from edge_router.evaluation import Metrics, measure
-from edge_router.labels import Labelled
+from edge_router.labelled import Labelled
 from edge_router.routers import text as texts
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress

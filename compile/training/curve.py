@@ -17,7 +17,7 @@ from edge_router.compile.training.adapt import FEWEST, RIDGE, Inputs, fit_gap, l
 from edge_router.compile.training.adapt import check as check_labels
 from edge_router.errors import InvalidData
 from edge_router.evaluation import measure
-from edge_router.labels import Labelled
+from edge_router.labelled import Labelled
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edge_router.compile.training.adapt import AdaptSettings
     from edge_router.compile.training.curve import CurvePoint
     from edge_router.evaluation import Evaluation
-    from edge_router.labels import Labelled
+    from edge_router.labelled import Labelled
 
 
 class Kind(StrEnum):

@@ -25,7 +25,7 @@ from edge_router.compile.training.adapt import (
 from edge_router.compile.training.card import write_card
 from edge_router.errors import InvalidData, InvalidRouter, MissingExtra
 from edge_router.evaluation import measure
-from edge_router.labels import Labelled
+from edge_router.labelled import Labelled
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.routers.tokens import Cut
 
