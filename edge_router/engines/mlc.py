@@ -58,7 +58,9 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
     }
     with progress.step("load"):
         child = Child(NAME, "edge_router.engines.mlc", start, timeout_s=config.mlc.load_timeout_s)
-    return MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=context)
+    engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=context)
+    engine.weights_key = compiled.weights_key
+    return engine
 
 
 def _windows(
@@ -110,6 +112,7 @@ class MlcEngine:
     ) -> None:
         self._child, self._directory = child, directory
         self._model_id, self._context_window_size = model_id, context_window_size
+        self.weights_key: str | None = None  # as of `LocalEngine`
 
     @property
     def model_id(self) -> str:

@@ -42,7 +42,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
     threads = thread_count(config, paths)
     name = compiled.card.name
     residence = Residence(name, compiled.config, compiled.library, config, paths, progress, threads=threads)
-    return open_model(
+    engine = open_model(
         compiled.model_dir,
         compiled.library,
         model_id=name,
@@ -50,6 +50,8 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         progress=progress,
         residence=residence,
     )
+    engine.weights_key = compiled.weights_key
+    return engine
 
 
 def built(config: Config, paths: Paths, progress: Progress) -> CompiledModel:

@@ -51,6 +51,7 @@ class LocalEngine:
         self._tokenizer, self._template = tokenizer, template
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
         self._scheduler = Scheduler(name, load, rest)
+        self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
 
     @property
     def model_id(self) -> str:

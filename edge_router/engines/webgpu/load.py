@@ -47,7 +47,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         offline=config.offline,
     )
     name = compiled.card.name
-    return open_model(
+    engine = open_model(
         compiled.model_dir,
         compiled.library,
         adapter,
@@ -56,6 +56,8 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         checked=Checked(paths.artifacts / "webgpu-checked.json"),
         progress=progress,
     )
+    engine.weights_key = compiled.weights_key
+    return engine
 
 
 def open_model(
