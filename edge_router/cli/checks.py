@@ -9,17 +9,17 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from edge_router.cli import output
+from edge_router.cli import graphics, output
 from edge_router.cli.configuration import shown
 from edge_router.cli.failures import told
+from edge_router.cli.findings import Finding, Found, State
 from edge_router.cli.session import Session
 from edge_router.config import Config
 from edge_router.errors import ConfigError, NotWritable
@@ -27,7 +27,6 @@ from edge_router.errors import ConfigError, NotWritable
 if TYPE_CHECKING:
     from edge_router.routers.base import Router
 
-State = Literal["ok", "note", "bad"]
 ROOM = 2_000_000_000  # bytes; less free space is worth a word
 FAST = {  # what the kernels are faster for
     *("avx2", "fma", "f16c", "avxvnni", "avx512f", "avx512bw", "avx512vnni", "avx512bf16", "amx-int8"),
@@ -37,26 +36,10 @@ SAMPLE = "Prove that there are infinitely many primes."
 RUNS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`note` is worth knowing, `bad` keeps something from working; both say what mends it."""
-
-    section: str
-    name: str
-    text: str
-    state: State = "ok"
-
-    def to_dict(self) -> dict[str, str]:
-        return asdict(self)
-
-
-Found: TypeAlias = Iterator[Finding]
-
-
 def examine(session: Session, *, offline: bool) -> Found:
     """Everything, in the order in which one thing needs another."""
     yield from _guarded("This machine", "machine", lambda: machine(session))
-    yield from _guarded("This machine", "webgpu", webgpu)
+    yield from _guarded("This machine", "webgpu", graphics.webgpu)
     yield from _guarded("Packages", "packages", packages)
     yield from _guarded("Folders", "folders", lambda: folders(session))
     try:
@@ -102,12 +85,6 @@ def machine(session: Session) -> Found:
     if not found:
         yield Finding(section, "gpu", "none seen; the processor does the work")
     yield Finding(section, "vulkan", vulkan_loader() or "no loader")
-
-
-def webgpu() -> Found:
-    from edge_router.cli.graphics import webgpu as adapters
-
-    yield from adapters()
 
 
 def packages() -> Found:

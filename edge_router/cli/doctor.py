@@ -36,7 +36,8 @@ def doctor(
 
         report(session, offline=offline)
         return
-    from edge_router.cli.checks import Finding, examine
+    from edge_router.cli.checks import examine
+    from edge_router.cli.findings import Finding
 
     found: list[Finding] = []
     section = ""

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from edge_router.cli import output
-from edge_router.cli.checks import Finding, Found
+from edge_router.cli.findings import Finding, Found
 
 if TYPE_CHECKING:
     from edge_router.engines.webgpu.adapters import Adapter

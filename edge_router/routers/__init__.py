@@ -52,7 +52,7 @@ def _same(card: RouterCard) -> RouterCard:
 
 
 def _onnx(card: Callable[[], RouterCard], provider: str, threads: int = 1) -> Router:
-    from edge_router.routers.providers import load
+    from edge_router.routers.loading import load
 
     return load(card(), threads=threads, provider=provider)
 

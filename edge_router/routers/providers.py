@@ -2,40 +2,25 @@
 
 The CPU runs the int8 graph that ships, on one thread. A GPU's provider gets the same graph as float32, for
 none has kernels for int8. onnxruntime may run on the CPU what another provider was asked for, so what counts
-is what a session says afterwards; and a driver may compute something else, so its scores are compared with
-the CPU's before it is trusted.
+is what a session says afterwards.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from edge_router.catalog import RouterCard
 from edge_router.errors import MissingExtra, ProviderUnavailable
 
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions
 
-    from edge_router.routers.onnx import OnnxRouter
 
 CPU, AUTO = "cpu", "auto"
 EXTRA = "router-gpu"
-# Scores of the int8 graph and of the float32 one differ by .0135 at most on every eighth prompt of the
-# training pool; what differs by more has computed something else.
-AGREEMENT = 0.03
-PROBES = (
-    "What is the capital of France?",
-    "Prove that there are infinitely many primes congruent to 3 modulo 4.",
-    "```python\ndef f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\n```\nHow slow is this, and why?",
-    "A shop sells pens at 3 for 2.50 and pads at 4.20 each. " * 20 + "What do 12 pens and 3 pads cost?",
-)
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,36 +34,6 @@ class Provider:
 
 def named(name: str) -> Provider:
     return PROVIDERS[name]
-
-
-def load(card: RouterCard, *, threads: int, provider: str) -> OnnxRouter:
-    """The router on `provider`, or on the first GPU provider that works ("auto").
-
-    Falls back to the CPU, with a warning that says why, where "auto" finds none and where the scores are not
-    the CPU's. Raises `ProviderUnavailable` and `MissingExtra` for one that was asked for by name.
-    """
-    from edge_router.routers.onnx import OnnxRouter
-
-    cpu = OnnxRouter(card, threads=threads)
-    reasons = []
-    for name in GPU_PROVIDERS if provider == AUTO else (provider,):
-        if name == CPU:
-            return cpu
-        try:
-            router = OnnxRouter(card, threads=threads, provider=named(name))
-        except (ProviderUnavailable, MissingExtra) as error:
-            if provider != AUTO:
-                raise
-            reasons.append(str(error))
-            continue
-        pairs = zip(router.score_texts(PROBES), cpu.score_texts(PROBES), strict=True)
-        gap = max(abs(one - other) for one, other in pairs)
-        if gap <= AGREEMENT:
-            return router
-        reasons.append(f"{name} gives scores that differ from the CPU's by {gap:.3f}")
-    cpu.note = "; ".join(reasons)
-    logger.warning("the router %s runs on the CPU: %s", card.name, cpu.note)
-    return cpu
 
 
 def _attach_cpu(options: SessionOptions) -> None:

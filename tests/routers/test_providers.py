@@ -11,15 +11,17 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
 from edge_router.catalog import RouterCard, router_cards
 from edge_router.config import Config
 from edge_router.errors import ConfigError, MissingExtra, ProviderUnavailable
-from edge_router.routers import providers
+from edge_router.routers import loading
+from edge_router.routers.loading import AGREEMENT, load
 from edge_router.routers.onnx import OnnxRouter
-from edge_router.routers.providers import AGREEMENT, GPU_PROVIDERS, PROVIDERS, Provider, load
+from edge_router.routers.providers import GPU_PROVIDERS, PROVIDERS, Provider
 
 MakeRouter = Callable[..., RouterCard]
 PLUGIN = "onnxruntime_ep_webgpu"
@@ -31,7 +33,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider beside the CPU that is always there: onnxruntime's own CPU under another name."""
     pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
     monkeypatch.setitem(PROVIDERS, "fake", FAKE)
-    monkeypatch.setattr(providers, "GPU_PROVIDERS", ("fake",))
+    monkeypatch.setattr(loading, "GPU_PROVIDERS", ("fake",))
 
 
 @pytest.fixture
@@ -119,6 +121,24 @@ def test_a_provider_that_computes_something_else_is_left_and_that_is_said(
     assert "runs on the CPU" in caplog.text
 
 
+def test_a_provider_that_computes_no_number_is_left(
+    make_router: MakeRouter, fake: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_router.compile import router_float
+
+    onnx = pytest.importorskip("onnx")
+    card, broken = make_router(), make_router("broken")
+    file = Path(str(broken.directory)) / broken.graph
+    model = onnx.load(str(file))
+    (slope,) = (tensor for tensor in model.graph.initializer if tensor.name == "head.slope")
+    slope.CopyFrom(onnx.numpy_helper.from_array(np.array(np.nan, np.float32), "head.slope"))
+    onnx.save(model, str(file))
+    monkeypatch.setattr(router_float, "float32_graph", lambda card: file)
+    router = load(card, threads=1, provider="fake")
+    assert router.note == "on fake its score is [nan], not one number in 0..1"
+    assert router.score_texts(["why ?"]) == OnnxRouter(card).score_texts(["why ?"])
+
+
 def test_what_runs_counts_and_not_what_was_asked_for(
     make_router: MakeRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +161,7 @@ def test_webgpu_for_real(home: Path) -> None:
     pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
     pytest.importorskip(PLUGIN, reason="onnxruntime-ep-webgpu comes with the extra router-gpu")
     code = (
-        "import json, sys; from edge_router.catalog import router_cards; from edge_router.routers.providers import *;"
+        "import json, sys; from edge_router.catalog import router_cards; from edge_router.routers.loading import *;"
         "card = router_cards()['static']; fast, cpu = (load(card, threads=1, provider=p) for p in ('webgpu', 'cpu'));"
         "print(json.dumps([fast.provider, fast.note, fast.score_texts(PROBES), cpu.score_texts(PROBES)]))"
     )
