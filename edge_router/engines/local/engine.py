@@ -149,7 +149,7 @@ class _Reader:
         self._queue.put(error)
 
     def limit(self, max_tokens: int) -> None:
-        self._answer.shorten(max_tokens)
+        self._answer.shorten(self._answer.tokens + max_tokens)
 
     def deltas(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Delta]:
         while True:

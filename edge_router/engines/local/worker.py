@@ -37,7 +37,7 @@ class Sink(Protocol):
         ...
 
     def limit(self, max_tokens: int) -> None:
-        """The answer may not get longer than this, whatever was asked."""
+        """The answer may not get longer by more than this, whatever was asked."""
         ...
 
 
@@ -49,11 +49,13 @@ def _never() -> bool:
 class Rest:
     """When the model's memory is given back: after `idle_s` without work, and when other programs need it.
 
-    `pressed` is asked when work comes to an idle model: whether what it may still take is no longer there.
+    `pressed` says whether what the model may still take is no longer there. It is asked when work comes to an
+    idle model, and every `look_s` while it works.
     """
 
     idle_s: float | None = None
     pressed: Callable[[], bool] = _never
+    look_s: float = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -103,11 +105,13 @@ class Worker:
         self._turn = 0  # whose prompt goes on next
         self._crowded = False  # no pages for one more until somebody leaves
         self._damaged = False  # an error left the KV cache in an unknown state
+        self._looked = time.monotonic()  # when `pressed` was asked
 
     def run(self) -> Sequence[Job] | None:
         """Until it is time to stop (None), or to give the memory back: then who waits for it to come back."""
         while (goes_on := self._receive()) is not None:
             if not goes_on:
+                self._start_again(self._running)
                 return tuple(self._waiting)
             try:
                 self._drop_cancelled()
@@ -138,10 +142,14 @@ class Worker:
             if job is None:
                 return None
             self._waiting.append(job)
-            if idle and self._rest.pressed():
+            if idle and self._pressed():
                 return False
             idle = False
-        return True
+        return time.monotonic() < self._looked + self._rest.look_s or not self._pressed()
+
+    def _pressed(self) -> bool:
+        self._looked = time.monotonic()
+        return self._rest.pressed()
 
     def _drop_cancelled(self) -> None:
         for job in [job for job in (*self._running, *self._waiting) if job.cancelled()]:
@@ -280,10 +288,13 @@ class Worker:
         """The jobs that met the error fail. The others start again on an empty KV cache."""
         for job in failure.jobs:
             job.sink.fail(self._failure(failure.__cause__))
-        others = [job for job in self._running if job not in failure.jobs]
-        waiting = [job for job in self._waiting if job not in failure.jobs]
-        for job in others:
-            job.held = None
-        self._waiting = deque((*others, *waiting))
-        self._running.clear()
+        self._waiting = deque(job for job in self._waiting if job not in failure.jobs)
+        self._start_again([job for job in self._running if job not in failure.jobs])
         self._crowded, self._damaged = False, True
+
+    def _start_again(self, jobs: Sequence[Job]) -> None:
+        """Nobody runs any more; `jobs` wait, before all others, to be computed anew."""
+        for job in jobs:
+            job.held = None
+        self._waiting.extendleft(reversed(jobs))
+        self._running.clear()

@@ -40,6 +40,7 @@ class House:
         self.failures: list[Exception] = []
         self.threads: set[int] = set()
         self.pressed = False
+        self.sequences = 1
 
     def load(self) -> Any:
         self.threads.add(threading.get_ident())
@@ -47,10 +48,12 @@ class House:
             raise self.failures.pop(0)
         context = self.contexts.pop(0) if self.contexts else 256
         vocabulary = self._tokenizer.vocab_size
-        self.made.append(self._runner(vocabulary, context=context, speaks=self._speaks))
+        self.made.append(
+            self._runner(vocabulary, context=context, sequences=self.sequences, speaks=self._speaks)
+        )
         return self.made[-1]
 
-    def engine(self, idle_s: float | None = None) -> LocalEngine:
+    def engine(self, idle_s: float | None = None, pressed: Callable[[], bool] | None = None) -> LocalEngine:
         return LocalEngine(
             self.load,
             name="fake",
@@ -59,7 +62,7 @@ class House:
             template=ChatTemplate("{% for m in messages %}{{ m['content'] }}{% endfor %}", model="small"),
             end_tokens=(),
             defaults=SamplingDefaults(temperature=0.0),
-            rest=Rest(idle_s, lambda: self.pressed),
+            rest=Rest(idle_s, lambda: self.pressed, 60.0) if pressed is None else Rest(idle_s, pressed, 0.0),
         )
 
 
@@ -134,14 +137,69 @@ def test_it_can_be_closed_while_its_memory_is_given_back(house: House, ask: Any)
         run(engine, ask("hello"))
 
 
-def test_a_running_answer_is_never_interrupted_by_pressure(house: House, ask: Any) -> None:
-    engine = house.engine(idle_s=0.01)
-    house.made[0].gate = threading.Event()
-    stream = engine.stream(ask("hello", max_tokens=5), threading.Event())
-    threading.Thread(target=lambda: (house.made[0].entered.wait(20), house.made[0].gate.set())).start()
-    house.pressed = False
-    texts = [next(stream).text]
-    house.pressed = True
-    texts += [delta.text for delta in stream]
-    assert len(house.made) == 1 and "".join(texts)
+class Pressing:
+    """Others take memory once the model has said `after` tokens; they take no more when it was loaded again."""
+
+    def __init__(self, house: House, after: int, failure: Exception | None = None) -> None:
+        self._house, self._after, self._failure = house, after, failure
+
+    def __call__(self) -> bool:
+        pressed = len(self._house.made) == 1 and self._house.made[0].count("decode") >= self._after
+        if pressed and self._failure is not None:
+            self._house.failures, self._failure = [self._failure], None
+        return pressed
+
+
+def test_an_answer_that_is_crowded_out_goes_on_in_a_smaller_context(house: House, ask: Any) -> None:
+    undisturbed = run(house.engine(), ask("hello", max_tokens=40))
+    house.made.clear()
+    house.contexts = [256, 96]
+    engine = house.engine(pressed=Pressing(house, after=10))
+    assert run(engine, ask("hello", max_tokens=40)) == undisturbed
+    assert (len(house.made), house.made[0].closed, engine.context_window_size) == (2, True, 96)
+    engine.close()
+
+
+def test_its_length_is_cut_to_what_is_left(house: House, ask: Any) -> None:
+    house.contexts = [256, 64]
+    engine = house.engine(pressed=Pressing(house, after=10))
+    text, reason = run(engine, ask("w" * 20, max_tokens=200))
+    assert reason == "length" and len(text) == 64 - 20
+    engine.close()
+
+
+def test_answers_of_several_that_are_crowded_out_keep_their_order_and_their_text(
+    house: House, ask: Any
+) -> None:
+    alone = [run(house.engine(), ask(word, max_tokens=30)) for word in ("one", "two")]
+    house.made.clear()
+    house.sequences = 2
+    engine = house.engine(pressed=Pressing(house, after=12))
+    found: dict[int, tuple[str, str | None]] = {}
+    askers = [
+        threading.Thread(
+            target=lambda n=n, word=word: found.update({n: run(engine, ask(word, max_tokens=30))})
+        )
+        for n, word in enumerate(("one", "two"))
+    ]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join(20)
+    assert [found[0], found[1]] == alone and len(house.made) == 2
+    engine.close()
+
+
+@pytest.mark.parametrize("failure", [None, OutOfMemory("fake", "no room at all", 9, 5)])
+def test_an_answer_without_room_to_go_on_ends_with_an_error(
+    house: House, ask: Any, failure: OutOfMemory | None
+) -> None:
+    """The context has become shorter than what was said already; or nothing fits at all."""
+    house.contexts = [256, 16]
+    engine = house.engine(pressed=Pressing(house, 20, failure))
+    stream = engine.stream(ask("hello", max_tokens=40), threading.Event())
+    assert next(stream).text
+    with pytest.raises(OutOfMemory, match="no room at all" if failure else "16 tokens only"):
+        list(stream)
+    assert run(engine, ask("hi", max_tokens=5))[0], "and the engine still works"
     engine.close()
