@@ -6,6 +6,7 @@ is not is made in a process of its own, so that nothing of the compiler stays in
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ from edge_router.compile import apart
 from edge_router.compile.make_library import LibraryStep
 from edge_router.compile.make_weights import WeightsStep
 from edge_router.compile.ready import chat_config
-from edge_router.compile.recipe import BuildSettings, Recipe, recipe
+from edge_router.compile.recipe import BuildSettings, Recipe, doubts, recipe
 from edge_router.compile.workshop import Workshop
 from edge_router.errors import ArtifactError, WeightsError
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress, Step
 
 __all__ = ["BuildSettings", "CompiledModel", "ensure", "make"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ def ensure(
     """
     shown = _Once(progress or SilentProgress())
     if build:
+        for doubt in doubts(card, settings):
+            _logger.warning(doubt)
         with suppress(ArtifactError, WeightsError):  # what is not here, or damaged
             return make(card, settings, paths, shown, build=False, offline=offline)
         build = not apart.build(apart.Job(card, settings, paths, offline), shown)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 from edge_router.catalog import ModelCard, Source
 from edge_router.config import Config
-from edge_router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PROGRAM = "webgpu"  # the target of everything that the engine of that name runs
 MLC = "mlc"  # likewise: mlc_llm's own compiler makes it, for the recipe's `device`
@@ -33,16 +32,8 @@ class BuildSettings:
     attention_sink_size: int | None = None
 
     @classmethod
-    def from_config(cls, config: Config, card: ModelCard) -> BuildSettings:
-        """Raises `ConfigError` for a context that the model was not trained for."""
+    def from_config(cls, config: Config) -> BuildSettings:
         weak = config.weak
-        if weak.context_window_size is not None and weak.context_window_size > card.max_context:
-            raise ConfigError(
-                "weak.context_window_size",
-                weak.context_window_size,
-                f"{card.name} was trained for at most {card.max_context} tokens",
-                config.origin("weak.context_window_size"),
-            )
         settings = cls(
             quantization=weak.quantization,
             target=PROGRAM if weak.engine == PROGRAM else _TARGETS.get(weak.device, weak.device),
@@ -84,6 +75,15 @@ class Recipe:
             "prefill_chunk_size": self.prefill_chunk_size,
             "max_batch_size": self.max_sequences,
         }
+
+
+def doubts(card: ModelCard, settings: BuildSettings) -> Iterator[str]:
+    """What is done although it was not quite asked, or asked although it may be unwise; a line each."""
+    context = settings.context_window_size or card.context_window_size
+    if context > card.max_context:
+        yield f"{card.name} was trained for {card.max_context} tokens; a context of {context} is beyond that"
+    if settings.prefill_chunk_size is not None and settings.prefill_chunk_size > context:
+        yield f"the prefill chunk of {settings.prefill_chunk_size} is cut to the context of {context}"
 
 
 def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:

@@ -64,7 +64,7 @@ def built_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     home = tmp_path_factory.mktemp("built")
     card = find_model(DEMO)
-    ensure(card, BuildSettings.from_config(Config(), card), paths=Paths.under(home))
+    ensure(card, BuildSettings.from_config(Config()), paths=Paths.under(home))
     return home
 
 
@@ -76,7 +76,7 @@ def built_model(built_home: Path) -> CompiledModel:
     from edge_router.config import Config
 
     card = find_model(DEMO)
-    settings = BuildSettings.from_config(Config(), card)
+    settings = BuildSettings.from_config(Config())
     return ensure(card, settings, paths=Paths.under(built_home), build=False)
 
 

@@ -98,7 +98,7 @@ def _ensure(config: Config, paths: Paths, progress: Progress, *, build: bool) ->
     card = find_model(config.weak.model)
     return ensure(
         card,
-        BuildSettings.from_config(resolved(config), card),
+        BuildSettings.from_config(resolved(config)),
         paths=paths,
         progress=progress,
         build=build,

@@ -62,7 +62,7 @@ def built(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
     card = find_model(config.weak.model)
     return ensure(
         card,
-        BuildSettings.from_config(config, card),
+        BuildSettings.from_config(config),
         paths=paths,
         progress=progress,
         build=config.weak.build,

@@ -119,6 +119,20 @@ def test_the_compiler_is_told_the_models_numbers_and_the_windows(
     assert (made.config["context_window_size"], inner["context_window_size"]) == (96, 96)
 
 
+def test_windows_that_are_doubtful_are_warned_of_and_used(
+    source: Path, paths: Paths, compiled: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make(source, paths, context_window_size=300, prefill_chunk_size=512)
+    assert [record.message.split(";")[0] for record in caplog.records] == [
+        "tiny-llama was trained for 256 tokens",
+        "the prefill chunk of 512 is cut to the context of 300",
+    ]
+    assert (made.config["context_window_size"], made.config["prefill_chunk_size"]) == (300, 300)
+    caplog.clear()
+    make(source, paths, build=False, context_window_size=300, prefill_chunk_size=512)
+    assert not caplog.records, "nobody starts anything yet"
+
+
 def test_other_windows_rebuild_the_library_alone(source: Path, paths: Paths, compiled: list[Any]) -> None:
     first = make(source, paths)
     watching = Watching()

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from edge_router.catalog import HubSource, ModelCard, find_model
-from edge_router.compile.recipe import BuildSettings, recipe
+from edge_router.compile.recipe import BuildSettings, doubts, recipe
 from edge_router.config import Config
-from edge_router.errors import ConfigError
 
 
 @pytest.fixture
@@ -42,12 +41,23 @@ def test_another_format_is_made_from_the_unquantized_weights(card: ModelCard) ->
 
 def test_the_configuration_becomes_settings(card: ModelCard) -> None:
     overrides = {"weak.context_window_size": 1024, "weak.max_sequences": 2, "weak.device": "cpu"}
-    settings = BuildSettings.from_config(Config.load(overrides=overrides), card)
+    settings = BuildSettings.from_config(Config.load(overrides=overrides))
     assert settings == BuildSettings("q4f16_1", None, "llvm", 1024, None, 2)
-    assert BuildSettings.from_config(Config(), card).target == "llvm"
+    assert BuildSettings.from_config(Config()).target == "llvm"
 
 
-def test_a_context_the_model_was_not_trained_for_is_an_error(card: ModelCard) -> None:
-    config = Config.load(overrides={"weak.context_window_size": 8193})
-    with pytest.raises(ConfigError, match=r"8193 \(argument\): .* trained for at most 8192 tokens"):
-        BuildSettings.from_config(config, card)
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [
+        (
+            (8193, None),
+            ["SmolLM2-135M-Instruct was trained for 8192 tokens; a context of 8193 is beyond that"],
+        ),
+        ((256, 512), ["the prefill chunk of 512 is cut to the context of 256"]),
+        ((8192, 8192), []),
+        ((256, None), []),  # the card's own chunk is cut without a word
+    ],
+)
+def test_what_is_doubtful_is_said(card: ModelCard, windows: tuple[int, int | None], said: list[str]) -> None:
+    context, chunk = windows
+    assert list(doubts(card, BuildSettings(context_window_size=context, prefill_chunk_size=chunk))) == said

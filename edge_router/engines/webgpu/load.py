@@ -40,7 +40,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
     card = find_model(config.weak.model)
     compiled = ensure(
         card,
-        BuildSettings.from_config(config, card),
+        BuildSettings.from_config(config),
         paths=paths,
         progress=progress,
         build=config.weak.build,

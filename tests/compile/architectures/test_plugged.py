@@ -72,7 +72,7 @@ from edge_router.vram.shapes import ModelShape
 
 card = find_model(sys.argv[1])
 config = Config()
-built = ensure(card, BuildSettings.from_config(config, card), paths=Paths.under(Path(sys.argv[2])))
+built = ensure(card, BuildSettings.from_config(config), paths=Paths.under(Path(sys.argv[2])))
 assert ModelShape.of({**built.config["model_config"], "model_type": "loud"}, "loud").layers == 2
 runner = TvmRunner(built.model_dir, built.library, context_window_size=64)
 runner.add_sequence(0)
