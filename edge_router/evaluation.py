@@ -90,12 +90,15 @@ def evaluate(
 def measure(
     scores: np.ndarray, weak: np.ndarray, strong: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Metrics:
-    """Scores, and the quality of both models' answers; all [prompts], finite."""
+    """Scores, and the quality of both models' answers, which is finite; all [prompts]."""
     order = np.argsort(-scores, kind="stable")
     gain = (strong - weak)[order]
     ends = _block_ends(scores[order])
     base = Metrics(n=len(scores), weak_quality=float(weak.mean()), strong_quality=float(strong.mean()))
     total = float(gain.sum())
+    lost = len(scores) - int(np.isfinite(scores).sum())
+    if lost:
+        return _with(base, note=f"the router gives {lost} prompts no number, so APGR is undefined")
     if abs(total) < 1e-9 * max(len(gain), 1):
         return _with(base, note="both models are equally good, so PGR is undefined")
     if len(ends) == 1:

@@ -126,6 +126,14 @@ def test_a_constant_router_has_no_apgr_and_says_so() -> None:
     assert "one score" in found.note
 
 
+def test_a_router_that_gives_no_number_has_no_apgr_and_says_so() -> None:
+    scores, weak, strong = sample(0, 50)
+    scores[[3, 7]] = np.nan, np.inf
+    found = measure(scores, weak, strong)
+    assert found.apgr is None
+    assert "gives 2 prompts no number" in found.note
+
+
 def test_equally_good_models_leave_pgr_undefined() -> None:
     found = measure(np.arange(4.0), np.array([0.0, 1, 0, 1]), np.array([1.0, 0, 1, 0]))
     assert found.apgr is None

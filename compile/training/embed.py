@@ -46,6 +46,7 @@ def embed(encoder: Encoder, rows: Sequence[Sequence[int]], progress: Progress) -
     encoder.eval()
     with torch.inference_mode(), progress.step("embed", total=len(rows), unit="prompts") as step:
         for batch in batches([len(row) for row in rows]):
-            result[batch] = encoder(*pad([rows[i] for i in batch])).numpy()
+            ids, mask = (part.to(encoder.device) for part in pad([rows[i] for i in batch]))
+            result[batch] = encoder(ids, mask).cpu().numpy()
             step.advance(len(batch))
     return result

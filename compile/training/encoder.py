@@ -85,6 +85,13 @@ class Embeddings(nn.Module):  # type: ignore[misc]
         return self.LayerNorm(self.word_embeddings(input_ids) + places + self.token_type_embeddings.weight[0])
 
 
+def best_device() -> torch.device:
+    """A GPU that torch can use, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
 class Encoder(nn.Module):  # type: ignore[misc]
     """Token ids to one vector of length 1: the mean over the tokens of the last layer."""
 
@@ -103,6 +110,10 @@ class Encoder(nn.Module):  # type: ignore[misc]
             x = layer(x, bias)
         pooled = (x.float() * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1.0)
         return nn.functional.normalize(pooled, dim=1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embeddings.word_embeddings.weight.device
 
     def arrays(self) -> Arrays:
         """The parameters as float32 numpy arrays, for `router_onnx`."""

@@ -48,9 +48,9 @@ class Head(nn.Module):  # type: ignore[misc]
         with torch.no_grad():
             return Factors(
                 models=models,
-                projection=(self.projection * self.root).numpy().copy(),
-                vectors=(self.common + self.own).numpy(),
-                surface=(self.surface + self.own_surface).numpy(),
+                projection=(self.projection * self.root).cpu().numpy().copy(),
+                vectors=(self.common + self.own).cpu().numpy(),
+                surface=(self.surface + self.own_surface).cpu().numpy(),
             )
 
 
@@ -64,25 +64,28 @@ def fine_tune(
     seed: int,
     progress: Progress,
 ) -> Factors:
-    """Trains `encoder` in place and returns the head that was trained with it.
+    """Trains `encoder` in place, on the device where it is, and returns the head that was trained with it.
 
     `variants`: token ids of every prompt, cut in one or more ways, of which every step draws one. `surface`
     float [prompts, features], standardised.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank)
+    device = encoder.device
+    head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank).to(device)
     subsets, subset = np.unique(pool.subsets, return_inverse=True)
-    intercepts = nn.Parameter(_logits(pool, subset, len(subsets)))
+    intercepts = nn.Parameter(_logits(pool, subset, len(subsets)).to(device))
     optimizer = torch.optim.AdamW(_parameters(encoder, head, intercepts, settings), weight_decay=0.0)
     order = _batches([len(row) for row in variants[0]], settings, rng)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(len(order)))
-    labels, features = torch.tensor(pool.labels), torch.tensor(surface, dtype=torch.float32)
+    labels = torch.tensor(pool.labels, device=device)
+    features = torch.tensor(surface, dtype=torch.float32, device=device)
     encoder.train()
     with progress.step("fine-tune", total=len(order), unit="batches") as step:
         for batch in order:
-            ids, mask = pad([variants[int(rng.integers(len(variants)))][i] for i in batch])
-            with torch.autocast("cpu", torch.bfloat16):
+            drawn = [variants[int(rng.integers(len(variants)))][i] for i in batch]
+            ids, mask = (part.to(device) for part in pad(drawn))
+            with torch.autocast(device.type, torch.bfloat16):
                 embedding = encoder(ids, mask)
             logits = head(embedding.float(), features[batch]) + intercepts[subset[batch]]
             loss = _loss(logits, labels[batch]) + settings.own_penalty * head.own.square().sum(1).mean()

@@ -109,10 +109,10 @@ def _encode(
     import torch
 
     from edge_router.compile.training.embed import embed
-    from edge_router.compile.training.encoder import load_encoder
+    from edge_router.compile.training.encoder import best_device, load_encoder
 
     torch.set_num_threads(settings.threads)
-    encoder = load_encoder(base, settings.chosen_layers)
+    encoder = load_encoder(base, settings.chosen_layers).to(best_device())
     if settings.kind == "bert":
         from edge_router.compile.training.finetune import fine_tune
 
