@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_router.cli import output
+from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
 from edge_router.cli.session import Session
 from edge_router.config import Config
 
@@ -29,6 +30,22 @@ def calibrate(
         int | None, typer.Option(metavar="N", min=1, help="Of the ledger only the last N scores.")
     ] = None,
     router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router.")] = None,
+    confidence: Annotated[
+        bool,
+        typer.Option(
+            "--confidence", help="Of the weak model's answers instead, by how unsure it is of them."
+        ),
+    ] = False,
+    answers: Annotated[
+        str, typer.Option(metavar="COLUMN", help="With --confidence --prompts: where the right answers are.")
+    ] = "answer",
+    questions: Annotated[
+        int, typer.Option(metavar="N", min=100, help="With --confidence, without --prompts: how many to ask.")
+    ] = QUESTIONS,
+    tokens: Annotated[
+        int, typer.Option(metavar="K", min=0, help="With --confidence: held back of an answer; 0 to 16.")
+    ] = TOKENS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """The threshold that sends a given share of the traffic to the strong model.
@@ -36,8 +53,25 @@ def calibrate(
     It only holds for traffic like the sample, so take your own prompts or the ledger. What the
     sample's scores looked like is remembered: once router.threshold is set to what is found here, doctor and
     serve say when the traffic no longer looks like it.
+
+    With --confidence the weak model answers questions with known answers, your own or ones that are made up,
+    and what tells its right from its wrong answers is learnt: the log probabilities of its first tokens and a
+    probe on its last hidden state. Nothing is escalated for that before weak.min_confidence is set.
     """
     session = Session(ctx, json=json)
+    if confidence:
+        check_options(ledger=ledger, tokens=tokens)
+        calibrate_confidence(
+            session,
+            session.config(router__name=router),
+            strong_share=strong_share,
+            prompts=prompts,
+            answers=answers,
+            count=questions,
+            tokens=tokens,
+            yes=yes,
+        )
+        return
     if (prompts is not None) == ledger:
         raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
     config = session.config(router__name=router)

@@ -30,7 +30,6 @@ _STEPS = 50
 class Seen:
     """One judged answer, and what the weak model showed of it: see `Gate`."""
 
-    text: str
     kind: str
     right: bool
     state: tuple[float, ...]
@@ -52,13 +51,18 @@ class Sample:
                 "ones are needed"
             )
 
+    def has(self, signal: str) -> bool:
+        """Whether there is anything to see of it (one of `SIGNALS`)."""
+        said, probed = self.tokens > 0, self.state.shape[1] > 0
+        return (said or "said" not in signal) and (probed or "probe" not in signal)
+
     @cached_property
     def right(self) -> Numbers:
         return np.array([seen.right for seen in self.seen], np.float64)
 
     @cached_property
     def state(self) -> Numbers:
-        """[answers, anchors]"""
+        """[answers, anchors]; no columns where the engine shows none."""
         return np.array([seen.state for seen in self.seen], np.float64)
 
     @cached_property
@@ -114,8 +118,10 @@ def probe(state: Numbers, right: Numbers) -> tuple[Head, Numbers]:
     """A head on the state, and the log odds of each of these answers by a head that was fitted on others.
 
     Whatever is fitted on top of the probe takes the latter: on its own answers the head looks too good. The
-    ridge is the one that serves answers best which were not fitted on.
+    ridge is the one that serves answers best which were not fitted on. Without a state it says nothing.
     """
+    if not state.shape[1]:
+        return Head((), 0.0), np.zeros(len(right))
     middle = state.mean(axis=0)
     _, sizes, directions = np.linalg.svd(state - middle, full_matrices=False)
     directions = directions[:_COMPONENTS] / max(float(sizes[0]) / np.sqrt(len(state)), 1e-12)

@@ -36,9 +36,17 @@ class Worth:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """`doubts`: one less the chance that a gate finds, of each answer, by heads fitted on others."""
+
+    signals: Mapping[str, Worth]
+    doubts: tuple[float, ...]
+
+
 def measure(
     sample: Sample, score: Sequence[float], length: Sequence[float], kinds: Sequence[str] | None = None
-) -> dict[str, Worth]:
+) -> Measured:
     """Random, length, the router's score as it is, what is fitted on top of it, and the oracle.
 
     `kinds`: of the questions, as coarse as they are to be told apart.
@@ -53,13 +61,15 @@ def measure(
         "random": np.random.default_rng(0).random(len(wrong)),
         "length": np.asarray(length, np.float64),
         "score": scores,
-        **{name: -found for name, found in fitted.items() if name != "score"},
+        **{name: -found for name, found in fitted.items() if name != "score" and sample.has(name)},
         "oracle": wrong,
     }
-    return {
+    signals = {
         name: _worth(doubt, wrong, -others[name] if name in others and name != "score" else None)
         for name, doubt in doubts.items()
     }
+    seen = fitted["said + probe" if sample.tokens else "probe"]  # all that a gate looks at
+    return Measured(signals, tuple((1 / (1 + np.exp(np.clip(seen, -60, 60)))).tolist()))
 
 
 def auroc(doubt: Numbers, wrong: Numbers) -> float:
