@@ -71,3 +71,20 @@ def test_a_worker_process_sees_the_same_plugins(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "far away"
+
+
+def test_a_router_of_another_package_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_router import Controller, ScriptedEngine
+
+    module = (
+        "class Shouting:\n"
+        "    name, default_threshold = 'shouting', 0.5\n"
+        "    def score(self, messages): return self.score_texts([messages[-1].text])[0]\n"
+        "    def score_texts(self, texts): return [float(text.isupper()) for text in texts]\n"
+        "def make(threads=1): return Shouting()\n"
+    )
+    install(tmp_path, "shouting_router", {"shouting": "shouting_router:make"}, module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Controller(weak=ScriptedEngine("w"), strong=ScriptedEngine("s")) as controller:
+        models = [controller.route(text, model="router-shouting-0.7").model for text in ("hi", "HELP")]
+    assert models == ["weak", "strong"]

@@ -10,6 +10,7 @@ import pytest
 from edge_router.catalog import RouterCard
 from edge_router.compile.training.card import write_card
 from edge_router.errors import DuplicateName, InvalidRouter, UnknownName
+from edge_router.requests import parse_chat
 from edge_router.routers import graph_cards, routers
 from edge_router.types import Message
 
@@ -35,6 +36,42 @@ def test_each_router_that_ships_keeps_the_promise(name: str) -> None:
     assert len(set(scores)) == len(scores)
     for strange in ("", " ", "\ud800", "x" * 100_000, "def f(): pass\n" * 5000, "你好" * 400):
         assert 0 <= router.score_texts([strange])[0] <= 1
+
+
+CODE = "```python\ndef f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\n```"
+CONVERSATIONS = {
+    "list content": [
+        {"role": "user", "content": [{"type": "text", "text": "Why?"}, {"type": "text", "text": CODE}]}
+    ],
+    "several turns": [
+        {"role": "system", "content": "You are a pirate."},
+        {"role": "user", "content": f"What does this do?\n{CODE}"},
+        {"role": "assistant", "content": "It computes Fibonacci numbers. " * 100},
+        {"role": "user", "content": "Prove it."},
+    ],
+    "a book": [{"role": "user", "content": "It was a dark night. " * 5000 + "Who did it, and why?"}],
+    "no user": [{"role": "system", "content": "You are a pirate."}],
+}
+
+
+@pytest.mark.parametrize("name", sorted(routers()))
+def test_each_router_scores_what_clients_send(name: str) -> None:
+    router = routers().get(name)(threads=1)
+    for conversation in CONVERSATIONS.values():
+        messages = parse_chat({"model": "auto", "messages": conversation}).request.messages
+        score = router.score(messages)
+        assert 0 <= score <= 1
+        assert router.score(messages) == score
+
+
+@pytest.mark.parametrize("name", sorted(set(routers()) - {"random"}))
+def test_the_end_of_a_book_counts(name: str) -> None:
+    """Head and tail are read: what stands 100,000 characters in, where the question is, moves the score."""
+    router, book = routers().get(name)(threads=1), "It was a dark night. " * 5000
+    easy, hard = router.score_texts(
+        [book + "Say hi.", book + "Prove that 2^(n+1) > n^3 for n >= 9, and why?"]
+    )
+    assert easy != hard or name == "length"
 
 
 def test_the_default_sends_the_harder_question_first() -> None:
