@@ -86,7 +86,7 @@ def _build(
         with compiled_for:
             model = define(values, Parts(kernels, form), where)
             module, parameters = model.export_tvm(spec=model.spec())
-            described = metadata(values, quantization, parameters)
+            described = {**metadata(values, quantization, parameters), **model.described()}
             attach(
                 module,
                 kernels,
@@ -121,8 +121,8 @@ def metadata(values: Mapping[str, object], quantization: str, parameters: Any) -
         "model_type": values["model_type"],
         "quantization": quantization,
         "context_window_size": values["context_window_size"],
-        "sliding_window_size": values.get("sliding_window_size") or -1,
-        "attention_sink_size": values.get("attention_sink_size") or -1,
+        "sliding_window_size": -1,  # MLC's engine would ask the KV cache to slide; ours masks instead
+        "attention_sink_size": -1,
         "prefill_chunk_size": values["prefill_chunk_size"],
         "tensor_parallel_shards": 1,
         "pipeline_parallel_stages": 1,

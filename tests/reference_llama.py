@@ -16,7 +16,13 @@ Array = np.ndarray
 
 
 class ReferenceLlama:
-    def __init__(self, directory: Path) -> None:
+    """With a `window` each token sees so many, itself and the first `sinks` among them.
+
+    The sinks are seen as if they lay right before the rest of the window (Xiao et al., 2023).
+    """
+
+    def __init__(self, directory: Path, window: int | None = None, sinks: int = 0) -> None:
+        self.window, self.sinks = window, sinks
         config = json.loads((directory / "mlc-chat-config.json").read_text())
         assert config["quantization"] == "q4f16_1"
         self.config = config["model_config"]
@@ -47,10 +53,18 @@ class ReferenceLlama:
         heads, groups, width = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
         qkv = (x @ self.matrix(f"{name}.qkv_proj").T).reshape(len(x), heads + 2 * groups, width)
         q, k, v = np.split(qkv, [heads, heads + groups], axis=1)
-        q, k = rotated(q, c["position_embedding_base"]), rotated(k, c["position_embedding_base"])
+        places = np.arange(len(x))
+        near, far = places, places if self.window is None else np.minimum(places, self.window - 1)
+        k = rotated(k, c["position_embedding_base"], places)
         k, v = (np.repeat(part, heads // groups, axis=1) for part in (k, v))
-        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(width, dtype=np.float32)
-        scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
+        scores = np.einsum("qhd,khd->hqk", rotated(q, c["position_embedding_base"], near), k)
+        to_sinks = np.einsum("qhd,khd->hqk", rotated(q, c["position_embedding_base"], far), k)
+        scores = np.where(places < self.sinks, to_sinks, scores) / np.sqrt(width, dtype=np.float32)
+        behind = places[:, None] - places
+        seen = behind >= 0
+        if self.window is not None:
+            seen &= (behind < self.window - self.sinks) | (places < self.sinks)
+        scores = np.where(seen, scores, -np.inf)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         mixed = np.einsum("hqk,khd->qhd", weights / weights.sum(axis=-1, keepdims=True), v)
         return mixed.reshape(len(x), -1) @ self.matrix(f"{name}.o_proj").T
@@ -72,10 +86,10 @@ class ReferenceLlama:
         return self.weights[name]
 
 
-def rotated(x: Array, base: float) -> Array:
+def rotated(x: Array, base: float, places: Array) -> Array:
     """Rotary position embedding on (tokens, heads, width), the halves of a head being the pairs."""
     half = x.shape[-1] // 2
-    angles = np.outer(np.arange(len(x)), base ** (-np.arange(half) / half))[:, None]
+    angles = np.outer(places, base ** (-np.arange(half) / half))[:, None]
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     first, second = x[..., :half], x[..., half:]
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

@@ -13,6 +13,9 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 from edge_router.compile.architectures.cache import paged_cache
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.architectures.parts import ACTIVATION, Parts, heads_of
+from edge_router.compile.architectures.sliding import SlidingCache
+from edge_router.compile.kernels.attention import PAGE
+from edge_router.compile.kernels.base import SlidingKernels
 from edge_router.compile.rotary import Rotary
 
 _SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")
@@ -82,6 +85,45 @@ class CausalLM(nn.Module):
         heads = heads_of(config, self._parts.stored)
         return paged_cache(self._parts.kernels, heads, config.num_hidden_layers, self.rotary, sizes)
 
+    def sliding_prefill(self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor) -> Tensor:
+        """The next tokens of one sequence; logits of the last."""
+        return self._logits(_last_row(self._slid(input_ids, positions, table, pages, one_each=False)), 1)
+
+    def sliding_decode(self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor) -> Tensor:
+        return self._logits(self._slid(input_ids, positions, table, pages, one_each=True), 1)
+
+    def sliding_batch_decode(
+        self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor
+    ) -> Tensor:
+        """The next token of each of several sequences."""
+        hidden = self._slid(input_ids, positions, table, pages, one_each=True)
+        return self._logits(hidden, input_ids.shape[0])
+
+    @property
+    def forgets(self) -> bool:
+        """Whether it has these functions, beside those that keep everything and mask."""
+        ours = isinstance(getattr(self._parts, "kernels", None), SlidingKernels)
+        return ours and self._config.slides and self.rotary is not None
+
+    def described(self) -> dict[str, object]:
+        """What the library says of itself beside MLC's keys."""
+        config = self._config
+        if not self.forgets:
+            return {}
+        sinks = max(0, config.attention_sink_size)
+        kept = {"window": config.sliding_window_size, "sinks": sinks, "dtype": self._parts.stored}
+        return {"sliding": kept}
+
+    def _slid(
+        self, ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor, *, one_each: bool
+    ) -> Tensor:
+        assert self.rotary is not None
+        cache = SlidingCache(
+            self._parts, self._config, self.rotary,
+            one_each=one_each, positions=positions, table=table, pages=pages,
+        )  # fmt: skip
+        return self.body(op.astype(self.embed(ids), ACTIVATION), cache)
+
     def _hidden(self, embedded: Tensor, cache: PagedKVCache) -> Tensor:
         """[a, b, width] to [a * b, width], before the last normalisation."""
         sequences, tokens, width = embedded.shape
@@ -108,7 +150,9 @@ class CausalLM(nn.Module):
             return {name: embedded(*shape), "paged_kv_cache": cache, "$": packed}
 
         positions = nn.spec.Tensor(["batch_size"], "int32")
+        sliding = self._sliding_spec() if self.forgets else {}
         return {
+            **sliding,
             "embed": {"input_ids": nn.spec.Tensor(["seq_len"], "int32"), "$": packed},
             "prefill": step("input_embed", 1, "seq_len"),
             "decode": step("input_embed", 1, 1),
@@ -124,6 +168,25 @@ class CausalLM(nn.Module):
                 **dict.fromkeys(_SIZES, int),
                 "$": {"param_mode": "none", "effect_mode": "none"},
             },
+        }
+
+    def _sliding_spec(self) -> dict[str, Any]:
+        heads = heads_of(self._config, self._parts.stored)
+        pages = [self._config.num_hidden_layers, "pages", 2, heads.key_value, PAGE, heads.size]
+
+        def step(rows: Any, sequences: Any) -> dict[str, Any]:
+            return {
+                "input_ids": nn.spec.Tensor([rows], "int32"),
+                "positions": nn.spec.Tensor([rows], "int32"),
+                "table": nn.spec.Tensor([sequences, "places"], "int32"),
+                "pages": nn.spec.Tensor(pages, heads.dtype),
+                "$": {"param_mode": "packed", "effect_mode": "none"},
+            }
+
+        return {
+            "sliding_prefill": step("seq_len", 1),
+            "sliding_decode": step(1, 1),
+            "sliding_batch_decode": step("batch_size", "batch_size"),
         }
 
 

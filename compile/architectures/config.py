@@ -48,7 +48,7 @@ class DecoderConfig:
 
     @property
     def slides(self) -> bool:
-        """Whether every layer looks back no farther than a window, so that what lies before can be forgotten."""
+        """Whether every layer looks back no farther than a window: what lies before it can be forgotten."""
         return 0 < self.sliding_window_size < self.context_window_size
 
     @classmethod

@@ -17,6 +17,7 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.architectures.sliding import SlidingCache
 from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.base import Kernels
 from edge_router.compile.kernels.linear import Gate, Linear
@@ -38,17 +39,20 @@ class Parts:
         self._made: dict[tuple[relax.BlockBuilder, Hashable], Any] = {}
 
     def call(
-        self, key: Hashable, name: str, make: Callable[[], Any], arguments: Sequence[Tensor], y: Tensor
-    ) -> Tensor:
+        self, key: Hashable, name: str, make: Callable[[], Any], arguments: Sequence[Tensor], y: Tensor,
+        number: int | None = None,
+    ) -> Tensor:  # fmt: skip
         """Apply the kernel that `make` builds; `y` says which shape and type it writes.
 
+        A `number` follows the arguments, where the kernel takes one.
         The module gets a kernel once: to add it again would compare it with all that are there.
         """
         builder = relax.BlockBuilder.current()
         if (builder, key) not in self._made:
             self._made[builder, key] = builder.add_func(make(), name)
         kernel = self._made[builder, key]
-        called = relax.call_tir(kernel, [a._expr for a in arguments], y._expr.ty)
+        more = [] if number is None else [relax.prim_value(number)]
+        called = relax.call_tir(kernel, [*(a._expr for a in arguments), *more], y._expr.ty)
         return Tensor(_expr=builder.emit(called))
 
     def linear(self, inputs: int, outputs: int, *, stored: bool = False, bias: bool = False) -> Projection:
@@ -219,6 +223,9 @@ class Attention:
 
     def __call__(self, qkv: Tensor, cache: Any, layer: int) -> Tensor:
         heads, rows = self._heads, qkv.shape[0]
+        if isinstance(cache, SlidingCache):
+            attended = cache.attend(qkv, heads, abs(self._scale), layer)
+            return op.reshape(attended, (rows, heads.query * heads.size))
         qkv = op.reshape(qkv, (rows, heads.query + 2 * heads.key_value, heads.size))
         call = relax.call_dps_packed(
             "vm.builtin.attention_kv_cache_attention_with_fused_qkv",

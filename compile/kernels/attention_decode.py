@@ -85,16 +85,19 @@ class Page:
         self._weights = scratch((heads.group, PAGE))
         self._blocks = heads.size // isa.lanes
 
-    def begin(self, queries: Buffer, sequence: Expr, head: Expr, scale: Expr) -> None:
+        with serial(heads.group) as g:
+            with serial(self._blocks) as i:
+                store(partial.sums, zero(isa.lanes), task, g, i * isa.lanes)
+            store(partial.peaks, const(MASKED, "float32"), task, g)
+            store(partial.totals, const(0.0, "float32"), task, g)
+
+    def look(self, queries: Buffer, sequence: Expr, head: Expr, scale: Expr) -> None:
+        """The queries from now on."""
         lanes = self._isa.lanes
         factor = bind(splat(scale * const(LOG2_E, "float32"), lanes))
-        with serial(self._heads.group) as g:
-            with serial(self._blocks) as i:
-                query = load(queries, sequence, head * self._heads.group + g, i * lanes, lanes=lanes)
-                store(self._queries, to_float(self._isa, query) * factor, g, i * lanes)
-                store(self._partial.sums, zero(lanes), self._task, g, i * lanes)
-            store(self._partial.peaks, const(MASKED, "float32"), self._task, g)
-            store(self._partial.totals, const(0.0, "float32"), self._task, g)
+        with serial(self._heads.group) as g, serial(self._blocks) as i:
+            query = load(queries, sequence, head * self._heads.group + g, i * lanes, lanes=lanes)
+            store(self._queries, to_float(self._isa, query) * factor, g, i * lanes)
 
     def attend(self, source: Source, first: Expr, count: Expr, begin: Expr | None = None) -> None:
         """Take in 16 tokens from `first` on; those from `count` on and before `begin` are masked."""
@@ -195,23 +198,29 @@ def decode(isa: Isa, heads: Heads) -> Any:
             sequence, head = bind(task // (heads.key_value * runs)), bind(task // runs % heads.key_value)
             first, count = cached_tokens(page_starts, last_page, sequence)
             state = Page(isa, heads, partial, task)
-            state.begin(queries, sequence, head, tirx.abs(scale) if heads.window else scale)
+            state.look(queries, sequence, head, tirx.abs(scale) if heads.window else scale)
             begin = None
             if heads.window:
                 begin = earliest(heads, scale, load(positions, sequence), load(starts, sequence))
             page = bind(task % runs * RUN)
             here = bind(tirx.max(tirx.min((count + (PAGE - 1)) // PAGE - page, RUN), 0))
-            with serial(here) as i:
-                token = bind((page + i) * PAGE)
+            skipped = 0 if begin is None else bind(tirx.min(tirx.max(begin // PAGE - page, 0), here))
+            with serial(here - skipped) as i:
+                token = bind((page + skipped + i) * PAGE)
                 state.attend(Paged(pages, numbers, first, head), token, count, begin)
-        _merge(isa, heads, partial, runs, a.batch, results)
+        merge_runs(isa, heads, partial, runs, a.batch, *results)
     return k.function
 
 
-def _merge(
-    isa: Isa, heads: Heads, partial: Partial, runs: Expr, batch: Expr, results: tuple[Buffer, Buffer]
+def merge_runs(
+    isa: Isa,
+    heads: Heads,
+    partial: Partial,
+    runs: Expr,
+    batch: Expr,
+    output: Buffer,
+    lse: Buffer | None = None,
 ) -> None:
-    output, lse = results
     lanes = isa.lanes
     with serial(batch * heads.key_value) as pair, serial(heads.group) as g:
         sequence, head = bind(pair // heads.key_value), bind(pair % heads.key_value * heads.group + g)
@@ -233,4 +242,5 @@ def _merge(
                 sums.add(load(partial.sums, task, g, block * lanes, lanes=lanes) * share)
             value = from_float(isa, sums.value / splat(divisor, lanes), heads.dtype)
             store(output, value, sequence, head, block * lanes)
-        store(lse, peak.value + log2(divisor), sequence, head)
+        if lse is not None:
+            store(lse, peak.value + log2(divisor), sequence, head)

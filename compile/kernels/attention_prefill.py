@@ -81,12 +81,13 @@ class Tile:
         self._sums = scratch((heads.size, width))
         self._peaks = [Cell(const(MASKED, "float32", isa.lanes)) for _ in range(VECTORS)]
         self._totals = [Cell(const(1.0, "float32", isa.lanes)) for _ in range(VECTORS)]
-        self._gather(scale)
+        self.look(rows.queries, scale)
         with serial(heads.size) as d:
             for v in range(VECTORS):
                 store(self._sums, zero(isa.lanes), d, v * isa.lanes)
 
-    def _gather(self, scale: Expr) -> None:
+    def look(self, queries: Buffer, scale: Expr) -> None:
+        """The rows' queries from now on."""
         lanes = self._isa.lanes
         factor = bind(splat(scale * const(LOG2_E, "float32"), lanes))
         for v in range(VECTORS):
@@ -95,7 +96,7 @@ class Tile:
                 row = bind(tirx.min(self._first + (v * lanes + i), self._rows.count - 1))
                 places.append([bind(p) for p in self._rows.place(row)])
             with serial(self._heads.size // lanes) as block:
-                parts = [load(self._rows.queries, *place, block * lanes, lanes=lanes) for place in places]
+                parts = [load(queries, *place, block * lanes, lanes=lanes) for place in places]
                 vectors = [bind(to_float(self._isa, part) * factor) for part in parts]
                 for i, vector in enumerate(transposed(vectors)):
                     store(self._queries, vector, block * lanes + i, v * lanes)
@@ -110,11 +111,14 @@ class Tile:
             for first in firsts
         ]
 
-    def attend(self, source: Source, count: Expr, ends: list[Expr], begins: list[Expr] | None = None) -> None:
-        """Take in the first `count` tokens of `source`; lane by lane only from `begins` to before `ends`."""
+    def attend(
+        self, source: Source, count: Expr, ends: list[Expr],
+        begins: list[Expr] | None = None, start: Expr = 0,
+    ) -> None:  # fmt: skip
+        """Take in `source` from `start` to before `count`; lane by lane only from `begins` to before `ends`."""
         last = count - 1
-        with serial((count + (KEYS - 1)) // KEYS) as block:
-            first = bind(block * KEYS)
+        with serial((count - start + (KEYS - 1)) // KEYS) as block:
+            first = bind(start + block * KEYS)
             self._fetch(source, first, last)
             self._score()
             self._soften(first, ends, begins)
@@ -189,11 +193,10 @@ class Tile:
                 for v, cell in enumerate(row):
                     store(self._sums, cell.value, first + i, v * lanes)
 
-    def finish(self, output: Buffer, lse: Buffer) -> None:
+    def finish(self, output: Buffer, lse: Buffer | None = None) -> None:
         lanes = self._isa.lanes
         for v in range(VECTORS):
             inverse = bind(const(1.0, "float32", lanes) / self._totals[v].value)
-            logarithms = bind(self._peaks[v].value + log2(self._totals[v].value))
             first = bind(self._first + v * lanes)
             with serial(self._heads.size // lanes) as block:
                 channels = [
@@ -204,6 +207,9 @@ class Tile:
                     with when(first + i < self._rows.count):
                         value = from_float(self._isa, vector, self._heads.dtype)
                         store(output, value, *self._rows.place(first + i), block * lanes)
+            if lse is None:
+                continue
+            logarithms = bind(self._peaks[v].value + log2(self._totals[v].value))
             for i in range(lanes):
                 with when(first + i < self._rows.count):
                     store(lse, pick([logarithms], [i]), *self._rows.place(first + i))
@@ -239,11 +245,12 @@ def _run(
             ]
             last = tirx.min(number * width + (width - 1), rows.count - 1) // heads.group
             seen = bind(tirx.if_then_else(causal > 0, tirx.min(cached, cached - tokens + last + 1), cached))
-            begins = None
+            begins, start = None, 0
             if heads.window:
                 begin = earliest(heads, scale, load(positions[0], first), load(positions[1], sequence))
                 begins = [bind(splat(begin, isa.lanes) + token) for token in own]
-            tile.attend(source, seen, ends, begins)
+                start = bind(tirx.max(begin + number * width // heads.group, 0))
+            tile.attend(source, seen, ends, begins, start)
             tile.finish(*results)
 
 

@@ -7,10 +7,11 @@ Each method returns a PrimFunc whose arguments are those of the function of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from edge_router.compile.kernels.attention import Heads
+    from edge_router.compile.kernels.attention_sliding import Sliding
     from edge_router.compile.kernels.linear import Linear
     from edge_router.compile.kernels.stored import Stored
 
@@ -59,3 +60,12 @@ class Kernels(Protocol):
     def mask(self) -> Any: ...
 
     def softmax(self, vocabulary: int, active: int) -> Any: ...
+
+
+@runtime_checkable
+class SlidingKernels(Kernels, Protocol):
+    """What a target may bring beside them, so that what lies before a sliding window is forgotten."""
+
+    def sliding_prefill(self, shape: Sliding) -> Any: ...
+
+    def sliding_decode(self, shape: Sliding) -> Any: ...

@@ -51,11 +51,7 @@ def rotary(isa: Isa, heads: Heads, frequencies: Sequence[float], amplitude: floa
         ]
         apply = k.scalar("apply", "int64")
         turn = _Turn(isa, heads, frequencies, amplitude, qkv, positions, outputs, apply)
-        with branch(tokens >= MANY) as (many, few):
-            with many, parallel(tokens) as token:
-                turn.token(token)
-            with few, serial(tokens) as token:
-                turn.token(token)
+        turn.tokens(tokens)
     return k.function
 
 
@@ -70,8 +66,7 @@ def turn_together(isa: Isa, heads: Heads, frequencies: Sequence[float], amplitud
         y = k.tensor("y", shape, heads.dtype)
         always = const(1, "int64")
         turn = _Turn(isa, heads, frequencies, amplitude, flat, positions, [y] * 3, always, together=True)
-        with serial(tokens) as token:
-            turn.token(token)
+        turn.tokens(tokens)
     return k.function
 
 
@@ -87,7 +82,14 @@ class _Turn:
         self._isa, self._heads, self._frequencies = isa, heads, frequencies
         self._qkv, self._positions, self._outputs, self._apply = qkv, positions, outputs, apply
 
-    def token(self, token: Expr) -> None:
+    def tokens(self, count: Expr) -> None:
+        with branch(count >= MANY) as (many, few):
+            with many, parallel(count) as token:
+                self._token(token)
+            with few, serial(count) as token:
+                self._token(token)
+
+    def _token(self, token: Expr) -> None:
         half = len(self._frequencies)
         sines, cosines = scratch((half,)), scratch((half,))
         lanes = _lanes(half, self._isa.lanes)

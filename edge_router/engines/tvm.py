@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_router.config import Config
 from edge_router.device.process import give_back
@@ -18,6 +17,7 @@ from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.memory import Residence, is_exhausted
 from edge_router.engines.local.runner import Logits
+from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, OutOfMemory
 from edge_router.paths import Paths
@@ -26,9 +26,7 @@ from edge_router.types import Progress, SilentProgress
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
-PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
 _CPU = 1  # DLPack's device type
-_FUNCTIONS = ("embed", "prefill", "decode", "batch_decode", "create_tir_paged_kv_cache")
 _PARAMETERS = threading.Lock()  # TVM passes them through one table for the whole process
 
 
@@ -157,78 +155,54 @@ class TvmRunner:
         self.page_size = PAGE_SIZE
         self._parameters = self._load_parameters(model_dir, metadata)
         self._cache = self._make_cache(machine, metadata)
-        self._embed, self._prefill, self._decode, self._batch_decode, _ = (
-            machine[name] for name in _FUNCTIONS
-        )
-        function = self._ffi.get_global_func
-        self._add, self._remove, self._fork, self._pop, self._begin, self._end, self._clear = (
-            function(f"vm.builtin.kv_state_{name}")
-            for name in (
-                *("add_sequence", "remove_sequence", "fork_sequence", "popn"),
-                *("begin_forward", "end_forward", "clear"),
-            )
-        )
-        self._free_pages = function("vm.builtin.attention_kv_cache_get_num_available_pages")
-        self._reshape = function("vm.builtin.reshape")
-        self._ids = _aligned_ids(max(self.prefill_chunk_size, self.max_sequences))
 
     @property
     def free_tokens(self) -> int:
-        return int(self._free_pages(self._cache)) * PAGE_SIZE
+        return self._cache.free_tokens
 
     def add_sequence(self, sequence: int) -> None:
-        self._add(self._cache, sequence)
+        self._cache.add(sequence)
 
     def fork_sequence(self, parent: int, child: int, position: int) -> None:
-        self._fork(self._cache, parent, child, position)
+        self._cache.fork(parent, child, position)
 
     def pop_tokens(self, sequence: int, count: int) -> None:
-        self._pop(self._cache, sequence, count)
+        self._cache.pop(sequence, count)
 
     def remove_sequence(self, sequence: int) -> None:
-        self._remove(self._cache, sequence)
+        self._cache.remove(sequence)
+
+    def holds(self, sequence: int, position: int) -> bool:
+        return self._cache.holds(sequence, position)
+
+    def new_pages(self, sequence: int, length: int, count: int) -> int:
+        return self._cache.new_pages(sequence, length, count)
 
     def prefill(self, sequence: int, tokens: Sequence[int]) -> Logits:
-        logits: Logits = self._run(self._prefill, [sequence], [len(tokens)], tokens)[0]
+        logits: Logits = self._rows(lambda: self._cache.prefill(sequence, tokens), 1)[0]
         return logits
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
-        run = self._decode if len(sequences) == 1 else self._batch_decode
-        return self._run(run, sequences, [1] * len(sequences), tokens)
+        return self._rows(lambda: self._cache.decode(sequences, tokens), len(sequences))
 
     def reset(self) -> None:
-        self._clear(self._cache)
+        self._cache.clear()
 
     def close(self) -> None:
         """Release the memory. The library itself stays loaded: TVM can't tell when nobody needs it."""
-        del self._embed, self._prefill, self._decode, self._batch_decode, self._cache, self._parameters
+        del self._cache, self._parameters
         self._ffi.get_global_func("vm.builtin.memory_manager.clear")()
         give_back()
 
-    def _run(
-        self, function: Any, sequences: Sequence[int], lengths: Sequence[int], tokens: Sequence[int]
-    ) -> Logits:
-        """One forward pass; logits of each sequence's last token, shape (len(sequences), vocab_size)."""
+    def _rows(self, run: Callable[[], Any], count: int) -> Logits:
+        """One forward pass; logits of each sequence's last token, shape (count, vocab_size)."""
         try:
-            return self._forward(function, sequences, lengths, tokens)
+            logits: Any = np.from_dlpack(run())
         except Exception as error:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for what a forward pass computes") from error
             raise
-
-    def _forward(
-        self, function: Any, sequences: Sequence[int], lengths: Sequence[int], tokens: Sequence[int]
-    ) -> Logits:
-        shape = self._ffi.Shape
-        ids = self._ids[: len(tokens)]
-        ids[:] = tokens
-        embedded = self._embed(self._ffi.from_dlpack(ids), self._parameters)
-        hidden = embedded.shape[-1]
-        embedded = self._reshape(embedded, shape((len(sequences), len(tokens) // len(sequences), hidden)))
-        self._begin(self._cache, shape(sequences), shape(lengths))
-        logits: Any = np.from_dlpack(function(embedded, self._cache, self._parameters)[0])
-        self._end(self._cache)
-        rows: Logits = logits.reshape(len(sequences), -1)[:, : self.vocab_size]
+        rows: Logits = logits.reshape(count, -1)[:, : self.vocab_size]
         return rows
 
     # ---- loading -------------------------------------------------------------------------------------------
@@ -243,10 +217,13 @@ class TvmRunner:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for the compiled library") from error
             raise
-        for name in (*_FUNCTIONS, "_metadata"):
+        if not machine.implements_function("_metadata", True):
+            raise ArtifactCorrupt(library, "has no function _metadata")
+        metadata = _Metadata(library, json.loads(machine["_metadata"]()))
+        for name in SlidingCache.functions if metadata.sliding else RuntimeCache.functions:
             if not machine.implements_function(name, True):
                 raise ArtifactCorrupt(library, f"has no function {name}")
-        return machine, _Metadata(library, json.loads(machine["_metadata"]()))
+        return machine, metadata
 
     def _load_parameters(self, model_dir: Path, metadata: _Metadata) -> Any:
         function = self._ffi.get_global_func
@@ -264,16 +241,17 @@ class TvmRunner:
                 raise OutOfMemory("tvm", "no room for the weights") from error
             raise ArtifactCorrupt(model_dir, f"the weights don't fit the library: {error}") from error
 
-    def _make_cache(self, machine: Any, metadata: _Metadata) -> Any:
-        shape = self._ffi.Shape
-        pages = -(-self.context_window_size // PAGE_SIZE) * self.max_sequences
-        sizes = (self.max_sequences, pages * PAGE_SIZE, self.prefill_chunk_size, PAGE_SIZE, 0)
+    def _make_cache(self, machine: Any, metadata: _Metadata) -> RuntimeCache | SlidingCache:
+        sizes = Sizes(self.context_window_size, self.prefill_chunk_size, self.max_sequences)
+        made = (self._ffi, machine, self._parameters, sizes)
         try:
-            return machine["create_tir_paged_kv_cache"](*(shape((size,)) for size in sizes))
+            if metadata.sliding is None:
+                return RuntimeCache(*made)
+            return SlidingCache(*made, metadata.sliding, metadata.heads)
         except Exception as error:
             if not is_exhausted(error):
                 raise ArtifactCorrupt(self._library, f"its KV cache cannot be made: {error}") from error
-            needed = pages * PAGE_SIZE * metadata.kv_bytes_per_token()
+            needed = sizes.sequences * sizes.pages * PAGE_SIZE * metadata.kv_bytes_per_token()
             raise OutOfMemory("tvm", "no room for the KV cache", needed) from error
 
 
@@ -293,8 +271,18 @@ class _Metadata:
     def parameters(self) -> list[str]:
         return [entry["name"] for entry in self._values.get("params", ())]
 
+    @property
+    def sliding(self) -> Mapping[str, Any] | None:
+        """Of a library that forgets what lies before a window."""
+        return self._values.get("sliding")
+
+    @property
+    def heads(self) -> Mapping[str, int]:
+        sizes: Mapping[str, int] = self._values.get("kv_cache", {})
+        return sizes
+
     def kv_bytes_per_token(self) -> int:
-        sizes = self._values.get("kv_cache", {})
+        sizes = self.heads
         heads, width = sizes.get("num_key_value_heads", 0), sizes.get("head_dim", 0)
         keys_and_values, float16 = 2, 2
         return int(keys_and_values * sizes.get("num_hidden_layers", 0) * heads * width * float16)
@@ -302,10 +290,3 @@ class _Metadata:
 
 def _at_most(wanted: int | None, limit: int) -> int:
     return limit if wanted is None else min(wanted, limit)
-
-
-def _aligned_ids(count: int) -> npt.NDArray[np.int32]:
-    """TVM wants buffers to begin at a multiple of 64 bytes, numpy promises 16."""
-    raw = np.zeros(count * 4 + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + count * 4].view(np.int32)

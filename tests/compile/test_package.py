@@ -293,19 +293,6 @@ def changed(tiny: ModuleType, tiny_llama: Any, tmp_path: Path, **tensors: np.nda
     return tmp_path / "c.gguf"
 
 
-def test_a_window_shorter_than_the_context_is_refused_before_anything_is_written(
-    tiny: ModuleType, tmp_path: Path
-) -> None:
-    made = tiny.make(tmp_path / "windowed")
-    config = {**made.config, "model_type": "mistral", "sliding_window": WINDOWS.context_window_size - 1}
-    (made.folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(InvalidModel, match="sliding window"):
-        write(made.folder, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
-    write(made.folder, tmp_path / "whole", windows=Windows(WINDOWS.context_window_size - 1, 16))
-    assert (tmp_path / "whole" / "tensor-cache.json").is_file()
-
-
 def test_missing_tensors_are_named(tiny: ModuleType, tiny_llama: Any, tmp_path: Path) -> None:
     file = changed(tiny, tiny_llama, tmp_path, model__layers__1__mlp__up_proj__weight=None)
     with pytest.raises(InvalidModel, match=r"1 tensors are missing: model.layers.1.mlp.up_proj.weight"):

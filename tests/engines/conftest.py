@@ -34,8 +34,8 @@ def make(request: pytest.FixtureRequest) -> Callable[..., OpenAIEngine]:
 
 
 @pytest.fixture(scope="session")
-def reference_llama() -> Callable[[Path], Any]:
-    """reference_llama(model directory) -> a `ReferenceLlama`, see tests/reference_llama.py."""
+def reference_llama() -> Callable[..., Any]:
+    """reference_llama(model directory, ...) -> a `ReferenceLlama`, see tests/reference_llama.py."""
     file = Path(__file__).parents[1] / "reference_llama.py"
     spec = importlib.util.spec_from_file_location("reference_llama", file)
     assert spec is not None and spec.loader is not None

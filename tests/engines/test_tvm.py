@@ -15,7 +15,8 @@ import pytest
 from edge_router.compile import link
 from edge_router.engines import tvm_runtime
 from edge_router.engines.local.directory import ModelDirectory
-from edge_router.engines.tvm import PAGE_SIZE, TvmRunner
+from edge_router.engines.tvm import TvmRunner
+from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache
 from edge_router.errors import ArtifactCorrupt, EngineUnavailable, OutOfMemory
 from edge_router.types import Message
 
@@ -196,7 +197,7 @@ def test_an_interrupted_pass_is_forgotten_by_a_reset(empty: TvmRunner, prompts: 
     wanted = afresh(empty, prompts[0])
     empty.add_sequence(0)
     with pytest.raises(ZeroDivisionError):
-        empty._run(lambda *args: 1 / 0, [0], [5], prompts[0][:5])
+        empty._cache._run(lambda *args: 1 / 0, [0], [5], prompts[0][:5])
     empty.reset()
     assert np.array_equal(afresh(empty, prompts[0]), wanted)
 
@@ -293,16 +294,12 @@ def test_weights_that_do_not_fit_are_a_corrupt_artifact(
 
 
 def test_a_kv_cache_that_cannot_be_made(batch_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = TvmRunner._make_cache
     failures: list[Exception] = [MemoryError("std::bad_alloc"), RuntimeError("five arguments")]
 
-    def failing(self: TvmRunner, machine: Any, metadata: Any) -> Any:
-        def create(*sizes: Any) -> Any:
-            raise failures.pop(0)
+    def failing(self: RuntimeCache, *arguments: Any) -> None:
+        raise failures.pop(0)
 
-        return make(self, {"create_tir_paged_kv_cache": create}, metadata)
-
-    monkeypatch.setattr(TvmRunner, "_make_cache", failing)
+    monkeypatch.setattr(RuntimeCache, "__init__", failing)
     with pytest.raises(OutOfMemory, match="KV cache") as caught:
         TvmRunner(batch_model.model_dir, batch_model.library, context_window_size=128)
     layers, heads, width, key_and_value, float16 = 30, 3, 64, 2, 2

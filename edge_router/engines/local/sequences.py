@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from edge_router.engines.local.runner import ModelRunner
+
+
+@runtime_checkable
+class ForgettingRunner(ModelRunner, Protocol):
+    """One whose sequences may lose tokens that lie before a sliding window."""
+
+    def holds(self, sequence: int, position: int) -> bool:
+        """Whether a fork at `position` finds all that its next token looks back at."""
+        ...
+
+    def new_pages(self, sequence: int, length: int, count: int) -> int:
+        """Pages that are taken while `sequence`, of `length` tokens, grows by `count`, in chunks."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +38,7 @@ class SequencePool:
 
     def __init__(self, runner: ModelRunner, kept: int) -> None:
         self._runner, self._most_kept = runner, kept
+        self._forgetting = runner if isinstance(runner, ForgettingRunner) else None
         self._active: list[Held] = []
         self._kept: list[Held] = []  # the least recently used first
         self._next = 0
@@ -33,7 +48,8 @@ class SequencePool:
         best, shared = None, 0
         for held in (*self._kept, *self._active):
             common = _common_prefix(held.tokens, prompt[:-1])
-            if common > shared and (common >= self._runner.page_size or common == len(held.tokens)):
+            worth = common >= self._runner.page_size or common == len(held.tokens)
+            if common > shared and worth and self._holds(held, common):
                 best, shared = held, common
         if best is not None and best in self._kept and shared == len(best.tokens):
             self._kept.remove(best)
@@ -48,6 +64,8 @@ class SequencePool:
                 shared -= 1
             if self._runner.free_tokens < page:  # sharing a part of a page means to copy it
                 shared -= shared % page
+            if not self._holds(parent, shared):
+                shared = 0
         held = Held(self._next, list(prompt[:shared]))
         self._next += 1
         if parent is None or shared == 0:
@@ -71,9 +89,7 @@ class SequencePool:
     def make_room(self, growth: Sequence[tuple[Held, int]]) -> bool:
         """Evict until each sequence can grow by its count of tokens. False when that can't be had."""
         page = self._runner.page_size
-        pages = sum(
-            -(-(len(held.tokens) + count) // page) - -(-len(held.tokens) // page) for held, count in growth
-        )
+        pages = sum(self._new_pages(held, count) for held, count in growth)
         while self._runner.free_tokens < pages * page:
             if not self._kept:
                 return False
@@ -84,6 +100,15 @@ class SequencePool:
         self._active.clear()
         self._kept.clear()
         self._runner.reset()
+
+    def _holds(self, held: Held, position: int) -> bool:
+        return self._forgetting is None or self._forgetting.holds(held.sequence, position)
+
+    def _new_pages(self, held: Held, count: int) -> int:
+        length, page = len(held.tokens), self._runner.page_size
+        if self._forgetting is not None:
+            return self._forgetting.new_pages(held.sequence, length, count)
+        return -(-(length + count) // page) - -(-length // page)
 
     def _evict(self) -> None:
         self._runner.remove_sequence(self._kept.pop(0).sequence)

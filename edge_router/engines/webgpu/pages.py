@@ -1,4 +1,8 @@
-"""Who owns which page of the KV cache. Pages that several sequences share are counted once."""
+"""Who owns which page of the KV cache. Pages that several sequences share are counted once.
+
+A sequence may forget pages in its middle: `GONE` then stands in their place, so that every other page keeps
+its own.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ from dataclasses import dataclass, field
 
 from edge_router.program import PAGE_SIZE
 
+GONE = -1
+
 
 @dataclass(slots=True)
 class _Sequence:
     pages: list[int] = field(default_factory=list)
     length: int = 0  # tokens
+    gone: int = 0  # pages up to here are, but for those that were to stay
 
 
 class PageTable:
@@ -40,6 +47,20 @@ class PageTable:
     def pages(self, sequence: int) -> list[int]:
         return self._sequences[sequence].pages
 
+    def owned(self, sequence: int) -> int:
+        """Pages, shared ones too."""
+        held = self._sequences[sequence]
+        return len(held.pages) - held.pages[: held.gone].count(GONE)
+
+    def needed(self, sequence: int, count: int) -> int:
+        """Pages for `count` more tokens."""
+        held = self._sequences[sequence]
+        return -(-(held.length + count) // PAGE_SIZE) - len(held.pages)
+
+    def forgotten(self, sequence: int) -> int:
+        """Of tokens before this one perhaps not all are there."""
+        return self._sequences[sequence].gone * PAGE_SIZE
+
     def add(self, sequence: int) -> None:
         if sequence in self._sequences:
             raise ValueError(f"sequence {sequence} exists")
@@ -50,8 +71,8 @@ class PageTable:
         held = self._sequences[parent]
         if child in self._sequences:
             raise ValueError(f"sequence {child} exists")
-        if not 1 <= position <= held.length:
-            raise ValueError(f"a fork at {position} of {held.length} tokens")
+        if not max(1, self.forgotten(parent)) <= position <= held.length:
+            raise ValueError(f"a fork at {position} of {held.length} tokens, {held.gone} pages are gone")
         whole, rest = divmod(position, PAGE_SIZE)
         pages = held.pages[:whole]
         if rest:
@@ -59,13 +80,14 @@ class PageTable:
             self._copy(held.pages[whole], own)
             pages = [*pages, own]
         for page in pages[:whole]:
-            self._users[page] += 1
-        self._sequences[child] = _Sequence(pages, position)
+            if page != GONE:
+                self._users[page] += 1
+        self._sequences[child] = _Sequence(pages, position, held.gone)
 
     def pop(self, sequence: int, count: int) -> None:
         held = self._sequences[sequence]
-        if not 0 <= count <= held.length:
-            raise ValueError(f"{count} of {held.length} tokens")
+        if not 0 <= count <= held.length - self.forgotten(sequence):
+            raise ValueError(f"{count} of {held.length} tokens, {held.gone} pages are gone")
         held.length -= count
         kept = -(-held.length // PAGE_SIZE)
         for page in held.pages[kept:]:
@@ -76,11 +98,18 @@ class PageTable:
         for page in self._sequences.pop(sequence).pages:
             self._leave(page)
 
+    def forget(self, sequence: int, first: int, before: int) -> None:
+        """Give back the pages that hold only tokens from `first`, always the same, to before `before`."""
+        held = self._sequences[sequence]
+        for index in range(max(held.gone, -(-first // PAGE_SIZE)), min(before, held.length) // PAGE_SIZE):
+            self._leave(held.pages[index])
+            held.pages[index], held.gone = GONE, index + 1
+
     def grow(self, sequence: int, count: int) -> int:
         """Room for `count` more tokens; where the first of them goes."""
         held = self._sequences[sequence]
         begin = held.length
-        needed = -(-(begin + count) // PAGE_SIZE) - len(held.pages)
+        needed = self.needed(sequence, count)
         shared = begin % PAGE_SIZE > 0 and self._users[held.pages[-1]] > 1  # what was popped left it so
         if needed + shared > len(self._free):
             raise MemoryError(f"{needed + shared} pages wanted, {len(self._free)} free")
@@ -101,6 +130,8 @@ class PageTable:
         return page
 
     def _leave(self, page: int) -> None:
+        if page == GONE:
+            return
         self._users[page] -= 1
         if self._users[page] == 0:
             self._free.append(page)

@@ -1,0 +1,176 @@
+"""Attention within a sliding window, over pages of which those are gone that no query will look at again.
+
+Pages, and which tokens they hold, are handed over with every call. The runtime's own KV cache can forget,
+too, but by the call instead of the token, and it neither forks nor shortens what has begun to slide.
+
+A query at position p sees the last `window - sinks` tokens, its own included, and the first `sinks` ones
+("attention sinks": Xiao et al., "Efficient streaming language models with attention sinks", 2023). As there,
+sinks are never farther away than the window is long: for them a query is turned to its place in the window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+
+from edge_router.compile.kernels.attention import PAGE, Heads
+from edge_router.compile.kernels.attention_decode import RUN, Page, Partial, merge_runs
+from edge_router.compile.kernels.attention_prefill import VECTORS, Rows, Tile
+from edge_router.compile.kernels.ir import (
+    Buffer,
+    Cell,
+    Expr,
+    Kernel,
+    bind,
+    cast,
+    const,
+    kernel,
+    load,
+    parallel,
+    serial,
+    settle,
+    splat,
+    store,
+)
+from edge_router.compile.kernels.isa import Isa
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """`heads.window` tokens are seen, the first `sinks` always among them. Scores are multiplied by `scale`."""
+
+    heads: Heads
+    sinks: int
+    scale: float
+
+    def begin(self, position: Expr) -> Expr:
+        """The first token after the sinks that a query at `position` sees."""
+        return tirx.max(position - (self.heads.window - self.sinks - 1), self.sinks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The keys and values of one sequence and one head."""
+
+    pages: Buffer
+    table: Buffer
+    layer: Expr
+    sequence: Expr
+    head: Expr
+
+    def key(self, token: Expr, channel: Expr, lanes: int) -> Expr:
+        return self._load(0, token, channel, lanes)
+
+    def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
+        return self._load(1, token, channel, lanes)
+
+    def _load(self, which: int, token: Expr, channel: Expr, lanes: int) -> Expr:
+        page = load(self.table, self.sequence, token // PAGE)
+        return load(self.pages, self.layer, page, which, self.head, token % PAGE, channel, lanes=lanes)
+
+
+class _Arguments:
+    """(qkv, qkv for the sinks where there are any, pages, table, positions, layer, output).
+
+    qkv [rows, all heads, channels], turned; pages [layers, pages, key or value, head, place, channel]; table
+    [sequences, pages], of each sequence the pages in the order of its tokens; positions [rows].
+    """
+
+    def __init__(self, k: Kernel, isa: Isa, shape: Sliding) -> None:
+        self._isa, self._heads, self._sinks = isa, shape.heads, shape.sinks
+        heads, rows = shape.heads, k.size()
+        names = ("qkv", "qkv_for_sinks") if shape.sinks else ("qkv",)
+        everything = heads.query + 2 * heads.key_value
+        self.turned = [k.tensor(name, (rows, everything, heads.size), heads.dtype) for name in names]
+        self.pages = k.tensor(
+            "pages", (k.size(), k.size(), 2, heads.key_value, PAGE, heads.size), heads.dtype
+        )
+        self.table = k.tensor("table", (k.size(), k.size()), "int32")
+        self.positions = k.tensor("positions", (rows,), "int32")
+        self.layer = k.scalar("layer", "int64")
+        self.output = k.tensor("output", (rows, heads.query, heads.size), heads.dtype)
+        self.rows = bind(cast(rows, "int32"))
+
+    def kept(self, sequence: Expr, head: Expr) -> _Kept:
+        return _Kept(self.pages, self.table, self.layer, sequence, head)
+
+    def append(self, row: Expr, sequence: Expr) -> None:
+        """The row's key and value to the place of its position."""
+        heads, lanes = self._heads, self._isa.lanes
+        position = bind(load(self.positions, row))
+        page = bind(load(self.table, sequence, position // PAGE))
+        with serial(heads.key_value) as head:
+            for which in range(2):
+                source = heads.query + which * heads.key_value + head
+                for i in range(0, heads.size, lanes):
+                    value = load(self.turned[0], row, source, i, lanes=lanes)
+                    store(self.pages, value, self.layer, page, which, head, position % PAGE, i)
+
+
+def sliding_prefill(isa: Isa, shape: Sliding) -> Any:
+    """Rows are the next tokens of one sequence."""
+    heads, width = shape.heads, VECTORS * isa.lanes
+    with kernel("attention_sliding_prefill") as k:
+        a = _Arguments(k, isa, shape)
+        with parallel(a.rows) as row:
+            a.append(row, 0)
+        begin = bind(load(a.positions, 0))
+        tiles = bind((a.rows * heads.group + (width - 1)) // width)
+        with parallel(tiles * heads.key_value) as task:
+            head, first = bind(task % heads.key_value), bind(task // heads.key_value * width)
+            rows = Rows(a.turned[0], tirx.const(0, "int32"), a.rows, head, heads.group)
+            tile = Tile(isa, heads, rows, first, const(shape.scale, "float32"))
+            source = a.kept(tirx.const(0, "int32"), head)
+            positions = [bind(splat(begin, isa.lanes) + token) for token in tile.tokens()]
+            ends = [bind(position + splat(tirx.const(1, "int32"), isa.lanes)) for position in positions]
+            if shape.sinks:
+                tile.look(a.turned[1], const(shape.scale, "float32"))
+                sinks = splat(tirx.const(shape.sinks, "int32"), isa.lanes)
+                count = bind(tirx.min(begin + a.rows, shape.sinks))
+                tile.attend(source, count, [bind(tirx.min(end, sinks)) for end in ends])
+                tile.look(a.turned[0], const(shape.scale, "float32"))
+            back = shape.heads.window - shape.sinks - 1
+            begins = [
+                bind(tirx.max(position - splat(tirx.const(back, "int32"), isa.lanes),
+                              splat(tirx.const(shape.sinks, "int32"), isa.lanes)))
+                for position in positions
+            ]  # fmt: skip
+            last = tirx.min(first + (width - 1), rows.count - 1) // heads.group
+            start = bind(shape.begin(begin + first // heads.group))
+            tile.attend(source, bind(begin + last + 1), ends, begins, start)
+            tile.finish(a.output)
+    return k.function
+
+
+def sliding_decode(isa: Isa, shape: Sliding) -> Any:
+    """Each row is the next token of another sequence."""
+    heads, scale = shape.heads, const(shape.scale, "float32")
+    with kernel("attention_sliding_decode") as k:
+        a = _Arguments(k, isa, shape)
+        longest = Cell(tirx.const(1, "int32"))
+        with serial(a.rows) as row:
+            a.append(row, row)
+            position = bind(load(a.positions, row))
+            longest.set(tirx.max(longest.value, position // PAGE - shape.begin(position) // PAGE + 1))
+        runs = bind((longest.value + (RUN - 1)) // RUN)
+        tasks = settle(a.rows * heads.key_value * runs)
+        partial = Partial.make(tasks, heads)
+        with parallel(tasks) as task:
+            row, head = bind(task // (heads.key_value * runs)), bind(task // runs % heads.key_value)
+            position, run = bind(load(a.positions, row)), bind(task % runs)
+            state, source = Page(isa, heads, partial, task), a.kept(row, head)
+            if shape.sinks:
+                count = bind(tirx.if_then_else(run > 0, 0, tirx.min(position + 1, shape.sinks)))
+                state.look(a.turned[1], row, head, scale)
+                with serial((count + (PAGE - 1)) // PAGE) as i:
+                    state.attend(source, bind(i * PAGE), count)
+            state.look(a.turned[0], row, head, scale)
+            begin = bind(shape.begin(position))
+            first = bind(begin // PAGE + run * RUN)
+            here = bind(tirx.max(tirx.min(position // PAGE + 1 - first, RUN), 0))
+            with serial(here) as i:
+                state.attend(source, bind((first + i) * PAGE), position + 1, begin)
+        merge_runs(isa, heads, partial, runs, a.rows, a.output)
+    return k.function

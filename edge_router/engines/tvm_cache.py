@@ -1,0 +1,200 @@
+"""The two KV caches of engine tvm: the runtime's own, and pages of ours for models that forget.
+
+Both are made, used and dropped by one thread. What they raise is TVM's, or `KeyError`, `ValueError` and
+`MemoryError` of `PageTable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_router.engines.webgpu.pages import PageTable
+
+PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """In tokens: of a sequence, and of one prefill call; how many sequences decode at once."""
+
+    context: int
+    chunk: int
+    sequences: int
+
+    @property
+    def pages(self) -> int:
+        """Of a whole sequence."""
+        return -(-self.context // PAGE_SIZE)
+
+
+class RuntimeCache:
+    """TVM's own: everything stays. `machine` is the library's, `parameters` its weights."""
+
+    functions = ("embed", "prefill", "decode", "batch_decode", "create_tir_paged_kv_cache")
+
+    def __init__(self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes) -> None:
+        self._shape, self._from_dlpack, self._parameters = ffi.Shape, ffi.from_dlpack, parameters
+        numbers = (sizes.sequences, sizes.pages * sizes.sequences * PAGE_SIZE, sizes.chunk, PAGE_SIZE, 0)
+        self._embed, self._prefill, self._decode, self._batch_decode, create = (
+            machine[name] for name in self.functions
+        )
+        self._state = create(*(self._shape((number,)) for number in numbers))
+        function = ffi.get_global_func
+        self._add, self._remove, self._fork, self._pop, self._begin, self._end, self._clear = (
+            function(f"vm.builtin.kv_state_{name}")
+            for name in (
+                *("add_sequence", "remove_sequence", "fork_sequence", "popn"),
+                *("begin_forward", "end_forward", "clear"),
+            )
+        )
+        self._free_pages = function("vm.builtin.attention_kv_cache_get_num_available_pages")
+        self._reshape = function("vm.builtin.reshape")
+        self._ids = aligned((max(sizes.chunk, sizes.sequences),), np.int32)
+
+    @property
+    def free_tokens(self) -> int:
+        return int(self._free_pages(self._state)) * PAGE_SIZE
+
+    def add(self, sequence: int) -> None:
+        self._add(self._state, sequence)
+
+    def fork(self, parent: int, child: int, position: int) -> None:
+        self._fork(self._state, parent, child, position)
+
+    def pop(self, sequence: int, count: int) -> None:
+        self._pop(self._state, sequence, count)
+
+    def remove(self, sequence: int) -> None:
+        self._remove(self._state, sequence)
+
+    def clear(self) -> None:
+        self._clear(self._state)
+
+    def holds(self, sequence: int, position: int) -> bool:
+        return True
+
+    def new_pages(self, sequence: int, length: int, count: int) -> int:
+        return -(-(length + count) // PAGE_SIZE) - -(-length // PAGE_SIZE)
+
+    def prefill(self, sequence: int, tokens: Sequence[int]) -> Any:
+        return self._run(self._prefill, [sequence], [len(tokens)], tokens)
+
+    def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Any:
+        run = self._decode if len(sequences) == 1 else self._batch_decode
+        return self._run(run, sequences, [1] * len(sequences), tokens)
+
+    def _run(
+        self, function: Any, sequences: Sequence[int], lengths: Sequence[int], tokens: Sequence[int]
+    ) -> Any:
+        ids = self._ids[: len(tokens)]
+        ids[:] = tokens
+        embedded = self._embed(self._from_dlpack(ids), self._parameters)
+        rows = (len(sequences), len(tokens) // len(sequences), embedded.shape[-1])
+        embedded = self._reshape(embedded, self._shape(rows))
+        self._begin(self._state, self._shape(sequences), self._shape(lengths))
+        logits = function(embedded, self._state, self._parameters)[0]
+        self._end(self._state)
+        return logits
+
+
+class SlidingCache:
+    """Of each sequence the first `sinks` tokens stay, and as many as its next tokens can look back at.
+
+    `kept` is what the library's metadata says under "sliding", `heads` what it says under "kv_cache".
+    """
+
+    functions = ("sliding_prefill", "sliding_decode", "sliding_batch_decode")
+
+    def __init__(
+        self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes, kept: Mapping[str, Any],
+        heads: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        self._from_dlpack, self._parameters = ffi.from_dlpack, parameters
+        self._sinks, self._near = int(kept["sinks"]), int(kept["window"]) - int(kept["sinks"])
+        self._prefill, self._decode, self._batch_decode = (machine[name] for name in self.functions)
+        # the last chunk, what its first token looks back at, wherever in a page that begins; and the sinks
+        near = -(-(self._near - 1 + sizes.chunk) // PAGE_SIZE) + 1
+        self._most = min(sizes.pages, near + -(-self._sinks // PAGE_SIZE))
+        self._pages = PageTable(self._most * sizes.sequences, self._copy)
+        layers, key_value, size = (
+            heads[name] for name in ("num_hidden_layers", "num_key_value_heads", "head_dim")
+        )
+        shape = (layers, self._most * sizes.sequences, 2, key_value, PAGE_SIZE, size)
+        self._memory = aligned(shape, np.dtype(kept["dtype"]))
+        self._shared = self._from_dlpack(self._memory)
+        self._table = aligned((sizes.sequences, sizes.pages), np.int32)
+        rows = max(sizes.chunk, sizes.sequences)
+        self._ids, self._positions = aligned((rows,), np.int32), aligned((rows,), np.int32)
+
+    @property
+    def free_tokens(self) -> int:
+        return self._pages.free_tokens
+
+    def add(self, sequence: int) -> None:
+        self._pages.add(sequence)
+
+    def fork(self, parent: int, child: int, position: int) -> None:
+        self._pages.fork(parent, child, position)
+
+    def pop(self, sequence: int, count: int) -> None:
+        self._pages.pop(sequence, count)
+
+    def remove(self, sequence: int) -> None:
+        self._pages.remove(sequence)
+
+    def clear(self) -> None:
+        self._pages.clear()
+
+    def holds(self, sequence: int, position: int) -> bool:
+        """Whether what the token at `position` looks back at is still there."""
+        return self._pages.forgotten(sequence) <= self._seen_from(position)
+
+    def new_pages(self, sequence: int, length: int, count: int) -> int:
+        """Pages that are taken while it grows by `count` tokens, in chunks, and forgets others."""
+        return min(self._pages.needed(sequence, count), self._most - self._pages.owned(sequence))
+
+    def prefill(self, sequence: int, tokens: Sequence[int]) -> Any:
+        begin = self._grow(0, sequence, len(tokens))
+        self._positions[: len(tokens)] = np.arange(begin, begin + len(tokens))
+        return self._run(self._prefill, 1, tokens)
+
+    def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Any:
+        for row, sequence in enumerate(sequences):
+            self._positions[row] = self._grow(row, sequence, 1)
+        run = self._decode if len(sequences) == 1 else self._batch_decode
+        return self._run(run, len(sequences), tokens)
+
+    def _seen_from(self, position: int) -> int:
+        """The first token behind the sinks that the token at `position` looks back at."""
+        return max(self._sinks, position - self._near + 1)
+
+    def _grow(self, row: int, sequence: int, count: int) -> int:
+        """Room for `count` more tokens, and the sequence's pages into a row of the table."""
+        begin = self._pages.length(sequence)
+        self._pages.forget(sequence, self._sinks, self._seen_from(begin))
+        self._pages.grow(sequence, count)
+        pages = self._pages.pages(sequence)
+        self._table[row, : len(pages)] = pages
+        return begin
+
+    def _run(self, function: Any, sequences: int, tokens: Sequence[int]) -> Any:
+        self._ids[: len(tokens)] = tokens
+        rows = (self._ids[: len(tokens)], self._positions[: len(tokens)], self._table[:sequences])
+        return function(*(self._from_dlpack(array) for array in rows), self._shared, self._parameters)
+
+    def _copy(self, source: int, target: int) -> None:
+        self._memory[:, target] = self._memory[:, source]
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros. TVM wants buffers to begin at a multiple of 64 bytes, numpy promises 16."""
+    kind = np.dtype(dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(kind).reshape(shape)

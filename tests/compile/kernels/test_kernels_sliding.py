@@ -1,0 +1,116 @@
+"""Attention within a window, over pages of which some are gone, against a plain softmax over what is seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_router.compile.kernels.attention import PAGE, Heads
+from edge_router.compile.kernels.attention_sliding import Sliding, sliding_decode, sliding_prefill
+
+TOLERANCE = 3e-3  # the output is float16
+LAYERS, LAYER = 2, 1
+SHAPES = [
+    Sliding(Heads(4, 2, 64, window=20), 0, 0.2),
+    Sliding(Heads(9, 3, 16, window=37), 4, 0.3),
+    Sliding(Heads(4, 4, 80, window=130), 19, 0.15),
+    Sliding(Heads(2, 1, 32, cap=3.0, window=1), 0, 0.2),
+]
+
+
+class Conversation:
+    """Keys and values of `length` tokens, in pages where all that the next query can't see is no number."""
+
+    def __init__(self, rng: np.random.Generator, shape: Sliding, length: int) -> None:
+        self.shape, self.length = shape, length
+        heads = shape.heads
+        size = (length, heads.key_value, heads.size)
+        self.keys, self.values = (rng.normal(0, 1, size).astype("f2") for _ in range(2))
+
+    def put(self, pages: np.ndarray, table: np.ndarray, free: list[int], more: int) -> None:
+        """Into `pages`, with room for `more` tokens."""
+        first = max(0, self.length - (self.shape.heads.window - self.shape.sinks) + 1)
+        for page in range(-(-(self.length + more) // PAGE)):
+            begin = page * PAGE
+            if begin + PAGE <= first and begin >= self.shape.sinks:
+                table[page] = 0  # whose content is no number
+                continue
+            table[page] = free.pop()
+            for which, held in enumerate((self.keys, self.values)):
+                own = held[begin : begin + PAGE].swapaxes(0, 1)
+                pages[LAYER, table[page], which, :, : own.shape[1]] = own
+
+    def wanted(self, qkv: np.ndarray, for_sinks: np.ndarray) -> np.ndarray:
+        """[rows, query heads, channels] of the next tokens."""
+        heads, sinks, window = self.shape.heads, self.shape.sinks, self.shape.heads.window
+        fresh = qkv[:, heads.query :].astype("f8")
+        keys = np.concatenate([self.keys.astype("f8"), fresh[:, : heads.key_value]])
+        values = np.concatenate([self.values.astype("f8"), fresh[:, heads.key_value :]])
+        out = np.zeros((len(qkv), heads.query, heads.size))
+        for row in range(len(qkv)):
+            position = self.length + row
+            near = np.arange(max(sinks, position - (window - sinks) + 1), position + 1)
+            far = np.arange(min(sinks, position + 1))
+            for head in range(heads.query):
+                shared = head // heads.group
+                scores = np.concatenate(
+                    [
+                        keys[far, shared] @ for_sinks[row, head].astype("f8"),
+                        keys[near, shared] @ qkv[row, head].astype("f8"),
+                    ]
+                ) * self.shape.scale  # fmt: skip
+                if heads.cap:
+                    scores = heads.cap * np.tanh(scores / heads.cap)
+                weights = np.exp(scores - scores.max())
+                seen = values[np.concatenate([far, near]), shared]
+                out[row, head] = weights / weights.sum() @ seen
+        return out
+
+
+def turned(rng: np.random.Generator, shape: Sliding, rows: int) -> list[np.ndarray]:
+    """Queries, keys and values, and the queries once more for the sinks."""
+    heads = shape.heads
+    qkv = rng.normal(0, 1.5, (rows, heads.query + 2 * heads.key_value, heads.size)).astype("f2")
+    other = qkv.copy()
+    other[:, : heads.query] = rng.normal(0, 1.5, (rows, heads.query, heads.size))
+    return [qkv, other]
+
+
+def kept(shape: Sliding, sequences: int, places: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    heads = shape.heads
+    count = sequences * places + 1
+    pages = np.full((LAYERS, count, 2, heads.key_value, PAGE, heads.size), np.nan, "f2")
+    return pages, np.zeros((sequences, places), "i4"), list(range(1, count))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_next_tokens_of_one_conversation(machine: Any, rng: np.random.Generator, shape: Sliding) -> None:
+    run = machine.compile(sliding_prefill(machine.isa.narrowed(shape.heads.size), shape))
+    for length, rows in ((0, 3), (0, 150), (7, 40), (100, 33), (161, 70)):
+        told = Conversation(rng, shape, length)
+        pages, table, free = kept(shape, 1, 16)
+        told.put(pages, table[0], free, rows)
+        queries = turned(rng, shape, rows)
+        out = np.zeros((rows, shape.heads.query, shape.heads.size), "f2")
+        positions = np.arange(length, length + rows, dtype="i4")
+        run(*queries[: 1 + bool(shape.sinks)], pages, table, positions, LAYER, out)
+        assert np.abs(out - told.wanted(*queries)).max() < TOLERANCE, (length, rows)
+        assert np.isnan(pages[1 - LAYER]).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_one_token_of_each_of_several(machine: Any, rng: np.random.Generator, shape: Sliding) -> None:
+    run = machine.compile(sliding_decode(machine.isa.narrowed(shape.heads.size), shape))
+    lengths = [0, 2, 19, 20, 64, 300, 129]
+    pages, table, free = kept(shape, len(lengths), 20)
+    told = [Conversation(rng, shape, length) for length in lengths]
+    for conversation, own in zip(told, table, strict=True):
+        conversation.put(pages, own, free, 1)
+    queries = turned(rng, shape, len(lengths))
+    out = np.zeros((len(lengths), shape.heads.query, shape.heads.size), "f2")
+    run(*queries[: 1 + bool(shape.sinks)], pages, table, np.array(lengths, "i4"), LAYER, out)
+    for row, conversation in enumerate(told):
+        wanted = conversation.wanted(*(q[row : row + 1] for q in queries))
+        assert np.abs(out[row] - wanted[0]).max() < TOLERANCE, lengths[row]
