@@ -21,18 +21,24 @@ FORMAT = 1  # raised when artifacts change in a way that no source file below sh
 
 Inputs = dict[str, object]
 
-# Source files whose text decides what comes out, below this package; folders count with all they hold.
+# Files whose text decides what comes out, below this package; folders count with all their Python files.
 _WEIGHTS_SOURCES = (
     "conversation.py",
     "equalize.py",
+    "gptq.py",
     "layouts.py",
+    "moments.py",
     "package.py",
     "parameters.py",
+    "prepare.py",
     "quantize.py",
     "quantizers.py",
     "readers",
     "ready.py",
+    "reference.py",
     "rotary.py",
+    "samples.py",
+    "texts/calibration.txt",
 )
 _LIBRARY_SOURCES = (
     "architectures",
@@ -158,7 +164,7 @@ def required(distribution: str) -> str | None:
 
 
 def source_hash(names: Iterable[str], root: Path | None = None) -> str:
-    """sha256 over the Python files that `names` stand for, their names included."""
+    """sha256 over the files that `names` stand for (Python's in folders), their names included."""
     folder = root or Path(__file__).parent
     digest = hashlib.sha256()
     for name in names:

@@ -107,10 +107,10 @@ class WeightsStep:
         """Architecture, format and disk space, before anything is fetched or minutes are spent."""
         from edge_router.compile.parameters import parameters
         from edge_router.compile.quantize import stored_bytes, supported
-        from edge_router.compile.quantizers import quantizer
+        from edge_router.compile.quantizers import check_quantizer
 
         form, card = supported(self.recipe.quantization), self.recipe.card
-        quantizer(self.recipe.quantizer)
+        check_quantizer(self.recipe.quantizer)
         if self.recipe.target == PROGRAM:
             from edge_router.compile.webgpu.build import check_quantization
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -25,7 +25,9 @@ from edge_router.compile.quantizers import weighted
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.errors import InvalidModel
+from edge_router.quantization import quantization
 
+_FORM = quantization("q4f16_1")  # what the exponents are chosen for; they serve the other formats, too
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 _ROWS = 256  # of a parameter, to choose its exponent by; evenly spread
 _EXPONENT = ":exponent"  # after a parameter's name in the file
@@ -69,20 +71,46 @@ def measure(reader: WeightsReader, sequences: Sequence[Sequence[int]]) -> Activa
 
 
 def mean_squares(reader: WeightsReader, sequences: Sequence[Sequence[int]]) -> dict[str, Floats]:
+    found: dict[str, Floats] = {}
+    for layer in _means(
+        reader, sequences, reader.config, lambda inputs: np.einsum("tc,tc->c", inputs, inputs)
+    ):
+        found |= layer
+    return found
+
+
+def covariances(
+    reader: WeightsReader, sequences: Sequence[Sequence[int]], config: Mapping[str, object]
+) -> Iterator[dict[str, Floats]]:
+    """The mean of each parameter's input times itself, shape (columns, columns), one layer after another.
+
+    The last one is that of "lm_head" alone, also where the embedding takes its place.
+    """
+    return _means(reader, sequences, config, lambda inputs: inputs.T @ inputs)
+
+
+def _means(
+    reader: WeightsReader,
+    sequences: Sequence[Sequence[int]],
+    config: Mapping[str, object],
+    product: Callable[[Floats], Floats],
+) -> Iterator[dict[str, Floats]]:
+    """Over all tokens, by parameter, layer after layer."""
     from edge_router.compile.reference import Reference
 
-    model = Reference(reader)
     sums: dict[str, Floats] = {}
 
     def observe(name: str, inputs: Floats) -> None:
-        squares = np.einsum("tc,tc->c", inputs, inputs)
-        sums[name] = sums[name] + squares if name in sums else squares
+        if name in sums:
+            sums[name] += product(inputs)
+        else:
+            sums[name] = product(inputs)
 
-    for tokens in sequences:
-        model.reset()
-        model.hidden(tokens, observe)
     count = np.float32(sum(len(tokens) for tokens in sequences))
-    return {name: total / count for name, total in sums.items()}
+    for _ in Reference(reader, config).observe(sequences, observe):
+        found = {name: np.divide(total, count, out=total) for name, total in sums.items()}
+        sums.clear()
+        yield found
 
 
 def best_exponent(reader: WeightsReader, parameter: Parameter, moments: Floats) -> float:
@@ -92,8 +120,8 @@ def best_exponent(reader: WeightsReader, parameter: Parameter, moments: Floats) 
 
     def error(exponent: float) -> float:
         scale = factors(moments, exponent)
-        codes, scales = weighted(weights * scale, moments / (scale * scale))
-        difference = unpacked(packed(codes), scales) / scale - weights
+        codes, scales = weighted(weights * scale, moments / (scale * scale), _FORM)
+        difference = unpacked(packed(codes, _FORM), scales, _FORM) / scale - weights
         return float((moments * difference * difference).sum())
 
     return min(EXPONENTS, key=error)

@@ -13,11 +13,13 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from edge_router.compile.conversation import conversation
-from edge_router.compile.equalize import Activations, Equalized
+from edge_router.compile.equalize import Activations
 from edge_router.compile.layouts import layout_of
-from edge_router.compile.parameters import Parameter, check, count, parameters
-from edge_router.compile.quantize import Array, quantized
-from edge_router.compile.readers.base import Floats, WeightsReader
+from edge_router.compile.parameters import check, count, is_tied, parameters
+from edge_router.compile.prepare import prepared
+from edge_router.compile.quantize import Array, check_groups, quantized, stored_bytes
+from edge_router.compile.quantizers import check_quantizer
+from edge_router.compile.readers.base import WeightsReader
 from edge_router.errors import InvalidModel
 from edge_router.quantization import Quantization
 from edge_router.types import Progress, SilentProgress
@@ -64,22 +66,25 @@ def write_model(
     merged = _merged(config, reader)
     wanted = parameters(merged, str(reader.source))
     check(reader, wanted, merged)
+    check_groups(form, wanted, reader.source)
+    check_quantizer(quantizer)
     tokenizer = reader.tokenizer_files()
     for name, content in tokenizer.items():
         (folder / name).write_bytes(content)
     chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
     _write_json(folder / "mlc-chat-config.json", chat)
+    total = sum(stored_bytes(form, parameter) for parameter in wanted)
     with (
-        (progress or SilentProgress()).step("quantize", total=len(wanted), unit="tensors") as step,
+        (progress or SilentProgress()).step("quantize", total=total, unit="bytes") as step,
         ThreadPoolExecutor(max(1, threads)) as pool,
         ShardWriter(folder, numbers=count(wanted)) as shards,
     ):
-        equalized = Equalized(reader, wanted, activations)
-        for parameter in wanted:
-            moments = _moments(parameter, activations, merged)
-            for name, array in quantized(equalized, parameter, form, quantizer, moments, pool):
+        for ready in prepared(reader, wanted, form, quantizer, activations, merged):
+            for name, array in quantized(
+                ready.reader, ready.parameter, form, ready.choose, ready.moments, pool
+            ):
                 shards.add(name, array)
-            step.advance()
+                step.advance(array.nbytes)
 
 
 class ShardWriter:
@@ -159,7 +164,7 @@ def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, ob
         "num_hidden_layers": config["num_hidden_layers"],
         "rms_norm_eps": config["rms_norm_eps"],
         "vocab_size": config["vocab_size"],
-        "tie_word_embeddings": bool(config.get("tie_word_embeddings", layout.tied)),
+        "tie_word_embeddings": is_tied(config),
         "position_embedding_base": config.get("rope_theta") or 10000.0,
         "rope_scaling": config.get("rope_scaling"),
         "context_window_size": windows.context_window_size,
@@ -255,15 +260,6 @@ def _merged(config: Mapping[str, object], reader: WeightsReader) -> dict[str, ob
         if value is not None and own.get(key) is not None and own[key] != value:
             raise InvalidModel(reader.source, f"{key} is {own[key]!r} here and {value!r} in the model card")
     return {**own, **{key: value for key, value in config.items() if value is not None}}
-
-
-def _moments(parameter: Parameter, activations: Activations, config: Mapping[str, object]) -> Floats | None:
-    """Mean squares of what the parameter is fed with, once equalized."""
-    # A tied embedding is also what the last states are multiplied with.
-    tied = parameter.kind == "embedding" and bool(config.get("tie_word_embeddings"))
-    moments = activations.moments.get("lm_head" if tied else parameter.name)
-    scale = activations.factors(parameter)
-    return moments if moments is None or scale is None else moments / (scale * scale)
 
 
 def _write_json(path: Path, data: object) -> None:

@@ -216,12 +216,17 @@ def _vector(name: str, source: str, size: int, layout: Layout) -> Parameter:
 
 def _derived(name: str, config: Mapping[str, object]) -> bool:
     """Tensors that some checkpoints carry although the configuration already says what they hold."""
-    tied = name == "lm_head.weight" and bool(config.get("tie_word_embeddings"))
+    tied = name == "lm_head.weight" and is_tied(config)
     return tied or name == "rope_freqs.weight" or name.endswith(".rotary_emb.inv_freq")
 
 
 def _some(items: list[str]) -> str:
     return "; ".join(items[:4]) + (f"; and {len(items) - 4} more" if len(items) > 4 else "")
+
+
+def is_tied(config: Mapping[str, object]) -> bool:
+    """Whether the embedding is also what the last states are multiplied with."""
+    return bool(config.get("tie_word_embeddings", layout_of(str(config.get("model_type"))).tied))
 
 
 def count(wanted: tuple[Parameter, ...]) -> int:

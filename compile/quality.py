@@ -1,6 +1,6 @@
 """How much a quantizer costs: perplexity, KL divergence and agreement against the unquantized weights.
 
-    python -m edge_router.compile.quality WEIGHTS [--moments FILE.npz] [--quantizer NAME ...]
+    python -m edge_router.compile.quality WEIGHTS [--moments FILE.npz] [--quantizer NAME] [--quantization NAME]
 
 Measured over the evaluation text, which the quantizers have not seen, with the numpy reference model.
 """
@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_router.catalog.cards import QUANTIZERS
 from edge_router.compile.equalize import Activations
 from edge_router.compile.quantize import supported
+from edge_router.compile.quantizers import WEIGHTED
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.reference import Reference
@@ -56,20 +58,19 @@ def compare(
 
 
 def quantize_into(
-    reader: WeightsReader, folder: Path, quantizer: str, activations: Activations, *, threads: int = 1
+    reader: WeightsReader, folder: Path, quantizer: str, activations: Activations, form: str = "q4f16_1"
 ) -> WeightsReader:
-    """A q4f16_1 directory made by `quantizer`, as a checkpoint."""
+    """A directory made by `quantizer` in the format `form`, as a checkpoint."""
     from edge_router.compile.package import Windows, write_model
 
     write_model(
         reader,
         folder,
         config={},
-        form=supported("q4f16_1"),
+        form=supported(form),
         quantizer=quantizer,
-        activations=activations if quantizer == "weighted" else Activations(),
+        activations=activations if quantizer == WEIGHTED else Activations(),
         windows=Windows(2048, 512),
-        threads=threads,
     )
     return open_weights(folder)
 
@@ -92,26 +93,27 @@ def _losses(expected: Floats, found: Floats, tokens: Sequence[int]) -> tuple[flo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     from edge_router.compile.moments import measure, read_activations
-    from edge_router.compile.quantizers import QUANTIZERS
     from edge_router.compile.samples import token_sequences
 
     parser = argparse.ArgumentParser(prog="python -m edge_router.compile.quality", description=__doc__)
     parser.add_argument("weights", type=Path, help="a .gguf or .safetensors file, or a folder")
     parser.add_argument("--moments", type=Path, help="as edge_router.compile.moments writes; else measured")
     parser.add_argument("--quantizer", action="append", choices=tuple(QUANTIZERS), help="default: all")
+    parser.add_argument("--quantization", default="q4f16_1", help="the format")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     reader = open_weights(options.weights)
+    wanted, activations = options.quantizer or QUANTIZERS, Activations()
     if options.moments:
         activations = read_activations(options.moments.read_bytes())
-    else:
+    elif WEIGHTED in wanted:
         activations = measure(reader, token_sequences(reader, "calibration"))
     with tempfile.TemporaryDirectory() as place:
         others = []
-        for name in options.quantizer or QUANTIZERS:
+        for name in wanted:
             folder = Path(place) / name
             folder.mkdir()
-            others.append((name, quantize_into(reader, folder, name, activations)))
+            others.append((name, quantize_into(reader, folder, name, activations, options.quantization)))
         found = compare(reader, others, token_sequences(reader, "evaluation"))
         for _, opened in others:
             opened.close()

@@ -36,6 +36,7 @@ class BuildSettings:
         weak = config.weak
         settings = cls(
             quantization=weak.quantization,
+            quantizer=weak.quantizer,
             target=PROGRAM if weak.engine == PROGRAM else _TARGETS.get(weak.device, weak.device),
             context_window_size=weak.context_window_size,
             prefill_chunk_size=weak.prefill_chunk_size,

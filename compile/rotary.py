@@ -50,13 +50,6 @@ def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scali
     return _rotary(plain)
 
 
-def frequencies(config: Mapping[str, object], head_dim: int) -> npt.NDArray[np.float32]:
-    """Of models whose amplitude is 1."""
-    found = rotary(config, head_dim)
-    assert found.amplitude == 1.0
-    return found.frequencies
-
-
 def llama3_factors(scaling: Mapping[str, object], plain: Floats) -> Floats:
     """By how much each frequency is slowed; transformers' `_compute_llama3_parameters`."""
     length, factor, low, high = (

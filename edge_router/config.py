@@ -39,6 +39,7 @@ class WeakConfig:
     engine: str = "auto"
     device: str = "auto"
     quantization: str = "q4f16_1"
+    quantizer: str | None = None  # what makes the format's codes; None: the model card's
     context_window_size: int | None = None  # None: the model card's
     prefill_chunk_size: int | None = None
     max_sequences: int = 1

@@ -26,7 +26,7 @@ class Quantization:
     """`bits` is None where nothing is quantized. `tables`: the embedding and the final layer are, too.
 
     `dtype` is that of scales, of whatever is not quantized, of activations and of the KV cache. `transposed`
-    formats ("_0") store inputs before outputs, which takes the same bytes.
+    formats ("_0") store linear layers with inputs before outputs, which takes the same bytes.
     """
 
     name: str
@@ -51,6 +51,16 @@ class Quantization:
     def words_per_group(self) -> int:
         """Whole numbers only: ten of 3 bits fit into a word, eight of 4 bits."""
         return 0 if self.bits is None else self.group // (8 * WORD_BYTES // self.bits)
+
+    @property
+    def zero(self) -> int:
+        """The code that stands for 0: a number is (code - zero) * scale."""
+        assert self.bits is not None
+        return (1 << (self.bits - 1)) - 1
+
+    def transposes(self, kind: Kind) -> bool:
+        """Never the embedding, whose rows are looked up."""
+        return self.transposed and self.quantizes(kind) and kind != "embedding"
 
     def quantizes(self, kind: Kind) -> bool:
         if self.bits is None or kind == "vector":

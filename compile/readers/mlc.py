@@ -16,6 +16,7 @@ from edge_router.compile.parameters import Parameter, parameters
 from edge_router.compile.quantize import unpacked
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.quantization import Quantization, quantization
 
 CONFIG = "mlc-chat-config.json"
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")  # today's name, and the one before the rename
@@ -117,10 +118,12 @@ class MlcReader:
         if plain is not None:
             values = self._array(plain, at + first, at + last).astype(np.float32)
             return values - np.float32(parameter.plus)
-        words, scales = (self._records[f"{parameter.name}.{part}"] for part in ("q_weight", "q_scale"))
-        if words.shape != (parameter.shape[0], parameter.shape[1] // 8):
-            raise InvalidModel(self.source, f"{words.name} is {words.shape}: not a layout that can be read")
-        return unpacked(self._array(words, at + first, at + last), self._array(scales, at + first, at + last))
+        form, columns = self._form, parameter.shape[1]
+        words, scales = (
+            self._rows(f"{parameter.name}.{part}", parameter, groups, at + first, at + last)
+            for part, groups in (("q_weight", form.words_per_group), ("q_scale", 1))
+        )
+        return unpacked(words, scales, form)[:, :columns]
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         names = ("tokenizer.json", "tokenizer_config.json")
@@ -128,6 +131,25 @@ class MlcReader:
         if absent:
             raise InvalidModel(self.source, f"{' and '.join(absent)} missing; the tokenizer needs both")
         return {name: (self.source / name).read_bytes() for name in names}
+
+    @cached_property
+    def _form(self) -> Quantization:
+        return quantization(str(self._chat.get("quantization")))
+
+    def _rows(
+        self, name: str, parameter: Parameter, each: int, first: int, last: int
+    ) -> np.typing.NDArray[np.generic]:
+        """Rows of an array that holds `each` entries of every group, also where it lies transposed."""
+        record, shape = (
+            self._records[name],
+            (parameter.shape[0], each * self._form.groups(parameter.shape[1])),
+        )
+        sideways = self._form.transposes(parameter.kind)
+        if record.shape != (shape[::-1] if sideways else shape):
+            raise InvalidModel(self.source, f"{name} is {record.shape}: not the layout of {self._form.name}")
+        if sideways:
+            return self._array(record, 0, record.shape[0])[:, first:last].T
+        return self._array(record, first, last)
 
     def _array(self, record: Record, first: int, last: int) -> np.typing.NDArray[np.generic]:
         """Rows of an array as they are stored."""

@@ -15,8 +15,8 @@ from typing import ClassVar, Literal, cast
 from edge_router.catalog.table import Table
 from edge_router.errors import InvalidModel, InvalidRouter
 
-Quantizer = Literal["weighted", "gptq", "round"]
-QUANTIZERS: tuple[Quantizer, ...] = ("weighted", "gptq", "round")
+Quantizer = Literal["gptq", "weighted", "signed", "round"]
+QUANTIZERS: tuple[Quantizer, ...] = ("gptq", "weighted", "signed", "round")  # the best first
 
 
 @dataclass(frozen=True, slots=True)

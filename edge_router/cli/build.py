@@ -25,6 +25,12 @@ def compile_(
         ),
     ],
     quantization: Annotated[str | None, typer.Option(help="The format of the weights.")] = None,
+    quantizer: Annotated[
+        str | None,
+        typer.Option(
+            help="How weights are quantized: gptq (best, takes minutes), weighted, signed or round."
+        ),
+    ] = None,
     context_window_size: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Prompt and answer together.")
     ] = None,
@@ -43,6 +49,7 @@ def compile_(
     config = session.config(
         weak__model=model,
         weak__quantization=quantization,
+        weak__quantizer=quantizer,
         weak__context_window_size=context_window_size,
         weak__prefill_chunk_size=prefill_chunk_size,
         weak__device=device,

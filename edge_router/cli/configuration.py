@@ -28,6 +28,7 @@ COMMENTS: Mapping[str, str] = {
     "weak.engine": "What runs it: auto, tvm, webgpu, mlc or scripted.",
     "weak.device": "Where it runs: auto, cpu, vulkan, metal or d3d12; with mlc also cuda, rocm or opencl.",
     "weak.quantization": "The format of its weights.",
+    "weak.quantizer": "How they get there: gptq (best, slow), weighted, signed, round. Default: the card's.",
     "weak.context_window_size": "Tokens of prompt and answer together. Default: the model's card.",
     "weak.prefill_chunk_size": "Tokens of the prompt that are computed at once. Default: the model's card.",
     "weak.max_sequences": "Answers that are made at the same time.",

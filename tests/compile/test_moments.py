@@ -149,4 +149,6 @@ def test_the_program_prints_a_table_or_json(
     moments.write_activations(file, Activations())
     assert quality.main([str(tiny_llama.folder), "--moments", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["quantizer", "unquantized", "weighted", "signed", "round"]
+    assert [line.split()[0] for line in lines] == [
+        "quantizer", "unquantized", "gptq", "weighted", "signed", "round",
+    ]  # fmt: skip

@@ -15,7 +15,7 @@ from edge_router.compile.package import Windows, write_model
 from edge_router.compile.quantize import supported
 from edge_router.compile.readers import open_weights
 from edge_router.compile.reference import Reference
-from edge_router.compile.rotary import frequencies
+from edge_router.compile.rotary import rotary
 
 TOKENS = [7, 100, 3, 255, 12, 90, 31, 31, 8]
 
@@ -98,8 +98,8 @@ def test_rotary_frequencies_with_llama_3_scaling() -> None:
         "original_max_position_embeddings": 8192,
     }
     config = {"rope_theta": 500000.0, "rope_scaling": scaling}
-    plain = frequencies({"rope_theta": 500000.0}, 64)
-    scaled = frequencies(config, 64)
+    plain = rotary({"rope_theta": 500000.0}, 64).frequencies
+    scaled = rotary(config, 64).frequencies
     assert plain[1] == pytest.approx(500000.0 ** (-2 / 64))
     np.testing.assert_array_equal(scaled[:14], plain[:14])  # waves of at most 2048 positions
     np.testing.assert_allclose(scaled[18:], plain[18:] / 32, rtol=1e-6)  # of at least 8192
