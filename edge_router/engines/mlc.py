@@ -9,9 +9,11 @@ trouble.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from edge_router.config import Config
@@ -47,26 +49,35 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
     from edge_router.engines.tvm import built
 
     compiled = built(config, paths, progress)
-    context, chunk = _windows(compiled.card.name, compiled.config, config, paths, progress)
+    windows = _windows(compiled.card.name, compiled.config, config, paths, progress)
     directory = ModelDirectory.read(compiled.model_dir, compiled.card.name)
     start = {
         "model": str(compiled.model_dir),
         "model_lib": str(compiled.library),
         "device": config.weak.device,
         "mode": config.mlc.mode or ("interactive" if config.weak.max_sequences == 1 else "local"),
-        "engine_config": _engine_config(config, context, chunk),
+        "engine_config": _engine_config(config, windows),
     }
     with progress.step("load"):
         child = Child(NAME, "edge_router.engines.mlc", start, timeout_s=config.mlc.load_timeout_s)
-    engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=context)
+    engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=windows.context)
     engine.weights_key = compiled.weights_key
     return engine
 
 
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Tokens; `utilization` is the share of the device's memory, whoever uses it, that the budget is."""
+
+    context: int
+    chunk: int
+    utilization: float | None = None
+
+
 def _windows(
     model: str, chat: Mapping[str, Any], config: Config, paths: Paths, progress: Progress
-) -> tuple[int, int]:
-    """Context and prefill chunk, in tokens: as compiled, or as long as fits into what is free."""
+) -> _Windows:
+    """As compiled, or as long as fits into what is free."""
     from edge_router.vram import Wish
     from edge_router.vram.fitting import fit
     from edge_router.vram.room import room_for
@@ -77,29 +88,32 @@ def _windows(
     except ConfigError:
         if config.weak.vram_budget is not None:
             raise
-        return context, chunk  # what is free is not known here, and no budget was set
+        return _Windows(context, chunk)  # what is free is not known here, and no budget was set
     wish = Wish(context, chunk, config.weak.max_sequences, (str(chat["quantization"]),))
     numbers = {"model_type": chat["model_type"], **chat["model_config"]}
     fitted = fit(model, numbers, wish, room, held=0, router_loaded=True, engine=NAME)
     if fitted.note is not None:
         progress.note(fitted.note)
-    return fitted.plan.settings.context_window_size, fitted.plan.settings.prefill_chunk_size
+    settings = fitted.plan.settings
+    # Rounded down: what MLC takes for its own must stay below the budget.
+    share = math.floor(1000 * fitted.plan.budget / room.whole) / 1000 if room.whole else None
+    return _Windows(settings.context_window_size, settings.prefill_chunk_size, share)
 
 
-def _engine_config(config: Config, context: int, chunk: int) -> dict[str, object]:
+def _engine_config(config: Config, windows: _Windows) -> dict[str, object]:
     """The fields of MLC's `EngineConfig` that are not left to MLC.
 
     In the mode "server" it is MLC that fills the GPU with as many tokens as `gpu_memory_utilization` allows.
     """
-    sequences = config.weak.max_sequences
+    sequences, asked = config.weak.max_sequences, config.mlc.gpu_memory_utilization
     values: dict[str, object] = {
         "max_num_sequence": sequences,
-        "max_single_sequence_length": context,
-        "max_total_sequence_length": None if config.mlc.mode == "server" else context * sequences,
-        "prefill_chunk_size": chunk,
-        "sliding_window_size": config.mlc.sliding_window_size,
-        "attention_sink_size": config.mlc.attention_sink_size,
-        "gpu_memory_utilization": config.mlc.gpu_memory_utilization,
+        "max_single_sequence_length": windows.context,
+        "max_total_sequence_length": None if config.mlc.mode == "server" else windows.context * sequences,
+        "prefill_chunk_size": windows.chunk,
+        "sliding_window_size": config.weak.sliding_window_size,
+        "attention_sink_size": config.weak.attention_sink_size,
+        "gpu_memory_utilization": asked if asked is not None else windows.utilization,
     }
     return {name: value for name, value in values.items() if value is not None}
 

@@ -26,15 +26,16 @@ _ROUTER_COPIES, _ROUTER_CODE = 2, 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """`free` and `budget` in bytes; `free` is None for a device that is not in this machine.
+    """Bytes. `free` and `whole` are None for a device that is not in this machine.
 
-    `is_share`: the budget was given as a share of what is free.
+    `is_share`: the budget was given as a share of what is free. `whole`: of the device, whoever uses it.
     """
 
     place: Place
     budget: int
     free: int | None = None
     is_share: bool = False
+    whole: int | None = None
 
     @property
     def device(self) -> str:
@@ -48,7 +49,7 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
     """
     here = found or host(paths.artifacts / "host.json")
     runtime = backend(device_of(config))
-    free = _free(runtime, here)
+    free, whole = _memory(runtime, here)
     text = config.weak.vram_budget
     budget = DEFAULT_BUDGET if text is None else parse_size(text, source=config.origin("weak.vram_budget"))
     if free is None and isinstance(budget, Share):
@@ -60,7 +61,7 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
         integers=here.machine.lower() in _X86,
         router=0 if runtime.own_memory else router_bytes(config.router.name),
     )
-    return Room(place, in_bytes(budget, free or 0), free, isinstance(budget, Share))
+    return Room(place, in_bytes(budget, free or 0), free, isinstance(budget, Share), whole)
 
 
 def device_of(config: Config) -> str:
@@ -97,11 +98,13 @@ def router_bytes(name: str) -> int:
     return _ROUTER_COPIES * size + _ROUTER_CODE
 
 
-def _free(runtime: Backend, here: Host) -> int | None:
+def _memory(runtime: Backend, here: Host) -> tuple[int | None, int | None]:
+    """What is free and what there is at all; of several GPUs, of the one with most room."""
     if not runtime.own_memory:
-        return here.memory_free
-    known = [gpu.memory_free for gpu in gpus() if _runs(gpu, runtime) and gpu.memory_free is not None]
-    return max(known, default=None)
+        return here.memory_free, here.memory_total
+    known = [gpu for gpu in gpus() if _runs(gpu, runtime) and gpu.memory_free is not None]
+    best = max(known, key=lambda gpu: gpu.memory_free or 0, default=None)
+    return (None, None) if best is None else (best.memory_free, best.memory_total)
 
 
 def _runs(gpu: Gpu, runtime: Backend) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edge_router.config import Config
+from edge_router.device import Gpu
 from edge_router.engines.mlc import MlcEngine, load
 from edge_router.errors import (
     ArtifactMissing,
@@ -63,8 +64,8 @@ def test_everything_that_was_configured_reaches_the_engine(mlc: Any, open_engine
         "weak.prefill_chunk_size": 64,
         "weak.max_sequences": 3,
         "mlc.gpu_memory_utilization": 0.5,
-        "mlc.sliding_window_size": 32,
-        "mlc.attention_sink_size": 4,
+        "weak.sliding_window_size": 32,
+        "weak.attention_sink_size": 4,
     }
     engine = open_engine(**settings)
     (opened,), (compiled,) = mlc.events("open"), mlc.events("compile")
@@ -97,6 +98,41 @@ def test_the_mode_follows_the_number_of_answers_at_once(mlc: Any, open_engine: O
     assert (one["mode"], server["mode"]) == ("interactive", "server")
     assert one["engine_config"]["max_total_sequence_length"] == 128
     assert "max_total_sequence_length" not in server["engine_config"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({}, 0.75),  # nine tenths of the ten that are free, of twelve
+        ({"weak.vram_budget": "6GiB"}, 0.5),
+        ({"weak.vram_budget": "12GiB"}, 0.833),  # others hold two
+        ({"weak.vram_budget": "6GiB", "mlc.gpu_memory_utilization": 0.9}, 0.9),
+    ],
+)
+def test_the_budget_is_told_as_a_share_of_the_gpus_memory(
+    mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: float
+) -> None:
+    """In the mode "server" it is MLC that fills what it is given."""
+    gpu = Gpu("A", "nvidia", 12 << 30, 10 << 30)
+    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (gpu,))
+    open_engine(**{"mlc.mode": "server", **settings})
+    (opened,) = mlc.events("open")
+    assert opened["engine_config"]["gpu_memory_utilization"] == share
+
+
+def test_a_longer_context_than_fits_is_shortened_and_said(
+    mlc: Any, config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in's tiny model with a context of a million tokens, on a GPU of two GiB."""
+    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (Gpu("A", "nvidia", 2 << 30, 1 << 30),))
+    said: list[str] = []
+    monkeypatch.setattr(SilentProgress, "note", lambda self, text: said.append(text))
+    engine = load(config.replace(**{"weak.context_window_size": 1 << 20}), paths, SilentProgress())
+    engine.close()
+    (opened,) = mlc.events("open")
+    context = opened["engine_config"]["max_total_sequence_length"]
+    assert 1024 <= context < 1 << 20 and engine.context_window_size == context
+    assert any(f"context_window_size 1048576 became {context}" in text for text in said)
 
 
 def test_what_does_not_fit_the_budget_is_refused_before_it_is_loaded(mlc: Any, open_engine: Opener) -> None:
