@@ -24,6 +24,7 @@ from edge_router.compile.training.settings import (
     Kind,
     TrainSettings,
 )
+from edge_router.compile.training.transfer import By, Transfer, transfer
 from edge_router.errors import MissingExtra
 from edge_router.evaluation import Evaluation, Metrics, evaluate
 from edge_router.hub import fetch
@@ -74,6 +75,21 @@ def train(
     measured = measure_router(card, settings.evaluation, progress) if settings.evaluation else None
     write_card(card, measured)
     return Trained(parse_router_card(folder), measured)
+
+
+def measure_transfer(
+    settings: TrainSettings, by: By, progress: Progress | None = None, *, paths: Paths | None = None
+) -> dict[str, Transfer]:
+    """What such a router is worth on the parts of the pool that it was not fitted on; writes nothing.
+
+    Raises what `train` raises.
+    """
+    progress = progress or SilentProgress()
+    _require_extra()
+    pool = read_pool(settings.pool)
+    encoder = encoder_card(_card(settings, pool, settings.output / settings.name))
+    base = fetch(settings.base, (paths or Paths.default()).downloads, progress=progress)
+    return transfer(settings, pool, base, encoder, progress, by=by)
 
 
 def _card(settings: TrainSettings, pool: Pool, folder: Path) -> RouterCard:

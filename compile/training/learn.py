@@ -36,7 +36,8 @@ def learn(settings: TrainSettings, pool: Pool, base: Path, file: Path, progress:
         arrays: Arrays = {"table": table}
         embeddings = static.embed(table, rows)
     else:
-        arrays, embeddings = _encode(settings, pool, base, rows, features, progress)
+        fitting = np.flatnonzero(~pool.validation)
+        arrays, embeddings = encode(settings, pool, base, rows, features, fitting, progress)
     factors = heads.fit(pool, embeddings, features, settings.head)
     head = heads.scaled_head(factors, pool, embeddings, features, settings.surface, scaling)
     shape, layers = load_shape(base), len(settings.chosen_layers)
@@ -69,25 +70,30 @@ def learn_ranking(
     Outcomes are centred by subset: which of them a query resembles must not be what decides. The graph holds
     a few int8 numbers of each prompt, and no prompt.
     """
-    embeddings = _run(OnnxRouter(encoder), pool, progress)
-    wins = win_rates(pool, ties=0.5)
-    kept = np.flatnonzero(~pool.validation & np.isfinite(wins))
-    _, _, directions = np.linalg.svd(embeddings[kept], full_matrices=False)
-    projection = directions[: settings.dimensions].T
-    references = embeddings[kept] @ projection
-    ranking = Ranking(
-        projection=projection,
-        references=references / np.linalg.norm(references, axis=1, keepdims=True),
-        wins=centred(wins[kept, None], pool.subsets[kept])[:, 0] + wins[kept].mean(),
-    )
+    embeddings = run(OnnxRouter(encoder), pool, progress)
     held = pool.validation
+    ranking = fit_ranking(pool.take(~held), embeddings[~held], settings.dimensions)
     raw = ranking.strength(embeddings[held])
     scale = fit_scale(raw, win_rates(pool.take(held)), pool.sources[held])
     ranking = replace(ranking, slope=scale.slope, intercept=scale.intercept)
     build_ranking(ranking, settings.cut, file, settings.precision)
 
 
-def _run(router: OnnxRouter, pool: Pool, progress: Progress) -> np.ndarray:
+def fit_ranking(pool: Pool, embeddings: np.ndarray, dimensions: int) -> Ranking:
+    """The references: every prompt that a weak and a strong model answered."""
+    wins = win_rates(pool, ties=0.5)
+    kept = np.flatnonzero(np.isfinite(wins))
+    _, _, directions = np.linalg.svd(embeddings[kept], full_matrices=False)
+    projection = directions[:dimensions].T
+    references = embeddings[kept] @ projection
+    return Ranking(
+        projection=projection,
+        references=references / np.linalg.norm(references, axis=1, keepdims=True),
+        wins=centred(wins[kept, None], pool.subsets[kept])[:, 0] + wins[kept].mean(),
+    )
+
+
+def run(router: OnnxRouter, pool: Pool, progress: Progress) -> np.ndarray:
     """The pool's embeddings as that router's own graph makes them."""
     found = []
     with progress.step("embed", total=len(pool), unit="prompts") as step:
@@ -97,15 +103,18 @@ def _run(router: OnnxRouter, pool: Pool, progress: Progress) -> np.ndarray:
     return np.array(found)
 
 
-def _encode(
+def encode(
     settings: TrainSettings,
     pool: Pool,
     base: Path,
     rows: list[list[int]],
     features: np.ndarray,
+    fitting: np.ndarray,
     progress: Progress,
 ) -> tuple[Arrays, np.ndarray]:
-    """The encoder's parameters, its upper layers fine-tuned for a `bert`, and the pool's embeddings."""
+    """The encoder's parameters and the pool's embeddings; a `bert`'s upper layers are fine-tuned on the rows
+    `fitting`.
+    """
     import torch
 
     from edge_router.compile.training.embed import embed
@@ -116,7 +125,6 @@ def _encode(
     if settings.kind == "bert":
         from edge_router.compile.training.finetune import fine_tune
 
-        fitting = np.flatnonzero(~pool.validation)
         fine_tune(
             encoder,
             [[rows[i] for i in fitting]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
     from edge_router.catalog import RouterCard
+    from edge_router.compile.train_router import TrainSettings
     from edge_router.compile.training.adapt import AdaptSettings
     from edge_router.compile.training.curve import CurvePoint
     from edge_router.evaluation import Evaluation
@@ -26,6 +28,11 @@ class Kind(StrEnum):
     bert = "bert"
     sw_ranking = "sw_ranking"
     static = "static"
+
+
+class LeaveOut(StrEnum):
+    source = "source"
+    subset = "subset"
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -65,6 +72,10 @@ def train(
     kind: Annotated[
         Kind, typer.Option(help="What is trained on a pool; see models/routers/LOG.md.")
     ] = Kind.mf,
+    leave_out: Annotated[
+        LeaveOut | None,
+        typer.Option(help="Write nothing; say what it is worth on each part of POOL when not fitted on it."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     seed: Annotated[int, typer.Option(help="For what is drawn at random.")] = 0,
     json: Annotated[
@@ -81,6 +92,8 @@ def train(
         raise typer.BadParameter("say what to learn from: POOL or --adapt FILE")
     if adapt is None and (curve or only):
         raise typer.BadParameter("--curve and --only belong to --adapt FILE")
+    if adapt is not None and leave_out:
+        raise typer.BadParameter("--leave-out belongs to POOL")
     folder = folder or own_folder(session, name)
     if adapt is not None:
         _adapt(session, _labels(adapt, only), base, folder, name, strong_share, seed, curve)
@@ -98,10 +111,35 @@ def train(
             threads=threads,
             seed=seed,
         )
+        if leave_out is not None:
+            _tell_transfer(session, settings, leave_out)
+            return
         done = train(settings, session.progress, paths=session.paths)
         output.say(f"Written to {folder / name}, threshold {done.card.default_threshold:.6g}.")
         if done.evaluation is not None:
             show(done.evaluation, json=json)
+
+
+def _tell_transfer(session: Session, settings: TrainSettings, by: LeaveOut) -> None:
+    from edge_router.compile.train_router import measure_transfer
+
+    found = measure_transfer(settings, by.value, session.progress, paths=session.paths)
+    if session.json:
+        output.write_json({name: asdict(one) for name, one in found.items()})
+        return
+    columns = ("left out", "n", "APGR", "within subsets", "easier ones", "within those", "mean")
+    rows = [
+        (
+            name,
+            f"{one.n:,}",
+            *(
+                "-" if value is None else f"{value:.3f}"
+                for value in (one.whole, one.within, one.easy_whole, one.easy_within, one.mean)
+            ),
+        )
+        for name, one in found.items()
+    ]
+    output.table(columns, rows, right=columns[1:])
 
 
 def _labels(file: Path, only: str | None) -> Labelled:

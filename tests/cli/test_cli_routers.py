@@ -222,3 +222,27 @@ def test_bench_router_says_where_the_time_goes(cli, tmp_path):
     assert "running the graph" in done.out and "up to 100 characters" in done.out
     found = json.loads(cli("bench", "router", "--router", "length", "--prompts", str(file), "--json").out)
     assert found["router"] == "length" and found["n"] == 2 and found["p50_ms"] <= found["p99_ms"]
+
+
+def test_train_leave_out_tells_what_transfers_and_writes_nothing(cli, tmp_path, monkeypatch):
+    from edge_router.compile import train_router
+    from edge_router.compile.training.transfer import Transfer
+
+    seen = []
+
+    def measured(settings, by, progress, *, paths):
+        seen.append((settings.kind, by))
+        return {"one": Transfer(1200, 0.61, 0.55, 0.6, None)}
+
+    monkeypatch.setattr(train_router, "measure_transfer", measured)
+    arguments = ("train", "pool.parquet", "--kind", "static", "--leave-out")
+    done = cli(*arguments, "source")
+    assert done.code == 0 and done.out.splitlines()[1].split() == [
+        *("one", "1,200", "0.610", "0.550", "0.600", "-", "0.587")
+    ]
+    found = json.loads(cli(*arguments, "subset", "--json").out)
+    assert found == {
+        "one": {"n": 1200, "whole": 0.61, "within": 0.55, "easy_whole": 0.6, "easy_within": None}
+    }
+    assert seen == [("static", "source"), ("static", "subset")]
+    assert "belongs to POOL" in cli("train", "--adapt", "a.csv", "--leave-out", "source").err
