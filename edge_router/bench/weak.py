@@ -71,7 +71,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class WeakBench:
-    """`ttft_ms`: from a question, nothing of it known before, to its answer's first piece."""
+    """`ttft_ms`: from a question, nothing of it known before, to its answer's first piece.
+
+    `python_ms`: of a sampled token, in which nothing compiled runs; of engine tvm.
+    """
 
     device: str
     model: str
@@ -82,6 +85,7 @@ class WeakBench:
     peak_bytes: int  # of the process that runs the model, all in all
     against: Mapping[str, Comparison]
     gpu: Profile | None = None  # where a GPU does the work
+    python_ms: Measured | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The JSON of `bench weak --json`; medians."""
@@ -90,6 +94,7 @@ class WeakBench:
             return {str(length): round(value.median, digits) for length, value in values.items()}
 
         gpu = {} if self.gpu is None else {"gpu": self.gpu.to_dict()}
+        python = {} if self.python_ms is None else {"python_ms": round(self.python_ms.median, 3)}
         return {
             "device": self.device,
             "model": self.model,
@@ -105,6 +110,7 @@ class WeakBench:
                 }
                 for name, other in self.against.items()
             },
+            **python,
             **gpu,
         }
 
@@ -154,6 +160,7 @@ def bench_weak(
         peak_bytes=ours.peak_bytes,
         against={name: _compared(ours, theirs) for name, theirs in taken.items()},
         gpu=gpu,
+        python_ms=Measured.of(ours.python_ms) if ours.python_ms else None,
     )
 
 
@@ -217,6 +224,7 @@ class _Taken:
         self.prefill: dict[int, list[float]] = {length: [] for length in PREFILL_TOKENS}  # tokens per second
         self.decode: list[float] = []
         self.ttft_ms: list[float] = []
+        self.python_ms: list[float] = []
         self.peak_bytes = 0
 
     def speed(self) -> Speed:
@@ -253,6 +261,10 @@ def _take(
                 taken[name].decode.append(DECODE_TOKENS / seconds)
             seconds = running[OURS].ask("ttft", text=f"{number}: {prompts.next(_DECODE_PROMPT)}")
             taken[OURS].ttft_ms.append(1000 * seconds)
+            if sides[OURS]["engine"] == "tvm":
+                text = prompts.next(_DECODE_PROMPT)
+                seconds = running[OURS].ask("python", text=text, count=DECODE_TOKENS)
+                taken[OURS].python_ms.append(1000 * seconds)
             if number == 0:  # to warm up: first touches of memory, threads that start
                 taken = {name: _Taken() for name in sides}
             step.advance()

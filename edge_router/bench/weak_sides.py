@@ -1,6 +1,7 @@
 """One side of a measurement, in its own process: `python -m edge_router.bench.weak_sides NAME OPTIONS`.
 
-Reads a line of JSON, answers with a number: seconds for "prefill", "decode" and "ttft", bytes for "peak".
+Reads a line of JSON, answers with a number: seconds for "prefill", "decode", "ttft" and "python", bytes for
+"peak".
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from edge_router.engines.local.runner import ModelRunner
 
 _GREEDY = SamplingParams(temperature=0)
+_SAMPLED = SamplingParams(temperature=0.7)
 
 
 class Side(Protocol):
@@ -41,8 +44,14 @@ class Ours:
         from edge_router.engines.local.engine import LocalEngine
 
         directory = ModelDirectory.read(Path(options["model_dir"]), "bench")
+        self._made: list[ModelRunner] = []
+
+        def load() -> ModelRunner:
+            self._made.append(RUNNERS[options["engine"]](directory.path, options))
+            return self._made[-1]
+
         self._engine = LocalEngine(
-            lambda: RUNNERS[options["engine"]](directory.path, options),
+            load,
             name=options["engine"],
             model_id="bench",
             tokenizer=directory.tokenizer,
@@ -72,13 +81,45 @@ class Ours:
         list(stream)
         return seconds
 
-    def _timings(self, text: str, count: int) -> EngineTimings:
-        request = ChatRequest((), sampling=_GREEDY, max_tokens=count, raw_prompt=text)
+    def python(self, text: str, count: int) -> float:
+        """Seconds of each sampled token in which nothing compiled runs: scheduling, choosing, its text."""
+        with _compiled(self._made[-1]) as calls:
+            timings = self._timings(text, count + 1, _SAMPLED)
+        return ((timings.prefill_s or 0.0) + (timings.decode_s or 0.0) - sum(calls)) / count
+
+    def _timings(self, text: str, count: int, sampling: SamplingParams = _GREEDY) -> EngineTimings:
+        request = ChatRequest((), sampling=sampling, max_tokens=count, raw_prompt=text)
         last = Delta()
         for delta in self._engine.stream(request, threading.Event()):
             last = delta
         assert last.timings is not None
         return last.timings
+
+
+@contextmanager
+def _compiled(runner: Any) -> Iterator[list[float]]:
+    """Seconds of each call that engine tvm makes of what is compiled."""
+    from tvm_ffi import Function
+
+    calls: list[float] = []
+
+    def timed(function: Any) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                calls.append(time.perf_counter() - begin)
+
+        return run
+
+    own = vars(runner._cache)
+    functions = {name: value for name, value in own.items() if isinstance(value, Function)}
+    own.update({name: timed(function) for name, function in functions.items()})
+    try:
+        yield calls
+    finally:
+        own.update(functions)
 
 
 def _tvm(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:

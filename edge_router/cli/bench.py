@@ -111,6 +111,10 @@ def _rows(found: WeakBench) -> list[tuple[str, ...]]:
         )
     )
     rows.append(("first token after, ms", *_three(found.ttft_ms), *nothing))
+    if found.python_ms is not None:
+        python = found.python_ms
+        spread = (f"{value:.2f}" for value in (python.median, python.low, python.high))
+        rows.append(("of a token Python, ms", *spread, *nothing))
     rows.append(("memory at most", output.size(found.peak_bytes), "", "", *nothing))
     return rows
 

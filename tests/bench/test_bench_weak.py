@@ -57,12 +57,13 @@ def test_what_is_measured_and_in_what_form(config: Config, paths: Paths, llama_c
     shown = found.to_dict()
     assert list(shown) == [
         *("device", "model", "threads", "prefill_tokens_per_s"),
-        *("decode_tokens_per_s", "ttft_ms", "peak_bytes", "against"),
+        *("decode_tokens_per_s", "ttft_ms", "peak_bytes", "against", "python_ms"),
     ]
     assert (shown["model"], shown["threads"]) == ("SmolLM2-135M-Instruct", 1)
     assert found.quantization == "q4f16_1"
     assert set(found.speed.prefill) == {256, 512}
-    for measured in (*found.speed.prefill.values(), found.speed.decode, found.ttft_ms):
+    assert found.python_ms is not None
+    for measured in (*found.speed.prefill.values(), found.speed.decode, found.ttft_ms, found.python_ms):
         assert 0 < measured.low <= measured.median <= measured.high
     assert found.peak_bytes > 50_000_000
     other = found.against["llama.cpp"]
