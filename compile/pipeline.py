@@ -85,6 +85,10 @@ def _with_windows(config: Mapping[str, object], wanted: Recipe) -> dict[str, obj
     windows = wanted.windows
     inner = {**cast("Mapping[str, object]", config["model_config"]), **windows}
     top = {name: windows[name] for name in ("context_window_size", "prefill_chunk_size")}
+    if wanted.sliding_window_size is not None:
+        top["sliding_window_size"] = wanted.sliding_window_size
+    if wanted.attention_sink_size is not None:
+        top["attention_sink_size"] = wanted.attention_sink_size
     return {**config, **top, "model_config": inner}
 
 

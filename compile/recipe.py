@@ -41,6 +41,8 @@ class BuildSettings:
             context_window_size=weak.context_window_size,
             prefill_chunk_size=weak.prefill_chunk_size,
             max_sequences=weak.max_sequences,
+            sliding_window_size=weak.sliding_window_size,
+            attention_sink_size=weak.attention_sink_size,
         )
         if weak.engine != MLC:
             return settings
@@ -48,8 +50,6 @@ class BuildSettings:
             settings,
             target=MLC,
             device=weak.device,
-            sliding_window_size=config.mlc.sliding_window_size,
-            attention_sink_size=config.mlc.attention_sink_size,
         )
 
 

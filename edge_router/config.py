@@ -42,6 +42,8 @@ class WeakConfig:
     quantizer: str | None = None  # what makes the format's codes; None: the model card's
     context_window_size: int | None = None  # None: the model card's
     prefill_chunk_size: int | None = None
+    sliding_window_size: int | None = None  # of every layer; None: as the model was made
+    attention_sink_size: int | None = None  # of it, the tokens at the beginning that always stay
     max_sequences: int = 1
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
     unload_after_s: float | None = None  # without a question; None: the model stays loaded
@@ -59,8 +61,6 @@ class MlcConfig:
 
     mode: str | None = None  # local, interactive, server; None: by weak.max_sequences
     gpu_memory_utilization: float | None = None  # of the GPU's memory, whoever uses it; None: MLC's 0.85
-    sliding_window_size: int | None = None  # tokens; for models that were made for one
-    attention_sink_size: int | None = None
     load_timeout_s: float = 300.0  # a library that does not fit hangs it for ever
 
 
@@ -268,8 +268,8 @@ def _check(config: Config) -> None:
     require("strong.max_retries", 0 <= config.strong.max_retries <= 20, "must be between 0 and 20")
     for key in ("strong.timeout_s", "strong.connect_timeout_s", "mlc.load_timeout_s"):
         require(key, 0 < typing.cast(float, config.get(key)) <= 86400, "must be between 0 and 86400 seconds")
-    windows = ("weak.context_window_size", "weak.prefill_chunk_size", "mlc.sliding_window_size")
-    for key in (*windows, "mlc.attention_sink_size", "weak.threads"):
+    windows = ("weak.context_window_size", "weak.prefill_chunk_size", "weak.sliding_window_size")
+    for key in (*windows, "weak.attention_sink_size", "weak.threads"):
         value = typing.cast("int | None", config.get(key))
         require(key, value is None or value >= 1, "must be at least 1")
     modes = ("local", "interactive", "server")

@@ -78,7 +78,11 @@ class Model(nn.Module):
 def alternating(values: Mapping[str, object], where: str) -> DecoderConfig:
     """The numbers of a model of which some layers have a window. Raises `InvalidModel`."""
     _check_gate(values, where)
-    window = stated_window(values)
+    window, own = stated_window(values), values.get("sliding_window")
+    if own is not None and own != window:
+        raise InvalidModel(
+            where, f"sliding_window_size is {window}, but some of its layers look back at everything"
+        )
     if window < 1:
         raise InvalidModel(where, "model_config lacks sliding_window")
     plain = {"tie_word_embeddings": True, **values, "sliding_window_size": -1}

@@ -31,6 +31,9 @@ COMMENTS: Mapping[str, str] = {
     "weak.quantizer": "How they get there: gptq (best, slow), weighted, signed, round. Default: the card's.",
     "weak.context_window_size": "Tokens of prompt and answer together. Default: the model's card.",
     "weak.prefill_chunk_size": "Tokens of the prompt that are computed at once. Default: the model's card.",
+    "weak.sliding_window_size": "Tokens that are looked back at; what lies before is forgotten. "
+    "Default: as the model was made.",
+    "weak.attention_sink_size": "Of these, how many at the beginning always stay. Default: as the model says.",
     "weak.max_sequences": "Answers that are made at the same time.",
     "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
     "weak.unload_after_s": "Seconds without a question after which its memory is given back. Default: never.",
@@ -41,8 +44,6 @@ COMMENTS: Mapping[str, str] = {
     "weak.build": "Fetch and compile what is missing when it is needed.",
     "mlc.mode": "The engine mlc: local, interactive or server. Default: by weak.max_sequences.",
     "mlc.gpu_memory_utilization": "The engine mlc: the GPU's share it may take, 0 to 1. Default: 0.85.",
-    "mlc.sliding_window_size": "The engine mlc: tokens that are looked back at, where a model can do so.",
-    "mlc.attention_sink_size": "The engine mlc: tokens at the beginning that are always looked at.",
     "mlc.load_timeout_s": "The engine mlc: seconds after which loading counts as failed.",
     "strong.engine": "What asks it: openai or scripted.",
     "strong.base_url": "An OpenAI-compatible endpoint. Default: OpenAI's own.",

@@ -78,7 +78,8 @@ class Planning:
 
     def report(self, card: ModelCard) -> Report:
         """Raises `UnsupportedArchitecture`, `InvalidModel`, `UnknownName`."""
-        shape = ModelShape.of(card.config, card.name)
+        asked = {"sliding_window_size": self.config.weak.sliding_window_size}
+        shape = ModelShape.of({**card.config, **asked}, card.name)
         planner = Planner(card.name, shape, self.room.place, self.room.budget)
         wish = wish_of(self.config, card)
         if self.quantizations:

@@ -19,7 +19,8 @@ class Backend:
     `context` is taken before anything is loaded: by the driver on a GPU, by Python and its libraries else.
     `granularity`: what an allocation is rounded up to. `index_integers`: of the arrays with which attention
     finds its pages, where the runtime reserves a fixed number; None where they follow the sizes.
-    `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window.
+    `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window;
+    `forgets`: always does, where all layers of a model have one.
     `program`: through WebGPU, see `vram.programs`.
     `margin`: thousandths of all that is counted, for what is not; more where nothing could be measured yet.
     """
@@ -31,6 +32,7 @@ class Backend:
     index_integers: int | None = None
     mlc: bool = False
     windows: bool = False
+    forgets: bool = False
     margin: int = 30
     program: bool = False
 
@@ -41,7 +43,7 @@ _TVM_INDEX = 32 * MIB
 
 _BACKENDS = (
     # Measured on Linux: CPython 3.11 with numpy, tokenizers, TVM's runtime and its loader of compiled code.
-    Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=20),
+    Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=20, forgets=True),
     # A CUDA context with the modules of one library: not measured here; what is usually seen, rounded up.
     Backend(
         "cuda",

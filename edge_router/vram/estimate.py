@@ -43,10 +43,13 @@ class Settings:
 
     @property
     def pages(self) -> int:
-        """Of the whole KV cache: TVM adds one, and two for each sequence that slides."""
+        """Of the whole KV cache: TVM adds one, and two for each sequence that slides.
+
+        A chunk is written before what only its first tokens look back at is forgotten.
+        """
         if self.sliding_window_size == NO_WINDOW:
             return self.max_sequences * -(-self.context_window_size // PAGE) + 1
-        kept = min(self.sliding_window_size, self.context_window_size)
+        kept = min(self.sliding_window_size + self.prefill_chunk_size, self.context_window_size)
         return self.max_sequences * (-(-kept // PAGE) + 2) + 1
 
 

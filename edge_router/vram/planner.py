@@ -109,6 +109,10 @@ class Planner:
 
     def at(self, settings: Settings) -> Plan:
         """These settings, whether they fit or not. Raises `UnknownName`."""
+        window = self.shape.window
+        if self._place.backend.forgets and self.shape.whole_window and window is not None:
+            slides = window < settings.context_window_size
+            settings = replace(settings, sliding_window_size=window if slides else NO_WINDOW)
         form = quantization(settings.quantization)
         return Plan(self.model, self._budget, settings, estimate(self.shape, form, settings, self._place))
 

@@ -181,6 +181,9 @@ def _window(
     architecture: str, config: Mapping[str, object], numbers: _Numbers, layers: int
 ) -> tuple[int | None, int]:
     """The sliding window and how many layers use it. Qwen's are not used by any runtime here."""
+    asked, alternating = config.get("sliding_window_size"), ("gemma2", "gemma3", "gemma3_text")
+    if isinstance(asked, int) and asked > 0 and architecture not in alternating:  # by the user or MLC
+        return asked, layers
     if config.get("sliding_window") is None:
         return None, 0
     window = numbers.count("sliding_window")

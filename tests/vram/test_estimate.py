@@ -115,10 +115,10 @@ def test_whole_pages_are_counted(smol, context):
     assert pages == ("pages", (context + 15) // 16 + 1)
 
 
-def test_a_sliding_window_keeps_the_window_and_two_pages_more(mistral):
+def test_a_sliding_window_keeps_the_window_a_chunk_and_two_pages_more(mistral):
     settings = Settings("q4f16_1", 32768, 512, 2, sliding_window_size=4096)
-    assert settings.pages == 2 * (256 + 2) + 1
     assert settings.attention_sink_size == 4
+    assert settings.pages == 2 * ((4096 + 512) // 16 + 2) + 1
     assert Settings("q4f16_1", 1024, 512, sliding_window_size=4096).pages == 64 + 2 + 1
 
 

@@ -205,9 +205,15 @@ def test_a_sliding_window_is_taken_where_it_reaches_further(mistral):
     assert (remedy.value, remedy.enough) == (4096, True)
     full = planner(mistral, 24 * GIB, "cuda").best(wish)
     assert full is not None and full.settings.sliding_window_size == -1
-    # our kernels for processors don't know it
-    here = planner(mistral, 6 * GIB, "cpu").best(wish)
-    assert here is not None and here.settings.sliding_window_size == -1
+
+
+def test_on_a_processor_what_lies_before_the_window_is_always_forgotten(mistral):
+    there = planner(mistral, 24 * GIB, "cpu")
+    for context, window in ((4096, -1), (4097, 4096), (32768, 4096)):
+        plan = there.best(Wish(context, 512))
+        assert plan is not None and plan.settings.sliding_window_size == window
+    cache = [there.asked(Wish(context, 512)).bytes("kv_cache") for context in (8192, 32768)]
+    assert cache[0] == cache[1]
 
 
 def test_a_budget_below_the_parameters(gorilla):

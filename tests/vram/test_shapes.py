@@ -105,6 +105,9 @@ def test_sliding_windows_where_a_runtime_uses_them(mistral):
     assert (gemma3.window, gemma3.windowed_layers, gemma3.whole_window) == (512, 22, False)
     assert ModelShape.of(PHI3_MINI, "test").whole_window
     assert ModelShape.of({**mistral, "sliding_window": None}, "test").window is None
+    assert ModelShape.of({**mistral, "sliding_window_size": 1024}, "test").window == 1024
+    asked = ModelShape.of({**GEMMA2_2B, "sliding_window_size": 1024}, "test")
+    assert (asked.window, asked.whole_window) == (4096, False)
 
 
 def test_what_a_config_leaves_out_is_derived(llama_8b):

@@ -54,7 +54,8 @@ class Residence:
         self._model, self._library, self._threads = model, library, threads
         self._config, self._paths, self._progress = config, paths, progress
         inner = cast("Mapping[str, object]", chat["model_config"])
-        self._numbers = {"model_type": chat["model_type"], **inner}
+        stated = {"sliding_window_size": chat.get("sliding_window_size")}
+        self._numbers = {"model_type": chat["model_type"], **inner, **stated}
         self._wish = Wish(
             context_window_size=cast(int, chat["context_window_size"]),
             prefill_chunk_size=cast(int, chat["prefill_chunk_size"]),
