@@ -138,8 +138,8 @@ def uniform_bytes(program: Program, function: str) -> int:
 
 
 def readback_bytes(program: Program, windows: Windows) -> int:
-    """Through which logits come back to the host."""
-    return padded(windows.sequences * program.vocab_size * WORD)
+    """Through which logits come back to the host, and what is chosen from them."""
+    return sum(padded(windows.sequences * words * WORD) for words in (program.vocab_size, PICKED_WORDS))
 
 
 def spare_bytes(program: Program) -> int:

@@ -28,9 +28,11 @@ def program_products(
     yield from _activations(shape, chunk, sequences)
     logits = {"rows": sequences, "vocabulary": shape.vocabulary, "bytes": WORD}
     yield product("workspace", "logits on their way to the host", **logits)
+    chosen = {"rows": sequences, "words": PICKED_WORDS, "bytes": WORD}
+    yield product("workspace", "tokens on their way to the host", **chosen)
     yield product("workspace", "rotary table", positions=context, channels=shape.head_dim, bytes=WORD)
     yield product("workspace", "logits", **logits)
-    yield product("workspace", "what is chosen from them", rows=sequences, words=PICKED_WORDS, bytes=WORD)
+    yield product("workspace", "likeliest tokens", **chosen)
     words = max(chunk, sequences) * ROW_WORDS + pages
     yield product("workspace", "rows and page tables", words=words, bytes=WORD)
     yield product("workspace", "uniforms", sets=_UNIFORMS, bytes=UNIFORM_SLOT)

@@ -25,7 +25,7 @@ def test_every_part(program: Program) -> None:
     assert found.tables == 100 * 2 * 3 * 4 + (32 * 4 + 21) * 4
     assert found.output == 3 * 32 + 3 * 130 * 4
     assert found.uniforms == 8 * 256
-    assert found.readback == 3 * 8 * 4
+    assert found.readback == 3 * 8 * 4 + 3 * 130 * 4
     assert found.spare == 64
     assert found.total == sum(getattr(found, name) for name in type(found).__slots__)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_router.engines.local.runner import Logits
 from edge_router.engines.webgpu.adapters import ENGINE
-from edge_router.engines.webgpu.gpu import Gpu, Grid, Step
+from edge_router.engines.webgpu.gpu import Copy, Gpu, Grid, Step
 from edge_router.errors import EngineUnavailable
 from edge_router.program import (
     PICKED_WORDS,
@@ -71,7 +71,7 @@ class Executor:
         self._fill(read, loaded)
         self._seconds_per_row: dict[str, float] = {}
         # The commands of the next token, made while the last one was computed, and what they are for.
-        self._ready: tuple[list[Step], Any] | None = None
+        self._ready: tuple[list[Step], Copy | None, Any] | None = None
 
     def has(self, function: str) -> bool:
         """Whether this GPU can run it."""
@@ -101,8 +101,10 @@ class Executor:
         With "best" a call for one row can go on by itself, `times` tokens in all.
         """
         begin = time.perf_counter()
-        self._submit(function, n, self.steps(function, pick, n=n) * times)
-        raw = self._gpu.read(self._buffers["picked"][0], n * PICKED_WORDS * 4)
+        size = n * PICKED_WORDS * 4
+        landing = (self._buffers["picked"][0], 0, self._landing, 0, size)
+        self._submit(function, n, self.steps(function, pick, n=n) * times, landing)
+        raw = self._gpu.collect(self._landing, size)
         self._seconds_per_row[function] = (time.perf_counter() - begin) / (n * times)
         return raw.view(np.uint32).reshape(n, PICKED_WORDS)
 
@@ -120,16 +122,18 @@ class Executor:
         """Of its last call, from the start to the result."""
         return self._seconds_per_row.get(function)
 
-    def _submit(self, function: str, n: int, steps: list[Step]) -> None:
+    def _submit(self, function: str, n: int, steps: list[Step], copy: Copy | None = None) -> None:
         """In pieces that take not too long. A decoded token is one, the same each time and so made ahead."""
         if not function.startswith("decode"):
-            for piece in _pieces(steps, self._piece_count(function, n)):
+            *first, last = _pieces(steps, self._piece_count(function, n))
+            for piece in first:
                 self._gpu.submit(self._gpu.encode(piece))
+            self._gpu.submit(self._gpu.encode(last, copy))
             return
-        what, self._ready = self._ready, None
-        same = what is not None and what[0] == steps
-        self._gpu.submit(what[1] if what is not None and same else self._gpu.encode(steps))
-        self._ready = steps, self._gpu.encode(steps)
+        ready, self._ready = self._ready, None
+        same = ready is not None and ready[:2] == (steps, copy)
+        self._gpu.submit(ready[2] if ready is not None and same else self._gpu.encode(steps, copy))
+        self._ready = steps, copy, self._gpu.encode(steps, copy)
 
     def time_steps(self, *functions: str, n: int) -> list[tuple[Launch, float]]:
         """Seconds of the GPU for each launch; see `Gpu.timed`."""
@@ -142,11 +146,12 @@ class Executor:
         The launches are as many, but of nothing, so that nobody waits for the GPU.
         """
         hollow = [(pipeline, group, (0, 0, 0)) for pipeline, group, _ in self.steps(*functions, n=1)]
+        copy = (self._buffers["picked"][0], 0, self._landing, 0, PICKED_WORDS * 4)
         begin = time.perf_counter()
-        commands = self._gpu.encode(hollow)
+        commands = self._gpu.encode(hollow, copy)
         encoded = time.perf_counter()
         self._gpu.submit(commands)
-        self._gpu.read(self._buffers["picked"][0], PICKED_WORDS * 4)
+        self._gpu.collect(self._landing, PICKED_WORDS * 4)
         return encoded - begin, time.perf_counter() - encoded
 
     def run_watched(self, function: str, n: int, wanted: Callable[[Launch], bool], watch: Watch) -> Logits:
@@ -190,6 +195,7 @@ class Executor:
             )
         self._scratch = [(self._gpu.buffer(size), size) for size in scratch]
         self._spare = self._gpu.buffer(spare_bytes(self._program))
+        self._landing = self._gpu.buffer(sizes["picked"], "landing")
         return {name: (self._gpu.buffer(size), size) for name, size in sizes.items()}
 
     def _bind(self) -> None:

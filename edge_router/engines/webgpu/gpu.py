@@ -16,6 +16,7 @@ from edge_router.program import Shader
 Bytes = npt.NDArray[np.uint8]
 Grid = tuple[int, int, int]
 Step = tuple[Any, Any, Grid]  # pipeline, bind group, workgroups
+Copy = tuple[Any, int, Any, int, int]  # from a buffer, offset, to a buffer, offset, bytes
 
 _PIECE = 16 << 20  # bytes; uploads are copied to staging memory, which a fence lets go of
 _CLOCK = "timestamp-query"
@@ -50,6 +51,7 @@ class Gpu:
         self._usages = {
             "storage": usage.STORAGE | usage.COPY_DST | usage.COPY_SRC,
             "uniform": usage.UNIFORM | usage.COPY_DST,
+            "landing": usage.MAP_READ | usage.COPY_DST,
         }
         self._record = _fast_recorder() or self._record_plainly
         self._fence = self.buffer(16)
@@ -94,6 +96,18 @@ class Gpu:
         with self._errors("read"):
             return np.frombuffer(self._queue.read_buffer(buffer, offset, size), np.uint8)
 
+    def collect(self, landing: Any, size: int) -> Bytes:
+        """What commands have copied into a buffer for landing; waits for all that was submitted.
+
+        Less than `read` has to do, which makes such a buffer for itself.
+        """
+        with self._errors("read"):
+            landing.map_sync("READ", 0, size)
+            try:
+                return np.frombuffer(landing.read_mapped(0, size), np.uint8)
+            finally:
+                landing.unmap()
+
     def wait(self) -> None:
         self.read(self._fence, 4)
         self._unfenced = 0
@@ -133,13 +147,15 @@ class Gpu:
 
     # ---- work ----------------------------------------------------------------------------------------------
 
-    def encode(self, steps: Sequence[Step]) -> Any:
-        """One after the other: each sees what the ones before it wrote."""
+    def encode(self, steps: Sequence[Step], copy: Copy | None = None) -> Any:
+        """One after the other: each sees what the ones before it wrote, and so does the copy."""
         with self._errors("encode"):
             encoder = self._device.create_command_encoder()
             compute = encoder.begin_compute_pass()
             self._record(compute, steps)
             compute.end()
+            if copy is not None:
+                encoder.copy_buffer_to_buffer(*copy)
             return encoder.finish()
 
     def _record_plainly(self, compute: Any, steps: Sequence[Step]) -> None:
@@ -177,12 +193,12 @@ class Gpu:
         spans: npt.NDArray[np.float64] = (stamps[:, 1] - stamps[:, 0]).astype(np.float64) * 1e-9
         return spans
 
-    def copy(self, copies: Sequence[tuple[Any, int, Any, int, int]]) -> None:
-        """(from, offset, to, offset, bytes), in this order."""
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """In this order."""
         with self._errors("copy"):
             encoder = self._device.create_command_encoder()
-            for source, start, target, to, size in copies:
-                encoder.copy_buffer_to_buffer(source, start, target, to, size)
+            for copy in copies:
+                encoder.copy_buffer_to_buffer(*copy)
             self._queue.submit([encoder.finish()])
 
     def close(self) -> None:
