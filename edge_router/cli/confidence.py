@@ -146,14 +146,16 @@ def _tell(
 
 
 def _row(name: str, value: Worth) -> tuple[str, ...]:
-    other = "-" if value.other_kinds is None else f"{value.other_kinds:.3f}"
+    def number(found: float | None) -> str:
+        return "-" if found is None else f"{found:.3f}"
+
     return (
         name,
-        f"{value.auroc:.3f}",
-        f"{value.auroc_low:.3f} to {value.auroc_high:.3f}",
-        other,
-        f"{value.apgr:.3f}",
-        f"{value.apgr_low:.3f} to {value.apgr_high:.3f}",
+        number(value.auroc),
+        f"{number(value.auroc_low)} to {number(value.auroc_high)}",
+        number(value.other_kinds),
+        number(value.apgr),
+        f"{number(value.apgr_low)} to {number(value.apgr_high)}",
     )
 
 

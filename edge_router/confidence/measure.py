@@ -25,9 +25,9 @@ class Worth:
     auroc_low: float
     auroc_high: float
     other_kinds: float | None
-    apgr: float
-    apgr_low: float
-    apgr_high: float
+    apgr: float | None  # None where there is only one value
+    apgr_low: float | None
+    apgr_high: float | None
 
     def to_dict(self) -> dict[str, float | None]:
         return {
@@ -86,7 +86,6 @@ def _worth(doubt: Numbers, wrong: Numbers, other: Numbers | None) -> Worth:
     values = [auroc(doubt[draw], wrong[draw]) for draw in draws if 0 < wrong[draw].sum() < n]
     low, high = np.quantile(values, (0.025, 0.975))
     found = evaluation.measure(doubt, 1 - wrong, np.ones(n))
-    assert found.apgr is not None and found.apgr_low is not None and found.apgr_high is not None
     return Worth(
         auroc(doubt, wrong),
         float(low),

@@ -1,0 +1,94 @@
+"""`calibrate --confidence`, with a weak model that knows about half of the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from edge_router.confidence import place
+from edge_router.confidence.questions import questions
+from edge_router.engines.scripted import ScriptedEngine
+from edge_router.types import Delta, TokenLogprob
+
+KEY = "c" * 32
+SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
+KNOWN = {question.text: question.answer for question in questions(400)}
+
+
+def half(request):
+    """Right, sure of it and showing it in its state, or wrong and unsure, by a hash of the question."""
+    text = request.messages[-1].text
+    right = hashlib.blake2b(text.encode(), digest_size=1).digest()[0] % 2
+    said = TokenLogprob("x", -0.1 if right else -1.5, b"x")
+    return [Delta(state=(float(right), 1.0, 0.5)), Delta(KNOWN.get(text, "yes") if right else "?", (said,))]
+
+
+@pytest.fixture
+def weak(monkeypatch):
+    engine = ScriptedEngine(model_id="small", default=half)
+    engine.weights_key, engine.vocab_size, engine.close = KEY, 3, lambda: None
+    monkeypatch.setattr("edge_router.loaded.load_weak", lambda *given: engine)
+    return engine
+
+
+def calibrate(cli, *more):
+    return cli("calibrate", "--confidence", "--strong-share", "0.5", *SCRIPTED, *more)
+
+
+def test_the_table_the_bound_and_the_gate(cli, weak, paths):
+    done = calibrate(cli, "--questions", "120", "--tokens", "4")
+    assert done.code == 0, done.err
+    rows = {line.split("  ")[0]: line for line in done.out.splitlines()}
+    assert list(rows)[1:5] == ["random", "length", "score", "score + said"]
+    assert "1.000" in rows["said + probe"] and "weak.min_confidence=0." in done.err
+    assert "of 120 answers right" in done.err and "120 prompts are few" in done.err
+    gate = place.find(paths, KEY)
+    assert gate is not None and (gate.tokens, gate.anchors) == (4, (0, 1, 2))
+    assert gate.chance((1.0, 1.0, 0.5), (-0.1,)) > 0.9 > 0.1 > gate.chance((0.0, 1.0, 0.5), (-1.5,))
+    asked = len(weak.calls)
+    report = json.loads(calibrate(cli, "--questions", "120", "--json").out)
+    assert len(weak.calls) == asked and report["tokens"] == 8 and report["n"] == 120
+    assert 0.4 < report["right"] < 0.6 and report["signals"]["probe"]["auroc"] == 1.0
+    assert cli("artifacts", "list").out.count("confidence") == 1
+
+
+def test_own_questions(cli, weak, paths, tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text("\n".join(json.dumps({"prompt": f"is it {n}?", "truth": "yes"}) for n in range(150)))
+    done = calibrate(cli, "--prompts", str(file), "--answers", "truth", "--tokens", "0")
+    assert done.code == 0 and len(weak.calls) == 150 and "said" not in done.out, done.err
+    assert len(weak.calls[0].messages) == 1 and place.find(paths, KEY).tokens == 0
+
+
+def test_ctrl_c_loses_nothing(cli, weak, paths):
+    def stops(request):
+        if len(weak.calls) == 50:
+            raise KeyboardInterrupt
+        return half(request)
+
+    weak._default = stops
+    done = calibrate(cli, "--questions", "120")
+    assert done.code == 130 and "the same command goes on" in done.err
+    weak._default = half
+    assert calibrate(cli, "--questions", "120").code == 0 and len(weak.calls) == 50 + 120 - 49
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--ledger",), "the ledger has no known answers"),
+        (("--tokens", "17"), "--tokens can be 16 at most"),
+        (("--questions", "3"), "--questions"),
+    ],
+)
+def test_what_does_not_go_together(cli, weak, more, said):
+    done = calibrate(cli, *more)
+    assert done.code == 2 and said in done.err
+
+
+def test_a_model_that_was_not_built_here_cannot_be_calibrated(cli, weak):
+    weak.weights_key = None
+    done = calibrate(cli)
+    assert done.code == 1 and "only a weak model that was built here" in done.err
