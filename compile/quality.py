@@ -1,6 +1,6 @@
 """How much a quantizer costs: perplexity, KL divergence and agreement against the unquantized weights.
 
-    python -m edge_router.compile.quality WEIGHTS [--moments FILE.npz] [--quantizer NAME] [--quantization NAME]
+    python -m edge_router.compile.quality WEIGHTS [--moments FILE.npz] [--quantizer NAME] [--quantization Q]
 
 Measured over the evaluation text, which the quantizers have not seen, with the numpy reference model.
 """

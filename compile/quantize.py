@@ -15,7 +15,7 @@ from edge_router.compile.parameters import Parameter
 from edge_router.compile.quantizers import Codes, Quantizer
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
-from edge_router.quantization import QUANTIZATIONS, WORD_BYTES, Quantization, quantization
+from edge_router.quantization import QUANTIZATIONS, WORD_BYTES, Quantization
 
 Array = npt.NDArray[Any]
 
@@ -26,10 +26,9 @@ _SUPPORTED = tuple(name for name, form in QUANTIZATIONS.items() if form.dtype !=
 
 def supported(name: str) -> Quantization:
     """The format called `name`, if weights can be stored in it here. Raises `UnknownName`."""
-    form = quantization(name)
     if name not in _SUPPORTED:
         raise UnknownName("quantization that can be written", name, _SUPPORTED)
-    return form
+    return QUANTIZATIONS[name]
 
 
 def stored_names(form: Quantization, parameter: Parameter) -> tuple[str, ...]:
