@@ -39,7 +39,7 @@ _DESCRIBED: dict[Kind, str] = {
     "mf": "Matrix factorisation over the query embedding and the vectors of the pool's models",
     "static": "Matrix factorisation over the mean of the query's token vectors and the vectors of the pool's "
     "models",
-    "bert": "An encoder whose upper layers were fine-tuned on how well each of the pool's models answers",
+    "bert": "An encoder whose upper part was fine-tuned on how well each of the pool's models answers",
     "sw_ranking": "Bradley-Terry over reference prompts, weighted by their similarity to the query",
 }
 
@@ -115,7 +115,8 @@ def _encoder(settings: TrainSettings) -> str:
     if settings.kind == "sw_ranking":
         return f"{settings.encoder}'s"
     if settings.kind == "bert":
-        return f"{settings.encoder}'s, and {tuned} layers more of {settings.base}, fine-tuned"
+        upper = f"the next {tuned} of {layers} layers of {settings.base}, fine-tuned"
+        return f"{settings.encoder}'s, then {upper}"
     return f"{f'{layers} layers' if layers else 'token vectors'} of {settings.base}, frozen"
 
 

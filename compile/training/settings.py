@@ -14,11 +14,11 @@ from edge_router.routers.tokens import Cut
 Kind = Literal["mf", "static", "bert", "sw_ranking"]
 
 # Which layers of the base encoder each kind runs. The lower half transfers better and runs faster; `static`
-# is a table of token vectors; `bert` has two layers more, which are fine-tuned.
+# is a table of token vectors; `bert` has one layer more, which is fine-tuned.
 LAYERS: dict[Kind, tuple[int, ...]] = {
     "mf": (0, 1, 2),
     "static": (),
-    "bert": (0, 1, 2, 3, 4),
+    "bert": (0, 1, 2, 3),
     "sw_ranking": (0, 1, 2),
 }
 
@@ -46,7 +46,7 @@ class FineTuning:
     batch: int = 32
     rate: float = 4e-5
     decay: float = 0.8  # of the rate, for every layer further down
-    trained_layers: int = 2  # counted from the top; those below, and the embeddings, stay as they are
+    trained_layers: int = 1  # counted from the top; those below, and the embeddings, stay as they are
     own_penalty: float = 1e-2
     rank: int = 32
 
