@@ -72,7 +72,7 @@ def fine_tune(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     device = encoder.device
-    head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank).to(device)
+    head: Head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank).to(device)
     subsets, subset = np.unique(pool.subsets, return_inverse=True)
     intercepts = nn.Parameter(_logits(pool, subset, len(subsets)).to(device))
     optimizer = torch.optim.AdamW(_parameters(encoder, head, intercepts, settings), weight_decay=0.0)
