@@ -9,13 +9,12 @@ from typing import Any, cast
 
 from edge_router.compile.architectures import definition
 from edge_router.compile.link import link, load_library
-from edge_router.compile.targets import TargetSpec, kernels_of, tvm_target
+from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, InvalidModel
 from edge_router.quantization import QUANTIZATIONS as FORMATS
 from edge_router.types import Progress, SilentProgress
 
 QUANTIZATIONS = tuple(name for name, form in FORMATS.items() if form.dtype != "bfloat16")
-GPU_QUANTIZATIONS = ("q4f16_1",)
 
 # What an engine looks up. The first ones ours, the rest MLC's.
 FUNCTIONS = (
@@ -42,23 +41,23 @@ def compile_library(
     output: Path,
     *,
     progress: Progress | None = None,
-) -> None:
-    """Write the library to `output`, whose suffix says how it is linked (see `link`).
+) -> Mapping[str, object]:
+    """Write the library to `output`, whose suffix says how it is linked (see `link`); what it says of itself.
 
     `config` is `model_config` of an mlc-chat-config with `model_type`, or that file's whole content. Raises
     `InvalidModel`, `UnsupportedArchitecture`, `UnsupportedTarget` before any work, `BuildFailed` after.
     """
     values = _flat(config)
     where = str(config.get("model", output.stem))
-    known = QUANTIZATIONS if target.kind == "llvm" else GPU_QUANTIZATIONS
-    if quantization not in known:
-        raise InvalidModel(where, f"{quantization} is not among {', '.join(known)}")
+    if quantization not in QUANTIZATIONS:
+        raise InvalidModel(where, f"{quantization} is not among {', '.join(QUANTIZATIONS)}")
     define = definition(str(values.get("model_type")))
     shown = progress or SilentProgress()
     with shown.step("compile", total=3) as step:
-        executable = _build(define, values, quantization, target, where, step.advance)
+        executable, described = _build(define, values, quantization, target, where, step.advance)
     with shown.step("link"):
         link(executable, output)
+    return described
 
 
 def _flat(config: Mapping[str, object]) -> dict[str, object]:
@@ -72,12 +71,13 @@ def _flat(config: Mapping[str, object]) -> dict[str, object]:
 
 def _build(
     define: Any, values: Mapping[str, object], quantization: str, target: TargetSpec, where: str, advance: Any
-) -> Any:
+) -> tuple[Any, Mapping[str, object]]:
     import tvm
     from tvm import relax
 
     from edge_router.compile.architectures.contract import attach
     from edge_router.compile.architectures.parts import Parts
+    from edge_router.compile.gpu.build import building
     from edge_router.compile.passes import pipeline
 
     compiled_for, kernels, form = tvm_target(target), kernels_of(target), FORMATS[quantization]
@@ -102,16 +102,28 @@ def _build(
                 "batch_size": cast(int, described["max_batch_size"]),
             }
             # the pass would merge vector registers with scalar ones, which cannot be told apart afterwards
-            with tvm.transform.PassContext(config={"tirx.disable_storage_rewrite": True}):
+            with tvm.transform.PassContext(config={"tirx.disable_storage_rewrite": True}), building(target):
                 built = relax.build(
-                    module, compiled_for, relax_pipeline=pipeline(compiled_for, described, bounds)
+                    module,
+                    compiled_for,
+                    relax_pipeline=pipeline(compiled_for, described, bounds),
+                    tir_pipeline=_lowering(target),
                 )
             advance()
-            return built
+            return built, described
     except InvalidModel:
         raise
     except Exception as error:
         raise BuildFailed(where, "compile", str(error).strip() or type(error).__name__) from error
+
+
+def _lowering(target: TargetSpec) -> str:
+    """The name of the passes from kernels to what TVM's code generators take."""
+    if target.kind not in GPUS:
+        return "default"
+    from edge_router.compile.gpu.lowering import register
+
+    return register()
 
 
 def metadata(values: Mapping[str, object], quantization: str, parameters: Any) -> dict[str, object]:

@@ -10,11 +10,11 @@ import tvm
 from tvm import ir, relax, tirx
 
 
-def pipeline(target: Any, metadata: Mapping[str, object], bounds: Mapping[str, int]) -> Any:
-    """For `relax.build`.
+def pipeline(target: Any, metadata: dict[str, object], bounds: Mapping[str, int]) -> Any:
+    """For `relax.build`. What is not a kernel of ours TVM schedules, where the target needs that.
 
     `bounds` are the largest values of symbolic sizes, by name, for which memory is planned. `metadata` is
-    what the library's `_metadata` will return, with the planned `memory_usage` of each function added.
+    what the library's `_metadata` will return; the planned `memory_usage` of each function is added to it.
     """
     steps = relax.transform
     return tvm.transform.Sequential(
@@ -28,6 +28,7 @@ def pipeline(target: Any, metadata: Mapping[str, object], bounds: Mapping[str, i
             steps.FuseTIR(),
             steps.DeadCodeElimination(),
             steps.RewriteDataflowReshape(),
+            *_schedules(target),
             steps.ToNonDataflow(),
             steps.RemovePurityChecking(),
             steps.CallTIRRewrite(),
@@ -40,6 +41,14 @@ def pipeline(target: Any, metadata: Mapping[str, object], bounds: Mapping[str, i
             steps.AttachGlobalSymbol(),
         ]
     )
+
+
+def _schedules(target: Any) -> list[Any]:
+    if target.kind.name == "llvm":  # runs them as they are
+        return []
+    from edge_router.compile.gpu.lowering import schedules
+
+    return [schedules()]
 
 
 def _each_function(name: str, change: Callable[[Any], Any]) -> Any:
@@ -57,9 +66,10 @@ def _bounded(function: Any, bounds: Mapping[str, int]) -> Any:
     return bounded.with_attr("relax.memory_plan_dynamic_func_output", True)
 
 
-def _attach(metadata: Mapping[str, object]) -> Any:
+def _attach(metadata: dict[str, object]) -> Any:
     def run(module: Any, _context: Any) -> Any:
-        text = json.dumps({**metadata, "memory_usage": memory_usage(module)})
+        metadata["memory_usage"] = memory_usage(module)
+        text = json.dumps(metadata)
         builder = relax.BlockBuilder()
         with builder.function("_metadata", params=[]):
             builder.emit_func_output(ir.StringImm(text))

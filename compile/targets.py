@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from edge_router.compile.kernels.isa import Isa
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
 
 _MACHINES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
 _SYSTEMS = {"Linux": "unknown-linux-gnu", "Darwin": "apple-darwin", "Windows": "pc-windows-msvc"}
+
+# TVM's kinds of GPU. The last two are in no wheel of PyPI's.
+GPUS = ("cuda", "metal", "vulkan", "rocm")
+_INSTEAD = {
+    "cuda": "the wheels of apache-tvm for Linux and Windows have it",
+    "metal": "the engine webgpu drives Metal: pip install 'edge-router[webgpu]'",
+    "vulkan": "the engine webgpu drives Vulkan: pip install 'edge-router[webgpu]'",
+    "rocm": "MLC's wheels have it (https://llm.mlc.ai/docs/install), or use Vulkan: 'edge-router[webgpu]'",
+}
+_TENSOR_CORES = 80  # the generation of NVIDIA's whose instruction `gpu.tensor_cores` uses
 
 # Extensions that a hypervisor may hide although the processor's name promises them. LLVM drops what builds
 # on one that is switched off.
@@ -34,12 +46,16 @@ _HIDEABLE = (
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """`cpu` and `features` are LLVM's names; `features` are what the processor really offers."""
+    """`cpu` and `features` are LLVM's names; `features` are what the processor really offers.
+
+    Of a GPU's target these are the machine's that it is in, and `gpu` is the GPU's own architecture, "sm_89".
+    """
 
     kind: str
     triple: str
     cpu: str
     features: tuple[str, ...] = ()
+    gpu: str | None = None
 
     @property
     def machine(self) -> str:
@@ -47,12 +63,17 @@ class TargetSpec:
 
     def fingerprint_parts(self) -> dict[str, object]:
         """Everything that changes the compiled code."""
-        return {
+        parts: dict[str, object] = {
             "kind": self.kind,
             "triple": self.triple,
             "cpu": self.cpu,
             "features": sorted(self.features),
         }
+        if self.kind in GPUS:
+            parts["gpu"] = self.gpu
+        if self.kind == "cuda":
+            parts["machine_code"] = machine_code_compiler()
+        return parts
 
     def isa(self) -> Isa:
         return Isa.of(self.machine, self.features)
@@ -65,6 +86,39 @@ def host_target(host: Host) -> TargetSpec:
         raise UnsupportedTarget(f"{host.system} on {host.machine}", "this combination is not known")
     cpu = host.cpu or _generic(machine, host.features)
     return TargetSpec("llvm", f"{machine}-{system}", cpu, tuple(host.features))
+
+
+def gpu_target(kind: str, host: Host, architecture: str | None = None) -> TargetSpec:
+    """A GPU of this machine or, where that is another system's, of a typical machine with one.
+
+    `architecture` is CUDA's, by default that of the GPU that is here. Raises `UnsupportedTarget`.
+    """
+    if kind not in GPUS:
+        raise UnsupportedTarget(kind, f"the targets are llvm, {', '.join(GPUS)}")
+    if kind == "metal" and host.system != "Darwin":
+        return TargetSpec(kind, "arm64-apple-darwin", "apple-m1", ("neon",))
+    near = host_target(host)
+    if kind != "cuda":
+        return TargetSpec(kind, near.triple, near.cpu, near.features)
+    architecture = architecture or _own_architecture()
+    if architecture is None:
+        raise UnsupportedTarget(kind, "no NVIDIA GPU is in sight; name its architecture, such as cuda:sm_89")
+    if not re.fullmatch(r"sm_\d{2,3}", architecture):
+        raise UnsupportedTarget(f"{kind}:{architecture}", "an architecture is named like sm_89")
+    return TargetSpec(kind, near.triple, near.cpu, near.features, architecture)
+
+
+def _own_architecture() -> str | None:
+    from edge_router.device import gpus
+
+    return next((gpu.architecture for gpu in gpus() if gpu.architecture), None)
+
+
+def machine_code_compiler() -> str | None:
+    """What makes machine code of CUDA source here; None where libraries hold the source alone."""
+    from edge_router.compile.gpu.nvrtc import available
+
+    return f"nvrtc {version('nvidia-cuda-nvrtc')}" if available() else None
 
 
 def _generic(machine: str, features: Iterable[str]) -> str:
@@ -80,8 +134,13 @@ def tvm_target(spec: TargetSpec) -> Any:
     import tvm
     from tvm.target import codegen
 
+    if spec.kind in GPUS:
+        if tvm.get_global_func(f"target.build.{spec.kind}", allow_missing=True) is None:
+            raise UnsupportedTarget(spec.kind, f"this TVM was built without it; {_INSTEAD[spec.kind]}")
+        near = tvm_target(replace(spec, kind="llvm", gpu=None))
+        return tvm.target.Target({"kind": spec.kind, **_arch(spec)}, host=near)
     if spec.kind != "llvm":
-        raise UnsupportedTarget(spec.kind, "only processors can be compiled for")
+        raise UnsupportedTarget(spec.kind, f"the targets are llvm, {', '.join(GPUS)}")
     if codegen.llvm_version_major(allow_none=True) is None:
         raise UnsupportedTarget(spec.kind, "this TVM was built without LLVM")
     bare = {"kind": "llvm", "mtriple": spec.triple}
@@ -96,9 +155,22 @@ def tvm_target(spec: TargetSpec) -> Any:
 
 def kernels_of(spec: TargetSpec) -> Kernels:
     """What models are made of there."""
+    if spec.kind in GPUS:
+        from edge_router.compile.gpu.kernels import Gpu
+
+        return Gpu(tvm_target(spec), spec.kind, tensor_cores=_generation(spec) >= _TENSOR_CORES)
     from edge_router.compile.kernels.processor import Processor
 
     return Processor(spec.isa())
+
+
+def _generation(spec: TargetSpec) -> int:
+    """Of a GPU of NVIDIA's: 89; else 0."""
+    return int(spec.gpu.removeprefix("sm_")) if spec.gpu else 0
+
+
+def _arch(spec: TargetSpec) -> dict[str, str]:
+    return {"arch": spec.gpu} if spec.gpu else {}
 
 
 def _hidden(spec: TargetSpec, promised: set[str]) -> list[str]:

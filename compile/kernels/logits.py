@@ -27,7 +27,7 @@ from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import LOG2_E, exp2, largest, total
 
 GREEDY = 1e-5  # temperatures up to this choose the most probable token
-_LOWEST = -3.4028234663852886e38
+LOWEST = -3.4028234663852886e38
 
 
 def _logits(k: Kernel) -> Buffer:
@@ -81,7 +81,7 @@ def mask() -> Any:
             with serial(vocabulary) as token:
                 bit = (load(words, row, token // 32) >> (token % 32)) & 1
                 with when(bit == 0):
-                    store(logits, const(_LOWEST, "float32"), row, token)
+                    store(logits, const(LOWEST, "float32"), row, token)
     return k.function
 
 
@@ -96,7 +96,7 @@ def softmax(isa: Isa, vocabulary: int, active: int) -> Any:
         logits, temperature = k.tensor("logits", (batch, *shape)), k.tensor("temperature", (batch,))
         y = k.tensor("y", (batch, *shape))
         with parallel(batch) as row:
-            peak, summed = Cell(const(_LOWEST, "float32")), Cell(const(0.0, "float32"))
+            peak, summed = Cell(const(LOWEST, "float32")), Cell(const(0.0, "float32"))
             with serial(active // isa.lanes) as i:
                 peak.set(tirx.max(peak.value, largest(load(logits, row, 0, i * isa.lanes, lanes=isa.lanes))))
             for i in range(active // isa.lanes * isa.lanes, active):

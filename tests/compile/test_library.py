@@ -128,8 +128,8 @@ def test_unknown_architectures_are_refused_with_the_known_ones(tmp_path: Path) -
 
 
 def test_unknown_targets_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedTarget):
-        compile_(tmp_path, NUMBERS, target=TargetSpec("metal", "aarch64-apple-darwin", "generic"))
+    with pytest.raises(UnsupportedTarget, match=r"vulkan.*pip install 'edge-router\[webgpu\]'"):
+        compile_(tmp_path, NUMBERS, target=TargetSpec("vulkan", "x86_64-unknown-linux-gnu", "x86-64"))
 
 
 def test_an_architecture_can_be_added_once() -> None:

@@ -1,0 +1,130 @@
+"""Rotary embedding, tokens into pages, partial answers merged, normalisation, logits: on the emulated GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_router.compile.kernels.attention import PAGE, Heads
+
+
+@pytest.mark.parametrize(("size", "turned"), [(64, 64), (80, 80), (96, 48), (128, 128)])
+def test_rotary(gpu: Any, rng: np.random.Generator, size: int, turned: int) -> None:
+    heads, tokens = Heads(4, 2, size), 5
+    frequencies = 10000.0 ** -(np.arange(0, turned, 2) / turned)
+    qkv = rng.normal(0, 1, (tokens, 8, size)).astype("f2")
+    positions = rng.integers(0, 100_000, tokens).astype("i4")
+    outputs = [np.zeros((tokens, count, size), "f2") for count in (4, 2, 2)]
+    together = np.zeros((tokens, 8 * size), "f2")
+    for apply in (1, 0):
+        gpu.run("rotary", [heads, list(frequencies), 1.0], qkv, positions, *outputs, apply)
+        angles = (positions[:, None].astype("f4") * frequencies.astype("f4")).astype("f8") * apply
+        cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]
+        a, b, rest = np.split(qkv.astype("f8"), [turned // 2, turned], axis=-1)
+        wanted = np.concatenate([a * cosine - b * sine, b * cosine + a * sine, rest], axis=-1)
+        assert np.abs(outputs[0] - wanted[:, :4]).max() < 3e-3
+        assert np.abs(outputs[1] - wanted[:, 4:6]).max() < 3e-3
+        assert np.array_equal(outputs[2], qkv[:, 6:])
+        if apply:
+            flat = qkv.reshape(tokens, -1)
+            gpu.run("turn_together", [heads, list(frequencies), 1.0], flat, positions, together)
+            assert np.array_equal(together.reshape(qkv.shape), np.concatenate(outputs, axis=1))
+
+
+def test_append_to_pages(gpu: Any, rng: np.random.Generator) -> None:
+    pages = np.zeros((4, 2, 2, PAGE, 32), "f2")
+    keys, values = (rng.normal(0, 1, (5, 2, 32)).astype("f2") for _ in range(2))
+    places = np.array([3, 17, -1, 63, 32], "i4")
+    gpu.run("append", [Heads(4, 2, 32)], pages, keys, values, places)
+    for i, place in enumerate(places):
+        if place >= 0:
+            assert np.array_equal(pages[place // PAGE, 0, :, place % PAGE], keys[i])
+            assert np.array_equal(pages[place // PAGE, 1, :, place % PAGE], values[i])
+    assert np.count_nonzero(pages.any(axis=(1, 2, 4))) == 4  # and nothing else
+
+
+def test_pages_are_copied_and_compacted(gpu: Any, rng: np.random.Generator) -> None:
+    pages = rng.normal(0, 1, (5, 2, 2, PAGE, 64)).astype("f2")
+    before = pages.copy()
+    gpu.run("copy_page", [Heads(4, 2, 64)], pages, 1, 3, 9)
+    assert np.array_equal(pages[3, :, :, :9], before[1, :, :, :9])
+    assert np.array_equal(pages[[0, 1, 2, 4]], before[[0, 1, 2, 4]])
+
+
+def test_merge(gpu: Any, backwards: Any, rng: np.random.Generator) -> None:
+    outs = [rng.normal(0, 1, (6, 3, 64)).astype("f2") for _ in range(2)]
+    sums = [rng.normal(0, 5, (6, 3)).astype("f4") for _ in range(2)]
+    sums[1][0] = -5e4  # saw nothing
+    shares = [2.0 ** (s - np.maximum(*sums)) for s in sums]
+    both = shares[0] + shares[1]
+    wanted = (outs[0] * shares[0][..., None] + outs[1] * shares[1][..., None]) / both[..., None]
+    logarithms = np.maximum(*sums) + np.log2(both)
+    for device in (gpu, backwards):
+        out, other = outs[0].copy(), sums[0].copy()
+        device.run("merge", [Heads(3, 1, 64)], out, other, outs[1], sums[1])
+        assert np.abs(out - wanted).max() < 2e-3
+        assert np.abs(other - logarithms).max() < 1e-4
+        assert np.array_equal(out[0], outs[0][0])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 96), (None, 68), (None, 3072)])
+def test_rms_norm(gpu: Any, rng: np.random.Generator, rows: int | None, columns: int) -> None:
+    x = rng.normal(0, 3, (rows or 5, columns)).astype("f4")
+    weight = rng.normal(1, 0.3, columns).astype("f2")
+    y = np.full_like(x, np.nan)
+    gpu.run("rms_norm", [columns, 1e-5, rows, "float32", "float16", "float32"], x, weight, y)
+    wanted = x / np.sqrt((x.astype("f8") ** 2).mean(1, keepdims=True) + 1e-5) * weight
+    assert np.allclose(y, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_head_norm(gpu: Any, rng: np.random.Generator) -> None:
+    heads, x = Heads(4, 2, 80), rng.normal(0, 3, (3, 8 * 80)).astype("f4")
+    weights = [rng.normal(1, 0.3, 80).astype("f2") for _ in range(2)]
+    y = np.full(x.shape, np.nan, "f2")
+    gpu.run("head_norm", [heads, 1e-6, None], x, *weights, y)
+    split = x.reshape(3, 8, 80)
+    normed = split / np.sqrt((split**2).mean(-1, keepdims=True) + 1e-6)
+    wanted = np.concatenate([normed[:, :4] * weights[0], normed[:, 4:6] * weights[1], split[:, 6:]], axis=1)
+    assert np.allclose(y.reshape(split.shape), wanted, rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("vocabulary", "active"), [(96, 96), (701, 690)])
+def test_softmax(gpu: Any, rng: np.random.Generator, vocabulary: int, active: int) -> None:
+    logits = rng.normal(0, 4, (3, 1, vocabulary)).astype("f4")
+    logits[2, 0, [4, 9]] = 50.0  # two equally probable ones
+    temperature = np.float32([1.0, 0.3, 0.0])
+    y = np.full_like(logits, np.nan)
+    gpu.run("softmax", [vocabulary, active], logits, temperature, y)
+    for row in (0, 1):
+        powers = np.exp((logits[row, 0, :active] - logits[row, 0, :active].max()) / temperature[row])
+        assert np.allclose(y[row, 0, :active], powers / powers.sum(), rtol=1e-4, atol=1e-7)
+    assert y[2, 0, 4] == y[2, 0, 9] == 0.5
+    assert not y[:, :, active:].any()
+
+
+def test_bias_penalties_and_mask(gpu: Any, rng: np.random.Generator) -> None:
+    logits = rng.normal(0, 1, (2, 70)).astype("f4")
+    wanted = logits.copy()
+    gpu.run("add_bias", [], logits, np.int32([0, 1]), np.int32([5, 69]), np.float32([2, -3]))
+    wanted[0, 5] += 2
+    wanted[1, 69] -= 3
+    assert np.array_equal(logits, wanted)
+
+    # one sequence, whose logits are row 1; token 3 was used twice
+    penalties = np.float32([[0.5, 0.25, 2.0]])
+    logits[1, 3], logits[1, 4] = 3.0, -1.0
+    tokens, counts = np.int32([3, 4]), np.int32([2, 1])
+    gpu.run("penalize", [], logits, np.int32([1]), np.int32([0, 0]), tokens, counts, penalties)
+    assert logits[1, 3] == (3.0 - (0.5 + 2 * 0.25)) / 2
+    assert logits[1, 4] == (-1.0 - (0.5 + 0.25)) * 2
+
+    kept, before = rng.random(70) < 0.5, logits.copy()
+    words = np.zeros((2, 3), "u4")
+    for token in np.flatnonzero(kept):
+        words[1, token // 32] |= np.uint32(1 << (token % 32))
+    gpu.run("mask", [], logits, np.int32([1]), words.view("i4"))
+    assert np.array_equal(logits[0], before[0])
+    assert np.array_equal(logits[1] == before[1], kept)
+    assert (logits[1][~kept] < -1e38).all()
