@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,10 @@ def evaluate(
         str,
         typer.Option(metavar="COLUMN", help="What the rows are grouped by; several with commas."),
     ] = "benchmark",
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=2, help="Only N prompts of each group: for routers that take long."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves: .svg or .png.")] = None,
     latency: Annotated[
         Path | None,
@@ -57,35 +62,35 @@ def evaluate(
     config = session.config()
     for picture in (plot, latency):
         check_picture(picture)
-    from edge_router import evaluation, plugins
+    from edge_router import evaluation
     from edge_router.labels import read_labelled
-    from edge_router.routers import routers
 
-    known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
-    names = dict.fromkeys([*(router or [config.router.name]), "length"])
-    loaded = {name: known.get(name)(threads=config.router.threads) for name in names}
-    scorers = {name: router.score_texts for name, router in loaded.items()}
     groups: dict[str, Mapping[str, evaluation.Metrics]] = {}
     warnings: list[str] = []
     prompts: list[str] = []
-    for file in files:
-        data = read_labelled(file)
-        prompts += data.prompts
-        with session.progress.step(f"evaluate on {file.name}"):
-            found = evaluation.evaluate(data, scorers, by=by)
-        groups |= found.groups
-        warnings += found.warnings
-    whole = evaluation.Evaluation(groups, tuple(warnings))
-    show(whole, json=json)
-    if plot is not None:
-        from edge_router.cli.plot import curves
+    with closing(session.loaded(config)) as models:
+        loaded = {name: models.router(name) for name in [*(router or [config.router.name]), "length"]}
+        scorers = {name: router.score_texts for name, router in loaded.items()}
+        for file in files:
+            data = read_labelled(file)
+            if sample is not None:
+                data = data.spread(sample, by)
+            prompts += data.prompts
+            with session.progress.step(f"evaluate on {file.name}"):
+                found = evaluation.evaluate(data, scorers, by=by)
+            groups |= {f"{file}: {name}" if name in groups else name: of for name, of in found.groups.items()}
+            warnings += found.warnings
+        whole = evaluation.Evaluation(groups, tuple(warnings))
+        show(whole, json=json)
+        if plot is not None:
+            from edge_router.cli.plot import curves
 
-        write_picture(plot, curves(whole), "The curves are")
-    if latency is not None:
-        from edge_router.cli.chart import latency_chart
+            write_picture(plot, curves(whole), "The curves are")
+        if latency is not None:
+            from edge_router.cli.chart import latency_chart
 
-        times = _times(session, loaded, prompts)
-        write_picture(latency, latency_chart(whole, times), "APGR over latency is")
+            times = _times(session, loaded, prompts)
+            write_picture(latency, latency_chart(whole, times), "APGR over latency is")
 
 
 def check_picture(file: Path | None) -> None:

@@ -32,6 +32,13 @@ def test_evaluate_json_is_the_contract(cli, labelled):
     assert report["one"]["length"]["apgr"] > report["one"]["random"]["apgr"]
 
 
+def test_evaluate_keeps_apart_what_two_files_call_the_same(cli, labelled, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_bytes(labelled.read_bytes())
+    report = json.loads(cli("evaluate", str(labelled), str(other), "--router", "length", "--json").out)
+    assert set(report) == {"one", "two", f"{other}: one", f"{other}: two"}
+
+
 def test_evaluate_prints_a_table_and_draws_curves(cli, labelled, tmp_path):
     import xml.etree.ElementTree as ElementTree
 
