@@ -57,6 +57,13 @@ class Labelled:
             raise InvalidData(self.name, f"no row has {value!r} as its {column}")
         return replace(self.take(rows), name=value)
 
+    def spread(self, count: int, by: str) -> Labelled:
+        """At most `count` rows of each group, evenly spread over it; in the order they had."""
+        parts = self.groups(by).values()
+        places = (np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int) for rows in parts)
+        kept = [rows[place] for rows, place in zip(parts, places, strict=True)]
+        return self.take(np.sort(np.concatenate(kept)))
+
     def take(self, rows: Sequence[int] | np.ndarray) -> Labelled:
         kept = np.arange(len(self))[np.asarray(rows)]
         columns = {name: tuple(values[i] for i in kept) for name, values in self.columns.items()}

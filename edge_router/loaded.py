@@ -16,7 +16,7 @@ from edge_router.paths import Paths
 from edge_router.policy import Names
 from edge_router.registry import Registry
 from edge_router.routers import routers
-from edge_router.routers.base import Router
+from edge_router.routers.base import AsksWeak, Router
 from edge_router.tracking import ShareTracker
 from edge_router.types import Decision, Progress, SilentProgress
 from edge_router.vram import Plan
@@ -84,7 +84,10 @@ class Loaded:
         name = name or self._config.router.name
         with self._router_lock:
             if name not in self._routers:
-                self._routers[name] = self._registry.get(name)(threads=self._config.router.threads)
+                router = self._registry.get(name)(threads=self._config.router.threads)
+                if isinstance(router, AsksWeak):
+                    router.use_weak(self.weak)
+                self._routers[name] = router
             return self._routers[name]
 
     def threshold(self, router: Router) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,14 +145,12 @@ def router(
     """
     session = Session(ctx, json=json)
     config = session.config(router__name=name, router__provider=provider)
-    from edge_router import plugins
     from edge_router.bench.router import bench_router
     from edge_router.labels import read_prompts
-    from edge_router.routers import routers
 
-    known = plugins.extend(routers(session.paths.routers, config.router.provider), plugins.ROUTERS)
-    loaded = known.get(config.router.name)(threads=config.router.threads)
-    found = bench_router(loaded, read_prompts(prompts) if prompts else (), session.progress)
+    texts = read_prompts(prompts) if prompts else ()
+    with closing(session.loaded(config)) as models:
+        found = bench_router(models.router(None), texts, session.progress)
     if json:
         output.write_json(found.to_dict())
         return

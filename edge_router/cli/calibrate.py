@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -113,14 +114,12 @@ def _ledger_scores(session: Session, config: Config, last: int | None) -> tuple[
 
 
 def _scores(session: Session, config: Config, file: Path) -> list[float]:
-    from edge_router import plugins
     from edge_router.labels import read_prompts
-    from edge_router.routers import routers
 
     texts = read_prompts(file)
-    known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
-    loaded = known.get(config.router.name)(threads=config.router.threads)
-    with session.progress.step("score", total=len(texts), unit="prompts") as step:
-        scores = loaded.score_texts(texts)
-        step.advance(len(texts))
+    with closing(session.loaded(config)) as models:
+        router = models.router(None)
+        with session.progress.step("score", total=len(texts), unit="prompts") as step:
+            scores = router.score_texts(texts)
+            step.advance(len(texts))
     return scores

@@ -142,6 +142,7 @@ def configuration(session: Session, config: Config) -> Found:
 def router(config: Config) -> Found:
     from edge_router import plugins
     from edge_router.routers import routers
+    from edge_router.routers.base import AsksWeak
     from edge_router.types import Message
 
     section = "Router"
@@ -149,6 +150,9 @@ def router(config: Config) -> Found:
     known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
     loaded = known.get(config.router.name)(threads=config.router.threads)
     load_ms = (time.perf_counter() - begin) * 1e3
+    if isinstance(loaded, AsksWeak):
+        yield Finding(section, loaded.name, "the weak model's own judgement; needs the weak model")
+        return
     score, times = 0.0, []
     for _ in range(RUNS):
         begin = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,19 +41,14 @@ def calibrate_confidence(
     yes: bool,
 ) -> None:
     """Let the weak model answer questions with known answers, fit, measure on what was not fitted, keep."""
-    from edge_router.loaded import Loaded
-
     make_ready(session, config, yes=yes)
     tasks, longest = _tasks(prompts, answers, count)
-    loaded = Loaded(config, paths=session.paths, progress=session.progress)
-    try:
+    with closing(session.loaded(config)) as loaded:
         with hushed():
             engine = loaded.weak()
             asked, seen, watched = _ask(session, engine, tasks, longest)
         scores = loaded.router(None).score_texts([task.text for task in asked])
         _fit(session, loaded, asked, seen, watched, scores, strong_share, tokens)
-    finally:
-        loaded.close()
 
 
 def _tasks(prompts: Path | None, answers: str, count: int) -> tuple[list[Task], int]:

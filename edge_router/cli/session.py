@@ -24,6 +24,7 @@ from edge_router.types import Progress
 
 if TYPE_CHECKING:
     from edge_router.controller import Controller
+    from edge_router.loaded import Loaded
 
 
 class Session:
@@ -54,6 +55,12 @@ class Session:
             if value is not None and value is not False
         }
         return Config.load(self.options.config, overrides={**self.options.settings, **given})
+
+    def loaded(self, config: Config) -> Loaded:
+        """The models and routers alone, for verbs that route nothing; close it."""
+        from edge_router.loaded import Loaded
+
+        return Loaded(config, paths=self.paths, progress=self.progress)
 
     def controller(self, config: Config) -> Controller:
         return make_controller(config, self.paths, self.progress)

@@ -91,7 +91,8 @@ def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int
         logprobs=True,
         watch=Watch(TOKENS, watched),
     )
-    text, state, logprobs = "", (), list[float]()
+    text, logprobs = "", list[float]()
+    state: tuple[float, ...] = ()
     for delta in engine.stream(request, threading.Event()):
         text += delta.text
         state = state or delta.state

@@ -16,8 +16,8 @@ An engine turns messages into a stream of deltas. It is used from threads, never
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from edge_router.types import Cancel, ChatRequest, Delta
 
@@ -53,4 +53,13 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the device, the connection, the threads."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Engine, Protocol):
+    """An engine that can say how likely replies are without giving one."""
+
+    def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+        """The logit of each reply's first token behind the prompt. Raises what `stream` raises."""
         ...

@@ -1,4 +1,4 @@
-"""The routers by name: those that ship as ONNX graphs, the user's own, and the controls.
+"""The routers by name: ONNX graphs that ship or are the user's own, the weak model itself, and the controls
 
 A factory takes `threads` (of the graph; the controls need none) and returns a `Router`.
 """
@@ -28,6 +28,7 @@ def routers(own: Path | None = None, provider: str = "cpu") -> Registry[Router]:
     cards = graph_cards(own)
     for name in cards:
         registry.add(name, partial(_onnx, cards.get(name), provider), owner=cards.owner(name))
+    registry.add("causal_llm", _causal)
     registry.add("length", _length)
     registry.add("random", _random)
     return registry
@@ -67,3 +68,9 @@ def _random(threads: int = 1) -> Router:
     from edge_router.routers.controls import RandomRouter
 
     return RandomRouter()
+
+
+def _causal(threads: int = 1) -> Router:
+    from edge_router.routers.causal import CausalRouter
+
+    return CausalRouter()

@@ -8,9 +8,10 @@ from a hash of the text for that reason). No text is too long, empty or strange 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
+from edge_router.engines.base import Engine
 from edge_router.types import Message
 
 
@@ -31,4 +32,13 @@ class Router(Protocol):
 
     def score_texts(self, texts: Sequence[str]) -> list[float]:
         """The scores of single user turns: evaluation and calibration."""
+        ...
+
+
+@runtime_checkable
+class AsksWeak(Protocol):
+    """A router that needs the weak model. `weak` loads it on the first call, and raises where it can't."""
+
+    def use_weak(self, weak: Callable[[], Engine]) -> None:
+        """Called before the first score."""
         ...

@@ -114,3 +114,25 @@ class _Kept:
 
     def close(self) -> None:
         pass
+
+
+def test_what_was_read_to_judge_a_question_is_not_read_again_to_answer_it(engine: LocalEngine) -> None:
+    question = "A farmer has seventeen sheep and all but nine of them run away one night. How many stay with her?"
+    with Controller(weak=_Kept(engine), strong=ScriptedEngine(model_id="big")) as controller:
+        answer = controller.start(asking(question, model="router-causal_llm-1", max_tokens=2))
+        list(answer)
+    assert answer.model == "m" and answer.decision.score is not None and 0 < answer.decision.score < 1
+    usage = answer.last.usage
+    assert usage is not None and usage.prompt_tokens - usage.cached_tokens <= 4
+
+
+def test_the_judgement_is_the_references(
+    engine: LocalEngine, batch_model: Any, reference_llama: Callable[[Path], Any]
+) -> None:
+    request = asking("Is water wet? Reply with Yes or No only.")
+    found = engine.weigh(request, ("Yes", "No"), threading.Event())
+    assert engine._template is not None
+    prompt = engine._tokenizer.encode(engine._template.render(request.messages))
+    wanted = reference_llama(batch_model.model_dir).logits(prompt, len(prompt) - 1)[0]
+    tokens = [engine._tokenizer.encode(reply)[0] for reply in ("Yes", "No")]
+    assert np.allclose(found, wanted[tokens], atol=CLOSE)

@@ -9,9 +9,11 @@ import pytest
 
 from edge_router.catalog import RouterCard
 from edge_router.compile.training.card import write_card
+from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import DuplicateName, InvalidRouter, UnknownName
 from edge_router.requests import parse_chat
 from edge_router.routers import graph_cards, routers
+from edge_router.routers.base import AsksWeak, Router
 from edge_router.types import Message
 
 QUESTIONS = [
@@ -25,9 +27,17 @@ def test_the_controls_and_the_default_are_there() -> None:
     assert {"mf", "length", "random"} <= set(routers())
 
 
+def loaded(name: str) -> Router:
+    """The router of that name, with a scripted weak model where it asks one."""
+    router = routers().get(name)(threads=1)
+    if isinstance(router, AsksWeak):
+        router.use_weak(lambda: ScriptedEngine(context_window_size=4096))
+    return router
+
+
 @pytest.mark.parametrize("name", sorted(routers()))
 def test_each_router_that_ships_keeps_the_promise(name: str) -> None:
-    router = routers().get(name)(threads=1)
+    router = loaded(name)
     assert router.name == name
     assert 0 < router.default_threshold < 1
     scores = router.score_texts(QUESTIONS)
@@ -56,7 +66,7 @@ CONVERSATIONS = {
 
 @pytest.mark.parametrize("name", sorted(routers()))
 def test_each_router_scores_what_clients_send(name: str) -> None:
-    router = routers().get(name)(threads=1)
+    router = loaded(name)
     for conversation in CONVERSATIONS.values():
         messages = parse_chat({"model": "auto", "messages": conversation}).request.messages
         score = router.score(messages)
@@ -67,7 +77,7 @@ def test_each_router_scores_what_clients_send(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(routers()) - {"random"}))
 def test_the_end_of_a_book_counts(name: str) -> None:
     """Head and tail are read: what stands 100,000 characters in, where the question is, moves the score."""
-    router, book = routers().get(name)(threads=1), "It was a dark night. " * 5000
+    router, book = loaded(name), "It was a dark night. " * 5000
     easy, hard = router.score_texts(
         [book + "Say hi.", book + "Prove that 2^(n+1) > n^3 for n >= 9, and why?"]
     )

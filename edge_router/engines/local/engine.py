@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 from edge_router.engines.local.answer import Answer, Piece
 from edge_router.engines.local.runner import ModelRunner
@@ -20,7 +21,7 @@ from edge_router.errors import (
     InvalidRequest,
     TemplateError,
 )
-from edge_router.types import Cancel, ChatRequest, Delta, EngineTimings, Usage
+from edge_router.types import Cancel, ChatRequest, Delta, EngineTimings, Usage, Watch
 from edge_router.vram import Plan
 
 _POLL_S = 0.05  # how often a waiting reader looks at its cancel
@@ -115,6 +116,12 @@ class LocalEngine:
             yield from reader.deltas(cancel, self._scheduler)
         finally:
             left.set()
+
+    def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+        """See `engines.base.Weighing`; what was read is kept for a prompt that begins the same."""
+        watch = Watch(state=tuple(self._tokenizer.encode(reply)[0] for reply in replies))
+        stream = self.stream(replace(request, max_tokens=1, logprobs=False, watch=watch), cancel)
+        return next(delta.state for delta in stream if delta.state)
 
     def close(self) -> None:
         self._scheduler.close()

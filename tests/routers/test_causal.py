@@ -1,0 +1,100 @@
+"""The weak model as a router: how its score comes about, and when there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router.controller import Controller
+from edge_router.engines.scripted import ScriptedEngine
+from edge_router.errors import ArtifactMissing, ContextOverflow, InvalidRouter
+from edge_router.routers.causal import CausalRouter
+from edge_router.types import Cancel, ChatRequest, Message
+
+
+class JudgingEngine(ScriptedEngine):
+    """Weighs Yes, yes, No, no as it is told, and remembers what it was asked; a word is a token."""
+
+    def __init__(self, *logits: float, window: int | None = None) -> None:
+        super().__init__(model_id="small", context_window_size=window, handles_tools=False)
+        self.logits, self.weighed = logits, list[ChatRequest]()
+
+    def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+        assert [reply.lower() for reply in replies] == ["yes", "yes", "no", "no"]
+        tokens, window = self.count_tokens(request), self.context_window_size
+        if window is not None and tokens >= window:
+            raise ContextOverflow(tokens, window)
+        self.weighed.append(request)
+        return self.logits
+
+
+def router(engine: ScriptedEngine) -> CausalRouter:
+    made = CausalRouter()
+    made.use_weak(lambda: engine)
+    return made
+
+
+def turn(text: str, role: str = "user") -> Message:
+    return Message(role, text)
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4))
+def test_the_score_is_the_share_of_yes(logits: list[float]) -> None:
+    score = router(JudgingEngine(*logits)).score([turn("hello")])
+    highest = max(logits)
+    weights = [math.exp(value - highest) for value in logits]
+    assert 0 <= score <= 1 and score == pytest.approx(sum(weights[:2]) / sum(weights))
+    moved = router(JudgingEngine(*(value + 7 for value in logits))).score([turn("hello")])
+    assert moved == pytest.approx(score, abs=1e-6)
+
+
+def test_the_conversation_comes_first_so_that_reading_it_serves_the_answer_too() -> None:
+    engine = JudgingEngine(1.0, 0.0, 0.0, 0.0)
+    conversation = [turn("be brief", "system"), turn("why?"), turn("so.", "assistant"), turn("and then?")]
+    router(engine).score(conversation)
+    assert list(engine.weighed[0].messages[:-1]) == conversation
+    assert engine.weighed[0].messages[-1].role == "user"
+
+
+def test_a_book_is_judged_by_its_gist() -> None:
+    engine = JudgingEngine(1.0, 1.0, 1.0, 1.0, window=120)
+    assert router(engine).score([turn("It was a dark night. " * 5000 + "Who did it?")]) == 0.5
+    gist, _ = engine.weighed[0].messages
+    assert gist.text.startswith("It was") and gist.text.endswith("Who did it?")
+    with pytest.raises(ContextOverflow):
+        router(JudgingEngine(1.0, 1.0, 1.0, 1.0, window=3)).score([turn("hi")])
+
+
+def test_without_a_weak_model_it_says_so() -> None:
+    with pytest.raises(InvalidRouter, match="weak model's own judgement"):
+        CausalRouter().score([turn("hi")])
+
+
+def test_an_engine_that_cannot_weigh_is_named() -> None:
+    class Mute:
+        model_id = "mute"
+
+    made = CausalRouter()
+    made.use_weak(Mute)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRouter, match="the engine of mute"):
+        made.score([turn("hi")])
+
+
+@pytest.mark.parametrize(("yes", "model"), [(3.0, "big"), (-3.0, "small")])
+def test_a_controller_lets_its_weak_model_judge(yes: float, model: str) -> None:
+    weak = JudgingEngine(yes, yes, 0.0, 0.0)
+    with Controller(weak=weak, strong=ScriptedEngine(model_id="big")) as controller:
+        reply = controller.chat.completions.create(model="router-causal_llm-0.5", messages="hello")
+        assert "router-causal_llm" in controller.model_names()
+    assert reply.model == model and reply.decision.router == "causal_llm"
+    assert len(weak.weighed) == 1 and len(weak.calls) == (model == "small")
+
+
+def test_a_weak_model_that_is_not_built_is_told() -> None:
+    settings = {"weak__build": False, "router__name": "causal_llm"}
+    with Controller(strong=ScriptedEngine(), **settings) as controller, pytest.raises(ArtifactMissing):  # type: ignore[arg-type]
+        controller.route("hello")
