@@ -2,7 +2,7 @@
 
 Names are Hugging Face's: configuration keys as in config.json, tensors as in a checkpoint of transformers.
 Nothing is read before it is asked for, and `rows` reads a part of a tensor, so that a model never has to fit
-into memory.
+into memory. Files are read and not mapped: pages of a map count as the process's own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,18 @@ def missing_tensor(source: Path, name: str, held: Iterable[str]) -> InvalidModel
     names = sorted(held)
     some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return InvalidModel(source, f"holds no tensor {name}; it holds {len(names)}: {some}")
+
+
+def read_numbers(file: Path, dtype: npt.DTypeLike, count: int, offset: int) -> npt.NDArray[Any]:
+    """`count` of them from byte `offset` on. Raises `WeightsCorrupt` where the file ends before."""
+    try:
+        numbers = np.fromfile(file, dtype, count, offset=offset)
+        found = file.stat().st_size
+    except OSError as error:
+        raise InvalidModel(file, f"cannot be read: {error.strerror}") from error
+    if len(numbers) != count:
+        raise WeightsCorrupt(file, f"{offset + count * np.dtype(dtype).itemsize} bytes", f"{found} bytes")
+    return numbers
 
 
 def read_json(path: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor
+from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
 from edge_router.compile.readers.gguf_file import GgufFile, GgufTensor
 from edge_router.compile.readers.gguf_tokenizer import generation_config, tokenizer_files
 from edge_router.compile.rotary import llama3_factors
@@ -43,19 +43,15 @@ class GgufReader:
     def __init__(self, source: Path) -> None:
         self.source = source
         self._file = GgufFile(source)
-        try:
-            architecture = str(self._file.fields.get("general.architecture", ""))
-            if architecture not in _SUPPORTED:
-                raise UnsupportedArchitecture(architecture, _SUPPORTED)
-            self._names = {_hugging_face_name(name, source): name for name in self._file.tensors}
-            for name in self._file.tensors:
-                self._check_extent(name)
-        except BaseException:
-            self._file.close()
-            raise
+        architecture = str(self._file.fields.get("general.architecture", ""))
+        if architecture not in _SUPPORTED:
+            raise UnsupportedArchitecture(architecture, _SUPPORTED)
+        self._names = {_hugging_face_name(name, source): name for name in self._file.tensors}
+        for name in self._file.tensors:
+            self._check_extent(name)
 
     def close(self) -> None:
-        self._file.close()
+        """Nothing stays open between reads."""
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:
@@ -118,9 +114,12 @@ class GgufReader:
         from gguf.constants import GGMLQuantizationType
         from gguf.quants import dequantize
 
-        length = _byte_length(tensor, self.source)
-        raw = np.frombuffer(self._file.data, np.uint8, length, tensor.offset)
-        rows = raw.reshape(1 if len(tensor.shape) == 1 else tensor.shape[0], -1)[order]  # a copy
+        if not len(order):
+            return np.empty((0, tensor.shape[-1]), np.float32)
+        length = _byte_length(tensor, self.source) // (1 if len(tensor.shape) == 1 else tensor.shape[0])
+        first, count = int(order.min()), int(np.ptp(order)) + 1
+        raw = read_numbers(self.source, np.uint8, count * length, tensor.offset + first * length)
+        rows = raw.reshape(count, length)[order - first]
         try:
             floats = dequantize(rows, GGMLQuantizationType(tensor.type_number))
         except NotImplementedError as error:

@@ -30,7 +30,7 @@ class GgufTensor:
 
 
 class GgufFile:
-    """Metadata (`fields`) and tensors of one file, mapped into memory.
+    """Metadata (`fields`) of one file, and where its tensors lie.
 
     Raises `WeightsCorrupt` with what was expected and found; `InvalidModel` for a version it can't read.
     """
@@ -41,19 +41,12 @@ class GgufFile:
             self.size = file.seek(0, 2)
             if self.size < 24:
                 raise WeightsCorrupt(path, "a GGUF header of 24 bytes", f"{self.size} bytes")
-            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        try:
-            self._parse()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        self.data.close()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as self._data:
+                self._parse()
 
     def _parse(self) -> None:
-        if self.data[:4] != _MAGIC:
-            raise WeightsCorrupt(self.path, f"the bytes {_MAGIC!r} at the start", repr(self.data[:4]))
+        if self._data[:4] != _MAGIC:
+            raise WeightsCorrupt(self.path, f"the bytes {_MAGIC!r} at the start", repr(self._data[:4]))
         self._at = 4
         version = self._integer("I")
         if version not in (2, 3):
@@ -92,13 +85,13 @@ class GgufFile:
 
     def _integer(self, code: str) -> int:
         length = struct.calcsize("<" + code)
-        return int(struct.unpack_from("<" + code, self.data, self._take(length))[0])
+        return int(struct.unpack_from("<" + code, self._data, self._take(length))[0])
 
     def _string(self) -> str:
         length = self._integer("Q")
         start = self._take(length)
         try:
-            return self.data[start : start + length].decode("utf-8")
+            return self._data[start : start + length].decode("utf-8")
         except UnicodeDecodeError as error:
             raise WeightsCorrupt(self.path, f"UTF-8 at byte {start}", str(error)) from error
 
@@ -110,7 +103,7 @@ class GgufFile:
         if kind not in _SCALARS:
             raise WeightsCorrupt(self.path, "a known type of metadata", f"type {kind} at byte {self._at}")
         code = "<" + _SCALARS[kind]
-        value: object = struct.unpack_from(code, self.data, self._take(struct.calcsize(code)))[0]
+        value: object = struct.unpack_from(code, self._data, self._take(struct.calcsize(code)))[0]
         return value
 
     def _array(self, depth: int) -> list[object]:
@@ -119,7 +112,7 @@ class GgufFile:
             code = _SCALARS[kind]
             length = struct.calcsize("<" + code)
             self._bound(count, length, "array elements")
-            return list(struct.unpack_from(f"<{count}{code}", self.data, self._take(count * length)))
+            return list(struct.unpack_from(f"<{count}{code}", self._data, self._take(count * length)))
         self._bound(count, 8, "array elements")
         read: Callable[[], object] = self._string if kind == _STRING else lambda: self._value(kind, depth + 1)
         return [read() for _ in range(count)]

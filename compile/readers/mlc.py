@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 
 from edge_router.compile.parameters import Parameter, parameters
 from edge_router.compile.quantize import unpacked
-from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json
+from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json, read_numbers
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.quantization import Quantization, quantization
 
@@ -66,7 +65,6 @@ class MlcReader:
         self.source = source
         self._chat = read_json(source / CONFIG)
         self._records = records(source)
-        self._maps: dict[Path, mmap.mmap] = {}
         self._homes: dict[str, tuple[Parameter, int, int]] = {}
         for parameter in parameters(self.config, str(source)):
             at = 0
@@ -80,9 +78,7 @@ class MlcReader:
                 raise missing_tensor(source, parameter.name, self._records)
 
     def close(self) -> None:
-        for mapped in self._maps.values():
-            mapped.close()
-        self._maps.clear()
+        """Nothing stays open between reads."""
 
     @cached_property
     def config(self) -> Mapping[str, object]:
@@ -153,15 +149,12 @@ class MlcReader:
 
     def _array(self, record: Record, first: int, last: int) -> np.typing.NDArray[np.generic]:
         """Rows of an array as they are stored."""
-        if record.shard not in self._maps:
-            with record.shard.open("rb") as file:
-                self._maps[record.shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         half = record.dtype == "bfloat16" or (record.dtype, record.form) == ("float32", "f32-to-bf16")
         dtype = np.dtype("<u2" if half else record.dtype)
         row = record.bytes // record.shape[0] // dtype.itemsize
         offset = record.offset + first * row * dtype.itemsize
-        flat = np.frombuffer(self._maps[record.shard], dtype, (last - first) * row, offset)
-        values = flat.reshape(last - first, *record.shape[1:]).copy()
+        flat = read_numbers(record.shard, dtype, (last - first) * row, offset)
+        values = flat.reshape(last - first, *record.shape[1:])
         return (values.astype(np.uint32) << 16).view(np.float32) if half else values
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from typing import cast
 import numpy as np
 
 from edge_router.catalog.configs import plain_config
-from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json
+from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json, read_numbers
 from edge_router.errors import InvalidModel, WeightsCorrupt
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
+_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _MAX_HEADER = 100_000_000  # the format's own limit
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -40,13 +39,10 @@ class SafetensorsReader:
     def __init__(self, source: Path) -> None:
         self.source = source
         self._folder = source if source.is_dir() else source.parent
-        self._maps: dict[Path, mmap.mmap] = {}
         self._places = _places(source)
 
     def close(self) -> None:
-        for mapped in self._maps.values():
-            mapped.close()
-        self._maps.clear()
+        """Nothing stays open between reads."""
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:
@@ -69,14 +65,11 @@ class SafetensorsReader:
         first, last, _ = slice(start, stop).indices(shape[0])
         row = math.prod(shape[1:])
         count, offset = max(0, last - first) * row, place.start + first * row * _BYTES[dtype]
-        data = self._map(place.file)
-        floats = np.empty((max(0, last - first), *shape[1:]), np.float32)
+        numbers = read_numbers(place.file, _NUMPY[dtype], count, offset)
         if dtype == "BF16":  # the upper half of a float32
-            halves = np.frombuffer(data, "<u2", count, offset).reshape(floats.shape)
-            np.left_shift(halves, 16, out=floats.view(np.uint32), dtype=np.uint32)
-        else:
-            floats[...] = np.frombuffer(data, _NUMPY[dtype], count, offset).reshape(floats.shape)
-        return floats
+            numbers = np.left_shift(numbers, 16, dtype=np.uint32).view(np.float32)
+        floats: Floats = numbers.astype(np.float32, copy=False)
+        return floats.reshape(max(0, last - first), *shape[1:])
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         found = {name: self._folder / name for name in _TOKENIZER}
@@ -90,12 +83,6 @@ class SafetensorsReader:
             config["chat_template"] = template.read_text(encoding="utf-8")
             files["tokenizer_config.json"] = json.dumps(config, ensure_ascii=False, indent=1).encode()
         return files
-
-    def _map(self, file: Path) -> mmap.mmap:
-        if file not in self._maps:
-            with file.open("rb") as opened:
-                self._maps[file] = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._maps[file]
 
 
 def _places(source: Path) -> dict[str, _Place]:
