@@ -63,10 +63,19 @@ def ensure(
     if build:
         for doubt in doubts(card, settings):
             _logger.warning(doubt)
-        with suppress(ArtifactError, WeightsError):  # what is not here, or damaged
-            return make(card, settings, paths, shown, build=False, offline=offline)
-        build = not apart.build(apart.Job(card, settings, paths, offline), shown)
+        found = _find(card, settings, paths, shown)
+        if found is None and apart.build(apart.Job(card, settings, paths, offline), shown):
+            found = _find(card, settings, paths, shown)
+        if found is not None:
+            return found
     return make(card, settings, paths, shown, build=build, offline=offline)
+
+
+def _find(card: ModelCard, settings: BuildSettings, paths: Paths, progress: Progress) -> CompiledModel | None:
+    """What is here already, and undamaged."""
+    with suppress(ArtifactError, WeightsError):
+        return make(card, settings, paths, progress, build=False, offline=True)
+    return None
 
 
 def make(

@@ -15,8 +15,8 @@ from edge_router.config import Config
 from edge_router.device.process import give_back
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.local.memory import Residence, is_exhausted
-from edge_router.engines.local.runner import Logits
+from edge_router.engines.local.memory import Residence
+from edge_router.engines.local.runner import Logits, is_exhausted
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, OutOfMemory

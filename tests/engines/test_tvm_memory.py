@@ -21,7 +21,8 @@ from edge_router.device import process
 from edge_router.engines import tvm
 from edge_router.engines.local import memory
 from edge_router.engines.local.directory import ModelDirectory
-from edge_router.engines.local.memory import Residence, is_exhausted
+from edge_router.engines.local.memory import Residence
+from edge_router.engines.local.runner import is_exhausted
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths

@@ -110,9 +110,3 @@ def _load_all_but_the_model(library: Path) -> None:
     load_runtime()
     if library.suffix == OBJECTS and find_spec(LOADER) is not None:
         import_module(LOADER).default_session()
-
-
-def is_exhausted(error: BaseException) -> bool:
-    """Whether a library's error says that there was no memory left. TVM passes on what C++ calls it."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "bad_alloc" in text or "out of memory" in text

@@ -33,6 +33,12 @@ class Likeliest:
     total: float
 
 
+def is_exhausted(error: BaseException | None) -> bool:
+    """Whether a library's error says that there was no memory left. TVM passes on what C++ calls it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "bad_alloc" in text or "out of memory" in text
+
+
 class ModelRunner(Protocol):
     @property
     def vocab_size(self) -> int: ...

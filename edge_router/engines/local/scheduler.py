@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_router.engines.local.runner import ModelRunner
+from edge_router.engines.local.runner import ModelRunner, is_exhausted
 from edge_router.engines.local.worker import Job, Rest, Worker
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
 
@@ -109,7 +109,14 @@ class _Loader:
         self._load, self._facts = load, facts
 
     def load(self) -> ModelRunner:
-        runner = self._load()
+        try:
+            runner = self._load()
+        except EngineError:
+            raise
+        except Exception as error:
+            if is_exhausted(error):
+                raise self.failure(error) from error
+            raise
         self._facts.take(runner)
         return runner
 
@@ -131,16 +138,19 @@ class _Loader:
             try:
                 runner = self.load()
             except Exception as error:  # noqa: BLE001  those who wait get it
-                for job in waiting:
-                    job.sink.fail(self._failure(error))
+                self.fail(waiting, error)
                 waiting = ()
                 continue
             return runner, [job for job in waiting if self._fits(job, runner.context_window_size)]
 
-    def _failure(self, error: Exception) -> EngineError:
+    def fail(self, jobs: Sequence[Job], error: Exception) -> None:
+        for job in jobs:
+            job.sink.fail(self.failure(error))
+
+    def failure(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError):
             return error
-        failure = EngineUnavailable(self.engine, str(error))
+        failure = (OutOfMemory if is_exhausted(error) else EngineUnavailable)(self.engine, repr(error))
         failure.__cause__ = error
         return failure
 
@@ -164,17 +174,25 @@ def _serve(loader: _Loader, rest: Rest, started: queue.SimpleQueue[BaseException
     found: tuple[ModelRunner, Sequence[Job]] | None = (runner, ())
     while found is not None:
         runner, waiting = found
-        worker = Worker(loader.engine, runner, loader.inbox, rest, waiting)
-        end: EngineError = Cancelled()
-        left: Sequence[Job] | None = None
-        try:
-            left = worker.run()
-        except Exception as error:  # noqa: BLE001  whoever waits gets it
-            end = EngineUnavailable(loader.engine, f"its thread failed: {error!r}")
-            end.__cause__ = error
-        finally:
-            if left is None:
-                worker.end(end)
-            del worker
-            loader.give_back(runner)
+        left = _work(loader, runner, rest, waiting)
+        loader.give_back(runner)
         found = None if left is None else loader.again(left)
+
+
+def _work(loader: _Loader, runner: ModelRunner, rest: Rest, waiting: Sequence[Job]) -> Sequence[Job] | None:
+    """Until it is time to stop (None), or to load the model again: then who waits for it.
+
+    An error that no answer is to blame for ends those under way; the next one finds the model loaded anew.
+    """
+    try:
+        worker = Worker(loader.engine, runner, loader.inbox, rest, waiting)
+    except Exception as error:  # noqa: BLE001  whoever waits gets it
+        loader.fail(waiting, error)
+        return ()
+    try:
+        left = worker.run()
+    except Exception as error:  # noqa: BLE001  whoever waits gets it
+        return None if worker.end(loader.failure(error)) else ()
+    if left is None:
+        worker.end(Cancelled())
+    return left

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_router.engines.local.runner import ChoosingRunner, Likeliest, Logits, ModelRunner
+from edge_router.engines.local.runner import ChoosingRunner, Likeliest, Logits, ModelRunner, is_exhausted
 from edge_router.engines.local.sampler import Choice, Sampler
 from edge_router.engines.local.sequences import Held, SequencePool
-from edge_router.errors import Cancelled, EngineError, GenerationFailed
+from edge_router.errors import Cancelled, EngineError, GenerationFailed, OutOfMemory
 
 _SHARED_CHUNK = 128  # tokens of a prompt at once while others wait for their next token
 _KEPT = 16  # conversations; memory limits them long before, this limits the search through them
@@ -123,13 +123,15 @@ class Worker:
                 self._recover(failure)
         return None
 
-    def end(self, error: EngineError) -> None:
+    def end(self, error: EngineError) -> bool:
+        """Nobody gets anything more; whether it was asked to stop meanwhile."""
+        come = []
         while not self._inbox.empty():
-            job = self._inbox.get()
+            come.append(self._inbox.get())
+        for job in (*self._running, *self._waiting, *come):
             if job is not None:
-                self._waiting.append(job)
-        for job in (*self._running, *self._waiting):
-            job.sink.fail(error)
+                job.sink.fail(error)
+        return None in come
 
     def _receive(self) -> bool | None:
         """Take what has come; wait only when there is nothing to do. None: stop; False: give memory back."""
@@ -280,7 +282,10 @@ class Worker:
     def _failure(self, error: BaseException | None) -> EngineError:
         if isinstance(error, EngineError):
             return error
-        failure = GenerationFailed(self._engine, f"{type(error).__name__}: {error}")
+        what = f"{type(error).__name__}: {error}"
+        failure: EngineError = GenerationFailed(self._engine, what)
+        if is_exhausted(error):
+            failure = OutOfMemory(self._engine, f"memory ran out in the midst of an answer ({what})")
         failure.__cause__ = error
         return failure
 
