@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from edge_router.catalog import ModelCard
 from edge_router.compile import apart
 from edge_router.compile.make_library import LibraryStep
 from edge_router.compile.make_weights import WeightsStep
 from edge_router.compile.ready import chat_config
-from edge_router.compile.recipe import BuildSettings, Recipe, doubts, recipe
+from edge_router.compile.recipe import BuildSettings, doubts, recipe
 from edge_router.compile.workshop import Workshop
 from edge_router.errors import ArtifactError, WeightsError
 from edge_router.paths import Paths
@@ -85,20 +84,9 @@ def make(
     workshop = Workshop(card.name, paths, progress, build=build, offline=offline)
     weights = WeightsStep(recipe(card, settings), workshop)
     model_dir, weights_key = weights.make()
-    config = _with_windows(chat_config(model_dir), weights.recipe)
+    config = weights.recipe.applied(chat_config(model_dir))
     library, library_key = LibraryStep(weights.recipe, workshop, config, model_dir).make()
     return CompiledModel(weights.recipe.card, model_dir, library, config, weights_key, library_key)
-
-
-def _with_windows(config: Mapping[str, object], wanted: Recipe) -> dict[str, object]:
-    windows = wanted.windows
-    inner = {**cast("Mapping[str, object]", config["model_config"]), **windows}
-    top = {name: windows[name] for name in ("context_window_size", "prefill_chunk_size")}
-    if wanted.sliding_window_size is not None:
-        top["sliding_window_size"] = wanted.sliding_window_size
-    if wanted.attention_sink_size is not None:
-        top["attention_sink_size"] = wanted.attention_sink_size
-    return {**config, **top, "model_config": inner}
 
 
 class _Once:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 from edge_router.catalog import ModelCard, Source
 from edge_router.config import Config
+from edge_router.errors import ConfigError
+from edge_router.vram.estimate import SINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+ENDLESS = 1 << 20  # tokens: what a conversation that forgets may come to
 PROGRAM = "webgpu"  # the target of everything that the engine of that name runs
 MLC = "mlc"  # likewise: mlc_llm's own compiler makes it, for the recipe's `device`
 _TARGETS = {"auto": "llvm", "cpu": "llvm"}  # `weak.device` to TVM's kind of target
@@ -30,9 +33,11 @@ class BuildSettings:
     device: str = "auto"  # only where the target alone does not say it
     sliding_window_size: int | None = None
     attention_sink_size: int | None = None
+    endless: bool = False  # a conversation beyond the context goes on, and forgets
 
     @classmethod
     def from_config(cls, config: Config) -> BuildSettings:
+        """Raises `ConfigError`."""
         weak = config.weak
         settings = cls(
             quantization=weak.quantization,
@@ -43,7 +48,11 @@ class BuildSettings:
             max_sequences=weak.max_sequences,
             sliding_window_size=weak.sliding_window_size,
             attention_sink_size=weak.attention_sink_size,
+            endless=weak.overflow == "window",
         )
+        if settings.endless and (weak.engine == MLC or settings.target != "llvm"):
+            source = config.origin("weak.overflow")
+            raise ConfigError("weak.overflow", "window", "only engine tvm on a processor forgets", source)
         if weak.engine != MLC:
             return settings
         return replace(
@@ -68,6 +77,24 @@ class Recipe:
     device: str = "auto"
     sliding_window_size: int | None = None
     attention_sink_size: int | None = None
+    endless: bool = False
+
+    def applied(self, config: Mapping[str, object]) -> dict[str, object]:
+        """The mlc-chat-config with the recipe's windows.
+
+        What is to be endless gets the context for a window, unless the model has a shorter one of its own.
+        """
+        inner = {**cast("Mapping[str, object]", config["model_config"]), **self.windows}
+        window, sinks = self.sliding_window_size, self.attention_sink_size
+        if self.endless:
+            stated = (window, config.get("sliding_window_size"), inner.get("sliding_window"))
+            own = (size for size in stated if isinstance(size, int) and size > 0)
+            window, sinks = next(own, self.context_window_size), SINK if sinks is None else sinks
+            inner["context_window_size"] = ENDLESS
+        given = {"sliding_window_size": window, "attention_sink_size": sinks}
+        top = {name: inner[name] for name in ("context_window_size", "prefill_chunk_size")}
+        top |= {name: value for name, value in given.items() if value is not None}
+        return {**config, **top, "model_config": inner}
 
     @property
     def windows(self) -> Mapping[str, int]:
@@ -105,4 +132,5 @@ def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
         device=settings.device,
         sliding_window_size=settings.sliding_window_size,
         attention_sink_size=settings.attention_sink_size,
+        endless=settings.endless,
     )

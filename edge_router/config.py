@@ -47,7 +47,7 @@ class WeakConfig:
     max_sequences: int = 1
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
     unload_after_s: float | None = None  # without a question; None: the model stays loaded
-    overflow: str = "auto"  # a conversation beyond the context: escalate, truncate; auto: the first possible
+    overflow: str = "auto"  # beyond the context: escalate, window, truncate; auto: escalate, else truncate
     min_confidence: float | None = (
         None  # below this chance of being right: escalate, before anything is shown
     )
@@ -269,9 +269,11 @@ def _check(config: Config) -> None:
     for key in ("strong.timeout_s", "strong.connect_timeout_s", "mlc.load_timeout_s"):
         require(key, 0 < typing.cast(float, config.get(key)) <= 86400, "must be between 0 and 86400 seconds")
     windows = ("weak.context_window_size", "weak.prefill_chunk_size", "weak.sliding_window_size")
-    for key in (*windows, "weak.attention_sink_size", "weak.threads"):
+    for key in (*windows, "weak.threads"):
         value = typing.cast("int | None", config.get(key))
         require(key, value is None or value >= 1, "must be at least 1")
+    sinks = config.weak.attention_sink_size
+    require("weak.attention_sink_size", sinks is None or sinks >= 0, "must be at least 0")
     modes = ("local", "interactive", "server")
     require("mlc.mode", config.mlc.mode in (None, *modes), f"must be one of {', '.join(modes)}")
     used = config.mlc.gpu_memory_utilization
@@ -281,7 +283,7 @@ def _check(config: Config) -> None:
     require("weak.unload_after_s", idle is None or idle >= 0, "must be at least 0 seconds")
     least = config.weak.min_confidence
     require("weak.min_confidence", least is None or 0 <= least <= 1, "must be between 0 and 1")
-    ways = ("auto", "escalate", "truncate")
+    ways = ("auto", "escalate", "window", "truncate")
     require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:
         parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))

@@ -116,7 +116,7 @@ class DecoderConfig:
                 "partial_rotary_factor": self.partial_rotary_factor,
                 "max_position_embeddings": self.max_position_embeddings,
                 "original_max_position_embeddings": self.original_max_position_embeddings,
-                "context_window_size": self.context_window_size,
+                "context_window_size": self.sliding_window_size if self.slides else self.context_window_size,
             },
             self.head_dim,
             where,

@@ -33,11 +33,12 @@ COMMENTS: Mapping[str, str] = {
     "weak.prefill_chunk_size": "Tokens of the prompt that are computed at once. Default: the model's card.",
     "weak.sliding_window_size": "Tokens that are looked back at; what lies before is forgotten. "
     "Default: as the model was made.",
-    "weak.attention_sink_size": "Of these, how many at the beginning always stay. Default: as the model says.",
+    "weak.attention_sink_size": "How many of them at the beginning always stay. Default: as the model says.",
     "weak.max_sequences": "Answers that are made at the same time.",
     "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
     "weak.unload_after_s": "Seconds without a question after which its memory is given back. Default: never.",
-    "weak.overflow": "A conversation beyond the context: escalate, truncate, or auto, the first possible.",
+    "weak.overflow": "A conversation beyond the context: escalate, window (go on and forget), truncate; "
+    "auto: escalate where that is possible, else truncate.",
     "weak.min_confidence": "Escalate, before anything is shown, where its chance of being right is lower. "
     "Default: off; see calibrate --confidence.",
     "weak.threads": "Threads. Default: the physical cores.",

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -49,6 +49,8 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         residence=residence,
     )
     engine.weights_key = compiled.weights_key
+    window = cast(int, compiled.config.get("sliding_window_size") or -1)
+    engine.longest_answer = window if window > 0 else None  # else one that forgets might never end
     return engine
 
 

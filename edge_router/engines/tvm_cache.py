@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.engines.tvm_device import Device
 from edge_router.engines.webgpu.pages import PageTable
 
 PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
@@ -37,8 +38,8 @@ class RuntimeCache:
 
     functions = ("embed", "prefill", "decode", "batch_decode", "create_tir_paged_kv_cache")
 
-    def __init__(self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes) -> None:
-        self._shape, self._from_dlpack, self._parameters = ffi.Shape, ffi.from_dlpack, parameters
+    def __init__(self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes, device: Device) -> None:
+        self._shape, self._device, self._parameters = ffi.Shape, device, parameters
         numbers = (sizes.sequences, sizes.pages * sizes.sequences * PAGE_SIZE, sizes.chunk, PAGE_SIZE, 0)
         self._embed, self._prefill, self._decode, self._batch_decode, create = (
             machine[name] for name in self.functions
@@ -55,6 +56,7 @@ class RuntimeCache:
         self._free_pages = function("vm.builtin.attention_kv_cache_get_num_available_pages")
         self._reshape = function("vm.builtin.reshape")
         self._ids = aligned((max(sizes.chunk, sizes.sequences),), np.int32)
+        self._ids_there = device.empty(self._ids.shape, "int32")
 
     @property
     def free_tokens(self) -> int:
@@ -93,7 +95,7 @@ class RuntimeCache:
     ) -> Any:
         ids = self._ids[: len(tokens)]
         ids[:] = tokens
-        embedded = self._embed(self._from_dlpack(ids), self._parameters)
+        embedded = self._embed(self._device.put(ids, self._ids_there), self._parameters)
         rows = (len(sequences), len(tokens) // len(sequences), embedded.shape[-1])
         embedded = self._reshape(embedded, self._shape(rows))
         self._begin(self._state, self._shape(sequences), self._shape(lengths))
@@ -128,6 +130,7 @@ class SlidingCache:
         self._memory = aligned(shape, np.dtype(kept["dtype"]))
         self._shared = self._from_dlpack(self._memory)
         self._table = aligned((sizes.sequences, sizes.pages), np.int32)
+        self._shown: list[int | None] = [None] * sizes.sequences  # whose pages lie in the table's rows
         rows = max(sizes.chunk, sizes.sequences)
         self._ids, self._positions = aligned((rows,), np.int32), aligned((rows,), np.int32)
 
@@ -146,9 +149,11 @@ class SlidingCache:
 
     def remove(self, sequence: int) -> None:
         self._pages.remove(sequence)
+        self._shown = [None if shown == sequence else shown for shown in self._shown]
 
     def clear(self) -> None:
         self._pages.clear()
+        self._shown = [None] * len(self._shown)
 
     def holds(self, sequence: int, position: int) -> bool:
         """Whether what the token at `position` looks back at is still there."""
@@ -179,7 +184,9 @@ class SlidingCache:
         self._pages.forget(sequence, self._sinks, self._seen_from(begin))
         self._pages.grow(sequence, count)
         pages = self._pages.pages(sequence)
-        self._table[row, : len(pages)] = pages
+        known = begin // PAGE_SIZE if self._shown[row] == sequence else 0  # earlier ones only go
+        self._table[row, known : len(pages)] = pages[known:]
+        self._shown[row] = sequence
         return begin
 
     def _run(self, function: Any, sequences: int, tokens: Sequence[int]) -> Any:

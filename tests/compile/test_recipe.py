@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from edge_router.catalog import HubSource, ModelCard, find_model
-from edge_router.compile.recipe import BuildSettings, doubts, recipe
+from edge_router.compile.recipe import ENDLESS, BuildSettings, doubts, recipe
 from edge_router.config import Config
+from edge_router.errors import ConfigError
+from edge_router.vram.estimate import SINK
 
 
 @pytest.fixture
@@ -61,3 +63,26 @@ def test_the_configuration_becomes_settings(card: ModelCard) -> None:
 def test_what_is_doubtful_is_said(card: ModelCard, windows: tuple[int, int | None], said: list[str]) -> None:
     context, chunk = windows
     assert list(doubts(card, BuildSettings(context_window_size=context, prefill_chunk_size=chunk))) == said
+
+
+def test_what_is_to_be_endless_gets_its_context_for_a_window(card: ModelCard) -> None:
+    config = Config.load(overrides={"weak.context_window_size": 512, "weak.overflow": "window"})
+    wanted = recipe(card, BuildSettings.from_config(config))
+    chat = {"sliding_window_size": -1, "attention_sink_size": -1, "model_config": {"hidden_size": 64}}
+    found = wanted.applied(chat)
+    assert (found["sliding_window_size"], found["attention_sink_size"]) == (512, SINK)
+    inner = found["model_config"]
+    assert isinstance(inner, dict)
+    assert found["context_window_size"] == inner["context_window_size"] == ENDLESS
+    for own in ({"sliding_window": 300}, {"sliding_window": 300, "hidden_size": 64}):
+        assert wanted.applied({**chat, "model_config": own})["sliding_window_size"] == 300
+    asked = Config.load(overrides={"weak.sliding_window_size": 100, "weak.attention_sink_size": 0})
+    given = recipe(card, BuildSettings.from_config(asked)).applied(chat)
+    assert (given["sliding_window_size"], given["attention_sink_size"]) == (100, 0)
+    assert given["context_window_size"] == card.context_window_size
+
+
+@pytest.mark.parametrize("elsewhere", [{"weak.engine": "mlc"}, {"weak.device": "vulkan"}])
+def test_only_processors_forget(elsewhere: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="only engine tvm"):
+        BuildSettings.from_config(Config.load(overrides={"weak.overflow": "window", **elsewhere}))

@@ -13,6 +13,7 @@ import pytest
 from edge_router.engines.local.sequences import SequencePool
 from edge_router.engines.tvm import TvmRunner
 from edge_router.engines.tvm_cache import PAGE_SIZE, SlidingCache
+from edge_router.paths import Paths
 
 CLOSE = 0.03  # of the logits' standard deviation
 WINDOW, CHUNK, CONTEXT = 40, 32, 512
@@ -190,3 +191,15 @@ def test_prompts_that_begin_alike_share_what_is_still_there(runner: TvmRunner, w
     assert shared == 237
     _, shared = told([*system, *story[150:160]])
     assert shared == 37  # from the second one: the long one has forgotten it
+
+
+def test_a_conversation_goes_on_beyond_its_context(built_home: Path) -> None:
+    from edge_router import Controller
+
+    settings = {"weak__overflow": "window", "weak__context_window_size": 256, "ledger__enabled": False}
+    story = "The sea was calm and the boat was small. " * 60
+    with Controller(paths=Paths.under(built_home), offline=True, **settings) as client:
+        asked = [{"role": "user", "content": f"{story} What is the capital of France?"}]
+        reply = client.chat.completions.create(model="weak", messages=asked, temperature=0, max_tokens=300)
+        assert reply.usage.prompt_tokens > 600
+        assert "Paris" in reply.choices[0].message.content

@@ -53,6 +53,7 @@ class LocalEngine:
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
         self._scheduler = Scheduler(name, load, rest)
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
+        self.longest_answer: int | None = None  # tokens, where the request does not say
 
     @property
     def model_id(self) -> str:
@@ -88,6 +89,7 @@ class LocalEngine:
         """Raises `ContextOverflow`, `TemplateError`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
         prompt = self._prompt(request)
         room = self.context_window_size - len(prompt)
+        longest = min(room, self.longest_answer or room) if request.max_tokens is None else request.max_tokens
         if not prompt:
             raise InvalidRequest("messages", "the prompt is empty")
         if room < 1:
@@ -96,7 +98,7 @@ class LocalEngine:
             Answer(
                 self._tokenizer,
                 end_tokens=self._end_tokens,
-                max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
+                max_tokens=min(longest, room),
                 stops=request.stop,
                 at_start=request.raw_prompt is None,
             ),
