@@ -74,7 +74,9 @@ def write_checkpoint(model: Any, folder: Path, tiny: Any) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
 
 
-def twin(architecture: str, numbers: Mapping[str, Any], folder: Path, tiny: Any) -> Twin:
+def twin(
+    architecture: str, numbers: Mapping[str, Any], folder: Path, tiny: Any, form: str = "q4f16_1"
+) -> Twin:
     """Written by transformers, read, quantized and compiled by us; transformers gets our weights back."""
     import torch
 
@@ -91,7 +93,7 @@ def twin(architecture: str, numbers: Mapping[str, Any], folder: Path, tiny: Any)
     model_dir.mkdir()
     reader = open_weights(checkpoint)
     write_model(
-        reader, model_dir, config=reader.config, form=supported("q4f16_1"), quantizer="round",
+        reader, model_dir, config=reader.config, form=supported(form), quantizer="round",
         activations=Activations(), windows=Windows(CONTEXT, CHUNK, BATCH),
     )  # fmt: skip
     reader.close()
@@ -103,12 +105,32 @@ def twin(architecture: str, numbers: Mapping[str, Any], folder: Path, tiny: Any)
     assert set(missing) <= {"lm_head.weight"}, missing
     config = json.loads((model_dir / "mlc-chat-config.json").read_text(encoding="utf-8"))
     library = folder / library_name()
-    compiled(config, library, host())
+    compiled(config, library, host(), form)
     return Twin(model_dir, library, theirs, config)
 
 
-def compiled(config: Mapping[str, Any], library: Path, machine: Any) -> None:
+def compiled(config: Mapping[str, Any], library: Path, machine: Any, form: str = "q4f16_1") -> None:
     from edge_router.compile.library import compile_library
     from edge_router.compile.targets import host_target
 
-    compile_library(config, "q4f16_1", host_target(machine), library)
+    compile_library(config, form, host_target(machine), library)
+
+
+def errors(twin: Twin, runner: Any) -> dict[str, float]:
+    """Of prefill, in chunks, and decode, alone and for two: the largest of a logit over all logits' spread."""
+    tokens = np.random.default_rng(1).integers(0, runner.vocab_size, 100).tolist()
+    wanted = twin.wanted(tokens)[:, : runner.vocab_size]
+    assert wanted[:, 1:].std() > 0.5  # else close would say nothing
+    found: dict[str, tuple[np.ndarray, int]] = {}
+    runner.add_sequence(0)
+    found["prefill"] = runner.prefill(0, tokens[:32]).copy(), 31
+    found["second chunk"] = runner.prefill(0, tokens[32:64]).copy(), 63
+    found["odd chunk"] = runner.prefill(0, tokens[64:83]).copy(), 82
+    for at in range(83, 90):
+        found[f"decode at {at}"] = runner.decode([0], tokens[at : at + 1])[0].copy(), at
+    runner.add_sequence(1)
+    runner.prefill(1, tokens[:20])
+    both = runner.decode([0, 1], [tokens[90], tokens[20]]).copy()
+    found["decode of two, first"], found["second"] = (both[0], 90), (both[1], 20)
+    spread = wanted.std()
+    return {name: float(np.abs(logits - wanted[at]).max() / spread) for name, (logits, at) in found.items()}

@@ -101,6 +101,8 @@ def test_a_row_of_zeros_gives_zeros(machine: Any, rng: np.random.Generator) -> N
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "q4f16_1"])
 def test_products_in_every_format(machine: Any, rng: np.random.Generator, name: str) -> None:
     stored = FORMATS[name]
+    if stored.bits != 4 and machine.name == "vnni512":
+        pytest.skip("it multiplies floats, as the other machine with vectors of 512 bits does")
     for outputs, inputs, gated in [(102, 608, False), (24, 64, True)]:
         matrix = Matrix(rng, outputs, inputs, stored)
         shape = Linear(inputs, outputs, None, "float32", "float32", gated=gated, stored=stored)
