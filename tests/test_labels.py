@@ -152,3 +152,14 @@ def test_only_some_rows():
     assert (found.prompts, found.name) == (("p", "r"), "a")
     with pytest.raises(InvalidData, match="no row has 'c' as its benchmark"):
         data.only("benchmark", "c")
+
+
+def test_a_spread_sample_takes_of_every_group():
+    rows = Labelled(
+        tuple(f"p{n}" for n in range(12)),
+        np.zeros(12),
+        np.ones(12),
+        {"benchmark": tuple("aaaaaaaaabbb")},
+    )
+    assert rows.spread(3, "benchmark").prompts == ("p0", "p4", "p8", "p9", "p10", "p11")
+    assert rows.spread(99, "benchmark").prompts == rows.prompts

@@ -81,6 +81,11 @@ def is_ready(config: Config, paths: Paths) -> bool:
     return True
 
 
+def weights_key(config: Config, paths: Paths) -> str:
+    """Of a model that is built. Raises `ArtifactMissing`."""
+    return _ensure(config, paths, SilentProgress(), build=False).weights_key
+
+
 def build(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
     """Fetches, quantizes and compiles the configured weak model, as far as that is not done.
 

@@ -211,9 +211,26 @@ def weak(session: Session, config: Config) -> Found:
         yield Finding(section, "weights", mend, "note")
     if is_ready(config, session.paths):
         yield Finding(section, "compiled", "for this machine and these settings")
+        yield from _confidence(section, session, config)
     else:
         mend = f"not yet; the first use does it, or now: edge-router compile {quoted(config.weak.model)}"
         yield Finding(section, "compiled", mend, "note")
+
+
+def _confidence(section: str, session: Session, config: Config) -> Found:
+    from edge_router.cli.building import weights_key
+    from edge_router.confidence.place import find
+
+    least = config.weak.min_confidence
+    if least is None:
+        return
+    gate = find(session.paths, weights_key(config, session.paths))
+    if gate is None:
+        mend = "has no effect yet; calibrate it: edge-router calibrate --confidence --strong-share 0.3"
+        yield Finding(section, "confidence", f"weak.min_confidence {mend}", "note")
+    else:
+        text = f"unsure answers are escalated below {least:g}, after {gate.tokens} tokens at most"
+        yield Finding(section, "confidence", text)
 
 
 def strong(config: Config) -> Found:

@@ -92,3 +92,20 @@ def test_a_model_that_was_not_built_here_cannot_be_calibrated(cli, weak):
     weak.weights_key = None
     done = calibrate(cli)
     assert done.code == 1 and "only a weak model that was built here" in done.err
+
+
+def test_the_weak_model_as_a_router_is_evaluated_on_a_sample(cli, weak, tmp_path):
+    file = tmp_path / "labels.csv"
+    rows = [f"question {n},{n % 2},1,{'one' if n < 30 else 'two'}" for n in range(40)]
+    file.write_text("\n".join(["prompt,weak_score,strong_score,benchmark", *rows]))
+    arguments = ("evaluate", str(file), "--router", "causal_llm", *SCRIPTED, "--json")
+    report = json.loads(cli(*arguments, "--sample", "20").out)
+    assert [report[group]["causal_llm"]["n"] for group in ("one", "two")] == [20, 10]
+    assert 0 < report["one"]["causal_llm"]["apgr"] < 1
+    table = cli("bench", "router", "--router", "causal_llm", *SCRIPTED)
+    assert table.code == 0 and table.out.startswith("causal_llm on none")
+
+
+def test_without_a_weak_model_its_judgement_is_an_error_that_says_what_to_do(cli, tmp_path):
+    done = cli("route", "hello", "--model", "router-causal_llm-0.5", "-o", "weak.build=false")
+    assert done.code == 1 and "edge-router compile" in done.err

@@ -10,6 +10,8 @@ import pytest
 
 from edge_router.catalog import find_model
 from edge_router.cli import building
+from edge_router.confidence import place
+from edge_router.confidence.gate import Gate, Head
 from edge_router.hub import target_of
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -63,10 +65,23 @@ def test_doctor_json(cli, not_built):
 
 def test_doctor_finds_weights_and_what_is_built(cli, monkeypatch, paths):
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
-    place = fetched(paths)
+    weights = fetched(paths)
     found = findings(cli("doctor", "--offline", "--json"))
     assert found["Weak model", "compiled"]["state"] == "ok"
-    assert found["Weak model", "weights"]["text"] == f"{place}, 1 kB"
+    assert found["Weak model", "weights"]["text"] == f"{weights}, 1 kB"
+
+
+def test_doctor_says_whether_unsure_answers_can_be_told(cli, monkeypatch, paths):
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    monkeypatch.setattr(building, "weights_key", lambda config, paths: "a" * 32)
+    asked = ("doctor", "--offline", "--json", "-o")
+    assert ("Weak model", "confidence") not in findings(cli(*asked, "weak.threads=1"))
+    found = findings(cli(*asked, "weak.min_confidence=0.4"))["Weak model", "confidence"]
+    assert found["state"] == "note" and "calibrate --confidence" in found["text"]
+    heads = (Head((), 0.0), Head((1.0, 1.0), 0.0), Head((1.0, 1.0, 1.0), 0.0))
+    place.keep(Gate(8, (), *heads), paths, "a" * 32, {"model": MODEL})
+    found = findings(cli(*asked, "weak.min_confidence=0.4"))["Weak model", "confidence"]
+    assert found["state"] == "ok" and "after 8 tokens at most" in found["text"]
 
 
 def test_doctor_of_a_broken_configuration(cli):
