@@ -247,3 +247,8 @@ def test_the_numbers_of_every_card_add_up_to_the_published_size(name: str) -> No
     embeddings = number("vocab_size") * hidden * (1 if config["tie_word_embeddings"] else 2)
     total = embeddings + number("num_hidden_layers") * (attention + bias + mlp + norms) + hidden
     assert total / 1e6 == pytest.approx(PUBLISHED[name], rel=0.0011, abs=0.51)
+
+
+def test_the_routers_that_ship_take_at_most_25_megabytes() -> None:
+    folders = [Path(str(card.directory)) for card in router_cards().values()]
+    assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) <= 25_000_000

@@ -253,3 +253,16 @@ def test_train_leave_out_tells_what_transfers_and_writes_nothing(cli, tmp_path, 
     }
     assert seen == [("static", "source"), ("static", "subset")]
     assert "belongs to POOL" in cli("train", "--adapt", "a.csv", "--leave-out", "source").err
+
+
+def test_train_adapts_a_router_that_goes_on_from_another_s_encoder(cli, tmp_path, paths):
+    pytest.importorskip("onnx")
+    file = traffic(tmp_path / "traffic.jsonl")
+    done = cli("train", "--adapt", str(file), "--base", "bert", "--name", "ours", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["traffic"]["ours"]["apgr"] > 0.6
+    assert {each.name for each in (paths.routers / "ours").iterdir()} == {"card.toml", "router.onnx"}
+    routed = cli("route", "--json", "-m", "router-ours-0.5", "Prove a theorem about kings and stars 3")
+    assert json.loads(routed.out)[0]["score"] is not None
+    refused = cli("train", "--adapt", str(file), "--base", "sw_ranking")
+    assert refused.code == 1 and "so it cannot be adapted" in refused.err
