@@ -1,0 +1,41 @@
+"""What a GPU's answers show of their certainty: the same as a processor's."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from edge_router.engines.webgpu.adapters import Adapter
+from edge_router.engines.webgpu.load import open_model
+from edge_router.program import Windows
+from edge_router.types import ChatRequest, Message, SamplingParams, Watch
+
+
+def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter, tiny_model: Any) -> None:
+    engine = open_model(
+        tiny_model.directory,
+        tiny_model.file,
+        adapter,
+        windows=Windows(context=320, chunk=16),
+        model_id="tiny",
+    )
+    watch = Watch(tokens=2, state=(7, 0, 31))
+    request = ChatRequest(
+        (Message("user", "Who are you, and since when?"),),
+        sampling=SamplingParams(temperature=0),
+        max_tokens=6,
+        logprobs=True,
+        watch=watch,
+    )
+    first, *rest = engine.stream(request, threading.Event())
+    assert engine._template is not None
+    prompt = engine._tokenizer.encode(engine._template.render(request.messages))
+    size = engine.vocab_size
+    engine.close()
+    row = tiny_model.logits(prompt)[-1, :size]
+    assert np.allclose(first.state, row[list(watch.state)], atol=0.02 * row.std() + 1e-2)
+    said = [entry.logprob for delta in rest for entry in delta.logprobs]
+    assert len(said) == 2
+    assert abs(said[0] + np.log(np.exp(row - row.max()).sum())) < 0.05  # it takes the likeliest
