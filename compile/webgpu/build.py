@@ -80,6 +80,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     picks, picking = pick.functions(vocabulary)
     functions = {**ways, **picks}
     ours = {name: shader.compiled for name, shader in {**own, **picking}.items()}
+    window, sinks = parts.seen()
     used = {launch.shader for function in functions.values() for launch in function.launches}
     return Program(
         model={**_without_windows(config), "quantization": quantization, "tvm": tvm.__version__},
@@ -87,6 +88,8 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
         shaders={name: shader for name, shader in {**ours, **made}.items() if name in used},
         buffers=buffers_of(parameters, model.tables, vocabulary),
         functions=functions,
+        window=window,
+        sinks=sinks,
     )
 
 

@@ -68,6 +68,7 @@ class GpuParts:
         self.shaders = Shaders()
         self.tables: list[Rotary] = []  # of models whose layers turn differently
         self.way = Way(tile=64, one_each=False)
+        self._heads: list[Heads] = []  # of each layer
 
     def linear(self, inputs: int, outputs: int, *, stored: bool = False, bias: bool = False) -> Projection:
         return Projection(self, inputs, outputs, bias=bias)
@@ -98,8 +99,17 @@ class GpuParts:
         return lambda qkv, cache: Prepared(qkv, norms=getattr(qkv, "norms", None), table=number)
 
     def attention(self, config: DecoderConfig, scale: float, *, windowed: bool = False) -> Attention:
-        """`windowed`: no farther back than the configuration's `layer_window`."""
-        return Attention(self.shaders, config, scale, config.layer_window if windowed else 0)
+        """`windowed`: no farther back than the configuration's `layer_window`, of which sinks are a part."""
+        made = Attention(self.shaders, config, scale, windowed)
+        self._heads.append(made.heads)
+        return made
+
+    def seen(self) -> tuple[int, int]:
+        """The window that no layer looks beyond, sinks included, and the sinks; 0: one sees everything."""
+        if not all(heads.window for heads in self._heads):
+            return 0, 0
+        sinks = max((heads.sinks for heads in self._heads), default=0)
+        return max((heads.window for heads in self._heads), default=0) + sinks, sinks
 
     def capped(self, logits: Tensor, cap: float) -> Tensor:
         """cap * tanh(logits / cap); tanh of large numbers is not a number on some drivers."""
@@ -226,25 +236,27 @@ class Attended(Tensor):
 class Attention(nn.Module):
     """Rotate, append to the KV cache, attend. Keys and values are parameters, in pages, written in place."""
 
-    def __init__(self, shaders: Shaders, config: DecoderConfig, scale: float, window: int) -> None:
+    def __init__(self, shaders: Shaders, config: DecoderConfig, scale: float, windowed: bool) -> None:
         super().__init__()
         self._shaders = shaders
+        sinks = max(0, config.attention_sink_size) if windowed and config.slides else 0
         turned = 2 * len(config.rotary("rope_scaling").frequencies)
-        self._heads = Heads(
+        self.heads = Heads(
             config.num_attention_heads,
             config.num_key_value_heads,
             config.head_dim,
             scale,
-            window=max(0, window, config.sliding_window_size),
+            window=config.layer_window - sinks if windowed else 0,
+            sinks=sinks,
             cap=config.score_cap or None,
             turned=0 if turned == config.head_dim else turned,
         )
-        words = self._heads.page_bytes // 4
+        words = self.heads.page_bytes // 4
         self.keys, self.values = (nn.Parameter((1, words), "uint32") for _ in range(2))
 
     def forward(self, qkv: Tensor, cache: Cache, layer: int) -> Tensor:
         known = qkv if isinstance(qkv, Prepared) else Prepared(qkv)
-        heads, norms = self._heads, known.norms or ()
+        heads, norms = self.heads, known.norms or ()
         if norms:
             heads = replace(heads, norm=norms[0].epsilon)
         shape = (qkv.shape[0], heads.query * heads.size)
@@ -257,5 +269,6 @@ class Attention(nn.Module):
             return self._shaders.call(combine(heads, splits), [found], shape)
         if cache.way.one_each:
             return self._shaders.call(attend_one(heads), given, shape)
-        queries = self._shaders.call(append(heads), given, shape)
+        rows, width = shape
+        queries = self._shaders.call(append(heads), given, (rows * 2 if heads.sinks else rows, width))
         return Attended(self._shaders.call(attend_many(heads), [cache.control, queries, *stored], shape))

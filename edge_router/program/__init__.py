@@ -24,7 +24,7 @@ from edge_router.program.format import (
     Shader,
     Weight,
 )
-from edge_router.program.memory import Footprint, Windows, footprint
+from edge_router.program.memory import Footprint, Windows, footprint, pages_per_sequence
 from edge_router.program.text import read_program, write_program
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "Weight",
     "Windows",
     "footprint",
+    "pages_per_sequence",
     "read_program",
     "write_program",
 ]

@@ -4,8 +4,6 @@ A program is one JSON file. Sizes in it are expressions over the names below, so
 context window and prefill chunk:
 
 n        rows of a call: tokens of a prefill chunk, or sequences that decode together
-context  positions of the rotary table
-pages    of the KV cache
 tokens   that have a meaning; a model's table may have more rows
 
 Shaders are WGSL. Bindings 0.. of a shader are storage buffers. With scalars, one more binding is a uniform
@@ -30,7 +28,7 @@ ROW_WORDS = (
 CANDIDATES = 64  # tokens that "likeliest" finds for a row
 SORTED = 1024  # logits among which they are looked for at once
 PICKED_WORDS = 2 * CANDIDATES + 2  # of each row; see `Picked`
-VARIABLES = frozenset({"n", "context", "pages", "tokens"})
+VARIABLES = frozenset({"n", "tokens"})
 
 Stored = Literal["raw", "float32"]
 
@@ -130,7 +128,8 @@ class Program:
     """`functions`: "decode" appends one token to one sequence, "prefill" n tokens to one, "batch" one to each
     of n. "decode_far" and "prefill_few" do the same for a long past and for short chunks, "prefill_half"
     with float16 arithmetic where that is safe. "best" and "likeliest" choose from n rows of logits. `model`
-    tells a reader what it is; nothing depends on it.
+    tells a reader what it is; nothing depends on it. `window`: where no layer looks farther back than so many
+    tokens, the first `sinks` and the token itself included; 0: where one sees everything.
     """
 
     model: Mapping[str, object] = field(hash=False)
@@ -138,3 +137,5 @@ class Program:
     shaders: Mapping[str, Shader] = field(hash=False)
     buffers: Mapping[str, Buffer] = field(hash=False)
     functions: Mapping[str, Function] = field(hash=False)
+    window: int = 0
+    sinks: int = 0

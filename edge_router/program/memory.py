@@ -34,11 +34,8 @@ class Windows:
 
     @property
     def pages_per_sequence(self) -> int:
+        """Of a whole one."""
         return -(-self.context // PAGE_SIZE)
-
-    @property
-    def pages(self) -> int:
-        return self.pages_per_sequence * self.sequences
 
     @property
     def rows(self) -> int:
@@ -55,7 +52,7 @@ class Windows:
             "likeliest": self.sequences,
             "prefill_few": min(FEW_ROWS, self.chunk),
         }
-        return {"n": rows.get(function, self.chunk), "context": self.context, "pages": self.pages}
+        return {"n": rows.get(function, self.chunk)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,8 @@ class Footprint:
 
 
 def footprint(program: Program, windows: Windows) -> Footprint:
-    sizes = {name: buffer_bytes(buffer, windows) for name, buffer in program.buffers.items()}
+    pages = pages_per_sequence(program.window, windows) * windows.sequences
+    sizes = {name: buffer_bytes(buffer, windows, pages) for name, buffer in program.buffers.items()}
 
     def sum_of(*kinds: type[Buffer]) -> int:
         return sum(sizes[name] for name, buffer in program.buffers.items() if isinstance(buffer, kinds))
@@ -95,12 +93,22 @@ def footprint(program: Program, windows: Windows) -> Footprint:
     )
 
 
-def buffer_bytes(buffer: Buffer, windows: Windows) -> int:
+def pages_per_sequence(window: int, windows: Windows) -> int:
+    """That one may hold at a time. With a window: what a chunk's first token looks back at, and the chunk.
+
+    Both may begin and end within a page, and so may the sinks.
+    """
+    whole = windows.pages_per_sequence
+    return whole if not window else min(whole, -(-(window + windows.chunk) // PAGE_SIZE) + 2)
+
+
+def buffer_bytes(buffer: Buffer, windows: Windows, pages: int) -> int:
+    """`pages` of the KV cache."""
     match buffer:
         case Weight():
             return padded(buffer.bytes)
         case KeyValues():
-            return padded(buffer.page_bytes * windows.pages)
+            return padded(buffer.page_bytes * pages)
         case Rotary():
             cosine_and_sine = 2
             return padded(windows.context * cosine_and_sine * len(buffer.frequencies) * WORD)

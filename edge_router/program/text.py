@@ -47,6 +47,8 @@ def to_json(program: Program) -> dict[str, object]:
         "format": FORMAT,
         "model": dict(program.model),
         "vocab_size": program.vocab_size,
+        "window": program.window,
+        "sinks": program.sinks,
         "shaders": {
             name: {
                 "entry": shader.entry,
@@ -88,6 +90,8 @@ def from_json(data: Mapping[str, Any]) -> Program:
         shaders={name: _shader(entry) for name, entry in data["shaders"].items()},
         buffers={name: _buffer(entry) for name, entry in data["buffers"].items()},
         functions={name: _function(entry) for name, entry in data["functions"].items()},
+        window=_count(data["window"], least=0),
+        sinks=_count(data["sinks"], least=0),
     )
     _check(program)
     return program
@@ -160,14 +164,16 @@ def _expression(text: str | int) -> Expression:
     return expression
 
 
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{value!r} where a positive whole number belongs")
+def _count(value: object, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{value!r} where a {'positive ' if least else ''}whole number belongs")
     return value
 
 
 def _check(program: Program) -> None:
     """That every name means something, and every launch fits its shader."""
+    if program.sinks and program.sinks >= program.window:
+        raise ValueError(f"{program.sinks} sinks in a window of {program.window}")
     missing = [name for name in FUNCTIONS if name not in program.functions]
     if missing:
         raise ValueError(f"no function {', '.join(missing)}")

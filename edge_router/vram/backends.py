@@ -53,9 +53,9 @@ _BACKENDS = (
         index_integers=_TVM_INDEX,
         windows=True,
     ),
-    Backend("metal", own_memory=False, context=128 * MIB, granularity=16384, program=True),
-    Backend("vulkan", own_memory=True, context=256 * MIB, granularity=65536, program=True),
-    Backend("d3d12", own_memory=True, context=256 * MIB, granularity=65536, program=True),
+    Backend("metal", own_memory=False, context=128 * MIB, granularity=16384, program=True, forgets=True),
+    Backend("vulkan", own_memory=True, context=256 * MIB, granularity=65536, program=True, forgets=True),
+    Backend("d3d12", own_memory=True, context=256 * MIB, granularity=65536, program=True, forgets=True),
     Backend(
         "mlc",
         own_memory=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edge_router.program import Windows
 from edge_router.quantization import WORD_BYTES, Quantization
 from edge_router.vram.backends import PAGE, Backend
 from edge_router.vram.products import Product, product, rounded, total
@@ -73,8 +74,8 @@ class Place:
 def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> tuple[Product, ...]:
     """Everything that is held at the moment when most is held."""
     if place.backend.program:
-        windows = settings.context_window_size, settings.prefill_chunk_size, settings.max_sequences
-        own = tuple(program_products(shape, form, *windows))
+        numbers = settings.context_window_size, settings.prefill_chunk_size, settings.max_sequences
+        own = tuple(program_products(shape, form, Windows(*numbers)))
         counted = (*own, *_surroundings(shape, form, place))
     else:
         weights = tuple(_parameters(shape, form))

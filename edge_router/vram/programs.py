@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_router.program import CANDIDATES, PAGE_SIZE, PICKED_WORDS, ROW_WORDS, SORTED
-from edge_router.program.memory import UNIFORM_SLOT, WORD
+from edge_router.program.memory import UNIFORM_SLOT, WORD, Windows, pages_per_sequence
 from edge_router.quantization import WORD_BYTES, Quantization
 from edge_router.vram.products import Product, product
 from edge_router.vram.shapes import ModelShape
@@ -16,16 +16,17 @@ from edge_router.vram.shapes import ModelShape
 _UNIFORMS = 10  # sets of numbers that the functions of a Llama's program are given
 
 
-def program_products(
-    shape: ModelShape, form: Quantization, context: int, chunk: int, sequences: int
-) -> Iterator[Product]:
-    """Windows in tokens. Vectors are float32 on the device, whatever the files hold."""
+def program_products(shape: ModelShape, form: Quantization, windows: Windows) -> Iterator[Product]:
+    """Vectors are float32 on the device, whatever the files hold."""
+    context, sequences = windows.context, windows.sequences
     yield from _parameters(shape, form)
-    pages = sequences * -(-context // PAGE_SIZE)
+    window = shape.window if shape.whole_window and shape.window is not None else context
+    slides = window < context
+    pages = sequences * pages_per_sequence(window if slides else 0, windows)
     page = {"tokens_each": PAGE_SIZE, "heads": shape.kv_heads, "channels": shape.head_dim, "bytes": 2}
     yield product("kv_cache", "keys and values", pages=pages, keys_and_values=2, layers=shape.layers, **page)
     yield product("workspace", "a page on its way", **page)
-    yield from _activations(shape, chunk, sequences)
+    yield from _activations(shape, windows, sinks=slides and shape.sinks > 0)
     logits = {"rows": sequences, "vocabulary": shape.vocabulary, "bytes": WORD}
     yield product("workspace", "logits on their way to the host", **logits)
     chosen = {"rows": sequences, "words": PICKED_WORDS, "bytes": WORD}
@@ -33,7 +34,7 @@ def program_products(
     yield product("workspace", "rotary table", positions=context, channels=shape.head_dim, bytes=WORD)
     yield product("workspace", "logits", **logits)
     yield product("workspace", "likeliest tokens", **chosen)
-    words = max(chunk, sequences) * ROW_WORDS + pages
+    words = windows.rows * ROW_WORDS + sequences * windows.pages_per_sequence
     yield product("workspace", "rows and page tables", words=words, bytes=WORD)
     yield product("workspace", "uniforms", sets=_UNIFORMS, bytes=UNIFORM_SLOT)
 
@@ -51,14 +52,17 @@ def _parameters(shape: ModelShape, form: Quantization) -> Iterator[Product]:
         yield product("parameters", f"{tensor.name}, scales", **table, **scales)
 
 
-def _activations(shape: ModelShape, chunk: int, sequences: int) -> Iterator[Product]:
+def _activations(shape: ModelShape, windows: Windows, *, sinks: bool) -> Iterator[Product]:
     """Three buffers in turn: the widest thing in a layer, what leads to it, and the stream.
 
-    The lists in which the likeliest tokens are looked for take the place of the first two.
+    Queries are there twice where `sinks` see them otherwise than the window does. The lists in which the
+    likeliest tokens are looked for take the place of the first two.
     """
     qkv = shape.query_width + 2 * shape.key_width
     widest = max(shape.intermediate, qkv, shape.query_width)
-    middle = max(shape.hidden, shape.query_width)
+    middle = max(shape.hidden, (2 if sinks else 1) * shape.query_width)
+    widest, middle = max(widest, middle), min(widest, middle)
+    chunk, sequences = windows.chunk, windows.sequences
     lists = -(-shape.vocabulary // SORTED)
     for name, width in (("widest", widest), ("middle", middle), ("stream", shape.hidden)):
         numbers = lists * PICKED_WORDS if lists > 1 and name != "stream" else 0

@@ -43,6 +43,7 @@ class ModelShape:
     vectors: tuple[tuple[str, int], ...]
     window: int | None = None
     windowed_layers: int = 0
+    sinks: int = 0
 
     @property
     def whole_window(self) -> bool:
@@ -104,6 +105,7 @@ class ModelShape:
             ),
             window=window,
             windowed_layers=windowed,
+            sinks=_sinks(config),
         )
 
     def tensors(self) -> tuple[Tensor, ...]:
@@ -175,6 +177,12 @@ _VECTORS: Mapping[str, _Vectors] = MappingProxyType(
     }
 )
 _TIED = {"gemma2", "gemma3", "gemma3_text"}  # where the config leaves it open
+
+
+def _sinks(config: Mapping[str, object]) -> int:
+    """Tokens of the window that always stay; MLC writes -1 for none."""
+    stated = config.get("attention_sink_size")
+    return stated if isinstance(stated, int) and stated > 0 else 0
 
 
 def _window(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_router.program import Program, Windows, footprint
@@ -10,10 +12,11 @@ from edge_router.program.memory import function_scratch, padded, scratch_sizes, 
 
 def test_windows() -> None:
     windows = Windows(context=100, chunk=32, sequences=3)
-    assert (windows.pages_per_sequence, windows.pages, windows.rows) == (7, 21, 32)
-    assert windows.variables("decode") == {"n": 1, "context": 100, "pages": 21}
-    assert windows.variables("prefill")["n"] == 32
-    assert windows.variables("batch")["n"] == 3
+    assert (windows.pages_per_sequence, windows.rows) == (7, 32)
+    assert windows.variables("decode") == windows.variables("decode_far") == {"n": 1}
+    assert windows.variables("prefill") == windows.variables("prefill_half") == {"n": 32}
+    assert windows.variables("prefill_few") == {"n": 16}
+    assert windows.variables("batch") == windows.variables("best") == {"n": 3}
     assert Windows(100, 2, 5).rows == 5
 
 
@@ -28,6 +31,13 @@ def test_every_part(program: Program) -> None:
     assert found.readback == 3 * 8 * 4 + 3 * 130 * 4
     assert found.spare == 64
     assert found.total == sum(getattr(found, name) for name in type(found).__slots__)
+
+
+def test_what_a_window_forgets_takes_no_memory(program: Program) -> None:
+    windows = Windows(context=1000, chunk=32, sequences=2)
+    small = footprint(replace(program, window=40, sinks=8), windows)
+    assert small.key_values == 2 * (-(-72 // 16) + 2) * 64
+    assert footprint(replace(program, window=990), windows).key_values == 2 * 63 * 64
 
 
 def test_functions_share_scratch_by_size(program: Program) -> None:

@@ -38,6 +38,8 @@ def changed(program: Program, path: str, value: object) -> dict[str, Any]:
         ("format", 99, "format 99"),
         ("vocab_size", 0, "0 where a positive"),
         ("vocab_size", True, "positive whole"),
+        ("window", -1, "-1 where a whole number"),
+        ("sinks", 4, "4 sinks in a window of 0"),
         ("buffers/table/kind", "carpet", "carpet"),
         ("buffers/table/stored", "int3", "int3"),
         ("buffers/table/bytes", -4, "-4"),

@@ -41,9 +41,7 @@ def both(request: pytest.FixtureRequest) -> tuple[ModelShape, Program]:
 )
 def test_every_part_is_the_programs(both: tuple[ModelShape, Program], windows: Windows) -> None:
     shape, program = both
-    planned = tuple(
-        program_products(shape, quantization("q4f16_1"), windows.context, windows.chunk, windows.sequences)
-    )
+    planned = tuple(program_products(shape, quantization("q4f16_1"), windows))
     found = footprint(program, windows)
     assert total(planned, "parameters") == found.weights
     assert total(planned, "kv_cache") == found.key_values
@@ -51,8 +49,24 @@ def test_every_part_is_the_programs(both: tuple[ModelShape, Program], windows: W
     assert abs(total(planned, "workspace") - work) <= 1024  # a set of uniforms more or less
 
 
+@pytest.mark.parametrize(("window", "sinks"), [(256, -1), (700, 4), (4096, 4)])
+@pytest.mark.parametrize("windows", [Windows(4096, 512), Windows(1000, 256, 3)])
+def test_what_slides_takes_less(windows: Windows, window: int, sinks: int) -> None:
+    config = {**numbers("Llama-3.2-1B-Instruct"), "num_hidden_layers": 2}
+    config |= {
+        "sliding_window_size": window,
+        "attention_sink_size": sinks,
+        "context_window_size": windows.context,
+    }
+    shape, program = ModelShape.of(config, "m"), build_program(config, "q4f16_1")
+    planned = tuple(program_products(shape, quantization("q4f16_1"), windows))
+    found = footprint(program, windows)
+    assert total(planned, "kv_cache") == found.key_values
+    assert abs(total(planned) - found.total) <= 1024
+
+
 def test_other_architectures_come_near() -> None:
     config = {**numbers("gemma-2-2b-it"), "num_hidden_layers": 2, "tie_word_embeddings": True}
     shape, windows = ModelShape.of(config, "gemma"), Windows(4096, 512)
-    planned = total(program_products(shape, quantization("q4f16_1"), 4096, 512, 1))
+    planned = total(program_products(shape, quantization("q4f16_1"), windows))
     assert planned == pytest.approx(footprint(build_program(config, "q4f16_1"), windows).total, rel=0.02)

@@ -11,8 +11,9 @@ from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 def append(heads: Heads) -> Shader:
     """Turns the queries and keys of n rows by their positions; keys and values go into the cache.
 
-    Buffers: control, qkv, rotary, keys, values, [query norm, key norm], queries. A workgroup is a head of a
-    row, a thread one pair of channels, half a head apart.
+    Buffers: control, qkv, rotary, keys, values, [query norm, key norm], queries. Where there are sinks, all
+    queries come once more, as the sinks are to see them. A workgroup is a head of a row, a thread one pair
+    of channels, half a head apart.
     """
     return shader(
         f"append_{heads.name}",
@@ -26,7 +27,7 @@ def append(heads: Heads) -> Shader:
             Binding("queries", "f32", write=True),
         ],
         constants=heads.constants,
-        body=CONTROL + PAIRS + _norm(heads) + _APPEND,
+        body=CONTROL + PAIRS + _norm(heads) + _APPEND.replace("//FAR", _FAR if heads.sinks else ""),
         threads=heads.size // 2,
         grid=f"n * {heads.query + 2 * heads.key}",
         scalars={"n": "n"},
@@ -54,6 +55,16 @@ fn normal(thread: u32, pair: vec2<f32>, head: u32) -> vec2<f32> {{
 """
 
 
+_FAR = """
+    workgroupBarrier();
+    pair = turn(thread, place_for_sinks(place), straight);
+    turned[first(thread)] = pair.x;
+    turned[second(thread)] = pair.y;
+    workgroupBarrier();
+    let far = to + scalars.n * HEADS * SIZE;
+    queries[far] = turned[2u * thread];
+    queries[far + 1u] = turned[2u * thread + 1u];"""
+
 _APPEND = """
 var<workgroup> turned: array<f32, SIZE>;
 
@@ -64,9 +75,11 @@ fn run(block: u32, thread: u32) {
   let head = block % all;
   let place = position(row);
   let at = row * WIDTH + head * SIZE;
-  var pair = vec2<f32>(qkv[at + first(thread)], qkv[at + second(thread)]);
+  var straight = vec2<f32>(qkv[at + first(thread)], qkv[at + second(thread)]);
+  var pair = straight;
   if (head < HEADS + KEY_HEADS) {
-    pair = turn(thread, place, normal(thread, pair, head));
+    straight = normal(thread, straight, head);
+    pair = turn(thread, place, straight);
   }
   turned[first(thread)] = pair.x;
   turned[second(thread)] = pair.y;
@@ -76,6 +89,7 @@ fn run(block: u32, thread: u32) {
     let to = (row * HEADS + head) * SIZE + 2u * thread;
     queries[to] = neighbours.x;
     queries[to + 1u] = neighbours.y;
+//FAR
     return;
   }
   let page = control[table(row) + place / PAGE];

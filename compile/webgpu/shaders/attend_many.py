@@ -15,14 +15,17 @@ _TILE = 32  # tokens looked at between two barriers
 def attend_many(heads: Heads) -> Shader:
     """n rows of one sequence, whose keys and values are in the cache already.
 
-    Buffers: control, queries, keys, values, y. A workgroup takes up to 16 rows of one head. Eight threads
-    share a row: for the scores they take different tokens, for the sums different channels.
+    Buffers: control, queries as `append` leaves them, keys, values, y. A workgroup takes up to 16 rows of
+    one head. Eight threads share a row: for the scores they take different tokens, for the sums different
+    channels.
     """
     words = -(-heads.size // 2 // _LANES)  # of a thread
     rows = _rows(heads)
     body = _BODY.replace("//SUMS", "\n".join(f"  var sum{i} = vec2<f32>(0.0);" for i in range(words)))
     body = body.replace("//FADE", "\n".join(f"    sum{i} *= fade;" for i in range(words)))
     body = body.replace("//ADD", "\n".join(f"      {_add(i, heads)}" for i in range(words)))
+    for place, text in _SINKS.items():
+        body = body.replace(f"{place}\n", text if heads.sinks else "")
     body = body.replace("//STORE", "\n".join(f"  {_store(i, heads)}" for i in range(words)))
     return shader(
         f"attend_many_{heads.name}",
@@ -44,8 +47,8 @@ def attend_many(heads: Heads) -> Shader:
 
 def _rows(heads: Heads) -> int:
     """Of a workgroup, with their queries and scores in shared memory."""
-    float32 = 4
-    return 16 if 16 * (heads.size + _TILE) * float32 <= _SHARED else 8
+    float32, queries = 4, 2 if heads.sinks else 1
+    return next(rows for rows in (16, 8, 4) if rows * (queries * heads.size + _TILE) * float32 <= _SHARED)
 
 
 def _add(index: int, heads: Heads) -> str:
@@ -61,9 +64,19 @@ def _store(index: int, heads: Heads) -> str:
     return step if whole else f"if (lane + {index * _LANES}u < HALF) {{ {step} }}"
 
 
+# The queries once more, as the sinks are to see them.
+_SINKS = {
+    "//FAR_QUERY": "var<workgroup> far: array<vec2<f32>, ROWS * HALF>;\n",
+    "//FAR_LOAD": """    let behind = at + scalars.n * HEADS * SIZE;
+    far[i] = vec2<f32>(queries[behind], queries[behind + 1u]) * SCALE;
+""",
+    "//FAR_SCORE": "          if (token < SINKS) { two = far[own * HALF + word]; }\n",
+}
+
 _BODY = """
 var<workgroup> query: array<vec2<f32>, ROWS * HALF>;
 var<workgroup> scores: array<f32, ROWS * TILE>;
+//FAR_QUERY
 
 fn run(block: u32, thread: u32) {
   let top = (block / HEADS) * ROWS;
@@ -80,26 +93,25 @@ fn run(block: u32, thread: u32) {
     let from_row = min(top + i / HALF, last_row);
     let at = (from_row * HEADS + head) * SIZE + 2u * (i % HALF);
     query[i] = vec2<f32>(queries[at], queries[at + 1u]) * SCALE;
+//FAR_LOAD
   }
   workgroupBarrier();
   let end = position(min(top + ROWS - 1u, last_row)) + 1u;
-  var begin = 0u;
-  if (WINDOW > 0u) {
-    let first = position(top) + 1u;
-    begin = select(0u, (first - WINDOW) / TILE * TILE, first > WINDOW);
-  }
+  let begin = window_begin(position(top), TILE);
   var most = LEAST;
   var total = 0.0;
 //SUMS
-  for (var base = begin; base < end; base += TILE) {
+  for (var base = select(begin, 0u, SINKS > 0u); base < end; base = next_tile(base, begin, TILE)) {
     for (var i = lane; i < TILE; i += LANES) {
       let token = base + i;
       var score = LEAST;
-      if (token <= place && (WINDOW == 0u || token + WINDOW > place)) {
+      if (seen(token, place)) {
         let key = key_word(control[pages + token / PAGE], group, token % PAGE);
         var sum = 0.0;
         for (var word = 0u; word < HALF; word++) {
-          sum += dot(query[own * HALF + word], unpack2x16float(keys[key + word * PAGE]));
+          var two = query[own * HALF + word];
+//FAR_SCORE
+          sum += dot(two, unpack2x16float(keys[key + word * PAGE]));
         }
         score = bend(sum);
       }

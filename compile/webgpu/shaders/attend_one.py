@@ -36,14 +36,19 @@ def attend_one(heads: Heads, splits: int = 1) -> Shader:
         + PAIRS
         + score(heads)
         + (_NORM if heads.norm is not None else "")
-        + (_BODY.replace("//NORM", _normal(heads)).replace("//OUTPUT", output))
-        .replace("SCALE", repr(heads.scale))
-        .replace("LEAST", LEAST),
+        + _body(heads, output),
         threads=threads,
         grid=f"n * {heads.query * splits}",
         scalars={"n": "n"},
         about={"op": "attend_one", **asdict(heads), "splits": splits},
     )
+
+
+def _body(heads: Heads, output: str) -> str:
+    text = _BODY.replace("//NORM", _normal(heads)).replace("//OUTPUT", output)
+    for place, line in _SINKS.items():
+        text = text.replace(f"{place}\n", line if heads.sinks else "")
+    return text.replace("SCALE", repr(heads.scale)).replace("LEAST", LEAST)
 
 
 def _normal(heads: Heads) -> str:
@@ -63,6 +68,16 @@ def _normal(heads: Heads) -> str:
 
 _NORM = "var<workgroup> squares: array<vec2<f32>, THREADS>;"
 
+# The query once more, as the sinks are to see it.
+_SINKS = {
+    "//FAR_QUERY": "var<workgroup> far: array<f32, SIZE>;\n",
+    "//FAR_SCORE": "        if (token < SINKS) { two = vec2<f32>(far[2u * i], far[2u * i + 1u]); }\n",
+    "//FAR": """    let distant = turn(thread, place_for_sinks(place), q) * SCALE;
+    far[first(thread)] = distant.x;
+    far[second(thread)] = distant.y;
+""",
+}
+
 _WHOLE = """
   let to = (row * HEADS + head) * SIZE + 2u * thread;
   y[to] = whole.x / total;
@@ -80,6 +95,7 @@ _PART = """
 _BODY = """
 var<workgroup> query: array<f32, SIZE>;
 var<workgroup> key: array<f32, SIZE>;
+//FAR_QUERY
 var<workgroup> products: array<f32, HALF>;
 var<workgroup> scores: array<f32, THREADS>;
 var<workgroup> tops: array<f32, 16>;
@@ -107,6 +123,7 @@ fn run(block: u32, thread: u32) {
   }
 //NORM
   if (thread < HALF) {
+//FAR
     q = turn(thread, place, q) * SCALE;
     k = turn(thread, place, k);
     query[first(thread)] = q.x;
@@ -141,18 +158,21 @@ fn run(block: u32, thread: u32) {
       sum = vec2<f32>(qkv[from_value + 2u * word], qkv[from_value + 2u * word + 1u]);
     }
   }
-  var begin = part * THREADS;
-  if (WINDOW > 0u && place + 1u > WINDOW) {
-    begin += (place + 1u - WINDOW) / THREADS * THREADS;
-  }
-  for (var base = begin; base < place; base += SPLITS * THREADS) {
+  let first_tile = part * THREADS;
+  let begin = first_tile + window_begin(place, THREADS);
+  for (
+    var base = select(begin, first_tile, first_tile < SINKS);
+    base < place;
+    base = next_tile(base, begin, SPLITS * THREADS)
+  ) {
     let token = base + thread;
     var score = LEAST;
-    if (token < place && (WINDOW == 0u || token + WINDOW > place)) {
+    if (token < place && seen(token, place)) {
       let from_cache = key_word(control[pages + token / PAGE], group, token % PAGE);
       var dots = 0.0;
       for (var i = 0u; i < HALF; i++) {
-        let two = vec2<f32>(query[2u * i], query[2u * i + 1u]);
+        var two = vec2<f32>(query[2u * i], query[2u * i + 1u]);
+//FAR_SCORE
         dots += dot(two, unpack2x16float(keys[from_cache + i * PAGE]));
       }
       score = bend(dots);

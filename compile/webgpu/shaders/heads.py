@@ -17,9 +17,10 @@ LEAST = "-3.0e38"  # instead of an infinity, which WGSL does not have
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """`window`: how many tokens back attention looks, itself included; 0: all. `cap` bends scores smoothly
-    to that bound. `norm`: epsilon of an RMS normalisation of each query and key. `scale` of the scores.
-    `turned`: the channels that positions turn, the first ones of a head; 0: all.
+    """`window`: how many tokens back attention looks, itself included; 0: all. `sinks`: the first tokens,
+    which it sees from everywhere, as if they lay right before the window. `cap` bends scores smoothly to that
+    bound. `norm`: epsilon of an RMS normalisation of each query and key. `scale` of the scores. `turned`: the
+    channels that positions turn, the first ones of a head; 0: all.
     """
 
     query: int
@@ -27,6 +28,7 @@ class Heads:
     size: int
     scale: float
     window: int = 0
+    sinks: int = 0
     cap: float | None = None
     norm: float | None = None
     turned: int = 0
@@ -40,6 +42,7 @@ class Heads:
     def name(self) -> str:
         words = [f"{self.query}", f"{self.key}", f"{self.size}"]
         words += [f"window{self.window}"] if self.window else []
+        words += [f"sinks{self.sinks}"] if self.sinks else []
         words += [f"scale{self.scale:.6g}"]
         words += [f"cap{self.cap:g}"] if self.cap is not None else []
         words += ["norm"] if self.norm is not None else []
@@ -57,6 +60,7 @@ class Heads:
             "PAIRS": (self.turned or self.size) // 2,
             "WIDTH": (self.query + 2 * self.key) * self.size,
             "WINDOW": self.window,
+            "SINKS": self.sinks,
             "PAGE": PAGE_SIZE,
             "ROW_WORDS": ROW_WORDS,
         }
@@ -77,6 +81,20 @@ fn turn(pair: u32, place: u32, values: vec2<f32>) -> vec2<f32> {
 CONTROL = """
 fn position(row: u32) -> u32 { return control[row * ROW_WORDS + 1u]; }
 fn table(row: u32) -> u32 { return control[row * ROW_WORDS + 2u]; }
+fn seen(token: u32, place: u32) -> bool {
+  return token <= place && (WINDOW == 0u || token < SINKS || token + WINDOW > place);
+}
+// Where a token behind `place` stands for the sinks.
+fn place_for_sinks(place: u32) -> u32 { return min(place, WINDOW + SINKS - 1u); }
+// The first token of the window, as far as `tile` divides it; and where tiles go on behind the one at `base`:
+// through the sinks, then from `begin`.
+fn window_begin(place: u32, tile: u32) -> u32 {
+  return select(0u, (place + 1u - WINDOW) / tile * tile, WINDOW > 0u && place + 1u > WINDOW);
+}
+fn next_tile(base: u32, begin: u32, step: u32) -> u32 {
+  let next = base + step;
+  return select(next, select(begin, min(begin, next), next < SINKS), base < begin);
+}
 fn key_word(page: u32, head: u32, slot: u32) -> u32 { return (page * KEY_HEADS + head) * HALF * PAGE + slot; }
 fn value_word(page: u32, head: u32, slot: u32) -> u32 {
   return ((page * KEY_HEADS + head) * PAGE + slot) * HALF;

@@ -101,7 +101,7 @@ def take(reader: Reader, about: Mapping[str, Any]) -> Pairs:
 
 
 def append(reader: Reader, about: Mapping[str, Any]) -> Pairs:
-    query, key, value = _turned(reader, about)
+    query, _, key, value = _turned(reader, about)
     output = 7 if about["norm"] is not None else 5
     yield reader.floats(output, reader.n, about["query"], about["size"]), query
     first, tokens = int(reader.rows[0, 1]), int(reader.rows[-1, 1]) + 1
@@ -110,19 +110,20 @@ def append(reader: Reader, about: Mapping[str, Any]) -> Pairs:
 
 
 def attend_many(reader: Reader, about: Mapping[str, Any]) -> Pairs:
-    queries = reader.floats(1, reader.n, about["query"], about["size"])
+    copies = 2 if about["sinks"] else 1
+    queries, far = reader.floats(1, copies, reader.n, about["query"], about["size"])[[0, -1]]
     tokens = int(reader.rows[-1, 1]) + 1
     keys, values = reader.cached(2, tokens, about), reader.cached(3, tokens, about)
     yield (
         reader.floats(4, reader.n, about["query"], about["size"]),
-        _attention(about, reader.rows[:, 1].astype(int), queries, keys, values),
+        _attention(about, reader.rows[:, 1].astype(int), queries, far, keys, values),
     )
 
 
 def attend_one(reader: Reader, about: Mapping[str, Any]) -> Pairs:
     if about["splits"] > 1:  # parts of sums, which `combine` puts together
         return
-    query, key, value = _turned(reader, about)
+    query, far, key, value = _turned(reader, about)
     place = int(reader.rows[0, 1])  # of every row; each sees its own key behind the past
     past = [reader.cached(number, place, about) for number in (3, 4)] if place else [key[:0], value[:0]]
     found = reader.floats(7 if about["norm"] is not None else 5, reader.n, about["query"], about["size"])
@@ -130,11 +131,11 @@ def attend_one(reader: Reader, about: Mapping[str, Any]) -> Pairs:
         one = slice(row, row + 1)
         keys, values = (np.concatenate([old, new[one]]) for old, new in zip(past, (key, value), strict=True))
         places = reader.rows[one, 1].astype(int)
-        yield found[one], _attention(about, places, query[one], keys, values)
+        yield found[one], _attention(about, places, query[one], far[one], keys, values)
 
 
-def _turned(reader: Reader, about: Mapping[str, Any]) -> tuple[Floats, Floats, Floats]:
-    """Queries, keys and values of the launch's rows, as attention uses them."""
+def _turned(reader: Reader, about: Mapping[str, Any]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Queries, those for the sinks, keys and values of the launch's rows, as attention uses them."""
     heads, shared, size = about["query"], about["key"], about["size"]
     qkv = reader.floats(1, reader.n, heads + 2 * shared, size)
     query, key, value = np.split(qkv, [heads, heads + shared], axis=1)
@@ -145,27 +146,36 @@ def _turned(reader: Reader, about: Mapping[str, Any]) -> tuple[Floats, Floats, F
         )
     turned = about["turned"] or size
     places = reader.rows[:, 1].astype(int)
-    table = reader.floats(2, int(places.max()) + 1, turned)[places][:, None]
-    cosine, sine = np.split(table, 2, axis=-1)
+    table = reader.floats(2, int(places.max()) + 1, turned)
 
-    def turn(part: Floats) -> Floats:
+    def turn(part: Floats, places: npt.NDArray[Any]) -> Floats:
+        cosine, sine = np.split(table[places][:, None], 2, axis=-1)
         one, other, rest = np.split(part, [turned // 2, turned], axis=-1)
         return np.concatenate([one * cosine - other * sine, other * cosine + one * sine, rest], axis=-1)
 
-    return turn(query), turn(key), value
+    near = np.minimum(places, about["window"] + about["sinks"] - 1) if about["sinks"] else places
+    return turn(query, places), turn(query, near), turn(key, places), value
 
 
 def _attention(
-    about: Mapping[str, Any], places: npt.NDArray[Any], queries: Floats, keys: Floats, values: Floats
+    about: Mapping[str, Any],
+    places: npt.NDArray[Any],
+    queries: Floats,
+    far: Floats,
+    keys: Floats,
+    values: Floats,
 ) -> Floats:
+    """`far`: the queries for the sinks."""
     keys, values = (np.repeat(part, about["query"] // about["key"], axis=1) for part in (keys, values))
-    scores = np.einsum("nhd,thd->nht", queries, keys) * about["scale"]
+    scores = np.einsum("nhd,thd->nht", queries, keys)
+    scores[..., : about["sinks"]] = np.einsum("nhd,thd->nht", far, keys[: about["sinks"]])
+    scores = scores * about["scale"]
     if about["cap"] is not None:
         scores = about["cap"] * np.tanh(scores / about["cap"])
     tokens = np.arange(len(keys))
     seen = tokens <= places[:, None]
     if about["window"]:
-        seen &= tokens + about["window"] > places[:, None]
+        seen &= (tokens + about["window"] > places[:, None]) | (tokens < about["sinks"])
     scores = np.where(seen[:, None], scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     mixed: Floats = np.einsum("nht,thd->nhd", weights / weights.sum(-1, keepdims=True), values)

@@ -24,6 +24,7 @@ from edge_router.program import (
     Rotary,
     Weight,
     Windows,
+    pages_per_sequence,
 )
 from edge_router.program.memory import (
     UNIFORM_SLOT,
@@ -76,6 +77,11 @@ class Executor:
     def has(self, function: str) -> bool:
         """Whether this GPU can run it."""
         return function in self._bound
+
+    @property
+    def pages(self) -> int:
+        """Of the KV cache."""
+        return pages_per_sequence(self._program.window, self._windows) * self._windows.sequences
 
     @property
     def key_values(self) -> list[tuple[Any, int]]:
@@ -183,7 +189,10 @@ class Executor:
 
     def _allocate(self) -> dict[str, tuple[Any, int]]:
         """Name -> buffer and size; scratch buffers are shared by all functions, by rank of size."""
-        sizes = {name: buffer_bytes(item, self._windows) for name, item in self._program.buffers.items()}
+        sizes = {
+            name: buffer_bytes(item, self._windows, self.pages)
+            for name, item in self._program.buffers.items()
+        }
         scratch = scratch_sizes(self._program, self._windows)
         largest = max([*sizes.values(), *scratch])
         if largest > self._gpu.largest_binding:

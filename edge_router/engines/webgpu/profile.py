@@ -68,7 +68,8 @@ def _measured(gpu: Gpu, executor: Executor, program: Program, windows: Windows) 
     import numpy as np
 
     context = min(windows.context - 1, _CONTEXT)
-    executor.write_control(np.arange(windows.pages_per_sequence, dtype=np.uint32), control_words(windows))
+    pages = np.arange(windows.pages_per_sequence, dtype=np.uint32) % executor.pages
+    executor.write_control(pages, control_words(windows))
     executor.write_control(np.array([[1, context, control_words(windows), 0]], np.uint32), 0)
     executor.choose("decode", 1, "best")  # drivers finish compiling at the first use
     host = [executor.time_host(*_TOKEN) for _ in range(_TIMES)]

@@ -43,7 +43,9 @@ class GpuResidence:
         self._model, self._adapter, self._config = model, adapter, config
         self._paths, self._progress = paths, progress
         inner = cast("Mapping[str, object]", chat["model_config"])
-        self._numbers = {"model_type": chat["model_type"], **inner}
+        windows = ("sliding_window_size", "attention_sink_size")
+        own = {name: chat[name] for name in windows if name in chat}
+        self._numbers = {"model_type": chat["model_type"], **inner, **own}
         self._wish = Wish(
             context_window_size=cast(int, chat["context_window_size"]),
             prefill_chunk_size=cast(int, chat["prefill_chunk_size"]),

@@ -15,7 +15,16 @@ from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.engines.webgpu.pages import PageTable
-from edge_router.program import CANDIDATES, FAR, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Program, Windows
+from edge_router.program import (
+    CANDIDATES,
+    FAR,
+    FEW_ROWS,
+    PAGE_SIZE,
+    ROW_WORDS,
+    Program,
+    Windows,
+    pages_per_sequence,
+)
 
 _NOBODY = 0xFFFFFFFF  # in place of a token
 _TRIALS = 4  # of each arithmetic
@@ -73,7 +82,7 @@ class WebGpuRunner:
         except BaseException:
             self._gpu.close()
             raise
-        self._pages = PageTable(self._windows.pages, self._executor.copy_page)
+        self._pages = PageTable(self._executor.pages, self._executor.copy_page)
         self._tables: list[list[int]] = [[] for _ in range(self._windows.sequences)]  # as they are on the GPU
         self._foretold: _Foretold | None = None
         self._decoded = 0  # rows of the last call
@@ -123,9 +132,16 @@ class WebGpuRunner:
         self._foretold = None
         self._pages.remove(sequence)
 
+    def holds(self, sequence: int, position: int) -> bool:
+        return self._pages.forgotten(sequence) <= self._seen_from(position)
+
+    def new_pages(self, sequence: int, length: int, count: int) -> int:
+        most = pages_per_sequence(self._program.window, self._windows)
+        return min(self._pages.needed(sequence, count), most - self._pages.owned(sequence))
+
     def prefill(self, sequence: int, tokens: Sequence[int]) -> Logits:
         with self._watched():
-            begin = self._pages.grow(sequence, len(tokens))
+            begin = self._grow(sequence, len(tokens))
             rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
             rows[:, 0] = tokens
             rows[:, 1] = np.arange(begin, begin + len(tokens))
@@ -200,7 +216,7 @@ class WebGpuRunner:
         """The function for them, and what it is told of each."""
         rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
         for number, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
-            position = self._pages.grow(sequence, 1)
+            position = self._grow(sequence, 1)
             rows[number] = token, position, self._show(number, sequence), 0
         if len(tokens) > 1:
             return "batch", rows
@@ -220,6 +236,18 @@ class WebGpuRunner:
         self._executor.write_control(rows, 0)
         return self._executor.run(function, len(rows))[:, : self.vocab_size]
 
+    def _seen_from(self, position: int) -> int:
+        """The first token behind the sinks that the one at `position` looks back at."""
+        program = self._program
+        return max(program.sinks, position - (program.window - program.sinks) + 1) if program.window else 0
+
+    def _grow(self, sequence: int, count: int) -> int:
+        """Room for `count` more tokens, after what they can't see was forgotten; where the first goes."""
+        if self._program.window:
+            seen = self._seen_from(self._pages.length(sequence))
+            self._pages.forget(sequence, self._program.sinks, seen)
+        return self._pages.grow(sequence, count)
+
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """Whatever goes wrong but a lack of pages, the device is not trusted any more; see `reset`."""
@@ -236,7 +264,8 @@ class WebGpuRunner:
         place = control_words(self._windows) + slot * self._windows.pages_per_sequence
         pages = self._pages.pages(sequence)
         if self._tables[slot] != pages:
-            self._executor.write_control(np.asarray(pages, np.uint32), place)
+            # Nobody looks at what is gone.
+            self._executor.write_control(np.maximum(np.asarray(pages, np.int32), 0).view(np.uint32), place)
             self._tables[slot] = list(pages)
         return place
 

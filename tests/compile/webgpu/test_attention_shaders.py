@@ -25,10 +25,12 @@ SHAPES = {
     "Gemma": Heads(2, 1, 256, 256**-0.5),
     "a window": Heads(4, 2, 32, 32**-0.5, window=20),
     "a window beyond the past": Heads(2, 1, 32, 32**-0.5, window=500),
+    "a window and sinks": Heads(4, 2, 32, 32**-0.5, window=20, sinks=5),
+    "sinks beyond a tile": Heads(2, 1, 32, 32**-0.5, window=9, sinks=40),
     "capped scores": Heads(2, 1, 32, 32**-0.5, cap=3.0),
     "normalised heads": Heads(4, 2, 64, 64**-0.5, norm=EPSILON),
     "turned in part": Heads(2, 1, 64, 64**-0.5, turned=48),
-    "all at once": Heads(4, 2, 48, 0.2, window=37, cap=5.0, norm=EPSILON, turned=32),
+    "all at once": Heads(4, 2, 48, 0.2, window=37, sinks=3, cap=5.0, norm=EPSILON, turned=32),
 }
 
 
@@ -59,12 +61,18 @@ class Model:
         parts = qkv.astype(np.float64).reshape(-1, heads.size)
         query, key, value = np.split(parts, [heads.query, heads.query + heads.key])
         place = len(past)
+        near = min(place, heads.window + heads.sinks - 1)  # where the query stands for the sinks
+        far = self._turned(query, self.norms[0], near if heads.sinks else place)
         query, key = self._turned(query, self.norms[0], place), self._turned(key, self.norms[1], place)
         past.append((key, value))
         first = max(0, place + 1 - heads.window) if heads.window else 0
-        keys, values = (np.stack(part) for part in zip(*past[first:], strict=True))
+        kept = [*range(min(heads.sinks, first)), *range(first, place + 1)]
+        keys, values = (np.stack(part) for part in zip(*(past[token] for token in kept), strict=True))
         keys, values = (np.repeat(part, heads.query // heads.key, axis=1) for part in (keys, values))
-        scores = np.einsum("hd,thd->ht", query, keys) * heads.scale
+        sinks = sum(token < heads.sinks for token in kept)
+        scores = np.einsum("hd,thd->ht", query, keys)
+        scores[:, :sinks] = np.einsum("hd,thd->ht", far, keys[:sinks])
+        scores *= heads.scale
         if heads.cap is not None:
             scores = heads.cap * np.tanh(scores / heads.cap)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -96,10 +104,11 @@ def feed(run: Any, model: Model, qkv: np.ndarray, begin: int, table: list[int]) 
     """A chunk of one sequence."""
     n, heads = len(qkv), model.heads
     said = control([(begin + row, 0) for row in range(n)], [table])
-    queries = np.zeros((n, heads.query * heads.size), np.float32)
+    y = np.zeros((n, heads.query * heads.size), np.float32)
+    queries = np.concatenate([y, y]) if heads.sinks else y.copy()
     cache = [model.keys, model.values]
     run(append(heads), [said, qkv, model.rotary, *cache, *model.given_norms, queries], n=n)
-    return run(attend_many(heads), [said, queries, *cache, np.zeros_like(queries)], n=n)
+    return run(attend_many(heads), [said, queries, *cache, y], n=n)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -139,7 +148,7 @@ def step(
 
 
 @pytest.mark.parametrize("splits", [1, 3, 8])
-@pytest.mark.parametrize("name", ["SmolLM2", "all at once"])
+@pytest.mark.parametrize("name", ["SmolLM2", "all at once", "a window and sinks", "sinks beyond a tile"])
 def test_a_long_past_shared_out(run: Any, name: str, splits: int) -> None:
     """More splits than tiles, and tiles that don't share out evenly."""
     model = Model(SHAPES[name], pages=24, seed=1)
