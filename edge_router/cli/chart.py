@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_router.cli.picture import COLOURS, GREY, Dot, Line, Mark, Picture, Text
+from edge_router.cli.picture import COLOURS, GREY, Dot, Line, Mark, Picture, Text, below
 from edge_router.evaluation import Evaluation, Metrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 460, 320, 52, 150
@@ -15,18 +15,15 @@ STEPS = 4  # of the grid
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """`x` is positive; `low` and `high` bound `y` where that is known; `label` stands beside it."""
+    """`x` is positive; `low` and `high` bound `y` where that is known."""
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
-    label: str = ""
 
 
-def chart(
-    title: str, x_name: str, y_name: str, series: Mapping[str, Sequence[Point]], *, joined: bool = True
-) -> Picture:
+def chart(title: str, x_name: str, y_name: str, series: Mapping[str, Sequence[Point]]) -> Picture:
     """One panel with a legend. Series without points are left out."""
     shown = {name: points for name, points in series.items() if points}
     scale = _Scale.of([point for points in shown.values() for point in points])
@@ -35,26 +32,23 @@ def chart(
     marks.append(Text(MARGIN, 40, y_name))
     for index, (name, points) in enumerate(shown.items()):
         colour = COLOURS[index % len(COLOURS)]
-        marks += _series(points, scale, colour, joined=joined)
+        marks += _series(points, scale, colour)
         marks.append(Text(WIDTH - MARGIN + 40, MARGIN + 16 * index, name, colour=colour))
     return Picture(WIDTH + LEGEND, HEIGHT, tuple(marks))
 
 
 def latency_chart(evaluation: Evaluation, milliseconds: Mapping[str, float]) -> Picture:
-    """APGR over the time of a decision: a series for each benchmark, a point for each router."""
-    order = sorted(milliseconds, key=milliseconds.__getitem__)
+    """APGR over the time of a decision: a panel for each benchmark, a point for each router."""
 
-    def points(found: Mapping[str, Metrics]) -> list[Point]:
-        timed = [(name, found[name]) for name in order if name in found]
-        return [
-            Point(milliseconds[name], one.apgr, one.apgr_low, one.apgr_high, name)
-            for name, one in timed
-            if one.apgr is not None
-        ]
+    def points(one: Metrics, time: float) -> list[Point]:
+        return [] if one.apgr is None else [Point(time, one.apgr, one.apgr_low, one.apgr_high)]
 
-    series = {group: points(found) for group, found in evaluation.groups.items()}
     axis = "milliseconds per decision (median)"
-    return chart("Quality and latency", axis, "APGR", series, joined=False)
+    panels = []
+    for group, found in evaluation.groups.items():
+        timed = {name: points(found[name], time) for name, time in milliseconds.items() if name in found}
+        panels.append(chart(group, axis, "APGR", timed))
+    return below(panels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +90,13 @@ class _Scale:
         return marks
 
 
-def _series(points: Sequence[Point], scale: _Scale, colour: str, *, joined: bool) -> list[Mark]:
+def _series(points: Sequence[Point], scale: _Scale, colour: str) -> list[Mark]:
     places = [(scale.x(math.log10(point.x)), scale.y(point.y)) for point in points]
-    marks: list[Mark] = [Line(tuple(places), colour, 1.8)] if joined and len(places) > 1 else []
+    marks: list[Mark] = [Line(tuple(places), colour, 1.8)] if len(places) > 1 else []
     for point, (x, y) in zip(points, places, strict=True):
         if point.low is not None and point.high is not None:
             marks.append(_line(x, scale.y(point.low), x, scale.y(point.high), colour, 0.6))
         marks.append(Dot(x, y, colour))
-        if point.label:
-            marks.append(Text(x + 6, y - 4, point.label, colour=colour))
     return marks
 
 
