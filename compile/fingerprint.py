@@ -23,6 +23,7 @@ Inputs = dict[str, object]
 
 # Files whose text decides what comes out, below this package; folders count with all their Python files.
 _WEIGHTS_SOURCES = (
+    "chat_formats.py",
     "conversation.py",
     "equalize.py",
     "gptq.py",

@@ -42,21 +42,24 @@ class Layout:
 _GEMMA = ("hidden_activation", "attention_bias", "query_pre_attn_scalar", "sliding_window")
 _CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 
+_GEMMA3 = Layout(
+    body="language_model.model",
+    split=True,
+    head_norms=True,
+    norms_around=True,
+    plus_one=True,
+    tied=True,
+    keys=(*_GEMMA, "rope_local_base_freq", "sliding_window_pattern", "layer_types"),
+)
+
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "llama": Layout(),
         "mistral": Layout(keys=("sliding_window",)),
         "qwen2": Layout(qkv="c_attn", bias=True, keys=("hidden_act", "rope_theta")),
         "qwen3": Layout(qkv="c_attn", head_norms=True, keys=("hidden_act", "rope_theta", "attention_bias")),
-        "gemma3_text": Layout(
-            body="language_model.model",
-            split=True,
-            head_norms=True,
-            norms_around=True,
-            plus_one=True,
-            tied=True,
-            keys=(*_GEMMA, "rope_local_base_freq", "sliding_window_pattern", "layer_types"),
-        ),
+        "gemma3": _GEMMA3,
+        "gemma3_text": _GEMMA3,
         "gemma2": Layout(norms_around=True, plus_one=True, tied=True, keys=(*_GEMMA, *_CAPS, "layer_types")),
         "phi3": Layout(
             body="transformer",

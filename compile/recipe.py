@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from edge_router.catalog import ModelCard, Source
+from edge_router.catalog.configs import language_part
 from edge_router.config import Config
 from edge_router.errors import ConfigError
 from edge_router.vram.estimate import SINK
@@ -84,7 +85,7 @@ class Recipe:
 
         What is to be endless gets the context for a window, unless the model has a shorter one of its own.
         """
-        inner = {**cast("Mapping[str, object]", config["model_config"]), **self.windows}
+        inner = {**language_part(cast("Mapping[str, object]", config["model_config"])), **self.windows}
         window, sinks = self.sliding_window_size, self.attention_sink_size
         if self.endless:
             stated = (window, config.get("sliding_window_size"), inner.get("sliding_window"))

@@ -18,7 +18,8 @@ def architectures() -> Registry[Any]:
     registry: Registry[Any] = Registry("architecture")
     for name in ("gemma2", "llama", "mistral", "phi3", "qwen2", "qwen3"):
         registry.add(name, f"edge_router.compile.architectures.{name}:{name}")
-    registry.add("gemma3_text", "edge_router.compile.architectures.gemma3:gemma3")
+    for name in ("gemma3", "gemma3_text"):  # MLC's name, and Hugging Face's where the model only reads
+        registry.add(name, "edge_router.compile.architectures.gemma3:gemma3")
     return registry
 
 

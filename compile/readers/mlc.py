@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 
+from edge_router.catalog.configs import language_part
 from edge_router.compile.parameters import Parameter, parameters
 from edge_router.compile.quantize import unpacked
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json, read_numbers
@@ -85,6 +86,7 @@ class MlcReader:
         inner = self._chat.get("model_config")
         if not isinstance(inner, dict):
             raise InvalidModel(self.source / CONFIG, "has no model_config")
+        inner = language_part(inner)
         return {
             **inner,
             "model_type": self._chat.get("model_type"),

@@ -30,13 +30,20 @@ def read_config(path: Path) -> dict[str, object]:
         inner = outer.get("model_config")
         if not isinstance(inner, dict):
             raise InvalidModel(mlc, "model_config is missing")
-        return {"model_type": outer.get("model_type"), **inner}
+        return {"model_type": outer.get("model_type"), **language_part(inner)}
     if hub.is_file():
         return plain_config(_read_json(hub))
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return gguf_config(ggufs[0])
     raise InvalidModel(path, "holds neither config.json nor mlc-chat-config.json, nor a single .gguf file")
+
+
+def language_part(config: Mapping[str, object]) -> dict[str, object]:
+    """An MLC `model_config` of one level: what a model that also sees keeps in `text_config` moved up."""
+    text = config.get("text_config")
+    inner = text if isinstance(text, Mapping) else {}
+    return {**inner, **{name: value for name, value in config.items() if name != "text_config"}}
 
 
 def plain_config(config: Mapping[str, object]) -> dict[str, object]:

@@ -68,6 +68,16 @@ def test_an_mlc_directory_is_a_model_too(tmp_path: Path) -> None:
     assert card.architecture == "qwen2" and card.config["hidden_size"] == 32 and card.max_context == 1024
 
 
+def test_the_language_part_of_an_mlc_directory_that_also_sees(tmp_path: Path) -> None:
+    inner = {"hidden_size": 32, "num_attention_heads": 4}
+    nested = {"text_config": inner, "vocab_size": 100, "context_window_size": 1024}
+    data = {"model_type": "gemma3", "model_config": nested}
+    (tmp_path / "mlc-chat-config.json").write_text(json.dumps(data))
+    card = find_model(str(tmp_path))
+    assert card.architecture == "gemma3" and card.max_context == 1024
+    assert card.config == {"model_type": "gemma3", **inner, "vocab_size": 100, "context_window_size": 1024}
+
+
 def test_the_language_part_of_a_model_that_also_sees(tmp_path: Path) -> None:
     inner = {"model_type": "gemma3_text", "hidden_size": 32}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": inner}))

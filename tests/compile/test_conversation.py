@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edge_router.compile.chat_formats import FORMATS
 from edge_router.compile.conversation import conversation, named_conversation
+from edge_router.errors import UnknownName
 
 SMOLLM = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
@@ -84,21 +86,36 @@ def test_other_formats(template: str | None, name: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "name"),
+    ("name", "expected"),
     [
-        ("chatml_nosystem", "chatml"),
-        ("qwen2", "chatml"),
-        ("llama-3_1", "llama-3"),
-        ("llama-2", "llama-2"),
-        ("mistral_default", "mistral_default"),
-        ("gemma_instruction", "gemma_instruction"),
-        ("phi-3", "phi-3"),
-        ("qwen3", "chatml"),
-        ("gorilla-openfunctions-v2", "gorilla-openfunctions-v2"),
-        ("LM", "LM"),
-        ("something else", "LM"),
+        ("chatml", "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"),
+        ("chatml_nosystem", "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"),
+        ("llama-2", "[INST] <<SYS>>\nS\n<</SYS>>\n\nU [/INST] "),
+        ("mistral_default", "[INST] SU [/INST]"),
+        ("vicuna_v1.1", "SUSER: U ASSISTANT:"),
+        ("tinyllama_v1_0", "<|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\n"),
+        ("wizard_coder_or_math", "S\n\n### Instruction:\nU\n\n### Response:\n"),
+        ("deepseek", "SUser: U\n\nAssistant:"),
+        ("deepseek_r1_qwen", "S<｜User｜>U<｜Assistant｜>"),
+        ("phi-4", "<|system|>S<|end|><|user|>U<|end|><|assistant|>"),
+        ("gorilla-openfunctions-v2", "S### Instruction: U\n### Response: "),
     ],
 )
-def test_names_of_older_repositories(old: str, name: str) -> None:
-    parts = named_conversation(old, end_ids=[7])
+def test_names_of_older_repositories(name: str, expected: str) -> None:
+    parts = named_conversation(name, end_ids=[7], begin_id=1)
     assert (parts["name"], parts["stop_token_ids"]) == (name, [7])
+    assert prompt(parts, "S", "U") == expected
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_one_of_mlcs(name: str) -> None:
+    parts = named_conversation(name, end_ids=[7])
+    assert set(parts) == FIELDS
+    assert {"user", "assistant"} <= set(parts["roles"]) and 1 <= len(parts["seps"]) <= 2  # type: ignore[arg-type,call-overload]
+    begun = named_conversation(name, end_ids=[7], begin_id=1).get("system_prefix_token_ids")
+    assert begun == ([1] if FORMATS[name].get("begins") else None)
+
+
+def test_an_unknown_name_says_what_is_known() -> None:
+    with pytest.raises(UnknownName, match=r"conv_template named 'something else'.*llama-3"):
+        named_conversation("something else", end_ids=[7])

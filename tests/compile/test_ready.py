@@ -81,7 +81,36 @@ def test_without_a_chat_template_the_old_name_is_looked_up(directory: Path, tmp_
     bring_up_to_date(directory, tmp_path)
     template = chat_config(tmp_path)["conv_template"]
     assert isinstance(template, dict)
-    assert (template["name"], template["stop_token_ids"]) == ("llama-3", [128001, 128009])
+    assert (template["name"], template["stop_token_ids"]) == ("llama-3_1", [128001, 128009])
+
+
+def test_an_unknown_name_without_a_chat_template_is_an_error(directory: Path, tmp_path: Path) -> None:
+    make_old(directory, "of_my_own")
+    bring_up_to_date(directory, tmp_path)  # the tokenizer has a template
+    (tmp_path / "again").mkdir()
+    (directory / "tokenizer_config.json").unlink()
+    with pytest.raises(
+        InvalidModel, match="no chat template, and there is no conv_template named 'of_my_own'"
+    ):
+        bring_up_to_date(directory, tmp_path / "again")
+
+
+def test_a_template_in_a_file_of_its_own_or_in_a_list_is_found(directory: Path, tmp_path: Path) -> None:
+    make_old(directory, "of_my_own")
+    described = {
+        "chat_template": [{"name": "tools", "template": "x"}, {"name": "default", "template": "[INST]"}]
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(described))
+    for name in ("listed", "alone"):
+        (tmp_path / name).mkdir()
+    bring_up_to_date(directory, tmp_path / "listed")
+    (directory / "chat_template.jinja").write_text("<start_of_turn>")
+    bring_up_to_date(directory, tmp_path / "alone")
+    found = [chat_config(tmp_path / name)["conv_template"] for name in ("listed", "alone")]
+    assert [conv["name"] for conv in found if isinstance(conv, dict)] == [
+        "mistral_default",
+        "gemma_instruction",
+    ]
 
 
 def test_a_file_system_without_links_gets_copies(

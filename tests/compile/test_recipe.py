@@ -86,3 +86,11 @@ def test_what_is_to_be_endless_gets_its_context_for_a_window(card: ModelCard) ->
 def test_only_processors_forget(elsewhere: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="only engine tvm"):
         BuildSettings.from_config(Config.load(overrides={"weak.overflow": "window", **elsewhere}))
+
+
+def test_the_language_part_of_a_model_that_also_sees_is_what_is_compiled(card: ModelCard) -> None:
+    nested = {"text_config": {"hidden_size": 64, "context_window_size": 999}, "vocab_size": 100}
+    found = recipe(card, BuildSettings(context_window_size=512)).applied({"model_config": nested})
+    inner = found["model_config"]
+    assert isinstance(inner, dict) and "text_config" not in inner
+    assert (inner["hidden_size"], inner["vocab_size"], inner["context_window_size"]) == (64, 100, 512)

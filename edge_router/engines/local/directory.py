@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.device.process import can_reserve
+from edge_router.engines.local.conversation import Conversation
 from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.engines.local.template import ChatTemplate, special_tokens
+from edge_router.engines.local.template import ChatTemplate, Template, special_tokens
 from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.errors import InvalidModel, OutOfMemory
 
@@ -23,7 +24,7 @@ class ModelDirectory:
     path: Path
     config: Mapping[str, object]  # mlc-chat-config.json
     tokenizer: TextTokenizer
-    template: ChatTemplate | None
+    template: Template | None
     end_tokens: frozenset[int]
 
     @classmethod
@@ -39,7 +40,8 @@ class ModelDirectory:
             path,
             config,
             tokenizer,
-            ChatTemplate.from_directory(path, model_id),
+            ChatTemplate.from_directory(path, model_id)
+            or Conversation.of(config.get("conv_template"), model_id),
             _end_tokens(config, special_tokens(path), tokenizer),
         )
 

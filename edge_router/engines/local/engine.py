@@ -11,7 +11,7 @@ from edge_router.engines.local.answer import Answer, Piece
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
-from edge_router.engines.local.template import ChatTemplate
+from edge_router.engines.local.template import Template
 from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.engines.local.worker import Job, Rest
 from edge_router.errors import (
@@ -42,7 +42,7 @@ class LocalEngine:
         name: str,
         model_id: str,
         tokenizer: TextTokenizer,
-        template: ChatTemplate | None,
+        template: Template | None,
         end_tokens: Collection[int],
         defaults: SamplingDefaults,
         rest: Rest | None = None,
@@ -99,7 +99,7 @@ class LocalEngine:
                 self._tokenizer,
                 end_tokens=self._end_tokens,
                 max_tokens=min(longest, room),
-                stops=request.stop,
+                stops=self._stops(request),
                 at_start=request.raw_prompt is None,
             ),
             len(prompt),
@@ -128,12 +128,17 @@ class LocalEngine:
     def close(self) -> None:
         self._scheduler.close()
 
+    def _stops(self, request: ChatRequest) -> tuple[str, ...]:
+        own = () if request.raw_prompt is not None or self._template is None else self._template.stops
+        return (*request.stop, *own)
+
     def _prompt(self, request: ChatRequest) -> list[int]:
         if request.raw_prompt is not None:
             return self._tokenizer.encode(request.raw_prompt, special=True)
         if self._template is None:
-            raise TemplateError(self._model_id, "it has none")
-        return self._tokenizer.encode(self._template.render(request.messages, guard=self._tokenizer.guard))
+            raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
+        text = self._template.render(request.messages, guard=self._tokenizer.guard)
+        return [*self._template.begin, *self._tokenizer.encode(text)]
 
 
 class _Reader:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import nodes
 from jinja2.ext import Extension
@@ -34,11 +34,26 @@ class TemplateLimits:
     seconds: float = 2.0
 
 
+class Template(Protocol):
+    """What makes a prompt of messages. `begin` are tokens before the text, `stops` end an answer."""
+
+    @property
+    def begin(self) -> tuple[int, ...]: ...
+
+    @property
+    def stops(self) -> tuple[str, ...]: ...
+
+    def render(self, messages: Sequence[Message], *, guard: Callable[[str], str] = ...) -> str: ...
+
+
 class ChatTemplate:
     """One template, compiled. Safe to use from many threads.
 
     Raises `TemplateError` when it is not valid, refuses the messages, or goes beyond the limits.
     """
+
+    begin: tuple[int, ...] = ()
+    stops: tuple[str, ...] = ()
 
     def __init__(
         self,

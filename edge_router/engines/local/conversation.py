@@ -1,0 +1,76 @@
+"""Prompts by MLC's `conv_template`, for models whose tokenizer has no chat template of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_router.errors import InvalidModel
+from edge_router.types import Message
+
+_DEFAULTS = {"user": "{user_message}", "assistant": "{assistant_message}", "tool": "{tool_message}"}
+_SYSTEM = ("system", "developer")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Fields as in MLC's object of that name. `begin` are tokens before the text, `stops` end an answer."""
+
+    roles: Mapping[str, str]
+    role_templates: Mapping[str, str]
+    seps: Sequence[str]  # behind a user's turn, and behind the assistant's
+    system_template: str = "{system_message}"
+    system_message: str = ""
+    role_content_sep: str = ""
+    role_empty_sep: str = ""
+    add_role_after_system_message: bool = True
+    function_string: str = ""
+    begin: tuple[int, ...] = ()
+    stops: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, value: object, model: str) -> Conversation | None:
+        """From mlc-chat-config.json's `conv_template`; None where that tells nothing of turns.
+
+        Raises `InvalidModel`.
+        """
+        if not isinstance(value, Mapping) or not any(value.get("roles", {}).values()):
+            return None
+        seps = list(value.get("seps") or ())
+        if not 1 <= len(seps) <= 2 or not {"user", "assistant"} <= value["roles"].keys():
+            raise InvalidModel(model, "its conv_template has no roles for two, or not one or two seps")
+        same = ("system_template", "system_message", "role_content_sep", "role_empty_sep",
+                "add_role_after_system_message", "function_string")  # fmt: skip
+        given: dict[str, Any] = {name: value[name] for name in same if value.get(name) is not None}
+        return cls(
+            roles=value["roles"],
+            role_templates={**_DEFAULTS, **(value.get("role_templates") or {})},
+            seps=(seps[0], seps[-1]),
+            begin=tuple(value.get("system_prefix_token_ids") or ()),
+            stops=tuple(value.get("stop_str") or ()),
+            **given,
+        )
+
+    def render(self, messages: Sequence[Message], *, guard: Callable[[str], str] = lambda text: text) -> str:
+        """The prompt, ready for the assistant's next words. `guard` is applied to each message's text.
+
+        System messages, wherever they stand, replace the format's own.
+        """
+        given = [guard(message.text) for message in messages if message.role in _SYSTEM]
+        said = "\n\n".join(given) if given else self.system_message
+        system = self.system_template.replace("{system_message}", said) if said else ""
+        parts = [system]
+        for message in messages:
+            if message.role in _SYSTEM:
+                continue
+            joined = not self.add_role_after_system_message and system and len(parts) == 1
+            parts.append(self._turn(message, guard(message.text), opened=not joined))
+        return "".join([*parts, self.roles["assistant"], self.role_empty_sep])
+
+    def _turn(self, message: Message, text: str, *, opened: bool) -> str:
+        assistant = message.role == "assistant"
+        role = message.role if message.role in self.roles else "user"
+        wording = self.role_templates[role].replace("{function_string}", self.function_string)
+        prefix = self.roles[role] + self.role_content_sep if opened else ""
+        return prefix + wording.replace(f"{{{role}_message}}", text) + self.seps[assistant]
