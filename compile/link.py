@@ -98,15 +98,17 @@ def _of_objects(function: Callable[..., None]) -> Callable[..., None]:
 # ---- loading -----------------------------------------------------------------------------------------------
 
 
-def load_library(path: Path) -> Any:
-    """TVM's virtual machine of a library on this machine's processor.
+def load_library(path: Path, kind: int = _CPU, number: int = 0) -> Any:
+    """TVM's virtual machine of a library, on this machine's processor or a GPU.
 
-    TVM's runtime library must be loaded already. Raises `ArtifactCorrupt`, `EngineUnavailable`.
+    `kind` is DLPack's device type, `number` which of several devices. TVM's runtime libraries must be loaded
+    already. Raises `ArtifactCorrupt`, `EngineUnavailable`.
     """
     try:
         module = _objects(path) if path.suffix == OBJECTS else _shared(path)
         machine = module["vm_load_executable"]()
-        machine["vm_initialization"](_CPU, 0, _POOLED)
+        near = () if kind == _CPU else (_CPU, 0, _POOLED)  # what is computed on the host
+        machine["vm_initialization"](kind, number, _POOLED, *near)
     except EngineUnavailable:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The weak model on TVM's virtual machine, on this machine's processor."""
+"""The weak model on TVM's virtual machine, on this machine's processor or a GPU."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from edge_router.config import Config
 from edge_router.device.process import give_back
 from edge_router.engines.local.directory import ModelDirectory
@@ -18,6 +16,7 @@ from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import Logits, is_exhausted
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
+from edge_router.engines.tvm_device import CPU, open_device
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, OutOfMemory
 from edge_router.paths import Paths
@@ -26,7 +25,6 @@ from edge_router.types import Progress, SilentProgress
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
-_CPU = 1  # DLPack's device type
 _PARAMETERS = threading.Lock()  # TVM passes them through one table for the whole process
 
 
@@ -144,8 +142,10 @@ class TvmRunner:
         prefill_chunk_size: int | None = None,
         max_sequences: int = 1,
         threads: int = 1,
+        device: str = CPU,
     ) -> None:
         self._ffi: Any = load_runtime()
+        self._device = open_device(device)
         use_threads(threads)
         self._library = library
         machine, metadata = self._open(library)
@@ -199,7 +199,7 @@ class TvmRunner:
     def _rows(self, run: Callable[[], Any], count: int) -> Logits:
         """One forward pass; logits of each sequence's last token, shape (count, vocab_size)."""
         try:
-            logits: Any = np.from_dlpack(run())
+            logits = self._device.get(run())
         except Exception as error:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for what a forward pass computes") from error
@@ -214,7 +214,7 @@ class TvmRunner:
         from edge_router.compile.link import load_library
 
         try:
-            machine = load_library(library)
+            machine = load_library(library, self._device.kind, self._device.number)
         except ArtifactCorrupt as error:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for the compiled library") from error
@@ -233,7 +233,9 @@ class TvmRunner:
             with _PARAMETERS:
                 try:
                     give_back()  # what making the tokenizer has left
-                    function("vm.builtin.tensor_cache.load")(str(model_dir), _CPU, 0)
+                    function("vm.builtin.tensor_cache.load")(
+                        str(model_dir), self._device.kind, self._device.number
+                    )
                     return function("vm.builtin.param_array_from_cache_by_name")(metadata.parameters())
                 finally:
                     function("vm.builtin.tensor_cache.clear")()
@@ -248,7 +250,7 @@ class TvmRunner:
         made = (self._ffi, machine, self._parameters, sizes)
         try:
             if metadata.sliding is None:
-                return RuntimeCache(*made)
+                return RuntimeCache(*made, self._device)
             return SlidingCache(*made, metadata.sliding, metadata.heads)
         except Exception as error:
             if not is_exhausted(error):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.engines.tvm_device import Device
 from edge_router.engines.webgpu.pages import PageTable
 
 PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
@@ -37,8 +38,8 @@ class RuntimeCache:
 
     functions = ("embed", "prefill", "decode", "batch_decode", "create_tir_paged_kv_cache")
 
-    def __init__(self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes) -> None:
-        self._shape, self._from_dlpack, self._parameters = ffi.Shape, ffi.from_dlpack, parameters
+    def __init__(self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes, device: Device) -> None:
+        self._shape, self._device, self._parameters = ffi.Shape, device, parameters
         numbers = (sizes.sequences, sizes.pages * sizes.sequences * PAGE_SIZE, sizes.chunk, PAGE_SIZE, 0)
         self._embed, self._prefill, self._decode, self._batch_decode, create = (
             machine[name] for name in self.functions
@@ -55,6 +56,7 @@ class RuntimeCache:
         self._free_pages = function("vm.builtin.attention_kv_cache_get_num_available_pages")
         self._reshape = function("vm.builtin.reshape")
         self._ids = aligned((max(sizes.chunk, sizes.sequences),), np.int32)
+        self._ids_there = device.empty(self._ids.shape, "int32")
 
     @property
     def free_tokens(self) -> int:
@@ -93,7 +95,7 @@ class RuntimeCache:
     ) -> Any:
         ids = self._ids[: len(tokens)]
         ids[:] = tokens
-        embedded = self._embed(self._from_dlpack(ids), self._parameters)
+        embedded = self._embed(self._device.put(ids, self._ids_there), self._parameters)
         rows = (len(sequences), len(tokens) // len(sequences), embedded.shape[-1])
         embedded = self._reshape(embedded, self._shape(rows))
         self._begin(self._state, self._shape(sequences), self._shape(lengths))

@@ -61,19 +61,32 @@ def use_threads(count: int) -> None:
             del os.environ[_BIND]
 
 
+def load_part(name: str) -> ctypes.CDLL | None:
+    """The runtime's part for a kind of GPU, None where TVM has none. Raises `OSError`, `RuntimeError`."""
+    load_runtime()
+    part = f"tvm_runtime_{name}"
+    with _LOADING:
+        return _load(part) if any(_folder().glob(f"*{part}.*")) else None
+
+
 @cache
 def _library() -> ctypes.CDLL:
+    return _load("tvm_runtime")
+
+
+def _load(name: str) -> ctypes.CDLL:
     from tvm_ffi.libinfo import load_lib_ctypes
 
+    # As tvm itself does it, so that both share one library whichever comes first.
+    library: ctypes.CDLL = load_lib_ctypes("apache-tvm", name, "RTLD_GLOBAL", extra_lib_paths=[_folder()])
+    return library
+
+
+def _folder() -> Path:
     spec = find_spec("tvm")
     if spec is None or spec.origin is None:
         raise ImportError("the package apache-tvm is not installed")
-    folder = Path(spec.origin).parent / "lib"
-    # As tvm itself does it, so that both share one library whichever comes first.
-    library: ctypes.CDLL = load_lib_ctypes(
-        "apache-tvm", "tvm_runtime", "RTLD_GLOBAL", extra_lib_paths=[folder]
-    )
-    return library
+    return Path(spec.origin).parent / "lib"
 
 
 def _import_tvm_ffi() -> ModuleType:
