@@ -90,12 +90,16 @@ def check_tokens(session: InferenceSession, where: str) -> None:
         raise InvalidRouter(where, f"its inputs are {_listed(inputs)}; {wanted}")
 
 
-def state_of(session: InferenceSession, encoder: InferenceSession, where: str) -> str:
-    """Which of the encoder's outputs this second stage begins with. Raises `InvalidRouter`."""
+def state_of(session: InferenceSession, encoder: InferenceSession, where: str) -> tuple[str, tuple[str, ...]]:
+    """Which of the encoder's outputs this second stage begins with, and what else it may be fed.
+
+    Raises `InvalidRouter`.
+    """
     inputs, given = _inputs(session), outputs(encoder)
     for state in STATES:
-        if set(inputs) in ({state}, {state, MASK}) and inputs[state] == given.get(state):
-            return state
+        others = set(inputs) - {state}
+        if inputs.get(state, "") == given.get(state) and others <= {MASK}:
+            return state, (*others, SURFACE)
     wanted = " or ".join(state for state in STATES if state in given)
     raise InvalidRouter(where, f"its inputs are {_listed(inputs)}; its encoder gives {wanted}, float32")
 

@@ -45,30 +45,23 @@ class OnnxRouter:
 
     def __init__(self, card: RouterCard, *, threads: int = 1, provider: Provider | None = None) -> None:
         self._card = card
-        provider = provider or named(CPU)
         where = str(card.directory / card.graph)
-        self._session = open_graph(_graph(card, provider), threads, provider)
+        self._session = _open(card, threads, provider)
         described = describe(self._session, where)
         self._surface = described.surface
         check_score(self._session, where, has_surface=bool(self._surface))
-        begins = encoder_card(card)
+        reader = encoder_card(card) or card
         self._encoder: InferenceSession | None = None
-        if begins is None:
+        if reader is card:
             check_tokens(self._session, where)
+            cut = described.cut or Cut(card.max_tokens)
         else:
-            self._encoder = open_graph(_graph(begins, provider), threads, provider)
-            self._state = state_of(self._session, self._encoder, where)
-            cut = describe(self._encoder, str(begins.directory / begins.graph)).cut
+            self._encoder = _open(reader, threads, provider)
+            self._state, self._reads = state_of(self._session, self._encoder, where)
+            cut = describe(self._encoder, reader.name).cut or Cut(reader.max_tokens)
             if described.cut not in (None, cut):
-                raise InvalidRouter(
-                    where, f"it was made for texts cut otherwise than {begins.name} cuts them"
-                )
-            described = describe(self._encoder, where)
-        reader = begins or card
-        self._reads = {value.name for value in self._session.get_inputs()}
-        self._tokens = TextTokens(
-            _tokenizer(reader.directory / reader.tokenizer), described.cut or Cut(reader.max_tokens)
-        )
+                raise InvalidRouter(where, f"it is for texts cut otherwise than {reader.name} cuts them")
+        self._tokens = TextTokens(_tokenizer(reader.directory / reader.tokenizer), cut)
         probe = self.run(self.prepare("How many primes are there?"))
         if probe.shape != (1,) or not 0 <= float(probe[0]) <= 1:
             raise InvalidRouter(where, f"its score is {probe.tolist()}, not one number in 0..1")
@@ -117,19 +110,18 @@ class OnnxRouter:
 
     def run(self, feed: dict[str, np.ndarray], output: str = "score") -> np.ndarray:
         if self._encoder is not None:
-            tokens = {name: feed[name] for name in (IDS, MASK)}
-            (state,) = self._encoder.run([self._state], tokens)
-            feed = {self._state: state, **{n: v for n, v in feed.items() if n in self._reads or n == SURFACE}}
+            (state,) = self._encoder.run([self._state], {name: feed[name] for name in (IDS, MASK)})
+            feed = {self._state: state, **{name: feed[name] for name in self._reads if name in feed}}
         return cast(np.ndarray, self._session.run([output], feed)[0])
 
 
-def _graph(card: RouterCard, provider: Provider) -> Traversable | Path:
-    """The file that this provider runs: the int8 graph that ships, or the same as float32."""
-    if provider.name == CPU:
-        return card.directory / card.graph
+def _open(card: RouterCard, threads: int, provider: Provider | None) -> InferenceSession:
+    """The int8 graph that ships, or for another provider than the CPU the same as float32."""
+    if provider is None or provider.name == CPU:
+        return open_graph(card.directory / card.graph, threads, named(CPU))
     from edge_router.compile.router_float import float32_graph
 
-    return float32_graph(card)
+    return open_graph(float32_graph(card), threads, provider)
 
 
 def _tokenizer(file: Traversable | Path) -> Any:

@@ -23,7 +23,13 @@ def make_router(tiny_encoder: Path, tmp_path: Path) -> MakeRouter:
     from edge_router.compile.router_onnx import GraphSpec, Head, Surface, build_router
 
     def make(
-        name: str = "tiny", *, precision: str = "int8", surface: tuple[str, ...] = (), max_tokens: int = 16
+        name: str = "tiny",
+        *,
+        precision: str = "int8",
+        surface: tuple[str, ...] = (),
+        max_tokens: int = 16,
+        below: int = 0,
+        encoder: str = "",
     ) -> RouterCard:
         rng = np.random.default_rng(1)
         folder = tmp_path / "routers" / name
@@ -38,9 +44,10 @@ def make_router(tiny_encoder: Path, tmp_path: Path) -> MakeRouter:
             slope=0.5,
             intercept=0.1,
         )
-        spec = GraphSpec(2, 2, 1e-12, Cut(max_tokens, 5, without_options=True))
+        spec = GraphSpec(2, 2, 1e-12, Cut(max_tokens, 5, without_options=True), below)
         arrays = load_file(tiny_encoder / "model.safetensors")
         build_router(arrays, head, spec, folder / "router.onnx", precision)  # type: ignore[arg-type]
-        return RouterCard(name, folder, "router.onnx", "tokenizer.json", 0.4, max_tokens, "", "", "", {})
+        tokenizer = "" if encoder else "tokenizer.json"
+        return RouterCard(name, folder, "router.onnx", tokenizer, 0.4, max_tokens, "", "", "", {}, encoder)
 
     return make

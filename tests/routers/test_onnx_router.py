@@ -156,3 +156,49 @@ def test_the_card_says_the_name(make_router: MakeRouter) -> None:
     card = replace(make_router(), name="other", default_threshold=0.9)
     router = OnnxRouter(card)
     assert (router.name, router.default_threshold) == ("other", 0.9)
+
+
+class TestSecondStage:
+    """A router whose graph goes on from another one's encoder."""
+
+    @pytest.fixture
+    def pair(self, make_router: MakeRouter) -> tuple[RouterCard, RouterCard]:
+        """A whole router, and one of its own second layer that goes on from what that one gives."""
+        pytest.importorskip("onnx")
+        from edge_router.compile.training.card import write_card
+
+        whole = make_router("whole", surface=("questions",))
+        write_card(whole)
+        return whole, make_router("upper", surface=("questions",), below=2, encoder="whole")
+
+    def test_it_needs_no_tokenizer_and_scores_like_any(self, pair: tuple[RouterCard, RouterCard]) -> None:
+        router = OnnxRouter(pair[1])
+        scores = router.score_texts(TEXTS)
+        assert all(0 <= score <= 1 for score in scores)
+        assert router.score([Message("user", TEXTS[1])]) == scores[1]
+        # No layer of its own: it is the other router with another head.
+        assert router.embed_texts(TEXTS[:2]) == pytest.approx(OnnxRouter(pair[0]).embed_texts(TEXTS[:2]))
+
+    def test_an_encoder_that_is_not_here(self, pair: tuple[RouterCard, RouterCard]) -> None:
+        with pytest.raises(InvalidRouter, match="no encoder 'gone' is here"):
+            OnnxRouter(replace(pair[1], encoder="gone"))
+
+    def test_an_encoder_that_is_no_encoder(self, pair: tuple[RouterCard, RouterCard]) -> None:
+        from edge_router.compile.training.card import write_card
+
+        write_card(pair[1])
+        with pytest.raises(InvalidRouter, match="no encoder 'upper' is here"):
+            OnnxRouter(replace(pair[1], encoder="upper"))
+
+    def test_an_encoder_that_gives_something_else(self, pair: tuple[RouterCard, RouterCard]) -> None:
+        def drop(model: object) -> None:
+            del model.graph.output[2:]  # type: ignore[attr-defined]
+
+        rewrite(pair[0], drop)
+        with pytest.raises(InvalidRouter, match=r"its inputs are hidden: .*; its encoder gives embedding"):
+            OnnxRouter(pair[1])
+
+    def test_an_encoder_that_cuts_texts_otherwise(self, pair: tuple[RouterCard, RouterCard]) -> None:
+        rewrite(pair[0], set_metadata(json.dumps(GOOD)))
+        with pytest.raises(InvalidRouter, match="it is for texts cut otherwise than whole cuts them"):
+            OnnxRouter(pair[1])
