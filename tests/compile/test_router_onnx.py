@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,21 @@ def test_int8_stays_near_float32(build: Any) -> None:
     found, rounded = build("int8").run(["score", "embedding"], feed)
     assert (exact * rounded).sum(1).min() > 0.995
     assert found == pytest.approx(wanted, abs=0.05)
+
+
+@pytest.mark.parametrize("below", [1, 2])
+def test_two_graphs_one_after_the_other_are_the_whole(
+    build: Any, arrays: Arrays, head: Head, tmp_path: Path, below: int
+) -> None:
+    lower, upper = tmp_path / "lower.onnx", tmp_path / "upper.onnx"
+    build_router(arrays, head, replace(SPEC, layers=below), lower, "float32")
+    build_router(arrays, head, replace(SPEC, below=below), upper, "float32")
+    feed = {"input_ids": IDS, "attention_mask": MASK}
+    (hidden,) = session(lower).run(["hidden"], feed)
+    assert hidden.shape == (*IDS.shape, 16)
+    found = session(upper).run(["score", "embedding"], {"hidden": hidden, "attention_mask": MASK})
+    for ours, wanted in zip(found, build().run(["score", "embedding"], feed), strict=True):
+        assert ours == pytest.approx(wanted, abs=2e-6)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
