@@ -49,7 +49,7 @@ class Task:
 
 def anchors(vocab_size: int) -> tuple[int, ...]:
     """Tokens spread over the vocabulary, whose logits stand for the model's last hidden state."""
-    count = min(ANCHORS, vocab_size)
+    count = min(ANCHORS, vocab_size)  # none where the size is not known
     return tuple(place * vocab_size // count for place in range(count))
 
 

@@ -8,9 +8,12 @@ import json
 import pytest
 
 from edge_router.confidence import place
+from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.questions import questions
+from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.types import Delta, TokenLogprob
+from edge_router.routers.scripted import ScriptedRouter
+from edge_router.types import ChatRequest, Delta, Message, TokenLogprob
 
 KEY = "c" * 32
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
@@ -109,3 +112,22 @@ def test_the_weak_model_as_a_router_is_evaluated_on_a_sample(cli, weak, tmp_path
 def test_without_a_weak_model_its_judgement_is_an_error_that_says_what_to_do(cli, tmp_path):
     done = cli("route", "hello", "--model", "router-causal_llm-0.5", "-o", "weak.build=false")
     assert done.code == 1 and "edge-router compile" in done.err
+
+
+def test_chat_tells_that_the_weak_model_was_unsure_and_no_more(cli, monkeypatch):
+    def controller(config, paths, progress):
+        weak = ScriptedEngine(default=half, model_id="small", handles_tools=False)
+        gate = Gate(1, (), Head((), 0.0), Head((9.0, 0.0), 5.0), Head((0.0, 0.0, 0.0), 0.0))
+        strong, router = ScriptedEngine("Surely.", model_id="big"), ScriptedRouter(0.1)
+        return Controller(config, weak=weak, strong=strong, router=router, gate=gate, paths=paths)
+
+    monkeypatch.setattr("edge_router.cli.session.make_controller", controller)
+    monkeypatch.setattr("edge_router.cli.building.is_ready", lambda config, paths: True)
+    unsure = next(text for text in KNOWN if not half(request(text))[1].text.isalnum())
+    done = cli("chat", unsure, "-o", "weak.min_confidence=0.5")
+    assert (done.code, done.out) == (0, "Surely.\n")
+    assert "big (strong): the weak model was unsure" in done.err and "could not answer" not in done.err
+
+
+def request(text):
+    return ChatRequest((Message("user", text),))
