@@ -1,4 +1,4 @@
-"""How fast the weak model runs here, on its own or beside llama.cpp on the same weights and threads.
+"""How fast the weak model runs here, on its own or beside llama.cpp on the same weights, or another format.
 
 Each side lives in its own process and the two never compute at the same time: idle threads of one would
 take the cores from the other. Rounds alternate (A B A B ...), so that a machine that gets warm or busy
@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING
 from edge_router.config import Config
 from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName
 from edge_router.paths import Paths
+from edge_router.quantization import QUANTIZATIONS
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -32,11 +33,20 @@ if TYPE_CHECKING:
     from edge_router.engines.webgpu.profile import Profile
 
 OURS, LLAMA_CPP = "edge_router", "llama.cpp"
-PREFILL_TOKENS = (256, 512)
-DECODE_TOKENS = 64
 ROUNDS = 5
 _DECODE_PROMPT = 32  # tokens
 _END_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """In tokens: of the prompts that are read, and of the answer that is written."""
+
+    prefill: tuple[int, ...] = (256, 512)
+    decode: int = 64
+
+
+USUAL, SHORT = Lengths(), Lengths((64, 128), 16)  # short ones for what is very slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Another program on the same machine; the ratios are ours over theirs."""
+    """Another program or format on the same machine; the ratios are ours over theirs."""
 
     speed: Speed
     prefill_ratio: Mapping[int, Measured]
@@ -116,9 +126,15 @@ class WeakBench:
 
 
 def bench_weak(
-    config: Config, paths: Paths, *, against: str | None = None, progress: Progress, rounds: int = ROUNDS
+    config: Config,
+    paths: Paths,
+    *,
+    against: str | None = None,
+    progress: Progress,
+    rounds: int = ROUNDS,
+    lengths: Lengths = USUAL,
 ) -> WeakBench:
-    """Build what is missing, then measure. `against` is None or "llama.cpp".
+    """Build what is missing, then measure. `against` is None, "llama.cpp" or a quantization.
 
     Raises what building and starting the engine raise, `UnknownName`, `MissingExtra` without
     llama-cpp-python, `InvalidModel` for a comparison where the weights are no GGUF file.
@@ -127,27 +143,21 @@ def bench_weak(
     from edge_router.engines import resolved
     from edge_router.engines.tvm import built, thread_count
 
-    if against not in (None, LLAMA_CPP):
-        raise UnknownName("program to compare with", against, (LLAMA_CPP,))
-    if against is not None and find_spec("llama_cpp") is None:
+    if against not in (None, LLAMA_CPP, *QUANTIZATIONS):
+        raise UnknownName("program or format to compare with", against, (LLAMA_CPP, *QUANTIZATIONS))
+    if against == LLAMA_CPP and find_spec("llama_cpp") is None:
         raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
     config = resolved(config)
     compiled = built(config, paths, progress)
     threads = thread_count(config, paths)
-    sides: dict[str, dict[str, object]] = {
-        OURS: {
-            "engine": config.weak.engine,
-            "device": config.weak.device,
-            "model_dir": str(compiled.model_dir),
-            "library": str(compiled.library),
-            "threads": threads,
-            **{name: compiled.config[name] for name in ("context_window_size", "prefill_chunk_size")},
-        }
-    }
-    if against is not None:
+    sides = {OURS: _options(config, compiled, threads)}
+    if against == LLAMA_CPP:
         gguf = _gguf(compiled.card, config, paths, progress)
         sides[against] = {"gguf": str(gguf), "threads": threads}
-    taken = _take(sides, Prompts.of(compiled.model_dir / "tokenizer.json"), rounds, progress)
+    elif against is not None:
+        other = config.replace(**{"weak.quantization": against})
+        sides[against] = _options(other, built(other, paths, progress), threads)
+    taken = _take(sides, Prompts.of(compiled.model_dir / "tokenizer.json"), rounds, lengths, progress)
     ours = taken.pop(OURS)
     gpu = _profiled(config, compiled) if config.weak.engine == "webgpu" else None
     return WeakBench(
@@ -162,6 +172,17 @@ def bench_weak(
         gpu=gpu,
         python_ms=Measured.of(ours.python_ms) if ours.python_ms else None,
     )
+
+
+def _options(config: Config, compiled: CompiledModel, threads: int) -> dict[str, object]:
+    return {
+        "engine": config.weak.engine,
+        "device": config.weak.device,
+        "model_dir": str(compiled.model_dir),
+        "library": str(compiled.library),
+        "threads": threads,
+        **{name: compiled.config[name] for name in ("context_window_size", "prefill_chunk_size")},
+    }
 
 
 def _profiled(config: Config, compiled: CompiledModel) -> Profile:
@@ -220,8 +241,8 @@ class Prompts:
 class _Taken:
     """What one side was measured at, round by round."""
 
-    def __init__(self) -> None:
-        self.prefill: dict[int, list[float]] = {length: [] for length in PREFILL_TOKENS}  # tokens per second
+    def __init__(self, lengths: Lengths) -> None:
+        self.prefill: dict[int, list[float]] = {length: [] for length in lengths.prefill}  # tokens per second
         self.decode: list[float] = []
         self.ttft_ms: list[float] = []
         self.python_ms: list[float] = []
@@ -238,35 +259,39 @@ def _compared(ours: _Taken, theirs: _Taken) -> Comparison:
 
     return Comparison(
         theirs.speed(),
-        {length: ratio(ours.prefill[length], theirs.prefill[length]) for length in PREFILL_TOKENS},
+        {length: ratio(values, theirs.prefill[length]) for length, values in ours.prefill.items()},
         ratio(ours.decode, theirs.decode),
     )
 
 
 def _take(
-    sides: Mapping[str, Mapping[str, object]], prompts: Prompts, rounds: int, progress: Progress
+    sides: Mapping[str, Mapping[str, object]],
+    prompts: Prompts,
+    rounds: int,
+    lengths: Lengths,
+    progress: Progress,
 ) -> dict[str, _Taken]:
-    taken = {name: _Taken() for name in sides}
+    taken = {name: _Taken(lengths) for name in sides}
     with ExitStack() as stack, progress.step("measure", rounds + 1, "rounds") as step:
         running = {name: stack.enter_context(_side(name, options)) for name, options in sides.items()}
         for number in range(rounds + 1):
-            for length in PREFILL_TOKENS:
+            for length in lengths.prefill:
                 text = prompts.next(length)
                 for name, side in running.items():
                     seconds = side.ask("prefill", text=text, ids=prompts.ids(text))
                     taken[name].prefill[length].append(length / seconds)
             text = prompts.next(_DECODE_PROMPT)
             for name, side in running.items():
-                seconds = side.ask("decode", text=text, ids=prompts.ids(text), count=DECODE_TOKENS)
-                taken[name].decode.append(DECODE_TOKENS / seconds)
+                seconds = side.ask("decode", text=text, ids=prompts.ids(text), count=lengths.decode)
+                taken[name].decode.append(lengths.decode / seconds)
             seconds = running[OURS].ask("ttft", text=f"{number}: {prompts.next(_DECODE_PROMPT)}")
             taken[OURS].ttft_ms.append(1000 * seconds)
             if sides[OURS]["engine"] == "tvm":
                 text = prompts.next(_DECODE_PROMPT)
-                seconds = running[OURS].ask("python", text=text, count=DECODE_TOKENS)
+                seconds = running[OURS].ask("python", text=text, count=lengths.decode)
                 taken[OURS].python_ms.append(1000 * seconds)
             if number == 0:  # to warm up: first touches of memory, threads that start
-                taken = {name: _Taken() for name in sides}
+                taken = {name: _Taken(lengths) for name in sides}
             step.advance()
         taken[OURS].peak_bytes = int(running[OURS].ask("peak"))
     return taken

@@ -184,14 +184,13 @@ class LlamaCpp:
         return time.perf_counter() - begin
 
 
-SIDES: Mapping[str, Callable[[Mapping[str, Any]], Side]] = {"edge_router": Ours, "llama.cpp": LlamaCpp}
-
-
 def main(name: str, options: str) -> None:
+    """`name` is llama.cpp, or anything for ours."""
     # Libraries write to standard output as they please: give them the other one.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    side = SIDES[name](json.loads(options))
+    given = json.loads(options)
+    side: Side = LlamaCpp(given) if name == "llama.cpp" else Ours(given)
     for line in sys.stdin:
         question = json.loads(line)
         what = question.pop("what")

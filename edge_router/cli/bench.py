@@ -38,7 +38,8 @@ def weak(
         typer.Option("--model", "-m", metavar="NAME", help="Another one than the configured model."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="PROGRAM", help="llama.cpp: the same weights and threads there.")
+        str | None,
+        typer.Option(metavar="NAME", help="llama.cpp, on the same weights and threads; or another format."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Where it runs: cpu, vulkan, metal or d3d12. Default: as configured.")

@@ -11,6 +11,7 @@ import pytest
 from edge_router.bench import weak as bench
 from edge_router.bench.weak import Comparison, Measured, Prompts, Speed, WeakBench, bench_weak
 from edge_router.config import Config
+from edge_router.engines import tvm as bench_engine
 from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName
 from edge_router.paths import Paths
 from edge_router.types import SilentProgress
@@ -75,6 +76,22 @@ def test_what_is_measured_and_in_what_form(config: Config, paths: Paths, llama_c
             "decode_ratio": round(ratio, 3),
         }
     }
+
+
+def test_two_formats_are_measured_in_turns(
+    config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def built(config: Config, *rest: Any) -> Any:
+        asked.append(config.weak.quantization)
+        return real(config.replace(**{"weak.quantization": "q4f16_1"}), *rest)
+
+    real = bench_engine.built
+    monkeypatch.setattr(bench_engine, "built", built)
+    found = bench_weak(config, paths, against="q0f16", progress=SilentProgress(), rounds=1)
+    assert asked == ["q4f16_1", "q0f16"]
+    assert found.against["q0f16"].decode_ratio.median > 0
 
 
 def test_alone_it_needs_no_other_program(config: Config, paths: Paths) -> None:
