@@ -16,14 +16,13 @@ from typing import cast
 
 import numpy as np
 
-from edge_router.catalog.configs import plain_config
-from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json, read_numbers
+from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
+from edge_router.compile.readers.folder import Folder, check_complete, weight_files
 from edge_router.errors import InvalidModel, WeightsCorrupt
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _MAX_HEADER = 100_000_000  # the format's own limit
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +32,11 @@ class _Place:
     info: TensorInfo
 
 
-class SafetensorsReader:
+class SafetensorsReader(Folder):
     """A folder with config.json and *.safetensors, or one such file with config.json beside it."""
 
     def __init__(self, source: Path) -> None:
-        self.source = source
-        self._folder = source if source.is_dir() else source.parent
+        super().__init__(source)
         self._places = _places(source)
 
     def close(self) -> None:
@@ -47,15 +45,6 @@ class SafetensorsReader:
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:
         return {name: place.info for name, place in self._places.items()}
-
-    @cached_property
-    def config(self) -> Mapping[str, object]:
-        return plain_config(read_json(self._folder / "config.json"))
-
-    @cached_property
-    def generation(self) -> Mapping[str, object]:
-        path = self._folder / "generation_config.json"
-        return read_json(path) if path.is_file() else {}
 
     def rows(self, name: str, start: int = 0, stop: int | None = None) -> Floats:
         if name not in self._places:
@@ -71,43 +60,14 @@ class SafetensorsReader:
         floats: Floats = numbers.astype(np.float32, copy=False)
         return floats.reshape(max(0, last - first), *shape[1:])
 
-    def tokenizer_files(self) -> Mapping[str, bytes]:
-        found = {name: self._folder / name for name in _TOKENIZER}
-        absent = [name for name, path in found.items() if not path.is_file()]
-        if absent:
-            raise InvalidModel(self._folder, f"{' and '.join(absent)} missing; the tokenizer needs both")
-        files = {name: path.read_bytes() for name, path in found.items()}
-        template = self._folder / "chat_template.jinja"
-        if template.is_file():  # newer repositories keep it in a file of its own
-            config = read_json(found["tokenizer_config.json"])
-            config["chat_template"] = template.read_text(encoding="utf-8")
-            files["tokenizer_config.json"] = json.dumps(config, ensure_ascii=False, indent=1).encode()
-        return files
-
 
 def _places(source: Path) -> dict[str, _Place]:
     """Every tensor of the checkpoint; the index, where there is one, says which files belong to it."""
-    if source.is_file():
-        return _header(source)
-    index = source / "model.safetensors.index.json"
-    if not index.is_file():
-        files = sorted(source.glob("*.safetensors"))
-        if len(files) != 1:
-            names = ", ".join(file.name for file in files)
-            raise InvalidModel(source, f"{len(files)} safetensors files ({names}) and no {index.name}")
-        return _header(files[0])
-    wanted = read_json(index).get("weight_map")
-    if not isinstance(wanted, dict) or not wanted:
-        raise WeightsCorrupt(index, "a weight_map", type(wanted).__name__)
+    files, wanted = weight_files(source, "*.safetensors", "model.safetensors.index.json")
     places: dict[str, _Place] = {}
-    for name in sorted(set(wanted.values())):
-        shard = source / str(name)
-        if shard.parent != source or not shard.is_file():
-            raise InvalidModel(source, f"{name}, which {index.name} names, is missing")
-        places |= _header(shard)
-    for tensor in wanted:
-        if tensor not in places:
-            raise missing_tensor(source, tensor, places)
+    for file in files:
+        places |= _header(file)
+    check_complete(source, wanted, places)
     return places
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from edge_router.catalog.gguf import gguf_config
 from edge_router.errors import InvalidModel
 
-WEIGHT_SUFFIXES = (".gguf", ".safetensors")
+WEIGHT_SUFFIXES = (".gguf", ".safetensors", ".bin")
 FAMILIES = {"gemma3_text": "gemma3"}  # the same layers under another name
 
 
 def read_config(path: Path) -> dict[str, object]:
-    """The Hugging Face config of a model folder, a .gguf or a .safetensors file (its folder's).
+    """The Hugging Face config of a model folder, a .gguf, a .safetensors or a .bin file (its folder's).
 
     An MLC directory's `model_config` is such a config too. Raises `InvalidModel`.
     """

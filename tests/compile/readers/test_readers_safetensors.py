@@ -90,7 +90,7 @@ def test_an_index_that_promises_too_much_is_an_error(tiny: ModuleType, tiny_llam
     with pytest.raises(WeightsCorrupt, match="weight_map"):
         open_weights(copy)
     index.unlink()
-    with pytest.raises(InvalidModel, match=r"2 safetensors files .* and no model.safetensors.index.json"):
+    with pytest.raises(InvalidModel, match=r"2 files of weights .* and no model.safetensors.index.json"):
         open_weights(copy)
 
 
@@ -171,11 +171,11 @@ def test_folders_without_weights_say_what_they_hold(tmp_path: Path, tiny_llama: 
     tmp_path.mkdir()
     with pytest.raises(InvalidModel, match="but: nothing"):
         open_weights(tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(InvalidModel, match=r"neither \*.safetensors nor \*.gguf, but: pytorch_model.bin"):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(InvalidModel, match=r"neither \*.safetensors nor .* nor \*.gguf, but: model.onnx"):
         open_weights(tmp_path)
-    with pytest.raises(InvalidModel, match=r"\.bin is neither"):
-        open_weights(tmp_path / "pytorch_model.bin")
+    with pytest.raises(InvalidModel, match=r"\.onnx is neither .gguf nor .safetensors nor .bin"):
+        open_weights(tmp_path / "model.onnx")
     with pytest.raises(InvalidModel, match="does not exist"):
         open_weights(tmp_path / "nowhere")
     shutil.copy(tiny_llama.gguf, tmp_path / "one.gguf")

@@ -1,0 +1,75 @@
+"""What a folder as transformers saves it holds beside its weights, and which of its files hold those."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from edge_router.catalog.configs import plain_config
+from edge_router.compile.readers.base import missing_tensor, read_json
+from edge_router.errors import InvalidModel, WeightsCorrupt
+
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+class Folder:
+    """`source` is the folder, or the only file of weights in it."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self._folder = source if source.is_dir() else source.parent
+
+    @cached_property
+    def config(self) -> Mapping[str, object]:
+        return plain_config(read_json(self._folder / "config.json"))
+
+    @cached_property
+    def generation(self) -> Mapping[str, object]:
+        path = self._folder / "generation_config.json"
+        return read_json(path) if path.is_file() else {}
+
+    def tokenizer_files(self) -> Mapping[str, bytes]:
+        found = {name: self._folder / name for name in _TOKENIZER}
+        absent = [name for name, path in found.items() if not path.is_file()]
+        if absent:
+            raise InvalidModel(self._folder, f"{' and '.join(absent)} missing; the tokenizer needs both")
+        files = {name: path.read_bytes() for name, path in found.items()}
+        template = self._folder / "chat_template.jinja"
+        if template.is_file():  # newer repositories keep it in a file of its own
+            config = read_json(found["tokenizer_config.json"])
+            config["chat_template"] = template.read_text(encoding="utf-8")
+            files["tokenizer_config.json"] = json.dumps(config, ensure_ascii=False, indent=1).encode()
+        return files
+
+
+def weight_files(source: Path, pattern: str, index: str) -> tuple[list[Path], list[str]]:
+    """The files that hold the weights, and the tensors that they must hold: the index's, if there is one.
+
+    Raises `InvalidModel` for a shard that is missing, `WeightsCorrupt` for an index that is none.
+    """
+    if source.is_file():
+        return [source], []
+    listing = source / index
+    if not listing.is_file():
+        files = sorted(source.glob(pattern))
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files)
+            raise InvalidModel(source, f"{len(files)} files of weights ({names}) and no {index}")
+        return files, []
+    wanted = read_json(listing).get("weight_map")
+    if not isinstance(wanted, dict) or not wanted:
+        raise WeightsCorrupt(listing, "a weight_map", type(wanted).__name__)
+    shards = [source / str(name) for name in sorted(set(wanted.values()))]
+    for shard in shards:
+        if shard.parent != source or not shard.is_file():
+            raise InvalidModel(source, f"{shard.name}, which {index} names, is missing")
+    return shards, list(wanted)
+
+
+def check_complete(source: Path, wanted: Iterable[str], held: Mapping[str, object]) -> None:
+    """Raises `InvalidModel` with the first tensor that the index names and no file holds."""
+    for name in wanted:
+        if name not in held:
+            raise missing_tensor(source, name, held)
