@@ -17,7 +17,6 @@ from torch import nn
 
 from edge_router.compile.training.embed import pad
 from edge_router.compile.training.encoder import Encoder
-from edge_router.compile.training.factors import Factors
 from edge_router.compile.training.pool import Pool
 from edge_router.compile.training.settings import FineTuning
 from edge_router.types import Progress
@@ -44,47 +43,36 @@ class Head(nn.Module):  # type: ignore[misc]
         factors = embedding * self.root @ self.projection
         return factors @ (self.common + self.own).T + surface @ (self.surface + self.own_surface).T
 
-    def factors(self, models: tuple[str, ...]) -> Factors:
-        with torch.no_grad():
-            return Factors(
-                models=models,
-                projection=(self.projection * self.root).cpu().numpy().copy(),
-                vectors=(self.common + self.own).cpu().numpy(),
-                surface=(self.surface + self.own_surface).cpu().numpy(),
-            )
-
 
 def fine_tune(
     encoder: Encoder,
-    variants: Sequence[Sequence[list[int]]],
+    rows: Sequence[list[int]],
     pool: Pool,
     surface: np.ndarray,
     settings: FineTuning,
     *,
     seed: int,
     progress: Progress,
-) -> Factors:
-    """Trains `encoder` in place, on the device where it is, and returns the head that was trained with it.
+) -> None:
+    """Trains `encoder` in place, on the device where it is.
 
-    `variants`: token ids of every prompt, cut in one or more ways, of which every step draws one. `surface`
-    float [prompts, features], standardised.
+    The head that is trained with it is thrown away: one that is fitted afterwards transfers better. `rows`:
+    token ids of every prompt; `surface` float [prompts, features], standardised.
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     device = encoder.device
-    head: Head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank).to(device)
+    head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank).to(device)
     subsets, subset = np.unique(pool.subsets, return_inverse=True)
     intercepts = nn.Parameter(_logits(pool, subset, len(subsets)).to(device))
     optimizer = torch.optim.AdamW(_parameters(encoder, head, intercepts, settings), weight_decay=0.0)
-    order = _batches([len(row) for row in variants[0]], settings, rng)
+    order = _batches([len(row) for row in rows], settings, np.random.default_rng(seed))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(len(order)))
     labels = torch.tensor(pool.labels, device=device)
     features = torch.tensor(surface, dtype=torch.float32, device=device)
     encoder.train()
     with progress.step("fine-tune", total=len(order), unit="batches") as step:
         for batch in order:
-            drawn = [variants[int(rng.integers(len(variants)))][i] for i in batch]
-            ids, mask = (part.to(device) for part in pad(drawn))
+            ids, mask = (part.to(device) for part in pad([rows[i] for i in batch]))
             with torch.autocast(device.type, torch.bfloat16):
                 embedding = encoder(ids, mask)
             logits = head(embedding.float(), features[batch]) + intercepts[subset[batch]]
@@ -96,7 +84,6 @@ def fine_tune(
             schedule.step()
             step.advance()
     encoder.eval()
-    return head.factors(pool.models)
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

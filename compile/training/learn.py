@@ -127,7 +127,7 @@ def encode(
 
         fine_tune(
             encoder,
-            [[rows[i] for i in fitting]],
+            [rows[i] for i in fitting],
             pool.take(fitting),
             features[fitting],
             settings.fine_tuning,
