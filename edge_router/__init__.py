@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edge_router.controller import Controller
     from edge_router.engines.scripted import ScriptedEngine
     from edge_router.routers.scripted import ScriptedRouter
-    from edge_router.types import Decision, Reason
+    from edge_router.types import Decision, Reason, TokenMask, Vocabulary
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "Reason",
     "ScriptedEngine",
     "ScriptedRouter",
+    "TokenMask",
+    "Vocabulary",
     "__version__",
     "errors",
 ]
@@ -39,6 +41,8 @@ _HOMES = {
     "Reason": "edge_router.types",
     "ScriptedEngine": "edge_router.engines.scripted",
     "ScriptedRouter": "edge_router.routers.scripted",
+    "TokenMask": "edge_router.types",
+    "Vocabulary": "edge_router.types",
 }
 
 

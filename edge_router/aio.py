@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -17,7 +17,7 @@ from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMa
 from edge_router.controller import Controller
 from edge_router.errors import Cancelled
 from edge_router.requests import conversation, parse_chat
-from edge_router.types import ChatRequest, Decision, Delta, Timings
+from edge_router.types import ChatRequest, Decision, Delta, Timings, TokenMask, Vocabulary
 
 if TYPE_CHECKING:
     from typing import Self
@@ -160,6 +160,7 @@ class AsyncCompletions:
         messages: str | Sequence[Mapping[str, object]],
         model: str = "auto",
         stream: Literal[False] = False,
+        mask: Callable[[Vocabulary], TokenMask] | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
 
@@ -170,6 +171,7 @@ class AsyncCompletions:
         messages: str | Sequence[Mapping[str, object]],
         model: str = "auto",
         stream: Literal[True],
+        mask: Callable[[Vocabulary], TokenMask] | None = None,
         **fields: object,
     ) -> AsyncChatStream: ...
 
@@ -179,11 +181,12 @@ class AsyncCompletions:
         messages: str | Sequence[Mapping[str, object]],
         model: str = "auto",
         stream: bool = False,
+        mask: Callable[[Vocabulary], TokenMask] | None = None,
         **fields: object,
     ) -> ChatCompletion | AsyncChatStream:
         """As `Completions.create`."""
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        answer = await self._controller.start(call.request)
+        answer = await self._controller.start(replace(call.request, mask=mask))
         if call.stream:
             return AsyncChatStream(answer, include_usage=call.include_usage)
         return await whole(answer)

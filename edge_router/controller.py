@@ -173,7 +173,7 @@ class Controller:
             private=request.private,
             needs_tools=request.needs_tools,
             tools_required=request.tools_required,
-            weak_handles_tools=self._loaded.weak_handles_tools,
+            weak_handles_tools=self._loaded.weak_handles(request),
             budget_spent=self._spending is not None and self._spending.exhausted,
         )
         if route.tier is not None:
@@ -204,9 +204,11 @@ class Controller:
 
     def _engine(self, decision: Decision, request: ChatRequest) -> Engine:
         if decision.model == "strong":
+            if request.mask is not None:
+                raise InvalidRequest("mask", "only the weak model can be held to it: ask for model=\"weak\"")
             return self._loaded.strong()
         weak = self._loaded.weak()
-        if request.tools_required and not weak.handles_tools:
+        if request.tools_required and not self._loaded.weak_handles(request):
             reason = "a tool call or JSON needs a strong model; the weak one writes plain text"
             raise InvalidRequest(
                 "tool_choice" if request.passthrough.get("tools") else "response_format", reason

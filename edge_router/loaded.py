@@ -18,7 +18,7 @@ from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.tracking import ShareTracker
-from edge_router.types import Decision, Progress, SilentProgress
+from edge_router.types import ChatRequest, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
 
 
@@ -60,6 +60,16 @@ class Loaded:
     def weak_handles_tools(self) -> bool:
         """False until it is loaded: no local engine handles tools, and asking must not load one."""
         return self._weak is not None and self._weak.handles_tools
+
+    def weak_handles(self, request: ChatRequest) -> bool:
+        """Whether it can give what is demanded beside text; before it is loaded, whether that is likely."""
+        if self.weak_handles_tools or request.response_schema is None:
+            return self.weak_handles_tools
+        if self._weak is not None:
+            return bool(getattr(self._weak, "handles_json", False))
+        from edge_router.engines.local.constraint import installed
+
+        return self._config.weak.engine in ("auto", "tvm", "webgpu") and installed()
 
     @property
     def plan(self) -> Plan | None:

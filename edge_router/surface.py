@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from edge_router.answer import Answer
 from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, collect
 from edge_router.requests import conversation, parse_chat
-from edge_router.types import Cancel, ChatRequest, Decision, Timings
+from edge_router.types import Cancel, ChatRequest, Decision, Timings, TokenMask, Vocabulary
 
 if TYPE_CHECKING:
     from typing import Self
@@ -37,6 +37,7 @@ class Completions:
         messages: str | Sequence[Mapping[str, object]],
         model: str = "auto",
         stream: Literal[False] = False,
+        mask: Callable[[Vocabulary], TokenMask] | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
 
@@ -47,6 +48,7 @@ class Completions:
         messages: str | Sequence[Mapping[str, object]],
         model: str = "auto",
         stream: Literal[True],
+        mask: Callable[[Vocabulary], TokenMask] | None = None,
         **fields: object,
     ) -> ChatStream: ...
 
@@ -56,14 +58,16 @@ class Completions:
         messages: str | Sequence[Mapping[str, object]],
         model: str = "auto",
         stream: bool = False,
+        mask: Callable[[Vocabulary], TokenMask] | None = None,
         **fields: object,
     ) -> ChatCompletion | ChatStream:
         """An answer, whole or as a stream of chunks. `fields` are OpenAI's, plus `private=True`.
 
+        `mask` says token by token what the weak model may write; it is made anew for each answer.
         Raises `InvalidRequest` and whatever kept both models from answering.
         """
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        answer = self._controller.start(call.request)
+        answer = self._controller.start(replace(call.request, mask=mask))
         return ChatStream(answer, include_usage=call.include_usage) if call.stream else whole(answer)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Tier = Literal["weak", "strong"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -77,6 +82,31 @@ class Watch:
     alone: bool = True
 
 
+class TokenMask(Protocol):
+    """Which tokens may come next: the hook for constrained decoding. One mask belongs to one answer."""
+
+    def allowed(self) -> npt.NDArray[np.bool_] | None:
+        """True where a token may come, one entry for each of the vocabulary's; None allows all."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """`token` was chosen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What a mask is made for. Any of `end_tokens` ends the answer, so it must allow one of them in the end.
+
+    `size` is the number of tokens, `tokenizer` the model's tokenizer.json.
+    """
+
+    size: int
+    end_tokens: frozenset[int]
+    token_bytes: Callable[[int], bytes]  # what a token stands for; nothing for a control token
+    tokenizer: Path
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One query, already validated (see `requests.parse_chat`): what routers score and engines answer."""
@@ -92,6 +122,7 @@ class ChatRequest:
     private: bool = False  # must not leave the machine
     tools_required: bool = False  # a tool call or JSON is demanded, so plain text is no answer
     passthrough: Mapping[str, object] = field(default_factory=dict)  # tools and the like: strong model only
+    mask: Callable[[Vocabulary], TokenMask] | None = field(default=None, compare=False)  # weak model only
     watch: Watch | None = None  # an engine may leave `state` out; `logprobs` is true where `tokens` count
 
     @property
@@ -99,6 +130,18 @@ class ChatRequest:
         """Whether a model that only writes text would leave something out."""
         media = any(message.has_media for message in self.messages)
         return self.tools_required or media or bool(self.passthrough.get("tools"))
+
+    @property
+    def response_schema(self) -> object:
+        """The JSON schema of an answer that must be JSON and nothing else; None for all others."""
+        form = self.passthrough.get("response_format")
+        media = any(message.has_media for message in self.messages)
+        if not isinstance(form, Mapping) or media or self.passthrough.get("tools"):
+            return None
+        if form.get("type") == "json_object":
+            return {"type": "object"}
+        described = form.get("json_schema") if form.get("type") == "json_schema" else None
+        return described.get("schema", {}) if isinstance(described, Mapping) else None
 
 
 @dataclass(frozen=True, slots=True)

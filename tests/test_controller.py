@@ -29,7 +29,7 @@ from edge_router.errors import (
 )
 from edge_router.requests import parse_chat
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest, Delta, Reason
+from edge_router.types import ChatRequest, Delta, Reason, TokenMask, Vocabulary
 
 
 def weak(*replies: Reply, window: int | None = None) -> ScriptedEngine:
@@ -285,6 +285,32 @@ def test_tools_without_a_strong_model() -> None:
             ask(controller, tools=tools, tool_choice="required")
         with pytest.raises(InvalidRequest, match="response_format"):
             ask(controller, response_format={"type": "json_object"})
+
+
+def test_json_goes_where_it_can_be_had() -> None:
+    class Strict(ScriptedEngine):
+        handles_json = True
+
+    asked = {"response_format": {"type": "json_object"}}
+    for small, wanted in (
+        (Strict("{}", model_id="small", handles_tools=False), ("{}", "small", "score")),
+        (weak("W"), ("S", "big", "needs_tools")),
+    ):
+        with Controller(weak=small, strong=strong("S"), router=ScriptedRouter(EASY)) as controller:
+            assert ask(controller, **asked) == wanted
+
+
+def test_a_mask_is_the_weak_models() -> None:
+    small = weak("W")
+
+    def never(vocabulary: Vocabulary) -> TokenMask:
+        raise AssertionError("a scripted engine has no tokens")
+
+    with Controller(weak=small, strong=strong("S"), router=ScriptedRouter(HARD)) as controller:
+        assert ask(controller, model="weak", mask=never)[:2] == ("W", "small")
+        assert small.calls[0].mask is never
+        with pytest.raises(InvalidRequest, match="mask"):
+            ask(controller, mask=never)
 
 
 def test_an_unknown_model_asks_nobody() -> None:

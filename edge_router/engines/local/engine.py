@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from edge_router.engines.local.answer import Answer, Piece
+from edge_router.engines.local.constraint import Grammars, installed
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
@@ -21,7 +22,16 @@ from edge_router.errors import (
     InvalidRequest,
     TemplateError,
 )
-from edge_router.types import Cancel, ChatRequest, Delta, EngineTimings, Usage, Watch
+from edge_router.types import (
+    Cancel,
+    ChatRequest,
+    Delta,
+    EngineTimings,
+    TokenMask,
+    Usage,
+    Vocabulary,
+    Watch,
+)
 from edge_router.vram import Plan
 
 _POLL_S = 0.05  # how often a waiting reader looks at its cancel
@@ -52,6 +62,7 @@ class LocalEngine:
         self._tokenizer, self._template = tokenizer, template
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
         self._scheduler = Scheduler(name, load, rest)
+        self._grammars = Grammars()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_answer: int | None = None  # tokens, where the request does not say
 
@@ -71,6 +82,10 @@ class LocalEngine:
     @property
     def handles_tools(self) -> bool:
         return False
+
+    @property
+    def handles_json(self) -> bool:
+        return installed()
 
     @property
     def plan(self) -> Plan | None:
@@ -110,6 +125,7 @@ class LocalEngine:
             prompt=prompt,
             vocab_size=self.vocab_size,
             logprobs=request.top_logprobs if request.logprobs else None,
+            mask=self._mask(request),
             watch=request.watch,
         )
         left = threading.Event()
@@ -127,6 +143,15 @@ class LocalEngine:
 
     def close(self) -> None:
         self._scheduler.close()
+
+    def _mask(self, request: ChatRequest) -> TokenMask | None:
+        schema = request.response_schema
+        if request.mask is None and schema is None:
+            return None
+        vocabulary = Vocabulary(
+            self.vocab_size, self._end_tokens, self._tokenizer.token_bytes, self._tokenizer.file
+        )
+        return request.mask(vocabulary) if request.mask is not None else self._grammars.json(schema, vocabulary)
 
     def _stops(self, request: ChatRequest) -> tuple[str, ...]:
         own = () if request.raw_prompt is not None or self._template is None else self._template.stops

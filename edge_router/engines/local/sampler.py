@@ -8,30 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_router.engines.local.runner import Likeliest, Logits
-from edge_router.types import SamplingParams, Watch
+from edge_router.types import SamplingParams, TokenMask, Watch
 
 _BLOCK = 256
 _NEGLIGIBLE = 10 * math.log(10)
 _NOTHING_TO_CHOOSE = "the model's logits are not finite numbers, or no token is allowed"
 _GREEDY_BELOW = 1e-5  # dividing float32 logits by less overflows, and nothing but the likeliest is left
-
-
-class TokenMask(Protocol):
-    """Which tokens may come next: the hook for constrained decoding."""
-
-    def allowed(self) -> npt.NDArray[np.bool_] | None:
-        """True where a token may come, one entry for each token that has a text; None allows all."""
-        ...
-
-    def accept(self, token: int) -> None:
-        """`token` was chosen."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class TextTokenizer:
     """
 
     def __init__(self, file: Path) -> None:
+        self.file = file
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # tokenizers raises nothing more special than Exception
