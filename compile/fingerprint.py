@@ -50,6 +50,7 @@ _LIBRARY_SOURCES = (
     "rotary.py",
     "targets.py",
 )
+_GPU_SOURCES = ("gpu",)
 _PROGRAM_SOURCES = ("architectures", "rotary.py", "webgpu")
 
 
@@ -89,7 +90,7 @@ def library_inputs(
         "tvm": installed("apache-tvm"),
         "tvm_ffi": installed("apache-tvm-ffi"),
         "plugins": plugged(str(config.get("model_type"))),
-        "compiler": source_hash(_LIBRARY_SOURCES),
+        "compiler": source_hash((*_LIBRARY_SOURCES, *(() if target["kind"] == "llvm" else _GPU_SOURCES))),
     }
 
 

@@ -162,6 +162,19 @@ def metadata(values: Mapping[str, object], quantization: str, parameters: Any) -
     }
 
 
+def check_device_code(path: Path, target: TargetSpec) -> None:
+    """That it holds code for this GPU. Raises `ArtifactCorrupt`."""
+    from edge_router.compile.gpu import nvrtc
+    from edge_router.compile.gpu.machine_code import device_code
+
+    held = {(code.kind, code.architecture) for code in device_code(path)}
+    wanted: set[tuple[str, str | None]] = {(target.kind, None)}
+    if target.kind == "cuda" and nvrtc.available():
+        wanted.add(("cubin", target.gpu))
+    for kind, architecture in wanted - held:
+        raise ArtifactCorrupt(path, f"holds no {kind} code for {architecture or target.kind}")
+
+
 def check_library(path: Path) -> dict[str, object]:
     """Load it, look every function up and return its metadata. Raises `ArtifactCorrupt`."""
     import tvm  # noqa: F401 - the runtime that the library needs

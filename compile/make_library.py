@@ -10,7 +10,7 @@ from edge_router.compile.fingerprint import key, library_inputs, program_inputs
 from edge_router.compile.recipe import MLC, PROGRAM, Recipe
 from edge_router.compile.workshop import Workshop
 from edge_router.disk import require_space
-from edge_router.errors import BuildFailed, UnsupportedTarget
+from edge_router.errors import BuildFailed
 from edge_router.vram.library import write_usage
 
 if TYPE_CHECKING:
@@ -48,31 +48,41 @@ class LibraryStep:
                 key(inputs),
                 lambda folder: self._compile(target, folder / name),
                 inputs=inputs,
-                check=lambda folder: self._check(folder / name),
+                check=lambda folder: self._check(target, folder / name),
             )
         return found / name, key(inputs)
 
     def _target(self) -> TargetSpec:
-        from edge_router.compile.targets import host_target
+        from edge_router.compile.targets import gpu_target, host_target
 
-        if self._recipe.target != "llvm":
-            raise UnsupportedTarget(self._recipe.target, "only this machine's processor can be compiled for")
-        return host_target(self._shop.host())
+        kind, _, wanted = self._recipe.target.partition(":")
+        if kind == "llvm":
+            return host_target(self._shop.host())
+        return gpu_target(kind, self._shop.host(), wanted if wanted and not wanted.isdigit() else None)
 
     def _compile(self, target: TargetSpec, output: Path) -> None:
         from edge_router.compile.library import compile_library
 
         named = {"model": self._recipe.card.name, **self._numbers}
-        compile_library(named, self._recipe.quantization, target, output, progress=self._shop.progress)
+        form, progress = self._recipe.quantization, self._shop.progress
+        self._described = compile_library(named, form, target, output, progress=progress)
 
-    def _check(self, library: Path) -> None:
-        """That it loads, and asks for just the weights that are there; what it says of itself is kept."""
-        from edge_router.compile.library import check_library
+    def _check(self, target: TargetSpec, library: Path) -> None:
+        """That it loads, and asks for just the weights that are there; what it says of itself is kept.
+
+        One for a GPU may be for another machine's, so it is not loaded.
+        """
+        from edge_router.compile.library import check_device_code, check_library
         from edge_router.compile.readers.mlc import records
+        from edge_router.compile.targets import GPUS
 
         with self._shop.progress.step("verify"):
             held = records(self._model_dir)
-            said = check_library(library)
+            if target.kind in GPUS:
+                check_device_code(library, target)
+                said = self._described
+            else:
+                said = check_library(library)
             write_usage(library, cast("Mapping[str, int]", said["memory_usage"]))
             asked = cast("Sequence[Mapping[str, object]]", said["params"])
             wrong = [

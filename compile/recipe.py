@@ -43,7 +43,7 @@ class BuildSettings:
         settings = cls(
             quantization=weak.quantization,
             quantizer=weak.quantizer,
-            target=PROGRAM if weak.engine == PROGRAM else _TARGETS.get(weak.device, weak.device),
+            target=_target(weak.engine, weak.device),
             context_window_size=weak.context_window_size,
             prefill_chunk_size=weak.prefill_chunk_size,
             max_sequences=weak.max_sequences,
@@ -61,6 +61,15 @@ class BuildSettings:
             target=MLC,
             device=weak.device,
         )
+
+
+def _target(engine: str, device: str) -> str:
+    """TVM's kind of target, for a GPU perhaps with its architecture: "cuda:sm_89"."""
+    if engine == PROGRAM:
+        return PROGRAM
+    if engine == "tvm" and device.startswith("metal"):  # named, for else Metal is the engine webgpu's
+        return device
+    return _TARGETS.get(device, device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ _SYSTEMS = {"Linux": "unknown-linux-gnu", "Darwin": "apple-darwin", "Windows": "
 
 # TVM's kinds of GPU. The last two are in no wheel of PyPI's.
 GPUS = ("cuda", "metal", "vulkan", "rocm")
+_CROSS = ("cuda", "metal")  # what is also compiled where it cannot run
 _INSTEAD = {
     "cuda": "the wheels of apache-tvm for Linux and Windows have it",
     "metal": "the engine webgpu drives Metal: pip install 'edge-router[webgpu]'",
@@ -135,7 +136,8 @@ def tvm_target(spec: TargetSpec) -> Any:
     from tvm.target import codegen
 
     if spec.kind in GPUS:
-        if tvm.get_global_func(f"target.build.{spec.kind}", allow_missing=True) is None:
+        needed = [f"target.build.{spec.kind}", *([] if spec.kind in _CROSS else [f"device_api.{spec.kind}"])]
+        if any(tvm.get_global_func(name, allow_missing=True) is None for name in needed):
             raise UnsupportedTarget(spec.kind, f"this TVM was built without it; {_INSTEAD[spec.kind]}")
         near = tvm_target(replace(spec, kind="llvm", gpu=None))
         return tvm.target.Target({"kind": spec.kind, **_arch(spec)}, host=near)

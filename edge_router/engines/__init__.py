@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 from edge_router.config import Config
@@ -11,6 +12,8 @@ from edge_router.errors import BuildFailed, EngineUnavailable
 from edge_router.paths import Paths
 from edge_router.registry import Registry
 from edge_router.types import Progress
+
+_PROCESSOR = {"weak.engine": "tvm", "weak.device": "cpu"}
 
 
 def weak_engines() -> Registry[Engine]:
@@ -31,8 +34,11 @@ def resolved(config: Config) -> Config:
     if config.weak.engine != "auto":
         return config
     device = config.weak.device
-    here = _here() if device == "auto" else Here(_is_installed("mlc_llm"), _is_installed("wgpu"))
-    return config.replace(**{"weak.engine": choose_engine(device, here)})
+    here = _here() if device == "auto" else _installed()
+    engine = choose_engine(device, here)
+    if engine == "tvm" and device == "auto" and here.cuda:
+        device = "cuda"
+    return config.replace(**{"weak.engine": engine, "weak.device": device})
 
 
 def load_weak(registry: Registry[Engine], config: Config, paths: Paths, progress: Progress) -> Engine:
@@ -45,10 +51,10 @@ def load_weak(registry: Registry[Engine], config: Config, paths: Paths, progress
         return registry.get(found.weak.engine)(found, paths, progress)
     except (EngineUnavailable, BuildFailed) as error:
         asked = (config.weak.engine, config.weak.device)
-        if asked != ("auto", "auto") or found.weak.engine == "tvm":
+        if asked != ("auto", "auto") or (found.weak.engine, found.weak.device) == ("tvm", "auto"):
             raise
         progress.note(f"{error}; the processor does the work")
-    return registry.get("tvm")(found.replace(**{"weak.engine": "tvm"}), paths, progress)
+    return registry.get("tvm")(found.replace(**_PROCESSOR), paths, progress)
 
 
 def _here() -> Here:
@@ -58,7 +64,14 @@ def _here() -> Here:
     found = gpus()
     if not found:
         return Here()
-    return Here(_is_installed("mlc_llm"), _drives_a_gpu(), found[0].maker)
+    nvidia = found[0].maker == "nvidia"
+    return replace(_installed(nvidia), webgpu=_drives_a_gpu(), gpu=found[0].maker)
+
+
+def _installed(nvidia: bool = True) -> Here:
+    from edge_router.engines.tvm_device import has_cuda
+
+    return Here(_is_installed("mlc_llm"), _is_installed("wgpu"), nvidia and has_cuda())
 
 
 def _drives_a_gpu() -> bool:

@@ -10,15 +10,18 @@ if TYPE_CHECKING:
 
 WEBGPU_DEVICES = ("vulkan", "metal", "d3d12")  # what of `weak.device` the engine webgpu drives
 MLC_DEVICES = ("rocm", "opencl")  # what only the engine mlc drives
-TVM_GPUS: tuple[str, ...] = ()  # what the engine tvm drives beside the processor
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What this machine offers: mlc_llm installed, a GPU for WebGPU, and the maker of the first GPU seen."""
+    """What this machine offers: mlc_llm installed, a GPU for WebGPU, what TVM's runtime for CUDA takes.
+
+    `gpu` is the maker of the first GPU seen.
+    """
 
     mlc: bool = False
     webgpu: bool = False
+    cuda: bool = False
     gpu: Maker | None = None
 
 
@@ -31,12 +34,10 @@ def choose_engine(device: str, here: Here) -> str:
     device = device.partition(":")[0]
     if device == "auto":
         return _for_any(here)
-    if device in TVM_GPUS:
-        return "tvm"
     if device in MLC_DEVICES:
         return "mlc"
     if device == "cuda":
-        return "mlc" if here.mlc else "tvm"
+        return "mlc" if here.mlc and not here.cuda else "tvm"
     if device == "vulkan":
         return "mlc" if here.mlc else "webgpu"
     if device == "metal":
@@ -46,8 +47,7 @@ def choose_engine(device: str, here: Here) -> str:
 
 def _for_any(here: Here) -> str:
     """MLC's engine takes ROCm or Vulkan on GPUs of AMD and Intel, and CUDA or Vulkan on NVIDIA's."""
-    own = {"nvidia": "cuda", "apple": "metal"}.get(here.gpu or "")
-    if own in TVM_GPUS:
+    if here.cuda and here.gpu == "nvidia":
         return "tvm"
     if here.mlc and here.gpu is not None and not (here.gpu == "apple" and here.webgpu):
         return "mlc"

@@ -34,6 +34,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
     Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable`; `OutOfMemory`
     before anything is loaded where even a short context does not fit into what is free.
     """
+    device = open_device(config.weak.device)  # which takes no minutes, as building might
     compiled = built(config, paths, progress)
     threads = thread_count(config, paths)
     name = compiled.card.name
@@ -45,6 +46,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         threads=threads,
         progress=progress,
         residence=residence,
+        device=f"{device.name}:{device.number}",
     )
     engine.weights_key = compiled.weights_key
     window = cast(int, compiled.config.get("sliding_window_size") or -1)
@@ -88,6 +90,7 @@ def open_model(
     max_sequences: int = 1,
     progress: Progress | None = None,
     residence: Residence | None = None,
+    device: str = CPU,
 ) -> LocalEngine:
     """An engine for an MLC model directory and the library that was compiled for it.
 
@@ -109,6 +112,7 @@ def open_model(
             prefill_chunk_size=sizes[1],
             max_sequences=sizes[2],
             threads=threads,
+            device=device,
         )
 
     with (progress or SilentProgress()).step("load"):

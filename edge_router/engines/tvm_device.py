@@ -82,6 +82,11 @@ def open_device(asked: str) -> Device:
     return device
 
 
+def has_cuda() -> bool:
+    """Whether the libraries are here that TVM's runtime for CUDA takes; for a GPU it is not looked."""
+    return _loads(_DRIVERS) and _loads(_cuda_runtimes())
+
+
 def _load_cuda() -> None:
     """TVM's runtime for CUDA, which needs the driver's library and CUDA's own."""
     if not _loads(_DRIVERS):

@@ -140,7 +140,7 @@ def imported(module: str, seen: set[str]) -> set[str]:
     [
         ("package", fingerprint._WEIGHTS_SOURCES),
         ("ready", fingerprint._WEIGHTS_SOURCES),
-        ("library", fingerprint._LIBRARY_SOURCES),
+        ("library", (*fingerprint._LIBRARY_SOURCES, *fingerprint._GPU_SOURCES)),
     ],
 )
 def test_every_file_that_takes_part_is_hashed(module: str, listed: tuple[str, ...]) -> None:

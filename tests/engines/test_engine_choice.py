@@ -7,7 +7,7 @@ import pytest
 from edge_router import engines
 from edge_router.config import Config
 from edge_router.device import Gpu
-from edge_router.engines import choice, load_weak, resolved
+from edge_router.engines import load_weak, resolved
 from edge_router.engines.base import Engine
 from edge_router.engines.choice import Here, choose_engine
 from edge_router.engines.scripted import ScriptedEngine
@@ -38,6 +38,7 @@ MLC, WEBGPU, BOTH = Here(mlc=True), Here(webgpu=True), Here(mlc=True, webgpu=Tru
         # elsewhere it steps in where it is the only one
         ("cuda", MLC, "mlc"),
         ("cuda:1", BOTH, "mlc"),
+        ("cuda", Here(mlc=True, cuda=True), "tvm"),
         ("cuda", NOTHING, "tvm"),
         ("metal", MLC, "mlc"),
         ("metal", BOTH, "webgpu"),
@@ -64,10 +65,33 @@ def test_the_choice(device: str, here: Here, engine: str) -> None:
 
 
 def test_a_gpu_that_tvm_drives_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "TVM_GPUS", ("cuda",))
-    assert choose_engine("cuda", BOTH) == "tvm"
-    assert choose_engine("auto", Here(mlc=True, webgpu=True, gpu="nvidia")) == "tvm"
-    assert choose_engine("auto", Here(mlc=True, webgpu=True, gpu="amd")) == "mlc"
+    assert choose_engine("auto", Here(mlc=True, webgpu=True, cuda=True, gpu="nvidia")) == "tvm"
+    assert choose_engine("auto", Here(mlc=True, webgpu=True, cuda=True, gpu="amd")) == "mlc"
+    monkeypatch.setattr("edge_router.engines.tvm_device.has_cuda", lambda: True)
+    monkeypatch.setattr("edge_router.device.gpus", lambda: (Gpu("H200", "nvidia"),))
+    found = resolved(Config())
+    assert (found.weak.engine, found.weak.device) == ("tvm", "cuda")
+
+
+def test_a_gpu_of_nvidias_that_fails_leaves_the_work_to_the_processor(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_router.engines.tvm_device.has_cuda", lambda: True)
+    monkeypatch.setattr("edge_router.device.gpus", lambda: (Gpu("H200", "nvidia"),))
+    devices: list[str] = []
+
+    def load(config: Config, paths: Paths, progress: Progress) -> Engine:
+        devices.append(config.weak.device)
+        if config.weak.device == "cuda":
+            raise EngineUnavailable("tvm", "no CUDA GPU number 0 is usable here")
+        return ScriptedEngine()
+
+    registry: Registry[Engine] = Registry("weak engine")
+    registry.add("tvm", load)
+    load_weak(registry, Config(), paths, SilentProgress())
+    assert devices == ["cuda", "cpu"]
+    with pytest.raises(EngineUnavailable):
+        load_weak(registry, Config().replace(**{"weak.device": "cuda"}), paths, SilentProgress())
 
 
 @pytest.mark.parametrize("installed", [True, False])
