@@ -85,6 +85,8 @@ def _register_webgpu() -> None:
     try:
         onnxruntime.register_execution_provider_library("edge_router_webgpu", plugin.get_library_path())
     except Exception as error:  # onnxruntime's own classes have no common base
+        if "already registered" in str(error):  # and found no GPU then
+            return
         raise ProviderUnavailable("webgpu", f"its library cannot be loaded: {error}") from error
 
 

@@ -70,6 +70,19 @@ def test_webgpu_without_a_gpu(
         load(make_router(), threads=1, provider="webgpu")
 
 
+def test_a_plugin_that_is_loaded_already(
+    make_router: MakeRouter, nothing_else: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def register(name: str, path: str) -> None:
+        raise RuntimeError(f"EP library is already registered under {name}")
+
+    plugin = types.SimpleNamespace(get_library_path=lambda: "library.so")
+    monkeypatch.setitem(sys.modules, PLUGIN, plugin)
+    monkeypatch.setattr(onnxruntime, "register_execution_provider_library", register)
+    with pytest.raises(ProviderUnavailable, match="finds no GPU"):
+        load(make_router(), threads=1, provider="webgpu")
+
+
 def test_a_plugin_that_cannot_be_loaded(
     make_router: MakeRouter, nothing_else: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
