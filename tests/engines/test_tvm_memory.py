@@ -17,7 +17,7 @@ import pytest
 
 from edge_router.config import Config
 from edge_router.controller import Controller
-from edge_router.device import process
+from edge_router.device import Gpu, process
 from edge_router.engines import tvm
 from edge_router.engines.local import memory
 from edge_router.engines.local.directory import ModelDirectory
@@ -98,6 +98,17 @@ def test_others_that_take_what_was_planned_are_noticed(
     assert residence.pressed()
     with_free(monkeypatch, 1 << 40)
     assert not residence.pressed()
+
+
+def test_a_gpus_memory_is_planned_against_what_is_free_there_and_taken_at_once(
+    built_model: Any, built_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "gpus", lambda: (Gpu("A", "nvidia", 12 << 30, 1 << 30),))
+    monkeypatch.setattr(memory, "can_reserve", lambda count: False)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    residence = make(built_model, built_home, weak__device="cuda")
+    assert residence.settings().context_window_size == 4096 and not residence.pressed()
+    assert residence.plan is not None and residence.plan.budget == int(0.9 * (1 << 30))
 
 
 @pytest.mark.parametrize(

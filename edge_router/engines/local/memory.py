@@ -1,4 +1,4 @@
-"""Memory of a model on this machine's processor: planned whenever it is loaded, watched while it is idle."""
+"""Memory of a model of engine tvm: planned at each load, watched where it is taken bit by bit."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class Residence:
         threads: int,
     ) -> None:
         self.plan: Plan | None = None
+        self._grows = True
         self._model, self._library, self._threads = model, library, threads
         self._config, self._paths, self._progress = config, paths, progress
         inner = cast("Mapping[str, object]", chat["model_config"])
@@ -87,7 +88,8 @@ class Residence:
         if fitted.note is not None:
             self._progress.note(fitted.note)
         more = fitted.plan.total - held
-        if not can_reserve(more + _INDEX + (self._threads + 1) * _THREAD):
+        self._grows = not room.place.backend.own_memory  # a GPU's memory is taken at once, when loading
+        if self._grows and not can_reserve(more + _INDEX + (self._threads + 1) * _THREAD):
             raise OutOfMemory("tvm", "the system refuses so much more memory", more)
         self.plan = fitted.plan
         return fitted.plan.settings
@@ -99,7 +101,7 @@ class Residence:
 
     def pressed(self) -> bool:
         """Whether much of what the plan has not touched yet is no longer free, for others have taken it."""
-        if self.plan is None:
+        if self.plan is None or not self._grows:
             return False
         untouched = self.plan.total - self.plan.bytes("margin") - resident_bytes()
         return untouched - untouched // _SLACK > free_memory()
