@@ -12,6 +12,7 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.rotary import Rotary as Turns
+from edge_router.compile.webgpu import tunables
 from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
 from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Logits, Picked, Rotary, Weight
 
@@ -20,8 +21,8 @@ _STORED_BYTES = {"uint32": 4, "float16": 2, "float32": 4}
 WAYS = {
     "decode": Way(tile=1, one_each=True),
     "decode_far": Way(tile=1, one_each=True, far=True),
-    "prefill": Way(tile=64, one_each=False),
-    "prefill_half": Way(tile=64, one_each=False, half=True),
+    "prefill": Way(tile=tunables.TILE, one_each=False),
+    "prefill_half": Way(tile=tunables.TILE, one_each=False, half=True),
     "prefill_few": Way(tile=4, one_each=False),
     "batch": Way(tile=4, one_each=True),
 }

@@ -21,6 +21,7 @@ from tvm.relax.frontend.nn.core import wrap_nested
 
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.rotary import Rotary
+from edge_router.compile.webgpu import tunables
 from edge_router.compile.webgpu.shaders.append import append
 from edge_router.compile.webgpu.shaders.attend_many import attend_many
 from edge_router.compile.webgpu.shaders.attend_one import attend_one, combine
@@ -31,9 +32,6 @@ from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
 from edge_router.compile.webgpu.wgsl import Shader
-
-# Shares of a long past: a hundred workgroups or more, of which each has a few hundred tokens.
-_MANY_HEADS, _MANY_SPLITS, _FEW_SPLITS = 16, 8, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class GpuParts:
     def __init__(self) -> None:
         self.shaders = Shaders()
         self.tables: list[Rotary] = []  # of models whose layers turn differently
-        self.way = Way(tile=64, one_each=False)
+        self.way = Way(tile=tunables.TILE, one_each=False)
         self._heads: list[Heads] = []  # of each layer
 
     def linear(self, inputs: int, outputs: int, *, stored: bool = False, bias: bool = False) -> Projection:
@@ -263,7 +261,8 @@ class Attention(nn.Module):
         stored, table = [self.keys, self.values], cache.rotary[known.table]
         given = [cache.control, qkv, table, *stored, *(norm.weight for norm in norms)]
         if cache.way.far:
-            splits = _FEW_SPLITS if heads.query > _MANY_HEADS else _MANY_SPLITS
+            many = heads.query > tunables.MANY_HEADS
+            splits = tunables.SHARES_OF_MANY if many else tunables.SHARES_OF_FEW
             parts = (qkv.shape[0] * heads.query * splits, heads.size + 2)
             found = self._shaders.call(attend_one(heads, splits), given, parts)
             return self._shaders.call(combine(heads, splits), [found], shape)

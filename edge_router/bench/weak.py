@@ -143,7 +143,7 @@ def bench_weak(
     from edge_router.engines import resolved
     from edge_router.engines.tvm import built, thread_count
 
-    if against not in (None, LLAMA_CPP, *QUANTIZATIONS):
+    if against is not None and against not in (LLAMA_CPP, *QUANTIZATIONS):
         raise UnknownName("program or format to compare with", against, (LLAMA_CPP, *QUANTIZATIONS))
     if against == LLAMA_CPP and find_spec("llama_cpp") is None:
         raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")

@@ -17,6 +17,7 @@ from edge_router.cli.session import Session
 if TYPE_CHECKING:
     from edge_router.bench.router import Latency, RouterBench
     from edge_router.bench.weak import Measured, WeakBench
+    from edge_router.config import Config
     from edge_router.engines.webgpu.profile import Profile
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -48,6 +49,10 @@ def weak(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="How often to measure; the median counts.")
     ] = None,
+    short: Annotated[bool, typer.Option("--short", help="Shorter texts, for what is very slow.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Instead: the GPU's shaders, also in layouts that are not in use.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
@@ -58,11 +63,19 @@ def weak(
     session = Session(ctx, json=json)
     config = session.config(weak__model=model, weak__threads=threads, weak__device=device)
     make_ready(session, config, yes=yes)
-    from edge_router.bench.weak import ROUNDS, bench_weak
+    if tune:
+        _tune(session, config, json=json)
+        return
+    from edge_router.bench.weak import ROUNDS, SHORT, USUAL, bench_weak
 
     with hushed():
         found = bench_weak(
-            config, session.paths, against=against, progress=session.progress, rounds=rounds or ROUNDS
+            config,
+            session.paths,
+            against=against,
+            progress=session.progress,
+            rounds=rounds or ROUNDS,
+            lengths=SHORT if short else USUAL,
         )
     if json:
         output.write_json(found.to_dict())
@@ -75,6 +88,23 @@ def weak(
     if found.gpu is not None:
         output.write("\n")
         output.table(("of a token", "", ""), _gpu_rows(found.gpu), right=("",))
+
+
+def _tune(session: Session, config: Config, *, json: bool) -> None:
+    from edge_router.bench.tune import tune
+
+    adapter, trials = tune(config, session.paths, session.progress)
+    if json:
+        output.write_json({"adapter": adapter, "trials": [trial.to_dict() for trial in trials]})
+        return
+    output.write(f"Shaders on {adapter}, of each the fastest layout first; * is in use\n\n")
+    rows, last = [], ""
+    for trial in trials:
+        speed = f"{trial.bytes_per_s / 1e9:.1f}"
+        name = "" if trial.shader == last else trial.shader
+        rows.append((name, "*" if trial.used else "", trial.layout, f"{1e6 * trial.seconds:.1f}", speed))
+        last = trial.shader
+    output.table(("shader", "", "layout", "us", "GB/s"), rows, right=("us", "GB/s"))
 
 
 def _gpu_rows(gpu: Profile) -> list[tuple[str, str, str]]:

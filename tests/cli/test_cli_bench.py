@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from edge_router.bench.weak import Comparison, Measured, Speed, WeakBench
+from edge_router.bench.tune import Trial
+from edge_router.bench.weak import SHORT, Comparison, Measured, Speed, WeakBench
 from edge_router.cli import building
 from edge_router.engines.webgpu.profile import Profile
 from edge_router.errors import MissingExtra
@@ -24,7 +25,7 @@ def measured(monkeypatch):
     """What was asked for; without a comparison unless one is asked for."""
     asked = []
 
-    def bench_weak(config, paths, *, against, progress, rounds):
+    def bench_weak(config, paths, *, against, progress, rounds, lengths):
         asked.append((config, against, rounds))
         if against == "missing":
             raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
@@ -88,7 +89,7 @@ def test_a_gpu_shows_where_a_token_goes(cli, monkeypatch):
     asked = []
 
     def bench_weak(config, paths, **options):
-        asked.append(config.weak.device)
+        asked.append((config.weak.device, options["lengths"]))
         gpu = Profile(
             "GeForce (vulkan)", 152, 256, 0.31, 0.25, gpu_ms, 76_000_000, {"matvec": 0.6, "take": 0.2}
         )
@@ -98,11 +99,31 @@ def test_a_gpu_shows_where_a_token_goes(cli, monkeypatch):
     monkeypatch.setattr("edge_router.bench.weak.bench_weak", bench_weak)
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
     gpu_ms = 0.8
-    text = cli("bench", "weak", "--device", "vulkan").out
-    assert asked == ["vulkan"] and text.startswith("m (q4f16_1) on GeForce (vulkan)\n")
+    text = cli("bench", "weak", "--device", "vulkan", "--short").out
+    assert asked == [("vulkan", SHORT)] and text.startswith("m (q4f16_1) on GeForce (vulkan)\n")
     rows = [line.split() for line in text.splitlines()]
     assert ["launches", "152"] in rows and ["matvec", "0.600", "75%"] in rows
     assert any(row[-3:] == ["0.80", "95", "GB/s"] for row in rows)
     assert json.loads(cli("bench", "weak", "--device", "vulkan", "--json").out)["gpu"]["gpu_ms"] == 0.8
     gpu_ms = None
     assert "not told by this adapter" in cli("bench", "weak", "--device", "vulkan").out
+
+
+def test_shaders_in_other_layouts(cli, monkeypatch):
+    def tune(config, paths, progress):
+        assert config.weak.device == "vulkan"
+        trials = [
+            Trial("matvec_9", "64 threads", 1e-6, 4000, False),
+            Trial("matvec_9", "128 threads", 2e-6, 4000, True),
+        ]
+        return "GeForce (vulkan)", trials
+
+    monkeypatch.setattr("edge_router.bench.tune.tune", tune)
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    command = ("bench", "weak", "--device", "vulkan", "--tune")
+    first, *_, fastest, used = cli(*command).out.splitlines()
+    assert first.startswith("Shaders on GeForce (vulkan)")
+    assert fastest.split() == ["matvec_9", "64", "threads", "1.0", "4.0"]
+    assert used.split() == ["*", "128", "threads", "2.0", "2.0"]
+    found = json.loads(cli(*command, "--json").out)
+    assert found["adapter"] == "GeForce (vulkan)" and len(found["trials"]) == 2

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Literal
 
+from edge_router.compile.webgpu import tunables
 from edge_router.compile.webgpu.wgsl import Binding, Number, Shader, shader
 
 GROUP = 32  # weights that share a scale
 _WORDS = 4  # of a group
-_BLOCKS_WANTED = 256  # workgroups that keep a large GPU busy
 
 Gate = Literal["silu", "gelu_tanh"]
 GATES: dict[Gate, str] = {
@@ -70,12 +70,11 @@ class Layout:
     def of(cls, shape: MatVec) -> Layout:
         """Few idle lanes first, then enough workgroups, then as many rows as share one load of x."""
         groups = shape.inputs // GROUP
-        lanes = max(
-            (count for count in (4, 8, 16, 32) if groups / (-(-groups // count) * count) >= 0.75), default=4
-        )
-        for threads, rows in ((128, 4), (128, 2), (64, 2), (64, 1)):
+        busy = (count for count in tunables.LANES if groups / (-(-groups // count) * count) >= 0.75)
+        lanes = max(busy, default=min(tunables.LANES))
+        for threads, rows in tunables.LAYOUTS:
             layout = cls(threads, lanes, rows if shape.gate is None else max(1, rows // 2))
-            if shape.outputs // layout.outputs >= _BLOCKS_WANTED:
+            if shape.outputs // layout.outputs >= tunables.WORKGROUPS:
                 break
         return layout
 
