@@ -20,7 +20,7 @@ from edge_router.routers.text import SURFACE_NAMES
 from edge_router.routers.tokens import Cut
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 METADATA_KEY = "edge_router.router"  # written by compile/router_onnx.py
 FORMAT = 1
@@ -37,14 +37,21 @@ class Described:
     cut: Cut | None = None
 
 
-def open_graph(file: Traversable | Path, threads: int, provider: Provider) -> InferenceSession:
-    """Raises `InvalidRouter`, and for another provider than the CPU also `ProviderUnavailable`."""
+def session_options(threads: int, provider: Provider) -> SessionOptions:
+    """Raises `ProviderUnavailable` or `MissingExtra` for a provider that is not here."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors: that `surface` may be left out is meant, not a warning
     provider.attach(options)
+    return options
+
+
+def open_graph(file: Traversable | Path, options: SessionOptions, provider: Provider) -> InferenceSession:
+    """Raises `InvalidRouter`, and for another provider than the CPU also `ProviderUnavailable`."""
+    import onnxruntime
+
     try:
         model = str(file) if isinstance(file, Path) else file.read_bytes()
         # Without enable_fallback=0 it prints that a provider failed, and runs on another one.

@@ -24,6 +24,7 @@ from edge_router.routers.graph import (
     describe,
     open_graph,
     outputs,
+    session_options,
     state_of,
 )
 from edge_router.routers.providers import CPU, Provider, named
@@ -117,11 +118,13 @@ class OnnxRouter:
 
 def _open(card: RouterCard, threads: int, provider: Provider | None) -> InferenceSession:
     """The int8 graph that ships, or for another provider than the CPU the same as float32."""
-    if provider is None or provider.name == CPU:
-        return open_graph(card.directory / card.graph, threads, named(CPU))
+    provider = provider or named(CPU)
+    options = session_options(threads, provider)
+    if provider.name == CPU:
+        return open_graph(card.directory / card.graph, options, provider)
     from edge_router.compile.router_float import float32_graph
 
-    return open_graph(float32_graph(card), threads, provider)
+    return open_graph(float32_graph(card), options, provider)
 
 
 def _tokenizer(file: Traversable | Path) -> Any:

@@ -18,6 +18,7 @@ import pytest
 from edge_router.catalog import RouterCard, router_cards
 from edge_router.config import Config
 from edge_router.errors import ConfigError, MissingExtra, ProviderUnavailable
+from edge_router.paths import Paths
 from edge_router.routers import loading
 from edge_router.routers.loading import AGREEMENT, load
 from edge_router.routers.onnx import OnnxRouter
@@ -52,6 +53,7 @@ def test_a_provider_asked_for_by_name_that_is_not_here(
     with pytest.raises(ProviderUnavailable, match="built without it") as caught:
         load(make_router(), threads=1, provider=name)
     assert caught.value.provider == name
+    assert not Paths.default().artifacts.exists()  # no graph is made for what cannot run it
 
 
 def test_webgpu_without_its_plugin(make_router: MakeRouter, nothing_else: None) -> None:
