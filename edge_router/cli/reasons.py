@@ -79,7 +79,7 @@ def details(answer: Answer) -> list[tuple[str, str]]:
         ("router", decision.router or "not asked"),
     ]
     if decision.confidence is not None:
-        rows.append(("chance that the weak model is right", f"{decision.confidence:.2f}"))
+        rows.append(("chance of being right", f"{decision.confidence:.2f}, put by the weak model"))
     cause = fallback(answer)
     if cause:
         rows.append(("fallback", cause))
@@ -89,6 +89,11 @@ def details(answer: Answer) -> list[tuple[str, str]]:
         usage = answer.last.usage
         kept = f", {usage.cached_tokens} of the prompt's kept from before" if usage.cached_tokens else ""
         rows.append(("tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out{kept}"))
+    if answer.spent is not None:
+        spent = answer.spent
+        rows.append(
+            ("by the weak model", f"{spent.prompt_tokens} in, {spent.completion_tokens} out, not shown")
+        )
     for name, value, unit in (
         ("scored in", timings.score_ms, "ms"),
         ("first token after", timings.ttft_ms, "ms"),

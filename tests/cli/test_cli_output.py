@@ -14,7 +14,7 @@ from edge_router.answer import Answer, Clock
 from edge_router.cli import logs, output, reasons
 from edge_router.cli.failures import report
 from edge_router.cli.options import Options
-from edge_router.errors import Cancelled, ContextOverflow, StrongUnreachable
+from edge_router.errors import Cancelled, ContextOverflow, LowConfidence, StrongUnreachable
 from edge_router.types import ChatRequest, Decision, Delta, EngineTimings, Message, Reason, Usage
 
 
@@ -175,6 +175,19 @@ def test_what_was_left_out_is_told(count, words):
     found = answer(Delta("x", finish_reason="stop"), truncated=count)
     assert words in str(reasons.truncation(found)) and words in dict(reasons.details(found))["shortened"]
     assert reasons.truncation(answer(Delta("x", finish_reason="stop"))) is None
+
+
+def test_details_of_an_answer_of_which_the_weak_model_was_unsure():
+    found = answer(
+        Delta("x", finish_reason="stop"),
+        decision=Decision("strong", Reason.LOW_CONFIDENCE, 0.2, 0.5, "mf", 0.125),
+        fallback_cause=LowConfidence(0.125, 0.5, 8),
+        spent=Usage(37, 8),
+    )
+    rows = dict(reasons.details(found))
+    assert rows["reason"] == "the weak model was unsure; score 0.200, threshold 0.500"
+    assert rows["chance of being right"] == "0.12, put by the weak model"
+    assert rows["by the weak model"] == "37 in, 8 out, not shown" and "fallback" not in rows
 
 
 def test_details_of_an_answer_that_tells_little():
