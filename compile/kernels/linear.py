@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tvm import tirx
 
+from edge_router.compile.kernels.across import Across
 from edge_router.compile.kernels.ir import (
     Buffer,
     Expr,
@@ -74,8 +75,7 @@ def linear(isa: Isa, shape: Linear) -> Any:
 
         def few() -> None:
             if shape.stored.transposed:
-                narrow = _fitting(isa, width, len(blocks))
-                MatMul(narrow, x, rows, matrix, 1).run(width, blocks, finish)
+                Across(isa, x, rows, matrix, width).run(width, blocks, finish)
             else:
                 MatVec(isa, x, rows, matrix).run(width, blocks, finish)
 
@@ -86,15 +86,8 @@ def linear(isa: Isa, shape: Linear) -> Any:
                 with yes:
                     few()
                 with no:
-                    MatMul(isa, x, rows, matrix, tile_rows(isa)).run(width, blocks, finish)
+                    MatMul(isa, x, rows, matrix).run(width, blocks, finish)
     return k.function
-
-
-def _fitting(isa: Isa, columns: int, blocks: int) -> Isa:
-    """The same with vectors of which a strip is not wider than the matrix."""
-    while strip_columns(isa, blocks) > columns:
-        isa = isa.narrowed(isa.lanes // 2)
-    return isa
 
 
 def _finish(isa: Isa, shape: Linear, bias: Buffer | None, added: Buffer | None, y: Buffer) -> Finish:

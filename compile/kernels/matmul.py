@@ -1,4 +1,4 @@
-"""Many rows of activations times a matrix: prefill; any number times one that lies transposed.
+"""Many rows of activations times a matrix: prefill.
 
 For each strip of columns the weights are unpacked once, column by column into lanes, and then a register
 tile of `rows` x two vectors walks down the activations. Strips are the parallel tasks. What does not divide
@@ -130,16 +130,16 @@ class _Floats:
 class MatMul:
     """Made inside a kernel: packs the rows of `x`, then `run` multiplies them by the matrix.
 
-    x [rows, inputs]. `height` rows are multiplied at once: there must be so many, and `strip_columns` columns.
+    x [rows, inputs]. There must be at least `tile_rows` rows and `strip_columns` columns.
     """
 
-    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, height: int) -> None:
-        self._isa, self._matrix, self._rows, self._height = isa, matrix, rows, height
+    def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
+        self._isa, self._matrix, self._rows = isa, matrix, rows
         self._method = (_Integers if by_integers(isa, matrix.stored) else _Floats)(isa, x, rows, matrix)
 
     def run(self, columns: int, blocks: Sequence[int], finish: Finish) -> None:
         """As `MatVec.run`."""
-        lanes, height, matrix = self._isa.lanes, self._height, self._matrix
+        lanes, height, matrix = self._isa.lanes, tile_rows(self._isa), self._matrix
         width = strip_columns(self._isa, len(blocks))
         starts = [b + i for b in blocks for i in range(0, width, lanes)]
         with parallel(tirx.const(-(-columns // width), "int64")) as strip:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, load, serial, store, zero
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.vectors import to_float
-from edge_router.quantization import Kind, Quantization
+from edge_router.quantization import DType, Kind, Quantization
 
 WORDS = 4  # uint32 words of a group, in every format
 
@@ -21,7 +21,7 @@ class Stored:
     (code - `offset`) * scale; the last group of a row is filled up. `transposed`: inputs before outputs.
     """
 
-    dtype: str = "float16"
+    dtype: DType = "float16"
     bits: int | None = 4
     group: int = 32
     transposed: bool = False
