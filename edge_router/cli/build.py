@@ -37,7 +37,10 @@ def compile_(
     prefill_chunk_size: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Tokens of the prompt that are computed at once.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where it is to run.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where it is to run: cpu, cuda, vulkan, metal, or another GPU: cuda:sm_89."),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
