@@ -139,6 +139,9 @@ def _tell_transfer(session: Session, settings: TrainSettings, by: LeaveOut) -> N
         )
         for name, one in found.items()
     ]
+    means = [one.mean for one in found.values() if one.mean is not None]
+    if means:
+        rows.append(("mean", "", "", "", "", "", f"{sum(means) / len(means):.3f}"))
     output.table(columns, rows, right=columns[1:])
 
 
