@@ -41,10 +41,16 @@ class Report:
     remedies: tuple[Remedy, ...]
     notes: tuple[str, ...]
     tokens_per_s: float | None
+    free: int | None  # bytes of the device now; None where it is not here
 
     @property
     def shown(self) -> Plan:
         return self.best or self.asked
+
+    @property
+    def short_of(self) -> int:
+        """Bytes that the plan takes beyond what is free now, whatever the budget is."""
+        return 0 if self.free is None else max(0, self.shown.total - self.free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ class Planning:
             remedies=planner.remedies(wish, smaller_formats(wish.quantizations)),
             notes=notes,
             tokens_per_s=self._speed(shape, shown.settings),
+            free=self.room.free,
         )
 
     def explanation(self) -> str:
@@ -142,6 +149,8 @@ def facts(report: Report) -> dict[str, object]:
         "largest_context_window_size": report.largest_context,
         "smallest_budget_bytes": report.smallest_budget,
         "lacking_bytes": report.shown.lacking,
+        "free_bytes": report.free,
+        "fits_free": None if report.free is None else not report.short_of,
         "max_sequences": report.wish.max_sequences,
         "decode_tokens_per_s_at_most": None if speed is None else round(speed, 1),
         "remedies": [
@@ -185,6 +194,12 @@ def tell(report: Report, planning: Planning, *, explain: bool = False) -> None:
     shown, settings = report.shown, report.shown.settings
     for note in report.notes:
         output.say(f"Note: {note}.", style="yellow")
+    if report.short_of:
+        output.say(
+            f"Note: other programs hold so much that {binary(report.short_of)} of it are not free now; "
+            f"--vram-budget 100% plans with what is.",
+            style="yellow",
+        )
     verdict = "fits" if report.best else f"does not fit: {binary(shown.lacking)} are lacking"
     output.write(f"{shown.model} in {settings.quantization} on {planning.room.device}: {verdict}\n")
     output.write(f"{_windows(report)}\n\n")

@@ -9,6 +9,8 @@ import pytest
 
 from edge_router.catalog import model_cards
 from edge_router.cli import planning
+from edge_router.device import Gpu
+from edge_router.sizes import binary
 
 MODEL = "SmolLM2-135M-Instruct"
 GORILLA = "gorilla-openfunctions-v2"
@@ -124,6 +126,25 @@ def test_amounts_that_are_none(cli, text):
     done = cli("plan", MODEL, f"--vram-budget={text}")
     assert done.code == 2 and done.out == ""
     assert "weak.vram_budget" in done.err and text in done.err
+
+
+@pytest.mark.parametrize("free", [9, 10])
+def test_what_fits_the_card_and_not_what_others_leave_of_it(cli, monkeypatch, free):
+    """Gorilla in q4f32_1, which takes 9.1 GiB, on a card of 12 with a desktop beside it."""
+    card = Gpu("A", "nvidia", 12 * GIB, free * GIB)
+    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (card,))
+    asked = ("gorilla-openfunctions-v2", "--quantization", "q4f32_1", "--device", "cuda")
+    plan = json.loads(cli("plan", *asked, "--vram-budget", "12GiB", "--json").out)
+    assert (plan["fits"], plan["fits_free"], plan["free_bytes"]) == (True, free == 10, free * GIB)
+    said = cli("plan", *asked, "--vram-budget", "12GiB").err
+    lacking = binary(plan["bytes"]["total"] - free * GIB)
+    assert (f"{lacking} of it are not free now" in said) == (free == 9)
+    within = json.loads(cli("plan", *asked, "--vram-budget", "100%", "--json").out)
+    assert within["fits_free"] and within["bytes"]["total"] <= free * GIB
+    assert (within["context_window_size"], within["prefill_chunk_size"]) == (
+        4096,
+        1024 if free == 10 else 512,
+    )
 
 
 def test_both_kinds_of_gigabyte(cli):
