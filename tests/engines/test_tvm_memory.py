@@ -18,7 +18,6 @@ import pytest
 from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.device import Gpu, process
-from edge_router.engines import tvm
 from edge_router.engines.local import memory
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.memory import Residence
@@ -256,20 +255,3 @@ def test_allocation_that_fails_at_any_point_ends_in_an_error_or_an_answer(built_
     assert len(failed) > 5 and all(outcome.startswith("OutOfMemory: ") for outcome in failed), failed
     # How memory is laid out decides which points a step of 24 MiB meets, but it meets different ones.
     assert len(set(failed)) >= 2, failed
-
-
-def test_a_forward_pass_without_room_fails_alone(controller: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = controller()
-    first = asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0).text
-    forward, left = tvm.TvmRunner._forward, [2]
-
-    def failing(self: Any, *arguments: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            raise RuntimeError("std::bad_alloc")
-        return forward(self, *arguments)
-
-    monkeypatch.setattr(tvm.TvmRunner, "_forward", failing)
-    with pytest.raises(OutOfMemory, match="forward pass"):
-        asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0)
-    assert asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0).text == first
