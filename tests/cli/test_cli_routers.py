@@ -239,7 +239,7 @@ def test_train_leave_out_tells_what_transfers_and_writes_nothing(cli, tmp_path, 
 
     def measured(settings, by, progress, *, paths):
         seen.append((settings.kind, by))
-        return {"one": Transfer(1200, 0.61, 0.55, 0.6, None)}
+        return {"one": Transfer(1200, 0.61, 0.55, 0.6, None), "two": Transfer(70, None, None, None, None)}
 
     monkeypatch.setattr(train_router, "measure_transfer", measured)
     arguments = ("train", "pool.parquet", "--kind", "static", "--leave-out")
@@ -247,10 +247,9 @@ def test_train_leave_out_tells_what_transfers_and_writes_nothing(cli, tmp_path, 
     assert done.code == 0 and done.out.splitlines()[1].split() == [
         *("one", "1,200", "0.610", "0.550", "0.600", "-", "0.587")
     ]
+    assert done.out.splitlines()[-1].split() == ["mean", "0.587"]
     found = json.loads(cli(*arguments, "subset", "--json").out)
-    assert found == {
-        "one": {"n": 1200, "whole": 0.61, "within": 0.55, "easy_whole": 0.6, "easy_within": None}
-    }
+    assert found["one"] == {"n": 1200, "whole": 0.61, "within": 0.55, "easy_whole": 0.6, "easy_within": None}
     assert seen == [("static", "source"), ("static", "subset")]
     assert "belongs to POOL" in cli("train", "--adapt", "a.csv", "--leave-out", "source").err
 
