@@ -61,5 +61,5 @@ class Weighing(Engine, Protocol):
     """An engine that can say how likely replies are without giving one."""
 
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
-        """The logit of each reply's first token behind the prompt. Raises what `stream` raises."""
+        """The logit of each reply, a token, behind the prompt. Raises what `stream` raises."""
         ...

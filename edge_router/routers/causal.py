@@ -1,4 +1,4 @@
-"""The weak model as its own judge: asked whether a stronger one should answer, how likely does it say yes?
+"""The weak model as its own judge: how hard does it find what it is asked, from 1 to 5?
 
 The question stands behind the conversation, so whatever the model has read for it is kept in its KV cache
 and need not be read again where the answer comes from it.
@@ -16,23 +16,23 @@ from edge_router.routers.text import LONGEST, conversation_text, shorten
 from edge_router.types import ChatRequest, Message
 
 NAME = "causal_llm"
+# Of five wordings the one whose scores went best with difficulty on the training pool's val split: SmolLM2's
+# "yes" to "is this too hard for a small model?" said nothing there.
 _ASK = Message(
-    "user",
-    "Do not answer yet. Is this too hard for a small language model, so that a much larger one should answer "
-    "it? Reply with Yes or No only.",
+    "user", "How hard is this question, from 1 (very easy) to 5 (very hard)? Reply with the number only."
 )
-_YES, _NO = ("Yes", "yes"), ("No", "no")
+_GRADES = ("1", "2", "3", "4", "5")
 
 
 class CausalRouter:
-    """Its score is P(yes) / (P(yes) + P(no)), from one pass over the prompt; nothing is generated.
+    """Its score is the expected grade, 0 for 1 and 1 for 5, from one constrained token; nothing is generated.
 
     It waits its turn behind the answers that the weak model is giving. `use_weak` comes before the first
     score. Raises `InvalidRouter` without it, and for an engine that cannot weigh replies.
     """
 
     name = NAME
-    default_threshold = 0.5
+    default_threshold = 0.11  # the mean on the val split with SmolLM2; every model has its own
 
     def __init__(self) -> None:
         self._weak: Callable[[], Engine] | None = None
@@ -43,9 +43,11 @@ class CausalRouter:
     def score(self, messages: Sequence[Message]) -> float:
         engine = self._engine()
         request = _fitting(engine, messages)
-        logits = engine.weigh(request, (*_YES, *_NO), threading.Event())
-        yes, no = (math.fsum(map(math.exp, _less(logits, part))) for part in (slice(0, 2), slice(2, 4)))
-        return yes / (yes + no)
+        logits = engine.weigh(request, _GRADES, threading.Event())
+        highest = max(logits)
+        weights = [math.exp(logit - highest) for logit in logits]
+        grade = math.fsum(place * weight for place, weight in enumerate(weights)) / math.fsum(weights)
+        return grade / (len(_GRADES) - 1)
 
     def score_texts(self, texts: Sequence[str]) -> list[float]:
         return [self.score((Message("user", text),)) for text in texts]
@@ -57,12 +59,6 @@ class CausalRouter:
         if not isinstance(engine, Weighing):
             raise InvalidRouter(NAME, f"the engine of {engine.model_id} cannot say how likely a reply is")
         return engine
-
-
-def _less(logits: Sequence[float], part: slice) -> list[float]:
-    """Those in `part` less the highest of all, which is the same to a quotient and overflows nothing."""
-    highest = max(logits)
-    return [value - highest for value in logits[part]]
 
 
 def _fitting(engine: Weighing, messages: Sequence[Message]) -> ChatRequest:

@@ -134,5 +134,5 @@ def test_the_judgement_is_the_references(
     assert engine._template is not None
     prompt = engine._tokenizer.encode(engine._template.render(request.messages))
     wanted = reference_llama(batch_model.model_dir).logits(prompt, len(prompt) - 1)[0]
-    tokens = [engine._tokenizer.encode(reply)[0] for reply in ("Yes", "No")]
+    tokens = [engine._tokenizer.encode(reply)[-1] for reply in ("Yes", "No")]
     assert np.allclose(found, wanted[tokens], atol=CLOSE)

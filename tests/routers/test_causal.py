@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,19 +17,22 @@ from edge_router.types import Cancel, ChatRequest, Message
 
 
 class JudgingEngine(ScriptedEngine):
-    """Weighs Yes, yes, No, no as it is told, and remembers what it was asked; a word is a token."""
+    """Weighs the five grades as it is told, and remembers what it was asked; a word is a token."""
 
     def __init__(self, *logits: float, window: int | None = None) -> None:
         super().__init__(model_id="small", context_window_size=window, handles_tools=False)
         self.logits, self.weighed = logits, list[ChatRequest]()
 
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
-        assert [reply.lower() for reply in replies] == ["yes", "yes", "no", "no"]
+        assert list(replies) == ["1", "2", "3", "4", "5"]
         tokens, window = self.count_tokens(request), self.context_window_size
         if window is not None and tokens >= window:
             raise ContextOverflow(tokens, window)
         self.weighed.append(request)
         return self.logits
+
+
+FLAT = (1.0,) * 5
 
 
 def router(engine: ScriptedEngine) -> CausalRouter:
@@ -42,18 +45,23 @@ def turn(text: str, role: str = "user") -> Message:
     return Message(role, text)
 
 
-@given(st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4))
-def test_the_score_is_the_share_of_yes(logits: list[float]) -> None:
+@given(st.lists(st.floats(-1e4, 1e4), min_size=5, max_size=5))
+def test_the_score_is_the_expected_grade(logits: list[float]) -> None:
     score = router(JudgingEngine(*logits)).score([turn("hello")])
-    highest = max(logits)
-    weights = [math.exp(value - highest) for value in logits]
-    assert 0 <= score <= 1 and score == pytest.approx(sum(weights[:2]) / sum(weights))
+    weights = np.exp(np.array(logits) - max(logits))
+    assert 0 <= score <= 1 and score == pytest.approx(float(weights @ np.arange(5) / weights.sum() / 4))
     moved = router(JudgingEngine(*(value + 7 for value in logits))).score([turn("hello")])
     assert moved == pytest.approx(score, abs=1e-6)
 
 
+@pytest.mark.parametrize(("grade", "score"), [(0, 0.0), (2, 0.5), (4, 1.0)])
+def test_a_grade_that_is_certain(grade: int, score: float) -> None:
+    logits = [50.0 if place == grade else -50.0 for place in range(5)]
+    assert router(JudgingEngine(*logits)).score([turn("hello")]) == pytest.approx(score)
+
+
 def test_the_conversation_comes_first_so_that_reading_it_serves_the_answer_too() -> None:
-    engine = JudgingEngine(1.0, 0.0, 0.0, 0.0)
+    engine = JudgingEngine(*FLAT)
     conversation = [turn("be brief", "system"), turn("why?"), turn("so.", "assistant"), turn("and then?")]
     router(engine).score(conversation)
     assert list(engine.weighed[0].messages[:-1]) == conversation
@@ -61,12 +69,12 @@ def test_the_conversation_comes_first_so_that_reading_it_serves_the_answer_too()
 
 
 def test_a_book_is_judged_by_its_gist() -> None:
-    engine = JudgingEngine(1.0, 1.0, 1.0, 1.0, window=120)
+    engine = JudgingEngine(*FLAT, window=120)
     assert router(engine).score([turn("It was a dark night. " * 5000 + "Who did it?")]) == 0.5
     gist, _ = engine.weighed[0].messages
     assert gist.text.startswith("It was") and gist.text.endswith("Who did it?")
     with pytest.raises(ContextOverflow):
-        router(JudgingEngine(1.0, 1.0, 1.0, 1.0, window=3)).score([turn("hi")])
+        router(JudgingEngine(*FLAT, window=3)).score([turn("hi")])
 
 
 def test_without_a_weak_model_it_says_so() -> None:
@@ -84,9 +92,9 @@ def test_an_engine_that_cannot_weigh_is_named() -> None:
         made.score([turn("hi")])
 
 
-@pytest.mark.parametrize(("yes", "model"), [(3.0, "big"), (-3.0, "small")])
-def test_a_controller_lets_its_weak_model_judge(yes: float, model: str) -> None:
-    weak = JudgingEngine(yes, yes, 0.0, 0.0)
+@pytest.mark.parametrize(("hard", "model"), [(9.0, "big"), (-9.0, "small")])
+def test_a_controller_lets_its_weak_model_judge(hard: float, model: str) -> None:
+    weak = JudgingEngine(0.0, 0.0, 0.0, hard, hard)
     with Controller(weak=weak, strong=ScriptedEngine(model_id="big")) as controller:
         reply = controller.chat.completions.create(model="router-causal_llm-0.5", messages="hello")
         assert "router-causal_llm" in controller.model_names()

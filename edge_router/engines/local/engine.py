@@ -137,7 +137,8 @@ class LocalEngine:
 
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """See `engines.base.Weighing`; what was read is kept for a prompt that begins the same."""
-        watch = Watch(state=tuple(self._tokenizer.encode(reply)[0] for reply in replies))
+        # The last: some tokenizers put a space, which is a token of its own, before a text.
+        watch = Watch(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))
         stream = self.stream(replace(request, max_tokens=1, logprobs=False, watch=watch), cancel)
         return next(delta.state for delta in stream if delta.state)
 
