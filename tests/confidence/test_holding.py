@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.aio import AsyncController
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
@@ -237,3 +239,42 @@ def test_either_everything_is_shown_or_nothing(values: Sequence[float], cut: int
     else:
         assert "".join(delta.text for delta in shown) == "".join(delta.text for delta in deltas)
     assert closed == [1] and holding.chance == chance
+
+
+def test_a_task_that_is_cancelled_while_it_is_held_back_ends_the_weak_model() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    class Watched(ScriptedEngine):
+        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
+            try:
+                yield from super().stream(request, cancel)
+            finally:
+                ended.set()
+
+    def never(request: ChatRequest) -> Reply:
+        begun.set()
+        return [SURE[0], threading.Event()]
+
+    async def leave() -> None:
+        held = controller(Watched(never, model_id="small", handles_tools=False))
+        async with AsyncController(held) as asked:
+            task = asyncio.create_task(asked.start(request()))
+            await asyncio.to_thread(begun.wait)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(ended.wait, 5)
+
+    asyncio.run(leave())
+
+
+def test_the_server_tells_the_reason_and_keeps_the_body_openais() -> None:
+    """Streamed too: nothing of the weak answer is in it."""
+    with controller(small(UNSURE, SURE)) as asked:
+        for words, model in (("S", "big"), ("I know this well.", "small")):
+            with asked.chat.completions.create(messages=HELLO, stream=True) as stream:
+                chunks = [chunk.to_dict() for chunk in stream]
+            assert stream.model == model
+            choices = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]  # type: ignore[index]
+            assert "".join(choice["delta"].get("content") or "" for choice in choices) == words
+            assert all(choice["logprobs"] is None for choice in choices)
