@@ -15,8 +15,8 @@ from edge_router.errors import InvalidInput
 Numbers = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]
 
-# What is told apart: the router's score, the log probabilities of what is said first, and the probe.
-SIGNALS = ("score", "score + said", "score + probe", "score + said + probe", "said", "probe", "said + probe")
+# Made of the router's score, the log probabilities of what is said first, and the probe.
+SIGNALS = ("score + said", "score + probe", "score + said + probe", "said", "probe", "said + probe")
 
 LEAST = 20  # answers of each kind, right and wrong, below which nothing is to be learnt
 FOLDS = 5

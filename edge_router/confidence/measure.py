@@ -61,11 +61,11 @@ def measure(
         "random": np.random.default_rng(0).random(len(wrong)),
         "length": np.asarray(length, np.float64),
         "score": scores,
-        **{name: -found for name, found in fitted.items() if name != "score" and sample.has(name)},
+        **{name: -found for name, found in fitted.items() if sample.has(name)},
         "oracle": wrong,
     }
     signals = {
-        name: _worth(doubt, wrong, -others[name] if name in others and name != "score" else None)
+        name: _worth(doubt, wrong, -others[name] if name in others else None)
         for name, doubt in doubts.items()
     }
     seen = fitted["said + probe" if sample.tokens else "probe"]  # all that a gate looks at

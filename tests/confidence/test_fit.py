@@ -71,7 +71,7 @@ def test_signals_add_up() -> None:
     worth = measure(
         Sample(seen(500), 4), np.zeros(500), np.ones(500), [one.kind for one in seen(500)]
     ).signals
-    assert {*SIGNALS, "random", "length", "oracle"} == set(worth)
+    assert {*SIGNALS, "random", "length", "score", "oracle"} == set(worth)
     assert worth["said + probe"].auroc > max(worth["said"].auroc, worth["probe"].auroc) > 0.6
     assert worth["oracle"].auroc == 1 and worth["score"].auroc == worth["length"].auroc == 0.5
     assert worth["probe"].auroc_low < worth["probe"].auroc < worth["probe"].auroc_high
