@@ -14,6 +14,7 @@ from edge_router.vram.estimate import SINK
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+TOGETHER = 8  # sequences that every library of ours can decode at once: fewer need no other one
 ENDLESS = 1 << 20  # tokens: what a conversation that forgets may come to
 PROGRAM = "webgpu"  # the target of everything that the engine of that name runs
 MLC = "mlc"  # likewise: mlc_llm's own compiler makes it, for the recipe's `device`
@@ -51,9 +52,9 @@ class BuildSettings:
             attention_sink_size=weak.attention_sink_size,
             endless=weak.overflow == "window",
         )
-        if settings.endless and (weak.engine == MLC or settings.target != "llvm"):
+        if settings.endless and (weak.engine == MLC or settings.target not in ("llvm", PROGRAM)):
             source = config.origin("weak.overflow")
-            raise ConfigError("weak.overflow", "window", "only engine tvm on a processor forgets", source)
+            raise ConfigError("weak.overflow", "window", "only tvm on a processor and webgpu forget", source)
         if weak.engine != MLC:
             return settings
         return replace(
@@ -111,7 +112,7 @@ class Recipe:
         return {
             "context_window_size": self.context_window_size,
             "prefill_chunk_size": self.prefill_chunk_size,
-            "max_batch_size": self.max_sequences,
+            "max_batch_size": self.max_sequences if self.target == MLC else max(self.max_sequences, TOGETHER),
         }
 
 

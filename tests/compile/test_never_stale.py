@@ -303,7 +303,7 @@ def test_no_input_is_without_its_test(world: World) -> None:
             "target.triple x86_64-unknown-linux-gnu -> aarch64-unknown-linux-gnu",
         ),
         (settings(prefill_chunk_size=16), "config.prefill_chunk_size 256 -> 16"),
-        (settings(max_sequences=2), "config.max_batch_size 1 -> 2"),
+        (settings(max_sequences=9), "config.max_batch_size 8 -> 9"),
     ],
     ids=["an extension is hidden", "another kind of processor", "chunk", "sequences"],
 )
@@ -404,6 +404,7 @@ def test_a_pinned_wheel_counts_by_its_hash_and_member(world: World) -> None:
         machine(features=tuple(reversed(HASWELL))),
         settings(device="vulkan"),
         settings(quantization="q4f16_1", quantizer="weighted", context_window_size=256),
+        settings(max_sequences=8),
         lambda world: os.utime(world.source / "model.safetensors", (1, 1)),
         lambda world: (world.source / ".DS_Store").write_bytes(b"x"),
         lambda world: setattr(world, "gpus", ()),
@@ -411,7 +412,7 @@ def test_a_pinned_wheel_counts_by_its_hash_and_member(world: World) -> None:
     ],
     ids=[
         *("memory and cores", "the processor's name for people", "the order of features"),
-        *("the device of another engine", "the defaults by name"),
+        *("the device of another engine", "the defaults by name", "as many sequences as fit anyway"),
         *("a touched file", "a file manager's droppings", "another GPU", "another mlc_llm"),
     ],
 )

@@ -111,7 +111,7 @@ def test_the_compiler_is_told_the_models_numbers_and_the_windows(
         "active_vocab_size": 264,
         "context_window_size": 96,
         "prefill_chunk_size": 96,
-        "max_batch_size": 2,
+        "max_batch_size": 8,
     }
     assert {name: call[name] for name in expected} == expected
     inner = made.config["model_config"]
