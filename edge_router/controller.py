@@ -205,7 +205,7 @@ class Controller:
     def _engine(self, decision: Decision, request: ChatRequest) -> Engine:
         if decision.model == "strong":
             if request.mask is not None:
-                raise InvalidRequest("mask", "only the weak model can be held to it: ask for model=\"weak\"")
+                raise InvalidRequest("mask", 'only the weak model can be held to it: ask for model="weak"')
             return self._loaded.strong()
         weak = self._loaded.weak()
         if request.tools_required and not self._loaded.weak_handles(request):
@@ -239,7 +239,8 @@ class Controller:
     ) -> Holding | None:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
-        free = decision.reason is Reason.SCORE
+        # A form that is forced on a model makes it look unsure of its words.
+        free = decision.reason is Reason.SCORE and request.mask is None and not request.tools_required
         if bound is None or not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
         gate = self._loaded.gate()

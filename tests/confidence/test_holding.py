@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -278,3 +279,10 @@ def test_the_server_tells_the_reason_and_keeps_the_body_openais() -> None:
             choices = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]  # type: ignore[index]
             assert "".join(choice["delta"].get("content") or "" for choice in choices) == words
             assert all(choice["logprobs"] is None for choice in choices)
+
+
+def test_an_answer_that_is_held_to_a_form_is_shown(paths: Paths) -> None:
+    """Of words that it would not have chosen itself a model is never sure."""
+    forced = replace(request(), mask=lambda vocabulary: None)
+    with controller(small(UNSURE)) as asked:
+        assert asked.start(forced).model == "small"
