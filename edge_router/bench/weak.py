@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
+from edge_router.bench.weak_sides import on_cuda
 from edge_router.config import Config
 from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName
 from edge_router.paths import Paths
@@ -96,6 +97,7 @@ class WeakBench:
     against: Mapping[str, Comparison]
     gpu: Profile | None = None  # where a GPU does the work
     python_ms: Measured | None = None
+    memory_limit: float | None = None  # tokens per second that the GPU's memory could be read for
 
     def to_dict(self) -> dict[str, object]:
         """The JSON of `bench weak --json`; medians."""
@@ -105,6 +107,7 @@ class WeakBench:
 
         gpu = {} if self.gpu is None else {"gpu": self.gpu.to_dict()}
         python = {} if self.python_ms is None else {"python_ms": round(self.python_ms.median, 3)}
+        share = {} if self.memory_share is None else {"decode_memory_share": round(self.memory_share, 3)}
         return {
             "device": self.device,
             "model": self.model,
@@ -121,8 +124,14 @@ class WeakBench:
                 for name, other in self.against.items()
             },
             **python,
+            **share,
             **gpu,
         }
+
+    @property
+    def memory_share(self) -> float | None:
+        """Of the speed at which weights, keys and values would be read as fast as the memory can."""
+        return None if self.memory_limit is None else self.speed.decode.median / self.memory_limit
 
 
 def bench_weak(
@@ -133,22 +142,36 @@ def bench_weak(
     progress: Progress,
     rounds: int = ROUNDS,
     lengths: Lengths = USUAL,
+    random: bool = False,
 ) -> WeakBench:
     """Build what is missing, then measure. `against` is None, "llama.cpp" or a quantization.
+
+    `random`: not the model's own weights, but as many drawn ones.
 
     Raises what building and starting the engine raise, `UnknownName`, `MissingExtra` without
     llama-cpp-python, `InvalidModel` for a comparison where the weights are no GGUF file.
     """
-    from edge_router.device import host
+    from edge_router.bench.random_weights import random_model
     from edge_router.engines import resolved
-    from edge_router.engines.tvm import built, thread_count
+    from edge_router.engines.tvm import built
 
     if against is not None and against not in (LLAMA_CPP, *QUANTIZATIONS):
         raise UnknownName("program or format to compare with", against, (LLAMA_CPP, *QUANTIZATIONS))
     if against == LLAMA_CPP and find_spec("llama_cpp") is None:
         raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
     config = resolved(config)
-    compiled = built(config, paths, progress)
+    if random:
+        with random_model(config, paths, progress) as drawn:
+            return _measure(config, drawn, paths, None, progress, rounds, lengths)
+    return _measure(config, built(config, paths, progress), paths, against, progress, rounds, lengths)
+
+
+def _measure(
+    config: Config, compiled: CompiledModel, paths: Paths, against: str | None, progress: Progress,
+    rounds: int, lengths: Lengths,
+) -> WeakBench:  # fmt: skip
+    from edge_router.engines.tvm import built, thread_count
+
     threads = thread_count(config, paths)
     sides = {OURS: _options(config, compiled, threads)}
     if against == LLAMA_CPP:
@@ -160,8 +183,9 @@ def bench_weak(
     taken = _take(sides, Prompts.of(compiled.model_dir / "tokenizer.json"), rounds, lengths, progress)
     ours = taken.pop(OURS)
     gpu = _profiled(config, compiled) if config.weak.engine == "webgpu" else None
+    name, limit = _device(config, compiled, paths) if gpu is None else (gpu.adapter, None)
     return WeakBench(
-        device=host(paths.artifacts / "host.json").cpu_name if gpu is None else gpu.adapter,
+        device=name,
         model=compiled.card.name,
         quantization=str(compiled.config["quantization"]),
         threads=threads,
@@ -171,7 +195,27 @@ def bench_weak(
         against={name: _compared(ours, theirs) for name, theirs in taken.items()},
         gpu=gpu,
         python_ms=Measured.of(ours.python_ms) if ours.python_ms else None,
+        memory_limit=limit,
     )
+
+
+def _device(config: Config, compiled: CompiledModel, paths: Paths) -> tuple[str, float | None]:
+    """Its name, and how many tokens per second an NVIDIA GPU's memory could be read for."""
+    from edge_router.device import gpus, host
+    from edge_router.vram import Settings
+    from edge_router.vram.shapes import ModelShape
+    from edge_router.vram.speed import decode_tokens_per_s
+
+    if not on_cuda({"engine": config.weak.engine, "device": config.weak.device}):
+        return host(paths.artifacts / "host.json").cpu_name, None
+    gpu = next((gpu for gpu in gpus() if gpu.maker == "nvidia"), None)
+    if gpu is None or gpu.bandwidth is None:
+        return "CUDA" if gpu is None else gpu.name, None
+    kept = 2 * (_DECODE_PROMPT + USUAL.decode // 2)  # half of it is what is read on average
+    settings = Settings(str(compiled.config["quantization"]), kept, kept)
+    inner = cast("Mapping[str, object]", compiled.config["model_config"])
+    numbers = {"model_type": compiled.config["model_type"], **inner}
+    return gpu.name, decode_tokens_per_s(ModelShape.of(numbers, compiled.card.name), settings, gpu.bandwidth)
 
 
 def _options(config: Config, compiled: CompiledModel, threads: int) -> dict[str, object]:
@@ -286,7 +330,7 @@ def _take(
                 taken[name].decode.append(lengths.decode / seconds)
             seconds = running[OURS].ask("ttft", text=f"{number}: {prompts.next(_DECODE_PROMPT)}")
             taken[OURS].ttft_ms.append(1000 * seconds)
-            if sides[OURS]["engine"] == "tvm":
+            if sides[OURS]["engine"] == "tvm" and not on_cuda(sides[OURS]):
                 text = prompts.next(_DECODE_PROMPT)
                 seconds = running[OURS].ask("python", text=text, count=lengths.decode)
                 taken[OURS].python_ms.append(1000 * seconds)

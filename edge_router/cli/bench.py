@@ -43,12 +43,17 @@ def weak(
         typer.Option(metavar="NAME", help="llama.cpp, on the same weights and threads; or another format."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Where it runs: cpu, vulkan, metal or d3d12. Default: as configured.")
+        str | None,
+        typer.Option(help="Where it runs: cpu, cuda, vulkan, metal or d3d12. Default: as configured."),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads.")] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="How often to measure; the median counts.")
     ] = None,
+    random: Annotated[
+        bool,
+        typer.Option("--random", help="Random weights of the model's shape: for its speed alone."),
+    ] = False,
     short: Annotated[bool, typer.Option("--short", help="Shorter texts, for what is very slow.")] = False,
     tune: Annotated[
         bool, typer.Option("--tune", help="Instead: the GPU's shaders, also in layouts that are not in use.")
@@ -62,7 +67,8 @@ def weak(
     """
     session = Session(ctx, json=json)
     config = session.config(weak__model=model, weak__threads=threads, weak__device=device)
-    make_ready(session, config, yes=yes)
+    if not random:
+        make_ready(session, config, yes=yes)
     if tune:
         _tune(session, config, json=json)
         return
@@ -76,11 +82,13 @@ def weak(
             progress=session.progress,
             rounds=rounds or ROUNDS,
             lengths=SHORT if short else USUAL,
+            random=random,
         )
     if json:
         output.write_json(found.to_dict())
         return
-    threads_told = f", {found.threads} threads" if found.gpu is None else ""
+    processor = found.gpu is None and not config.weak.device.startswith("cuda")
+    threads_told = f", {found.threads} threads" if processor else ""
     output.write(f"{found.model} ({found.quantization}) on {found.device}{threads_told}\n")
     others = tuple(found.against)
     columns = ("", "median", "low", "high", *others, *(f"ratio to {name}" for name in others))
@@ -142,6 +150,8 @@ def _rows(found: WeakBench) -> list[tuple[str, ...]]:
             *(f"{other.decode_ratio.median:.2f}" for other in others),
         )
     )
+    if found.memory_share is not None:
+        rows.append(("of what its memory allows", f"{found.memory_share:.0%}", "", "", *nothing))
     rows.append(("first token after, ms", *_three(found.ttft_ms), *nothing))
     if found.python_ms is not None:
         python = found.python_ms

@@ -25,7 +25,7 @@ def measured(monkeypatch):
     """What was asked for; without a comparison unless one is asked for."""
     asked = []
 
-    def bench_weak(config, paths, *, against, progress, rounds, lengths):
+    def bench_weak(config, paths, *, against, progress, rounds, lengths, random):
         asked.append((config, against, rounds))
         if against == "missing":
             raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
