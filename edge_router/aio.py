@@ -51,6 +51,10 @@ class AsyncAnswer:
         return self._answer.truncated
 
     @property
+    def record_id(self) -> int | None:
+        return self._answer.record_id
+
+    @property
     def timings(self) -> Timings:
         return self._answer.timings
 

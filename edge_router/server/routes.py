@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,6 +15,7 @@ from edge_router.aio import AsyncAnswer, AsyncController, whole
 from edge_router.completions import ChatCompletion, ChatCompletionChunk
 from edge_router.requests import Call, parse_chat, parse_completion
 from edge_router.server.body import read
+from edge_router.server.ratings import Ratings, parse_thumb
 from edge_router.server.reply import decision_headers, json_reply
 from edge_router.server.running import Running
 from edge_router.server.sse import EventStream
@@ -52,12 +54,14 @@ class Api:
 
     def __init__(self, controller: AsyncController, running: Running) -> None:
         self._controller, self._running = controller, running
+        self._ratings = Ratings(controller.controller)
         self._created = int(time.time())
 
     def routes(self) -> list[Route]:
         return [
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.text, methods=["POST"]),
+            Route("/v1/ratings", self.rate, methods=["POST"]),
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
@@ -69,6 +73,10 @@ class Api:
 
     async def text(self, request: Request) -> Response:
         return await self._answer(request, TEXT)
+
+    async def rate(self, request: Request) -> Response:
+        thumb = await read(request, parse_thumb)
+        return json_reply(await run_in_threadpool(self._ratings.rate, thumb))
 
     async def models(self, request: Request) -> Response:
         names = dict.fromkeys(self._controller.controller.model_names())  # the two models may share a name
@@ -91,9 +99,14 @@ class Api:
             usage = call.include_usage
             answer = await self._running.attend(request, self._controller.start(call.request))
             return EventStream(
-                answer, lambda chunk: dialect.piece(chunk, usage), self._running, include_usage=usage
+                answer,
+                lambda chunk: dialect.piece(chunk, usage),
+                self._running,
+                include_usage=usage,
+                ended=self._ratings.ended,
             )
         answer, completion = await self._running.attend(request, self._complete(call.request))
+        self._ratings.ended(completion.id, answer.record_id)
         return json_reply(dialect.whole(completion), headers=decision_headers(answer))
 
     async def _complete(self, request: ChatRequest) -> tuple[AsyncAnswer, ChatCompletion]:

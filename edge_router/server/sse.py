@@ -18,6 +18,7 @@ from edge_router.server.reply import decision_headers, dumps
 from edge_router.server.running import STOPPING, Running, disconnected
 
 Form = Callable[[ChatCompletionChunk], dict[str, object] | None]  # None: nothing to send
+Ended = Callable[[str, int | None], None]  # the completion's id, and its row in the ledger
 DONE = b"data: [DONE]\n\n"
 log = logging.getLogger("edge_router.server")
 
@@ -28,10 +29,14 @@ class EventStream(StreamingResponse):
     After an error in mid-stream comes an event with an `error` object, and no [DONE]: clients raise it.
     """
 
-    def __init__(self, answer: AsyncAnswer, form: Form, running: Running, *, include_usage: bool) -> None:
+    def __init__(
+        self, answer: AsyncAnswer, form: Form, running: Running, *, include_usage: bool, ended: Ended
+    ) -> None:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **decision_headers(answer)}
         super().__init__(
-            _events(answer, form, running, include_usage), headers=headers, media_type="text/event-stream"
+            _events(answer, form, running, include_usage, ended),
+            headers=headers,
+            media_type="text/event-stream",
         )
         self._answer, self._running = answer, running
 
@@ -52,13 +57,15 @@ class EventStream(StreamingResponse):
 
 
 async def _events(
-    answer: AsyncAnswer, form: Form, running: Running, include_usage: bool
+    answer: AsyncAnswer, form: Form, running: Running, include_usage: bool, ended: Ended
 ) -> AsyncIterator[bytes]:
+    completion = ""
     try:
         async for chunk in AsyncChatStream(answer, include_usage=include_usage):
-            body = form(chunk)
+            completion, body = chunk.id, form(chunk)
             if body is not None:
                 yield event(body)
+        ended(completion, answer.record_id)
         yield DONE
     except EdgeRouterError as error:
         told = refusal(503, STOPPING) if running.stopping else failure(error)
