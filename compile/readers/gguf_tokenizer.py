@@ -1,4 +1,4 @@
-"""tokenizer.json and tokenizer_config.json out of a GGUF file's metadata (byte-level BPE)."""
+"""tokenizer.json and tokenizer_config.json out of a GGUF file's metadata."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from edge_router.compile.readers.sentencepiece import sentencepiece
 from edge_router.errors import InvalidModel
 
+_BYTE_LEVEL, _SENTENCEPIECE = "gpt2", "llama"  # kinds, as llama.cpp names them
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # token types; 1 is an ordinary token
 
 # Tokens that end an answer although the metadata names only one, as llama.cpp knows them.
-_END_NAMES = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>")
+_END_NAMES = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+)
 
 # How text is cut before merging, by llama.cpp's name of it (`tokenizer.ggml.pre`): whether digits stand
 # alone, and the pattern that cuts, None being GPT-2's own.
@@ -20,20 +30,34 @@ _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_GPT4O = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_ENDINGS}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _CUTS: dict[str, tuple[bool, str | None]] = {
     "default": (False, None),
     "gpt-2": (False, None),
     "smollm": (True, None),
     "llama-bpe": (False, _LLAMA3),
     "llama3": (False, _LLAMA3),
+    "qwen2": (False, _QWEN2),
+    "deepseek-r1-qwen": (False, _QWEN2),
+    "gpt-4o": (False, _GPT4O),
 }
 
 
 def tokenizer_files(fields: Mapping[str, object], source: Path) -> dict[str, bytes]:
     """The two files a tokenizer needs. Raises `InvalidModel` for a kind that can't be told from metadata."""
     kind = fields.get("tokenizer.ggml.model")
-    if kind != "gpt2":
-        raise InvalidModel(source, f"its tokenizer is of kind {kind!r}; byte-level BPE ('gpt2') can be read")
+    if kind not in (_BYTE_LEVEL, _SENTENCEPIECE):
+        raise InvalidModel(
+            source,
+            f"its tokenizer is of kind {kind!r}; byte-level BPE ({_BYTE_LEVEL!r}) and SentencePiece's "
+            f"({_SENTENCEPIECE!r}) can be read",
+        )
     return {
         "tokenizer.json": _dump(_tokenizer(fields, source)),
         "tokenizer_config.json": _dump(_tokenizer_config(fields)),
@@ -69,12 +93,9 @@ def _tokens(fields: Mapping[str, object]) -> tuple[list[str], list[int]]:
 
 def _tokenizer(fields: Mapping[str, object], source: Path) -> dict[str, object]:
     tokens, types = _tokens(fields)
-    merges = fields.get("tokenizer.ggml.merges")
-    if not tokens or not isinstance(merges, list) or len(types) != len(tokens):
-        raise InvalidModel(source, f"a tokenizer of {len(tokens)} tokens, {len(types)} types and no merges")
-    cut = str(fields.get("tokenizer.ggml.pre", "default"))
-    if cut not in _CUTS:
-        raise InvalidModel(source, f"text is cut as {cut!r}; known ways: {', '.join(_CUTS)}")
+    if not tokens or len(types) != len(tokens):
+        raise InvalidModel(source, f"a tokenizer of {len(tokens)} tokens and {len(types)} types")
+    parts = sentencepiece if _is_sentencepiece(fields) else _byte_level
     added = [
         {
             "id": identifier,
@@ -88,15 +109,28 @@ def _tokenizer(fields: Mapping[str, object], source: Path) -> dict[str, object]:
         for identifier, (token, kind) in enumerate(zip(tokens, types, strict=True))
         if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
     ]
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": _cutters(*_CUTS[cut], byte_level)},
         "post_processor": _post_processor(fields, tokens),
+        **parts(fields, tokens, source),
+    }
+
+
+def _byte_level(fields: Mapping[str, object], tokens: list[str], source: Path) -> dict[str, object]:
+    merges = fields.get("tokenizer.ggml.merges")
+    if not isinstance(merges, list):
+        raise InvalidModel(source, f"a tokenizer of {len(tokens)} tokens and no merges")
+    cut = str(fields.get("tokenizer.ggml.pre", "default"))
+    if cut not in _CUTS:
+        raise InvalidModel(source, f"text is cut as {cut!r}; known ways: {', '.join(_CUTS)}")
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    composed = {"type": "NFC"} if _CUTS[cut][1] == _QWEN2 else None
+    return {
+        "normalizer": composed,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": _cutters(*_CUTS[cut], byte_level)},
         "decoder": byte_level,
         "model": {
             "type": "BPE",
@@ -126,7 +160,7 @@ def _cutters(digits: bool, pattern: str | None, byte_level: dict[str, object]) -
 def _post_processor(fields: Mapping[str, object], tokens: list[str]) -> dict[str, object] | None:
     """The beginning-of-text token, where the model wants one and the chat template doesn't write it."""
     begin = fields.get("tokenizer.ggml.bos_token_id")
-    if not fields.get("tokenizer.ggml.add_bos_token", False) or not isinstance(begin, int):
+    if not _adds_begin(fields) or not isinstance(begin, int):
         return None
     token = tokens[begin]
     special = {"SpecialToken": {"id": token, "type_id": 0}}
@@ -138,11 +172,19 @@ def _post_processor(fields: Mapping[str, object], tokens: list[str]) -> dict[str
     }
 
 
+def _is_sentencepiece(fields: Mapping[str, object]) -> bool:
+    return fields.get("tokenizer.ggml.model") == _SENTENCEPIECE
+
+
+def _adds_begin(fields: Mapping[str, object]) -> bool:
+    return bool(fields.get("tokenizer.ggml.add_bos_token", _is_sentencepiece(fields)))
+
+
 def _tokenizer_config(fields: Mapping[str, object]) -> dict[str, object]:
     tokens, _ = _tokens(fields)
     config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_bos_token": bool(fields.get("tokenizer.ggml.add_bos_token", False)),
+        "add_bos_token": _adds_begin(fields),
         "add_prefix_space": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": fields.get(f"{fields.get('general.architecture')}.context_length"),

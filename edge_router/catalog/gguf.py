@@ -17,6 +17,8 @@ _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _LONGEST = 1 << 24  # bytes of one string; more is a damaged file, not a header
 
+_MODEL_TYPES = {"gemma3": "gemma3_text"}  # where Hugging Face calls them otherwise
+
 # GGUF's key (below its architecture's name) -> config.json's
 _KEYS = {
     "context_length": "max_position_embeddings",
@@ -45,17 +47,16 @@ def gguf_config(path: Path) -> dict[str, object]:
     family = fields.get("general.architecture")
     if not isinstance(family, str):
         raise InvalidModel(path, "general.architecture is missing")
-    config: dict[str, object] = {"model_type": family}
+    config: dict[str, object] = {"model_type": _MODEL_TYPES.get(family, family)}
     for theirs, ours in _KEYS.items():
         value = fields.get(f"{family}.{theirs}")
+        if isinstance(value, float):  # a float32 in the file: 9.999999747378752e-06 was written 1e-05
+            value = float(f"{value:.7g}")
         if value is not None:
             config[ours] = value
     if "token_embd.weight" in tensors:
         config["vocab_size"] = tensors["token_embd.weight"][-1]
     config["tie_word_embeddings"] = "output.weight" not in tensors
-    epsilon = config.get("rms_norm_eps")
-    if isinstance(epsilon, float):  # a float32 in the file: 9.999999747378752e-06 was written 1e-05
-        config["rms_norm_eps"] = float(f"{epsilon:.7g}")
     return config
 
 

@@ -130,10 +130,10 @@ def test_an_unknown_way_of_cutting_is_an_error_that_lists_the_known_ones(
         reader.tokenizer_files()
 
 
-def test_a_sentencepiece_tokenizer_is_refused(tiny_llama: Any) -> None:
+def test_other_kinds_of_tokenizers_are_refused(tiny_llama: Any) -> None:
     reader = GgufReader(tiny_llama.gguf)
-    reader._file.fields["tokenizer.ggml.model"] = "llama"
-    with pytest.raises(InvalidModel, match="kind 'llama'"):
+    reader._file.fields["tokenizer.ggml.model"] = "rwkv"
+    with pytest.raises(InvalidModel, match="kind 'rwkv'"):
         reader.tokenizer_files()
     reader._file.fields |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.merges": None}
     with pytest.raises(InvalidModel, match="no merges"):
@@ -204,7 +204,7 @@ def test_missing_and_wrong_metadata_is_named(tiny_llama: Any) -> None:
 def test_a_file_without_an_embedding_is_refused(tiny: ModuleType, tiny_llama: Any, tmp_path: Path) -> None:
     tensors = {name: t for name, t in tiny_llama.tensors.items() if "embed" not in name}
     tiny.write_gguf(tmp_path / "e.gguf", tiny_llama.config, tensors)
-    with pytest.raises(InvalidModel, match="embed_tokens"):
+    with pytest.raises(InvalidModel, match=r"holds no tensor token_embd.weight"):
         _ = GgufReader(tmp_path / "e.gguf").config
 
 

@@ -1,0 +1,161 @@
+"""GGUF files of each architecture, under the gguf package's own names, read back as the checkpoint they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from edge_router.catalog.gguf import gguf_config
+from edge_router.compile.equalize import Activations
+from edge_router.compile.package import Windows, write_model
+from edge_router.compile.parameters import check, parameters
+from edge_router.compile.quantize import supported
+from edge_router.compile.readers import open_weights
+from edge_router.compile.reference import Reference
+
+TOKENS = [7, 100, 3, 255, 12, 90, 31, 31, 8, 44, 2, 19, 200, 61, 5, 5, 77, 130, 9, 250, 33, 18, 4, 99]
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + 0.125 * i for i in range(16)],
+    "long_factor": [1.0 + 0.25 * i for i in range(16)],
+}
+GEMMA = {"query_pre_attn_scalar": 64, "sliding_window": 20, "tie_word_embeddings": True}
+# GGUF's name -> transformers', what differs from twins.COMMON, and the keys that llama.cpp's converter adds
+FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
+    "llama": ("llama", {}, {}),
+    "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}, {}),
+    "qwen3": ("qwen3", {}, {}),
+    "gemma2": (
+        "gemma2",
+        {**GEMMA, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+        {"attention.sliding_window": 20, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+    ),
+    "gemma3": (
+        "gemma3_text",
+        {
+            **GEMMA,
+            "num_hidden_layers": 6,
+            "layer_types": [*["sliding_attention"] * 5, "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+        },
+        {
+            "attention.sliding_window": 20,
+            "rope.freq_base": 1000000.0,
+            "rope.scaling.type": "linear",
+            "rope.scaling.factor": 8.0,
+        },
+    ),
+    "phi3": (
+        "phi3",
+        {
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rope_parameters": LONG,
+            "partial_rotary_factor": 0.5,
+            "original_max_position_embeddings": 128,
+            "max_position_embeddings": 256,
+        },
+        {
+            "rope.dimension_count": 32,
+            "rope.scaling.original_context_length": 128,
+            "rope.scaling.attn_factor": float(np.sqrt(1 + np.log(2) / np.log(128))),
+        },
+    ),
+}
+
+
+def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], tiny: Any) -> None:
+    """As llama.cpp's converter does, under the names that the gguf package maps Hugging Face's to."""
+    config, writer = checkpoint.config, gguf.GGUFWriter(file, family)
+    numbers = {
+        "context_length": config["max_position_embeddings"],
+        "embedding_length": config["hidden_size"],
+        "block_count": config["num_hidden_layers"],
+        "feed_forward_length": config["intermediate_size"],
+        "attention.head_count": config["num_attention_heads"],
+        "attention.head_count_kv": config["num_key_value_heads"],
+        "attention.key_length": config["head_dim"],
+        "attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        "rope.freq_base": config["rope_theta"],
+        **extra,
+    }
+    for key, value in numbers.items():
+        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
+        add(f"{family}.{key}", value)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tiny.tokens())
+    writer.add_token_types([3] * len(tiny.SPECIALS) + [1] * (len(tiny.tokens()) - len(tiny.SPECIALS)))
+    writer.add_token_merges(tiny.MERGES)
+    kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
+    names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
+    for name in checkpoint.tensors:
+        tensor = checkpoint.rows(name)
+        if family == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+            tensor = tiny.llama_cpp_order(tensor, config["head_dim"])
+        if family.startswith("gemma") and name.endswith("norm.weight"):
+            tensor = tensor + 1
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), tensor)
+    if family == "phi3":
+        writer.add_tensor("rope_factors_long.weight", np.array(LONG["long_factor"], np.float32))
+        writer.add_tensor("rope_factors_short.weight", np.array(LONG["short_factor"], np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def pair(
+    request: pytest.FixtureRequest, twins: Any, tiny: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """(the family, readers of the checkpoint and of the GGUF file)."""
+    architecture, numbers, extra = FAMILIES[request.param]
+    folder = tmp_path_factory.mktemp("family")
+    twins.write_checkpoint(twins.random_model(architecture, numbers), folder / "hf", tiny)
+    checkpoint = open_weights(folder / "hf")
+    write(folder / "model.gguf", request.param, checkpoint, extra, tiny)
+    return request.param, checkpoint, open_weights(folder / "model.gguf")
+
+
+def test_the_tensors_are_the_checkpoints(pair: Any) -> None:
+    _, checkpoint, file = pair
+    assert set(file.tensors) == set(checkpoint.tensors)
+    for name in checkpoint.tensors:
+        np.testing.assert_allclose(file.rows(name), checkpoint.rows(name), rtol=0, atol=2e-7)  # 1 + w - 1
+    check(file, parameters(file.config, "file"), file.config)
+
+
+def test_the_logits_are_the_checkpoints(pair: Any) -> None:
+    """Longer than the window, so every number of the config has a say."""
+    _, checkpoint, file = pair
+    wanted, found = (model.logits(model.hidden(TOKENS)) for model in (Reference(checkpoint), Reference(file)))
+    assert np.abs(found - wanted).max() < 1e-4 * wanted.std()
+
+
+def test_the_header_alone_says_the_same(pair: Any) -> None:
+    _, _, file = pair
+    header = gguf_config(file.source)
+    assert header["model_type"] == file.config["model_type"]
+    assert {key: file.config[key] for key in header} == header
+
+
+def test_it_is_packaged(pair: Any, tmp_path: Path) -> None:
+    _, checkpoint, file = pair
+    write_model(
+        file, tmp_path, config=gguf_config(file.source), form=supported("q0f32"), quantizer="round",
+        activations=Activations(), windows=Windows(128, 32),
+    )  # fmt: skip
+    back = open_weights(tmp_path)
+    wanted, found = (model.logits(model.hidden(TOKENS)) for model in (Reference(checkpoint), Reference(back)))
+    assert np.abs(found - wanted).max() < 1e-4 * wanted.std()
+    back.close()
