@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.engines.local.pages import PageTable
 from edge_router.engines.tvm_device import Device
-from edge_router.engines.webgpu.pages import PageTable
 
 PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
 

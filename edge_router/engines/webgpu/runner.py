@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.engines.local.pages import PageTable
 from edge_router.engines.local.runner import Likeliest, Logits
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
-from edge_router.engines.webgpu.pages import PageTable
 from edge_router.program import (
     CANDIDATES,
     FAR,

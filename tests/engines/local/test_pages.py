@@ -9,10 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from edge_router.engines.webgpu.pages import PageTable
+from edge_router.engines.local.pages import GONE, PageTable
 from edge_router.program import PAGE_SIZE
 
 PAGES = 8
+FIRST = 20  # tokens that are never forgotten
+FORGOTTEN = object()
 
 
 class Pages(RuleBasedStateMachine):
@@ -67,8 +69,20 @@ class Pages(RuleBasedStateMachine):
     @rule(sequence=sequences, share=st.floats(0, 1))
     def pop(self, sequence: int, share: float) -> None:
         count = int(share * len(self.said[sequence]))
+        if len(self.said[sequence]) - count < self.table.forgotten(sequence):
+            with pytest.raises(ValueError, match="gone"):
+                self.table.pop(sequence, count)
+            return
         self.table.pop(sequence, count)
         del self.said[sequence][len(self.said[sequence]) - count :]
+
+    @rule(sequence=sequences, share=st.floats(0, 1.2))
+    def forget(self, sequence: int, share: float) -> None:
+        said = self.said[sequence]
+        before = int(share * len(said))
+        self.table.forget(sequence, FIRST, before)
+        for page in range(-(-FIRST // PAGE_SIZE), min(before, len(said)) // PAGE_SIZE):
+            said[page * PAGE_SIZE : (page + 1) * PAGE_SIZE] = [FORGOTTEN] * PAGE_SIZE
 
     @rule(sequence=consumes(sequences))
     def remove(self, sequence: int) -> None:
@@ -81,12 +95,16 @@ class Pages(RuleBasedStateMachine):
             pages = self.table.pages(sequence)
             assert self.table.length(sequence) == len(said)
             assert len(pages) == -(-len(said) // PAGE_SIZE)
+            assert self.table.owned(sequence) == len(pages) - pages.count(GONE)
             for place, thing in enumerate(said):
+                assert (pages[place // PAGE_SIZE] == GONE) == (thing is FORGOTTEN)
+                if thing is FORGOTTEN:
+                    continue
                 assert self.memory[pages[place // PAGE_SIZE]][place % PAGE_SIZE] is thing
 
     @invariant()
     def no_page_is_lost(self) -> None:
-        used = {page for sequence in self.said for page in self.table.pages(sequence)}
+        used = {page for sequence in self.said for page in self.table.pages(sequence)} - {GONE}
         assert self.table.free_tokens == (PAGES - len(used)) * PAGE_SIZE
 
 
