@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from edge_router.config import Config
@@ -67,10 +67,11 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Windows:
-    """Tokens; `utilization` is the share of the device's memory, whoever uses it, that the budget is."""
+    """Tokens; `total` of all conversations. `utilization` is the budget's share of the device's memory."""
 
     context: int
     chunk: int
+    total: int
     utilization: float | None = None
 
 
@@ -79,25 +80,33 @@ def _windows(
 ) -> _Windows:
     """As compiled, or as long as fits into what is free."""
     from edge_router.vram import Wish
+    from edge_router.vram.backends import PAGE
     from edge_router.vram.fitting import fit
     from edge_router.vram.room import room_for
 
     context, chunk = chat["context_window_size"], chat["prefill_chunk_size"]
+    sequences = config.weak.max_sequences
     try:
         room = room_for(config, paths)
     except ConfigError:
         if config.weak.vram_budget is not None:
             raise
-        return _Windows(context, chunk)  # what is free is not known here, and no budget was set
-    wish = Wish(context, chunk, config.weak.max_sequences, (str(chat["quantization"]),))
-    numbers = {"model_type": chat["model_type"], **chat["model_config"]}
+        return _Windows(
+            context, chunk, context * sequences
+        )  # what is free is not known here, and no budget was set
+    wish = Wish(context, chunk, sequences, (str(chat["quantization"]),))
+    window = int(chat.get("sliding_window_size") or -1)
+    numbers = {"model_type": chat["model_type"], **chat["model_config"], "sliding_window_size": window}
+    place = replace(room.place, backend=replace(room.place.backend, forgets=window > 0))
+    room = replace(room, place=place)
     fitted = fit(model, numbers, wish, room, held=0, router_loaded=True, engine=NAME)
     if fitted.note is not None:
         progress.note(fitted.note)
     settings = fitted.plan.settings
     # Rounded down: what MLC takes for its own must stay below the budget.
     share = math.floor(1000 * fitted.plan.budget / room.whole) / 1000 if room.whole else None
-    return _Windows(settings.context_window_size, settings.prefill_chunk_size, share)
+    kept = (settings.pages - 1) * PAGE if window > 0 else settings.context_window_size * sequences
+    return _Windows(settings.context_window_size, settings.prefill_chunk_size, kept, share)
 
 
 def _engine_config(config: Config, windows: _Windows) -> dict[str, object]:
@@ -109,7 +118,7 @@ def _engine_config(config: Config, windows: _Windows) -> dict[str, object]:
     values: dict[str, object] = {
         "max_num_sequence": sequences,
         "max_single_sequence_length": windows.context,
-        "max_total_sequence_length": None if config.mlc.mode == "server" else windows.context * sequences,
+        "max_total_sequence_length": None if config.mlc.mode == "server" else windows.total,
         "prefill_chunk_size": windows.chunk,
         "sliding_window_size": config.weak.sliding_window_size,
         "attention_sink_size": config.weak.attention_sink_size,

@@ -19,8 +19,8 @@ class Backend:
     `context` is taken before anything is loaded: by the driver on a GPU, by Python and its libraries else.
     `granularity`: what an allocation is rounded up to. `index_integers`: of the arrays with which attention
     finds its pages, where the runtime reserves a fixed number; None where they follow the sizes.
-    `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window;
-    `forgets`: always does, where all layers of a model have one.
+    `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window,
+    if a model is compiled for that; `forgets`: always does, where all layers have one.
     `program`: through WebGPU, see `vram.programs`.
     `margin`: thousandths of all that is counted, for what is not; more where nothing could be measured yet.
     """
@@ -45,14 +45,7 @@ _BACKENDS = (
     # Measured on Linux: CPython 3.11 with numpy, tokenizers, TVM's runtime and its loader of compiled code.
     Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=20, forgets=True),
     # A CUDA context with the modules of one library: not measured here; what is usually seen, rounded up.
-    Backend(
-        "cuda",
-        own_memory=True,
-        context=512 * MIB,
-        granularity=2 * MIB,
-        index_integers=_TVM_INDEX,
-        windows=True,
-    ),
+    Backend("cuda", own_memory=True, context=512 * MIB, granularity=2 * MIB, index_integers=_TVM_INDEX),
     Backend("metal", own_memory=False, context=128 * MIB, granularity=16384, program=True, forgets=True),
     Backend("vulkan", own_memory=True, context=256 * MIB, granularity=65536, program=True, forgets=True),
     Backend("d3d12", own_memory=True, context=256 * MIB, granularity=65536, program=True, forgets=True),

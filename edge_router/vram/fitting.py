@@ -35,9 +35,10 @@ def fit(
     """What the engine is to allocate for the model that `numbers` (config.json's keys) describe.
 
     `held` is what this process holds already, in bytes, the router among it where it is loaded. Where the
-    wish does not fit, the context gets shorter, down to 1024 tokens. Raises `OutOfMemory` with what is needed
-    and what is free.
+    wish does not fit, the context gets shorter, down to 1024 tokens; the model was compiled, so nothing else
+    can change. Raises `OutOfMemory` with what is needed and what is free.
     """
+    wish = replace(wish, may_slide=False)
     planner = _planner(name, numbers, room, held, router_loaded)
     counted = 0 if room.place.backend.own_memory else held  # of what the plan counts, what is held already
     asked = planner.asked(wish)
@@ -59,11 +60,11 @@ def fit(
 
 def _planner(name: str, numbers: Mapping[str, object], room: Room, held: int, router_loaded: bool) -> Planner:
     """The plan counts the whole process, so what it holds already comes on top of what is free."""
-    if room.place.backend.own_memory:
+    place = replace(room.place, router=0 if router_loaded else room.place.router)
+    if place.backend.own_memory:
         budget = room.budget if room.free is None else min(room.budget, room.free)
-        return Planner(name, ModelShape.of(numbers, name), room.place, budget)
-    router = 0 if router_loaded else room.place.router
-    place = replace(room.place, process=held, router=router)
+        return Planner(name, ModelShape.of(numbers, name), place, budget)
+    place = replace(place, process=held)
     free = held + (room.free or 0)
     budget = room.budget + held if room.is_share else min(room.budget, free)
     return Planner(name, ModelShape.of(numbers, name), place, budget)

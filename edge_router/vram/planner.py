@@ -23,12 +23,16 @@ MOST_CHUNK = 2048  # beyond it prefill gets no faster
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked. Tokens; `quantizations` the best first."""
+    """What is asked. Tokens; `quantizations` the best first.
+
+    `may_slide`: it can still be compiled for a window.
+    """
 
     context_window_size: int
     prefill_chunk_size: int = MOST_CHUNK
     max_sequences: int = 1
     quantizations: tuple[str, ...] = ("q4f16_1",)
+    may_slide: bool = True
 
     def checked(self, shape: ModelShape) -> tuple[Wish, tuple[str, ...]]:
         """What can be had of it, and a line for each thing that was changed or is doubtful."""
@@ -109,12 +113,14 @@ class Planner:
 
     def at(self, settings: Settings) -> Plan:
         """These settings, whether they fit or not. Raises `UnknownName`."""
-        window = self.shape.window
-        if self._place.backend.forgets and self.shape.whole_window and window is not None:
+        shape, window = self.shape, self.shape.window
+        if self._place.backend.forgets and shape.whole_window and window is not None:
             slides = window < settings.context_window_size
             settings = replace(settings, sliding_window_size=window if slides else NO_WINDOW)
+        elif settings.sliding_window_size != NO_WINDOW:  # a window that is given to every layer
+            shape = shape.sliding(settings.sliding_window_size, settings.attention_sink_size)
         form = quantization(settings.quantization)
-        return Plan(self.model, self._budget, settings, estimate(self.shape, form, settings, self._place))
+        return Plan(self.model, self._budget, settings, estimate(shape, form, settings, self._place))
 
     def asked(self, wish: Wish) -> Plan:
         """Exactly what is asked, in the first of the quantizations."""
@@ -170,7 +176,7 @@ class Planner:
         window = self.shape.window
         if window is None or not self.shape.whole_window or not self._place.backend.windows:
             return None
-        if window >= wish.context_window_size:
+        if not wish.may_slide or window >= wish.context_window_size:
             return None
         return self._fitted(
             lambda context, chunk: replace(_settings(wish, form, context, chunk), sliding_window_size=window),
@@ -228,9 +234,15 @@ class Planner:
         fewer = range(settings.max_sequences - 1, 0, -1)
         yield "max_sequences", [(n, replace(settings, max_sequences=n)) for n in fewer]
         yield "quantization", [(name, replace(settings, quantization=name)) for name in others]
-        window = self.shape.window
-        if window and self.shape.whole_window and self._place.backend.windows:
-            yield "sliding_window_size", [(window, replace(settings, sliding_window_size=window))]
+        windows = self._windows(settings)
+        yield "sliding_window_size", [(n, replace(settings, sliding_window_size=n)) for n in windows]
+
+    def _windows(self, settings: Settings) -> tuple[int, ...]:
+        """That every layer may be given: its own, or any where none has one."""
+        backend, window = self._place.backend, self.shape.window
+        if window is not None:
+            return (window,) if self.shape.whole_window and backend.windows else ()
+        return tuple(_halves(settings.context_window_size, LEAST_CONTEXT)) if backend.forgets else ()
 
 
 def _settings(wish: Wish, form: str, context: int, chunk: int) -> Settings:

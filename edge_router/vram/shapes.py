@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from edge_router import plugins
@@ -48,6 +48,10 @@ class ModelShape:
     @property
     def whole_window(self) -> bool:
         return self.window is not None and self.windowed_layers == self.layers
+
+    def sliding(self, window: int, sinks: int) -> ModelShape:
+        """With a window for every layer."""
+        return replace(self, window=window, windowed_layers=self.layers, sinks=sinks)
 
     @property
     def norms_heads(self) -> bool:

@@ -55,6 +55,17 @@ def wishes(quantizations=FORMS):
     )
 
 
+GEMMA2 = {
+    "model_type": "gemma2",
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "vocab_size": 256000,
+    "sliding_window": 4096,
+}
 devices = st.sampled_from(sorted(BACKENDS))
 budgets = st.integers(1, 40 * GIB)
 shares = st.floats(0.2, 1.2)  # of what the wish would need
@@ -197,14 +208,53 @@ def test_the_first_of_equally_good_quantizations_is_taken(smol):
 
 def test_a_sliding_window_is_taken_where_it_reaches_further(mistral):
     wish = Wish(32768, 512)
-    there = planner(mistral, 6 * GIB, "cuda")
+    there = planner(mistral, 6 * GIB, "mlc")
     plan = there.best(wish)
     assert plan is not None
     assert (plan.settings.context_window_size, plan.settings.sliding_window_size) == (32768, 4096)
     remedy = next(item for item in there.remedies(wish) if item.knob == "sliding_window_size")
     assert (remedy.value, remedy.enough) == (4096, True)
-    full = planner(mistral, 24 * GIB, "cuda").best(wish)
+    full = planner(mistral, 24 * GIB, "mlc").best(wish)
     assert full is not None and full.settings.sliding_window_size == -1
+
+
+def test_what_is_compiled_already_can_not_begin_to_slide(mistral):
+    plan = planner(mistral, 6 * GIB, "mlc").best(Wish(32768, 512, may_slide=False))
+    assert plan is not None and plan.settings.sliding_window_size == -1
+    assert plan.settings.context_window_size < 32768
+
+
+@pytest.mark.parametrize("device", ["cpu", "vulkan"])
+def test_a_window_is_offered_where_full_attention_does_not_fit(llama_8b, device):
+    there, wish = planner(llama_8b, 6 * GIB, device), Wish(32768, 512)
+    offered = next(item for item in there.remedies(wish) if item.knob == "sliding_window_size")
+    assert offered.enough and offered.value == 8192, "the widest that fits"
+    plan = there.at(Settings("q4f16_1", 32768, 512, sliding_window_size=8192))
+    assert plan.fits and plan.to_dict()["sliding_window_size"] == 8192
+    assert not there.at(Settings("q4f16_1", 32768, 512, sliding_window_size=16384)).fits
+    knobs = {item.knob for item in planner(llama_8b, 6 * GIB, "cuda").remedies(wish)}
+    assert knobs and "sliding_window_size" not in knobs, "that runtime forgets nothing"
+
+
+@pytest.mark.parametrize("device", sorted(BACKENDS))
+def test_where_some_layers_see_everything_everything_is_kept(device):
+    """The others' windows are a mask."""
+    there, wish = planner(GEMMA2, 2 * GIB, device), Wish(8192, 512)
+    plain = planner({**GEMMA2, "model_type": "llama"}, 2 * GIB, device)
+    full = there.asked(wish)
+    assert full.settings.sliding_window_size == -1
+    assert full.bytes("kv_cache") == plain.asked(wish).bytes("kv_cache")
+    assert "sliding_window_size" not in {item.knob for item in there.remedies(wish)}
+
+
+@given(configs(), wishes(), devices, st.integers(16, 8192), st.integers(0, 4096))
+def test_a_wider_window_never_takes_less_and_never_more_than_none(config, wish, device, window, more):
+    there = planner({**config, "sliding_window": None}, GIB, device)
+    base = Settings("q4f16_1", 32768, wish.prefill_chunk_size, wish.max_sequences)
+    narrow, wide = (there.at(replace(base, sliding_window_size=size)) for size in (window, window + more))
+    assert narrow.bytes("kv_cache") <= wide.bytes("kv_cache")
+    if window + more + wish.prefill_chunk_size + 48 <= 32768:
+        assert wide.bytes("kv_cache") <= there.at(base).bytes("kv_cache")
 
 
 def test_on_a_processor_what_lies_before_the_window_is_always_forgotten(mistral):

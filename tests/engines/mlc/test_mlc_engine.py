@@ -135,6 +135,17 @@ def test_a_longer_context_than_fits_is_shortened_and_said(
     assert any(f"context_window_size 1048576 became {context}" in text for text in said)
 
 
+def test_what_slides_needs_no_whole_context(
+    mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (Gpu("A", "nvidia", 2 << 30, 1 << 30),))
+    open_engine(**{"weak.context_window_size": 1 << 20, "weak.sliding_window_size": 4096})
+    (opened,) = mlc.events("open")
+    given = opened["engine_config"]
+    assert given["max_single_sequence_length"] == 1 << 20
+    assert 4096 + given["prefill_chunk_size"] <= given["max_total_sequence_length"] < 2 * 4096
+
+
 def test_what_does_not_fit_the_budget_is_refused_before_it_is_loaded(mlc: Any, open_engine: Opener) -> None:
     with pytest.raises(OutOfMemory) as caught:
         open_engine(**{"weak.vram_budget": "100MiB"})
