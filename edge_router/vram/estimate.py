@@ -257,8 +257,8 @@ def _surroundings(shape: ModelShape, form: Quantization, place: Place) -> Iterat
             yield product("runtime", "Python, numpy and the runtime", bytes=backend.context)
             yield product("runtime", "tokenizer", tokens=shape.vocabulary, bytes=_PER_TOKEN_TEXT)
         yield product("runtime", "compiled kernels", bytes=_KERNELS)
-        if place.router:
-            yield product("router", "its graph and session", bytes=place.router)
+    if place.router:
+        yield product("router", "its graph and session", bytes=place.router)
     wasted = sum(
         (rounded(size, backend.granularity) - size) * tensor.count
         for tensor in shape.tensors()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.catalog import ModelCard, encoder_card, router_cards
-from edge_router.config import Config
+from edge_router.config import Config, RouterConfig
 from edge_router.device import Gpu, Host, gpus, host
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
@@ -22,6 +22,8 @@ _X86 = ("x86_64", "amd64")
 
 # Of the router's session: its graph is held twice (as read and as prepared), beside onnxruntime's own code.
 _ROUTER_COPIES, _ROUTER_CODE = 2, 16 << 20
+# On a GPU: its int8 graph as float32, and a device of its own. Not measured here; rounded up.
+_ROUTER_WIDENED, _ROUTER_DEVICE = 4, 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
         runtime,
         threads=config.weak.threads or here.physical_cores,
         integers=here.machine.lower() in _X86,
-        router=0 if runtime.own_memory else router_bytes(config.router.name),
+        router=router_bytes(config.router, own_memory=runtime.own_memory),
     )
     return Room(place, in_bytes(budget, free or 0), free, isinstance(budget, Share), whole)
 
@@ -87,15 +89,20 @@ def wish_of(config: Config, card: ModelCard) -> Wish:
     )
 
 
-def router_bytes(name: str) -> int:
-    """Of the router's session; 0 for one without a graph, and for one that another package brings."""
-    card = router_cards().get(name)
+def router_bytes(router: RouterConfig, *, own_memory: bool) -> int:
+    """Of the router's session; 0 for one without a graph, and for one that another package brings.
+
+    Of a GPU with memory of its own only what it takes there, where its provider is not the processor's.
+    """
+    on_gpu = router.provider != "cpu"
+    card = router_cards().get(router.name) if on_gpu or not own_memory else None
     if card is None:
         return 0
     begins = encoder_card(card)
     graphs = [one.directory / one.graph for one in (card, begins) if one is not None]
     size = sum(g.stat().st_size if isinstance(g, Path) else len(g.read_bytes()) for g in graphs)
-    return _ROUTER_COPIES * size + _ROUTER_CODE
+    there = _ROUTER_WIDENED * size + _ROUTER_DEVICE if on_gpu else 0
+    return there if own_memory else _ROUTER_COPIES * size + _ROUTER_CODE + there
 
 
 def _memory(runtime: Backend, here: Host) -> tuple[int | None, int | None]:

@@ -122,10 +122,10 @@ def test_a_sliding_window_keeps_the_window_a_chunk_and_two_pages_more(mistral):
     assert Settings("q4f16_1", 1024, 512, sliding_window_size=4096).pages == 64 + 2 + 1
 
 
-def test_a_gpu_with_its_own_memory_counts_neither_process_nor_router(smol):
+def test_a_gpu_with_its_own_memory_counts_no_process_and_of_the_router_what_is_there(smol):
     settings = Settings("q4f16_1", 2048, 512)
     cuda = plan(smol, settings, "cuda", router=99, process=99)
-    assert total(cuda, "router") == 0
+    assert total(cuda, "router") == 99
     assert {item.name for item in cuda if item.part == "runtime"} == {
         "driver and kernels",
         "allocations rounded up",

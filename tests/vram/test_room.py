@@ -6,7 +6,7 @@ import pytest
 
 from edge_router import vram
 from edge_router.catalog import find_model, model_cards
-from edge_router.config import Config
+from edge_router.config import Config, RouterConfig
 from edge_router.device import Gpu, host
 from edge_router.errors import ConfigError, UnknownName
 from edge_router.vram import ModelShape, Planner, Settings
@@ -68,7 +68,19 @@ def test_a_gpu_that_is_not_here_can_be_planned_for_with_an_amount(paths, monkeyp
 
 
 def test_routers_without_a_graph_take_nothing():
-    assert router_bytes("length") == router_bytes("somebody's own") == 0
+    for name in ("length", "somebody's own"):
+        for provider in ("cpu", "webgpu"):
+            assert router_bytes(RouterConfig(name, provider=provider), own_memory=False) == 0
+
+
+def test_a_router_on_a_gpu_takes_that_gpus_memory(paths, monkeypatch):
+    there, here = RouterConfig(provider="webgpu"), RouterConfig()
+    widened = router_bytes(there, own_memory=True)
+    assert router_bytes(here, own_memory=True) == 0 < widened
+    assert router_bytes(there, own_memory=False) == router_bytes(here, own_memory=False) + widened
+    monkeypatch.setattr(rooms, "gpus", lambda: (Gpu("A", "amd", 12 * GIB, 9 * GIB),))
+    room = room_for(load(weak__device="vulkan", router__provider="webgpu"), paths)
+    assert room.place.router == widened
 
 
 def test_what_the_configuration_leaves_open_is_the_cards():

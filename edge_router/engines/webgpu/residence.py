@@ -105,7 +105,7 @@ class GpuResidence:
         place = Place(
             replace(backend(self._adapter.backend), own_memory=own),
             threads=weak.threads or host(self._paths.artifacts / "host.json").physical_cores,
-            router=0 if own else router_bytes(self._config.router.name),
+            router=router_bytes(self._config.router, own_memory=own),
         )
         known = _UNKNOWN if free is None else free
         return Room(place, in_bytes(budget, known), known, isinstance(budget, Share))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths
 from edge_router.program import Windows
 from edge_router.types import SilentProgress
+from edge_router.vram import Plan, total
 
 GIB, MIB = 1 << 30, 1 << 20
 # Llama 3.2 3B
@@ -103,6 +105,22 @@ def test_a_shader_that_sees_little(paths: Paths, monkeypatch: pytest.MonkeyPatch
         "prefill_chunk_size 2048 became 1024",
     ]
     assert "shows a shader 32.0 MiB of a buffer" in notes[0]
+
+
+def test_a_router_on_the_same_gpu_is_planned_for(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "memory_free", lambda adapter: 3 * GIB)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+
+    def plan(provider: str) -> Plan:
+        config = Config.load(overrides={"router.provider": provider})
+        residence = GpuResidence("Llama", CHAT, gpu(), config, paths, SilentProgress())
+        residence.windows()
+        assert residence.plan is not None and residence.plan.total <= residence.plan.budget
+        return residence.plan
+
+    alone, both = plan("cpu"), plan("webgpu")
+    assert total(alone.products, "router") == 0 < total(both.products, "router")
+    assert both.settings.context_window_size < alone.settings.context_window_size
 
 
 def test_memory_of_the_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
