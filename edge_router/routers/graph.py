@@ -52,10 +52,11 @@ def open_graph(file: Traversable | Path, options: SessionOptions, provider: Prov
     """Raises `InvalidRouter`, and for another provider than the CPU also `ProviderUnavailable`."""
     import onnxruntime
 
+    providers = [provider.execution] if provider.built_in else None  # None: those in the options
     try:
         model = str(file) if isinstance(file, Path) else file.read_bytes()
         # Without enable_fallback=0 it prints that a provider failed, and runs on another one.
-        session = onnxruntime.InferenceSession(model, options, enable_fallback=0)
+        session = onnxruntime.InferenceSession(model, options, providers, enable_fallback=0)
     except OSError as error:
         raise InvalidRouter(str(file), f"cannot be read: {error.strerror}") from error
     except Exception as error:  # onnxruntime has a dozen classes for it, with no common base

@@ -25,11 +25,14 @@ EXTRA = "router-gpu"
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`execution`: onnxruntime's name for it. `attach` makes a session's options use it."""
+    """`execution`: onnxruntime's name for it, by which one that is built in is asked for. `attach` makes a
+    session's options use a plugin, and raises where the provider is not here.
+    """
 
     name: str
     execution: str
     attach: Callable[[SessionOptions], None]
+    built_in: bool = True
 
 
 def named(name: str) -> Provider:
@@ -45,20 +48,18 @@ def _attach_cuda(options: SessionOptions) -> None:
 
     with redirect_stdout(StringIO()):  # where it prints what it did not find
         onnxruntime.preload_dlls()  # CUDA's libraries, where they came as packages
-    _attach_built_in(options, "cuda", "install onnxruntime-gpu instead of onnxruntime")
+    _require_built_in("cuda", "install onnxruntime-gpu instead of onnxruntime")
 
 
 def _attach_coreml(options: SessionOptions) -> None:
-    _attach_built_in(options, "coreml", "onnxruntime for macOS on Apple silicon has it")
+    _require_built_in("coreml", "onnxruntime for macOS on Apple silicon has it")
 
 
-def _attach_built_in(options: SessionOptions, name: str, where: str) -> None:
+def _require_built_in(name: str, where: str) -> None:
     import onnxruntime
 
-    execution = PROVIDERS[name].execution
-    if execution not in onnxruntime.get_available_providers():
+    if PROVIDERS[name].execution not in onnxruntime.get_available_providers():
         raise ProviderUnavailable(name, f"this onnxruntime is built without it; {where}")
-    options.add_provider(execution, {})
 
 
 def _attach_webgpu(options: SessionOptions) -> None:
@@ -96,7 +97,7 @@ PROVIDERS = {
         Provider(CPU, "CPUExecutionProvider", _attach_cpu),
         Provider("cuda", "CUDAExecutionProvider", _attach_cuda),
         Provider("coreml", "CoreMLExecutionProvider", _attach_coreml),
-        Provider("webgpu", "WebGpuExecutionProvider", _attach_webgpu),
+        Provider("webgpu", "WebGpuExecutionProvider", _attach_webgpu, built_in=False),
     )
 }
 GPU_PROVIDERS = tuple(name for name in PROVIDERS if name != CPU)  # in the order in which "auto" tries them

@@ -158,7 +158,7 @@ def test_what_runs_counts_and_not_what_was_asked_for(
     make_router: MakeRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
-    silent = Provider("fake", "CUDAExecutionProvider", PROVIDERS["cpu"].attach)
+    silent = Provider("fake", "CUDAExecutionProvider", PROVIDERS["cpu"].attach, built_in=False)
     monkeypatch.setitem(PROVIDERS, "fake", silent)
     with pytest.raises(ProviderUnavailable, match="took CPUExecutionProvider instead"):
         load(make_router(), threads=1, provider="fake")
@@ -206,3 +206,16 @@ def vulkan() -> dict[str, str]:
 def test_the_plain_default_is_the_cpu() -> None:
     assert Config().router.provider == "cpu"
     assert load(router_cards()["static"], threads=1, provider="cpu").provider == "CPUExecutionProvider"
+
+
+def test_a_built_in_provider_is_asked_for_by_its_name(
+    make_router: MakeRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the one that every onnxruntime for Linux has, and that takes no node of ours: the CPU runs them all."""
+    pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no second provider that is built in")
+    azure = Provider("azure", "AzureExecutionProvider", PROVIDERS["cpu"].attach)
+    monkeypatch.setitem(PROVIDERS, "azure", azure)
+    router = load(make_router(), threads=1, provider="azure")
+    assert (router.provider, router.note) == ("AzureExecutionProvider", "")
