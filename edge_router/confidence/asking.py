@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
-from edge_router.disk import storage_errors
+from edge_router.disk import storage_errors, write_text
 from edge_router.engines.base import Engine
-from edge_router.errors import ContextOverflow
+from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.judging import exact
 from edge_router.types import ChatRequest, Message, Progress, SamplingParams, SilentProgress, Watch
 
@@ -65,7 +65,7 @@ def ask(
     """The tasks that the model could answer, and what it showed of each answer, drawn greedily.
 
     `file` holds the answers so far, of this model, `watched` and `longest`: whoever names it sees to that.
-    Raises what the engine raises, but for tasks that are too long; `StorageError`.
+    Raises what the engine raises, but for tasks that are too long; `InvalidData`, `StorageError`.
     """
     known = dict(_read(file))
     asked: list[Task] = []
@@ -109,17 +109,18 @@ def _append(file: Path, digest: str, seen: Seen) -> None:
             stream.write(json.dumps([digest, seen.kind, seen.right, seen.state, seen.logprobs]) + "\n")
 
 
-def _read(file: Path) -> Iterable[tuple[str, Seen]]:
-    """Half a line, from a run that was killed, is asked again."""
+def _read(file: Path) -> Iterator[tuple[str, Seen]]:
+    """Half a line, from a run that was killed, is cut off. Raises `InvalidData`, `StorageError`."""
     if not file.exists():
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
-        yield from _parsed(line)
-
-
-def _parsed(line: str) -> Iterator[tuple[str, Seen]]:
-    try:
-        digest, kind, right, state, logprobs = json.loads(line)
-    except ValueError:
-        return
-    yield digest, Seen(kind, right, tuple(state), tuple(logprobs))
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        with storage_errors(file.parent):
+            write_text(file, whole)
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            digest, kind, right, state, logprobs = json.loads(line)
+        except (ValueError, TypeError) as error:
+            raise InvalidData(file, f"line {number} was not written here: {error}; remove it") from error
+        yield digest, Seen(kind, right, tuple(state), tuple(logprobs))

@@ -63,7 +63,7 @@ def calibrate(
     or wrong answers, `StorageError`, and what the engine raises.
     """
     progress = progress or SilentProgress()
-    weights, watched = _weights(engine), anchors(getattr(engine, "vocab_size", 0))
+    weights, watched = _weights(engine), _watched(engine)
     file = answers_file(engine, paths, longest)
     asked, seen = ask(engine, tasks, watched, file, longest=longest, progress=progress)
     sample = Sample(seen, tokens)
@@ -85,8 +85,13 @@ def calibrate(
 
 
 def answers_file(engine: Engine, paths: Paths, longest: int) -> Path:
-    """Where the answers are, of all runs with these weights and of that length at most."""
-    return paths.calibration.parent / "confidence" / f"{_weights(engine)}-{longest}.jsonl"
+    """Where the answers are, of all runs with these weights, as much to see and answers of that length."""
+    name = f"{_weights(engine)}-{len(_watched(engine))}-{longest}.jsonl"
+    return paths.calibration.parent / "confidence" / name
+
+
+def _watched(engine: Engine) -> tuple[int, ...]:
+    return anchors(getattr(engine, "vocab_size", 0))
 
 
 def _weights(engine: Engine) -> str:

@@ -9,7 +9,7 @@ import pytest
 from edge_router.confidence.asking import ANCHORS, TOKENS, Task, anchors, ask
 from edge_router.confidence.questions import questions
 from edge_router.engines.scripted import Reply, ScriptedEngine
-from edge_router.errors import ContextOverflow
+from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.types import ChatRequest, Delta, TokenLogprob
 
 TASKS = [Task.of(question) for question in questions(6)]
@@ -56,6 +56,15 @@ def test_no_question_is_asked_twice_whatever_interrupted(tmp_path: Path) -> None
     _, seen = ask(engine, TASKS, (), file)
     assert len(seen) == 6 and all(one.right for one in seen)
     assert len(engine.calls) == 3
+    ask(engine, TASKS, (), file)
+    assert len(engine.calls) == 3
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": 1}\n')
+    with pytest.raises(InvalidData, match="line 1"):
+        ask(knowing(), TASKS, (), file)
 
 
 def test_a_question_that_is_too_long_is_left_out(tmp_path: Path) -> None:
