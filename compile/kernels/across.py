@@ -32,7 +32,7 @@ from edge_router.compile.kernels.matvec import Finish, by_integers, codes, nibbl
 from edge_router.compile.kernels.stored import WORDS, Matrix, copy_row
 from edge_router.compile.kernels.vectors import dot, to_float
 
-VECTORS = 8  # of outputs that one task has: so many sums are under way at once
+VECTORS = 6  # of outputs that one task has: so many sums are under way at once
 AHEAD = 8  # groups whose weights are on their way
 
 
