@@ -38,6 +38,7 @@ class WeightsStep:
             hashes = shop.paths.downloads / "hashes"
             content = content_hash(path, memory=hashes, progress=shop.progress)
             if is_ready(path) and is_current(path, self.recipe.quantization):
+                self._tell_ready(path)
                 return path, content[:32]
             identity = {"content": content}
         inputs = weights_inputs(self.recipe, identity, self._moments_hash())
@@ -70,6 +71,11 @@ class WeightsStep:
             inputs=inputs,
             check=self._check,
         )
+
+    def _tell_ready(self, path: Path) -> None:
+        way = self.recipe.quantizer
+        if self._shop.build and way != self.recipe.card.quantizer:
+            self._shop.progress.note(f"{path} is quantized already: the quantizer {way} has no say in it")
 
     def _renew(self, path: Path, folder: Path) -> None:
         self._shop.progress.note(f"{path} is an older MLC directory; it is used in today's form")
@@ -106,7 +112,7 @@ class WeightsStep:
     def _check_supported(self) -> None:
         """Architecture, format and disk space, before anything is fetched or minutes are spent."""
         from edge_router.compile.parameters import parameters
-        from edge_router.compile.quantize import stored_bytes, supported
+        from edge_router.compile.quantize import check_groups, stored_bytes, supported
         from edge_router.compile.quantizers import check_quantizer
 
         form, card = supported(self.recipe.quantization), self.recipe.card
@@ -117,6 +123,7 @@ class WeightsStep:
             check_quantization(form.name)
         if card.config:
             wanted = parameters(card.config, card.name)
+            check_groups(form, wanted, card.name)
             needed = sum(stored_bytes(form, parameter) for parameter in wanted)
             require_space(self._shop.paths.artifacts, needed + _SPARE_BYTES)
 

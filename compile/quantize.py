@@ -44,7 +44,7 @@ def stored_bytes(form: Quantization, parameter: Parameter) -> int:
     return rows * form.groups(columns) * (form.words_per_group * WORD_BYTES + form.dtype_bytes)
 
 
-def check_groups(form: Quantization, parameters: tuple[Parameter, ...], where: Path) -> None:
+def check_groups(form: Quantization, parameters: tuple[Parameter, ...], where: Path | str) -> None:
     """Raises `InvalidModel` where groups of 32 don't divide a matrix's columns.
 
     The kernels for them read whole groups only. Groups of 40 divide hardly any model's columns: those are

@@ -196,8 +196,9 @@ def test_compile_builds_with_the_given_settings(cli, monkeypatch):
     assert (
         cli("compile", MODEL, "--context-window-size", "512", "--prefill-chunk-size", "64").out == "m\nl.so\n"
     )
-    done = cli("compile", MODEL, "--quantization", "q4f16_1", "--device", "cpu", "--offline", "--json")
+    how = ("--quantization", "q4f16_1", "--quantizer", "gptq")
+    done = cli("compile", MODEL, *how, "--device", "cpu", "--offline", "--json")
     assert json.loads(done.out) == {"model": MODEL, "model_dir": "m", "library": "l.so"}
     weak = seen[0].weak
     assert (weak.model, weak.context_window_size, weak.prefill_chunk_size) == (MODEL, 512, 64)
-    assert seen[1].offline and seen[1].weak.device == "cpu"
+    assert seen[1].offline and seen[1].weak.device == "cpu" and seen[1].weak.quantizer == "gptq"

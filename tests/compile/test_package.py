@@ -329,6 +329,8 @@ def test_groups_must_divide_the_columns(tiny: ModuleType, tmp_path: Path) -> Non
     tiny.write_gguf(tmp_path / "g.gguf", config, tiny.random_tensors(config, 0))
     with pytest.raises(InvalidModel, match=r"down_proj has 80 columns, which groups of 32 don't divide"):
         write(tmp_path / "g.gguf", tmp_path / "m")
+    assert not list((tmp_path / "m").iterdir()), "told before anything is written"
+    write(tmp_path / "g.gguf", tmp_path / "filled", form="q3f16_1")  # its groups are filled up
 
 
 def test_moments_of_another_model_are_refused(tiny_llama: Any, tmp_path: Path) -> None:

@@ -193,6 +193,9 @@ def test_a_ready_directory_is_used_where_it_lies(ready: Path, paths: Paths, comp
     made = make(ready, paths)
     assert made.model_dir == ready
     assert make(ready, paths, build=False) == made
+    watching = Watching()
+    assert make(ready, paths, watching, quantizer="gptq").model_dir == ready
+    assert watching.notes == [f"{ready} is quantized already: the quantizer gptq has no say in it"]
 
 
 def test_an_older_ready_directory_is_renewed_and_that_is_said(
@@ -284,6 +287,15 @@ def test_an_unknown_quantizer_is_told_before_anything_is_fetched(name: str, path
     watching = Watching()
     with pytest.raises(UnknownName, match="no quantizer named 'magic'"):
         ensure(find_model(name), BuildSettings(quantizer="magic"), paths=paths, progress=watching)
+    assert watching.steps == []
+
+
+def test_groups_that_do_not_divide_are_told_before_anything_is_fetched(paths: Paths) -> None:
+    card = find_model("SmolLM2-135M-Instruct")
+    card = replace(card, config={**card.config, "intermediate_size": 1500})
+    watching = Watching()
+    with pytest.raises(InvalidModel, match="1500 columns, which groups of 32 don't divide, as q4f16_1 needs"):
+        ensure(card, BuildSettings(), paths=paths, progress=watching)
     assert watching.steps == []
 
 

@@ -33,6 +33,12 @@ def test_settings_come_first_and_a_chunk_is_never_longer_than_the_context(card: 
     assert recipe(card, replace(given, max_sequences=9)).windows["max_batch_size"] == 9
 
 
+def test_the_configuration_names_the_quantizer(card: ModelCard) -> None:
+    config = Config().replace(**{"weak.quantizer": "gptq"})
+    assert recipe(card, BuildSettings.from_config(config)).quantizer == "gptq"
+    assert recipe(card, BuildSettings.from_config(Config())).quantizer == "weighted"
+
+
 def test_another_format_is_made_from_the_unquantized_weights(card: ModelCard) -> None:
     original = HubSource("someone/unquantized")
     both = replace(card, original=original)
