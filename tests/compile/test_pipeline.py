@@ -193,6 +193,11 @@ def test_a_ready_directory_is_used_where_it_lies(ready: Path, paths: Paths, comp
     made = make(ready, paths)
     assert made.model_dir == ready
     assert make(ready, paths, build=False) == made
+
+
+def test_a_quantizer_asked_for_a_ready_directory_has_no_say_which_is_said(
+    ready: Path, paths: Paths, compiled: list[Any]
+) -> None:
     watching = Watching()
     assert make(ready, paths, watching, quantizer="gptq").model_dir == ready
     assert watching.notes == [f"{ready} is quantized already: the quantizer gptq has no say in it"]
