@@ -7,11 +7,11 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from edge_router.config import Config
 from edge_router.device.process import give_back
-from edge_router.engines.local.directory import ModelDirectory
+from edge_router.engines.local.directory import ModelDirectory, longest_answer
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import Logits, is_exhausted
@@ -49,8 +49,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         device=f"{device.name}:{device.number}",
     )
     engine.weights_key = compiled.weights_key
-    window = cast(int, compiled.config.get("sliding_window_size") or -1)
-    engine.longest_answer = window if window > 0 else None  # else one that forgets might never end
+    engine.longest_answer = longest_answer(compiled.config)
     return engine
 
 

@@ -203,3 +203,5 @@ def test_a_conversation_goes_on_beyond_its_context(built_home: Path) -> None:
         reply = client.chat.completions.create(model="weak", messages=asked, temperature=0, max_tokens=300)
         assert reply.usage.prompt_tokens > 600
         assert "Paris" in reply.choices[0].message.content
+        named = client.chat.completions.create(model="weak", messages="Count for ever.", temperature=0)
+        assert named.usage.completion_tokens <= 256

@@ -62,6 +62,12 @@ def read_config(path: Path) -> dict[str, object]:
     return config
 
 
+def longest_answer(config: Mapping[str, object]) -> int | None:
+    """Tokens of an answer where nobody says how many; one of a model that forgets might never end."""
+    window = config.get("sliding_window_size")
+    return window if isinstance(window, int) and window > 0 else None
+
+
 def _end_tokens(
     config: Mapping[str, object], special: Mapping[str, str], tokenizer: TextTokenizer
 ) -> frozenset[int]:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edge_router.config import Config
-from edge_router.engines.local.directory import ModelDirectory
+from edge_router.engines.local.directory import ModelDirectory, longest_answer
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter, adapters, choose
 from edge_router.engines.webgpu.residence import GpuResidence
@@ -57,6 +57,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         progress=progress,
     )
     engine.weights_key = compiled.weights_key
+    engine.longest_answer = longest_answer(compiled.config)
     return engine
 
 
