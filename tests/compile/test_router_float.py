@@ -21,8 +21,9 @@ from edge_router.compile.router_float import float32_graph, write_float32  # noq
 INTEGERS = {"DynamicQuantizeLinear", "MatMulInteger"}
 
 
-def test_nothing_is_left_in_int8(tmp_path: Path) -> None:
-    card = router_cards()["mf"]
+@pytest.mark.parametrize("name", ["bert", "static"])  # matrices and a table, in small files
+def test_nothing_is_left_in_int8(name: str, tmp_path: Path) -> None:
+    card = router_cards()[name]
     file = tmp_path / "float.onnx"
     write_float32(Path(str(card.directory / card.graph)), file)
     model = onnx.load(str(file))
