@@ -36,6 +36,7 @@ def _described(adapter: Adapter, free: int | None) -> str:
     if free is not None:
         words.append(f"{output.size(free)} free")
     words.append(f"buffers of {output.size(adapter.largest_binding)} at most")
+    words.append("float16 arithmetic" if adapter.has_float16 else "no float16 arithmetic: float32 is used")
     if adapter.kind == "software":
         words.append('taken only when it is asked for, as with "chat --device vulkan"')
     return ", ".join(words)

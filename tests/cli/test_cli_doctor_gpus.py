@@ -13,10 +13,10 @@ from edge_router.cli import graphics
 from edge_router.engines.webgpu import residence
 
 
-def handle(name: str, kind: str) -> Any:
+def handle(name: str, kind: str, *features: str) -> Any:
     limits = {"max-buffer-size": 1 << 31, "max-storage-buffer-binding-size": 128 << 20}
     info = {"device": name, "adapter_type": kind, "backend_type": "Vulkan", "description": "1.2"}
-    return SimpleNamespace(info=info, features=set(), limits=limits)
+    return SimpleNamespace(info=info, features=set(features), limits=limits)
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 def test_adapters(lines: Callable[..., list[str]]) -> None:
     assert lines(
-        handle("GeForce", "DiscreteGPU"), handle("Iris", "IntegratedGPU"), handle("pipe", "CPU")
+        handle("GeForce", "DiscreteGPU", "shader-f16"), handle("Iris", "IntegratedGPU"), handle("pipe", "CPU")
     ) == [
-        "GeForce (vulkan), discrete, 6.0 GB free, buffers of 134 MB at most",
-        "Iris (vulkan), integrated, buffers of 134 MB at most",
-        "pipe (vulkan, in software), buffers of 134 MB at most, taken only when it is asked for, as with "
-        '"chat --device vulkan"',
+        "GeForce (vulkan), discrete, 6.0 GB free, buffers of 134 MB at most, float16 arithmetic",
+        "Iris (vulkan), integrated, buffers of 134 MB at most, no float16 arithmetic: float32 is used",
+        "pipe (vulkan, in software), buffers of 134 MB at most, no float16 arithmetic: float32 is used, taken "
+        'only when it is asked for, as with "chat --device vulkan"',
     ]
 
 

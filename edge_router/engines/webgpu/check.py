@@ -3,7 +3,7 @@
 Drivers have mistakes, and a wrong one answers fluently. A few tokens go through the model launch by launch;
 after each launch of a shader that was not seen yet, what it read is read back and computed again here, for a
 few rows of the large matrices. TVM's kernels are held against ours: one token more must say the same whether
-it came with the prompt or after it.
+it came with the prompt or after it. What is chosen from logits is held against the logits themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edge_router.engines.webgpu import arithmetic
 from edge_router.engines.webgpu.executor import Executor, ReadBuffer, control_words
-from edge_router.program import FEW_ROWS, PAGE_SIZE, ROW_WORDS, Launch, Program, Windows
+from edge_router.program import CANDIDATES, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Launch, Program, Windows
 
 TOKENS = PAGE_SIZE + 4  # so that there are two pages
 _CLOSE = 2e-3  # of the largest number, for float32 sums in another order
@@ -57,6 +57,7 @@ class _Check:
         self._executor.write_control(np.asarray(self._pages, np.uint32), control_words(self._windows))
         self._pass("prefill", tokens[:count], 0)
         after = self._pass("decode", tokens[count:], count)
+        self._choices()
         far = self._pass("decode_far", tokens[count:], count)
         self._compare("decode_far beside decode", far, after, _CLOSE_LOGITS)
         if self._windows.sequences > 1:
@@ -81,6 +82,30 @@ class _Check:
         self._rows = rows
         self._executor.write_control(rows, 0)
         return self._executor.run_watched(function, len(tokens), self._is_new, self._watch).copy()
+
+    def _choices(self) -> None:
+        """Of the token that was decoded last."""
+        self._rows[:, 3] = np.float32(1).view(np.uint32)  # the temperature
+        found = {}
+        for pick in ("best", "likeliest"):
+            self._executor.write_control(self._rows, 0)
+            found[pick] = self._executor.choose("decode", 1, pick)[0]
+        logits = self._executor.logits(1)[0, : self._executor.tokens]
+        at = 2 * (int(self._rows[0, 1]) % PAGE_SIZE)
+        best, likeliest = found["best"][at : at + 2], found["likeliest"][: 2 * CANDIDATES]
+        self._compare("best", self._said(best[:1], best[1:], logits), logits.max(), _CLOSE)
+        count = min(CANDIDATES, len(logits))
+        tokens, said = likeliest[:count], likeliest[CANDIDATES : CANDIDATES + count]
+        wanted = -np.sort(-logits)[:count]
+        self._compare("likeliest", self._said(tokens, said, logits), wanted, _CLOSE)
+        total = found["likeliest"][2 * CANDIDATES : 2 * CANDIDATES + 1].view(np.float32)
+        self._compare("likeliest", total, np.exp(logits - logits.max()).sum(), _CLOSE)
+
+    def _said(self, tokens: Any, values: Any, logits: Any) -> Any:
+        """The logits that were said of these tokens, where they are theirs; else what can't be."""
+        if (tokens >= len(logits)).any() or (logits[tokens] != values.view(np.float32)).any():
+            return np.full(len(tokens), np.nan)
+        return logits[tokens]
 
     def _is_new(self, launch: Launch) -> bool:
         about = self._program.shaders[launch.shader].about

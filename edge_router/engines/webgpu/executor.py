@@ -61,7 +61,7 @@ class Executor:
         loaded: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._gpu, self._program, self._windows = gpu, program, windows
-        self._tokens = tokens or program.vocab_size
+        self.tokens = tokens or program.vocab_size
         self._bound: dict[str, _Bound] = {}
         self._buffers = self._allocate()
         usable = {
@@ -116,7 +116,7 @@ class Executor:
 
     def steps(self, *functions: str, n: int) -> list[Step]:
         """What these functions launch, one after the other."""
-        values = {"n": n, "tokens": self._tokens}
+        values = {"n": n, "tokens": self.tokens}
         return [step for name in functions for step in self._bound[name].steps(values)]
 
     def logits(self, rows: int) -> Logits:
