@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 from edge_router.engines.local.runner import ModelRunner
-
-
-@runtime_checkable
-class ForgettingRunner(ModelRunner, Protocol):
-    """One whose sequences may lose tokens that lie before a sliding window."""
-
-    def holds(self, sequence: int, position: int) -> bool:
-        """Whether a fork at `position` finds all that its next token looks back at."""
-        ...
-
-    def new_pages(self, sequence: int, length: int, count: int) -> int:
-        """Pages that are taken while `sequence`, of `length` tokens, grows by `count`, in chunks."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +24,6 @@ class SequencePool:
 
     def __init__(self, runner: ModelRunner, kept: int) -> None:
         self._runner, self._most_kept = runner, kept
-        self._forgetting = runner if isinstance(runner, ForgettingRunner) else None
         self._active: list[Held] = []
         self._kept: list[Held] = []  # the least recently used first
         self._next = 0
@@ -49,7 +34,7 @@ class SequencePool:
         for held in (*self._kept, *self._active):
             common = _common_prefix(held.tokens, prompt[:-1])
             worth = common >= self._runner.page_size or common == len(held.tokens)
-            if common > shared and worth and self._holds(held, common):
+            if common > shared and worth and self._runner.holds(held.sequence, common):
                 best, shared = held, common
         if best is not None and best in self._kept and shared == len(best.tokens):
             self._kept.remove(best)
@@ -64,7 +49,7 @@ class SequencePool:
                 shared -= 1
             if self._runner.free_tokens < page:  # sharing a part of a page means to copy it
                 shared -= shared % page
-            if not self._holds(parent, shared):
+            if not self._runner.holds(parent.sequence, shared):
                 shared = 0
         held = Held(self._next, list(prompt[:shared]))
         self._next += 1
@@ -89,8 +74,10 @@ class SequencePool:
     def make_room(self, growth: Sequence[tuple[Held, int]]) -> bool:
         """Evict until each sequence can grow by its count of tokens. False when that can't be had."""
         page = self._runner.page_size
-        pages = sum(self._new_pages(held, count) for held, count in growth)
-        while self._runner.free_tokens < pages * page:
+        pages = sum(
+            self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth
+        )
+        while pages and self._runner.free_tokens < pages * page:
             if not self._kept:
                 return False
             self._evict()
@@ -100,15 +87,6 @@ class SequencePool:
         self._active.clear()
         self._kept.clear()
         self._runner.reset()
-
-    def _holds(self, held: Held, position: int) -> bool:
-        return self._forgetting is None or self._forgetting.holds(held.sequence, position)
-
-    def _new_pages(self, held: Held, count: int) -> int:
-        length, page = len(held.tokens), self._runner.page_size
-        if self._forgetting is not None:
-            return self._forgetting.new_pages(held.sequence, length, count)
-        return -(-(length + count) // page) - -(-length // page)
 
     def _evict(self) -> None:
         self._runner.remove_sequence(self._kept.pop(0).sequence)
