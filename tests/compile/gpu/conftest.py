@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+REAL = os.environ.get("GPU_REQUIRED")  # what is emulated elsewhere then runs on a real one
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 @pytest.fixture(scope="session")
 def emulator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("emulator", Path(__file__).with_name("emulator.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["emulator"] = module
-    spec.loader.exec_module(module)
-    missing = module.missing()
+    module = load("emulator")
+    missing = None if REAL else module.missing()
     if missing is not None:
         pytest.skip(missing)
     return module
@@ -30,14 +37,15 @@ def emulator() -> ModuleType:
 def emulated(emulator: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with CUDA's two libraries, as the emulator has them."""
     folder = tmp_path_factory.mktemp("emulated")
-    emulator.build(folder)
+    if not REAL:
+        emulator.build(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def gpu(emulator: Any, emulated: Path) -> Iterator[Any]:
     """An emulated GPU whose threads go one after another."""
-    made = emulator.Emulator(emulated)
+    made = emulator.Emulator(emulator.REAL if REAL else emulated)
     yield made
     made.close()
 
@@ -45,9 +53,17 @@ def gpu(emulator: Any, emulated: Path) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def backwards(emulator: Any, emulated: Path) -> Iterator[Any]:
     """Another whose last thread goes first: where a barrier is missing the two disagree."""
-    made = emulator.Emulator(emulated, EMULATED_ORDER="reverse")
+    made = emulator.Emulator(emulator.REAL if REAL else emulated, EMULATED_ORDER="reverse")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def models(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """tests/compile/gpu/tiny_models.py, with `directory(name)`."""
+    module, folder = load("tiny_models"), tmp_path_factory.mktemp("models")
+    module.directory = lambda name: module.make(folder, name, tiny)  # type: ignore[attr-defined]
+    return module
 
 
 @pytest.fixture

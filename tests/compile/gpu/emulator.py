@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
+REAL = Path("a real GPU")  # in place of a folder
 _OPTIONS = ("-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-w")
 _KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\([^;{]*\{')
 
@@ -129,25 +131,34 @@ def run(kernel: str, made_of: tuple[Any, ...], arguments: tuple[Any, ...], gpu: 
 
 def logits(model_dir: Path, library: Path, calls: list[tuple[str, Any]]) -> list[np.ndarray]:
     """What the engine computes: `calls` are methods of the runner, with their arguments."""
-    from edge_router.engines import tvm_device
     from edge_router.engines.tvm import TvmRunner
 
-    tvm_device._give_machine_code = lambda ffi, architecture: None  # what stands for it is registered already
     runner = TvmRunner(model_dir, library, max_sequences=2, device="cuda")
     found = [getattr(runner, name)(*arguments) for name, arguments in calls]
     runner.close()
     return [np.array(answer) for answer in found]
 
 
+def _emulate(folder: Path) -> None:
+    from tvm_ffi import register_global_func
+
+    from edge_router.engines import tvm_device
+
+    import_module("tvm")  # which registers a compiler of its own
+    register_global_func("tvm_callback_cuda_compile", lambda source: on_host(source, folder), override=True)
+    tvm_device._give_machine_code = lambda ffi, architecture: None  # it has been given
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     said, sys.stdout = os.fdopen(os.dup(1), "wb"), sys.stderr
     os.dup2(2, 1)
-    import tvm
-    import tvm_ffi
+    if folder == REAL:
+        from edge_router.engines.tvm_device import open_device
 
-    tvm_ffi.register_global_func("tvm_callback_cuda_compile", lambda s: on_host(s, folder), override=True)
-    del tvm
+        open_device("cuda")
+    else:
+        _emulate(folder)
     while True:
         try:
             what, details = pickle.load(sys.stdin.buffer)
