@@ -14,6 +14,7 @@ from edge_router.engines.webgpu.adapters import ENGINE
 from edge_router.engines.webgpu.gpu import Copy, Gpu, Grid, Step
 from edge_router.errors import EngineUnavailable
 from edge_router.program import (
+    PAGE_SIZE,
     PICKED_WORDS,
     ROW_WORDS,
     Expression,
@@ -200,12 +201,23 @@ class Executor:
             raise EngineUnavailable(
                 ENGINE,
                 f"{self._gpu.adapter} shows a shader {self._gpu.largest_binding} bytes of a buffer at most, "
-                f"and {name} has {largest}",
+                f"and {name} has {largest}; {self._what_would_fit(name, largest)}",
             )
         self._scratch = [(self._gpu.buffer(size), size) for size in scratch]
         self._spare = self._gpu.buffer(spare_bytes(self._program))
         self._landing = self._gpu.buffer(sizes["picked"], "landing")
         return {name: (self._gpu.buffer(size), size) for name, size in sizes.items()}
+
+    def _what_would_fit(self, name: str, size: int) -> str:
+        """Windows with which the buffer, of `size` bytes now, is small enough to be seen."""
+        item, most = self._program.buffers.get(name), self._gpu.largest_binding
+        match item:
+            case KeyValues():
+                tokens = most // item.page_bytes // self._windows.sequences * PAGE_SIZE
+                return f"a context_window_size of {tokens} would fit"
+            case Weight():
+                return "a smaller model would fit"
+        return f"a prefill_chunk_size of {self._windows.chunk * most // size} would fit"
 
     def _bind(self) -> None:
         for name, function in self._program.functions.items():

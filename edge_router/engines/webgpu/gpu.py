@@ -27,6 +27,14 @@ _LIMITS = (  # what we need more of than WebGPU promises, where the adapter has 
 )
 
 
+_NEEDED = {  # what WebGPU promises of every device and our shaders use; some old drivers have less
+    "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-size-x": 256,
+    "max-compute-workgroup-storage-size": 16384,
+    "max-storage-buffers-per-shader-stage": 8,
+}
+
+
 class Gpu:
     """A device of `adapter`. Raises `EngineUnavailable`. Use and close it in one thread.
 
@@ -38,6 +46,7 @@ class Gpu:
 
         self.adapter = adapter
         self._wgpu = wgpu
+        _check_limits(adapter)
         limits = {name: adapter.limits[name] for name in _LIMITS if name in adapter.limits}
         self.has_clock = clock and _CLOCK in adapter.features
         features = [_CLOCK] if self.has_clock else []
@@ -216,6 +225,16 @@ class Gpu:
             if doing in ("start", "allocate", "bind") or doing.startswith("compile"):
                 raise EngineUnavailable(ENGINE, f"{self.adapter} cannot {doing}: {_brief(error)}") from error
             raise GenerationFailed(ENGINE, f"{self.adapter} cannot {doing}: {_brief(error)}") from error
+
+
+def _check_limits(adapter: Adapter) -> None:
+    lacking = [
+        f"{name} is {adapter.limits[name]}, and {needed} are needed"
+        for name, needed in _NEEDED.items()
+        if adapter.limits.get(name, needed) < needed
+    ]
+    if lacking:
+        raise EngineUnavailable(ENGINE, f"{adapter} is too small: {'; '.join(lacking)}")
 
 
 def _fast_recorder() -> Callable[[Any, Sequence[Step]], None] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import metadata
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,3 +102,8 @@ def test_a_library_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wgpu", module)
     with pytest.raises(EngineUnavailable, match="no instance"):
         adapters()
+
+
+def test_pythons_for_which_wgpu_has_no_wheels_get_no_package() -> None:
+    wanted = metadata("edge-router")["Requires-Python"]
+    assert wanted == ">=3.11" == metadata("wgpu")["Requires-Python"].replace(" ", "")

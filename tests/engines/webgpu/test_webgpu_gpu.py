@@ -116,6 +116,12 @@ def test_a_device_that_does_not_start(adapter: Adapter) -> None:
         Gpu(replace(adapter, limits=limits))
 
 
+def test_an_adapter_with_less_than_shaders_need(adapter: Adapter) -> None:
+    name = "max-compute-invocations-per-workgroup"
+    with pytest.raises(EngineUnavailable, match=f"too small: {name} is 128, and 256 are needed"):
+        Gpu(replace(adapter, limits={**adapter.limits, name: 128}))
+
+
 def test_grids_wider_than_the_device_allows(adapter: Adapter, tiny_model: Any) -> None:
     narrow = replace(adapter, limits={**adapter.limits, "max-compute-workgroups-per-dimension": 65535})
     gpu = Gpu(narrow)

@@ -113,14 +113,18 @@ def test_no_adapter_is_said_before_anything_is_fetched(paths: Paths, monkeypatch
 
 def test_an_adapter_that_shows_too_little(adapter: Adapter, tiny_model: Any) -> None:
     small = replace(adapter, limits={**adapter.limits, "max-storage-buffer-binding-size": 1 << 16})
-    with pytest.raises(EngineUnavailable, match=r"shows a shader 65536 bytes .* has 131072"):
-        open_model(
-            tiny_model.directory,
-            tiny_model.file,
-            small,
-            windows=Windows(2048, 32),
-            model_id="m",
-        )
+
+    def opened(windows: Windows) -> Any:
+        return open_model(tiny_model.directory, tiny_model.file, small, windows=windows, model_id="m")
+
+    says = r"shows a shader 65536 bytes .* has 131072; a context_window_size of 1024 would fit"
+    with pytest.raises(EngineUnavailable, match=says):
+        opened(Windows(2048, 32))
+    with pytest.raises(
+        EngineUnavailable, match=r"a scratch buffer has .*; a prefill_chunk_size of \d+ would"
+    ):
+        opened(Windows(1024, 1024))
+    opened(Windows(1024, 32)).close()
 
 
 @pytest.mark.parametrize("size", ["many", 3.5])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_router.compile.webgpu.build import build_program
-from edge_router.engines.local.sequences import ForgettingRunner, SequencePool
+from edge_router.engines.local.sequences import SequencePool
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.program import PAGE_SIZE, Windows, footprint, pages_per_sequence
@@ -104,7 +104,6 @@ def test_what_no_token_can_see_gives_its_pages_back(runner: WebGpuRunner) -> Non
 
 
 def test_a_fork_continues_from_what_is_still_there(runner: WebGpuRunner, wanted: Any) -> None:
-    assert isinstance(runner, ForgettingRunner)
     tokens, other = text(6, 160), text(7, 50)
     runner.add_sequence(0)
     read(runner, 0, tokens)
