@@ -146,13 +146,13 @@ class LocalEngine:
         self._scheduler.close()
 
     def _mask(self, request: ChatRequest) -> TokenMask | None:
-        schema = request.response_schema
-        if request.mask is None and schema is None:
+        make, schema = request.mask, request.response_schema
+        if make is None and schema is None:
             return None
         vocabulary = Vocabulary(
             self.vocab_size, self._end_tokens, self._tokenizer.token_bytes, self._tokenizer.file
         )
-        return request.mask(vocabulary) if request.mask is not None else self._grammars.json(schema, vocabulary)
+        return self._grammars.json(schema, vocabulary) if make is None else make(vocabulary)
 
     def _stops(self, request: ChatRequest) -> tuple[str, ...]:
         own = () if request.raw_prompt is not None or self._template is None else self._template.stops

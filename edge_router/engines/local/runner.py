@@ -74,6 +74,14 @@ class ModelRunner(Protocol):
         """`child` shares the first `position` tokens of `parent`, 1 <= position <= its length."""
         ...
 
+    def holds(self, sequence: int, position: int) -> bool:
+        """Whether a fork at `position` finds what its next token looks back at: windows forget."""
+        ...
+
+    def new_pages(self, sequence: int, length: int, count: int) -> int:
+        """Pages that are taken while `sequence`, of `length` tokens, grows by `count`, chunk by chunk."""
+        ...
+
     def pop_tokens(self, sequence: int, count: int) -> None:
         """Forget the last `count` tokens."""
         ...

@@ -74,9 +74,7 @@ class SequencePool:
     def make_room(self, growth: Sequence[tuple[Held, int]]) -> bool:
         """Evict until each sequence can grow by its count of tokens. False when that can't be had."""
         page = self._runner.page_size
-        pages = sum(
-            self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth
-        )
+        pages = sum(self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth)
         while pages and self._runner.free_tokens < pages * page:
             if not self._kept:
                 return False

@@ -75,6 +75,12 @@ class FakeRunner:
         if position % 16:
             self.owned[child].append(self._page())
 
+    def holds(self, sequence: int, position: int) -> bool:
+        return True
+
+    def new_pages(self, sequence: int, length: int, count: int) -> int:
+        return -(-(length + count) // 16) - -(-length // 16)
+
     def pop_tokens(self, sequence: int, count: int) -> None:
         self._called("pop_tokens", (sequence, count))
         del self.sequences[sequence][len(self.sequences[sequence]) - count :]
@@ -105,6 +111,8 @@ class FakeRunner:
     def close(self) -> None:
         self._called("close", None)
         self.closed = True
+        self.sequences.clear()
+        self.owned.clear()
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """What the model says after `tokens`."""
