@@ -21,54 +21,50 @@ _DAMPING = 0.01  # of the mean variance, added to each: directions that the text
 
 
 class Gptq:
-    """The quantizer of one matrix whose inputs have this `covariance`, shape (columns, columns)."""
+    """The quantizer of one matrix whose inputs have this `covariance`, shape (columns, columns).
 
-    def __init__(self, covariance: Floats) -> None:
-        self._feedback = _feedback(covariance)
-        self._variances = np.ascontiguousarray(np.diag(covariance))
+    What fills up the last group of `form` is an input that is always 0.
+    """
+
+    def __init__(self, covariance: Floats, form: Quantization) -> None:
+        columns = len(covariance)
+        filled = np.pad(covariance, (0, form.groups(columns) * form.group - columns))
+        self._feedback = _feedback(filled)
+        self._variances = np.ascontiguousarray(np.diag(filled))
 
     def __call__(self, weights: Floats, moments: Floats | None, form: Quantization) -> tuple[Codes, Scales]:
         """See `Quantizer`. `moments` are not needed: the covariance holds them."""
-        columns, rows = weights.shape[1], len(weights)
-        known = len(self._feedback)
         groups = grouped(weights, form)
-        wanted, errors = groups.reshape(columns, rows), np.zeros((columns, rows), np.float32)
-        codes, scales = np.empty((columns, rows), np.uint8), np.empty((len(groups), rows), form.dtype)
-        variances = np.pad(self._variances, (0, columns - known))
+        codes, errors = np.empty(groups.shape, np.uint8), np.empty_like(groups)
+        scales = np.empty((len(groups), len(weights)), form.dtype)
+        lost = errors.reshape(-1, len(weights))  # the same, column by column
         for number, group in enumerate(groups):
-            start = number * form.group
-            stop = min(start + form.group, known)
-            aims = group[: stop - start] + self._feedback[:start, start:stop].T @ errors[:start]
-            met = np.zeros((1, form.group, rows), np.float32)
-            met[0, : stop - start] = aims
-            found = best_scales(met, variances[start : start + form.group], form)[0]
-            scales[number] = found
-            scale = scales[number].astype(np.float32)
-            self._choose(aims, wanted, errors, codes, start, scale, form)
-        codes[known:] = form.zero
-        return np.ascontiguousarray(codes.T), np.ascontiguousarray(scales.T)
+            start, stop = number * form.group, (number + 1) * form.group
+            aims = group + self._feedback[:start, start:stop].T @ lost[:start]
+            scales[number] = best_scales(aims[None], self._variances[start:stop], form)[0]
+            scale, within = scales[number].astype(np.float32), self._feedback[start:stop, start:stop]
+            codes[number] = _codes(group, aims, scale, within, errors[number], form)
+        return np.ascontiguousarray(codes.reshape(lost.shape).T), np.ascontiguousarray(scales.T)
 
-    def _choose(
-        self,
-        aims: Floats,
-        wanted: Floats,
-        errors: Floats,
-        codes: Codes,
-        start: int,
-        scale: Floats,
-        form: Quantization,
-    ) -> None:
-        """One group's columns, whose `aims` hold the feedback of the groups before."""
-        inverses, level, spread = inverse(scale), np.empty_like(scale), np.empty_like(aims)
-        for place, aim in enumerate(aims):
-            column = start + place
-            levels(aim, inverses, form, level)
-            codes[column] = level + np.float32(form.zero)
-            np.multiply(level, scale, out=level)
-            np.subtract(wanted[column], level, out=errors[column])
-            weights = self._feedback[column, column + 1 : start + len(aims), None]
-            np.multiply(weights, errors[column], out=spread[place + 1 :])
-            aims[place + 1 :] += spread[place + 1 :]
+
+def _codes(
+    wanted: Floats, aims: Floats, scale: Floats, feedback: Floats, errors: Floats, form: Quantization
+) -> Codes:
+    """Those of one group; what its columns lose goes into `errors`.
+
+    `wanted` and `aims` have shape (columns, rows); the aims already hold the feedback of the groups before.
+    """
+    codes, spread = np.empty(aims.shape, np.uint8), np.empty_like(aims)
+    inverses, level = inverse(scale), np.empty_like(scale)
+    for column, aim in enumerate(aims):
+        levels(aim, inverses, form, level)
+        codes[column] = level + np.float32(form.zero)
+        np.multiply(level, scale, out=level)
+        np.subtract(wanted[column], level, out=errors[column])
+        later = slice(column + 1, None)
+        np.multiply(feedback[column, later, None], errors[column], out=spread[later])
+        aims[later] += spread[later]
+    return codes
 
 
 def _feedback(covariance: Floats) -> Floats:

@@ -74,7 +74,7 @@ def _measured(
             covariance, scale = found.pop(fed), activations.factors(parameter)
             if scale is not None:
                 covariance = covariance / np.outer(scale, scale)
-            yield Prepared(parameter, equalized, Gptq(covariance))
+            yield Prepared(parameter, equalized, Gptq(covariance, form))
 
 
 def _activations(

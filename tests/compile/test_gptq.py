@@ -64,7 +64,7 @@ def published(weights: np.ndarray, seen: np.ndarray, scales: np.ndarray) -> np.n
 @pytest.mark.parametrize("seed", range(5))
 def test_the_codes_are_those_of_the_published_algorithm(seed: int) -> None:
     weights, seen = matrix(seed), inputs(seed)
-    codes, scales = Gptq(covariance(seen))(weights, None, Q4)
+    codes, scales = Gptq(covariance(seen), Q4)(weights, None, Q4)
     np.testing.assert_array_equal(codes, published(weights, seen, scales))
 
 
@@ -77,21 +77,21 @@ def test_products_are_met_better_than_by_choosing_each_code_alone(form: Quantiza
     def error(codes: np.ndarray, scales: np.ndarray) -> float:
         return float((((unpacked(packed(codes, form), scales, form)[:, :96] - weights) @ seen.T) ** 2).sum())
 
-    ours = error(*Gptq(covariance(seen))(whole(weights, form), None, form))
+    ours = error(*Gptq(covariance(seen), form)(whole(weights, form), None, form))
     assert ours < 0.8 * error(*weighted(whole(weights, form), moments, form))
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_inputs_that_have_nothing_to_do_with_each_other_need_no_feedback(form: Quantization) -> None:
     moments = np.exp(np.random.default_rng(0).normal(0, 1, 96)).astype(np.float32)
-    codes, scales = Gptq(np.diag(moments))(whole(matrix(2), form), None, form)
+    codes, scales = Gptq(np.diag(moments), form)(whole(matrix(2), form), None, form)
     expected, their_scales = weighted(whole(matrix(2), form), whole(moments[None], form)[0], form)
     np.testing.assert_array_equal(scales, their_scales)
     np.testing.assert_array_equal(codes, expected)
 
 
 def test_the_rows_do_not_depend_on_each_other() -> None:
-    choose, weights = Gptq(covariance(inputs(4))), matrix(4, 9)
+    choose, weights = Gptq(covariance(inputs(4)), Q4), matrix(4, 9)
     codes, scales = choose(weights, None, Q4)
     some, some_scales = choose(weights[4:6], None, Q4)
     np.testing.assert_array_equal(codes[4:6], some)
@@ -105,7 +105,7 @@ def test_zeros_and_inputs_that_are_never_there(form: Quantization) -> None:
     seen = inputs(1)
     seen[:, 30:50] = 0
     for met in (seen, np.zeros_like(seen)):
-        codes, scales = Gptq(covariance(met))(whole(weights, form), None, form)
+        codes, scales = Gptq(covariance(met), form)(whole(weights, form), None, form)
         values = unpacked(packed(codes, form), scales, form)
         assert np.isfinite(values).all() and (values[0] == 0).all()
 
