@@ -148,18 +148,18 @@ class Executor:
         return list(zip(launches, self._gpu.timed(self.steps(*functions, n=n)).tolist(), strict=True))
 
     def time_host(self, *functions: str) -> tuple[float, float]:
-        """Seconds of the processor for a row: to encode the launches; to submit and read what was chosen.
+        """Seconds of this thread for a row: to encode the launches; to submit and read what was chosen.
 
         The launches are as many, but of nothing, so that nobody waits for the GPU.
         """
         hollow = [(pipeline, group, (0, 0, 0)) for pipeline, group, _ in self.steps(*functions, n=1)]
         copy = (self._buffers["picked"][0], 0, self._landing, 0, PICKED_WORDS * 4)
-        begin = time.perf_counter()
+        begin = time.thread_time()
         commands = self._gpu.encode(hollow, copy)
-        encoded = time.perf_counter()
+        encoded = time.thread_time()
         self._gpu.submit(commands)
         self._gpu.collect(self._landing, PICKED_WORDS * 4)
-        return encoded - begin, time.perf_counter() - encoded
+        return encoded - begin, time.thread_time() - encoded
 
     def run_watched(self, function: str, n: int, wanted: Callable[[Launch], bool], watch: Watch) -> Logits:
         """The same, for checks: `watch` is called after each launch that is `wanted`."""
