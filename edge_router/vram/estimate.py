@@ -58,7 +58,8 @@ class Settings:
 class Place:
     """Where a model is to run: the runtime, its threads, and what else counts there, in bytes.
 
-    `integers`: the processor multiplies sixteen-bit integers, as every x86 does, which are packed closer.
+    `integers`: the processor multiplies sixteen-bit integers by those of four, as every x86 does, which are
+    packed closer.
     `process`: what this process holds already, where that is known, its tokenizer among it; `router`: of the
     router's session; `library`: what the compiled library says of its own buffers, where there is one.
     """
@@ -180,7 +181,7 @@ def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place:
             "workspace", "MLC's sampler", sequences=sequences, vocabulary=shape.vocabulary, bytes=17
         )
     if not place.backend.own_memory:
-        yield from _host_work(shape, chunk, place)
+        yield from _host_work(shape, form, chunk, place)
 
 
 def _buffers(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> Iterator[Product]:
@@ -219,10 +220,10 @@ def activation_width(shape: ModelShape) -> int:
     return max(theirs, ours)
 
 
-def _host_work(shape: ModelShape, chunk: int, place: Place) -> Iterator[Product]:
+def _host_work(shape: ModelShape, form: Quantization, chunk: int, place: Place) -> Iterator[Product]:
     """On a processor: the rows of a product repacked, weights unpacked strip by strip, and the sampler."""
     inputs = max(shape.hidden, shape.query_width, shape.intermediate)
-    packed = _INTEGER_GROUP if place.integers else _GROUP * _FLOAT
+    packed = _INTEGER_GROUP if place.integers and form.bits == 4 else _GROUP * _FLOAT
     groups = -(-inputs // _GROUP)
     yield product("workspace", "activations, repacked", tokens=chunk, groups=groups, bytes=packed)
     yield product(
