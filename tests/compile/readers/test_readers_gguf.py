@@ -114,12 +114,25 @@ def llama3_tokenizer(tiny: ModuleType, tiny_llama: Any, file: Path, cut: str) ->
     return reader
 
 
-def test_llama_3_cuts_numbers_into_threes(tiny: ModuleType, tiny_llama: Any, tmp_path: Path) -> None:
-    reader = llama3_tokenizer(tiny, tiny_llama, tmp_path / "l.gguf", "llama-bpe")
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        ("gpt-2", ["it", "'s", "Ġ12345", "Ġ", "ĠOkAY"]),
+        ("smollm", ["it", "'s", "Ġ", *"12345", "Ġ", "ĠOkAY"]),
+        ("llama-bpe", ["it", "'s", "Ġ", "123", "45", "Ġ", "ĠOkAY"]),
+        ("qwen2", ["it", "'s", "Ġ", *"12345", "Ġ", "ĠOkAY"]),
+        ("deepseek-r1-qwen", ["it", "'s", "Ġ", *"12345", "Ġ", "ĠOkAY"]),
+        ("gpt-4o", ["it's", "Ġ", "123", "45", "Ġ", "ĠOk", "AY"]),
+    ],
+)
+def test_text_is_cut_as_the_model_was_trained(
+    cut: str, expected: list[str], tiny: ModuleType, tiny_llama: Any, tmp_path: Path
+) -> None:
+    """By their own patterns: numbers whole, in threes or digit by digit; capitals, what is put off."""
+    reader = llama3_tokenizer(tiny, tiny_llama, tmp_path / "l.gguf", cut)
     tokenizer = Tokenizer.from_str(reader.tokenizer_files()["tokenizer.json"].decode())
     assert tokenizer.pre_tokenizer is not None
-    pieces = [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str("it's 12345")]
-    assert pieces == ["it", "'s", "Ġ", "123", "45"]
+    assert [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str("it's 12345  OkAY")] == expected
 
 
 def test_an_unknown_way_of_cutting_is_an_error_that_lists_the_known_ones(
