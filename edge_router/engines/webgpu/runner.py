@@ -125,11 +125,11 @@ class WebGpuRunner:
             self._pages.fork(parent, child, position)
 
     def pop_tokens(self, sequence: int, count: int) -> None:
-        self._foretold = None
+        self._changed(sequence)
         self._pages.pop(sequence, count)
 
     def remove_sequence(self, sequence: int) -> None:
-        self._foretold = None
+        self._changed(sequence)
         self._pages.remove(sequence)
 
     def holds(self, sequence: int, position: int) -> bool:
@@ -140,6 +140,7 @@ class WebGpuRunner:
         return min(self._pages.needed(sequence, count), most - self._pages.owned(sequence))
 
     def prefill(self, sequence: int, tokens: Sequence[int]) -> Logits:
+        self._changed(sequence)
         with self._watched():
             begin = self._grow(sequence, len(tokens))
             rows = np.zeros((len(tokens), ROW_WORDS), np.uint32)
@@ -151,6 +152,7 @@ class WebGpuRunner:
             return logits
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
+        self._changed(*sequences)
         with self._watched():
             function, rows = self._rows(sequences, tokens)
             return self._run(function, rows)
@@ -203,14 +205,18 @@ class WebGpuRunner:
     ) -> Likeliest | None:
         """What follows a token, where the GPU has found it already."""
         told = self._foretold
-        if told is None or list(sequences) != [told.sequence] or temperatures[0] is not None:
-            return None
-        at = self._pages.length(told.sequence) - told.position
-        if not 0 <= at < len(told.tokens) - 1 or told.tokens[at] != tokens[0]:
+        if told is not None and list(sequences) == [told.sequence] and temperatures[0] is None:
+            at = self._pages.length(told.sequence) - told.position
+            if at < len(told.tokens) - 1 and told.tokens[at] == tokens[0]:
+                self._pages.grow(told.sequence, 1)
+                return _one(told.tokens[at + 1], told.logits[at + 1])
+        self._changed(*sequences)
+        return None
+
+    def _changed(self, *sequences: int) -> None:
+        """What was foretold of these is not what they go on with."""
+        if self._foretold is not None and self._foretold.sequence in sequences:
             self._foretold = None
-            return None
-        self._pages.grow(told.sequence, 1)
-        return _one(told.tokens[at + 1], told.logits[at + 1])
 
     def _rows(self, sequences: Sequence[int], tokens: Sequence[int]) -> tuple[str, npt.NDArray[np.uint32]]:
         """The function for them, and what it is told of each."""
@@ -227,6 +233,7 @@ class WebGpuRunner:
         if self._damaged:
             self._close_gpu()
             self._start()
+        self._foretold = None
         self._pages.clear()
 
     def close(self) -> None:

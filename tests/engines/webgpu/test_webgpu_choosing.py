@@ -77,6 +77,39 @@ def test_what_was_not_wanted_is_forgotten(empty: WebGpuRunner, tiny_model: Any, 
     assert found == tiny_model.reference().greedy([*given, 11], 4)
 
 
+@pytest.mark.parametrize("between", ["prefill", "decode", "batch", "a sampler", "reset"])
+def test_what_was_foretold_is_not_taken_for_another_text(
+    empty: WebGpuRunner, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    """Other tokens come, and then by chance the one that the GPU had gone on with at that place."""
+    monkeypatch.setattr(runner_module, "_AHEAD_S", 1e6)
+    given = prompt(32, seed=5)
+    for number in (0, 1):
+        empty.add_sequence(number)
+        empty.prefill(number, given)
+    greedy(empty, 0, 1, 1)  # how long it takes is known from now on
+    greedy(empty, 0, 2, 1)
+    told = empty._foretold
+    assert told is not None and len(told.tokens) > 4
+    other = (int(told.tokens[0]) + 1) % 288
+    if between == "prefill":
+        empty.prefill(0, [other])
+    elif between == "decode":
+        empty.decode([0], [other])
+    elif between == "batch":
+        empty.decode_likeliest([0, 1], [other, 7], [None, None])
+    elif between == "a sampler":
+        empty.decode_likeliest([0], [other], [0.7])
+    else:
+        empty.reset()
+        empty.add_sequence(0)
+        given = [*given[:31], 3]
+        empty.prefill(0, [*given, 1, 2, other])
+    following = int(told.tokens[1])
+    wanted = tiny_model.reference().greedy([*given, 1, 2, other, following], 1)
+    assert greedy(empty, 0, following, 1) == wanted
+
+
 def test_others_may_come_between(empty: WebGpuRunner, tiny_model: Any, at_once: bool) -> None:
     one, other = prompt(17, seed=3), prompt(33, seed=4)
     for number, tokens in enumerate((one, other)):
