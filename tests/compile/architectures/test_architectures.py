@@ -104,6 +104,17 @@ def test_a_gemma_says_what_it_lacks(architecture: str) -> None:
         definition(architecture)(decoder(), None, "tiny")
 
 
+@pytest.mark.parametrize("architecture", ["gemma2", "gemma3_text"])
+def test_a_gemma_has_no_other_window_than_its_own(architecture: str) -> None:
+    with pytest.raises(InvalidModel, match=r"sliding_window_size is 32, but some .* look back at everything"):
+        definition(architecture)(decoder(sliding_window=64, sliding_window_size=32), None, "tiny")
+
+
+def test_sinks_must_leave_something_of_the_window() -> None:
+    with pytest.raises(InvalidModel, match="attention_sink_size 32 leaves nothing of sliding_window_size 32"):
+        definition("llama")(decoder(sliding_window_size=32, attention_sink_size=32), None, "tiny")
+
+
 def test_every_sixth_layer_of_gemma_3_sees_everything() -> None:
     from edge_router.compile.architectures.config import DecoderConfig
     from edge_router.compile.architectures.gemma2 import windowed_layers
