@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import pack_by_group
+from edge_router.compile.kernels.activations import copy_row, pack_by_group
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -29,7 +29,7 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.matvec import Finish, by_integers, codes, nibbles
-from edge_router.compile.kernels.stored import WORDS, Matrix, copy_row
+from edge_router.compile.kernels.stored import WORDS, Matrix
 from edge_router.compile.kernels.vectors import dot, to_float
 
 VECTORS = 6  # of outputs that one task has: so many sums are under way at once

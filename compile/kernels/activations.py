@@ -1,4 +1,4 @@
-"""Activations in the form in which the q4f16_1 products want them.
+"""Activations in the form in which the products want them: float32, or integers for weights of four bits.
 
 Sixteen-bit form: each group of 32 (the weights' own groups) becomes integers of +-32,512 with one float32
 scale. That is finer than the float16 in which these models keep their activations elsewhere, and it halves
@@ -16,10 +16,10 @@ from tvm import tirx
 
 from edge_router.compile.kernels.ir import Buffer, Expr, bind, bits, const, load, pick, serial, splat, store
 from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.stored import WORDS
 from edge_router.compile.kernels.vectors import dot, largest, to_float, transposed
 
 GROUP = 32  # weights with one scale
-WORDS = 4  # uint32 words of a group
 LIMIT = 32512.0  # 127 * 256: room for rounding below 2**15
 ROUNDER = 1.5 * 2.0**23  # adding it leaves the nearest integer in a float's lowest bits
 OFFSET = 7  # the nibble that means zero
@@ -43,6 +43,16 @@ def pieces(words: int, lanes: int) -> list[Piece]:
             start += blocks * lanes
         lanes //= 2
     return found
+
+
+def copy_row(isa: Isa, x: Buffer, m: Expr, inputs: int, into: Buffer, width: int) -> None:
+    """Row m in float32, with zeros from `inputs` to `width`."""
+    lanes = isa.narrowed(inputs).lanes
+    with serial(inputs // lanes) as i:
+        store(into, to_float(isa, load(x, m, i * lanes, lanes=lanes)), m, i * lanes)
+    if width > inputs:
+        with serial(width - inputs) as i:
+            store(into, const(0.0, "float32"), m, i + inputs)
 
 
 def quantized_group(isa: Isa, x: Buffer, m: Expr, g: Expr) -> tuple[list[Expr], Expr]:

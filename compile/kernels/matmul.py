@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import GROUP, pack_by_group
+from edge_router.compile.kernels.activations import GROUP, copy_row, pack_by_group
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -33,7 +33,7 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.matvec import Finish, by_integers, codes, nibbles
-from edge_router.compile.kernels.stored import WORDS, Matrix, copy_row
+from edge_router.compile.kernels.stored import WORDS, Matrix
 from edge_router.compile.kernels.vectors import dot, to_float, transposed
 
 PAIRS = GROUP // 2  # of sixteen-bit integers, in a group

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import Piece, pack_by_word, pieces
+from edge_router.compile.kernels.activations import Piece, copy_row, pack_by_word, pieces
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -30,7 +30,7 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Dot, Isa
-from edge_router.compile.kernels.stored import WORDS, Matrix, Stored, copy_row
+from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
 from edge_router.compile.kernels.vectors import dot, spread, to_float, total, totals
 from edge_router.quantization import DTYPE_BYTES
 

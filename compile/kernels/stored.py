@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, load, serial, store, zero
-from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.vectors import to_float
+from edge_router.compile.kernels.ir import Buffer, Kernel
 from edge_router.quantization import DType, Kind, Quantization
 
 WORDS = 4  # uint32 words of a group, in every format
@@ -85,16 +83,3 @@ class Matrix:
     @property
     def padded(self) -> int:
         return self.stored.padded(self.inputs)
-
-
-def copy_row(isa: Isa, x: Buffer, m: Expr, inputs: int, into: Buffer, width: int) -> None:
-    """Row m of `x` in float32, with zeros from `inputs` to `width`."""
-    lanes = isa.narrowed(inputs).lanes
-    with serial(inputs // lanes) as i:
-        store(into, to_float(isa, load(x, m, i * lanes, lanes=lanes)), m, i * lanes)
-    if width > inputs:
-        with serial(width - inputs) as i:
-            store(into, zero(), m, i + inputs)
-
-
-__all__ = ["WORDS", "Matrix", "Stored", "copy_row"]
