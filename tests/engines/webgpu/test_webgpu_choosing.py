@@ -79,7 +79,11 @@ def test_what_was_not_wanted_is_forgotten(empty: WebGpuRunner, tiny_model: Any, 
 
 @pytest.mark.parametrize("between", ["prefill", "decode", "batch", "a sampler", "reset"])
 def test_what_was_foretold_is_not_taken_for_another_text(
-    empty: WebGpuRunner, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, between: str
+    empty: WebGpuRunner,
+    tiny_model: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: list[int],
+    between: str,
 ) -> None:
     """Other tokens come, and then by chance the one that the GPU had gone on with at that place."""
     monkeypatch.setattr(runner_module, "_AHEAD_S", 1e6)
@@ -107,7 +111,9 @@ def test_what_was_foretold_is_not_taken_for_another_text(
         empty.prefill(0, [*given, 1, 2, other])
     following = int(told.tokens[1])
     wanted = tiny_model.reference().greedy([*given, 1, 2, other, following], 1)
+    before = len(chosen)
     assert greedy(empty, 0, following, 1) == wanted
+    assert len(chosen) == before + 1  # it was computed
 
 
 def test_others_may_come_between(empty: WebGpuRunner, tiny_model: Any, at_once: bool) -> None:
