@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from edge_router.catalog import ModelCard, Source
 from edge_router.catalog.configs import language_part
@@ -52,10 +52,12 @@ class BuildSettings:
             attention_sink_size=weak.attention_sink_size,
             endless=weak.overflow == "window",
         )
-        if settings.endless and (weak.engine == MLC or settings.target not in ("llvm", PROGRAM)):
-            source = config.origin("weak.overflow")
-            raise ConfigError("weak.overflow", "window", "only tvm on a processor and webgpu forget", source)
+        forgets = weak.engine != MLC and settings.target in ("llvm", PROGRAM)
+        if settings.endless and not forgets:
+            _refuse(config, "weak.overflow", "only tvm on a processor and webgpu forget")
         if weak.engine != MLC:
+            if weak.attention_sink_size and not forgets:
+                _refuse(config, "weak.attention_sink_size", "only a processor, webgpu and mlc have sinks")
             return settings
         return replace(
             settings,
@@ -114,6 +116,10 @@ class Recipe:
             "prefill_chunk_size": self.prefill_chunk_size,
             "max_batch_size": self.max_sequences if self.target == MLC else max(self.max_sequences, TOGETHER),
         }
+
+
+def _refuse(config: Config, key: str, reason: str) -> NoReturn:
+    raise ConfigError(key, config.get(key), reason, config.origin(key))
 
 
 def doubts(card: ModelCard, settings: BuildSettings) -> Iterator[str]:

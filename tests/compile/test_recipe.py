@@ -95,6 +95,14 @@ def test_not_every_engine_forgets(elsewhere: dict[str, str]) -> None:
         BuildSettings.from_config(Config.load(overrides={"weak.overflow": "window", **elsewhere}))
 
 
+def test_sinks_that_nobody_would_keep_are_refused() -> None:
+    sinks = {"weak.attention_sink_size": 4, "weak.sliding_window_size": 64}
+    with pytest.raises(ConfigError, match=r"weak.attention_sink_size = 4 .*have sinks"):
+        BuildSettings.from_config(Config.load(overrides={**sinks, "weak.device": "cuda"}))
+    for where in ({}, {"weak.device": "vulkan"}, {"weak.engine": "mlc"}):
+        assert BuildSettings.from_config(Config.load(overrides={**sinks, **where})).attention_sink_size == 4
+
+
 def test_the_language_part_of_a_model_that_also_sees_is_what_is_compiled(card: ModelCard) -> None:
     nested = {"text_config": {"hidden_size": 64, "context_window_size": 999}, "vocab_size": 100}
     found = recipe(card, BuildSettings(context_window_size=512)).applied({"model_config": nested})
