@@ -34,6 +34,7 @@ from edge_router.paths import Paths
 from edge_router.program import Weight, Windows
 from edge_router.registry import Registry
 from edge_router.types import Cancel, ChatRequest, Message, SamplingParams, SilentProgress
+from edge_router.vram import total
 
 WINDOWS = Windows(context=96, chunk=32)
 
@@ -87,6 +88,28 @@ def test_by_configuration(
     monkeypatch.setattr("edge_router.compile.webgpu.build.write", None)
     again = load(config.replace(**{"weak.build": False, "weak.engine": "webgpu"}), paths, SilentProgress())
     again.close()
+
+
+def test_a_window_by_configuration(adapter: Adapter, tiny_model: Any, paths: Paths) -> None:
+    """A conversation may be longer than the window, and what lies before it takes no memory."""
+    values = {
+        "weak.model": str(tiny_model.directory),
+        "weak.device": adapter.backend,
+        "weak.context_window_size": 512,
+        "weak.prefill_chunk_size": 32,
+        "weak.sliding_window_size": 48,
+        "weak.attention_sink_size": 4,
+    }
+    plans = []
+    for overrides in (values, {**values, "weak.sliding_window_size": None}):
+        engine = load_weak(weak_engines(), Config.load(overrides=overrides), paths, SilentProgress())
+        assert engine.context_window_size == 512
+        assert ask(engine, "A long question. " * 12, temperature=0.0)
+        plans.append(engine.plan)
+        engine.close()
+    slides, whole = (total(plan.products, "kv_cache") for plan in plans)
+    assert slides * 4 < whole
+    assert (plans[0].settings.sliding_window_size, plans[1].settings.sliding_window_size) == (48, -1)
 
 
 def test_nothing_built_and_nothing_may_be(adapter: Adapter, tiny_model: Any, paths: Paths) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from edge_router.engines.webgpu import runner as runner_module
 from edge_router.engines.webgpu.adapters import Adapter
+from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.engines.webgpu.runner import WebGpuRunner
-from edge_router.errors import EngineUnavailable, GenerationFailed
+from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
 from edge_router.program import PAGE_SIZE, Windows
 
 CLOSE = 0.02  # of logits whose standard deviation is about 1; float32 but for the KV cache
@@ -137,6 +138,28 @@ def test_after_an_error_of_the_device_all_is_made_anew(adapter: Adapter, tiny_mo
     made.add_sequence(0)
     np.testing.assert_array_equal(made.prefill(0, tokens(20)), before)
     made.close()
+
+
+def test_out_of_memory_leaves_nothing_behind(
+    adapter: Adapter, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, closed, buffer, close = list[int](), list[Gpu](), Gpu.buffer, Gpu.close
+
+    def full(gpu: Gpu, size: int, usage: str = "storage") -> Any:
+        made.append(size)
+        if len(made) == 12:
+            raise OutOfMemory("webgpu", "no room", size)
+        return buffer(gpu, size, usage)
+
+    monkeypatch.setattr(Gpu, "buffer", full)
+    monkeypatch.setattr(Gpu, "close", lambda gpu: (closed.append(gpu), close(gpu)))
+    with pytest.raises(OutOfMemory):
+        WebGpuRunner(adapter, tiny_model.program, Windows(64, 32), tiny_model.read)
+    assert len(closed) == 1
+    again = WebGpuRunner(adapter, tiny_model.program, Windows(64, 32), tiny_model.read)
+    again.add_sequence(0)
+    assert np.isfinite(again.prefill(0, tokens(20))).all()
+    again.close()
 
 
 def test_a_long_past_is_shared_out(
