@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -63,7 +62,8 @@ class GgufConfig:
 
     def _own(self, hidden: int, heads: int, head_dim: int) -> dict[str, object]:
         """What only some architectures have."""
-        family, found = FAMILIES[self._family], dict[str, object]()
+        family = FAMILIES[self._family]
+        found: dict[str, object] = {}
         if (window := self._number("attention.sliding_window", 0)) > 0:
             found["sliding_window"] = window
         if self._family == "phi3":
@@ -144,4 +144,4 @@ class GgufConfig:
 
 def _short(value: float) -> float:
     """The decimal that was meant: 1e-05, not the 9.999999747e-06 that a float32 of it reads as."""
-    return float(str(cast(float, np.float32(value))))
+    return float(str(np.float32(value)))
