@@ -13,7 +13,7 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
-from edge_router.program import PAGE_SIZE, Windows
+from edge_router.program import PAGE_SIZE, Windows, footprint
 
 CLOSE = 0.02  # of logits whose standard deviation is about 1; float32 but for the KV cache
 
@@ -160,6 +160,22 @@ def test_out_of_memory_leaves_nothing_behind(
     again.add_sequence(0)
     assert np.isfinite(again.prefill(0, tokens(20))).all()
     again.close()
+
+
+@pytest.mark.parametrize("windows", [Windows(64, 32), Windows(300, 48, 3)])
+def test_what_is_allocated_is_what_was_counted(
+    adapter: Adapter, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, windows: Windows
+) -> None:
+    sizes, buffer = list[int](), Gpu.buffer
+
+    def counted(gpu: Gpu, size: int, usage: str = "storage") -> Any:
+        sizes.append(size)
+        return buffer(gpu, size, usage)
+
+    monkeypatch.setattr(Gpu, "buffer", counted)
+    WebGpuRunner(adapter, tiny_model.program, windows, tiny_model.read).close()
+    fence, logits = 16, windows.sequences * 288 * 4  # logits come back through a buffer that wgpu makes
+    assert sum(sizes) == footprint(tiny_model.program, windows).total + fence - logits
 
 
 def test_a_long_past_is_shared_out(
