@@ -16,7 +16,7 @@ from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import Logits, is_exhausted
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
-from edge_router.engines.tvm_device import CPU, open_device
+from edge_router.engines.tvm_device import CPU, loading, open_device
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, OutOfMemory
 from edge_router.paths import Paths
@@ -217,7 +217,8 @@ class TvmRunner:
         from edge_router.compile.link import load_library
 
         try:
-            machine = load_library(library, self._device.kind, self._device.number)
+            with loading(self._device):
+                machine = load_library(library, self._device.kind, self._device.number)
         except ArtifactCorrupt as error:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for the compiled library") from error

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +80,6 @@ def open_device(asked: str) -> Device:
     ask = ffi.get_global_func("runtime.GetDeviceAttr")
     if not ask(device.kind, device.number, _EXISTS):
         raise EngineUnavailable("tvm", f"no {name.upper()} GPU number {device.number} is usable here")
-    if name == "cuda":
-        _give_machine_code(ffi, f"sm_{str(ask(device.kind, device.number, _CAPABILITY)).replace('.', '')}")
     return device
 
 
@@ -126,16 +127,39 @@ def _loads(names: tuple[str, ...]) -> bool:
     return False
 
 
-def _give_machine_code(ffi: Any, architecture: str) -> None:
-    def machine_code(source: str) -> bytes:
-        from edge_router.compile.gpu import nvrtc
-        from edge_router.compile.gpu.machine_code import machine_code
+@contextmanager
+def loading(device: Device) -> Iterator[None]:
+    """Libraries that are loaded meanwhile get their machine code from themselves, or from NVIDIA's compiler.
 
-        found = machine_code(source, architecture)
-        if found is not None:
-            return found
-        if not nvrtc.available():
-            raise EngineUnavailable("tvm", f"the library holds no machine code for {architecture}: {_EXTRA}")
-        return nvrtc.to_cubin(source, architecture)
+    Only meanwhile, for whoever imports tvm afterwards registers a function of the same name.
+    """
+    if device.name != "cuda":
+        yield
+        return
+    ffi: Any = load_runtime()
+    before = ffi.get_global_func(_COMPILE, allow_missing=True)
+    ffi.register_global_func(_COMPILE, partial(machine_code, _architecture(ffi, device)), override=True)
+    try:
+        yield
+    finally:
+        ffi.registry.remove_global_func(_COMPILE)
+        if before is not None:
+            ffi.register_global_func(_COMPILE, before)
 
-    ffi.register_global_func(_COMPILE, machine_code, override=True)
+
+def _architecture(ffi: Any, device: Device) -> str:
+    capability = ffi.get_global_func("runtime.GetDeviceAttr")(device.kind, device.number, _CAPABILITY)
+    return f"sm_{str(capability).replace('.', '')}"
+
+
+def machine_code(architecture: str, source: str) -> bytes:
+    """Raises `EngineUnavailable` where a library holds none for it and nothing here makes it."""
+    from edge_router.compile.gpu import machine_code as carried
+    from edge_router.compile.gpu import nvrtc
+
+    found = carried.machine_code(source, architecture)
+    if found is not None:
+        return found
+    if not nvrtc.available():
+        raise EngineUnavailable("tvm", f"the library holds no machine code for {architecture}: {_EXTRA}")
+    return nvrtc.to_cubin(source, architecture)

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,7 +59,7 @@ def build(folder: Path) -> None:
         subprocess.run(command, check=True)
 
 
-def on_host(source: str, folder: Path) -> bytes:
+def on_host(folder: Path, source: str) -> bytes:
     """What stands for a module's machine code: the path of a library with the same kernels for this processor."""
     first = re.search(r'^extern "C" __global__', source, re.MULTILINE)
     assert first is not None
@@ -139,26 +140,28 @@ def logits(model_dir: Path, library: Path, calls: list[tuple[str, Any]]) -> list
     return [np.array(answer) for answer in found]
 
 
-def _emulate(folder: Path) -> None:
+def _compile_by(folder: Path) -> None:
+    """From now on CUDA source becomes a library for this processor; on a real GPU what it should."""
     from tvm_ffi import register_global_func
 
     from edge_router.engines import tvm_device
 
+    device = tvm_device.open_device("cuda")
     import_module("tvm")  # which registers a compiler of its own
-    register_global_func("tvm_callback_cuda_compile", lambda source: on_host(source, folder), override=True)
-    tvm_device._give_machine_code = lambda ffi, architecture: None  # it has been given
+    if folder == REAL:
+        architecture = tvm_device._architecture(tvm_device.load_runtime(), device)
+        compiler = partial(tvm_device.machine_code, architecture)
+    else:
+        compiler = partial(on_host, folder)
+        tvm_device.machine_code = lambda architecture, source: on_host(folder, source)
+    register_global_func("tvm_callback_cuda_compile", compiler, override=True)
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     said, sys.stdout = os.fdopen(os.dup(1), "wb"), sys.stderr
     os.dup2(2, 1)
-    if folder == REAL:
-        from edge_router.engines.tvm_device import open_device
-
-        open_device("cuda")
-    else:
-        _emulate(folder)
+    _compile_by(folder)
     while True:
         try:
             what, details = pickle.load(sys.stdin.buffer)
