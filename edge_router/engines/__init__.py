@@ -34,7 +34,7 @@ def resolved(config: Config) -> Config:
     if config.weak.engine != "auto":
         return config
     device = config.weak.device
-    here = _here() if device == "auto" else _installed()
+    here = _here() if device == "auto" else _installed(cuda=device.startswith("cuda"))
     engine = choose_engine(device, here)
     if engine == "tvm" and device == "auto" and here.cuda:
         device = "cuda"
@@ -64,14 +64,15 @@ def _here() -> Here:
     found = gpus()
     if not found:
         return Here()
-    nvidia = found[0].maker == "nvidia"
-    return replace(_installed(nvidia), webgpu=_drives_a_gpu(), gpu=found[0].maker)
+    own = _installed(cuda=found[0].maker == "nvidia")
+    return replace(own, webgpu=_drives_a_gpu(), gpu=found[0].maker)
 
 
-def _installed(nvidia: bool = True) -> Here:
+def _installed(*, cuda: bool) -> Here:
+    """`cuda`: whether to look for that, too."""
     from edge_router.engines.tvm_device import has_cuda
 
-    return Here(_is_installed("mlc_llm"), _is_installed("wgpu"), nvidia and has_cuda())
+    return Here(_is_installed("mlc_llm"), _is_installed("wgpu"), cuda and has_cuda())
 
 
 def _drives_a_gpu() -> bool:
