@@ -99,6 +99,7 @@ class _Candidate:
         read = sum(self.sizes[slice(*self.matrix)])
         copies = 1 if gpu.adapter.kind == "software" else max(1, -(-_AWAY // read))
         steps = self._steps(gpu, copies)
+        _seconds(gpu, steps[:1])  # drivers finish compiling at the first use
         spans = [seconds for _ in range(_TIMES) for seconds in _seconds(gpu, steps)]
         return Trial(self.name, self.layout, statistics.median(spans), read, self.used)
 

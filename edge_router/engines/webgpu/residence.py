@@ -21,6 +21,7 @@ from edge_router.vram import ModelShape, Place, Plan, Wish, backend
 from edge_router.vram.fitting import fit
 from edge_router.vram.room import DEFAULT_BUDGET, Room, router_bytes
 
+_POSITIONS = 1 << 17  # tokens of a conversation that forgets: its table of angles takes tens of MB
 _UNKNOWN = 1 << 50  # bytes; where nobody tells what is free, the device says no by itself
 
 
@@ -81,6 +82,9 @@ class GpuResidence:
         pages = self._adapter.largest_binding // page // wish.max_sequences
         widest = max(shape.intermediate, shape.query_width + 2 * shape.key_width)
         rows = self._adapter.largest_binding // (widest * float32)
+        if shape.whole_window:  # what lies before it takes no page, but each position has its angles
+            wish = replace(wish, context_window_size=min(wish.context_window_size, _POSITIONS))
+            pages = max(pages, _POSITIONS // PAGE_SIZE)
         context = min(wish.context_window_size, max(1, pages) * PAGE_SIZE)
         chunk = min(wish.prefill_chunk_size, max(1, rows), context)
         for name, was, now in (

@@ -159,4 +159,5 @@ def test_its_shaders_pass_the_check_of_a_new_gpu(pair: Pair) -> None:
 
 
 def test_no_architecture_is_left_out() -> None:
-    assert {architecture for architecture, _ in KINDS.values()} == set(architectures())
+    another_name = {"gemma3"}  # of gemma3_text
+    assert {architecture for architecture, _ in KINDS.values()} | another_name == set(architectures())

@@ -112,6 +112,21 @@ def test_a_window_by_configuration(adapter: Adapter, tiny_model: Any, paths: Pat
     assert (plans[0].settings.sliding_window_size, plans[1].settings.sliding_window_size) == (48, -1)
 
 
+def test_a_conversation_beyond_its_context(adapter: Adapter, tiny_model: Any, paths: Paths) -> None:
+    values = {
+        "weak.model": str(tiny_model.directory),
+        "weak.device": adapter.backend,
+        "weak.context_window_size": 64,
+        "weak.prefill_chunk_size": 32,
+        "weak.overflow": "window",
+    }
+    engine = load_weak(weak_engines(), Config.load(overrides=values), paths, SilentProgress())
+    assert engine.context_window_size == 1 << 17
+    assert engine.longest_answer == 64
+    assert ask(engine, "A question that is longer than the context. " * 4, temperature=0.0)
+    engine.close()
+
+
 def test_nothing_built_and_nothing_may_be(adapter: Adapter, tiny_model: Any, paths: Paths) -> None:
     values = {"weak.model": str(tiny_model.directory), "weak.device": adapter.backend, "weak.build": False}
     with pytest.raises(ArtifactMissing) as caught:
