@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import pytest
 
 from edge_router.config import Config
 from edge_router.controller import Controller
-from edge_router.device import Gpu, process
+from edge_router.device import Gpu, host, process
 from edge_router.engines.local import memory
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import is_exhausted
+from edge_router.engines.local.worker import Rest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths
@@ -55,7 +57,7 @@ def make(built: Any, home: Path, notes: Notes | None = None, **settings: object)
 
 def with_free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """The machine has so much left, as planning and watching see it."""
-    here = rooms.host(Paths.default().artifacts / "host.json")
+    here = host(ask_llvm=lambda: ("generic", ()))  # LLVM itself would take memory here
     monkeypatch.setattr(rooms, "host", lambda memory: replace(here, memory_free=count))
     monkeypatch.setattr(memory, "free_memory", lambda: count)
 
@@ -95,6 +97,7 @@ def test_others_that_take_what_was_planned_are_noticed(
     residence.settings()
     with_free(monkeypatch, 10 * MIB)
     assert residence.pressed()
+    assert not residence.pressed(), "not again at once"
     with_free(monkeypatch, 1 << 40)
     assert not residence.pressed()
 
@@ -180,6 +183,24 @@ def test_a_model_crowded_out_between_two_questions_comes_back_smaller(
             again = asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0).text
             break
     assert again == first and 1024 <= engine.context_window_size < 4096
+
+
+def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_so(
+    built_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Residence, "rest", property(lambda self: Rest(None, self.pressed, look_s=0.0)))
+    given = {"router__name": "length", "weak__threads": 2, "offline": True, "ledger__enabled": False}
+    notes, request = Notes(), parse_chat({"messages": QUESTION, "max_tokens": 16, "temperature": 0}).request
+    with Controller(paths=Paths.under(built_home), progress=notes, **given) as asked:  # type: ignore[arg-type]
+        asked.warm()
+        engine = asked._loaded.weak()
+        with_free(monkeypatch, 160 * MIB)
+        looks = count()  # the first when the question comes, the others between two tokens
+        monkeypatch.setattr(memory, "free_memory", lambda: 0 if next(looks) > 4 else 1 << 40)
+        text = "".join(delta.text for delta in asked.start(request))
+        assert text.startswith("The capital of France is Paris.")
+        assert 1024 <= engine.context_window_size < 4096
+        assert ["context_window_size 4096 became" in text for text in notes.texts] == [True]
 
 
 def test_an_idle_model_gives_its_memory_back(controller: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -30,6 +31,8 @@ _THREAD = 64 << 20
 
 _SLACK = 8  # a share of what is untouched; a plan that takes all that is free must not be made again at once
 
+_CALM_S = 10.0  # between two times that an answer is interrupted, so that it gets on whatever others do
+
 OBJECTS, LOADER = ".tar", "tvm_ffi_orcjit"  # see compile.link, which writes such libraries
 
 
@@ -52,6 +55,7 @@ class Residence:
     ) -> None:
         self.plan: Plan | None = None
         self._grows = True
+        self._calm_until = 0.0  # time.monotonic()
         self._model, self._library, self._threads = model, library, threads
         self._config, self._paths, self._progress = config, paths, progress
         inner = cast("Mapping[str, object]", chat["model_config"])
@@ -104,7 +108,11 @@ class Residence:
         if self.plan is None or not self._grows:
             return False
         untouched = self.plan.total - self.plan.bytes("margin") - resident_bytes()
-        return untouched - untouched // _SLACK > free_memory()
+        now = time.monotonic()
+        if untouched - untouched // _SLACK <= free_memory() or now < self._calm_until:
+            return False
+        self._calm_until = now + _CALM_S
+        return True
 
 
 def _load_all_but_the_model(library: Path) -> None:
