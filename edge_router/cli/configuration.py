@@ -26,7 +26,7 @@ COMMENTS: Mapping[str, str] = {
     "router.provider": "Where it runs: cpu, cuda, coreml, webgpu, or auto, a GPU if one works.",
     "weak.model": "A name from `edge-router models list`, a folder, a file or hf:OWNER/REPO.",
     "weak.engine": "What runs it: auto, tvm, webgpu, mlc or scripted.",
-    "weak.device": "Where it runs: auto, cpu, vulkan, metal or d3d12; with mlc also cuda, rocm or opencl.",
+    "weak.device": "Where it runs: auto, cpu, cuda, vulkan, metal or d3d12; with mlc also rocm or opencl.",
     "weak.quantization": "The format of its weights.",
     "weak.quantizer": "How they get there: gptq (best, slow), weighted, signed, round. Default: the card's.",
     "weak.context_window_size": "Tokens of prompt and answer together. Default: the model's card.",

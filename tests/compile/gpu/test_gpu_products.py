@@ -38,13 +38,18 @@ class Matrix:
         self.arrays = [np.ascontiguousarray(a.T) if stored.transposed else a for a in (words, scales)]
 
 
+def slow_but(values: list[Any], *quick: Any) -> list[Any]:
+    """All of them as parameters, of which only some are tested each time."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def gated(product: np.ndarray) -> np.ndarray:
     gate, up = np.split(product, 2, axis=1)
     return gate / (1 + np.exp(-gate)) * up
 
 
 # 102 columns are no multiple of any tile, 1,088 inputs are more than one step for each way of multiplying
-@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("name", slow_but(list(FORMATS), "q4f16_1"))
 @pytest.mark.parametrize(("rows", "fixed"), [(1, True), (3, False), (21, False), (150, False)])
 def test_products(gpu: Any, rng: np.random.Generator, name: str, rows: int, fixed: bool) -> None:
     stored, inputs, outputs = FORMATS[name], 1088, 102
