@@ -113,3 +113,23 @@ def test_the_engine_computes_on_an_emulated_gpu_what_it_does_on_the_processor(
     runner.close()
     found = gpu.ask("logits", model_dir=model_dir, library=libraries["cuda"], calls=calls)
     assert models.largest_error(found, wanted) < models.CLOSE
+
+
+def test_tvms_runtime_for_cuda_is_out_of_sight_while_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would compile what it is given at once; where it is loaded, it is there again afterwards."""
+    from tvm_ffi import get_global_func, register_global_func
+    from tvm_ffi.registry import remove_global_func
+
+    from edge_router.compile.gpu.build import building
+
+    name, after = "ffi.Module.create.cuda", "tvm_callback_cuda_postproc"
+    register_global_func(name, lambda *given: "theirs", override=True)
+    try:
+        with building(gpu_target("cuda", host(), "sm_90")):
+            assert get_global_func(name, allow_missing=True) is None
+            monkeypatch.setattr(nvrtc, "available", lambda: False)
+            assert get_global_func(after)("source", None) == "source"
+        assert get_global_func(name)() == "theirs"
+        assert get_global_func(after, allow_missing=True) is None
+    finally:
+        remove_global_func(name)
