@@ -86,10 +86,6 @@ def barrier() -> None:
     T.evaluate(op.tvm_storage_sync("shared"))
 
 
-def unrolled(count: int) -> Any:
-    return T.unroll(count)
-
-
 Combine = Callable[[Expr, Expr], Expr]
 
 
