@@ -66,6 +66,12 @@ def models(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def cubins() -> ModuleType:
+    """tests/compile/gpu/cubins.py."""
+    return load("cubins")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(7)

@@ -28,7 +28,7 @@ KERNELS = {"attention_fresh", "attention_cached", "attention_decode", "merge_att
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_a_cuda_library_holds_machine_code_for_the_architecture(
-    models: Any, name: str, tmp_path: Path
+    models: Any, cubins: Any, name: str, tmp_path: Path
 ) -> None:
     number = list(models.MODELS).index(name)
     asked = ARCHITECTURES[number % len(ARCHITECTURES)]
@@ -40,6 +40,9 @@ def test_a_cuda_library_holds_machine_code_for_the_architecture(
     assert found["cubin"].code.startswith(b"\x7fELF")
     for held in (found["cubin"].kernels, found["cuda"].kernels):
         assert {kernel.removesuffix("_kernel") for kernel in held} >= KERNELS
+    frames = cubins.frames(found["cubin"].code)
+    assert len(frames) > 20
+    assert not any(frames.values()), "a thread keeps in memory what should be in registers"
     check_device_code(library, spec)
     other = replace(spec, gpu="sm_75")
     with pytest.raises(ArtifactCorrupt, match="no cubin code for sm_75"):
