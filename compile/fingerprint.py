@@ -22,25 +22,7 @@ FORMAT = 1  # raised when artifacts change in a way that no source file below sh
 Inputs = dict[str, object]
 
 # Files whose text decides what comes out, below this package; folders count with all their Python files.
-_WEIGHTS_SOURCES = (
-    "chat_formats.py",
-    "conversation.py",
-    "equalize.py",
-    "gptq.py",
-    "layouts.py",
-    "moments.py",
-    "package.py",
-    "parameters.py",
-    "prepare.py",
-    "quantize.py",
-    "quantizers.py",
-    "readers",
-    "ready.py",
-    "reference.py",
-    "rotary.py",
-    "samples.py",
-    "texts/calibration.txt",
-)
+_WEIGHTS_SOURCES = ("readers", "rotary.py", "weights")
 _LIBRARY_SOURCES = (
     "architectures",
     "kernels",

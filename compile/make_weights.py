@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from edge_router.catalog import PypiSource, Source, complete_card
 from edge_router.compile.fingerprint import Inputs, key, weights_inputs
-from edge_router.compile.ready import bring_up_to_date, is_current, is_ready
 from edge_router.compile.recipe import PROGRAM, Recipe
+from edge_router.compile.weights.ready import bring_up_to_date, is_current, is_ready
 from edge_router.compile.workshop import Workshop
 from edge_router.disk import require_space
 from edge_router.errors import ArtifactMissing, InvalidModel, WeightsUnavailable
 from edge_router.hub import content_hash, fetch, target_of
 
 if TYPE_CHECKING:
-    from edge_router.compile.equalize import Activations
+    from edge_router.compile.weights.equalize import Activations
 
 _SPARE_BYTES = 16 << 20  # tokenizer, index, manifest
 
@@ -82,9 +82,9 @@ class WeightsStep:
         bring_up_to_date(path, folder)
 
     def _quantize(self, path: Path, folder: Path) -> None:
-        from edge_router.compile.package import Windows, write_model
-        from edge_router.compile.quantize import supported
         from edge_router.compile.readers import open_weights
+        from edge_router.compile.weights.package import Windows, write_model
+        from edge_router.compile.weights.quantize import supported
 
         card = self.recipe.card
         reader = open_weights(path)
@@ -111,9 +111,9 @@ class WeightsStep:
 
     def _check_supported(self) -> None:
         """Architecture, format and disk space, before anything is fetched or minutes are spent."""
-        from edge_router.compile.parameters import parameters
-        from edge_router.compile.quantize import check_groups, stored_bytes, supported
-        from edge_router.compile.quantizers import check_quantizer
+        from edge_router.compile.weights.parameters import parameters
+        from edge_router.compile.weights.quantize import check_groups, stored_bytes, supported
+        from edge_router.compile.weights.quantizers import check_quantizer
 
         form, card = supported(self.recipe.quantization), self.recipe.card
         check_quantizer(self.recipe.quantizer)
@@ -132,8 +132,8 @@ class WeightsStep:
         return None if raw is None else hashlib.sha256(raw).hexdigest()
 
     def _activations(self) -> Activations:
-        from edge_router.compile.equalize import Activations
-        from edge_router.compile.moments import read_activations
+        from edge_router.compile.weights.equalize import Activations
+        from edge_router.compile.weights.moments import read_activations
 
         raw = self._moments_bytes()
         return Activations() if raw is None else read_activations(raw)

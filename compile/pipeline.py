@@ -16,8 +16,8 @@ from edge_router.catalog import ModelCard
 from edge_router.compile import apart
 from edge_router.compile.make_library import LibraryStep
 from edge_router.compile.make_weights import WeightsStep
-from edge_router.compile.ready import chat_config
 from edge_router.compile.recipe import BuildSettings, doubts, recipe
+from edge_router.compile.weights.ready import chat_config
 from edge_router.compile.workshop import Workshop
 from edge_router.errors import ArtifactError, WeightsError
 from edge_router.paths import Paths

@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from edge_router.compile.equalize import Activations
-from edge_router.compile.package import ShardWriter, Windows, chat_config, write_model
-from edge_router.compile.parameters import count, parameters
-from edge_router.compile.quantize import supported
 from edge_router.compile.readers.base import Floats, TensorInfo
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.package import ShardWriter, Windows, chat_config, write_model
+from edge_router.compile.weights.parameters import count, parameters
+from edge_router.compile.weights.quantize import supported
 
 _SPREAD = np.float32(0.02)  # of the weights, as models begin their training
 _NOISE = (1 << 24) + 1  # words: 64 MiB, and no multiple of any row, so that rows differ

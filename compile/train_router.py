@@ -28,7 +28,7 @@ from edge_router.compile.training.transfer import By, Transfer, transfer
 from edge_router.errors import MissingExtra
 from edge_router.evaluation import Evaluation, Metrics, evaluate
 from edge_router.hub import fetch
-from edge_router.labels import read_labelled
+from edge_router.labels.reading import read_labelled
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
@@ -122,8 +122,8 @@ def _encoder(settings: TrainSettings) -> str:
 
 def _threshold(card: RouterCard, pool: Pool, strong_share: float) -> float:
     """What sends `strong_share` of the validation rows to the strong model, by the graph's own scores."""
-    from edge_router.calibration import choose_threshold
     from edge_router.routers.onnx import OnnxRouter
+    from edge_router.thresholds.calibration import choose_threshold
 
     held = pool.take(pool.validation)
     return choose_threshold(OnnxRouter(card).score_texts(held.prompts), strong_share).threshold

@@ -32,8 +32,8 @@ from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import Router
-from edge_router.spending import Spending
 from edge_router.surface import Chat
+from edge_router.thresholds.spending import Spending
 from edge_router.truncation import truncated
 from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason, Usage
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_router.labelled import Labelled
+from edge_router.labels.rows import Labelled
 
 Scorer = Callable[[Sequence[str]], Sequence[float]]
 

@@ -23,9 +23,9 @@ from edge_router.errors import (
     StrongFailed,
     TemplateError,
 )
-from edge_router.judging import VERDICT_TOKENS, Judge, choice, comparison, exact, verdict
-from edge_router.prices import Prices
-from edge_router.tables import read_rows
+from edge_router.labels.judging import VERDICT_TOKENS, Judge, choice, comparison, exact, verdict
+from edge_router.labels.tables import read_rows
+from edge_router.thresholds.prices import Prices
 from edge_router.types import Progress, SilentProgress
 
 ANSWER_TOKENS = 512
@@ -110,7 +110,7 @@ class Outcome:
 
 def read_tasks(file: Path, judge: Judge, answers: str = "answer") -> tuple[Task, ...]:
     """The prompts, each once; `answers`: the column of known ones. Raises `InvalidData`, `MissingExtra`."""
-    from edge_router.labels import read_prompts
+    from edge_router.labels.reading import read_prompts
 
     if judge == "strong":
         return tuple(Task(prompt) for prompt in dict.fromkeys(read_prompts(file)))

@@ -17,7 +17,7 @@ from edge_router.policy import Names
 from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
-from edge_router.tracking import ShareTracker
+from edge_router.thresholds.tracking import ShareTracker
 from edge_router.types import ChatRequest, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
 

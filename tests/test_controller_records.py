@@ -92,7 +92,7 @@ def test_when_the_months_money_is_spent_the_weak_model_answers(paths: Paths) -> 
 def test_a_threshold_in_the_name_is_not_moved_by_the_budget(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_router.spending.month_end", lambda now: now + 10 * 86_400)
+    monkeypatch.setattr("edge_router.thresholds.spending.month_end", lambda now: now + 10 * 86_400)
     settings = {"strong.monthly_budget": 3.0, "strong.price_in": 1e6, "strong.model": "big"}
     router = ScriptedRouter(HARD)
     with Controller(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_router.errors import InvalidData
 from edge_router.evaluation import evaluate, measure, measure_random
-from edge_router.labelled import Labelled
+from edge_router.labels.rows import Labelled
 
 
 def routellm(scores: np.ndarray, weak: np.ndarray, strong: np.ndarray) -> tuple[float, list[float]]:

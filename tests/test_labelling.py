@@ -18,8 +18,8 @@ from edge_router.errors import (
     StrongUnreachable,
 )
 from edge_router.labelling import Labelling, Task, dearest, label, read_output, read_tasks
-from edge_router.labels import read_labelled
-from edge_router.prices import Prices
+from edge_router.labels.reading import read_labelled
+from edge_router.thresholds.prices import Prices
 from edge_router.types import ChatRequest
 
 PRICES = Prices(1000.0, 10_000.0)  # a word in is 0.001, a word out 0.01

@@ -12,9 +12,9 @@ from typing import cast
 import numpy as np
 
 from edge_router.catalog.configs import language_part
-from edge_router.compile.parameters import Parameter, parameters
-from edge_router.compile.quantize import unpacked
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json, read_numbers
+from edge_router.compile.weights.parameters import Parameter, parameters
+from edge_router.compile.weights.quantize import unpacked
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.quantization import Quantization, quantization
 

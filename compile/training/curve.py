@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.catalog import RouterCard
-from edge_router.compile.router_head import read_head
+from edge_router.compile.router.head import read_head
 from edge_router.compile.training.adapt import FEWEST, RIDGE, Inputs, fit_gap, look, predict
 from edge_router.compile.training.adapt import check as check_labels
 from edge_router.errors import InvalidData
 from edge_router.evaluation import measure
-from edge_router.labelled import Labelled
+from edge_router.labels.rows import Labelled
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress
 

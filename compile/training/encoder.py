@@ -116,7 +116,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
         return self.embeddings.word_embeddings.weight.device
 
     def arrays(self) -> Arrays:
-        """The parameters as float32 numpy arrays, for `router_onnx`."""
+        """The parameters as float32 numpy arrays, for `router.graph`."""
         return {name: value.detach().float().cpu().numpy() for name, value in self.state_dict().items()}
 
 

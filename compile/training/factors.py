@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_router.compile.router_head import LIMIT
+from edge_router.compile.router.head import LIMIT
 from edge_router.compile.training.pool import Pool
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_router.compile.router_onnx import Head, Surface
+from edge_router.compile.router.graph import Head, Surface
 from edge_router.compile.training.factors import Factors, Scaling, fit_factors
 from edge_router.compile.training.pool import Pool
 from edge_router.compile.training.scale import fit_scale, win_rates

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.catalog import RouterCard
-from edge_router.compile.router_onnx import Arrays, GraphSpec, build_router
-from edge_router.compile.router_ranking import Ranking, build_ranking
+from edge_router.compile.router.graph import Arrays, GraphSpec, build_router
+from edge_router.compile.router.ranking import Ranking, build_ranking
 from edge_router.compile.training import head as heads
 from edge_router.compile.training import static
 from edge_router.compile.training.factors import centred

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_router.catalog import PypiSource, Source
-from edge_router.compile.router_onnx import Precision
+from edge_router.compile.router.graph import Precision
 from edge_router.routers.text import SURFACE_NAMES
 from edge_router.routers.tokens import Cut
 

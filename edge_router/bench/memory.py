@@ -229,8 +229,8 @@ def _compiled(name: str, chunk: int, config: Config, paths: Paths, progress: Pro
 def _random_model(name: str, config: Config, paths: Paths, progress: Progress) -> Path:
     """The folder of a model with random weights, made once."""
     from edge_router.compile.fingerprint import key
-    from edge_router.compile.package import Windows
     from edge_router.compile.random_model import write_random_model
+    from edge_router.compile.weights.package import Windows
     from edge_router.store import ArtifactStore
 
     numbers = {**_COMMON, **SHAPES[name]}

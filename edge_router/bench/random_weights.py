@@ -28,11 +28,11 @@ def random_model(config: Config, paths: Paths, progress: Progress) -> Iterator[C
     """
     from edge_router.catalog import find_model
     from edge_router.compile.make_library import LibraryStep
-    from edge_router.compile.package import Windows
     from edge_router.compile.pipeline import BuildSettings, CompiledModel
     from edge_router.compile.random_model import draw_model
-    from edge_router.compile.ready import chat_config
     from edge_router.compile.recipe import recipe
+    from edge_router.compile.weights.package import Windows
+    from edge_router.compile.weights.ready import chat_config
     from edge_router.compile.workshop import Workshop
 
     card = find_model(config.weak.model)

@@ -15,14 +15,14 @@ from edge_router.cli.lazy import LazyGroup, Verb
 from edge_router.cli.options import Options
 
 ANSWERS, MODELS, ROUTER, SETUP = "Answers", "Models", "Router", "Setup"
-HERE = "edge_router.cli"
+HERE = "edge_router.cli.verbs"
 
 VERBS = (
     Verb("chat", ANSWERS, "One answer, or a conversation.", f"{HERE}.chat"),
     Verb("serve", ANSWERS, "An OpenAI-compatible server on this machine.", f"{HERE}.serve"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
     Verb("plan", MODELS, "What fits into a memory budget, with which windows.", f"{HERE}.plan"),
-    Verb("models", MODELS, "Weak models: list, show, pull, remove.", f"{HERE}.models"),
+    Verb("models", MODELS, "Weak models: list, show, pull, verify, remove.", f"{HERE}.models"),
     Verb("compile", MODELS, "Fetch, quantize and compile a model for this machine.", f"{HERE}.build"),
     Verb("artifacts", MODELS, "What was built: list, verify, prune, clear.", f"{HERE}.artifacts"),
     Verb("evaluate", ROUTER, "How good routers are on labelled prompts.", f"{HERE}.evaluate"),
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
 
         return report(error, options)
     finally:
-        if f"{HERE}.logs" in sys.modules:
+        if "edge_router.cli.logs" in sys.modules:
             from edge_router.cli import logs
 
             logs.silence()

@@ -18,7 +18,7 @@ from edge_router.confidence.questions import Question
 from edge_router.disk import storage_errors, write_text
 from edge_router.engines.base import Engine
 from edge_router.errors import ContextOverflow, InvalidData
-from edge_router.judging import exact
+from edge_router.labels.judging import exact
 from edge_router.types import ChatRequest, Message, Progress, SamplingParams, SilentProgress, Watch
 
 TOKENS = 16  # log probabilities that are kept, and the most that a gate can look at

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_router.calibration import Calibration, choose_threshold
 from edge_router.confidence.asking import LONGEST, Task, anchors, ask
 from edge_router.confidence.fit import Sample, gate
 from edge_router.confidence.measure import Worth, measure
@@ -15,6 +14,7 @@ from edge_router.engines.base import Engine
 from edge_router.errors import EngineUnavailable
 from edge_router.paths import Paths
 from edge_router.routers.base import Router
+from edge_router.thresholds.calibration import Calibration, choose_threshold
 from edge_router.types import Progress, SilentProgress
 
 

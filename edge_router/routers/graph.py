@@ -22,7 +22,7 @@ from edge_router.routers.tokens import Cut
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
 
-METADATA_KEY = "edge_router.router"  # written by compile/router_onnx.py
+METADATA_KEY = "edge_router.router"  # written by compile/router/graph.py
 FORMAT = 1
 IDS, MASK, SURFACE = "input_ids", "attention_mask", "surface"
 STATES = ("hidden", "embedding")  # what an encoder gives to a second stage

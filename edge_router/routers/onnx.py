@@ -122,7 +122,7 @@ def _open(card: RouterCard, threads: int, provider: Provider | None) -> Inferenc
     options = session_options(threads, provider)
     if provider.name == CPU:
         return open_graph(card.directory / card.graph, options, provider)
-    from edge_router.compile.router_float import float32_graph
+    from edge_router.compile.router.float_graph import float32_graph
 
     return open_graph(float32_graph(card), options, provider)
 

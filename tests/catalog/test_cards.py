@@ -92,7 +92,11 @@ def test_every_kind_of_source(tmp_path: Path, table: str, source: object) -> Non
         ),
         ("[config]", "[configuration]", "config is missing"),
         ("[config]\nhidden_size = 64", "", "config is missing"),
-        ('license = "MIT"', 'license = "MIT"\nquantizer = "magic"', "quantizer must be one of gptq, weighted"),
+        (
+            'license = "MIT"',
+            'license = "MIT"\nquantizer = "magic"',
+            "quantizer must be one of gptq, weighted",
+        ),
         ('license = "MIT"', 'license = "MIT"\ncolour = "red"', "colour is not a key of a card"),
         ("max_context = 4096", "max_context = ", "not valid TOML"),
     ],

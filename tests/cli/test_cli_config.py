@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 
-from edge_router.cli.configuration import COMMENTS, shown, toml_of
+from edge_router.cli.verbs.configuration import COMMENTS, shown, toml_of
 from edge_router.config import Config, keys
 
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from edge_router.cli import reader
-from edge_router.cli.conversation import COMMANDS
 from edge_router.cli.reader import Reader
+from edge_router.cli.verbs.conversation import COMMANDS
 from edge_router.errors import GenerationFailed
 
 

@@ -145,7 +145,7 @@ def test_doctor_sees_missing_and_wrong_packages(cli, not_built, monkeypatch):
             raise metadata.PackageNotFoundError(name)
         return "0.0.1" if name == "apache-tvm" else version(name)
 
-    monkeypatch.setattr("edge_router.cli.checks.metadata.version", installed)
+    monkeypatch.setattr("edge_router.cli.verbs.checks.metadata.version", installed)
     done = cli("doctor", "--offline", "--json")
     found = findings(done)
     assert done.code == 1
@@ -164,7 +164,7 @@ def test_doctor_sees_a_home_that_cannot_be_written_to(cli, not_built, monkeypatc
 
 def test_doctor_sees_a_disk_that_is_nearly_full(cli, not_built, monkeypatch):
     monkeypatch.setattr(
-        "edge_router.cli.checks.shutil.disk_usage", lambda place: SimpleNamespace(free=5_000_000)
+        "edge_router.cli.verbs.checks.shutil.disk_usage", lambda place: SimpleNamespace(free=5_000_000)
     )
     found = findings(cli("doctor", "--offline", "--json"))
     assert found["Folders", "artifacts"]["state"] == "note"
@@ -185,7 +185,7 @@ def test_doctor_leaves_other_engines_alone(cli):
 
 
 def test_doctor_says_where_mlc_llm_is_to_be_had(cli, monkeypatch):
-    monkeypatch.setattr("edge_router.cli.checks.find_spec", lambda package: None)
+    monkeypatch.setattr("edge_router.cli.verbs.checks.find_spec", lambda package: None)
     done = cli("doctor", "--offline", "--json", "-o", "weak.engine=mlc")
     found = findings(done)["Weak model", "mlc_llm"]
     assert done.code == 1 and found["state"] == "bad" and "https://llm.mlc.ai" in found["text"]

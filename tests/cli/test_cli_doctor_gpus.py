@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_router.cli import graphics
+from edge_router.cli.verbs import graphics
 from edge_router.engines.webgpu import residence
 
 

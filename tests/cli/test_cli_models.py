@@ -26,9 +26,9 @@ def test_models_list(cli):
 
 
 def test_models_list_marks_what_cannot_be_compiled_here(cli, monkeypatch):
-    monkeypatch.setattr("edge_router.cli.models.supported", lambda: {"llama"})
+    monkeypatch.setattr("edge_router.cli.verbs.models.supported", lambda: {"llama"})
     assert "Qwen3-4B -" in cli("models", "list").out
-    monkeypatch.setattr("edge_router.cli.models.supported", lambda: {"qwen3"})
+    monkeypatch.setattr("edge_router.cli.verbs.models.supported", lambda: {"qwen3"})
     done = cli("models", "list")
     assert "Qwen3-4B  " in done.out and "can't be compiled here yet" in done.err
 

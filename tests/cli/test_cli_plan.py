@@ -8,7 +8,7 @@ import re
 import pytest
 
 from edge_router.catalog import model_cards
-from edge_router.cli import planning
+from edge_router.cli.verbs import planning
 from edge_router.device import Gpu
 from edge_router.sizes import binary
 

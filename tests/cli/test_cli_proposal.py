@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edge_router.catalog import model_cards
-from edge_router.cli import configuration, planning, proposal
+from edge_router.cli.verbs import configuration, planning, proposal
 from edge_router.config import Config
 from edge_router.device import host
 from edge_router.vram import room as rooms
@@ -91,7 +91,7 @@ def test_what_cannot_be_compiled_here_or_serves_one_purpose_is_not_proposed(monk
     names = {card.name for card in proposal._candidates()}
     assert "SmolLM2-135M-Instruct" in names and names < set(model_cards())
     assert not any(name.startswith(("gorilla", "DeepSeek-R1")) for name in names)
-    from edge_router.compile import parameters
+    from edge_router.compile.weights import parameters
     from edge_router.errors import UnsupportedArchitecture
 
     def refuse(config, where):

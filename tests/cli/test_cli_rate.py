@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_router.labels import read_labelled
+from edge_router.labels.reading import read_labelled
 from edge_router.ledger import Ledger, Record
 from edge_router.types import Decision, Reason
 

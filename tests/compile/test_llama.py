@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.equalize import Activations
 from edge_router.compile.library import FUNCTIONS, check_library, compile_library
 from edge_router.compile.link import load_library
-from edge_router.compile.package import Windows, write_model
-from edge_router.compile.quantize import supported
 from edge_router.compile.readers import open_weights
-from edge_router.compile.reference import Reference
 from edge_router.compile.targets import host_target
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.quantize import supported
+from edge_router.compile.weights.reference import Reference
 from edge_router.device import host
 from edge_router.engines.tvm_runtime import load_runtime
 

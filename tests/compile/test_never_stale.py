@@ -19,12 +19,12 @@ import pytest
 
 from edge_router.catalog import ModelCard, PypiSource, find_model
 from edge_router.compile import fingerprint
-from edge_router.compile.equalize import Activations
 from edge_router.compile.fingerprint import library_inputs, program_inputs, weights_inputs
 from edge_router.compile.mlc import mlc_inputs
-from edge_router.compile.moments import write_activations
 from edge_router.compile.pipeline import BuildSettings, ensure
 from edge_router.compile.recipe import recipe
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.moments import write_activations
 from edge_router.device import Gpu, Host, host
 from edge_router.paths import Paths
 from edge_router.store import ArtifactStore

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from edge_router.catalog import ModelCard, PypiSource, find_model
-from edge_router.compile.equalize import Activations
-from edge_router.compile.moments import write_activations
 from edge_router.compile.pipeline import BuildSettings, CompiledModel, ensure
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import records
-from edge_router.compile.reference import Reference
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.moments import write_activations
+from edge_router.compile.weights.reference import Reference
 from edge_router.device import host
 from edge_router.errors import (
     ArtifactMissing,

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from edge_router.confidence.questions import GRADES, KINDS, Question, questions
-from edge_router.judging import exact
+from edge_router.labels.judging import exact
 
 
 def test_the_same_seed_gives_the_same_questions_and_more_begin_with_them() -> None:

@@ -117,7 +117,9 @@ class _Kept:
 
 
 def test_what_was_read_to_judge_a_question_is_not_read_again_to_answer_it(engine: LocalEngine) -> None:
-    question = "A farmer has seventeen sheep and all but nine of them run away one night. How many stay with her?"
+    question = (
+        "A farmer has seventeen sheep and all but nine of them run away one night. How many stay with her?"
+    )
     with Controller(weak=_Kept(engine), strong=ScriptedEngine(model_id="big")) as controller:
         answer = controller.start(asking(question, model="router-causal_llm-1", max_tokens=2))
         list(answer)

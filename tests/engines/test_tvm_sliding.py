@@ -38,13 +38,13 @@ def model(
     request: pytest.FixtureRequest, built_model: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, int]:
     """An MLC directory, its library and how many sinks that has."""
-    from edge_router.compile.equalize import Activations
     from edge_router.compile.library import compile_library
     from edge_router.compile.link import library_name
-    from edge_router.compile.package import Windows, write_model
-    from edge_router.compile.quantize import supported
     from edge_router.compile.random_model import RandomReader
     from edge_router.compile.targets import host_target
+    from edge_router.compile.weights.equalize import Activations
+    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.quantize import supported
     from edge_router.device import host
 
     class Loud(RandomReader):

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from edge_router.compile.package import Windows
 from edge_router.compile.random_model import write_random_model
+from edge_router.compile.weights.package import Windows
 
 HERE = Path(__file__).parent
 GIB = 1 << 30

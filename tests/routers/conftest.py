@@ -20,7 +20,7 @@ def make_router(tiny_encoder: Path, tmp_path: Path) -> MakeRouter:
     pytest.importorskip("onnx")
     from safetensors.numpy import load_file
 
-    from edge_router.compile.router_onnx import GraphSpec, Head, Surface, build_router
+    from edge_router.compile.router.graph import GraphSpec, Head, Surface, build_router
 
     def make(
         name: str = "tiny",

@@ -125,11 +125,11 @@ def test_a_provider_that_agrees_runs_the_float32_graph(
 def test_a_provider_that_computes_something_else_is_left_and_that_is_said(
     make_router: MakeRouter, fake: None, monkeypatch: pytest.MonkeyPatch, caplog, asked: str
 ) -> None:
-    from edge_router.compile import router_float
+    from edge_router.compile.router import float_graph
 
     card, other = make_router(), make_router("other", surface=("lines", "word_length"))
     wrong = Path(str(other.directory)) / other.graph
-    monkeypatch.setattr(router_float, "float32_graph", lambda card: wrong)
+    monkeypatch.setattr(float_graph, "float32_graph", lambda card: wrong)
     router = load(card, threads=1, provider=asked)
     assert router.score_texts(["why ?"]) == OnnxRouter(card).score_texts(["why ?"])
     assert "fake gives scores that differ from the CPU's by 0." in router.note
@@ -139,7 +139,7 @@ def test_a_provider_that_computes_something_else_is_left_and_that_is_said(
 def test_a_provider_that_computes_no_number_is_left(
     make_router: MakeRouter, fake: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_router.compile import router_float
+    from edge_router.compile.router import float_graph
 
     onnx = pytest.importorskip("onnx")
     card, broken = make_router(), make_router("broken")
@@ -148,7 +148,7 @@ def test_a_provider_that_computes_no_number_is_left(
     (slope,) = (tensor for tensor in model.graph.initializer if tensor.name == "head.slope")
     slope.CopyFrom(onnx.numpy_helper.from_array(np.array(np.nan, np.float32), "head.slope"))
     onnx.save(model, str(file))
-    monkeypatch.setattr(router_float, "float32_graph", lambda card: file)
+    monkeypatch.setattr(float_graph, "float32_graph", lambda card: file)
     router = load(card, threads=1, provider="fake")
     assert router.note == "on fake its score is [nan], not one number in 0..1"
     assert router.score_texts(["why ?"]) == OnnxRouter(card).score_texts(["why ?"])

@@ -8,8 +8,8 @@ import pytest
 
 from edge_router.catalog import find_model, model_cards
 from edge_router.compile.architectures import architectures
-from edge_router.compile.parameters import parameters as parameters_of
-from edge_router.compile.quantize import stored_bytes
+from edge_router.compile.weights.parameters import parameters as parameters_of
+from edge_router.compile.weights.quantize import stored_bytes
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
 from edge_router.quantization import quantization
 from edge_router.vram import ModelShape

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from edge_router.catalog.gguf import gguf_config
-from edge_router.compile.equalize import Activations
-from edge_router.compile.package import Windows, write_model
-from edge_router.compile.parameters import check, parameters
-from edge_router.compile.quantize import supported
 from edge_router.compile.readers import open_weights
-from edge_router.compile.reference import Reference
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.parameters import check, parameters
+from edge_router.compile.weights.quantize import supported
+from edge_router.compile.weights.reference import Reference
 
 TOKENS = [7, 100, 3, 255, 12, 90, 31, 31, 8, 44, 2, 19, 200, 61, 5, 5, 77, 130, 9, 250, 33, 18, 4, 99]
 LONG = {

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.parameters import parameters
 from edge_router.compile.readers import open_weights
-from edge_router.compile.reference import Reference
+from edge_router.compile.weights.parameters import parameters
+from edge_router.compile.weights.reference import Reference
 
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 LONG = {

@@ -21,14 +21,14 @@ import pytest
 from edge_router import plugins
 from edge_router.compile.architectures import architectures, definition
 from edge_router.compile.fingerprint import plugged
-from edge_router.compile.layouts import layout_of
-from edge_router.compile.reference import Reference
+from edge_router.compile.weights.layouts import layout_of
+from edge_router.compile.weights.reference import Reference
 from edge_router.errors import DuplicateName, PluginFailed, UnsupportedArchitecture
 
 PACKAGE = {
     # Reads no checkpoints itself: it says what its tensors are called. No TVM here.
     "loud_layout.py": """
-from edge_router.compile.layouts import Layout
+from edge_router.compile.weights.layouts import Layout
 
 def layout():
     return Layout(keys=("loudness",))

@@ -80,11 +80,11 @@ def twin(
     """Written by transformers, read, quantized and compiled by us; transformers gets our weights back."""
     import torch
 
-    from edge_router.compile.equalize import Activations
     from edge_router.compile.link import library_name
-    from edge_router.compile.package import Windows, write_model
-    from edge_router.compile.quantize import supported
     from edge_router.compile.readers import open_weights
+    from edge_router.compile.weights.equalize import Activations
+    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.quantize import supported
     from edge_router.device import host
 
     theirs = random_model(architecture, numbers)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_router.compile.package import Windows
 from edge_router.compile.random_model import write_random_model
+from edge_router.compile.weights.package import Windows
 from edge_router.engines.tvm import TvmRunner
 
 # Largest difference of a logit over the standard deviation of all. The processor rounds activations to 16-bit

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.equalize import Activations
-from edge_router.compile.package import Windows, write_model
-from edge_router.compile.quantize import supported
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import records
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.package import Windows, write_model
+from edge_router.compile.weights.quantize import supported
 from edge_router.errors import InvalidModel, WeightsCorrupt
 
 

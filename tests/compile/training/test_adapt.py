@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("onnx")
 
 from edge_router.catalog import RouterCard, parse_router_card
-from edge_router.compile.onnx_graph import Precision
-from edge_router.compile.router_head import read_head, replace_head
-from edge_router.compile.router_onnx import GraphSpec, Head, Surface, build_router
+from edge_router.compile.router.graph import GraphSpec, Head, Surface, build_router
+from edge_router.compile.router.head import read_head, replace_head
+from edge_router.compile.router.onnx_graph import Precision
 from edge_router.compile.training.adapt import (
     AdaptSettings,
     Inputs,
@@ -25,7 +25,7 @@ from edge_router.compile.training.adapt import (
 from edge_router.compile.training.card import write_card
 from edge_router.errors import InvalidData, InvalidRouter, MissingExtra
 from edge_router.evaluation import measure
-from edge_router.labelled import Labelled
+from edge_router.labels.rows import Labelled
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.routers.tokens import Cut
 

@@ -12,7 +12,7 @@ pytest.importorskip("onnx")
 from edge_router.catalog import router_cards
 from edge_router.compile.training.curve import learning_curve, sizes_for
 from edge_router.errors import InvalidData
-from edge_router.labelled import Labelled
+from edge_router.labels.rows import Labelled
 
 
 def traffic(n: int) -> Labelled:

@@ -31,7 +31,7 @@ def test_padding_changes_no_embedding(tiny_encoder: Path) -> None:
 def test_torch_and_the_graph_agree(tiny_encoder: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
-    from edge_router.compile.router_onnx import GraphSpec, Head, build_router
+    from edge_router.compile.router.graph import GraphSpec, Head, build_router
 
     encoder = load_encoder(tiny_encoder)
     ids, mask = pad([[2, 6, 7, 8, 3], [2, 5, 3]])

@@ -60,11 +60,11 @@ class Pair:
 def pair(
     request: pytest.FixtureRequest, adapter: Adapter, tiny: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    from edge_router.compile.equalize import Activations
-    from edge_router.compile.package import Windows as PackageWindows
-    from edge_router.compile.package import write_model
-    from edge_router.compile.quantize import supported
     from edge_router.compile.readers import open_weights
+    from edge_router.compile.weights.equalize import Activations
+    from edge_router.compile.weights.package import Windows as PackageWindows
+    from edge_router.compile.weights.package import write_model
+    from edge_router.compile.weights.quantize import supported
 
     twins = beside("architectures", "twins.py")
     architecture, numbers = KINDS[request.param]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge_router.compile.conversation import named_conversation
+from edge_router.compile.weights.conversation import named_conversation
 from edge_router.engines.local.conversation import Conversation
 from edge_router.engines.local.directory import ModelDirectory
 from edge_router.errors import InvalidModel

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.equalize import Activations
-from edge_router.compile.package import Windows as PackageWindows
-from edge_router.compile.package import write_model
-from edge_router.compile.quantize import supported
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import MlcReader
-from edge_router.compile.reference import Reference
 from edge_router.compile.webgpu.build import build_program
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.package import Windows as PackageWindows
+from edge_router.compile.weights.package import write_model
+from edge_router.compile.weights.quantize import supported
+from edge_router.compile.weights.reference import Reference
 from edge_router.engines.local.directory import read_config
 from edge_router.engines.webgpu.adapters import Adapter, adapters
 from edge_router.engines.webgpu.runner import WebGpuRunner

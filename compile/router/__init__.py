@@ -1,0 +1,1 @@
+"""The routers' ONNX graphs, built by hand"""

@@ -1,0 +1,266 @@
+"""Writing an MLC model directory: shards with their index, the tokenizer, mlc-chat-config.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from edge_router.compile.readers.base import WeightsReader
+from edge_router.compile.weights.conversation import conversation
+from edge_router.compile.weights.equalize import Activations
+from edge_router.compile.weights.layouts import layout_of
+from edge_router.compile.weights.parameters import check, count, is_tied, parameters
+from edge_router.compile.weights.prepare import prepared
+from edge_router.compile.weights.quantize import Array, check_groups, quantized, stored_bytes
+from edge_router.compile.weights.quantizers import check_quantizer
+from edge_router.errors import InvalidModel
+from edge_router.quantization import Quantization
+from edge_router.types import Progress, SilentProgress
+
+SHARD_BYTES = 32 << 20  # of a shard, unless one array alone is larger
+
+# What MLC assumes where a model doesn't say.
+_SAMPLING = {
+    "temperature": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "top_p": 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Tokens: of a conversation, and of one prefill call."""
+
+    context_window_size: int
+    prefill_chunk_size: int
+    max_batch_size: int = 1
+
+
+def write_model(
+    reader: WeightsReader,
+    folder: Path,
+    *,
+    config: Mapping[str, object],
+    form: Quantization,
+    quantizer: str,
+    activations: Activations,
+    windows: Windows,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Quantize the checkpoint and write it into `folder` as a directory that MLC and our engine load.
+
+    `config` holds Hugging Face's keys; the reader's own is used where a key is missing there, and what both
+    have must agree. `activations` may be empty. Raises `InvalidModel` before anything is written if tensors
+    are missing or misshapen.
+    """
+    merged = _merged(config, reader)
+    wanted = parameters(merged, str(reader.source))
+    check(reader, wanted, merged)
+    check_groups(form, wanted, reader.source)
+    check_quantizer(quantizer)
+    tokenizer = reader.tokenizer_files()
+    for name, content in tokenizer.items():
+        (folder / name).write_bytes(content)
+    chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
+    _write_json(folder / "mlc-chat-config.json", chat)
+    total = sum(stored_bytes(form, parameter) for parameter in wanted)
+    with (
+        (progress or SilentProgress()).step("quantize", total=total, unit="bytes") as step,
+        ThreadPoolExecutor(max(1, threads)) as pool,
+        ShardWriter(folder, numbers=count(wanted)) as shards,
+    ):
+        for ready in prepared(reader, wanted, form, quantizer, activations, merged):
+            for name, array in quantized(
+                ready.reader, ready.parameter, form, ready.choose, ready.moments, pool
+            ):
+                shards.add(name, array)
+                step.advance(array.nbytes)
+
+
+class ShardWriter:
+    """params_shard_N.bin files, written as the arrays come; tensor-cache.json when the block ends well.
+
+    `numbers` is how many the unquantized model has.
+    """
+
+    def __init__(self, folder: Path, *, numbers: int, shard_bytes: int = SHARD_BYTES) -> None:
+        self._folder, self._numbers, self._limit = folder, numbers, shard_bytes
+        self._shards: list[dict[str, object]] = []
+        self._file: BinaryIO | None = None
+        self._records: list[dict[str, object]] = []
+        self._written = 0
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._close()
+        if kind is None:
+            self._write_index()
+
+    def add(self, name: str, array: Array) -> None:
+        if self._file is not None and self._written + array.nbytes > self._limit:
+            self._close()
+        if self._file is None:
+            self._file = self._path(len(self._shards)).open("wb")
+            self._hash, self._records, self._written = hashlib.md5(usedforsecurity=False), [], 0
+        # "raw" keeps float32 as it is; MLC's writer would store it as bfloat16.
+        record = {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "format": "raw"}
+        self._records.append({**record, "nbytes": array.nbytes, "byteOffset": self._written})
+        content = array.reshape(-1).view(np.uint8).data
+        self._file.write(content)
+        self._hash.update(content)
+        self._written += array.nbytes
+
+    def _write_index(self) -> None:
+        shards = [cast("list[dict[str, int]]", shard["records"]) for shard in self._shards]
+        sizes = [record["nbytes"] for shard in shards for record in shard]
+        metadata = {
+            "ParamSize": len(sizes),
+            "ParamBytes": float(sum(sizes)),
+            "BitsPerParam": sum(sizes) * 8 / self._numbers,
+        }
+        _write_json(self._folder / "tensor-cache.json", {"metadata": metadata, "records": self._shards})
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"params_shard_{number}.bin"
+
+    def _close(self) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        self._shards.append(
+            {
+                "dataPath": self._path(len(self._shards)).name,
+                "format": "raw-shard",
+                "nbytes": self._written,
+                "records": self._records,
+                "md5sum": self._hash.hexdigest(),
+            }
+        )
+
+
+def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, object]:
+    """MLC's `model_config`, its keys in MLC's order, from Hugging Face's config."""
+    layout = layout_of(str(config["model_type"]))
+    own = {key: config[key] for key in layout.keys if config.get(key) is not None}
+    heads = cast(int, config["num_attention_heads"])
+    hidden = cast(int, config["hidden_size"])
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": config["intermediate_size"],
+        "num_attention_heads": heads,
+        "num_hidden_layers": config["num_hidden_layers"],
+        "rms_norm_eps": config["rms_norm_eps"],
+        "vocab_size": config["vocab_size"],
+        "tie_word_embeddings": is_tied(config),
+        "position_embedding_base": config.get("rope_theta") or 10000.0,
+        "rope_scaling": config.get("rope_scaling"),
+        "context_window_size": windows.context_window_size,
+        "prefill_chunk_size": windows.prefill_chunk_size,
+        "num_key_value_heads": config.get("num_key_value_heads") or heads,
+        "head_dim": config.get("head_dim") or hidden // heads,
+        "tensor_parallel_shards": 1,
+        "pipeline_parallel_stages": 1,
+        "max_batch_size": windows.max_batch_size,
+        "disaggregation": False,
+        **own,
+    }
+
+
+def chat_config(
+    config: Mapping[str, object],
+    quantization: str,
+    tokenizer: Mapping[str, bytes],
+    generation: Mapping[str, object],
+    windows: Windows,
+) -> dict[str, object]:
+    """mlc-chat-config.json, its keys in MLC's order."""
+    described = json.loads(tokenizer["tokenizer_config.json"])
+    model = json.loads(tokenizer["tokenizer.json"])
+    ends = generation.get("eos_token_id")
+    end_ids = [ends] if isinstance(ends, int) else list(cast("Sequence[int]", ends or ()))
+    begin = cast("int | None", generation.get("bos_token_id"))
+    template = described.get("chat_template")
+    return {
+        "version": "0.1.0",
+        "model_type": config["model_type"],
+        "quantization": quantization,
+        "model_config": model_config(config, windows),
+        "vocab_size": config["vocab_size"],
+        "context_window_size": windows.context_window_size,
+        "sliding_window_size": -1,
+        "prefill_chunk_size": windows.prefill_chunk_size,
+        "attention_sink_size": -1,
+        "tensor_parallel_shards": 1,
+        "pipeline_parallel_stages": 1,
+        "active_vocab_size": min(cast(int, config["vocab_size"]), _tokens(model)),
+        **{key: generation.get(key, default) for key, default in _SAMPLING.items()},
+        **({"top_k": generation["top_k"]} if generation.get("top_k") is not None else {}),
+        "tokenizer_files": sorted(tokenizer),
+        "tokenizer_info": tokenizer_info(model),
+        "conv_template": conversation(
+            template if isinstance(template, str) else None,
+            end_ids=end_ids,
+            begin_id=begin if described.get("add_bos_token") else None,
+        ),
+        "pad_token_id": generation.get("pad_token_id", 0),
+        "bos_token_id": 1 if begin is None else begin,
+        "eos_token_id": end_ids[0] if len(end_ids) == 1 else end_ids,
+        "model_task": "chat",
+        "embedding_metadata": None,
+    }
+
+
+def tokenizer_info(tokenizer: Mapping[str, object]) -> dict[str, object]:
+    """How MLC turns tokens back into text, told from tokenizer.json as its C++ code does."""
+    decoders = _steps(tokenizer.get("decoder"), "decoders")
+    byte_level = any(step.get("type") == "ByteLevel" for step in decoders)
+    normalizers = _steps(tokenizer.get("normalizer"), "normalizers")
+    return {
+        "token_postproc_method": "byte_level" if byte_level else "byte_fallback",
+        "prepend_space_in_encode": any(
+            step.get("type") == "Prepend" and step.get("prepend") == "▁" for step in normalizers
+        ),
+        "strip_space_in_decode": any(
+            (step.get("type"), step.get("content"), step.get("start"), step.get("stop"))
+            == ("Strip", " ", 1, 0)
+            for step in decoders
+        ),
+    }
+
+
+def _steps(part: object, key: str) -> list[Mapping[str, object]]:
+    if not isinstance(part, dict):
+        return []
+    return cast("list[Mapping[str, object]]", part.get(key) if part.get("type") == "Sequence" else [part])
+
+
+def _tokens(tokenizer: Mapping[str, object]) -> int:
+    vocabulary = set(cast("Mapping[str, Mapping[str, int]]", tokenizer["model"])["vocab"])
+    added = {token["content"] for token in cast("list[dict[str, str]]", tokenizer.get("added_tokens") or [])}
+    return len(vocabulary | added)
+
+
+def _merged(config: Mapping[str, object], reader: WeightsReader) -> dict[str, object]:
+    """A model card's numbers over the file's own; a contradiction means that one of them is wrong."""
+    own = reader.config
+    for key, value in config.items():
+        if value is not None and own.get(key) is not None and own[key] != value:
+            raise InvalidModel(reader.source, f"{key} is {own[key]!r} here and {value!r} in the model card")
+    return {**own, **{key: value for key, value in config.items() if value is not None}}
+
+
+def _write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,234 @@
+"""Which tensors of a checkpoint make which parameters of a compiled model.
+
+A compiled model fuses what is always multiplied together (q, k and v; gate and up), as MLC does, and under
+MLC's names. Nothing here imports TVM, so weights can be quantized without loading the compiler.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_router.compile.readers.base import WeightsReader
+from edge_router.compile.rotary import rotary
+from edge_router.compile.weights.layouts import Layout, layout_of
+from edge_router.errors import InvalidModel
+
+Kind = Literal["linear", "embedding", "head", "vector"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """`name` is MLC's without its last word (weight, q_weight, q_scale).
+
+    `sources` are the checkpoint's tensors, whose rows follow one another; `shape` is the whole. `feeder` is
+    the checkpoint's tensor whose row (or number) i scales this parameter's column i and nothing else. `word`
+    is the last one of an unquantized parameter's name; `plus` is added to each of its numbers.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    source_rows: tuple[int, ...]
+    shape: tuple[int, ...]
+    kind: Kind
+    feeder: str | None = None
+    word: str = "weight"
+    plus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The numbers of a Llama-type model, out of Hugging Face's config. Raises `InvalidModel`."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+
+    @classmethod
+    def of(cls, config: Mapping[str, object], where: str) -> Sizes:
+        def number(key: str, default: int | None = None) -> int:
+            value = config.get(key)
+            if value is None:
+                value = default
+            if not isinstance(value, int) or value < 1:
+                raise InvalidModel(where, f"{key} is {value!r}, not a positive whole number")
+            return value
+
+        heads, hidden = number("num_attention_heads"), number("hidden_size")
+        sizes = cls(
+            hidden=hidden,
+            intermediate=number("intermediate_size"),
+            layers=number("num_hidden_layers"),
+            heads=heads,
+            kv_heads=number("num_key_value_heads", heads),
+            head_dim=number("head_dim", hidden // heads),
+            vocabulary=number("vocab_size"),
+            tied=bool(config.get("tie_word_embeddings", False)),
+        )
+        if sizes.heads % sizes.kv_heads:
+            raise InvalidModel(where, f"{sizes.heads} query heads over {sizes.kv_heads} key heads")
+        return sizes
+
+
+def parameters(config: Mapping[str, object], where: str) -> tuple[Parameter, ...]:
+    """Every parameter of the model that `config` (Hugging Face's keys) describes.
+
+    `where` names it in errors. Raises `UnsupportedArchitecture`, `InvalidModel`.
+    """
+    return llama_like(config, where, layout_of(str(config.get("model_type"))))
+
+
+def check(reader: WeightsReader, wanted: tuple[Parameter, ...], config: Mapping[str, object]) -> None:
+    """That the checkpoint holds just these tensors in these shapes. Raises `InvalidModel`, naming them."""
+    held = reader.tensors
+    sources = {
+        source: (rows, *parameter.shape[1:])
+        for parameter in wanted
+        for source, rows in zip(parameter.sources, parameter.source_rows, strict=True)
+    }
+    missing = [name for name in sources if name not in held]
+    if missing:
+        raise InvalidModel(reader.source, f"{len(missing)} tensors are missing: {_some(missing)}")
+    wrong = [
+        f"{name} is {held[name].shape} and should be {shape}"
+        for name, shape in sources.items()
+        if held[name].shape != shape
+    ]
+    if wrong:
+        raise InvalidModel(reader.source, f"shapes contradict the configuration: {_some(wrong)}")
+    unused = [name for name in held if name not in sources and not _derived(name, config)]
+    if unused:
+        raise InvalidModel(
+            reader.source, f"{len(unused)} tensors have no place in {config['model_type']}: {_some(unused)}"
+        )
+
+
+def llama_like(config: Mapping[str, object], where: str, layout: Layout) -> tuple[Parameter, ...]:
+    """Of an architecture that has Llama's layers but for what `layout` says."""
+    for key in ("attention_bias", "mlp_bias"):
+        if config.get(key):
+            raise InvalidModel(where, f"{key} is set, which no supported architecture has")
+    size = Sizes.of({"tie_word_embeddings": layout.tied, **config}, where)
+    rotary(config, size.head_dim, where)
+    embedding = ("model.embed_tokens.weight",)
+    shape = (size.vocabulary, size.hidden)
+    found = [
+        Parameter(f"{layout.body}.{layout.embedding}", embedding, shape[:1], shape, "embedding"),
+    ]
+    for number in range(size.layers):
+        layer = _Layer(f"model.layers.{number}", f"{layout.body}.{layout.layers}.{number}", size, layout)
+        found += layer.parameters()
+    found.append(_vector(f"{layout.body}.norm", "model.norm", size.hidden, layout))
+    if not size.tied:
+        found.append(Parameter("lm_head", ("lm_head.weight",), shape[:1], shape, "head"))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """`source` is its name in the checkpoint, `name` MLC's."""
+
+    source: str
+    name: str
+    size: Sizes
+    layout: Layout
+
+    def parameters(self) -> list[Parameter]:
+        size, layout = self.size, self.layout
+        return [
+            self._norm(layout.before, "input_layernorm"),
+            *self._attention(),
+            self._norm("post_attention_layernorm", "post_attention_layernorm"),
+            *(self._around() if layout.norms_around else ()),
+            self._gate_up(),
+            self._linear("mlp.down_proj", "mlp.down_proj", (size.hidden, size.intermediate), by_up=True),
+        ]
+
+    def _attention(self) -> list[Parameter]:
+        size, layout = self.size, self.layout
+        name, source = f"{self.name}.{layout.attention}", f"{self.source}.self_attn"
+        query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
+        out = self._linear(f"{layout.attention}.{layout.out}", "self_attn.o_proj", (size.hidden, query))
+        norms = "qk" if layout.head_norms else ""
+        return [
+            *self._queries_keys_values(name, source, {"q": query, "k": key, "v": key}),
+            out,
+            *(_vector(f"{name}.{p}_norm", f"{source}.{p}_norm", size.head_dim, layout) for p in norms),
+        ]
+
+    def _queries_keys_values(self, name: str, source: str, rows: Mapping[str, int]) -> list[Parameter]:
+        size, layout = self.size, self.layout
+        if layout.split:
+            return [
+                self._linear(f"{layout.attention}.{p}_proj", f"self_attn.{p}_proj", (count, size.hidden))
+                for p, count in rows.items()
+            ]
+        each = {f"{source}.{p}_proj": count for p, count in rows.items()}
+        if layout.fused:
+            each = {f"{source}.qkv_proj": sum(rows.values())}
+        counts, shape = tuple(each.values()), (sum(rows.values()), size.hidden)
+        qkv, fed = f"{name}.{layout.qkv}", self._feeder(f"{self.source}.input_layernorm.weight")
+        weights, biases = (tuple(f"{part}.{word}" for part in each) for word in ("weight", "bias"))
+        found = [Parameter(qkv, weights, counts, shape, "linear", fed)]
+        if layout.bias:
+            found.append(Parameter(qkv, biases, counts, shape[:1], "vector", word="bias"))
+        return found
+
+    def _gate_up(self) -> Parameter:
+        mlp, inner = f"{self.source}.mlp", self.size.intermediate
+        parts: tuple[str, ...] = (f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight")
+        rows: tuple[int, ...] = (inner, inner)
+        if self.layout.fused:
+            parts, rows = (f"{mlp}.gate_up_proj.weight",), (2 * inner,)
+        shape = (2 * inner, self.size.hidden)
+        before = "pre_feedforward_layernorm" if self.layout.norms_around else "post_attention_layernorm"
+        fed = self._feeder(f"{self.source}.{before}.weight")
+        return Parameter(f"{self.name}.mlp.gate_up_proj", parts, rows, shape, "linear", fed)
+
+    def _feeder(self, norm: str) -> str | None:
+        """A norm that adds 1 to its weight cannot be divided by dividing that."""
+        return None if self.layout.plus_one else norm
+
+    def _linear(self, name: str, source: str, shape: tuple[int, int], *, by_up: bool = False) -> Parameter:
+        fed = f"{self.source}.mlp.up_proj.weight" if by_up and not self.layout.fused else None
+        weights = (f"{self.source}.{source}.weight",)
+        return Parameter(f"{self.name}.{name}", weights, shape[:1], shape, "linear", fed)
+
+    def _norm(self, name: str, source: str) -> Parameter:
+        return _vector(f"{self.name}.{name}", f"{self.source}.{source}", self.size.hidden, self.layout)
+
+    def _around(self) -> list[Parameter]:
+        names = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+        return [self._norm(name, name) for name in names]
+
+
+def _vector(name: str, source: str, size: int, layout: Layout) -> Parameter:
+    plus = 1.0 if layout.plus_one else 0.0
+    return Parameter(name, (f"{source}.weight",), (size,), (size,), "vector", plus=plus)
+
+
+def _derived(name: str, config: Mapping[str, object]) -> bool:
+    """Tensors that some checkpoints carry although the configuration already says what they hold."""
+    tied = name == "lm_head.weight" and is_tied(config)
+    return tied or name == "rope_freqs.weight" or name.endswith(".rotary_emb.inv_freq")
+
+
+def _some(items: list[str]) -> str:
+    return "; ".join(items[:4]) + (f"; and {len(items) - 4} more" if len(items) > 4 else "")
+
+
+def is_tied(config: Mapping[str, object]) -> bool:
+    """Whether the embedding is also what the last states are multiplied with."""
+    return bool(config.get("tie_word_embeddings", layout_of(str(config.get("model_type"))).tied))
+
+
+def count(wanted: tuple[Parameter, ...]) -> int:
+    """Numbers in the unquantized model."""
+    return sum(math.prod(parameter.shape) for parameter in wanted)

@@ -1,0 +1,98 @@
+"""MLC directories that need no quantizing: used as they lie, or brought up to date first.
+
+Older repositories differ from today's in two ways that MLC itself no longer reads: the index is called
+ndarray-cache.json, and `conv_template` is a bare name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from edge_router.compile.weights.conversation import conversation, named_conversation
+from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
+
+CONFIG = "mlc-chat-config.json"
+INDEX, OLD_INDEX = "tensor-cache.json", "ndarray-cache.json"
+
+
+def is_ready(path: Path) -> bool:
+    return (path / CONFIG).is_file()
+
+
+def is_current(path: Path, quantization: str) -> bool:
+    """Whether a ready directory can be used as it is. Raises `InvalidModel` if it holds another format."""
+    config = chat_config(path)
+    held = config.get("quantization")
+    if held != quantization:
+        raise InvalidModel(path, f"holds {held} weights, not {quantization}")
+    if not any((path / name).is_file() for name in (INDEX, OLD_INDEX)):
+        raise InvalidModel(path, f"holds neither {INDEX} nor {OLD_INDEX}")
+    return (path / INDEX).is_file() and isinstance(config.get("conv_template"), dict)
+
+
+def bring_up_to_date(path: Path, folder: Path) -> None:
+    """Fills `folder` with the directory in today's form; what needs no change is linked, not copied."""
+    for file in path.iterdir():
+        if file.is_file() and not file.name.startswith(".") and file.name not in (CONFIG, INDEX, OLD_INDEX):
+            _link(file, folder / file.name)
+    index = path / INDEX if (path / INDEX).is_file() else path / OLD_INDEX
+    shutil.copyfile(index, folder / INDEX)
+    config = chat_config(path)
+    if not isinstance(config.get("conv_template"), dict):
+        config["conv_template"] = _conversation(path, config)
+    text = json.dumps(config, ensure_ascii=False, indent=2)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def chat_config(path: Path) -> dict[str, object]:
+    """mlc-chat-config.json of a directory, with a `model_config`. Raises `InvalidModel`, `WeightsCorrupt`."""
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsCorrupt(path / CONFIG, "JSON", str(error)) from error
+    except OSError as error:
+        raise InvalidModel(path, f"{CONFIG} cannot be read: {error.strerror}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_config"), dict):
+        raise InvalidModel(path / CONFIG, "has no model_config")
+    return cast("dict[str, object]", config)
+
+
+def _conversation(path: Path, config: Mapping[str, object]) -> dict[str, object]:
+    """From the tokenizer's own chat template; from the old name only where there is none."""
+    ends = config.get("eos_token_id", 2)
+    end_ids = [ends] if isinstance(ends, int) else list(cast("Sequence[int]", ends))
+    begin = config.get("bos_token_id")
+    begin_id = begin if isinstance(begin, int) else None
+    template = _template(path)
+    if template is not None:
+        return conversation(template, end_ids=end_ids)
+    try:
+        return named_conversation(str(config.get("conv_template")), end_ids=end_ids, begin_id=begin_id)
+    except UnknownName as error:
+        raise InvalidModel(path, f"its tokenizer has no chat template, and {error}") from error
+
+
+def _template(path: Path) -> str | None:
+    """The tokenizer's own; of several the one named default."""
+    alone, described = path / "chat_template.jinja", path / "tokenizer_config.json"
+    if alone.is_file():
+        return alone.read_text(encoding="utf-8")
+    if not described.is_file():
+        return None
+    found = json.loads(described.read_text(encoding="utf-8")).get("chat_template")
+    if isinstance(found, list):
+        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+        found = named.get("default", next(iter(named.values()), None))
+    return found if isinstance(found, str) else None
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(file, target)

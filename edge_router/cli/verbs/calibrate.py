@@ -1,0 +1,125 @@
+"""`edge-router calibrate`: the threshold that sends a given share of your traffic to the strong model."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
+from edge_router.cli.session import Session
+from edge_router.config import Config
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def calibrate(
+    ctx: typer.Context,
+    strong_share: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="Of the calls, for the strong model; 0 to 1.")
+    ],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A sample: .txt with a prompt per line, .jsonl, .csv or .parquet."),
+    ] = None,
+    ledger: Annotated[bool, typer.Option("--ledger", help="The scores of what you asked so far.")] = False,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the ledger only the last N scores.")
+    ] = None,
+    router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router.")] = None,
+    confidence: Annotated[
+        bool,
+        typer.Option(
+            "--confidence", help="Of the weak model's answers instead, by how unsure it is of them."
+        ),
+    ] = False,
+    answers: Annotated[
+        str, typer.Option(metavar="COLUMN", help="With --confidence --prompts: where the right answers are.")
+    ] = "answer",
+    questions: Annotated[
+        int, typer.Option(metavar="N", min=100, help="With --confidence, without --prompts: how many to ask.")
+    ] = QUESTIONS,
+    tokens: Annotated[
+        int, typer.Option(metavar="K", min=0, help="With --confidence: held back of an answer; 0 to 16.")
+    ] = TOKENS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """The threshold that sends a given share of the traffic to the strong model.
+
+    It only holds for traffic like the sample, so take your own prompts or the ledger. What the
+    sample's scores looked like is remembered: once router.threshold is set to what is found here, doctor and
+    serve say when the traffic no longer looks like it.
+
+    With --confidence the weak model answers questions with known answers, your own or ones that are made up,
+    and what tells its right from its wrong answers is learnt: the log probabilities of its first tokens and a
+    probe on its last hidden state. Nothing is escalated for that before weak.min_confidence is set.
+    """
+    session = Session(ctx, json=json)
+    if confidence:
+        check_options(ledger=ledger, tokens=tokens)
+        calibrate_confidence(
+            session,
+            session.config(router__name=router),
+            strong_share=strong_share,
+            prompts=prompts,
+            answers=answers,
+            count=questions,
+            tokens=tokens,
+            yes=yes,
+        )
+        return
+    if (prompts is not None) == ledger:
+        raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
+    config = session.config(router__name=router)
+    from edge_router.errors import StorageError
+    from edge_router.thresholds import drift
+    from edge_router.thresholds.calibration import choose_threshold
+
+    scores = _ledger_scores(session, config, last) if prompts is None else _scores(session, config, prompts)
+    found = choose_threshold(scores, strong_share)
+    base = drift.baseline(config.router.name, found.threshold, scores)
+    try:
+        drift.save(session.paths.calibration, base)
+    except StorageError as error:
+        output.say(f"the sample is not remembered: {error}", style="dim")
+    for warning in found.warnings:
+        output.say(f"warning: {warning}", style="yellow")
+    if json:
+        output.write_json({"router": config.router.name, **found.to_dict()})
+        return
+    output.write(f"{found.threshold:.6g}\n")
+    name = config.router.name
+    output.say(
+        f"{name} sends {found.share:.1%} of {found.n} prompts to the strong model from there on, and "
+        f"{found.low:.1%} to {found.high:.1%} of others like them; set router.threshold, or ask "
+        f"router-{name}-{found.threshold:.6g}",
+        style="dim",
+    )
+
+
+def _ledger_scores(session: Session, config: Config, last: int | None) -> tuple[float, ...]:
+    from edge_router.ledger import Ledger
+
+    scores = Ledger(session.paths.ledger).scores(router=config.router.name)
+    if not scores:
+        raise typer.BadParameter(
+            f"the ledger holds no score of {config.router.name} yet; take --prompts FILE"
+        )
+    return scores[-last:] if last is not None else scores
+
+
+def _scores(session: Session, config: Config, file: Path) -> list[float]:
+    from edge_router.labels.reading import read_prompts
+
+    texts = read_prompts(file)
+    with closing(session.loaded(config)) as models:
+        router = models.router(None)
+        with session.progress.step("score", total=len(texts), unit="prompts") as step:
+            scores = router.score_texts(texts)
+            step.advance(len(texts))
+    return scores

@@ -1,0 +1,291 @@
+"""What `doctor` looks at. A check that meets one of our errors tells its sentence; none of them may raise."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from edge_router.cli import output
+from edge_router.cli.failures import told
+from edge_router.cli.findings import Finding, Found, State
+from edge_router.cli.session import Session
+from edge_router.cli.verbs import graphics
+from edge_router.cli.verbs.configuration import shown
+from edge_router.config import Config
+from edge_router.errors import ConfigError, NotWritable
+
+if TYPE_CHECKING:
+    from edge_router.routers.base import Router
+
+ROOM = 2_000_000_000  # bytes; less free space is worth a word
+FAST = {  # what the kernels are faster for
+    *("avx2", "fma", "f16c", "avxvnni", "avx512f", "avx512bw", "avx512vnni", "avx512bf16", "amx-int8"),
+    *("neon", "dotprod", "i8mm", "bf16", "fullfp16", "sve", "sve2"),
+}
+SAMPLE = "Prove that there are infinitely many primes."
+RUNS = 5
+
+
+def examine(session: Session, *, offline: bool) -> Found:
+    """Everything, in the order in which one thing needs another."""
+    yield from _guarded("This machine", "machine", lambda: machine(session))
+    yield from _guarded("This machine", "webgpu", graphics.webgpu)
+    yield from _guarded("Packages", "packages", packages)
+    yield from _guarded("Folders", "folders", lambda: folders(session))
+    try:
+        config = session.config(offline=offline)
+    except ConfigError as error:
+        yield Finding("Configuration", "file", told(error), "bad")
+        return
+    yield from _guarded("Configuration", "file", lambda: configuration(session, config))
+    yield from _guarded("Router", "router", lambda: router(config))
+    yield from _guarded("Router", "drift", lambda: drift(session, config))
+    yield from _guarded("Weak model", "model", lambda: weak(session, config))
+    yield from _guarded("Strong model", "model", lambda: strong(config))
+    yield from _guarded("Strong model", "budget", lambda: budget(session, config))
+
+
+def _guarded(section: str, name: str, check: Callable[[], Found]) -> Found:
+    """A check that breaks is a finding, not the end of the others."""
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is what is looked for; its text is kept
+        yield Finding(section, name, told(error), "bad")
+
+
+def machine(session: Session) -> Found:
+    from edge_router.device import gpus, host, vulkan_loader
+
+    section = "This machine"
+    yield Finding(section, "python", f"{platform.python_version()} ({sys.executable})")
+    yield Finding(section, "system", platform.platform())
+    here = host(session.paths.artifacts / "host.json")
+    cores = f"{here.physical_cores} cores, {here.logical_cores} threads"
+    yield Finding(section, "processor", f"{here.cpu_name} ({here.machine}, {here.cpu}), {cores}")
+    fast = [feature for feature in here.features if feature in FAST]
+    yield Finding(section, "extensions", " ".join(fast) or "none that speed it up")
+    memory = f"{output.size(here.memory_total)}, {output.size(here.memory_free)} free"
+    yield Finding(section, "memory", memory)
+    found = gpus()
+    for gpu in found:
+        total = f", {output.size(gpu.memory_total)}" if gpu.memory_total else ""
+        free = f", {output.size(gpu.memory_free)} free" if gpu.memory_free is not None else ""
+        about = ", ".join(word for word in (gpu.architecture, gpu.driver) if word)
+        yield Finding(section, "gpu", f"{gpu.name}{total}{free}{f' ({about})' if about else ''}")
+    if not found:
+        yield Finding(section, "gpu", "none seen; the processor does the work")
+    yield Finding(section, "vulkan", vulkan_loader() or "no loader")
+
+
+def packages() -> Found:
+    """What the package says it needs, held against what is installed."""
+    section = "Packages"
+    yield Finding(section, "edge-router", metadata.version("edge-router"))
+    for line in metadata.requires("edge-router") or ():
+        requirement, _, marker = line.partition(";")
+        name = re.match(r"[\w.-]+", requirement)
+        if name is None or "extra" in marker:
+            continue
+        try:
+            installed = metadata.version(name[0])
+        except metadata.PackageNotFoundError:
+            mend = f'not installed; install it: python -m pip install "{requirement.strip()}"'
+            yield Finding(section, name[0], mend, "bad")
+            continue
+        pinned = re.search(r"==\s*([\w.]+)", requirement)
+        if pinned is not None and pinned[1] != installed:
+            mend = f'{installed}, but {pinned[1]} is needed: python -m pip install "{requirement.strip()}"'
+            yield Finding(section, name[0], mend, "bad")
+        else:
+            yield Finding(section, name[0], installed)
+
+
+def folders(session: Session) -> Found:
+    section = "Folders"
+    paths = session.paths
+    for name, path in (
+        ("downloads", paths.downloads),
+        ("artifacts", paths.artifacts),
+        ("ledger", paths.ledger.parent),
+    ):
+        place = _existing(path)
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            yield Finding(section, name, told(NotWritable(path)), "bad")
+            continue
+        free = shutil.disk_usage(place).free
+        if free < ROOM:
+            mend = f"only {output.size(free)} free; make room, for instance with: edge-router artifacts prune"
+            yield Finding(section, name, f"{path}, {mend}", "note")
+        else:
+            yield Finding(section, name, f"{path}, {output.size(free)} free")
+
+
+def configuration(session: Session, config: Config) -> Found:
+    section = "Configuration"
+    file = session.config_file
+    text = str(file) if file.is_file() else f"{file} is not there; write it with: edge-router config init"
+    yield Finding(section, "file", text)
+    changed = [f"{key}={shown(key, config.get(key))} ({origin})" for key, origin in config.origins.items()]
+    yield Finding(section, "changed", ", ".join(changed) or "nothing; all defaults")
+
+
+def router(config: Config) -> Found:
+    from edge_router import plugins
+    from edge_router.routers import routers
+    from edge_router.routers.base import AsksWeak
+    from edge_router.types import Message
+
+    section = "Router"
+    begin = time.perf_counter()
+    known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
+    loaded = known.get(config.router.name)(threads=config.router.threads)
+    load_ms = (time.perf_counter() - begin) * 1e3
+    if isinstance(loaded, AsksWeak):
+        yield Finding(section, loaded.name, "the weak model's own judgement; needs the weak model")
+        return
+    score, times = 0.0, []
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        score = loaded.score((Message("user", SAMPLE),))
+        times.append((time.perf_counter() - begin) * 1e3)
+    threshold = config.router.threshold
+    shown_threshold = loaded.default_threshold if threshold is None else threshold
+    yield Finding(section, loaded.name, f"threshold {shown_threshold:.3f}, loads in {load_ms:.0f} ms")
+    yield _provider(section, loaded, config.router.provider)
+    yield Finding(section, "scoring", f"{sorted(times)[RUNS // 2]:.1f} ms; {score:.3f} for {SAMPLE!r}")
+
+
+def _provider(section: str, loaded: Router, asked: str) -> Finding:
+    """Where it really runs, and why not where it was told to."""
+    running = getattr(loaded, "provider", "none, it is no graph")
+    note = getattr(loaded, "note", "")
+    text = f"{running}, not {asked}: {note}" if note else str(running)
+    return Finding(section, "provider", text, "note" if note else "ok")
+
+
+def drift(session: Session, config: Config) -> Found:
+    """Nothing where no threshold was calibrated, or too little was asked since."""
+    from edge_router.cli.reasons import drift_words
+    from edge_router.thresholds.drift import current_drift
+
+    found = current_drift(config, session.paths)
+    if found is not None:
+        text = f"none: the last {found.n} scores look like those that were calibrated on"
+        yield Finding("Router", "drift", drift_words(found) or text, "note" if found.drifted else "ok")
+
+
+def weak(session: Session, config: Config) -> Found:
+    from edge_router.catalog import find_model
+    from edge_router.cli.building import BUILT_ENGINES, is_ready
+    from edge_router.cli.sentences import quoted
+    from edge_router.disk import tree_bytes
+    from edge_router.hub import target_of
+
+    section = "Weak model"
+    yield Finding(section, "engine", f"{config.weak.engine} on {config.weak.device}")
+    if config.weak.engine not in BUILT_ENGINES:
+        return
+    if config.weak.engine == "mlc" and find_spec("mlc_llm") is None:
+        mend = (
+            "the package mlc_llm is not here; its makers say how to get it: https://llm.mlc.ai/docs/install"
+        )
+        yield Finding(section, "mlc_llm", mend, "bad")
+        return
+    card = find_model(config.weak.model)
+    yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")
+    place = target_of(card.source, session.paths.downloads)
+    if place.exists():
+        yield Finding(section, "weights", f"{place}, {output.size(tree_bytes(place))}")
+    else:
+        mend = f"not here; fetch them now: edge-router models pull {quoted(config.weak.model)}"
+        yield Finding(section, "weights", mend, "note")
+    if is_ready(config, session.paths):
+        yield Finding(section, "compiled", "for this machine and these settings")
+        yield from _confidence(section, session, config)
+    else:
+        mend = f"not yet; the first use does it, or now: edge-router compile {quoted(config.weak.model)}"
+        yield Finding(section, "compiled", mend, "note")
+
+
+def _confidence(section: str, session: Session, config: Config) -> Found:
+    from edge_router.cli.building import weights_key
+    from edge_router.confidence.place import find
+
+    least = config.weak.min_confidence
+    if least is None:
+        return
+    gate = find(session.paths, weights_key(config, session.paths))
+    if gate is None:
+        mend = "has no effect yet; calibrate it: edge-router calibrate --confidence --strong-share 0.3"
+        yield Finding(section, "confidence", f"weak.min_confidence {mend}", "note")
+    else:
+        text = f"unsure answers are escalated below {least:g}, after {gate.tokens} tokens at most"
+        yield Finding(section, "confidence", text)
+
+
+def strong(config: Config) -> Found:
+    from edge_router.engines.keys import Key, find_key
+    from edge_router.engines.remote.endpoint import Endpoint
+
+    section, settings = "Strong model", config.strong
+    if settings.model is None:
+        mend = "none configured, so everything is answered here; name one in: edge-router config init"
+        yield Finding(section, "model", mend)
+        return
+    endpoint = Endpoint.parse(settings.base_url)
+    yield Finding(section, "model", f"{settings.model} at {endpoint.url}")
+    key = find_key(settings)
+    if isinstance(key, Key):
+        yield Finding(section, "key", f"from {key.source}")
+    else:
+        state: State = "bad" if endpoint.is_openai else "note"
+        problem = f" ({key.problem})" if key.problem else ""
+        mend = f"keyring set {settings.keyring_service} {settings.api_key_env}"
+        where = f"none in {settings.api_key_env} or the system keyring{problem}; put one there"
+        yield Finding(section, "key", f"{where}: {mend}", state)
+    if config.offline:
+        yield Finding(section, "reachable", "not asked, for the network is switched off")
+    else:
+        yield _reachable(section, endpoint.url, settings.connect_timeout_s)
+
+
+def budget(session: Session, config: Config) -> Found:
+    """Nothing where none is configured."""
+    from edge_router.thresholds.spending import Spending
+
+    spending = Spending.of(config, session.paths)
+    if spending is not None:
+        spent = spending.spent
+        text = f"{spent:.4f} of {spending.budget:g} spent this month"
+        yield Finding("Strong model", "budget", text, "note" if spent >= spending.budget else "ok")
+
+
+def _reachable(section: str, url: str, timeout_s: float) -> Finding:
+    """Only a connection: nothing is sent."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    begin = time.perf_counter()
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
+    except OSError as error:
+        mend = "check the network and strong.base_url in: edge-router config show"
+        return Finding(section, "reachable", f"no ({error.strerror or error}); {mend}", "note")
+    return Finding(section, "reachable", f"connects in {(time.perf_counter() - begin) * 1e3:.0f} ms")
+
+
+def _existing(path: Path) -> Path:
+    """The first folder upwards that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

@@ -1,0 +1,159 @@
+"""`edge-router config`: what is set, where each value came from, and a file to begin with."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.confirming import is_someone_there
+from edge_router.cli.session import Session
+from edge_router.config import Config, keys, variable_of
+from edge_router.disk import storage_errors, write_text
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+# One line for each key; a test holds this against the keys that there are.
+COMMENTS: Mapping[str, str] = {
+    "offline": "Never use the network: no strong model, nothing is fetched.",
+    "router.name": "What scores the prompts: mf, bert, sw_ranking, static; or the controls length, random.",
+    "router.threshold": "Scores from here on go to the strong model, 0 to 1. Default: the router's own.",
+    "router.strong_share": "Hold this share of the calls for the strong model, 0 to 1; moves the threshold.",
+    "router.threads": "Threads of the router.",
+    "router.provider": "Where it runs: cpu, cuda, coreml, webgpu, or auto, a GPU if one works.",
+    "weak.model": "A name from `edge-router models list`, a folder, a file or hf:OWNER/REPO.",
+    "weak.engine": "What runs it: auto, tvm, webgpu, mlc or scripted.",
+    "weak.device": "Where it runs: auto, cpu, cuda, vulkan, metal or d3d12; with mlc also rocm or opencl.",
+    "weak.quantization": "The format of its weights.",
+    "weak.quantizer": "How they get there: gptq (best, slow), weighted, signed, round. Default: the card's.",
+    "weak.context_window_size": "Tokens of prompt and answer together. Default: the model's card.",
+    "weak.prefill_chunk_size": "Tokens of the prompt that are computed at once. Default: the model's card.",
+    "weak.sliding_window_size": "Tokens that are looked back at; what lies before is forgotten. "
+    "Default: as the model was made.",
+    "weak.attention_sink_size": "How many of them at the beginning always stay. Default: as the model says.",
+    "weak.max_sequences": "Answers that are made at the same time.",
+    "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
+    "weak.unload_after_s": "Seconds without a question after which its memory is given back. Default: never.",
+    "weak.overflow": "A conversation beyond the context: escalate, window (go on and forget), truncate; "
+    "auto: escalate where that is possible, else truncate.",
+    "weak.min_confidence": "Escalate, before anything is shown, where its chance of being right is lower. "
+    "Default: off; see calibrate --confidence.",
+    "weak.threads": "Threads. Default: the physical cores.",
+    "weak.build": "Fetch and compile what is missing when it is needed.",
+    "mlc.mode": "The engine mlc: local, interactive or server. Default: by weak.max_sequences.",
+    "mlc.gpu_memory_utilization": "The engine mlc: the GPU's share it may take, 0 to 1. Default: 0.85.",
+    "mlc.load_timeout_s": "The engine mlc: seconds after which loading counts as failed.",
+    "strong.engine": "What asks it: openai or scripted.",
+    "strong.base_url": "An OpenAI-compatible endpoint. Default: OpenAI's own.",
+    "strong.model": "Its name there. Default: there is no strong model.",
+    "strong.api_key_env": "The environment variable that holds its key.",
+    "strong.keyring_service": "Where the system's keyring has its key, if that variable is not set.",
+    "strong.timeout_s": "Seconds to wait for the next piece of an answer.",
+    "strong.connect_timeout_s": "Seconds to wait for a connection.",
+    "strong.max_retries": "How often to try again.",
+    "strong.price_in": "What a million prompt tokens cost, in any money; for replay and budgets.",
+    "strong.price_out": "What a million tokens of its answers cost.",
+    "strong.monthly_budget": "The most it may cost in a month; raises the threshold so that it lasts.",
+    "server.host": "The address to listen on. Other machines get in with a key only.",
+    "server.port": "The port; 0 takes a free one.",
+    "server.api_key_env": "The environment variable that holds the key asked of clients.",
+    "server.allowed_hosts": "Host names to answer to, beside localhost, 127.0.0.1 and [::1].",
+    "server.allowed_origins": "Web pages that may call, such as https://example.org.",
+    "ledger.enabled": "Keep a local record of decisions.",
+    "ledger.store_prompts": "Keep the prompts in it too.",
+}
+
+
+@app.callback()
+def config() -> None:
+    """The configuration: show it, or write a file to begin with."""
+
+
+@app.command()
+def show(
+    ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False
+) -> None:
+    """Every value, and where it came from: default, the file, an environment variable or an argument."""
+    session = Session(ctx, json=json)
+    loaded = session.config()
+    found = {key: (shown(key, loaded.get(key)), loaded.origin(key)) for key in keys()}
+    if json:
+        output.write_json({key: {"value": value, "origin": origin} for key, (value, origin) in found.items()})
+        return
+    rows = [(key, "-" if value is None else _toml(value), origin) for key, (value, origin) in found.items()]
+    output.table(("key", "value", "from"), rows)
+    if not session.options.quiet:
+        file = session.config_file
+        state = "read" if file.is_file() else "not there; write it with: edge-router config init"
+        output.say(f"{file}: {state}", style="dim")
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take what is proposed for this machine.")] = False,
+) -> None:
+    """Propose a model and windows that fit this machine, and write a file in which every key is explained.
+
+    What --set says is set in it; what is proposed is set for a yes only, or with --yes.
+    """
+    session = Session(ctx)
+    file = session.config_file
+    if file.exists() and not force:
+        raise typer.BadParameter(f"{file} is there already; replace it with: edge-router config init --force")
+    wanted = _with_proposal(Config().replace(**session.options.settings), session, yes=yes)
+    with storage_errors(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, toml_of(wanted))
+    output.write(f"{file}\n")
+
+
+def _with_proposal(wanted: Config, session: Session, *, yes: bool) -> Config:
+    """Nothing is looked for where nobody can say yes."""
+    if not (yes or is_someone_there()):
+        return wanted
+    from edge_router.cli.verbs.proposal import propose, settings_of, show
+
+    proposed = propose(wanted, session.paths)
+    if proposed is None:
+        output.say("No model fits into the memory that is free; the file has the defaults.", style="yellow")
+        return wanted
+    report, planning = proposed
+    show(report, planning)
+    if yes or typer.confirm("Set it so?", default=True, err=True):
+        return wanted.replace(**settings_of(report))
+    return wanted
+
+
+def toml_of(settings: Config) -> str:
+    """All keys with their comments; those that are defaults are commented out."""
+    lines = ["# edge_router's configuration. A line counts once its leading # is gone.", ""]
+    section = ""
+    for key in keys():
+        head, _, name = key.rpartition(".")
+        if head != section:
+            lines += [f"[{head}]", ""]
+            section = head
+        value = settings.get(key)
+        line = f"{name} = {_toml(value)}" if value is not None else f"{name} ="
+        given = settings.origin(key) != "default"
+        lines += [f"# {COMMENTS[key]} ({variable_of(key)})", line if given else f"# {line}", ""]
+    return "\n".join(lines)
+
+
+def shown(key: str, value: object) -> object:
+    """As JSON, and without what an address may carry beside itself: a user, a password, a key."""
+    if key == "strong.base_url" and isinstance(value, str):
+        from edge_router.engines.remote.endpoint import Endpoint
+
+        return Endpoint.parse(value).url
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value: object) -> str:
+    """Strings, booleans, numbers and lists of strings: JSON writes them as TOML does."""
+    return jsonlib.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

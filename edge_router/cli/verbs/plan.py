@@ -1,0 +1,107 @@
+"""`edge-router plan`: what fits into a memory budget, and with which windows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_router.catalog import ModelCard, complete_card, find_model, model_cards
+from edge_router.cli import output
+from edge_router.cli.session import Session
+from edge_router.cli.verbs.planning import Planning, Report, facts, summary_rows, tell
+from edge_router.config import Config
+from edge_router.errors import WeightsUnavailable
+from edge_router.hub import target_of
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+DOES_NOT_FIT = 1  # the exit code, so that a script can ask
+
+
+@app.command()
+def plan(
+    ctx: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A card's name, a folder, a file or hf:OWNER/REPO; every card without it.",
+            autocompletion=lambda: list(model_cards()),
+            show_default=False,
+        ),
+    ] = None,
+    vram_budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="12GiB, 12GB, or 80% of what is free now.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, metavar="TOKENS", help="Of prompt and answer together.")
+    ] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, metavar="TOKENS", help="Of a prompt, computed at once.")
+    ] = None,
+    conversations: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Answers that are made at the same time.")
+    ] = None,
+    quantization: Annotated[
+        list[str] | None, typer.Option(help="A format that may be used, the best first; repeatable.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, metal, vulkan, d3d12 or mlc; it need not be here.")
+    ] = None,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="What the device reads in a second, such as 360GB, for the speed."),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how each amount comes about.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object, or a list of them.")] = False,
+) -> None:
+    """What fits into a memory budget and with which windows, or what would make it fit.
+
+    The exit code is 1 if nothing fits. The speed is the bound that the memory's bandwidth sets: for each
+    token all weights are read, and half a context.
+    """
+    session = Session(ctx, json=json)
+    config = session.config(
+        weak__vram_budget=vram_budget,
+        weak__context_window_size=context,
+        weak__prefill_chunk_size=chunk,
+        weak__max_sequences=conversations,
+        weak__device=device,
+    )
+    planning = Planning.of(config, session.paths, quantizations=quantization, bandwidth=bandwidth)
+    if model is not None:
+        _one(planning, _completed(find_model(model), session, config), explain=explain, json=json)
+        return
+    reports = [planning.report(card) for card in model_cards().values()]
+    if json:
+        output.write_json([facts(report) for report in reports])
+    else:
+        columns, rows, right = summary_rows(reports)
+        output.table(columns, rows, right=right)
+        if not session.options.quiet:
+            output.say(planning.explanation(), style="dim")
+    if not any(report.best for report in reports):
+        raise typer.Exit(DOES_NOT_FIT)
+
+
+def _one(planning: Planning, card: ModelCard, *, explain: bool, json: bool) -> None:
+    report: Report = planning.report(card)
+    if json:
+        output.write_json(facts(report))
+    else:
+        tell(report, planning, explain=explain)
+    if report.best is None:
+        raise typer.Exit(DOES_NOT_FIT)
+
+
+def _completed(card: ModelCard, session: Session, config: Config) -> ModelCard:
+    """A repository without a card says what it is once it is here. Raises `WeightsUnavailable`."""
+    if card.config:
+        return card
+    place = target_of(card.source, session.paths.downloads)
+    if not place.exists():
+        raise WeightsUnavailable(
+            str(card.source), "its config.json is needed and it was not fetched yet", place
+        )
+    return complete_card(card, place)

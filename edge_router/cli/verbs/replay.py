@@ -1,0 +1,99 @@
+"""`edge-router replay`: what another threshold would have done with the traffic so far."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.session import Session
+
+if TYPE_CHECKING:
+    from edge_router.ledger import Record
+    from edge_router.thresholds.replay import Replay
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+DAY_S = 86_400.0
+NUMBERS = ("to the strong model", "share", "cost")
+SHOWN = 60  # characters of a prompt in the list
+
+
+@app.command()
+def replay(
+    ctx: typer.Context,
+    threshold: Annotated[
+        float, typer.Option(metavar="T", min=0, max=1, help="Scores from there on go to the strong model.")
+    ],
+    router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router's answers.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
+    moved: Annotated[
+        int, typer.Option(metavar="N", min=0, help="List up to N answers that would have moved.")
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """What another threshold would have done with what the ledger holds; no model answers.
+
+    Money needs the strong model's prices: strong.price_in and strong.price_out, of a million tokens. What an
+    answer of the weak model would have cost is an estimate from its own token counts.
+    """
+    session = Session(ctx, json=json)
+    config = session.config(router__name=router)
+    from edge_router.ledger import Ledger
+    from edge_router.thresholds.prices import Prices
+    from edge_router.thresholds.replay import replay as run
+
+    since = 0.0 if days is None else time.time() - days * DAY_S
+    records = Ledger(session.paths.ledger).records(router=config.router.name, since=since)
+    if not records:
+        raise typer.BadParameter(f"the ledger holds no decision of {config.router.name} from that time")
+    prices = Prices.of(config.strong)
+    found = run(records, threshold, prices)
+    if json:
+        listed = [_facts(record) for record in (*found.to_strong, *found.to_weak)[:moved]]
+        output.write_json({**found.to_dict(), **({"moved": listed} if moved else {})})
+        return
+    _show(found)
+    _list(found, moved)
+    if prices is None:
+        output.say("Set strong.price_in and strong.price_out to see what it costs.", style="dim")
+    elif found.unpriced:
+        output.say(f"{found.unpriced} answers without token counts are not in the cost.", style="dim")
+
+
+def _show(found: Replay) -> None:
+    pairs = [("as it was", found.before), (f"from {found.threshold:g} on", found.after)]
+    rows = [
+        (name, f"{sums.strong:,}", f"{sums.strong / found.n:.1%}", _money(sums.cost)) for name, sums in pairs
+    ]
+    output.table(("", *NUMBERS), rows, right=NUMBERS)
+    output.say(
+        f"{found.n:,} answers: {len(found.to_strong):,} would move to the strong model, "
+        f"{len(found.to_weak):,} to the weak one; in {found.kept:,} the score did not decide"
+    )
+
+
+def _list(found: Replay, count: int) -> None:
+    records = (*found.to_strong, *found.to_weak)[:count]
+    if records:
+        rows = [(str(r.id), _other(r), f"{r.decision.score or 0:.3f}", _line(r.prompt)) for r in records]
+        output.write("\n")
+        output.table(("id", "would go to", "score", "prompt"), rows, right=("id", "score"))
+
+
+def _facts(record: Record) -> dict[str, object]:
+    return {"id": record.id, "to": _other(record), "score": record.decision.score, "prompt": record.prompt}
+
+
+def _other(record: Record) -> str:
+    return "weak" if record.decision.model == "strong" else "strong"
+
+
+def _line(prompt: str | None) -> str:
+    return " ".join((prompt or "-").split())[:SHOWN]
+
+
+def _money(cost: float | None) -> str:
+    return "-" if cost is None else f"{cost:.4f}"

@@ -1,0 +1,77 @@
+"""`edge-router serve`: the OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.building import make_ready
+from edge_router.cli.session import Session, choose_model
+from edge_router.config import Config
+from edge_router.errors import EdgeRouterError
+from edge_router.paths import Paths
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Another weak model than the configured one."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network at all.")] = False,
+    device: Annotated[str | None, typer.Option(help="Where the weak model runs.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the weak model.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
+) -> None:
+    """An OpenAI-compatible server on this machine: 127.0.0.1:6060.
+
+    A key is asked of clients when one stands in EDGE_ROUTER_API_KEY (or the variable named by
+    server.api_key_env), and has to be for any address that other machines can reach.
+    """
+    session = Session(ctx)
+    config = session.config(
+        server__host=host, server__port=port, offline=offline, weak__device=device, weak__threads=threads
+    )
+    if model is not None:
+        config, _ = choose_model(model, config, ())
+    key = os.environ.get(config.server.api_key_env, "").strip() or None
+    from edge_router.server.listen import bind
+    from edge_router.server.serve import run
+
+    def try_port() -> None:
+        bind(config.server.host, config.server.port, has_key=key is not None).close()
+
+    make_ready(session, config, yes=yes, before=try_port)
+    run(
+        session.controller(config),
+        api_key=key,
+        on_ready=lambda url: _ready(url, config, session),
+    )
+
+
+def _ready(url: str, config: Config, session: Session) -> None:
+    if session.options.quiet:
+        return
+    strong = config.strong.model or "none"
+    output.say(f"Listening on {url}/v1 (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
+    if words := _drift(config, session.paths):
+        output.say(f"warning: {words}", style="yellow")
+
+
+def _drift(config: Config, paths: Paths) -> str | None:
+    from edge_router.cli.reasons import drift_words
+    from edge_router.thresholds.drift import current_drift
+
+    try:
+        found = current_drift(config, paths)
+    except EdgeRouterError:
+        return None  # a ledger that cannot be read is told where it is used
+    return drift_words(found) if found is not None else None

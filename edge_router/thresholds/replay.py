@@ -1,0 +1,89 @@
+"""What another threshold would have done with the traffic in the ledger: shares, money, what moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edge_router.ledger import Record
+from edge_router.thresholds.prices import Prices
+from edge_router.types import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Of `n` answers. `cost` is None without prices; of answers without token counts it knows nothing."""
+
+    strong: int
+    cost: float | None
+
+    def to_dict(self, n: int) -> dict[str, object]:
+        share = round(self.strong / n, 4) if n else None
+        return {"strong": self.strong, "strong_share": share, "cost": _rounded(self.cost)}
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """`kept`: answers that no threshold moves, for something else than the score decided.
+
+    `to_strong` and `to_weak` are the records that would have gone there instead. What a weak answer would
+    have cost is estimated from its own token counts. `unpriced`: answers whose tokens were not counted.
+    """
+
+    threshold: float
+    n: int
+    before: Sums
+    after: Sums
+    kept: int
+    to_strong: tuple[Record, ...]
+    to_weak: tuple[Record, ...]
+    unpriced: int
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "threshold": self.threshold,
+            "n": self.n,
+            "before": self.before.to_dict(self.n),
+            "after": self.after.to_dict(self.n),
+            "kept": self.kept,
+            "to_strong": len(self.to_strong),
+            "to_weak": len(self.to_weak),
+            "unpriced": self.unpriced,
+        }
+
+
+def replay(records: Iterable[Record], threshold: float, prices: Prices | None = None) -> Replay:
+    """Only what the score decided moves; what was forced, private or could not be had stays where it was."""
+    found = tuple(records)
+    free = {id(record) for record in found if record.decision.reason is Reason.SCORE}
+    before = [record for record in found if record.decision.model == "strong"]
+    after = [record for record in found if _is_strong(record, threshold)]
+    then = {id(record) for record in after}
+    priced = [*before, *(record for record in after if record.decision.model != "strong")]
+    return Replay(
+        threshold=threshold,
+        n=len(found),
+        before=Sums(len(before), _cost(before, prices)),
+        after=Sums(len(after), _cost(after, prices)),
+        kept=len(found) - len(free),
+        to_strong=tuple(record for record in after if record.decision.model == "weak"),
+        to_weak=tuple(record for record in before if id(record) not in then),
+        unpriced=sum(record.usage is None for record in priced),
+    )
+
+
+def _is_strong(record: Record, threshold: float) -> bool:
+    decision = record.decision
+    if decision.reason is not Reason.SCORE or decision.score is None:
+        return decision.model == "strong"
+    return decision.score >= threshold
+
+
+def _cost(records: Iterable[Record], prices: Prices | None) -> float | None:
+    if prices is None:
+        return None
+    return sum(prices.cost(record.usage) for record in records if record.usage is not None)
+
+
+def _rounded(cost: float | None) -> float | None:
+    return None if cost is None else round(cost, 6)
