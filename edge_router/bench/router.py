@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 
 import numpy as np
 
+from edge_router.bench.latency import Latency, timed
 from edge_router.policy import Route, Situation, decide
 from edge_router.routers.base import Router
 from edge_router.routers.onnx import OnnxRouter
@@ -21,21 +21,6 @@ _WORDS = (
     "Explain why the following proof holds, step by step, and say where it would fail if n were even: "
     "suppose that p divides a product of integers; then it divides one of them. "
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds, of `n` decisions."""
-
-    n: int
-    p50: float
-    p95: float
-    p99: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Latency:
-        p50, p95, p99 = (float(value) * 1e3 for value in np.percentile(seconds, (50, 95, 99)))
-        return cls(len(seconds), p50, p95, p99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +93,3 @@ def decision(router: Router, text: str) -> object:
     return decide(
         Route(router=router.name), score, router.default_threshold, Situation(strong_configured=True)
     )
-
-
-def timed(work: Callable[[], object]) -> float:
-    start = perf_counter()
-    work()
-    return perf_counter() - start

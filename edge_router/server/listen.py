@@ -67,7 +67,9 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int
 
 
 def _bound(family: socket.AddressFamily, address: tuple[str, int], *, reuse: bool) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small packets at once (TCP_NODELAY) only where a socket says that its protocol is TCP;
+    # without, every reply waits 40 ms for the client to acknowledge its headers.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if EXCLUSIVE is not None:
             listener.setsockopt(socket.SOL_SOCKET, EXCLUSIVE, 1)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_router.bench.router import LENGTHS, Latency, bench_router, sample
+from edge_router.bench.latency import Latency
+from edge_router.bench.router import LENGTHS, bench_router, sample
 from edge_router.routers import routers
 
 

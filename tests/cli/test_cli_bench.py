@@ -127,3 +127,10 @@ def test_shaders_in_other_layouts(cli, monkeypatch):
     assert used.split() == ["*", "128", "threads", "2.0", "2.0"]
     found = json.loads(cli(*command, "--json").out)
     assert found["adapter"] == "GeForce (vulkan)" and len(found["trials"]) == 2
+
+
+def test_the_server(cli):
+    done = cli("bench", "server", "--rounds", "2", "--clients", "2")
+    assert "over HTTP, the whole answer" in done.out and "for 2 clients at once" in done.out
+    found = json.loads(cli("bench", "server", "--rounds", "2", "--json").out)
+    assert found["n"] == 2 and found["clients"] == 4 and found["p50_ms"] > 0

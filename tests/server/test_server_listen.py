@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import sys
@@ -55,6 +56,27 @@ def test_a_port_whose_last_connections_linger() -> None:
         ready_to_listen(second)
         second.listen()
         assert second.getsockname()[1] == port
+
+
+def test_small_packets_are_sent_at_once() -> None:
+    """Else each reply waits for the client to acknowledge its headers, which takes 40 ms."""
+
+    async def nodelay() -> int:
+        seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted = writer.get_extra_info("socket")
+            seen.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = bind(HOST, 0, has_key=False)
+        async with await asyncio.start_server(accept, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            found = await seen
+            writer.close()
+            return found
+
+    assert asyncio.run(nodelay())
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")

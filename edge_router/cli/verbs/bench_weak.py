@@ -1,0 +1,150 @@
+"""`edge-router bench weak`: how fast the weak model is here, alone or beside another program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.building import make_ready
+from edge_router.cli.hush import hushed
+from edge_router.cli.session import Session
+
+if TYPE_CHECKING:
+    from edge_router.bench.weak import Measured, WeakBench
+    from edge_router.config import Config
+    from edge_router.engines.webgpu.profile import Profile
+
+
+def weak(
+    ctx: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Another one than the configured model."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="llama.cpp, on the same weights and threads; or another format."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where it runs: cpu, cuda, vulkan, metal or d3d12. Default: as configured."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="How often to measure; the median counts.")
+    ] = None,
+    random: Annotated[
+        bool,
+        typer.Option("--random", help="Random weights of the model's shape: for its speed alone."),
+    ] = False,
+    short: Annotated[bool, typer.Option("--short", help="Shorter texts, for what is very slow.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Instead: the GPU's shaders, also in layouts that are not in use.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """How fast the weak model reads and writes, how soon it answers, how much memory it takes.
+
+    Let the machine do nothing else meanwhile. Ratios are ours over theirs.
+    """
+    session = Session(ctx, json=json)
+    config = session.config(weak__model=model, weak__threads=threads, weak__device=device)
+    if not random:
+        make_ready(session, config, yes=yes)
+    if tune:
+        _tune(session, config, json=json)
+        return
+    from edge_router.bench.weak import ROUNDS, SHORT, USUAL, bench_weak
+
+    with hushed():
+        found = bench_weak(
+            config,
+            session.paths,
+            against=against,
+            progress=session.progress,
+            rounds=rounds or ROUNDS,
+            lengths=SHORT if short else USUAL,
+            random=random,
+        )
+    if json:
+        output.write_json(found.to_dict())
+        return
+    processor = found.gpu is None and not config.weak.device.startswith("cuda")
+    threads_told = f", {found.threads} threads" if processor else ""
+    output.write(f"{found.model} ({found.quantization}) on {found.device}{threads_told}\n")
+    others = tuple(found.against)
+    columns = ("", "median", "low", "high", *others, *(f"ratio to {name}" for name in others))
+    output.table(columns, _rows(found), right=columns[1:])
+    if found.gpu is not None:
+        output.write("\n")
+        output.table(("of a token", "", ""), _gpu_rows(found.gpu), right=("",))
+
+
+def _tune(session: Session, config: Config, *, json: bool) -> None:
+    from edge_router.bench.tune import tune
+
+    adapter, trials = tune(config, session.paths, session.progress)
+    if json:
+        output.write_json({"adapter": adapter, "trials": [trial.to_dict() for trial in trials]})
+        return
+    output.write(f"Shaders on {adapter}, of each the fastest layout first; * is in use\n\n")
+    rows, last = [], ""
+    for trial in trials:
+        speed = f"{trial.bytes_per_s / 1e9:.1f}"
+        name = "" if trial.shader == last else trial.shader
+        rows.append((name, "*" if trial.used else "", trial.layout, f"{1e6 * trial.seconds:.1f}", speed))
+        last = trial.shader
+    output.table(("shader", "", "layout", "us", "GB/s"), rows, right=("us", "GB/s"))
+
+
+def _gpu_rows(gpu: Profile) -> list[tuple[str, str, str]]:
+    """What a decoded token costs, and which shaders take it."""
+    speed = gpu.bytes_per_s
+    rows = [
+        ("launches", f"{gpu.launches}", ""),
+        ("encoded while the GPU works, ms", f"{gpu.encode_ms:.2f}", ""),
+        ("Python that the GPU waits for, ms", f"{gpu.python_ms:.2f}", ""),
+    ]
+    if gpu.gpu_ms is None or speed is None:
+        return [*rows, ("on the GPU", "not told by this adapter", "")]
+    rows.append(("on the GPU, ms", f"{gpu.gpu_ms:.2f}", f"{speed / 1e9:.0f} GB/s"))
+    rows += [(name, f"{value:.3f}", f"{value / gpu.gpu_ms:.0%}") for name, value in gpu.shaders.items()]
+    return rows
+
+
+def _rows(found: WeakBench) -> list[tuple[str, ...]]:
+    others = found.against.values()
+    nothing = ("",) * 2 * len(found.against)
+    rows = [
+        (
+            f"prefill of {length}, tokens/s",
+            *_three(speed),
+            *(f"{other.speed.prefill[length].median:.0f}" for other in others),
+            *(f"{other.prefill_ratio[length].median:.2f}" for other in others),
+        )
+        for length, speed in found.speed.prefill.items()
+    ]
+    rows.append(
+        (
+            "decode, tokens/s",
+            *_three(found.speed.decode),
+            *(f"{other.speed.decode.median:.0f}" for other in others),
+            *(f"{other.decode_ratio.median:.2f}" for other in others),
+        )
+    )
+    if found.memory_share is not None:
+        rows.append(("of what its memory allows", f"{found.memory_share:.0%}", "", "", *nothing))
+    rows.append(("first token after, ms", *_three(found.ttft_ms), *nothing))
+    if found.python_ms is not None:
+        python = found.python_ms
+        spread = (f"{value:.2f}" for value in (python.median, python.low, python.high))
+        rows.append(("of a token Python, ms", *spread, *nothing))
+    rows.append(("memory at most", output.size(found.peak_bytes), "", "", *nothing))
+    return rows
+
+
+def _three(value: Measured) -> tuple[str, str, str]:
+    return f"{value.median:.0f}", f"{value.low:.0f}", f"{value.high:.0f}"
