@@ -12,6 +12,7 @@ from edge_router.cli.session import Session
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _STYLES = {"ok": "", "note": "yellow", "bad": "bold red"}
+_NAME_WIDTH = 23  # of the longest, a package
 _SIGNS = {"ok": " ", "note": "*", "bad": "!"}
 
 
@@ -49,7 +50,7 @@ def doctor(
             section = finding.section
             output.write(f"{section}\n")
         output.write_styled(
-            f"{_SIGNS[finding.state]} {finding.name.ljust(17)}{finding.text}", _STYLES[finding.state]
+            f"{_SIGNS[finding.state]} {finding.name.ljust(_NAME_WIDTH)}{finding.text}", _STYLES[finding.state]
         )
     broken = any(finding.state == "bad" for finding in found)
     if json:
