@@ -27,7 +27,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever else prints must not come between
     speaker = Speaker(out)
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
-    threading.Thread(target=_watch_parent, daemon=True).start()
+    ended = threading.Event()
+    threading.Thread(target=_watch_parent, args=(ended,), daemon=True).start()
     try:
         make(job.card, job.settings, job.paths, speaker, build=True, offline=job.offline)
         last: Done | Failed = Done()
@@ -35,6 +36,7 @@ def main() -> None:
         return
     except Exception as error:  # noqa: BLE001 - whatever a library raises; the parent tells it
         last = failed(error)
+    ended.set()  # the parent, once it has heard the last word, closes our input
     speaker.say(last)
 
 
@@ -91,10 +93,11 @@ class _Step:
             self._speaker.say(Advanced(self.number, amount))
 
 
-def _watch_parent() -> None:
+def _watch_parent(ended: threading.Event) -> None:
     """The end of standard input is the parent's end, or its wish that this should end."""
     os.read(0, 1)  # not through sys.stdin, whose lock would be held when Python ends
-    _thread.interrupt_main()
+    if not ended.is_set():
+        _thread.interrupt_main()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def token_sequences(reader: WeightsReader, name: str) -> list[list[int]]:
 
 
 def documents(name: str) -> list[str]:
-    text = (files("edge_router.compile") / "texts" / f"{name}.txt").read_text(encoding="utf-8")
+    text = (files("edge_router.compile.weights") / "texts" / f"{name}.txt").read_text(encoding="utf-8")
     return [document.strip("\n") for document in text.split("\n====\n")]
 
 

@@ -262,7 +262,7 @@ class Prompts:
     def of(cls, tokenizer: Path) -> Prompts:
         from edge_router.engines.local.tokenizer import TextTokenizer
 
-        text = (files("edge_router.compile") / "texts" / "calibration.txt").read_text(encoding="utf-8")
+        text = (files("edge_router.compile.weights") / "texts" / "calibration.txt").read_text(encoding="utf-8")
         return cls(TextTokenizer(tokenizer), text)
 
     def next(self, tokens: int) -> str:

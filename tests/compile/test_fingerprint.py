@@ -138,8 +138,8 @@ def imported(module: str, seen: set[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "listed"),
     [
-        ("package", fingerprint._WEIGHTS_SOURCES),
-        ("ready", fingerprint._WEIGHTS_SOURCES),
+        ("weights.package", fingerprint._WEIGHTS_SOURCES),
+        ("weights.ready", fingerprint._WEIGHTS_SOURCES),
         ("library", (*fingerprint._LIBRARY_SOURCES, *fingerprint._GPU_SOURCES)),
     ],
 )

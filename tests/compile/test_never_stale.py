@@ -196,7 +196,7 @@ WEIGHTS: dict[str, tuple[Change, str]] = {
         "plugins.mine None -> 1",
     ),
     "formats": (other_formats, "formats"),
-    "compiler": (edited("quantizers.py"), "compiler"),
+    "compiler": (edited("weights/quantizers.py"), "compiler"),
 }
 LIBRARY: dict[str, tuple[Change, str]] = {
     "format": WEIGHTS["format"],
@@ -286,7 +286,7 @@ def test_no_input_is_without_its_test(world: World) -> None:
     wanted = recipe(world.card(), BuildSettings())
     for inputs, cases in (
         (weights_inputs(wanted, {"content": "c"}, None), WEIGHTS),
-        (library_inputs(wanted, {}, {}, "model.so"), LIBRARY),
+        (library_inputs(wanted, {}, {"kind": "llvm"}, "model.so"), LIBRARY),
         (program_inputs(wanted, {}), PROGRAM),
         (mlc_inputs(wanted, {}, {}), MLC),
     ):
@@ -327,7 +327,7 @@ def test_a_library_for_something_else_leaves_the_weights_alone(
         ("link.py", {"library"}),
         ("webgpu/export.py", {"program"}),
         ("readers/gguf.py", {"weights"}),
-        ("package.py", {"weights"}),
+        ("weights/package.py", {"weights"}),
         ("train_router.py", set()),
         ("training/encoder.py", set()),
     ],
