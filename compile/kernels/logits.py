@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
 from tvm import tirx
 
@@ -29,24 +31,27 @@ from edge_router.compile.kernels.vectors import LOG2_E, exp2, largest, total
 GREEDY = 1e-5  # temperatures up to this choose the most probable token
 LOWEST = -3.4028234663852886e38
 
+Over: TypeAlias = Callable[[Expr], AbstractContextManager[Expr]]  # a loop, or threads
+Keep: TypeAlias = Callable[[Expr], Expr]  # computes once what is used often
+
 
 def _logits(k: Kernel) -> Buffer:
     return k.tensor("logits", (k.size(32), k.size(32)))
 
 
-def add_bias() -> Any:
+def add_bias(over: Over = serial, keep: Keep = bind) -> Any:
     """(logits, which row, token, added [entries])."""
     with kernel("apply_logit_bias_inplace", public=True) as k:
         logits, entries = _logits(k), k.size(32)
         rows, tokens = k.tensor("pos2seq_id", (entries,), "int32"), k.tensor("token_ids", (entries,), "int32")
         added = k.tensor("logit_bias", (entries,))
-        with serial(entries) as i:
-            row, token = bind(load(rows, i)), bind(load(tokens, i))
+        with over(entries) as i:
+            row, token = keep(load(rows, i)), keep(load(tokens, i))
             store(logits, load(logits, row, token) + load(added, i), row, token)
     return k.function
 
 
-def penalize() -> Any:
+def penalize(over: Over = serial, keep: Keep = bind) -> Any:
     """(logits, rows of the sequences, which sequence, token, its count, penalties [sequences, 3]).
 
     Penalties are presence, frequency and repetition.
@@ -58,12 +63,12 @@ def penalize() -> Any:
             k.tensor(name, (entries,), "int32") for name in ("pos2seq_id", "token_ids", "token_cnt")
         )
         penalties = k.tensor("penalties", (sequences, 3))
-        with serial(entries) as i:
-            owner, token = bind(load(owners, i)), bind(load(tokens, i))
-            row = bind(load(rows, owner))
+        with over(entries) as i:
+            owner, token = keep(load(owners, i)), keep(load(tokens, i))
+            row = keep(load(rows, owner))
             presence, frequency, repetition = (load(penalties, owner, n) for n in range(3))
             times = cast(load(counts, i), "float32")
-            value = bind(load(logits, row, token) - (presence + times * frequency))
+            value = keep(load(logits, row, token) - (presence + times * frequency))
             below = value < const(0.0, "float32")
             store(logits, tirx.Select(below, value * repetition, value / repetition), row, token)
     return k.function
