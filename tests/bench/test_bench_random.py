@@ -12,7 +12,8 @@ import pytest
 
 from edge_router.bench import weak as bench
 from edge_router.bench.random_weights import random_model
-from edge_router.bench.weak import Lengths, Measured, Speed, WeakBench, bench_weak
+from edge_router.bench.weak import bench_weak
+from edge_router.bench.weak_results import Lengths, Measured, Speed, WeakBench
 from edge_router.compile.readers.mlc import records
 from edge_router.config import Config
 from edge_router.device import Gpu

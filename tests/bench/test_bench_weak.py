@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from edge_router.bench import weak as bench
-from edge_router.bench.weak import Comparison, Measured, Prompts, Speed, WeakBench, bench_weak
+from edge_router.bench.weak import bench_weak
+from edge_router.bench.weak_results import Comparison, Measured, Speed, WeakBench
+from edge_router.bench.weak_rounds import Prompts
 from edge_router.config import Config
 from edge_router.engines import tvm as bench_engine
 from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from edge_router.bench.tune import Trial
-from edge_router.bench.weak import SHORT, Comparison, Measured, Speed, WeakBench
+from edge_router.bench.weak_results import SHORT, Comparison, Measured, Speed, WeakBench
 from edge_router.cli import building
 from edge_router.engines.webgpu.profile import Profile
 from edge_router.errors import MissingExtra

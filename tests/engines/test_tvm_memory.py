@@ -194,7 +194,9 @@ def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_
     with Controller(paths=Paths.under(built_home), progress=notes, **given) as asked:  # type: ignore[arg-type]
         asked.warm()
         engine = asked._loaded.weak()
-        assert engine.plan is not None  # its margin grows with what the tests before have left in this process
+        assert (
+            engine.plan is not None
+        )  # its margin grows with what the tests before have left in this process
         fixed = sum(engine.plan.bytes(part) for part in ("parameters", "workspace", "margin"))
         with_free(monkeypatch, fixed + engine.plan.bytes("kv_cache") // 2)
         looks = count()  # the first when the question comes, the others between two tokens

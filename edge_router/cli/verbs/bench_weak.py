@@ -12,7 +12,7 @@ from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
-    from edge_router.bench.weak import Measured, WeakBench
+    from edge_router.bench.weak_results import Measured, WeakBench
     from edge_router.config import Config
     from edge_router.engines.webgpu.profile import Profile
 
@@ -57,7 +57,8 @@ def weak(
     if tune:
         _tune(session, config, json=json)
         return
-    from edge_router.bench.weak import ROUNDS, SHORT, USUAL, bench_weak
+    from edge_router.bench.weak import ROUNDS, bench_weak
+    from edge_router.bench.weak_results import SHORT, USUAL
 
     with hushed():
         found = bench_weak(
