@@ -1,1 +1,1 @@
-"""The routers' ONNX graphs, built by hand"""
+"""The routers' ONNX graphs, built by hand."""

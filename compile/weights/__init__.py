@@ -1,1 +1,1 @@
-"""From a checkpoint to an MLC model directory: names, quantizers, calibration, packaging"""
+"""From a checkpoint to an MLC model directory: names, quantizers, calibration, packaging."""

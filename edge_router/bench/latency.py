@@ -1,4 +1,4 @@
-"""Latencies as percentiles"""
+"""Latencies as percentiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What serving costs: a model that answers at once, asked over HTTP and, in turns, in this process"""
+"""What serving costs: a model that answers at once, asked over HTTP and, in turns, in this process."""
 
 from __future__ import annotations
 

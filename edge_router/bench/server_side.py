@@ -1,4 +1,4 @@
-"""The server of `bench server`, in its own process: prints its address, ends with its standard input"""
+"""The server of `bench server`, in its own process: prints its address, ends with its standard input."""
 
 from __future__ import annotations
 

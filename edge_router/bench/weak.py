@@ -1,4 +1,4 @@
-"""How fast the weak model runs here, alone or beside llama.cpp on the same weights, or another format"""
+"""How fast the weak model runs here, alone or beside llama.cpp on the same weights, or another format."""
 
 from __future__ import annotations
 

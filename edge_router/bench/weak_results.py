@@ -1,4 +1,4 @@
-"""What `bench weak` found: medians with the lowest and the highest"""
+"""What `bench weak` found: medians with the lowest and the highest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rounds of `bench weak`: each side in its own process, in turns
+"""The rounds of `bench weak`: each side in its own process, in turns.
 
 The two never compute at the same time: idle threads of one would take the cores from the other. Rounds
 alternate (A B A B ...), so that a machine that gets warm or busy meets both; a ratio is formed within one.

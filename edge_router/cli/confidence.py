@@ -1,4 +1,4 @@
-"""`edge-router calibrate --confidence`: how sure the weak model has to be of an answer that is shown"""
+"""`edge-router calibrate --confidence`: how sure the weak model has to be of an answer that is shown."""
 
 from __future__ import annotations
 

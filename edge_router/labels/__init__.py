@@ -1,1 +1,1 @@
-"""What both models' answers were worth: reading such labels, and making them with one's own models"""
+"""What both models' answers were worth: reading such labels, and making them with one's own models."""

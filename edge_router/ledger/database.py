@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: its table and versions, and one connection that writes"""
+"""The ledger's SQLite file: its table and versions, and one connection that writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routers by name: ONNX graphs that ship or are the user's own, the weak model itself, and the controls
+"""The routers by name: ONNX graphs that ship or are the user's own, the weak model itself, and the controls.
 
 A factory takes `threads` (of the graph; the controls need none) and returns a `Router`.
 """

@@ -1,4 +1,4 @@
-"""The router for tests, yours and ours: it scores what it was told to, and remembers what it was asked"""
+"""The router for tests, yours and ours: it scores what it was told to, and remembers what it was asked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which threshold: from prompts, moved to hold a share or a sum of money, tried on what was answered"""
+"""Which threshold: from prompts, moved to hold a share or a sum of money, tried on what was answered."""

@@ -1,1 +1,1 @@
-"""The verbs, a file each, and what only one of them needs"""
+"""The verbs, a file each, and what only one of them needs."""
