@@ -10,7 +10,7 @@ from typing import Any, cast
 from edge_router.compile.architectures import definition
 from edge_router.compile.link import link, load_library
 from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
-from edge_router.errors import ArtifactCorrupt, BuildFailed, InvalidModel
+from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel
 from edge_router.quantization import QUANTIZATIONS as FORMATS
 from edge_router.types import Progress, SilentProgress
 
@@ -111,7 +111,7 @@ def _build(
                 )
             advance()
             return built, described
-    except InvalidModel:
+    except EdgeRouterError:
         raise
     except Exception as error:
         raise BuildFailed(where, "compile", str(error).strip() or type(error).__name__) from error

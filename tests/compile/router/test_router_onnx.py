@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 
-from edge_router.compile.router.graph import (  # noqa: E402
+from edge_router.compile.router.graph import (
     GraphSpec,
     Head,
     Precision,
@@ -25,8 +25,8 @@ from edge_router.compile.router.graph import (  # noqa: E402
     build_router,
     quantize_rows,
 )
-from edge_router.routers.graph import METADATA_KEY  # noqa: E402
-from edge_router.routers.tokens import Cut  # noqa: E402
+from edge_router.routers.graph import METADATA_KEY
+from edge_router.routers.tokens import Cut
 
 Arrays = dict[str, np.ndarray]
 SPEC = GraphSpec(layers=2, heads=2, epsilon=1e-12, cut=Cut(32, 8, without_options=True))

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 
-from edge_router.compile.router.onnx_graph import Precision  # noqa: E402
-from edge_router.compile.router.ranking import Ranking, build_ranking  # noqa: E402
-from edge_router.routers.graph import METADATA_KEY  # noqa: E402
-from edge_router.routers.tokens import Cut  # noqa: E402
+from edge_router.compile.router.onnx_graph import Precision
+from edge_router.compile.router.ranking import Ranking, build_ranking
+from edge_router.routers.graph import METADATA_KEY
+from edge_router.routers.tokens import Cut
 
 HIDDEN, PROMPTS = 6, 40
 
