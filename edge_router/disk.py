@@ -104,6 +104,21 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def whole_lines(path: Path) -> list[str]:
+    """Of a file to which lines are added; none where there is no file. Raises `StorageError`.
+
+    Half a line, from a run that was killed, is cut off, so that the next one begins where a line does.
+    """
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        with storage_errors(path.parent):
+            write_text(path, whole)
+    return whole.splitlines()
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes as a whole or not at all, and to the disk before it returns."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_router.completions import ChatCompletion
 from edge_router.controller import Controller
-from edge_router.disk import storage_errors, write_text
+from edge_router.disk import storage_errors, whole_lines
 from edge_router.errors import (
     ContextOverflow,
     GenerationFailed,
@@ -190,15 +190,8 @@ def dearest(task: Task, how: Labelling) -> float:
 
 
 def read_output(file: Path) -> Iterator[Row]:
-    """The rows so far. Half a line, from a run that was killed, is cut off. Raises `InvalidData`."""
-    if not file.exists():
-        return
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        with storage_errors(file.parent):
-            write_text(file, whole)
-    for number, line in enumerate(whole.splitlines(), start=1):
+    """The rows so far. Raises `InvalidData`, `StorageError`."""
+    for number, line in enumerate(whole_lines(file), start=1):
         try:
             yield Row(**json.loads(line))
         except (ValueError, TypeError) as error:

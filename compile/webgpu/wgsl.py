@@ -102,10 +102,5 @@ fn {name}(
 """
 
 
-def unroll(count: int, line: str) -> str:
-    """`line` for each number below `count`, which stands for `{i}` in it."""
-    return "\n".join(line.replace("{i}", str(number)) for number in range(count))
-
-
 def ceil_div(amount: str | int, by: int) -> str:
     return f"({amount} + {by - 1}) // {by}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
-from edge_router.disk import storage_errors, write_text
+from edge_router.disk import storage_errors, whole_lines
 from edge_router.engines.base import Engine
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.labels.judging import exact
@@ -110,15 +110,8 @@ def _append(file: Path, digest: str, seen: Seen) -> None:
 
 
 def _read(file: Path) -> Iterator[tuple[str, Seen]]:
-    """Half a line, from a run that was killed, is cut off. Raises `InvalidData`, `StorageError`."""
-    if not file.exists():
-        return
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        with storage_errors(file.parent):
-            write_text(file, whole)
-    for number, line in enumerate(whole.splitlines(), start=1):
+    """What was written so far. Raises `InvalidData`, `StorageError`."""
+    for number, line in enumerate(whole_lines(file), start=1):
         try:
             digest, kind, right, state, logprobs = json.loads(line)
         except (ValueError, TypeError) as error:

@@ -91,10 +91,9 @@ def _windows(
     except ConfigError:
         if config.weak.vram_budget is not None:
             raise
-        return _Windows(
-            context, chunk, context * sequences
-        )  # what is free is not known here, and no budget was set
-    wish = Wish(context, chunk, sequences, (str(chat["quantization"]),))
+        # What is free is not known here, and no budget was set.
+        return _Windows(context, chunk, context * sequences)
+    wish = Wish.of(chat, sequences)
     window = int(chat.get("sliding_window_size") or -1)
     numbers = {"model_type": chat["model_type"], **chat["model_config"], "sliding_window_size": window}
     place = replace(room.place, backend=replace(room.place.backend, forgets=window > 0))

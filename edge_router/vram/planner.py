@@ -6,8 +6,9 @@ asked; the quantization comes early in the caller's list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from edge_router.errors import InvalidRequest
 from edge_router.quantization import quantization
@@ -33,6 +34,12 @@ class Wish:
     max_sequences: int = 1
     quantizations: tuple[str, ...] = ("q4f16_1",)
     may_slide: bool = True
+
+    @classmethod
+    def of(cls, chat: Mapping[str, object], max_sequences: int) -> Wish:
+        """What an mlc-chat-config asks for."""
+        context, chunk = (cast(int, chat[name]) for name in ("context_window_size", "prefill_chunk_size"))
+        return cls(context, chunk, max_sequences, (str(chat["quantization"]),))
 
     def checked(self, shape: ModelShape) -> tuple[Wish, tuple[str, ...]]:
         """What can be had of it, and a line for each thing that was changed or is doubtful."""

@@ -61,12 +61,7 @@ class Residence:
         inner = cast("Mapping[str, object]", chat["model_config"])
         stated = {"sliding_window_size": chat.get("sliding_window_size")}
         self._numbers = {"model_type": chat["model_type"], **inner, **stated}
-        self._wish = Wish(
-            context_window_size=cast(int, chat["context_window_size"]),
-            prefill_chunk_size=cast(int, chat["prefill_chunk_size"]),
-            max_sequences=config.weak.max_sequences,
-            quantizations=(str(chat["quantization"]),),
-        )
+        self._wish = Wish.of(chat, config.weak.max_sequences)
 
     @property
     def rest(self) -> Rest:

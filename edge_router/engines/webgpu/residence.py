@@ -47,12 +47,7 @@ class GpuResidence:
         windows = ("sliding_window_size", "attention_sink_size")
         own = {name: chat[name] for name in windows if name in chat}
         self._numbers = {"model_type": chat["model_type"], **inner, **own}
-        self._wish = Wish(
-            context_window_size=cast(int, chat["context_window_size"]),
-            prefill_chunk_size=cast(int, chat["prefill_chunk_size"]),
-            max_sequences=config.weak.max_sequences,
-            quantizations=(str(chat["quantization"]),),
-        )
+        self._wish = Wish.of(chat, config.weak.max_sequences)
 
     @property
     def rest(self) -> Rest:
