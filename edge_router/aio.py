@@ -199,7 +199,8 @@ class AsyncCompletions:
 async def whole(answer: AsyncAnswer) -> ChatCompletion:
     """Read an answer to its end."""
     deltas = [delta async for delta in answer]
-    return replace(collect(deltas, answer.model, answer.decision), timings=answer.timings)
+    completion = collect(deltas, answer.model, answer.decision)
+    return replace(completion, timings=answer.timings, fallback_cause=answer.fallback_cause)
 
 
 class AsyncChatStream:
@@ -219,6 +220,11 @@ class AsyncChatStream:
     @property
     def timings(self) -> Timings:
         return self._answer.timings
+
+    @property
+    def fallback_cause(self) -> Exception | None:
+        """The error that made the other model answer, if one did."""
+        return self._answer.fallback_cause
 
     async def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
         maker = ChunkMaker(self._answer.model)

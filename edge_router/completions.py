@@ -56,7 +56,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ChatCompletion:
-    """One whole answer. `decision` and `timings` are ours; everything else is OpenAI's."""
+    """One whole answer. `decision`, `timings` and `fallback_cause` are ours; everything else is OpenAI's.
+
+    `fallback_cause` is the error that made the other model answer, if one did.
+    """
 
     id: str
     created: int
@@ -66,6 +69,7 @@ class ChatCompletion:
     decision: Decision
     timings: Timings
     object: str = "chat.completion"
+    fallback_cause: Exception | None = None
 
     @property
     def text(self) -> str:

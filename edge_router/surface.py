@@ -74,7 +74,7 @@ class Completions:
 def whole(answer: Answer) -> ChatCompletion:
     """Read an answer to its end."""
     completion = collect(answer, answer.model, answer.decision)
-    return replace(completion, timings=answer.timings)
+    return replace(completion, timings=answer.timings, fallback_cause=answer.fallback_cause)
 
 
 class ChatStream:
@@ -95,6 +95,11 @@ class ChatStream:
     @property
     def timings(self) -> Timings:
         return self._answer.timings
+
+    @property
+    def fallback_cause(self) -> Exception | None:
+        """The error that made the other model answer, if one did."""
+        return self._answer.fallback_cause
 
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
         return self._chunks

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from edge_router import Config, Controller, ScriptedEngine
-from edge_router.errors import InvalidRequest, UnknownModel
+from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.errors import InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -87,3 +88,27 @@ def test_checking_a_name(client: Controller) -> None:
         client.check_model(name)
     with pytest.raises(UnknownModel):
         client.check_model("gpt")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "cause", [None, StrongUnreachable("http://x", "refused"), StrongTimeout("http://x", 1)]
+)
+def test_why_the_other_model_answered_stands_on_the_reply(
+    weak: ScriptedEngine, cause: Exception | None, stream: bool
+) -> None:
+    strong = ScriptedEngine(*[cause] if cause else [], model_id="big")
+    with Controller(weak=weak, strong=strong, router=ScriptedRouter(0.9)) as client:
+        reply = client.chat.completions.create(messages=HI, stream=stream)  # type: ignore[call-overload]
+        assert reply.fallback_cause is cause
+        assert (reply.model == "small") is (cause is not None)
+
+    async def main() -> None:
+        big = ScriptedEngine(*[cause] if cause else [], model_id="big")
+        async with AsyncController(weak=ScriptedEngine(), strong=big, router=ScriptedRouter(0.9)) as later:
+            reply = await later.chat.completions.create(messages=HI, stream=stream)  # type: ignore[call-overload]
+            assert reply.fallback_cause is cause
+            if stream:
+                await reply.aclose()
+
+    asyncio.run(main())
