@@ -20,6 +20,7 @@ from edge_router.compile.fingerprint import Inputs
 from edge_router.compile.recipe import Recipe
 from edge_router.device import gpus
 from edge_router.errors import BuildFailed, EngineUnavailable
+from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 
 FORMAT = 1  # raised when the way of compiling changes
@@ -68,6 +69,7 @@ def compile_mlc(
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
+                env=switched_off(os.environ),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 timeout=timeout_s,

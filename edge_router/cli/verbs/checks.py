@@ -42,6 +42,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("This machine", "machine", lambda: machine(session))
     yield from _guarded("This machine", "webgpu", graphics.webgpu)
     yield from _guarded("Packages", "packages", packages)
+    yield from _guarded("Privacy", "reports", reports)
     yield from _guarded("Folders", "folders", lambda: folders(session))
     try:
         config = session.config(offline=offline)
@@ -109,6 +110,19 @@ def packages() -> Found:
             yield Finding(section, name[0], mend, "bad")
         else:
             yield Finding(section, name[0], installed)
+
+
+def reports() -> Found:
+    """Whether a library tells its makers of its use."""
+    from edge_router.telemetry import SWITCHES, reporting
+
+    early = reporting(os.environ, sys.modules)
+    for name in early:
+        mend = f"may report home; set {SWITCHES[name]}=1 before it is imported"
+        yield Finding("Privacy", name, mend, "bad")
+    if not early:
+        text = f"{' and '.join(SWITCHES)} report nothing home: switched off before they are imported"
+        yield Finding("Privacy", "reports", text)
 
 
 def folders(session: Session) -> Found:
