@@ -30,6 +30,7 @@ LAYERS = [
         "thresholds",
         "evaluation",
         "plugins",
+        "prompts",
     },
     {"confidence", "fields", "requests", "completions", "routers", "policy", "truncation", "engines"},
     {"answer", "loaded", "surface", "controller", "aio"},

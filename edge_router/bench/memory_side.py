@@ -24,10 +24,10 @@ def main() -> None:
 def run(options: Mapping[str, Any]) -> tuple[list[dict[str, object]], dict[str, int]]:
     """The stages, and the plan's bytes by part."""
     from edge_router.config import Config
-    from edge_router.engines.local.directory import ModelDirectory
     from edge_router.engines.local.memory import Residence
     from edge_router.engines.tvm import TvmRunner
     from edge_router.paths import Paths
+    from edge_router.prompts.directory import ModelDirectory
     from edge_router.routers import routers
     from edge_router.types import SilentProgress
 

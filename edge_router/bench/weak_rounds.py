@@ -24,7 +24,7 @@ from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
-    from edge_router.engines.local.tokenizer import TextTokenizer
+    from edge_router.prompts.tokenizer import TextTokenizer
 
 OURS = "edge_router"
 DECODE_PROMPT = 32  # tokens
@@ -40,7 +40,7 @@ class Prompts:
 
     @classmethod
     def of(cls, tokenizer: Path) -> Prompts:
-        from edge_router.engines.local.tokenizer import TextTokenizer
+        from edge_router.prompts.tokenizer import TextTokenizer
 
         text = (files("edge_router.compile.weights") / "texts" / "calibration.txt").read_text(
             encoding="utf-8"

@@ -42,8 +42,8 @@ class Ours:
     """Through the engine as users have it, so the scheduling, the sampling and the text count."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        from edge_router.engines.local.directory import ModelDirectory
         from edge_router.engines.local.engine import LocalEngine
+        from edge_router.prompts.directory import ModelDirectory
 
         directory = ModelDirectory.read(Path(options["model_dir"]), "bench")
         self._made: list[ModelRunner] = []

@@ -30,7 +30,7 @@ from edge_router.paths import Paths
 from edge_router.types import Cancel, ChatRequest, Delta, FinishReason, Progress, TokenLogprob, Usage
 
 if TYPE_CHECKING:
-    from edge_router.engines.local.directory import ModelDirectory
+    from edge_router.prompts.directory import ModelDirectory
 
 NAME = "mlc"
 MOST_LOGPROBS = 5  # MLC's limit where a prompt is given as tokens
@@ -45,8 +45,8 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
     Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable` (without
     mlc_llm, or when loading takes longer than `mlc.load_timeout_s`), `OutOfMemory` before anything is loaded.
     """
-    from edge_router.engines.local.directory import ModelDirectory
     from edge_router.engines.tvm import built
+    from edge_router.prompts.directory import ModelDirectory
 
     compiled = built(config, paths, progress)
     windows = _windows(compiled.card.name, compiled.config, config, paths, progress)

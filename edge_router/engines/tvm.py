@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from edge_router.config import Config
 from edge_router.device.process import give_back
-from edge_router.engines.local.directory import ModelDirectory, longest_answer
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import Logits, is_exhausted
+from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
 from edge_router.engines.tvm_device import CPU, loading, open_device
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, OutOfMemory
 from edge_router.paths import Paths
+from edge_router.prompts.directory import ModelDirectory, longest_answer
 from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def open_model(
             tokenizer=directory.tokenizer,
             template=directory.template,
             end_tokens=directory.end_tokens,
-            defaults=directory.defaults,
+            defaults=SamplingDefaults.from_config(directory.config),
             rest=residence.rest if residence is not None else None,
             plan=lambda: residence.plan if residence is not None else None,
         )

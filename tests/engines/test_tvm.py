@@ -14,10 +14,10 @@ import pytest
 
 from edge_router.compile import link
 from edge_router.engines import tvm_runtime
-from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.tvm import TvmRunner
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache
 from edge_router.errors import ArtifactCorrupt, EngineUnavailable, OutOfMemory
+from edge_router.prompts.directory import ModelDirectory
 from edge_router.types import Message
 
 CLOSE = 0.3  # logits in float16 against float32; their standard deviation is about 7

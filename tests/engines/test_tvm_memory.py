@@ -20,13 +20,13 @@ from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.device import Gpu, host, process
 from edge_router.engines.local import memory
-from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import is_exhausted
 from edge_router.engines.local.worker import Rest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths
+from edge_router.prompts.directory import ModelDirectory
 from edge_router.requests import parse_chat
 from edge_router.types import Reason, SilentProgress
 from edge_router.vram import room as rooms
@@ -127,7 +127,7 @@ def test_which_errors_mean_that_memory_ran_out(error: Exception, exhausted: bool
 
 
 def test_a_tokenizer_that_has_no_room_is_not_begun(built_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_router.engines.local.directory.can_reserve", lambda count: False)
+    monkeypatch.setattr("edge_router.prompts.directory.can_reserve", lambda count: False)
     with pytest.raises(OutOfMemory, match="tokenizer"):
         ModelDirectory.read(built_model.model_dir, "m")
 

@@ -87,7 +87,7 @@ def demo(
     built_model: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[TvmRunner, TvmRunner, Any]]:
     """The demo model on the processor and on the GPU, and its directory."""
-    from edge_router.engines.local.directory import ModelDirectory
+    from edge_router.prompts.directory import ModelDirectory
 
     library = tmp_path_factory.mktemp("demo") / "cuda.tar"
     compile_library(built_model.config, "q4f16_1", gpu_target("cuda", host()), library)

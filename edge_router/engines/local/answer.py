@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from edge_router.engines.local.sampler import Choice
-from edge_router.engines.local.tokenizer import TextTokenizer
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import FinishReason, TokenLogprob
 
 

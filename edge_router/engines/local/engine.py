@@ -12,8 +12,6 @@ from edge_router.engines.local.constraint import Grammars, installed
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
-from edge_router.engines.local.template import Template
-from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.engines.local.worker import Job, Rest
 from edge_router.errors import (
     Cancelled,
@@ -22,6 +20,8 @@ from edge_router.errors import (
     InvalidRequest,
     TemplateError,
 )
+from edge_router.prompts.template import Template
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import (
     Cancel,
     ChatRequest,

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edge_router.config import Config
-from edge_router.engines.local.directory import ModelDirectory, longest_answer
 from edge_router.engines.local.engine import LocalEngine
+from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter, adapters, choose
 from edge_router.engines.webgpu.residence import GpuResidence
 from edge_router.engines.webgpu.runner import WebGpuRunner
@@ -19,6 +19,7 @@ from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import EngineUnavailable, InvalidModel
 from edge_router.paths import Paths
 from edge_router.program import Windows, footprint, read_program
+from edge_router.prompts.directory import ModelDirectory, longest_answer
 from edge_router.types import Progress, SilentProgress
 
 _WORTH = 1.1
@@ -94,7 +95,7 @@ def open_model(
         tokenizer=directory.tokenizer,
         template=directory.template,
         end_tokens=directory.end_tokens,
-        defaults=directory.defaults,
+        defaults=SamplingDefaults.from_config(directory.config),
         rest=windows.rest if isinstance(windows, GpuResidence) else None,
         plan=lambda: windows.plan if isinstance(windows, GpuResidence) else None,
     )

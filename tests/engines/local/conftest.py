@@ -16,8 +16,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.engines.local.template import ChatTemplate
-from edge_router.engines.local.tokenizer import TextTokenizer
+from edge_router.prompts.template import ChatTemplate
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import ChatRequest, Message, SamplingParams
 
 CHATML = (

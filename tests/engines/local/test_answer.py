@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge_router.engines.local.answer import Answer, Piece, StopStrings
 from edge_router.engines.local.sampler import Choice
-from edge_router.engines.local.tokenizer import TextTokenizer
+from edge_router.prompts.tokenizer import TextTokenizer
 
 
 def cut_in_pieces(text: str, places: Sequence[int]) -> list[str]:

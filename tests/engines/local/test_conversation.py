@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from edge_router.compile.weights.conversation import named_conversation
-from edge_router.engines.local.conversation import Conversation
-from edge_router.engines.local.directory import ModelDirectory
 from edge_router.errors import InvalidModel
+from edge_router.prompts.conversation import Conversation
+from edge_router.prompts.directory import ModelDirectory
 from edge_router.types import Message
 
 TALK = [Message("user", "A"), Message("assistant", "B"), Message("user", "C")]

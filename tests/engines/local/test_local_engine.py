@@ -17,7 +17,6 @@ import pytest
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
-from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.engines.local.worker import Worker
 from edge_router.errors import (
     Cancelled,
@@ -27,6 +26,7 @@ from edge_router.errors import (
     InvalidRequest,
     TemplateError,
 )
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import ChatRequest, Delta
 
 Ask = Callable[..., ChatRequest]

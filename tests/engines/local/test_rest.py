@@ -11,10 +11,10 @@ import pytest
 
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.engines.local.template import ChatTemplate
-from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.engines.local.worker import Rest
 from edge_router.errors import EngineError, EngineUnavailable, OutOfMemory
+from edge_router.prompts.template import ChatTemplate
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import ChatRequest
 
 

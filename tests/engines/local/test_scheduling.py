@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sequences import Held, SequencePool
-from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.engines.local.worker import Job
 from edge_router.errors import Cancelled, GenerationFailed, OutOfMemory
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import ChatRequest, Delta, Usage
 
 Ask = Callable[..., ChatRequest]

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.errors import InvalidModel
+from edge_router.prompts.tokenizer import TextTokenizer
 
 ANY_KIND = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 Pair = tuple[TextTokenizer, Tokenizer]

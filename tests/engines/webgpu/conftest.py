@@ -21,12 +21,12 @@ from edge_router.compile.weights.package import Windows as PackageWindows
 from edge_router.compile.weights.package import write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.reference import Reference
-from edge_router.engines.local.directory import read_config
 from edge_router.engines.webgpu.adapters import Adapter, adapters
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import EdgeRouterError
 from edge_router.program import Program, Windows, write_program
+from edge_router.prompts.directory import read_config
 
 WINDOWS = Windows(context=128, chunk=48, sequences=3)
 

@@ -17,7 +17,6 @@ import pytest
 from edge_router import engines
 from edge_router.config import Config
 from edge_router.engines import load_weak, weak_engines
-from edge_router.engines.local.directory import ModelDirectory
 from edge_router.engines.webgpu import load as loading
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import load, open_model
@@ -32,6 +31,7 @@ from edge_router.errors import (
 )
 from edge_router.paths import Paths
 from edge_router.program import Weight, Windows
+from edge_router.prompts.directory import ModelDirectory
 from edge_router.registry import Registry
 from edge_router.types import Cancel, ChatRequest, Message, SamplingParams, SilentProgress
 from edge_router.vram import total

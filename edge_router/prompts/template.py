@@ -15,8 +15,8 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
-from edge_router.engines.local.sandbox import Budget, LimitedEnvironment
 from edge_router.errors import InvalidModel, TemplateError
+from edge_router.prompts.sandbox import Budget, LimitedEnvironment
 from edge_router.types import Message
 
 _PLAIN_DATE = re.compile(r"(%[-_a-zA-Z%]|%-[a-zA-Z]|[^%])*")  # no widths: "%999999999Y" is valid too

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.device.process import can_reserve
-from edge_router.engines.local.conversation import Conversation
-from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.engines.local.template import ChatTemplate, Template, special_tokens
-from edge_router.engines.local.tokenizer import TextTokenizer
 from edge_router.errors import InvalidModel, OutOfMemory
+from edge_router.prompts.conversation import Conversation
+from edge_router.prompts.template import ChatTemplate, Template, special_tokens
+from edge_router.prompts.tokenizer import TextTokenizer
 
 _TOKENIZER = 32  # times its file is what a tokenizer takes while it is made, generously
 
@@ -44,10 +43,6 @@ class ModelDirectory:
             or Conversation.of(config.get("conv_template"), model_id),
             _end_tokens(config, special_tokens(path), tokenizer),
         )
-
-    @property
-    def defaults(self) -> SamplingDefaults:
-        return SamplingDefaults.from_config(self.config)
 
 
 def read_config(path: Path) -> dict[str, object]:

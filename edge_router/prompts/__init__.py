@@ -1,0 +1,1 @@
+"""What a model directory says of text: a conversation becomes the tokens of a prompt, and an answer ends."""
