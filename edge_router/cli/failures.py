@@ -39,11 +39,12 @@ def report(error: Exception, options: Options) -> int:
 def told(error: Exception) -> str:
     """The sentence for any exception."""
     if isinstance(error, OSError):
-        where = Path(str(error.filename)) if error.filename else Path("standard output")
-        error = as_storage_error(error, where) or error
+        if not error.filename:  # a file of ours has a name, so this is one of the streams
+            return f"standard output cannot be written: {error.strerror}; send it elsewhere and try again"
+        error = as_storage_error(error, Path(str(error.filename))) or error
     if isinstance(error, EdgeRouterError):
         return sentence(error)
-    if isinstance(error, OSError) and error.filename:
+    if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}; check the path and try again"
     kind = f"{type(error).__name__}: {error}".rstrip(": ")
     return (

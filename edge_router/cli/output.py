@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
@@ -19,12 +20,34 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def prepare() -> None:
     """Once per process: text that a console can't show becomes "?", and libraries keep their warnings."""
+    _open_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             legacy = os.name == "nt" and "PYTHONIOENCODING" not in os.environ
             stream.reconfigure(encoding="utf-8" if legacy else None, errors="replace")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def _open_streams() -> None:
+    """A standard stream that was closed (`>&-`, a desktop program without a console) leads nowhere instead.
+
+    The number of a closed one goes to the next file that is opened, and what a library prints would end up
+    in that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as above
 
 
 def finish() -> None:

@@ -102,7 +102,7 @@ def test_gorilla_on_a_card_beside_a_desktop(cli):
     )
     done = cli(*asked, "--quantization", "q4f32_1")
     assert done.code == 0 and "of 4096 that were asked" in done.out
-    assert "one of these makes it fit: context_window_size=1024, max_sequences=1" in done.err
+    assert "2048 for 4 conversations takes" in done.err and "it fits with max_sequences=1." in done.err
     other = cli(*asked, "--quantization", "q4f32_1", "--quantization", "q4f16_1", "--json")
     plan = json.loads(other.out)
     assert plan["fits"] and plan["quantization"] == "q4f16_1" and plan["context_window_size"] > 2048
@@ -204,3 +204,25 @@ def test_the_bandwidth_can_be_given_or_be_unknown(cli, monkeypatch):
     text = cli("plan", MODEL, "--device", "metal", "--vram-budget", "8GiB").out
     assert "bandwidth is not known" in text and "at most" not in text
     assert json.loads(cli("plan", MODEL, "--json").out)["decode_tokens_per_s_at_most"] is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "context", "verdict", "advice"),
+    [
+        ("6GiB", 4096, "fits", ""),
+        ("5GiB", 4096, "fits with a smaller prefill chunk", "takes 5."),
+        ("6GiB", 131072, "fits with a shorter context and a smaller prefill chunk", "A context of 131072"),
+        ("4GiB", 4096, "does not fit: ", "no single setting is enough"),
+    ],
+)
+def test_what_was_asked_and_what_fits_are_told_apart(cli, budget, context, verdict, advice):
+    asked = ("plan", "Llama-3.1-8B-Instruct", "--vram-budget", budget, "--context", context)
+    done = cli(*asked, "--device", "cpu")
+    assert f"q4f16_1 on cpu: {verdict}" in done.out.splitlines()[0]
+    advised = [line for line in done.err.splitlines() if not line.startswith("Note: ")]
+    assert (advice in advised[0]) if advice else advised == []
+    if done.code == 0:  # what was given up already is no advice
+        assert "context_window_size=" not in done.err and "prefill_chunk_size=" not in done.err
+    told = json.loads(cli(*asked, "--device", "cpu", "--json").out)
+    assert told["asked"]["context_window_size"] == context
+    assert told["asked"]["fits"] is (verdict == "fits") and told["fits"] is (done.code == 0)

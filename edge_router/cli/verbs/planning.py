@@ -146,6 +146,13 @@ def facts(report: Report) -> dict[str, object]:
     return {
         **report.shown.to_dict(),
         "device": report.planner.device,
+        "asked": {
+            "context_window_size": report.wish.context_window_size,
+            "prefill_chunk_size": report.wish.prefill_chunk_size,
+            "fits": report.asked.fits,
+            "total_bytes": report.asked.total,
+            "lacking_bytes": report.asked.lacking,
+        },
         "largest_context_window_size": report.largest_context,
         "smallest_budget_bytes": report.smallest_budget,
         "lacking_bytes": report.shown.lacking,
@@ -200,8 +207,9 @@ def tell(report: Report, planning: Planning, *, explain: bool = False) -> None:
             f"--vram-budget 100% plans with what is.",
             style="yellow",
         )
-    verdict = "fits" if report.best else f"does not fit: {binary(shown.lacking)} are lacking"
-    output.write(f"{shown.model} in {settings.quantization} on {planning.room.device}: {verdict}\n")
+    output.write(
+        f"{shown.model} in {settings.quantization} on {planning.room.device}: {_verdict_words(report)}\n"
+    )
     output.write(f"{_windows(report)}\n\n")
     output.write("\n".join(chart(shown)) + "\n")
     if explain:
@@ -209,7 +217,7 @@ def tell(report: Report, planning: Planning, *, explain: bool = False) -> None:
         output.write("\n")
         output.table(("part", "what", "memory", "how"), rows, right=("memory",))
     output.write(f"\n{planning.explanation()}\n")
-    if report.remedies:
+    if not report.asked.fits:
         output.say(_advice(report), style="yellow")
 
 
@@ -231,6 +239,27 @@ def remedy_words(remedy: Remedy) -> str:
     return f"{remedy.knob}={remedy.value}"
 
 
+def _verdict_words(report: Report) -> str:
+    if report.best is None:
+        return f"does not fit: {binary(report.shown.lacking)} are lacking"
+    return f"fits with {' and '.join(changed)}" if (changed := _given_up(report)) else "fits"
+
+
+def _given_up(report: Report) -> list[str]:
+    """How what fits differs from what was asked."""
+    if report.best is None:
+        return []
+    found, wish = report.best.settings, report.wish
+    words = []
+    if found.context_window_size < wish.context_window_size:
+        words.append("a shorter context")
+    if found.prefill_chunk_size < min(wish.prefill_chunk_size, found.context_window_size):
+        words.append("a smaller prefill chunk")
+    if found.sliding_window_size != report.asked.settings.sliding_window_size:
+        words.append("a sliding window")
+    return words
+
+
 def _windows(report: Report) -> str:
     settings = report.shown.settings
     words = [f"context {settings.context_window_size}"]
@@ -241,18 +270,31 @@ def _windows(report: Report) -> str:
     words.append(f"prefill chunk {settings.prefill_chunk_size}")
     words.append(f"conversations {settings.max_sequences}")
     longest = report.largest_context
-    words.append(f"longest context that fits {longest}" if longest else "no context fits")
+    if not longest:
+        words.append("no context fits")
+    elif longest > settings.context_window_size:
+        words.append(f"longest context that fits {longest}")
     if report.tokens_per_s is not None:
         words.append(f"at most {report.tokens_per_s:.0f} tok/s")
     return ", ".join(words)
 
 
 def _advice(report: Report) -> str:
-    enough = [item for item in report.remedies if item.enough]
-    asked = report.asked
-    begin = f"What was asked takes {binary(asked.total)}, {binary(asked.lacking)} too much; "
+    """What was asked does not fit: what that would take, and which settings would do.
+
+    Where something smaller fits, it is shown above; only what keeps the asked context is worth naming then.
+    """
+    asked, wish = report.asked, report.wish
+    turned = () if report.best is None else ("context_window_size", "prefill_chunk_size")
+    remedies = [item for item in report.remedies if item.knob not in turned]
+    windows = f"A context of {wish.context_window_size} with a prefill chunk of {wish.prefill_chunk_size}"
+    times = f" for {wish.max_sequences} conversations" if wish.max_sequences > 1 else ""
+    begin = f"{windows}{times} takes {binary(asked.total)}, {binary(asked.lacking)} too much"
+    enough = [item for item in remedies if item.enough]
     if enough:
-        return f"{begin}one of these makes it fit: {', '.join(map(remedy_words, enough))}."
+        return f"{begin}; it fits with {' or '.join(map(remedy_words, enough))}."
+    least = f"the least that would do is {binary(report.smallest_budget)} at this context"
+    if report.best is not None or not remedies:
+        return f"{begin}; {least}."
     parts = [f"{remedy_words(item)} frees {binary(item.frees)}" for item in report.remedies]
-    least = f"the least that would do is {binary(report.smallest_budget)}"
-    return f"{begin}no single setting is enough ({'; '.join(parts)}); {least} at this context."
+    return f"{begin}; no single setting is enough ({'; '.join(parts)}); {least}."
