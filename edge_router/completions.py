@@ -5,62 +5,88 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from edge_router.openai_object import Body, OpenAIObject
 from edge_router.types import Decision, Delta, FinishReason, Timings, TokenLogprob, Usage
 
-Body = dict[str, object]  # one JSON object
 IMPOSSIBLE = -9999.0
+TEXT_COMPLETION = "text_completion"
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class Function(OpenAIObject):
     name: str
     arguments: str  # JSON, as the model wrote it
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(OpenAIObject):
+    _always: ClassVar[tuple[str, ...]] = ("id", "type", "function")
     id: str
     function: Function
     type: str = "function"
-
-    def to_dict(self) -> Body:
-        function = {"name": self.function.name, "arguments": self.function.arguments}
-        return {"id": self.id, "type": self.type, "function": function}
+    extra: Mapping[str, object] | None = None  # what the endpoint wants to see again
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyMessage:
+class ReplyMessage(OpenAIObject):
+    _always: ClassVar[tuple[str, ...]] = ("role", "content", "refusal")
+    _absent: ClassVar[tuple[str, ...]] = ("annotations", "audio", "function_call")
+    annotations: ClassVar[None] = None
+    audio: ClassVar[None] = None
+    function_call: ClassVar[None] = None  # what tool calls were called until 2023; see `tool_calls`
     content: str | None
     tool_calls: tuple[ToolCall, ...] | None = None
     role: str = "assistant"
-
-    def to_dict(self) -> Body:
-        body: Body = {"role": self.role, "content": self.content, "refusal": None}
-        if self.tool_calls:
-            body["tool_calls"] = [call.to_dict() for call in self.tool_calls]
-        return body
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    extra: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LogprobEntry(OpenAIObject):
+    """One token that was written, with the likeliest at its place."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
+    top_logprobs: tuple[LogprobEntry, ...] | None = ()  # None: it is one of the likeliest itself
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceLogprobs(OpenAIObject):
+    _always: ClassVar[tuple[str, ...]] = ("content", "refusal")
+    content: tuple[LogprobEntry, ...]
+    refusal: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(OpenAIObject):
+    _always: ClassVar[tuple[str, ...]] = ("index", "message", "logprobs", "finish_reason")
     message: ReplyMessage
     finish_reason: FinishReason
-    logprobs: tuple[TokenLogprob, ...] | None = None
+    logprobs: ChoiceLogprobs | None = None
     index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCompletion:
+class ChatCompletion(OpenAIObject):
     """One whole answer. `decision`, `timings` and `fallback_cause` are ours; everything else is OpenAI's.
 
     `fallback_cause` is the error that made the other model answer, if one did.
     """
 
+    _always: ClassVar[tuple[str, ...]] = ("id", "object", "created", "model", "choices", "usage")
+    _ours: ClassVar[frozenset[str]] = frozenset({"decision", "timings", "fallback_cause"})
+    _absent: ClassVar[tuple[str, ...]] = ("metadata", "moderation")
+    metadata: ClassVar[None] = None
+    moderation: ClassVar[None] = None
     id: str
     created: int
     model: str
@@ -70,119 +96,118 @@ class ChatCompletion:
     timings: Timings
     object: str = "chat.completion"
     fallback_cause: Exception | None = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
 
     @property
     def text(self) -> str:
         return self.choices[0].message.content or ""
 
-    def to_dict(self) -> Body:
-        choice = self.choices[0]
-        body: Body = {
-            "index": choice.index,
-            "message": choice.message.to_dict(),
-            "logprobs": chat_logprobs(choice.logprobs),
-            "finish_reason": choice.finish_reason,
-        }
-        return {
-            "id": self.id,
-            "object": self.object,
-            "created": self.created,
-            "model": self.model,
-            "choices": [body],
-            "usage": usage_dict(self.usage),
-        }
-
     def to_text_dict(self) -> Body:
         """The body of /v1/completions."""
         choice = self.choices[0]
-        body = {
-            "index": 0,
-            "text": choice.message.content or "",
-            "logprobs": text_logprobs(choice.logprobs),
-            "finish_reason": choice.finish_reason,
-        }
-        return {
-            "id": self.id.replace("chatcmpl", "cmpl"),
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.model,
-            "choices": [body],
-            "usage": usage_dict(self.usage),
-        }
+        text = choice.message.content or ""
+        body = _text_choice(choice.index, text, choice.logprobs, choice.finish_reason)
+        return {**self.to_dict(), "id": _text_id(self.id), "object": TEXT_COMPLETION, "choices": [body]}
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkDelta:
-    content: str | None = None
+class FunctionDelta(OpenAIObject):
+    name: str | None = None
+    arguments: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta(OpenAIObject):
+    _always: ClassVar[tuple[str, ...]] = ("index",)
+    index: int
+    id: str | None = None
+    type: str | None = None
+    function: FunctionDelta | None = None
+    extra: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDelta(OpenAIObject):
+    _absent: ClassVar[tuple[str, ...]] = ("audio", "function_call")
+    audio: ClassVar[None] = None
+    function_call: ClassVar[None] = None
     role: str | None = None
-    tool_calls: tuple[Mapping[str, object], ...] | None = None
+    content: str | None = None
+    tool_calls: tuple[ToolCallDelta, ...] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    extra: Mapping[str, object] | None = None
 
     def to_dict(self) -> Body:
-        body: Body = {}
-        if self.role is not None:
-            body["role"] = self.role
-        if self.content is not None:
-            body["content"] = self.content
-        if self.tool_calls:
-            body["tool_calls"] = [dict(call) for call in self.tool_calls]
-        return body
+        others = (self.role, self.tool_calls, self.refusal, self.reasoning_content, self.extra)
+        if self.content is None or any(other is not None for other in others):
+            return self._body(full=False)
+        return {"content": self.content}  # what a server writes once a token
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkChoice:
+class ChunkChoice(OpenAIObject):
+    _always: ClassVar[tuple[str, ...]] = ("index", "delta", "logprobs", "finish_reason")
     delta: ChunkDelta
     finish_reason: FinishReason | None = None
-    logprobs: tuple[TokenLogprob, ...] | None = None
+    logprobs: ChoiceLogprobs | None = None
     index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCompletionChunk:
+class ChatCompletionChunk(OpenAIObject):
     """One piece of a streamed answer."""
 
+    _always: ClassVar[tuple[str, ...]] = ("id", "object", "created", "model", "choices")
+    _absent: ClassVar[tuple[str, ...]] = ("moderation", "obfuscation")
+    moderation: ClassVar[None] = None
+    obfuscation: ClassVar[None] = None
     id: str
     created: int
     model: str
     choices: tuple[ChunkChoice, ...]
     usage: Usage | None = None
     object: str = "chat.completion.chunk"
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
 
-    def _envelope(self, kind: str, choices: list[Body], include_usage: bool) -> Body:
+    def to_dict(self, *, include_usage: bool = False) -> Body:
+        """`include_usage`: there is a field for it in every chunk, as in OpenAI's streams that have it."""
+        choices: list[Body] = [
+            {
+                "index": choice.index,
+                "delta": choice.delta.to_dict(),
+                "logprobs": None if choice.logprobs is None else choice.logprobs.to_dict(),
+                "finish_reason": choice.finish_reason,
+            }
+            for choice in self.choices
+        ]
+        return self._envelope(self.id, self.object, choices, include_usage)
+
+    def _envelope(self, number: str, kind: str, choices: list[Body], include_usage: bool) -> Body:
+        """Written out, since a server does it once a token."""
         body: Body = {
-            "id": self.id,
+            "id": number,
             "object": kind,
             "created": self.created,
             "model": self.model,
             "choices": choices,
         }
-        if include_usage:
-            body["usage"] = usage_dict(self.usage)
+        if self.system_fingerprint is not None:
+            body["system_fingerprint"] = self.system_fingerprint
+        if self.service_tier is not None:
+            body["service_tier"] = self.service_tier
+        if include_usage or self.usage is not None:
+            body["usage"] = None if self.usage is None else self.usage.to_dict()
         return body
 
-    def to_dict(self, *, include_usage: bool = False) -> Body:
-        choices: list[Body] = [
-            {
-                "index": choice.index,
-                "delta": choice.delta.to_dict(),
-                "logprobs": chat_logprobs(choice.logprobs),
-                "finish_reason": choice.finish_reason,
-            }
-            for choice in self.choices
-        ]
-        return self._envelope(self.object, choices, include_usage)
-
     def to_text_dict(self, *, include_usage: bool = False) -> Body:
-        choices: list[Body] = [
-            {
-                "index": choice.index,
-                "text": choice.delta.content or "",
-                "logprobs": text_logprobs(choice.logprobs),
-                "finish_reason": choice.finish_reason,
-            }
+        choices = [
+            _text_choice(choice.index, choice.delta.content or "", choice.logprobs, choice.finish_reason)
             for choice in self.choices
         ]
-        body = self._envelope("text_completion", choices, include_usage)
-        return body | {"id": self.id.replace("chatcmpl", "cmpl")}
+        return self._envelope(_text_id(self.id), TEXT_COMPLETION, choices, include_usage)
 
 
 @dataclass(slots=True)
@@ -200,8 +225,10 @@ class ChunkMaker:
             yield self._chunk(ChunkChoice(ChunkDelta(role="assistant", content="")))
         if delta.text or delta.tool_calls or delta.logprobs:
             content = None if delta.tool_calls and not delta.text else delta.text
-            piece = ChunkDelta(content=content, tool_calls=delta.tool_calls or None)
-            yield self._chunk(ChunkChoice(piece, logprobs=delta.logprobs or None))
+            calls = tuple(_call_delta(call) for call in delta.tool_calls) if delta.tool_calls else None
+            piece = ChunkDelta(content=content, tool_calls=calls)
+            logprobs = choice_logprobs(delta.logprobs) if delta.logprobs else None
+            yield self._chunk(ChunkChoice(piece, logprobs=logprobs))
         if delta.finish_reason is not None:
             yield self._chunk(ChunkChoice(ChunkDelta(), finish_reason=delta.finish_reason))
 
@@ -226,7 +253,7 @@ def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> ChatComp
     tool_calls = merge_tool_calls(calls)
     content = "".join(text)
     message = ReplyMessage(content if content or not tool_calls else None, tool_calls or None)
-    choice = Choice(message, last.finish_reason or "stop", tuple(logprobs) or None)
+    choice = Choice(message, last.finish_reason or "stop", choice_logprobs(logprobs))
     maker = ChunkMaker(model)
     return ChatCompletion(maker.id, maker.created, model, (choice,), last.usage, decision, Timings())
 
@@ -244,48 +271,66 @@ def merge_tool_calls(pieces: Iterable[Mapping[str, object]]) -> tuple[ToolCall, 
     return tuple(ToolCall(call["id"], Function(call["name"], call["arguments"])) for call in merged.values())
 
 
-def usage_dict(usage: Usage | None) -> Body | None:
-    if usage is None:
-        return None
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }
+def _call_delta(piece: Mapping[str, object]) -> ToolCallDelta:
+    """A fragment as it came, under the names that clients look for."""
+
+    def text(holder: Mapping[str, object], name: str) -> str | None:
+        value = holder.get(name)
+        return None if value is None else str(value)
+
+    index, function = piece.get("index"), piece.get("function")
+    return ToolCallDelta(
+        index if isinstance(index, int) else 0,
+        text(piece, "id"),
+        text(piece, "type"),
+        FunctionDelta(text(function, "name"), text(function, "arguments"))
+        if isinstance(function, Mapping)
+        else None,
+        {k: value for k, value in piece.items() if k not in ("index", "id", "type", "function")} or None,
+    )
 
 
-def chat_logprobs(entries: tuple[TokenLogprob, ...] | None) -> Body | None:
-    if entries is None:
-        return None
-
-    def one(entry: TokenLogprob) -> Body:
-        return {
-            "token": entry.token,
-            "logprob": _logprob(entry),
-            "bytes": list(entry.token_bytes),
-        }
-
-    content = [one(entry) | {"top_logprobs": [one(other) for other in entry.top]} for entry in entries]
-    return {"content": content, "refusal": None}
+def choice_logprobs(entries: Iterable[TokenLogprob]) -> ChoiceLogprobs | None:
+    """None where there are none."""
+    content = tuple(
+        LogprobEntry(
+            entry.token,
+            _logprob(entry),
+            tuple(entry.token_bytes),
+            tuple(LogprobEntry(one.token, _logprob(one), tuple(one.token_bytes), None) for one in entry.top),
+        )
+        for entry in entries
+    )
+    return ChoiceLogprobs(content) if content else None
 
 
 def _logprob(entry: TokenLogprob) -> float:
     """JSON has no infinity: OpenAI writes -9999 for a token that could not have been drawn."""
-    return max(entry.logprob, IMPOSSIBLE)
+    return entry.logprob if math.isfinite(entry.logprob) and entry.logprob > IMPOSSIBLE else IMPOSSIBLE
 
 
-def text_logprobs(entries: tuple[TokenLogprob, ...] | None) -> Body | None:
+def _text_id(number: str) -> str:
+    return number.replace("chatcmpl", "cmpl")
+
+
+def _text_choice(
+    index: int, text: str, logprobs: ChoiceLogprobs | None, finish_reason: FinishReason | None
+) -> Body:
+    told = None if logprobs is None else _text_logprobs(logprobs.content)
+    return {"index": index, "text": text, "logprobs": told, "finish_reason": finish_reason}
+
+
+def _text_logprobs(entries: Iterable[LogprobEntry]) -> Body:
     """The older form of /v1/completions. `text_offset` counts characters within these entries."""
-    if entries is None:
-        return None
-    offsets, position = [], 0
+    entries, offsets, position = tuple(entries), [], 0
     for entry in entries:
         offsets.append(position)
         position += len(entry.token)
     return {
         "tokens": [entry.token for entry in entries],
-        "token_logprobs": [_logprob(entry) for entry in entries],
-        "top_logprobs": [{other.token: _logprob(other) for other in entry.top} for entry in entries],
+        "token_logprobs": [entry.logprob for entry in entries],
+        "top_logprobs": [
+            {other.token: other.logprob for other in entry.top_logprobs or ()} for entry in entries
+        ],
         "text_offset": offsets,
     }

@@ -1,14 +1,16 @@
-"""The words every layer shares: messages, requests, decisions, deltas. Imports nothing of ours."""
+"""The words every layer shares: messages, requests, decisions, deltas."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from edge_router.openai_object import OpenAIObject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,14 +155,46 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class PromptTokensDetails(OpenAIObject):
+    cached_tokens: int
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+    text_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionTokensDetails(OpenAIObject):
+    reasoning_tokens: int
+    audio_tokens: int | None = None
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+    text_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(OpenAIObject):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0  # prompt tokens whose KV cache was kept from an earlier turn
+    reasoning_tokens: int = 0  # completion tokens that are thoughts, where a remote model says so
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def prompt_tokens_details(self) -> PromptTokensDetails:
+        return PromptTokensDetails(self.cached_tokens)
+
+    @property
+    def completion_tokens_details(self) -> CompletionTokensDetails:
+        return CompletionTokensDetails(self.reasoning_tokens)
+
+    def _members(self) -> Iterator[tuple[str, object]]:
+        names = ("prompt_tokens", "completion_tokens", "total_tokens")
+        details = ("prompt_tokens_details", "completion_tokens_details")
+        yield from ((name, getattr(self, name)) for name in (*names, *details))
 
 
 @dataclass(frozen=True, slots=True)

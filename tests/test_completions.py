@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.chat import ChatCompletion as OpenAICompletion
 from openai.types.chat import ChatCompletionChunk as OpenAIChunk
 
-from edge_router.completions import IMPOSSIBLE, ChatCompletion, ChunkMaker, collect, merge_tool_calls
+from edge_router.completions import (
+    IMPOSSIBLE,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChunkMaker,
+    collect,
+    merge_tool_calls,
+)
+from edge_router.openai_object import OpenAIObject
 from edge_router.types import Decision, Delta, Reason, TokenLogprob, Usage
 
 DECISION = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")
@@ -74,9 +87,10 @@ def test_chat_logprobs_hold_bytes() -> None:
     assert [other.token for other in token.top_logprobs] == ["a"]
 
 
-def test_a_token_that_could_not_be_drawn_is_still_json() -> None:
+@pytest.mark.parametrize("odd", [-math.inf, math.inf, math.nan, -1e300])
+def test_a_token_that_could_not_be_drawn_is_still_json(odd: float) -> None:
     deltas = [
-        Delta("a", logprobs=(entry("a", -math.inf, (entry("b", -math.inf),)),)),
+        Delta("a", logprobs=(entry("a", odd, (entry("b", odd),)),)),
         Delta(finish_reason="stop"),
     ]
     for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict()):
@@ -148,3 +162,92 @@ def test_a_stream_says_what_the_whole_says(texts: list[str]) -> None:
     maker = ChunkMaker("small")
     streamed = [choice.delta.content or "" for d in deltas for c in maker.chunks(d) for choice in c.choices]
     assert "".join(streamed) == whole(deltas).text == "".join(texts)
+
+
+SAID = (
+    Delta("Par", logprobs=(entry("Par", top=(entry("Par"), entry("Lon", -3.0))),)),
+    Delta(tool_calls=(call(0, '{"a":1}', id="x", name="f", type="function"),)),
+    Delta(finish_reason="tool_calls", usage=USAGE),
+)
+
+
+def same_fields(theirs: object, ours: object, where: str = "") -> None:
+    """Whatever can be read of theirs can be read of ours, as an attribute and as an item."""
+    if isinstance(theirs, list):
+        assert isinstance(ours, tuple) and len(theirs) == len(ours), where
+        for one, other in zip(theirs, ours, strict=True):
+            same_fields(one, other, f"{where}[]")
+    elif hasattr(type(theirs), "model_fields"):
+        assert isinstance(ours, OpenAIObject), where
+        for name in type(theirs).model_fields:  # type: ignore[attr-defined]
+            assert getattr(ours, name) is ours[name] is ours.get(name) or name.endswith("_details"), name
+            assert name in ours and name in dict(ours) and name in ours.model_dump()
+            if getattr(theirs, name) is not None:
+                same_fields(getattr(theirs, name), getattr(ours, name), f"{where}.{name}")
+    else:
+        assert theirs == ours, where
+
+
+def streamed(deltas: Iterable[Delta]) -> list[ChatCompletionChunk]:
+    maker = ChunkMaker("small")
+    return [*(chunk for delta in deltas for chunk in maker.chunks(delta)), maker.usage_chunk(USAGE)]
+
+
+def test_each_attribute_of_openais_objects_is_there() -> None:
+    reply = whole(SAID)
+    same_fields(OpenAICompletion.model_validate(reply.to_dict()), reply)
+    for chunk in streamed(SAID):
+        same_fields(OpenAIChunk.model_validate(chunk.to_dict()), chunk)
+    message = reply.choices[0].message
+    assert (
+        message.refusal is message.reasoning_content is message.function_call is message.annotations is None
+    )
+    assert reply.usage is not None
+    assert reply.usage.prompt_tokens_details.cached_tokens == 1
+    assert reply.usage.completion_tokens_details.reasoning_tokens == 0
+    assert reply.choices[0].logprobs is not None
+    assert reply.choices[0].logprobs.content[0].top_logprobs is not None
+    assert reply.choices[0].logprobs.content[0].top_logprobs[1].token == "Lon"
+    assert reply["choices"][0]["message"]["content"] == "Par"
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        reply.nothing_like_it  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(KeyError):
+        reply["nothing_like_it"]
+
+
+@pytest.mark.parametrize("made", [whole(SAID), *streamed(SAID)], ids=lambda made: type(made).__name__)
+def test_dumps_as_pydantic_makes_them(made: ChatCompletion | ChatCompletionChunk) -> None:
+    kind: Any = OpenAICompletion if isinstance(made, ChatCompletion) else OpenAIChunk
+    full = made.model_dump()
+    assert "decision" not in full and "timings" not in full
+    assert full["system_fingerprint"] is full["service_tier"] is None
+    assert json.loads(made.model_dump_json()) == full == json.loads(json.dumps(dict(full)))
+    assert json.loads(made.to_json()) == made.to_dict() == made.model_dump(exclude_unset=True)
+    assert kind.model_validate(full, strict=True).model_dump() == kind.model_validate(full).model_dump()
+    thin = made.model_dump(exclude_none=True)
+    assert kind.model_validate(thin).model_dump(exclude_none=True) == thin
+    assert "null" not in json.dumps(thin)
+    assert set(made.model_dump(include={"id", "model"})) == {"id", "model"}
+    assert set(full) - set(made.model_dump(exclude=["id"])) == {"id"}
+    assert json.loads(made.model_dump_json(exclude_none=True, indent=1)) == thin
+
+
+def test_what_an_endpoint_sent_beside_openais_fields_is_there_too() -> None:
+    message = replace(whole(SAID).choices[0].message, extra={"reasoning_details": [{"text": "hm"}]})
+    assert message.to_dict()["reasoning_details"] == message["reasoning_details"] == [{"text": "hm"}]
+    assert message.reasoning_details == [{"text": "hm"}]  # type: ignore[attr-defined]
+    assert "reasoning_details" in message.model_dump() and "extra" not in message.model_dump()
+    odd = {**call(0, "{}", id="x"), "extra_content": {"google": {"thought_signature": "s"}}}
+    (chunk,) = list(ChunkMaker("big", _started=True).chunks(Delta(tool_calls=(odd,))))
+    assert chunk.choices[0].delta.tool_calls is not None
+    assert chunk.choices[0].delta.tool_calls[0].to_dict() == odd
+
+
+def test_replies_can_be_copied_and_kept() -> None:
+    for made in (whole(SAID), *streamed(SAID)):
+        assert copy.deepcopy(made) == pickle.loads(pickle.dumps(made)) == made
+
+
+def test_half_a_surrogate_pair_is_json_too() -> None:
+    reply = whole([Delta("\ud83d"), Delta(finish_reason="stop")])
+    assert json.loads(reply.to_json())["choices"][0]["message"]["content"] == "\ud83d"
