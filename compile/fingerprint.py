@@ -23,6 +23,8 @@ Inputs = dict[str, object]
 
 # Files whose text decides what comes out, below this package; folders count with all their Python files.
 _WEIGHTS_SOURCES = ("readers", "rotary.py", "weights", "weights/texts/calibration.txt")
+# Likewise, below the package that is installed.
+_FORMAT_SOURCES = ("quantization.py", "catalog/configs.py", "catalog/gguf", "catalog/rope.py", "prompts")
 _LIBRARY_SOURCES = (
     "architectures",
     "kernels",
@@ -50,7 +52,7 @@ def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | 
         "moments": moments,
         "gguf": installed("gguf"),
         "plugins": plugged(str(recipe.card.config.get("model_type", recipe.card.architecture))),
-        "formats": source_hash(("quantization.py",), Path(quantization.__file__).parent),
+        "formats": source_hash(_FORMAT_SOURCES, Path(quantization.__file__).parent),
         "compiler": source_hash(_WEIGHTS_SOURCES),
     }
 

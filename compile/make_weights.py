@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_router.catalog import PypiSource, Source, complete_card
+from edge_router.catalog.gguf import parts_of
 from edge_router.compile.fingerprint import Inputs, key, weights_inputs
 from edge_router.compile.recipe import PROGRAM, Recipe
 from edge_router.compile.weights.ready import bring_up_to_date, is_current, is_ready
@@ -35,8 +36,7 @@ class WeightsStep:
             if shop.build and not target_of(self.recipe.source, shop.paths.downloads).exists():
                 self._check_supported()
             path = self._fetch()
-            hashes = shop.paths.downloads / "hashes"
-            content = content_hash(path, memory=hashes, progress=shop.progress)
+            content = self._content(path)
             if is_ready(path) and is_current(path, self.recipe.quantization):
                 self._tell_ready(path)
                 return path, content[:32]
@@ -61,6 +61,13 @@ class WeightsStep:
         if not wanted.card.config:
             self.recipe = replace(wanted, card=complete_card(wanted.card, path))
         return path
+
+    def _content(self, path: Path) -> str:
+        """A hash of all that is read, so of every part of a model in GGUF."""
+        names = parts_of(path.name) if path.is_file() else [path.name]
+        memory, progress = self._shop.paths.downloads / "hashes", self._shop.progress
+        hashes = [content_hash(path.with_name(name), memory=memory, progress=progress) for name in names]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def _fill(self, path: Path, inputs: Inputs) -> Path:
         fill = self._renew if is_ready(path) else self._quantize

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.catalog.rope import llama3_factors
 from edge_router.errors import InvalidModel
 
 Floats = npt.NDArray[np.float64]
@@ -42,23 +43,12 @@ def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scali
             if kind == "linear":
                 return _rotary(plain / cast(float, scaling["factor"]))
             if kind == "llama3":
-                return _rotary(plain / llama3_factors(scaling, plain))
+                return _rotary(plain / np.array(llama3_factors(scaling, plain.tolist())))
             if kind in ("longrope", "su"):
                 return _longrope(config, scaling, plain)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InvalidModel(where, f"rope_scaling {dict(scaling)} cannot be used: {error!r}") from error
     return _rotary(plain)
-
-
-def llama3_factors(scaling: Mapping[str, object], plain: Floats) -> Floats:
-    """By how much each frequency is slowed; transformers' `_compute_llama3_parameters`."""
-    length, factor, low, high = (
-        cast(float, scaling[key])
-        for key in ("original_max_position_embeddings", "factor", "low_freq_factor", "high_freq_factor")
-    )
-    turns = length * plain / (2 * math.pi)
-    smooth = np.clip((turns - low) / (high - low), 0, 1)
-    return 1 / ((1 - smooth) / factor + smooth)
 
 
 def _longrope(config: Mapping[str, object], scaling: Mapping[str, object], plain: Floats) -> Rotary:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
+from contextlib import suppress
+from functools import cache, cached_property
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from edge_router.catalog.gguf import GgufModel, GgufTensor
+from edge_router.catalog.gguf.families import FAMILIES, ROPE_TENSORS
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
-from edge_router.compile.readers.gguf_config import GgufConfig
-from edge_router.compile.readers.gguf_families import FAMILIES, ROPE_TENSORS
-from edge_router.compile.readers.gguf_file import GgufFile, GgufTensor
 from edge_router.compile.readers.gguf_tokenizer import generation_config, tokenizer_files
 from edge_router.errors import InvalidModel, UnsupportedArchitecture, WeightsCorrupt
 
 
 class GgufReader:
-    """One .gguf file; see `WeightsReader`."""
+    """A model in one .gguf file, or in several; see `WeightsReader`."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
-        self._file = GgufFile(source)
+        self._file = GgufModel(source)
         architecture = str(self._file.fields.get("general.architecture", ""))
         if architecture not in FAMILIES:
             raise UnsupportedArchitecture(architecture, tuple(FAMILIES))
@@ -34,6 +34,8 @@ class GgufReader:
             if known is None:
                 raise InvalidModel(source, f"a tensor named {name}, which {architecture} models don't have")
             self._names[known] = name
+        self._check_types()
+        for name in self._file.tensors:
             self._check_extent(name)
 
     def close(self) -> None:
@@ -46,13 +48,12 @@ class GgufReader:
         for name, inner in self._names.items():
             tensor = self._file.tensors[inner]
             if name not in ROPE_TENSORS:
-                found[name] = TensorInfo(tensor.shape, _type_name(tensor.type_number, self.source))
+                found[name] = TensorInfo(tensor.shape, readable_types()[tensor.type_number])
         return found
 
     @cached_property
     def config(self) -> Mapping[str, object]:
-        shapes = {name: tensor.shape for name, tensor in self._file.tensors.items()}
-        return GgufConfig(self._file.fields, shapes, self.rows, self.source).config()
+        return self._file.config()
 
     @cached_property
     def generation(self) -> Mapping[str, object]:
@@ -80,21 +81,52 @@ class GgufReader:
 
         if not len(order):
             return np.empty((0, tensor.shape[-1]), np.float32)
-        length = _byte_length(tensor, self.source) // (1 if len(tensor.shape) == 1 else tensor.shape[0])
+        length = _byte_length(tensor) // (1 if len(tensor.shape) == 1 else tensor.shape[0])
         first, count = int(order.min()), int(np.ptp(order)) + 1
-        raw = read_numbers(self.source, np.uint8, count * length, tensor.offset + first * length)
+        raw = read_numbers(tensor.file, np.uint8, count * length, tensor.offset + first * length)
         rows = raw.reshape(count, length)[order - first]
-        try:
-            floats = dequantize(rows, GGMLQuantizationType(tensor.type_number))
-        except NotImplementedError as error:
-            raise InvalidModel(self.source, str(error)) from error
+        floats = dequantize(rows, GGMLQuantizationType(tensor.type_number))
         return cast(Floats, np.ascontiguousarray(floats, dtype=np.float32).reshape(len(order), -1))
+
+    def _check_types(self) -> None:
+        """That each tensor's numbers can be read, before any of them is. Raises `InvalidModel`."""
+        types = readable_types()
+        for name, tensor in self._file.tensors.items():
+            if tensor.type_number not in types:
+                known = ", ".join(types.values())
+                raise InvalidModel(
+                    self.source,
+                    f"{name} is of a type that this version can't read ({_shown(tensor.type_number)}); it "
+                    f"reads {known}",
+                )
 
     def _check_extent(self, name: str) -> None:
         tensor = self._file.tensors[name]
-        end = tensor.offset + _byte_length(tensor, self.source)
-        if end > self._file.size:
-            raise WeightsCorrupt(self.source, f"{end} bytes (up to {name})", f"{self._file.size} bytes")
+        end, size = tensor.offset + _byte_length(tensor), self._file.sizes[tensor.file]
+        if end > size:
+            raise WeightsCorrupt(tensor.file, f"{end} bytes (up to {name})", f"{size} bytes")
+
+
+@cache
+def readable_types() -> dict[int, str]:
+    """Number to name of every type whose numbers the gguf package can give."""
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    found = {}
+    for kind in GGMLQuantizationType:
+        with suppress(NotImplementedError, KeyError):
+            _, length = GGML_QUANT_SIZES[kind]
+            dequantize(np.zeros((1, length), np.uint8), kind)
+            found[int(kind)] = str(kind.name)
+    return found
+
+
+def _shown(number: int) -> str:
+    from gguf.constants import GGMLQuantizationType
+
+    named = {int(kind): kind.name for kind in GGMLQuantizationType}
+    return f"{number}, {named[number]}" if number in named else str(number)
 
 
 def _rotary_order(rows: int, head_dim: int) -> np.typing.NDArray[np.intp]:
@@ -106,21 +138,14 @@ def _rotary_order(rows: int, head_dim: int) -> np.typing.NDArray[np.intp]:
     return np.arange(rows).reshape(-1, head_dim // 2, 2).swapaxes(1, 2).ravel()
 
 
-def _byte_length(tensor: GgufTensor, source: Path) -> int:
+def _byte_length(tensor: GgufTensor) -> int:
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-    name = _type_name(tensor.type_number, source)
-    block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+    kind = GGMLQuantizationType(tensor.type_number)
+    block, block_bytes = GGML_QUANT_SIZES[kind]
     if tensor.shape[-1] % block:
-        raise WeightsCorrupt(source, f"rows of whole {name} blocks ({block})", f"{tensor.shape[-1]} values")
+        raise WeightsCorrupt(
+            tensor.file, f"rows of whole {kind.name} blocks ({block})", f"{tensor.shape[-1]} values"
+        )
     length: int = math.prod(tensor.shape) // block * block_bytes
     return length
-
-
-def _type_name(number: int, source: Path) -> str:
-    from gguf.constants import GGMLQuantizationType
-
-    try:
-        return str(GGMLQuantizationType(number).name)
-    except ValueError as error:
-        raise WeightsCorrupt(source, "a known tensor type", f"type {number}") from error

@@ -115,6 +115,13 @@ def llama_like(config: Mapping[str, object], where: str, layout: Layout) -> tupl
     for key in ("attention_bias", "mlp_bias"):
         if config.get(key):
             raise InvalidModel(where, f"{key} is set, which no supported architecture has")
+    if (
+        "partial_rotary_factor" not in layout.keys
+        and (turned := config.get("partial_rotary_factor") or 1) != 1
+    ):
+        raise InvalidModel(
+            where, f"partial_rotary_factor is {turned}, which {config['model_type']} does not have"
+        )
     size = Sizes.of({"tie_word_embeddings": layout.tied, **config}, where)
     rotary(config, size.head_dim, where)
     embedding = ("model.embed_tokens.weight",)

@@ -3,40 +3,84 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from edge_router.catalog.gguf import gguf_config
+from edge_router.catalog.gguf import gguf_config, gguf_in
 from edge_router.errors import InvalidModel
 
-WEIGHT_SUFFIXES = (".gguf", ".safetensors", ".bin")
+_FORMATS: Mapping[str, Literal["gguf", "safetensors", "torch"]] = {
+    ".gguf": "gguf",
+    ".safetensors": "safetensors",
+    ".bin": "torch",
+}
+WEIGHT_SUFFIXES = tuple(_FORMATS)
+MLC_CONFIG = "mlc-chat-config.json"
+_WEIGHTS = (MLC_CONFIG, "*.safetensors", "pytorch_model*.bin", "*.gguf", "*/*.gguf")
 FAMILIES = {"gemma3_text": "gemma3"}  # the same layers under another name
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """In which format weights are, and where they lie: a GGUF's first part, else what was asked about."""
+
+    format: Literal["mlc", "safetensors", "torch", "gguf"]
+    path: Path
+
+
+def held(path: Path) -> Held:
+    """The weights at `path`, a folder or a file of them; what is read, planned and compiled.
+
+    A folder is an MLC directory if it has mlc-chat-config.json; else it is read as safetensors if it has any,
+    else as pytorch_model*.bin, else as its only model in GGUF. Raises `InvalidModel` with what is there.
+    """
+    if path.is_file():
+        if path.suffix not in _FORMATS:
+            raise InvalidModel(path, f"no model: expected a folder or a file {', '.join(WEIGHT_SUFFIXES)}")
+        return Held(_FORMATS[path.suffix], path)
+    if not path.is_dir():
+        raise InvalidModel(path, "does not exist")
+    if (path / MLC_CONFIG).is_file():
+        return Held("mlc", path)
+    if any(path.glob("*.safetensors")):
+        return Held("safetensors", path)
+    if any(path.glob("pytorch_model*.bin")):
+        return Held("torch", path)
+    models = gguf_in(path)
+    if len(models) == 1:
+        return Held("gguf", models[0])
+    if models:
+        names = [file.relative_to(path).as_posix() for file in models]
+        raise InvalidModel(path, f"holds {len(models)} models in .gguf files; name one: {_some(names)}")
+    listing = _some(sorted(file.name for file in path.iterdir()))
+    raise InvalidModel(path, f"holds neither *.safetensors nor pytorch_model*.bin nor *.gguf, but: {listing}")
 
 
 def read_config(path: Path) -> dict[str, object]:
     """The Hugging Face config of a model folder, a .gguf, a .safetensors or a .bin file (its folder's).
 
-    An MLC directory's `model_config` is such a config too. Raises `InvalidModel`.
+    An MLC directory's `model_config` is such a config too. Raises `InvalidModel`, `WeightsCorrupt`.
     """
-    if path.is_file():
-        if path.suffix == ".gguf":
-            return gguf_config(path)
-        if path.suffix not in WEIGHT_SUFFIXES:
-            raise InvalidModel(path, f"not a model: expected a folder or a file {', '.join(WEIGHT_SUFFIXES)}")
-        path = path.parent
-    mlc, hub = path / "mlc-chat-config.json", path / "config.json"
-    if mlc.is_file():
-        outer = _read_json(mlc)
-        inner = outer.get("model_config")
-        if not isinstance(inner, dict):
-            raise InvalidModel(mlc, "model_config is missing")
-        return {"model_type": outer.get("model_type"), **language_part(inner)}
-    if hub.is_file():
-        return plain_config(_read_json(hub))
-    ggufs = sorted(path.glob("*.gguf"))
-    if len(ggufs) == 1:
-        return gguf_config(ggufs[0])
-    raise InvalidModel(path, "holds neither config.json nor mlc-chat-config.json, nor a single .gguf file")
+    hub = path / "config.json"
+    if hub.is_file() and not any(found for pattern in _WEIGHTS for found in path.glob(pattern)):
+        return plain_config(_read_json(hub))  # a model can be planned before its weights are here
+    found = held(path)
+    if found.format == "gguf":
+        return gguf_config(found.path)
+    folder = path.parent if path.is_file() else path
+    if found.format != "mlc":
+        return plain_config(_read_json(folder / "config.json"))
+    outer = _read_json(folder / MLC_CONFIG)
+    inner = outer.get("model_config")
+    if not isinstance(inner, dict):
+        raise InvalidModel(folder / MLC_CONFIG, "model_config is missing")
+    return {"model_type": outer.get("model_type"), **language_part(inner)}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
 
 
 def language_part(config: Mapping[str, object]) -> dict[str, object]:
@@ -81,6 +125,8 @@ def _read_json(file: Path) -> dict[str, object]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         raise InvalidModel(file, f"not valid JSON: {error}") from error
+    except FileNotFoundError as error:
+        raise InvalidModel(file.parent, f"{file.name} is missing") from error
     except OSError as error:
         raise InvalidModel(file, f"cannot be read: {error.strerror}") from error
     if not isinstance(data, dict):

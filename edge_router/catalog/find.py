@@ -22,6 +22,7 @@ from edge_router.catalog.cards import (
     parse_router_card,
 )
 from edge_router.catalog.configs import architecture_of, read_config
+from edge_router.catalog.gguf import parts_of, title_of
 from edge_router.errors import InvalidModel, InvalidRouter, UnknownModel
 
 HUB_PREFIX, PYPI_PREFIX = "hf:", "pypi:"
@@ -79,7 +80,11 @@ def find_model(name: str) -> ModelCard:
         return _card(source.package, source, "", {})
     if isinstance(source, LocalSource) and source.path.exists():
         path = source.path.absolute()
-        title = path.name if path.is_dir() else path.stem
+        if path.suffix == ".gguf":
+            title, first = title_of(path.name), path.with_name(parts_of(path.name)[0])
+            path = first if first.is_file() else path
+        else:
+            title = path.name if path.is_dir() else path.stem
         return complete_card(_card(title, LocalSource(path), "", {}), path)
     known = sorted(stem for stem, _ in _card_files())
     lowered = {stem.lower(): stem for stem in known}

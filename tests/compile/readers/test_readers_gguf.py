@@ -78,6 +78,30 @@ def test_k_quants_are_read(tiny: ModuleType, tiny_llama: Any, tmp_path: Path) ->
     np.testing.assert_array_equal(reader.rows(name, 1, 3), gguf.quants.dequantize(raw, Q.Q4_K)[1:3])
 
 
+def of_type(file: Path, name: str, number: int) -> Path:
+    """`file` with another type stated for the tensor `name` (GGUF's name)."""
+    content = bytearray(file.read_bytes())
+    at = content.index(struct.pack("<Q", len(name)) + name.encode()) + 8 + len(name)
+    (rank,) = struct.unpack_from("<I", content, at)
+    struct.pack_into("<I", content, at + 4 + 8 * rank, number)
+    changed = file.with_name(f"type-{number}.gguf")
+    changed.write_bytes(content)
+    return changed
+
+
+@pytest.mark.parametrize("number", [4, 5, 31, 38, 77, 2**31, 24])  # removed ones, later ones, whole numbers
+def test_a_type_that_this_version_does_not_know_is_no_damage(
+    number: int, tiny: ModuleType, tiny_llama: Any, tmp_path: Path
+) -> None:
+    tiny.write_gguf(tmp_path / "plain.gguf", tiny_llama.config, tiny_llama.tensors)
+    file = of_type(tmp_path / "plain.gguf", "blk.0.ffn_gate.weight", number)
+    with pytest.raises(InvalidModel) as caught:
+        GgufReader(file)
+    said = caught.value.reason
+    assert said.startswith("blk.0.ffn_gate.weight is of a type that this version can't read (")
+    assert str(number) in said and "it reads F32, F16, Q4_0" in said and "damaged" not in said
+
+
 def test_the_tokenizer_is_the_one_in_the_metadata(tiny_llama: Any) -> None:
     reader = GgufReader(tiny_llama.gguf)
     files = reader.tokenizer_files()

@@ -174,12 +174,12 @@ def test_folders_without_weights_say_what_they_hold(tmp_path: Path, tiny_llama: 
     (tmp_path / "model.onnx").write_bytes(b"")
     with pytest.raises(InvalidModel, match=r"neither \*.safetensors nor .* nor \*.gguf, but: model.onnx"):
         open_weights(tmp_path)
-    with pytest.raises(InvalidModel, match=r"\.onnx is neither .gguf nor .safetensors nor .bin"):
+    with pytest.raises(InvalidModel, match=r"\.onnx: no model: expected a folder or a file"):
         open_weights(tmp_path / "model.onnx")
     with pytest.raises(InvalidModel, match="does not exist"):
         open_weights(tmp_path / "nowhere")
     shutil.copy(tiny_llama.gguf, tmp_path / "one.gguf")
     assert open_weights(tmp_path).config["hidden_size"] == 64
     shutil.copy(tiny_llama.gguf, tmp_path / "two.gguf")
-    with pytest.raises(InvalidModel, match=r"2 .gguf files; name one: one.gguf, two.gguf"):
+    with pytest.raises(InvalidModel, match=r"2 models in .gguf files; name one: one.gguf, two.gguf"):
         open_weights(tmp_path)

@@ -1,0 +1,9 @@
+"""GGUF files: their container, the parts of a model, and their metadata as a Hugging Face config."""
+
+from __future__ import annotations
+
+from edge_router.catalog.gguf.file import GgufTensor
+from edge_router.catalog.gguf.model import GgufModel, gguf_config, gguf_in
+from edge_router.catalog.gguf.names import models_among, parts_of, title_of
+
+__all__ = ["GgufModel", "GgufTensor", "gguf_config", "gguf_in", "models_among", "parts_of", "title_of"]

@@ -1,0 +1,208 @@
+"""config.json's words out of a GGUF file's metadata and the tensors that turn positions."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from edge_router.catalog.gguf.families import FAMILIES, ROPE_TENSORS, Family
+from edge_router.catalog.rope import llama3_factors
+from edge_router.errors import InvalidModel
+
+_FREQUENCIES, _LONG, _SHORT = ROPE_TENSORS
+# Layers of Gemma 2 and 3 of 27B, which divide scores by the root of hidden / heads; no key says so.
+_LARGEST = {"gemma2": 46, "gemma3": 62}
+_LOCAL_BASE = 10000.0  # of Gemma 3's layers with a window, where no key says it
+_REALS = {"attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta"}
+_STATED = {
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.sliding_window": "sliding_window",
+    "vocab_size": "vocab_size",
+    **_REALS,
+}
+
+
+class GgufConfig:
+    """`tensors` are those of the file, under GGUF's names; `read` gives one of them."""
+
+    def __init__(
+        self,
+        fields: Mapping[str, object],
+        tensors: Mapping[str, tuple[int, ...]],
+        read: Callable[[str], Sequence[float]],
+        source: Path,
+    ) -> None:
+        self._fields, self._tensors, self._read, self._source = fields, tensors, read, source
+        family = fields.get("general.architecture")
+        if not isinstance(family, str) or not family:
+            raise InvalidModel(source, "general.architecture is missing")
+        if (kind := fields.get("general.type", "model")) != "model":
+            raise InvalidModel(source, f"holds no model but a part of one: general.type is {kind!r}")
+        self._family = family
+
+    def config(self) -> dict[str, object]:
+        """Raises `InvalidModel` for what is missing or not supported."""
+        family = FAMILIES.get(self._family)
+        if family is None:
+            return self._stated()
+        hidden, heads = self._number("embedding_length"), self._number("attention.head_count")
+        head_dim = self._number("attention.key_length", hidden // heads if heads else 0)
+        if heads < 1 or head_dim < 1:
+            raise InvalidModel(self._source, f"{heads} attention heads over {hidden} channels")
+        if "token_embd.weight" not in self._tensors:
+            raise InvalidModel(self._source, "holds no tensor token_embd.weight")
+        kind = family.model_type.removesuffix("_text").title()
+        return {
+            "architectures": [f"{kind}ForCausalLM"],
+            "model_type": family.model_type,
+            "hidden_size": hidden,
+            "intermediate_size": self._number("feed_forward_length"),
+            "num_attention_heads": heads,
+            "num_key_value_heads": self._number("attention.head_count_kv", heads),
+            "num_hidden_layers": self._number("block_count"),
+            "head_dim": head_dim,
+            "hidden_act": family.activation,
+            "rms_norm_eps": self._real("attention.layer_norm_rms_epsilon"),
+            "rope_theta": self._real("rope.freq_base", 10000.0),
+            "rope_scaling": self._rope_scaling(head_dim),
+            "max_position_embeddings": self._number("context_length"),
+            "vocab_size": self._tensors["token_embd.weight"][0],
+            "tie_word_embeddings": "output.weight" not in self._tensors,
+            **self._own(family, hidden, heads, head_dim),
+        }
+
+    def _stated(self) -> dict[str, object]:
+        """Of an architecture that can't be compiled, but perhaps planned: what the metadata says."""
+        found: dict[str, object] = {"model_type": self._family}
+        for key, name in _STATED.items():
+            if self._key(key) in self._fields:
+                found[name] = self._real(key) if key in _REALS else self._number(key)
+        if "token_embd.weight" in self._tensors:
+            found["vocab_size"] = self._tensors["token_embd.weight"][0]
+        found["tie_word_embeddings"] = "output.weight" not in self._tensors
+        return found
+
+    def _own(self, family: Family, hidden: int, heads: int, head_dim: int) -> dict[str, object]:
+        """What only some architectures have."""
+        found: dict[str, object] = {}
+        if (window := self._number("attention.sliding_window", 0)) > 0:
+            found["sliding_window"] = window
+        turned = self._number("rope.dimension_count", head_dim)
+        if self._family == "phi3" or turned != head_dim:
+            found["partial_rotary_factor"] = turned / head_dim
+        if self._family == "phi3":
+            original = self._number("rope.scaling.original_context_length", 0)
+            if original:
+                found["original_max_position_embeddings"] = original
+        if not family.often:
+            return found
+        largest = self._number("block_count") == _LARGEST[self._family]
+        found["query_pre_attn_scalar"] = hidden // heads if largest else head_dim
+        found["hidden_activation"] = family.activation
+        found["sliding_window_pattern"] = family.often
+        if self._family == "gemma3":
+            found["rope_local_base_freq"] = self._real("rope.freq_base_swa", _LOCAL_BASE)
+        for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+            if self._key(key) in self._fields:
+                found[key] = self._real(key)
+        return found
+
+    def _rope_scaling(self, head_dim: int) -> Mapping[str, object] | None:
+        if _LONG in self._tensors:
+            return self._longrope()
+        kind, factor = self._fields.get(self._key("rope.scaling.type")), self._rope_factor()
+        if kind is None and factor != 1 and _FREQUENCIES in self._tensors:
+            raise InvalidModel(
+                self._source, f"a rope scaling of {factor} beside {_FREQUENCIES} is not supported"
+            )
+        if kind == "linear" or (kind is None and factor != 1):  # as llama.cpp, which takes linear for granted
+            return {"rope_type": "linear", "factor": factor} if factor != 1 else None
+        if kind not in (None, "none"):
+            raise InvalidModel(self._source, f"rope scaling of type {kind!r} is not supported")
+        return self._llama3(head_dim) if _FREQUENCIES in self._tensors else None
+
+    def _rope_factor(self) -> float:
+        """Under today's key or the older one; 1 and 0 change nothing."""
+        for key in ("rope.scaling.factor", "rope.scale_linear"):
+            if self._key(key) in self._fields:
+                return self._real(key) or 1.0
+        return 1.0
+
+    def _longrope(self) -> Mapping[str, object]:
+        factors = {"long_factor": _LONG, "short_factor": _SHORT}
+        scaling: dict[str, object] = {
+            key: [_short(value) for value in self._read(name)] for key, name in factors.items()
+        }
+        return {
+            "rope_type": "longrope",
+            **scaling,
+            "attention_factor": self._real("rope.scaling.attn_factor", 1.0),
+        }
+
+    def _llama3(self, head_dim: int) -> Mapping[str, object]:
+        """Llama 3.1's scaling, which GGUF holds only as the factors that come out of it."""
+        factors = self._read(_FREQUENCIES)
+        scaling: dict[str, object] = {
+            "rope_type": "llama3",
+            "factor": _short(max(factors)),
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        }
+        base = self._real("rope.freq_base", 10000.0)
+        plain = [base ** -(channel / head_dim) for channel in range(0, head_dim, 2)]
+        known = llama3_factors(scaling, plain) if scaling["factor"] else []
+        if len(known) != len(factors) or any(
+            abs(one - other) > 1e-3 * abs(other) for one, other in zip(factors, known, strict=True)
+        ):
+            raise InvalidModel(self._source, f"{_FREQUENCIES} holds factors that are not Llama 3's")
+        return scaling
+
+    def _key(self, key: str) -> str:
+        return f"{self._family}.{key}"
+
+    def _value(self, key: str, default: object) -> object:
+        value = self._fields.get(self._key(key), default)
+        if value is None:
+            raise InvalidModel(self._source, f"the metadata has no {self._key(key)}")
+        return value
+
+    def _number(self, key: str, default: int | None = None) -> int:
+        value = self._alike(key, self._value(key, default))
+        if not isinstance(value, int):
+            raise InvalidModel(self._source, f"{self._key(key)} is {value!r}, not a whole number")
+        return value
+
+    def _alike(self, key: str, value: object) -> object:
+        """What is stated for each layer, where it is the same for all."""
+        if not isinstance(value, list) or not value:
+            return value
+        if any(item != value[0] for item in value):
+            some = ", ".join(map(str, value[:6])) + (", ..." if len(value) > 6 else "")
+            raise InvalidModel(self._source, f"{self._key(key)} differs from layer to layer ({some})")
+        return value[0]
+
+    def _real(self, key: str, default: float | None = None) -> float:
+        value = self._alike(key, self._value(key, default))
+        if not isinstance(value, int | float):
+            raise InvalidModel(self._source, f"{self._key(key)} is {value!r}, not a number")
+        return _short(value)
+
+
+def _short(value: float) -> float:
+    """The decimal that was meant: 1e-05, not the 9.999999747e-06 that a float32 of it reads as."""
+    try:
+        (stored,) = struct.unpack("<f", struct.pack("<f", value))
+    except OverflowError:  # of a double
+        return value
+    for digits in range(6, 10):
+        if struct.pack("<f", short := float(f"{stored:.{digits}g}")) == struct.pack("<f", stored):
+            return short
+    return float(stored)  # what is no number equals nothing
