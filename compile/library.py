@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from edge_router import strict_json
 from edge_router.compile.architectures import definition
 from edge_router.compile.link import link, load_library
 from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
@@ -183,4 +183,4 @@ def check_library(path: Path) -> dict[str, object]:
     missing = [name for name in FUNCTIONS if not machine.implements_function(name, True)]
     if missing:
         raise ArtifactCorrupt(path, f"lacks the functions {', '.join(missing)}")
-    return cast("dict[str, object]", json.loads(machine["_metadata"]()))
+    return strict_json.parse_object(machine["_metadata"]())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.completions import ChatCompletion
 from edge_router.controller import Controller
 from edge_router.disk import storage_errors, whole_lines
@@ -193,7 +194,7 @@ def read_output(file: Path) -> Iterator[Row]:
     """The rows so far. Raises `InvalidData`, `StorageError`."""
     for number, line in enumerate(whole_lines(file), start=1):
         try:
-            yield Row(**json.loads(line))
+            yield Row(**strict_json.parse_object(line))
         except (ValueError, TypeError) as error:
             raise InvalidData(file, f"line {number} was not written by label: {error}") from error
 

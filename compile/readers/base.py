@@ -7,15 +7,15 @@ into memory. Files are read and not mapped: pages of a map count as the process'
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_router import strict_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
 
 Floats = npt.NDArray[np.float32]
@@ -83,13 +83,10 @@ def read_numbers(file: Path, dtype: npt.DTypeLike, count: int, offset: int) -> n
 def read_json(path: Path) -> dict[str, object]:
     """A JSON object. Raises `InvalidModel` if the file is missing, `WeightsCorrupt` if it isn't one."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return strict_json.read_object(path)
     except FileNotFoundError as error:
         raise InvalidModel(path.parent, f"{path.name} is missing") from error
     except OSError as error:
         raise InvalidModel(path, f"cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except strict_json.NotJson as error:
         raise WeightsCorrupt(path, "JSON", str(error)) from error
-    if not isinstance(data, dict):
-        raise WeightsCorrupt(path, "a JSON object", type(data).__name__)
-    return cast("dict[str, object]", data)

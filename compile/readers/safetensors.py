@@ -5,7 +5,6 @@ The format is a length, a JSON header and raw little-endian data, so numpy alone
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import cast
 
 import numpy as np
 
+from edge_router import strict_json
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
 from edge_router.compile.readers.folder import Folder, check_complete, weight_files
 from edge_router.errors import InvalidModel, WeightsCorrupt
@@ -80,11 +80,9 @@ def _header(file: Path) -> dict[str, _Place]:
             raise WeightsCorrupt(file, f"a header within its {size} bytes", f"a header of {length} bytes")
         raw = opened.read(length)
     try:
-        header = json.loads(raw)
-    except ValueError as error:
-        raise WeightsCorrupt(file, "a JSON header", str(error)) from error
-    if not isinstance(header, dict):
-        raise WeightsCorrupt(file, "a JSON object as header", type(header).__name__)
+        header = strict_json.parse_object(raw)
+    except strict_json.NotJson as error:
+        raise WeightsCorrupt(file, "a JSON object as header", str(error)) from error
     begin = 8 + length
     return {
         name: _place(file, size, begin, name, entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edge_router import strict_json
 from edge_router.errors import InvalidModel
 
 Arrays = dict[str, np.ndarray]
@@ -140,7 +140,7 @@ def read_shape(config: Mapping[str, Any], where: Path) -> EncoderShape:
 
 def load_shape(folder: Path) -> EncoderShape:
     """Raises `InvalidModel`."""
-    return read_shape(json.loads((folder / "config.json").read_text("utf-8")), folder)
+    return read_shape(strict_json.read_object(folder / "config.json"), folder)
 
 
 def load_encoder(folder: Path, layers: tuple[int, ...] | None = None) -> Encoder:

@@ -6,7 +6,6 @@ A parquet file with the columns prompt, scores (JSON {model: 0..1}), source, sub
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_router import strict_json
 from edge_router.errors import InvalidData, MissingExtra
 
 _COLUMNS = ("prompt", "scores", "source", "subset")
@@ -111,7 +111,7 @@ def _drawn(prompts: Sequence[str]) -> list[str]:
 
 def _scores(text: object, row: int, file: Path) -> dict[str, float]:
     try:
-        found = {str(name): float(score) for name, score in json.loads(str(text)).items()}
+        found = {str(name): float(score) for name, score in strict_json.parse_object(str(text)).items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise InvalidData(file, f"row {row}: scores are not JSON {{model: score}}") from error
     bad = [name for name, score in found.items() if not 0 <= score <= 1]

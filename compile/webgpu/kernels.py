@@ -6,7 +6,6 @@ take the host functions as they are after the pass that splits them off, and rea
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import tvm
 
+from edge_router import strict_json
 from edge_router.compile.webgpu.symbols import expression
 from edge_router.program import Shader
 
@@ -74,13 +74,13 @@ def _shaders(device: Any) -> dict[str, Shader]:
     _, *parts = _HEADER.split(device.inspect_source())
     sources = dict(zip(parts[::2], parts[1::2], strict=True))
     found = {}
-    for name, info in json.loads(device.inspect_source("func_info")).items():
+    for name, info in strict_json.parse_object(device.inspect_source("func_info")).items():
         types = info["arg_types"]
         tags = {tag.split(":")[0]: tag.split(":")[1] for tag in info["launch_param_tags"] if ":" in tag}
         unusable = [kind for kind in _UNUSABLE if re.search(rf"array<\s*{kind}\b", sources[name])]
         if unusable:
             raise NotImplementedError(f"TVM's {name} has a buffer of {unusable[0]}")
-        writes = tuple(bool(flag) for flag in json.loads(tags["paramWriteAccess"]))
+        writes = tuple(bool(flag) for flag in strict_json.parse(tags["paramWriteAccess"]))
         numbers = sum(kind != "handle" for kind in types)
         found[name] = Shader(sources[name].strip() + "\n", name, writes, numbers + 1)
     return found

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from edge_router import strict_json
 from edge_router.compile.weights.conversation import conversation, named_conversation
 from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
 
@@ -52,12 +53,12 @@ def bring_up_to_date(path: Path, folder: Path) -> None:
 def chat_config(path: Path) -> dict[str, object]:
     """mlc-chat-config.json of a directory, with a `model_config`. Raises `InvalidModel`, `WeightsCorrupt`."""
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
+        config = strict_json.read_object(path / CONFIG)
+    except strict_json.NotJson as error:
         raise WeightsCorrupt(path / CONFIG, "JSON", str(error)) from error
     except OSError as error:
         raise InvalidModel(path, f"{CONFIG} cannot be read: {error.strerror}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_config"), dict):
+    if not isinstance(config.get("model_config"), dict):
         raise InvalidModel(path / CONFIG, "has no model_config")
     return cast("dict[str, object]", config)
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_router import strict_json
 from edge_router.config import Config
 from edge_router.errors import GenerationFailed
 from edge_router.paths import Paths
@@ -213,7 +214,7 @@ def measure(compiled: CompiledModel, title: str, setting: Setting, config: Confi
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:]
         raise GenerationFailed("tvm", *last or [f"its process ended with {done.returncode}"])
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = strict_json.parse_object(done.stdout.splitlines()[-1])
     return Outcome(title, setting, found["planned"], tuple(Stage(**stage) for stage in found["stages"]))
 
 

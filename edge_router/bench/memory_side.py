@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_router import strict_json
 from edge_router.bench.memory import FULL, LOADED, PREFILLED
 from edge_router.device import process
 
@@ -16,7 +17,7 @@ _DECODED = 8  # tokens at the end of each context
 
 
 def main() -> None:
-    options = json.load(sys.stdin)
+    options = strict_json.parse_object(sys.stdin.read())
     stages, planned = run(options)
     sys.stdout.write(json.dumps({"planned": planned, "stages": stages}) + "\n")
 

@@ -6,7 +6,6 @@ Reads a line of JSON, answers with a number: seconds for "prefill", "decode", "t
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edge_router import strict_json
 from edge_router.device.process import peak_bytes
 from edge_router.types import ChatRequest, Delta, EngineTimings, Message, SamplingParams
 
@@ -210,10 +210,10 @@ def main(name: str, options: str) -> None:
     # Libraries write to standard output as they please: give them the other one.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    given = json.loads(options)
+    given = strict_json.parse_object(options)
     side: Side = LlamaCpp(given) if name == "llama.cpp" else Ours(given)
     for line in sys.stdin:
-        question = json.loads(line)
+        question = strict_json.parse_object(line)
         what = question.pop("what")
         value = getattr(side, what)(**question)
         answers.write(f"{value!r}\n")

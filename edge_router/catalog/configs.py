@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edge_router import strict_json
 from edge_router.catalog.gguf import gguf_config, gguf_in
 from edge_router.errors import InvalidModel
 
@@ -122,13 +122,10 @@ def architecture_of(config: Mapping[str, object], path: Path) -> str:
 
 def _read_json(file: Path) -> dict[str, object]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        return strict_json.read_object(file)
+    except strict_json.NotJson as error:
         raise InvalidModel(file, f"not valid JSON: {error}") from error
     except FileNotFoundError as error:
         raise InvalidModel(file.parent, f"{file.name} is missing") from error
     except OSError as error:
         raise InvalidModel(file, f"cannot be read: {error.strerror}") from error
-    if not isinstance(data, dict):
-        raise InvalidModel(file, "must hold a JSON object")
-    return data

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
 from edge_router.disk import storage_errors, whole_lines
@@ -113,7 +114,7 @@ def _read(file: Path) -> Iterator[tuple[str, Seen]]:
     """What was written so far. Raises `InvalidData`, `StorageError`."""
     for number, line in enumerate(whole_lines(file), start=1):
         try:
-            digest, kind, right, state, logprobs = json.loads(line)
+            digest, kind, right, state, logprobs = strict_json.parse(line)
         except (ValueError, TypeError) as error:
             raise InvalidData(file, f"line {number} was not written here: {error}; remove it") from error
         yield digest, Seen(kind, right, tuple(state), tuple(logprobs))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.errors import InvalidData
 from edge_router.types import Watch
 
@@ -74,7 +75,7 @@ class Gate:
     def read(cls, file: Path) -> Gate:
         """Raises `InvalidData`."""
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = strict_json.read_object(file)
             if found["format"] != FORMAT:
                 raise InvalidData(file, f"it has format {found['format']}, this version reads {FORMAT}")
             probe, said, both = (_head(found[name]) for name in ("probe", "said", "both"))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from edge_router import strict_json
 from edge_router.children import can_start, start
 
 LlvmCpu = tuple[str, tuple[str, ...]]
@@ -20,7 +21,7 @@ def ask_llvm() -> LlvmCpu:
     if "tvm" not in sys.modules and can_start():
         with suppress(OSError, ValueError), start(["-m", __name__], stderr=subprocess.DEVNULL) as child:
             out, _ = child.communicate()
-            name, features = json.loads(out)  # nothing, where it has failed: then it fails here, too
+            name, features = strict_json.parse(out)  # nothing, where it has failed: then it fails here, too
             return name, tuple(features)
     return _ask()
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edge_router import strict_json
 from edge_router.device import llvm
 from edge_router.device.cpu import CpuText, baseline_cpu, read_cpu
 from edge_router.device.limits import Limits, physical_among, read_limits
@@ -127,7 +127,7 @@ def _key(cpu: CpuText, machine: str) -> str:
 
 def _recall(memory: Path, key: str) -> llvm.LlvmCpu | None:
     try:
-        data: Any = json.loads(memory.read_text(encoding="utf-8"))
+        data = strict_json.read_object(memory)
         if data["key"] != key:
             return None
         return str(data["cpu"]), tuple(str(name) for name in data["features"])

@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
 from typing import IO, Any
 
+from edge_router import strict_json
 from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
 from edge_router.telemetry import switched_off
 from edge_router.types import Cancel
@@ -126,7 +127,7 @@ class Child:
 
     def _read(self) -> None:
         for text in _pipe(self._process.stdout):
-            line = json.loads(text)
+            line = strict_json.parse_object(text)
             if "id" not in line:
                 self._first.put(line)
                 continue
@@ -185,7 +186,7 @@ def serve(load: Callable[[Line], Any], answer: Answer, close: Callable[[Any], No
         out.write(json.dumps(line) + "\n")
         out.flush()
 
-    start = json.loads(sys.stdin.readline())
+    start = strict_json.parse_object(sys.stdin.readline())
     calls = _Calls(answer, send)
     threading.Thread(target=calls.listen, daemon=True).start()
     try:
@@ -212,7 +213,7 @@ class _Calls:
     def listen(self) -> None:
         for text in sys.stdin:
             if self._loop is not None:  # nothing is asked before the answer "ready"
-                self._loop.call_soon_threadsafe(self._take, json.loads(text))
+                self._loop.call_soon_threadsafe(self._take, strict_json.parse_object(text))
         if self._loop is None:
             os._exit(1)  # loading may hang, and nobody waits for it any more
         self._loop.call_soon_threadsafe(self._over.set)

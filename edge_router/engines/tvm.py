@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_router import strict_json
 from edge_router.config import Config
 from edge_router.device.process import give_back
 from edge_router.engines.local.engine import LocalEngine
@@ -226,7 +226,7 @@ class TvmRunner:
             raise
         if not machine.implements_function("_metadata", True):
             raise ArtifactCorrupt(library, "has no function _metadata")
-        metadata = _Metadata(library, json.loads(machine["_metadata"]()))
+        metadata = _Metadata(library, strict_json.parse_object(machine["_metadata"]()))
         for name in SlidingCache.functions if metadata.sliding else RuntimeCache.functions:
             if not machine.implements_function(name, True):
                 raise ArtifactCorrupt(library, f"has no function {name}")

@@ -8,8 +8,8 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from edge_router import strict_json
 from edge_router.disk import write_text
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
@@ -75,7 +75,7 @@ def _stamp(file: Path) -> str:
 
 def _recall(note: Path) -> dict[str, tuple[str, str]]:
     try:
-        data: Any = json.loads(note.read_text(encoding="utf-8"))
+        data = strict_json.read(note)
         return {str(name): (str(stamp), str(digest)) for name, (stamp, digest) in data["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from edge_router import strict_json
 from edge_router.disk import write_text
 from edge_router.hub.hashing import file_sha256, list_files
 from edge_router.types import Progress
@@ -82,7 +82,7 @@ def write_record(target: Path, record: FetchRecord) -> None:
 def read_record(target: Path) -> FetchRecord | None:
     """None where there is none, or none that can be read."""
     try:
-        data: Any = json.loads(record_path(target).read_text(encoding="utf-8"))
+        data = strict_json.read(record_path(target))
         files = {
             str(name): FileRecord(int(file["bytes"]), int(file["mtime_ns"]), str(file["sha256"]))
             for name, file in data["files"].items()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_router import strict_json
 from edge_router.errors import InvalidData, MissingExtra
 
 _FIELD_LIMIT = 16 * 1024 * 1024  # bytes of one csv field; the module's own limit is 128 KiB
@@ -58,12 +58,9 @@ def _read_jsonl(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InvalidData(file, f"line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise InvalidData(file, f"line {number} is not a JSON object")
-        rows.append(row)
+            rows.append(strict_json.parse_object(line))
+        except strict_json.NotJson as error:
+            raise InvalidData(file, f"line {number} is not a JSON object: {error}") from error
     return rows, list(dict.fromkeys(name for row in rows for name in row))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from edge_router import strict_json
 from edge_router.errors import ArtifactCorrupt
 from edge_router.program.expression import Expression
 from edge_router.program.format import (
@@ -37,7 +38,7 @@ def write_program(program: Program, file: Path) -> None:
 def read_program(file: Path) -> Program:
     """Raises `ArtifactCorrupt` for a file that is none, or was written in another format."""
     try:
-        return from_json(json.loads(file.read_text(encoding="utf-8")))
+        return from_json(strict_json.read_object(file))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactCorrupt(file, f"not a program: {type(error).__name__}: {error}") from error
 

@@ -7,13 +7,13 @@ router as its `encoder`, and the encoder's weights ship once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from edge_router import strict_json
 from edge_router.errors import InvalidRouter, ProviderUnavailable
 from edge_router.routers.providers import CPU, Provider
 from edge_router.routers.text import SURFACE_NAMES
@@ -74,7 +74,7 @@ def describe(session: InferenceSession, where: str) -> Described:
     if text is None:
         return Described()
     try:
-        settings = json.loads(text)
+        settings = strict_json.parse_object(text)
         surface, formed = cast("Sequence[str]", settings["surface"]), settings["format"]
         longest, tail = settings["max_tokens"], settings["tail_tokens"]
     except (ValueError, KeyError, TypeError) as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge_router import strict_json
 from edge_router.disk import write_text
 from edge_router.errors import ArtifactCorrupt
 
@@ -128,17 +129,17 @@ def changed_inputs(old: Mapping[str, object], new: Mapping[str, object]) -> tupl
 
 def _plain(value: object) -> object:
     """As JSON would give it back: a tuple is a list there."""
-    return json.loads(json.dumps(value))
+    return strict_json.parse(json.dumps(value))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = strict_json.read_object(folder / MANIFEST)
     except FileNotFoundError as error:
         raise ArtifactCorrupt(folder, f"{MANIFEST} is missing, so it was never finished") from error
     except (OSError, ValueError) as error:
         raise ArtifactCorrupt(folder, f"{MANIFEST} cannot be read: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if manifest.get("format") != FORMAT:
         raise ArtifactCorrupt(folder, f"{MANIFEST} is not of format {FORMAT}")
     return manifest
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_router import strict_json
 from edge_router.disk import storage_errors, write_text
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def save(file: Path, base: Baseline) -> None:
 def load(file: Path) -> dict[str, Baseline]:
     """By router; what cannot be read counts as never calibrated."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = strict_json.read_object(file)
         return {name: _parse(one) for name, one in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

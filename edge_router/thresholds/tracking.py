@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.disk import write_text
 
 _logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class ShareTracker:
 
     def _read(self) -> None:
         try:
-            state = json.loads(self._file.read_text(encoding="utf-8")) if self._file else {}
+            state = strict_json.read_object(self._file) if self._file else {}
             if state.get("router") == self._router:
                 self._recall(float(state["level"]), state["scores"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

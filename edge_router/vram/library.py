@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_router import strict_json
+
 USAGE = "memory.json"
 _CALLED = ("embed", "prefill", "decode")
 _TOGETHER = "batch_decode"  # called for several conversations only
@@ -19,7 +21,7 @@ def write_usage(library: Path, usage: Mapping[str, int]) -> None:
 def library_bytes(library: Path, sequences: int) -> int | None:
     """Of all functions that are called, whose buffers stay for the next call; None where nothing is known."""
     try:
-        usage = json.loads(library.with_name(USAGE).read_text(encoding="utf-8"))
+        usage = strict_json.read_object(library.with_name(USAGE))
         return usage_bytes(usage, sequences)
     except (OSError, ValueError, KeyError, TypeError):
         return None

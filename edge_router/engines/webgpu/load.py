@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
@@ -123,10 +124,10 @@ class Checked:
 
     def _known(self) -> dict[str, bool]:
         try:
-            known = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            known = strict_json.read_object(self._file)
+        except (OSError, strict_json.NotJson):
             return {}
-        return {key: bool(value) for key, value in known.items()} if isinstance(known, dict) else {}
+        return {key: bool(value) for key, value in known.items()}
 
 
 @dataclass(frozen=True, slots=True)

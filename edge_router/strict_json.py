@@ -1,0 +1,90 @@
+"""JSON read strictly: text or bytes in, Python's own types out, one error for whatever is not JSON.
+
+Python's reader takes NaN, makes infinity of 1e999, and ends in a RecursionError or takes the caller there
+where the nesting is deep. Files and answers come from strangers: everything that reads them reads here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+MAX_DEPTH = 100  # far above any real file or answer, far below what Python's own calls can follow
+MAX_DIGITS = 100  # of a whole number: all that is read can be made a float, too
+
+
+class NotJson(ValueError):
+    """The text is not JSON, or none that anyone writes on purpose. `str(error)` says why, and where."""
+
+
+def parse(text: str | bytes | bytearray) -> Any:
+    """The value that `text` (UTF-8 where it is bytes) stands for. Raises `NotJson`."""
+    try:
+        value = _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise NotJson(f"not UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise NotJson(f"{error.msg} (line {error.lineno}, column {error.colno})") from error
+    except RecursionError as error:
+        raise NotJson("nested too deeply") from error
+    if _deeper_than(MAX_DEPTH, value):
+        raise NotJson("nested too deeply")
+    return value
+
+
+def parse_object(text: str | bytes | bytearray) -> dict[str, Any]:
+    """The JSON object that `text` stands for. Raises `NotJson`, also for another value."""
+    value = parse(text)
+    if not isinstance(value, dict):
+        raise NotJson(f"a JSON object was expected, not {_NAMES.get(type(value), 'null')}")
+    return value
+
+
+def read(file: Path) -> Any:
+    """The value that a file of JSON holds. Raises `NotJson`, `OSError`."""
+    return parse(file.read_bytes())
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object that a file holds. Raises `NotJson`, `OSError`."""
+    return parse_object(file.read_bytes())
+
+
+def _deeper_than(limit: int, value: object) -> bool:
+    level = _inner([value])
+    for _ in range(limit):
+        if not level:
+            return False
+        level = [
+            item for outer in level for item in _inner(outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
+
+
+def _inner(items: Iterable[object]) -> list[dict[str, object] | list[object]]:
+    """Of `items` those that hold others."""
+    return [item for item in items if isinstance(item, dict | list)]
+
+
+def _constant(name: str) -> NoReturn:
+    raise NotJson(f"{name} is not JSON")
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise NotJson(f"the number {digits[:20]} is too large")
+    return number
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise NotJson(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+_NAMES = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
+_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant)
