@@ -104,18 +104,18 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def whole_lines(path: Path) -> list[str]:
+def whole_lines(path: Path) -> list[bytes]:
     """Of a file to which lines are added; none where there is no file. Raises `StorageError`.
 
     Half a line, from a run that was killed, is cut off, so that the next one begins where a line does.
     """
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
         with storage_errors(path.parent):
-            write_text(path, whole)
+            write_bytes(path, whole)
     return whole.splitlines()
 
 

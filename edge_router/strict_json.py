@@ -20,10 +20,14 @@ class NotJson(ValueError):
     """The text is not JSON, or none that anyone writes on purpose. `str(error)` says why, and where."""
 
 
-def parse(text: str | bytes | bytearray) -> Any:
-    """The value that `text` (UTF-8 where it is bytes) stands for. Raises `NotJson`."""
+def parse(text: str | bytes | bytearray, *, nan: bool = False) -> Any:
+    """The value that `text` (UTF-8 where it is bytes) stands for. Raises `NotJson`.
+
+    `nan`: takes NaN, which Python writes into tables for what is missing.
+    """
+    decoder = _WITH_NAN if nan else _DECODER
     try:
-        value = _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
+        value = decoder.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise NotJson(f"not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:
@@ -35,9 +39,9 @@ def parse(text: str | bytes | bytearray) -> Any:
     return value
 
 
-def parse_object(text: str | bytes | bytearray) -> dict[str, Any]:
+def parse_object(text: str | bytes | bytearray, *, nan: bool = False) -> dict[str, Any]:
     """The JSON object that `text` stands for. Raises `NotJson`, also for another value."""
-    value = parse(text)
+    value = parse(text, nan=nan)
     if not isinstance(value, dict):
         raise NotJson(f"a JSON object was expected, not {_NAMES.get(type(value), 'null')}")
     return value
@@ -73,6 +77,10 @@ def _constant(name: str) -> NoReturn:
     raise NotJson(f"{name} is not JSON")
 
 
+def _constant_or_nan(name: str) -> float:
+    return math.nan if name == "NaN" else _constant(name)
+
+
 def _float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
@@ -88,3 +96,4 @@ def _integer(digits: str) -> int:
 
 _NAMES = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
 _DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant)
+_WITH_NAN = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant_or_nan)

@@ -143,6 +143,6 @@ def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "lines.jsonl"
     assert disk.whole_lines(file) == [] and not file.exists()
     file.write_text("one\ntwo\nhal", encoding="utf-8")
-    assert disk.whole_lines(file) == ["one", "two"] and file.read_text(encoding="utf-8") == "one\ntwo\n"
+    assert disk.whole_lines(file) == [b"one", b"two"] and file.read_text(encoding="utf-8") == "one\ntwo\n"
     file.write_text("hal", encoding="utf-8")
     assert disk.whole_lines(file) == [] and file.read_text(encoding="utf-8") == ""

@@ -59,8 +59,9 @@ def weight_files(source: Path, pattern: str, index: str) -> tuple[list[Path], li
             raise InvalidModel(source, f"{len(files)} files of weights ({names}) and no {index}")
         return files, []
     wanted = read_json(listing).get("weight_map")
-    if not isinstance(wanted, dict) or not wanted:
-        raise WeightsCorrupt(listing, "a weight_map", type(wanted).__name__)
+    named = isinstance(wanted, dict) and all(isinstance(file, str) and file for file in wanted.values())
+    if not isinstance(wanted, dict) or not wanted or not named:
+        raise WeightsCorrupt(listing, "a weight_map from tensors to files", repr(wanted)[:80])
     shards = [source / str(name) for name in sorted(set(wanted.values()))]
     for shard in shards:
         if shard.parent != source or not shard.is_file():

@@ -21,6 +21,19 @@ MLC_CONFIG = "mlc-chat-config.json"
 _WEIGHTS = (MLC_CONFIG, "*.safetensors", "pytorch_model*.bin", "*.gguf", "*/*.gguf")
 FAMILIES = {"gemma3_text": "gemma3"}  # the same layers under another name
 
+MOST = 2**31 - 1
+_COUNTS = (
+    *("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers"),
+    *("head_dim", "vocab_size", "max_position_embeddings", "original_max_position_embeddings"),
+    *("sliding_window", "sliding_window_pattern", "context_window_size", "prefill_chunk_size"),
+)
+_REALS = (
+    *("rms_norm_eps", "rope_theta", "position_embedding_base", "rope_local_base_freq"),
+    *("partial_rotary_factor", "query_pre_attn_scalar"),
+    *("attn_logit_softcapping", "final_logit_softcapping"),
+)
+_OBJECTS = ("text_config", "model_config", "rope_scaling", "rope_parameters")
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -65,22 +78,49 @@ def read_config(path: Path) -> dict[str, object]:
     """
     hub = path / "config.json"
     if hub.is_file() and not any(found for pattern in _WEIGHTS for found in path.glob(pattern)):
-        return plain_config(_read_json(hub))  # a model can be planned before its weights are here
+        return checked_config(plain_config(_read_json(hub)), hub)  # planned before its weights are here
     found = held(path)
     if found.format == "gguf":
         return gguf_config(found.path)
     folder = path.parent if path.is_file() else path
     if found.format != "mlc":
-        return plain_config(_read_json(folder / "config.json"))
+        return checked_config(plain_config(_read_json(folder / "config.json")), folder / "config.json")
     outer = _read_json(folder / MLC_CONFIG)
     inner = outer.get("model_config")
     if not isinstance(inner, dict):
         raise InvalidModel(folder / MLC_CONFIG, "model_config is missing")
-    return {"model_type": outer.get("model_type"), **language_part(inner)}
+    config = {"model_type": outer.get("model_type"), **language_part(inner)}
+    return checked_config(config, folder / MLC_CONFIG)
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+
+
+def checked_config(config: dict[str, object], where: Path) -> dict[str, object]:
+    """`config` where each key that sizes or formulas are made of holds what it must, or nothing.
+
+    Raises `InvalidModel`, which names the key.
+    """
+    for key in _COUNTS:
+        value = config.get(key)
+        good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
+        if value is not None and not good:
+            raise InvalidModel(where, f"{key} is {_shown(value)}, not a positive whole number")
+    for key in _REALS:
+        value = config.get(key)
+        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST
+        if value is not None and not good:
+            raise InvalidModel(where, f"{key} is {_shown(value)}, not a positive number")
+    for key in _OBJECTS:
+        value = config.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise InvalidModel(where, f"{key} is {_shown(value)}, not an object")
+    return config
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:40]
 
 
 def language_part(config: Mapping[str, object]) -> dict[str, object]:

@@ -54,11 +54,11 @@ def _read_csv(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
 
 def _read_jsonl(file: Path) -> tuple[Sequence[Mapping[str, Any]], Sequence[str]]:
     rows: list[Mapping[str, Any]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            rows.append(strict_json.parse_object(line))
+            rows.append(strict_json.parse_object(line, nan=True))
         except strict_json.NotJson as error:
             raise InvalidData(file, f"line {number} is not a JSON object: {error}") from error
     return rows, list(dict.fromkeys(name for row in rows for name in row))

@@ -7,11 +7,11 @@ router as its `encoder`, and the encoder's weights ship once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from edge_router import strict_json
 from edge_router.errors import InvalidRouter, ProviderUnavailable
@@ -75,7 +75,7 @@ def describe(session: InferenceSession, where: str) -> Described:
         return Described()
     try:
         settings = strict_json.parse_object(text)
-        surface, formed = cast("Sequence[str]", settings["surface"]), settings["format"]
+        surface, formed = [str(name) for name in settings["surface"]], settings["format"]
         longest, tail = settings["max_tokens"], settings["tail_tokens"]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidRouter(where, f"its metadata {METADATA_KEY!r} cannot be read: {error!r}") from error

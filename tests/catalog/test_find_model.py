@@ -89,12 +89,12 @@ def test_the_language_part_of_a_model_that_also_sees(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("config.json", "{", "not valid JSON"),
-        ("config.json", "[]", "must hold a JSON object"),
+        ("config.json", "[]", "a JSON object was expected"),
         ("config.json", "{}", "model_type is missing"),
         (
             "config.json",
             '{"model_type": "llama", "max_position_embeddings": "many"}',
-            "must be a whole number",
+            "not a positive whole number",
         ),
         ("mlc-chat-config.json", "{}", "model_config is missing"),
         ("README.md", "", "holds neither .* but: README.md"),

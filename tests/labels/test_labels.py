@@ -80,7 +80,7 @@ def test_taking_some_rows_takes_their_columns(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("a.txt", b"x", "must end in .parquet, .csv, .jsonl"),
-        ("a.jsonl", b'{"prompt": 1}\n{nonsense\n', "line 2 is not JSON"),
+        ("a.jsonl", b'{"prompt": 1}\n{nonsense\n', "line 2 is not a JSON object"),
         ("a.jsonl", b"[1]\n", "line 1 is not a JSON object"),
         ("a.jsonl", b"\xff\xfe\n", "not UTF-8"),
         ("a.parquet", b"PAR1 no", "not a parquet file"),

@@ -124,7 +124,7 @@ def no_inputs(folder: Path) -> None:
         (delete, "more/params.bin is missing"),
         (unfinished, "manifest.json is missing"),
         (cut_manifest, "manifest.json cannot be read"),
-        (empty_manifest, "manifest.json is not of format 1"),
+        (empty_manifest, "manifest.json cannot be read"),
         (no_files, "manifest.json does not list its files"),
         (no_inputs, "manifest.json is incomplete"),
     ],
