@@ -21,6 +21,7 @@ NEXT = {
     "directory.py",
     "spending.py",
     "samples.py",
+    "ready.py",
     "package.py",
 }
 

@@ -89,4 +89,4 @@ def read_json(path: Path) -> dict[str, object]:
     except OSError as error:
         raise InvalidModel(path, f"cannot be read: {error.strerror}") from error
     except strict_json.NotJson as error:
-        raise WeightsCorrupt(path, "JSON", str(error)) from error
+        raise WeightsCorrupt(path, "a JSON object", str(error)) from error
