@@ -5,24 +5,27 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from edge_router.openai_object import Body, OpenAIObject
 from edge_router.types import Decision, Delta, FinishReason, Timings, TokenLogprob, Usage
 
 IMPOSSIBLE = -9999.0
 TEXT_COMPLETION = "text_completion"
+NAMING = ("id", "type", "format", "role", "name")  # texts that are sent whole, if they are sent again
 
 
 @dataclass(frozen=True, slots=True)
 class Function(OpenAIObject):
     name: str
     arguments: str  # JSON, as the model wrote it
+    extra: Mapping[str, object] | None = None  # what the endpoint adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +33,30 @@ class ToolCall(OpenAIObject):
     _always: ClassVar[tuple[str, ...]] = ("id", "type", "function")
     id: str
     function: Function
-    type: str = "function"
-    extra: Mapping[str, object] | None = None  # what the endpoint wants to see again
+    type: str = "function"  # or "custom", whose input is free text
+    extra: Mapping[str, object] | None = None  # such as signatures, which must travel back
+
+    def _members(self) -> Iterator[tuple[str, object]]:
+        if self.type != "custom":
+            yield from OpenAIObject._members(self)
+            return
+        custom = {"name": self.function.name, "input": self.function.arguments}
+        yield from {"id": self.id, "type": self.type, "custom": custom, **(self.extra or {})}.items()
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyMessage(OpenAIObject):
     _always: ClassVar[tuple[str, ...]] = ("role", "content", "refusal")
-    _absent: ClassVar[tuple[str, ...]] = ("annotations", "audio", "function_call")
-    annotations: ClassVar[None] = None
-    audio: ClassVar[None] = None
+    _absent: ClassVar[tuple[str, ...]] = ("function_call",)
     function_call: ClassVar[None] = None  # what tool calls were called until 2023; see `tool_calls`
     content: str | None
     tool_calls: tuple[ToolCall, ...] | None = None
     role: str = "assistant"
     refusal: str | None = None
     reasoning_content: str | None = None
-    extra: Mapping[str, object] | None = None
+    annotations: object = None
+    audio: object = None
+    extra: Mapping[str, object] | None = None  # of the endpoint's own, such as thoughts by another name
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,9 @@ class ChatCompletion(OpenAIObject):
 
     @property
     def text(self) -> str:
-        return self.choices[0].message.content or ""
+        """The words to show: the answer, or the refusal where the model gave one instead."""
+        message = self.choices[0].message
+        return message.content or message.refusal or ""
 
     def to_text_dict(self) -> Body:
         """The body of /v1/completions."""
@@ -115,6 +127,7 @@ class ChatCompletion(OpenAIObject):
 class FunctionDelta(OpenAIObject):
     name: str | None = None
     arguments: str | None = None
+    extra: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +142,18 @@ class ToolCallDelta(OpenAIObject):
 
 @dataclass(frozen=True, slots=True)
 class ChunkDelta(OpenAIObject):
-    _absent: ClassVar[tuple[str, ...]] = ("audio", "function_call")
-    audio: ClassVar[None] = None
+    _absent: ClassVar[tuple[str, ...]] = ("function_call",)
     function_call: ClassVar[None] = None
     role: str | None = None
     content: str | None = None
     tool_calls: tuple[ToolCallDelta, ...] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    audio: object = None
     extra: Mapping[str, object] | None = None
 
     def to_dict(self) -> Body:
-        others = (self.role, self.tool_calls, self.refusal, self.reasoning_content, self.extra)
+        others = (self.role, self.tool_calls, self.refusal, self.reasoning_content, self.audio, self.extra)
         if self.content is None or any(other is not None for other in others):
             return self._body(full=False)
         return {"content": self.content}  # what a server writes once a token
@@ -223,10 +236,15 @@ class ChunkMaker:
         if not self._started:
             self._started = True
             yield self._chunk(ChunkChoice(ChunkDelta(role="assistant", content="")))
-        if delta.text or delta.tool_calls or delta.logprobs:
-            content = None if delta.tool_calls and not delta.text else delta.text
-            calls = tuple(_call_delta(call) for call in delta.tool_calls) if delta.tool_calls else None
-            piece = ChunkDelta(content=content, tool_calls=calls)
+        beside = {**delta.thoughts, **delta.extra} if delta.thoughts or delta.extra else None
+        if delta.text or delta.tool_calls or delta.logprobs or delta.refusal or beside:
+            alone = not (delta.tool_calls or delta.refusal or beside)
+            piece = ChunkDelta(
+                content=delta.text if delta.text or alone else None,
+                tool_calls=tuple(_call_delta(call) for call in delta.tool_calls) or None,
+                refusal=delta.refusal or None,
+                **_own_fields(beside, "reasoning_content", "audio"),
+            )
             logprobs = choice_logprobs(delta.logprobs) if delta.logprobs else None
             yield self._chunk(ChunkChoice(piece, logprobs=logprobs))
         if delta.finish_reason is not None:
@@ -244,15 +262,28 @@ def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> ChatComp
     text: list[str] = []
     logprobs: list[TokenLogprob] = []
     calls: list[Mapping[str, object]] = []
+    refusal: list[str] = []
+    thoughts: dict[str, list[str]] = {}
+    extra: Body = {}
     last = Delta(finish_reason="stop")
     for delta in deltas:
         text.append(delta.text)
         logprobs += delta.logprobs
         calls += delta.tool_calls
+        refusal.append(delta.refusal)
+        for name, thought in delta.thoughts.items():
+            thoughts.setdefault(name, []).append(thought)
+        join_pieces(extra, delta.extra)
         last = delta
     tool_calls = merge_tool_calls(calls)
-    content = "".join(text)
-    message = ReplyMessage(content if content or not tool_calls else None, tool_calls or None)
+    content, refused = "".join(text), "".join(refusal)
+    beside = extra | {name: "".join(parts) for name, parts in thoughts.items()}
+    message = ReplyMessage(
+        content if content or not (tool_calls or refused) else None,
+        tool_calls or None,
+        refusal=refused or None,
+        **_own_fields(beside, "reasoning_content", "annotations", "audio"),
+    )
     choice = Choice(message, last.finish_reason or "stop", choice_logprobs(logprobs))
     maker = ChunkMaker(model)
     return ChatCompletion(maker.id, maker.created, model, (choice,), last.usage, decision, Timings())
@@ -260,15 +291,68 @@ def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> ChatComp
 
 def merge_tool_calls(pieces: Iterable[Mapping[str, object]]) -> tuple[ToolCall, ...]:
     """Streamed fragments, joined by their index; names and arguments arrive in parts."""
-    merged: dict[object, dict[str, str]] = {}
+    merged: dict[object, _Merged] = {}
     for piece in pieces:
-        call = merged.setdefault(piece.get("index", 0), {"id": "", "name": "", "arguments": ""})
-        call["id"] = str(piece.get("id") or call["id"])
-        function = piece.get("function")
-        if isinstance(function, Mapping):
-            call["name"] += str(function.get("name") or "")
-            call["arguments"] += str(function.get("arguments") or "")
-    return tuple(ToolCall(call["id"], Function(call["name"], call["arguments"])) for call in merged.values())
+        merged.setdefault(piece.get("index", 0), _Merged()).add(piece)
+    return tuple(call.whole() for call in merged.values())
+
+
+@dataclass(slots=True)
+class _Merged:
+    """One tool call out of its pieces."""
+
+    id: str = ""
+    type: str = "function"
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+    extra: Body = field(default_factory=dict)
+    function_extra: Body = field(default_factory=dict)
+
+    def add(self, piece: Mapping[str, object]) -> None:
+        self.id = str(piece.get("id") or self.id)
+        self.type = "custom" if "custom" in piece else self.type
+        self.extra |= _but(piece, "index", "id", "type", "function", "custom") or {}
+        body = piece.get(self.type)
+        if isinstance(body, Mapping):
+            text = "input" if self.type == "custom" else "arguments"
+            self.name += str(body.get("name") or "")
+            self.arguments.append(str(body.get(text) or ""))
+            self.function_extra |= _but(body, "name", text) or {}
+
+    def whole(self) -> ToolCall:
+        function = Function(self.name, "".join(self.arguments), self.function_extra or None)
+        return ToolCall(self.id, function, self.type, self.extra or None)
+
+
+def join_pieces(whole: Body, piece: Mapping[str, object]) -> None:
+    """Adds a chunk's fields of the endpoint's own to what came before, as OpenAI's clients join chunks.
+
+    Texts and lists grow, of what names or numbers a thing the last word holds. Entries of a list that have an
+    index go on with the one that has the same, and the same type and id.
+    """
+    for name, value in piece.items():
+        before = whole.get(name)
+        if isinstance(before, str) and isinstance(value, str) and name not in NAMING:
+            whole[name] = before + value
+        elif isinstance(before, dict) and isinstance(value, Mapping):
+            join_pieces(before, value)
+        elif isinstance(value, list):
+            whole[name] = entries = before if isinstance(before, list) else []
+            for entry in value:
+                known = next((each for each in reversed(entries) if _goes_on(each, entry)), None)
+                if known is None:
+                    entries.append(copy.deepcopy(entry))
+                else:
+                    join_pieces(known, entry)
+        elif value is not None or name not in whole:
+            whole[name] = copy.deepcopy(value)
+
+
+def _goes_on(known: object, entry: object) -> bool:
+    if not isinstance(known, dict) or not isinstance(entry, Mapping) or entry.get("index") is None:
+        return False
+    same = known.get("index") == entry["index"] and known.get("type") == entry.get("type")
+    return same and (None in (known.get("id"), entry.get("id")) or known["id"] == entry["id"])
 
 
 def _call_delta(piece: Mapping[str, object]) -> ToolCallDelta:
@@ -283,11 +367,25 @@ def _call_delta(piece: Mapping[str, object]) -> ToolCallDelta:
         index if isinstance(index, int) else 0,
         text(piece, "id"),
         text(piece, "type"),
-        FunctionDelta(text(function, "name"), text(function, "arguments"))
+        FunctionDelta(
+            text(function, "name"), text(function, "arguments"), _but(function, "name", "arguments")
+        )
         if isinstance(function, Mapping)
         else None,
-        {k: value for k, value in piece.items() if k not in ("index", "id", "type", "function")} or None,
+        _but(piece, "index", "id", "type", "function"),
     )
+
+
+def _but(fields: Mapping[str, object], *known: str) -> Mapping[str, object] | None:
+    """The others; None where there are none."""
+    return {name: value for name, value in fields.items() if name not in known} or None
+
+
+def _own_fields(beside: Mapping[str, object] | None, *named: str) -> dict[str, Any]:
+    """Arguments for an object that has fields of the names `named`, and `extra` for all others."""
+    if not beside:
+        return {}
+    return {name: beside.get(name) for name in named} | {"extra": _but(beside, *named)}
 
 
 def choice_logprobs(entries: Iterable[TokenLogprob]) -> ChoiceLogprobs | None:

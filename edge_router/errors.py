@@ -43,6 +43,7 @@ EdgeRouterError
       StrongFailed                any other refusal
       StrongInterrupted           the stream ended in the middle
       StrongGarbled               an answer that is not OpenAI's format
+      StrongEmpty                 an answer with nothing in it
   ServerError
     PortInUse
     UnsafeBind                    a public address without a key
@@ -348,6 +349,13 @@ class StrongInterrupted(StrongError):
 
 class StrongGarbled(StrongError):
     """Bytes came that are not an OpenAI answer."""
+
+
+class StrongEmpty(StrongError):
+    """An answer without a word, a call, a thought or a refusal."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint, "the answer was empty")
 
 
 # ---- server ------------------------------------------------------------------------------------------------

@@ -213,7 +213,10 @@ class Delta:
 
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
-    tool_calls: tuple[Mapping[str, object], ...] = ()  # as the remote model streamed them
+    tool_calls: tuple[Mapping[str, object], ...] = ()  # in pieces, as OpenAI streams them
+    thoughts: Mapping[str, str] = field(default_factory=dict)  # by their field's name: `reasoning_content`
+    refusal: str = ""
+    extra: Mapping[str, object] = field(default_factory=dict)  # other fields of a remote model's message
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     timings: EngineTimings | None = None

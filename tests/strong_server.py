@@ -9,6 +9,7 @@ json            a whole answer although a stream was asked for         nodone   
 halfjson        half of such an answer                                 cutjson   the same, with the connection dropped
 tools           a tool call in pieces                                  nofinish  [DONE] but no finish_reason
 refuse-FIELD    400 that names FIELD where the body holds it           lingers   never closes after finish_reason
+empty           an answer with nothing in it                           reason-WORD  WORD is in every chunk's reason
 STATUS          that HTTP status                                       STATUS-S  with Retry-After: S
 flaky-N-STATUS  that status N times, then the rest of the path         echo      400 that repeats the key it was sent
 silent          accepts and never answers                              slow      a quarter of a second between pieces
@@ -203,6 +204,16 @@ class Handler(BaseHTTPRequestHandler):
         for chunk in self.chunks(usage=False):
             self.event(chunk)
         return self.hang()
+
+    def do_empty(self) -> bool:
+        self.pieces = list  # type: ignore[method-assign]
+        return self.stream(self.chunks())
+
+    def do_reason(self, word: str) -> bool:
+        *pieces, end, usage = self.chunks()
+        for piece in pieces:
+            piece["choices"][0]["finish_reason"] = word  # type: ignore[index]
+        return self.stream(iter([*pieces, end, usage]))
 
     def do_slow(self) -> bool:
         return self.stream(self.chunks(), pause_s=0.25)

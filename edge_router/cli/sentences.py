@@ -252,6 +252,11 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         "check strong.base_url in",
         *("config", "show"),
     ),
+    e.StrongEmpty: lambda error: _then(
+        f"{error.endpoint} answered with nothing at all",
+        "ask again, or stay on this machine",
+        *("chat", "--model", "weak"),
+    ),
     e.ServerError: lambda error: _then(error, "see the options with", "serve", "--help"),
     e.PortInUse: _port,
     e.UnsafeBind: lambda error: _then(

@@ -88,9 +88,10 @@ class Speaker:
             if remark is not None:
                 output.say(remark, style="yellow")
         for delta in turn:
-            parts.append(delta.text)
+            words = delta.text + delta.refusal
+            parts.append(words)
             if not self._session.json:
-                output.write(delta.text)
+                output.write(words)
 
     def _stop(self) -> None:
         if self._turn is not None:

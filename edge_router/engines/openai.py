@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey, find_key
-from edge_router.engines.remote.answer import AnswerReader, EventDecoder, Garbled, Unfinished
+from edge_router.engines.remote.answer import AnswerReader, EventDecoder
 from edge_router.engines.remote.background import BackgroundLoop
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.failures import Translator, complaint, transport_of
+from edge_router.engines.remote.outcomes import Garbled
 from edge_router.engines.remote.request import refused_field, request_body
 from edge_router.errors import (
     EngineUnavailable,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import openai
 
 NO_KEY = "none"  # the client insists on one; servers without keys look at none
-LINGER_S = 2.0  # how long to wait for the usage once the answer has ended
 DRAIN_S = 0.2  # how long to wait for the end of the body after [DONE], so that the connection can be kept
 
 
@@ -122,7 +122,7 @@ class OpenAIEngine:
         """One request. `extra_body` replaces what the client would make of its own arguments."""
         asked: Any = client.completions if "prompt" in body else client.chat.completions
         placeholder: dict[str, object] = {"prompt": ""} if "prompt" in body else {"messages": []}
-        reader = AnswerReader()
+        reader = AnswerReader(logprobs=body.get("logprobs") is not None)
         async with asked.with_streaming_response.create(
             model=self._model, stream=True, extra_body=body, **placeholder
         ) as response:
@@ -136,16 +136,14 @@ class OpenAIEngine:
             else:
                 async for delta in self._events(response, reader, translator):
                     yield delta
-        if not reader.complete:
-            if not reader.events and kind != "text/event-stream":
-                raise Garbled(f"an answer of type {kind or 'unknown'}")
-            raise Unfinished
-        yield reader.finish()
+        if not (reader.complete or reader.events or kind == "text/event-stream"):
+            raise Garbled(f"an answer of type {kind or 'unknown'}")
+        yield reader.end(may_be_empty="prompt" in body or "stop" in body)
 
     async def _events(
         self, response: Any, reader: AnswerReader, translator: Translator
     ) -> AsyncGenerator[Delta]:
-        """The deltas up to the end of the body; once the answer is complete nothing is an error."""
+        """The deltas up to the end of the body; after [DONE] nothing is an error."""
         clock, deadline = asyncio.get_running_loop().time, None
         decoder, pieces = EventDecoder(), response.iter_bytes()
         while True:
@@ -153,19 +151,17 @@ class OpenAIEngine:
                 async with asyncio.timeout_at(deadline):
                     piece = await anext(pieces, None)
             except translator.caught():
-                if not reader.complete:
+                if not reader.done:
                     raise
                 return
-            if piece is None:
-                return
-            for data in () if reader.done else decoder.feed(piece):
+            for data in () if reader.done else decoder.rest() if piece is None else decoder.feed(piece):
                 delta = reader.read(data)
                 if delta is not None:
                     yield delta
-            if reader.done:
-                deadline = clock() + DRAIN_S if deadline is None else min(deadline, clock() + DRAIN_S)
-            elif reader.complete and deadline is None:
-                deadline = clock() + LINGER_S
+            if piece is None:
+                return
+            if reader.done and deadline is None:
+                deadline = clock() + DRAIN_S
 
     async def _connected(self) -> openai.AsyncOpenAI:
         """The client, with the key that holds now. Raises `EngineUnavailable` for what can't be a key."""

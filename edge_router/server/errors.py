@@ -122,6 +122,7 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.StrongGarbled: Rule(
         502, FAILED, "strong_model_garbled", "Check that strong.base_url is an OpenAI-compatible endpoint."
     ),
+    e.StrongEmpty: Rule(502, FAILED, "strong_model_empty", "Send it again.", retry=True),
     e.ServerError: Rule(500, FAILED, "internal_error", SERVER_LOG),
 }
 

@@ -63,6 +63,7 @@ EXAMPLES = [
     e.StrongFailed("https://example.org", 500, "oops"),
     e.StrongInterrupted("https://example.org", "the stream ended"),
     e.StrongGarbled("https://example.org", "not JSON"),
+    e.StrongEmpty("https://example.org"),
     e.PortInUse("127.0.0.1", 6060),
     e.UnsafeBind("0.0.0.0"),
     e.ProviderUnavailable("webgpu", "it finds no GPU here"),

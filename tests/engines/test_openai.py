@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from edge_router.config import StrongConfig
-from edge_router.engines import openai as module
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.errors import (
     Cancelled,
     EdgeRouterError,
     EngineUnavailable,
+    StrongEmpty,
     StrongError,
     StrongFailed,
     StrongGarbled,
@@ -120,7 +120,6 @@ def test_tool_calls_are_streamed(make, strong_server):
         ("json", Usage(7, 4)),
         ("nodone", Usage(7, 4)),
         ("nofinish", Usage(7, 4)),
-        ("lingers", None),
     ],
 )
 def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
@@ -129,9 +128,26 @@ def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
     assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
 
 
-def test_the_usage_is_not_waited_for_for_ever(make, strong_server, monkeypatch):
-    monkeypatch.setattr(module, "LINGER_S", 0.05)
-    assert run(make(strong_server.url("lingers"), timeout_s=3600))[-1].finish_reason == "stop"
+@pytest.mark.parametrize("word", ["", "null", "stop", "eos"])
+def test_a_reason_in_every_chunk_does_not_end_the_answer(make, strong_server, word):
+    deltas = run(make(strong_server.url(f"reason-{word}")))
+    assert text_of(deltas) == ANSWER
+    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
+
+
+def test_a_reason_is_no_end_and_waiting_in_vain_for_it_no_success(make, strong_server):
+    shown, error = failure(make(strong_server.url("lingers")))
+    assert "".join(shown).strip() == ANSWER
+    assert isinstance(error, StrongInterrupted)
+
+
+def test_an_answer_without_anything_in_it(make, strong_server):
+    engine = make(strong_server.url("empty"), max_retries=2)
+    shown, error = failure(engine)
+    assert isinstance(error, StrongEmpty) and shown == []
+    assert len(strong_server.requests()) == 1
+    for request in (ask(stop=("x",)), ask(raw_prompt="once")):  # whose answers may well be empty
+        assert run(engine, request) == [Delta(finish_reason="stop", usage=Usage(7, 4))]
 
 
 @pytest.mark.parametrize("field", ["stream_options", "max_tokens", "top_k"])

@@ -57,6 +57,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.StrongFailed: (X, 500, "broke"),
     e.StrongInterrupted: (X, "cut"),
     e.StrongGarbled: (X, "not JSON"),
+    e.StrongEmpty: (X,),
     e.PortInUse: ("127.0.0.1", 6060),
     e.UnsafeBind: ("0.0.0.0",),
 }

@@ -6,40 +6,71 @@ Reads dictionaries rather than the client's model classes, which are built witho
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
+from edge_router.engines.remote.tool_calls import ToolCallReader
 from edge_router.types import Delta, FinishReason, TokenLogprob, Usage
 
 LARGEST_LINE = 16 * 2**20  # bytes; a longer one is no answer
 DONE = "[DONE]"
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message
+UNSAID = ("name", "role", "content", "refusal", "tool_calls", "function_call")  # no fields of their own
+ANSWERS = frozenset(
+    {"reasoning_details", "thinking_blocks", "audio", "images"}
+)  # of those, what says something
+LONGEST_TOKEN = 1024  # bytes
+QUOTED = 100  # characters of what came instead
+BOM = b"\xef\xbb\xbf"
+DEEPEST = 32  # levels of an endpoint's own field
 
 _FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop",
     "length": "length",
     "max_tokens": "length",
+    "max_output_tokens": "length",
+    "max_new_tokens": "length",
+    "max_length": "length",
     "model_length": "length",
+    "model_context_window_exceeded": "length",
     "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "tool_use": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "blocklist": "content_filter",
+    "prohibited_content": "content_filter",
+    "recitation": "content_filter",
+    "refusal": "content_filter",
     "safety": "content_filter",
+    "sensitive": "content_filter",
+    "spii": "content_filter",
 }
+# Words that are written while the answer goes on.
+_NOT_YET = ("", "null", "none", "unspecified", "finish_reason_unspecified")
+_BROKEN = (
+    "abort",
+    "aborted",
+    "engine_error",
+    "error",
+    "insufficient_system_resource",
+    "internal_error",
+    "malformed_function_call",
+    "network_error",
+    "server_error",
+)
+_PINGS = ("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat")
+_MESSAGES = ("message", "detail", "msg", "error_msg")
+_CODES = ("code", "status", "status_code")
 
 
-class Garbled(ValueError):
-    """Not OpenAI's format."""
+class Event(str):
+    """The data of one server-sent event; `name` is its type, where it has one."""
 
-
-class Unfinished(Exception):
-    """The body ended before the answer did."""
-
-
-class ErrorObject(Exception):
-    """An error that came in place of a piece of the answer. `code` is an HTTP status, if it is one."""
-
-    def __init__(self, message: str, code: int | None) -> None:
-        self.message, self.code = message, code
-        super().__init__(message)
+    name = ""
 
 
 class EventDecoder:
@@ -51,8 +82,9 @@ class EventDecoder:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._data: list[bytes] = []
+        self._name = b""
 
-    def feed(self, piece: bytes) -> Iterator[str]:
+    def feed(self, piece: bytes) -> Iterator[Event]:
         """Raises `Garbled`."""
         self._rest += piece
         if b"\n" not in piece:
@@ -62,75 +94,178 @@ class EventDecoder:
         *lines, rest = bytes(self._rest).split(b"\n")
         self._rest = bytearray(rest)
         for line in lines:
-            line = line.removesuffix(b"\r")
-            if line.startswith(b"data:"):
-                self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
-                data, self._data = b"\n".join(self._data), []
-                try:
-                    yield data.decode()
-                except UnicodeDecodeError as error:
-                    raise Garbled("text that is not UTF-8") from error
+            yield from self._line(line.removesuffix(b"\r").removeprefix(BOM))
+
+    def rest(self) -> Iterator[Event]:
+        """An event that is whole though the body ended without the empty line behind it."""
+        rest, self._rest = bytes(self._rest).removesuffix(b"\r"), bytearray()
+        if rest:
+            yield from self._line(rest)
+        if self._data and _is_whole(b"\n".join(self._data)):
+            yield from self._line(b"")
+
+    def _line(self, line: bytes) -> Iterator[Event]:
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"event:"):
+            self._name = line[6:].strip()
+        elif not line:
+            data, name, self._data, self._name = self._data, self._name, [], b""
+            if data:
+                yield _event(b"\n".join(data), name)
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        return data.strip() == DONE.encode() or isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _event(data: bytes, name: bytes) -> Event:
+    try:
+        event = Event(data.decode())
+        event.name = name.decode().lower()
+    except UnicodeDecodeError as error:
+        raise Garbled("text that is not UTF-8") from error
+    return event
 
 
 class AnswerReader:
-    """Turns the events of one answer into deltas. `finish` makes the last one."""
+    """Turns the events of one answer into deltas. `end` makes the last one.
 
-    def __init__(self) -> None:
+    An answer ends with [DONE], or with its body: a reason to finish says why it will, and more may follow.
+    `logprobs`: they were asked for; nobody else wants to see them.
+    """
+
+    def __init__(self, *, logprobs: bool = True) -> None:
         self.done = False  # [DONE] came
         self.events = 0
+        self._logprobs = logprobs
+        self._chunks = 0  # events with a list of choices
+        self._passed_over = ""  # the first event that was none
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
-        self._called = False
+        self._calls = ToolCallReader()
+        self._says_something = False
 
     @property
     def complete(self) -> bool:
-        """Whether the answer came to its end, rather than that the connection did."""
+        """Whether the answer came to its end, if the body now did."""
         return self.done or self._finish_reason is not None
 
     def read(self, data: str) -> Delta | None:
         """None where the event holds nothing to show. Raises `Garbled`, `ErrorObject`."""
         self.events += 1
-        if data.strip() == DONE:
+        name, text = data.name if isinstance(data, Event) else "", data.strip()
+        if text.strip('"') == DONE:
             self.done = True
-            return None
-        return self._read(_parsed(data))
+        elif text.startswith("{"):
+            return self._read(_parsed(text), name)
+        elif name == "error":
+            raise ErrorObject(text or "it did not say why", None)
+        else:  # whatever it is, it is no piece of an answer: some servers keep connections open so
+            self._pass_over(text)
+        return None
 
     def read_whole(self, data: bytes) -> Delta | None:
         """A complete answer, from an endpoint that does not stream."""
-        delta = self._read(_parsed(data))
+        delta = self._read(_parsed(data), "", whole=True)
+        if not self._chunks:
+            raise Garbled("no list of choices")
         self.done = True
         return delta
 
-    def finish(self) -> Delta:
-        reason = self._finish_reason or ("tool_calls" if self._called else "stop")
-        return Delta(finish_reason=_FINISH.get(reason, "stop"), usage=self._usage)
+    def end(self, *, may_be_empty: bool = True) -> Delta:
+        """The last delta, once the body has ended. Raises `Garbled`, `Unfinished`, `EmptyAnswer`."""
+        if self.events and not self._chunks:
+            quoted = f": {self._passed_over[:QUOTED]}" if self._passed_over else ""
+            raise Garbled(f"no list of choices{quoted}")
+        if not self.complete:
+            raise Unfinished
+        last = self.finish()
+        if not (self._says_something or may_be_empty or last.finish_reason in ("length", "content_filter")):
+            raise EmptyAnswer
+        return last
 
-    def _read(self, chunk: Mapping[str, Any]) -> Delta | None:
-        _raise_error_object(chunk)
-        usage = _usage(chunk.get("usage"))
-        self._usage = usage or self._usage
+    def finish(self) -> Delta:
+        reason = _FINISH.get(self._finish_reason or "", "stop")
+        if self._calls and reason == "stop":
+            reason = "tool_calls"
+        calls = self._calls.finish(cut=reason != "tool_calls")
+        return Delta(tool_calls=calls, finish_reason=reason, usage=self._usage)
+
+    def _pass_over(self, text: str) -> None:
+        self._passed_over = self._passed_over or text
+
+    def _read(self, chunk: Mapping[str, Any], name: str, *, whole: bool = False) -> Delta | None:
+        _raise_error_object(chunk, name)
+        self._usage = _usage(chunk.get("usage")) or self._usage
         choices = chunk.get("choices")
-        if choices is None and usage is not None:
+        if choices is None:
+            self._pass_over(str(chunk))
             return None
-        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        if not isinstance(choices, list) or not all(isinstance(choice, dict | None) for choice in choices):
             raise Garbled("no list of choices")
-        choice = next((choice for choice in choices if choice.get("index", 0) == 0), None)
+        self._chunks += 1
+        choice = next((choice for choice in choices if choice and _is_first(choice.get("index"))), None)
         if choice is None:  # Azure's first chunk, OpenAI's last
             return None
-        reason = choice.get("finish_reason")
-        if reason == "error":
-            raise ErrorObject("the model failed", None)
-        if isinstance(reason, str):
+        self._note_reason(choice)
+        delta = self._delta(choice, whole=whole)
+        said = (
+            delta.text or delta.tool_calls or delta.thoughts or delta.refusal or delta.extra.keys() & ANSWERS
+        )
+        self._says_something = self._says_something or bool(said)
+        return delta if said or delta.logprobs or delta.extra else None
+
+    def _note_reason(self, choice: Mapping[str, Any]) -> None:
+        """Raises `ErrorObject` for a reason that is none to be content."""
+        given = choice.get("finish_reason")
+        reason = given.strip().lower().rpartition(".")[2].replace("-", "_") if isinstance(given, str) else ""
+        if choice.get("error"):
+            raise _error_object(choice["error"])
+        if reason in _BROKEN:
+            raise ErrorObject("the model failed" + ("" if reason == "error" else f" ({reason})"), None)
+        if reason not in _NOT_YET:
             self._finish_reason = reason
-        delta = _delta(choice)
-        self._called = self._called or bool(delta.tool_calls)
-        return delta if delta.text or delta.tool_calls or delta.logprobs else None
+
+    def _delta(self, choice: Mapping[str, Any], *, whole: bool) -> Delta:
+        """Of a chunk of either endpoint, or of a whole message."""
+        message = choice["delta"] if "delta" in choice else choice.get("message")
+        if "text" in choice and not message:
+            logprobs = _completion_logprobs(choice.get("logprobs")) if self._logprobs else ()
+            return Delta(_content(choice["text"]).text, logprobs=logprobs)
+        message = message or {}
+        if not isinstance(message, dict):
+            raise Garbled("a delta that is no object")
+        calls = message.get("tool_calls") or []
+        if isinstance(message.get("function_call"), dict):  # what tool calls were called until 2023
+            calls = [{"index": 0, "type": "function", "function": message["function_call"]}]
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise Garbled("tool calls that are no list of objects")
+        content = _content(message.get("content"))
+        thoughts = {name: message[name] for name in THOUGHTS if _is_text(message.get(name))}
+        if content.thought:
+            thoughts[THOUGHTS[0]] = thoughts.get(THOUGHTS[0], "") + content.thought
+        return Delta(
+            content.text,
+            logprobs=_chat_logprobs(choice.get("logprobs")) if self._logprobs else (),
+            tool_calls=self._calls.read(calls, whole=whole),
+            thoughts=thoughts,
+            refusal=content.refusal + _content(message.get("refusal")).text,
+            extra={
+                name: value
+                for name, value in message.items()
+                if name not in UNSAID and name not in thoughts and value and _is_shallow(value)
+            },
+        )
 
 
 def _parsed(data: str | bytes) -> Mapping[str, Any]:
+    """Numbers that JSON does not know, or that no computer does, are null: our own answers are strict."""
     try:
-        chunk = json.loads(data)
+        chunk = json.loads(data, parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Garbled("broken JSON") from error
     if not isinstance(chunk, dict):
@@ -138,44 +273,84 @@ def _parsed(data: str | bytes) -> Mapping[str, Any]:
     return chunk
 
 
-def _raise_error_object(chunk: Mapping[str, Any]) -> None:
-    error = chunk if chunk.get("object") == "error" else chunk.get("error")
-    if not error:
-        return
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+def _raise_error_object(chunk: Mapping[str, Any], name: str) -> None:
+    """An error has a key of that name, or is one by its type, or has words in place of choices."""
+    kinds = (name, chunk.get("object"), chunk.get("type"))
+    error = chunk.get("error")
+    if not error and "error" in kinds:
+        error = chunk
+    if not error and chunk.get("choices") is None and not any(kind in _PINGS for kind in kinds):
+        error = chunk if any(chunk.get(key) for key in _MESSAGES) else None
+    if error:
+        raise _error_object(error)
+
+
+def _error_object(error: object) -> ErrorObject:
     if not isinstance(error, dict):
-        raise ErrorObject(str(error), None)
-    code = error.get("code")
-    code = code if isinstance(code, int) and 400 <= code <= 599 else None
-    raise ErrorObject(str(error.get("message") or error), code)
-
-
-def _delta(choice: Mapping[str, Any]) -> Delta:
-    """Of a chunk of either endpoint, or of a whole message."""
-    if "text" in choice:
-        return Delta(_text(choice["text"]), logprobs=_completion_logprobs(choice.get("logprobs")))
-    message = choice.get("delta", choice.get("message")) or {}
-    if not isinstance(message, dict):
-        raise Garbled("a delta that is no object")
-    calls = message.get("tool_calls") or []
-    if isinstance(message.get("function_call"), dict):  # what tool calls were called until 2023
-        calls = [{"index": 0, "type": "function", "function": message["function_call"]}]
-    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise Garbled("tool calls that are no list of objects")
-    return Delta(
-        _text(message.get("content")) + _text(message.get("refusal")),
-        logprobs=_chat_logprobs(choice.get("logprobs")),
-        tool_calls=tuple({"index": index, **call} for index, call in enumerate(calls)),
+        return ErrorObject(str(error), None)
+    words = next((error[key] for key in _MESSAGES if error.get(key)), error)
+    return ErrorObject(
+        str(words), next((status for name in _CODES if (status := _status(error.get(name)))), None)
     )
 
 
-def _text(content: object) -> str:
+def _status(code: object) -> int | None:
+    """`code`, where it is an HTTP status that tells of a failure."""
+    if isinstance(code, str) and code.isdecimal() and len(code) == 3:
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code <= 599 else None
+
+
+def _is_first(index: object) -> bool:
+    """Anything but a number is the only choice's."""
+    index = int(index) if isinstance(index, str) and index.isdecimal() and len(index) < 9 else index
+    return not isinstance(index, int | float) or index == 0
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_shallow(value: object, depth: int = 0) -> bool:
+    """Whether it can be written as deep within our own JSON, and be sent back."""
+    if depth > DEEPEST:
+        return False
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(_is_shallow(each, depth + 1) for each in inner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    text: str = ""
+    thought: str = ""
+    refusal: str = ""
+
+    def __add__(self, other: _Content) -> _Content:
+        return _Content(self.text + other.text, self.thought + other.thought, self.refusal + other.refusal)
+
+
+def _content(content: object) -> _Content:
+    """A text, or parts of which some are text. Raises `Garbled`."""
     if content is None:
-        return ""
+        return _Content()
     if isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    raise Garbled("content that is no text")
+        return _Content(content)
+    if isinstance(content, list):
+        return sum(map(_content, content), _Content())
+    if not isinstance(content, dict):
+        raise Garbled("content that is no text")
+    kind = content.get("type")
+    if kind in ("thinking", "reasoning"):
+        thought = content.get(kind, content.get("text"))
+        return _Content(thought=_content(thought).text)
+    if kind == "refusal":
+        return _Content(refusal=_content(content.get("refusal")).text)
+    return _Content(content["text"] if isinstance(content.get("text"), str) else "")
 
 
 def _usage(value: object) -> Usage | None:
@@ -184,9 +359,15 @@ def _usage(value: object) -> Usage | None:
         return None
     details = value.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    counts = (value.get("prompt_tokens"), value.get("completion_tokens"), cached or 0)
-    prompt, completion, kept = (n if isinstance(n, int) and 0 <= n < 2**53 else None for n in counts)
+    prompt, completion, kept = map(
+        _count, (value.get("prompt_tokens"), value.get("completion_tokens"), cached)
+    )
     return None if prompt is None or completion is None else Usage(prompt, completion, kept or 0)
+
+
+def _count(value: object) -> int | None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
+    return int(value) if fits and value == int(value) else None  # type: ignore[call-overload]
 
 
 def _chat_logprobs(value: object) -> tuple[TokenLogprob, ...]:
@@ -197,14 +378,34 @@ def _chat_logprobs(value: object) -> tuple[TokenLogprob, ...]:
         raise Garbled("log probabilities in an unknown form") from error
 
 
-def _token(entry: Mapping[str, Any]) -> TokenLogprob:
-    token, spelled = str(entry["token"]), entry.get("bytes")
+def _token(entry: Mapping[str, Any], depth: int = 0) -> TokenLogprob:
+    token = str(entry["token"])
     return TokenLogprob(
         token,
-        float(entry["logprob"]),
-        token.encode() if spelled is None else bytes(spelled),
-        tuple(_token(top) for top in entry.get("top_logprobs") or ()),
+        _logprob(entry["logprob"]),
+        _token_bytes(token, entry.get("bytes")),
+        tuple(_token(top, 1) for top in entry.get("top_logprobs") or ()) if depth == 0 else (),
     )
+
+
+def _logprob(value: object) -> float:
+    """What is no number, or more than certain, is what JSON makes of infinities that servers write."""
+    if value is None:
+        return -math.inf
+    logprob = float(value)  # type: ignore[arg-type]
+    return -math.inf if math.isnan(logprob) else min(logprob, 0.0)
+
+
+def _token_bytes(token: str, spelled: object) -> bytes:
+    """Only a list of bytes is one: of a number, Python would make as many zeros."""
+    short = isinstance(spelled, list) and len(spelled) <= LONGEST_TOKEN
+    if (
+        isinstance(spelled, list)
+        and short
+        and all(type(byte) is int and 0 <= byte <= 255 for byte in spelled)
+    ):
+        return bytes(spelled)
+    return token.encode("utf-8", "surrogatepass")
 
 
 def _completion_logprobs(value: object) -> tuple[TokenLogprob, ...]:
@@ -214,13 +415,13 @@ def _completion_logprobs(value: object) -> tuple[TokenLogprob, ...]:
         tokens, logprobs = value["tokens"], value["token_logprobs"]
         tops = value.get("top_logprobs") or [None] * len(tokens)
         return tuple(
-            TokenLogprob(
-                str(token),
-                float(logprob),
-                str(token).encode(),
-                tuple(TokenLogprob(name, float(p), name.encode()) for name, p in (top or {}).items()),
-            )
+            replace(_named(token, logprob), top=tuple(_named(*pair) for pair in (top or {}).items()))
             for token, logprob, top in zip(tokens, logprobs, tops, strict=True)
         )
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise Garbled("log probabilities in an unknown form") from error
+
+
+def _named(token: object, logprob: object) -> TokenLogprob:
+    name = str(token)
+    return TokenLogprob(name, _logprob(logprob), name.encode("utf-8", "surrogatepass"))

@@ -15,8 +15,9 @@ from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from edge_router.engines.remote.answer import ErrorObject, Garbled, Unfinished
+from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.errors import (
+    StrongEmpty,
     StrongError,
     StrongFailed,
     StrongGarbled,
@@ -74,7 +75,8 @@ class Translator:
         import openai
 
         transport = (self.transport.HTTPError, self.transport.InvalidURL, self.transport.StreamError)
-        return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, Garbled, Unfinished, ErrorObject)
+        ours = (Garbled, Unfinished, EmptyAnswer, ErrorObject)
+        return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, *ours)
 
     def failure(self, error: Exception, *, started: bool) -> Failure:
         """`started`: a part of the answer was shown already."""
@@ -95,6 +97,8 @@ class Translator:
             return Failure(
                 StrongInterrupted(self.endpoint, "the answer ended in the middle"), kept, passing=True
             )
+        if isinstance(error, EmptyAnswer):
+            return Failure(StrongEmpty(self.endpoint), kept)
         if isinstance(error, Garbled | self.transport.DecodingError | openai.APIResponseValidationError):
             return Failure(StrongGarbled(self.endpoint, self._clean(str(error))), kept)
         return self._of_transport(error, kept, started)

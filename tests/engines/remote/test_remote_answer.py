@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.completions import ChunkMaker, collect
 from edge_router.engines.remote import answer
-from edge_router.engines.remote.answer import AnswerReader, ErrorObject, EventDecoder, Garbled
-from edge_router.types import Delta, TokenLogprob, Usage
+from edge_router.engines.remote.answer import AnswerReader, EventDecoder
+from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
+from edge_router.server.reply import dumps
+from edge_router.types import Decision, Delta, Reason, TokenLogprob, Usage
 
 
 def chunk(delta=None, finish=None, **more):
@@ -80,6 +83,14 @@ def test_texts_then_the_end_with_reason_and_usage():
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
+        ("STOP", "stop"),
+        ("eos_token", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("FinishReason.MAX_TOKENS", "length"),
+        ("max-output-tokens", "length"),
+        ("tool_use", "tool_calls"),
+        ("SAFETY", "content_filter"),
+        ("refusal", "content_filter"),
         ("stop", "stop"),
         ("length", "length"),
         ("model_length", "length"),
@@ -100,20 +111,209 @@ def test_complete_only_with_a_finish_reason_or_done():
     assert reader.complete and reader.finish().finish_reason == "tool_calls"
 
 
-def test_tool_calls_pass_as_they_are_and_get_an_index():
-    _, deltas = read(chunk({"tool_calls": [{"index": 3, "id": "a"}, {"id": "b"}]}))
-    assert deltas[0].tool_calls == ({"index": 3, "id": "a"}, {"index": 1, "id": "b"})
-    _, deltas = read(chunk({"function_call": {"name": "f", "arguments": "{}"}}))
-    assert deltas[0].tool_calls == (
-        {"index": 0, "type": "function", "function": {"name": "f", "arguments": "{}"}},
+def test_tool_calls_get_indices_ids_and_arguments():
+    reader, deltas = read(chunk({"tool_calls": [{"index": 3, "id": "a"}, {"id": "b"}]}), chunk(finish="stop"))
+    assert [(call["index"], call["id"]) for call in deltas[0].tool_calls] == [(0, "a"), (1, "b")]
+    last = reader.finish()
+    assert last.finish_reason == "tool_calls"  # whatever the endpoint calls it
+    assert [call["function"] for call in last.tool_calls] == [{"arguments": "{}"}] * 2
+
+
+def test_a_function_call_of_old_is_a_tool_call():
+    _, deltas = read(
+        chunk({"function_call": {"name": "f", "arguments": ""}}),
+        chunk({"function_call": {"arguments": '{"a"'}}),
+        chunk({"function_call": {"arguments": ": 1}"}}),
+    )
+    (call,) = whole(deltas).choices[0].message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("f", '{"a": 1}') and call.id
+
+
+# ---- what is not content
+
+
+def whole(deltas):
+    return collect(deltas, "big", Decision("strong", Reason.FORCED))
+
+
+def streamed(deltas):
+    maker = ChunkMaker("big")
+    bodies = [chunk.to_dict()["choices"][0]["delta"] for delta in deltas for chunk in maker.chunks(delta)]
+    return bodies[1:]  # behind the role
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "reasoning_text", "thinking"])
+def test_thoughts_keep_the_name_of_their_field(name):
+    _, deltas = read(
+        chunk({name: "Let me "}), chunk({name: "think.", "content": ""}), chunk({"content": "42"})
+    )
+    assert streamed(deltas) == [{name: "Let me "}, {name: "think."}, {"content": "42"}]
+    message = whole(deltas).choices[0].message
+    assert message.content == "42" and getattr(message, name) == "Let me think."
+    assert message.to_dict() == {name: "Let me think.", "role": "assistant", "content": "42", "refusal": None}
+
+
+def test_reasoning_details_come_back_as_they_were():
+    text = {"type": "reasoning.text", "index": 0, "format": "anthropic"}
+    sealed = {"type": "reasoning.encrypted", "data": "c2VhbGVk", "index": 0, "id": "r1", "format": "x"}
+    _, deltas = read(
+        chunk({"reasoning": "Let ", "reasoning_details": [{**text, "text": "Let "}]}),
+        chunk({"reasoning": "me.", "reasoning_details": [{**text, "text": "me."}]}),
+        chunk({"reasoning_details": [{**text, "signature": "SIG"}]}),
+        chunk({"reasoning_details": [sealed]}),
+        chunk({"content": "42", "annotations": [{"type": "url_citation"}]}),
+        chunk({"annotations": [{"type": "url_citation"}]}),
+    )
+    assert whole(deltas).choices[0].message.to_dict() == {
+        "reasoning": "Let me.",
+        "reasoning_details": [{**text, "text": "Let me.", "signature": "SIG"}, sealed],
+        "annotations": [{"type": "url_citation"}] * 2,
+        "role": "assistant",
+        "content": "42",
+        "refusal": None,
+    }
+    assert streamed(deltas)[3] == {"reasoning_details": [sealed]}
+
+
+def test_a_refusal_is_no_content():
+    for refusal in ({"refusal": "I can't."}, {"content": [{"type": "refusal", "refusal": "I can't."}]}):
+        _, deltas = read(chunk({"content": None, **refusal}))
+        assert deltas == [Delta(refusal="I can't.")] and streamed(deltas) == [{"refusal": "I can't."}]
+        reply = whole(deltas)
+        assert (reply.choices[0].message.content, reply.choices[0].message.refusal) == (None, "I can't.")
+        assert reply.text == "I can't."
+
+
+def test_content_in_parts():
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "text", "text": "a"},
+        {"type": "x"},
+        {"text": "b"},
+        "c",
+    ]
+    for content in (parts, [parts]):
+        _, deltas = read(chunk({"content": content}))
+        assert deltas == [Delta("abc", thoughts={"reasoning_content": "hm"})]
+
+
+# ---- when it ends
+
+
+@pytest.mark.parametrize(
+    "word", ["", "null", "None", " NULL ", "FINISH_REASON_UNSPECIFIED", "stop", "eos", 7, False]
+)
+def test_a_reason_in_every_chunk_ends_nothing(word):
+    reader, deltas = read(*(chunk({"content": text}, word) for text in "abc"))
+    assert not reader.done
+    for event in (chunk({"content": "d"}, word), chunk(finish="length"), "[DONE]"):
+        deltas += [delta for delta in [reader.read(event)] if delta is not None]
+    assert whole(deltas).text == "abcd"
+    assert reader.end().finish_reason == "length"
+
+
+@pytest.mark.parametrize("word", ["", "null", "none", None, 7])
+def test_a_body_that_ends_without_a_reason_was_cut(word):
+    with pytest.raises(Unfinished):
+        read(chunk({"content": "a"}, word))[0].end()
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", None, "eos", ""])
+@pytest.mark.parametrize(
+    "message", [{}, {"content": ""}, {"content": None, "refusal": None}, {"tool_calls": []}]
+)
+def test_an_answer_with_nothing_in_it_is_none(reason, message):
+    reader, _ = read(chunk({"role": "assistant", **message}), chunk(message, reason), "[DONE]")
+    with pytest.raises(EmptyAnswer):
+        reader.end(may_be_empty=False)
+    assert reader.end(may_be_empty=True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": " "},
+        {"tool_calls": [{"id": "a", "function": {"name": "f"}}]},
+        {"reasoning": "hm"},
+        {"refusal": "no"},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]},
+    ],
+)
+def test_an_answer_that_says_something_is_one(message):
+    assert read(chunk(message, "stop"), "[DONE]")[0].end(may_be_empty=False)
+
+
+@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "content_filter", "SAFETY"])
+def test_an_empty_answer_with_a_reason_is_told_with_it(reason):
+    assert read(chunk({}, reason), "[DONE]")[0].end(may_be_empty=False).finish_reason in reason.lower() + (
+        "length content_filter"
     )
 
 
-def test_a_refusal_and_parts_are_text():
-    _, deltas = read(chunk({"content": None, "refusal": "I can't."}))
-    assert deltas == [Delta("I can't.")]
-    _, deltas = read(chunk({"content": [{"type": "text", "text": "a"}, {"type": "x"}, {"text": "b"}]}))
-    assert deltas == [Delta("ab")]
+# ---- what keeps a connection open
+
+FRAMES = [
+    "",
+    " ",
+    ": keepalive",
+    ":",
+    "ping",
+    "null",
+    "7",
+    "[]",
+    "{}",
+    '{"type": "ping"}',
+    '{"type": "ping", "message": "hold on"}',
+    '{"id": "c", "choices": null}',
+    '{"id": "c", "choices": []}',
+    '{"id": "c", "choices": [null]}',
+    '{"choices": [{"index": null, "delta": null, "finish_reason": null}]}',
+    '{"choices": [{"delta": {}}]}',
+    '{"choices": [{"index": 0}]}',
+    '{"choices": [{"index": "0", "delta": [], "finish_reason": ""}]}',
+    '{"error": null, "choices": [], "usage": null}',
+    '{"usage": {"prompt_tokens": 1, "completion_tokens": 1}}',
+    '{"object": "chat.completion.chunk", "choices": [{"index": 1, "delta": {"content": "other"}}]}',
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_frame_without_a_piece_is_passed_over(frame):
+    reader, deltas = read(frame, chunk({"content": "a"}), frame, chunk({"content": "b"}, "stop"), frame)
+    assert deltas == [Delta("a"), Delta("b")]
+    assert reader.end(may_be_empty=False).finish_reason == "stop"
+
+
+@pytest.mark.parametrize("frame", [frame for frame in FRAMES if '"choices": [' not in frame])
+def test_frames_alone_are_no_answer(frame):
+    for events in ([frame], [frame, frame, "[DONE]"]):
+        with pytest.raises(Garbled, match="no list of choices"):
+            read(*events)[0].end()
+
+
+@pytest.mark.parametrize("index", [None, "0", 0.0, "x", False, [], {}])
+def test_an_index_that_is_no_other_choices(index):
+    event = {"choices": [{"index": index, "delta": {"content": "ab"}, "finish_reason": "stop"}]}
+    assert read(json.dumps(event))[1] == [Delta("ab")]
+
+
+def events(wire):
+    decoder = EventDecoder()
+    return [*decoder.feed(wire), *decoder.rest()]
+
+
+def test_events_have_names():
+    assert [(event, event.name) for event in events(b"event: Error\ndata: a\n\ndata: b\n\n")] == [
+        ("a", "error"),
+        ("b", ""),
+    ]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [chunk({"content": "b"}, "stop"), "[DONE]"])
+def test_a_whole_event_at_the_end_needs_no_empty_line(end, last):
+    assert events(f"\ufeffdata: a\n\ndata: {last}{end}".encode()) == ["a", last]
+    assert events(f"data: a\n\ndata: {last[:-1]}{end}".encode()) == ["a"]
 
 
 def test_logprobs_of_chat():
@@ -137,8 +337,16 @@ def test_a_whole_answer():
     message = {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]}
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
-    assert reader.read_whole(json.dumps(body).encode()) == Delta("Hi", tool_calls=({"index": 0, "id": "1"},))
-    assert reader.finish() == Delta(finish_reason="stop", usage=Usage(1, 2))
+    delta = reader.read_whole(json.dumps(body).encode())
+    assert delta.text == "Hi" and delta.tool_calls[0]["id"] == "1"
+    last = reader.end()
+    assert (last.finish_reason, last.usage) == ("tool_calls", Usage(1, 2))
+
+
+@pytest.mark.parametrize("body", [{}, {"choices": None}, {"object": "list", "data": []}])
+def test_a_whole_body_that_is_no_answer(body):
+    with pytest.raises(Garbled, match="no list of choices"):
+        AnswerReader().read_whole(json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
@@ -160,12 +368,8 @@ def test_other_choices_and_chunks_of_usage_alone_are_passed_over():
 @pytest.mark.parametrize(
     "event",
     [
-        "",
         "{",
-        "[" * 100_000,
-        "[]",
-        "7",
-        "{}",
+        '{"a":' * 100_000,
         '{"choices": {}}',
         '{"choices": [7]}',
         '{"choices": [{"delta": "x"}]}',
@@ -186,7 +390,7 @@ def test_what_is_not_their_format(event):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(0),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -211,6 +415,15 @@ json_values = st.recursive(
                     "token",
                     "logprob",
                     "function_call",
+                    "function",
+                    "name",
+                    "arguments",
+                    "id",
+                    "type",
+                    "reasoning",
+                    "reasoning_details",
+                    "refusal",
+                    "detail",
                     "object",
                 ]
             ),
@@ -222,7 +435,27 @@ json_values = st.recursive(
 )
 
 
-@given(json_values)
+odd_deltas = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("role", "content", "refusal", "tool_calls", "function_call", "reasoning", "odd"), json_values
+    ),
+)
+odd_chunks = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {"delta": odd_deltas},
+                optional=dict.fromkeys(("index", "finish_reason", "logprobs", "error"), json_values),
+            ),
+            max_size=2,
+        )
+    },
+    optional={"usage": json_values, "error": st.none() | st.booleans(), "object": json_values},
+)
+
+
+@given(json_values | odd_chunks)
 def test_no_json_at_all_leads_to_another_error(value):
     reader = AnswerReader()
     try:
@@ -230,6 +463,9 @@ def test_no_json_at_all_leads_to_another_error(value):
     except (Garbled, ErrorObject):
         return
     assert delta is None or isinstance(delta, Delta)
+    deltas = [delta] if delta else []
+    for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict(), *streamed(deltas)):
+        assert dumps(body)
     assert reader.finish().finish_reason in ("stop", "length", "tool_calls", "content_filter")
 
 
@@ -241,9 +477,92 @@ def test_no_json_at_all_leads_to_another_error(value):
         ({"error": "broken"}, "broken", None),
         ({"object": "error", "message": "vLLM's", "code": 400}, "vLLM's", 400),
         ({"choices": [{"delta": {}, "finish_reason": "error"}]}, "the model failed", None),
+        ({"choices": [{"delta": {}, "finish_reason": "abort"}]}, "the model failed (abort)", None),
+        ({"choices": [{"delta": {}, "error": {"message": "upstream", "code": 502}}]}, "upstream", 502),
+        ({"choices": [], "error": {"message": "late"}}, "late", None),
+        ({"detail": "the model is overloaded"}, "the model is overloaded", None),
+        ({"code": "429", "message": "slow down"}, "slow down", 429),
+        ({"type": "error", "status": 503, "msg": "down"}, "down", 503),
+        ({"error": True, "choices": None}, "True", None),
     ],
 )
 def test_errors_in_place_of_a_piece(event, message, code):
     with pytest.raises(ErrorObject) as caught:
         AnswerReader().read(json.dumps(event))
     assert (caught.value.message, caught.value.code) == (message, code)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ('{"detail": "the model is overloaded"}', "the model is overloaded"),
+        ('{"choices": [], "why": 1}', "{'choices': [], 'why': 1}"),
+        ("Internal Server Error", "Internal Server Error"),
+        ("", "it did not say why"),
+    ],
+)
+def test_an_event_called_error_is_one(data, message):
+    reader = AnswerReader()
+    with pytest.raises(ErrorObject) as caught:
+        for event in EventDecoder().feed(f"event: error\ndata: {data}\n\n".encode()):
+            reader.read(event)
+    assert caught.value.message == message
+
+
+# ---- numbers
+
+
+@pytest.mark.parametrize(
+    "word", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "null", "5", "-0.5", '"-1"']
+)
+def test_log_probabilities_are_numbers_that_json_knows(word):
+    entry = '{"token": "a", "logprob": %s, "bytes": null, "top_logprobs": [{"token": "b", "logprob": %s}]}'
+    chat = '{"choices": [{"delta": {"content": "a"}, "logprobs": {"content": [%s]}}]}' % (
+        entry % (word, word)
+    )
+    text = '{"choices": [{"text": "a", "logprobs": {"tokens": ["a"], "token_logprobs": [%s], "top_logprobs": [{"b": %s}]}}]}'
+    for event in (chat, text % (word, word)):
+        _, deltas = read(event)
+        for entry_of in (deltas[0].logprobs[0], deltas[0].logprobs[0].top[0]):
+            assert entry_of.logprob <= 0
+        for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict()):
+            assert dumps(body)
+
+
+@pytest.mark.parametrize(
+    "spelled", [20_000_000, True, "abc", {"a": 1}, [256], [-1], ["a"], [1.5], [True], [0] * 5000]
+)
+def test_bytes_are_a_short_list_or_nothing(spelled):
+    entry = {"token": "\ud800é", "logprob": -1, "bytes": spelled}
+    event = {"choices": [{"delta": {"content": "a"}, "logprobs": {"content": [entry]}}]}
+    (logprob,) = read(json.dumps(event))[1][0].logprobs
+    assert logprob.token_bytes == "\ud800é".encode("utf-8", "surrogatepass")
+
+
+def test_log_probabilities_that_nobody_asked_for_are_dropped():
+    reader = AnswerReader(logprobs=False)
+    for logprobs in ({"content": [{"token": "a", "logprob": -1}]}, 7, {"content": [{}]}):
+        event = {"choices": [{"delta": {"content": "a"}, "logprobs": logprobs}]}
+        assert reader.read(json.dumps(event)) == Delta("a")
+
+
+def test_numbers_within_fields_of_the_endpoints_own_are_json_too():
+    _, deltas = read('{"choices": [{"delta": {"content": "a", "odd": {"x": [NaN, 1e999, -Infinity, 1.5]}}}]}')
+    assert deltas[0].extra == {"odd": {"x": [None, None, None, 1.5]}}
+    assert dumps(whole(deltas).to_dict())
+
+
+def test_a_field_that_is_nested_too_deeply_for_our_own_answers_is_left_out():
+    deep = '{"choices": [{"delta": {"content": "a", "odd": ' + "[" * 60 + "]" * 60 + "}}]}"
+    assert read(deep)[1] == [Delta("a")]
+
+
+@pytest.mark.parametrize("counts", [(5.0, 2, 0), (5, 2, None), (5, 2, -1), (5, 2, "x")])
+def test_usage_in_odd_numbers(counts):
+    prompt, completion, cached = counts
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+    assert read(chunk(usage=usage))[0].finish().usage == Usage(5, 2, 0)

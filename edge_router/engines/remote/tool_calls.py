@@ -1,0 +1,229 @@
+"""The tool calls of one answer, out of the pieces in which servers of many kinds send them. Pure.
+
+What comes out is OpenAI's form: indices count from 0, a call's first piece has its id and its name, no id
+comes twice, and the arguments are JSON text in parts.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edge_router.engines.remote.outcomes import Garbled
+
+Piece = Mapping[str, object]
+TEXTS = {"function": "arguments", "custom": "input"}  # a call's type, and where its text stands
+NO_IDS = ("", "null", "none")
+ID_LENGTH = 9  # what Mistral's servers insist on when a call comes back; nobody else minds
+EMPTY = "{}"
+NOTHING = object()
+
+
+@dataclass(slots=True)
+class _Call:
+    index: int
+    slot: int | None  # the index that the server gave it
+    position: int  # in the list that it first came in
+    given_id: str | None  # by the server
+    kind: str
+    name: str = ""
+    takes_nothing: bool = False  # `{}` came, which some servers send before the arguments
+    parts: list[str] = field(default_factory=list)
+    extra: dict[str, object] = field(default_factory=dict)
+    body_extra: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def value(self) -> object:
+        """The arguments, once they are complete; `NOTHING` before."""
+        if not self.parts or not self.parts[-1].rstrip().endswith("}"):
+            return NOTHING
+        self.parts = ["".join(self.parts)]
+        return _parsed(self.parts[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """One piece as it came, taken apart."""
+
+    kind: str
+    given_id: str | None
+    slot: int | None
+    name: str
+    text: str
+    marked: bool  # it says which type of call it is, as a first piece does
+    extra: Piece
+    body_extra: Piece
+
+    @classmethod
+    def of(cls, piece: Piece) -> _Arrived:
+        """Raises `Garbled`."""
+        kind = "custom" if piece.get("custom") else "function"
+        inner = piece.get(kind)
+        body = piece if inner is None else inner
+        if not isinstance(body, Mapping):
+            raise Garbled("a tool call without a function")
+        name = body.get("name")
+        if not isinstance(name, str | None):
+            raise Garbled("a tool call whose name is no text")
+        spoken = {"name", TEXTS[kind]}
+        return cls(
+            kind=kind,
+            given_id=_id(piece.get("id")),
+            slot=_slot(piece.get("index")),
+            name=name or "",
+            text=_spelled(body.get(TEXTS[kind])),
+            marked=bool(piece.get("type")),
+            extra=_rest(piece, {"index", "id", "type", kind, *(spoken if body is piece else ())}),
+            body_extra={} if body is piece else _rest(body, spoken),
+        )
+
+
+class ToolCallReader:
+    """Tells which call each piece belongs to.
+
+    Servers number and name calls in many ways: all with index 0, or with none; the id or the name in each
+    piece, or no id at all. An id that is new begins a call. Without one, a name that follows upon complete
+    arguments does.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def read(self, pieces: Sequence[Piece], *, whole: bool = False) -> tuple[Piece, ...]:
+        """The calls of one chunk in OpenAI's form. `whole`: each is a call of its own. Raises `Garbled`."""
+        touched: set[int] = set()
+        told = []
+        for position, piece in enumerate(pieces):
+            came = _Arrived.of(piece)
+            call = None if whole else self._owner(came, position, alone=len(pieces) == 1, touched=touched)
+            if call is None:
+                call, beginning = self._begin(came, position)
+                told.append(beginning)
+            else:
+                told.append(_go_on(call, came))
+            touched.add(call.index)
+        return tuple(piece for piece in told if len(piece) > 1)
+
+    def finish(self, *, cut: bool) -> tuple[Piece, ...]:
+        """What is lacking at the end: arguments are JSON, also where there are none.
+
+        `cut`: the answer was too long, so that what did not come may have been about to.
+        """
+        return tuple(
+            {"index": call.index, "function": {"arguments": "{}"}}
+            for call in self._calls
+            if call.kind == "function" and not call.parts and (call.takes_nothing or not cut)
+        )
+
+    def _owner(self, came: _Arrived, position: int, *, alone: bool, touched: set[int]) -> _Call | None:
+        """The call that goes on with this piece; None where it begins one."""
+        if came.given_id is not None:
+            known = self._last(lambda call: call.given_id == came.given_id)
+            if known is not None:
+                moved = None not in (came.slot, known.slot) and came.slot != known.slot
+                return None if (moved and came.name) or _begins_anew(known, came) else known
+        if came.slot is not None:
+            call = self._last(lambda call: call.slot == came.slot) or self._last(
+                lambda call: call.slot is None
+            )
+        else:
+            call = self._last(lambda call: alone or call.position == position)
+        if call is None or None not in (came.given_id, call.given_id):
+            return None
+        if came.name and call.index in touched:
+            return None
+        return None if _begins_anew(call, came) else call
+
+    def _last(self, fits: Callable[[_Call], bool]) -> _Call | None:
+        return next((call for call in reversed(self._calls) if fits(call)), None)
+
+    def _begin(self, came: _Arrived, position: int) -> tuple[_Call, Piece]:
+        taken = any(call.given_id == came.given_id for call in self._calls)
+        identifier = uuid.uuid4().hex[:ID_LENGTH] if taken or came.given_id is None else came.given_id
+        call = _Call(len(self._calls), came.slot, position, came.given_id, came.kind)
+        self._calls.append(call)
+        piece = _go_on(call, came)
+        body = {"name": "", TEXTS[came.kind]: "", **_object(piece.get(came.kind))}
+        return call, {**piece, "id": identifier, "type": came.kind, came.kind: body}
+
+
+def _go_on(call: _Call, came: _Arrived) -> Piece:
+    """What `came` adds to `call`, in OpenAI's form. What is sent again is not told again."""
+    body: dict[str, object] = {}
+    name = "" if call.parts or came.name == call.name else came.name.removeprefix(call.name)
+    if name:
+        body["name"] = name
+        call.name += name
+    is_json = call.kind == "function" and came.text.startswith("{")
+    value = call.value if is_json else NOTHING
+    if is_json and came.text == EMPTY and (not call.parts or value is not NOTHING):
+        call.takes_nothing = True
+    elif came.text and (value is NOTHING or value != _parsed(came.text)):
+        body[TEXTS[call.kind]] = came.text
+        call.parts.append(came.text)
+    call.given_id = call.given_id or came.given_id
+    body |= _fresh(call.body_extra, came.body_extra)
+    piece = {"index": call.index, **_fresh(call.extra, came.extra)}
+    return {**piece, call.kind: body} if body else piece
+
+
+def _begins_anew(call: _Call, came: _Arrived) -> bool:
+    """Whether a piece with the same id, or the same place and no id, is another call's first one."""
+    if not came.name or not call.name:
+        return False
+    identified, started = came.given_id is not None, bool(call.parts) or call.takes_nothing
+    if not came.name.startswith(call.name):
+        # A name may come in parts, but not once there are arguments.
+        return started or (not identified and (bool(came.text) or came.marked))
+    if identified:
+        value = call.value
+        return came.text.startswith("{") and value is not NOTHING and value != _parsed(came.text)
+    return bool(came.text) and (call.takes_nothing or call.value is not NOTHING)
+
+
+def _fresh(known: dict[str, object], came: Piece) -> Piece:
+    """What of `came` is not known yet, and is from now on."""
+    fresh = {name: value for name, value in came.items() if known.get(name, NOTHING) != value}
+    known |= fresh
+    return fresh
+
+
+def _rest(piece: Piece, known: set[str]) -> Piece:
+    return {name: value for name, value in piece.items() if name not in known and value is not None}
+
+
+def _object(value: object) -> Piece:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _id(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return None if str(value).strip().lower() in NO_IDS else str(value)
+
+
+def _slot(value: object) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and len(value) < ID_LENGTH:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _spelled(value: object) -> str:
+    """Arguments as text; some servers send the object itself, and PHP's an empty list for an empty one."""
+    if value is None or value == []:
+        return "" if value is None else "{}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _parsed(text: str) -> object:
+    """`NOTHING` where it is not a complete object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return NOTHING
+    return value if isinstance(value, dict) else NOTHING

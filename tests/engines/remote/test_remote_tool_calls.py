@@ -1,0 +1,262 @@
+"""One or two calls, sent as servers of many kinds send them: what comes out is OpenAI's form."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router.completions import ToolCall, merge_tool_calls
+from edge_router.engines.remote.outcomes import Garbled
+from edge_router.engines.remote.tool_calls import ToolCallReader
+
+MISSING = object()
+ONE, TWO = '{"a": 1}', '{"a": {"b": [2, "}"]}}'
+
+
+def piece(
+    identifier: object, arguments: object, name: object = "look", index: object = 0, **more: Any
+) -> Any:
+    function = {"name": name, "arguments": arguments}
+    made = {"index": index, "id": identifier, "type": "function", **more}
+    made = {key: value for key, value in made.items() if value is not MISSING}
+    return made | {"function": {key: value for key, value in function.items() if value is not MISSING}}
+
+
+def rest(arguments: object, **more: Any) -> Any:
+    """A piece that begins nothing."""
+    return piece(
+        more.pop("identifier", MISSING), arguments, MISSING, more.pop("index", MISSING), type=MISSING
+    )
+
+
+def read(*chunks: list[Any], cut: bool = False) -> tuple[list[Mapping[str, Any]], tuple[ToolCall, ...]]:
+    """The pieces as they are streamed on, and the calls that a client makes of them."""
+    reader = ToolCallReader()
+    told = [piece for chunk in chunks for piece in reader.read(chunk)] + list(reader.finish(cut=cut))
+    return told, merge_tool_calls(told)
+
+
+def said(calls: tuple[ToolCall, ...]) -> list[tuple[str, str]]:
+    return [(call.function.name, call.function.arguments) for call in calls]
+
+
+def halves(text: str) -> tuple[str, str]:
+    return text[: len(text) // 2], text[len(text) // 2 :]
+
+
+@pytest.mark.parametrize("index", [0, MISSING, None, "0", -1, "x", True])
+@pytest.mark.parametrize("later_name", [MISSING, None, "", "look"])
+@pytest.mark.parametrize("later_id", ["same", MISSING, None, "", "null"])
+@pytest.mark.parametrize("later_index", ["same", MISSING, None])
+def test_one_call_in_pieces(index: object, later_name: Any, later_id: Any, later_index: Any) -> None:
+    first, second = halves(TWO)
+    identifier = "c1" if later_id == "same" else later_id
+    place = index if later_index == "same" else later_index
+    told, calls = read(
+        [piece("c1", "", index=index)],
+        [piece(identifier, first, later_name, place)],
+        [piece(identifier, second, later_name, place)],
+    )
+    assert [(call.id, *pair) for call, pair in zip(calls, said(calls), strict=True)] == [("c1", "look", TWO)]
+    assert [name for each in told if (name := each["function"].get("name"))] == ["look"]
+    assert [each.get("id") for each in told] == ["c1", None, None]
+
+
+NUMBERED = [(0, 1), (0, 0), (MISSING, MISSING), (None, None), (1, 2), ("0", "1"), (7, 3)]
+IDENTIFIED = [("c1", "c2"), (MISSING, MISSING), (None, None), ("", ""), ("null", "null"), (1, 2)]
+NAMED = [("look", "look"), ("look", "find"), ("look", "lookup")]
+
+
+@pytest.mark.parametrize(("indices", "ids"), list(itertools.product(NUMBERED, IDENTIFIED)))
+@pytest.mark.parametrize("names", NAMED)
+@pytest.mark.parametrize("form", ["text", "object", "pieces", "one chunk"])
+def test_two_calls(indices: Any, ids: Any, names: Any, form: str) -> None:
+    starts = [
+        piece(identifier, arguments, name, index)
+        for identifier, arguments, name, index in zip(ids, (ONE, TWO), names, indices, strict=True)
+    ]
+    if form == "object":
+        for start in starts:
+            start["function"]["arguments"] = json.loads(start["function"]["arguments"])
+    if form == "one chunk":
+        chunks = [starts]
+    elif form == "pieces":
+        chunks = []
+        for start, index in zip(starts, indices, strict=True):
+            first, second = halves(start["function"]["arguments"])
+            start["function"]["arguments"] = first
+            chunks += [[start], [rest(second, index=index)]]
+    else:
+        chunks = [[start] for start in starts]
+    told, calls = read(*chunks)
+    assert [(name, json.loads(text)) for name, text in said(calls)] == [
+        (names[0], json.loads(ONE)),
+        (names[1], json.loads(TWO)),
+    ]
+    assert [call.id for call in calls] == [str(i) for i in ids] or all(len(call.id) == 9 for call in calls)
+    assert len({call.id for call in calls}) == 2
+    assert {each["index"] for each in told} == {0, 1}
+
+
+@pytest.mark.parametrize("identifier", ["look", "call_0"])
+def test_one_id_for_two_calls_is_not_passed_on(identifier: str) -> None:
+    """Some servers take the function's name for an id."""
+    for indices in ((0, 1), (0, 0)):
+        _, calls = read(
+            *([piece(identifier, text, index=i)] for i, text in zip(indices, (ONE, TWO), strict=True))
+        )
+        assert said(calls) == [("look", ONE), ("look", TWO)]
+        assert calls[0].id == identifier != calls[1].id
+
+
+def test_two_calls_in_turns() -> None:
+    (a, b), (c, d) = halves(ONE), halves(TWO)
+    for more in ({"index": 0, "identifier": "c1"}, {"index": 0}, {"identifier": "c1"}):
+        other = {"index": 1, "identifier": "c2"}
+        _, calls = read(
+            [piece("c1", a, index=0)],
+            [piece("c2", c, index=1)],
+            [rest(b, **more)],
+            [rest(d, **{key: other[key] for key in more})],
+        )
+        assert said(calls) == [("look", ONE), ("look", TWO)]
+    _, calls = read([piece(None, a, index=None), piece(None, c, index=None)], [rest(b), rest(d)])
+    assert said(calls) == [("look", ONE), ("look", TWO)]
+
+
+def test_a_call_that_is_repeated_in_the_end_is_not_doubled() -> None:
+    for again in (ONE, json.loads(ONE), '{"a":1}'):
+        told, calls = read([piece("c1", ONE)], [piece("c1", again)])
+        assert said(calls) == [("look", ONE)] and len(told) == 1
+
+
+@pytest.mark.parametrize("nothing", ["", None, MISSING, {}, [], "{}"])
+def test_a_call_without_arguments_has_an_empty_object(nothing: object) -> None:
+    assert said(read([piece("c1", nothing)])[1]) == [("look", "{}")]
+    assert said(read([piece("c1", nothing)], [rest(ONE[:3])], [rest(ONE[3:])])[1]) == [("look", ONE)]
+    _, calls = read([piece("c1", nothing)], [piece("c2", nothing, index=MISSING)])
+    assert said(calls) == [("look", "{}")] * 2
+
+
+def test_an_answer_that_was_cut_gets_no_arguments_that_were_not_written() -> None:
+    assert said(read([piece("c1", "")], cut=True)[1]) == [("look", "")]
+
+
+def test_an_empty_object_within_arguments_stays() -> None:
+    text = '{"a": {}}'
+    assert said(read([piece("c1", '{"a": ')], [rest("{}")], [rest("}")])[1]) == [("look", text)]
+
+
+def test_names_in_parts() -> None:
+    _, calls = read(
+        [piece("c1", MISSING, "get_", index=0)],
+        [piece(MISSING, MISSING, "weather", index=0, type=MISSING)],
+        [rest(ONE, index=0)],
+    )
+    assert said(calls) == [("get_weather", ONE)]
+
+
+def test_an_id_that_comes_late_does_not_change_the_one_that_was_told() -> None:
+    told, calls = read([piece(None, "")], [piece("late", ONE, MISSING, type=MISSING)])
+    assert said(calls) == [("look", ONE)] and calls[0].id == told[0]["id"] != "late"
+
+
+def test_what_the_endpoint_adds_travels_along_once() -> None:
+    signature = {"google": {"thought_signature": "SIG"}}
+    start = piece("a", ONE[:3], extra_content=signature)
+    start["function"]["strict"] = True
+    told, (call,) = read([start], [rest(ONE[3:], index=0) | {"extra_content": signature}])
+    assert [each.get("extra_content") for each in told] == [signature, None]
+    assert call.to_dict() == {
+        "extra_content": signature,
+        "id": "a",
+        "type": "function",
+        "function": {"strict": True, "name": "look", "arguments": ONE},
+    }
+
+
+def test_custom_tools() -> None:
+    start = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "sh", "input": "{}"}}
+    _, (call,) = read([start], [{"index": 0, "custom": {"input": " ls"}}])
+    assert call.to_dict() == {"id": "a", "type": "custom", "custom": {"name": "sh", "input": "{} ls"}}
+
+
+def test_calls_without_the_inner_object() -> None:
+    assert said(read([{"name": "look", "arguments": {"a": 1}}])[1]) == [("look", ONE)]
+
+
+def test_whole_calls_are_never_joined() -> None:
+    calls = merge_tool_calls(ToolCallReader().read([piece("x", ONE), piece("x", ONE)], whole=True))
+    assert said(calls) == [("look", ONE)] * 2 and calls[0].id != calls[1].id
+
+
+@pytest.mark.parametrize("broken", [{"function": "look"}, {"function": []}, {"function": {"name": 7}}])
+def test_what_is_no_call(broken: Any) -> None:
+    with pytest.raises(Garbled):
+        ToolCallReader().read([broken])
+
+
+values = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just({}) | st.just([])
+odd_pieces = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": values,
+        "id": values | st.sampled_from(["a", "b"]),
+        "type": values,
+        "extra_content": values,
+        "custom": values,
+        "function": values
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "name": values | st.sampled_from(["look", "find"]),
+                "arguments": values | st.sampled_from([ONE, TWO, *halves(ONE)]),
+                "x": values,
+            },
+        ),
+    },
+)
+
+
+@given(st.lists(st.lists(odd_pieces, max_size=3), max_size=6), st.booleans())
+def test_whatever_comes_is_in_openais_form(chunks: list[list[Any]], cut: bool) -> None:
+    try:
+        told, calls = read(*chunks, cut=cut)
+    except Garbled:
+        return
+    assert len({call.id for call in calls}) == len(calls)
+    seen = 0
+    for each in told:
+        body = each.get("function", each.get("custom"))
+        if each["index"] == seen:
+            seen += 1
+            assert isinstance(each["id"], str) and each["type"] in each and isinstance(body["name"], str)
+        assert 0 <= each["index"] < seen
+        texts = (body or {}).get("arguments", ""), (body or {}).get("input", "")
+        assert all(isinstance(text, str) for text in texts)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["f", "g"]), st.dictionaries(st.text(max_size=3), st.integers())),
+        max_size=4,
+    ),
+    st.data(),
+)
+def test_openais_own_form_stays_as_it_is(
+    calls: list[tuple[str, dict[str, int]]], data: st.DataObject
+) -> None:
+    chunks = []
+    for index, (name, arguments) in enumerate(calls):
+        text = json.dumps(arguments)
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(text)))))
+        parts = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+        chunks += [[piece(f"id{index}", "", name, index)], *([rest(part, index=index)] for part in parts)]
+    _, made = read(*chunks)
+    assert [(name, json.loads(text)) for name, text in said(made)] == calls
