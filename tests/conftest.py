@@ -20,6 +20,8 @@ from edge_router.paths import Paths
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
+pytest_plugins = ["lanes"]
+
 DEMO = "SmolLM2-135M-Instruct"
 
 settings.register_profile("default", deadline=None, max_examples=60)  # no test is judged by its time
@@ -38,6 +40,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EDGE_ROUTER_HOME", str(folder))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     return folder
+
+
+@pytest.fixture(scope="session")
+def strictness(pytestconfig: pytest.Config) -> list[str]:
+    """For a Python that a test starts: warnings are to it what they are to this run, errors in .ci/run."""
+    return [f"-W{rule}" for rule in pytestconfig.getoption("pythonwarnings") or ()]
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +139,6 @@ def refused_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT checkpoint of 16 numbers and two layers, random, with a tokenizer that knows a few words."""
-    pytest.importorskip("safetensors")
     import numpy as np
     from safetensors.numpy import save_file
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors

@@ -42,6 +42,7 @@ def test_the_top_level_holds_what_it_should() -> None:
         "models",
         "tests",
         "README.md",
+        "findings",
         "LICENSE",
         "CHANGELOG.md",
     }

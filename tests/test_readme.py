@@ -25,10 +25,12 @@ def test_ci_finds_the_two_commands() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(blocks("test: python"))))
-def test_its_python_runs(number: int, built_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_python_runs(
+    number: int, built_home: Path, strictness: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGE_ROUTER_HOME", str(built_home))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", blocks("test: python")[number]], capture_output=True, text=True
+        [sys.executable, *strictness, "-c", blocks("test: python")[number]], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
     if "Controller(offline=True)" in blocks("test: python")[number]:

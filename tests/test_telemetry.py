@@ -57,6 +57,7 @@ def test_a_library_that_was_imported_too_early_is_named():
     assert reporting(switched_off({}), dict.fromkeys(SWITCHES)) == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(SWITCHES))
 def test_an_early_import_is_told_in_the_log_and_a_later_one_is_not(name):
     environment = {key: value for key, value in os.environ.items() if key not in SWITCHES.values()}
@@ -151,6 +152,7 @@ def test_what_counts_as_leaving_the_machine(line, leaves):
     assert bool(network_calls([line])) is leaves
 
 
+@pytest.mark.integration
 def test_routing_leaves_no_trace(tmp_path, home):
     seen = Watched(tmp_path, ["route", "--offline", "hi"], home=home)
     assert "weak" in seen.output and "0." in seen.output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ from edge_router.bench import tune as module
 from edge_router.bench.tune import Trial, sweep, tune
 from edge_router.compile.webgpu.build import build_program
 from edge_router.config import Config
-from edge_router.engines.webgpu.adapters import Adapter, adapters
-from edge_router.errors import EdgeRouterError, EngineUnavailable
+from edge_router.engines.webgpu.adapters import Adapter
+from edge_router.errors import EngineUnavailable
 from edge_router.paths import Paths
 from edge_router.types import SilentProgress
 
@@ -30,21 +29,6 @@ CONFIG: dict[str, Any] = {
     "context_window_size": 128,
     "prefill_chunk_size": 32,
 }
-
-
-@pytest.fixture
-def adapter() -> Adapter:
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter
-    try:
-        found = adapters()
-    except EdgeRouterError as error:
-        found = ()
-        reason = str(error)
-    else:
-        reason = "no adapter"
-    if not found:
-        (pytest.fail if os.environ.get("WEBGPU_REQUIRED") else pytest.skip)(reason)
-    return found[0]
 
 
 def test_every_product_in_every_layout(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:

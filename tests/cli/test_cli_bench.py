@@ -129,6 +129,7 @@ def test_shaders_in_other_layouts(cli, monkeypatch):
     assert found["adapter"] == "GeForce (vulkan)" and len(found["trials"]) == 2
 
 
+@pytest.mark.integration
 def test_the_server(cli):
     done = cli("bench", "server", "--rounds", "2", "--clients", "2")
     assert "over HTTP, the whole answer" in done.out and "for 2 clients at once" in done.out

@@ -14,6 +14,8 @@ from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
 from edge_router.hub import target_of
 
+pytestmark = pytest.mark.integration
+
 MODEL = "SmolLM2-135M-Instruct"
 
 

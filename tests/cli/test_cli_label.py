@@ -29,8 +29,8 @@ def test_label_writes_pairs_and_says_what_to_do_with_them(cli, models, prompts):
     assert (report["labelled"], report["new"], report["output"]) == (4, 0, str(file))
 
 
+@pytest.mark.integration
 def test_label_adapts_a_router_and_says_what_changed(cli, models, paths, tmp_path):
-    pytest.importorskip("onnx")
     file = tmp_path / "many.jsonl"
     texts = [f"{'Prove a theorem about' if n % 3 == 0 else 'Name some'} kings {n}" for n in range(90)]
     rows = [{"prompt": text, "answer": "no" if "Prove" in text else f"You said: {text}"} for text in texts]

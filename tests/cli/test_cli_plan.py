@@ -12,6 +12,8 @@ from edge_router.cli.verbs import planning
 from edge_router.device import Gpu
 from edge_router.sizes import binary
 
+pytestmark = pytest.mark.integration
+
 MODEL = "SmolLM2-135M-Instruct"
 GORILLA = "gorilla-openfunctions-v2"
 GIB = 1 << 30

@@ -50,6 +50,7 @@ def test_replay_of_nothing(cli, traffic):
     assert cli("replay", "--threshold", "0.3", "--days", "1").code == 2
 
 
+@pytest.mark.integration
 def test_changed_traffic_is_told_by_doctor_and_at_the_start(cli, paths, tmp_path):
     sample = tmp_path / "prompts.txt"
     sample.write_text("\n".join("word " * (n % 50 + 1) for n in range(400)), encoding="utf-8")

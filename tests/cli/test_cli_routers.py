@@ -50,6 +50,7 @@ def test_evaluate_prints_a_table_and_draws_curves(cli, labelled, tmp_path):
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}polyline")) == 6
 
 
+@pytest.mark.integration
 def test_evaluate_of_a_file_without_the_columns(cli, tmp_path):
     file = tmp_path / "bad.csv"
     file.write_text("question,answer\na,b\n", encoding="utf-8")
@@ -145,8 +146,8 @@ def traffic(file: Path, n: int = 120) -> Path:
     return file
 
 
+@pytest.mark.integration
 def test_train_adapts_the_default_to_a_file_and_it_is_found_by_its_name(cli, tmp_path, paths):
-    pytest.importorskip("onnx")
     file = traffic(tmp_path / "traffic.jsonl")
     done = cli("train", "--adapt", str(file), "--name", "ours", "--json")
     assert done.code == 0, done.err
@@ -158,8 +159,8 @@ def test_train_adapts_the_default_to_a_file_and_it_is_found_by_its_name(cli, tmp
     assert json.loads(routed.out)["traffic"]["ours"]["apgr"] > 0.7
 
 
+@pytest.mark.integration
 def test_train_draws_what_labels_bring(cli, tmp_path):
-    pytest.importorskip("onnx")
     file, picture = traffic(tmp_path / "traffic.jsonl", 150), tmp_path / "curve.svg"
     arguments = ("train", "--adapt", str(file), "--base", "static", "--curve", str(picture))
     found = json.loads(cli(*arguments, "--json").out)
@@ -169,8 +170,8 @@ def test_train_draws_what_labels_bring(cli, tmp_path):
     assert done.out.split().count("APGR") == 2 and str(picture) in done.err
 
 
+@pytest.mark.integration
 def test_train_on_some_rows_of_a_file(cli, tmp_path):
-    pytest.importorskip("onnx")
     file = traffic(tmp_path / "traffic.jsonl", 120)
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     lines = [json.dumps({**row, "kind": "even" if i % 2 else "odd"}) for i, row in enumerate(rows)]
@@ -221,6 +222,7 @@ def test_train_refuses(cli, tmp_path, monkeypatch, arguments, words):
     assert done.code != 0 and done.out == "" and words in done.err
 
 
+@pytest.mark.integration
 def test_bench_router_says_where_the_time_goes(cli, tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("Why is the sky blue?\nProve it.\n", encoding="utf-8")
@@ -254,8 +256,8 @@ def test_train_leave_out_tells_what_transfers_and_writes_nothing(cli, tmp_path, 
     assert "belongs to POOL" in cli("train", "--adapt", "a.csv", "--leave-out", "source").err
 
 
+@pytest.mark.integration
 def test_train_adapts_a_router_that_goes_on_from_another_s_encoder(cli, tmp_path, paths):
-    pytest.importorskip("onnx")
     file = traffic(tmp_path / "traffic.jsonl")
     done = cli("train", "--adapt", str(file), "--base", "bert", "--name", "ours", "--json")
     assert done.code == 0, done.err

@@ -8,20 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-for package in ("torch", "onnx", "pyarrow", "safetensors"):
-    pytest.importorskip(package, reason=f"{package} comes with the extra train")
+from edge_router.catalog import LocalSource, parse_router_card
+from edge_router.compile import train_router
+from edge_router.compile.train_router import FineTuning, HeadSettings, TrainSettings, train
+from edge_router.compile.training import static
+from edge_router.errors import InvalidData, InvalidModel, InvalidRouter, MissingExtra
+from edge_router.routers.onnx import OnnxRouter
+from edge_router.routers.tokens import Cut
 
-from safetensors.numpy import save_file  # noqa: E402
-
-from edge_router.catalog import LocalSource, parse_router_card  # noqa: E402
-from edge_router.compile import train_router  # noqa: E402
-from edge_router.compile.train_router import FineTuning, HeadSettings, TrainSettings, train  # noqa: E402
-from edge_router.compile.training import static  # noqa: E402
-from edge_router.compile.training.embed import tokenize  # noqa: E402
-from edge_router.errors import InvalidData, InvalidModel, InvalidRouter, MissingExtra  # noqa: E402
-from edge_router.routers.onnx import OnnxRouter  # noqa: E402
-from edge_router.routers.tokens import Cut  # noqa: E402
+pytestmark = pytest.mark.reference
 
 
 @pytest.fixture
@@ -137,6 +134,8 @@ def test_a_ranking_knows_the_hard_prompts_by_their_like(below: TrainSettings, ev
 
 
 def test_a_table_of_token_vectors_learns_it_too(settings: TrainSettings, evaluation: Path) -> None:
+    from edge_router.compile.training.embed import tokenize
+
     done = train(
         replace(settings, name="table", kind="static", layers=(), dimensions=8, evaluation=(evaluation,))
     )

@@ -34,6 +34,7 @@ def test_this_machine_makes_sense(tmp_path: Path) -> None:
     assert 0 < found.memory_free <= found.memory_total
 
 
+@pytest.mark.integration
 def test_llvm_knows_this_processor(tmp_path: Path) -> None:
     memory = tmp_path / "host.json"
     found = host(memory)
@@ -182,6 +183,7 @@ def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
     assert physical_among([8], tmp_path) is None and physical_among([], tmp_path) is None
 
 
+@pytest.mark.integration
 def test_another_process_asks_the_compiler(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from edge_router.device import host, llvm\n"

@@ -64,6 +64,7 @@ def test_the_choice(device: str, here: Here, engine: str) -> None:
     assert choose_engine(device, here) == engine
 
 
+@pytest.mark.integration
 def test_a_gpu_that_tvm_drives_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_engine("auto", Here(mlc=True, webgpu=True, cuda=True, gpu="nvidia")) == "tvm"
     assert choose_engine("auto", Here(mlc=True, webgpu=True, cuda=True, gpu="amd")) == "mlc"
@@ -73,6 +74,7 @@ def test_a_gpu_that_tvm_drives_is_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.weak.engine, found.weak.device) == ("tvm", "cuda")
 
 
+@pytest.mark.integration
 def test_a_gpu_of_nvidias_that_fails_leaves_the_work_to_the_processor(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ def test_refused(make, refused_url):
     assert "refused" in error.reason.lower() and error.endpoint == refused_url
 
 
+@pytest.mark.integration
 def test_an_unknown_host(make):
     _, error = failure(make("http://no-such-host.invalid/v1"))
     assert isinstance(error, StrongUnreachable) and error.__cause__ is not None

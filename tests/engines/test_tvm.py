@@ -308,6 +308,7 @@ def test_a_kv_cache_that_cannot_be_made(batch_model: Any, monkeypatch: pytest.Mo
         TvmRunner(batch_model.model_dir, batch_model.library)
 
 
+@pytest.mark.integration
 def test_without_tvm_the_engine_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     tvm_runtime._library.cache_clear()
     monkeypatch.setattr(tvm_runtime, "find_spec", lambda name: None)
@@ -316,6 +317,7 @@ def test_without_tvm_the_engine_is_unavailable(monkeypatch: pytest.MonkeyPatch) 
     tvm_runtime._library.cache_clear()
 
 
+@pytest.mark.integration
 def test_where_the_symbol_is_missing_the_environment_says_how_many_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -14,6 +14,8 @@ from edge_router.engines import tvm_device
 from edge_router.engines.tvm_device import Device, has_cuda, loading, machine_code, open_device
 from edge_router.errors import EngineUnavailable
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("asked", ["cpu", "auto", "cpu:0"])
 def test_the_processor(asked: str) -> None:

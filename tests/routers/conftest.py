@@ -17,7 +17,6 @@ MakeRouter = Callable[..., RouterCard]
 @pytest.fixture
 def make_router(tiny_encoder: Path, tmp_path: Path) -> MakeRouter:
     """`make_router(precision="float32", surface=("log_stem_length",), ...)` writes a router and gives its card."""
-    pytest.importorskip("onnx")
     from safetensors.numpy import load_file
 
     from edge_router.compile.router.graph import GraphSpec, Head, Surface, build_router

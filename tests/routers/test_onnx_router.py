@@ -54,7 +54,8 @@ def test_embeddings_have_length_one(make_router: MakeRouter) -> None:
 
 
 def rewrite(card: RouterCard, change: Callable[[object], None]) -> RouterCard:
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     file = Path(str(card.directory)) / card.graph
     model = onnx.load(str(file))
     change(model)
@@ -97,7 +98,8 @@ def test_metadata_that_cannot_be_followed(make_router: MakeRouter, metadata: str
 
 def graph_of(inputs: dict[str, str], output: str, op: str = "Identity") -> bytes:
     """A little graph with other inputs than a router's."""
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     helper, kinds = onnx.helper, onnx.TensorProto
     infos = [helper.make_tensor_value_info(n, getattr(kinds, k), ["b", "s"]) for n, k in inputs.items()]
     first = next(iter(inputs))
@@ -164,7 +166,6 @@ class TestSecondStage:
     @pytest.fixture
     def pair(self, make_router: MakeRouter) -> tuple[RouterCard, RouterCard]:
         """A whole router, and one of its own second layer that goes on from what that one gives."""
-        pytest.importorskip("onnx")
         from edge_router.compile.training.card import write_card
 
         whole = make_router("whole", surface=("questions",))

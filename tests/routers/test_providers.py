@@ -32,7 +32,6 @@ FAKE = Provider("fake", PROVIDERS["cpu"].execution, PROVIDERS["cpu"].attach)
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider beside the CPU that is always there: onnxruntime's own CPU under another name."""
-    pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
     monkeypatch.setitem(PROVIDERS, "fake", FAKE)
     monkeypatch.setattr(loading, "GPU_PROVIDERS", ("fake",))
 
@@ -43,7 +42,6 @@ def nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "get_ep_devices", list)
     monkeypatch.setitem(sys.modules, PLUGIN, None)
-    pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
 
 
 @pytest.mark.parametrize("name", ["cuda", "coreml"])
@@ -139,9 +137,10 @@ def test_a_provider_that_computes_something_else_is_left_and_that_is_said(
 def test_a_provider_that_computes_no_number_is_left(
     make_router: MakeRouter, fake: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import onnx
+
     from edge_router.compile.router import float_graph
 
-    onnx = pytest.importorskip("onnx")
     card, broken = make_router(), make_router("broken")
     file = Path(str(broken.directory)) / broken.graph
     model = onnx.load(str(file))
@@ -157,7 +156,6 @@ def test_a_provider_that_computes_no_number_is_left(
 def test_what_runs_counts_and_not_what_was_asked_for(
     make_router: MakeRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
     silent = Provider("fake", "CUDAExecutionProvider", PROVIDERS["cpu"].attach, built_in=False)
     monkeypatch.setitem(PROVIDERS, "fake", silent)
     with pytest.raises(ProviderUnavailable, match="took CPUExecutionProvider instead"):
@@ -171,10 +169,9 @@ def test_the_configuration_knows_every_provider() -> None:
         Config().replace(**{"router.provider": "gpu"})
 
 
+@pytest.mark.router_gpu
 def test_webgpu_for_real(home: Path) -> None:
     """In a process of its own, for a plugin stays loaded. ROUTER_VULKAN: a folder with Mesa 25's files in it."""
-    pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
-    pytest.importorskip(PLUGIN, reason="onnxruntime-ep-webgpu comes with the extra router-gpu")
     code = (
         "import json, sys; from edge_router.catalog import router_cards; from edge_router.routers.loading import *;"
         "card = router_cards()['static']; fast, cpu = (load(card, threads=1, provider=p) for p in ('webgpu', 'cpu'));"
@@ -212,7 +209,6 @@ def test_a_built_in_provider_is_asked_for_by_its_name(
     make_router: MakeRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the one that every onnxruntime for Linux has, and that takes no node of ours: the CPU runs them all."""
-    pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
     if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has no second provider that is built in")
     azure = Provider("azure", "AzureExecutionProvider", PROVIDERS["cpu"].attach)

@@ -16,6 +16,8 @@ from edge_router.routers import graph_cards, routers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.types import Message
 
+pytestmark = pytest.mark.integration
+
 QUESTIONS = [
     "hi",
     "What is the capital of France?",

@@ -14,6 +14,8 @@ from edge_router.vram import room as rooms
 from edge_router.vram.fitting import fit
 from edge_router.vram.room import room_for
 
+pytestmark = pytest.mark.integration
+
 MIB, GIB = 1 << 20, 1 << 30
 HELD = 60 * MIB
 

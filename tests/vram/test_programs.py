@@ -13,6 +13,8 @@ from edge_router.quantization import quantization
 from edge_router.vram import ModelShape, total
 from edge_router.vram.programs import program_products
 
+pytestmark = pytest.mark.integration
+
 EXACT = ("SmolLM2-135M-Instruct", "Llama-3.2-1B-Instruct", "Qwen3-0.6B", "Qwen2.5-0.5B-Instruct")
 
 

@@ -14,6 +14,8 @@ from edge_router.vram import room as rooms
 from edge_router.vram.room import room_for, router_bytes, wish_of
 from edge_router.vram.speed import bytes_per_token, decode_tokens_per_s
 
+pytestmark = pytest.mark.integration
+
 GIB = 1 << 30
 
 

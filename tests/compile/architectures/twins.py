@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 COMMON: dict[str, Any] = {
     "hidden_size": 128,
@@ -49,10 +48,9 @@ class Twin:
 
 def random_model(architecture: str, numbers: Mapping[str, Any]) -> Any:
     """A transformers model in float32 whose every tensor matters."""
-    torch = pytest.importorskip("torch", reason="torch is not installed: nothing to compare with")
-    transformers = pytest.importorskip(
-        "transformers", reason="transformers (pip install 'edge-router[reference]') is not installed"
-    )
+    import torch
+    import transformers
+
     config = transformers.AutoConfig.for_model(architecture, **{**COMMON, **numbers})
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     rng = torch.Generator().manual_seed(7)

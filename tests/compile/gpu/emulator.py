@@ -11,13 +11,11 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +25,6 @@ HERE = Path(__file__).parent
 REAL = Path("a real GPU")  # in place of a folder
 _OPTIONS = ("-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-w")
 _KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\([^;{]*\{')
-
-
-def missing() -> str | None:
-    """What this machine lacks for it."""
-    from edge_router.compile.gpu.nvrtc import headers
-
-    if sys.platform != "linux" or os.uname().machine != "x86_64":
-        return "the emulated GPU switches threads as x86-64 on Linux does"
-    if shutil.which("g++") is None:
-        return "no C++ compiler"
-    if find_spec("tvm") is None or not headers():
-        return "CUDA's headers (pip install 'edge-router[cuda]') are not installed"
-    return None
 
 
 def build(folder: Path) -> None:

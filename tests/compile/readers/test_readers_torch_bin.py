@@ -17,7 +17,7 @@ from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.safetensors import SafetensorsReader
 from edge_router.errors import InvalidModel, MissingExtra, WeightsCorrupt
 
-torch = pytest.importorskip("torch", reason="torch is not installed: there is nothing to read with")
+pytestmark = pytest.mark.reference
 
 
 @pytest.fixture
@@ -25,11 +25,19 @@ def folder(tiny_llama: Any, tmp_path: Path) -> Path:
     """The tiny model as pytorch_model.bin, without its safetensors."""
     copy = Path(shutil.copytree(tiny_llama.folder, tmp_path / "copy"))
     (copy / "model.safetensors").unlink()
-    torch.save(state(tiny_llama), copy / "pytorch_model.bin")
+    save(state(tiny_llama), copy / "pytorch_model.bin")
     return copy
 
 
+def save(content: Any, file: Path, **how: Any) -> None:
+    import torch
+
+    torch.save(content, file, **how)
+
+
 def state(made: Any) -> dict[str, Any]:
+    import torch
+
     return {name: torch.from_numpy(tensor.copy()) for name, tensor in made.tensors.items()}
 
 
@@ -61,7 +69,7 @@ def test_shards_and_what_they_lack(folder: Path, tiny_llama: Any) -> None:
     tensors = list(state(tiny_llama).items())
     files = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
     for file, part in zip(files, (tensors[:9], tensors[9:]), strict=True):
-        torch.save(dict(part), folder / file)
+        save(dict(part), folder / file)
     with pytest.raises(InvalidModel, match=r"2 files of weights .* and no pytorch_model.bin.index.json"):
         open_weights(folder)
     homes = {name: files[number >= 9] for number, (name, _) in enumerate(tensors)}
@@ -78,8 +86,10 @@ def test_shards_and_what_they_lack(folder: Path, tiny_llama: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
 def test_every_float_type_becomes_float32(dtype: str, folder: Path) -> None:
+    import torch
+
     values = torch.linspace(-3, 3, 60).reshape(20, 3).to(getattr(torch, dtype))
-    torch.save({"a": values}, folder / "pytorch_model.bin")
+    save({"a": values}, folder / "pytorch_model.bin")
     reader = open_weights(folder)
     assert reader.tensors["a"].dtype == dtype and reader.rows("a").dtype == np.float32
     np.testing.assert_array_equal(reader.rows("a", 4, 9), values[4:9].float().numpy())
@@ -87,7 +97,7 @@ def test_every_float_type_becomes_float32(dtype: str, folder: Path) -> None:
 
 def test_the_format_before_torch_1_6(folder: Path, tiny_llama: Any) -> None:
     file = folder / "pytorch_model.bin"
-    torch.save(state(tiny_llama), file, _use_new_zipfile_serialization=False)
+    save(state(tiny_llama), file, _use_new_zipfile_serialization=False)
     check_same(open_weights(folder), tiny_llama)
 
 
@@ -114,7 +124,7 @@ def test_code_is_never_run(how: str, folder: Path, tiny_llama: Any, tmp_path: Pa
     if how == "plain pickle":
         file.write_bytes(pickle.dumps(content, protocol=2))
     else:
-        torch.save(content, file, _use_new_zipfile_serialization=how == "zip")
+        save(content, file, _use_new_zipfile_serialization=how == "zip")
     with pytest.raises(InvalidModel, match=r"it holds \S+, which could run code"):
         open_weights(folder)
     assert not target.exists()
@@ -122,7 +132,7 @@ def test_code_is_never_run(how: str, folder: Path, tiny_llama: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("content", [{"a": 1}, ["a"], {"model": {"a": 2.5}}])
 def test_other_things_than_tensors_by_name(content: Any, folder: Path) -> None:
-    torch.save(content, folder / "pytorch_model.bin")
+    save(content, folder / "pytorch_model.bin")
     with pytest.raises(InvalidModel, match="something else than tensors by name"):
         open_weights(folder)
 

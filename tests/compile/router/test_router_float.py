@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from edge_router.catalog import router_cards
+from edge_router.compile.router import float_graph
+from edge_router.compile.router.float_graph import float32_graph, write_float32
 from edge_router.errors import InvalidRouter, MissingExtra
 from edge_router.routers.loading import AGREEMENT, PROBES
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.routers.providers import PROVIDERS, Provider
 from edge_router.store import ArtifactStore
-
-onnx = pytest.importorskip("onnx", reason="onnx comes with the extra router-gpu")
-
-from edge_router.compile.router import float_graph  # noqa: E402
-from edge_router.compile.router.float_graph import float32_graph, write_float32  # noqa: E402
 
 INTEGERS = {"DynamicQuantizeLinear", "MatMulInteger"}
 

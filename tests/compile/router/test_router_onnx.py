@@ -15,8 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-pytest.importorskip("onnx")
-
 from edge_router.compile.router.graph import (
     GraphSpec,
     Head,

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("onnx")
-
 from edge_router.compile.router.onnx_graph import Precision
 from edge_router.compile.router.ranking import Ranking, build_ranking
 from edge_router.routers.graph import METADATA_KEY

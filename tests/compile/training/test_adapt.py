@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-
 from edge_router.catalog import RouterCard, parse_router_card
 from edge_router.compile.router.graph import GraphSpec, Head, Surface, build_router
 from edge_router.compile.router.head import read_head, replace_head
@@ -204,7 +202,8 @@ def test_a_head_survives_the_file(base: RouterCard, tmp_path: Path) -> None:
 
 
 def test_a_stranger_s_graph_has_no_head_of_ours(base: RouterCard, tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     file = Path(str(base.directory)) / "router.onnx"
     head, model = read_head(file, NAMES), onnx.load(str(file))
     for tensor in model.graph.initializer:

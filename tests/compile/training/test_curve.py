@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-
 from edge_router.catalog import router_cards
 from edge_router.compile.training.curve import learning_curve, sizes_for
 from edge_router.errors import InvalidData

@@ -3,23 +3,29 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch comes with the extra train")
-pytest.importorskip("safetensors")
+from edge_router.errors import InvalidModel
+from edge_router.routers.tokens import Cut
+from edge_router.types import SilentProgress
 
-from edge_router.compile.training.embed import batches, embed, pad, tokenize  # noqa: E402
-from edge_router.compile.training.encoder import load_encoder  # noqa: E402
-from edge_router.errors import InvalidModel  # noqa: E402
-from edge_router.routers.tokens import Cut  # noqa: E402
-from edge_router.types import SilentProgress  # noqa: E402
-
+pytestmark = pytest.mark.reference
 TEXTS = ["what is easy ?", "", "why is the hard . prove a b c ?"]
 
 
-def test_padding_changes_no_embedding(tiny_encoder: Path) -> None:
+@pytest.fixture
+def load_encoder() -> Any:
+    from edge_router.compile.training import encoder
+
+    return encoder.load_encoder
+
+
+def test_padding_changes_no_embedding(tiny_encoder: Path, load_encoder: Any) -> None:
+    from edge_router.compile.training.embed import embed, tokenize
+
     encoder = load_encoder(tiny_encoder)
     rows = tokenize(tiny_encoder / "tokenizer.json", TEXTS, Cut(32))
     together = embed(encoder, rows, SilentProgress())
@@ -28,11 +34,12 @@ def test_padding_changes_no_embedding(tiny_encoder: Path) -> None:
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-6)
 
 
-def test_torch_and_the_graph_agree(tiny_encoder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
+def test_torch_and_the_graph_agree(tiny_encoder: Path, load_encoder: Any, tmp_path: Path) -> None:
     import onnxruntime
+    import torch
 
     from edge_router.compile.router.graph import GraphSpec, Head, build_router
+    from edge_router.compile.training.embed import pad
 
     encoder = load_encoder(tiny_encoder)
     ids, mask = pad([[2, 6, 7, 8, 3], [2, 5, 3]])
@@ -46,7 +53,9 @@ def test_torch_and_the_graph_agree(tiny_encoder: Path, tmp_path: Path) -> None:
     assert session.run(["embedding"], feed)[0] == pytest.approx(wanted, abs=2e-6)
 
 
-def test_some_layers_of_a_checkpoint(tiny_encoder: Path) -> None:
+def test_some_layers_of_a_checkpoint(tiny_encoder: Path, load_encoder: Any) -> None:
+    import torch
+
     whole, upper = load_encoder(tiny_encoder), load_encoder(tiny_encoder, (1,))
     assert upper.shape.layers == 1
     name = "intermediate.dense.weight"
@@ -56,6 +65,8 @@ def test_some_layers_of_a_checkpoint(tiny_encoder: Path) -> None:
 
 
 def test_batches_hold_every_row_once_and_neighbours_in_length() -> None:
+    from edge_router.compile.training.embed import batches
+
     lengths = [5, 1, 9, 3, 7]
     found = list(batches(lengths, size=2))
     assert sorted(i for batch in found for i in batch) == [0, 1, 2, 3, 4]
@@ -67,7 +78,7 @@ def test_batches_hold_every_row_once_and_neighbours_in_length() -> None:
     [({"model_type": "gpt2"}, "not a BERT"), ({"hidden_size": None}, "no 'hidden_size'")],
 )
 def test_another_architecture_is_refused(
-    tiny_encoder: Path, tmp_path: Path, change: dict[str, object], reason: str
+    tiny_encoder: Path, load_encoder: Any, tmp_path: Path, change: dict[str, object], reason: str
 ) -> None:
     folder = tmp_path / "other"
     shutil.copytree(tiny_encoder, folder)
@@ -78,6 +89,6 @@ def test_another_architecture_is_refused(
         load_encoder(folder)
 
 
-def test_a_layer_that_is_not_there_is_named(tiny_encoder: Path) -> None:
+def test_a_layer_that_is_not_there_is_named(tiny_encoder: Path, load_encoder: Any) -> None:
     with pytest.raises(InvalidModel, match=r"no tensor encoder\.layer\.0"):
         load_encoder(tiny_encoder, (7,))

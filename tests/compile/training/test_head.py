@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("pyarrow")
-
 from edge_router.compile.training.factors import Scaling, centred, fit_factors
 from edge_router.compile.training.pool import Pool, read_pool
 from edge_router.compile.training.scale import fit_scale, tiers, win_rates

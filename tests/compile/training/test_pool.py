@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-pyarrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
-
-from edge_router.compile.training.pool import read_pool  # noqa: E402
-from edge_router.errors import InvalidData  # noqa: E402
+from edge_router.compile.training.pool import read_pool
+from edge_router.errors import InvalidData
 
 ROWS = [
     {"prompt": "p", "source": "s", "subset": "x", "scores": '{"m": 1, "n": 0.5}'},

@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for package in ("torch", "onnx", "pyarrow", "safetensors"):
-    pytest.importorskip(package, reason=f"{package} comes with the extra train")
+from edge_router.catalog import LocalSource
+from edge_router.compile.train_router import HeadSettings, TrainSettings, measure_transfer, train
+from edge_router.compile.training import transfer as transfers
+from edge_router.compile.training.pool import read_pool
+from edge_router.compile.training.settings import FineTuning, Kind
+from edge_router.errors import InvalidData
+from edge_router.routers.tokens import Cut
 
-from edge_router.catalog import LocalSource  # noqa: E402
-from edge_router.compile.train_router import HeadSettings, TrainSettings, measure_transfer, train  # noqa: E402
-from edge_router.compile.training import transfer as transfers  # noqa: E402
-from edge_router.compile.training.pool import read_pool  # noqa: E402
-from edge_router.compile.training.settings import FineTuning, Kind  # noqa: E402
-from edge_router.errors import InvalidData  # noqa: E402
-from edge_router.routers.tokens import Cut  # noqa: E402
+pytestmark = pytest.mark.reference
 
 
 @pytest.fixture
 def own_tasks(pool_file: Path, tmp_path: Path) -> Path:
     """The pool with tasks that no two sources share, and one that both have."""
-    parquet = pytest.importorskip("pyarrow.parquet")
+    from pyarrow import Table, parquet
+
     rows = parquet.read_table(pool_file).to_pylist()
     for i, row in enumerate(rows):
         row["subset"] = "both" if i % 6 < 2 else f"{row['source']} {row['subset']}"
-    table = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+    table = Table.from_pylist(rows)
     parquet.write_table(table, tmp_path / "own.parquet")
     return tmp_path / "own.parquet"
 

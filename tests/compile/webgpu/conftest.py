@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,26 +9,12 @@ import numpy as np
 import pytest
 
 from edge_router.compile.webgpu.wgsl import Shader
-from edge_router.engines.webgpu.adapters import Adapter, adapters
+from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.gpu import Gpu
-from edge_router.errors import EdgeRouterError
 from edge_router.program import Expression
 
 Arrays = Sequence[np.ndarray]
 Run = Callable[..., np.ndarray]
-
-
-@pytest.fixture(scope="session")
-def adapter() -> Adapter:
-    """Without one the tests are skipped, unless WEBGPU_REQUIRED says that there is one."""
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter
-    try:
-        found, reason = adapters(), "no Vulkan, Metal or D3D12 adapter"
-    except EdgeRouterError as error:
-        found, reason = (), str(error)
-    if not found:
-        (pytest.fail if os.environ.get("WEBGPU_REQUIRED") else pytest.skip)(reason)
-    return found[0]
 
 
 @pytest.fixture(scope="session")

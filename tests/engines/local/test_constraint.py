@@ -83,7 +83,6 @@ def test_a_mask_of_ones_own(make_engine: Make, ask: Ask, temperature: float) -> 
 def test_json_whatever_the_model_would_say(
     make_engine: Make, ask: Ask, form: dict[str, Any], fits: Callable[[Any], bool]
 ) -> None:
-    pytest.importorskip("llguidance")
     engine, _ = make_engine(end=True, context=2048)
     assert engine.handles_json
     whole = 0
@@ -99,7 +98,6 @@ def test_json_whatever_the_model_would_say(
 
 
 def test_a_schema_that_cannot_be_followed_is_refused(make_engine: Make, ask: Ask) -> None:
-    pytest.importorskip("llguidance")
     engine, _ = make_engine(end=True)
     schema = {"type": "json_schema", "json_schema": {"schema": {"type": "no such type"}}}
     with pytest.raises(InvalidRequest, match=r"response_format.*cannot be followed"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from edge_router.compile.weights.package import Windows as PackageWindows
 from edge_router.compile.weights.package import write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.reference import Reference
-from edge_router.engines.webgpu.adapters import Adapter, adapters
+from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
-from edge_router.errors import EdgeRouterError
 from edge_router.program import Program, Windows, write_program
 from edge_router.prompts.directory import read_config
 
@@ -62,19 +60,6 @@ class TinyModel:
         """What the reference says after each token."""
         reference = self.reference()
         return reference.logits(reference.hidden(tokens))
-
-
-@pytest.fixture(scope="session")
-def adapter() -> Adapter:
-    """Without one the tests are skipped, unless WEBGPU_REQUIRED says that there is one."""
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter
-    try:
-        found, reason = adapters(), "no Vulkan, Metal or D3D12 adapter"
-    except EdgeRouterError as error:
-        found, reason = (), str(error)
-    if not found:
-        (pytest.fail if os.environ.get("WEBGPU_REQUIRED") else pytest.skip)(reason)
-    return found[0]
 
 
 @pytest.fixture(scope="session")
