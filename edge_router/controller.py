@@ -210,9 +210,7 @@ class Controller:
         weak = self._loaded.weak()
         if request.tools_required and not self._loaded.weak_handles(request):
             reason = "a tool call or JSON needs a strong model; the weak one writes plain text"
-            raise InvalidRequest(
-                "tool_choice" if request.passthrough.get("tools") else "response_format", reason
-            )
+            raise InvalidRequest("tool_choice" if request.has_tools else "response_format", reason)
         return weak
 
     def _fitting(

@@ -10,13 +10,16 @@ from edge_router.errors import InvalidRequest
 
 MAX_DEPTH = 64  # far above any real body, far below Python's own limit
 SHOWN = 10**18  # larger numbers are not repeated to who sent them
+LONGEST_NUMBER = 1024  # bits; more is no number that anybody computes with, and JSON's writers stop at some
 NAME_SHOWN = 40  # characters, as with names
+PARTS_SHOWN = 10  # of the way to a value
 
 
 def plain(value: object, name: str = "") -> object:
     """A copy of `value` in JSON's own types, which any engine may send on. `name` is what errors call it.
 
-    Takes what Python callers write: tuples, any mapping, objects with `to_dict` (a reply's message).
+    Takes what Python callers write: tuples, any mapping, objects with `to_dict` (a reply's message) or
+    `model_dump`.
     Refuses what would break far from here: NaN, half a surrogate pair, endless nesting, strange types.
     """
     return _plain(value, (None, name) if name else None, 0)
@@ -33,7 +36,11 @@ Trail: TypeAlias = "tuple[Trail | None, str | int]"  # the way to a value; spell
 
 
 def _plain(value: object, trail: Trail | None, depth: int) -> object:
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > LONGEST_NUMBER:
+            raise InvalidRequest(_spelled(trail), "is a number of too many digits")
         return value
     if isinstance(value, str):
         return _text(value, trail)
@@ -47,9 +54,10 @@ def _plain(value: object, trail: Trail | None, depth: int) -> object:
         return {_key(key, trail): _plain(item, (trail, key), depth + 1) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(item, (trail, index), depth + 1) for index, item in enumerate(value)]
-    to_dict = None if isinstance(value, type) else getattr(value, "to_dict", None)
-    if callable(to_dict):
-        return _plain(to_dict(), trail, depth + 1)
+    for name in ("to_dict", "model_dump"):
+        dump = None if isinstance(value, type) else getattr(value, name, None)
+        if callable(dump):
+            return _plain(dump(), trail, depth + 1)
     raise InvalidRequest(_spelled(trail), f"is a {type(value).__name__}, which JSON does not know")
 
 
@@ -71,12 +79,19 @@ def _key(key: object, trail: Trail | None) -> str:
     raise InvalidRequest(_spelled(trail), "must have strings as its names")
 
 
+def shown(name: str) -> str:
+    """A name from outside, as it may be repeated to who sent it."""
+    return name[:NAME_SHOWN].encode("ascii", "replace").decode()
+
+
 def _spelled(trail: Trail | None) -> str | None:
     parts: list[str] = []
     while trail is not None:
         trail, step = trail
-        parts.append(f"[{step}]" if isinstance(step, int) else f".{step[:NAME_SHOWN]}")
-    return "".join(reversed(parts)).removeprefix(".").encode("ascii", "replace").decode() or None
+        parts.append(f"[{step}]" if isinstance(step, int) else f".{shown(step)}")
+    if len(parts) > PARTS_SHOWN:  # the deepest first
+        parts[PARTS_SHOWN // 2 : -PARTS_SHOWN // 2] = [" ... "]
+    return "".join(reversed(parts)).removeprefix(".") or None
 
 
 class Fields:
@@ -92,7 +107,8 @@ class Fields:
         """The error to raise about `name`."""
         return InvalidRequest(f"{self._within}.{name}" if self._within else name, reason)
 
-    def integer(self, name: str, *, low: int, high: int) -> int | None:
+    def integer(self, name: str, *, low: int | None = None, high: int | None = None) -> int | None:
+        """Any, or one between both."""
         value = self.get(name)
         if value is None:
             return None
@@ -100,7 +116,7 @@ class Fields:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.refuse(name, "must be a whole number")
-        if not low <= value <= high:
+        if low is not None and high is not None and not low <= value <= high:
             raise self.refuse(name, f"must be between {low} and {high}{_not(value)}")
         return value
 
@@ -132,16 +148,15 @@ class Fields:
             raise self.refuse(name, "must be a string that is not empty")
         return value
 
-    def strings(self, name: str, *, most: int) -> tuple[str, ...]:
-        """One string, or a list of at most `most`; none of them empty."""
+    def strings(self, name: str, *, most: int, longest: int) -> tuple[str, ...]:
+        """One string, or a list of at most `most`, none longer than `longest`; empty ones are left out."""
         value = self.get(name)
         items = [value] if isinstance(value, str) else [] if value is None else value
-        texts = (
-            [item for item in items if isinstance(item, str) and item] if isinstance(items, list) else None
-        )
-        if texts is None or texts != items or len(texts) > most:
-            raise self.refuse(name, f"must be a string or a list of at most {most}, none of them empty")
-        return tuple(texts)
+        if not isinstance(items, list) or len(items) > most or not all(isinstance(one, str) for one in items):
+            raise self.refuse(name, f"must be a string or a list of at most {most}")
+        if any(len(one) > longest for one in items):
+            raise self.refuse(name, f"holds one of more than {longest} characters")
+        return tuple(one for one in items if one)
 
     def object(self, name: str) -> Fields | None:
         value = self.get(name)

@@ -1,24 +1,32 @@
 """OpenAI request bodies in, `ChatRequest` out. The Python API and the server both pass through here.
 
-Every refusal is an `InvalidRequest` that names the field. Fields that nobody knows are ignored, as other
-local servers do; fields that would steer where the strong model lives, or with which key, are refused.
+Every refusal is an `InvalidRequest` that names the field. Fields that nobody here knows are kept for the
+strong model, whose endpoint may know them; slips of the pen, and fields that would steer where the strong
+model lives or with which key, are refused (`field_names`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields, plain, plain_object
+from edge_router.field_names import check_inner, check_names, nearly_private
+from edge_router.fields import Fields, plain, plain_object, shown
+from edge_router.response_format import response_format
 from edge_router.types import ChatRequest, Message, SamplingParams
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 INT64 = 2**63
 MAX_TOKENS = 2**31 - 1
+MAX_FIELDS = 256  # of a request, and of its metadata
+LONGEST_MODEL = 256  # characters
+MAX_STOPS, LONGEST_STOP = 64, 1000  # editors send a dozen
 TOKEN_DIGITS = 9
 COMPLETION_DEFAULT_TOKENS = 16  # OpenAI's own default for /v1/completions
+PRIVATE_HEADER = "x-edge-router-private"
 
+# OpenAI's fields that only a strong model makes something of.
 STRONG_ONLY = (
     "tools",
     "tool_choice",
@@ -35,17 +43,27 @@ STRONG_ONLY = (
     "prediction",
     "audio",
     "web_search_options",
+    "store",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
 )
-FORBIDDEN = (
-    "base_url",
-    "api_base",
-    "api_key",
-    "api_type",
-    "organization",
-    "endpoint",
-    "headers",
-    "extra_headers",
+# What is read here, and so is not passed on as it stands.
+_READ = frozenset(
+    {
+        *("messages", "model", "temperature", "top_p", "top_k", "seed", "repetition_penalty", "stop", "n"),
+        *("presence_penalty", "frequency_penalty", "logit_bias", "max_tokens", "max_completion_tokens"),
+        *("logprobs", "top_logprobs", "stream", "stream_options", "private"),
+        *("prompt", "best_of", "echo", "suffix"),
+    }
 )
+# What OpenAI's client takes beside the fields of a body, and what our own takes.
+_ENVELOPE = ("extra_body", "extra_headers", "extra_query", "timeout")
+_ARGUMENTS = ("mask", "cancel")
+KNOWN = tuple(sorted({*_READ, *STRONG_ONLY, *_ENVELOPE, *_ARGUMENTS}))
+
+_TOOLS, _CHOICES = ("tools", "functions"), ("tool_choice", "function_call")
+_YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,54 +77,68 @@ class Call:
 
 def parse_chat(body: Mapping[str, object]) -> Call:
     """The body of /v1/chat/completions. Raises `InvalidRequest`."""
-    fields = _fields(body)
+    fields, private = _fields(body)
+    if fields.get("prompt") not in (None, "", []):
+        raise InvalidRequest("prompt", "is a field of /v1/completions; a chat has messages")
     logprobs = fields.boolean("logprobs")
     top_logprobs = fields.integer("top_logprobs", low=0, high=20) or 0
     if top_logprobs and not logprobs:
         raise InvalidRequest("top_logprobs", "needs logprobs to be true")
+    passed, demanded = _passthrough(fields)
     request = ChatRequest(
         messages=_messages(fields.get("messages")),
-        model=fields.string("model", default="auto"),
+        model=_model(fields),
         sampling=_sampling(fields),
         max_tokens=_max_tokens(fields),
-        stop=fields.strings("stop", most=4),
+        stop=_stop(fields),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
-        private=fields.boolean("private"),
-        tools_required=_demands_call(fields.get("tool_choice"))
-        or _demands_format(fields.get("response_format")),
-        passthrough=_passthrough(fields),
+        private=private,
+        tools_required=demanded,
+        passthrough=passed,
     )
     return _call(fields, request)
 
 
 def parse_completion(body: Mapping[str, object]) -> Call:
     """The body of /v1/completions: one prompt, no chat template. Raises `InvalidRequest`."""
-    fields = _fields(body)
+    fields, private = _fields(body)
+    if fields.get("messages") not in (None, "", []):
+        raise InvalidRequest("messages", "is a field of /v1/chat/completions; this has a prompt")
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str) or not prompt:
         raise InvalidRequest("prompt", "must be a string that is not empty, or a list of one such string")
-    for name, only in (("best_of", 1), ("echo", False)):
-        if fields.get(name) not in (None, only):
-            raise InvalidRequest(name, f"must be {str(only).lower()} here")
     if fields.get("suffix") not in (None, ""):
         raise InvalidRequest("suffix", "is not supported")
     top_logprobs = fields.integer("logprobs", low=0, high=5)
-    tokens = fields.integer("max_tokens", low=1, high=MAX_TOKENS)
+    passed, demanded = _passthrough(fields)
+    tokens = COMPLETION_DEFAULT_TOKENS if fields.get("max_tokens") is None else _limit(fields, "max_tokens")
     request = ChatRequest(
         messages=(Message("user", prompt),),
-        model=fields.string("model", default="auto"),
+        model=_model(fields),
         sampling=_sampling(fields),
-        max_tokens=COMPLETION_DEFAULT_TOKENS if tokens is None else tokens,
-        stop=fields.strings("stop", most=4),
+        max_tokens=tokens,
+        stop=_stop(fields),
         logprobs=top_logprobs is not None,
         top_logprobs=top_logprobs or 0,
         raw_prompt=prompt,
-        private=fields.boolean("private"),
+        private=private,
+        tools_required=demanded,
+        passthrough=passed,
     )
     return _call(fields, request)
+
+
+def marked(call: Call, headers: Iterable[tuple[str, str]], query: Iterable[tuple[str, str]]) -> Call:
+    """`call`, private where the HTTP request around its body says so. Raises `InvalidRequest`."""
+    ours = "x-edge-router-"
+    named = [
+        (name.lower().removeprefix(ours), value) for name, value in headers if name.lower().startswith(ours)
+    ]
+    marks = [*_marks(named, ours), *_marks(query, "")]
+    return replace(call, request=replace(call.request, private=True)) if any(marks) else call
 
 
 def parse_messages(value: object) -> tuple[Message, ...]:
@@ -134,14 +166,16 @@ def _message(item: object, where: str) -> Message:
     if not isinstance(role, str) or role not in ROLES:
         raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(ROLES)}")
     content = item.get("content")
-    if content is None:
-        if role != "assistant" or not (item.get("tool_calls") or item.get("function_call")):
-            raise InvalidRequest(f"{where}.content", "is missing")
+    if content is None and role == "assistant" and (item.get("tool_calls") or item.get("function_call")):
         return Message(role, "", raw=item)
+    if content is None and role == "user":  # what somebody asks may have got lost, other turns may be empty
+        raise InvalidRequest(f"{where}.content", "is missing")
+    if content is None or content == []:
+        return Message(role, "", raw={**item, "content": ""})
     if isinstance(content, str):
         return Message(role, content, raw=item)
-    if not isinstance(content, list) or not content:
-        raise InvalidRequest(f"{where}.content", "must be a string or a list of parts that is not empty")
+    if not isinstance(content, list):
+        raise InvalidRequest(f"{where}.content", "must be a string or a list of parts")
     texts, media = [], False
     for index, part in enumerate(content):
         text = _part(part, f"{where}.content[{index}]")
@@ -165,36 +199,100 @@ def _part(part: object, where: str) -> str | None:
     raise InvalidRequest(f"{where}.type", "must be text, refusal, image_url, input_audio or file")
 
 
+def _passthrough(fields: Fields) -> tuple[dict[str, object], bool]:
+    """What a strong model gets beside what is read here, and whether plain text would be no answer.
+
+    Without a tool in sight nothing can be chosen, and endpoints refuse to be told so.
+    """
+    passed = _passed_on(fields)
+    form = response_format(passed.pop("response_format", None))
+    if form is not None:
+        passed["response_format"] = form
+    for name in _TOOLS:
+        if not _objects(fields, name):
+            passed.pop(name, None)
+    if not passed.keys() & set(_TOOLS):
+        for name in _CHOICES:
+            if isinstance(passed.get(name), Mapping) and _demands_call(passed[name]):
+                raise InvalidRequest(name, "names a tool, and there are no tools")
+            passed.pop(name, None)
+        passed.pop("parallel_tool_calls", None)
+    called = any(_demands_call(passed.get(name)) for name in _CHOICES)
+    return passed, called or form is not None
+
+
+def _passed_on(fields: Fields) -> dict[str, object]:
+    """All that is not read here; what nobody here knows is looked into for what would steer."""
+    passed = {name: value for name, value in fields.body.items() if name not in _READ and value is not None}
+    for name in passed.keys() - set(STRONG_ONLY):
+        check_inner(passed[name], shown(name))
+    return passed
+
+
+def _objects(fields: Fields, name: str) -> bool:
+    """Whether there are any in the list `name`. Raises `InvalidRequest` for anything but a list of them."""
+    value = fields.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, list):
+        raise InvalidRequest(name, "must be a list")
+    for index, item in enumerate(value):
+        if not isinstance(item, Mapping):
+            raise InvalidRequest(f"{name}[{index}]", "must be an object")
+    return bool(value)
+
+
 def _demands_call(choice: object) -> bool:
-    return choice == "required" or isinstance(choice, Mapping)
+    if not isinstance(choice, Mapping):
+        return choice == "required"
+    allowed = choice.get("allowed_tools")
+    if isinstance(allowed, Mapping):
+        return allowed.get("mode") == "required"
+    return choice.get("type") not in ("auto", "none")
 
 
-def _demands_format(value: object) -> bool:
-    return isinstance(value, Mapping) and value.get("type") in ("json_object", "json_schema")
+def _model(fields: Fields) -> str:
+    name = fields.string("model", default="auto")
+    if len(name) > LONGEST_MODEL:
+        raise InvalidRequest("model", f"has more than {LONGEST_MODEL} characters")
+    return name
 
 
-def _passthrough(fields: Fields) -> dict[str, object]:
-    values = {name: fields.body[name] for name in STRONG_ONLY if fields.get(name) is not None}
-    if "tools" in values and not isinstance(values["tools"], list):
-        raise InvalidRequest("tools", "must be a list")
-    if "response_format" in values and not isinstance(values["response_format"], Mapping):
-        raise InvalidRequest("response_format", "must be an object with a type")
-    return values
+def _stop(fields: Fields) -> tuple[str, ...]:
+    """Empty ones stop nothing: some clients write them for none."""
+    return fields.strings("stop", most=MAX_STOPS, longest=LONGEST_STOP)
 
 
 def _max_tokens(fields: Fields) -> int | None:
-    newer, older = (
-        fields.integer(name, low=1, high=MAX_TOKENS) for name in ("max_completion_tokens", "max_tokens")
-    )
+    newer, older = (_limit(fields, name) for name in ("max_completion_tokens", "max_tokens"))
     return older if newer is None else newer
+
+
+def _limit(fields: Fields, name: str) -> int | None:
+    """-1 is what llama.cpp's clients write for none."""
+    if fields.get(name) == -1:
+        return None
+    return fields.integer(name, low=1, high=MAX_TOKENS)
+
+
+def _top_k(fields: Fields) -> int | None:
+    """0 and -1 mean all tokens, to one server or the other; to us it is 0."""
+    value = fields.get("top_k")
+    return 0 if value == -1 else fields.integer("top_k", low=0, high=MAX_TOKENS)
+
+
+def _seed(fields: Fields) -> int | None:
+    """Any whole number will do; one that is too large for others is folded into what they take."""
+    seed = fields.integer("seed")
+    return seed if seed is None or -INT64 <= seed < INT64 else seed % INT64
 
 
 def _sampling(fields: Fields) -> SamplingParams:
     return SamplingParams(
         temperature=fields.number("temperature", low=0, high=2),
         top_p=fields.number("top_p", low=0, high=1),
-        top_k=fields.integer("top_k", low=1, high=MAX_TOKENS),
-        seed=fields.integer("seed", low=-INT64, high=INT64 - 1),
+        top_k=_top_k(fields),
+        seed=_seed(fields),
         repetition_penalty=fields.number("repetition_penalty", low=0, high=10, above=True),
         presence_penalty=fields.number("presence_penalty", low=-2, high=2) or 0.0,
         frequency_penalty=fields.number("frequency_penalty", low=-2, high=2) or 0.0,
@@ -220,11 +318,89 @@ def _call(fields: Fields, request: ChatRequest) -> Call:
     return Call(request, stream, options is not None and options.boolean("include_usage"))
 
 
-def _fields(body: Mapping[str, object]) -> Fields:
-    fields = Fields(plain_object(body))
-    for name in FORBIDDEN:
-        if name in fields.body:
-            raise InvalidRequest(name, "can be set in the configuration only, not by a request")
+def _fields(body: Mapping[str, object]) -> tuple[Fields, bool]:
+    """The body's fields, and whether it is marked as private anywhere: one mark is enough."""
+    merged, marks = _merged(plain_object({k: v for k, v in body.items() if not _left_out(v)}))
+    fields = Fields(merged)
     if fields.integer("n", low=1, high=128) not in (None, 1):
         raise InvalidRequest("n", "must be 1: one answer comes from one model")
-    return fields
+    for name, only in (("best_of", 1), ("echo", False)):
+        if fields.get(name) not in (None, only):
+            raise InvalidRequest(name, f"must be {str(only).lower()} here")
+    return fields, any(marks)
+
+
+def _left_out(value: object) -> bool:
+    """Whether it is what OpenAI's client writes for an argument that was not given."""
+    return type(value).__name__ in ("NotGiven", "Omit") and not value
+
+
+def _merged(body: Mapping[str, object]) -> tuple[dict[str, object], list[bool]]:
+    """`extra_body` over the body, as OpenAI's client has it, and every mark of privacy on the way."""
+    merged: dict[str, object] = {}
+    marks: list[bool] = []
+    layer, within = dict(body), ""
+    while True:
+        if len(layer) > MAX_FIELDS:
+            raise InvalidRequest(within.rstrip(".") or None, f"holds more than {MAX_FIELDS} fields")
+        check_names(layer, KNOWN, within)
+        for name in _ARGUMENTS:
+            if layer.get(name) is not None:
+                raise InvalidRequest(within + name, "is an argument in Python, and no field")
+        marks += [*_envelope(layer, within), *_metadata(layer, within)]
+        marks.append(_mark(layer.pop("private", None), f"{within}private"))
+        inner = layer.pop("extra_body", None)
+        merged |= layer
+        if inner is None:
+            return merged, marks
+        if not isinstance(inner, Mapping):
+            raise InvalidRequest(f"{within}extra_body", "must be an object")
+        layer, within = dict(inner), f"{within}extra_body."
+
+
+def _envelope(layer: dict[str, object], within: str) -> Iterator[bool]:
+    """Takes what OpenAI's client has beside a body out of it; the marks of privacy that are in it."""
+    if layer.pop("timeout", None) is not None:
+        reason = "is strong.timeout_s in the configuration; to stop an answer, cancel it"
+        raise InvalidRequest(f"{within}timeout", reason)
+    for part, mark in (("extra_headers", PRIVATE_HEADER), ("extra_query", "private")):
+        pairs = layer.pop(part, None)
+        if pairs is not None and not isinstance(pairs, Mapping):
+            raise InvalidRequest(within + part, "must be an object")
+        for name, value in (pairs or {}).items():
+            if name.lower() != mark:
+                reason = f"can be set in the configuration only; a request has no other than {mark}"
+                raise InvalidRequest(f"{within}{part}.{shown(name)}", reason)
+            yield _mark(value, f"{within}{part}.{shown(name)}")
+
+
+def _metadata(layer: dict[str, object], within: str) -> Iterator[bool]:
+    """The marks of privacy in `metadata`, which are taken out of it."""
+    metadata = layer.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return
+    if len(metadata) > MAX_FIELDS:
+        raise InvalidRequest(f"{within}metadata", f"holds more than {MAX_FIELDS} fields")
+    yield from _marks(metadata.items(), f"{within}metadata.")
+    layer["metadata"] = {k: v for k, v in metadata.items() if k != "private"} or None
+
+
+def _marks(pairs: Iterable[tuple[str, object]], within: str) -> Iterator[bool]:
+    """What those named `private` say. Raises `InvalidRequest` for a name that was meant to be."""
+    for name, value in pairs:
+        if name == "private":
+            yield _mark(value, within + name)
+        elif nearly_private(name):
+            raise InvalidRequest(within + shown(name), f"is not known here; did you mean {within}private?")
+
+
+def _mark(value: object, name: str) -> bool:
+    """One mark of privacy; nothing is none. What can't be read is no "no": it raises `InvalidRequest`."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    word = (
+        str(int(value == 1)) if value in (0, 1) else value.strip().lower() if isinstance(value, str) else ""
+    )
+    if word not in (*_YES, *_NO):
+        raise InvalidRequest(name, "must be true or false")
+    return word in _YES

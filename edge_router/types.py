@@ -123,7 +123,7 @@ class ChatRequest:
     raw_prompt: str | None = None  # /v1/completions: no chat template; `messages` holds it too
     private: bool = False  # must not leave the machine
     tools_required: bool = False  # a tool call or JSON is demanded, so plain text is no answer
-    passthrough: Mapping[str, object] = field(default_factory=dict)  # tools and the like: strong model only
+    passthrough: Mapping[str, object] = field(default_factory=dict)  # what only a strong model may understand
     mask: Callable[[Vocabulary], TokenMask] | None = field(default=None, compare=False)  # weak model only
     watch: Watch | None = None  # an engine may leave `state` out; `logprobs` is true where `tokens` count
 
@@ -131,14 +131,19 @@ class ChatRequest:
     def needs_tools(self) -> bool:
         """Whether a model that only writes text would leave something out."""
         media = any(message.has_media for message in self.messages)
-        return self.tools_required or media or bool(self.passthrough.get("tools"))
+        return self.tools_required or media or self.has_tools
+
+    @property
+    def has_tools(self) -> bool:
+        """Under today's name, or the one of 2023."""
+        return bool(self.passthrough.get("tools") or self.passthrough.get("functions"))
 
     @property
     def response_schema(self) -> object:
         """The JSON schema of an answer that must be JSON and nothing else; None for all others."""
         form = self.passthrough.get("response_format")
         media = any(message.has_media for message in self.messages)
-        if not isinstance(form, Mapping) or media or self.passthrough.get("tools"):
+        if not isinstance(form, Mapping) or media or self.has_tools:
             return None
         if form.get("type") == "json_object":
             return {"type": "object"}

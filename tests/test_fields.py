@@ -73,6 +73,32 @@ def test_what_json_cannot_say_is_refused_by_name(value: object, param: str | Non
     assert caught.value.param == param
 
 
+@pytest.mark.parametrize("value", [2**1024, -(10**400), 10**5000, [{"a": 10**5000}]], ids=range(4))
+def test_a_number_that_no_json_writer_takes_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest, match="too many digits") as caught:
+        plain(value, "user")
+    assert caught.value.param is not None and caught.value.param.startswith("user")
+    assert plain(2**1024 - 1) == 2**1024 - 1
+
+
+def test_a_long_way_is_clipped() -> None:
+    value: object = math.nan
+    for number in range(60):
+        value = {f"{number}" + "x" * 100: value}
+    with pytest.raises(InvalidRequest) as caught:
+        plain(value)
+    assert caught.value.param is not None and " ... " in caught.value.param and len(str(caught.value)) < 600
+
+
+class Modelled:
+    def model_dump(self) -> dict[str, object]:
+        return {"role": "user", "content": "hi"}
+
+
+def test_pydantics_models_are_objects() -> None:
+    assert plain([Modelled()]) == [{"role": "user", "content": "hi"}]
+
+
 def nested(depth: int) -> object:
     value: object = "x"
     for _ in range(depth):
@@ -146,12 +172,16 @@ def test_numbers_have_types_too() -> None:
 
 def test_strings() -> None:
     fields = Fields({"one": "a", "many": ["a", "b"], "none": None, "empty": "", "holes": ["a", ""], "n": 3})
-    assert fields.strings("one", most=2) == ("a",)
-    assert fields.strings("many", most=2) == ("a", "b")
-    assert fields.strings("none", most=2) == fields.strings("absent", most=2) == ()
-    for name, most in (("many", 1), ("empty", 2), ("holes", 2), ("n", 2)):
+    assert fields.strings("one", most=2, longest=1) == ("a",)
+    assert fields.strings("many", most=2, longest=1) == ("a", "b")
+    assert fields.strings("holes", most=2, longest=1) == ("a",)
+    for nothing in ("none", "absent", "empty"):
+        assert fields.strings(nothing, most=2, longest=1) == ()
+    for name, most in (("many", 1), ("n", 2)):
         with pytest.raises(InvalidRequest, match=f"at most {most}"):
-            fields.strings(name, most=most)
+            fields.strings(name, most=most, longest=1)
+    with pytest.raises(InvalidRequest, match="more than 2 characters"):
+        Fields({"s": ["ab", "abc"]}).strings("s", most=2, longest=2)
     assert fields.string("one", default="d") == "a"
     assert fields.string("none", default="d") == fields.string("absent", default="d") == "d"
     for name in ("empty", "many", "n"):

@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from edge_router.completions import Function, ReplyMessage, ToolCall
 from edge_router.errors import InvalidRequest
+from edge_router.field_names import FORBIDDEN
 from edge_router.requests import (
-    FORBIDDEN,
     INT64,
+    LONGEST_MODEL,
+    LONGEST_STOP,
+    MAX_FIELDS,
+    MAX_STOPS,
     MAX_TOKENS,
     STRONG_ONLY,
     Call,
     conversation,
+    marked,
     parse_chat,
     parse_completion,
     parse_messages,
@@ -71,6 +76,10 @@ def test_null_means_absent() -> None:
         "stream",
         "stream_options",
         "private",
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "timeout",
         *STRONG_ONLY,
     ]
     assert chat(**dict.fromkeys(names)) == chat()
@@ -79,8 +88,7 @@ def test_null_means_absent() -> None:
 BORDERS = [
     ("temperature", 0, 2, 0.001),
     ("top_p", 0, 1, 0.001),
-    ("top_k", 1, MAX_TOKENS, 1),
-    ("seed", -INT64, INT64 - 1, 1),
+    ("top_k", 0, MAX_TOKENS, 2),
     ("presence_penalty", -2, 2, 0.001),
     ("frequency_penalty", -2, 2, 0.001),
 ]
@@ -94,6 +102,23 @@ def test_sampling_borders(name: str, low: float, high: float, step: float) -> No
         assert refused(chat, **{name: value}).param == name
 
 
+def test_all_tokens_may_come_where_top_k_says_so() -> None:
+    assert chat(top_k=-1).request.sampling.top_k == chat(top_k=0).request.sampling.top_k == 0
+
+
+@pytest.mark.parametrize("seed", [INT64, 2**64 - 1, -INT64 - 1, 2**200, 1e300])
+def test_a_large_seed_is_folded(seed: float) -> None:
+    one, again, other = (chat(seed=value).request.sampling.seed for value in (seed, seed, int(seed) + 1))
+    assert one is not None and -INT64 <= one < INT64 and one == again != other
+
+
+def test_seed_borders() -> None:
+    for value in (-INT64, 0, INT64 - 1):
+        assert chat(seed=value).request.sampling.seed == value
+    for wrong in (1.5, "1", True, [1]):
+        assert refused(chat, seed=wrong).param == "seed"
+
+
 def test_repetition_penalty_is_above_zero() -> None:
     assert chat(repetition_penalty=10).request.sampling.repetition_penalty == 10
     for value in (0, -1, 10.5, True):
@@ -104,8 +129,9 @@ def test_repetition_penalty_is_above_zero() -> None:
 def test_max_tokens_borders(name: str) -> None:
     for value in (1, MAX_TOKENS):
         assert chat(**{name: value}).request.max_tokens == value
-    for value in (0, -1, MAX_TOKENS + 1, INT64, float("nan"), True, "5", 1.5):
+    for value in (0, -2, MAX_TOKENS + 1, INT64, float("nan"), True, "5", 1.5):
         assert refused(chat, **{name: value}).param == name
+    assert chat(**{name: -1}).request.max_tokens is None
 
 
 def test_the_newer_name_of_max_tokens_wins_and_both_are_checked() -> None:
@@ -137,9 +163,13 @@ def test_one_answer_only() -> None:
 
 def test_stop() -> None:
     assert chat(stop="a").request.stop == ("a",)
-    assert chat(stop=["a", "b", "c", "d"]).request.stop == ("a", "b", "c", "d")
-    assert chat(stop=[]).request.stop == ()
-    for value in ("", ["a"] * 5, [""], [1], 5, {"a": "b"}):
+    many = [f"<{n}>" for n in range(MAX_STOPS)]
+    assert chat(stop=many).request.stop == tuple(many)
+    assert chat(stop=["x" * LONGEST_STOP]).request.stop == ("x" * LONGEST_STOP,)
+    for nothing in ([], "", ["", ""], None):
+        assert chat(stop=nothing).request.stop == completion(stop=nothing).request.stop == ()
+    assert chat(stop=["", "a"]).request.stop == ("a",)
+    for value in (["a"] * (MAX_STOPS + 1), ["x" * (LONGEST_STOP + 1)], [1], [None], 5, {"a": "b"}):
         assert refused(chat, stop=value).param == "stop"
 
 
@@ -156,17 +186,121 @@ def test_streaming_options() -> None:
     assert refused(chat, stream="yes").param == "stream"
 
 
-@pytest.mark.parametrize("name", FORBIDDEN)
-def test_where_the_strong_model_lives_is_not_for_requests(name: str) -> None:
-    for value in ("http://elsewhere", None):
-        assert refused(chat, **{name: value}).param == name
-        assert refused(completion, **{name: value}).param == name
+STEERING = [
+    *FORBIDDEN,
+    *("API_KEY", "apiKey", "api-key", "api key", "openai_api_key", "Base-URL", "baseURL", "azure_endpoint"),
+    *("base_url_", "aws_secret_access_key", "vertex_credentials", "litellm_params", "custom_llm_provider"),
+    *("azure_ad_token", "Authorization", "api\u200b_key", "ａｐｉ_key", "organisation"),
+]
 
 
-def test_only_known_fields_travel_on() -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    request = chat(tools=tools, user="me", base="x", extra_body={"api_key": "k"}, unknown=1).request
-    assert request.passthrough == {"tools": tools, "user": "me"}
+@pytest.mark.parametrize("name", STEERING)
+@pytest.mark.parametrize("parse", [chat, completion])
+def test_where_the_strong_model_lives_is_not_for_requests(parse: Callable[..., Call], name: str) -> None:
+    for value in ("http://elsewhere", None, {}):
+        assert "configuration" in refused(parse, **{name: value}).reason
+        assert refused(parse, extra_body={name: value}).param.startswith("extra_body.")  # type: ignore[union-attr]
+        assert refused(parse, extra_body={"extra_body": {name: value}}).reason
+        assert refused(parse, fallbacks=[{"model": "x", name: value}]).param.startswith("fallbacks.")  # type: ignore[union-attr]
+        assert "configuration" in refused(parse, router={"deep": [[{name: value}]]}).reason
+
+
+def test_a_schema_may_have_such_names() -> None:
+    schema = {"type": "object", "properties": {"api_key": {"type": "string"}, "endpoint": {}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    for fields in ({"guided_json": schema}, {"structured_outputs": {"json": schema}}, {"tools": tools}):
+        assert chat(**fields).request.passthrough == fields
+
+
+UNKNOWN: dict[str, object] = {
+    "chat_template_kwargs": {"enable_thinking": False},
+    "min_p": 0.05,
+    "thinking": {"type": "disabled"},
+    "reasoning": {"effort": "low"},
+    "store": True,
+    "prompt_cache_key": "k",
+    "safety_identifier": "s",
+    "models": ["a", "b"],
+    "provider": {"order": ["x"]},
+    "repeat_penalty": 1.1,
+    "min_tokens": 3,
+    "top_a": 0.1,
+    "ignore_eos": False,
+    "stop_token_ids": [1],
+    "mode": "chat",
+    "speed": "fast",
+    "chat_id": "c",
+    "message_id": "m",
+    "task": "x",
+    "think": True,
+}
+
+
+@pytest.mark.parametrize("parse", [chat, completion])
+def test_what_nobody_here_knows_travels_on(parse: Callable[..., Call]) -> None:
+    assert parse(**UNKNOWN, user="me").request.passthrough == {**UNKNOWN, "user": "me"}
+    assert parse(extra_body=UNKNOWN, top_p=0.5).request.passthrough == UNKNOWN
+    half = {"min_p": 1, "extra_body": {"min_p": 2, "extra_body": {"min_p": 3, "top_p": 0.25}}}
+    request = parse(**half, top_p=0.5).request
+    assert request.passthrough == {"min_p": 3} and request.sampling.top_p == 0.25
+    assert parse(unknown=None, extra_body={}).request.passthrough == {}
+
+
+def test_what_is_read_here_does_not_travel_twice() -> None:
+    fields = {
+        "temperature": 1,
+        "top_p": 1,
+        "top_k": 1,
+        "seed": 1,
+        "max_tokens": 1,
+        "stop": "x",
+        "logprobs": True,
+    }
+    more = {"top_logprobs": 1, "presence_penalty": 1, "frequency_penalty": 1, "repetition_penalty": 1}
+    last = {"logit_bias": {}, "n": 1, "best_of": 1, "echo": False, "stream": True, "stream_options": {}}
+    assert chat(**fields, **more, **last, private=True, model="weak").request.passthrough == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *[
+            (name, "private")
+            for name in ("privat", "Private", "PRIVATE", "is_private", "privacy", "private_")
+        ],
+        *[(name, "private") for name in ("pirvate", "prvate", "priavte", "privte", "privatee", "isPrivate")],
+        *[
+            (name, "private")
+            for name in ("private-mode", "keep private", "local_only", "offline", "on_device")
+        ],
+        *[(name, "mask") for name in ("Mask", "msk", "maskk", "_mask", "maks")],
+        *[(name, "model") for name in ("Model", "modle", "modell", "MODEL", "mdel")],
+        *[(name, "temperature") for name in ("temprature", "Temperature", "temperatur", "tempreature")],
+        *[
+            (name, "max_tokens")
+            for name in ("maxTokens", "max-tokens", "max_token", "MAX_TOKENS", "maxtokens")
+        ],
+        *[("topP", "top_p"), ("topk", "top_k"), ("stops", "stop"), ("sed", "seed"), ("tool", "tools")],
+        *[("streem", "stream"), ("responseFormat", "response_format"), ("respons_format", "response_format")],
+        *[("tol_choice", "tool_choice"), ("extraBody", "extra_body"), ("timout", "timeout"), ("usr", "user")],
+        *[("reasoning_efort", "reasoning_effort"), ("extra_header", "extra_headers"), ("cancle", "cancel")],
+    ],
+)
+@pytest.mark.parametrize("parse", [chat, completion])
+def test_slips_of_the_pen_are_refused_with_the_right_name(
+    parse: Callable[..., Call], name: str, meant: str
+) -> None:
+    for fields in ({name: True}, {name: None}, {"extra_body": {name: True}}):
+        error = refused(parse, **fields)
+        assert error.param is not None and error.param.endswith(name)
+        assert f"did you mean {meant}?" in error.reason
+
+
+@pytest.mark.parametrize("name", ["mask", "cancel"])
+def test_arguments_of_the_python_api_are_no_fields(name: str) -> None:
+    for fields in ({name: "x"}, {"extra_body": {name: True}}):
+        assert "Python" in refused(chat, **fields).reason
+    assert chat(**{name: None}) == chat()
 
 
 def test_tools_and_formats() -> None:
@@ -176,15 +310,279 @@ def test_tools_and_formats() -> None:
     assert chat(tools=tools, tool_choice="required").request.tools_required
     assert chat(tools=tools, tool_choice={"type": "function"}).request.tools_required
     assert not chat(tools=tools, tool_choice="auto").request.tools_required
-    assert chat(response_format={"type": "json_object"}).request.tools_required
-    assert not chat(response_format={"type": "text"}).request.tools_required
     assert refused(chat, tools={}).param == "tools"
-    assert refused(chat, response_format="json").param == "response_format"
+    assert refused(chat, tools=["f"]).param == "tools[0]"
+    some = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
+    assert not chat(tools=tools, tool_choice=some).request.tools_required
+    some["allowed_tools"] = {"mode": "required"}
+    assert chat(tools=tools, tool_choice=some).request.tools_required
 
 
-def test_private() -> None:
-    assert chat(private=True).request.private
-    assert refused(chat, private="yes").param == "private"
+def test_functions_are_tools_too() -> None:
+    functions = [{"name": "f", "parameters": {}}]
+    request = chat(functions=functions).request
+    assert request.needs_tools and request.has_tools and not request.tools_required
+    assert request.passthrough == {"functions": functions}
+    assert chat(functions=functions, function_call={"name": "f"}).request.tools_required
+    assert not chat(functions=functions, function_call="auto").request.tools_required
+    form = {"type": "json_object"}
+    assert chat(functions=functions, response_format=form).request.response_schema is None
+    assert refused(chat, functions="f").param == "functions"
+
+
+@pytest.mark.parametrize("none", [{}, {"tools": []}, {"functions": []}, {"tools": None}])
+def test_without_tools_none_can_be_demanded(none: dict[str, object]) -> None:
+    for choice in ("required", "auto", "none", {"type": "auto"}):
+        request = chat(**none, tool_choice=choice, parallel_tool_calls=True, function_call="auto").request
+        assert not request.needs_tools and request.passthrough == {}
+    for name, choice in (("tool_choice", {"function": {"name": "f"}}), ("function_call", {"name": "f"})):
+        assert refused(chat, **none, **{name: choice}).param == name
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+def described(schema: object, **more: object) -> dict[str, object]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", **more, "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (described(SCHEMA, name="x", strict=True), described(SCHEMA, name="x", strict=True)),
+        ({"type": "json_schema", "json_schema": {"schema": SCHEMA}}, described(SCHEMA)),
+        ({"type": "json_schema", "schema": SCHEMA}, described(SCHEMA)),
+        ({"type": "json_schema", "name": "y", "strict": False, "schema": SCHEMA},
+         described(SCHEMA, name="y", strict=False)),
+        ({"type": "json_object", "schema": SCHEMA}, described(SCHEMA)),
+        ({"type": "json_object", "json_schema": {"schema": SCHEMA}}, described(SCHEMA)),
+        ({"type": "json_schema", "json_schema": SCHEMA}, described(SCHEMA)),
+        ({"schema": SCHEMA}, described(SCHEMA)),
+        ({"json_schema": {"name": "z", "schema": SCHEMA}}, described(SCHEMA, name="z")),
+        (SCHEMA, described(SCHEMA)),
+        ({"type": ["object", "null"]}, described({"type": ["object", "null"]})),
+        ({"anyOf": [SCHEMA]}, described({"anyOf": [SCHEMA]})),
+        ({"type": "json_object"}, {"type": "json_object"}),
+        (described(True), described({})),
+        (described({}), described({})),
+        (described(None), described({})),
+        ({"type": "json_schema"}, described({})),
+        ({"type": "json_schema", "json_schema": {"name": "x"}}, described({}, name="x")),
+        ({"type": "json_schema", "schema": True}, described({})),
+    ],
+)  # fmt: skip
+def test_formats_in_every_shape(given: dict[str, object], taken: dict[str, object]) -> None:
+    request = chat(response_format=given).request
+    assert request.passthrough["response_format"] == taken
+    assert request.tools_required and request.needs_tools
+    if taken["type"] == "json_object":
+        assert request.response_schema == {"type": "object"}
+    else:
+        assert request.response_schema == taken["json_schema"]["schema"]  # type: ignore[index]
+
+
+def test_plain_text_is_no_format() -> None:
+    for nothing in ({"type": "text"}, None):
+        assert chat(response_format=nothing) == chat()
+
+
+def test_a_form_that_only_others_know_needs_a_strong_model() -> None:
+    form = {"type": "grammar", "grammar": "root ::= 'a'"}
+    request = chat(response_format=form).request
+    assert request.tools_required and request.response_schema is None
+    assert request.passthrough["response_format"] == form
+
+
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        *[(form, "response_format") for form in ("json", True, 5, [], [SCHEMA])],
+        *[(form, "response_format.type") for form in ({}, {"type": 5}, {"type": {}}, {"type": []}, {"a": 1})],
+        *[
+            (described(bad), "response_format.json_schema.schema")
+            for bad in (False, [], [1], "{}", "x", 5, 1.5)
+        ],
+        *[({"type": "json_object", "schema": bad}, "response_format.schema") for bad in (False, [], "x", 5)],
+        *[
+            ({"type": "json_schema", "json_schema": bad}, "response_format.json_schema")
+            for bad in (True, [], "x")
+        ],
+    ],
+)
+def test_what_is_no_format(form: object, param: str) -> None:
+    assert refused(chat, response_format=form).param == param
+
+
+YES = [True, "true", "True", " TRUE ", 1, 1.0, "1", "yes", "on"]
+NO = [False, "false", "False", 0, 0.0, "0", "no", "off"]
+UNREADABLE = ["maybe", "", " ", "nope", "privat", 2, -1, 0.5, [], [True], {}, {"private": True}, "null", "ja"]
+
+
+def everywhere(value: object) -> list[dict[str, object]]:
+    """Each place in a body where a client may put it."""
+    return [
+        {"private": value},
+        {"extra_body": {"private": value}},
+        {"extra_body": {"extra_body": {"private": value}}},
+        {"metadata": {"private": value}},
+        {"extra_body": {"metadata": {"private": value, "other": "x"}}},
+        {"extra_headers": {"X-Edge-Router-Private": value}},
+        {"extra_query": {"private": value}},
+    ]
+
+
+@pytest.mark.parametrize("place", range(len(everywhere(None))))
+@pytest.mark.parametrize("parse", [chat, completion])
+def test_private_in_every_form_and_place(parse: Callable[..., Call], place: int) -> None:
+    for value in YES:
+        assert parse(**everywhere(value)[place]).request.private, value
+    for value in (*NO, None):
+        assert not parse(**everywhere(value)[place]).request.private, value
+    for value in UNREADABLE:
+        error = refused(parse, **everywhere(value)[place])
+        assert error.param is not None and "private" in error.param.lower()
+
+
+def test_one_mark_of_privacy_is_enough() -> None:
+    for one in everywhere(True):
+        for other in everywhere(False):
+            if one.keys() != other.keys():
+                assert chat(**one, **other).request.private
+    assert chat(private=True, extra_body={"private": False}).request.private
+    assert chat(private=False, extra_body={"private": True}).request.private
+
+
+def test_a_mark_of_privacy_does_not_travel() -> None:
+    assert chat(metadata={"private": "false", "a": "b"}).request.passthrough == {"metadata": {"a": "b"}}
+    assert chat(metadata={"private": "false"}).request.passthrough == {}
+
+
+@pytest.mark.parametrize("name", ["Private", "privat", "is_private", "privacy", "local_only"])
+def test_metadata_that_was_meant_to_be_private(name: str) -> None:
+    for value in ("true", None):
+        error = refused(chat, metadata={name: value})
+        assert error.param == f"metadata.{name}" and "metadata.private" in error.reason
+
+
+@pytest.mark.parametrize("parse", [chat, completion])
+def test_private_around_the_body(parse: Callable[..., Call]) -> None:
+    for name in ("X-Edge-Router-Private", "x-edge-router-private", "X-EDGE-ROUTER-PRIVATE"):
+        for value in (value for value in YES if isinstance(value, str)):
+            assert marked(parse(), [("Host", "x"), (name, value)], []).request.private
+            assert marked(parse(), [(name, "false"), (name, value)], []).request.private
+            assert marked(parse(), [], [("private", value)]).request.private
+        for value in (value for value in NO if isinstance(value, str)):
+            assert not marked(parse(), [(name, value)], [("private", value)]).request.private
+            assert marked(parse(private=True), [(name, value)], []).request.private
+        for value in (value for value in UNREADABLE if isinstance(value, str)):
+            assert refused(marked, parse(), [(name, value)], []).param == "x-edge-router-private"
+            assert refused(marked, parse(), [], [("private", value)]).param == "private"
+    for near in ("X-Edge-Router-Privat", "x-edge-router-is-private", "X-Edge-Router-Privacy"):
+        assert "x-edge-router-private" in refused(marked, parse(), [(near, "true")], []).reason
+    assert "private" in refused(marked, parse(), [], [("Private", "true")]).reason
+    harmless = [
+        ("User-Agent", "x"),
+        ("X-Stainless-Lang", "python"),
+        ("X-Edge-Router-Other", "x"),
+        ("Privacy", "1"),
+    ]
+    assert marked(parse(), harmless, [("beta", "true")]) == parse()
+
+
+@pytest.mark.parametrize("name", ["extra_headers", "extra_query"])
+def test_headers_and_queries_are_the_configurations(name: str) -> None:
+    assert chat(**{name: {}}) == chat(**{name: None}) == chat()
+    for pairs in (
+        {"Authorization": "Bearer x"},
+        {"Host": "evil"},
+        {"a": "b", "private": "true"},
+        {"privat": "1"},
+    ):
+        assert refused(chat, **{name: pairs}).param.startswith(f"{name}.")  # type: ignore[union-attr]
+    for wrong in ("x", 5, [1]):
+        assert refused(chat, **{name: wrong}).param == name
+
+
+def test_what_openais_client_takes_beside_a_body() -> None:
+    assert "strong.timeout_s" in refused(chat, timeout=5).reason
+    assert refused(chat, extra_body=[1]).param == "extra_body"
+    assert refused(chat, extra_body={"extra_body": "x"}).param == "extra_body.extra_body"
+    openai = pytest.importorskip("openai")
+    assert chat(temperature=openai.NOT_GIVEN, private=openai.omit) == chat()
+
+
+def deep(levels: int) -> object:
+    value: object = {}
+    for _ in range(levels):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        deep(100),
+        deep(3000),
+        float("1e999"),
+        float("nan"),
+        -float("inf"),
+        10**5000,
+        "\ud83d",
+        {"\udc00": 1},
+        b"x",
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "messages",
+            "model",
+            "temperature",
+            "seed",
+            "stop",
+            "max_tokens",
+            "logit_bias",
+            "stream_options",
+            "n",
+        ),
+        *(
+            "tools",
+            "response_format",
+            "metadata",
+            "extra_body",
+            "extra_headers",
+            "private",
+            "unknown",
+            "prompt",
+        ),
+    ],
+)
+def test_broken_data_is_one_sentence(name: str, value: object) -> None:
+    for parse in (chat, completion):
+        for fields in (
+            {name: value},
+            {name: [value]},
+            {name: {"type": value}},
+            {"extra_body": {name: value}},
+        ):
+            error = refused(parse, **fields)
+            assert "\n" not in str(error) and len(str(error)) < 400 and str(error).isascii()
+
+
+def test_a_request_has_bounds() -> None:
+    assert refused(chat, **{f"f{n}": 1 for n in range(MAX_FIELDS + 1)}).param is None
+    assert refused(chat, metadata={f"f{n}": 1 for n in range(MAX_FIELDS + 1)}).param == "metadata"
+    assert chat(model="x" * LONGEST_MODEL).request.model
+    error = refused(chat, model="x" * (LONGEST_MODEL + 1))
+    assert error.param == "model" and len(str(error)) < 100
+
+
+def test_the_other_apis_question_is_not_lost() -> None:
+    assert refused(chat, prompt="hi").param == "prompt"
+    assert refused(completion, messages=HI).param == "messages"
+    assert chat(prompt="") == chat(prompt=None) == chat()
 
 
 def test_model() -> None:
@@ -207,9 +605,9 @@ def test_model() -> None:
         ([{"role": "king", "content": "hi"}], "messages[0].role"),
         ([{"role": ["user"], "content": "hi"}], "messages[0].role"),
         ([{"role": "user"}], "messages[0].content"),
-        ([{"role": "assistant", "content": None}], "messages[0].content"),
         ([{"role": "user", "content": 5}], "messages[0].content"),
-        ([{"role": "user", "content": []}], "messages[0].content"),
+        ([{"role": "user", "content": None}], "messages[0].content"),
+        ([{"role": "system", "content": {}}], "messages[0].content"),
         ([{"role": "user", "content": ["hi"]}], "messages[0].content[0]"),
         ([{"role": "user", "content": [{}]}], "messages[0].content[0]"),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text"),
@@ -220,6 +618,22 @@ def test_model() -> None:
 def test_bad_messages(messages: object, param: str) -> None:
     assert refused(parse_messages, messages).param == param
     assert refused(parse_chat, {"messages": messages}).param == param
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "assistant", "tool", "function"])
+def test_a_turn_may_be_empty(role: str) -> None:
+    for turn in ({"role": role}, {"role": role, "content": None}, {"role": role, "content": []}):
+        (message,) = parse_messages([turn])
+        assert message.text == "" and message.to_openai() == {"role": role, "content": ""}
+    (asked,) = parse_messages([{"role": "user", "content": []}])
+    assert asked.to_openai() == {"role": "user", "content": ""}
+
+
+@pytest.mark.parametrize("roles", ["a", "au", "aua", "sau", "ua", "uaa", "s", "tu"])
+def test_turns_may_come_in_any_order(roles: str) -> None:
+    names = {"a": "assistant", "u": "user", "s": "system", "t": "tool"}
+    turns = parse_messages([{"role": names[role], "content": "x"} for role in roles])
+    assert [turn.role for turn in turns] == [names[role] for role in roles]
 
 
 def test_missing_messages() -> None:
@@ -268,6 +682,7 @@ def test_a_completion() -> None:
     assert completion(prompt=["hi"]) == completion()
     assert completion(best_of=1, echo=False, suffix="", n=1) == completion()
     assert completion(logprobs=5, max_tokens=3).request.top_logprobs == 5
+    assert completion(max_tokens=-1).request.max_tokens is None
 
 
 @pytest.mark.parametrize(
@@ -297,7 +712,8 @@ NAMES = [
     *("messages", "model", "temperature", "top_p", "top_k", "seed", "repetition_penalty", "n", "stop"),
     *("presence_penalty", "frequency_penalty", "logit_bias", "max_tokens", "max_completion_tokens"),
     *("logprobs", "top_logprobs", "stream", "stream_options", "private", "prompt", "best_of", "echo"),
-    *("suffix", "tools", "tool_choice", "response_format", "user", "metadata"),
+    *("suffix", "tools", "tool_choice", "response_format", "user", "metadata", "extra_body", "functions"),
+    *("extra_headers", "function_call", "unknown", "fallbacks"),
 ]
 words = st.sampled_from(["role", "content", "type", "text", "user", "assistant", "tool_calls", "required"])
 scalars = (

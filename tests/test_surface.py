@@ -83,11 +83,44 @@ def test_errors_come_before_the_stream(client: Controller) -> None:
         client.chat.completions.create(messages=None)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"private": True},
+        {"private": "true"},
+        {"extra_body": {"private": True}},
+        {"metadata": {"private": "true"}},
+        {"extra_headers": {"X-Edge-Router-Private": "1"}},
+    ],
+)
+def test_what_is_private_stays_here(weak: ScriptedEngine, fields: dict[str, object]) -> None:
+    strong = ScriptedEngine(model_id="REMOTE")
+
+    async def later() -> None:
+        async with AsyncController(
+            weak=ScriptedEngine(), strong=strong, router=ScriptedRouter(1.0)
+        ) as client:
+            await client.chat.completions.create(messages="my diary", **fields)  # type: ignore[call-overload]
+
+    with Controller(weak=weak, strong=strong, router=ScriptedRouter(1.0)) as client:
+        client.chat.completions.create(messages="my diary", **fields)  # type: ignore[call-overload]
+        asyncio.run(later())
+        for slip in ({"privat": True}, {"extra_body": {"is_private": True}}, {"private": "maybe"}):
+            with pytest.raises(InvalidRequest, match="private"):
+                client.chat.completions.create(messages="my diary", **slip)  # type: ignore[call-overload]
+        assert strong.calls == []
+        client.chat.completions.create(messages="no diary", extra_body={"min_p": 0.1})
+    assert strong.calls[0].passthrough == {"min_p": 0.1}
+
+
 def test_checking_a_name(client: Controller) -> None:
     for name in (*client.model_names(), "router-length-0.25"):
         client.check_model(name)
     with pytest.raises(UnknownModel):
         client.check_model("gpt")
+    with pytest.raises(UnknownModel) as caught:
+        client.check_model("x" * 30_000_000)
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from edge_router.aio import AsyncAnswer, AsyncController, whole
 from edge_router.completions import ChatCompletion, ChatCompletionChunk
-from edge_router.requests import Call, parse_chat, parse_completion
+from edge_router.requests import Call, marked, parse_chat, parse_completion
 from edge_router.server.body import read
 from edge_router.server.ratings import Ratings, parse_thumb
 from edge_router.server.reply import decision_headers, json_reply
@@ -95,6 +95,7 @@ class Api:
 
     async def _answer(self, request: Request, dialect: Dialect) -> Response:
         call = await read(request, dialect.parse)
+        call = marked(call, request.headers.items(), request.query_params.multi_items())
         if call.stream:
             usage = call.include_usage
             answer = await self._running.attend(request, self._controller.start(call.request))

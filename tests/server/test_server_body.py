@@ -118,7 +118,7 @@ def test_a_body_declared_too_large_is_not_even_read(setup: Callable[..., Any], d
     assert reply.status == 413
 
 
-@pytest.mark.parametrize("value", [-1, 0, 2**63, True, "5", 1.5, 10**400, [], {}])
+@pytest.mark.parametrize("value", [-2, 2**63, True, "5", 1.5, 10**400, [], {}])
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "top_k", "n"])
 def test_numbers_out_of_range(setup: Callable[..., Any], name: str, value: object) -> None:
     reply = setup().call(body=CHAT | {name: value})
@@ -135,6 +135,25 @@ def test_requests_do_not_choose_the_strong_models_place(setup: Callable[..., Any
     assert reply.status == 400
     assert reply.error["param"] == name
     assert one.strong.calls == []
+
+
+@pytest.mark.parametrize(
+    ("path", "question"),
+    [("/v1/chat/completions", CHAT["messages"]), ("/v1/completions", "hi")],
+)
+@pytest.mark.parametrize(
+    "value",
+    [b"[" * 3000 + b"]" * 3000, b"[" * 90 + b"]" * 90, b"1e999", b"-1e999", b"1" * 4000, b'"\\ud83d"'],
+)
+@pytest.mark.parametrize("name", ["stop", "tools", "response_format", "metadata", "extra_body", "unknown"])
+def test_broken_data_is_told_as_such(
+    setup: Callable[..., Any], name: str, value: bytes, path: str, question: object
+) -> None:
+    one = setup()
+    asked = {"prompt" if "chat" not in path else "messages": question, "model": "strong", name: "HERE"}
+    reply = one.call(path=path, body=json.dumps(asked).encode().replace(b'"HERE"', value))
+    assert reply.status == 400 and len(reply.error["message"]) < 300
+    assert one.weak.calls == one.strong.calls == []
 
 
 @given(st.binary(max_size=60))
@@ -159,6 +178,7 @@ NAMES = [
         "suffix",
     ),
     *("tools", "tool_choice", "response_format", "user", "repetition_penalty", "max_completion_tokens"),
+    *("metadata", "extra_body", "extra_headers", "functions", "unknown", "privat"),
 ]
 scalars = (
     st.none()

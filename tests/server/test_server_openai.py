@@ -160,6 +160,61 @@ def test_tool_calls_come_through(served: Any) -> None:
     assert chunks[1].choices[0].delta.tool_calls[0].id == "c1"
 
 
+PRIVATE_BY: list[dict[str, Any]] = [
+    {"extra_body": {"private": True}},
+    {"extra_body": {"private": "true"}},
+    {"extra_body": {"private": 1}},
+    {"extra_body": {"extra_body": {"private": True}}},
+    {"extra_body": {"metadata": {"private": "true"}}},
+    {"extra_headers": {"X-Edge-Router-Private": "true"}},
+    {"extra_query": {"private": "true"}},
+]
+
+
+@pytest.mark.parametrize("how", PRIVATE_BY, ids=str)
+def test_private_stays_here_however_a_client_says_it(served: Any, how: dict[str, Any]) -> None:
+    client = served.client()
+    client.chat.completions.create(model="router-word-0", messages=HARD, **how)
+    list(client.chat.completions.create(model="router-word-0", messages=HARD, stream=True, **how))
+    client.completions.create(model="router-word-0", prompt="a hard one", **how)
+    assert [request.private for request in served.weak.calls] == [True] * 3
+    assert served.strong.calls == []
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"extra_body": {"privat": True}},
+        {"extra_body": {"private": "maybe"}},
+        {"extra_body": {"metadata": {"private": "maybe"}}},
+        {"extra_headers": {"X-Edge-Router-Private": "maybe"}},
+        {"extra_headers": {"X-Edge-Router-Private": ""}},
+        {"extra_headers": {"X-Edge-Router-Privat": "true"}},
+        {"extra_query": {"private": "maybe"}},
+        {"extra_query": {"Private": "true"}},
+        {"extra_body": {"api_key": "x"}},
+    ],
+    ids=str,
+)
+def test_what_may_have_meant_to_stay_here_goes_nowhere(served: Any, how: dict[str, Any]) -> None:
+    client = served.client()
+    for ask in (
+        lambda: client.chat.completions.create(model="router-word-0", messages=HARD, **how),
+        lambda: client.completions.create(model="router-word-0", prompt="a hard one", **how),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask()
+        assert caught.value.param is not None
+    assert served.weak.calls == served.strong.calls == []
+
+
+def test_what_the_server_does_not_know_reaches_the_strong_model(served: Any) -> None:
+    extra = {"min_p": 0.05, "chat_template_kwargs": {"enable_thinking": False}}
+    served.client().chat.completions.create(model="strong", messages=HI, store=True, extra_body=extra)
+    served.client().completions.create(model="strong", prompt="hi", extra_body=extra)
+    assert [request.passthrough for request in served.strong.calls] == [{**extra, "store": True}, extra]
+
+
 def test_text_in_any_script(served: Any) -> None:
     text = "Grüße, 世界 👩‍🚀\u2028\x00"
     served.weak.queue([text, Delta(finish_reason="stop")], [text, Delta(finish_reason="stop")])

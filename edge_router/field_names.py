@@ -1,0 +1,133 @@
+"""The names of a request's fields: slips of the pen in those we know, and those that no request may set.
+
+What nobody here knows is passed on to a strong model, so a misspelt `private` would leave the machine: a name
+that is nearly one of ours is refused.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+
+from edge_router.errors import InvalidRequest
+from edge_router.fields import shown
+
+# Where the strong model lives, with which key and through what: the configuration's alone.
+FORBIDDEN = (
+    "base_url",
+    "api_base",
+    "api_key",
+    "api_type",
+    "api_version",
+    "organization",
+    "endpoint",
+    "headers",
+    "default_headers",
+    "default_query",
+    "http_client",
+    "proxy",
+    "proxies",
+    "user_config",
+    "model_list",
+)
+_STEERS = frozenset(name.replace("_", "") for name in (*FORBIDDEN, "organisation"))
+# Any name with one of these in it, as proxies that take addresses and keys from bodies know many.
+_STEERING_PARTS = (
+    *("apikey", "apibase", "baseurl", "endpoint", "authorization", "credential", "adtoken"),
+    *("secretkey", "accesskey", "sessiontoken", "customllmprovider", "litellm"),
+)
+# A schema may well describe something with such a name.
+_SCHEMAS = frozenset({"schema", "json_schema", "guided_json", "structured_outputs", "properties", "$defs"})
+
+_PRIVATE = "private"
+_MEANS_PRIVATE = frozenset({"offline", "local", "localonly", "ondevice", "confidential", "incognito"})
+# Fields of other servers that look like slips of the pen.
+_NO_SLIPS = frozenset({"models", "mode", "speed", "min_tokens", "min_completion_tokens", "message_id"})
+_LONGEST = 40  # characters of a name that is compared
+
+
+def check_names(names: Iterable[str], known: Collection[str], within: str = "") -> None:
+    """Raises `InvalidRequest` for a name that no request may set, and for one that is nearly a known one."""
+    for name in names:
+        if steers(name):
+            raise InvalidRequest(
+                within + shown(name), "can be set in the configuration only, not by a request"
+            )
+        if name in known:
+            continue
+        meant = _PRIVATE if nearly_private(name) else nearest(name, known)
+        if meant is not None:
+            raise InvalidRequest(within + shown(name), f"is no field of a request; did you mean {meant}?")
+
+
+def check_inner(value: object, within: str) -> None:
+    """The same for what would steer, in all that an unknown field holds; schemas may call things so."""
+    if isinstance(value, list):
+        for item in value:
+            check_inner(item, within)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if steers(name):
+                reason = "can be set in the configuration only, not by a request"
+                raise InvalidRequest(f"{within}.{shown(name)}", reason)
+            if name not in _SCHEMAS:
+                check_inner(item, within)
+
+
+def steers(name: str) -> bool:
+    """Whether it would say where the strong model lives, or with which key, however it is spelled."""
+    letters = _letters(name)
+    return letters in _STEERS or any(part in letters for part in _STEERING_PARTS)
+
+
+def nearly_private(name: str) -> bool:
+    """Whether somebody who wrote it may have meant `private`, which it is not."""
+    if name == _PRIVATE:
+        return False
+    letters = _letters(name)
+    near = 5 <= len(letters) <= 9 and distance(letters, _PRIVATE, most=2) <= 2
+    return near or "privat" in letters or "privac" in letters or letters in _MEANS_PRIVATE
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that this one was meant to be; None where it is another's."""
+    if name in _NO_SLIPS or len(name) > _LONGEST:
+        return None
+    letters = _letters(name)
+    for other in known:
+        right = _letters(other)
+        if letters == right:
+            return other
+        # Of short names a letter that differs makes another name: top_k, top_p and top_a.
+        most = 2 if len(right) >= 8 else 1 if len(right) >= 4 else 0
+        found = distance(letters, right, most=most) if most else 1
+        if found <= most and (
+            len(right) >= 6 or len(letters) != len(right) or sorted(letters) == sorted(right)
+        ):
+            return other
+    return None
+
+
+def distance(one: str, other: str, *, most: int) -> int:
+    """Letters to add, drop, change or swap with their neighbour; `most` + 1 for all that is more."""
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, start=1):
+        line = [row]
+        for column, wanted in enumerate(other, start=1):
+            best = min(last[column] + 1, line[-1] + 1, last[column - 1] + (letter != wanted))
+            if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == wanted:
+                best = min(best, before[column - 2] + 1)
+            line.append(best)
+        if min(line) > most:
+            return most + 1
+        before, last = last, line
+    return min(last[-1], most + 1)
+
+
+def _letters(name: str) -> str:
+    """Without case, underscores and what only looks like another letter."""
+    folded = unicodedata.normalize("NFKC", name[: 2 * _LONGEST]).casefold()
+    return "".join(letter for letter in folded if letter.isalnum())
