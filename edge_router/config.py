@@ -73,9 +73,11 @@ class StrongConfig:
     model: str | None = None  # None: no strong model
     api_key_env: str = "OPENAI_API_KEY"
     keyring_service: str = "edge_router"
-    timeout_s: float = 60.0
+    timeout_s: float = 60.0  # without a token; what only keeps the connection is none
+    first_token_timeout_s: float | None = None  # thoughts are tokens, too; None: timeout_s
+    total_timeout_s: float = 1800.0  # of a whole answer
     connect_timeout_s: float = 5.0
-    max_retries: int = 2
+    max_retries: int = 2  # within 12 s, waits included
     price_in: float | None = None  # of a million prompt tokens, in any money
     price_out: float | None = None  # of a million tokens of answers
     monthly_budget: float | None = None  # in the prices' money; raises the threshold to last the month
@@ -266,8 +268,10 @@ def _check(config: Config) -> None:
     require("router.strong_share", not both, "moves the threshold, so router.threshold must not be set")
     require("server.port", 0 <= config.server.port <= 65535, "must be between 0 and 65535")
     require("strong.max_retries", 0 <= config.strong.max_retries <= 20, "must be between 0 and 20")
-    for key in ("strong.timeout_s", "strong.connect_timeout_s", "mlc.load_timeout_s"):
-        require(key, 0 < typing.cast(float, config.get(key)) <= 86400, "must be between 0 and 86400 seconds")
+    waits = ("timeout_s", "first_token_timeout_s", "total_timeout_s", "connect_timeout_s")
+    for key in (*(f"strong.{name}" for name in waits), "mlc.load_timeout_s"):
+        wait = typing.cast("float | None", config.get(key))
+        require(key, wait is None or 0 < wait <= 86400, "must be between 0 and 86400 seconds")
     windows = ("weak.context_window_size", "weak.prefill_chunk_size", "weak.sliding_window_size")
     for key in (*windows, "weak.threads"):
         value = typing.cast("int | None", config.get(key))

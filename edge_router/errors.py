@@ -37,6 +37,7 @@ EdgeRouterError
     StrongError                   the remote model
       StrongNotConfigured
       StrongUnreachable
+      StrongRedirected            it points to another address
       StrongTimeout
       StrongUnauthorized
       StrongRateLimited
@@ -320,9 +321,19 @@ class StrongUnreachable(StrongError):
     """No connection could be made."""
 
 
+class StrongRedirected(StrongError):
+    """It sends whoever asks to `target`, another address, which the prompt does not follow."""
+
+    def __init__(self, endpoint: str, status: int, target: str) -> None:
+        self.status, self.target = status, target
+        super().__init__(endpoint, f"it points to {target} (HTTP {status}), where the prompt is not sent")
+
+
 class StrongTimeout(StrongError):
-    def __init__(self, endpoint: str, seconds: float) -> None:
-        self.seconds = seconds
+    """`setting` is the key of the configuration that says how long `seconds` are."""
+
+    def __init__(self, endpoint: str, seconds: float, setting: str = "strong.timeout_s") -> None:
+        self.seconds, self.setting = seconds, setting
         super().__init__(endpoint, f"no answer within {seconds:g} s")
 
 

@@ -15,7 +15,17 @@ PACKAGE = ROOT / "edge_router"
 COMPILE = ROOT / "compile"
 
 LAYERS = [
-    {"openai_object", "types", "errors", "program", "quantization", "sizes", "strict_json", "telemetry"},
+    {
+        "openai_object",
+        "types",
+        "errors",
+        "network",
+        "program",
+        "quantization",
+        "sizes",
+        "strict_json",
+        "telemetry",
+    },
     {"paths", "registry", "config", "disk", "children"},
     {
         "catalog",

@@ -232,8 +232,13 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         "check the network and strong.base_url, or stay on this machine",
         *("chat", "--offline"),
     ),
+    e.StrongRedirected: lambda error: _then(
+        f"{error.endpoint} points to {error.target} (HTTP {error.status}), and the prompt does not follow it",
+        "if that is where it belongs, name it as strong.base_url in the file that is shown by",
+        *("config", "show"),
+    ),
     e.StrongTimeout: lambda error: _then(
-        error, "wait longer", "chat", "-o", f"strong.timeout_s={error.seconds * 2:g}"
+        error, "wait longer", "chat", "-o", f"{error.setting}={error.seconds * 2:g}"
     ),
     e.StrongUnauthorized: _unauthorized,
     e.StrongRateLimited: _rate_limited,

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey, find_key
-from edge_router.engines.remote.answer import AnswerReader, EventDecoder
+from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.background import BackgroundLoop
+from edge_router.engines.remote.bounds import LARGEST_MESSAGE, Meter, check_message, refuse_longer
+from edge_router.engines.remote.deadlines import Deadlines
 from edge_router.engines.remote.endpoint import Endpoint
-from edge_router.engines.remote.failures import Translator, complaint, transport_of
+from edge_router.engines.remote.events import EventDecoder
+from edge_router.engines.remote.failures import Translator, complaint
 from edge_router.engines.remote.outcomes import Garbled
 from edge_router.engines.remote.request import refused_field, request_body
+from edge_router.engines.remote.secrecy import LogFilter
+from edge_router.engines.remote.transport import http_library, open_client
 from edge_router.errors import (
     EngineUnavailable,
     StrongError,
@@ -25,6 +31,7 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
+from edge_router.network import BadNetworkSetting, Proxy, proxy_for
 from edge_router.paths import Paths
 from edge_router.types import Cancel, ChatRequest, Delta, Progress
 
@@ -56,6 +63,8 @@ class OpenAIEngine:
         self._key: Key | NoKey | None = None
         self._key_lock = asyncio.Lock()
         self._client: openai.AsyncOpenAI | None = None
+        self._proxy: Proxy | None = None
+        self._log_filter = LogFilter()
         self._refused: set[str] = set()  # optional fields that this endpoint was seen not to take
 
     @property
@@ -91,16 +100,18 @@ class OpenAIEngine:
         self._loop.close(self._disconnect)
 
     async def _disconnect(self) -> None:
+        self._log_filter.stop()
         if self._client is not None:
             await self._client.close()
 
     async def _answer(self, request: ChatRequest) -> AsyncGenerator[Delta]:
         client, attempt, started = await self._connected(), 0, False
-        translator = self._translator(client)
+        translator, deadlines = self._translator(), self._deadlines()
         while True:
             body = request_body(request, self._model, refused=self._refused, newer=self._endpoint.is_openai)
+            meter = Meter(request.max_tokens)
             try:
-                async for delta in self._attempt(client, body, translator):
+                async for delta in self._attempt(client, body, translator, deadlines, meter):
                     started = True
                     yield delta
                 return
@@ -109,62 +120,97 @@ class OpenAIEngine:
                     continue
                 failure = translator.failure(error, started=started)
             # Outside of the handler, so that a cause that shows a key is not its context either.
-            wait_s = failure.wait_s(attempt)
-            if started or wait_s is None or attempt >= self._settings.max_retries:
+            wait_s = None if started or attempt >= self._settings.max_retries else failure.wait_s(attempt)
+            if wait_s is None or not deadlines.leaves_room(wait_s):
                 self._forget_key(failure.error)
                 raise failure.error from failure.cause
             attempt += 1
             await asyncio.sleep(wait_s)
+            deadlines.again()
 
     async def _attempt(
-        self, client: openai.AsyncOpenAI, body: Mapping[str, Any], translator: Translator
+        self,
+        client: openai.AsyncOpenAI,
+        body: Mapping[str, Any],
+        translator: Translator,
+        deadlines: Deadlines,
+        meter: Meter,
     ) -> AsyncGenerator[Delta]:
         """One request. `extra_body` replaces what the client would make of its own arguments."""
         asked: Any = client.completions if "prompt" in body else client.chat.completions
         placeholder: dict[str, object] = {"prompt": ""} if "prompt" in body else {"messages": []}
         reader = AnswerReader(logprobs=body.get("logprobs") is not None)
-        async with asked.with_streaming_response.create(
-            model=self._model, stream=True, extra_body=body, **placeholder
-        ) as response:
+        async with AsyncExitStack() as stack:
+            create = asked.with_streaming_response.create(
+                model=self._model, stream=True, extra_body=body, **placeholder
+            )
+            async with _until(deadlines):
+                response = await stack.enter_async_context(create)
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind == "application/json":
-                delta = reader.read_whole(await response.read())
+                async with _until(deadlines):
+                    whole = await _whole(response)
+                delta = reader.read_whole(whole)
                 if delta is not None:
                     yield delta
             elif kind == "text/html":
                 raise Garbled("a web page")
             else:
-                async for delta in self._events(response, reader, translator):
+                async for delta in self._events(response, reader, translator, deadlines, meter):
                     yield delta
+        if meter.past_max_tokens:  # which the endpoint does not know: the answer is as long as was asked for
+            yield reader.cut()
+            return
         if not (reader.complete or reader.events or kind == "text/event-stream"):
             raise Garbled(f"an answer of type {kind or 'unknown'}")
         yield reader.end(may_be_empty="prompt" in body or "stop" in body)
 
     async def _events(
-        self, response: Any, reader: AnswerReader, translator: Translator
+        self,
+        response: Any,
+        reader: AnswerReader,
+        translator: Translator,
+        deadlines: Deadlines,
+        meter: Meter,
     ) -> AsyncGenerator[Delta]:
         """The deltas up to the end of the body; after [DONE] nothing is an error."""
-        clock, deadline = asyncio.get_running_loop().time, None
+        clock, drained = asyncio.get_running_loop().time, None
         decoder, pieces = EventDecoder(), response.iter_bytes()
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(deadlines.when if drained is None else drained):
                     piece = await anext(pieces, None)
+            except TimeoutError:
+                if not reader.done:
+                    raise deadlines.overdue() from None
+                return
             except translator.caught():
                 if not reader.done:
                     raise
                 return
+            if piece is not None:
+                meter.read(len(piece))
             for data in () if reader.done else decoder.rest() if piece is None else decoder.feed(piece):
                 delta = reader.read(data)
                 if delta is not None:
+                    said = reader.said
+                    meter.take(delta, len(data), token=said)
+                    given = clock()
                     yield delta
+                    deadlines.took(given, token=said)
+                    if meter.past_max_tokens:
+                        return
             if piece is None:
                 return
-            if reader.done and deadline is None:
-                deadline = clock() + DRAIN_S
+            if reader.done and drained is None:
+                drained = clock() + DRAIN_S
 
     async def _connected(self) -> openai.AsyncOpenAI:
-        """The client, with the key that holds now. Raises `EngineUnavailable` for what can't be a key."""
+        """The client, with the key that holds now.
+
+        Raises `EngineUnavailable` for what can't be a key, `StrongUnreachable` for a proxy or certificates
+        that can't be used.
+        """
         import openai
 
         async with self._key_lock:
@@ -176,29 +222,46 @@ class OpenAIEngine:
             raise EngineUnavailable("openai", f"the key from {key.source} holds characters that no key has")
         if self._client is None:
             settings = self._settings
+            try:
+                self._proxy = proxy_for(place.url)
+                http = open_client(place, self._proxy)
+            except BadNetworkSetting as problem:
+                raise StrongUnreachable(place.url, str(problem)) from None
             self._client = openai.AsyncOpenAI(
                 api_key=NO_KEY,
                 base_url=place.url,
                 default_query=place.query,
                 default_headers={"Authorization": place.authorization} if place.authorization else None,
-                timeout=openai.Timeout(settings.timeout_s, connect=settings.connect_timeout_s),
+                timeout=openai.Timeout(None, connect=settings.connect_timeout_s, write=settings.timeout_s),
                 max_retries=0,  # retries are ours: the client's can't be cancelled while they wait
+                http_client=http,
             )
             if not place.is_openai:  # which the client takes from the environment, for OpenAI's own servers
                 self._client.organization = self._client.project = None
         self._client.api_key = key.value if isinstance(key, Key) else NO_KEY
+        self._log_filter.secrets = self._secrets()
+        self._log_filter.start()
         return self._client
 
-    def _translator(self, client: openai.AsyncOpenAI) -> Translator:
+    def _secrets(self) -> tuple[str, ...]:
+        """What no error and no log may hold."""
+        key = (self._key.value,) if isinstance(self._key, Key) else ()
+        return (*self._endpoint.secrets, *key, *(self._proxy.secrets if self._proxy else ()))
+
+    def _deadlines(self) -> Deadlines:
+        return Deadlines(self._settings, asyncio.get_running_loop().time)
+
+    def _translator(self) -> Translator:
         key, place = self._key, self._endpoint
         source = "strong.base_url" if place.authorization else key.source if isinstance(key, Key) else None
         return Translator(
             endpoint=place.url,
-            secrets=(*place.secrets, *([key.value] if isinstance(key, Key) else [])),
+            secrets=self._secrets(),
             key_source=source,
             timeout_s=self._settings.timeout_s,
             connect_timeout_s=self._settings.connect_timeout_s,
-            transport=transport_of(client),
+            transport=http_library(),
+            proxy=self._proxy,
         )
 
     def _learned(self, body: Mapping[str, object], error: Exception) -> bool:
@@ -216,6 +279,27 @@ class OpenAIEngine:
         hung = isinstance(self._key, NoKey) and self._key.problem is not None
         if isinstance(error, StrongUnauthorized) and not hung:
             self._key = None
+
+
+@asynccontextmanager
+async def _until(deadlines: Deadlines) -> AsyncGenerator[None]:
+    """Raises `Overdue` where what is done inside takes too long."""
+    try:
+        async with asyncio.timeout_at(deadlines.when):
+            yield
+    except TimeoutError:
+        raise deadlines.overdue() from None
+
+
+async def _whole(response: Any) -> bytes:
+    """The body of an answer that is not streamed. Raises `TooLong`."""
+    body = bytearray()
+    async for piece in response.iter_bytes():
+        body += piece
+        if len(body) > LARGEST_MESSAGE:
+            refuse_longer("an answer", LARGEST_MESSAGE)
+    check_message("an answer", body)
+    return bytes(body)
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> OpenAIEngine:

@@ -102,11 +102,14 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "Check strong.base_url and the network, or use the model `weak`.",
         retry=True,
     ),
+    e.StrongRedirected: Rule(
+        502, FAILED, "strong_model_redirected", "Set strong.base_url to where it belongs."
+    ),
     e.StrongTimeout: Rule(
         504,
         FAILED,
         "strong_model_timeout",
-        "Try again, raise strong.timeout_s or use the model `weak`.",
+        "Try again, allow more time in the server's configuration or use the model `weak`.",
         retry=True,
     ),
     e.StrongUnauthorized: Rule(

@@ -56,6 +56,7 @@ EXAMPLES = [
     e.StrongNotConfigured(),
     e.StrongUnreachable("https://example.org", "refused"),
     e.StrongTimeout("https://example.org", 60),
+    e.StrongRedirected("https://example.org", 307, "https://www.example.org/v1"),
     e.StrongUnauthorized("https://example.org", 401, "the environment variable OPENAI_API_KEY"),
     e.StrongUnauthorized("https://example.org", 401, None),
     e.StrongRateLimited("https://example.org", 30),

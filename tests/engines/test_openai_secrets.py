@@ -81,10 +81,110 @@ def test_credentials_in_the_address_are_used_but_not_shown(make, strong_server):
     assert seen["path"] == "/echo/v1/chat/completions?version=2"
 
 
-def test_a_redirect_is_followed_but_the_key_stays(make, strong_server):
-    assert text_of(run(make(strong_server.url("moved"), key=Key(SECRET, "here"), timeout_s=5))) == ANSWER
-    first, second = strong_server.requests()
-    assert "authorization" in first["headers"] and "authorization" not in second["headers"]
+@pytest.fixture
+def logged(monkeypatch):
+    """Everything that anybody logs, as text."""
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    monkeypatch.setattr(root, "level", logging.DEBUG)
+    logging.Logger.manager._clear_cache()
+    yield log.getvalue
+    root.removeHandler(handler)
+    logging.Logger.manager._clear_cache()
+
+
+OK = b"HTTP/1.1 200 OK\r\nconnection: close\r\n"
+ECHOES = {
+    "a header": OK + b"x-you-sent: %s\r\n\r\n",
+    "the request's id": OK + b"x-request-id: %s\r\n\r\n",
+    "a cookie": OK + b"set-cookie: key=%s\r\n\r\n",
+    "the reason": b"HTTP/1.1 400 I was sent %s\r\ncontent-length: 0\r\n\r\n",
+    "the address of a redirect": b"HTTP/1.1 307 Moved\r\nlocation: /v1/%s?key=%s\r\ncontent-length: 0\r\n\r\n",
+    "another host's": b"HTTP/1.1 302 Moved\r\nlocation: http://%s:%s@localhost/%s?%s\r\ncontent-length: 0\r\n\r\n",
+    "an error": b'HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"error": {"message": "%s"}}',
+    "an error in the stream": OK
+    + b'content-type: text/event-stream\r\n\r\ndata: {"error": {"message": "%s"}}\n\n',
+    "a broken event": OK + b"content-type: text/event-stream\r\n\r\ndata: %s\n\n",
+    "the content type": OK + b"content-type: %s\r\n\r\n",
+    "what is no HTTP": b"%s\r\n\r\n",
+    "the encoding": OK + b"content-encoding: %s\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("way", ECHOES)
+def test_an_echoed_key_is_neither_shown_nor_logged(make, endpoint, logged, way):
+    place = endpoint(lambda write, number: write(ECHOES[way].replace(b"%s", SECRET.encode())))
+    engine = make(place.url, key=Key(SECRET, "here"), timeout_s=20)
+    error = failure(engine)
+    assert f"Bearer {SECRET}".encode() in place.heads[0]
+    assert "receive_response_headers" in logged()
+    assert SECRET not in shown_of(error) + logged()
+
+
+def test_a_key_in_the_address_is_not_logged(make, endpoint, logged):
+    place = endpoint(lambda write, number: write(OK + b"content-type: text/plain\r\n\r\n"))
+    url = place.url.replace("http://", "http://me:pass-word@") + f"?code={SECRET}"
+    error = failure(make(url, timeout_s=20))
+    assert SECRET.encode() in place.heads[0]
+    assert "code=[key]" in logged()
+    for secret in (SECRET, "pass-word", "bWU6cGFzcy13b3Jk"):
+        assert secret not in shown_of(error) + logged()
+
+
+def test_a_closed_engine_leaves_nothing_on_the_loggers(make, strong_server):
+    engine = make(strong_server.url())
+    run(engine)
+    assert logging.getLogger("openai._base_client").filters
+    engine.close()
+    ours = [
+        logger for logger in logging.Logger.manager.loggerDict.values() if isinstance(logger, logging.Logger)
+    ]
+    assert not [each for logger in ours for each in logger.filters if type(each).__name__ == "LogFilter"]
+
+
+# ---- proxies and certificates of the environment
+
+
+LOOPBACK_SETTINGS = [
+    {"ALL_PROXY": "socks5://127.0.0.1:9"},
+    {"ALL_PROXY": "socks://127.0.0.1:9"},
+    {"HTTP_PROXY": "http://127.0.0.1:9"},
+    {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": ""},
+    {"HTTPS_PROXY": "nonsense://"},
+    {"SSL_CERT_FILE": "/nowhere/ca.pem"},
+    {"SSL_CERT_DIR": "/nowhere"},
+]
+
+
+@pytest.mark.parametrize("settings", LOOPBACK_SETTINGS, ids=str)
+def test_an_endpoint_on_this_machine_needs_none_of_them(make, strong_server, monkeypatch, settings):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert text_of(run(make(strong_server.url()))) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ALL_PROXY": "socks4://me:pass-word@127.0.0.1:9"}, "ALL_PROXY names a proxy of the kind socks4"),
+        ({"HTTPS_PROXY": "http://me:pass-word@host:port"}, "HTTPS_PROXY is not an address"),
+        ({"https_proxy": "127.0.0.1:1"}, "by way of the proxy http://127.0.0.1:1 of https_proxy"),
+        ({"SSL_CERT_FILE": "/nowhere/ca.pem"}, "SSL_CERT_FILE names /nowhere/ca.pem, which is not there"),
+    ],
+)
+def test_what_is_wrong_with_them_is_named(make, monkeypatch, settings, words):
+    for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    error = failure(make("https://somewhere.invalid/v1"))
+    assert isinstance(error, StrongUnreachable) and words in error.reason
+    assert "pass-word" not in shown_of(error)
 
 
 def test_what_the_environment_says_of_openai_is_for_openai_alone(make, strong_server, monkeypatch):

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_router.engines.remote.events import DONE, Event
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.tool_calls import ToolCallReader
 from edge_router.types import Delta, FinishReason, TokenLogprob, Usage
 
-LARGEST_LINE = 16 * 2**20  # bytes; a longer one is no answer
-DONE = "[DONE]"
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message
 UNSAID = ("name", "role", "content", "refusal", "tool_calls", "function_call")  # no fields of their own
 ANSWERS = frozenset(
@@ -24,7 +23,6 @@ ANSWERS = frozenset(
 )  # of those, what says something
 LONGEST_TOKEN = 1024  # bytes
 QUOTED = 100  # characters of what came instead
-BOM = b"\xef\xbb\xbf"
 DEEPEST = 32  # levels of an endpoint's own field
 
 _FINISH: Mapping[str, FinishReason] = {
@@ -67,70 +65,6 @@ _MESSAGES = ("message", "detail", "msg", "error_msg")
 _CODES = ("code", "status", "status_code")
 
 
-class Event(str):
-    """The data of one server-sent event; `name` is its type, where it has one."""
-
-    name = ""
-
-
-class EventDecoder:
-    """The `data` of server-sent events, out of bytes as they come.
-
-    Splits at line feeds only: a text may hold U+2028, at which `str.splitlines`, and so httpx, would cut.
-    """
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-        self._data: list[bytes] = []
-        self._name = b""
-
-    def feed(self, piece: bytes) -> Iterator[Event]:
-        """Raises `Garbled`."""
-        self._rest += piece
-        if b"\n" not in piece:
-            if len(self._rest) > LARGEST_LINE:
-                raise Garbled(f"a line of more than {LARGEST_LINE} bytes")
-            return
-        *lines, rest = bytes(self._rest).split(b"\n")
-        self._rest = bytearray(rest)
-        for line in lines:
-            yield from self._line(line.removesuffix(b"\r").removeprefix(BOM))
-
-    def rest(self) -> Iterator[Event]:
-        """An event that is whole though the body ended without the empty line behind it."""
-        rest, self._rest = bytes(self._rest).removesuffix(b"\r"), bytearray()
-        if rest:
-            yield from self._line(rest)
-        if self._data and _is_whole(b"\n".join(self._data)):
-            yield from self._line(b"")
-
-    def _line(self, line: bytes) -> Iterator[Event]:
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-        elif line.startswith(b"event:"):
-            self._name = line[6:].strip()
-        elif not line:
-            data, name, self._data, self._name = self._data, self._name, [], b""
-            if data:
-                yield _event(b"\n".join(data), name)
-
-
-def _is_whole(data: bytes) -> bool:
-    try:
-        return data.strip() == DONE.encode() or isinstance(json.loads(data), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _event(data: bytes, name: bytes) -> Event:
-    try:
-        event = Event(data.decode())
-        event.name = name.decode().lower()
-    except UnicodeDecodeError as error:
-        raise Garbled("text that is not UTF-8") from error
-    return event
-
-
 class AnswerReader:
     """Turns the events of one answer into deltas. `end` makes the last one.
 
@@ -141,6 +75,7 @@ class AnswerReader:
     def __init__(self, *, logprobs: bool = True) -> None:
         self.done = False  # [DONE] came
         self.events = 0
+        self.said = False  # the last event did say something; fields of the endpoint's own alone do not
         self._logprobs = logprobs
         self._chunks = 0  # events with a list of choices
         self._passed_over = ""  # the first event that was none
@@ -157,6 +92,7 @@ class AnswerReader:
     def read(self, data: str) -> Delta | None:
         """None where the event holds nothing to show. Raises `Garbled`, `ErrorObject`."""
         self.events += 1
+        self.said = False
         name, text = data.name if isinstance(data, Event) else "", data.strip()
         if text.strip('"') == DONE:
             self.done = True
@@ -195,6 +131,11 @@ class AnswerReader:
         calls = self._calls.finish(cut=reason != "tool_calls")
         return Delta(tool_calls=calls, finish_reason=reason, usage=self._usage)
 
+    def cut(self) -> Delta:
+        """The last delta of an answer that is ended here, for its length."""
+        self._finish_reason = "length"
+        return self.finish()
+
     def _pass_over(self, text: str) -> None:
         self._passed_over = self._passed_over or text
 
@@ -216,7 +157,8 @@ class AnswerReader:
         said = (
             delta.text or delta.tool_calls or delta.thoughts or delta.refusal or delta.extra.keys() & ANSWERS
         )
-        self._says_something = self._says_something or bool(said)
+        self.said = bool(said)
+        self._says_something = self._says_something or self.said
         return delta if said or delta.logprobs or delta.extra else None
 
     def _note_reason(self, choice: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from edge_router.types import Cancel
 T = TypeVar("T")
 
 _WAKE_S = 0.02  # how soon a cancel is seen while nothing arrives
-_AHEAD = 1000  # pieces that may wait for a slow consumer before reading pauses
+_AHEAD = 256  # pieces that may wait for a slow consumer before reading pauses
 _CLOSE_S = 5.0
 
 
@@ -51,18 +51,26 @@ class BackgroundLoop:
         also when the iterator is closed early.
         """
         items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        room = asyncio.Event()
+        paused = False
 
         async def pump() -> None:
+            nonlocal paused
             async with aclosing(source()) as running:
                 async for item in running:
                     items.put(item)
-                    while items.qsize() >= _AHEAD:
-                        await asyncio.sleep(_WAKE_S)
+                    if items.qsize() < _AHEAD:
+                        continue
+                    room.clear()
+                    paused = True
+                    if items.qsize() >= _AHEAD:  # nothing is read from the network until there is room again
+                        await room.wait()
 
         with self._lock:
             if self._closed:
                 raise Cancelled
-            task = asyncio.run_coroutine_threadsafe(pump(), self._started())
+            loop = self._started()
+            task = asyncio.run_coroutine_threadsafe(pump(), loop)
         task.add_done_callback(lambda _: items.put(_End()))
         try:
             while True:
@@ -74,6 +82,9 @@ class BackgroundLoop:
                     continue
                 if isinstance(item, _End):
                     break
+                if paused and items.qsize() <= _AHEAD * 3 // 4:
+                    paused = False
+                    loop.call_soon_threadsafe(room.set)
                 yield item
             try:
                 task.result()

@@ -6,7 +6,6 @@ import os
 import random
 import socket
 import ssl
-import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,10 @@ from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from edge_router.engines.remote.deadlines import RETRIES_S, Overdue
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
+from edge_router.engines.remote.secrecy import without
+from edge_router.engines.remote.transport import Redirected
 from edge_router.errors import (
     StrongEmpty,
     StrongError,
@@ -23,15 +25,16 @@ from edge_router.errors import (
     StrongGarbled,
     StrongInterrupted,
     StrongRateLimited,
+    StrongRedirected,
     StrongTimeout,
     StrongUnauthorized,
     StrongUnreachable,
 )
+from edge_router.network import Proxy
 
 if TYPE_CHECKING:
     import openai
 
-LONGEST_WAIT_S = 10.0  # a server that asks for more gets no retry: the weak model answers sooner
 FIRST_WAIT_S = 0.25
 LONGEST_MESSAGE = 300
 
@@ -51,11 +54,11 @@ class Failure:
         Doubles each time, shortened at random by up to a quarter so that many clients don't return at
         once. A wait that the server asked for is kept to the letter.
         """
-        if not self.passing or (self.retry_after_s or 0) > LONGEST_WAIT_S:
+        if not self.passing or (self.retry_after_s or 0) > RETRIES_S:
             return None
         if self.retry_after_s is not None:
             return self.retry_after_s
-        return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_WAIT_S) * random.uniform(0.75, 1.0)
+        return min(FIRST_WAIT_S * 2.0**attempt, RETRIES_S) * random.uniform(0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Translator:
     timeout_s: float
     connect_timeout_s: float
     transport: ModuleType  # the HTTP library beneath the client: httpx, or httpx2 in later ones
+    proxy: Proxy | None = None
 
     def caught(self) -> tuple[type[Exception], ...]:
         """Everything that an attempt may raise and `failure` understands."""
@@ -75,7 +79,7 @@ class Translator:
         import openai
 
         transport = (self.transport.HTTPError, self.transport.InvalidURL, self.transport.StreamError)
-        ours = (Garbled, Unfinished, EmptyAnswer, ErrorObject)
+        ours = (Garbled, Unfinished, EmptyAnswer, ErrorObject, Overdue, Redirected)
         return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, *ours)
 
     def failure(self, error: Exception, *, started: bool) -> Failure:
@@ -93,6 +97,10 @@ class Translator:
                 return Failure(StrongInterrupted(self.endpoint, self._clean(error.message)), kept)
             status = error.code or 200
             return Failure(self._of_status(status, error.message, None), kept, _is_passing(status))
+        if isinstance(error, Overdue):
+            return Failure(self._of_deadline(error, started), kept)
+        if isinstance(error, Redirected):
+            return Failure(StrongRedirected(self.endpoint, error.status, self._clean(error.target)), kept)
         if isinstance(error, Unfinished):
             return Failure(
                 StrongInterrupted(self.endpoint, "the answer ended in the middle"), kept, passing=True
@@ -109,6 +117,12 @@ class Translator:
         if status == 429:
             return StrongRateLimited(self.endpoint, after)
         return StrongFailed(self.endpoint, status, self._clean(message))
+
+    def _of_deadline(self, error: Overdue, started: bool) -> StrongError:
+        if not started:
+            return StrongTimeout(self.endpoint, error.seconds, error.setting)
+        what = "it had not ended after" if error.whole else "nothing more came for"
+        return StrongInterrupted(self.endpoint, f"{what} {error.seconds:g} s, as {error.setting} says")
 
     def _of_transport(self, error: Exception, kept: Exception | None, started: bool) -> Failure:
         causes = tuple(_causes(error))
@@ -127,13 +141,14 @@ class Translator:
             return Failure(StrongGarbled(self.endpoint, f"not HTTP: {reason}"), kept)
         if started or any(isinstance(cause, self.transport.ReadError) for cause in causes):
             return Failure(StrongInterrupted(self.endpoint, reason), kept, passing=True)
+        if self.proxy is not None:
+            reason = f"{reason}, by way of the proxy {self.proxy.shown} of {self.proxy.variable}"
         connects = any(isinstance(cause, self.transport.ConnectError) for cause in causes)
         return Failure(StrongUnreachable(self.endpoint, reason), kept, passing=connects)
 
     def _clean(self, text: str) -> str:
         """One line of a bearable length, without keys: servers quote what they were sent."""
-        for secret in self.secrets:
-            text = text.replace(secret, "[key]")
+        text = without(text, self.secrets)
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
@@ -142,12 +157,7 @@ class Translator:
         if not self.secrets:
             return False
         text = "".join(traceback.format_exception(error))
-        return any(secret in text for secret in self.secrets)
-
-
-def transport_of(client: openai.AsyncOpenAI) -> ModuleType:
-    """The HTTP library that `client` was built on: its addresses are of that library's class."""
-    return sys.modules[type(client.base_url).__module__.partition(".")[0]]
+        return without(text, self.secrets) != text
 
 
 def complaint(error: openai.APIStatusError) -> str:

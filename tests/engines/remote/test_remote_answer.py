@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.completions import ChunkMaker, collect
-from edge_router.engines.remote import answer
-from edge_router.engines.remote.answer import AnswerReader, EventDecoder
+from edge_router.engines.remote.answer import AnswerReader
+from edge_router.engines.remote.events import EventDecoder
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.server.reply import dumps
 from edge_router.types import Decision, Delta, Reason, TokenLogprob, Usage
@@ -20,38 +20,6 @@ def read(*events):
     reader = AnswerReader()
     deltas = [delta for delta in map(reader.read, events) if delta is not None]
     return reader, deltas
-
-
-# ---- events
-
-
-@given(
-    st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1)),
-    st.data(),
-)
-def test_events_survive_any_cutting_of_the_bytes(texts, data):
-    wire = "".join(f": note\r\nevent: x\ndata: {text}\r\n\r\n" for text in texts).encode()
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)))))
-    pieces = [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
-    decoder = EventDecoder()
-    assert [event for piece in pieces for event in decoder.feed(piece)] == texts
-
-
-def test_data_of_several_lines_is_one_event_and_an_unfinished_one_is_none():
-    assert list(EventDecoder().feed(b"data: a\ndata:b\n\n\ndata: c\n")) == ["a\nb"]
-
-
-def test_a_line_without_end_is_not_kept_for_ever(monkeypatch):
-    monkeypatch.setattr(answer, "LARGEST_LINE", 10)
-    decoder = EventDecoder()
-    assert list(decoder.feed(b"data: 1")) == []
-    with pytest.raises(Garbled, match="10 bytes"):
-        list(decoder.feed(b"23456"))
-
-
-def test_bytes_that_are_not_text():
-    with pytest.raises(Garbled, match="UTF-8"):
-        list(EventDecoder().feed(b"data: \xff\n\n"))
 
 
 # ---- answers

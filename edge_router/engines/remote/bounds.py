@@ -1,0 +1,96 @@
+"""How much of an answer is taken: bytes of a message, memory of an answer, tokens past the limit. Pure.
+
+A remote model is somebody else's program. Whatever it sends, one answer may not take the machine's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from sys import getsizeof
+from typing import NoReturn
+
+from edge_router.engines.remote.outcomes import Garbled
+from edge_router.types import Delta
+
+LARGEST_MESSAGE = 2 * 2**20  # bytes of one event, or of an answer that is not streamed
+LARGEST_ERROR = 64 * 2**10  # bytes of a refusal's body; what lies behind is not read
+LARGEST_ANSWER = 40 * 2**20  # bytes of memory that the pieces of an answer take together
+LARGEST_SILENCE = 4 * 2**20  # bytes in a row of which nothing was a token: comments, empty pieces
+
+_PLAIN = 64 * 2**10  # a message below this is parsed unseen: no JSON makes more than 3 MB of it
+_LARGEST_PARSED = 24 * 2**20  # bytes that a larger one may become
+_CONTAINER = 96  # bytes that a list or an object of JSON takes in Python, for a character or two
+_ITEM = 32
+_RICH = 4  # how much more memory tool calls, log probabilities and other objects take than their JSON
+
+# No tokenizer makes more characters of a token than this on the average of a whole answer, and where pieces
+# are counted, four characters are a token: an endpoint may send them letter by letter.
+_LONGEST_TOKEN = 32
+_USUAL_TOKEN = 4
+_SLACK_TOKENS = 64
+_SLACK_CHARACTERS = 4096
+
+
+class TooLong(Garbled):
+    """More than any answer has."""
+
+
+def refuse_longer(what: str, limit: int) -> NoReturn:
+    raise TooLong(f"{what} of more than {_amount(limit)}")
+
+
+def check_message(what: str, data: bytes | bytearray) -> None:
+    """Raises `TooLong` for JSON that is too long, or would be too large once it is parsed."""
+    if len(data) < _PLAIN:
+        return
+    parsed = len(data) + _CONTAINER * (data.count(b"[") + data.count(b"{")) + _ITEM * data.count(b",")
+    if len(data) > LARGEST_MESSAGE or parsed > _LARGEST_PARSED:
+        refuse_longer(what, LARGEST_MESSAGE if len(data) > LARGEST_MESSAGE else _LARGEST_PARSED)
+
+
+class Meter:
+    """How much of one answer came so far. `max_tokens` is what the request allows, if it says."""
+
+    def __init__(self, max_tokens: int | None) -> None:
+        self._max_tokens = max_tokens
+        self._silence = self._taken = self._pieces = self._characters = 0
+
+    def read(self, size: int) -> None:
+        """So many bytes came. Raises `TooLong` where that were too many since the last token."""
+        self._silence += size
+        if self._silence > LARGEST_SILENCE:
+            raise TooLong(f"{_amount(LARGEST_SILENCE)} without a token")
+
+    def take(self, delta: Delta, size: int, *, token: bool = True) -> None:
+        """A piece of the answer, out of an event of `size` bytes. Raises `TooLong`."""
+        self._silence = 0 if token else self._silence
+        self._pieces += 1
+        self._characters += len(delta.text) + len(delta.refusal)
+        if delta.tool_calls or delta.logprobs or delta.extra:  # made of many small objects
+            self._taken += _RICH * size
+            self._characters += sum(map(_arguments, delta.tool_calls))
+        else:
+            self._taken += size if delta.thoughts or delta.refusal else getsizeof(delta.text)
+        if self._taken > LARGEST_ANSWER:
+            refuse_longer("an answer", LARGEST_ANSWER)
+
+    @property
+    def past_max_tokens(self) -> bool:
+        """Whether more came than `max_tokens` can be, by any count."""
+        if self._max_tokens is None:
+            return False
+        tokens = min(self._pieces, self._characters // _USUAL_TOKEN)
+        return (
+            tokens > 2 * self._max_tokens + _SLACK_TOKENS
+            or self._characters > _LONGEST_TOKEN * self._max_tokens + _SLACK_CHARACTERS
+        )
+
+
+def _arguments(call: Mapping[str, object]) -> int:
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    return len(arguments) if isinstance(arguments, str) else 0
+
+
+def _amount(limit: int) -> str:
+    return f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 2**10} KiB"

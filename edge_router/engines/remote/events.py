@@ -1,0 +1,83 @@
+"""Server-sent events out of bytes as they come. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from edge_router.engines.remote.bounds import LARGEST_MESSAGE, check_message, refuse_longer
+from edge_router.engines.remote.outcomes import Garbled
+
+DONE = "[DONE]"
+BOM = b"\xef\xbb\xbf"
+
+
+class Event(str):
+    """The data of one server-sent event; `name` is its type, where it has one."""
+
+    name = ""
+
+
+class EventDecoder:
+    """The `data` of server-sent events.
+
+    Splits at line feeds only: a text may hold U+2028, at which `str.splitlines`, and so httpx, would cut.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._data: list[bytes] = []
+        self._name = b""
+        self._held = 0  # bytes of the event under way, in `_data`
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Raises `Garbled`, also for an event that does not end."""
+        self._rest += piece
+        if b"\n" in piece:
+            *lines, rest = bytes(self._rest).split(b"\n")
+            self._rest = bytearray(rest)
+            for line in lines:
+                event = self._line(line)
+                if event is not None:
+                    yield event
+        if self._held + len(self._rest) > LARGEST_MESSAGE:
+            refuse_longer("an event", LARGEST_MESSAGE)
+
+    def rest(self) -> Iterator[Event]:
+        """An event that is whole though the body ended without the empty line behind it."""
+        rest, self._rest = bytes(self._rest), bytearray()
+        if rest:
+            self._line(rest)
+        if self._data and _is_whole(b"\n".join(self._data)):
+            event = self._line(b"")
+            if event is not None:
+                yield event
+
+    def _line(self, line: bytes) -> Event | None:
+        size, line = len(line) + 1, line.removesuffix(b"\r").removeprefix(BOM)
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+            self._held += size
+        elif line.startswith(b"event:"):
+            self._name = line[6:].strip()
+        elif not line:
+            data, name, self._data, self._name, self._held = self._data, self._name, [], b"", 0
+            return _event(b"\n".join(data), name) if data else None
+        return None
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        return data.strip() == DONE.encode() or isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _event(data: bytes, name: bytes) -> Event:
+    check_message("an event", data)
+    try:
+        event = Event(data.decode())
+        event.name = name.decode().lower()
+    except UnicodeDecodeError as error:
+        raise Garbled("text that is not UTF-8") from error
+    return event
