@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,10 @@ from hypothesis import settings
 from edge_router.paths import Paths
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from edge_router.compile.pipeline import CompiledModel
+    from edge_router.prompts.tokenizer import TextTokenizer
 
 pytest_plugins = ["lanes"]
 
@@ -194,3 +198,44 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.enable_padding(length=8)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+TOKENIZERS = (
+    "byte-fallback",
+    "byte-fallback, nothing stripped",
+    "byte-level",
+    "metaspace",
+    "metaspace, nothing prepended",
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The tokenizer.json of one of TOKENIZERS, which tests/small_tokenizers.py makes."""
+    file = Path(__file__).with_name("small_tokenizers.py")
+    spec = importlib.util.spec_from_file_location("small_tokenizers", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("tokenizers")
+    return lambda kind: module.write(kind, folder / f"{kind}.json")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_file: Callable[[str], Path]) -> TextTokenizer:
+    from edge_router.prompts.tokenizer import TextTokenizer
+
+    return TextTokenizer(tokenizer_file("byte-level"))
+
+
+@pytest.fixture(params=TOKENIZERS)
+def any_tokenizer(
+    request: pytest.FixtureRequest, tokenizer_file: Callable[[str], Path]
+) -> tuple[TextTokenizer, Tokenizer]:
+    """Ours and the library's own, for each kind."""
+    from tokenizers import Tokenizer
+
+    from edge_router.prompts.tokenizer import TextTokenizer
+
+    file = tokenizer_file(request.param)
+    return TextTokenizer(file), Tokenizer.from_file(str(file))

@@ -10,8 +10,9 @@ from pathlib import Path
 from edge_router.catalog.configs import plain_config
 from edge_router.compile.readers.base import missing_tensor, read_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.prompts.files import CONFIG_FILE, read_object, template_of
 
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_TOKENIZER = ("tokenizer.json", CONFIG_FILE)
 
 
 class Folder:
@@ -31,17 +32,24 @@ class Folder:
         return read_json(path) if path.is_file() else {}
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
-        found = {name: self._folder / name for name in _TOKENIZER}
-        absent = [name for name, path in found.items() if not path.is_file()]
-        if absent:
-            raise InvalidModel(self._folder, f"{' and '.join(absent)} missing; the tokenizer needs both")
-        files = {name: path.read_bytes() for name, path in found.items()}
-        template = self._folder / "chat_template.jinja"
-        if template.is_file():  # newer repositories keep it in a file of its own
-            config = read_json(found["tokenizer_config.json"])
-            config["chat_template"] = template.read_text(encoding="utf-8")
-            files["tokenizer_config.json"] = json.dumps(config, ensure_ascii=False, indent=1).encode()
-        return files
+        return folder_tokenizer(self._folder)
+
+
+def folder_tokenizer(folder: Path) -> Mapping[str, bytes]:
+    """tokenizer.json and tokenizer_config.json, the latter with the chat template, wherever that lies.
+
+    Raises `InvalidModel` for what is missing or no JSON.
+    """
+    found = {name: folder / name for name in _TOKENIZER}
+    absent = [name for name, path in found.items() if not path.is_file()]
+    if absent:
+        raise InvalidModel(folder, f"{' and '.join(absent)} missing; the tokenizer needs both")
+    files = {name: path.read_bytes() for name, path in found.items()}
+    config, template = read_object(found[CONFIG_FILE]), template_of(folder)
+    if template is not None and template != config.get("chat_template"):
+        config = {**config, "chat_template": template}
+        files[CONFIG_FILE] = json.dumps(config, ensure_ascii=False, indent=1).encode()
+    return files
 
 
 def weight_files(source: Path, pattern: str, index: str) -> tuple[list[Path], list[str]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_router.catalog.configs import language_part
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json, read_numbers
+from edge_router.compile.readers.folder import folder_tokenizer
 from edge_router.compile.weights.parameters import Parameter, parameters
 from edge_router.compile.weights.quantize import unpacked
 from edge_router.errors import InvalidModel, WeightsCorrupt
@@ -124,11 +125,7 @@ class MlcReader:
         return unpacked(words, scales, form)[:, :columns]
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
-        names = ("tokenizer.json", "tokenizer_config.json")
-        absent = [name for name in names if not (self.source / name).is_file()]
-        if absent:
-            raise InvalidModel(self.source, f"{' and '.join(absent)} missing; the tokenizer needs both")
-        return {name: (self.source / name).read_bytes() for name in names}
+        return folder_tokenizer(self.source)
 
     @cached_property
     def _form(self) -> Quantization:

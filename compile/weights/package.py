@@ -21,6 +21,8 @@ from edge_router.compile.weights.prepare import prepared
 from edge_router.compile.weights.quantize import Array, check_groups, quantized, stored_bytes
 from edge_router.compile.weights.quantizers import check_quantizer
 from edge_router.errors import InvalidModel
+from edge_router.prompts.template import ChatTemplate, special_tokens
+from edge_router.prompts.turns import Turns, named_ends
 from edge_router.quantization import Quantization
 from edge_router.types import Progress, SilentProgress
 
@@ -212,7 +214,7 @@ def chat_config(
         "tokenizer_info": tokenizer_info(model),
         "conv_template": conversation(
             template if isinstance(template, str) else None,
-            end_ids=end_ids,
+            end_ids=list(dict.fromkeys([*end_ids, *_written_ends(described, model)])),
             begin_id=begin if described.get("add_bos_token") else None,
         ),
         "pad_token_id": generation.get("pad_token_id", 0),
@@ -221,6 +223,17 @@ def chat_config(
         "model_task": "chat",
         "embedding_metadata": None,
     }
+
+
+def _written_ends(described: Mapping[str, object], tokenizer: Mapping[str, object]) -> list[int]:
+    """Tokens that end an answer by what the template writes, or by their name. Raises `TemplateError`."""
+    added = {
+        str(token["content"]): int(cast(int, token["id"]))
+        for token in cast("list[Mapping[str, object]]", tokenizer.get("added_tokens") or [])
+    }
+    source, names = described.get("chat_template"), special_tokens(described)
+    template = ChatTemplate(source, model="", variables=names) if isinstance(source, str) else None
+    return [*Turns.of(template).end_tokens(added), *named_ends(added.get)]
 
 
 def tokenizer_info(tokenizer: Mapping[str, object]) -> dict[str, object]:

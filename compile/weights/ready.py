@@ -16,6 +16,7 @@ from typing import cast
 from edge_router import strict_json
 from edge_router.compile.weights.conversation import conversation, named_conversation
 from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
+from edge_router.prompts.files import template_of
 
 CONFIG = "mlc-chat-config.json"
 INDEX, OLD_INDEX = "tensor-cache.json", "ndarray-cache.json"
@@ -69,27 +70,13 @@ def _conversation(path: Path, config: Mapping[str, object]) -> dict[str, object]
     end_ids = [ends] if isinstance(ends, int) else list(cast("Sequence[int]", ends))
     begin = config.get("bos_token_id")
     begin_id = begin if isinstance(begin, int) else None
-    template = _template(path)
+    template = template_of(path)
     if template is not None:
         return conversation(template, end_ids=end_ids)
     try:
         return named_conversation(str(config.get("conv_template")), end_ids=end_ids, begin_id=begin_id)
     except UnknownName as error:
         raise InvalidModel(path, f"its tokenizer has no chat template, and {error}") from error
-
-
-def _template(path: Path) -> str | None:
-    """The tokenizer's own; of several the one named default."""
-    alone, described = path / "chat_template.jinja", path / "tokenizer_config.json"
-    if alone.is_file():
-        return alone.read_text(encoding="utf-8")
-    if not described.is_file():
-        return None
-    found = json.loads(described.read_text(encoding="utf-8")).get("chat_template")
-    if isinstance(found, list):
-        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
-        found = named.get("default", next(iter(named.values()), None))
-    return found if isinstance(found, str) else None
 
 
 def _link(file: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ DESCRIPTIONS = (
     "merges.txt",
     "chat_template.jinja",
     "chat_template.json",
+    "additional_chat_templates/*.jinja",
 )
 # Weights, best first: ready ones, then safetensors (some repositories hold the same weights twice under other
 # names, so the usual name comes first), then torch's own, then GGUF.
@@ -46,7 +47,7 @@ def choose(names: Iterable[str], patterns: Sequence[str] = ()) -> list[str]:
     for weights in WEIGHTS:
         found = _matching(top, weights)
         if found and not (weights == ("*.gguf",) and len(found) > 1):
-            return sorted({*found, *_matching(top, DESCRIPTIONS)})
+            return sorted({*found, *_matching(names, DESCRIPTIONS)})
     return []
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_router.errors import InvalidModel
+from edge_router.prompts.forms import told_text
+from edge_router.prompts.template import Guard, unguarded
 from edge_router.types import Message
 
 _DEFAULTS = {"user": "{user_message}", "assistant": "{assistant_message}", "tool": "{tool_message}"}
@@ -52,7 +54,10 @@ class Conversation:
             **given,
         )
 
-    def render(self, messages: Sequence[Message], *, guard: Callable[[str], str] = lambda text: text) -> str:
+    def stopping(self, stops: Sequence[str]) -> Conversation:
+        return replace(self, stops=tuple(stops))
+
+    def render(self, messages: Sequence[Message], *, guard: Guard = unguarded) -> str:
         """The prompt, ready for the assistant's next words. `guard` is applied to each message's text.
 
         System messages, wherever they stand, replace the format's own.
@@ -60,12 +65,18 @@ class Conversation:
         given = [guard(message.text) for message in messages if message.role in _SYSTEM]
         said = "\n\n".join(given) if given else self.system_message
         system = self.system_template.replace("{system_message}", said) if said else ""
+        homeless = given if "{system_message}" not in self.system_template else []
         parts = [system]
         for message in messages:
             if message.role in _SYSTEM:
                 continue
             joined = not self.add_role_after_system_message and system and len(parts) == 1
-            parts.append(self._turn(message, guard(message.text), opened=not joined))
+            text = told_text(message, guard)
+            if message.role != "assistant":
+                text, homeless = "\n\n".join([*homeless, text]), []
+            parts.append(self._turn(message, text, opened=not joined))
+        if homeless:
+            parts.append(self._turn(Message("user", ""), "\n\n".join(homeless), opened=True))
         return "".join([*parts, self.roles["assistant"], self.role_empty_sep])
 
     def _turn(self, message: Message, text: str, *, opened: bool) -> str:

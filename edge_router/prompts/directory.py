@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.device.process import can_reserve
 from edge_router.errors import InvalidModel, OutOfMemory
 from edge_router.prompts.conversation import Conversation
+from edge_router.prompts.files import CONFIG_FILE, read_object
 from edge_router.prompts.template import ChatTemplate, Template, special_tokens
 from edge_router.prompts.tokenizer import TextTokenizer
+from edge_router.prompts.turns import END_NAMES, Turns, named_ends
 
 _TOKENIZER = 32  # times its file is what a tokenizer takes while it is made, generously
 
@@ -34,15 +36,15 @@ class ModelDirectory:
         needed = _TOKENIZER * file.stat().st_size if file.is_file() else 0
         if needed and not can_reserve(needed):  # the library would end the process
             raise OutOfMemory(model_id, "no room for the tokenizer", needed)
-        tokenizer = TextTokenizer(file)
-        return cls(
-            path,
-            config,
-            tokenizer,
-            ChatTemplate.from_directory(path, model_id)
-            or Conversation.of(config.get("conv_template"), model_id),
-            _end_tokens(config, special_tokens(path), tokenizer),
-        )
+        template: Template | None = ChatTemplate.from_directory(path, model_id)
+        template = template or Conversation.of(config.get("conv_template"), model_id)
+        turns = Turns.of(template)
+        tokenizer = TextTokenizer(file, turns.marks)
+        ends = _stated_ends(config, special_tokens(read_object(path / CONFIG_FILE)), tokenizer)
+        written = turns.end_tokens(tokenizer.added)
+        if template is not None:
+            template = template.stopping(_stops(config, template, turns, tokenizer, ended=bool(written)))
+        return cls(path, config, tokenizer, template, frozenset({*ends, *written}))
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -63,15 +65,38 @@ def longest_answer(config: Mapping[str, object]) -> int | None:
     return window if isinstance(window, int) and window > 0 else None
 
 
-def _end_tokens(
+def _stated_ends(
     config: Mapping[str, object], special: Mapping[str, str], tokenizer: TextTokenizer
-) -> frozenset[int]:
-    """Whatever any of the files says ends an answer."""
+) -> list[int]:
+    """Whatever any of the files says ends an answer, and what does by its name."""
     conversation = config.get("conv_template")
-    stops = conversation.get("stop_token_ids") if isinstance(conversation, Mapping) else None
-    found: set[int] = set()
-    for value in (config.get("eos_token_id"), stops):
-        values = value if isinstance(value, list) else [value]
-        found.update(item for item in values if isinstance(item, int))
-    named = tokenizer.token(special["eos_token"]) if "eos_token" in special else None
-    return frozenset(found if named is None else found | {named})
+    given: Mapping[str, object] = conversation if isinstance(conversation, Mapping) else {}
+    found = [
+        item for value in (config.get("eos_token_id"), given.get("stop_token_ids")) for item in _listed(value)
+        if isinstance(item, int)
+    ]  # fmt: skip
+    names = [special.get("eos_token"), *_listed(given.get("stop_str")), *END_NAMES]
+    return found + named_ends(tokenizer.token, [name for name in names if isinstance(name, str)])
+
+
+def _stops(
+    config: Mapping[str, object],
+    template: Template,
+    turns: Turns,
+    tokenizer: TextTokenizer,
+    *,
+    ended: bool,
+) -> list[str]:
+    """The texts that end an answer, where no token does: a text may hold such words, and go on."""
+    if ended:
+        return list(template.stops)
+    conversation = config.get("conv_template")
+    stated = _listed(conversation.get("stop_str")) if isinstance(conversation, Mapping) else []
+    texts = [*template.stops, *stated, turns.stop]
+    return list(
+        dict.fromkeys(text for text in texts if isinstance(text, str) and text not in tokenizer.added)
+    )
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else [value]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,14 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
-from edge_router.errors import InvalidModel, TemplateError
-from edge_router.prompts.sandbox import Budget, LimitedEnvironment
+from edge_router.errors import TemplateError
+from edge_router.prompts.files import CONFIG_FILE, read_object, template_of
+from edge_router.prompts.forms import Turn, conversation, forms, marked_like, shape_of, size_of, without_calls
+from edge_router.prompts.sandbox import Budget, LimitedEnvironment, LimitReached
 from edge_router.types import Message
 
 _PLAIN_DATE = re.compile(r"(%[-_a-zA-Z%]|%-[a-zA-Z]|[^%])*")  # no widths: "%999999999Y" is valid too
+_SHAPES = 256  # of conversations whose outcome is remembered
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -34,6 +37,17 @@ class TemplateLimits:
     seconds: float = 2.0
 
 
+class Guard(Protocol):
+    """Keeps a text from being read as marks of the template; `own` is one that the model has written."""
+
+    def __call__(self, text: str, *, own: bool = False) -> str: ...
+
+
+def unguarded(text: str, *, own: bool = False) -> str:
+    """The `Guard` that changes nothing."""
+    return text
+
+
 class Template(Protocol):
     """What makes a prompt of messages. `begin` are tokens before the text, `stops` end an answer."""
 
@@ -43,7 +57,11 @@ class Template(Protocol):
     @property
     def stops(self) -> tuple[str, ...]: ...
 
-    def render(self, messages: Sequence[Message], *, guard: Callable[[str], str] = ...) -> str: ...
+    def stopping(self, stops: Sequence[str]) -> Template:
+        """The same with other `stops`."""
+        ...
+
+    def render(self, messages: Sequence[Message], *, guard: Guard = ...) -> str: ...
 
 
 class ChatTemplate:
@@ -64,6 +82,9 @@ class ChatTemplate:
         limits: TemplateLimits = TemplateLimits(),
     ) -> None:
         self._model, self._variables, self._limits = model, dict(variables or {}), limits
+        self._lossless: dict[
+            tuple[object, ...], bool
+        ] = {}  # shape of a conversation -> nothing of it is lost
         self._environment = LimitedEnvironment([_Generation])
         self._environment.globals |= {
             "raise_exception": _raise_exception,
@@ -77,34 +98,43 @@ class ChatTemplate:
 
     @classmethod
     def from_directory(cls, directory: Path, model: str) -> ChatTemplate | None:
-        """From chat_template.jinja or tokenizer_config.json; None where neither has one."""
-        config = _read_config(directory)
-        file = directory / "chat_template.jinja"
-        source = file.read_text(encoding="utf-8") if file.is_file() else _named(config.get("chat_template"))
-        if source is None:
-            return None
-        return cls(source, model=model, variables=special_tokens(directory))
+        """From whichever file of a model directory has one; None where none has. Raises `InvalidModel`."""
+        source = template_of(directory)
+        return (
+            None
+            if source is None
+            else cls(source, model=model, variables=special_tokens(read_object(directory / CONFIG_FILE)))
+        )
 
-    def render(self, messages: Sequence[Message], *, guard: Callable[[str], str] = lambda text: text) -> str:
-        """The prompt, ready for the assistant's next words. `guard` is applied to each message's text.
+    def stopping(self, stops: Sequence[str]) -> ChatTemplate:
+        changed = copy.copy(self)
+        changed.stops = tuple(stops)
+        return changed
 
-        Some templates refuse system messages, or roles that don't alternate. Rather than refuse the user,
-        their texts are then put together in a way that every template takes.
+    def render(self, messages: Sequence[Message], *, guard: Guard = unguarded) -> str:
+        """The prompt, ready for the assistant's next words. `guard` is applied to whatever messages say.
+
+        Some templates refuse system messages, tool calls or roles that don't alternate; some leave them out
+        without a word. Rather than refuse the user, or lose what was said, it is then put in another form.
         """
-        turns = [
-            replace(turn, role="system" if turn.role == "developer" else turn.role, text=guard(turn.text))
-            for turn in messages
-        ]
-        try:
-            return self._rendered(turns)
-        except _RefusedError as refusal:
+        failed: TemplateError | None = None
+        lossy: str | None = None
+        for form in forms(conversation(messages, guard)):
             try:
-                return self._rendered(_folded(turns))
-            except _RefusedError:
-                raise TemplateError(self._model, str(refusal)) from refusal
+                written = self.write(form)
+            except _Refused as refusal:
+                failed = failed or TemplateError(self._model, refusal.reason)
+                continue
+            if self._keeps(form):
+                return written
+            lossy = written if lossy is None else lossy
+        if lossy is None:
+            raise failed or TemplateError(self._model, "it takes no form of these messages")
+        return lossy
 
-    def _rendered(self, turns: Sequence[Message]) -> str:
-        size = sum(len(turn.text) for turn in turns)
+    def write(self, turns: Sequence[Turn]) -> str:
+        """What the template makes of the turns just as they are. Raises `TemplateError`."""
+        size = sum(map(size_of, turns))
         limits = self._limits
         longest = limits.output + limits.output_times_input * size
         parts: list[str] = []
@@ -112,19 +142,47 @@ class ChatTemplate:
         try:
             with self._environment.spending(Budget(limits.work + limits.times_input * size, limits.seconds)):
                 for part in self._template.generate(
-                    **self._variables,
-                    messages=[{"role": turn.role, "content": turn.text} for turn in turns],
-                    add_generation_prompt=True,
+                    **self._variables, messages=[dict(turn) for turn in turns], add_generation_prompt=True
                 ):
                     length += len(part)
                     if length > longest:
                         raise TemplateError(self._model, f"its output is longer than {longest} characters")
                     parts.append(part)
-        except (_RefusedError, TemplateError):
+        except TemplateError:
             raise
-        except Exception as error:
+        except LimitReached as error:
             raise TemplateError(self._model, f"{type(error).__name__}: {error}") from error
+        except _RefusedError as error:
+            raise _Refused(self._model, str(error)) from error
+        except Exception as error:
+            raise _Refused(self._model, f"{type(error).__name__}: {error}") from error
         return "".join(parts)
+
+    def _keeps(self, turns: Sequence[Turn]) -> bool:
+        """Whether all is written that is said in a conversation of this shape: seen with made-up words."""
+        shape = shape_of(turns)
+        if shape not in self._lossless:
+            if len(self._lossless) >= _SHAPES:
+                self._lossless.clear()
+            self._lossless[shape] = self._writes(*marked_like(shape))
+        return self._lossless[shape]
+
+    def _writes(self, words: Sequence[str], turns: Sequence[Turn]) -> bool:
+        """Whether all `words` of the turns are written, and their calls make a difference."""
+        try:
+            written = self.write(turns)
+            if not all(word in written.lower() for word in words):
+                return False
+            silent = without_calls(turns)
+            return silent == turns or self.write(silent) != written
+        except _Refused:
+            return True  # of what was taken only with its calls
+        except TemplateError:
+            return False
+
+
+class _Refused(TemplateError):
+    """The template has no place for such messages; another form of them may do."""
 
 
 class _RefusedError(Exception):
@@ -174,43 +232,9 @@ def _strftime_now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
-def _folded(turns: Iterable[Message]) -> list[Message]:
-    """User and assistant in turns: whatever else was said is put before the user's next words."""
-    folded: list[Message] = []
-    for turn in turns:
-        role = turn.role if turn.role == "assistant" else "user"
-        if folded and folded[-1].role == role:
-            folded[-1] = replace(folded[-1], text=f"{folded[-1].text}\n\n{turn.text}")
-        else:
-            folded.append(replace(turn, role=role))
-    return folded
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    file = directory / "tokenizer_config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InvalidModel(file, f"cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise InvalidModel(file, "does not hold an object")
-    return config
-
-
-def _named(template: object) -> str | None:
-    """The template itself, or the one named default out of a list of them."""
-    if isinstance(template, list):
-        by_name = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = by_name.get("default", next(iter(by_name.values()), None))
-    return template if isinstance(template, str) else None
-
-
-def special_tokens(directory: Path) -> dict[str, str]:
-    """Their names in tokenizer_config.json, such as eos_token, and how they are written."""
+def special_tokens(config: Mapping[str, object]) -> dict[str, str]:
+    """Their names in a tokenizer_config.json, such as eos_token, and how they are written."""
     found: dict[str, str] = {}
-    config = _read_config(directory)
     for name in _SPECIAL_TOKENS:
         value = config.get(name)
         text = value.get("content") if isinstance(value, dict) else value

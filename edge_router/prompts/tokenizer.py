@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import tokenizers
 
 from edge_router.errors import InvalidModel
+from edge_router.prompts.turns import is_mark
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SEAM = "\ufdd0"  # a code point that Unicode keeps out of texts: it cuts a control token in two
@@ -23,11 +25,12 @@ _SEAM = "\ufdd0"  # a code point that Unicode keeps out of texts: it cuts a cont
 class TextTokenizer:
     """The tokenizer.json of a model directory. Safe to use from many threads.
 
+    `marks` are what the chat template writes around turns, which no message may hold, tokens or not.
     Raises `InvalidModel` when the file is missing or damaged, or when its decoder is none of the byte-level
     and sentencepiece-like ones that decoder-only models have.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, marks: Iterable[str] = ()) -> None:
         self.file = file
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
@@ -41,8 +44,15 @@ class TextTokenizer:
         added = self._tokenizer.get_added_tokens_decoder()
         self._special = frozenset(token for token, item in added.items() if item.special)
         self._size = max(self._tokenizer.get_vocab_size(), *(token + 1 for token in added), 1)
-        names = sorted((added[token].content for token in self._special), key=len, reverse=True)
-        self._control = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or "(?!)")
+        self.added = {item.content: token for token, item in added.items()}
+        marked = [mark for mark in marks if is_mark(mark)]
+        self._foreign = self._guarding([*marked, *filter(is_mark, self.added)])
+        self._own = self._guarding([*marked, *(added[token].content for token in self._special)])
+        # Such a token is found in what the normalizer has made of a text.
+        normalized = self._tokenizer.normalizer is not None
+        self._renewed = {
+            token for token, item in added.items() if normalized and item.normalized and is_mark(item.content)
+        }
         self._known: dict[int, bytes] = {}
 
     @property
@@ -72,12 +82,43 @@ class TextTokenizer:
             ids += self._continued(piece)
         return ids
 
-    def guard(self, text: str) -> str:
-        """`text` from a user, so that what looks like a control token in it does not become one.
+    def guard(self, text: str, *, own: bool = False) -> str:
+        """`text` from a message, so that what looks like a mark in it does not become one.
 
-        Otherwise a pasted web page could end the user's turn and begin a system message.
+        Otherwise a pasted web page could end the user's turn and begin a system message. What the model has
+        said itself (`own`) keeps its thoughts and calls, which templates look for.
         """
-        return self._control.sub(lambda found: f"{found[0][0]}{_SEAM}{found[0][1:]}", text.replace(_SEAM, ""))
+        cut = (self._own if own else self._foreign)(text.replace(_SEAM, ""))
+        return _SEAM.join(map(self._cut_normalized, cut.split(_SEAM))) if self._renewed and not own else cut
+
+    def _guarding(self, names: Iterable[str]) -> Callable[[str], str]:
+        """Cuts each of `names` in two, also where one begins within another."""
+        places = {name: self._place(name) for name in names if len(name) > 1}
+        if not places:
+            return lambda text: text
+        longest_first = sorted(places, key=len, reverse=True)
+        seek = re.compile(f"(?=({'|'.join(map(re.escape, longest_first))}))", re.DOTALL)
+
+        def cut(text: str) -> str:
+            seams = sorted({found.start() + places[found[1]] for found in seek.finditer(text)})
+            return _SEAM.join(text[i:j] for i, j in pairwise([0, *seams, len(text)])) if seams else text
+
+        return cut
+
+    def _place(self, name: str) -> int:
+        """Where to cut: behind the first character of a token, and where the pieces are others for a text."""
+        if name in self.added:
+            return 1
+        whole = self.encode(name)
+        places = range(1, len(name))
+        return next((at for at in places if self.encode(f"{name[:at]}{_SEAM}{name[at:]}") != whole), 1)
+
+    def _cut_normalized(self, text: str) -> str:
+        """`text` with a seam in each token that only its normal form has."""
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        spans = zip(found.ids, found.offsets, strict=True)
+        seams = [begin + 1 for token, (begin, end) in spans if token in self._renewed and end - begin > 1]
+        return _SEAM.join(text[i:j] for i, j in pairwise([0, *seams, len(text)])) if seams else text
 
     def token_bytes(self, token: int) -> bytes:
         """What `token` stands for; nothing for a control token or one that does not exist."""

@@ -206,7 +206,7 @@ def test_the_configuration_has_mlcs_keys_in_mlcs_order(directory: Path) -> None:
     assert config["active_vocab_size"] == 3 + 256 + 5  # fewer than the table has rows
     assert config["tokenizer_info"]["token_postproc_method"] == "byte_level"
     assert config["conv_template"]["name"] == "chatml"
-    assert config["conv_template"]["stop_token_ids"] == [2, 0]
+    assert config["conv_template"]["stop_token_ids"] == [2, 0, 1]  # a turn that opens ends one, too
 
 
 def test_what_the_checkpoint_says_of_sampling_is_kept(tiny_llama: Any, tmp_path: Path) -> None:

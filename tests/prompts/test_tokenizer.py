@@ -46,7 +46,9 @@ def test_a_users_text_cannot_hold_control_tokens(any_tokenizer: Pair) -> None:
     assert control <= set(ours.encode(text))
     guarded = ours.encode(ours.guard(text))
     assert not control & set(guarded)
-    assert ours.token("<think>") in guarded  # not a control token: templates look for it
+    think = ours.token("<think>")
+    assert think in ours.encode(text) and think not in guarded
+    assert think in ours.encode(ours.guard(text, own=True))  # templates look for it in what the model said
     read = b"".join(map(ours.token_bytes, guarded)).decode()
     if ours.token("Ġ") is not None or ours.token("<0x41>") is not None:  # it has every byte
         assert read.removeprefix(" ") == text

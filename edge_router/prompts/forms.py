@@ -1,0 +1,289 @@
+"""The forms in which a conversation can be put to a chat template, the most faithful first.
+
+No two families of templates take the same conversations: some know tool calls, some refuse a system message,
+many want user and assistant in turns with the user first. So there is a row of forms, each with less
+structure than the one before, and all with every word that was said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edge_router.types import Message
+
+if TYPE_CHECKING:
+    from edge_router.prompts.template import Guard
+
+Turn = Mapping[str, Any]  # a message as transformers gives it to templates
+
+_ROLES = {"developer": "system", "function": "tool"}
+_GREETING = "Hello."  # said by a user who has said nothing, where a template takes no empty words
+
+
+def conversation(messages: Iterable[Message], guard: Guard) -> list[Turn]:
+    """Messages as transformers has them: arguments of calls as objects, results with their tool's name."""
+    turns: list[Turn] = []
+    names: dict[object, str] = {}  # of the tools by the ids of their calls
+    for message in messages:
+        role = _ROLES.get(message.role, message.role)
+        said = guard(message.text, own=True) if role == "assistant" else guard(message.text)
+        turn: dict[str, Any] = {"role": role, "content": said}
+        if role == "assistant":
+            calls = [_call(item, guard) for item in _stated_calls(message.raw)]
+            names |= {call["id"]: call["function"]["name"] for call in calls}
+            turn |= {"tool_calls": calls} if calls else {}
+            thoughts = message.raw.get("reasoning_content") or message.raw.get("reasoning")
+            turn |= {"reasoning_content": guard(thoughts, own=True)} if isinstance(thoughts, str) else {}
+        elif role == "tool":
+            given = {key: message.raw.get(key) for key in ("tool_call_id", "name")}
+            turn |= {key: guard(value) for key, value in given.items() if isinstance(value, str)}
+            if "name" not in turn and turn.get("tool_call_id") in names:
+                turn["name"] = names[turn["tool_call_id"]]
+        turns.append(turn)
+    return turns
+
+
+def told_text(message: Message, guard: Guard) -> str:
+    """What a message says in one text, its tool calls included."""
+    return str(_told(conversation([message], guard)[0])["content"])
+
+
+def forms(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """Each form once: as it is; calls one by one; as text; user and assistant in turns; content in parts."""
+    told = [_told(turn) for turn in turns]
+    rows: list[Sequence[Turn]] = [turns, _one_by_one(turns)]
+    rows += [[_silent(turn) for turn in turns], [_silent(_worded(turn)) for turn in turns]]
+    rows += [[_worded(turn) for turn in turns], told]
+    rows += [_folded(told, system=True), _folded(told, system=False)]
+    rows += [_folded(told, system=system, greeting=_GREETING) for system in (True, False)]
+    rows += [[_in_parts(turn) for turn in row] for row in (told, _folded(told, system=True))]
+    seen: list[list[Turn]] = []
+    for row in map(list, rows):
+        if row not in seen:
+            seen.append(row)
+            yield row
+
+
+def size_of(turn: Turn) -> int:
+    """Characters of everything that is said in it, generously."""
+    if set(turn) == {"role", "content"} and isinstance(turn["content"], str):
+        return len(turn["content"])
+    return len(json.dumps(turn, ensure_ascii=False, default=str))
+
+
+# ---- shapes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All of a turn but its words."""
+
+    role: str
+    calls: int
+    keys: tuple[str, ...]
+    parts: bool
+    silent: bool
+    absent: bool  # no content at all, not even an empty one
+    worded: bool  # arguments of calls are texts
+
+
+def shape_of(turns: Sequence[Turn]) -> tuple[Shape, ...]:
+    """Of a conversation; user and assistant in turns are the same shape however long they go on."""
+    shapes = [
+        Shape(
+            turn["role"],
+            len(turn.get("tool_calls", ())),
+            tuple(turn),
+            isinstance(turn["content"], list),
+            not turn["content"],
+            turn["content"] is None,
+            any(isinstance(call["function"]["arguments"], str) for call in turn.get("tool_calls", ())),
+        )
+        for turn in turns
+    ]
+    while len(shapes) > 5 and shapes[-1] == shapes[-3] == shapes[-5] and shapes[-2] == shapes[-4]:
+        del shapes[-2:]
+    return tuple(shapes)
+
+
+def marked_like(shape: Sequence[Shape]) -> tuple[list[str], list[Turn]]:
+    """A conversation of that shape in made-up words, and those that were said in it."""
+    words: list[str] = []
+    turns: list[Turn] = []
+
+    def word() -> str:
+        words.append(f"qzj{len(words):05d}jzq")
+        return words[-1]
+
+    for number, kind in enumerate(shape):
+        content: Any = None if kind.absent else "" if kind.silent else word()
+        turn: dict[str, Any] = {"role": kind.role, "content": content}
+        if kind.parts:
+            turn["content"] = [{"type": "text", "text": content}]
+        if kind.calls:
+            turn["tool_calls"] = [
+                _made_call(f"call{number:03d}{i:02d}", worded=kind.worded) for i in range(kind.calls)
+            ]
+        turn |= {key: f"call{number:05d}" for key in kind.keys if key not in turn}
+        turns.append(turn)
+    return words, turns
+
+
+def _made_call(identifier: str, *, worded: bool) -> Turn:
+    arguments = '{"value": "x"}' if worded else {"value": "x"}
+    return {"id": identifier, "type": "function", "function": {"name": "qzjcalljzq", "arguments": arguments}}
+
+
+def without_calls(turns: Sequence[Turn]) -> list[Turn]:
+    """The conversation as if nobody had called anything."""
+    return [{key: value for key, value in turn.items() if key != "tool_calls"} for turn in turns]
+
+
+# ---- forms -------------------------------------------------------------------------------------------------
+
+
+def _one_by_one(turns: Sequence[Turn]) -> list[Turn]:
+    """Each call in a turn of its own with its result behind it, under an id of nine letters and digits."""
+    results = {turn.get("tool_call_id"): turn for turn in turns if turn["role"] == "tool"}
+    found: list[Turn] = []
+    placed: set[object] = set()
+    for turn in turns:
+        calls = turn.get("tool_calls", ())
+        if not calls and turn.get("tool_call_id") not in placed:
+            found.append(_renamed(turn))
+        for number, call in enumerate(calls):
+            said = turn if number == 0 else {**turn, "content": ""}
+            found.append({**said, "tool_calls": [{**call, "id": _short_id(call["id"])}]})
+            if len(calls) > 1 and call["id"] in results:
+                found.append(_renamed(results[call["id"]]))
+                placed.add(call["id"])
+    return found
+
+
+def _renamed(turn: Turn) -> Turn:
+    given = turn.get("tool_call_id")
+    return turn if given is None else {**turn, "tool_call_id": _short_id(given)}
+
+
+def _short_id(identifier: str) -> str:
+    """What Mistral's templates want: nine letters and digits."""
+    if len(identifier) == 9 and identifier.isalnum():
+        return identifier
+    return hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:9]
+
+
+def _silent(turn: Turn) -> Turn:
+    """A call without words as one without content, which is how DeepSeek's templates know it."""
+    return {**turn, "content": None} if turn.get("tool_calls") and not turn["content"] else turn
+
+
+def _worded(turn: Turn) -> Turn:
+    """Arguments as the JSON that OpenAI's form has."""
+    calls = turn.get("tool_calls", ())
+    worded = [{**call, "function": {**call["function"], "arguments": _json(call)}} for call in calls]
+    return {**turn, "tool_calls": worded} if calls else turn
+
+
+def _json(call: Turn) -> str:
+    stated = call["function"]["arguments"]
+    return stated if isinstance(stated, str) else json.dumps(stated, ensure_ascii=False)
+
+
+def _told(turn: Turn) -> Turn:
+    """Calls as part of what the assistant said, for templates that know none."""
+    calls = [json.dumps(_plain_call(call), ensure_ascii=False) for call in turn.get("tool_calls", ())]
+    if not calls:
+        return turn
+    rest = {key: value for key, value in turn.items() if key != "tool_calls"}
+    return {**rest, "content": _joined([turn["content"], "\n".join(calls)])}
+
+
+def _plain_call(call: Turn) -> Turn:
+    function: Turn = call["function"]
+    return {"name": function["name"], "arguments": function["arguments"]}
+
+
+def _folded(turns: Sequence[Turn], *, system: bool, greeting: str = "") -> list[Turn]:
+    """User and assistant in turns, the user first: what else was said stands before the user's next words.
+
+    With `system` what the system said comes first, in one turn of its own.
+    """
+    ordered = [turn for turn in turns if turn["role"] == "system"] if system else []
+    head = [{"role": "system", "content": _joined(turn["content"] for turn in ordered)}] if ordered else []
+    folded: list[dict[str, Any]] = []
+    for turn in turns:
+        if system and turn["role"] == "system":
+            continue
+        role = turn["role"] if turn["role"] == "assistant" else "user"
+        text = _result(turn) if turn["role"] == "tool" else turn["content"]
+        if not folded and role == "assistant":
+            folded.append({"role": "user", "content": greeting})
+        if folded and folded[-1]["role"] == role:
+            folded[-1]["content"] = _joined([folded[-1]["content"], text])
+        else:
+            folded.append({"role": role, "content": text})
+    if not folded:
+        folded.append({"role": "user", "content": ""})
+    for turn in folded:
+        turn["content"] = turn["content"] or (greeting if turn["role"] == "user" else "")
+    return [*head, *folded]
+
+
+def _result(turn: Turn) -> str:
+    name = turn.get("name")
+    return f"Result of {name}: {turn['content']}" if name else str(turn["content"])
+
+
+def _in_parts(turn: Turn) -> Turn:
+    """As templates of models that also see want it."""
+    return {**turn, "content": [{"type": "text", "text": turn["content"]}]}
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "\n\n".join(text for text in texts if text)
+
+
+# ---- calls -------------------------------------------------------------------------------------------------
+
+
+def _stated_calls(raw: Mapping[str, object]) -> list[Mapping[str, Any]]:
+    """In OpenAI's form; the older `function_call` is one without an id."""
+    calls = raw.get("tool_calls")
+    if not isinstance(calls, list | tuple):
+        calls = [{"function": raw["function_call"]}] if raw.get("function_call") else []
+    return [call for call in calls if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)]
+
+
+def _call(call: Mapping[str, Any], guard: Guard) -> Turn:
+    function: Mapping[str, Any] = call["function"]
+    return {
+        "id": guard(str(call.get("id") or "")),
+        "type": "function",
+        "function": {
+            "name": guard(str(function.get("name") or "")),
+            "arguments": _arguments(function.get("arguments"), guard),
+        },
+    }
+
+
+def _arguments(stated: object, guard: Guard) -> object:
+    """As an object, which templates expect; what is no JSON stays a text."""
+    try:
+        found = json.loads(stated) if isinstance(stated, str) else stated
+        return _guarded({} if found is None else found, guard)
+    except (ValueError, RecursionError):
+        return guard(str(stated)) if isinstance(stated, str) else {}
+
+
+def _guarded(value: object, guard: Guard) -> object:
+    if isinstance(value, str):
+        return guard(value)
+    if isinstance(value, Mapping):
+        return {guard(str(key)): _guarded(item, guard) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_guarded(item, guard) for item in value]
+    return value
