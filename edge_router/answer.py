@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed
 from edge_router.types import Cancel, ChatRequest, Decision, Delta, EngineTimings, Timings, Usage
+
+_WAKE_S = 0.01  # how soon a linked event is seen
 
 
 class Clock:
@@ -49,6 +52,9 @@ def _rate(tokens: int, seconds: float | None) -> float | None:
 class Answer:
     """Iterate over it once, for its deltas. `decision` and `model` stand from the start and never change.
 
+    `cancel` and `close` may be called from any thread. Who leaves a `for` loop over it early, or drops it,
+    has ended it too, so that no model writes what nobody reads; `next` takes one delta and ends nothing.
+
     `fallback_cause` is the error that made the controller ask the other model, if it did. `truncated` is how
     many of the oldest messages were left out to make the conversation fit. `spent` is what the weak model had
     read and written before it was found too unsure, if it was.
@@ -73,45 +79,123 @@ class Answer:
         self.last = Delta()
         self.record_id: int | None = None  # of its row in the ledger, once it has ended
         self._cancel, self._clock, self._finished = cancel, clock, finished
-        self._source, self._ended = deltas, False
-        self._deltas = self._run()
+        self._source, self._reading = deltas, threading.Lock()
+        self._error: EdgeRouterError | None = None
+        self._ended = self.closed = False
+        self.left = False  # in mid-loop; who reads on after that gets `Cancelled`
 
     def __iter__(self) -> Generator[Delta]:
-        return self._deltas
-
-    def _run(self) -> Generator[Delta]:
-        error: EdgeRouterError | None = Cancelled()  # also what a consumer that walks away means
+        # Not the answer itself: what a loop holds is dropped when it is left, which is how we learn of it.
         try:
-            for delta in self._source:
-                self.last = delta
+            while True:
+                try:
+                    delta = next(self)
+                except StopIteration:
+                    return
                 yield delta
-            error = None
+        finally:
+            self.leave()
+
+    def __next__(self) -> Delta:
+        """One at a time: another thread that asks meanwhile waits."""
+        with self._reading:
+            try:
+                delta = self._read()
+            except Cancelled:
+                if self.closed:
+                    raise StopIteration from None
+                raise
+        if self.closed:  # by another thread, which could not do it itself while this one was reading
+            self.close()
+        return delta
+
+    def _read(self) -> Delta:
+        if self._ended:
+            if self.left:
+                raise Cancelled  # not the end that the answer would have had
+            raise StopIteration
+        error: EdgeRouterError | None = Cancelled()  # also what an interrupt means
+        try:
+            if self._cancel.is_set() and self.last.finish_reason is None:  # some engine may not look
+                raise error
+            delta = next(self._source)
+            self.last, error = delta, None
+            return delta
+        except StopIteration:
+            self._end(None)
+            raise
         except EdgeRouterError as failure:
             error = failure
             raise
         finally:
-            self._end(error)
+            if error is not None:
+                self._end(error)
 
     def _end(self, error: EdgeRouterError | None) -> None:
         if not self._ended:
-            self._ended = True
+            self._ended, self._error = True, error
             self._clock.stop()
             _close(self._source)
             self._finished(self, error)
 
     def cancel(self) -> None:
-        """End it within one token. Safe from any thread."""
+        """End it within one token: who reads it gets `Cancelled`. Safe from any thread."""
         self._cancel.set()
 
     def close(self) -> None:
-        """Done with it, read to its end or not. Not while another thread iterates: use `cancel` there."""
+        """Done with it, read to its end or not: who reads on finds nothing more. Safe from any thread."""
+        self.closed, self.left = True, False
+        self._stop()
+
+    def leave(self) -> None:
+        """A loop over it is over, perhaps before its time."""
+        if not self._ended:
+            self.left = True
+            self._stop()
+
+    def _stop(self) -> None:
         self._cancel.set()
-        self._deltas.close()
-        self._end(Cancelled())  # a generator that never began runs nothing when it is closed
+        if self._reading.acquire(blocking=False):  # else whoever reads finds it cancelled, and ends it
+            try:
+                self._end(Cancelled())
+            finally:
+                self._reading.release()
+
+    def __del__(self) -> None:
+        # This may be any place in any thread, one that holds a lock of ours too: only the model is told here.
+        if not getattr(self, "_ended", True):
+            self._cancel.set()
+            with suppress(RuntimeError):  # the interpreter ends, and with it all that could be told
+                threading.Thread(target=self.close, name="edge_router dropped", daemon=True).start()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cut short because its caller no longer wanted it."""
+        return self._cancel.is_set() and (not self._ended or isinstance(self._error, Cancelled))
 
     @property
     def timings(self) -> Timings:
         return self._clock.timings(self.last.timings)
+
+
+class LinkedCancel(threading.Event):
+    """Set by itself, or by an event of the caller's, which may be about more than one answer."""
+
+    def __init__(self, other: Cancel) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = _WAKE_S if end is None else min(_WAKE_S, end - time.monotonic())
+            if left <= 0:
+                break
+            super().wait(left)
+        return self.is_set()
 
 
 def primed(deltas: Iterator[Delta], clock: Clock, model: str) -> Iterator[Delta]:

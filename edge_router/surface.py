@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
-from edge_router.answer import Answer
+from edge_router.answer import Answer, LinkedCancel
 from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, collect
+from edge_router.errors import Cancelled
 from edge_router.requests import conversation, parse_chat
 from edge_router.types import Cancel, ChatRequest, Decision, Timings, TokenMask, Vocabulary
 
@@ -38,6 +40,7 @@ class Completions:
         model: str = "auto",
         stream: Literal[False] = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
 
@@ -49,6 +52,7 @@ class Completions:
         model: str = "auto",
         stream: Literal[True],
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatStream: ...
 
@@ -59,15 +63,19 @@ class Completions:
         model: str = "auto",
         stream: bool = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion | ChatStream:
         """An answer, whole or as a stream of chunks. `fields` are OpenAI's, plus `private=True`.
 
-        `mask` says token by token what the weak model may write; it is made anew for each answer.
-        Raises `InvalidRequest` and whatever kept both models from answering.
+        A stream comes back with its first token. `cancel` is a `threading.Event`: once it is set, before that
+        or after, the model stops. `mask` says token by token what the weak model may write; it is made anew
+        for each answer. Raises `InvalidRequest`, `Cancelled` where there is no answer yet, and whatever kept
+        both models from answering.
         """
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        answer = self._controller.start(replace(call.request, mask=mask))
+        own = None if cancel is None else LinkedCancel(cancel)
+        answer = self._controller.start(replace(call.request, mask=mask), own)
         return ChatStream(answer, include_usage=call.include_usage) if call.stream else whole(answer)
 
 
@@ -78,11 +86,17 @@ def whole(answer: Answer) -> ChatCompletion:
 
 
 class ChatStream:
-    """Chunks of one answer. Leaving it early, by `close` or `with`, ends the generation."""
+    """Chunks of one answer.
+
+    `cancel` and `close` end it from any thread: whoever reads it finds nothing more. So does leaving a `for`
+    loop over it, or dropping it. `next` takes one chunk and ends nothing.
+    """
 
     def __init__(self, answer: Answer, *, include_usage: bool = False) -> None:
-        self._answer = answer
-        self._chunks = self._run(include_usage)
+        self._answer, self._include_usage = answer, include_usage
+        self._maker = ChunkMaker(answer.model)
+        self._made: deque[ChatCompletionChunk] = deque()
+        self._over = False
 
     @property
     def decision(self) -> Decision:
@@ -101,21 +115,47 @@ class ChatStream:
         """The error that made the other model answer, if one did."""
         return self._answer.fallback_cause
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cut short because its reader no longer wanted it."""
+        return self._answer.cancelled
+
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
-        return self._chunks
+        try:
+            while True:  # see `Answer.__iter__`
+                try:
+                    chunk = next(self)
+                except StopIteration:
+                    return
+                yield chunk
+        finally:
+            self._answer.leave()
 
     def __next__(self) -> ChatCompletionChunk:
-        return next(self._chunks)
+        while not self._made and not self._over:
+            self._read()
+        if self._answer.closed or not self._made:
+            raise StopIteration
+        return self._made.popleft()
 
-    def _run(self, include_usage: bool) -> Generator[ChatCompletionChunk]:
-        maker = ChunkMaker(self._answer.model)
-        for delta in self._answer:
-            yield from maker.chunks(delta)
-        if include_usage:
-            yield maker.usage_chunk(self._answer.last.usage)
+    def _read(self) -> None:
+        try:
+            self._made.extend(self._maker.chunks(next(self._answer)))
+        except StopIteration:
+            self._over = True
+            if self._include_usage and not self._answer.cancelled:
+                self._made.append(self._maker.usage_chunk(self._answer.last.usage))
+        except Cancelled:
+            if self._answer.left or not self._answer.cancelled:
+                raise
+            self._over = True
+
+    def cancel(self) -> None:
+        """End it within one token. Safe from any thread, as a button that stops it."""
+        self._answer.cancel()
 
     def close(self) -> None:
-        self._chunks.close()
+        """Done with it, read to its end or not. Safe from any thread."""
         self._answer.close()
 
     def __enter__(self) -> Self:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import threading
-from collections.abc import Iterator
+import time
+import weakref
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from edge_router.answer import Answer, Clock, primed
+from edge_router.answer import Answer, Clock, LinkedCancel, primed
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, StrongInterrupted
 from edge_router.types import ChatRequest, Decision, Delta, EngineTimings, Message, Reason
 
@@ -125,3 +129,210 @@ def test_cancelled_from_elsewhere() -> None:
     with pytest.raises(Cancelled):
         list(answer)
     assert [type(end) for end in source.ends] == [Cancelled]
+
+
+WAIT_S = 20.0  # far more than anything here takes
+
+
+class Blocking(Source):
+    """Two deltas, then nothing until it is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(Delta("a"), Delta("b"))
+        self.blocked = threading.Event()
+
+    def deltas(self) -> Iterator[Delta]:
+        try:
+            yield from self.steps  # type: ignore[misc]
+            self.blocked.set()
+            if not self.cancel.wait(WAIT_S):
+                yield LAST
+            raise Cancelled
+        finally:
+            self.closed = True
+
+
+def in_a_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("times", [1, 5])
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_ended_by_other_threads_while_it_is_read(end: str, times: int) -> None:
+    source = Blocking()
+    answer = source.answer()
+    read: list[object] = []
+
+    def reads() -> None:
+        try:
+            read.extend(delta.text for delta in answer)
+        except Cancelled as error:
+            read.append(error)
+
+    def ends() -> None:
+        assert source.blocked.wait(WAIT_S)
+        stops = [threading.Thread(target=getattr(answer, end)) for _ in range(times)]
+        for stop in stops:
+            stop.start()
+        for stop in stops:
+            stop.join(WAIT_S)
+
+    ender = threading.Thread(target=ends)
+    ender.start()
+    in_a_thread(reads)
+    ender.join(WAIT_S)
+    assert read[:2] == ["a", "b"] and [type(item) for item in read[2:]] == (
+        [Cancelled] if end == "cancel" else []
+    )
+    assert source.closed and answer.cancelled
+    assert [type(error) for error in source.ends] == [Cancelled]
+
+
+def test_closed_by_another_thread_while_nobody_reads() -> None:
+    source = Blocking()
+    answer = source.answer()
+    assert next(answer).text == "a"
+    in_a_thread(answer.close)
+    assert source.closed and [type(error) for error in source.ends] == [Cancelled]
+    assert list(answer) == []
+
+
+def first_of(answer: Answer) -> None:
+    for _ in answer:
+        break
+
+
+def fails_at_the_first(answer: Answer) -> None:
+    with pytest.raises(ZeroDivisionError):
+        for _ in answer:
+            raise ZeroDivisionError
+
+
+def drops_a_generator_over_it(answer: Answer) -> None:
+    next(delta for delta in answer)
+
+
+LEAVING: dict[str, Callable[[Answer], object]] = {
+    "break": first_of,
+    "an error": fails_at_the_first,
+    "a generator": drops_a_generator_over_it,
+    "enumerate": lambda answer: next(enumerate(answer)),
+    "islice": lambda answer: list(itertools.islice(answer, 2)),
+    "zip": lambda answer: list(zip(range(2), answer, strict=False)),
+    "map": lambda answer: next(map(str, answer)),
+}
+
+
+@pytest.mark.parametrize("how", LEAVING)
+def test_leaving_a_loop_ends_it(how: str) -> None:
+    """With the answer still at hand: nothing but the loop is gone."""
+    source = Source(Delta("a"), Delta("b"), Delta("c"), LAST)
+    answer = source.answer()
+    LEAVING[how](answer)
+    assert source.closed and source.cancel.is_set() and answer.cancelled
+    assert [type(end) for end in source.ends] == [Cancelled]
+    with pytest.raises(Cancelled):  # what is missing is not passed over in silence
+        list(answer)
+    answer.close()
+    assert list(answer) == []
+
+
+def test_taking_one_ends_nothing() -> None:
+    source = Source(Delta("a"), Delta("b"), Delta("c"), LAST)
+    answer = source.answer()
+    iter(answer)  # not begun, so not left
+    assert next(answer).text == "a"
+    assert [delta.text for delta in answer] == ["b", "c", ""]
+    assert source.ends == [None] and not answer.cancelled
+
+
+def eventually(condition: Callable[[], object]) -> bool:
+    end = time.monotonic() + WAIT_S
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.002)
+    return bool(condition())
+
+
+class Window:
+    """Holds an answer, and itself."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer, self.me = answer, self
+
+
+@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize("in_a_cycle", [False, True])
+def test_dropping_it_ends_it(read: int, in_a_cycle: bool) -> None:
+    source = Source(Delta("a"), Delta("b"), LAST)
+    answer = source.answer()
+    for _ in range(read):
+        next(answer)
+    gone = weakref.ref(answer)
+    holder = Window(answer) if in_a_cycle else None
+    gc.disable()
+    try:
+        del answer, holder
+        if in_a_cycle:
+            gc.collect()
+        assert eventually(lambda: source.cancel.is_set() and source.closed)
+    finally:
+        gc.enable()
+    assert eventually(lambda: source.ends) and [type(end) for end in source.ends] == [Cancelled]
+    assert eventually(lambda: gone() is None)
+
+
+def test_dropping_it_waits_for_nothing() -> None:
+    """Where it is dropped somebody may hold what `finished` takes."""
+    lock, ends = threading.Lock(), list[EdgeRouterError | None]()
+
+    def finished(answer: Answer, error: EdgeRouterError | None) -> None:
+        with lock:
+            ends.append(error)
+
+    cancel = threading.Event()
+    answer = Answer(
+        iter([Delta("a")]), request=REQUEST, decision=DECISION, model="m", cancel=cancel, clock=Clock(),
+        finished=finished,
+    )  # fmt: skip
+    with lock:
+        del answer
+        assert cancel.is_set() and ends == []
+    assert eventually(lambda: ends)
+
+
+def test_one_that_was_read_is_dropped_in_silence() -> None:
+    source = Source(Delta("a"), LAST)
+    list(source.answer())
+    assert source.ends == [None] and not source.cancel.is_set()
+
+
+def test_an_engine_that_does_not_look_is_cut_off_all_the_same() -> None:
+    cancel = threading.Event()
+    answer = Answer(
+        iter([Delta("a")] * 100), request=REQUEST, decision=DECISION, model="m", cancel=cancel, clock=Clock()
+    )
+    assert next(answer).text == "a"
+    answer.cancel()
+    with pytest.raises(Cancelled):
+        next(answer)
+
+
+def test_a_cancel_that_comes_too_late_takes_nothing_back() -> None:
+    source = Source(Delta("a"), LAST)
+    answer = source.answer()
+    assert [next(answer), next(answer)] == [Delta("a"), LAST]
+    answer.cancel()
+    assert list(answer) == [] and source.ends == [None] and not answer.cancelled
+
+
+def test_linked_events() -> None:
+    theirs = threading.Event()
+    one, other = LinkedCancel(theirs), LinkedCancel(theirs)
+    one.set()
+    assert one.is_set() and one.wait() and not other.is_set() and not theirs.is_set()
+    assert not other.wait(0.02)
+    threading.Timer(0.01, theirs.set).start()
+    assert other.wait(WAIT_S) and other.is_set()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.errors import InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
+from edge_router.errors import Cancelled, InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
+from edge_router.surface import ChatStream
+from edge_router.types import Cancel, ChatRequest, Delta
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -119,7 +122,7 @@ def test_checking_a_name(client: Controller) -> None:
     with pytest.raises(UnknownModel):
         client.check_model("gpt")
     with pytest.raises(UnknownModel) as caught:
-        client.check_model("x" * 30_000_000)
+        client.check_model("x" * 100_000)
     assert len(str(caught.value)) < 1000
 
 
@@ -145,3 +148,153 @@ def test_why_the_other_model_answered_stands_on_the_reply(
                 await reply.aclose()
 
     asyncio.run(main())
+
+
+WAIT_S = 20.0  # far more than anything here takes
+NEVER = threading.Event()
+
+
+class Watched(ScriptedEngine):
+    """Says "one two" and then nothing, until it is told to end; `ended` is set when it has."""
+
+    def __init__(self) -> None:
+        super().__init__(default=["one ", "two ", NEVER], model_id="small", handles_tools=False)
+        self.waits, self.ended = threading.Event(), threading.Event()
+
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+        self.ended.clear()
+        try:
+            for delta in super().stream(request, cancel):
+                yield delta
+                if delta.text == "two ":
+                    self.waits.set()
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def watched() -> Iterator[tuple[Controller, Watched]]:
+    weak = Watched()
+    with Controller(Config(), weak=weak) as controller:
+        yield controller, weak
+
+
+def streaming(client: Controller, **fields: object) -> ChatStream:
+    made = client.chat.completions.create(messages=HI, model="weak", stream=True, **fields)  # type: ignore[arg-type]
+    assert isinstance(made, ChatStream)
+    return made
+
+
+def soon(work: Callable[[], object], *after: threading.Event) -> None:
+    """In another thread, once each of `after` is set."""
+
+    def run() -> None:
+        for event in after:
+            assert event.wait(WAIT_S)
+        work()
+
+    threading.Thread(target=run).start()
+
+
+@pytest.mark.parametrize("end", ["cancel", "close", "event"])
+@pytest.mark.parametrize("usage", [False, True])
+def test_a_stop_button(watched: tuple[Controller, Watched], end: str, usage: bool) -> None:
+    client, weak = watched
+    button = threading.Event()
+    options = {"stream_options": {"include_usage": True}} if usage else {}
+    stream = streaming(client, cancel=button, **options)
+    soon({"cancel": stream.cancel, "close": stream.close, "event": button.set}[end], weak.waits)
+    text = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+    assert text == "one two " and stream.cancelled
+    assert list(stream) == [] and weak.ended.wait(WAIT_S)
+    assert button.is_set() is (end == "event")  # it is the caller's, perhaps for other answers too
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_button_before_the_first_token(weak: ScriptedEngine, stream: bool) -> None:
+    waits = threading.Event()
+
+    def reply(request: ChatRequest) -> list[str | threading.Event]:
+        waits.set()
+        return [NEVER, "never"]
+
+    weak.queue(reply)
+    button = threading.Event()
+    with Controller(Config(), weak=weak) as client:
+        soon(button.set, waits)
+        with pytest.raises(Cancelled):
+            client.chat.completions.create(messages=HI, model="weak", stream=stream, cancel=button)  # type: ignore[call-overload]
+        with pytest.raises(Cancelled):
+            client.chat.completions.create(messages=HI, model="weak", stream=stream, cancel=button)  # type: ignore[call-overload]
+
+
+def test_a_whole_answer_is_stopped_too(watched: tuple[Controller, Watched]) -> None:
+    client, weak = watched
+    button = threading.Event()
+    soon(button.set, weak.waits)
+    with pytest.raises(Cancelled):
+        client.chat.completions.create(messages=HI, model="weak", cancel=button)
+    assert weak.ended.wait(WAIT_S)
+
+
+def leaves_by_break(stream: ChatStream) -> None:
+    for _ in stream:
+        break
+
+
+def leaves_by_an_error(stream: ChatStream) -> None:
+    with pytest.raises(ZeroDivisionError):
+        for _ in stream:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("leave", [leaves_by_break, leaves_by_an_error, lambda stream: next(zip(stream))])
+def test_a_stream_that_is_left_ends(
+    watched: tuple[Controller, Watched], leave: Callable[[ChatStream], object]
+) -> None:
+    client, weak = watched
+    stream = streaming(client)
+    leave(stream)
+    assert weak.ended.is_set() and stream.cancelled
+    with pytest.raises(Cancelled):
+        list(stream)
+    assert 'reason="forced"' in client.metrics.render()
+
+
+@pytest.mark.parametrize("read", [0, 1, 3])
+def test_a_stream_that_is_dropped_ends(watched: tuple[Controller, Watched], read: int) -> None:
+    client, weak = watched
+    stream = streaming(client)
+    for _ in range(read):
+        next(stream)
+    assert not weak.ended.is_set()
+    del stream
+    assert weak.ended.wait(WAIT_S)
+
+
+def test_taking_single_chunks_ends_nothing(client: Controller, weak: ScriptedEngine) -> None:
+    weak.queue("Paris is it.")
+    stream = streaming(client)
+    text = next(stream).choices[0].delta.content or ""
+    assert text == ""
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "Paris is it."
+    assert not stream.cancelled
+
+
+def test_a_model_that_goes_away_is_no_wish_of_the_readers(watched: tuple[Controller, Watched]) -> None:
+    client, weak = watched
+    stream = streaming(client)
+    soon(weak.close, weak.waits)
+    with pytest.raises(Cancelled):
+        list(stream)
+    assert not stream.cancelled
+
+
+def test_one_event_for_several_answers(watched: tuple[Controller, Watched]) -> None:
+    client, _ = watched
+    everything = threading.Event()
+    first, second = (streaming(client, cancel=everything) for _ in range(2))
+    first.close()
+    assert next(second) and not second.cancelled
+    everything.set()
+    assert len(list(second)) <= 2 and second.cancelled
