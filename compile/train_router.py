@@ -71,7 +71,8 @@ def train(
         if card.tokenizer:
             shutil.copyfile(base / TOKENIZER, folder / card.tokenizer)
     write_card(card)
-    card = replace(card, default_threshold=_threshold(card, pool, settings.strong_share))
+    threshold = _threshold(card, pool, settings.strong_share)
+    card = replace(card, default_threshold=threshold, typical_scores=_typical_scores(card))
     measured = measure_router(card, settings.evaluation, progress) if settings.evaluation else None
     write_card(card, measured)
     return Trained(parse_router_card(folder), measured)
@@ -127,6 +128,13 @@ def _threshold(card: RouterCard, pool: Pool, strong_share: float) -> float:
 
     held = pool.take(pool.validation)
     return choose_threshold(OnnxRouter(card).score_texts(held.prompts), strong_share).threshold
+
+
+def _typical_scores(card: RouterCard) -> tuple[float, ...]:
+    from edge_router.routers.fitting import measured
+    from edge_router.routers.onnx import OnnxRouter
+
+    return measured(OnnxRouter(card))
 
 
 def measure_router(card: RouterCard, files: Sequence[Path], progress: Progress) -> Evaluation:

@@ -51,6 +51,7 @@ class WeakConfig:
     min_confidence: float | None = (
         None  # below this chance of being right: escalate, before anything is shown
     )
+    end_loops: bool = True  # an answer that has come to nothing but the same, over and over
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
 

@@ -17,6 +17,7 @@ from edge_router.policy import Names
 from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
+from edge_router.routers.fitting import default_threshold
 from edge_router.thresholds.tracking import ShareTracker
 from edge_router.types import ChatRequest, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
@@ -39,6 +40,8 @@ class Loaded:
         self._config, self._paths = config, paths or Paths.default()
         self._progress: Progress = progress or SilentProgress()
         self._weak, self._strong = weak, strong
+        self._weak_given = weak is not None  # by a program: nothing is known of its strength
+        self._thresholds: dict[str, float] = {}  # by router, where none is set
         self._default_router = router
         self._gate, self._gate_sought = gate, gate is not None
         self._share: ShareTracker | None = None
@@ -101,14 +104,23 @@ class Loaded:
             return self._routers[name]
 
     def threshold(self, router: Router) -> float:
-        """The configured threshold belongs to the configured router; any other has its model card's."""
+        """The configured threshold belongs to the configured router; any other has its default."""
         if not self.is_default(router):
-            return router.default_threshold
+            return self._default_threshold(router)
         tracker = self._tracker(router)
         if tracker is not None:
             return tracker.threshold
         configured = self._config.router.threshold
-        return configured if configured is not None else router.default_threshold
+        return configured if configured is not None else self._default_threshold(router)
+
+    def _default_threshold(self, router: Router) -> float:
+        """Fits the configured weak model, where there is a strong one that could answer instead."""
+        if self._weak_given or not self.strong_configured:
+            return router.default_threshold
+        with self._router_lock:
+            if router.name not in self._thresholds:
+                self._thresholds[router.name] = default_threshold(router, self._config)
+            return self._thresholds[router.name]
 
     def observe(self, router: Router, decision: Decision) -> None:
         """A query was decided by `threshold(router)`: what holds a strong share learns from it."""

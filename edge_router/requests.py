@@ -294,8 +294,8 @@ def _sampling(fields: Fields) -> SamplingParams:
         top_k=_top_k(fields),
         seed=_seed(fields),
         repetition_penalty=fields.number("repetition_penalty", low=0, high=10, above=True),
-        presence_penalty=fields.number("presence_penalty", low=-2, high=2) or 0.0,
-        frequency_penalty=fields.number("frequency_penalty", low=-2, high=2) or 0.0,
+        presence_penalty=fields.number("presence_penalty", low=-2, high=2),
+        frequency_penalty=fields.number("frequency_penalty", low=-2, high=2),
         logit_bias=_logit_bias(fields),
     )
 

@@ -66,8 +66,8 @@ class SamplingParams:
     top_k: int | None = None
     seed: int | None = None
     repetition_penalty: float | None = None
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -225,6 +225,9 @@ class Delta:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     timings: EngineTimings | None = None
+    looped: bool = (
+        False  # ended, for it only repeated itself: `finish_reason` is "length", for more was to come
+    )
     state: tuple[float, ...] = ()  # what `Watch.state` asked for
 
 

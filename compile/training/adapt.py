@@ -168,6 +168,7 @@ def _write(graph: Path, head: Head, settings: AdaptSettings, data: Labelled) -> 
         description=f"{base.name}, adapted to {len(data)} labelled prompts",
         trained_on=f"{base.trained_on}; adapted to {len(data)} prompts of {data.name}",
         metrics={},
+        typical_scores=(),
     )
     write_card(card)
     scores = OnnxRouter(card).score_texts(data.prompts)

@@ -14,6 +14,7 @@ _FIELDS = (
     "graph",
     "tokenizer",
     "default_threshold",
+    "typical_scores",
     "max_tokens",
     "description",
     "trained_on",
@@ -23,7 +24,9 @@ _FIELDS = (
 
 def write_card(card: RouterCard, measured: Evaluation | None = None) -> None:
     """`card.directory`/card.toml. With `measured`, a table per benchmark: each router's APGR."""
-    lines = [f"{name} = {_toml(getattr(card, name))}" for name in _FIELDS if getattr(card, name) != ""]
+    lines = [
+        f"{name} = {_toml(getattr(card, name))}" for name in _FIELDS if getattr(card, name) not in ("", ())
+    ]
     for group, routers in (measured.to_dict() if measured else {}).items():
         lines += ["", f"[metrics.{_key(group)}]", f"n = {next(iter(routers.values()))['n']}"]
         for router, found in routers.items():
@@ -36,6 +39,8 @@ def write_card(card: RouterCard, measured: Evaluation | None = None) -> None:
 def _toml(value: object) -> str:
     if isinstance(value, float):
         return repr(round(value, 6))
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     # A JSON string is a TOML basic string, as long as nothing outside the basic plane is escaped.
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 

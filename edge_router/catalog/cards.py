@@ -78,7 +78,8 @@ class ModelCard:
     first (`complete_card` fills both). `source` may hold ready q4f16_1 weights; `original` is where the
     unquantized ones are, for the other quantizations. `context_window_size` and `prefill_chunk_size` are
     defaults, in tokens; `max_context` is what the model was trained for. `moments` names a file beside the
-    card with the second moments of the activations, for the "weighted" quantizer.
+    card with the second moments of the activations, for the "weighted" quantizer. `strength` is the share of
+    ordinary prompts that it is left to answer where a strong model could be asked; None: by its size.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ModelCard:
     config: Mapping[str, object] = field(hash=False)
     moments: str | None = None
     original: Source | None = None
+    strength: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,9 @@ class RouterCard:
 
     `directory` holds `graph` (ONNX) and `tokenizer`; `max_tokens` is the longest input it reads. A card with
     an `encoder`, another router's name, has a graph that goes on where that router's encoder ends, and no
-    tokenizer of its own. `metrics` is what was measured when it was trained, by benchmark.
+    tokenizer of its own. `typical_scores` are quantiles of its scores over typical prompts (see
+    `routers.fitting`), empty for one whose threshold was made for its own traffic. `metrics` is what was
+    measured when it was trained, by benchmark.
     """
 
     name: str
@@ -116,6 +120,7 @@ class RouterCard:
     license: str
     metrics: Mapping[str, object] = field(hash=False)
     encoder: str = ""
+    typical_scores: tuple[float, ...] = ()
 
 
 def parse_model_card(file: Traversable | Path) -> ModelCard:
@@ -135,6 +140,7 @@ def parse_model_card(file: Traversable | Path) -> ModelCard:
         config=table.table("config").plain(),
         moments=table.text("moments", "") or None,
         original=_source(table.table("original")) if "original" in table else None,
+        strength=table.share("strength") if "strength" in table else None,
     )
     table.done()
     stem = file.name.removesuffix(".toml")
@@ -165,8 +171,11 @@ def parse_router_card(directory: Traversable | Path) -> RouterCard:
         license=table.text("license", ""),
         metrics=table.table("metrics", {}).plain(),
         encoder=encoder,
+        typical_scores=table.shares("typical_scores", ()),
     )
     table.done()
+    if len(card.typical_scores) == 1 or list(card.typical_scores) != sorted(card.typical_scores):
+        raise table.bad("typical_scores", "must be quantiles, two or more of them, the lowest first")
     if card.name != directory.name:
         raise table.bad("name", f"must be the folder's own name, {directory.name!r}")
     for key, name in (("graph", card.graph), ("tokenizer", card.tokenizer)):

@@ -46,11 +46,15 @@ class Table:
 
         return cast(int, self._get(key, fits, "must be a whole number, at least 1", default))
 
-    def share(self, key: str) -> float:
-        def fits(value: object) -> bool:
-            return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    def share(self, key: str, default: object = _REQUIRED) -> float:
+        return float(cast(float, self._get(key, _is_share, "must be a number between 0 and 1", default)))
 
-        return float(cast(float, self._get(key, fits, "must be a number between 0 and 1", _REQUIRED)))
+    def shares(self, key: str, default: object = _REQUIRED) -> tuple[float, ...]:
+        def fits(value: object) -> bool:
+            return isinstance(value, list | tuple) and all(map(_is_share, value))
+
+        found = self._get(key, fits, "must be a list of numbers between 0 and 1", default)
+        return tuple(map(float, cast("Sequence[float]", found)))
 
     def choice(self, key: str, options: Sequence[str], default: object = _REQUIRED) -> str:
         reason = f"must be one of {', '.join(options)}"
@@ -87,3 +91,7 @@ class Table:
         if not fits(value):
             raise self.bad(key, f"{reason}, not {value!r}")
         return value
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -114,6 +114,8 @@ def _speed(answer: Answer) -> list[str]:
     rate = answer.timings.decode_tokens_per_s
     if rate is not None:
         parts.append(f"{rate:.0f} tokens/s")
-    if answer.last.finish_reason == "length":
+    if answer.last.looped:
+        parts.append("ended here, for it only repeated itself")
+    elif answer.last.finish_reason == "length":
         parts.append("cut off at the token limit")
     return parts

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from edge_router.config import Config
+from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.process import Child, Line, serve
 from edge_router.errors import (
     ConfigError,
@@ -62,6 +63,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
         child = Child(NAME, "edge_router.engines.mlc", start, timeout_s=config.mlc.load_timeout_s)
     engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=windows.context)
     engine.weights_key = compiled.weights_key
+    engine.ends_loops = config.weak.end_loops
     return engine
 
 
@@ -134,7 +136,8 @@ class MlcEngine:
     ) -> None:
         self._child, self._directory = child, directory
         self._model_id, self._context_window_size = model_id, context_window_size
-        self.weights_key: str | None = None  # as of `LocalEngine`
+        self.weights_key: str | None = None  # as of `LocalEngine`, like the next
+        self.ends_loops = True
 
     @property
     def model_id(self) -> str:
@@ -157,6 +160,7 @@ class MlcEngine:
         """Raises `ContextOverflow`, `InvalidRequest`, `TemplateError`, `GenerationFailed`, `Cancelled`."""
         finish: FinishReason | None = None
         usage: Usage | None = None
+        loops = self._guard(request)
         with closing(self._child.call(self._call(request), cancel)) as lines:
             for line in lines:
                 if "error" in line:
@@ -167,6 +171,9 @@ class MlcEngine:
                     delta = _delta(choice)
                     if delta.text or delta.logprobs:
                         yield delta
+                        if loops is not None and loops(delta.text):
+                            yield Delta(finish_reason="length", usage=usage, looped=True)
+                            return
                     finish = _finish(choice) or finish
         if finish is None:
             raise GenerationFailed(NAME, "the answer has no end")
@@ -174,6 +181,10 @@ class MlcEngine:
 
     def close(self) -> None:
         self._child.close()
+
+    def _guard(self, request: ChatRequest) -> Callable[[str], bool] | None:
+        ends = self.ends_loops and request.raw_prompt is None
+        return by_texts(asked_by(request.messages)) if ends else None
 
     def _prompt(self, request: ChatRequest) -> list[int] | None:
         """None for a directory whose format is described to MLC alone."""
@@ -192,6 +203,7 @@ class MlcEngine:
             raise InvalidRequest("messages", "the prompt is empty")
         if prompt is not None and room is not None and room < 1:
             raise ContextOverflow(len(prompt), self._context_window_size)
+        plain = 0.0 if sampling.temperature == 0 else None  # whoever wants the likeliest token wants no other
         limits = [limit for limit in (request.max_tokens, room) if limit is not None]
         values: dict[str, object] = {
             "model": self._model_id,
@@ -199,8 +211,8 @@ class MlcEngine:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": None if sampling.seed is None else sampling.seed % 2**31,  # a C int there
-            "presence_penalty": sampling.presence_penalty or None,
-            "frequency_penalty": sampling.frequency_penalty or None,
+            "presence_penalty": plain if sampling.presence_penalty is None else sampling.presence_penalty,
+            "frequency_penalty": plain if sampling.frequency_penalty is None else sampling.frequency_penalty,
             "logit_bias": {str(token): bias for token, bias in sampling.logit_bias.items()} or None,
             "stop": list(request.stop) or None,
         }

@@ -76,6 +76,10 @@ class OnnxRouter:
         return self._card.default_threshold
 
     @property
+    def typical_scores(self) -> tuple[float, ...]:
+        return self._card.typical_scores
+
+    @property
     def surface_names(self) -> tuple[str, ...]:
         """The surface features that it is fed, in their order."""
         return self._surface

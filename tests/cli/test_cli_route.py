@@ -28,6 +28,19 @@ def test_route_takes_another_threshold(cli, models):
     assert json.loads(cli("route", "easy", "--json", "-m", "router-mf-0.05").out)[0]["model"] == "strong"
 
 
+def test_typical_prompts_show_what_share_goes_where(cli, models):
+    from edge_router.thresholds.typical import TYPICAL
+
+    n = sum(map(len, TYPICAL.values()))
+    done = cli("route", "--typical", "-m", "router-mf-0.05")
+    *kinds, whole = done.out.splitlines()[1:]
+    assert done.code == 0 and [line.split("  ")[0] for line in kinds] == list(TYPICAL)
+    assert whole.split() == ["all", "0", "(0%)", str(n), "(100%)"]
+    assert f"{n} (100%)  0 (0%)" in cli("route", "--typical", "--private", "-m", "router-mf-0.05").out
+    assert len(json.loads(cli("route", "--typical", "--json").out)) == n
+    assert cli("route", "--typical", "hi").code == 2
+
+
 def test_route_without_a_prompt_is_a_usage_error(cli, models):
     done = cli("route")
     assert done.code == 2 and "there is no prompt" in done.err

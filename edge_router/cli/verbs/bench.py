@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from edge_router.cli.verbs.bench_memory import memory
+from edge_router.cli.verbs.bench_quality import quality
 from edge_router.cli.verbs.bench_router import router
 from edge_router.cli.verbs.bench_server import server
 from edge_router.cli.verbs.bench_weak import weak
@@ -17,5 +18,5 @@ def bench() -> None:
     """Measure what runs on this machine."""
 
 
-for verb in (weak, router, server, memory):
+for verb in (weak, quality, router, server, memory):
     app.command()(verb)

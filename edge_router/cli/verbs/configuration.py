@@ -41,6 +41,7 @@ COMMENTS: Mapping[str, str] = {
     "auto: escalate where that is possible, else truncate.",
     "weak.min_confidence": "Escalate, before anything is shown, where its chance of being right is lower. "
     "Default: off; see calibrate --confidence.",
+    "weak.end_loops": "End an answer that only repeats itself, over and over.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",
     "mlc.mode": "The engine mlc: local, interactive or server. Default: by weak.max_sequences.",

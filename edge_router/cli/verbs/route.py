@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -26,18 +27,26 @@ def route(
         str, typer.Option("--model", "-m", metavar="NAME", help="auto or router-NAME-THRESHOLD.")
     ] = "auto",
     private: Annotated[bool, typer.Option("--private", help="As for a private question.")] = False,
+    typical: Annotated[
+        bool, typer.Option("--typical", help="Ask for typical prompts that ship with it; shown by kind.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="As without a network.")] = False,
     json: Annotated[bool, typer.Option("--json", help="A JSON list of decisions.")] = False,
 ) -> None:
     """Where prompts would go, and why; no model answers.
 
-    Prompts are arguments, or lines of standard input.
+    Prompts are arguments, or lines of standard input. --typical shows what share of ordinary prompts, from
+    small talk to proofs, goes to which model as things are set.
     """
     session = Session(ctx, json=json)
-    texts = [readable(prompt) or "" for prompt in prompts or ()] or _lines()
+    if typical and prompts:
+        raise typer.BadParameter("--typical brings its own prompts")
+    texts = _typical() if typical else [readable(prompt) or "" for prompt in prompts or ()] or _lines()
     with session.controller(session.config(offline=offline)) as controller:
         decisions = [controller.route(text, model=model, private=private) for text in texts]
-    if json:
+    if typical and not json:
+        _show_kinds(decisions)
+    elif json:
         output.write_json([decision.to_dict() for decision in decisions])
     else:
         rows = [_row(text, decision) for text, decision in zip(texts, decisions, strict=True)]
@@ -53,10 +62,33 @@ def _lines() -> list[str]:
     return lines
 
 
+def _typical() -> list[str]:
+    from edge_router.thresholds.typical import TYPICAL
+
+    return [text for texts in TYPICAL.values() for text in texts]
+
+
+def _show_kinds(decisions: Sequence[Decision]) -> None:
+    """Of each kind of prompts, how many go where; `decisions` are those of `_typical`."""
+    from edge_router.thresholds.typical import TYPICAL
+
+    left, rows = iter(decisions), list[tuple[str, ...]]()
+    for kind, texts in TYPICAL.items():
+        models = [next(left).model for _ in texts]
+        rows.append((kind, str(models.count("weak")), str(models.count("strong")), _short(texts[0])))
+    weak, n = sum(decision.model == "weak" for decision in decisions), len(decisions)
+    rows.append(("all", f"{weak} ({weak / n:.0%})", f"{n - weak} ({1 - weak / n:.0%})", ""))
+    output.table(("kind", "weak", "strong", "such as"), rows, right=("weak", "strong"))
+
+
 def _row(text: str, decision: Decision) -> tuple[str, ...]:
+    score, threshold = _share(decision.score), _share(decision.threshold)
+    return (decision.model, score, threshold, str(decision.reason), _short(text))
+
+
+def _short(text: str) -> str:
     line = " ".join(text.split())
-    shown = line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
-    return (decision.model, _share(decision.score), _share(decision.threshold), str(decision.reason), shown)
+    return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 
 def _share(value: float | None) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edge_router.engines.local.loops import LoopGuard
 from edge_router.engines.local.sampler import Choice
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import FinishReason, TokenLogprob
@@ -19,6 +20,7 @@ class Piece:
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    looped: bool = False
 
 
 class StopStrings:
@@ -73,10 +75,11 @@ class Answer:
         max_tokens: int,
         stops: Sequence[str] = (),
         at_start: bool = True,
+        guard: LoopGuard | None = None,
     ) -> None:
         self.tokens = 0  # of the answer so far
         self._tokenizer, self._end_tokens, self._max_tokens = tokenizer, end_tokens, max_tokens
-        self._stops = StopStrings(stops)
+        self._stops, self._guard = StopStrings(stops), guard
         # Holds back an unfinished character. One that the answer's end leaves unfinished is never shown.
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._drop_space = at_start and tokenizer.leading_space
@@ -105,6 +108,8 @@ class Answer:
             return self._piece(text, "stop", cut=True)
         if self.tokens >= self._max_tokens:
             return self._piece(text + self._stops.rest(), "length")
+        if self._guard is not None and self._guard.push(choice.token):
+            return replace(self._piece(text + self._stops.rest(), "length"), looped=True)
         return self._piece(text, None)
 
     def _piece(self, text: str, finish_reason: FinishReason | None, *, cut: bool = False) -> Piece:

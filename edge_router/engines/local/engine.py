@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from edge_router.engines.local.answer import Answer, Piece
 from edge_router.engines.local.constraint import Grammars, installed
+from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
@@ -65,6 +66,7 @@ class LocalEngine:
         self._grammars = Grammars()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_answer: int | None = None  # tokens, where the request does not say
+        self.ends_loops = True  # see `loops.LoopGuard`
 
     @property
     def model_id(self) -> str:
@@ -116,6 +118,7 @@ class LocalEngine:
                 max_tokens=min(longest, room),
                 stops=self._stops(request),
                 at_start=request.raw_prompt is None,
+                guard=self._guard(request),
             ),
             len(prompt),
         )
@@ -153,6 +156,16 @@ class LocalEngine:
             self.vocab_size, self._end_tokens, self._tokenizer.token_bytes, self._tokenizer.file
         )
         return self._grammars.json(schema, vocabulary) if make is None else make(vocabulary)
+
+    def _guard(self, request: ChatRequest) -> LoopGuard | None:
+        """None for what goes on a text, which may be any data, and for what is held to a form."""
+        formed = request.mask is not None or request.response_schema is not None
+        if not self.ends_loops or request.raw_prompt is not None or formed:
+            return None
+        return LoopGuard(asked_by(request.messages), self._text_of)
+
+    def _text_of(self, tokens: Sequence[int]) -> str:
+        return b"".join(self._tokenizer.token_bytes(token) for token in tokens).decode("utf-8", "replace")
 
     def _stops(self, request: ChatRequest) -> tuple[str, ...]:
         own = () if request.raw_prompt is not None or self._template is None else self._template.stops
@@ -215,6 +228,7 @@ class _Reader:
             piece.text,
             piece.logprobs,
             finish_reason=piece.finish_reason,
+            looped=piece.looped,
             usage=Usage(self._prompt_tokens, self._answer.tokens, cached),
             timings=EngineTimings(
                 prefill_s=job.first_token - job.began,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,21 +43,24 @@ class SamplingDefaults:
     top_p: float = 1.0
     top_k: int = 0  # 0: all
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> SamplingDefaults:
         """From mlc-chat-config.json; what is absent there stays as it is here."""
         given = {
-            name: float(value)
-            for name in ("temperature", "top_p", "top_k", "repetition_penalty")
-            if isinstance(value := config.get(name), int | float)
+            field.name: int(value) if field.name == "top_k" else float(value)
+            for field in fields(cls)
+            if isinstance(value := config.get(field.name), int | float)
         }
-        return cls(
-            temperature=given.get("temperature", 1.0),
-            top_p=given.get("top_p", 1.0),
-            top_k=int(given.get("top_k", 0)),
-            repetition_penalty=given.get("repetition_penalty", 1.0),
-        )
+        return replace(cls(), **given)
+
+    def for_request(self, params: SamplingParams) -> SamplingDefaults:
+        """Without penalties where the likeliest token was asked for: nothing was said of another one."""
+        if params.temperature is None or params.temperature >= _GREEDY_BELOW:
+            return self
+        return replace(self, repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
 
 
 class Sampler:
@@ -81,11 +84,13 @@ class Sampler:
         def chosen(given: float | None, otherwise: float) -> float:
             return otherwise if given is None else given
 
+        defaults = defaults.for_request(params)
         self._temperature = chosen(params.temperature, defaults.temperature)
         self._top_p = chosen(params.top_p, defaults.top_p)
         self._top_k = int(chosen(params.top_k, defaults.top_k))
         self._repetition = chosen(params.repetition_penalty, defaults.repetition_penalty)
-        self._presence, self._frequency = params.presence_penalty, params.frequency_penalty
+        self._presence = chosen(params.presence_penalty, defaults.presence_penalty)
+        self._frequency = chosen(params.frequency_penalty, defaults.frequency_penalty)
         self._vocab_size, self._logprobs, self._mask = vocab_size, logprobs, mask
         self._random = np.random.default_rng(None if params.seed is None else params.seed % 2**64)
         bias = {token: value for token, value in params.logit_bias.items() if 0 <= token < vocab_size}

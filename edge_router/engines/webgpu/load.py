@@ -60,6 +60,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
     )
     engine.weights_key = compiled.weights_key
     engine.longest_answer = longest_answer(compiled.config)
+    engine.ends_loops = config.weak.end_loops
     return engine
 
 

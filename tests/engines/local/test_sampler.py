@@ -130,6 +130,23 @@ def test_what_a_request_leaves_open_comes_from_the_model() -> None:
     assert sampler(asked, 3, defaults=defaults, prompt=[0]).choose(logits).token == 0
 
 
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_model_s_penalties_count_unless_the_likeliest_token_is_asked_for(name: str) -> None:
+    defaults = SamplingDefaults.from_config({"temperature": 0, name: 1.9})
+
+    def said(**asked: float) -> list[int]:
+        saying = sampler(SamplingParams(**asked), 3, defaults=defaults)  # type: ignore[arg-type]
+        return [saying.choose(row(3, 2, -9)).token for _ in range(3)]
+
+    assert said() == [0, 1, 0]
+    assert said(temperature=0) == said(temperature=1e-9) == [0, 0, 0]
+    assert said(**{name: 1.0 if name == "repetition_penalty" else 0.0}) == [0, 0, 0]
+    assert said(temperature=0, presence_penalty=1.9) == [0, 1, 0]  # asked for, so it counts
+
+
 def test_repetition_penalty_divides_what_is_likely_and_multiplies_what_is_not() -> None:
     params = SamplingParams(temperature=0, repetition_penalty=2.0)
     assert sampler(params, 3, prompt=[0, 9]).choose(row(3, 2, 0)).token == 1
