@@ -1,34 +1,74 @@
 """The controller for asyncio: the same one, driven from threads, so that the event loop never waits.
 
-Each answer has a thread of its own: models compute or wait there, and its deltas are handed to the loop.
+Each answer has a thread of its own: models compute or wait there, and what they say is handed to the loop
+(`thread_stream.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from edge_router.answer import Answer
-from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, collect
+from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker
 from edge_router.controller import Controller
-from edge_router.errors import Cancelled
 from edge_router.requests import conversation, parse_chat
-from edge_router.types import ChatRequest, Decision, Delta, Timings, TokenMask, Vocabulary
+from edge_router.surface import whole
+from edge_router.thread_stream import MOST, ThreadStream
+from edge_router.types import Cancel, ChatRequest, Decision, Delta, Timings, TokenMask, Vocabulary
 
 if TYPE_CHECKING:
     from typing import Self
 
+T = TypeVar("T")
 
-class AsyncAnswer:
-    """`Answer`, awaited; iterate over it once. Leaving it early (`aclose`, or a cancelled task) ends it."""
 
-    def __init__(self, answer: Answer, deltas: asyncio.Queue[Delta | BaseException | None]) -> None:
-        self._answer, self._queue = answer, deltas
-        self._ended = False
+class AsyncAnswer(Generic[T]):
+    """`Answer`, awaited; iterate over it once. Leaving it early (`aclose`, or a cancelled task) ends it.
+
+    Its items are what `through` makes of the answer, in the answer's thread; of `AsyncController.start` they
+    are its deltas. A reader who does not read pauses the model. Before `begun` nothing is known of it.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[Cancel], Answer],
+        through: Callable[[Answer], Iterable[T]],
+        *,
+        most: int = MOST,
+        weigh: Callable[[T], int] = lambda item: 1,
+    ) -> None:
+        found = self._found = list[Answer]()  # the thread must not hold this object, which ends it when left
+        cancel = self.cancel_event = threading.Event()
+
+        def work() -> Iterator[T]:
+            found.append(start(cancel))
+            yield from through(found[0])
+
+        self._stream = ThreadStream(work, cancel=cancel, most=most, weigh=weigh)
+        weakref.finalize(self, cancel.set)
+
+    async def begun(self, wait_s: float | None = None) -> bool:
+        """Whether its first item is there, after waiting for it up to `wait_s`.
+
+        Raises what kept it from beginning.
+        """
+        ready = await self._stream.ready(wait_s)
+        self._stream.check()
+        return ready
+
+    async def take(self, wait_s: float | None = None) -> list[T]:
+        """Items that are here, and [] where none has come within `wait_s` or none will; see `ended`."""
+        return await self._stream.take(wait_s)
+
+    @property
+    def ended(self) -> bool:
+        return self._stream.ended
 
     @property
     def decision(self) -> Decision:
@@ -58,23 +98,22 @@ class AsyncAnswer:
     def timings(self) -> Timings:
         return self._answer.timings
 
-    async def __aiter__(self) -> AsyncIterator[Delta]:
+    @property
+    def _answer(self) -> Answer:
+        return self._found[0]
+
+    async def __aiter__(self) -> AsyncIterator[T]:
         try:
-            while not self._ended:
-                item = await self._queue.get()
-                self._ended = item is None or isinstance(item, BaseException)
-                if isinstance(item, BaseException):
-                    raise item
-                if item is not None:
+            while items := await self.take():
+                for item in items:
                     yield item
         finally:
-            self._answer.cancel()
+            self.cancel()
 
     def cancel(self) -> None:
-        """End it, from the loop's thread: the model stops within one token, whoever iterates gets
-        `Cancelled` after the deltas that are here already, without waiting for the model."""
-        self._answer.cancel()
-        self._queue.put_nowait(Cancelled())
+        """End it, from any thread: the model stops within one token, whoever iterates gets `Cancelled` at
+        once, without waiting for the model, and without what was not yet read."""
+        self._stream.close()
 
     async def aclose(self) -> None:
         self.cancel()
@@ -87,48 +126,26 @@ class AsyncController:
         self.controller = controller or Controller(**arguments)
         self.chat = AsyncChat(self)
 
-    async def start(self, request: ChatRequest) -> AsyncAnswer:
+    async def start(self, request: ChatRequest) -> AsyncAnswer[Delta]:
         """Like `Controller.start`. A task cancelled while it waits here cancels the generation."""
-        loop = asyncio.get_running_loop()
-        cancel = threading.Event()
-        started: asyncio.Future[Answer] = loop.create_future()
-        queue: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
-
-        def tell(call: Any, *values: object) -> None:
-            try:
-                loop.call_soon_threadsafe(call, *values)
-            except RuntimeError:  # the loop is closed: nobody listens any more
-                cancel.set()
-
-        def begin(outcome: Answer | BaseException) -> None:
-            if started.done():
-                return
-            if isinstance(outcome, BaseException):
-                started.set_exception(outcome)
-            else:
-                started.set_result(outcome)
-
-        def work() -> None:
-            try:
-                answer = self.controller.start(request, cancel)
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the answer is awaited
-                tell(begin, error)
-                return
-            tell(begin, answer)
-            try:
-                for delta in answer:
-                    tell(queue.put_nowait, delta)
-                tell(queue.put_nowait, None)
-            except BaseException as error:  # noqa: BLE001 - as above
-                tell(queue.put_nowait, error)
-
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(work,), name="edge_router answer", daemon=True).start()
+        answer = self.answer(request, iter)
         try:
-            return AsyncAnswer(await started, queue)
-        except asyncio.CancelledError:
-            cancel.set()
+            await answer.begun()
+        except BaseException:
+            answer.cancel()
             raise
+        return answer
+
+    def answer(
+        self,
+        request: ChatRequest,
+        through: Callable[[Answer], Iterable[T]],
+        *,
+        most: int = MOST,
+        weigh: Callable[[T], int] = lambda item: 1,
+    ) -> AsyncAnswer[T]:
+        """An answer that has not begun yet, its deltas turned by `through`."""
+        return AsyncAnswer(partial(self.controller.start, request), through, most=most, weigh=weigh)
 
     async def route(
         self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
@@ -190,23 +207,18 @@ class AsyncCompletions:
     ) -> ChatCompletion | AsyncChatStream:
         """As `Completions.create`."""
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        answer = await self._controller.start(replace(call.request, mask=mask))
+        request = replace(call.request, mask=mask)
         if call.stream:
-            return AsyncChatStream(answer, include_usage=call.include_usage)
-        return await whole(answer)
-
-
-async def whole(answer: AsyncAnswer) -> ChatCompletion:
-    """Read an answer to its end."""
-    deltas = [delta async for delta in answer]
-    completion = collect(deltas, answer.model, answer.decision)
-    return replace(completion, timings=answer.timings, fallback_cause=answer.fallback_cause)
+            return AsyncChatStream(await self._controller.start(request), include_usage=call.include_usage)
+        async for completion in self._controller.answer(request, lambda answer: (whole(answer),)):
+            return completion
+        raise AssertionError("a whole answer is one item")
 
 
 class AsyncChatStream:
     """Chunks of one answer."""
 
-    def __init__(self, answer: AsyncAnswer, *, include_usage: bool = False) -> None:
+    def __init__(self, answer: AsyncAnswer[Delta], *, include_usage: bool = False) -> None:
         self._answer, self._include_usage = answer, include_usage
 
     @property

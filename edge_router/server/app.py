@@ -11,7 +11,9 @@ from starlette.responses import Response
 from edge_router.aio import AsyncController
 from edge_router.config import ServerConfig
 from edge_router.errors import EdgeRouterError
+from edge_router.server.body import Bodies
 from edge_router.server.errors import failure, refusal
+from edge_router.server.limits import Limits
 from edge_router.server.reply import failed
 from edge_router.server.routes import Api
 from edge_router.server.running import Running
@@ -19,14 +21,18 @@ from edge_router.server.security import Guard, known_hosts
 
 
 def create_app(
-    controller: AsyncController, settings: ServerConfig, *, api_key: str | None = None
+    controller: AsyncController,
+    settings: ServerConfig,
+    *,
+    api_key: str | None = None,
+    limits: Limits | None = None,
 ) -> Starlette:
     """An app over `controller`, which stays the caller's to close. Nothing is loaded here.
 
     `api_key` is asked of every request except /health; None asks for none. `app.state.running.stop()`,
     on the app's event loop, ends what is under way.
     """
-    running = Running()
+    running, limits = Running(), limits or Limits()
     guard = Middleware(
         Guard,
         hosts=known_hosts(settings.host, settings.allowed_hosts),
@@ -34,8 +40,8 @@ def create_app(
         api_key=api_key,
     )
     app = Starlette(
-        routes=Api(controller, running).routes(),
-        middleware=[guard],
+        routes=Api(controller, running, limits).routes(),
+        middleware=[guard, Middleware(Bodies, limits=limits)],
         exception_handlers={EdgeRouterError: _ours, HTTPException: _refused},
     )
     app.router.redirect_slashes = False  # a redirect would point wherever the Host header says

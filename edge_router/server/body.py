@@ -1,33 +1,103 @@
-"""A request's body, read with limits: how many bytes, which type, and nothing but JSON."""
+"""A request's body, read with limits: bytes, seconds, which type, and nothing but JSON."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import zlib
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_router.errors import InvalidRequest
+from edge_router.server.limits import Limits
+from edge_router.server.running import STOPPING, Running
 
-MAX_BODY = 32 * 1024 * 1024  # bytes; images for the strong model travel in bodies
-LARGE = 1024 * 1024  # bytes that are parsed beside the event loop, so that nobody's stream waits
+SMALL = (
+    8 * 1024
+)  # bytes that are parsed on the event loop; more could take it 5 ms, and everybody's streams wait
 CONTENT_LENGTH_DIGITS = 12
+_HOLD = "body"  # in scope["state"]
+_PIECE = 256 * 1024
+# To zlib: with gzip's header, or with zlib's own. Some clients' "deflate" has none at all.
+_FORMATS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_BARE = -zlib.MAX_WBITS
 T = TypeVar("T")
 
 
-async def read(request: Request, parse: Callable[[dict[str, object]], T], *, limit: int = MAX_BODY) -> T:
-    """The body, a JSON object, through `parse`. Raises `InvalidRequest`, `HTTPException` 413 or 415."""
+class Hold:
+    """The bytes that one request's body takes, as long as it is under way."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies, self.bytes = bodies, 0
+
+    @property
+    def limits(self) -> Limits:
+        return self._bodies.limits
+
+    def take(self, count: int) -> None:
+        """`count` more. Raises `HTTPException`: 413 for too many of this body, 503 for too many of all."""
+        most = self.limits.body_bytes
+        if self.bytes + count > most:
+            raise HTTPException(413, f"The body is larger than {most} bytes. Send less.")
+        self._bodies.count(self.bytes, self.bytes + count)
+        self.bytes += count
+
+    def release(self) -> None:
+        self._bodies.count(self.bytes, 0)
+        self.bytes = 0
+
+
+class Bodies:
+    """The bodies of all requests under way: a layer of the app around whoever reads them."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
+        self._app, self.limits = app, limits
+        self._lock, self._bytes = threading.Lock(), 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hold = Hold(self)
+        scope.setdefault("state", {})[_HOLD] = hold
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            hold.release()
+
+    def count(self, before: int, after: int) -> None:
+        """A body has grown, or is gone."""
+        small = self.limits.small_bytes
+        more = max(after, small) - max(before, small)
+        with self._lock:
+            if more > 0 and self._bytes + more > self.limits.bodies_bytes:
+                message = "Other requests' bodies fill the memory that is set aside for them. Try again."
+                raise HTTPException(503, message, {"retry-after": "1"})
+            self._bytes += more
+
+
+async def read(request: Request, parse: Callable[[dict[str, object]], T], running: Running) -> T:
+    """The body, a JSON object, through `parse`.
+
+    Raises `InvalidRequest`, `HTTPException` 408, 413, 415 or 503.
+    """
     _check_type(request)
-    data = await _read(request, limit)
-    if len(data) > LARGE:
-        return await run_in_threadpool(lambda: parse(parse_object(data)))
-    return parse(parse_object(data))
+    packed = _encoding(request)
+    hold: Hold = request.scope["state"][_HOLD]
+    data = await _read(request, hold, running)
+    if packed is None and len(data) <= SMALL:
+        return parse(parse_object(data))
+
+    def work() -> T:
+        return parse(parse_object(data if packed is None else _unpacked(data, packed, hold)))
+
+    return await run_in_threadpool(work)
 
 
-def parse_object(data: bytes) -> dict[str, object]:
+def parse_object(data: bytes | bytearray) -> dict[str, object]:
     """Raises `InvalidRequest` for whatever is not one JSON object in UTF-8."""
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
@@ -46,24 +116,66 @@ def parse_object(data: bytes) -> dict[str, object]:
 
 
 def _check_type(request: Request) -> None:
+    """JSON, or nothing said, as many clients do; but a page can say nothing, too, without asking us first."""
     types = request.headers.getlist("content-type")
+    if not types and not any(name == "origin" or name.startswith("sec-fetch-") for name in request.headers):
+        return
     if len(types) != 1 or types[0].partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "Send the body as JSON, with `Content-Type: application/json`.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, "Send the body without a Content-Encoding.")
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    too_large = HTTPException(413, f"The body is larger than {limit} bytes. Send less.")
-    declared = request.headers.get("content-length", "0")
-    if len(declared) > CONTENT_LENGTH_DIGITS or (declared.isdecimal() and int(declared) > limit):
-        raise too_large
+def _encoding(request: Request) -> str | None:
+    name = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name not in _FORMATS:
+        raise HTTPException(415, "Send the body packed with gzip or deflate, or without a Content-Encoding.")
+    return name
+
+
+async def _read(request: Request, hold: Hold, running: Running) -> bytearray:
+    limits, declared = hold.limits, request.headers.get("content-length", "0")
+    if len(declared) > CONTENT_LENGTH_DIGITS or (declared.isdecimal() and int(declared) > limits.body_bytes):
+        raise HTTPException(413, f"The body is larger than {limits.body_bytes} bytes. Send less.")
     data = bytearray()  # counted, since what Content-Length says need not be so
-    async for piece in request.stream():
-        data += piece
-        if len(data) > limit:
-            raise too_large
-    return bytes(data)
+    try:
+        async with asyncio.timeout(limits.body_s) as deadline:
+            with running.ended_by(lambda: deadline.reschedule(0)):
+                async for piece in request.stream():
+                    hold.take(len(piece))
+                    data += piece
+    except TimeoutError:
+        if running.stopping:
+            raise HTTPException(503, STOPPING) from None
+        raise HTTPException(408, f"The body took more than {limits.body_s:g} s. Send it faster.") from None
+    return data
+
+
+def _unpacked(data: bytearray, encoding: str, hold: Hold) -> bytearray:
+    """Counted as it grows: a small body may unpack to a thousand times its size."""
+    forms = [_FORMATS[encoding], _BARE] if encoding == "deflate" else [_FORMATS[encoding]]
+    for form in forms:
+        try:
+            return _inflated(data, form, hold)
+        except zlib.error:
+            continue
+    raise InvalidRequest(None, f"the body is not whole and well-formed {encoding}")
+
+
+def _inflated(data: bytearray, form: int, hold: Hold) -> bytearray:
+    unpacked, stream = bytearray(), zlib.decompressobj(form)
+    for start in range(0, len(data), _PIECE):
+        rest, piece = bytes(data[start : start + _PIECE]), b""
+        while rest or len(piece) == _PIECE:
+            piece = stream.decompress(rest, _PIECE)
+            hold.take(len(piece))
+            unpacked += piece
+            rest = stream.unconsumed_tail
+            if stream.unused_data:
+                raise zlib.error("something follows")
+    if not stream.eof:
+        raise zlib.error("it ends too early")
+    return unpacked
 
 
 def _refuse_constant(name: str) -> NoReturn:

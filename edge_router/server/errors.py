@@ -136,6 +136,7 @@ REFUSALS: Mapping[int, tuple[str, str]] = {
     403: ("permission_error", "forbidden"),
     404: (INVALID, "not_found"),
     405: (INVALID, "method_not_allowed"),
+    408: (INVALID, "request_timeout"),
     413: (INVALID, "request_too_large"),
     415: (INVALID, "unsupported_media_type"),
     503: (FAILED, "shutting_down"),

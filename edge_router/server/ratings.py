@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,19 +32,23 @@ def parse_thumb(body: Mapping[str, object]) -> Thumb:
 
 
 class Ratings:
-    """The last answers' ids and their rows in the ledger; ids are forgotten with the server."""
+    """The last answers' ids and their rows in the ledger; ids are forgotten with the server.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, controller: Controller) -> None:
-        self._controller = controller
+        self._controller, self._lock = controller, threading.Lock()
         self._rows: OrderedDict[str, int] = OrderedDict()
 
     def ended(self, completion: str, row: int | None) -> None:
         """An answer has ended; `row` is None where it was not recorded."""
         if row is None:
             return
-        self._rows[_bare(completion)] = row
-        if len(self._rows) > KEPT:
-            self._rows.popitem(last=False)
+        with self._lock:
+            self._rows[_bare(completion)] = row
+            if len(self._rows) > KEPT:
+                self._rows.popitem(last=False)
 
     def rate(self, thumb: Thumb) -> dict[str, object]:
         """The reply's body. Raises `InvalidRequest` for an answer that is not known here, `StorageError`."""

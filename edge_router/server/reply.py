@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from edge_router.aio import AsyncAnswer
+from edge_router.answer import Answer
 from edge_router.server.errors import Failure
 
 PREFIX = "x-edge-router-"
@@ -21,14 +22,18 @@ def dumps(body: Mapping[str, object]) -> bytes:
 def json_reply(
     body: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    return Response(dumps(body), status, headers, media_type="application/json")
+    return json_bytes(dumps(body), status, headers)
+
+
+def json_bytes(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, status, headers, media_type="application/json")
 
 
 def failed(failure: Failure) -> Response:
     return json_reply(failure.body(), failure.status, failure.headers)
 
 
-def decision_headers(answer: AsyncAnswer) -> dict[str, str]:
+def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
     """Where the answer came from and why. Bodies stay exactly OpenAI's."""
     decision, cause = answer.decision, answer.fallback_cause
     told = {

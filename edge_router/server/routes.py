@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
@@ -11,15 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_router.aio import AsyncAnswer, AsyncController, whole
+from edge_router.aio import AsyncController
+from edge_router.answer import Answer
 from edge_router.completions import ChatCompletion, ChatCompletionChunk
+from edge_router.errors import Cancelled
 from edge_router.requests import Call, marked, parse_chat, parse_completion
 from edge_router.server.body import read
+from edge_router.server.limits import Limits
 from edge_router.server.ratings import Ratings, parse_thumb
-from edge_router.server.reply import decision_headers, json_reply
+from edge_router.server.reply import decision_headers, dumps, json_bytes, json_reply
 from edge_router.server.running import Running
-from edge_router.server.sse import EventStream
-from edge_router.types import ChatRequest
+from edge_router.server.sse import EventStream, events
+from edge_router.surface import whole
 
 Body = dict[str, object]
 PROMETHEUS = "text/plain; version=0.0.4"
@@ -52,8 +55,8 @@ TEXT = Dialect(parse_completion, ChatCompletion.to_text_dict, _text_piece)
 class Api:
     """The handlers, over one controller."""
 
-    def __init__(self, controller: AsyncController, running: Running) -> None:
-        self._controller, self._running = controller, running
+    def __init__(self, controller: AsyncController, running: Running, limits: Limits) -> None:
+        self._controller, self._running, self._limits = controller, running, limits
         self._ratings = Ratings(controller.controller)
         self._created = int(time.time())
 
@@ -75,7 +78,7 @@ class Api:
         return await self._answer(request, TEXT)
 
     async def rate(self, request: Request) -> Response:
-        thumb = await read(request, parse_thumb)
+        thumb = await read(request, parse_thumb, self._running)
         return json_reply(await run_in_threadpool(self._ratings.rate, thumb))
 
     async def models(self, request: Request) -> Response:
@@ -94,25 +97,33 @@ class Api:
         return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)
 
     async def _answer(self, request: Request, dialect: Dialect) -> Response:
-        call = await read(request, dialect.parse)
+        call = await read(request, dialect.parse, self._running)
         call = marked(call, request.headers.items(), request.query_params.multi_items())
-        if call.stream:
-            usage = call.include_usage
-            answer = await self._running.attend(request, self._controller.start(call.request))
-            return EventStream(
-                answer,
-                lambda chunk: dialect.piece(chunk, usage),
-                self._running,
-                include_usage=usage,
-                ended=self._ratings.ended,
-            )
-        answer, completion = await self._running.attend(request, self._complete(call.request))
-        self._ratings.ended(completion.id, answer.record_id)
-        return json_reply(dialect.whole(completion), headers=decision_headers(answer))
+        return self._stream(call, dialect) if call.stream else await self._whole(request, call, dialect)
 
-    async def _complete(self, request: ChatRequest) -> tuple[AsyncAnswer, ChatCompletion]:
-        answer = await self._controller.start(request)
-        return answer, await whole(answer)
+    def _stream(self, call: Call, dialect: Dialect) -> Response:
+        usage, ended = call.include_usage, self._ratings.ended
+
+        def pieces(answer: Answer) -> Iterator[bytes]:
+            return events(answer, lambda chunk: dialect.piece(chunk, usage), include_usage=usage, ended=ended)
+
+        answer = self._controller.answer(call.request, pieces, most=self._limits.unread_bytes, weigh=len)
+        return EventStream(answer, self._running, self._limits)
+
+    async def _whole(self, request: Request, call: Call, dialect: Dialect) -> Response:
+        def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]]]:
+            completion = whole(answer)
+            self._ratings.ended(completion.id, answer.record_id)
+            yield dumps(dialect.whole(completion)), decision_headers(answer)
+
+        answer = self._controller.answer(call.request, reply)
+        async with self._running.attended(request.receive, answer.cancel) as attention:
+            try:
+                ((body, headers),) = await answer.take()
+            except Cancelled:
+                attention.check()
+                raise
+        return json_bytes(body, headers=headers)
 
     def _model(self, name: str) -> Body:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "edge_router"}

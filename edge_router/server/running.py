@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from edge_router.aio import AsyncAnswer
-
-T = TypeVar("T")
 STOPPING = "The server is shutting down. Start it again with `edge-router serve`."
 
 
@@ -21,58 +17,67 @@ class Running:
     """Used on the event loop only."""
 
     def __init__(self) -> None:
-        self._streams: set[AsyncAnswer] = set()
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._ends: list[Callable[[], None]] = []
         self.stopping = False
 
     def stop(self) -> None:
         """End everything now, each in its own proper way."""
         self.stopping = True
-        for answer in tuple(self._streams):
-            answer.cancel()
-        for stopped in self._waiting:
-            if not stopped.done():
-                stopped.set_result(None)
+        for end in tuple(self._ends):
+            end()
 
     @contextmanager
-    def stream(self, answer: AsyncAnswer) -> Iterator[None]:
-        """While an answer is being streamed: `stop` ends it, and so does leaving the block."""
-        self._streams.add(answer)
+    def ended_by(self, end: Callable[[], None]) -> Iterator[None]:
+        """`end` is called when the server stops in the midst of the block, or has been told to before."""
+        self._ends.append(end)
         if self.stopping:
-            answer.cancel()
+            end()
         try:
             yield
         finally:
-            self._streams.discard(answer)
-            answer.cancel()
+            self._ends.remove(end)
 
-    async def attend(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work` while nobody has given up. The body must have been read.
-
-        Cancels it and raises `ClientDisconnect` when the client leaves, `HTTPException` 503 on `stop`.
+    @asynccontextmanager
+    async def attended(self, receive: Receive, end: Callable[[], None]) -> AsyncIterator[Attention]:
+        """While a request is answered, its body read: `end` is called when the client leaves, when the server
+        stops, and at last.
         """
-        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnected(request.receive))
-        stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(stopped)
-        if self.stopping:
-            stopped.set_result(None)
+        attention = Attention(self)
+        watch = asyncio.ensure_future(_disconnected(receive))
+
+        def left(watch: asyncio.Future[None]) -> None:
+            attention.left = not watch.cancelled()
+            end()
+
+        watch.add_done_callback(left)
         try:
-            ends: list[asyncio.Future[Any]] = [task, gone, stopped]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            if not self.stopping:
-                gone.result()
-                raise ClientDisconnect
-            raise HTTPException(503, STOPPING)
+            with self.ended_by(end):
+                yield attention
         finally:
-            self._waiting.discard(stopped)
-            task.cancel()
-            gone.cancel()
-            await asyncio.gather(task, gone, return_exceptions=True)
+            watch.cancel()
+            end()
 
 
-async def disconnected(receive: Receive) -> None:
+class Attention:
+    """Whether anybody still waits for an answer."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self.left = False
+
+    @property
+    def over(self) -> bool:
+        return self.left or self._running.stopping
+
+    def check(self) -> None:
+        """Raises `ClientDisconnect` where the client has left, `HTTPException` 503 where the server stops."""
+        if self._running.stopping:
+            raise HTTPException(503, STOPPING)
+        if self.left:
+            raise ClientDisconnect
+
+
+async def _disconnected(receive: Receive) -> None:
     """Returns when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass

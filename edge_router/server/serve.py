@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -16,10 +19,12 @@ from edge_router.aio import AsyncController
 from edge_router.config import ServerConfig
 from edge_router.controller import Controller
 from edge_router.server.app import create_app
+from edge_router.server.connection import Connection
+from edge_router.server.limits import Limits
 from edge_router.server.listen import bind, ready_to_listen, refused, url_of
 
 KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that none is closed under a request
-SHUTDOWN_S = 5  # for replies that are being written when the server stops
+SHUTDOWN_S = 1  # for replies that are being written when the server stops
 
 
 def run(
@@ -29,6 +34,7 @@ def run(
     api_key: str | None = None,
     on_ready: Callable[[str], None] = lambda url: None,
     stop: threading.Event | None = None,
+    limits: Limits | None = None,
 ) -> None:
     """Serve `controller` until Ctrl-C, SIGTERM or `stop`; then return, with the controller closed.
 
@@ -40,25 +46,30 @@ def run(
     Raises `UnsafeBind` (an address that other machines reach, without `api_key`), `PortInUse`,
     `ConfigError`, and whatever keeps the weak model or the router from loading.
     """
-    settings = settings or controller.config.server
+    settings, limits = settings or controller.config.server, limits or Limits()
     with closing(controller):
         listener = bind(settings.host, settings.port, has_key=bool(api_key))
         with listener:
             controller.warm()
             ready_to_listen(listener)
             url = url_of(listener)
-            app = create_app(AsyncController(controller), settings, api_key=api_key)
-            _Server(app, settings, lambda: on_ready(url), stop or threading.Event()).run([listener])
+            app = create_app(AsyncController(controller), settings, api_key=api_key, limits=limits)
+            _Server(app, settings, limits, lambda: on_ready(url), stop or threading.Event()).run([listener])
 
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, app: Starlette, settings: ServerConfig, on_ready: Callable[[], None], stop: threading.Event
+        self,
+        app: Starlette,
+        settings: ServerConfig,
+        limits: Limits,
+        on_ready: Callable[[], None],
+        stop: threading.Event,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=cast("type[asyncio.Protocol]", partial(Connection, limits)),
                 ws="none",
                 loop="asyncio",
                 lifespan="off",

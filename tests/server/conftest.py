@@ -19,6 +19,7 @@ import pytest
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import ServerConfig
 from edge_router.server.app import create_app
+from edge_router.server.limits import Limits
 from edge_router.server.serve import run
 
 HI = [{"role": "user", "content": "hi"}]
@@ -63,6 +64,7 @@ class Setup:
     strong: ScriptedEngine = field(default_factory=lambda: ScriptedEngine(model_id="big"))
     settings: ServerConfig = field(default_factory=lambda: ServerConfig(port=0))
     api_key: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def controller(self) -> Controller:
         config = Config().replace(**{"ledger.enabled": False})
@@ -71,7 +73,9 @@ class Setup:
         )
 
     def app(self) -> Any:
-        return create_app(AsyncController(self.controller()), self.settings, api_key=self.api_key)
+        return create_app(
+            AsyncController(self.controller()), self.settings, api_key=self.api_key, limits=self.limits
+        )
 
     def call(
         self,
@@ -183,7 +187,14 @@ def serving(setup: Setup) -> Iterator[Served]:
 
     def work() -> None:
         try:
-            run(setup.controller(), setup.settings, api_key=setup.api_key, on_ready=on_ready, stop=stop)
+            run(
+                setup.controller(),
+                setup.settings,
+                api_key=setup.api_key,
+                on_ready=on_ready,
+                stop=stop,
+                limits=setup.limits,
+            )
         except BaseException as error:  # noqa: BLE001 - shown by the test's own thread
             failures.append(error)
         finally:
