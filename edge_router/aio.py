@@ -47,8 +47,12 @@ class AsyncAnswer(Generic[T]):
         cancel = self.cancel_event = threading.Event()
 
         def work() -> Iterator[T]:
-            found.append(start(cancel))
-            yield from through(found[0])
+            answer = start(cancel)
+            found.append(answer)
+            try:
+                yield from through(answer)
+            finally:
+                answer.close()
 
         self._stream = ThreadStream(work, cancel=cancel, most=most, weigh=weigh)
         weakref.finalize(self, cancel.set)

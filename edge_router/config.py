@@ -90,7 +90,8 @@ class ServerConfig:
     port: int = 6060
     api_key_env: str = "EDGE_ROUTER_API_KEY"
     allowed_hosts: tuple[str, ...] = ()  # beside localhost, 127.0.0.1 and [::1]
-    allowed_origins: tuple[str, ...] = ()  # web pages that may call; CORS is off without any
+    # Pages and desktop shells that may call, such as app://obsidian.md or tauri://*; CORS is off without
+    allowed_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

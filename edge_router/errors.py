@@ -59,7 +59,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-LONGEST_NAME = 80  # characters of what somebody asked for, in a sentence
+ECHO = 200  # characters of what somebody sent that are repeated to him
+
+
+def clipped(text: str, most: int = ECHO) -> str:
+    """`text`, which may be as long as its sender likes, as it can be repeated: its beginning and its end."""
+    if len(text) <= most:
+        return text
+    begin = most * 2 // 3
+    return f"{text[:begin]} ... {text[begin - most :]} ({len(text)} characters)"
 
 
 class EdgeRouterError(Exception):
@@ -92,18 +100,13 @@ class ContextOverflow(InvalidRequest):
         )
 
 
-def _clipped(name: str) -> str:
-    """A name from outside, short enough to be repeated."""
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
-
-
 class UnknownName(InvalidInput):
     def __init__(self, kind: str, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
         self.kind, self.name, self.known, self.nearest = kind, name, tuple(known), tuple(nearest)
         hint = (
             f"; nearest: {', '.join(self.nearest)}" if self.nearest else f"; known: {', '.join(self.known)}"
         )
-        super().__init__(f"there is no {kind} named {_clipped(name)!r}{hint}")
+        super().__init__(f"there is no {kind} named {clipped(name)!r}{hint}")
 
 
 class UnknownModel(UnknownName):

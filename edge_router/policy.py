@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from edge_router.errors import InvalidRequest, UnknownModel, UnknownName
+from edge_router.errors import InvalidRequest, UnknownModel, UnknownName, clipped
+from edge_router.registry import nearest
 from edge_router.types import Decision, Reason, Tier
 
 ROUTER_PREFIX = "router-"
@@ -74,7 +74,7 @@ def parse_model(name: str, names: Names) -> Route:
     if name.startswith(ROUTER_PREFIX):
         return _parse_router(name.removeprefix(ROUTER_PREFIX), names)
     known = names.all()
-    raise UnknownModel(name, known, tuple(difflib.get_close_matches(name, known, n=3, cutoff=0.4)))
+    raise UnknownModel(name, known, nearest(name, known, cutoff=0.4))
 
 
 def _parse_router(rest: str, names: Names) -> Route:
@@ -84,13 +84,15 @@ def _parse_router(rest: str, names: Names) -> Route:
     if router not in names.routers:
         known = tuple(sorted(names.routers))
         wanted = router or rest
-        raise UnknownName("router", wanted, known, tuple(difflib.get_close_matches(wanted, known, n=3)))
+        raise UnknownName("router", wanted, known, nearest(wanted, known))
     try:
         threshold = float(number)
     except ValueError:
-        raise InvalidRequest("model", f"{number!r} is not a threshold; write router-{router}-0.5") from None
+        raise InvalidRequest(
+            "model", f"{clipped(number)!r} is not a threshold; write router-{router}-0.5"
+        ) from None
     if not 0 <= threshold <= 1:  # also refuses NaN
-        raise InvalidRequest("model", f"the threshold must be between 0 and 1, not {number}")
+        raise InvalidRequest("model", f"the threshold must be between 0 and 1, not {clipped(number)}")
     return Route(router=router, threshold=threshold)
 
 

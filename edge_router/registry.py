@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Generic, TypeVar, cast
 
 from edge_router.errors import DuplicateName, UnknownName
 
 T = TypeVar("T")
+_LONG = 200  # characters; looking for what is near takes the square of it
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> tuple[str, ...]:
+    """The known names that look most like `name`; none for one that is longer than any name is."""
+    return tuple(difflib.get_close_matches(name, known, n=3, cutoff=cutoff)) if len(name) <= _LONG else ()
 
 
 class Registry(Generic[T]):
@@ -30,7 +36,7 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> Callable[..., T]:
         if name not in self._factories:
-            raise UnknownName(self.kind, name, tuple(self), tuple(difflib.get_close_matches(name, self, n=3)))
+            raise UnknownName(self.kind, name, tuple(self), nearest(name, self))
         factory, _ = self._factories[name]
         if isinstance(factory, str):
             module, _, attribute = factory.partition(":")

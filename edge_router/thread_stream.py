@@ -100,7 +100,7 @@ class ThreadStream(Generic[T]):
                 self._put(item)
             self._finish(None)
         except BaseException as error:  # noqa: BLE001 - it is raised again where the items are taken
-            self._finish(error, drop=self._cancel.is_set())
+            self._finish(error, drop=isinstance(error, Cancelled))
         finally:
             if isinstance(made, Generator):
                 made.close()

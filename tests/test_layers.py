@@ -54,7 +54,7 @@ LAYERS = [
         "truncation",
         "engines",
     },
-    {"answer", "loaded", "surface", "controller", "aio"},
+    {"answer", "loaded", "surface", "controller", "thread_stream", "aio"},
     {"bench", "labelling", "server"},
     {"cli", "__main__"},
 ]

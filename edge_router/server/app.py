@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 from edge_router.aio import AsyncController
 from edge_router.config import ServerConfig
-from edge_router.errors import EdgeRouterError
+from edge_router.errors import EdgeRouterError, clipped
 from edge_router.server.body import Bodies
 from edge_router.server.errors import failure, refusal
 from edge_router.server.limits import Limits
 from edge_router.server.reply import failed
 from edge_router.server.routes import Api
 from edge_router.server.running import Running
-from edge_router.server.security import Guard, known_hosts
+from edge_router.server.security import Guard, host_name, known_hosts
 
 
 def create_app(
@@ -54,11 +54,25 @@ async def _ours(request: Request, error: Exception) -> Response:
     return failed(failure(error))
 
 
+def _nothing_here(request: Request) -> str:
+    path = clipped(request.url.path.encode("ascii", "replace").decode())
+    if path.startswith("/v1/"):
+        return f"There is no {path} here. GET /v1/models, POST /v1/chat/completions and /v1/completions are."
+    return f"There is no {path} here. A client's base_url ends in /v1: {_address(request)}/v1."
+
+
+def _address(request: Request) -> str:
+    """Under which the client has found this server; the port is the real one where it named none."""
+    host, server = request.headers.get("host", ""), request.scope.get("server")
+    named = host_name(host) != host.lower() or server is None
+    return f"http://{host}" if named else f"http://{host}:{server[1]}"
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = error.detail
     if error.status_code == 404:
-        message = "There is nothing here. A client's base_url ends in /v1, as in http://127.0.0.1:6060/v1."
+        message = _nothing_here(request)
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another one")
         message = f"{request.method} is not answered here; use {allowed}."

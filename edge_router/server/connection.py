@@ -51,8 +51,8 @@ class Connection(H11Protocol):
         super().on_response_complete()
         if self._half_closed and self._answered:
             self.transport.close()
-        elif self.conn.their_state is h11.SEND_BODY:  # nobody reads the rest; it must not last for ever
-            self._watch_asking()
+        elif self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
+            self._watch_asking()  # half of the next request, or the rest of a body, which nobody reads
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from edge_router import errors as e
+from edge_router.errors import clipped
 
+STATEMENT = 2000  # characters of an error's
 INVALID = "invalid_request_error"
 FAILED = "server_error"
 
@@ -152,12 +154,13 @@ def failure(error: e.EdgeRouterError) -> Failure:
     how = rule(error)
     if isinstance(error, e.StrongFailed) and error.status in (400, 413, 422):
         how = Rule(400, INVALID, "strong_model_refused", "Change the request and send it again.")
-    statement = str(error).rstrip(" .")
+    statement = clipped(str(error).rstrip(" ."), STATEMENT)
     message = f"{statement}. {how.advice}" if how.advice else f"{statement}."
     headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
     if isinstance(error, e.StrongRateLimited) and error.retry_after is not None:
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))
     param = error.param if isinstance(error, e.InvalidRequest) else None
+    param = None if param is None else clipped(param)
     if isinstance(error, e.UnknownName):
         param = "model"
     return Failure(how.status, message, how.type, how.code, param, headers)

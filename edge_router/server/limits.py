@@ -15,7 +15,7 @@ class Limits:
     body_s: float = 120.0  # for a whole body
     write_s: float = 60.0  # without a byte taken by a client to whom there is something to write
     grace_s: float = 0.5  # the same, while the server stops
-    hold_s: float = 0.5  # a stream's headers wait so long for the decision
+    hold_s: float = 0.3  # a stream's headers wait so long for the decision
     comment_s: float = 5.0  # between two signs of life where there is nothing to say
     body_bytes: int = 32 * MIB  # images for the strong model travel in bodies
     bodies_bytes: int = 128 * MIB  # of all requests under way together

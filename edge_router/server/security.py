@@ -18,6 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge_router.config import ServerConfig
+from edge_router.errors import clipped
 from edge_router.server.errors import refusal, unexpected
 from edge_router.server.reply import failed
 
@@ -27,8 +29,11 @@ DECISION_HEADERS = (
     "x-edge-router-model, x-edge-router-score, x-edge-router-threshold, x-edge-router-reason, "
     "x-edge-router-fallback, x-edge-router-truncated"
 )
+CHANGING_SCHEMES = ("vscode-webview", "chrome-extension", "moz-extension")  # with another name in each place
+KEY_VARIABLE = ServerConfig().api_key_env
 log = logging.getLogger("edge_router.server")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[a-z0-9._:\[\]-]{0,100}", re.ASCII)
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::[0-9]{1,5})?", re.ASCII)
 
 
@@ -48,14 +53,24 @@ def known_hosts(bound: str, added: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
+def plain_path(path: str) -> str:
+    """Slashes that clients double, or put behind, are none."""
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def _plain_origin(origin: str) -> str:
+    scheme, mark, rest = origin.lower().partition("://")
+    return scheme + mark + rest.rstrip("/") if mark else scheme
+
+
 class Guard:
     """The outermost layer of the app: Host, Origin and key first; no exception leaves it."""
 
     def __init__(
         self, app: ASGIApp, *, hosts: frozenset[str], origins: Iterable[str], api_key: str | None
     ) -> None:
-        self._app, self._hosts = app, hosts
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._app, self._hosts, self._listed = app, hosts, tuple(origins)
+        self._origins = frozenset(map(_plain_origin, self._listed))
         self._key = api_key.encode() if api_key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +83,8 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, status = Headers(scope=scope), 0
+        scope = {**scope, "path": plain_path(scope["path"])}
+        shown = clipped(scope["path"])
 
         async def dressed(message: Message) -> None:
             nonlocal status
@@ -82,14 +99,14 @@ class Guard:
         try:
             await (answer or self._app)(scope, receive, dressed)
         except ClientDisconnect:
-            log.info("%s %a: the client has left", scope["method"], scope["path"])
+            log.info("%s %a: the client has left", scope["method"], shown)
             return
         except Exception:
-            log.exception("%s %a failed", scope["method"], scope["path"])
+            log.exception("%s %a failed", scope["method"], shown)
             if status:
                 raise  # half an answer is out: the connection must not look as if it had ended well
             await failed(unexpected())(scope, receive, dressed)
-        log.info("%s %a %d", scope["method"], scope["path"], status)
+        log.info("%s %a %d", scope["method"], shown, status)
 
     def _refusal(self, headers: Headers) -> Response | None:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
@@ -97,20 +114,37 @@ class Guard:
         if name is None:
             return failed(refusal(400, "The request needs one well-formed Host header."))
         if name not in self._hosts:
+            name = clipped(name)
             advice = f"If {name} is yours, add it to server.allowed_hosts."
             return failed(refusal(403, f"This server does not answer to the host {name}. {advice}"))
         if origins and not (len(origins) == 1 and self._may_call(origins[0], hosts[0])):
-            advice = "If you trust them, add their origin to server.allowed_origins."
-            return failed(refusal(403, f"Web pages from elsewhere may not call this server. {advice}"))
+            return failed(refusal(403, self._foreign(origins)))
         return None
 
+    def _foreign(self, origins: list[str]) -> str:
+        """What a page or a desktop program from elsewhere is told, with the setting that lets it in."""
+        refused = "Pages and desktop programs from elsewhere may not call this server."
+        origin = _plain_origin(origins[0])
+        if len(origins) > 1 or not (origin == "null" or _ORIGIN.fullmatch(origin)):
+            return f"{refused} Send one well-formed Origin, or none."
+        scheme = origin.partition("://")[0]
+        allowed = f"{scheme}://*" if scheme in CHANGING_SCHEMES else origin
+        setting = ",".join((*self._listed, allowed))
+        told = f"{refused} If you trust {allowed}, start it with"
+        if origin == "null":
+            told = f"{refused} Any web page can call itself null; if you want all of them to, set a key"
+            told += f" ({KEY_VARIABLE}) and start it with"
+        return f"{told} `edge-router serve --set server.allowed_origins={setting}`."
+
     def _may_call(self, origin: str, host: str) -> bool:
-        origin = origin.lower()
-        own = origin in (f"http://{host.lower()}", f"https://{host.lower()}")
+        own = origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
         return own or self._allows(origin)
 
     def _allows(self, origin: str) -> bool:
-        return origin in self._origins or ("*" in self._origins and origin != "null")
+        origin = _plain_origin(origin)
+        scheme, mark, _ = origin.partition("://")
+        all_of_it = bool(mark) and f"{scheme}://*" in self._origins
+        return origin in self._origins or all_of_it or ("*" in self._origins and origin != "null")
 
     def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
         if scope["method"] != "OPTIONS" or not {"origin", "access-control-request-method"} <= {*headers}:
@@ -141,6 +175,6 @@ class Guard:
             return
         reply.add_vary_header("Origin")
         origin = headers.get("origin")
-        if origin is not None and self._allows(origin.lower()):
+        if origin is not None and self._allows(origin):
             reply["access-control-allow-origin"] = origin
             reply["access-control-expose-headers"] = DECISION_HEADERS
