@@ -120,7 +120,7 @@ def test_a_config_that_is_no_object_is_damage(copy: Path) -> None:
     with pytest.raises(WeightsCorrupt, match="not a list"):
         _ = open_weights(copy).config
     (copy / "config.json").write_text('{"hidden_size": ')
-    with pytest.raises(WeightsCorrupt, match="expected JSON"):
+    with pytest.raises(WeightsCorrupt, match="expected a JSON object"):
         _ = open_weights(copy).config
 
 
