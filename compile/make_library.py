@@ -10,7 +10,7 @@ from edge_router.compile.fingerprint import key, library_inputs, program_inputs
 from edge_router.compile.recipe import MLC, PROGRAM, Recipe
 from edge_router.compile.workshop import Workshop
 from edge_router.disk import require_space
-from edge_router.errors import BuildFailed
+from edge_router.errors import BuildFailed, InvalidModel
 from edge_router.vram.library import write_usage
 
 if TYPE_CHECKING:
@@ -73,27 +73,20 @@ class LibraryStep:
         One for a GPU may be for another machine's, so it is not loaded.
         """
         from edge_router.compile.library import check_device_code, check_library
-        from edge_router.compile.readers.mlc import records
         from edge_router.compile.targets import GPUS
+        from edge_router.store.tensor_index import check_parameters
 
         with self._shop.progress.step("verify"):
-            held = records(self._model_dir)
             if target.kind in GPUS:
                 check_device_code(library, target)
                 said = self._described
             else:
                 said = check_library(library)
             write_usage(library, cast("Mapping[str, int]", said["memory_usage"]))
-            asked = cast("Sequence[Mapping[str, object]]", said["params"])
-            wrong = [
-                str(entry["name"])
-                for entry in asked
-                if entry["name"] not in held
-                or held[str(entry["name"])].shape != tuple(cast("Sequence[int]", entry["shape"]))
-            ]
-            if wrong:
-                name = self._recipe.card.name
-                raise BuildFailed(name, "verify", f"the weights have no fitting {', '.join(wrong[:4])}")
+            try:
+                check_parameters(self._model_dir, cast("Sequence[Mapping[str, object]]", said["params"]))
+            except InvalidModel as error:
+                raise BuildFailed(self._recipe.card.name, "verify", str(error)) from error
 
     def _program(self) -> tuple[Path, str]:
         """It serves any windows."""

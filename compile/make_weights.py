@@ -111,7 +111,7 @@ class WeightsStep:
             reader.close()
 
     def _check(self, folder: Path) -> None:
-        from edge_router.compile.readers.mlc import records
+        from edge_router.store.tensor_index import records
 
         with self._shop.progress.step("verify"):
             records(folder, hashes=True)

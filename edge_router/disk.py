@@ -100,6 +100,15 @@ def is_held(lock: Path) -> bool:
     return False
 
 
+def stamp(file: Path) -> str:
+    """A text that changes whenever the file's content does, for the price of a look at its size and times.
+
+    ctime tells on content that was replaced under the old size and mtime (not on Windows).
+    """
+    status = file.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -16,48 +13,11 @@ from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor,
 from edge_router.compile.readers.folder import folder_tokenizer
 from edge_router.compile.weights.parameters import Parameter, parameters
 from edge_router.compile.weights.quantize import unpacked
-from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.errors import InvalidModel
 from edge_router.quantization import Quantization, quantization
+from edge_router.store.tensor_index import Record, records
 
 CONFIG = "mlc-chat-config.json"
-INDEXES = ("tensor-cache.json", "ndarray-cache.json")  # today's name, and the one before the rename
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One array. `form` "f32-to-bf16" matters for float32 alone: it lies there as bfloat16."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    form: str
-    shard: Path
-    offset: int
-    bytes: int
-
-
-def records(folder: Path, *, hashes: bool = False) -> dict[str, Record]:
-    """Every array of the directory, once the shards' sizes (and with `hashes` their md5) have been checked.
-
-    Raises `InvalidModel` for a missing index, `WeightsCorrupt` for what is missing, short or altered.
-    """
-    index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
-    if index is None:
-        raise InvalidModel(folder, f"holds neither {' nor '.join(INDEXES)}")
-    found: dict[str, Record] = {}
-    try:
-        for shard in cast("list[dict[str, object]]", read_json(index)["records"]):
-            path = folder / Path(str(shard["dataPath"])).name
-            size = cast(int, shard["nbytes"])
-            _check_shard(path, size, str(shard["md5sum"]) if hashes and "md5sum" in shard else None)
-            for entry in cast("list[dict[str, object]]", shard["records"]):
-                record = _record(entry, path)
-                if record.offset < 0 or record.offset + record.bytes > size:
-                    raise WeightsCorrupt(path, f"{record.name} within {size} bytes", f"at {record.offset}")
-                found[record.name] = record
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsCorrupt(index, "records of shards and arrays", repr(error)) from error
-    return found
 
 
 class MlcReader:
@@ -148,36 +108,10 @@ class MlcReader:
 
     def _array(self, record: Record, first: int, last: int) -> np.typing.NDArray[np.generic]:
         """Rows of an array as they are stored."""
-        half = record.dtype == "bfloat16" or (record.dtype, record.form) == ("float32", "f32-to-bf16")
+        half = record.halved
         dtype = np.dtype("<u2" if half else record.dtype)
         row = record.bytes // record.shape[0] // dtype.itemsize
         offset = record.offset + first * row * dtype.itemsize
         flat = read_numbers(record.shard, dtype, (last - first) * row, offset)
         values = flat.reshape(last - first, *record.shape[1:])
         return (values.astype(np.uint32) << 16).view(np.float32) if half else values
-
-
-def _check_shard(path: Path, size: int, md5: str | None) -> None:
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        raise WeightsCorrupt(path, f"{size} bytes", "no such file") from error
-    if found != size:
-        raise WeightsCorrupt(path, f"{size} bytes", f"{found} bytes")
-    if md5 is not None:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if digest != md5:
-            raise WeightsCorrupt(path, f"md5 {md5}", digest)
-
-
-def _record(entry: Mapping[str, object], shard: Path) -> Record:
-    return Record(
-        name=str(entry["name"]),
-        shape=tuple(cast("list[int]", entry["shape"])),
-        dtype=str(entry["dtype"]),
-        form=str(entry["format"]),
-        shard=shard,
-        offset=int(cast(int, entry["byteOffset"])),
-        bytes=int(cast(int, entry["nbytes"])),
-    )

@@ -91,7 +91,7 @@ def quantized(
 
     def work(chunk: tuple[str, int, int, int]) -> None:
         source, start, stop, into = chunk
-        codes, chosen = choose(_filled(_finite(reader, source, start, stop), form), filled, form)
+        codes, chosen = choose(_filled(_finite(reader, source, start, stop, form), form), filled, form)
         codes[:, columns:] = 0
         words[into : into + stop - start] = packed(codes, form)
         scales[into : into + stop - start] = chosen
@@ -143,7 +143,8 @@ def _empty(rows: int, columns: int, dtype: str, sideways: bool) -> Array:
 def _plain(reader: WeightsReader, parameter: Parameter, form: Quantization) -> Array:
     array: Array = np.empty(parameter.shape, form.dtype)
     for source, start, stop, into in _chunks(parameter):
-        array[into : into + stop - start] = _finite(reader, source, start, stop) + np.float32(parameter.plus)
+        rows = _finite(reader, source, start, stop, form)
+        array[into : into + stop - start] = rows + np.float32(parameter.plus)
     return array
 
 
@@ -158,8 +159,13 @@ def _chunks(parameter: Parameter) -> Iterator[tuple[str, int, int, int]]:
         into += rows
 
 
-def _finite(reader: WeightsReader, source: str, start: int, stop: int) -> Floats:
+def _finite(reader: WeightsReader, source: str, start: int, stop: int, form: Quantization) -> Floats:
+    """Rows that are numbers, and numbers that the format's own type can hold."""
     weights = reader.rows(source, start, stop)
-    if not np.isfinite(weights).all():
+    largest = float(np.abs(weights).max(initial=0.0))  # NaN where there is one
+    if not math.isfinite(largest):
         raise WeightsCorrupt(reader.source, f"finite numbers in {source}", "infinities or NaN")
+    if largest > float(np.finfo(form.dtype).max):
+        held = f"{source} holds a weight of {largest:g}, which {form.dtype} cannot hold"
+        raise InvalidModel(reader.source, f"{held}; q4f32_1 and q0f32 can")
     return weights

@@ -18,7 +18,7 @@ from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
 from edge_router.engines.tvm_device import CPU, loading, open_device
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
-from edge_router.errors import ArtifactCorrupt, OutOfMemory
+from edge_router.errors import ArtifactCorrupt, InvalidModel, OutOfMemory, WeightsCorrupt
 from edge_router.paths import Paths
 from edge_router.prompts.directory import ModelDirectory, longest_answer
 from edge_router.types import Progress, SilentProgress
@@ -234,6 +234,14 @@ class TvmRunner:
         return machine, metadata
 
     def _load_parameters(self, model_dir: Path, metadata: _Metadata) -> Any:
+        from edge_router.store.tensor_index import check_parameters
+
+        asked = metadata.parameters()
+        try:
+            check_parameters(model_dir, asked)  # what TVM's loader believes without a look
+        except (InvalidModel, WeightsCorrupt) as error:
+            raise ArtifactCorrupt(model_dir, f"the weights don't fit the library: {error}") from error
+        names = [entry["name"] for entry in asked]
         function = self._ffi.get_global_func
         try:
             with _PARAMETERS:
@@ -242,7 +250,7 @@ class TvmRunner:
                     function("vm.builtin.tensor_cache.load")(
                         str(model_dir), self._device.kind, self._device.number
                     )
-                    return function("vm.builtin.param_array_from_cache_by_name")(metadata.parameters())
+                    return function("vm.builtin.param_array_from_cache_by_name")(names)
                 finally:
                     function("vm.builtin.tensor_cache.clear")()
                     give_back()  # the file's buffer
@@ -278,8 +286,10 @@ class _Metadata:
             raise ArtifactCorrupt(self._library, f"its metadata has no {name}")
         return value
 
-    def parameters(self) -> list[str]:
-        return [entry["name"] for entry in self._values.get("params", ())]
+    def parameters(self) -> Sequence[Mapping[str, Any]]:
+        """Name, shape and type of each array that it asks for."""
+        asked: Sequence[Mapping[str, Any]] = self._values.get("params", ())
+        return asked
 
     @property
     def sliding(self) -> Mapping[str, Any] | None:

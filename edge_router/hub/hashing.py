@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge_router import strict_json
-from edge_router.disk import write_text
+from edge_router.disk import stamp, write_text
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
@@ -28,9 +28,9 @@ def content_hash(path: Path, *, memory: Path | None = None, progress: Progress |
     folder = memory or Paths.default().downloads / "hashes"
     note = folder / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
     files = list_files(path)
-    stamps = {name: _stamp(file) for name, file in files.items()}
+    stamps = {name: stamp(file) for name, file in files.items()}
     known = _recall(note)
-    sums = {name: known[name][1] for name, stamp in stamps.items() if known.get(name, ("",))[0] == stamp}
+    sums = {name: known[name][1] for name, seen in stamps.items() if known.get(name, ("",))[0] == seen}
     unread = {name: file for name, file in files.items() if name not in sums}
     if unread:
         total = sum(file.stat().st_size for file in unread.values())
@@ -67,16 +67,10 @@ def file_sha256(file: Path, advance: Callable[[int], None] | None = None) -> str
     return digest.hexdigest()
 
 
-def _stamp(file: Path) -> str:
-    """Changes whenever the content does; ctime tells on a copy that kept size and mtime (not on Windows)."""
-    status = file.stat()
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
-
-
 def _recall(note: Path) -> dict[str, tuple[str, str]]:
     try:
         data = strict_json.read(note)
-        return {str(name): (str(stamp), str(digest)) for name, (stamp, digest) in data["files"].items()}
+        return {str(name): (str(seen), str(digest)) for name, (seen, digest) in data["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

@@ -1,11 +1,13 @@
 """An artifact's manifest: what went in, which files came out, their sizes and sha256.
 
 A folder is an artifact when its manifest is there and every file has the size that the manifest states; the
-manifest is written last.
+manifest is written last. Before an artifact is used each file is looked at: one that changed in size or time
+since it was last found right is read and held against its sha256.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_router import strict_json
-from edge_router.disk import write_text
+from edge_router.disk import stamp, write_text
 from edge_router.errors import ArtifactCorrupt
 
 MANIFEST = "manifest.json"
+STAMPS = ".stamps.json"  # of the files as they were last found right
 FORMAT = 1  # of the manifest and the folder; another number is another artifact
 _BLOCK = 1 << 20
 
@@ -101,16 +104,40 @@ def read_record(folder: Path) -> ArtifactRecord:
 
 def check_contents(folder: Path) -> None:
     """The full check: the sha256 of every file. Raises `ArtifactCorrupt`."""
+    _check(folder, {})
+
+
+def check_unchanged(folder: Path) -> None:
+    """The check before use: reads what changed since it was last found right. Raises `ArtifactCorrupt`."""
+    known = {}
+    with contextlib.suppress(OSError, strict_json.NotJson):
+        known = strict_json.read_object(folder / STAMPS)
+    _check(folder, known)
+
+
+def remember(folder: Path) -> None:
+    """Notes that the files are right as they lie: they have just been written."""
+    _write_stamps(folder, {name: stamp(folder / name) for name, _ in _files(folder, _manifest(folder))})
+
+
+def _check(folder: Path, known: Mapping[str, object]) -> None:
     read_record(folder)
+    seen: dict[str, str] = {}
     for name, entry in _files(folder, _manifest(folder)):
-        if _sha256(folder / name) != entry.get("sha256"):
+        seen[name] = stamp(folder / name)  # before it is read, so that a change meanwhile is seen next time
+        if known.get(name) != seen[name] and _sha256(folder / name) != entry.get("sha256"):
             raise ArtifactCorrupt(folder, f"{name} has changed since it was built")
+    if seen != known:
+        _write_stamps(folder, seen)
+
+
+def _write_stamps(folder: Path, stamps: Mapping[str, str]) -> None:
+    with contextlib.suppress(OSError):  # a store that can't be written to is read again each time
+        write_text(folder / STAMPS, json.dumps(dict(stamps), indent=1))
 
 
 def touch(folder: Path) -> None:
     """Notes that the artifact is in use now; a store that can't be written to goes without."""
-    import contextlib
-
     with contextlib.suppress(OSError):
         os.utime(folder / MANIFEST)
 

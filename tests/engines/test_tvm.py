@@ -274,6 +274,36 @@ def test_a_library_without_what_a_chat_needs_is_a_corrupt_artifact(
         TvmRunner(batch_model.model_dir, batch_model.library)
 
 
+ODD_ENTRIES = {
+    "beyond the shard": {"byteOffset": 2**40},
+    "before the shard": {"byteOffset": -64},
+    "more bytes": {"nbytes": 2**40},
+    "fewer bytes": {"nbytes": 1},
+    "another shape": {"shape": [2**20, 2**20]},
+    "a negative shape": {"shape": [-1]},
+    "another type": {"dtype": "int8"},
+    "no type": {"dtype": "complex7"},
+    "another form": {"format": "zip"},
+    "a number for a name": {"name": 7},
+    "a text for an offset": {"byteOffset": "0"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ENTRIES)
+def test_an_index_that_contradicts_its_shards_is_told_before_anything_is_loaded(
+    batch_model: Any, tmp_path: Path, odd: str
+) -> None:
+    """Some of these would end the process in TVM's loader."""
+    folder = tmp_path / "model"
+    shutil.copytree(batch_model.model_dir, folder)
+    file = folder / "tensor-cache.json"
+    index = json.loads(file.read_text())
+    index["records"][0]["records"][0] |= ODD_ENTRIES[odd]
+    file.write_text(json.dumps(index))
+    with pytest.raises(ArtifactCorrupt, match="the weights don't fit the library"):
+        TvmRunner(folder, batch_model.library)
+
+
 @pytest.mark.parametrize("damage", ["no index", "no shard", "short shard", "another name"])
 def test_weights_that_do_not_fit_are_a_corrupt_artifact(
     batch_model: Any, tmp_path: Path, damage: str

@@ -15,7 +15,7 @@ import pytest
 
 from edge_router.disk import hold
 from edge_router.errors import ArtifactCorrupt, BuildFailed, DiskFull, LockTimeout, NotWritable
-from edge_router.store import ArtifactStore, changed_inputs
+from edge_router.store import ArtifactStore, changed_inputs, manifest
 from edge_router.types import SilentProgress
 
 INPUTS: dict[str, object] = {"model": "m", "tvm": "0.27", "target": {"cpu": "znver5", "features": ["avx2"]}}
@@ -143,14 +143,36 @@ def test_a_damaged_artifact_counts_as_absent_and_is_built_again(
     assert store.find("library", "k1") == folder and not store.scan().damaged
 
 
-def test_only_the_full_check_sees_a_change_that_keeps_the_size(store: ArtifactStore) -> None:
+@pytest.mark.parametrize("kept", ["nothing", "size", "size and time"])
+def test_a_change_is_seen_before_use(store: ArtifactStore, kept: str) -> None:
     folder = store.obtain("library", "k1", Builder(), inputs=INPUTS)
     [record] = store.scan().records
     store.verify(record)
-    (folder / "library.so").write_text("evil")
-    assert store.find("library", "k1") == folder
-    with pytest.raises(ArtifactCorrupt, match=r"library\.so has changed"):
+    library = folder / "library.so"
+    times = library.stat()
+    library.write_text("evil" if kept != "nothing" else "longer than it was")
+    if kept == "size and time":
+        os.utime(library, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert store.find("library", "k1") is None
+    with pytest.raises(ArtifactCorrupt, match=r"library\.so has"):
         store.verify(record)
+    again = store.obtain("library", "k1", Builder(), inputs=INPUTS)
+    assert store.find("library", "k1") == again == folder
+
+
+def test_what_is_right_is_read_once_and_then_looked_at(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.obtain("library", "k1", Builder(), inputs=INPUTS)
+    read: list[Path] = []
+    whole = manifest._sha256
+    monkeypatch.setattr(manifest, "_sha256", lambda file: [read.append(file), whole(file)][1])
+    assert store.find("library", "k1") == folder and read == []
+    (folder / "library.so").touch()  # as a copy would: another time, the same content
+    assert store.find("library", "k1") == folder and [file.name for file in read] == ["library.so"]
+    assert store.find("library", "k1") == folder and len(read) == 1
+    (folder / manifest.STAMPS).write_text("[]")  # damaged, or from before there were any
+    assert store.find("library", "k1") == folder and len(read) > 1
 
 
 def test_leftovers_go_when_their_owner_is_gone_and_stay_while_it_works(

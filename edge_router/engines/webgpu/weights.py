@@ -22,7 +22,7 @@ class DirectoryWeights:
     """
 
     def __init__(self, folder: Path) -> None:
-        from edge_router.compile.readers.mlc import records
+        from edge_router.store.tensor_index import records
 
         self._folder, self._records = folder, records(folder)
         self._maps: dict[Path, mmap.mmap] = {}
@@ -41,7 +41,7 @@ class DirectoryWeights:
             raw = raw[first * size : last * size]
         if weight.stored == "raw":
             return raw
-        if record.dtype == "bfloat16" or (record.dtype, record.form) == ("float32", "f32-to-bf16"):
+        if record.halved:
             return (raw.view(_HALF).astype(np.uint32) << 16).view(np.float32)
         return raw.view(record.dtype).astype(np.float32)
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edge_router.compile.readers import open_weights
-from edge_router.compile.readers.mlc import records
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.package import Windows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.store.tensor_index import records
 
 
 def write(source: Path, folder: Path, form: str = "q4f16_1") -> Path:

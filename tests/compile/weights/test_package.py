@@ -324,6 +324,21 @@ def test_numbers_that_are_none_are_damage(tiny: ModuleType, tiny_llama: Any, tmp
         write(file, tmp_path / "m")
 
 
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.0.mlp.down_proj.weight"])
+def test_a_number_beyond_the_formats_type_is_told(
+    tiny: ModuleType, tiny_llama: Any, tmp_path: Path, name: str
+) -> None:
+    """float16 would make infinity of it."""
+    large = tiny_llama.tensors[name].copy()
+    large.flat[3] = -70_000.0
+    file = changed(tiny, tiny_llama, tmp_path, **{name.replace(".", "__"): large})
+    with pytest.raises(InvalidModel, match=rf"{name} holds a weight of 70000, which float16 cannot hold"):
+        write(file, tmp_path / "m")
+    large.flat[3] = 65_504.0  # its largest
+    kept = changed(tiny, tiny_llama, tmp_path, **{name.replace(".", "__"): large})
+    write(kept, tmp_path / "kept")
+
+
 def test_groups_must_divide_the_columns(tiny: ModuleType, tmp_path: Path) -> None:
     config = tiny.CONFIG | {"intermediate_size": 80}
     tiny.write_gguf(tmp_path / "g.gguf", config, tiny.random_tensors(config, 0))
