@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from edge_router.engines.tvm_runtime import load_runtime, use_threads
 from edge_router.errors import ArtifactCorrupt, InvalidModel, OutOfMemory, WeightsCorrupt
 from edge_router.paths import Paths
 from edge_router.prompts.directory import ModelDirectory, longest_answer
+from edge_router.quantization import QUANTIZATIONS
 from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -269,8 +271,7 @@ class TvmRunner:
         except Exception as error:
             if not is_exhausted(error):
                 raise ArtifactCorrupt(self._library, f"its KV cache cannot be made: {error}") from error
-            needed = sizes.sequences * sizes.pages * PAGE_SIZE * metadata.kv_bytes_per_token()
-            raise OutOfMemory("tvm", "no room for the KV cache", needed) from error
+            raise OutOfMemory("tvm", "no room for the KV cache", metadata.cache_bytes(sizes)) from error
 
 
 class _Metadata:
@@ -301,11 +302,20 @@ class _Metadata:
         sizes: Mapping[str, int] = self._values.get("kv_cache", {})
         return sizes
 
-    def kv_bytes_per_token(self) -> int:
-        sizes = self.heads
-        heads, width = sizes.get("num_key_value_heads", 0), sizes.get("head_dim", 0)
-        keys_and_values, float16 = 2, 2
-        return int(keys_and_values * sizes.get("num_hidden_layers", 0) * heads * width * float16)
+    def cache_bytes(self, sizes: Sizes) -> int | None:
+        """Of the KV cache; None where the library does not say how it stores its numbers."""
+        form, heads, kept = QUANTIZATIONS.get(str(self._values.get("quantization"))), self.heads, self.sliding
+        if form is None:
+            return None
+        return math.prod(
+            (
+                sizes.sequences * (sizes.pages if kept is None else SlidingCache.pages_each(sizes, kept)),
+                PAGE_SIZE,  # tokens
+                2,  # keys and values
+                *(heads.get(name, 0) for name in ("num_hidden_layers", "num_key_value_heads", "head_dim")),
+                form.dtype_bytes,
+            )
+        )
 
 
 def _at_most(wanted: int | None, limit: int) -> int:

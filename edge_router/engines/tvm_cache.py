@@ -119,9 +119,7 @@ class SlidingCache:
         self._from_dlpack, self._parameters = ffi.from_dlpack, parameters
         self._sinks, self._near = int(kept["sinks"]), int(kept["window"]) - int(kept["sinks"])
         self._prefill, self._decode, self._batch_decode = (machine[name] for name in self.functions)
-        # the last chunk, what its first token looks back at, wherever in a page that begins; and the sinks
-        near = -(-(self._near - 1 + sizes.chunk) // PAGE_SIZE) + 1
-        self._most = min(sizes.pages, near + -(-self._sinks // PAGE_SIZE))
+        self._most = self.pages_each(sizes, kept)
         self._pages = PageTable(self._most * sizes.sequences, self._copy)
         layers, key_value, size = (
             heads[name] for name in ("num_hidden_layers", "num_key_value_heads", "head_dim")
@@ -133,6 +131,13 @@ class SlidingCache:
         self._shown: list[int | None] = [None] * sizes.sequences  # whose pages lie in the table's rows
         rows = max(sizes.chunk, sizes.sequences)
         self._ids, self._positions = aligned((rows,), np.int32), aligned((rows,), np.int32)
+
+    @staticmethod
+    def pages_each(sizes: Sizes, kept: Mapping[str, Any]) -> int:
+        """Of one sequence, at most."""
+        sinks, near = int(kept["sinks"]), int(kept["window"]) - int(kept["sinks"])
+        # the last chunk, what its first token looks back at, wherever in a page that begins; and the sinks
+        return min(sizes.pages, -(-(near - 1 + sizes.chunk) // PAGE_SIZE) + 1 + -(-sinks // PAGE_SIZE))
 
     @property
     def free_tokens(self) -> int:
