@@ -7,6 +7,7 @@ EDGE_ROUTER_SECTION_NAME, in Python `Config.load(weak={"threads": 2})` or "weak.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import types
 import typing
@@ -14,9 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
+from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.sizes import parse_size
 
 PREFIX = "EDGE_ROUTER_"
@@ -143,6 +146,7 @@ class Config:
                 origins[key] = source
         config = replace(config, origins=origins)
         _check(config)
+        _check_variables(config, environment)
         return config
 
     def origin(self, key: str) -> str:
@@ -204,6 +208,8 @@ def _flatten(data: Mapping[str, object], source: str) -> dict[str, object]:
 
 def _with(config: Config, key: str, value: object, source: str) -> Config:
     if key not in keys():
+        if names_key(key) or is_key(key) or (isinstance(value, str) and is_key(value)):
+            raise _misplaced(key, value, source)
         import difflib
 
         near = difflib.get_close_matches(key, keys(), n=1)
@@ -257,7 +263,51 @@ def _convert(key: str, value: object, hint: Any, source: str) -> object:
     raise ConfigError(key, value, f"must be {names[wanted]}", source)
 
 
+def _misplaced(key: str, value: object, source: str) -> ConfigError:
+    """A key of some service stands in the configuration, where it would be shown, kept and copied."""
+    section = ServerConfig if key.startswith("server.") else StrongConfig
+    keyring = "" if section is ServerConfig else " or into the system's keyring"
+    place = f"put it into the environment variable {section().api_key_env}{keyring}"
+    reason = f"no key belongs into the configuration: {place}"
+    return ConfigError(key, value, reason, source, misplaced_key=True)
+
+
+def _check_keys(config: Config) -> None:
+    """No setting holds a key."""
+    for key in keys():
+        value = config.get(key)
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and is_key(text):
+                raise _misplaced(key, HIDDEN, config.origin(key))
+        if key.endswith(".api_key_env") and value and not _is_variable(str(value)):
+            reason = "must be the name of the environment variable that holds the key, not the key itself"
+            raise ConfigError(key, REST, reason, config.origin(key), misplaced_key=True)
+
+
+def _is_variable(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None and not may_be_key(name)
+
+
+def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
+    """A variable of ours that is named like a key is read by nobody, unless a setting says so."""
+    read = (config.strong.api_key_env, config.server.api_key_env, ServerConfig().api_key_env)
+    for variable in environment:
+        if variable.startswith(PREFIX) and names_key(variable) and variable not in read:
+            key = variable.removeprefix(PREFIX).lower().replace("_", ".", 1)
+            raise _misplaced(key, REST, variable)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _check(config: Config) -> None:
+    _check_keys(config)
+
     def require(key: str, holds: bool, reason: str) -> None:
         if not holds:
             raise ConfigError(key, config.get(key), reason, config.origin(key))
@@ -305,8 +355,6 @@ def _check(config: Config) -> None:
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
     url = config.strong.base_url
-    require(
-        "strong.base_url",
-        url is None or url.startswith(("http://", "https://")),
-        "must start with http:// or https://",
-    )
+    reached = url is None or url.startswith(("http://", "https://"))
+    require("strong.base_url", reached, "must start with http:// or https://")
+    require("strong.base_url", url is None or _has_host(url), "must be an address: a host, and a port if any")

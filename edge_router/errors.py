@@ -59,6 +59,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_router.redaction import hidden, shown
+
 ECHO = 200  # characters of what somebody sent that are repeated to him
 
 
@@ -115,10 +117,18 @@ class UnknownModel(UnknownName):
 
 
 class ConfigError(InvalidInput):
-    """`source` says where the value came from: a file, an environment variable, an argument."""
+    """`source` says where the value came from: a file, an environment variable, an argument.
 
-    def __init__(self, key: str, value: object, reason: str, source: str = "") -> None:
+    `value` is without what may be a key in it. `misplaced_key`: one stood where none belongs.
+    """
+
+    def __init__(
+        self, key: str, value: object, reason: str, source: str = "", *, misplaced_key: bool = False
+    ) -> None:
+        if key != "file":  # whose value is the path of the file that the sentence names
+            key, value = hidden(key), shown(key, value)
         self.key, self.value, self.reason, self.source = key, value, reason, source
+        self.misplaced_key = misplaced_key
         super().__init__(f"{key} = {value!r}{f' ({source})' if source else ''}: {reason}")
 
 

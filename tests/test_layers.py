@@ -22,6 +22,7 @@ LAYERS = [
         "network",
         "program",
         "quantization",
+        "redaction",
         "sizes",
         "strict_json",
         "telemetry",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_router.redaction import shown
+
 
 @dataclass
 class Options:
@@ -35,5 +37,5 @@ def _parse(setting: str) -> tuple[str, str]:
 
     key, equals, value = setting.partition("=")
     if not key.strip() or not equals:
-        raise typer.BadParameter(f"{setting!r} is not NAME=VALUE, such as weak.threads=2")
+        raise typer.BadParameter(f"{shown('', setting)!r} is not NAME=VALUE, such as weak.threads=2")
     return key.strip(), value.strip()

@@ -79,9 +79,10 @@ def _config(error: e.ConfigError) -> str:
             *("config", "init", "--force", "--config", error.value),
         )
     where = f" (from {error.source})" if error.source not in ("", "argument") else ""
-    return _then(
-        f"{error.key} = {error.value!r}{where}: {error.reason}", "see every key with", "config", "show"
-    )
+    what = f"{error.key} = {error.value!r}{where}: {error.reason}"
+    if error.misplaced_key:
+        return _then(what, "see whether it is found with", "doctor")
+    return _then(what, "see every key with", "config", "show")
 
 
 def _verb(reason: str) -> str:

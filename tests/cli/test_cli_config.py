@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tomllib
 
+import pytest
+
 from edge_router.cli.verbs.configuration import COMMENTS, shown, toml_of
 from edge_router.config import Config, keys
 
@@ -79,3 +81,24 @@ def test_config_init_replaces_nothing_unasked(cli, home):
 def test_config_init_refuses_values_that_are_wrong(cli, home):
     done = cli("config", "init", "-o", "weak.threads=0")
     assert done.code == 2 and not (home / "config.toml").exists()
+
+
+MISPLACED = [
+    *(
+        "strong.api_key={}",
+        "strong.api_key_env={}",
+        "strong.base_url={}",
+        "strong.timeout_s={}",
+        "{}=1",
+        "{}",
+    ),
+    *("strong.api_key:{}", "strong.base_url=htps://{}@host/v1", "strong.base_url=http://me:{}@host:port/v1"),
+]
+
+
+@pytest.mark.parametrize("key", ["sk-abcDEF0123456789abcd", "0123456789abcdef0123456789abcdef"])
+@pytest.mark.parametrize("setting", MISPLACED)
+@pytest.mark.parametrize("verb", [("config", "show"), ("route", "hi")], ids=" ".join)
+def test_a_key_in_the_wrong_setting_is_not_printed_back(cli, verb, setting, key):
+    done = cli(*verb, "--set", "strong.model=m", "--set", setting.format(key))
+    assert done.code != 0 and key not in done.out + done.err

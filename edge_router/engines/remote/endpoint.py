@@ -32,8 +32,8 @@ class Endpoint:
         try:
             parts = urlsplit(base_url or OPENAI_URL)
             host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise ConfigError("strong.base_url", "…", f"is not an address: {error}") from None
+        except ValueError:  # whose words may quote a password
+            raise ConfigError("strong.base_url", base_url, "is not an address") from None
         if not host or parts.scheme not in ("http", "https"):
             raise ConfigError("strong.base_url", base_url, "must be http:// or https:// and a host")
         place = f"[{host}]" if ":" in host else host
