@@ -96,6 +96,8 @@ class WeightsStep:
         card = self.recipe.card
         reader = open_weights(path)
         try:
+            for doubt in reader.doubts:
+                self._shop.progress.note(doubt)
             write_model(
                 reader,
                 folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ class RandomReader:
     """A checkpoint of `config`'s shape. The tokenizer is that of an MLC directory."""
 
     generation: Mapping[str, object] = MappingProxyType({})
+    doubts: Sequence[str] = ()
 
     def __init__(self, config: Mapping[str, object], tokenizer: Path) -> None:
         self.config = config

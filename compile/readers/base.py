@@ -7,7 +7,7 @@ into memory. Files are read and not mapped: pages of a map count as the process'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +57,11 @@ class WeightsReader(Protocol):
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         """File name to content; at least tokenizer.json and tokenizer_config.json. Raises `InvalidModel`."""
+        ...
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """What had to be guessed, a sentence each. Raises `InvalidModel`."""
         ...
 
     def close(self) -> None: ...

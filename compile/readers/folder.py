@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -30,6 +30,10 @@ class Folder:
     def generation(self) -> Mapping[str, object]:
         path = self._folder / "generation_config.json"
         return read_json(path) if path.is_file() else {}
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         return folder_tokenizer(self._folder)

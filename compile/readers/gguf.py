@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from edge_router.catalog.gguf import GgufModel, GgufTensor
 from edge_router.catalog.gguf.families import FAMILIES, ROPE_TENSORS
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
-from edge_router.compile.readers.gguf_tokenizer import generation_config, tokenizer_files
+from edge_router.compile.readers.gguf_tokenizer import doubt, generation_config, tokenizer_files
 from edge_router.errors import InvalidModel, UnsupportedArchitecture, WeightsCorrupt
 
 
@@ -58,6 +58,11 @@ class GgufReader:
     @cached_property
     def generation(self) -> Mapping[str, object]:
         return generation_config(self._file.fields)
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        said = doubt(self._file.fields, self.source)
+        return () if said is None else (said,)
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         return tokenizer_files(self._file.fields, self.source)

@@ -3,50 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from edge_router.compile.readers.gguf_cutting import BYTE_LEVEL, Cut, cut_of, cutters
 from edge_router.compile.readers.sentencepiece import sentencepiece
 from edge_router.errors import InvalidModel
+from edge_router.prompts.turns import END_NAMES, MARK
 
 _BYTE_LEVEL, _SENTENCEPIECE = "gpt2", "llama"  # kinds, as llama.cpp names them
-_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # token types; 1 is an ordinary token
-
-# Tokens that end an answer although the metadata names only one, as llama.cpp knows them.
-_END_NAMES = (
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<|end_of_text|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-)
-
-# How text is cut before merging, by llama.cpp's name of it (`tokenizer.ggml.pre`): whether digits stand
-# alone, and the pattern that cuts, None being GPT-2's own.
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-_GPT4O = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_ENDINGS}"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_CUTS: dict[str, tuple[bool, str | None]] = {
-    "default": (False, None),
-    "gpt-2": (False, None),
-    "smollm": (True, None),
-    "llama-bpe": (False, _LLAMA3),
-    "llama3": (False, _LLAMA3),
-    "qwen2": (False, _QWEN2),
-    "deepseek-r1-qwen": (False, _QWEN2),
-    "gpt-4o": (False, _GPT4O),
-}
+_ORDINARY, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4  # token types
+_logger = logging.getLogger(__name__)
 
 
 def tokenizer_files(fields: Mapping[str, object], source: Path) -> dict[str, bytes]:
@@ -58,25 +27,31 @@ def tokenizer_files(fields: Mapping[str, object], source: Path) -> dict[str, byt
             f"its tokenizer is of kind {kind!r}; byte-level BPE ({_BYTE_LEVEL!r}) and SentencePiece's "
             f"({_SENTENCEPIECE!r}) can be read",
         )
+    told = {**fields, "tokenizer.ggml.token_type": _kinds(fields, source)}
     return {
-        "tokenizer.json": _dump(_tokenizer(fields, source)),
-        "tokenizer_config.json": _dump(_tokenizer_config(fields)),
+        "tokenizer.json": _dump(_tokenizer(told, source)),
+        "tokenizer_config.json": _dump(_tokenizer_config(told)),
     }
+
+
+def doubt(fields: Mapping[str, object], source: Path) -> str | None:
+    """What had to be guessed of the tokenizer. Raises `InvalidModel`."""
+    if fields.get("tokenizer.ggml.model") != _BYTE_LEVEL:
+        return None
+    tokens, kinds = _tokens(fields)[0], _kinds(fields, source)
+    return _cut(fields, tokens, kinds, source)[1]
 
 
 def generation_config(fields: Mapping[str, object]) -> dict[str, object]:
     """Token ids, every token that ends an answer among them, and sampling defaults where a file has them."""
     config: dict[str, object] = {}
+    tokens, _ = _tokens(fields)
     for key, field in (("bos_token_id", "bos"), ("pad_token_id", "padding")):
-        if (value := fields.get(f"tokenizer.ggml.{field}_token_id")) is not None:
+        if (value := _token_id(fields, field, tokens)) is not None:
             config[key] = value
-    named = [fields.get(f"tokenizer.ggml.{field}_token_id") for field in ("eos", "eot", "eom")]
-    tokens, types = _tokens(fields)
-    ends = [identifier for identifier in named if isinstance(identifier, int)]
-    ends += [
-        i for i, (token, kind) in enumerate(zip(tokens, types, strict=False))
-        if kind == _CONTROL and token in _END_NAMES
-    ]  # fmt: skip
+    named = [_token_id(fields, field, tokens) for field in ("eos", "eot", "eom")]
+    ends = [identifier for identifier in named if identifier is not None]
+    ends += [identifier for identifier, token in enumerate(tokens) if token in END_NAMES]
     unique = list(dict.fromkeys(ends))
     if unique:
         config["eos_token_id"] = unique[0] if len(unique) == 1 else unique
@@ -88,13 +63,60 @@ def generation_config(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _tokens(fields: Mapping[str, object]) -> tuple[list[str], list[int]]:
     tokens = cast("list[str]", fields.get("tokenizer.ggml.tokens") or [])
-    return tokens, cast("list[int]", fields.get("tokenizer.ggml.token_type") or [1] * len(tokens))
+    return tokens, cast("list[int]", fields.get("tokenizer.ggml.token_type") or [_ORDINARY] * len(tokens))
+
+
+def _kinds(fields: Mapping[str, object], source: Path) -> list[int]:
+    """The type of each token; marks that a file calls ordinary, or a user's own, are what they look like.
+
+    What looks like a mark and can't come out of merging is never made of a text, so it was meant as one.
+    Raises `InvalidModel`.
+    """
+    tokens, kinds = _tokens(fields)
+    if not tokens or len(kinds) != len(tokens) or not all(isinstance(token, str) for token in tokens):
+        raise InvalidModel(source, f"a tokenizer of {len(tokens)} tokens and {len(kinds)} types")
+    found = list(kinds)
+    merged: set[str] | None = None
+    for identifier, (token, kind) in enumerate(zip(tokens, kinds, strict=True)):
+        if kind not in (_ORDINARY, _USER_DEFINED) or token[:1] not in ("<", "["):
+            continue
+        if token in END_NAMES:
+            found[identifier] = _CONTROL
+        elif kind == _ORDINARY and MARK.fullmatch(token):
+            merged = _merged(fields, tokens) if merged is None else merged
+            if token not in merged:
+                found[identifier] = _CONTROL if token.startswith(("<|", "<｜")) else _USER_DEFINED
+    return found
+
+
+def _merged(fields: Mapping[str, object], tokens: Sequence[str]) -> set[str]:
+    """The tokens of several letters that come out of merging others."""
+    merges = fields.get("tokenizer.ggml.merges")
+    if isinstance(merges, list):
+        return {str(merge).replace(" ", "") for merge in merges}
+    known = set(tokens)
+    return {
+        token
+        for token in tokens
+        if any(token[:i] in known and token[i:] in known for i in range(1, len(token)))
+    }
+
+
+def _token_id(fields: Mapping[str, object], name: str, tokens: Sequence[str]) -> int | None:
+    """A token that the metadata names; None for one that does not exist."""
+    value = fields.get(f"tokenizer.ggml.{name}_token_id")
+    return value if isinstance(value, int) and 0 <= value < len(tokens) else None
+
+
+def _cut(
+    fields: Mapping[str, object], tokens: Sequence[str], kinds: Sequence[int], source: Path
+) -> tuple[Cut, str | None]:
+    ordinary = [token for token, kind in zip(tokens, kinds, strict=True) if kind == _ORDINARY]
+    return cut_of(fields.get("tokenizer.ggml.pre"), ordinary, source)
 
 
 def _tokenizer(fields: Mapping[str, object], source: Path) -> dict[str, object]:
     tokens, types = _tokens(fields)
-    if not tokens or len(types) != len(tokens):
-        raise InvalidModel(source, f"a tokenizer of {len(tokens)} tokens and {len(types)} types")
     parts = sentencepiece if _is_sentencepiece(fields) else _byte_level
     added = [
         {
@@ -123,15 +145,13 @@ def _byte_level(fields: Mapping[str, object], tokens: list[str], source: Path) -
     merges = fields.get("tokenizer.ggml.merges")
     if not isinstance(merges, list):
         raise InvalidModel(source, f"a tokenizer of {len(tokens)} tokens and no merges")
-    cut = str(fields.get("tokenizer.ggml.pre", "default"))
-    if cut not in _CUTS:
-        raise InvalidModel(source, f"text is cut as {cut!r}; known ways: {', '.join(_CUTS)}")
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    composed = {"type": "NFC"} if _CUTS[cut][1] == _QWEN2 else None
+    cut, doubtful = _cut(fields, tokens, _tokens(fields)[1], source)
+    if doubtful is not None:
+        _logger.warning(doubtful)
     return {
-        "normalizer": composed,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": _cutters(*_CUTS[cut], byte_level)},
-        "decoder": byte_level,
+        "normalizer": {"type": "NFC"} if cut.composed else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": cutters(cut)},
+        "decoder": dict(BYTE_LEVEL),
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -140,27 +160,17 @@ def _byte_level(fields: Mapping[str, object], tokens: list[str], source: Path) -
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": cut in ("llama-bpe", "llama3"),
+            "ignore_merges": cut.whole,
             "vocab": {token: identifier for identifier, token in enumerate(tokens)},
             "merges": merges,
         },
     }
 
 
-def _cutters(digits: bool, pattern: str | None, byte_level: dict[str, object]) -> list[dict[str, object]]:
-    cutters: list[dict[str, object]] = []
-    if digits:
-        cutters.append({"type": "Digits", "individual_digits": True})
-    if pattern is not None:
-        split = {"pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-        cutters.append({"type": "Split", **split})
-    return [*cutters, {**byte_level, "use_regex": pattern is None}]
-
-
 def _post_processor(fields: Mapping[str, object], tokens: list[str]) -> dict[str, object] | None:
     """The beginning-of-text token, where the model wants one and the chat template doesn't write it."""
-    begin = fields.get("tokenizer.ggml.bos_token_id")
-    if not _adds_begin(fields) or not isinstance(begin, int):
+    begin = _token_id(fields, "bos", tokens)
+    if not _adds_begin(fields) or begin is None:
         return None
     token = tokens[begin]
     special = {"SpecialToken": {"id": token, "type_id": 0}}
@@ -190,8 +200,7 @@ def _tokenizer_config(fields: Mapping[str, object]) -> dict[str, object]:
         "model_max_length": fields.get(f"{fields.get('general.architecture')}.context_length"),
     }
     for key, field in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
-        identifier = fields.get(f"tokenizer.ggml.{field}_token_id")
-        if isinstance(identifier, int) and 0 <= identifier < len(tokens):
+        if (identifier := _token_id(fields, field, tokens)) is not None:
             config[f"{key}_token"] = tokens[identifier]
     if (template := fields.get("tokenizer.chat_template")) is not None:
         config["chat_template"] = template

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -83,6 +83,10 @@ class MlcReader:
             for part, groups in (("q_weight", form.words_per_group), ("q_scale", 1))
         )
         return unpacked(words, scales, form)[:, :columns]
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        return ()
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         return folder_tokenizer(self.source)

@@ -8,7 +8,7 @@ that the products stay what they were and the column gets more of the group's co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +81,10 @@ class Equalized:
             divisors = self._feeders[name][start:stop]
             rows /= divisors if rows.ndim == 1 else divisors[:, None]
         return rows
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        return self._inner.doubts
 
     def tokenizer_files(self) -> Mapping[str, bytes]:
         return self._inner.tokenizer_files()

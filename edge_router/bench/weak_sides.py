@@ -43,6 +43,7 @@ class Ours:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         from edge_router.engines.local.engine import LocalEngine
+        from edge_router.engines.local.sampler import SamplingDefaults
         from edge_router.prompts.directory import ModelDirectory
 
         directory = ModelDirectory.read(Path(options["model_dir"]), "bench")
@@ -60,7 +61,7 @@ class Ours:
             tokenizer=directory.tokenizer,
             template=directory.template,
             end_tokens=(),  # an answer that ends early would be no measurement
-            defaults=directory.defaults,
+            defaults=SamplingDefaults.from_config(directory.config),
         )
 
     def prefill(self, text: str, ids: list[int]) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.device.process import can_reserve
 from edge_router.errors import InvalidModel, OutOfMemory
 from edge_router.prompts.conversation import Conversation
@@ -51,12 +51,9 @@ def read_config(path: Path) -> dict[str, object]:
     """mlc-chat-config.json. Raises `InvalidModel`."""
     file = path / "mlc-chat-config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return strict_json.read_object(file)
+    except (OSError, strict_json.NotJson) as error:
         raise InvalidModel(file, f"cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise InvalidModel(file, "does not hold an object")
-    return config
 
 
 def longest_answer(config: Mapping[str, object]) -> int | None:

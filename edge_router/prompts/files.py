@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.errors import InvalidModel
 
 TEMPLATE_FILE, OLDER_FILE, CONFIG_FILE = "chat_template.jinja", "chat_template.json", "tokenizer_config.json"
@@ -29,14 +29,11 @@ def template_of(directory: Path) -> str | None:
 def read_object(file: Path) -> Mapping[str, object]:
     """A JSON object; an empty one where the file is missing. Raises `InvalidModel`."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        return strict_json.read_object(file)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, strict_json.NotJson) as error:
         raise InvalidModel(file, f"cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise InvalidModel(file, "does not hold an object")
-    return found
 
 
 def _default(template: object) -> str | None:

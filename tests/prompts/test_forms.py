@@ -60,12 +60,10 @@ def test_no_conversation_is_refused(families: Mapping[str, str], shape: str, nam
     assert all(turn.text in written for turn in talk(shape))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "content in parts"])
 def test_an_ordinary_conversation_is_written_as_the_template_does(
     families: Mapping[str, str], name: str
 ) -> None:
-    if name == "content in parts":
-        pytest.skip("it takes no content that is one text, so there is nothing to compare with")
     template = ChatTemplate(families[name], model="m")
     plain = [{"role": turn.role, "content": turn.text} for turn in talk("uauau")]
     assert template.render(talk("uauau")) == template.write(plain)
