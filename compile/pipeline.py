@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_router.catalog import ModelCard
+from edge_router.catalog import ModelCard, concerning
 from edge_router.compile import apart
 from edge_router.compile.make_library import LibraryStep
 from edge_router.compile.make_weights import WeightsStep
@@ -59,15 +59,16 @@ def ensure(
     `UnsupportedTarget`) and storing (`StorageError`) raise; nothing half-made stays.
     """
     shown = _Once(progress or SilentProgress())
-    if build:
-        for doubt in doubts(card, settings):
-            _logger.warning(doubt)
-        found = _find(card, settings, paths, shown)
-        if found is None and apart.build(apart.Job(card, settings, paths, offline), shown):
+    with concerning(card):
+        if build:
+            for doubt in doubts(card, settings):
+                _logger.warning(doubt)
             found = _find(card, settings, paths, shown)
-        if found is not None:
-            return found
-    return make(card, settings, paths, shown, build=build, offline=offline)
+            if found is None and apart.build(apart.Job(card, settings, paths, offline), shown):
+                found = _find(card, settings, paths, shown)
+            if found is not None:
+                return found
+        return make(card, settings, paths, shown, build=build, offline=offline)
 
 
 def _find(card: ModelCard, settings: BuildSettings, paths: Paths, progress: Progress) -> CompiledModel | None:

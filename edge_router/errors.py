@@ -73,7 +73,9 @@ def clipped(text: str, most: int = ECHO) -> str:
 
 
 class EdgeRouterError(Exception):
-    """Whatever goes wrong here on purpose."""
+    """Whatever goes wrong here on purpose. `about`: the model that it happened to, as it is typed."""
+
+    about: str | None = None  # where it is known
 
 
 # ---- input -------------------------------------------------------------------------------------------------

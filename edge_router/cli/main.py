@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -33,7 +33,7 @@ VERBS = (
     Verb("train", ROUTER, "Train a router and measure it.", f"{HERE}.train"),
     Verb("bench", SETUP, "Measured on this machine: weak, router, server, memory.", f"{HERE}.bench"),
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
-    Verb("config", SETUP, "The configuration: show, init.", f"{HERE}.configuration"),
+    Verb("config", SETUP, "The configuration: show, keys, init.", f"{HERE}.configuration"),
 )
 
 
@@ -68,13 +68,18 @@ def _root(
     ctx.ensure_object(Options).add(config=config, settings=settings or (), debug=debug, quiet=quiet)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The whole program as a function of its arguments: the exit code."""
+def parser() -> Any:
+    """The command line as typer has it."""
     app = typer.Typer(cls=Root, rich_markup_mode=None)
     app.callback(context_settings={"help_option_names": ["-h", "--help"]})(_root)
+    return get_command(app)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The whole program as a function of its arguments: the exit code."""
     options = Options()
     try:
-        get_command(app).main(list(arguments), prog_name="edge-router", obj=options)
+        parser().main(list(arguments), prog_name="edge-router", obj=options)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from edge_router import errors as e
@@ -35,8 +36,14 @@ def quoted(word: object) -> str:
     return f'"{text}"' if " " in text or not text else text
 
 
-def _then(what: object, advice: str, *command: object) -> str:
-    return f"{what}; {advice}: {' '.join([ME, *map(quoted, command)])}"
+def _then(what: object, advice: str, *words: object) -> str:
+    return f"{what}; {advice}: {command(*words)}"
+
+
+def command(*words: object, config: Path | None = None) -> str:
+    """What is typed in a shell, with the configuration file that was asked for."""
+    more = [] if config is None or "--config" in words else ["--config", config]
+    return " ".join([ME, *map(quoted, [*words, *more])])
 
 
 OPTIONS = {
@@ -82,7 +89,7 @@ def _config(error: e.ConfigError) -> str:
     what = f"{error.key} = {error.value!r}{where}: {error.reason}"
     if error.misplaced_key:
         return _then(what, "see whether it is found with", "doctor")
-    return _then(what, "see every key with", "config", "show")
+    return _then(what, "see every key and what it takes with", "config", "keys")
 
 
 def _verb(reason: str) -> str:
@@ -90,12 +97,41 @@ def _verb(reason: str) -> str:
 
 
 def _weights_unavailable(error: e.WeightsUnavailable) -> str:
-    by_hand = f", or put it into {error.place} by hand (see {ME} models show)" if error.place else ""
+    if _own(error.what):
+        return _then(f"{error.what}: {error.reason}", "name another, or take one of these", "models", "list")
+    show = command("models", "show", *_pulled(error))
+    by_hand = f", or put it into {error.place} by hand (`{show}` tells how)" if error.place else ""
     return _then(
         f"{error.what} could not be fetched ({error.reason})",
         f"when there is a network{by_hand}, go on with",
-        *("models", "pull", *([error.what] if error.what.startswith("hf:") else [])),
+        *("models", "pull", *_pulled(error)),
     )
+
+
+def _pulled(error: e.WeightsUnavailable) -> list[str]:
+    """What was to be fetched, as `models pull` takes it: the model, or a repository beside its own."""
+    if error.what.startswith("hf:"):
+        return [error.what]
+    if error.about is None and "==" in error.what:
+        return [f"pypi:{error.what}"]
+    return _about(error)
+
+
+def _weights_corrupt(error: e.WeightsCorrupt) -> str:
+    what = f"{error.path} is damaged (expected {error.expected}, found {error.found})"
+    if error.about is not None and _own(error.about):
+        return _then(what, "bring a sound copy of it and go on with", "compile", error.about)
+    return _then(what, "remove it and fetch it again with", "models", "pull", *_about(error))
+
+
+def _about(error: e.EdgeRouterError) -> list[str]:
+    """The model that it happened to; nothing, which is the configured one, where that is not known."""
+    return [] if error.about is None else [error.about]
+
+
+def _own(address: str) -> bool:
+    """Whether it is a file or folder of the user's own."""
+    return Path(address).is_absolute()
 
 
 def _disk_full(error: e.DiskFull) -> str:
@@ -193,19 +229,17 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.MissingExtra: lambda error: (
         f"{error}; install it: python -m pip install {quoted(f'edge-router[{error.extra}]')}"
     ),
-    e.WeightsError: lambda error: _then(error, "fetch them again with", "models", "pull"),
+    e.WeightsError: lambda error: _then(error, "fetch them again with", "models", "pull", *_about(error)),
     e.WeightsUnavailable: _weights_unavailable,
-    e.WeightsCorrupt: lambda error: _then(
-        f"{error.path} is damaged (expected {error.expected}, found {error.found})",
-        "remove it and fetch it again with",
-        *("models", "pull"),
-    ),
+    e.WeightsCorrupt: _weights_corrupt,
     e.ArtifactError: lambda error: _then(error, "see what is there with", "artifacts", "list"),
-    e.ArtifactMissing: lambda error: _then(error, "build it with", "compile", error.model),
+    e.ArtifactMissing: lambda error: _then(error, "build it with", "compile", error.about or error.model),
     e.ArtifactCorrupt: lambda error: _then(
         f"{error.path} is damaged ({error.reason})", "remove it with", "artifacts", "prune"
     ),
-    e.BuildFailed: lambda error: _then(error, "see all of it with", "compile", error.model, "--debug"),
+    e.BuildFailed: lambda error: _then(
+        error, "see all of it with", "compile", error.about or error.model, "--debug"
+    ),
     e.LinkerMissing: _linker,
     e.StorageError: lambda error: _then(error, "see which folders are used with", "doctor"),
     e.DiskFull: _disk_full,

@@ -17,6 +17,7 @@ import typer
 from edge_router.cli import logs
 from edge_router.cli.options import Options
 from edge_router.cli.progress import progress_for
+from edge_router.cli.sentences import command
 from edge_router.config import Config
 from edge_router.errors import UnknownModel
 from edge_router.paths import Paths
@@ -42,6 +43,10 @@ class Session:
     @property
     def config_file(self) -> Path:
         return self.options.config or self.paths.config_file
+
+    def command(self, *words: object) -> str:
+        """What to type next, about the same settings."""
+        return command(*words, config=self.options.config)
 
     @cached_property
     def progress(self) -> Progress:

@@ -65,9 +65,7 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         503, FAILED, "weak_model_unavailable", "Choose another weak.model; see `edge-router models list`."
     ),
     e.UnsupportedTarget: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.InvalidModel: Rule(
-        503, FAILED, "weak_model_unavailable", "Fetch it again with `edge-router models pull`."
-    ),
+    e.InvalidModel: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
     e.InvalidRouter: Rule(503, FAILED, "router_unavailable", "Choose another router.name."),
     e.InvalidData: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
     e.DuplicateName: Rule(500, FAILED, "configuration_error", "Uninstall one of the two packages."),
@@ -76,9 +74,6 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.MissingExtra: Rule(503, FAILED, "configuration_error", "Install it on the server's machine."),
     e.WeightsError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
     e.ArtifactError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
-    e.ArtifactMissing: Rule(
-        503, FAILED, "weak_model_unavailable", "Build it with `edge-router compile` on the server's machine."
-    ),
     e.StorageError: Rule(503, FAILED, "weak_model_unavailable", DOCTOR),
     e.LockTimeout: Rule(503, FAILED, "weak_model_unavailable", "Try again when it is done.", retry=True),
     e.EngineError: Rule(500, FAILED, "generation_failed", "Try again; " + SERVER_LOG.lower()),

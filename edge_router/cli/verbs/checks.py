@@ -148,7 +148,11 @@ def folders(session: Session) -> Found:
 def configuration(session: Session, config: Config) -> Found:
     section = "Configuration"
     file = session.config_file
-    text = str(file) if file.is_file() else f"{file} is not there; write it with: edge-router config init"
+    text = (
+        str(file)
+        if file.is_file()
+        else f"{file} is not there; write it with: {session.command('config', 'init')}"
+    )
     yield Finding(section, "file", text)
     changed = [f"{key}={shown(key, config.get(key))} ({origin})" for key, origin in config.origins.items()]
     yield Finding(section, "changed", ", ".join(changed) or "nothing; all defaults")

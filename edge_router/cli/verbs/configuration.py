@@ -87,12 +87,27 @@ def show(
     if json:
         output.write_json({key: {"value": value, "origin": origin} for key, (value, origin) in found.items()})
         return
-    rows = [(key, "-" if value is None else _toml(value), origin) for key, (value, origin) in found.items()]
+    rows = [(key, _text(value), origin) for key, (value, origin) in found.items()]
     output.table(("key", "value", "from"), rows)
     if not session.options.quiet:
         file = session.config_file
-        state = "read" if file.is_file() else "not there; write it with: edge-router config init"
+        state = "read" if file.is_file() else f"not there; write it with: {session.command('config', 'init')}"
         output.say(f"{file}: {state}", style="dim")
+
+
+@app.command("keys")
+def keys_(
+    ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False
+) -> None:
+    """Every key, what it is when nobody sets it, and what it means; reads no configuration."""
+    Session(ctx, json=json)
+    defaults = Config()
+    if json:
+        facts = {key: {"default": shown(key, defaults.get(key)), "about": COMMENTS[key]} for key in keys()}
+        output.write_json(facts)
+        return
+    rows = [(key, _text(defaults.get(key)), COMMENTS[key]) for key in keys()]
+    output.table(("key", "default", "about"), rows)
 
 
 @app.command()
@@ -108,7 +123,8 @@ def init(
     session = Session(ctx)
     file = session.config_file
     if file.exists() and not force:
-        raise typer.BadParameter(f"{file} is there already; replace it with: edge-router config init --force")
+        again = session.command("config", "init", "--force")
+        raise typer.BadParameter(f"{file} is there already; replace it with: {again}")
     wanted = _with_proposal(Config().replace(**session.options.settings), session, yes=yes)
     with storage_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -156,6 +172,10 @@ def shown(key: str, value: object) -> object:
 
         return Endpoint.parse(value).url
     return list(value) if isinstance(value, tuple) else value
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else _toml(value)
 
 
 def _toml(value: object) -> str:

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from edge_router.catalog import HubSource, LocalSource, ModelCard, PypiSource, find_model, model_cards
+from edge_router.catalog import (
+    HubSource,
+    LocalSource,
+    ModelCard,
+    PypiSource,
+    concerning,
+    find_model,
+    model_cards,
+)
 from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session
@@ -85,8 +93,9 @@ def pull(
     """Fetch a model's weights where they are not here yet; prints where they lie."""
     session = Session(ctx)
     config = session.config(offline=offline)
-    source = find_model(model or config.weak.model).source
-    path = fetch(source, session.paths.downloads, progress=session.progress, offline=config.offline)
+    card = find_model(model or config.weak.model)
+    with concerning(card):
+        path = fetch(card.source, session.paths.downloads, progress=session.progress, offline=config.offline)
     output.write(f"{path}\n")
 
 

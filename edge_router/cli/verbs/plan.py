@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edge_router.catalog import ModelCard, complete_card, find_model, model_cards
+from edge_router.catalog import ModelCard, complete_card, concerning, find_model, model_cards
 from edge_router.cli import output
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.planning import Planning, Report, facts, summary_rows, tell
@@ -100,8 +100,8 @@ def _completed(card: ModelCard, session: Session, config: Config) -> ModelCard:
     if card.config:
         return card
     place = target_of(card.source, session.paths.downloads)
-    if not place.exists():
-        raise WeightsUnavailable(
-            str(card.source), "its config.json is needed and it was not fetched yet", place
-        )
-    return complete_card(card, place)
+    with concerning(card):
+        if not place.exists():
+            reason = "its config.json is needed and it was not fetched yet"
+            raise WeightsUnavailable(str(card.source), reason, place)
+        return complete_card(card, place)
