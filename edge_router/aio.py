@@ -250,8 +250,12 @@ class AsyncChatStream:
         if self._include_usage:
             yield maker.usage_chunk(self._answer.last.usage)
 
+    def cancel(self) -> None:
+        """End it within one token, from any thread: whoever reads it gets `Cancelled`."""
+        self._answer.cancel()
+
     async def aclose(self) -> None:
-        await self._answer.aclose()
+        self.cancel()
 
     async def __aenter__(self) -> Self:
         return self

@@ -117,7 +117,7 @@ class Answer:
         error: EdgeRouterError | None = Cancelled()  # also what an interrupt means
         try:
             if self._cancel.is_set() and self.last.finish_reason is None:  # some engine may not look
-                raise error
+                raise Cancelled
             delta = next(self._source)
             self.last, error = delta, None
             return delta

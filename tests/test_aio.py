@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -101,6 +101,41 @@ def test_the_loop_runs_on_while_a_model_computes() -> None:
         assert (await task).text == "done"
 
     run(test, [gate, "done"])
+
+
+@pytest.mark.parametrize("end", ["cancel in a thread", "cancel", "aclose"])
+def test_a_stop_button(end: str) -> None:
+    watched = Watched()
+
+    async def test(client: AsyncController) -> None:
+        stream = await client.chat.completions.create(messages=HI, model="weak", stream=True)
+        with pytest.raises(Cancelled):
+            async for number, _ in aenumerate(stream):
+                if number == 3 and end == "aclose":
+                    await stream.aclose()
+                elif number == 3:
+                    stop = threading.Thread(target=stream.cancel)
+                    stop.run() if end == "cancel" else stop.start()
+        await silence()
+
+    run(test, watched)
+
+
+def test_a_stream_that_is_dropped_ends_the_generation() -> None:
+    watched = Watched()
+
+    async def test(client: AsyncController) -> None:
+        await client.chat.completions.create(messages=HI, model="weak", stream=True)
+        await silence()
+
+    run(test, watched)
+
+
+async def aenumerate(stream: AsyncIterable[object]) -> AsyncIterator[tuple[int, object]]:
+    number = 0
+    async for item in stream:
+        yield number, item
+        number += 1
 
 
 def test_many_at_once() -> None:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_router.errors import InvalidRequest
+from edge_router.fields import shown
 from edge_router.server.limits import Limits
 from edge_router.server.running import STOPPING, Running
 
@@ -100,7 +101,9 @@ async def read(request: Request, parse: Callable[[dict[str, object]], T], runnin
 def parse_object(data: bytes | bytearray) -> dict[str, object]:
     """Raises `InvalidRequest` for whatever is not one JSON object in UTF-8."""
     try:
-        value = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        value = json.loads(
+            data.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_each_once
+        )
     except UnicodeDecodeError as error:
         raise InvalidRequest(None, f"the body is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
@@ -176,6 +179,16 @@ def _inflated(data: bytearray, form: int, hold: Hold) -> bytearray:
     if not stream.eof:
         raise zlib.error("it ends too early")
     return unpacked
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Of two values, one would not be heard, and it may be the one that keeps the request here."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in value if names.count(name) > 1)
+        raise InvalidRequest(shown(twice), "stands there twice")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -158,6 +158,20 @@ def test_broken_data_is_told_as_such(
     assert one.weak.calls == one.strong.calls == []
 
 
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"private": true, "messages": [], "private": false}', "private"),
+        (b'{"metadata": {"a": 1, "a": 1}}', "a"),
+        (b'{"messages": [{"role": "user", "role": "system"}]}', "role"),
+    ],
+)
+def test_a_field_that_stands_there_twice(body: bytes, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="twice") as caught:
+        parse_object(body)
+    assert caught.value.param == name
+
+
 @given(st.binary(max_size=60))
 def test_bytes_are_an_object_or_refused(data: bytes) -> None:
     try:
