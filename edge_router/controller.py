@@ -24,6 +24,7 @@ from edge_router.errors import (
     InvalidRequest,
     LowConfidence,
     OutOfMemory,
+    StrongRefused,
 )
 from edge_router.ledger import Ledger, Record
 from edge_router.loaded import Loaded
@@ -249,7 +250,7 @@ class Controller:
     ) -> Decision | None:
         """The other model's turn, if `error` is one that it may not share and it has not had its turn."""
         if decision.model == "strong":
-            if isinstance(error, InvalidRequest):
+            if isinstance(error, InvalidRequest | StrongRefused):
                 return None
             if decision.reason is Reason.CONTEXT_OVERFLOW and self.config.weak.overflow == "auto":
                 return replace(decision, model="weak", reason=Reason.STRONG_UNAVAILABLE)  # shortened, then

@@ -41,6 +41,8 @@ EdgeRouterError
       StrongTimeout
       StrongUnauthorized
       StrongRateLimited
+      StrongQuotaExceeded         the money or the quota there is used up
+      StrongRefused               a part of the request that it does not take, which can't be left out
       StrongFailed                any other refusal
       StrongInterrupted           the stream ended in the middle
       StrongGarbled               an answer that is not OpenAI's format
@@ -368,6 +370,25 @@ class StrongRateLimited(StrongError):
         self.retry_after = retry_after
         wait = f"; it asks to wait {retry_after:g} s" if retry_after is not None else ""
         super().__init__(endpoint, f"too many requests (HTTP 429){wait}")
+
+
+class StrongQuotaExceeded(StrongError):
+    """The account there has no money or no quota left, whenever it is asked again."""
+
+    def __init__(self, endpoint: str, status: int, message: str) -> None:
+        self.status, self.message = status, message
+        super().__init__(endpoint, f"the quota there is used up (HTTP {status}): {message}")
+
+
+class StrongRefused(StrongError):
+    """What is configured, or asked for, does not go with this endpoint and can't be mended or left out.
+
+    No reason to let the weak model answer, or it would answer for ever with nobody told.
+    """
+
+    def __init__(self, endpoint: str, status: int, field: str, message: str) -> None:
+        self.status, self.field, self.message = status, field, message
+        super().__init__(endpoint, f"it does not take {field} as it is (HTTP {status}): {message}")
 
 
 class StrongFailed(StrongError):

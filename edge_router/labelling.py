@@ -22,6 +22,7 @@ from edge_router.errors import (
     InvalidData,
     InvalidInput,
     StrongFailed,
+    StrongRefused,
     TemplateError,
 )
 from edge_router.labels.judging import VERDICT_TOKENS, Judge, choice, comparison, exact, verdict
@@ -164,14 +165,21 @@ def _finished(controller: Controller, task: Task, how: Labelling) -> Row:
         return _label(controller, task, how, paid)
     except _ONE_PROMPT as error:
         return _without_scores(task, how, paid, str(error))
-    except StrongFailed as error:
-        if error.status in _REFUSED:
+    except (StrongFailed, StrongRefused) as error:
+        if _is_this_prompts(error):
             return _without_scores(task, how, paid, str(error))
         raise
     except BaseException:  # Ctrl-C too: what has been paid must not be forgotten
         if paid:
             _append(how.output, _without_scores(task, how, paid, _UNFINISHED))
         raise
+
+
+def _is_this_prompts(error: StrongFailed | StrongRefused) -> bool:
+    """Whether the next prompt may well be taken."""
+    if isinstance(error, StrongRefused):
+        return error.field.startswith("messages")
+    return error.status in _REFUSED
 
 
 def _spent(rows: Sequence[Row]) -> float:

@@ -14,6 +14,9 @@ STATUS          that HTTP status                                       STATUS-S 
 flaky-N-STATUS  that status N times, then the rest of the path         echo      400 that repeats the key it was sent
 silent          accepts and never answers                              slow      a quarter of a second between pieces
 stall-N cut-N end-N error-N   N pieces, then: silence; a dropped connection; a clean end; an error object
+norole-ROLE     400 where a message has that role                      nostream     400 where a stream is asked for, else json
+limit-N         400 where more than N tokens are asked for             unknown      404, for there is no such model
+quota           429 that no waiting helps against
 html badjson notutf8 shape text     answers that are not OpenAI's
 drop            closes the connection without an answer                nothttp   a greeting of another protocol
 moved           307 to the path of `ok` on the host `localhost`
@@ -37,6 +40,9 @@ TOOL_CALLS: tuple[dict[str, Any], ...] = (
     {"index": 0, "function": {"arguments": '{"city": '}},
     {"index": 0, "function": {"arguments": '"Paris"}'}},
 )
+
+
+ROLES_TAKEN = {"system", "developer", "user", "assistant", "tool"}
 
 
 def reply_text(prompt: str) -> str:
@@ -250,6 +256,39 @@ class Handler(BaseHTTPRequestHandler):
             ).encode(),
         )
         return True
+
+    def complain(self, status: int, message: str, **more: str) -> bool:
+        self.answer(status, json.dumps({"error": {"message": message, **more}}).encode())
+        return True
+
+    def do_norole(self, role: str) -> bool:
+        if all(message["role"] != role for message in self.body["messages"]):
+            return False
+        return self.complain(400, f"messages[0].role: {role} is not one of {ROLES_TAKEN - {role}}")
+
+    def do_nostream(self) -> bool:
+        if self.body.get("stream"):
+            return self.complain(
+                400, "The organization must be verified to stream this model.", param="stream"
+            )
+        return (
+            self.complain(400, "stream_options", param="stream_options")
+            if "stream_options" in self.body
+            else self.do_json()
+        )
+
+    def do_limit(self, most: str) -> bool:
+        if self.body.get("max_tokens", 0) <= int(most):
+            return False
+        return self.complain(
+            400, f"max_tokens is too large. This model supports at most {most} completion tokens."
+        )
+
+    def do_unknown(self) -> bool:
+        return self.complain(404, f"The model `{self.body['model']}` does not exist.", code="model_not_found")
+
+    def do_quota(self) -> bool:
+        return self.complain(429, "You exceeded your current quota.", code="insufficient_quota")
 
     def do_echo(self) -> bool:
         message = f"I was sent {self.headers.get('Authorization')}"

@@ -19,9 +19,12 @@ from edge_router.errors import (
     GenerationFailed,
     InvalidRequest,
     OutOfMemory,
+    StrongEmpty,
     StrongFailed,
     StrongInterrupted,
     StrongNotConfigured,
+    StrongQuotaExceeded,
+    StrongRefused,
     StrongUnauthorized,
     StrongUnreachable,
     UnknownModel,
@@ -97,6 +100,8 @@ def test_no_strong_model_means_the_weak_one_answers() -> None:
         StrongUnreachable("http://x", "refused"),
         StrongUnauthorized("http://x", 401, "OPENAI_API_KEY"),
         StrongFailed("http://x", 500, "oops"),
+        StrongQuotaExceeded("http://x", 429, "no credits"),
+        StrongEmpty("http://x"),
     ],
 )
 def test_a_strong_model_that_fails_before_its_first_token_is_replaced(error: EdgeRouterError) -> None:
@@ -105,6 +110,15 @@ def test_a_strong_model_that_fails_before_its_first_token_is_replaced(error: Edg
         assert "".join(delta.text for delta in answer) == "W"
         assert answer.decision.reason is Reason.STRONG_UNAVAILABLE
         assert answer.fallback_cause is error
+
+
+def test_a_strong_model_that_refuses_what_is_configured_is_not_replaced() -> None:
+    error = StrongRefused("http://x", 404, "model", "no such model")
+    small = weak("W", window=8)
+    with Controller(weak=small, strong=strong(error), router=ScriptedRouter(HARD)) as controller:
+        with pytest.raises(StrongRefused):
+            ask(controller)
+        assert small.calls == []
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,16 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongUnauthorized: _unauthorized,
     e.StrongRateLimited: _rate_limited,
+    e.StrongQuotaExceeded: lambda error: _then(
+        f"the account at {error.endpoint} is used up (HTTP {error.status}: {error.message})",
+        "top it up, or stay on this machine",
+        *("chat", "--model", "weak"),
+    ),
+    e.StrongRefused: lambda error: _then(
+        f"{error.endpoint} does not take {error.field} as it is (HTTP {error.status}: {error.message})",
+        "check strong.model and strong.base_url in",
+        *("config", "show"),
+    ),
     e.StrongFailed: lambda error: _then(
         f"{error.endpoint} refused (HTTP {error.status}: {error.message})",
         "check strong.model and strong.base_url in",

@@ -7,6 +7,7 @@ cancelled at once. Answers are always asked for as a stream.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,11 @@ from edge_router.engines.remote.bounds import LARGEST_MESSAGE, Meter, check_mess
 from edge_router.engines.remote.deadlines import Deadlines
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.events import EventDecoder
-from edge_router.engines.remote.failures import Translator, complaint
+from edge_router.engines.remote.failures import Translator, complaint_of
 from edge_router.engines.remote.outcomes import Garbled
-from edge_router.engines.remote.request import refused_field, request_body
+from edge_router.engines.remote.request import request_body
 from edge_router.engines.remote.secrecy import LogFilter
+from edge_router.engines.remote.terms import NO_TERMS, Terms, refused_field
 from edge_router.engines.remote.transport import http_library, open_client
 from edge_router.errors import (
     EngineUnavailable,
@@ -39,7 +41,11 @@ if TYPE_CHECKING:
     import openai
 
 NO_KEY = "none"  # the client insists on one; servers without keys look at none
+MOST_MENDS = 16  # changes to one request, one after the other
 DRAIN_S = 0.2  # how long to wait for the end of the body after [DONE], so that the connection can be kept
+
+
+_logger = logging.getLogger(__name__)
 
 
 class OpenAIEngine:
@@ -65,7 +71,7 @@ class OpenAIEngine:
         self._client: openai.AsyncOpenAI | None = None
         self._proxy: Proxy | None = None
         self._log_filter = LogFilter()
-        self._refused: set[str] = set()  # optional fields that this endpoint was seen not to take
+        self._terms = NO_TERMS  # what this model there was seen not to take
 
     @property
     def model_id(self) -> str:
@@ -107,18 +113,25 @@ class OpenAIEngine:
     async def _answer(self, request: ChatRequest) -> AsyncGenerator[Delta]:
         client, attempt, started = await self._connected(), 0, False
         translator, deadlines = self._translator(), self._deadlines()
+        terms, mends = self._terms, 0
         while True:
-            body = request_body(request, self._model, refused=self._refused, newer=self._endpoint.is_openai)
+            body = request_body(request, self._model, terms, newer=self._endpoint.is_openai)
             meter = Meter(request.max_tokens)
             try:
-                async for delta in self._attempt(client, body, translator, deadlines, meter):
+                async for delta in self._attempt(client, body, request, translator, deadlines, meter):
+                    if not started:
+                        self._learn(terms)
                     started = True
                     yield delta
                 return
             except translator.caught() as error:
-                if self._learned(body, error):  # and so asked for the last time with that field
+                said = None if started else complaint_of(error)
+                mended = terms.mended(body, said) if said and mends < MOST_MENDS else None
+                if mended is not None:
+                    terms, mends = mended, mends + 1
                     continue
-                failure = translator.failure(error, started=started)
+                field = None if said is None else refused_field(body, said)
+                failure = translator.failure(error, started=started, refused=field)
             # Outside of the handler, so that a cause that shows a key is not its context either.
             wait_s = None if started or attempt >= self._settings.max_retries else failure.wait_s(attempt)
             if wait_s is None or not deadlines.leaves_room(wait_s):
@@ -132,6 +145,7 @@ class OpenAIEngine:
         self,
         client: openai.AsyncOpenAI,
         body: Mapping[str, Any],
+        request: ChatRequest,
         translator: Translator,
         deadlines: Deadlines,
         meter: Meter,
@@ -139,7 +153,10 @@ class OpenAIEngine:
         """One request. `extra_body` replaces what the client would make of its own arguments."""
         asked: Any = client.completions if "prompt" in body else client.chat.completions
         placeholder: dict[str, object] = {"prompt": ""} if "prompt" in body else {"messages": []}
-        reader = AnswerReader(logprobs=body.get("logprobs") is not None)
+        reader = AnswerReader(
+            logprobs=body.get("logprobs") is not None,
+            stops=() if body.get("stop") == list(request.stop) else request.stop,
+        )
         async with AsyncExitStack() as stack:
             create = asked.with_streaming_response.create(
                 model=self._model, stream=True, extra_body=body, **placeholder
@@ -147,7 +164,8 @@ class OpenAIEngine:
             async with _until(deadlines):
                 response = await stack.enter_async_context(create)
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind == "application/json":
+            asked_whole = not body["stream"] and kind not in ("text/event-stream", "text/html")
+            if kind == "application/json" or asked_whole:
                 async with _until(deadlines):
                     whole = await _whole(response)
                 delta = reader.read_whole(whole)
@@ -163,7 +181,7 @@ class OpenAIEngine:
             return
         if not (reader.complete or reader.events or kind == "text/event-stream"):
             raise Garbled(f"an answer of type {kind or 'unknown'}")
-        yield reader.end(may_be_empty="prompt" in body or "stop" in body)
+        yield reader.end(may_be_empty="prompt" in body or bool(request.stop))
 
     async def _events(
         self,
@@ -264,15 +282,13 @@ class OpenAIEngine:
             proxy=self._proxy,
         )
 
-    def _learned(self, body: Mapping[str, object], error: Exception) -> bool:
-        """Whether `error` is only about an optional field, which is left out from now on."""
-        import openai
-
-        if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 422):
-            return False
-        name = refused_field(body, complaint(error), self._refused)
-        self._refused |= {name} if name else set()
-        return name is not None
+    def _learn(self, terms: Terms) -> None:
+        """An answer came on these terms: they hold from now on, and are said once."""
+        merged = self._terms.merged(terms.lasting())
+        for news in merged.news(self._terms):
+            place = f"{self._endpoint.url} ({self._model})"
+            _logger.warning("%s refused a request: from now on %s", place, news)
+        self._terms = merged
 
     def _forget_key(self, error: StrongError) -> None:
         """A refused key is looked up anew next time: the user may have replaced it meanwhile."""

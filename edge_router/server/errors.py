@@ -115,6 +115,18 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.StrongRateLimited: Rule(
         429, "rate_limit_error", "rate_limit_exceeded", "Wait, or use the model `weak`.", retry=True
     ),
+    e.StrongQuotaExceeded: Rule(
+        402,
+        "insufficient_quota",
+        "insufficient_quota",
+        "Top up the account there, or use the model `weak`.",
+    ),
+    e.StrongRefused: Rule(
+        400,
+        INVALID,
+        "strong_model_refused",
+        "Change it, name another strong.model in the server's configuration, or use the model `weak`.",
+    ),
     e.StrongFailed: Rule(
         502, FAILED, "strong_model_failed", "Try again, or use the model `weak`.", retry=True
     ),
@@ -155,6 +167,8 @@ def failure(error: e.EdgeRouterError) -> Failure:
     if isinstance(error, e.StrongRateLimited) and error.retry_after is not None:
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))
     param = error.param if isinstance(error, e.InvalidRequest) else None
+    if isinstance(error, e.StrongRefused):
+        param = error.field
     param = None if param is None else clipped(param)
     if isinstance(error, e.UnknownName):
         param = "model"

@@ -66,6 +66,8 @@ EXAMPLES = [
     e.StrongUnauthorized("https://example.org", 401, None),
     e.StrongRateLimited("https://example.org", 30),
     e.StrongRateLimited("https://example.org"),
+    e.StrongQuotaExceeded("https://example.org", 402, "no credits"),
+    e.StrongRefused("https://example.org", 404, "model", "no such model"),
     e.StrongFailed("https://example.org", 500, "oops"),
     e.StrongInterrupted("https://example.org", "the stream ended"),
     e.StrongGarbled("https://example.org", "not JSON"),

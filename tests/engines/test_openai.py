@@ -17,7 +17,9 @@ from edge_router.errors import (
     StrongGarbled,
     StrongInterrupted,
     StrongNotConfigured,
+    StrongQuotaExceeded,
     StrongRateLimited,
+    StrongRefused,
     StrongTimeout,
     StrongUnauthorized,
     StrongUnreachable,
@@ -150,21 +152,93 @@ def test_an_answer_without_anything_in_it(make, strong_server):
         assert run(engine, request) == [Delta(finish_reason="stop", usage=Usage(7, 4))]
 
 
-@pytest.mark.parametrize("field", ["stream_options", "max_tokens", "top_k"])
-def test_a_field_that_the_endpoint_refuses_is_left_out_from_then_on(make, strong_server, field):
+OPTIONAL = {
+    "stream_options": {},
+    "max_tokens": {"max_tokens": 5},
+    "top_k": {"sampling": SamplingParams(top_k=3)},
+    "temperature": {"sampling": SamplingParams(temperature=0.0)},
+    "stop": {"stop": ("nothing of the kind",)},
+    "logprobs": {"logprobs": True, "top_logprobs": 2},
+    "min_p": {"passthrough": {"min_p": 0.1}},
+}
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_a_field_that_the_endpoint_refuses_is_left_out_from_then_on(make, strong_server, field, caplog):
     engine = make(strong_server.url(f"refuse-{field}"))
-    request = ask(max_tokens=5, sampling=SamplingParams(top_k=3))
+    request = ask(**{"max_tokens": 5, **OPTIONAL[field]})
     assert text_of(run(engine, request)) == ANSWER
     assert text_of(run(engine, request)) == ANSWER
     bodies = [seen["body"] for seen in strong_server.requests()]
     assert [field in body for body in bodies] == [True, False, False]
     assert [body.get("max_tokens") or body.get("max_completion_tokens") for body in bodies] == [5, 5, 5]
+    (said,) = (record.getMessage() for record in caplog.records if record.name == OpenAIEngine.__module__)
+    assert f"'{field}' is left out" in said and engine.model_id in said
 
 
-def test_a_field_that_means_something_is_not_left_out(make, strong_server):
-    request = ask(sampling=SamplingParams(temperature=0.0))
-    _, error = failure(make(strong_server.url("refuse-temperature")), request)
-    assert isinstance(error, StrongFailed) and error.status == 400 and "'temperature'" in error.message
+def test_several_fields_are_left_out_one_after_the_other(make, strong_server):
+    engine = make(strong_server.url("refuse-temperature+refuse-top_p+refuse-seed+norole-system+limit-3"))
+    sampling, messages = (
+        SamplingParams(0.2, 0.9, None, 7),
+        (Message("system", "short"), Message("user", "hi")),
+    )
+    request = ChatRequest(messages, sampling=sampling, max_tokens=9)
+    assert text_of(run(engine, request)) == text_of(run(engine, request)) == ANSWER
+    bodies = [seen["body"] for seen in strong_server.requests()]
+    assert len(bodies) == 7 and bodies[-1] == bodies[-2]
+    assert bodies[-1] == {
+        "model": "remote",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens": 3,
+        "messages": [{"role": "developer", "content": "short"}, {"role": "user", "content": "hi"}],
+    }
+
+
+def test_who_takes_no_stream_is_asked_for_the_whole(make, strong_server):
+    engine = make(strong_server.url("nostream"))
+    for _ in range(2):
+        deltas = run(engine)
+        assert text_of(deltas) == ANSWER and deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
+    assert [seen["body"]["stream"] for seen in strong_server.requests()] == [True, False, False]
+
+
+def test_a_stop_string_that_the_endpoint_does_not_take_stops_all_the_same(make, strong_server):
+    deltas = run(make(strong_server.url("refuse-stop")), ask(stop=("ça", "never")))
+    assert text_of(deltas) == "strong: hi ·" and deltas[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("script", "request_fields", "field"),
+    [
+        ("unknown", {}, "model"),
+        ("refuse-tools", {"passthrough": {"tools": [{}]}}, "tools"),
+        ("refuse-response_format", {"passthrough": {"response_format": {}}}, "response_format"),
+        ("refuse-messages", {}, "messages"),
+        ("refuse-max_tokens+refuse-max_completion_tokens", {"max_tokens": 5}, "max_completion_tokens"),
+        ("refuse-model+ok", {"sampling": SamplingParams(seed=1)}, "model"),
+    ],
+)
+def test_what_can_not_be_mended_is_an_error_of_its_own(make, strong_server, script, request_fields, field):
+    engine = make(strong_server.url(script), max_retries=2)
+    for _ in range(2):
+        shown, error = failure(engine, ask(**request_fields))
+        assert type(error) is StrongRefused and error.field == field and shown == []
+        assert "remote" in error.message or field in error.message
+
+
+def test_what_was_changed_in_vain_is_not_remembered(make, strong_server):
+    engine = make(strong_server.url("refuse-seed+refuse-model"))
+    request = ask(sampling=SamplingParams(seed=1))
+    for _ in range(2):
+        failure(engine, request)
+    assert ["seed" in seen["body"] for seen in strong_server.requests()] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("script", ["quota", "402", "402-1"])
+def test_a_quota_that_is_used_up_is_not_asked_for_again(make, strong_server, script):
+    _, error = failure(make(strong_server.url(script), max_retries=3))
+    assert type(error) is StrongQuotaExceeded
     assert len(strong_server.requests()) == 1
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from edge_router.engines.local.loops import LoopGuard
 from edge_router.engines.local.sampler import Choice
+from edge_router.engines.stops import StopStrings
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import FinishReason, TokenLogprob
 
@@ -21,43 +22,6 @@ class Piece:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     looped: bool = False
-
-
-class StopStrings:
-    """Cuts a text before the first stop string, however the text is cut into pieces.
-
-    First is the one that is complete first; among those that end together it is the longest.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""  # might become a stop string, so nobody has seen it
-
-    def push(self, text: str) -> tuple[str, bool]:
-        """The text that may be shown now, and whether a stop string was found: then nothing follows."""
-        if not self._stops:
-            return text, False
-        text = self._held + text
-        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            self._held = ""
-            return text[: min(found)[1]], True
-        keep = max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep], False
-
-    def rest(self) -> str:
-        """What was held back, when no more text comes."""
-        rest, self._held = self._held, ""
-        return rest
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` could begin `stop`."""
-    for length in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0
 
 
 class Answer:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_router.engines.remote.events import DONE, Event
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.tool_calls import ToolCallReader
+from edge_router.engines.stops import StopStrings
 from edge_router.types import Delta, FinishReason, TokenLogprob, Usage
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message
@@ -69,14 +70,16 @@ class AnswerReader:
     """Turns the events of one answer into deltas. `end` makes the last one.
 
     An answer ends with [DONE], or with its body: a reason to finish says why it will, and more may follow.
-    `logprobs`: they were asked for; nobody else wants to see them.
+    `logprobs`: they were asked for; nobody else wants to see them. `stops` end the text, where the endpoint
+    does not know of them.
     """
 
-    def __init__(self, *, logprobs: bool = True) -> None:
+    def __init__(self, *, logprobs: bool = True, stops: Sequence[str] = ()) -> None:
         self.done = False  # [DONE] came
         self.events = 0
         self.said = False  # the last event did say something; fields of the endpoint's own alone do not
         self._logprobs = logprobs
+        self._stops = StopStrings(stops)
         self._chunks = 0  # events with a list of choices
         self._passed_over = ""  # the first event that was none
         self._finish_reason: str | None = None
@@ -115,7 +118,7 @@ class AnswerReader:
     def end(self, *, may_be_empty: bool = True) -> Delta:
         """The last delta, once the body has ended. Raises `Garbled`, `Unfinished`, `EmptyAnswer`."""
         if self.events and not self._chunks:
-            quoted = f": {self._passed_over[:QUOTED]}" if self._passed_over else ""
+            quoted = f": {self._passed_over}" if self._passed_over else ""
             raise Garbled(f"no list of choices{quoted}")
         if not self.complete:
             raise Unfinished
@@ -129,7 +132,7 @@ class AnswerReader:
         if self._calls and reason == "stop":
             reason = "tool_calls"
         calls = self._calls.finish(cut=reason != "tool_calls")
-        return Delta(tool_calls=calls, finish_reason=reason, usage=self._usage)
+        return Delta(self._stops.rest(), tool_calls=calls, finish_reason=reason, usage=self._usage)
 
     def cut(self) -> Delta:
         """The last delta of an answer that is ended here, for its length."""
@@ -137,7 +140,7 @@ class AnswerReader:
         return self.finish()
 
     def _pass_over(self, text: str) -> None:
-        self._passed_over = self._passed_over or text
+        self._passed_over = self._passed_over or text[:QUOTED]
 
     def _read(self, chunk: Mapping[str, Any], name: str, *, whole: bool = False) -> Delta | None:
         _raise_error_object(chunk, name)
@@ -154,6 +157,11 @@ class AnswerReader:
             return None
         self._note_reason(choice)
         delta = self._delta(choice, whole=whole)
+        text, stopped = self._stops.push(delta.text)
+        if stopped:  # nothing that follows is read
+            self.done, self._finish_reason = True, "stop"
+        if text != delta.text:
+            delta = replace(delta, text=text)
         said = (
             delta.text or delta.tool_calls or delta.thoughts or delta.refusal or delta.extra.keys() & ANSWERS
         )
@@ -236,9 +244,9 @@ def _error_object(error: object) -> ErrorObject:
     if not isinstance(error, dict):
         return ErrorObject(str(error), None)
     words = next((error[key] for key in _MESSAGES if error.get(key)), error)
-    return ErrorObject(
-        str(words), next((status for name in _CODES if (status := _status(error.get(name)))), None)
-    )
+    kind = " ".join(each.lower() for each in (error.get("code"), error.get("type")) if isinstance(each, str))
+    code = next((status for name in _CODES if (status := _status(error.get(name)))), None)
+    return ErrorObject(str(words), code, kind)
 
 
 def _status(code: object) -> int | None:
@@ -304,7 +312,11 @@ def _usage(value: object) -> Usage | None:
     prompt, completion, kept = map(
         _count, (value.get("prompt_tokens"), value.get("completion_tokens"), cached)
     )
-    return None if prompt is None or completion is None else Usage(prompt, completion, kept or 0)
+    thoughts = value.get("completion_tokens_details")
+    thought = _count(thoughts.get("reasoning_tokens")) if isinstance(thoughts, dict) else 0
+    if prompt is None or completion is None:
+        return None
+    return Usage(prompt, completion, kept or 0, thought or 0)
 
 
 def _count(value: object) -> int | None:

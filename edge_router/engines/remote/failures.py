@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from edge_router.engines.remote.complaints import Complaint
 from edge_router.engines.remote.deadlines import RETRIES_S, Overdue
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.secrecy import without
@@ -24,8 +25,10 @@ from edge_router.errors import (
     StrongFailed,
     StrongGarbled,
     StrongInterrupted,
+    StrongQuotaExceeded,
     StrongRateLimited,
     StrongRedirected,
+    StrongRefused,
     StrongTimeout,
     StrongUnauthorized,
     StrongUnreachable,
@@ -82,11 +85,17 @@ class Translator:
         ours = (Garbled, Unfinished, EmptyAnswer, ErrorObject, Overdue, Redirected)
         return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, *ours)
 
-    def failure(self, error: Exception, *, started: bool) -> Failure:
-        """`started`: a part of the answer was shown already."""
+    def failure(self, error: Exception, *, started: bool, refused: str | None = None) -> Failure:
+        """`started`: a part of the answer was shown already. `refused`: it is about that field."""
         import openai
 
         kept = None if self._tells(error) else error
+        said = None if started else complaint_of(error)
+        if said is not None and said.is_about_quota:
+            return Failure(StrongQuotaExceeded(self.endpoint, said.status, self._clean(said.message)), kept)
+        if said is not None and refused is not None:
+            what = self._clean(said.message)
+            return Failure(StrongRefused(self.endpoint, said.status, refused, what), kept)
         if isinstance(error, openai.APIStatusError):
             message, after = complaint(error), retry_after_s(error.response.headers)
             hint = error.response.headers.get("x-should-retry")
@@ -158,6 +167,18 @@ class Translator:
             return False
         text = "".join(traceback.format_exception(error))
         return without(text, self.secrets) != text
+
+
+def complaint_of(error: Exception) -> Complaint | None:
+    """What the server said of the request, where that is what went wrong."""
+    import openai
+
+    if isinstance(error, ErrorObject):
+        return Complaint(error.code or 200, error.message, error.kind)
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    waits = retry_after_s(error.response.headers) is not None
+    return Complaint.of(error.status_code, complaint(error), error.body, waits=waits)
 
 
 def complaint(error: openai.APIStatusError) -> str:

@@ -16,8 +16,11 @@ class EmptyAnswer(Exception):
 
 
 class ErrorObject(Exception):
-    """An error that came in place of a piece of the answer. `code` is an HTTP status, if it is one."""
+    """An error that came in place of a piece of the answer.
 
-    def __init__(self, message: str, code: int | None) -> None:
-        self.message, self.code = message, code
+    `code` is an HTTP status and `kind` the error's name, where it says so.
+    """
+
+    def __init__(self, message: str, code: int | None, kind: str = "") -> None:
+        self.message, self.code, self.kind = message, code, kind
         super().__init__(message)

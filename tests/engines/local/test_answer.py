@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.engines.local.answer import Answer, Piece, StopStrings
+from edge_router.engines.local.answer import Answer, Piece
 from edge_router.engines.local.sampler import Choice
+from edge_router.engines.stops import StopStrings
 from edge_router.prompts.tokenizer import TextTokenizer
 
 

@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from edge_router.engines.remote.request import RESERVED, refused_field, request_body
+from edge_router.engines.remote.request import RESERVED, request_body
+from edge_router.engines.remote.terms import Terms
 from edge_router.types import ChatRequest, Message, SamplingParams
 
 RAW = {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {}}]}
@@ -88,39 +89,64 @@ def test_the_request_cannot_name_the_model_nor_reach_a_proxy_with_addresses_or_k
     ],
 )
 def test_the_name_of_the_limit(refused, newer, field):
-    body = request_body(ask(max_tokens=5), "remote", refused=set(refused), newer=newer)
+    body = request_body(ask(max_tokens=5), "remote", Terms(left_out=frozenset(refused)), newer=newer)
     assert {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body} == {
         field: 5
     }
 
 
-def test_refused_fields_are_left_out():
-    body = request_body(ask(sampling=SamplingParams(top_k=3)), "remote", refused={"stream_options", "top_k"})
-    assert "stream_options" not in body and "top_k" not in body
-
-
-BODY = {"max_tokens": 5, "stream_options": {}, "top_k": 3, "temperature": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("complaint", "refused", "field"),
-    [
+def test_it_is_on_the_endpoints_terms():
+    terms = Terms(
+        left_out=frozenset({"stream_options", "top_k", "logprobs"}),
+        left_out_values=frozenset({("reasoning_effort", "'none'")}),
+        left_out_of_messages=frozenset({"name"}),
+        limits={"max_tokens": (None, 9), "temperature": (0.01, 1), "stop": (None, 1)},
+        refused_roles=frozenset({"system"}),
+        streams=False,
+    )
+    request = ChatRequest(
         (
-            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens'.",
-            (),
-            "max_tokens",
+            Message("system", "be brief"),
+            Message("user", "hi", raw={"role": "user", "content": "hi", "name": "me"}),
         ),
-        ("Unrecognized request argument supplied: top_k", (), "top_k"),
-        ("[{'type': 'extra_forbidden', 'loc': ['body', 'stream_options']}]", (), "stream_options"),
-        ("max_tokens is too large: 99999", (), None),  # a limit, which must not be dodged
-        ("Unsupported parameter: 'max_tokens'", ("max_completion_tokens",), None),
-        ("Unsupported value: 'temperature' does not support 1.0", (), None),  # it would mean something else
-        ("Unknown parameter: 'repetition_penalty'", (), None),  # not sent
-    ],
-)
-def test_what_a_complaint_would_have_us_leave_out(complaint, refused, field):
-    assert refused_field(BODY, complaint, set(refused)) == field
+        sampling=SamplingParams(temperature=0.0, top_k=3),
+        max_tokens=500,
+        stop=("a", "b"),
+        logprobs=True,
+        top_logprobs=2,
+        passthrough={"reasoning_effort": "none", "min_p": 0.1},
+    )
+    assert request_body(request, "remote", terms) == {
+        "model": "remote",
+        "stream": False,
+        "temperature": 0.01,
+        "max_tokens": 9,
+        "stop": ["a"],
+        "min_p": 0.1,
+        "messages": [{"role": "developer", "content": "be brief"}, {"role": "user", "content": "hi"}],
+    }
+    nobody = Terms(refused_roles=frozenset({"system", "developer"}))
+    assert [m["role"] for m in request_body(request, "remote", nobody)["messages"]] == ["user", "user"]
 
 
 def test_completions_know_one_name_of_the_limit():
-    assert refused_field({"prompt": "", "max_tokens": 5}, "unsupported: max_tokens", set()) is None
+    terms = Terms(left_out=frozenset({"max_tokens", "max_completion_tokens"}))
+    assert request_body(ask(raw_prompt="once", max_tokens=3), "remote", terms)["max_tokens"] == 3
+
+
+def test_whatever_is_not_ours_is_passed_on():
+    extra = {"chat_template_kwargs": {"a": 1}, "min_p": 0.1, "thinking": {}, "store": True, "new": [None]}
+    body = request_body(ask(passthrough=extra), "remote")
+    assert {name: body[name] for name in extra} == extra
+
+
+def test_a_history_keeps_what_is_not_ours():
+    turn = {
+        "role": "assistant",
+        "content": None,
+        "refusal": "no",
+        "reasoning_details": [{"data": "x"}],
+        "a": 1,
+    }
+    request = ChatRequest((Message("assistant", "", raw=turn), Message("user", "hi")))
+    assert request_body(request, "remote")["messages"][0] == turn
