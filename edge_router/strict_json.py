@@ -20,12 +20,13 @@ class NotJson(ValueError):
     """The text is not JSON, or none that anyone writes on purpose. `str(error)` says why, and where."""
 
 
-def parse(text: str | bytes | bytearray, *, nan: bool = False) -> Any:
+def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = False) -> Any:
     """The value that `text` (UTF-8 where it is bytes) stands for. Raises `NotJson`.
 
-    `nan`: takes NaN, which Python writes into tables for what is missing.
+    `nan`: takes NaN, which Python writes into tables for what is missing. `null`: makes None of every number
+    that is none, where losing it costs less than refusing all the rest.
     """
-    decoder = _WITH_NAN if nan else _DECODER
+    decoder = _WITH_NULL if null else _WITH_NAN if nan else _DECODER
     try:
         value = decoder.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -39,9 +40,9 @@ def parse(text: str | bytes | bytearray, *, nan: bool = False) -> Any:
     return value
 
 
-def parse_object(text: str | bytes | bytearray, *, nan: bool = False) -> dict[str, Any]:
+def parse_object(text: str | bytes | bytearray, *, nan: bool = False, null: bool = False) -> dict[str, Any]:
     """The JSON object that `text` stands for. Raises `NotJson`, also for another value."""
-    value = parse(text, nan=nan)
+    value = parse(text, nan=nan, null=null)
     if not isinstance(value, dict):
         raise NotJson(f"a JSON object was expected, not {_NAMES.get(type(value), 'null')}")
     return value
@@ -81,6 +82,15 @@ def _constant_or_nan(name: str) -> float:
     return math.nan if name == "NaN" else _constant(name)
 
 
+def _float_or_null(digits: str) -> float | None:
+    number = float(digits)
+    return None if math.isinf(number) else number
+
+
+def _integer_or_null(digits: str) -> int | None:
+    return None if len(digits) > MAX_DIGITS else int(digits)
+
+
 def _float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
@@ -96,4 +106,7 @@ def _integer(digits: str) -> int:
 
 _NAMES = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
 _DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant)
+_WITH_NULL = json.JSONDecoder(
+    parse_float=_float_or_null, parse_int=_integer_or_null, parse_constant=lambda _: None
+)
 _WITH_NAN = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant_or_nan)

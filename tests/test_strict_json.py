@@ -15,7 +15,6 @@ from edge_router.strict_json import MAX_DEPTH, NotJson, parse, parse_object, rea
 ROOT = Path(__file__).parent.parent
 NEXT = {
     "body.py",
-    "answer.py",
     "tokenizer.py",
     "template.py",
     "directory.py",
@@ -76,6 +75,12 @@ def test_a_table_may_hold_nan_but_not_infinity():
     assert str(parse('{"score": NaN}', nan=True)) == "{'score': nan}"
     with pytest.raises(NotJson, match="Infinity"):
         parse('{"score": Infinity}', nan=True)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 5000])
+def test_numbers_that_are_none_may_be_nothing(number):
+    assert parse('{"a": [' + number + ", 1.5, 2]}", null=True) == {"a": [None, 1.5, 2]}
+    assert parse_object('{"a": ' + number + "}", null=True) == {"a": None}
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '"x"', "1", "1.5", "true"])

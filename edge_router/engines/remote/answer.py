@@ -5,7 +5,6 @@ Reads dictionaries rather than the client's model classes, which are built witho
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from edge_router.engines.remote.events import DONE, Event
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.tool_calls import ToolCallReader
 from edge_router.engines.stops import StopStrings
+from edge_router.strict_json import NotJson, parse_object
 from edge_router.types import Delta, FinishReason, TokenLogprob, Usage
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message
@@ -215,17 +215,9 @@ class AnswerReader:
 def _parsed(data: str | bytes) -> Mapping[str, Any]:
     """Numbers that JSON does not know, or that no computer does, are null: our own answers are strict."""
     try:
-        chunk = json.loads(data, parse_constant=lambda _: None, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
+        return parse_object(data, null=True)
+    except NotJson as error:
         raise Garbled("broken JSON") from error
-    if not isinstance(chunk, dict):
-        raise Garbled("JSON that is no object")
-    return chunk
-
-
-def _finite(digits: str) -> float | None:
-    value = float(digits)
-    return value if math.isfinite(value) else None
 
 
 def _raise_error_object(chunk: Mapping[str, Any], name: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, check_message, refuse_longer
 from edge_router.engines.remote.outcomes import Garbled
+from edge_router.strict_json import NotJson, parse_object
 
 DONE = "[DONE]"
 BOM = b"\xef\xbb\xbf"
@@ -68,8 +68,8 @@ class EventDecoder:
 
 def _is_whole(data: bytes) -> bool:
     try:
-        return data.strip() == DONE.encode() or isinstance(json.loads(data), dict)
-    except (ValueError, RecursionError):
+        return data.strip() == DONE.encode() or bool(parse_object(data, null=True))
+    except NotJson:
         return False
 
 

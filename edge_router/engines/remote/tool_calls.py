@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_router.engines.remote.outcomes import Garbled
+from edge_router.strict_json import NotJson, parse_object
 
 Piece = Mapping[str, object]
 TEXTS = {"function": "arguments", "custom": "input"}  # a call's type, and where its text stands
@@ -223,7 +224,6 @@ def _spelled(value: object) -> str:
 def _parsed(text: str) -> object:
     """`NOTHING` where it is not a complete object."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_object(text)
+    except NotJson:
         return NOTHING
-    return value if isinstance(value, dict) else NOTHING

@@ -349,7 +349,6 @@ def test_other_choices_and_chunks_of_usage_alone_are_passed_over():
         '{"choices": [{"delta": {}, "logprobs": {"content": 7}}]}',
         '{"choices": [{"text": "a", "logprobs": {"tokens": ["a"], "token_logprobs": []}}]}',
         '{"choices": [{"text": 7}]}',
-        '{"choices": [{"text": "a", "logprobs": {"tokens": ["a"], "token_logprobs": [1%s]}}]}' % ("0" * 400),
     ],
 )
 def test_what_is_not_their_format(event):
@@ -481,7 +480,7 @@ def test_an_event_called_error_is_one(data, message):
 
 
 @pytest.mark.parametrize(
-    "word", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "null", "5", "-0.5", '"-1"']
+    "word", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "null", "5", "-0.5", '"-1"', "9" * 400]
 )
 def test_log_probabilities_are_numbers_that_json_knows(word):
     entry = '{"token": "a", "logprob": %s, "bytes": null, "top_logprobs": [{"token": "b", "logprob": %s}]}'
