@@ -40,7 +40,12 @@ _STEERING_PARTS = (
 _SCHEMAS = frozenset({"schema", "json_schema", "guided_json", "structured_outputs", "properties", "$defs"})
 
 _PRIVATE = "private"
-_MEANS_PRIVATE = frozenset({"offline", "local", "localonly", "ondevice", "confidential", "incognito"})
+_MEANS_PRIVATE = frozenset(
+    {
+        *("priv", "pvt", "confidential", "incognito", "nonpublic"),
+        *("offline", "local", "localonly", "ondevice", "weakonly", "nocloud", "noremote"),
+    }
+)
 # Fields of other servers that look like slips of the pen.
 _NO_SLIPS = frozenset({"models", "mode", "speed", "min_tokens", "min_completion_tokens", "message_id"})
 _LONGEST = 40  # characters of a name that is compared

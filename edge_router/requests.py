@@ -377,8 +377,10 @@ def _envelope(layer: dict[str, object], within: str) -> Iterator[bool]:
 def _metadata(layer: dict[str, object], within: str) -> Iterator[bool]:
     """The marks of privacy in `metadata`, which are taken out of it."""
     metadata = layer.get("metadata")
-    if not isinstance(metadata, Mapping):
+    if metadata is None:
         return
+    if not isinstance(metadata, Mapping):
+        raise InvalidRequest(f"{within}metadata", "must be an object")
     if len(metadata) > MAX_FIELDS:
         raise InvalidRequest(f"{within}metadata", f"holds more than {MAX_FIELDS} fields")
     yield from _marks(metadata.items(), f"{within}metadata.")

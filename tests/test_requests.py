@@ -452,6 +452,12 @@ def test_one_mark_of_privacy_is_enough() -> None:
     assert chat(private=False, extra_body={"private": True}).request.private
 
 
+@pytest.mark.parametrize("wrong", ["private", [{"private": True}], [], "", 0, True])
+def test_metadata_that_cannot_be_read(wrong: object) -> None:
+    assert refused(chat, metadata=wrong).param == "metadata"
+    assert refused(chat, extra_body={"metadata": wrong}).param == "extra_body.metadata"
+
+
 def test_a_mark_of_privacy_does_not_travel() -> None:
     assert chat(metadata={"private": "false", "a": "b"}).request.passthrough == {"metadata": {"a": "b"}}
     assert chat(metadata={"private": "false"}).request.passthrough == {}
@@ -715,7 +721,23 @@ NAMES = [
     *("suffix", "tools", "tool_choice", "response_format", "user", "metadata", "extra_body", "functions"),
     *("extra_headers", "function_call", "unknown", "fallbacks"),
 ]
-words = st.sampled_from(["role", "content", "type", "text", "user", "assistant", "tool_calls", "required"])
+words = st.sampled_from(
+    [
+        *(
+            "role",
+            "content",
+            "type",
+            "text",
+            "user",
+            "assistant",
+            "tool_calls",
+            "required",
+            "schema",
+            "json_schema",
+        ),
+        *("json_object", "object", "private", "extra_body", "metadata", "true", "function", "name"),
+    ]
+)
 scalars = (
     st.none()
     | st.booleans()
