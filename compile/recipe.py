@@ -47,7 +47,7 @@ class BuildSettings:
             target=_target(weak.engine, weak.device),
             context_window_size=weak.context_window_size,
             prefill_chunk_size=weak.prefill_chunk_size,
-            max_sequences=weak.max_sequences,
+            max_sequences=weak.max_sequences or 1,
             sliding_window_size=weak.sliding_window_size,
             attention_sink_size=weak.attention_sink_size,
             endless=weak.overflow == "window",

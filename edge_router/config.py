@@ -47,7 +47,7 @@ class WeakConfig:
     prefill_chunk_size: int | None = None
     sliding_window_size: int | None = None  # of every layer; None: as the model was made
     attention_sink_size: int | None = None  # of it, the tokens at the beginning that always stay
-    max_sequences: int = 1
+    max_sequences: int | None = None  # answers at the same time; None: up to 4, where memory has room
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
     unload_after_s: float | None = None  # without a question; None: the model stays loaded
     overflow: str = "auto"  # beyond the context: escalate, window, truncate; auto: escalate, else truncate
@@ -334,7 +334,8 @@ def _check(config: Config) -> None:
     require("mlc.mode", config.mlc.mode in (None, *modes), f"must be one of {', '.join(modes)}")
     used = config.mlc.gpu_memory_utilization
     require("mlc.gpu_memory_utilization", used is None or 0 < used < 1, "must be between 0 and 1")
-    require("weak.max_sequences", 1 <= config.weak.max_sequences <= 256, "must be between 1 and 256")
+    together = config.weak.max_sequences
+    require("weak.max_sequences", together is None or 1 <= together <= 256, "must be between 1 and 256")
     idle = config.weak.unload_after_s
     require("weak.unload_after_s", idle is None or idle >= 0, "must be at least 0 seconds")
     least = config.weak.min_confidence

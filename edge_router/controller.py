@@ -137,6 +137,10 @@ class Controller:
         """Everything that may stand in a request's `model`."""
         return self._loaded.names().all()
 
+    def ahead(self, cancel: Cancel) -> int | None:
+        """How many answers are made before the one of `cancel`; None where it does not wait for others."""
+        return self._loaded.ahead(cancel)
+
     def check_model(self, name: str) -> None:
         """Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ..."""
         policy.parse_model(name, self._loaded.names())

@@ -10,7 +10,7 @@ from edge_router import plugins
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.engines import load_weak, strong_engines, weak_engines
-from edge_router.engines.base import Engine
+from edge_router.engines.base import Engine, Queueing
 from edge_router.errors import InvalidData, StrongNotConfigured
 from edge_router.paths import Paths
 from edge_router.policy import Names
@@ -19,7 +19,7 @@ from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.routers.fitting import default_threshold
 from edge_router.thresholds.tracking import ShareTracker
-from edge_router.types import ChatRequest, Decision, Progress, SilentProgress
+from edge_router.types import Cancel, ChatRequest, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
 
 
@@ -84,6 +84,10 @@ class Loaded:
     def weak_loaded(self) -> bool:
         """Whether it is in memory now; one that was passed in is, unless it says otherwise."""
         return self._weak is not None and bool(getattr(self._weak, "loaded", True))
+
+    def ahead(self, cancel: Cancel) -> int | None:
+        """How many answers the weak model makes before the one of `cancel`; None where it does not wait."""
+        return self._weak.ahead(cancel) if isinstance(self._weak, Queueing) else None
 
     def names(self) -> Names:
         weak = self._weak.model_id if self._weak else Path(self._config.weak.model).name

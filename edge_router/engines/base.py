@@ -63,3 +63,12 @@ class Weighing(Engine, Protocol):
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """The logit of each reply, a token, behind the prompt. Raises what `stream` raises."""
         ...
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """An engine that lets answers wait for each other, and can say how many do."""
+
+    def ahead(self, cancel: Cancel) -> int | None:
+        """How many are before the answer that `cancel` would end; None where it has its turn."""
+        ...

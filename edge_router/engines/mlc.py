@@ -56,7 +56,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
         "model": str(compiled.model_dir),
         "model_lib": str(compiled.library),
         "device": config.weak.device,
-        "mode": config.mlc.mode or ("interactive" if config.weak.max_sequences == 1 else "local"),
+        "mode": config.mlc.mode or ("local" if _sequences(config) > 1 else "interactive"),
         "engine_config": _engine_config(config, windows),
     }
     with progress.step("load"):
@@ -87,7 +87,7 @@ def _windows(
     from edge_router.vram.room import room_for
 
     context, chunk = chat["context_window_size"], chat["prefill_chunk_size"]
-    sequences = config.weak.max_sequences
+    sequences = _sequences(config)
     try:
         room = room_for(config, paths)
     except ConfigError:
@@ -110,12 +110,17 @@ def _windows(
     return _Windows(settings.context_window_size, settings.prefill_chunk_size, kept, share)
 
 
+def _sequences(config: Config) -> int:
+    """One, where nobody says how many: MLC's libraries are compiled for as many as are asked."""
+    return config.weak.max_sequences or 1
+
+
 def _engine_config(config: Config, windows: _Windows) -> dict[str, object]:
     """The fields of MLC's `EngineConfig` that are not left to MLC.
 
     In the mode "server" it is MLC that fills the GPU with as many tokens as `gpu_memory_utilization` allows.
     """
-    sequences, asked = config.weak.max_sequences, config.mlc.gpu_memory_utilization
+    sequences, asked = _sequences(config), config.mlc.gpu_memory_utilization
     values: dict[str, object] = {
         "max_num_sequence": sequences,
         "max_single_sequence_length": windows.context,

@@ -64,8 +64,9 @@ def _nothing_here(request: Request) -> str:
 def _address(request: Request) -> str:
     """Under which the client has found this server; the port is the real one where it named none."""
     host, server = request.headers.get("host", ""), request.scope.get("server")
-    named = host_name(host) != host.lower() or server is None
-    return f"http://{host}" if named else f"http://{host}:{server[1]}"
+    if host_name(host) != host.lower() or server is None:
+        return f"http://{host}"
+    return f"http://{host}:{server[1]}"
 
 
 async def _refused(request: Request, error: Exception) -> Response:

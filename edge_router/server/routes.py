@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -108,7 +109,8 @@ class Api:
             return events(answer, lambda chunk: dialect.piece(chunk, usage), include_usage=usage, ended=ended)
 
         answer = self._controller.answer(call.request, pieces, most=self._limits.unread_bytes, weigh=len)
-        return EventStream(answer, self._running, self._limits)
+        ahead = partial(self._controller.controller.ahead, answer.cancel_event)
+        return EventStream(answer, self._running, self._limits, ahead)
 
     async def _whole(self, request: Request, call: Call, dialect: Dialect) -> Response:
         def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]]]:

@@ -44,7 +44,7 @@ class EventStream(Response):
     """Streams `answer`, whose items are events. However it ends, nothing goes on generating behind it.
 
     The headers wait a moment for the decision. Where the answer takes longer to begin, they go without it,
-    comments tell that it is still waited for (`place`: how many are before it), and one with the decision
+    comments tell that it is still waited for (and how many are `ahead` of it), and one with the decision
     follows. An error then, as in mid-stream, is an event with an `error` object, and no [DONE]: clients raise
     it.
     """
@@ -54,12 +54,12 @@ class EventStream(Response):
         answer: AsyncAnswer[bytes],
         running: Running,
         limits: Limits,
-        place: Callable[[], int | None] = lambda: None,
+        ahead: Callable[[], int | None] = lambda: None,
     ) -> None:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         super().__init__(headers=headers, media_type="text/event-stream")
         del self.headers["content-length"]
-        self._answer, self._running, self._limits, self._place = answer, running, limits, place
+        self._answer, self._running, self._limits, self._ahead = answer, running, limits, ahead
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._running.attended(receive, self._answer.cancel) as attention:
@@ -105,10 +105,10 @@ class EventStream(Response):
         await _send(send, decision_comment(decision_headers(self._answer)))
 
     def _waiting(self) -> str:
-        place = self._place()
-        if not place:
+        ahead = self._ahead()
+        if not ahead:
             return "waiting for the model"
-        return f"waiting: {place} {'question is' if place == 1 else 'questions are'} before this one"
+        return f"waiting: {ahead} {'answer is' if ahead == 1 else 'answers are'} before this one"
 
     def _failure(self, error: EdgeRouterError) -> Failure:
         return refusal(503, STOPPING) if self._running.stopping else failure(error)

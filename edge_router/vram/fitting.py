@@ -43,7 +43,7 @@ def fit(
     counted = 0 if room.place.backend.own_memory else held  # of what the plan counts, what is held already
     asked = planner.asked(wish)
     if asked.fits:
-        return Fitted(asked)
+        return Fitted(planner.batched(asked, wish))
     best = planner.best(wish)
     if best is None or best.settings.context_window_size < min(LEAST, wish.context_window_size):
         least = planner.smallest_budget(

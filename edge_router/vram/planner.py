@@ -19,6 +19,8 @@ from edge_router.vram.shapes import ModelShape
 
 LEAST_CONTEXT = 256  # tokens; a shorter context answers nothing
 LEAST_CHUNK = 64  # tokens; smaller ones read the whole model for a handful of tokens
+ROOMY_SEQUENCES = 4  # conversations at the same time, where nobody says how many
+_LEFT = 2  # a share of the memory that a plan leaves free is for more conversations; the rest is others'
 MOST_CHUNK = 2048  # beyond it prefill gets no faster
 
 
@@ -26,7 +28,8 @@ MOST_CHUNK = 2048  # beyond it prefill gets no faster
 class Wish:
     """What is asked. Tokens; `quantizations` the best first.
 
-    `may_slide`: it can still be compiled for a window.
+    `may_slide`: it can still be compiled for a window. `most_sequences`: so many are taken, beyond what is
+    asked, where memory that nothing else asks for has room.
     """
 
     context_window_size: int
@@ -34,12 +37,19 @@ class Wish:
     max_sequences: int = 1
     quantizations: tuple[str, ...] = ("q4f16_1",)
     may_slide: bool = True
+    most_sequences: int = 1
 
     @classmethod
-    def of(cls, chat: Mapping[str, object], max_sequences: int) -> Wish:
-        """What an mlc-chat-config asks for."""
+    def of(cls, chat: Mapping[str, object], max_sequences: int | None) -> Wish:
+        """What an mlc-chat-config asks for; `max_sequences` is the configuration's."""
         context, chunk = (cast(int, chat[name]) for name in ("context_window_size", "prefill_chunk_size"))
-        return cls(context, chunk, max_sequences, (str(chat["quantization"]),))
+        return cls(context, chunk, quantizations=(str(chat["quantization"]),)).together(max_sequences)
+
+    def together(self, max_sequences: int | None) -> Wish:
+        """For so many conversations at the same time; None: for one, and more where they cost nothing."""
+        if max_sequences is None:
+            return replace(self, max_sequences=1, most_sequences=ROOMY_SEQUENCES)
+        return replace(self, max_sequences=max_sequences, most_sequences=max_sequences)
 
     def checked(self, shape: ModelShape) -> tuple[Wish, tuple[str, ...]]:
         """What can be had of it, and a line for each thing that was changed or is doubtful."""
@@ -142,6 +152,15 @@ class Planner:
             return None
         # max() keeps the first of equals, which is the earliest quantization.
         return max(found, key=lambda plan: _merit(plan.settings))
+
+    def batched(self, plan: Plan, wish: Wish) -> Plan:
+        """`plan` for as many conversations as cost neither its windows nor memory that others may want."""
+        spare = (plan.budget - plan.total) // _LEFT
+        for sequences in range(wish.most_sequences, plan.settings.max_sequences, -1):
+            more = self.at(replace(plan.settings, max_sequences=sequences))
+            if more.total - plan.total <= spare:
+                return more
+        return plan
 
     def largest_context(self, wish: Wish) -> int:
         """The longest context that fits, at most what the model was trained for; 0 where none does."""

@@ -84,9 +84,8 @@ def wish_of(config: Config, card: ModelCard) -> Wish:
     return Wish(
         weak.context_window_size or card.context_window_size,
         weak.prefill_chunk_size or card.prefill_chunk_size,
-        weak.max_sequences,
-        (weak.quantization,),
-    )
+        quantizations=(weak.quantization,),
+    ).together(weak.max_sequences)
 
 
 def router_bytes(router: RouterConfig, *, own_memory: bool) -> int:

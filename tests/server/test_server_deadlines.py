@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from edge_router.engines.scripted import Reply
+from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
 from edge_router.server.limits import Limits
 from edge_router.types import ChatRequest
@@ -392,3 +392,28 @@ def test_a_whole_reply_keeps_its_status_however_late(serve: Callable[..., Any]) 
     served.weak.queue([0.3, GenerationFailed("small", "NaN")])
     with pytest.raises(openai.InternalServerError):
         served.client().chat.completions.create(model="weak", messages=HI)
+
+
+class Line(ScriptedEngine):
+    """Says how many are before each answer: one less each time that it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(model_id="small", handles_tools=False)
+        self.places = iter([2, 1, 0, None])
+
+    def ahead(self, cancel: threading.Event) -> int | None:
+        return next(self.places, None)
+
+
+def test_the_place_in_the_line_is_told(serve: Callable[..., Any]) -> None:
+    served, gate = serve(weak=Line(), limits=Limits(hold_s=0.05, comment_s=0.1)), threading.Event()
+    served.weak.queue([gate, "Paris."])
+    with connect(served) as one:
+        one.sendall(request(CHAT | {"stream": True}))
+        waiting = list(itertools.islice(filter(lambda line: line.startswith(":"), lines(one)), 3))
+        gate.set()
+    assert waiting == [
+        ": waiting: 2 answers are before this one",
+        ": waiting: 1 answer is before this one",
+        ": waiting for the model",
+    ]

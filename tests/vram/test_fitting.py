@@ -24,13 +24,14 @@ HELD = 60 * MIB
 def fitted(smol, paths, monkeypatch):
     """fitted(free=..., budget="..."): the demo model with 8192 tokens, in a process that holds 60 MiB."""
 
-    def call(free=8 * GIB, budget=None, context=8192, router_loaded=True, device="auto"):
+    def call(free=8 * GIB, budget=None, context=8192, router_loaded=True, device="auto", sequences=1):
         here = replace(host(), memory_free=free)
         monkeypatch.setattr(rooms, "host", lambda memory: here)
         given = {"weak.vram_budget": budget, "weak.device": device, "router.name": "mf"}
         config = Config.load(overrides=given, environ={})
         room = room_for(config, paths)
-        return fit("smol", smol, Wish(context, 512), room, held=HELD, router_loaded=router_loaded)
+        wish = Wish(context, 512).together(sequences)
+        return fit("smol", smol, wish, room, held=HELD, router_loaded=router_loaded)
 
     return call
 
@@ -53,6 +54,19 @@ def test_a_shorter_context_is_taken_and_it_is_said(fitted):
     found = fitted(free=(whole - HELD - 40 * MIB) * 10 // 9)
     assert found.plan.fits and 1024 <= found.plan.settings.context_window_size < 8192
     assert f"context_window_size 8192 became {found.plan.settings.context_window_size}" in (found.note or "")
+
+
+def test_nobody_says_how_many_at_once_so_memory_does(fitted):
+    one = fitted().plan
+    assert fitted(sequences=None).plan.settings.max_sequences == 4
+    amounts = {fitted(sequences=n).plan.total - one.total for n in (2, 3, 4)}
+    for spare in (0, MIB, *amounts, *(2 * amount for amount in amounts), GIB):
+        found = fitted(sequences=None, free=(one.total - HELD + spare) * 10 // 9 + MIB)
+        taken = found.plan.total - one.total
+        assert found.note is None and found.plan.settings.context_window_size == 8192
+        assert taken <= spare / 2 + MIB
+    short = fitted(sequences=None, free=(one.total - HELD - 40 * MIB) * 10 // 9).plan.settings
+    assert short.max_sequences == 1 and short.context_window_size < 8192
 
 
 def test_less_than_a_short_context_is_out_of_memory(fitted):

@@ -329,3 +329,25 @@ def test_a_plan_as_json(smol):
         "margin",
         "total",
     ]
+
+
+@given(configs(), wishes(), devices, st.floats(1.0, 8.0), st.integers(1, 8))
+def test_more_conversations_cost_neither_windows_nor_what_others_may_want(config, wish, device, share, most):
+    there = sized(config, wish, device, share)
+    wish = replace(wish, most_sequences=most)
+    asked = there.asked(wish)
+    plan = there.batched(asked, wish)
+    assert replace(plan.settings, max_sequences=wish.max_sequences) == asked.settings
+    if plan.settings.max_sequences == asked.settings.max_sequences:
+        return
+    assert asked.settings.max_sequences < plan.settings.max_sequences <= most
+    assert plan.total - asked.total <= (asked.budget - asked.total) / 2
+    one_more = there.at(replace(plan.settings, max_sequences=plan.settings.max_sequences + 1))
+    if plan.settings.max_sequences < most:
+        assert one_more.total - asked.total > (asked.budget - asked.total) // 2
+
+
+@pytest.mark.parametrize(("given", "least", "most"), [(None, 1, 4), (1, 1, 1), (3, 3, 3), (9, 9, 9)])
+def test_how_many_conversations_the_configuration_asks_for(given, least, most):
+    wish = Wish(2048).together(given)
+    assert (wish.max_sequences, wish.most_sequences) == (least, most)

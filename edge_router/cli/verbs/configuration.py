@@ -34,7 +34,7 @@ COMMENTS: Mapping[str, str] = {
     "weak.sliding_window_size": "Tokens that are looked back at; what lies before is forgotten. "
     "Default: as the model was made.",
     "weak.attention_sink_size": "How many of them at the beginning always stay. Default: as the model says.",
-    "weak.max_sequences": "Answers that are made at the same time.",
+    "weak.max_sequences": "Answers that are made at the same time. Default: up to 4, as memory has room.",
     "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
     "weak.unload_after_s": "Seconds without a question after which its memory is given back. Default: never.",
     "weak.overflow": "A conversation beyond the context: escalate, window (go on and forget), truncate; "

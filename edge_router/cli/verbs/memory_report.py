@@ -34,7 +34,7 @@ def report(session: Session, *, offline: bool) -> None:
     compiled = built(config, session.paths, session.progress)
     windows = compiled.config
     context, chunk = cast(int, windows["context_window_size"]), cast(int, windows["prefill_chunk_size"])
-    setting = Setting(context, chunk, config.weak.max_sequences)
+    setting = Setting(context, chunk, config.weak.max_sequences or 1)
     with session.progress.step("fill every context"):
         outcome = measure(compiled, compiled.card.name, setting, config, session.paths)
     if session.json:

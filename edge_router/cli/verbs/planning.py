@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_router.catalog import ModelCard
 from edge_router.cli import output
@@ -48,6 +48,11 @@ class Report:
         return self.best or self.asked
 
     @property
+    def together(self) -> int:
+        """Conversations at the same time, where nobody says how many."""
+        return self.planner.batched(self.shown, self.wish).settings.max_sequences
+
+    @property
     def short_of(self) -> int:
         """Bytes that the plan takes beyond what is free now, whatever the budget is."""
         return 0 if self.free is None else max(0, self.shown.total - self.free)
@@ -89,9 +94,7 @@ class Planning:
         planner = Planner(card.name, shape, self.room.place, self.room.budget)
         wish = wish_of(self.config, card)
         if self.quantizations:
-            wish = Wish(
-                wish.context_window_size, wish.prefill_chunk_size, wish.max_sequences, self.quantizations
-            )
+            wish = replace(wish, quantizations=self.quantizations)
         wish, notes = wish.checked(shape)
         best = planner.best(wish)
         shown = best or planner.asked(wish)
@@ -159,6 +162,7 @@ def facts(report: Report) -> dict[str, object]:
         "free_bytes": report.free,
         "fits_free": None if report.free is None else not report.short_of,
         "max_sequences": report.wish.max_sequences,
+        "max_sequences_with_room": report.together,
         "decode_tokens_per_s_at_most": None if speed is None else round(speed, 1),
         "remedies": [
             {"knob": item.knob, "value": item.value, "frees_bytes": item.frees, "enough": item.enough}
@@ -268,7 +272,8 @@ def _windows(report: Report) -> str:
     if settings.sliding_window_size > 0:
         words.append(f"sliding window {settings.sliding_window_size}")
     words.append(f"prefill chunk {settings.prefill_chunk_size}")
-    words.append(f"conversations {settings.max_sequences}")
+    room = f" (room for {report.together})" if report.together > settings.max_sequences else ""
+    words.append(f"conversations {settings.max_sequences}{room}")
     longest = report.largest_context
     if not longest:
         words.append("no context fits")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from edge_router.engines.local.answer import Answer, Piece
 from edge_router.engines.local.constraint import Grammars, installed
+from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
@@ -63,7 +64,7 @@ class LocalEngine:
         self._tokenizer, self._template = tokenizer, template
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
         self._scheduler = Scheduler(name, load, rest)
-        self._grammars = Grammars()
+        self._grammars, self._line = Grammars(), Line()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
@@ -132,11 +133,17 @@ class LocalEngine:
             watch=request.watch,
         )
         left = threading.Event()
-        self._scheduler.submit(Job(prompt, sampler, reader, lambda: left.is_set() or cancel.is_set()))
-        try:
-            yield from reader.deltas(cancel, self._scheduler)
-        finally:
-            left.set()
+        job = Job(prompt, sampler, reader, lambda: left.is_set() or cancel.is_set())
+        with self._line.standing(cancel, job):
+            self._scheduler.submit(job)
+            try:
+                yield from reader.deltas(cancel, self._scheduler)
+            finally:
+                left.set()
+
+    def ahead(self, cancel: Cancel) -> int | None:
+        """See `engines.base.Queueing`."""
+        return self._line.ahead(cancel)
 
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """See `engines.base.Weighing`; what was read is kept for a prompt that begins the same."""

@@ -95,7 +95,7 @@ class Residence:
 
     def _room(self) -> Room:
         room = room_for(self._config, self._paths)
-        library = library_bytes(self._library, self._wish.max_sequences)
+        library = library_bytes(self._library, self._wish.most_sequences)
         return replace(room, place=replace(room.place, library=library))
 
     def pressed(self) -> bool:

@@ -55,11 +55,14 @@ class GpuResidence:
 
     def windows(self) -> Windows:
         """What to allocate; a context that had to be shortened is told. Raises `OutOfMemory`."""
+        wish, room = self._within_bindings(), self._room()
+        if room.free == _UNKNOWN:  # then nothing is known to be left over
+            wish = replace(wish, most_sequences=wish.max_sequences)
         fitted = fit(
             self._model,
             self._numbers,
-            self._within_bindings(),
-            self._room(),
+            wish,
+            room,
             held=resident_bytes(),
             router_loaded="onnxruntime" in sys.modules,
             engine=ENGINE,
@@ -74,7 +77,8 @@ class GpuResidence:
         wish, shape = self._wish, ModelShape.of(self._numbers, self._model)
         float16, float32 = 2, 4
         page = PAGE_SIZE * shape.kv_heads * shape.head_dim * float16
-        pages = self._adapter.largest_binding // page // wish.max_sequences
+        all_pages = self._adapter.largest_binding // page
+        pages = all_pages // wish.max_sequences
         widest = max(shape.intermediate, shape.query_width + 2 * shape.key_width)
         rows = self._adapter.largest_binding // (widest * float32)
         if shape.whole_window:  # what lies before it takes no page, but each position has its angles
@@ -91,7 +95,8 @@ class GpuResidence:
                 self._progress.note(
                     f"{self._adapter} shows a shader {most} of a buffer, so {name} {was} became {now}"
                 )
-        return replace(wish, context_window_size=context, prefill_chunk_size=chunk)
+        most = min(wish.most_sequences, all_pages // -(-context // PAGE_SIZE))
+        return replace(wish, context_window_size=context, prefill_chunk_size=chunk, most_sequences=most)
 
     def _room(self) -> Room:
         """A GPU without memory of its own takes the machine's, like any process."""

@@ -65,7 +65,10 @@ def planned(
 
 def test_all_that_was_asked_where_it_fits(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     windows, residence, notes = planned(paths, monkeypatch, gpu(), 24 * GIB)
-    assert windows == Windows(32768, 2048, 1)
+    assert (windows.context, windows.chunk) == (32768, 2048) and 1 < windows.sequences <= 4
+    assert planned(paths, monkeypatch, gpu(), 24 * GIB, max_sequences=1)[0] == Windows(32768, 2048, 1)
+    within = planned(paths, monkeypatch, gpu(binding=128 * MIB), 24 * GIB)[0]
+    assert (within.context, within.sequences) == (32768, 2)  # what one buffer shows of two contexts
     assert notes == []
     assert residence.plan is not None and residence.plan.fits
 
