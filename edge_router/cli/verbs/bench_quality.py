@@ -46,7 +46,7 @@ def quality(
                 models.weak(),
                 name,
                 seeds=range(FIRST_SEED, FIRST_SEED + seeds),
-                at_once=settings.weak.max_sequences,
+                at_once=settings.weak.max_sequences or 1,
                 progress=session.progress,
             )
         rows.append(found)

@@ -95,8 +95,8 @@ class GpuResidence:
                 self._progress.note(
                     f"{self._adapter} shows a shader {most} of a buffer, so {name} {was} became {now}"
                 )
-        most = min(wish.most_sequences, all_pages // -(-context // PAGE_SIZE))
-        return replace(wish, context_window_size=context, prefill_chunk_size=chunk, most_sequences=most)
+        together = min(wish.most_sequences, all_pages // -(-context // PAGE_SIZE))
+        return replace(wish, context_window_size=context, prefill_chunk_size=chunk, most_sequences=together)
 
     def _room(self) -> Room:
         """A GPU without memory of its own takes the machine's, like any process."""
