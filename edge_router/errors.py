@@ -17,6 +17,7 @@ EdgeRouterError
   ProviderUnavailable             the router cannot run where it was told to
   WeightsError                    getting weights
     WeightsUnavailable            not here and not to be fetched
+    WeightsAmbiguous              several models, and not said which
     WeightsCorrupt                here, but not what was promised
   ArtifactError                   compiled things
     ArtifactMissing               not built yet
@@ -209,6 +210,19 @@ class WeightsUnavailable(WeightsError):
     def __init__(self, what: str, reason: str, place: Path | None = None) -> None:
         self.what, self.reason, self.place = what, reason, place
         super().__init__(f"{what} could not be fetched: {reason}")
+
+
+class WeightsAmbiguous(WeightsError):
+    """`names` are the models that `what` holds, `sources` how each is asked for, the best first.
+
+    `wanted` is what was asked for, where none or several of them are that.
+    """
+
+    def __init__(self, what: str, names: Sequence[str], sources: Sequence[str], wanted: str = "") -> None:
+        self.what, self.names, self.sources, self.wanted = what, tuple(names), tuple(sources), wanted
+        some = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+        asked = f", and {wanted!r} names none or several of them" if wanted else ""
+        super().__init__(f"{what} holds {len(self.names)} models in GGUF{asked}: {some}")
 
 
 class WeightsCorrupt(WeightsError):

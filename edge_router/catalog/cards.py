@@ -44,15 +44,20 @@ class PypiSource:
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """A repository on the Hugging Face hub. `files` are patterns; empty: what a model needs, and no more."""
+    """A repository on the Hugging Face hub. `files` are patterns; empty: what a model needs, and no more.
+
+    `gguf` says which of its models in GGUF is meant: a file (of several parts any), or its quantization.
+    """
 
     kind: ClassVar[str] = "hub"
     repo: str
     revision: str = "main"
     files: tuple[str, ...] = ()
+    gguf: str = ""
 
     def __str__(self) -> str:
-        return f"hf:{self.repo}@{self.revision}"
+        mark = "/" if self.gguf.endswith(".gguf") else ":" if self.gguf else ""
+        return f"hf:{self.repo}{mark}{self.gguf}@{self.revision}"
 
 
 @dataclass(frozen=True, slots=True)

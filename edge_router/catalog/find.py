@@ -27,7 +27,10 @@ from edge_router.catalog.gguf import parts_of, title_of
 from edge_router.errors import EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
 
 HUB_PREFIX, PYPI_PREFIX = "hf:", "pypi:"
-_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_REPO = re.compile(
+    r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf)|:(?P<quantization>[\w.-]+))?"
+    r"(?:@(?P<revision>[\w./-]+)(?::(?P<behind>[\w.-]+))?)?"
+)
 _WHEEL = re.compile(r"(?P<package>[\w.-]+)==(?P<version>[\w.!+-]+)(?:/(?P<member>.+))?")
 
 # What a model without a card gets: windows that nearly every machine can hold, MLC's default quantization.
@@ -67,7 +70,8 @@ def encoder_card(card: RouterCard) -> RouterCard | None:
 def find_model(name: str) -> ModelCard:
     """The card that ships under `name` (letter case does not matter), or one made on the spot.
 
-    `name` may also be a folder, a .gguf, .safetensors or .bin file, `hf:OWNER/REPO[@REVISION]` or
+    `name` may also be a folder, a .gguf, .safetensors or .bin file, `hf:OWNER/REPO[@REVISION]` (of several
+    models in GGUF `hf:OWNER/REPO:QUANTIZATION` or `hf:OWNER/REPO/FILE.gguf`) or
     `pypi:PACKAGE==VERSION[/MEMBER]`; the card of the last two has no `config` before it was fetched (see
     `complete_card`). Raises `UnknownModel` with the nearest names, `InvalidModel` for what is no model.
     """
@@ -76,7 +80,7 @@ def find_model(name: str) -> ModelCard:
         return parse_model_card(files[name.lower()])
     source = parse_source(name)
     if isinstance(source, HubSource):
-        return _card(source.repo.rpartition("/")[2], source, "", {})
+        return _card(_hub_title(source), source, "", {})
     if isinstance(source, PypiSource):
         return _card(source.package, source, "", {})
     if isinstance(source, LocalSource) and source.path.exists():
@@ -138,9 +142,16 @@ def parse_source(text: str) -> Source | None:
     """A repository, a wheel (as `find_model` has them) or what looks like a path; None for a plain name."""
     if text.startswith(HUB_PREFIX):
         match = _REPO.fullmatch(text.removeprefix(HUB_PREFIX))
-        if match is None:
-            raise InvalidModel(text, "a repository is written hf:OWNER/REPO or hf:OWNER/REPO@REVISION")
-        return HubSource(match["repo"], match["revision"] or "main")
+        named = (
+            [] if match is None else [name for name in match.group("file", "quantization", "behind") if name]
+        )
+        if match is None or len(named) > 1:
+            raise InvalidModel(
+                text,
+                "a repository is written hf:OWNER/REPO, and of several models in GGUF one is named by "
+                "hf:OWNER/REPO:Q8_0 or hf:OWNER/REPO/FILE.gguf; @REVISION may stand behind each",
+            )
+        return HubSource(match["repo"], match["revision"] or "main", gguf="".join(named))
     if text.startswith(PYPI_PREFIX):
         match = _WHEEL.fullmatch(text.removeprefix(PYPI_PREFIX))
         if match is None:
@@ -153,6 +164,13 @@ def parse_source(text: str) -> Source | None:
     if any(sep in text for sep in separators) or text.startswith("~") or path.exists():
         return LocalSource(path)
     return None
+
+
+def _hub_title(source: HubSource) -> str:
+    repo = source.repo.rpartition("/")[2]
+    if source.gguf.endswith(".gguf"):
+        return title_of(source.gguf.rpartition("/")[2])
+    return f"{repo}-{source.gguf}" if source.gguf else repo
 
 
 def _card(name: str, source: Source, architecture: str, config: Mapping[str, object]) -> ModelCard:

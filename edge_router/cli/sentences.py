@@ -231,6 +231,9 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.WeightsError: lambda error: _then(error, "fetch them again with", "models", "pull", *_about(error)),
     e.WeightsUnavailable: _weights_unavailable,
+    e.WeightsAmbiguous: lambda error: _then(
+        error, "take one of them, for instance with", "models", "pull", error.sources[0]
+    ),
     e.WeightsCorrupt: _weights_corrupt,
     e.ArtifactError: lambda error: _then(error, "see what is there with", "artifacts", "list"),
     e.ArtifactMissing: lambda error: _then(error, "build it with", "compile", error.about or error.model),

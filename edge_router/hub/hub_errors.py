@@ -30,7 +30,25 @@ def translate(error: Exception, source: HubSource, target: Path) -> EdgeRouterEr
     reason = next((reason for reason in reasons if reason is not None), None)
     if reason is None and any(_is_network(cause) for cause in chain):
         reason = f"the hub cannot be reached ({type(chain[-1]).__name__})"
+    if reason is None:
+        reason = _reason_by_place(chain[-1])
     return None if reason is None else WeightsUnavailable(str(source), reason, target)
+
+
+def _reason_by_place(error: BaseException) -> str | None:
+    """Of an error that says nothing by its type: what it means where it was raised. None for ours."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+    package = module.partition(".")[0]
+    if package in _HTTP_PACKAGES:  # proxies and certificates of the environment
+        return f"no connection can be made: {error}"
+    if package == "huggingface_hub" and isinstance(
+        error, TypeError | LookupError | AttributeError | ValueError
+    ):
+        return "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
+    return None
 
 
 def _known_reason(error: BaseException, source: HubSource) -> str | None:

