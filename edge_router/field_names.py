@@ -7,7 +7,8 @@ that is nearly one of ours is refused.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 from edge_router.errors import InvalidRequest
 from edge_router.fields import shown
@@ -51,15 +52,15 @@ _NO_SLIPS = frozenset({"models", "mode", "speed", "min_tokens", "min_completion_
 _LONGEST = 40  # characters of a name that is compared
 
 
-def check_names(names: Iterable[str], known: Collection[str], within: str = "") -> None:
+def check_names(names: Iterable[str], known: frozenset[str], within: str = "") -> None:
     """Raises `InvalidRequest` for a name that no request may set, and for one that is nearly a known one."""
     for name in names:
+        if name in known:
+            continue
         if steers(name):
             raise InvalidRequest(
                 within + shown(name), "can be set in the configuration only, not by a request"
             )
-        if name in known:
-            continue
         meant = _PRIVATE if nearly_private(name) else nearest(name, known)
         if meant is not None:
             raise InvalidRequest(within + shown(name), f"is no field of a request; did you mean {meant}?")
@@ -90,27 +91,31 @@ def nearly_private(name: str) -> bool:
     if name == _PRIVATE:
         return False
     letters = _letters(name)
-    near = 5 <= len(letters) <= 9 and distance(letters, _PRIVATE, most=2) <= 2
-    return near or "privat" in letters or "privac" in letters or letters in _MEANS_PRIVATE
+    if "privat" in letters or "privac" in letters or letters in _MEANS_PRIVATE:
+        return True
+    return 5 <= len(letters) <= 9 and distance(letters, _PRIVATE, most=2) <= 2
 
 
-def nearest(name: str, known: Collection[str]) -> str | None:
+def nearest(name: str, known: frozenset[str]) -> str | None:
     """The known name that this one was meant to be; None where it is another's."""
     if name in _NO_SLIPS or len(name) > _LONGEST:
         return None
-    letters = _letters(name)
-    for other in known:
-        right = _letters(other)
-        if letters == right:
-            return other
+    letters, others = _letters(name), _spelled(known)
+    if letters in others:
+        return others[letters]
+    for right, other in others.items():
         # Of short names a letter that differs makes another name: top_k, top_p and top_a.
         most = 2 if len(right) >= 8 else 1 if len(right) >= 4 else 0
-        found = distance(letters, right, most=most) if most else 1
-        if found <= most and (
-            len(right) >= 6 or len(letters) != len(right) or sorted(letters) == sorted(right)
-        ):
+        one_end = letters[:1] == right[0] or letters[-1:] == right[-1]  # saves most of the time
+        another = len(right) < 6 and len(letters) == len(right) and sorted(letters) != sorted(right)
+        if most and one_end and not another and distance(letters, right, most=most) <= most:
             return other
     return None
+
+
+@cache
+def _spelled(known: frozenset[str]) -> dict[str, str]:
+    return {_letters(name): name for name in sorted(known)}
 
 
 def distance(one: str, other: str, *, most: int) -> int:

@@ -19,7 +19,7 @@ from edge_router.types import ChatRequest, Message, SamplingParams
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 INT64 = 2**63
 MAX_TOKENS = 2**31 - 1
-MAX_FIELDS = 256  # of a request, and of its metadata
+MAX_FIELDS = 100  # of a request, and of its metadata
 LONGEST_MODEL = 256  # characters
 MAX_STOPS, LONGEST_STOP = 64, 1000  # editors send a dozen
 TOKEN_DIGITS = 9
@@ -60,7 +60,7 @@ _READ = frozenset(
 # What OpenAI's client takes beside the fields of a body, and what our own takes.
 _ENVELOPE = ("extra_body", "extra_headers", "extra_query", "timeout")
 _ARGUMENTS = ("mask", "cancel")
-KNOWN = tuple(sorted({*_READ, *STRONG_ONLY, *_ENVELOPE, *_ARGUMENTS}))
+KNOWN = frozenset({*_READ, *STRONG_ONLY, *_ENVELOPE, *_ARGUMENTS})
 
 _TOOLS, _CHOICES = ("tools", "functions"), ("tool_choice", "function_call")
 _YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
