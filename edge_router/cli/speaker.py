@@ -11,6 +11,7 @@ from edge_router.answer import Answer
 from edge_router.cli import output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.session import Session, choose_model, weak_title
+from edge_router.cli.suggestion import DEMO, suggestion
 from edge_router.cli.turn import Turn
 from edge_router.config import Config
 from edge_router.requests import parse_chat
@@ -42,6 +43,7 @@ class Speaker:
         self.model = "auto"
         self.last: Answer | None = None
         self._turn: Turn | None = None
+        self._suggested = False
 
     def use(self, name: str | None) -> None:
         """Ask `name` from now on. Raises `UnknownModel`, and then nothing has changed."""
@@ -81,6 +83,7 @@ class Speaker:
         self._end_line(parts)
         if not self._session.options.quiet and not self._session.json:
             output.say(reasons.credit(answer), style="dim")
+            self._suggest(answer)
         return "".join(parts)
 
     def _show(self, answer: Answer, turn: Turn, parts: list[str]) -> None:
@@ -92,6 +95,15 @@ class Speaker:
             parts.append(words)
             if not self._session.json:
                 output.write(words)
+
+    def _suggest(self, answer: Answer) -> None:
+        """Once: the demo model shows that it works, and a real one is a command away."""
+        if self._suggested or answer.model != DEMO:
+            return
+        self._suggested = True
+        found = suggestion(self._config, self._session.paths)
+        if found is not None:
+            output.say(f"This was the demo model; {found.words(self._session.options.config)}", style="dim")
 
     def _stop(self) -> None:
         if self._turn is not None:

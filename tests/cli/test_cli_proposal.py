@@ -114,3 +114,54 @@ def test_a_person_is_asked(cli, home, machine, monkeypatch, answer, model):
     monkeypatch.setattr(configuration.typer, "confirm", lambda *arguments, **options: answer)
     assert cli("config", "init").code == 0
     assert written(home).weak.model == model
+
+
+def test_what_was_set_stays_and_only_the_rest_is_proposed(cli, home, machine):
+    machine(8 * GIB)
+    (home / "config.toml").write_text(
+        '[weak]\nmodel = "Qwen3-4B"\nprefill_chunk_size = 256\n[strong]\nmodel = "gpt-x"\n', encoding="utf-8"
+    )
+    assert cli("config", "init", "--yes").code == 0
+    config = written(home)
+    assert (config.weak.model, config.weak.prefill_chunk_size) == ("Qwen3-4B", 256)
+    assert config.weak.context_window_size == 8192 and config.strong.model == "gpt-x"
+
+
+def test_a_folder_of_ones_own_keeps_its_path(cli, home, machine, tmp_path, monkeypatch):
+    machine(8 * GIB)
+    folder = tmp_path / "mine"
+    monkeypatch.setattr(
+        "edge_router.catalog.find_model", lambda name: replace(model_cards()["Qwen3-0.6B"], name="mine")
+    )
+    assert cli("config", "init", "--yes", "-o", f"weak.model={folder}").code == 0
+    assert written(home).weak.model == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "words"),
+    [
+        (3e9, "gemma-2-9b-it fits, at less than 1 token/s"),
+        (8e9, "fits, at 1 token/s"),
+        (30e9, "gemma-2-9b-it fits, at 5 tokens/s"),
+    ],
+)
+def test_what_fits_and_is_slow_is_said_to_fit(cli, machine, bandwidth, words):
+    machine(24 * GIB, bandwidth)
+    err = cli("config", "init", "--yes").err
+    assert words in err and "no room" not in err
+
+
+@pytest.mark.parametrize(
+    ("speed", "words"),
+    [
+        (None, ""),
+        (0.3, "less than 1 token/s"),
+        (1.2, "1 token/s"),
+        (1.6, "2 tokens/s"),
+        (14.4, "14 tokens/s"),
+    ],
+)
+def test_a_speed_in_words(machine, paths, speed, words):
+    machine(8 * GIB)
+    found = proposal.propose(Config(), paths)
+    assert found is not None and proposal.pace(replace(found.report, tokens_per_s=speed)) == words

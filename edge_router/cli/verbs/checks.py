@@ -162,6 +162,7 @@ def router(config: Config) -> Found:
     from edge_router import plugins
     from edge_router.routers import routers
     from edge_router.routers.base import AsksWeak
+    from edge_router.routers.fitting import default_threshold
     from edge_router.types import Message
 
     section = "Router"
@@ -177,8 +178,10 @@ def router(config: Config) -> Found:
         begin = time.perf_counter()
         score = loaded.score((Message("user", SAMPLE),))
         times.append((time.perf_counter() - begin) * 1e3)
-    threshold = config.router.threshold
-    shown_threshold = loaded.default_threshold if threshold is None else threshold
+    shown_threshold = config.router.threshold
+    if shown_threshold is None:
+        fits = config.strong.model is not None
+        shown_threshold = default_threshold(loaded, config) if fits else loaded.default_threshold
     yield Finding(section, loaded.name, f"threshold {shown_threshold:.3f}, loads in {load_ms:.0f} ms")
     yield _provider(section, loaded, config.router.provider)
     yield Finding(section, "scoring", f"{sorted(times)[RUNS // 2]:.1f} ms; {score:.3f} for {SAMPLE!r}")
@@ -207,6 +210,7 @@ def weak(session: Session, config: Config) -> Found:
     from edge_router.catalog import find_model
     from edge_router.cli.building import BUILT_ENGINES, is_ready
     from edge_router.cli.sentences import quoted
+    from edge_router.cli.suggestion import suggestion
     from edge_router.disk import tree_bytes
     from edge_router.hub import target_of
 
@@ -222,6 +226,11 @@ def weak(session: Session, config: Config) -> Found:
         return
     card = find_model(config.weak.model)
     yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")
+    better = suggestion(config, session.paths, look=True)
+    if better is not None:
+        yield Finding(
+            section, "demo", f"that is the demo model; {better.words(session.options.config)}", "note"
+        )
     place = target_of(card.source, session.paths.downloads)
     if place.exists():
         yield Finding(section, "weights", f"{place}, {output.size(tree_bytes(place))}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json as jsonlib
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +12,10 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.session import Session
+from edge_router.cli.verbs import traffic
+from edge_router.cli.verbs.config_file import edited, flat, save, toml
 from edge_router.config import Config, keys, variable_of
-from edge_router.disk import storage_errors, write_text
+from edge_router.errors import ConfigError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -20,7 +23,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 COMMENTS: Mapping[str, str] = {
     "offline": "Never use the network: no strong model, nothing is fetched.",
     "router.name": "What scores the prompts: mf, bert, sw_ranking, static; or the controls length, random.",
-    "router.threshold": "Scores from here on go to the strong model, 0 to 1. Default: the router's own.",
+    "router.threshold": "Scores from here on go to the strong model, 0 to 1. Default: by the weak model.",
     "router.strong_share": "Hold this share of the calls for the strong model, 0 to 1; moves the threshold.",
     "router.threads": "Threads of the router.",
     "router.provider": "Where it runs: cpu, cuda, coreml, webgpu, or auto, a GPU if one works.",
@@ -73,7 +76,7 @@ COMMENTS: Mapping[str, str] = {
 
 @app.callback()
 def config() -> None:
-    """The configuration: show it, or write a file to begin with."""
+    """The configuration: show it, write a file to begin with, or set keys in it."""
 
 
 @app.command()
@@ -113,39 +116,97 @@ def keys_(
 @app.command()
 def init(
     ctx: typer.Context,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew where a file is there; a copy of that is kept.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take what is proposed for this machine.")] = False,
 ) -> None:
     """Propose a model and windows that fit this machine, and write a file in which every key is explained.
 
-    What --set says is set in it; what is proposed is set for a yes only, or with --yes.
+    What --set says is set in it; what is proposed is set for a yes only, or with --yes. Where a file is
+    there, what it sets stays. In the end it is said what share of typical prompts would go where.
     """
     session = Session(ctx)
     file = session.config_file
-    if file.exists() and not force:
-        again = session.command("config", "init", "--force")
-        raise typer.BadParameter(f"{file} is there already; replace it with: {again}")
-    wanted = _with_proposal(Config().replace(**session.options.settings), session, yes=yes)
-    with storage_errors(file.parent):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, toml_of(wanted))
+    text = _read(file) if file.exists() and not force else None
+    before = Config() if text is None else Config().replace(**flat(text, str(file)))
+    wanted = _with_proposal(before.replace(**session.options.settings), session, yes=yes)
+    if text is None:
+        backup = save(file, toml_of(wanted))
+    else:
+        new = [key for key in keys() if wanted.get(key) != before.get(key)]
+        backup = save(file, edited(text, {key: wanted.get(key) for key in new}, toml_of, str(file)))
+    _told(backup)
+    if not session.options.quiet:
+        traffic.tell(wanted, session)
     output.write(f"{file}\n")
 
 
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="Such as weak.model=Qwen3-4B.")
+    ],
+) -> None:
+    """Set keys in the file; everything else stays as it is, and a copy of the file is kept beside it.
+
+    KEY= without a value takes the key out, so that its default counts.
+    """
+    session = Session(ctx)
+    file, values = session.config_file, dict[str, object]()
+    for setting in settings:
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise typer.BadParameter(f"{setting!r} is not KEY=VALUE, such as weak.threads=2")
+        values[key] = Config().replace(**{key: value}).get(key) if value else _default(key)
+    if file.exists():
+        text = edited(_read(file), values, toml_of, str(file))
+    else:
+        text = toml_of(Config().replace(**{key: value for key, value in values.items() if value is not None}))
+    _told(save(file, text))
+    for key in values:
+        if variable_of(key) in os.environ:
+            output.say(f"The environment's {variable_of(key)} counts instead of {key}.", style="yellow")
+    output.write(f"{file}\n")
+
+
+def _default(key: str) -> None:
+    """What takes a key out. Raises `ConfigError` for none of ours."""
+    if key not in keys():
+        Config().replace(**{key: ""})
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError("file", str(file), f"not valid TOML: {error}", str(file)) from error
+    except OSError as error:
+        raise ConfigError("file", str(file), f"cannot be read: {error.strerror}", str(file)) from error
+
+
+def _told(backup: Path | None) -> None:
+    if backup is not None:
+        output.say(f"What was there before is in {backup}.", style="dim")
+
+
 def _with_proposal(wanted: Config, session: Session, *, yes: bool) -> Config:
-    """Nothing is looked for where nobody can say yes."""
+    """Nothing is looked for where nobody can say yes, and nothing proposed for what is set."""
     if not (yes or is_someone_there()):
         return wanted
     from edge_router.cli.verbs.proposal import propose, settings_of, show
 
     proposed = propose(wanted, session.paths)
     if proposed is None:
-        output.say("No model fits into the memory that is free; the file has the defaults.", style="yellow")
+        output.say("No model fits into the memory that is free; none is set.", style="yellow")
         return wanted
-    report, planning = proposed
-    show(report, planning)
+    show(proposed)
+    settings = settings_of(proposed.report, wanted)
+    if not settings:
+        return wanted
     if yes or typer.confirm("Set it so?", default=True, err=True):
-        return wanted.replace(**settings_of(report))
+        return wanted.replace(**settings)
     return wanted
 
 
@@ -159,7 +220,7 @@ def toml_of(settings: Config) -> str:
             lines += [f"[{head}]", ""]
             section = head
         value = settings.get(key)
-        line = f"{name} = {_toml(value)}" if value is not None else f"{name} ="
+        line = f"{name} = {toml(value)}" if value is not None else f"{name} ="
         given = settings.origin(key) != "default"
         lines += [f"# {COMMENTS[key]} ({variable_of(key)})", line if given else f"# {line}", ""]
     return "\n".join(lines)
@@ -175,9 +236,4 @@ def shown(key: str, value: object) -> object:
 
 
 def _text(value: object) -> str:
-    return "-" if value is None else _toml(value)
-
-
-def _toml(value: object) -> str:
-    """Strings, booleans, numbers and lists of strings: JSON writes them as TOML does."""
-    return jsonlib.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return "-" if value is None else toml(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from edge_router.catalog import ModelCard, model_cards
 from edge_router.cli import output
@@ -17,7 +17,16 @@ LEAST_SPEED = 12.0  # tokens per second, by the bandwidth: a reader's pace once 
 _SPECIAL = ("gorilla", "DeepSeek-R1")  # made for one purpose: function calls, long trains of thought
 
 
-def propose(config: Config, paths: Paths) -> tuple[Report, Planning] | None:
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """`larger` are models that fit, too, but would be slow or have a short context; the smallest first."""
+
+    report: Report
+    planning: Planning
+    larger: tuple[Report, ...] = ()
+
+
+def propose(config: Config, paths: Paths) -> Proposal | None:
     """The largest model that fits and is fast enough, or the one that was chosen; None where none fits.
 
     Raises `EdgeRouterError` for a chosen model that can't be planned.
@@ -30,27 +39,50 @@ def propose(config: Config, paths: Paths) -> tuple[Report, Planning] | None:
     return _fitting([planning.report(_roomy(card, config)) for card in _candidates()], planning)
 
 
-def settings_of(report: Report) -> dict[str, object]:
-    """What is to be set for it."""
-    plan = report.shown.settings
-    return {
-        "weak.model": report.shown.model,
+def settings_of(report: Report, config: Config) -> dict[str, object]:
+    """What is to be set for it, beside what was set already; a card's name as the card spells it."""
+    plan, name = report.shown.settings, report.shown.model
+    found: dict[str, object] = {
+        "weak.model": name,
         "weak.context_window_size": plan.context_window_size,
         "weak.prefill_chunk_size": plan.prefill_chunk_size,
     }
+    spelled = config.weak.model.casefold() == name.casefold()
+    return {
+        key: value
+        for key, value in found.items()
+        if config.origin(key) == "default" or (key == "weak.model" and spelled)
+    }
 
 
-def show(report: Report, planning: Planning) -> None:
+def show(proposal: Proposal) -> None:
     """On stderr, for stdout belongs to the file's name."""
-    plan = report.shown.settings
-    speed = f", at most {report.tokens_per_s:.0f} tok/s" if report.tokens_per_s is not None else ""
+    report, plan = proposal.report, proposal.report.shown.settings
+    speed = pace(report)
     output.say(f"This machine has room for {report.shown.model} in {plan.quantization}:")
-    output.say(f"context {plan.context_window_size}, prefill chunk {plan.prefill_chunk_size}{speed}")
+    windows = f"context {plan.context_window_size}, prefill chunk {plan.prefill_chunk_size}"
+    output.say(windows + (f", at most {speed}" if speed else ""))
     output.say("")
     for line in chart(report.shown):
         output.say(line)
     output.say("")
-    output.say(planning.explanation(), style="dim")
+    output.say(proposal.planning.explanation(), style="dim")
+    if proposal.larger:
+        count = len(proposal.larger)
+        some = (proposal.larger[place] for place in sorted({0, count // 2, count - 1}))
+        named = [f"{one.shown.model} fits, at {pace(one) or 'an unknown speed'}" for one in some]
+        output.say(f"Of the larger ones, {'; '.join(named)}.", style="dim")
+
+
+def pace(report: Report) -> str:
+    """How fast it would be, in words; "" where that is not known."""
+    speed = report.tokens_per_s
+    if speed is None:
+        return ""
+    count = round(speed)
+    if count < 1:
+        return "less than 1 token/s"
+    return f"{count} token{'' if count == 1 else 's'}/s"
 
 
 def _candidates() -> list[ModelCard]:
@@ -75,13 +107,15 @@ def _roomy(card: ModelCard, config: Config) -> ModelCard:
     return replace(card, context_window_size=min(CONTEXT, card.max_context))
 
 
-def _fitting(reports: list[Report], planning: Planning) -> tuple[Report, Planning] | None:
+def _fitting(reports: list[Report], planning: Planning) -> Proposal | None:
     """The largest of the good ones; where there is none, the smallest that fits at all."""
     found = [report for report in reports if report.best is not None]
     good = [report for report in found if _is_good(report)]
     if not found:
         return None
-    return (max(good, key=_weight) if good else min(found, key=_weight)), planning
+    chosen = max(good, key=_weight) if good else min(found, key=_weight)
+    larger = sorted((one for one in found if _weight(one) > _weight(chosen)), key=_weight)
+    return Proposal(chosen, planning, tuple(larger))
 
 
 def _is_good(report: Report) -> bool:
