@@ -10,6 +10,7 @@ from edge_router.disk import as_storage_error
 from edge_router.errors import EdgeRouterError, WeightsUnavailable
 from edge_router.telemetry import load_huggingface_hub
 
+NO_HUB = "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
 _HTTP_PACKAGES = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
 
@@ -64,7 +65,7 @@ def _known_reason(error: BaseException, source: HubSource) -> str | None:
     if isinstance(error, errors.HFValidationError):
         return str(error)
     if isinstance(error, errors.FileMetadataError):
-        return "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
+        return NO_HUB
     if isinstance(error, errors.HfHubHTTPError):
         return _http_reason(error.response.status_code, error.response.headers.get("Retry-After"))
     if "Consistency check failed" in str(error):

@@ -6,10 +6,11 @@ and every one of them is held against the size and the hash that the hub states 
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import logging
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from pathlib import Path
 from edge_router.catalog import HubSource
 from edge_router.catalog.gguf import models_among
 from edge_router.disk import flush, hold, publish, remove_tree, require_space, storage_errors, tree_bytes
-from edge_router.errors import WeightsAmbiguous, WeightsCorrupt, WeightsUnavailable
+from edge_router.errors import Cancelled, WeightsAmbiguous, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.choosing import choose, looked_for, missing_parts, ways_to_name
 from edge_router.hub.hashing import list_files
-from edge_router.hub.hub_errors import translate
+from edge_router.hub.hub_errors import NO_HUB, translate
 from edge_router.hub.records import (
     damage,
     describe,
@@ -36,6 +37,7 @@ from edge_router.types import Progress, SilentProgress
 LOCK_TIMEOUT_S = 6 * 3600.0
 _LISTED = 20  # file names in an error
 _BLOCK = 1 << 20
+_AT_ONCE = 4  # files
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,11 @@ def _make(source: HubSource, target: Path, progress: Progress) -> None:
         watch(lambda: tree_bytes(partial), total, progress=progress, name=f"fetch {source}"),
         _hub(source, target),
     ):
-        _download(source, listing.commit, names, partial)
+        _download(source, listing, names, partial)
     _check(listing, names, partial)
+    unhashed = [name for name in names if not (listing.files[name].sha256 or listing.files[name].git_sha1)]
+    if unhashed:
+        progress.note(f"the hub states no hash of {_some(unhashed)}: nothing but the size was checked")
     for name in set(list_files(partial)) - set(names):
         (partial / name).unlink()  # of another revision, from an interrupted download
     remove_tree(partial / ".cache")
@@ -106,7 +111,7 @@ def _chosen(source: HubSource, listing: Listing, target: Path) -> list[str]:
         sources = [str(replace(source, gguf=way)).removesuffix("@main") for way in ways_to_name(models)]
         raise WeightsAmbiguous(f"hf:{source.repo}", models, sources, source.gguf)
     if not names:
-        held = ", ".join(sorted(listing.files)[:_LISTED]) + (", ..." if len(listing.files) > _LISTED else "")
+        held = _some(sorted(listing.files))
         reason = f"looked for {looked_for(source.files)}; the repository holds {held or 'nothing'}"
         raise WeightsUnavailable(str(source), reason, target)
     if missing := missing_parts(names):
@@ -114,26 +119,80 @@ def _chosen(source: HubSource, listing: Listing, target: Path) -> list[str]:
     return names
 
 
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+
+
 def _list(source: HubSource) -> Listing:
-    info = (
-        load_huggingface_hub().HfApi().repo_info(source.repo, revision=source.revision, files_metadata=True)
-    )
-    files = {
-        sibling.rfilename: RemoteFile(
-            bytes=sibling.size or 0,
-            sha256=sibling.lfs.sha256 if sibling.lfs else None,
-            git_sha1=None if sibling.lfs else sibling.blob_id,
-        )
-        for sibling in info.siblings or ()
-    }
-    return Listing(str(info.sha), files)
+    hub = load_huggingface_hub().HfApi()
+    try:
+        info = hub.repo_info(source.repo, revision=source.revision, files_metadata=True)
+        files = {
+            str(sibling.rfilename): RemoteFile(
+                bytes=_stated(source, sibling.rfilename, sibling.size),
+                sha256=sibling.lfs.sha256 if sibling.lfs else None,
+                git_sha1=None if sibling.lfs else sibling.blob_id,
+            )
+            for sibling in info.siblings or ()
+        }
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:  # in what the library read
+        raise WeightsUnavailable(str(source), NO_HUB) from error
+    except ValueError as error:
+        if isinstance(error, load_huggingface_hub("errors").HFValidationError):
+            raise
+        raise WeightsUnavailable(str(source), NO_HUB) from error  # no JSON at all
+    if not isinstance(info.sha, str) or not info.sha:
+        raise WeightsUnavailable(str(source), NO_HUB)
+    return Listing(info.sha, files)
 
 
-def _download(source: HubSource, commit: str, names: list[str], partial: Path) -> None:
-    hub = load_huggingface_hub()
-    patterns = [glob.escape(name) for name in names]
-    with _quiet():
-        hub.snapshot_download(source.repo, revision=commit, local_dir=partial, allow_patterns=patterns)
+def _stated(source: HubSource, name: str, size: object) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise WeightsUnavailable(str(source), f"the hub states no size of {name}, so it could go on for ever")
+    return size
+
+
+def _download(source: HubSource, listing: Listing, names: list[str], partial: Path) -> None:
+    """Each file by itself: what is asked for as a whole is taken for whole where the hub fails in between.
+
+    Raises `WeightsCorrupt` for a file that goes on beyond its stated size, as soon as it does.
+    """
+    hub, stop = load_huggingface_hub(), threading.Event()
+
+    def fetch(name: str) -> None:
+        stated, here = listing.files[name].bytes, partial / name
+        if here.is_file() and here.stat().st_size != stated:
+            here.unlink()  # of another revision; where the hub fails it would be taken for this one
+        counter = _counter(here, stated, stop)
+        hub.hf_hub_download(source.repo, name, revision=listing.commit, local_dir=partial, tqdm_class=counter)
+
+    with _quiet(), ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="edge-router-fetch") as pool:
+        under_way = [pool.submit(fetch, name) for name in names]
+        try:
+            for one in under_way:
+                one.result()
+        except BaseException:  # Ctrl-C, too, ends the others
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _counter(file: Path, stated: int, stop: threading.Event) -> type:
+    """What huggingface_hub tells of every piece: a bar that shows nothing and ends what has no end."""
+
+    class Counter(load_huggingface_hub("utils").tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: object, initial: int = 0, **options: object) -> None:
+            super().__init__(*arguments, **{**options, "initial": initial, "disable": True})
+            self._got = initial
+
+        def update(self, n: float | None = 1) -> None:
+            self._got += int(n or 0)
+            if stop.is_set():
+                raise Cancelled
+            if self._got > stated:
+                raise WeightsCorrupt(file, f"{stated} bytes", f"{self._got} and more")
+
+    return Counter
 
 
 def _check(listing: Listing, names: list[str], partial: Path) -> None:

