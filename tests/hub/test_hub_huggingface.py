@@ -343,8 +343,9 @@ def test_nonsense_that_the_hub_library_stumbles_over_is_not_our_defect(
     code = compile(f"def stumble(*args, **kwargs): raise {error.__name__}('nonsense')", "x", "exec")
     module: dict[str, Any] = {"__name__": "huggingface_hub.hf_api"}
     exec(code, module)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", module["stumble"])
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", module["stumble"])
     with pytest.raises(WeightsUnavailable, match="what answers is no hub"):
+        fetch(SOURCE, downloads)
 
 
 # ---- what goes on, and what is no hub -------------------------------------------------------------------
