@@ -236,15 +236,9 @@ class ChunkMaker:
         if not self._started:
             self._started = True
             yield self._chunk(ChunkChoice(ChunkDelta(role="assistant", content="")))
-        beside = {**delta.thoughts, **delta.extra} if delta.thoughts or delta.extra else None
-        if delta.text or delta.tool_calls or delta.logprobs or delta.refusal or beside:
-            alone = not (delta.tool_calls or delta.refusal or beside)
-            piece = ChunkDelta(
-                content=delta.text if delta.text or alone else None,
-                tool_calls=tuple(_call_delta(call) for call in delta.tool_calls) or None,
-                refusal=delta.refusal or None,
-                **_own_fields(beside, "reasoning_content", "audio"),
-            )
+        others = delta.tool_calls or delta.refusal or delta.thoughts or delta.extra
+        if delta.text or others or delta.logprobs:
+            piece = _chunk_delta(delta) if others else ChunkDelta(content=delta.text)
             logprobs = choice_logprobs(delta.logprobs) if delta.logprobs else None
             yield self._chunk(ChunkChoice(piece, logprobs=logprobs))
         if delta.finish_reason is not None:
@@ -355,6 +349,16 @@ def _goes_on(known: object, entry: object) -> bool:
     return same and (None in (known.get("id"), entry.get("id")) or known["id"] == entry["id"])
 
 
+def _chunk_delta(delta: Delta) -> ChunkDelta:
+    """What there is beside text, under the names that clients look for."""
+    return ChunkDelta(
+        content=delta.text or None,
+        tool_calls=tuple(_call_delta(call) for call in delta.tool_calls) or None,
+        refusal=delta.refusal or None,
+        **_own_fields({**delta.thoughts, **delta.extra}, "reasoning_content", "audio"),
+    )
+
+
 def _call_delta(piece: Mapping[str, object]) -> ToolCallDelta:
     """A fragment as it came, under the names that clients look for."""
 
@@ -381,10 +385,8 @@ def _but(fields: Mapping[str, object], *known: str) -> Mapping[str, object] | No
     return {name: value for name, value in fields.items() if name not in known} or None
 
 
-def _own_fields(beside: Mapping[str, object] | None, *named: str) -> dict[str, Any]:
+def _own_fields(beside: Mapping[str, object], *named: str) -> dict[str, Any]:
     """Arguments for an object that has fields of the names `named`, and `extra` for all others."""
-    if not beside:
-        return {}
     return {name: beside.get(name) for name in named} | {"extra": _but(beside, *named)}
 
 

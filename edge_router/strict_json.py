@@ -35,7 +35,7 @@ def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = Fals
         raise NotJson(f"{error.msg} (line {error.lineno}, column {error.colno})") from error
     except RecursionError as error:
         raise NotJson("nested too deeply") from error
-    if _deeper_than(MAX_DEPTH, value):
+    if _may_be_deep(text) and _deeper_than(MAX_DEPTH, value):
         raise NotJson("nested too deeply")
     return value
 
@@ -56,6 +56,13 @@ def read(file: Path) -> Any:
 def read_object(file: Path) -> dict[str, Any]:
     """The JSON object that a file holds. Raises `NotJson`, `OSError`."""
     return parse_object(file.read_bytes())
+
+
+def _may_be_deep(text: str | bytes | bytearray) -> bool:
+    """No text is nested deeper than it opens brackets, and most open few."""
+    if isinstance(text, str):
+        return text.count("{") + text.count("[") > MAX_DEPTH
+    return text.count(b"{") + text.count(b"[") > MAX_DEPTH
 
 
 def _deeper_than(limit: int, value: object) -> bool:

@@ -16,7 +16,9 @@ silent          accepts and never answers                              slow     
 stall-N cut-N end-N error-N   N pieces, then: silence; a dropped connection; a clean end; an error object
 norole-ROLE     400 where a message has that role                      nostream     400 where a stream is asked for, else json
 limit-N         400 where more than N tokens are asked for             unknown      404, for there is no such model
-quota           429 that no waiting helps against
+quota           429 that no waiting helps against                      ndjson       a chunk to a line
+plainjson       a whole answer as text/plain                           close        no empty lines between events
+ssejson         such events as application/json
 html badjson notutf8 shape text     answers that are not OpenAI's
 drop            closes the connection without an answer                nothttp   a greeting of another protocol
 moved           307 to the path of `ok` on the host `localhost`
@@ -229,6 +231,27 @@ class Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         self.answer(200, json.dumps({"id": "1", "choices": [choice], "usage": USAGE}).encode())
         return True
+
+    def do_plainjson(self) -> bool:
+        message = {"role": "assistant", "content": reply_text(self.prompt())}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        body = json.dumps({"id": "1", "choices": [choice], "usage": USAGE}).encode()
+        self.answer(200, body, {"Content-Type": "text/plain"})
+        return True
+
+    def lines(self, before: str, kind: str) -> bool:
+        texts = [json.dumps(chunk, ensure_ascii=False) for chunk in self.chunks()]
+        self.answer(200, "".join(f"{before}{text}\n" for text in texts).encode(), {"Content-Type": kind})
+        return True
+
+    def do_ndjson(self) -> bool:
+        return self.lines("", "application/x-ndjson")
+
+    def do_close(self) -> bool:
+        return self.lines("data: ", "text/event-stream")
+
+    def do_ssejson(self) -> bool:
+        return self.lines("data: ", "application/json")
 
     def do_halfjson(self) -> bool:
         self.answer(200, b'{"choices": [{"message": {"content": "ha')

@@ -168,8 +168,7 @@ class OpenAIEngine:
             if kind == "application/json" or asked_whole:
                 async with _until(deadlines):
                     whole = await _whole(response)
-                delta = reader.read_whole(whole)
-                if delta is not None:
+                for delta in reader.read_body(whole):
                     yield delta
             elif kind == "text/html":
                 raise Garbled("a web page")

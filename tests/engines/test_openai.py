@@ -130,6 +130,16 @@ def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
     assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
 
 
+@pytest.mark.parametrize(
+    ("script", "usage"),
+    [("ndjson", Usage(7, 4)), ("close", Usage(7, 4)), ("plainjson", Usage(7, 4)), ("ssejson", Usage(7, 4))],
+)
+def test_answers_under_a_wrong_name_or_with_lines_of_their_own(make, strong_server, script, usage):
+    deltas = run(make(strong_server.url(script)))
+    assert text_of(deltas) == ANSWER
+    assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
+
+
 @pytest.mark.parametrize("word", ["", "null", "stop", "eos"])
 def test_a_reason_in_every_chunk_does_not_end_the_answer(make, strong_server, word):
     deltas = run(make(strong_server.url(f"reason-{word}")))

@@ -6,11 +6,11 @@ Reads dictionaries rather than the client's model classes, which are built witho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge_router.engines.remote.events import DONE, Event
+from edge_router.engines.remote.events import DONE, Event, EventDecoder
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.tool_calls import ToolCallReader
 from edge_router.engines.stops import StopStrings
@@ -19,6 +19,7 @@ from edge_router.types import Delta, FinishReason, TokenLogprob, Usage
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message
 UNSAID = ("name", "role", "content", "refusal", "tool_calls", "function_call")  # no fields of their own
+TEXT_ONLY = frozenset({"role", "content"})
 ANSWERS = frozenset(
     {"reasoning_details", "thinking_blocks", "audio", "images"}
 )  # of those, what says something
@@ -107,6 +108,19 @@ class AnswerReader:
             self._pass_over(text)
         return None
 
+    def read_body(self, body: bytes) -> Iterator[Delta]:
+        """All that came in one piece: a complete answer, or events under a wrong name."""
+        if not body.lstrip().startswith((b"data:", b"event:", b":")):
+            delta = self.read_whole(body)
+            if delta is not None:
+                yield delta
+            return
+        decoder = EventDecoder()
+        for event in (*decoder.feed(body), *decoder.rest()):
+            delta = None if self.done else self.read(event)
+            if delta is not None:
+                yield delta
+
     def read_whole(self, data: bytes) -> Delta | None:
         """A complete answer, from an endpoint that does not stream."""
         delta = self._read(_parsed(data), "", whole=True)
@@ -189,6 +203,9 @@ class AnswerReader:
         message = message or {}
         if not isinstance(message, dict):
             raise Garbled("a delta that is no object")
+        logprobs = _chat_logprobs(choice.get("logprobs")) if self._logprobs else ()
+        if message.keys() <= TEXT_ONLY and isinstance(message.get("content"), str):  # most are no more
+            return Delta(message["content"], logprobs=logprobs)
         calls = message.get("tool_calls") or []
         if isinstance(message.get("function_call"), dict):  # what tool calls were called until 2023
             calls = [{"index": 0, "type": "function", "function": message["function_call"]}]
@@ -200,7 +217,7 @@ class AnswerReader:
             thoughts[THOUGHTS[0]] = thoughts.get(THOUGHTS[0], "") + content.thought
         return Delta(
             content.text,
-            logprobs=_chat_logprobs(choice.get("logprobs")) if self._logprobs else (),
+            logprobs=logprobs,
             tool_calls=self._calls.read(calls, whole=whole),
             thoughts=thoughts,
             refusal=content.refusal + _content(message.get("refusal")).text,

@@ -128,6 +128,12 @@ class Complaint:
         return self.message[:LONGEST_READ].lower()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What it names beside its message, whether it was sent or not: a field that is missing, for one."""
+        found = (place.removeprefix("body.") for place in self.places)
+        return tuple(name for name in found if re.fullmatch(r"[\w.\[\]]{1,80}", name))
+
+    @property
     def is_about_content(self) -> bool:
         return bool(_ABOUT_CONTENT.search(f"{self.code} {self.text}"))
 

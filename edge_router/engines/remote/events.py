@@ -22,6 +22,7 @@ class EventDecoder:
     """The `data` of server-sent events.
 
     Splits at line feeds only: a text may hold U+2028, at which `str.splitlines`, and so httpx, would cut.
+    Also reads what some servers make of the format: no empty lines between events, or objects alone.
     """
 
     def __init__(self) -> None:
@@ -46,24 +47,27 @@ class EventDecoder:
     def rest(self) -> Iterator[Event]:
         """An event that is whole though the body ended without the empty line behind it."""
         rest, self._rest = bytes(self._rest), bytearray()
-        if rest:
-            self._line(rest)
-        if self._data and _is_whole(b"\n".join(self._data)):
-            event = self._line(b"")
+        for line in (rest, b""):
+            event = self._line(line) if line or _is_whole(b"\n".join(self._data)) else None
             if event is not None:
                 yield event
 
     def _line(self, line: bytes) -> Event | None:
         size, line = len(line) + 1, line.removesuffix(b"\r").removeprefix(BOM)
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
+        if line.startswith((b"data:", b"{")):
+            data = line.removeprefix(b"data:").removeprefix(b" ")
+            whole = self._data and self._data[-1].endswith(b"}") and data.startswith((b"{", DONE.encode()))
+            event = self._end_event() if whole else None
+            self._data.append(data)
             self._held += size
-        elif line.startswith(b"event:"):
+            return event
+        if line.startswith(b"event:"):
             self._name = line[6:].strip()
-        elif not line:
-            data, name, self._data, self._name, self._held = self._data, self._name, [], b"", 0
-            return _event(b"\n".join(data), name) if data else None
-        return None
+        return None if line else self._end_event()
+
+    def _end_event(self) -> Event | None:
+        data, name, self._data, self._name, self._held = self._data, self._name, [], b"", 0
+        return _event(b"\n".join(data), name) if data else None
 
 
 def _is_whole(data: bytes) -> bool:

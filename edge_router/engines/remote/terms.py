@@ -15,6 +15,7 @@ ESSENTIAL = frozenset(
 )
 ESSENTIAL_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call"})
 INSTRUCTING = ("system", "developer")  # two names of one role
+MOST_VALUES = 100
 LONGEST_KEPT = 100  # characters of a value
 LEAST_TEMPERATURE = 0.01  # as good as greedy, where that is refused
 Range = tuple[float | None, float | None]
@@ -39,7 +40,7 @@ class Terms:
     def merged(self, other: Terms) -> Terms:
         return Terms(
             self.left_out | other.left_out,
-            self.left_out_values | other.left_out_values,
+            frozenset(sorted(self.left_out_values | other.left_out_values)[:MOST_VALUES]),
             self.left_out_of_messages | other.left_out_of_messages,
             {**self.limits, **other.limits},
             self.refused_roles | other.refused_roles,
@@ -174,7 +175,7 @@ def refused_field(body: Mapping[str, object], complaint: Complaint) -> str | Non
     if not complaint.may_be_mended or complaint.is_about_content or complaint.room() is not None:
         return None
     paths = complaint.named(body)
-    return ".".join(paths[0]) if paths else None
+    return ".".join(paths[0]) if paths else next(iter(complaint.names), None)
 
 
 def _spelled(value: object) -> str:

@@ -345,6 +345,22 @@ def test_other_troubles_are_no_refusals(status: int) -> None:
     assert NO_TERMS.mended(BODY, said) is None and refused_field(BODY, said) is None
 
 
+def test_a_field_that_is_missing_is_named() -> None:
+    said = Complaint.of(
+        422, "Field required", {"detail": [{"loc": ["body", "max_length"], "msg": "Field required"}]}
+    )
+    assert NO_TERMS.mended(BODY, said) is None and refused_field(BODY, said) == "max_length"
+    assert (
+        refused_field(BODY, refusal("Missing required parameter", param="thinking.type")) == "thinking.type"
+    )
+    assert refused_field(BODY, refusal("Odd", param="no name\n at all")) is None
+
+
+def test_what_is_kept_has_a_bound() -> None:
+    many = Terms(left_out_values=frozenset(("user", repr(str(n))) for n in range(500)))
+    assert len(NO_TERMS.merged(many).merged(many).left_out_values) == 100
+
+
 def test_news_is_told_once_and_in_words() -> None:
     terms = Terms(
         left_out=frozenset({"seed"}),
