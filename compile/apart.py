@@ -71,16 +71,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`facts` are the error's attributes; `kind` is None for an error that is not ours."""
+    """`facts` are the error's attributes."""
 
-    kind: type[EdgeRouterError] | None
+    kind: type[EdgeRouterError]
     text: str
     facts: dict[str, object]
     trace: str
 
-    def error(self, model: str) -> EdgeRouterError:
-        if self.kind is None:
-            return BuildFailed(model, "build", self.text)
+    def error(self) -> EdgeRouterError:
         error = self.kind.__new__(self.kind, self.text)  # its own __init__ takes facts, not the text
         error.__dict__.update(self.facts)
         return error
@@ -114,7 +112,7 @@ def build(job: Job, progress: Progress) -> bool:
         if last is None:
             raise BuildFailed(job.card.name, "build", _last_words(child.returncode, errors))
     if isinstance(last, Failed):
-        raise last.error(job.card.name) from _ElsewhereError(last.trace)
+        raise last.error() from _ElsewhereError(last.trace)
     return True
 
 

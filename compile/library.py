@@ -10,7 +10,7 @@ from edge_router import strict_json
 from edge_router.compile.architectures import definition
 from edge_router.compile.link import link, load_library
 from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
-from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel
+from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel, is_mistake
 from edge_router.quantization import QUANTIZATIONS as FORMATS
 from edge_router.types import Progress, SilentProgress
 
@@ -114,6 +114,8 @@ def _build(
     except EdgeRouterError:
         raise
     except Exception as error:
+        if is_mistake(error):
+            raise
         raise BuildFailed(where, "compile", str(error).strip() or type(error).__name__) from error
 
 

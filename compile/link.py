@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_router.errors import ArtifactCorrupt, BuildFailed, EngineUnavailable, LinkerMissing
+from edge_router.errors import ArtifactCorrupt, BuildFailed, EngineUnavailable, LinkerMissing, is_mistake
 
 OBJECTS = ".tar"
 _LOADER = "tvm_ffi_orcjit"
@@ -112,6 +112,8 @@ def load_library(path: Path, kind: int = _CPU, number: int = 0) -> Any:
     except EngineUnavailable:
         raise
     except Exception as error:
+        if is_mistake(error):
+            raise
         raise ArtifactCorrupt(path, f"cannot be loaded by this TVM: {error}") from error
     return machine
 

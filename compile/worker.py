@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from edge_router.compile.apart import Advanced, Began, Done, Ended, Failed, Job, Noted, Said
 from edge_router.compile.pipeline import make
-from edge_router.errors import EdgeRouterError, OutOfMemory
+from edge_router.errors import EdgeRouterError, InternalError, OutOfMemory
 from edge_router.types import Step
 
 _EVERY_S = 0.1  # between two reports of the same step
@@ -44,9 +44,8 @@ def failed(error: Exception) -> Failed:
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
         error = OutOfMemory("tvm", "no room for building the model")
-    if isinstance(error, EdgeRouterError):
-        return Failed(type(error), str(error), dict(error.__dict__), trace)
-    return Failed(None, f"{type(error).__name__}: {error}", {}, trace)
+    ours = error if isinstance(error, EdgeRouterError) else InternalError.of("build", error)
+    return Failed(type(ours), str(ours), dict(ours.__dict__), trace)
 
 
 class Speaker:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
-from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed
+from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError
 from edge_router.types import Cancel, ChatRequest, Decision, Delta, EngineTimings, Timings, Usage
 
 _WAKE_S = 0.01  # how soon a linked event is seen
@@ -198,9 +198,12 @@ class LinkedCancel(threading.Event):
         return self.is_set()
 
 
-def primed(deltas: Iterator[Delta], clock: Clock, model: str) -> Iterator[Delta]:
-    """`deltas` with the first one already taken, so that an error before it is raised here and now."""
-    guarded = _guarded(deltas, model)
+def primed(deltas: Iterator[Delta], clock: Clock, model: str, *, component: str = "model") -> Iterator[Delta]:
+    """`deltas` with the first one already taken, so that an error before it is raised here and now.
+
+    Whatever the `component` raises without meaning to is an `InternalError`.
+    """
+    guarded = _guarded(deltas, component)
     first = next(guarded, None)
     if first is None:
         raise GenerationFailed(model, "it ended without an answer")
@@ -210,14 +213,15 @@ def primed(deltas: Iterator[Delta], clock: Clock, model: str) -> Iterator[Delta]
     return chain
 
 
-def _guarded(deltas: Iterator[Delta], model: str) -> Iterator[Delta]:
-    """An engine's own mistake must look neither like an answer that ended well nor like ours."""
+def _guarded(deltas: Iterator[Delta], component: str) -> Iterator[Delta]:
+    """An engine's own mistake must look neither like an answer that ended well nor like a failure of its
+    model, for which another may be asked."""
     try:
         yield from deltas
     except EdgeRouterError:
         raise
     except Exception as error:
-        raise GenerationFailed(model, f"{type(error).__name__}: {error}") from error
+        raise InternalError.of(component, error) from error
     finally:
         _close(deltas)
 

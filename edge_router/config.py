@@ -57,6 +57,8 @@ class WeakConfig:
     end_loops: bool = True  # an answer that has come to nothing but the same, over and over
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
+    retry_load_s: float = 30.0  # a model that could not be loaded is not tried again for so long
+    on_defect: str = "error"  # a mistake in the program: error, or escalate to the other model
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +342,9 @@ def _check(config: Config) -> None:
     require("weak.unload_after_s", idle is None or idle >= 0, "must be at least 0 seconds")
     least = config.weak.min_confidence
     require("weak.min_confidence", least is None or 0 <= least <= 1, "must be between 0 and 1")
+    require("weak.retry_load_s", 0 <= config.weak.retry_load_s <= 86400, "must be 0 to 86400 seconds")
+    ends = ("error", "escalate")
+    require("weak.on_defect", config.weak.on_defect in ends, f"must be one of {', '.join(ends)}")
     ways = ("auto", "escalate", "window", "truncate")
     require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:

@@ -6,6 +6,7 @@ model that can't start, a strong one that can't be reached); after it never: one
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,27 +17,32 @@ from edge_router.answer import Answer, Clock, primed
 from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
+from edge_router.defects import Defects
 from edge_router.engines.base import Engine
 from edge_router.errors import (
     Cancelled,
+    Closed,
     ContextOverflow,
     EdgeRouterError,
+    InternalError,
     InvalidRequest,
+    InvalidRouter,
     LowConfidence,
-    OutOfMemory,
-    StrongRefused,
+    UnsupportedRequest,
 )
-from edge_router.ledger import Ledger, Record
-from edge_router.loaded import Loaded
+from edge_router.ledger import Ledger, Record, message_of
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
+from edge_router.pool import Pool
 from edge_router.requests import conversation, parse_messages
-from edge_router.routers.base import Router
+from edge_router.routers.base import AsksWeak, Router
 from edge_router.surface import Chat
 from edge_router.thresholds.spending import Spending
 from edge_router.truncation import truncated
 from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason, Usage
+
+_logger = logging.getLogger(__name__)
 
 
 class Controller:
@@ -45,7 +51,8 @@ class Controller:
     `weak`, `strong` and `router` replace what the configuration names: a program that embeds this passes
     its own engines, a test passes scripted ones. `gate` is what `weak.min_confidence` goes by; of a model
     that was built here it is found. Nothing is loaded before it is needed, or `warm` is called. Settings are
-    configuration keys with two underscores: `Controller(weak__threads=2)`.
+    configuration keys with two underscores: `Controller(weak__threads=2)`. Raises `ConfigError`, and
+    `UnknownModel` for a `weak.model` that nobody knows. After `close` everything raises `Closed`.
     """
 
     def __init__(
@@ -63,11 +70,19 @@ class Controller:
         overrides = {name.replace("__", "."): value for name, value in settings.items()}
         self.config = config.replace(**overrides) if config is not None else Config.load(overrides=overrides)
         paths = paths or Paths.default()
-        self._loaded = Loaded(
-            self.config, weak=weak, strong=strong, router=router, gate=gate, paths=paths, progress=progress
-        )
         self.metrics = Metrics()
-        self.metrics.add(*memory_gauges(lambda: self._loaded.plan, lambda: self._loaded.weak_loaded))
+        self._defects = Defects(paths.defects, self.metrics.defect)
+        self._pool = Pool(
+            self.config,
+            weak=weak,
+            strong=strong,
+            router=router,
+            gate=gate,
+            paths=paths,
+            progress=progress,
+            defects=self._defects,
+        )
+        self.metrics.add(*memory_gauges(lambda: self._pool.plan, lambda: self._pool.weak_loaded))
         ledger = self.config.ledger
         self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
         self._spending = Spending.of(self.config, paths)
@@ -76,33 +91,42 @@ class Controller:
 
     def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
         """Score, decide and begin to generate. Raises `EdgeRouterError` where no model can answer."""
-        clock, cancel = Clock(), cancel or threading.Event()
-        decision, situation = self._decide(request, clock, counts=True)
+        self._check_open()
+        with self._defects.guard("controller"):
+            return self._start(request, cancel or threading.Event())
+
+    def _start(self, request: ChatRequest, cancel: Cancel) -> Answer:
+        clock = Clock()
+        decision, situation = self._decide(request, clock, cancel, counts=True)
         cause: EdgeRouterError | None = None
         spent: Usage | None = None
         while True:
+            component = f"{decision.model} model"
             try:
-                engine = self._engine(decision, request)
-                fitting, left_out = self._fitting(engine, decision, request, situation)
-                holding = self._holding(decision, fitting, situation)
-                if holding is None:
-                    deltas = primed(engine.stream(fitting, cancel), clock, engine.model_id)
-                else:
-                    seen = holding.sure(engine.stream(holding.request, cancel))
-                    deltas = primed(seen, clock, engine.model_id)
-                    decision = replace(decision, confidence=holding.chance)
+                with self._defects.guard(component):
+                    engine = self._engine(decision, request, cancel)
+                    fitting, left_out = self._fitting(engine, decision, request, situation)
+                    holding = self._holding(decision, fitting, situation, cancel)
+                    if holding is None:
+                        deltas = engine.stream(fitting, cancel)
+                    else:
+                        deltas = holding.sure(engine.stream(holding.request, cancel))
+                    deltas = primed(deltas, clock, engine.model_id, component=component)
+                    if holding is not None:
+                        decision = replace(decision, confidence=holding.chance)
                 break
             except Cancelled:
                 raise
             except EdgeRouterError as error:
-                other = self._redirect(decision, error, situation)
+                other = policy.after_failure(decision, error, situation)
                 if other is None:
-                    timings, prompt = clock.timings(), request.messages[-1].text
-                    names = _name(error), _name(cause)
-                    self._record(Record(decision, "", None, timings, *names, prompt, spent=spent))
-                    raise error from cause
+                    self._failed(request, decision, error, cause, clock, spent)
+                    raise error from cause or error.__cause__
+                _logger.info("the %s answers instead: %s", f"{other.model} model", type(error).__name__)
                 if isinstance(error, LowConfidence):
                     spent = Usage(engine.count_tokens(fitting) or 0, error.tokens)
+                elif isinstance(error, InvalidRequest) and not isinstance(error, ContextOverflow):
+                    situation = replace(situation, needs_tools=True, weak_handles_tools=False)
                 decision, cause = other, error
         return Answer(
             deltas,
@@ -119,7 +143,9 @@ class Controller:
 
     def decide(self, request: ChatRequest) -> Decision:
         """Where `request` would go; no model is loaded and none is asked whether it can be reached."""
-        return self._decide(request, Clock())[0]
+        self._check_open()
+        with self._defects.guard("controller"):
+            return self._decide(request, Clock())[0]
 
     def route(
         self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
@@ -129,74 +155,96 @@ class Controller:
         return self.decide(ChatRequest(messages, model=model, private=private))
 
     def warm(self) -> None:
-        """Load the router and the weak model now, as `serve` does before it listens."""
-        self._loaded.router(None)
-        self._loaded.weak()
+        """Load the router and the weak model now, as `serve` does before it listens.
+
+        What could not be loaded a moment ago is tried again.
+        """
+        self._check_open()
+        self._pool.retry()
+        with self._defects.guard("controller"):
+            self._pool.router(None)
+            self._pool.weak()
 
     def model_names(self) -> tuple[str, ...]:
         """Everything that may stand in a request's `model`."""
-        return self._loaded.names().all()
+        return self._pool.names().all()
 
     def ahead(self, cancel: Cancel) -> int | None:
         """How many answers are made before the one of `cancel`; None where it does not wait for others."""
-        return self._loaded.ahead(cancel)
+        return self._pool.ahead(cancel)
 
     def check_model(self, name: str) -> None:
         """Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ..."""
-        policy.parse_model(name, self._loaded.names())
+        policy.parse_model(name, self._pool.names())
 
     def rate(self, record_id: int, rating: Literal[1, -1]) -> Record | None:
         """Thumbs up (1) or down (-1) for an answer by its `Answer.record_id`; None where there is none.
 
         Raises `StorageError`, `InvalidData` of the ledger.
         """
+        self._check_open()
         return None if self._ledger is None else self._ledger.rate(record_id, rating)
 
     def close(self) -> None:
-        """Ends what is running and releases the models. May be called twice."""
+        """Ends what is running and releases the models, for good. May be called twice."""
         self._closed = True
-        self._loaded.close()
+        self._pool.close()
         if self._spending is not None:
-            self._spending.save()
+            with self._defects.spare("spending"):
+                self._spending.save()
         if self._ledger is not None:
             self._ledger.close()
+        self._defects.save()
 
     def __enter__(self) -> Controller:
+        self._check_open()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed
+
     def _decide(
-        self, request: ChatRequest, clock: Clock, *, counts: bool = False
+        self, request: ChatRequest, clock: Clock, cancel: Cancel | None = None, *, counts: bool = False
     ) -> tuple[Decision, policy.Situation]:
         """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
-        route = policy.parse_model(request.model, self._loaded.names())
+        route = policy.parse_model(request.model, self._pool.names())
         situation = policy.Situation(
-            strong_configured=self._loaded.strong_configured,
+            strong_configured=self._pool.strong_configured,
             offline=self.config.offline,
             private=request.private,
             needs_tools=request.needs_tools,
             tools_required=request.tools_required,
-            weak_handles_tools=self._loaded.weak_handles(request),
+            weak_handles_tools=self._pool.weak_handles(request),
             budget_spent=self._spending is not None and self._spending.exhausted,
+            masked=request.mask is not None,
+            shortens=self.config.weak.overflow == "auto",
+            defects_escalate=self.config.weak.on_defect == "escalate",
         )
         if route.tier is not None:
             if route.tier == "strong":
                 self._refuse_strong(request, situation)
             return policy.decide(route, None, None, situation), situation
-        router = self._loaded.router(route.router)
-        threshold = self._loaded.threshold(router) if route.threshold is None else route.threshold
-        with clock.scoring():
-            score = router.score(request.messages)
-        budgeted = self._spending if route.threshold is None and self._loaded.is_default(router) else None
+        with self._defects.guard("router"):
+            router = self._pool.router(route.router, cancel)
+            if cancel is not None and isinstance(router, AsksWeak):
+                self._pool.weak(cancel)  # scoring would wait for it and hear no cancel
+            threshold = self._pool.threshold(router) if route.threshold is None else route.threshold
+            with clock.scoring():
+                score = _checked(router, router.score(request.messages))
+        budgeted = self._spending if route.threshold is None and self._pool.is_default(router) else None
         if budgeted is not None:
             threshold = budgeted.threshold(threshold)
         decision = policy.decide(replace(route, router=router.name), score, threshold, situation)
         if counts and route.threshold is None:
-            self._loaded.observe(router, decision)
+            with self._defects.spare("strong share"):
+                self._pool.observe(router, decision)
             if budgeted is not None:
-                budgeted.observe(score)
+                with self._defects.spare("spending"):
+                    budgeted.observe(score)
         return decision, situation
 
     def _refuse_strong(self, request: ChatRequest, situation: policy.Situation) -> None:
@@ -207,16 +255,22 @@ class Controller:
         if situation.budget_spent:
             raise InvalidRequest("model", f"{request.model!r} costs money, and this month's is spent")
 
-    def _engine(self, decision: Decision, request: ChatRequest) -> Engine:
+    def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
+        """Raises `UnsupportedRequest` where the weak model would leave out what is asked for."""
         if decision.model == "strong":
             if request.mask is not None:
                 raise InvalidRequest("mask", 'only the weak model can be held to it: ask for model="weak"')
-            return self._loaded.strong()
-        weak = self._loaded.weak()
-        if request.tools_required and not self._loaded.weak_handles(request):
-            reason = "a tool call or JSON needs a strong model; the weak one writes plain text"
-            raise InvalidRequest("tool_choice" if request.has_tools else "response_format", reason)
+            return self._pool.strong(cancel)
+        if self._pool.weak_is_known:  # so that nothing is loaded for an error
+            self._check_weak_handles(request)
+        weak = self._pool.weak(cancel)
+        self._check_weak_handles(request)
         return weak
+
+    def _check_weak_handles(self, request: ChatRequest) -> None:
+        if request.needs_tools and not self._pool.weak_handles(request):
+            param, what = request.beyond_text
+            raise UnsupportedRequest(param, f"the weak model {what}, and no strong model is asked")
 
     def _fitting(
         self, engine: Engine, decision: Decision, request: ChatRequest, situation: policy.Situation
@@ -231,14 +285,14 @@ class Controller:
         if tokens is None or window is None or tokens < window:
             return request, 0
         overflow, way = ContextOverflow(tokens, window), self.config.weak.overflow
-        escalates = way == "auto" and self._redirect(decision, overflow, situation) is not None
+        escalates = way == "auto" and policy.after_failure(decision, overflow, situation) is not None
         shorter = None if escalates or way == "escalate" else truncated(request, engine.count_tokens, window)
         if shorter is None:
             raise overflow
         return shorter
 
     def _holding(
-        self, decision: Decision, request: ChatRequest, situation: policy.Situation
+        self, decision: Decision, request: ChatRequest, situation: policy.Situation, cancel: Cancel
     ) -> Holding | None:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
@@ -246,34 +300,39 @@ class Controller:
         free = decision.reason is Reason.SCORE and request.mask is None and not request.tools_required
         if bound is None or not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
-        gate = self._loaded.gate()
+        gate = self._pool.gate(cancel)
         return None if gate is None else Holding(gate, bound, request)
 
-    def _redirect(
-        self, decision: Decision, error: EdgeRouterError, situation: policy.Situation
-    ) -> Decision | None:
-        """The other model's turn, if `error` is one that it may not share and it has not had its turn."""
-        if decision.model == "strong":
-            if isinstance(error, InvalidRequest | StrongRefused):
-                return None
-            if decision.reason is Reason.CONTEXT_OVERFLOW and self.config.weak.overflow == "auto":
-                return replace(decision, model="weak", reason=Reason.STRONG_UNAVAILABLE)  # shortened, then
-            return policy.fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)
-        if decision.reason is Reason.STRONG_UNAVAILABLE:
-            return None
-        if isinstance(error, LowConfidence):
-            unsure = replace(decision, confidence=error.chance)
-            return policy.escalate(unsure, Reason.LOW_CONFIDENCE, situation)
-        if isinstance(error, ContextOverflow):
-            return policy.escalate(decision, Reason.CONTEXT_OVERFLOW, situation)
-        if isinstance(error, InvalidRequest):
-            return None
-        reason = Reason.NO_MEMORY if isinstance(error, OutOfMemory) else Reason.WEAK_UNAVAILABLE
-        return policy.escalate(decision, reason, situation)
+    def _failed(
+        self,
+        request: ChatRequest,
+        decision: Decision,
+        error: EdgeRouterError,
+        cause: EdgeRouterError | None,
+        clock: Clock,
+        spent: Usage | None,
+    ) -> None:
+        """No model could begin to answer."""
+        self._record(
+            Record(
+                decision,
+                "",
+                None,
+                clock.timings(),
+                _name(error),
+                _name(cause),
+                request.messages[-1].text,
+                spent=spent,
+                cause_message=_message(cause, request),
+            )
+        )
 
     def _finished(self, answer: Answer, error: EdgeRouterError | None) -> None:
+        if isinstance(error, InternalError):
+            self._defects.note(error)
         if self._spending is not None and answer.decision.model == "strong" and answer.last.usage:
-            self._spending.pay(answer.last.usage)
+            with self._defects.spare("spending"):
+                self._spending.pay(answer.last.usage)
         record = Record(
             answer.decision,
             answer.model,
@@ -283,19 +342,35 @@ class Controller:
             _name(answer.fallback_cause),
             answer.request.messages[-1].text,
             spent=answer.spent,
+            cause_message=_message(answer.fallback_cause, answer.request),
         )
         answer.record_id = self._record(record)
 
     def _record(self, record: Record) -> int | None:
-        """The id of its row, where there is one."""
-        self.metrics.record(record)
-        if self._ledger is None:
-            return None
-        number = self._ledger.record(record)
-        if self._closed:  # an answer that ended after `close` has opened it again
-            self._ledger.close()
+        """The id of its row, where there is one. An answer is never lost for what writes it down."""
+        number: int | None = None
+        with self._defects.spare("metrics"):
+            self.metrics.record(record)
+        if self._ledger is not None:
+            with self._defects.spare("ledger"):
+                number = self._ledger.record(record)
+                if self._closed:  # an answer that ended after `close` has opened it again
+                    self._ledger.close()
         return number
 
 
 def _name(error: EdgeRouterError | None) -> str | None:
     return type(error).__name__ if error is not None else None
+
+
+def _message(error: EdgeRouterError | None, request: ChatRequest) -> str | None:
+    if error is None:
+        return None
+    return message_of(error, [message.text for message in request.messages])
+
+
+def _checked(router: Router, score: float) -> float:
+    """Raises `InvalidRouter`: what is no number would compare as an easy question."""
+    if not (isinstance(score, int | float) and 0 <= score <= 1):
+        raise InvalidRouter(router.name, f"its score is {score!r}, not a number in 0..1")
+    return score

@@ -4,6 +4,7 @@ EdgeRouterError
   InvalidInput                    the caller can mend it
     InvalidRequest                a field of a chat request
       ContextOverflow             the prompt is longer than the context
+      UnsupportedRequest          it asks for what the weak model cannot do
     UnknownName                   with the nearest known names
       UnknownModel
     ConfigError                   a key of the configuration
@@ -32,6 +33,7 @@ EdgeRouterError
     EngineUnavailable             cannot start: package, device or memory missing
       OutOfMemory
     GenerationFailed              broke while generating
+    InternalError                 a mistake in this program, or in a plug-in
     Cancelled                     the caller no longer wanted it
     LowConfidence                 the weak model was too unsure to be shown
     TemplateError                 the model's chat template
@@ -52,6 +54,7 @@ EdgeRouterError
     PortInUse
     UnsafeBind                    a public address without a key
   MissingExtra                    an optional package is not installed
+  Closed                          used after its `close`
 
 An error carries facts; the sentence with the next command is written at the edge (cli/sentences.py,
 server/errors.py). `str(error)` is a plain statement of the facts. No error ever holds an API key.
@@ -59,8 +62,9 @@ server/errors.py). `str(error)` is a plain statement of the facts. No error ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 
 from edge_router.redaction import hidden, shown
 
@@ -76,9 +80,23 @@ def clipped(text: str, most: int = ECHO) -> str:
 
 
 class EdgeRouterError(Exception):
-    """Whatever goes wrong here on purpose. `about`: the model that it happened to, as it is typed."""
+    """Whatever goes wrong here on purpose. Can be copied and pickled.
+
+    `about`: the model that it happened to, as it is typed.
+    """
 
     about: str | None = None  # where it is known
+
+    def __reduce__(self) -> tuple[Callable[..., Exception], tuple[object, ...]]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[EdgeRouterError], args: tuple[object, ...], facts: dict[str, object]
+) -> EdgeRouterError:
+    error = kind.__new__(kind, *args)  # its own __init__ takes facts, not the text
+    error.__dict__.update(facts)
+    return error
 
 
 # ---- input -------------------------------------------------------------------------------------------------
@@ -105,6 +123,10 @@ class ContextOverflow(InvalidRequest):
             f"the prompt has {prompt_tokens} tokens, {self.over_by} more than the context of "
             f"{context_window_size} leaves room for",
         )
+
+
+class UnsupportedRequest(InvalidRequest):
+    """The weak model cannot do what `param` asks for, and no strong one may be asked instead."""
 
 
 class UnknownName(InvalidInput):
@@ -313,6 +335,49 @@ class GenerationFailed(EngineError):
         super().__init__(f"the engine {engine} failed while generating: {reason}")
 
 
+class InternalError(EngineError):
+    """A mistake in the program: `component` met an exception of the class `kind` at `place` (file:line).
+
+    What that exception says is left to it (`__cause__`), for it may hold what a user wrote.
+    """
+
+    noted = False  # whether it has been logged and counted
+
+    def __init__(self, component: str, kind: str, place: str = "") -> None:
+        self.component, self.kind, self.place = component, kind, place
+        super().__init__(f"something broke in the {component}: {kind}{f' at {place}' if place else ''}")
+
+    @classmethod
+    def of(cls, component: str, error: BaseException) -> InternalError:
+        """For an exception that nobody raised on purpose."""
+        made = cls(component, type(error).__name__, _place(error.__traceback__))
+        made.__cause__ = error
+        return made
+
+
+_MISTAKES = (
+    *(TypeError, AttributeError, NameError, LookupError, AssertionError, ArithmeticError),
+    *(NotImplementedError, RecursionError),
+)
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether it is what Python raises where a program is wrong, in the midst of another library's errors.
+
+    TVM names errors of its own after Python's, and marks them.
+    """
+    return isinstance(error, _MISTAKES) and not hasattr(error, "__tvm_ffi_error__")
+
+
+def _place(trace: TracebackType | None) -> str:
+    """The innermost frame: the file with its folder, and the line."""
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{'/'.join(Path(trace.tb_frame.f_code.co_filename).parts[-2:])}:{trace.tb_lineno}"
+
+
 class Cancelled(EngineError):
     def __init__(self) -> None:
         super().__init__("the answer was cancelled")
@@ -443,3 +508,14 @@ class UnsafeBind(ServerError):
     def __init__(self, host: str) -> None:
         self.host = host
         super().__init__(f"{host} is reachable from other machines and no key is set")
+
+
+# ---- life --------------------------------------------------------------------------------------------------
+
+
+class Closed(EdgeRouterError, RuntimeError):
+    """`what` was used after it had been closed."""
+
+    def __init__(self, what: str = "controller") -> None:
+        self.what = what
+        super().__init__(f"the {what} has been closed")

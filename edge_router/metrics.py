@@ -91,6 +91,9 @@ class Metrics:
         self._failures = Counter(
             "edge_router_failures_total", "Answers that ended in an error.", ("tier", "error")
         )
+        self._defects = Counter(
+            "edge_router_defects_total", "Mistakes in the program that were met.", ("component", "error")
+        )
         self._tokens = Counter("edge_router_tokens_total", "Tokens, where they are known.", ("tier", "kind"))
         self._score = Histogram("edge_router_score_seconds", "Time to score a query.", ("router",))
         self._first = Histogram("edge_router_first_token_seconds", "Time to the first token.", ("tier",))
@@ -122,11 +125,16 @@ class Metrics:
                 if milliseconds is not None:
                     histogram.add((label,), milliseconds / 1e3)
 
+    def defect(self, component: str, kind: str) -> None:
+        """One mistake in the program was met."""
+        with self._lock:
+            self._defects.add((component, kind))
+
     def render(self) -> str:
         """Prometheus text format, version 0.0.4."""
         with self._lock:
             parts: list[str] = []
-            counters = (self._requests, self._failures, self._tokens)
+            counters = (self._requests, self._failures, self._defects, self._tokens)
             histograms = (self._score, self._first, self._total)
             metrics: list[Counter | Histogram | Gauge] = [*counters, *histograms, *self._gauges]
             for metric in metrics:

@@ -23,6 +23,7 @@ class Paths:
     share: Path  # what holding a strong share has learnt; JSON
     calibration: Path  # the scores that thresholds were calibrated on; JSON
     spending: Path  # what the strong model has cost this month; JSON
+    defects: Path  # mistakes in the program that were met; JSON
 
     @classmethod
     def default(cls) -> Paths:
@@ -41,6 +42,7 @@ class Paths:
             share=data / "share.json",
             calibration=data / "calibration.json",
             spending=data / "spending.json",
+            defects=data / "defects.json",
         )
 
     @classmethod
@@ -55,4 +57,5 @@ class Paths:
             share=home / "share.json",
             calibration=home / "calibration.json",
             spending=home / "spending.json",
+            defects=home / "defects.json",
         )

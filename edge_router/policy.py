@@ -5,7 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from edge_router.errors import InvalidRequest, UnknownModel, UnknownName, clipped
+from edge_router.errors import (
+    Cancelled,
+    Closed,
+    ContextOverflow,
+    DuplicateName,
+    EdgeRouterError,
+    InternalError,
+    InvalidInput,
+    InvalidRequest,
+    LowConfidence,
+    OutOfMemory,
+    PluginFailed,
+    StrongRefused,
+    UnknownModel,
+    UnknownName,
+    UnsupportedTarget,
+    clipped,
+)
 from edge_router.registry import nearest
 from edge_router.types import Decision, Reason, Tier
 
@@ -45,6 +62,9 @@ class Situation:
     tools_required: bool = False  # plain text would be no answer at all
     weak_handles_tools: bool = False
     budget_spent: bool = False
+    masked: bool = False  # only the weak model can be held to a mask
+    shortens: bool = True  # a prompt that is too long may be shortened where nobody else can take it
+    defects_escalate: bool = False  # the user wants an answer even where the program is at fault
 
     @property
     def strong_allowed(self) -> bool:
@@ -111,6 +131,46 @@ def decide(route: Route, score: float | None, threshold: float | None, situation
     return wanted
 
 
+def after_failure(decision: Decision, error: EdgeRouterError, situation: Situation) -> Decision | None:
+    """The other model's turn, or None where `error` is the answer.
+
+    That is so where the caller or the configuration is wrong, for no other model mends that, and where the
+    program is: a mistake of ours is no reason to send a question away.
+    """
+    if isinstance(error, InternalError):
+        shared = situation.defects_escalate
+    elif isinstance(error, InvalidInput):
+        shared = isinstance(error, InvalidRequest | UnsupportedTarget)
+    else:
+        shared = not isinstance(error, Cancelled | Closed | DuplicateName | PluginFailed)
+    if not shared:
+        return None
+    return (_after_weak if decision.model == "weak" else _after_strong)(decision, error, situation)
+
+
+def _after_weak(decision: Decision, error: EdgeRouterError, situation: Situation) -> Decision | None:
+    if decision.reason is Reason.STRONG_UNAVAILABLE or situation.masked:
+        return None
+    reason = Reason.WEAK_UNAVAILABLE
+    if isinstance(error, LowConfidence):
+        decision, reason = replace(decision, confidence=error.chance), Reason.LOW_CONFIDENCE
+    elif isinstance(error, ContextOverflow):
+        reason = Reason.CONTEXT_OVERFLOW
+    elif isinstance(error, InvalidRequest):  # it has been checked: only the weak model can't take it
+        reason = Reason.NEEDS_TOOLS
+    elif isinstance(error, OutOfMemory):
+        reason = Reason.NO_MEMORY
+    return escalate(decision, reason, situation)
+
+
+def _after_strong(decision: Decision, error: EdgeRouterError, situation: Situation) -> Decision | None:
+    if isinstance(error, InvalidRequest | StrongRefused):
+        return None
+    if decision.reason is Reason.CONTEXT_OVERFLOW and situation.shortens:
+        return replace(decision, model="weak", reason=Reason.STRONG_UNAVAILABLE)
+    return fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)
+
+
 def escalate(decision: Decision, reason: Reason, situation: Situation) -> Decision | None:
     """The weak model can't: the strong one instead, or None where that is not allowed."""
     if decision.model != "weak" or decision.reason is Reason.FORCED or not situation.strong_allowed:
@@ -127,6 +187,6 @@ def fall_back(decision: Decision, reason: Reason, situation: Situation) -> Decis
     final = (Reason.FORCED, Reason.CONTEXT_OVERFLOW, Reason.WEAK_UNAVAILABLE, Reason.NO_MEMORY)
     if decision.model != "strong" or decision.reason in final:
         return None
-    if situation.tools_required and not situation.weak_handles_tools:
+    if (situation.needs_tools or situation.tools_required) and not situation.weak_handles_tools:
         return None
     return replace(decision, model="weak", reason=reason)

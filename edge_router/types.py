@@ -29,7 +29,7 @@ class Reason(StrEnum):
     STRONG_UNAVAILABLE = "strong_unavailable"  # none configured, or it failed before its first token
     WEAK_UNAVAILABLE = "weak_unavailable"  # the weak model could not start, or failed before its first token
     CONTEXT_OVERFLOW = "context_overflow"  # the prompt does not fit the weak model's context
-    NEEDS_TOOLS = "needs_tools"  # tools or images, which the weak model does not handle
+    NEEDS_TOOLS = "needs_tools"  # tools, images or a form of answer that the weak model does not handle
     BUDGET = "budget"  # the money for the strong model is spent
     PRIVATE = "private"  # the caller said that this must not leave the machine
     LOW_CONFIDENCE = "low_confidence"  # the weak model was unsure before its first token was shown
@@ -109,6 +109,13 @@ class Vocabulary:
     tokenizer: Path
 
 
+_TOOLS = (("tools", "tool_choice"), ("functions", "function_call"))  # and their older names
+
+
+def _is_none(choice: object) -> bool:
+    return choice == "none" or (isinstance(choice, Mapping) and choice.get("type") == "none")
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One query, already validated (see `requests.parse_chat`): what routers score and engines answer."""
@@ -130,20 +137,40 @@ class ChatRequest:
     @property
     def needs_tools(self) -> bool:
         """Whether a model that only writes text would leave something out."""
-        media = any(message.has_media for message in self.messages)
-        return self.tools_required or media or self.has_tools
+        return self.beyond_text[0] is not None
+
+    @property
+    def beyond_text(self) -> tuple[str | None, str]:
+        """The first field that a model which only writes text cannot serve, and why; None for no field."""
+        if any(message.has_media for message in self.messages):
+            return "messages", "reads text only, no images, sounds or files"
+        given = self.passthrough
+        for tools, choice in _TOOLS:
+            if self.tools_required and given.get(choice) not in (None, "none", "auto"):
+                return choice, "calls no tools"
+            if given.get(tools) and not _is_none(given.get(choice)):
+                return tools, "calls no tools"
+        spoken = given.get("modalities")
+        if isinstance(spoken, list | tuple) and any(form != "text" for form in spoken):
+            return "modalities", "writes text only"
+        if given.get("web_search_options") is not None:
+            return "web_search_options", "searches nothing"
+        form = given.get("response_format")
+        if self.tools_required or (isinstance(form, Mapping) and form.get("type") not in (None, "text")):
+            return "response_format", "cannot be held to this form"
+        return None, ""
 
     @property
     def has_tools(self) -> bool:
-        """Under today's name, or the one of 2023."""
-        return bool(self.passthrough.get("tools") or self.passthrough.get("functions"))
+        """That may be called; under today's name, or the one of 2023."""
+        given = self.passthrough
+        return any(given.get(tools) and not _is_none(given.get(choice)) for tools, choice in _TOOLS)
 
     @property
     def response_schema(self) -> object:
         """The JSON schema of an answer that must be JSON and nothing else; None for all others."""
         form = self.passthrough.get("response_format")
-        media = any(message.has_media for message in self.messages)
-        if not isinstance(form, Mapping) or media or self.has_tools:
+        if not isinstance(form, Mapping) or self.beyond_text[0] != "response_format":
             return None
         if form.get("type") == "json_object":
             return {"type": "object"}

@@ -13,10 +13,11 @@ from edge_router.controller import Controller
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (
     Cancelled,
+    Closed,
     ContextOverflow,
     EdgeRouterError,
-    EngineUnavailable,
     GenerationFailed,
+    InternalError,
     InvalidRequest,
     OutOfMemory,
     StrongEmpty,
@@ -28,6 +29,7 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
     UnknownModel,
+    UnsupportedRequest,
     WeightsUnavailable,
 )
 from edge_router.requests import parse_chat
@@ -294,7 +296,9 @@ def test_tools_go_to_the_strong_model_with_all_that_belongs_to_them() -> None:
 def test_tools_without_a_strong_model() -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
     with Controller(weak=weak("W"), router=ScriptedRouter(EASY)) as controller:
-        assert ask(controller, tools=tools) == ("W", "small", "strong_unavailable")
+        with pytest.raises(UnsupportedRequest, match="tools: the weak model calls no tools"):
+            ask(controller, tools=tools)
+        assert ask(controller, tools=tools, tool_choice="none") == ("W", "small", "score")
         with pytest.raises(InvalidRequest, match="tool_choice"):
             ask(controller, tools=tools, tool_choice="required")
         with pytest.raises(InvalidRequest, match="response_format"):
@@ -356,10 +360,13 @@ class Broken:
 
 def test_an_engines_own_mistake_never_looks_like_an_answer() -> None:
     with Controller(weak=Broken(late=True), router=ScriptedRouter(EASY)) as late:
-        with pytest.raises(GenerationFailed, match="ZeroDivisionError"):
+        with pytest.raises(InternalError, match="ZeroDivisionError"):
             ask(late)
-    with Controller(weak=Broken(late=False), strong=strong("S"), router=ScriptedRouter(EASY)) as controller:
-        assert ask(controller) == ("S", "big", "weak_unavailable")
+    big = strong("S")
+    with Controller(weak=Broken(late=False), strong=big, router=ScriptedRouter(EASY)) as controller:
+        with pytest.raises(InternalError, match="ZeroDivisionError"):
+            ask(controller)
+    assert big.calls == []
 
 
 def test_an_engine_that_says_nothing_at_all_is_an_error() -> None:
@@ -440,7 +447,7 @@ def test_closing_twice_is_fine_and_closes_the_engines() -> None:
     controller.close()
     assert small.closed
     assert big.closed
-    with pytest.raises(EngineUnavailable):
+    with pytest.raises(Closed):
         ask(controller)
 
 

@@ -35,6 +35,7 @@ LAYERS = [
         "device",
         "vram",
         "ledger",
+        "defects",
         "memory_metrics",
         "metrics",
         "labels",
@@ -55,7 +56,7 @@ LAYERS = [
         "truncation",
         "engines",
     },
-    {"answer", "loaded", "surface", "controller", "thread_stream", "aio"},
+    {"answer", "names", "slot", "pool", "surface", "controller", "thread_stream", "aio"},
     {"bench", "labelling", "server"},
     {"cli", "__main__"},
 ]

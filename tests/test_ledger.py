@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,7 @@ FULL = Record(
     "OutOfMemory",
     "?",
     7.0,
+    cause_message="no room",
 )
 
 
@@ -50,7 +52,7 @@ def test_what_is_recorded_is_read(paths):
     bare = Record(Decision("weak", Reason.FORCED), "small", time=8.0)
     assert ledger.record(FULL) and ledger.record(bare)
     (second, first) = ledger.recent()
-    assert first == Record(*[getattr(FULL, name) for name in FULL.__slots__[:-1]], id=1)
+    assert first == replace(FULL, id=1)
     assert second == Record(bare.decision, "small", time=8.0, id=2)
     assert ledger.recent(1) == (second,)
     assert ledger.recent(0) == ledger.recent(-1) == ()
@@ -231,10 +233,11 @@ def test_thumbs(ledger):
     assert [record.rating for record in ledger.recent()] == [-1, None]
 
 
-SINCE_2 = ("confidence", "spent_prompt_tokens", "spent_completion_tokens")
+SINCE_3 = ("cause_message",)
+SINCE_2 = (*SINCE_3, "confidence", "spent_prompt_tokens", "spent_completion_tokens")
 
 
-@pytest.mark.parametrize(("version", "missing"), [(1, (*SINCE_2, "rating")), (2, SINCE_2)])
+@pytest.mark.parametrize(("version", "missing"), [(1, (*SINCE_2, "rating")), (2, SINCE_2), (3, SINCE_3)])
 def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing):
     ledger.record(FULL)
     ledger.close()
@@ -244,7 +247,9 @@ def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing)
         connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     (old,) = ledger.recent()
-    assert old.rating is old.spent is old.decision.confidence is None
+    assert old.cause_message is None
+    if version < 3:
+        assert old.rating is old.spent is old.decision.confidence is None
     assert ledger.scores() == (0.9,) and ledger.rated() == ()
     assert ledger.record(FULL) and problems == []
     assert ledger.rate(1, 1).rating == 1 and len(ledger.recent()) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_router.errors import BuildFailed, EdgeRouterError, UnsupportedTarget
+from edge_router.errors import BuildFailed, EdgeRouterError, UnsupportedTarget, is_mistake
 from edge_router.program import Program, read_program, write_program
 from edge_router.types import Progress, SilentProgress
 
@@ -49,6 +49,8 @@ def build_program(
         except EdgeRouterError:
             raise
         except Exception as error:
+            if is_mistake(error):
+                raise
             raise BuildFailed(where, "compile", str(error).strip() or type(error).__name__) from error
 
 

@@ -51,7 +51,7 @@ def calibrate_confidence(
 
     tasks, longest = (_made_up(count), LONGEST) if prompts is None else (_own(prompts, answers), _OWN)
     make_ready(session, config, yes=yes)
-    with closing(session.loaded(config)) as loaded, hushed():
+    with closing(session.pool(config)) as loaded, hushed():
         engine = loaded.weak()
         try:
             found = calibrate(

@@ -8,12 +8,14 @@ from edge_router.errors import LowConfidence
 from edge_router.thresholds.drift import Drift
 from edge_router.types import Decision, Reason, Tier
 
+_CAUSE = 160  # characters of what the other model met, in the line below an answer
+
 _WORDS = {
     Reason.FORCED: "as asked",
     Reason.OFFLINE: "the network is switched off",
     Reason.PRIVATE: "the question is private",
     Reason.CONTEXT_OVERFLOW: "the prompt does not fit the weak model",
-    Reason.NEEDS_TOOLS: "the weak model handles no tools or images",
+    Reason.NEEDS_TOOLS: "the weak model cannot do what is asked",
     Reason.BUDGET: "the money for the strong model is spent",
     Reason.LOW_CONFIDENCE: "the weak model was unsure",
     Reason.NO_MEMORY: "the weak model no longer fits into memory",
@@ -39,7 +41,11 @@ def why(decision: Decision) -> str:
 
 def credit(answer: Answer) -> str:
     """The line below an answer."""
-    return ", ".join([f"{answer.model} ({answer.decision.model}): {why(answer.decision)}", *_speed(answer)])
+    reason = why(answer.decision)
+    if (cause := answer.fallback_cause) is not None and not isinstance(cause, LowConfidence):
+        said = " ".join(str(cause).split())
+        reason += f" ({said if len(said) <= _CAUSE else said[: _CAUSE - 3] + '...'})"
+    return ", ".join([f"{answer.model} ({answer.decision.model}): {reason}", *_speed(answer)])
 
 
 def fallback(answer: Answer) -> str | None:

@@ -202,6 +202,9 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.InvalidInput: lambda error: _then(error, "how it is meant is told by", "--help"),
     e.InvalidRequest: _invalid_request,
     e.ContextOverflow: _context_overflow,
+    e.UnsupportedRequest: lambda error: _then(
+        error.reason, "with a strong model there is more, which is named in", "config", "init"
+    ),
     e.UnknownName: _unknown_name,
     e.ConfigError: _config,
     e.UnsupportedArchitecture: lambda error: _then(error, "take one of these", "models", "list"),
@@ -255,6 +258,12 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.OutOfMemory: _out_of_memory,
     e.GenerationFailed: lambda error: _then(
         error, "try again, and if it stays so look for the cause with", "doctor"
+    ),
+    e.InternalError: lambda error: _then(
+        f"something broke in edge-router itself (the {error.component}: {error.kind}"
+        f"{f' at {error.place}' if error.place else ''})",
+        "what is known of it is listed by",
+        "doctor",
     ),
     e.LowConfidence: lambda error: _then(error, "see what the bound is worth with", "calibrate", "--help"),
     e.Cancelled: lambda error: _then("the answer was stopped", "ask again with", "chat"),
@@ -310,6 +319,7 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         "ask again, or stay on this machine",
         *("chat", "--model", "weak"),
     ),
+    e.Closed: lambda error: _then(error, "begin anew with", "chat"),
     e.ServerError: lambda error: _then(error, "see the options with", "serve", "--help"),
     e.PortInUse: _port,
     e.UnsafeBind: lambda error: _then(

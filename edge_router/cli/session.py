@@ -25,7 +25,7 @@ from edge_router.types import Progress
 
 if TYPE_CHECKING:
     from edge_router.controller import Controller
-    from edge_router.loaded import Loaded
+    from edge_router.pool import Pool
 
 
 class Session:
@@ -61,11 +61,11 @@ class Session:
         }
         return Config.load(self.options.config, overrides={**self.options.settings, **given})
 
-    def loaded(self, config: Config) -> Loaded:
+    def pool(self, config: Config) -> Pool:
         """The models and routers alone, for verbs that route nothing; close it."""
-        from edge_router.loaded import Loaded
+        from edge_router.pool import Pool
 
-        return Loaded(config, paths=self.paths, progress=self.progress)
+        return Pool(config, paths=self.paths, progress=self.progress)
 
     def controller(self, config: Config) -> Controller:
         return make_controller(config, self.paths, self.progress)

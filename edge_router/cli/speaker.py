@@ -153,11 +153,12 @@ def system_message(text: str | None) -> list[Message]:
 
 def _report(text: str, answer: Answer) -> dict[str, object]:
     """The contract of `chat --json`."""
-    usage = answer.last.usage
+    usage, cause = answer.last.usage, answer.fallback_cause
     return {
         "text": text,
         "model": answer.model,
         "decision": answer.decision.to_dict(),
+        "fallback_cause": None if cause is None else {"type": type(cause).__name__, "message": str(cause)},
         "usage": {
             "prompt_tokens": usage.prompt_tokens if usage else None,
             "completion_tokens": usage.completion_tokens if usage else None,

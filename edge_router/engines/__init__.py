@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from importlib.util import find_spec
 
 from edge_router.config import Config
 from edge_router.engines.base import Engine
 from edge_router.engines.choice import Here, choose_engine
-from edge_router.errors import BuildFailed, EngineUnavailable
+from edge_router.errors import BuildFailed, EngineUnavailable, InternalError
 from edge_router.paths import Paths
 from edge_router.registry import Registry
 from edge_router.types import Progress
 
+_logger = logging.getLogger(__name__)
 _PROCESSOR = {"weak.engine": "tvm", "weak.device": "cpu"}
 
 
@@ -49,10 +51,12 @@ def load_weak(registry: Registry[Engine], config: Config, paths: Paths, progress
     found = resolved(config)
     try:
         return registry.get(found.weak.engine)(found, paths, progress)
-    except (EngineUnavailable, BuildFailed) as error:
+    except (EngineUnavailable, BuildFailed, InternalError) as error:
         asked = (config.weak.engine, config.weak.device)
         if asked != ("auto", "auto") or (found.weak.engine, found.weak.device) == ("tvm", "auto"):
             raise
+        if isinstance(error, InternalError):
+            _logger.error("%s", error, exc_info=error)
         progress.note(f"{error}; the processor does the work")
     return registry.get("tvm")(found.replace(**_PROCESSOR), paths, progress)
 

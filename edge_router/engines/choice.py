@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +12,15 @@ if TYPE_CHECKING:
 
 WEBGPU_DEVICES = ("vulkan", "metal", "d3d12")  # what of `weak.device` the engine webgpu drives
 MLC_DEVICES = ("rocm", "opencl")  # what only the engine mlc drives
+
+DEVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {  # names that `weak.device` may have, by engine
+        "auto": ("auto", "cpu", "cuda", "metal", "vulkan", "d3d12", "rocm", "opencl"),
+        "tvm": ("auto", "cpu", "cuda", "metal"),
+        "webgpu": ("auto", "cpu", *WEBGPU_DEVICES),
+        "mlc": ("auto", "cpu", "cuda", "metal", "vulkan", *MLC_DEVICES),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

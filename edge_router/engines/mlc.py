@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edge_router.config import Config
 from edge_router.engines.local.loops import asked_by, by_texts
-from edge_router.engines.process import Child, Line, serve
+from edge_router.engines.process import Child, Line, mistake_of, serve
 from edge_router.errors import (
     ConfigError,
     ContextOverflow,
@@ -268,6 +268,8 @@ def _finish(choice: Mapping[str, Any]) -> FinishReason | None:
 
 def _ours(line: Line) -> EdgeRouterError:
     """The one place where what MLC raises becomes ours."""
+    if "mistake" in line:
+        return mistake_of(NAME, line)
     message, kind = str(line["error"]), line.get("kind")
     too_long = _TOO_LONG.search(message)
     if too_long is not None:

@@ -17,13 +17,14 @@ import queue
 import subprocess
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
 from typing import IO, Any
 
 from edge_router import strict_json
-from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
+from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed, InternalError, is_mistake
 from edge_router.telemetry import switched_off
 from edge_router.types import Cancel
 
@@ -98,6 +99,8 @@ class Child:
         except queue.Empty:
             reason = f"loading did not end within {timeout_s:g} s{self._last_words()}"
             raise EngineUnavailable(self._name, reason) from None
+        if "mistake" in line:
+            raise mistake_of(self._name, line)
         if "ready" not in line:
             reason = line.get("failed") or f"its process ended while loading{self._last_words(wait=True)}"
             raise EngineUnavailable(self._name, str(reason))
@@ -166,6 +169,12 @@ class Child:
             _pipe(stream).close()
 
 
+def mistake_of(name: str, line: Line) -> InternalError:
+    """What a line tells that has a "mistake": a defect of the child's side."""
+    kind, place = line["mistake"]
+    return InternalError(f"process of the engine {name}", str(kind), str(place))
+
+
 def _pipe(stream: IO[str] | None) -> IO[str]:
     assert stream is not None  # each of them was asked for
     return stream
@@ -192,7 +201,7 @@ def serve(load: Callable[[Line], Any], answer: Answer, close: Callable[[Any], No
     try:
         held = load(start)
     except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
-        send({"failed": f"{type(error).__name__}: {error}"})
+        send({"failed": f"{type(error).__name__}: {error}", **_mistake(error)})
         return
     try:
         asyncio.run(calls.run(held))
@@ -246,4 +255,12 @@ class _Calls:
                     self._send({**line, "id": number})  # a chunk has an id of its own
             self._send({"id": number, "end": True})
         except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
-            self._send({"id": number, "error": str(error), "kind": type(error).__name__})
+            self._send({"id": number, "error": str(error), "kind": type(error).__name__, **_mistake(error)})
+
+
+def _mistake(error: Exception) -> Line:
+    if not is_mistake(error):
+        return {}
+    traceback.print_exception(error)  # the parent's log
+    found = InternalError.of("", error)
+    return {"mistake": [found.kind, found.place]}

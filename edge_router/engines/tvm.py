@@ -19,7 +19,14 @@ from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
 from edge_router.engines.tvm_device import CPU, loading, open_device
 from edge_router.engines.tvm_runtime import load_runtime, use_threads
-from edge_router.errors import ArtifactCorrupt, InvalidModel, OutOfMemory, WeightsCorrupt
+from edge_router.errors import (
+    ArtifactCorrupt,
+    GenerationFailed,
+    InvalidModel,
+    OutOfMemory,
+    WeightsCorrupt,
+    is_mistake,
+)
 from edge_router.paths import Paths
 from edge_router.prompts.directory import ModelDirectory, longest_answer
 from edge_router.quantization import QUANTIZATIONS
@@ -210,6 +217,8 @@ class TvmRunner:
         except Exception as error:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for what a forward pass computes") from error
+            if self._device.name != CPU and isinstance(error, RuntimeError) and not is_mistake(error):
+                raise GenerationFailed("tvm", f"the GPU fails: {error}") from error  # it may be gone
             raise
         rows: Logits = logits.reshape(count, -1)[:, : self.vocab_size]
         return rows
@@ -259,6 +268,8 @@ class TvmRunner:
         except Exception as error:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for the weights") from error
+            if is_mistake(error):
+                raise
             raise ArtifactCorrupt(model_dir, f"the weights don't fit the library: {error}") from error
 
     def _make_cache(self, machine: Any, metadata: _Metadata) -> RuntimeCache | SlidingCache:
@@ -269,6 +280,8 @@ class TvmRunner:
                 return RuntimeCache(*made, self._device)
             return SlidingCache(*made, metadata.sliding, metadata.heads)
         except Exception as error:
+            if is_mistake(error):
+                raise
             if not is_exhausted(error):
                 raise ArtifactCorrupt(self._library, f"its KV cache cannot be made: {error}") from error
             raise OutOfMemory("tvm", "no room for the KV cache", metadata.cache_bytes(sizes)) from error

@@ -1,7 +1,8 @@
 """The local record of decisions: one row per answer in an SQLite file, never sent anywhere.
 
 Prompt text is kept only where the user turned that on; otherwise nothing of the prompt is, not even a hash,
-which a guess could be checked against. Errors are kept as the name of their class. No key ever gets here.
+which a guess could be checked against. Errors are kept as the name of their class, and what made the other
+model answer with what it said, without the prompt's words (message.py). No key ever gets here.
 
 Several processes may write at once. A ledger that can't be written never breaks an answer: the problem is
 reported once, and later records are tried again.

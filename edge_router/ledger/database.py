@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
 
-VERSION = 3  # of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence
+VERSION = 4  # of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -27,6 +27,7 @@ CREATE TABLE decisions (
     score_ms REAL, ttft_ms REAL, total_ms REAL, prefill_tokens_per_s REAL, decode_tokens_per_s REAL,
     error TEXT,                     -- how it ended, where it ended badly: a class name
     cause TEXT,                     -- why the other model was asked first and failed: a class name
+    cause_message TEXT,             -- what that error says; nothing of the prompt
     prompt TEXT,
     confidence REAL,                -- the weak model's chance of being right, where it was looked at
     spent_prompt_tokens INTEGER, spent_completion_tokens INTEGER,  -- by the weak model, where it was too low
@@ -38,12 +39,14 @@ _SINCE_2 = (
     "ALTER TABLE decisions ADD COLUMN spent_prompt_tokens INTEGER",
     "ALTER TABLE decisions ADD COLUMN spent_completion_tokens INTEGER",
 )
+_SINCE_3 = ("ALTER TABLE decisions ADD COLUMN cause_message TEXT",)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
 _NOW = f"PRAGMA user_version={VERSION}"
 _STEPS = {  # from an older version to this one
     0: (_TABLE, _INDEX, _NOW),
-    1: (*_SINCE_1, *_SINCE_2, _NOW),
-    2: (*_SINCE_2, _NOW),
+    1: (*_SINCE_1, *_SINCE_2, *_SINCE_3, _NOW),
+    2: (*_SINCE_2, *_SINCE_3, _NOW),
+    3: (*_SINCE_3, _NOW),
 }
 
 

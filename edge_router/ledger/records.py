@@ -24,6 +24,7 @@ class Record:
     rating: int | None = None  # the user's: 1 is thumbs up, -1 down
     spent: Usage | None = None  # by the weak model, before it was found too unsure
     id: int | None = None  # of the row, once it is one
+    cause_message: str | None = None  # what the cause says, without what the user wrote
 
 
 @dataclass(frozen=True, slots=True)

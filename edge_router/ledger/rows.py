@@ -11,12 +11,12 @@ from edge_router.types import Decision, Reason, Tier, Timings, Usage
 INSERT = """
 INSERT INTO decisions (
     time, tier, reason, router, score, threshold, model, prompt_tokens, completion_tokens, cached_tokens,
-    score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause,
+    score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause, cause_message,
     prompt, confidence, spent_prompt_tokens, spent_completion_tokens
 ) VALUES (
     :time, :tier, :reason, :router, :score, :threshold, :model, :prompt_tokens, :completion_tokens,
     :cached_tokens, :score_ms, :ttft_ms, :total_ms, :prefill_tokens_per_s, :decode_tokens_per_s, :error,
-    :cause, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens
+    :cause, :cause_message, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens
 )"""
 
 
@@ -42,12 +42,17 @@ def row_of(record: Record, *, with_prompt: bool) -> dict[str, object]:
         "decode_tokens_per_s": timings.decode_tokens_per_s,
         "error": record.error,
         "cause": record.cause,
-        # JSON can spell half of a surrogate pair, which UTF-8 can't.
-        "prompt": None if prompt is None else prompt.encode("utf-8", "replace").decode(),
+        "cause_message": _text(record.cause_message),
+        "prompt": _text(prompt),
         "confidence": decision.confidence,
         "spent_prompt_tokens": record.spent and record.spent.prompt_tokens,
         "spent_completion_tokens": record.spent and record.spent.completion_tokens,
     }
+
+
+def _text(text: str | None) -> str | None:
+    """JSON can spell half of a surrogate pair, which UTF-8 can't."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def record_of(row: sqlite3.Row) -> Record:
@@ -82,4 +87,5 @@ def record_of(row: sqlite3.Row) -> Record:
         get("rating"),
         usage("spent_prompt_tokens", "spent_completion_tokens"),
         row["id"],
+        get("cause_message"),
     )

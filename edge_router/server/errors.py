@@ -59,6 +59,12 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "context_length_exceeded",
         "Shorten the conversation, raise weak.context_window_size or configure a strong model.",
     ),
+    e.UnsupportedRequest: Rule(
+        400,
+        INVALID,
+        "not_supported_by_weak_model",
+        "Leave it out, or configure a strong model and ask for the model `auto`.",
+    ),
     e.UnknownName: Rule(404, INVALID, "model_not_found", "GET /v1/models lists the names."),
     e.ConfigError: Rule(500, FAILED, "configuration_error", "Mend it in the server's configuration."),
     e.UnsupportedArchitecture: Rule(
@@ -86,6 +92,8 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         retry=True,
     ),
     e.GenerationFailed: Rule(500, FAILED, "generation_failed", "Send the request again.", retry=True),
+    e.InternalError: Rule(500, FAILED, "internal_error", SERVER_LOG),
+    e.Closed: Rule(503, FAILED, "shutting_down", "Send the request again."),
     e.Cancelled: Rule(503, FAILED, "cancelled", "Send the request again."),
     e.TemplateError: Rule(500, FAILED, "chat_template_failed", "Change the messages' roles or the model."),
     e.StrongError: Rule(502, FAILED, "strong_model_failed", "Try again, or use the model `weak`."),

@@ -32,7 +32,8 @@ def test_json_is_the_contract(cli, models):
     assert done.code == 0 and done.err == ""
     (line,) = done.out.splitlines()
     report = json.loads(line)
-    assert set(report) == {"text", "model", "decision", "usage", "timings"}
+    assert set(report) == {"text", "model", "decision", "usage", "timings", "fallback_cause"}
+    assert report["fallback_cause"] is None
     assert report["text"] == "Two words." and report["model"] == "small"
     assert report["decision"] == {"score": 0.1, "threshold": 0.5, "model": "weak", "reason": "score"}
     assert report["usage"] == {"prompt_tokens": 2, "completion_tokens": 2}

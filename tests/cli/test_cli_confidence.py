@@ -32,7 +32,7 @@ def half(request):
 def weak(monkeypatch):
     engine = ScriptedEngine(model_id="small", default=half)
     engine.weights_key, engine.vocab_size, engine.close = KEY, 3, lambda: None
-    monkeypatch.setattr("edge_router.loaded.load_weak", lambda *given: engine)
+    monkeypatch.setattr("edge_router.pool.load_weak", lambda *given: engine)
     return engine
 
 

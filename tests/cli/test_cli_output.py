@@ -159,8 +159,9 @@ def test_details_and_credit():
     )
     found = answer(last, fallback_cause=ContextOverflow(120, 100))
     assert reasons.credit(found) == (
-        "big (strong): the prompt does not fit the weak model; score 0.200, threshold 0.500, 1 token, "
-        "50 tokens/s, cut off at the token limit"
+        "big (strong): the prompt does not fit the weak model; score 0.200, threshold 0.500 (messages: the "
+        "prompt has 120 tokens, 21 more than the context of 100 leaves room for), 1 token, 50 tokens/s, cut "
+        "off at the token limit"
     )
     rows = dict(reasons.details(found))
     assert rows["tokens"] == "10 in, 1 out, 8 of the prompt's kept from before"
@@ -198,4 +199,4 @@ def test_details_of_an_answer_that_tells_little():
     )
     rows = dict(reasons.details(found))
     assert rows["router"] == "not asked" and "tokens" not in rows
-    assert reasons.credit(found) == "big (weak): no strong model can be asked"
+    assert reasons.credit(found) == "big (weak): no strong model can be asked (https://example.org: refused)"

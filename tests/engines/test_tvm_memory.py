@@ -172,7 +172,7 @@ def test_a_model_crowded_out_between_two_questions_comes_back_smaller(
 ) -> None:
     asked = controller()
     first = asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0).text
-    engine = asked._loaded.weak()
+    engine = asked._pool.weak()
     assert engine.plan is not None and engine.context_window_size == 4096
     untouched = engine.plan.total - process.resident_bytes()
     again = ""
@@ -193,7 +193,7 @@ def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_
     notes, request = Notes(), parse_chat({"messages": QUESTION, "max_tokens": 16, "temperature": 0}).request
     with Controller(paths=Paths.under(built_home), progress=notes, **given) as asked:  # type: ignore[arg-type]
         asked.warm()
-        engine = asked._loaded.weak()
+        engine = asked._pool.weak()
         assert (
             engine.plan is not None
         )  # its margin grows with what the tests before have left in this process
@@ -210,7 +210,7 @@ def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_
 def test_an_idle_model_gives_its_memory_back(controller: Any) -> None:
     asked = controller(weak__unload_after_s=0.05)
     first = asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0).text
-    engine = asked._loaded.weak()
+    engine = asked._pool.weak()
     gone = threading.Event()
     while engine.loaded:
         assert not gone.wait(0.01)

@@ -23,6 +23,8 @@ X = "http://127.0.0.1:1/v1"
 EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.InvalidRequest: ("stop", "must be a string"),
     e.ContextOverflow: (5000, 4096),
+    e.UnsupportedRequest: ("tools", "the weak model calls no tools"),
+    e.InternalError: ("weak model", "TypeError", "engine.py:7"),
     e.UnknownName: ("router", "mff", ("mf",), ("mf",)),
     e.UnknownModel: ("gpt", ("auto",)),
     e.ConfigError: ("weak.threads", 0, "must be at least 1"),

@@ -378,7 +378,7 @@ def test_a_mistake_of_ours_shows_nothing_of_itself(
 
     one = setup(api_key="key-of-the-server")
     controller = one.controller()
-    controller._loaded._routers["broken"] = Broken()
+    controller._pool._router_slot("broken").put(Broken())
     one.controller = lambda: controller
     body = CHAT | {"model": "router-broken"}
     headers = [LOCAL, ("authorization", "Bearer key-of-the-server")]

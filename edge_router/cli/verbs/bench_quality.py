@@ -41,7 +41,7 @@ def quality(
     rows: list[Quality] = []
     for name, settings in _sides(config, against or ()):
         make_ready(session, settings, yes=yes)
-        with closing(session.loaded(settings)) as models:
+        with closing(session.pool(settings)) as models:
             found, answers = measure(
                 models.weak(),
                 name,

@@ -40,7 +40,7 @@ def router(
     from edge_router.labels.reading import read_prompts
 
     texts = read_prompts(prompts) if prompts else ()
-    with closing(session.loaded(config)) as models:
+    with closing(session.pool(config)) as models:
         found = bench_router(models.router(None), texts, session.progress)
     if json:
         output.write_json(found.to_dict())

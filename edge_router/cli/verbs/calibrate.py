@@ -117,7 +117,7 @@ def _scores(session: Session, config: Config, file: Path) -> list[float]:
     from edge_router.labels.reading import read_prompts
 
     texts = read_prompts(file)
-    with closing(session.loaded(config)) as models:
+    with closing(session.pool(config)) as models:
         router = models.router(None)
         with session.progress.step("score", total=len(texts), unit="prompts") as step:
             scores = router.score_texts(texts)

@@ -10,6 +10,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +25,7 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs import graphics
 from edge_router.cli.verbs.configuration import shown
 from edge_router.config import Config
-from edge_router.errors import ConfigError, NotWritable
+from edge_router.errors import ConfigError, InvalidModel, NotWritable, UnknownModel
 
 if TYPE_CHECKING:
     from edge_router.routers.base import Router
@@ -44,12 +46,14 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("Packages", "packages", packages)
     yield from _guarded("Privacy", "reports", reports)
     yield from _guarded("Folders", "folders", lambda: folders(session))
+    yield from _guarded("Defects", "defects", lambda: defects(session))
     try:
         config = session.config(offline=offline)
     except ConfigError as error:
         yield Finding("Configuration", "file", told(error), "bad")
         return
     yield from _guarded("Configuration", "file", lambda: configuration(session, config))
+    yield from _guarded("Configuration", "names", lambda: names(config))
     yield from _guarded("Router", "router", lambda: router(config))
     yield from _guarded("Router", "drift", lambda: drift(session, config))
     yield from _guarded("Weak model", "model", lambda: weak(session, config))
@@ -123,6 +127,28 @@ def reports() -> Found:
     if not early:
         text = f"{' and '.join(SWITCHES)} report nothing home: switched off before they are imported"
         yield Finding("Privacy", "reports", text)
+
+
+def defects(session: Session) -> Found:
+    """Mistakes in the program that this version has met here; nothing where there were none."""
+    from edge_router.cli.failures import ISSUES
+    from edge_router.defects import recorded
+
+    for defect in recorded(session.paths.defects):
+        if defect.version == metadata.version("edge-router"):
+            last = datetime.fromtimestamp(defect.last).strftime("%Y-%m-%d %H:%M")
+            met = f"met {defect.count} time{'' if defect.count == 1 else 's'}, last {last}"
+            text = f"{defect.kind} at {defect.place}, {met}; report it at {ISSUES}"
+            yield Finding("Defects", defect.component, text, "note")
+
+
+def names(config: Config) -> Found:
+    """Nothing where every name is known; a model's is looked up with the weak model."""
+    from edge_router.names import check_names
+
+    with suppress(UnknownModel, InvalidModel):
+        check_names(config)
+    yield from ()
 
 
 def folders(session: Session) -> Found:

@@ -47,6 +47,8 @@ COMMENTS: Mapping[str, str] = {
     "weak.end_loops": "End an answer that only repeats itself, over and over.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",
+    "weak.retry_load_s": "Seconds in which a model that could not be loaded is not tried again.",
+    "weak.on_defect": "A mistake in the program: error, or escalate (ask the other model).",
     "mlc.mode": "The engine mlc: local, interactive or server. Default: by weak.max_sequences.",
     "mlc.gpu_memory_utilization": "The engine mlc: the GPU's share it may take, 0 to 1. Default: 0.85.",
     "mlc.load_timeout_s": "The engine mlc: seconds after which loading counts as failed.",

@@ -68,7 +68,7 @@ def evaluate(
     groups: dict[str, Mapping[str, evaluation.Metrics]] = {}
     warnings: list[str] = []
     prompts: list[str] = []
-    with closing(session.loaded(config)) as models:
+    with closing(session.pool(config)) as models:
         loaded = {name: models.router(name) for name in [*(router or [config.router.name]), "length"]}
         scorers = {name: router.score_texts for name, router in loaded.items()}
         for file in files:

@@ -18,6 +18,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.errors import EngineError, InternalError, OutOfMemory
+
 Logits = npt.NDArray[np.float32]
 
 
@@ -37,6 +39,18 @@ def is_exhausted(error: BaseException | None) -> bool:
     """Whether a library's error says that there was no memory left. TVM passes on what C++ calls it."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "bad_alloc" in text or "out of memory" in text
+
+
+def unmeant(engine: str, error: BaseException, exhausted: str) -> EngineError:
+    """What nobody raised on purpose, as ours: `OutOfMemory` (`exhausted`: of what), else a mistake of ours.
+
+    A runner raises an `EngineError` for what may really happen to its device; see `engines.base`.
+    """
+    if is_exhausted(error):
+        failure = OutOfMemory(engine, f"{exhausted} ({type(error).__name__}: {error})")
+        failure.__cause__ = error
+        return failure
+    return InternalError.of(f"engine {engine}", error)
 
 
 class ModelRunner(Protocol):

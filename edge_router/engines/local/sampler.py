@@ -17,7 +17,15 @@ from edge_router.types import SamplingParams, TokenMask, Watch
 
 _BLOCK = 256
 _NEGLIGIBLE = 10 * math.log(10)
-_NOTHING_TO_CHOOSE = "the model's logits are not finite numbers, or no token is allowed"
+
+
+class NothingToChooseError(ArithmeticError):
+    """Of a model whose numbers went wrong, or of a mask; no mistake of the sampler's."""
+
+    def __init__(self) -> None:
+        super().__init__("the model's logits are not finite numbers, or no token is allowed")
+
+
 _GREEDY_BELOW = 1e-5  # dividing float32 logits by less overflows, and nothing but the likeliest is left
 
 
@@ -127,7 +135,7 @@ class Sampler:
         """What `choose` would; None where it takes more tokens than these to know."""
         tokens, row = likeliest.tokens, likeliest.logits
         if not math.isfinite(row[0]):
-            raise ArithmeticError(_NOTHING_TO_CHOOSE)
+            raise NothingToChooseError
         if self.temperature is None:
             return Choice(int(tokens[0]))
         weights = np.exp((row - row[0]) / np.float32(self._temperature))
@@ -146,7 +154,7 @@ class Sampler:
         row = logits if self._plain else self._adjusted(logits)
         token = int(row.argmax()) if self._temperature < _GREEDY_BELOW else self._drawn(row)
         if not math.isfinite(row[token]):  # argmax finds a NaN before anything else
-            raise ArithmeticError(_NOTHING_TO_CHOOSE)
+            raise NothingToChooseError
         self._remember(token)
         choice = Choice(token) if self._logprobs is None else _with_logprobs(token, logits, self._logprobs)
         if self._left is not None:
@@ -174,7 +182,7 @@ class Sampler:
     def _drawn(self, row: Logits) -> int:
         highest = row.max()
         if not math.isfinite(highest):
-            raise ArithmeticError(_NOTHING_TO_CHOOSE)
+            raise NothingToChooseError
         # What weighs less than 1e-10 of the likeliest is left out: together that is at most 1e-5 of all. It
         # leaves some thousand tokens, and no exp of -90, whose result takes 100 times as long.
         tokens = (row >= highest - _NEGLIGIBLE * self._temperature).nonzero()[0]

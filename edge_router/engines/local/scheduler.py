@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_router.engines.local.runner import ModelRunner, is_exhausted
+from edge_router.engines.local.runner import ModelRunner, is_exhausted, unmeant
 from edge_router.engines.local.worker import Job, Rest, Worker
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
 
@@ -150,9 +150,7 @@ class _Loader:
     def failure(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError):
             return error
-        failure = (OutOfMemory if is_exhausted(error) else EngineUnavailable)(self.engine, repr(error))
-        failure.__cause__ = error
-        return failure
+        return unmeant(self.engine, error, "no room for the model")
 
     def _fits(self, job: Job, context: int) -> bool:
         """The context may have got shorter since the job was made."""

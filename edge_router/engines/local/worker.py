@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_router.engines.local.runner import ChoosingRunner, Likeliest, Logits, ModelRunner, is_exhausted
-from edge_router.engines.local.sampler import Choice, Sampler
+from edge_router.engines.local.runner import ChoosingRunner, Likeliest, Logits, ModelRunner, unmeant
+from edge_router.engines.local.sampler import Choice, NothingToChooseError, Sampler
 from edge_router.engines.local.sequences import Held, SequencePool
-from edge_router.errors import Cancelled, EngineError, GenerationFailed, OutOfMemory
+from edge_router.errors import Cancelled, EngineError, GenerationFailed
 
 _SHARED_CHUNK = 128  # tokens of a prompt at once while others wait for their next token
 _KEPT = 16  # conversations; memory limits them long before, this limits the search through them
@@ -279,20 +279,19 @@ class Worker:
         except Exception as error:
             raise _RunnerFailedError(jobs) from error
 
-    def _failure(self, error: BaseException | None) -> EngineError:
+    def _failure(self, error: BaseException) -> EngineError:
         if isinstance(error, EngineError):
             return error
-        what = f"{type(error).__name__}: {error}"
-        failure: EngineError = GenerationFailed(self._engine, what)
-        if is_exhausted(error):
-            failure = OutOfMemory(self._engine, f"memory ran out in the midst of an answer ({what})")
-        failure.__cause__ = error
-        return failure
+        if isinstance(error, NothingToChooseError):
+            failure = GenerationFailed(self._engine, str(error))
+            failure.__cause__ = error
+            return failure
+        return unmeant(self._engine, error, "memory ran out in the midst of an answer")
 
     def _recover(self, failure: _RunnerFailedError) -> None:
         """The jobs that met the error fail. The others start again on an empty KV cache."""
         for job in failure.jobs:
-            job.sink.fail(self._failure(failure.__cause__))
+            job.sink.fail(self._failure(failure.__cause__ or failure))
         self._waiting = deque(job for job in self._waiting if job not in failure.jobs)
         self._start_again([job for job in self._running if job not in failure.jobs])
         self._crowded, self._damaged = False, True

@@ -12,7 +12,7 @@ import pytest
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.worker import Rest
-from edge_router.errors import EngineError, EngineUnavailable, OutOfMemory
+from edge_router.errors import EngineError, EngineUnavailable, InternalError, OutOfMemory
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import ChatRequest
@@ -122,7 +122,7 @@ def test_a_model_that_can_not_come_back_fails_the_asker_and_is_tried_again(
     if isinstance(error, OutOfMemory):
         assert caught.value is error
     else:
-        assert isinstance(caught.value, EngineUnavailable) and caught.value.__cause__ is error
+        assert isinstance(caught.value, InternalError) and caught.value.__cause__ is error
     assert not engine.loaded
     house.pressed = False
     assert run(engine, ask("hello", max_tokens=5))[0]

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edge_router import plugins
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
+from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import Engine, Queueing
-from edge_router.errors import InvalidData, StrongNotConfigured
+from edge_router.engines.choice import DEVICES
+from edge_router.errors import Closed, InvalidData, StrongNotConfigured
+from edge_router.names import check_names, check_router
 from edge_router.paths import Paths
 from edge_router.policy import Names
 from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.routers.fitting import default_threshold
+from edge_router.slot import Slot
 from edge_router.thresholds.tracking import ShareTracker
 from edge_router.types import Cancel, ChatRequest, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
 
 
-class Loaded:
-    """Lazy, and safe to ask from several threads. Engines that were passed in are not closed here twice."""
+class Pool:
+    """Lazy, and safe to ask from several threads. What was passed in is closed with the rest.
+
+    Whoever waits for a model may give a `cancel`, which is heard at once. After `close` whatever would need
+    a model raises `Closed`. Raises `ConfigError` and `UnknownModel` for names that nobody knows.
+    """
 
     def __init__(
         self,
@@ -36,76 +46,110 @@ class Loaded:
         gate: Gate | None = None,
         paths: Paths | None = None,
         progress: Progress | None = None,
+        defects: Defects | None = None,
     ) -> None:
         self._config, self._paths = config, paths or Paths.default()
         self._progress: Progress = progress or SilentProgress()
-        self._weak, self._strong = weak, strong
         self._weak_given = weak is not None  # by a program: nothing is known of its strength
         self._thresholds: dict[str, float] = {}  # by router, where none is set
-        self._default_router = router
-        self._gate, self._gate_sought = gate, gate is not None
-        self._share: ShareTracker | None = None
-        self._routers: dict[str, Router] = {router.name: router} if router else {}
+        self._defects = defects or Defects(self._paths.defects)
         self._registry: Registry[Router] = plugins.extend(
             routers(self._paths.routers, config.router.provider), plugins.ROUTERS
         )
-        self._weak_lock, self._strong_lock, self._router_lock = (
-            threading.Lock(),
-            threading.Lock(),
-            threading.Lock(),
-        )
+        check_names(config, weak=weak is None, strong=strong is None)
+        if router is None:
+            check_router(config, self._registry)
+        self._weak = self._engine_slot("weak model", self._make_weak, weak)
+        self._strong = self._engine_slot("strong model", self._make_strong, strong)
+        self._default_router = router
+        self._gate, self._gate_sought = gate, gate is not None
+        self._share: ShareTracker | None = None
+        self._routers: dict[str, Slot[Router]] = {}
+        self._closed = False
+        self._lock = threading.Lock()
+        if router is not None:
+            self._router_slot(router.name).put(router)
+
+    def _engine_slot(self, name: str, make: Callable[[], Engine], given: Engine | None) -> Slot[Engine]:
+        slot = Slot(name, make, remember_s=self._config.weak.retry_load_s, dispose=partial(self._end, name))
+        if given is not None:
+            slot.put(given)
+        return slot
+
+    def _end(self, name: str, engine: Engine) -> None:
+        with self._defects.spare(name):
+            engine.close()
+
+    def _router_slot(self, name: str) -> Slot[Router]:
+        """Raises `UnknownName`, `Closed`."""
+        with self._lock:
+            if self._closed:
+                raise Closed
+            if name not in self._routers:
+                make = partial(self._make_router, name)
+                self._routers[name] = Slot("router", make, remember_s=self._config.weak.retry_load_s)
+            return self._routers[name]
 
     @property
     def strong_configured(self) -> bool:
-        return self._strong is not None or self._config.strong.model is not None
+        return self._strong.value is not None or self._config.strong.model is not None
 
     @property
     def weak_handles_tools(self) -> bool:
         """False until it is loaded: no local engine handles tools, and asking must not load one."""
-        return self._weak is not None and self._weak.handles_tools
+        weak = self._weak.value
+        return weak is not None and weak.handles_tools
 
     def weak_handles(self, request: ChatRequest) -> bool:
         """Whether it can give what is demanded beside text; before it is loaded, whether that is likely."""
         if self.weak_handles_tools or request.response_schema is None:
             return self.weak_handles_tools
-        if self._weak is not None:
-            return bool(getattr(self._weak, "handles_json", False))
+        weak = self._weak.value
+        if weak is not None:
+            return bool(getattr(weak, "handles_json", False))
         from edge_router.engines.local.constraint import installed
 
         return self._config.weak.engine in ("auto", "tvm", "webgpu") and installed()
 
     @property
+    def weak_is_known(self) -> bool:
+        """Whether `weak_handles` says more than what is likely: it is loaded, or one of ours."""
+        return self._weak.value is not None or self._config.weak.engine in DEVICES
+
+    @property
     def plan(self) -> Plan | None:
         """The weak model's memory, where it is loaded and was planned."""
-        plan = getattr(self._weak, "plan", None)
+        plan = getattr(self._weak.value, "plan", None)
         return plan if isinstance(plan, Plan) else None
 
     @property
     def weak_loaded(self) -> bool:
         """Whether it is in memory now; one that was passed in is, unless it says otherwise."""
-        return self._weak is not None and bool(getattr(self._weak, "loaded", True))
+        weak = self._weak.value
+        return weak is not None and bool(getattr(weak, "loaded", True))
 
     def ahead(self, cancel: Cancel) -> int | None:
         """How many answers the weak model makes before the one of `cancel`; None where it does not wait."""
-        return self._weak.ahead(cancel) if isinstance(self._weak, Queueing) else None
+        weak = self._weak.value
+        return weak.ahead(cancel) if isinstance(weak, Queueing) else None
 
     def names(self) -> Names:
-        weak = self._weak.model_id if self._weak else Path(self._config.weak.model).name
-        strong = self._strong.model_id if self._strong else self._config.strong.model
-        return Names({*self._registry, *self._routers}, {weak}, {strong} if strong else set())
+        weak, strong = self._weak.value, self._strong.value
+        weak_name = weak.model_id if weak else Path(self._config.weak.model).name
+        strong_name = strong.model_id if strong else self._config.strong.model
+        return Names({*self._registry, *self._routers}, {weak_name}, {strong_name} if strong_name else set())
 
-    def router(self, name: str | None) -> Router:
+    def router(self, name: str | None, cancel: Cancel | None = None) -> Router:
         """The router of that name; None is the default one. Raises `UnknownName`, `InvalidRouter`."""
-        if name is None and self._default_router is not None:
+        if name is None and self._default_router is not None and not self._closed:
             return self._default_router
-        name = name or self._config.router.name
-        with self._router_lock:
-            if name not in self._routers:
-                router = self._registry.get(name)(threads=self._config.router.threads)
-                if isinstance(router, AsksWeak):
-                    router.use_weak(self.weak)
-                self._routers[name] = router
-            return self._routers[name]
+        return self._router_slot(name or self._config.router.name).get(cancel)
+
+    def _make_router(self, name: str) -> Router:
+        router = self._registry.get(name)(threads=self._config.router.threads)
+        if isinstance(router, AsksWeak):
+            router.use_weak(self.weak)
+        return router
 
     def threshold(self, router: Router) -> float:
         """The configured threshold belongs to the configured router; any other has its default."""
@@ -121,7 +165,7 @@ class Loaded:
         """Fits the configured weak model, where there is a strong one that could answer instead."""
         if self._weak_given or not self.strong_configured:
             return router.default_threshold
-        with self._router_lock:
+        with self._lock:
             if router.name not in self._thresholds:
                 self._thresholds[router.name] = default_threshold(router, self._config)
             return self._thresholds[router.name]
@@ -140,24 +184,27 @@ class Loaded:
         share = self._config.router.strong_share
         if share is None:
             return None
-        with self._router_lock:
+        with self._lock:
             if self._share is None:
                 start = router.default_threshold
                 self._share = ShareTracker(share, start, router=router.name, file=self._paths.share)
             return self._share
 
-    def weak(self) -> Engine:
-        """Raises `EdgeRouterError` where it cannot be had: missing weights, no memory, a failed build."""
-        with self._weak_lock:
-            if self._weak is None:
-                registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
-                self._weak = load_weak(registry, self._config, self._paths, self._progress)
-            return self._weak
+    def weak(self, cancel: Cancel | None = None) -> Engine:
+        """Raises `EdgeRouterError` where it cannot be had: missing weights, no memory, a failed build.
 
-    def gate(self) -> Gate | None:
+        A failure is remembered for `weak.retry_load_s`, or until `retry`.
+        """
+        return self._weak.get(cancel)
+
+    def _make_weak(self) -> Engine:
+        registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
+        return load_weak(registry, self._config, self._paths, self._progress)
+
+    def gate(self, cancel: Cancel | None = None) -> Gate | None:
         """What was calibrated for the weak model; None where nothing was, which is told once."""
-        weak = self.weak()
-        with self._weak_lock:
+        weak = self.weak(cancel)
+        with self._lock:
             if not self._gate_sought:
                 self._gate_sought = True
                 self._gate = self._calibrated(getattr(weak, "weights_key", None))
@@ -178,20 +225,30 @@ class Loaded:
             logging.getLogger(__name__).warning("weak.min_confidence has no effect: %s", problem)
         return found
 
-    def strong(self) -> Engine:
+    def strong(self, cancel: Cancel | None = None) -> Engine:
         """Raises `StrongNotConfigured`."""
-        with self._strong_lock:
-            if self._strong is None:
-                if self._config.strong.model is None:
-                    raise StrongNotConfigured
-                registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)
-                factory = registry.get(self._config.strong.engine)
-                self._strong = factory(self._config, self._paths, self._progress)
-            return self._strong
+        if not self.strong_configured and not self._closed:
+            raise StrongNotConfigured
+        return self._strong.get(cancel)
+
+    def _make_strong(self) -> Engine:
+        registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)
+        return registry.get(self._config.strong.engine)(self._config, self._paths, self._progress)
+
+    def retry(self) -> None:
+        """Forget what failed to load: whoever asks next tries again."""
+        with self._lock:
+            slots = [self._weak, self._strong, *self._routers.values()]
+        for slot in slots:
+            slot.retry()
 
     def close(self) -> None:
+        """For good. What is still being loaded is closed when it is there. May be called twice."""
+        with self._lock:
+            self._closed = True
+            slots = [self._weak, self._strong, *self._routers.values()]
         if self._share is not None:
-            self._share.save()
-        for engine in (self._weak, self._strong):
-            if engine is not None:
-                engine.close()
+            with self._defects.spare("strong share"):
+                self._share.save()
+        for slot in slots:
+            slot.close()

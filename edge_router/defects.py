@@ -1,0 +1,135 @@
+"""Mistakes of ours, and of plug-ins: they never count as an answer's end, and never hide.
+
+`guard` turns what nobody raised on purpose into an `InternalError`, `spare` keeps it from an answer that
+does not need what broke. Each is logged once per cause with its traceback, counted, and kept in a small file
+that `doctor` shows; nothing that a user wrote gets there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from edge_router.disk import write_text
+from edge_router.errors import EdgeRouterError, InternalError
+
+KEPT = 20  # causes in the file; the longest unseen go first
+
+_logger = logging.getLogger(__name__)
+_Cause = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One cause, and how often it was met. Times are seconds since 1970."""
+
+    component: str
+    kind: str
+    place: str
+    version: str
+    count: int
+    first: float
+    last: float
+
+    @property
+    def cause(self) -> _Cause:
+        return self.component, self.kind, self.place
+
+
+class Defects:
+    """What broke in one process. Safe to use from several threads. Raises nothing of its own."""
+
+    def __init__(self, file: Path | None = None, count: Callable[[str, str], None] | None = None) -> None:
+        """`count` is told the component and the exception's class each time."""
+        self._file, self._count = file, count
+        self._lock = threading.Lock()
+        self._met: dict[_Cause, int] = {}  # since the file was written
+
+    @contextmanager
+    def guard(self, component: str) -> Iterator[None]:
+        """Raises `InternalError` for what is not an `EdgeRouterError`."""
+        try:
+            yield
+        except InternalError as error:
+            self.note(error)
+            raise
+        except EdgeRouterError:
+            raise
+        except Exception as error:
+            found = InternalError.of(component, error)
+            self.note(found)
+            raise found from error
+
+    @contextmanager
+    def spare(self, component: str) -> Iterator[None]:
+        """Nothing is raised: an answer must not be lost for what only watches it."""
+        try:
+            yield
+        except InternalError as error:
+            self.note(error)
+        except EdgeRouterError as error:
+            _logger.warning("%s: %s", component, error)
+        except Exception as error:  # noqa: BLE001 - noted
+            self.note(InternalError.of(component, error))
+
+    def note(self, error: InternalError) -> None:
+        """Log it if it is the first of its cause, count it. Once per error, however often it is met."""
+        with self._lock:
+            if error.noted:
+                return
+            error.noted = True
+            cause = (error.component, error.kind, error.place)
+            first = cause not in self._met
+            self._met[cause] = self._met.get(cause, 0) + 1
+        if self._count is not None:
+            self._count(error.component, error.kind)
+        if first:
+            _logger.error("%s", error, exc_info=error)
+            self.save()
+
+    def save(self) -> None:
+        """Write down what was met since the last time."""
+        with self._lock:
+            met = {cause: count for cause, count in self._met.items() if count}
+            self._met = dict.fromkeys(self._met, 0)
+        if self._file is None or not met:
+            return
+        from edge_router import __version__
+
+        now = time.time()
+        known = {(defect.cause, defect.version): defect for defect in recorded(self._file)}
+        for cause, count in met.items():
+            new = Defect(*cause, __version__, 0, now, now)
+            found = known.get((cause, __version__), new)
+            known[cause, __version__] = replace(found, count=found.count + count, last=now)
+        kept = sorted(known.values(), key=lambda defect: defect.last)[-KEPT:]
+        with suppress(OSError):  # the log has them
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self._file, json.dumps([asdict(defect) for defect in kept], indent=1))
+
+
+def recorded(file: Path) -> tuple[Defect, ...]:
+    """What was written down, the last seen last; what cannot be read is left out."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return ()
+    return tuple(filter(None, map(_defect, found))) if isinstance(found, list) else ()
+
+
+def _defect(value: object) -> Defect | None:
+    try:
+        found = Defect(**value) if isinstance(value, dict) else None
+    except TypeError:
+        return None
+    if found is None or not all(isinstance(text, str) for text in (*found.cause, found.version)):
+        return None
+    numbers = (found.count, found.first, found.last)
+    plain = all(isinstance(number, int | float) and 0 <= number < 1e11 for number in numbers)
+    return found if plain else None

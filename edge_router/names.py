@@ -1,0 +1,82 @@
+"""Names in the configuration that only other parts know: engines, devices, models, formats, routers.
+
+A typo there must be told at once. It would look like a weak model that cannot be had, and send every
+question to the strong one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+
+from edge_router import plugins
+from edge_router.catalog import LocalSource, find_model, parse_source
+from edge_router.catalog.cards import QUANTIZERS
+from edge_router.config import Config
+from edge_router.engines import strong_engines, weak_engines
+from edge_router.engines.choice import DEVICES
+from edge_router.errors import ConfigError
+from edge_router.quantization import QUANTIZATIONS
+
+_NUMBER = re.compile(r"\d+|sm_\d+[a-z]?")  # which of several, or what to compile for
+
+
+def check_names(config: Config, *, weak: bool = True, strong: bool = True) -> None:
+    """Of the weak and the strong model, as far as the configuration is what names them.
+
+    Raises `ConfigError`, `UnknownModel`, and `InvalidModel` for what is no way to write a model. What an
+    engine of another package takes is that package's business.
+    """
+    if strong:
+        _check(config, "strong.engine", (*strong_engines(), *plugins.names(plugins.STRONG_ENGINES)))
+    if not weak:
+        return
+    engine, own = config.weak.engine, weak_engines()
+    if engine != "auto" and engine not in own:
+        _check(config, "weak.engine", ("auto", *own, *plugins.names(plugins.WEAK_ENGINES)))
+        return
+    _check_device(config)
+    _check(config, "weak.quantization", QUANTIZATIONS)
+    if config.weak.quantizer is not None:
+        _check(config, "weak.quantizer", QUANTIZERS)
+    if engine in DEVICES:
+        _check_model(config.weak.model)
+
+
+def check_router(config: Config, known: Iterable[str]) -> None:
+    """Raises `ConfigError`."""
+    _check(config, "router.name", tuple(known))
+
+
+def _check_device(config: Config) -> None:
+    engine, (name, colon, number) = config.weak.engine, config.weak.device.partition(":")
+    known = DEVICES.get(engine, DEVICES["auto"])
+    if colon and not _NUMBER.fullmatch(number):
+        raise _error(config, "weak.device", f"after the colon comes a number, as in {name}:0")
+    if name not in known:
+        others = name in DEVICES["auto"]
+        driven = f"the engine {engine} drives no {name}: it " if others else ""
+        raise _error(config, "weak.device", driven + _hint(name, known))
+
+
+def _check_model(name: str) -> None:
+    source = parse_source(name)
+    if not (isinstance(source, LocalSource) and source.path.exists()):
+        find_model(name)
+
+
+def _check(config: Config, key: str, known: Collection[str]) -> None:
+    value = str(config.get(key))
+    if value not in known:
+        raise _error(config, key, _hint(value, known))
+
+
+def _hint(value: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(value.lower(), known, n=1)
+    maybe = f"did you mean {near[0]}? It " if near else ""
+    return f"{maybe}must be one of {', '.join(known)}"
+
+
+def _error(config: Config, key: str, reason: str) -> ConfigError:
+    return ConfigError(key, config.get(key), reason, config.origin(key))
