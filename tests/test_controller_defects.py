@@ -296,7 +296,7 @@ def test_on_an_event_loop_it_is_the_same() -> None:
             ["My deepest secret"],
             "...",
         ),
-        (StrongFailed("http://x", 400, "hello\n big world"), ["say hello   big world now"], "HTTP 400: ..."),
+        (StrongFailed("http://x", 400, "hello\n big world"), ["say hello   big world now"], "HTTP 400:..."),
         (GenerationFailed("e", "key sk-1234567890abcdefghij"), [], "failed while generating: key ..."),
         (GenerationFailed("e", "http://me:pass@host/ was refused"), [], "http:...host/ was refused"),
         (GenerationFailed("e", "the pin 1234"), ["1234"], "the pin ..."),
