@@ -67,7 +67,7 @@ class Answer:
         request: ChatRequest,
         decision: Decision,
         model: str,
-        cancel: Cancel,
+        cancel: Cancel | None = None,
         clock: Clock,
         fallback_cause: EdgeRouterError | None = None,
         truncated: int = 0,
@@ -78,7 +78,7 @@ class Answer:
         self.fallback_cause, self.truncated, self.spent = fallback_cause, truncated, spent
         self.last = Delta()
         self.record_id: int | None = None  # of its row in the ledger, once it has ended
-        self._cancel, self._clock, self._finished = cancel, clock, finished
+        self._cancel, self._clock, self._finished = cancel or threading.Event(), clock, finished
         self._source, self._reading = deltas, threading.Lock()
         self._error: EdgeRouterError | None = None
         self._ended = self.closed = False
