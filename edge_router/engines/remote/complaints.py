@@ -34,7 +34,7 @@ _SOON = re.compile(r"(retry|try again) (in|after)|per (minute|second|hour|day)|r
 _REFUSING = re.compile(
     r"support|unknown|unrecogni|unexpected|extra|permitted|allow|forbid|invalid|valid|available|enabled|disabled"
     r"|deprecated|must|should|only|cannot|can't|too \w+|exceed|range|limit|less|great|between|maximum|minimum"
-    r"|not one of|no longer|compatible|remove|expected|accept|property|verified"
+    r"|not one of|no longer|compatible|remove|expected|accept|property|verified|require"
 )
 _UNSUPPORTED = re.compile(
     r"not support|n't support|unsupported|unknown|unrecogni|unexpected|extra|not permitted|not allowed|forbid"
@@ -46,8 +46,8 @@ _ABOUT_VALUE = re.compile(
 )
 _RANGE = re.compile(
     r"range|between|less|great|at most|at least|maximum|minimum|\bmax\b|\bmin\b"
-    r"|too (large|high|big|many|long|small|low)"
-    r"|exceed|limit|above|below|up to|[<>≤≥]|larger|smaller|higher|lower|more than|out of|positive"
+    r"|too (large|high|big|many|long|small|low)|larger|smaller|higher|lower"
+    r"|must be in\b|\.\.|exceed|limit|above|below|up to|[<>≤≥]|more than|out of|positive"
 )
 _NUMBER = re.compile(r"(?<![\w.\-])-?(?:\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w|\.\d)")
 _EXCLUSIVE = re.compile(r"(less than|smaller than|lower than|below|under|<)\s*[`'\"]?$")
@@ -60,7 +60,10 @@ _PROMPT = re.compile(
     r"(?<![\d,])([\d,]{1,12})\s?(?:tokens? )?"
     r"(?:(?:in|of|from) (?:the |your )?(?:messages|prompt|input|text input)"
     r"|(?:input|prompt) tokens|`inputs` tokens)|(?:messages|prompt|input)\D{0,40}?([\d,]{1,12}) tokens"
+    r"|(?:prompt|input) (?:tokens|length)\W{1,4}([\d,]{1,12})"
 )
+_SUM = re.compile(r"(sum of|total|plus|\+).{0,80}(max|completion|new|output)|(prompt|input).{0,40}\+")
+_PAIR = re.compile(r"\bboth\b|together|same time|simultaneously|mutually exclusive|conflict")
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|n't exist|not a valid|unknown|decommissioned|been (shut|retired))"
     r"|not a valid model|no such model|unknown model|invalid model|no endpoints found for"
@@ -81,13 +84,13 @@ _BEFORE = (
     r"|unsupported|unrecognized|unexpected|invalid|extra|to)s?:?\s+(?:the\s+)?"
 )
 _BEHIND = (
-    r"(?:\s+(?:parameter|argument|field|option|sequence|value)s?)?\s*(?::|is\b|are\b|isn't|must|do(?:es)?\b"
+    r"(?:\s+(?:parameter|argument|field|option|sequence|value|mode|response)s?)?\s*(?::|is\b|are\b|isn't|must|do(?:es)?\b"
     r"|should|cannot|can't|not\b|unsupported|exceeds|too\b|was\b)"
 )
 _OUTER = ("body", "request", "generationconfig", "parameters", "params", "root", "input", "data")
 _UNSAFE = ("model", "messages", "prompt", "user", "content", "name")  # words of any sentence
 _PLAIN = ("temperature", "seed", "logprobs")  # words that mean nothing else; so do those with an underscore
-_LENGTHS = ("max_output_tokens", "max_new_tokens", "max_tokens_to_sample")
+_LENGTHS = ("max_output_tokens", "max_new_tokens", "max_tokens_to_sample", "maximum_tokens")
 _ALIASES: Mapping[str, Sequence[str]] = {
     "max_tokens": (*_LENGTHS, "max_completion_tokens"),
     "max_completion_tokens": (*_LENGTHS, "max_tokens"),
@@ -149,6 +152,11 @@ class Complaint:
     @property
     def says_unsupported(self) -> bool:
         return bool(_UNSUPPORTED.search(f"{self.code} {self.text}"))
+
+    @property
+    def is_about_pair(self) -> bool:
+        """Whether each of two fields alone may be welcome."""
+        return bool(_PAIR.search(self.text))
 
     @property
     def is_about_value(self) -> bool:
@@ -214,14 +222,20 @@ class Complaint:
             found.append(number - 1 if exclusive and number.is_integer() and number > 1 else number)
         return tuple(found)
 
-    def room(self) -> int | None:
-        """How many tokens the prompt leaves of the context, where it says so."""
-        context, prompt = _CONTEXT.search(self.text), _PROMPT.search(self.text)
-        if context is None:
-            return None
-        size = int((context[1] or context[2]).replace(",", "") or 0)
-        taken = (prompt[1] or prompt[2]).replace(",", "") if prompt else ""
-        return size - int(taken) if taken else size // 2
+    @property
+    def is_about_prompt_too(self) -> bool:
+        """Whether it is the prompt and the answer together that are too long."""
+        return bool(_CONTEXT.search(self.text) or _SUM.search(self.text))
+
+    def room(self, asked: int) -> int:
+        """How many of the `asked` tokens may follow this prompt; half of all, where it does not say."""
+        prompt, context = _PROMPT.search(self.text), _CONTEXT.search(self.text)
+        taken = _count(prompt)
+        size = _count(context)
+        if size is None:
+            smaller = [number for number in self.numbers() if number < asked and number != taken]
+            size = int(max(smaller, default=asked))
+        return size // 2 if taken is None else size - taken
 
 
 class _Known:
@@ -274,6 +288,11 @@ def _said(spelled: str, name: str) -> str:
     if "_" in name or name in _PLAIN:
         return alone
     return rf"{_BEFORE}{alone}|{alone}(?:=\w{{1,10}})?{_BEHIND}"
+
+
+def _count(match: re.Match[str] | None) -> int | None:
+    digits = next((group for group in match.groups() if group), "") if match else ""
+    return int(digits.replace(",", "")) if digits.strip(",") else None
 
 
 def _canonical(name: str) -> str:

@@ -15,6 +15,7 @@ ESSENTIAL = frozenset(
 )
 ESSENTIAL_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call"})
 INSTRUCTING = ("system", "developer")  # two names of one role
+LEAST_LIMIT = 8  # tokens; smaller numbers in a complaint about many are about something else
 MOST_VALUES = 100
 LONGEST_KEPT = 100  # characters of a value
 LEAST_TEMPERATURE = 0.01  # as good as greedy, where that is refused
@@ -23,7 +24,7 @@ Range = tuple[float | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Everything that is known of what an endpoint refuses. `room` holds for one prompt only."""
+    """Everything that is known of what an endpoint refuses. The last two hold for one request only."""
 
     left_out: frozenset[str] = frozenset()
     left_out_values: frozenset[tuple[str, str]] = frozenset()  # of fields that may well have others
@@ -31,11 +32,12 @@ class Terms:
     limits: Mapping[str, Range] = field(default_factory=dict)  # of numbers; of a list's length
     refused_roles: frozenset[str] = frozenset()
     streams: bool = True
+    left_out_once: frozenset[str] = frozenset()
     room: int | None = None  # tokens
 
     def lasting(self) -> Terms:
         """What is true of other requests, too."""
-        return replace(self, room=None)
+        return replace(self, room=None, left_out_once=frozenset())
 
     def merged(self, other: Terms) -> Terms:
         return Terms(
@@ -71,7 +73,8 @@ class Terms:
         fitted = {
             name: self._within(name, value)
             for name, value in body.items()
-            if name not in left_out and (name, _spelled(value)) not in self.left_out_values
+            if name not in left_out | self.left_out_once
+            and (name, _spelled(value)) not in self.left_out_values
         }
         if "logprobs" not in fitted:
             fitted.pop("top_logprobs", None)
@@ -119,7 +122,7 @@ class Terms:
             return replace(self, refused_roles=self.refused_roles | roles)
         terms = self
         length = next((name for name in LENGTHS if name in body), None)
-        if length is not None and complaint.room() is not None:
+        if length is not None and complaint.is_about_prompt_too:
             terms = terms._shorter(length, body, complaint)
         else:
             for path in complaint.named(body):
@@ -137,6 +140,8 @@ class Terms:
             return self if complaint.wants_stream else replace(self, streams=False)
         if name in LENGTHS:
             return self._shorter(name, body, complaint)
+        if complaint.is_about_pair:
+            return replace(self, left_out_once=self.left_out_once | {name})
         bounds = _bounds(name, body[name], complaint)
         if bounds is not None:
             return self._limited(name, bounds)
@@ -149,11 +154,12 @@ class Terms:
         """A limit is never left out: it is sent by its other name, or as large as may be."""
         value = body[name]
         asked = value if isinstance(value, int) else 0
-        room = complaint.room()
-        if room is not None:
+        if complaint.is_about_prompt_too:
+            room = complaint.room(asked)
             return replace(self, room=room) if 0 < room < asked else self
         numbers = complaint.numbers() if complaint.says_range else ()
-        smaller = [number for number in numbers if 1 <= number < asked]
+        least = 1 if asked < 8 * LEAST_LIMIT else LEAST_LIMIT
+        smaller = [number for number in numbers if least <= number < asked]
         larger = [number for number in numbers if number > asked]
         if smaller or larger:
             return self._limited(LENGTHS[0], (None, max(smaller)) if smaller else (min(larger), None))
@@ -172,7 +178,7 @@ NO_TERMS = Terms()
 
 def refused_field(body: Mapping[str, object], complaint: Complaint) -> str | None:
     """The field that an endpoint does not take, where that is no matter of one prompt's length or content."""
-    if not complaint.may_be_mended or complaint.is_about_content or complaint.room() is not None:
+    if not complaint.may_be_mended or complaint.is_about_content or complaint.is_about_prompt_too:
         return None
     paths = complaint.named(body)
     return ".".join(paths[0]) if paths else next(iter(complaint.names), None)
