@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,10 @@ from edge_router.catalog import PypiSource, Source, complete_card
 from edge_router.catalog.gguf import parts_of
 from edge_router.compile.fingerprint import Inputs, key, weights_inputs
 from edge_router.compile.recipe import PROGRAM, Recipe
-from edge_router.compile.weights.ready import bring_up_to_date, is_current, is_ready
+from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
 from edge_router.compile.workshop import Workshop
 from edge_router.disk import require_space
-from edge_router.errors import ArtifactMissing, InvalidModel, WeightsUnavailable
+from edge_router.errors import ArtifactMissing, InvalidModel, UnsupportedArchitecture, WeightsUnavailable
 from edge_router.hub import content_hash, fetch, target_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class WeightsStep:
             content = self._content(path)
             if is_ready(path) and is_current(path, self.recipe.quantization):
                 self._tell_ready(path)
+                self._check_ready(path)
                 return path, content[:32]
             identity = {"content": content}
         inputs = weights_inputs(self.recipe, identity, self._moments_hash())
@@ -84,9 +86,24 @@ class WeightsStep:
         if self._shop.build and way != self.recipe.card.quantizer:
             self._shop.progress.note(f"{path} is quantized already: the quantizer {way} has no say in it")
 
+    def _check_ready(self, path: Path) -> None:
+        """That a ready directory has all that it takes, before a library is compiled for it."""
+        from edge_router.compile.readers.mlc import MlcReader
+        from edge_router.compile.weights.layouts import layout_of
+        from edge_router.prompts.directory import lacking
+
+        if not self._shop.build:
+            return
+        with suppress(UnsupportedArchitecture):  # what is of another package is known to nobody here
+            layout_of(str(chat_config(path).get("model_type")))
+            MlcReader(path).close()
+        if (lack := lacking(path, self.recipe.card.name)) is not None:
+            self._shop.progress.note(lack)
+
     def _renew(self, path: Path, folder: Path) -> None:
         self._shop.progress.note(f"{path} is an older MLC directory; it is used in today's form")
         bring_up_to_date(path, folder)
+        self._check_ready(folder)
 
     def _quantize(self, path: Path, folder: Path) -> None:
         from edge_router.compile.readers import open_weights

@@ -47,8 +47,8 @@ def generation_config(fields: Mapping[str, object]) -> dict[str, object]:
     config: dict[str, object] = {}
     tokens, _ = _tokens(fields)
     for key, field in (("bos_token_id", "bos"), ("pad_token_id", "padding")):
-        if (value := _token_id(fields, field, tokens)) is not None:
-            config[key] = value
+        if (identifier := _token_id(fields, field, tokens)) is not None:
+            config[key] = identifier
     named = [_token_id(fields, field, tokens) for field in ("eos", "eot", "eom")]
     ends = [identifier for identifier in named if identifier is not None]
     ends += [identifier for identifier, token in enumerate(tokens) if token in END_NAMES]

@@ -21,7 +21,9 @@ from edge_router.compile.weights.prepare import prepared
 from edge_router.compile.weights.quantize import Array, check_groups, quantized, stored_bytes
 from edge_router.compile.weights.quantizers import check_quantizer
 from edge_router.errors import InvalidModel
+from edge_router.prompts.directory import lacking
 from edge_router.prompts.template import ChatTemplate, special_tokens
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.prompts.turns import Turns, named_ends
 from edge_router.quantization import Quantization
 from edge_router.types import Progress, SilentProgress
@@ -73,8 +75,15 @@ def write_model(
     tokenizer = reader.tokenizer_files()
     for name, content in tokenizer.items():
         (folder / name).write_bytes(content)
-    chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
-    _write_json(folder / "mlc-chat-config.json", chat)
+    try:
+        TextTokenizer(folder / "tokenizer.json")
+        chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
+        _write_json(folder / "mlc-chat-config.json", chat)
+        lack = lacking(folder, reader.source.name)
+    except InvalidModel as error:  # of a folder that is gone when anyone reads this
+        raise InvalidModel(reader.source, error.reason) from error
+    if lack is not None and progress is not None:
+        progress.note(lack)
     total = sum(stored_bytes(form, parameter) for parameter in wanted)
     with (
         (progress or SilentProgress()).step("quantize", total=total, unit="bytes") as step,

@@ -122,6 +122,8 @@ def llama_like(config: Mapping[str, object], where: str, layout: Layout) -> tupl
         raise InvalidModel(
             where, f"partial_rotary_factor is {turned}, which {config['model_type']} does not have"
         )
+    if not isinstance(config.get("rms_norm_eps"), int | float):
+        raise InvalidModel(where, f"rms_norm_eps is {config.get('rms_norm_eps')!r}, not a number")
     size = Sizes.of({"tie_word_embeddings": layout.tied, **config}, where)
     rotary(config, size.head_dim, where)
     embedding = ("model.embed_tokens.weight",)

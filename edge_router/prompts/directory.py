@@ -33,6 +33,8 @@ class ModelDirectory:
         """Raises `InvalidModel`, `OutOfMemory`, `TemplateError`."""
         config = read_config(path)
         file = path / "tokenizer.json"
+        if not file.is_file():
+            raise InvalidModel(path, f"{file.name} is missing")
         needed = _TOKENIZER * file.stat().st_size if file.is_file() else 0
         if needed and not can_reserve(needed):  # the library would end the process
             raise OutOfMemory(model_id, "no room for the tokenizer", needed)
@@ -45,6 +47,19 @@ class ModelDirectory:
         if template is not None:
             template = template.stopping(_stops(config, template, turns, tokenizer, ended=bool(written)))
         return cls(path, config, tokenizer, template, frozenset({*ends, *written}))
+
+
+def lacking(path: Path, model_id: str) -> str | None:
+    """What the directory has too little of to be talked to, read by what will read it to run it.
+
+    Raises what `ModelDirectory.read` raises for one that can't be run at all.
+    """
+    directory = ModelDirectory.read(path, model_id)
+    if directory.template is None:
+        return f"{model_id} has no chat template: it can complete texts, and answers no chat"
+    if not directory.end_tokens and not directory.template.stops:
+        return f"nothing of {model_id} says what ends an answer: each will go on to its limit"
+    return None
 
 
 def read_config(path: Path) -> dict[str, object]:

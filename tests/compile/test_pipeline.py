@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from edge_router.errors import (
     ArtifactMissing,
     BuildFailed,
     DiskFull,
+    EdgeRouterError,
     InvalidModel,
     UnknownName,
     UnsupportedArchitecture,
@@ -217,6 +219,118 @@ def test_an_older_ready_directory_is_renewed_and_that_is_said(
 def test_a_ready_directory_of_another_format_is_refused(ready: Path, paths: Paths) -> None:
     with pytest.raises(InvalidModel, match="holds q4f16_1 weights, not q0f16"):
         make(ready, paths, quantization="q0f16")
+
+
+LACKS = {
+    "tokenizer.json": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json.* missing"),
+    "a broken tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{}"), "no tokenizer"),
+    "a decoder that nobody knows": (
+        lambda folder: edited(folder / "tokenizer.json", decoder=None),
+        "decoder",
+    ),
+    "a template that is none": (
+        lambda folder: edited(folder / "tokenizer_config.json", chat_template="{% for %}"),
+        "not valid",
+    ),
+}
+OF_READY = LACKS | {
+    "a number": (
+        lambda folder: edited(folder / "mlc-chat-config.json", model_config={"hidden_size": 64}),
+        "is None, not a",
+    ),
+    "a shard": (lambda folder: (folder / "params_shard_0.bin").unlink(), "params_shard_0.bin is damaged"),
+    "an array": (
+        lambda folder: edited(folder / "tensor-cache.json", records=[]),
+        "holds no tensor model.embed_tokens",
+    ),
+}
+OF_FOLDER = LACKS | {
+    "tokenizer_config.json": (lambda folder: (folder / "tokenizer_config.json").unlink(), "missing"),
+    "a number": (lambda folder: edited(folder / "config.json", rms_norm_eps=None), "rms_norm_eps is None"),
+}
+
+
+def edited(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize("lack", OF_READY)
+def test_what_a_ready_directory_lacks_is_said_before_anything_is_built(
+    ready: Path, paths: Paths, compiled: list[Any], lack: str
+) -> None:
+    compiled.clear()
+    spoil, said = OF_READY[lack]
+    spoil(ready)
+    with pytest.raises(EdgeRouterError, match=said):
+        make(ready, paths, prefill_chunk_size=64)
+    assert compiled == []
+
+
+INNER = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "rms_norm_eps", "vocab_size",
+         "tie_word_embeddings", "position_embedding_base", "rope_scaling", "context_window_size", "prefill_chunk_size",
+         "num_key_value_heads", "head_dim", "tensor_parallel_shards", "max_batch_size")  # fmt: skip
+OUTER = ("model_type", "quantization", "model_config", "vocab_size", "context_window_size", "sliding_window_size",
+         "prefill_chunk_size", "active_vocab_size", "tokenizer_files", "tokenizer_info", "conv_template", "eos_token_id",
+         "bos_token_id", "version", "temperature")  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [*(f"model_config.{key}" for key in INNER), *OUTER])
+def test_a_ready_directory_is_used_or_refused_in_a_sentence_whatever_is_absent(
+    ready: Path, paths: Paths, compiled: list[Any], key: str
+) -> None:
+    file = ready / "mlc-chat-config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    holder = config["model_config"] if "." in key else config
+    del holder[key.rpartition(".")[2]]
+    file.write_text(json.dumps(config))
+    compiled.clear()
+    try:
+        make(ready, paths, prefill_chunk_size=64)
+    except EdgeRouterError as error:
+        assert compiled == [], error
+
+
+@pytest.mark.parametrize("lack", OF_FOLDER)
+def test_what_a_folder_lacks_is_said_before_anything_is_built(
+    source: Path, paths: Paths, compiled: list[Any], lack: str
+) -> None:
+    spoil, said = OF_FOLDER[lack]
+    spoil(source)
+    watching = Watching()
+    with pytest.raises(EdgeRouterError, match=said) as caught:
+        make(source, paths, watching)
+    assert compiled == [] and "quantize" not in watching.steps
+    if isinstance(caught.value, InvalidModel):
+        assert source.name in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["ready", "source"])
+def test_a_model_without_a_template_is_built_and_that_is_said(
+    request: pytest.FixtureRequest, paths: Paths, compiled: list[Any], kind: str
+) -> None:
+    folder = request.getfixturevalue(kind)
+    edited(folder / "tokenizer_config.json", chat_template=None)
+    if kind == "ready":
+        described = json.loads((folder / "mlc-chat-config.json").read_text())["conv_template"]
+        edited(
+            folder / "mlc-chat-config.json",
+            conv_template=described | {"roles": {"user": "", "assistant": ""}},
+        )
+    watching = Watching()
+    make(folder, paths, watching, prefill_chunk_size=64)
+    assert any("has no chat template: it can complete texts" in note for note in watching.notes)
+
+
+def test_a_split_model_is_made_anew_when_any_part_changes(
+    source: Path, paths: Paths, compiled: list[Any], tiny: ModuleType, tiny_llama: Any, tmp_path: Path
+) -> None:
+    files = tiny.write_split_gguf(tmp_path / "big", tiny_llama.config, tiny_llama.tensors)
+    first = make(files[0], paths)
+    assert make(files[1], paths, build=False).weights_key == first.weights_key
+    changed = {name: tensor + 1 for name, tensor in tiny_llama.tensors.items()}
+    tiny.write_split_gguf(tmp_path / "other", tiny_llama.config, changed)
+    files[1].write_bytes((tmp_path / f"other{files[1].name.removeprefix('big')}").read_bytes())
+    assert make(files[0], paths).weights_key != first.weights_key
 
 
 def test_a_card_with_moments_uses_them(

@@ -167,9 +167,17 @@ def write_gguf(
     tensors: Mapping[str, np.ndarray],
     types: Mapping[str, gguf.GGMLQuantizationType] | None = None,
     extra: Mapping[str, object] | None = None,
+    part: tuple[int, int, int] | None = None,
 ) -> None:
-    """As llama.cpp's converter writes it: its names, its order of the rows of q and k."""
+    """As llama.cpp's converter writes it: its names, its order of the rows of q and k.
+
+    `part`: which one of how many, and the tensors in all of them.
+    """
     writer = gguf.GGUFWriter(file, "llama")
+    if part is not None:
+        writer.add_uint16("split.no", part[0])
+        writer.add_uint16("split.count", part[1])
+        writer.add_int32("split.tensors.count", part[2])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
@@ -200,6 +208,19 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def write_split_gguf(
+    stem: Path, config: Mapping[str, object], tensors: Mapping[str, np.ndarray]
+) -> list[Path]:
+    """The same in two parts."""
+    names = list(tensors)
+    halves = [names[: len(names) // 2], names[len(names) // 2 :]]
+    files = [stem.with_name(f"{stem.name}-0000{number}-of-00002.gguf") for number in (1, 2)]
+    for number, (file, half) in enumerate(zip(files, halves, strict=True)):
+        held = {name: tensors[name] for name in half}
+        write_gguf(file, config, held, part=(number, 2, len(names)))
+    return files
 
 
 def gguf_name(stem: str) -> str:
