@@ -96,12 +96,21 @@ class TextTokenizer:
         places = {name: self._place(name) for name in names if len(name) > 1}
         if not places:
             return lambda text: text
-        longest_first = sorted(places, key=len, reverse=True)
-        seek = re.compile(f"(?=({'|'.join(map(re.escape, longest_first))}))", re.DOTALL)
+        lengths: dict[str, set[int]] = {}
+        for name in places:
+            lengths.setdefault(name[0], set()).add(len(name))
+        longest_first = {first: sorted(found, reverse=True) for first, found in lengths.items()}
+        seek = re.compile(f"[{''.join(map(re.escape, lengths))}]")
 
         def cut(text: str) -> str:
-            seams = sorted({found.start() + places[found[1]] for found in seek.finditer(text)})
-            return _SEAM.join(text[i:j] for i, j in pairwise([0, *seams, len(text)])) if seams else text
+            seams = set()
+            for start in (found.start() for found in seek.finditer(text)):
+                held = (text[start : start + length] for length in longest_first[text[start]])
+                if (name := next((piece for piece in held if piece in places), None)) is not None:
+                    seams.add(start + places[name])
+            return (
+                _SEAM.join(text[i:j] for i, j in pairwise([0, *sorted(seams), len(text)])) if seams else text
+            )
 
         return cut
 
@@ -115,6 +124,8 @@ class TextTokenizer:
 
     def _cut_normalized(self, text: str) -> str:
         """`text` with a seam in each token that only its normal form has."""
+        if self._tokenizer.normalizer.normalize_str(text) == text:
+            return text
         found = self._tokenizer.encode(text, add_special_tokens=False)
         spans = zip(found.ids, found.offsets, strict=True)
         seams = [begin + 1 for token, (begin, end) in spans if token in self._renewed and end - begin > 1]
