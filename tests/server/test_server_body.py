@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -99,6 +100,34 @@ def test_a_large_body_is_read(setup: Callable[..., Any]) -> None:
     one = setup()
     text = "long " * 10_000
     assert one.call(body={"model": "weak", "messages": [{"role": "user", "content": text}]}).status == 200
+    assert one.weak.calls[0].messages[0].text == text
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        b'{"tools": [' + b"[]," * 300_000 + b"[]]}",
+        b'{"tools": [' + b"1," * 300_000 + b"1]}",
+        b'{"tools": [' + b'"",' * 300_000 + b'""]}',
+        b'{"tools": [' + b'"\\"",' * 300_000 + b'""]}',
+        b'{"a": {' + b",".join(b'"%d":1' % number for number in range(300_000)) + b"}}",
+        b"[" * 300_000,
+    ],
+    ids=range(6),
+)
+def test_values_too_many_are_not_read(setup: Callable[..., Any], many: bytes) -> None:
+    one = setup()
+    reply = one.call(body=many)
+    assert reply.status == 413 and "50000 values" in reply.error["message"]
+    packed = one.call(body=gzip.compress(many), headers=[LOCAL, ("content-encoding", "gzip")])
+    assert packed.status == 413
+
+
+@pytest.mark.parametrize("text", ["a, [b], {c: 1}, " * 60_000, '", [ {\\ \n' * 60_000, ",é[" * 200_000])
+def test_commas_in_a_text_are_no_values(setup: Callable[..., Any], text: str) -> None:
+    one = setup()
+    body = {"model": "weak", "messages": [{"role": "user", "content": text}]}
+    assert one.call(body=body).status == 200
     assert one.weak.calls[0].messages[0].text == text
 
 
