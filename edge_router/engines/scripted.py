@@ -29,7 +29,8 @@ Step: TypeAlias = str | Delta | Exception | float | threading.Event
 Reply: TypeAlias = str | Exception | Sequence[Step] | Callable[[ChatRequest], "Reply"]
 """A text (streamed word by word, cut at max_tokens), an error, steps, or what makes a reply of a request."""
 
-_WAKE_S = 0.005  # how soon a cancel is seen while waiting
+_WAKE_S = 0.005  # how soon a cancel is seen while waiting for an event
+_LOOK_S = 0.05  # how soon a close is seen while waiting for a time
 
 
 def echo(request: ChatRequest) -> str:
@@ -125,9 +126,10 @@ class ScriptedEngine:
             if isinstance(step, threading.Event):
                 if step.wait(_WAKE_S):
                     return
-            elif left <= 0 or cancel.wait(min(left, _WAKE_S)):
+            elif left <= 0 or cancel.wait(min(left, _LOOK_S)):
                 break
-            left -= _WAKE_S
+            else:
+                left -= _LOOK_S
         if cancel.is_set() or self._closed.is_set():
             raise Cancelled
 

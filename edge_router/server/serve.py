@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -24,6 +24,7 @@ from edge_router.server.limits import Limits
 from edge_router.server.listen import bind, ready_to_listen, refused, url_of
 
 KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that none is closed under a request
+CLOSE_S = 0.8
 SHUTDOWN_S = 1  # for replies that are being written when the server stops
 
 
@@ -35,8 +36,11 @@ def run(
     on_ready: Callable[[str], None] = lambda url: None,
     stop: threading.Event | None = None,
     limits: Limits | None = None,
-) -> None:
-    """Serve `controller` until Ctrl-C, SIGTERM or `stop`; then return, with the controller closed.
+) -> bool:
+    """Serve `controller` until Ctrl-C, SIGTERM or `stop`; then close it.
+
+    Returns whether it is closed: a model in the midst of a long prompt may take longer than anybody who
+    stops a server waits (`CLOSE_S`); it then ends by itself, which a process that ends need not wait for.
 
     `settings` are `controller.config.server` where None. First the port is taken, then the models are
     loaded, then the server listens and `on_ready` is called with its address, such as
@@ -47,7 +51,7 @@ def run(
     `ConfigError`, and whatever keeps the weak model or the router from loading.
     """
     settings, limits = settings or controller.config.server, limits or Limits()
-    with closing(controller):
+    try:
         listener = bind(settings.host, settings.port, has_key=bool(api_key))
         with listener:
             controller.warm()
@@ -55,6 +59,27 @@ def run(
             url = url_of(listener)
             app = create_app(AsyncController(controller), settings, api_key=api_key, limits=limits)
             _Server(app, settings, limits, lambda: on_ready(url), stop or threading.Event()).run([listener])
+    finally:
+        closed = _closed(controller)
+    return closed
+
+
+def _closed(controller: Controller) -> bool:
+    """Whether it could be closed at once."""
+    failures: list[BaseException] = []
+
+    def close() -> None:
+        try:
+            controller.close()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+
+    closing = threading.Thread(target=close, name="edge_router close", daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
+    if failures:
+        raise failures[0]
+    return not closing.is_alive()
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,6 @@
 """A server as a program: `edge-router serve` with scripted models. Prints its address once it listens.
 
-Its weak model says "slow" one word every 50 ms for ever, and everything else back.
+Its weak model says "slow" one word every 50 ms for ever, "steady" 50 a second, and everything else back.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from edge_router.errors import EdgeRouterError
 from edge_router.server.serve import run
 from edge_router.types import ChatRequest
 
+PACES = {"slow": 0.05, "steady": 0.02}
 
-def words() -> Iterator[str | float]:
+
+def words(wait_s: float) -> Iterator[str | float]:
     for number in itertools.count():
         yield f"{number} "
-        yield 0.05
+        yield wait_s
 
 
 def answer(request: ChatRequest) -> Reply:
     text = request.messages[-1].text
-    if text == "slow":
-        return words()  # type: ignore[return-value]
+    if text in PACES:
+        return words(PACES[text])  # type: ignore[return-value]
     return echo(request)
 
 

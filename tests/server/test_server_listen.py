@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from edge_router.config import ServerConfig
+from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ConfigError, PortInUse, UnsafeBind
 from edge_router.server import listen
 from edge_router.server.listen import bind, ready_to_listen, refused, url_of
@@ -196,3 +197,36 @@ def test_settings_come_from_the_controllers_configuration(setup: Callable[..., A
 
     run(controller, on_ready=on_ready, stop=stop)
     assert urls[0].startswith("http://127.0.0.1:")
+
+
+class Lingering(ScriptedEngine):
+    """Closes only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(model_id="small")
+        self.may_close = threading.Event()
+
+    def close(self) -> None:
+        self.may_close.wait(30)
+        super().close()
+
+
+def test_a_model_that_takes_long_to_end_is_not_waited_for(setup: Callable[..., Any]) -> None:
+    weak, stop = Lingering(), threading.Event()
+    stop.set()
+    assert run(setup(weak=weak).controller(), ServerConfig(port=0), stop=stop) is False
+    weak.may_close.set()
+    other = setup()
+    assert run(other.controller(), ServerConfig(port=0), stop=stop) is True
+    assert other.weak.closed
+
+
+def test_what_breaks_while_it_closes_is_raised(setup: Callable[..., Any]) -> None:
+    class Broken(ScriptedEngine):
+        def close(self) -> None:
+            raise RuntimeError("no")
+
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(RuntimeError, match="no"):
+        run(setup(weak=Broken()).controller(), ServerConfig(port=0), stop=stop)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -50,11 +52,22 @@ def serve(
         bind(config.server.host, config.server.port, has_key=key is not None).close()
 
     make_ready(session, config, yes=yes, before=try_port)
-    run(
+    closed = run(
         session.controller(config),
         api_key=key,
         on_ready=lambda url: _ready(url, config, session),
     )
+    if not closed:
+        _leave()
+
+
+def _leave() -> None:
+    """End the process now: what the model's thread still computes is for nobody, and may take a minute."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(0)
 
 
 def _ready(url: str, config: Config, session: Session) -> None:
