@@ -18,7 +18,7 @@ class Limits:
     hold_s: float = 0.3  # a stream's headers wait so long for the decision
     comment_s: float = 5.0  # between two signs of life where there is nothing to say
     body_bytes: int = 32 * MIB  # images for the strong model travel in bodies
-    body_values: int = 50_000  # of JSON; a long conversation has thousands
+    body_values: int = 100_000  # of JSON; a long conversation has thousands
     bodies_bytes: int = 128 * MIB  # of all requests under way together
     small_bytes: int = 64 * 1024  # of each body, not counted above: a short question always has room
     unread_bytes: int = 64 * 1024  # of one stream, made and not yet written: then the model pauses

@@ -38,6 +38,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.ProviderUnavailable: ("webgpu", "it finds no GPU here"),
     e.MissingExtra: ("torch", "train", "training"),
     e.WeightsUnavailable: ("w", "no network"),
+    e.WeightsAmbiguous: ("hf:a/b", ["m-Q4_0.gguf"], ["hf:a/b:Q4_0"]),
     e.WeightsCorrupt: (Path("w"), "a", "b"),
     e.ArtifactMissing: ("small", "library"),
     e.ArtifactCorrupt: (Path("a"), "half"),

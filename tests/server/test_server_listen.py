@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edge_router import Controller
 from edge_router.config import ServerConfig
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ConfigError, PortInUse, UnsafeBind
@@ -222,11 +223,12 @@ def test_a_model_that_takes_long_to_end_is_not_waited_for(setup: Callable[..., A
 
 
 def test_what_breaks_while_it_closes_is_raised(setup: Callable[..., Any]) -> None:
-    class Broken(ScriptedEngine):
+    class Broken(Controller):
         def close(self) -> None:
+            super().close()
             raise RuntimeError("no")
 
     stop = threading.Event()
     stop.set()
     with pytest.raises(RuntimeError, match="no"):
-        run(setup(weak=Broken()).controller(), ServerConfig(port=0), stop=stop)
+        run(Broken(weak=ScriptedEngine()), ServerConfig(port=0), stop=stop)
