@@ -92,7 +92,8 @@ def certificate_setting(environ: Mapping[str, str] | None = None) -> str | None:
 def problems(environ: Mapping[str, str] | None = None) -> Iterator[BadNetworkSetting]:
     """Every variable that cannot be followed, whether or not an address of ours needs it."""
     environ = os.environ if environ is None else environ
-    for proxy in dict.fromkeys(_named(environ).values()):
+    nothing = environ.get("no_proxy", environ.get("NO_PROXY", "")).strip() == "*"
+    for proxy in () if nothing else dict.fromkeys(_named(environ).values()):
         try:
             _usable(proxy)
         except BadNetworkSetting as problem:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.background import BackgroundLoop
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, Meter, check_message, refuse_longer
-from edge_router.engines.remote.deadlines import Deadlines
+from edge_router.engines.remote.deadlines import Deadlines, Watchdog
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.events import EventDecoder
 from edge_router.engines.remote.failures import Translator, complaint_of
@@ -191,36 +192,34 @@ class OpenAIEngine:
         meter: Meter,
     ) -> AsyncGenerator[Delta]:
         """The deltas up to the end of the body; after [DONE] nothing is an error."""
-        clock, drained = asyncio.get_running_loop().time, None
+        clock, drained = asyncio.get_running_loop().time, math.inf
         decoder, pieces = EventDecoder(), response.iter_bytes()
-        while True:
-            try:
-                async with asyncio.timeout_at(deadlines.when if drained is None else drained):
-                    piece = await anext(pieces, None)
-            except TimeoutError:
-                if not reader.done:
-                    raise deadlines.overdue() from None
-                return
-            except translator.caught():
-                if not reader.done:
-                    raise
-                return
-            if piece is not None:
-                meter.read(len(piece))
-            for data in () if reader.done else decoder.rest() if piece is None else decoder.feed(piece):
-                delta = reader.read(data)
-                if delta is not None:
-                    said = reader.said
-                    meter.take(delta, len(data), token=said)
-                    given = clock()
-                    yield delta
-                    deadlines.took(given, token=said)
-                    if meter.past_max_tokens:
-                        return
-            if piece is None:
-                return
-            if reader.done and drained is None:
-                drained = clock() + DRAIN_S
+        with Watchdog(lambda: min(deadlines.when, drained), deadlines.overdue) as watchdog:
+            while True:
+                try:
+                    piece = await watchdog.wait(anext(pieces, None))
+                except translator.caught():
+                    if not reader.done:
+                        raise
+                    return
+                came, shown, token = clock(), False, False
+                if piece is not None:
+                    meter.read(len(piece))
+                for data in () if reader.done else decoder.rest() if piece is None else decoder.feed(piece):
+                    delta = reader.read(data)
+                    if delta is not None:
+                        shown, token = True, token or reader.said
+                        meter.take(delta, len(data), token=reader.said)
+                        yield delta
+                        if meter.past_max_tokens:
+                            return
+                if piece is None:
+                    return
+                if shown:
+                    deadlines.took(came, token=token)
+                if reader.done and drained == math.inf:
+                    drained = clock() + DRAIN_S
+                    watchdog.sooner()
 
     async def _connected(self) -> openai.AsyncOpenAI:
         """The client, with the key that holds now.

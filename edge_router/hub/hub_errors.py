@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_router.catalog import HubSource
 from edge_router.disk import as_storage_error
 from edge_router.errors import EdgeRouterError, WeightsUnavailable
+from edge_router.network import problems
 from edge_router.telemetry import load_huggingface_hub
 
 NO_HUB = "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
@@ -29,7 +30,11 @@ def translate(error: Exception, source: HubSource, target: Path) -> EdgeRouterEr
                 return storage
     reasons = (_known_reason(cause, source) for cause in chain)
     reason = next((reason for reason in reasons if reason is not None), None)
-    if reason is None and any(_is_network(cause) for cause in chain):
+    unmade = any(isinstance(cause, ImportError | ValueError) for cause in chain)  # no client could be made
+    network = any(_is_network(cause) for cause in chain)
+    if reason is None and (unmade or network):
+        reason = next((str(problem) for problem in problems()), None)
+    if reason is None and network:
         reason = f"the hub cannot be reached ({type(chain[-1]).__name__})"
     if reason is None:
         reason = _reason_by_place(chain[-1])

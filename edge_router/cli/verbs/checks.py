@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -16,13 +15,12 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from edge_router.cli import output
 from edge_router.cli.failures import told
-from edge_router.cli.findings import Finding, Found, State
+from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
-from edge_router.cli.verbs import graphics
+from edge_router.cli.verbs import graphics, remote_checks
 from edge_router.cli.verbs.configuration import shown
 from edge_router.config import Config
 from edge_router.errors import ConfigError, InvalidModel, NotWritable, UnknownModel
@@ -54,10 +52,11 @@ def examine(session: Session, *, offline: bool) -> Found:
         return
     yield from _guarded("Configuration", "file", lambda: configuration(session, config))
     yield from _guarded("Configuration", "names", lambda: names(config))
+    yield from _guarded("Network", "proxy", lambda: remote_checks.network(config))
     yield from _guarded("Router", "router", lambda: router(config))
     yield from _guarded("Router", "drift", lambda: drift(session, config))
     yield from _guarded("Weak model", "model", lambda: weak(session, config))
-    yield from _guarded("Strong model", "model", lambda: strong(config))
+    yield from _guarded("Strong model", "model", lambda: remote_checks.strong(config))
     yield from _guarded("Strong model", "budget", lambda: budget(session, config))
 
 
@@ -287,32 +286,6 @@ def _confidence(section: str, session: Session, config: Config) -> Found:
         yield Finding(section, "confidence", text)
 
 
-def strong(config: Config) -> Found:
-    from edge_router.engines.keys import Key, find_key
-    from edge_router.engines.remote.endpoint import Endpoint
-
-    section, settings = "Strong model", config.strong
-    if settings.model is None:
-        mend = "none configured, so everything is answered here; name one in: edge-router config init"
-        yield Finding(section, "model", mend)
-        return
-    endpoint = Endpoint.parse(settings.base_url)
-    yield Finding(section, "model", f"{settings.model} at {endpoint.url}")
-    key = find_key(settings)
-    if isinstance(key, Key):
-        yield Finding(section, "key", f"from {key.source}")
-    else:
-        state: State = "bad" if endpoint.is_openai else "note"
-        problem = f" ({key.problem})" if key.problem else ""
-        mend = f"keyring set {settings.keyring_service} {settings.api_key_env}"
-        where = f"none in {settings.api_key_env} or the system keyring{problem}; put one there"
-        yield Finding(section, "key", f"{where}: {mend}", state)
-    if config.offline:
-        yield Finding(section, "reachable", "not asked, for the network is switched off")
-    else:
-        yield _reachable(section, endpoint.url, settings.connect_timeout_s)
-
-
 def budget(session: Session, config: Config) -> Found:
     """Nothing where none is configured."""
     from edge_router.thresholds.spending import Spending
@@ -322,19 +295,6 @@ def budget(session: Session, config: Config) -> Found:
         spent = spending.spent
         text = f"{spent:.4f} of {spending.budget:g} spent this month"
         yield Finding("Strong model", "budget", text, "note" if spent >= spending.budget else "ok")
-
-
-def _reachable(section: str, url: str, timeout_s: float) -> Finding:
-    """Only a connection: nothing is sent."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    begin = time.perf_counter()
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
-    except OSError as error:
-        mend = "check the network and strong.base_url in: edge-router config show"
-        return Finding(section, "reachable", f"no ({error.strerror or error}); {mend}", "note")
-    return Finding(section, "reachable", f"connects in {(time.perf_counter() - begin) * 1e3:.0f} ms")
 
 
 def _existing(path: Path) -> Path:

@@ -6,6 +6,7 @@ A remote model is somebody else's program. Whatever it sends, one answer may not
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from sys import getsizeof
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ LARGEST_ERROR = 64 * 2**10  # bytes of a refusal's body; what lies behind is not
 LARGEST_ANSWER = 40 * 2**20  # bytes of memory that the pieces of an answer take together
 LARGEST_SILENCE = 4 * 2**20  # bytes in a row of which nothing was a token: comments, empty pieces
 
-_PLAIN = 64 * 2**10  # a message below this is parsed unseen: no JSON makes more than 3 MB of it
+SEEN = 64 * 2**10  # a smaller message is parsed unseen: no JSON makes more than 3 MB of it
 _LARGEST_PARSED = 24 * 2**20  # bytes that a larger one may become
 _CONTAINER = 96  # bytes that a list or an object of JSON takes in Python, for a character or two
 _ITEM = 32
@@ -41,8 +42,6 @@ def refuse_longer(what: str, limit: int) -> NoReturn:
 
 def check_message(what: str, data: bytes | bytearray) -> None:
     """Raises `TooLong` for JSON that is too long, or would be too large once it is parsed."""
-    if len(data) < _PLAIN:
-        return
     parsed = len(data) + _CONTAINER * (data.count(b"[") + data.count(b"{")) + _ITEM * data.count(b",")
     if len(data) > LARGEST_MESSAGE or parsed > _LARGEST_PARSED:
         refuse_longer(what, LARGEST_MESSAGE if len(data) > LARGEST_MESSAGE else _LARGEST_PARSED)
@@ -52,8 +51,12 @@ class Meter:
     """How much of one answer came so far. `max_tokens` is what the request allows, if it says."""
 
     def __init__(self, max_tokens: int | None) -> None:
-        self._max_tokens = max_tokens
+        self.past_max_tokens = False  # more came than `max_tokens` can be, by any count
         self._silence = self._taken = self._pieces = self._characters = 0
+        self._most_tokens = self._most_characters = inf
+        if max_tokens is not None:
+            self._most_tokens = 2 * max_tokens + _SLACK_TOKENS
+            self._most_characters = _LONGEST_TOKEN * max_tokens + _SLACK_CHARACTERS
 
     def read(self, size: int) -> None:
         """So many bytes came. Raises `TooLong` where that were too many since the last token."""
@@ -63,7 +66,8 @@ class Meter:
 
     def take(self, delta: Delta, size: int, *, token: bool = True) -> None:
         """A piece of the answer, out of an event of `size` bytes. Raises `TooLong`."""
-        self._silence = 0 if token else self._silence
+        if token:
+            self._silence = 0
         self._pieces += 1
         self._characters += len(delta.text) + len(delta.refusal)
         if delta.tool_calls or delta.logprobs or delta.extra:  # made of many small objects
@@ -73,17 +77,10 @@ class Meter:
             self._taken += size if delta.thoughts or delta.refusal else getsizeof(delta.text)
         if self._taken > LARGEST_ANSWER:
             refuse_longer("an answer", LARGEST_ANSWER)
-
-    @property
-    def past_max_tokens(self) -> bool:
-        """Whether more came than `max_tokens` can be, by any count."""
-        if self._max_tokens is None:
-            return False
-        tokens = min(self._pieces, self._characters // _USUAL_TOKEN)
-        return (
-            tokens > 2 * self._max_tokens + _SLACK_TOKENS
-            or self._characters > _LONGEST_TOKEN * self._max_tokens + _SLACK_CHARACTERS
-        )
+        if self._pieces > self._most_tokens:
+            self.past_max_tokens = self._characters > _USUAL_TOKEN * self._most_tokens
+        if self._characters > self._most_characters:
+            self.past_max_tokens = True
 
 
 def _arguments(call: Mapping[str, object]) -> int:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TypeVar
 
 from edge_router.config import StrongConfig
 
+T = TypeVar("T")
+
 RETRIES_S = 12.0  # for all further tries and the waits before them: the weak model answers sooner
+_LOOKS_S = 0.05  # how often to look again while nobody waits
 
 
 class Overdue(Exception):
@@ -68,3 +74,50 @@ class Deadlines:
             self._last_try = self._clock() + RETRIES_S
         first = self._settings.first_token_timeout_s is None or then < self._next
         return first and then <= self._last_try and then < self._end
+
+
+class Watchdog:
+    """Ends the waits of its task with the error `late()` once the moment `until()`, which may move, is past.
+
+    `asyncio.timeout` makes a timer for each wait; at one wait for each token that is a good part of what a
+    token costs. Here one timer looks again when it was too early.
+    """
+
+    def __init__(self, until: Callable[[], float], late: Callable[[], Exception]) -> None:
+        self._until, self._late = until, late
+        self._waiting = self._barked = False
+
+    def __enter__(self) -> Watchdog:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._timer = self._loop.call_at(self._until(), self._look)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    async def wait(self, what: Awaitable[T]) -> T:
+        """Raises what `late` says."""
+        self._waiting = True
+        try:
+            return await what
+        except asyncio.CancelledError:
+            if self._barked and self._task is not None and self._task.uncancel() == 0:
+                raise self._late() from None
+            raise  # somebody else's, who wants more than an end to this wait
+        finally:
+            self._waiting = False
+
+    def sooner(self) -> None:
+        """The moment has moved towards now."""
+        self._timer.cancel()
+        self._timer = self._loop.call_at(self._until(), self._look)
+
+    def _look(self) -> None:
+        now, until = self._loop.time(), self._until()
+        if now >= until and self._waiting and self._task is not None:
+            self._barked = True
+            self._task.cancel()
+        else:
+            self._timer = self._loop.call_at(until if now < until else now + _LOOKS_S, self._look)

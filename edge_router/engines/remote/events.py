@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_router.engines.remote.bounds import LARGEST_MESSAGE, check_message, refuse_longer
+from edge_router.engines.remote.bounds import LARGEST_MESSAGE, SEEN, check_message, refuse_longer
 from edge_router.engines.remote.outcomes import Garbled
 from edge_router.strict_json import NotJson, parse_object
 
@@ -78,7 +78,8 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _event(data: bytes, name: bytes) -> Event:
-    check_message("an event", data)
+    if len(data) > SEEN:
+        check_message("an event", data)
     try:
         event = Event(data.decode())
         event.name = name.decode().lower()

@@ -12,9 +12,9 @@ _PACKAGES = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 class LogFilter(logging.Filter):
     """Replaces `secrets` in the records of those libraries, between `start` and `stop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.secrets: tuple[str, ...] = ()
+        self.secrets = secrets
         self._loggers: list[logging.Logger] = []
 
     def start(self) -> None:
