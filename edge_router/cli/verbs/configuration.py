@@ -161,7 +161,10 @@ def set_(
         key, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise typer.BadParameter(f"{setting!r} is not KEY=VALUE, such as weak.threads=2")
-        values[key] = Config().replace(**{key: value}).get(key) if value else _default(key)
+        if value or key not in keys():  # which is refused, with the nearest that there is
+            values[key] = Config().replace(**{key: value}).get(key)
+        else:
+            values[key] = None
     if file.exists():
         text = edited(_read(file), values, toml_of, str(file))
     else:
@@ -171,12 +174,6 @@ def set_(
         if variable_of(key) in os.environ:
             output.say(f"The environment's {variable_of(key)} counts instead of {key}.", style="yellow")
     output.write(f"{file}\n")
-
-
-def _default(key: str) -> None:
-    """What takes a key out. Raises `ConfigError` for none of ours."""
-    if key not in keys():
-        Config().replace(**{key: ""})
 
 
 def _read(file: Path) -> str:

@@ -57,12 +57,13 @@ class SamplingDefaults:
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> SamplingDefaults:
         """From mlc-chat-config.json; what is absent there stays as it is here."""
-        given = {
-            field.name: int(value) if field.name == "top_k" else float(value)
-            for field in fields(cls)
-            if isinstance(value := config.get(field.name), int | float)
-        }
-        return replace(cls(), **given)
+        found = cls()
+        for field in fields(cls):
+            value = config.get(field.name)
+            if isinstance(value, int | float):
+                kind = type(getattr(found, field.name))
+                found = replace(found, **{field.name: kind(value)})
+        return found
 
     def for_request(self, params: SamplingParams) -> SamplingDefaults:
         """Without penalties where the likeliest token was asked for: nothing was said of another one."""
