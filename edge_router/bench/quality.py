@@ -16,7 +16,8 @@ from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
 from edge_router.engines.base import Engine
 from edge_router.types import ChatRequest, Message, Progress, SamplingParams, SilentProgress
 
-LONGEST = 250  # tokens of an answer; the good ones to these prompts take less
+LONGEST = 250  # tokens; the good answers to these prompts take less
+FAR = 500  # tokens: what has not ended by then never will
 BRIEF = 64  # tokens in which a question with one answer should have been answered
 PASSAGE = 8  # words
 OFTEN = 3  # times that a passage has to come
@@ -32,8 +33,8 @@ _NUMBERING = re.compile(r"^\s*(?:\d+[.):]|[-*•])\s*", re.MULTILINE)
 class Quality:
     """Counts: of `answers` to everyday prompts, and of `asked` questions that have one right answer.
 
-    `ended`: within `LONGEST` tokens, by the model itself; `looping`: see `is_looping`; `away`: either of
-    both, looping or not ended. `tokens` is the mean length of an answer.
+    `ended`: by the model itself, within `LONGEST` tokens; `looping`: see `is_looping`; `away`: looping, or
+    not ended within `FAR` tokens. `tokens` is the mean length of an answer.
     """
 
     name: str
@@ -56,7 +57,11 @@ class Said:
     prompt: str
     text: str
     tokens: int
-    ended: bool
+    ended: bool  # by the model itself
+
+    @property
+    def ran_away(self) -> bool:
+        return not self.ended or is_looping(self.text)
 
 
 def is_looping(text: str) -> bool:
@@ -97,7 +102,7 @@ def measure(
 
     `sampling` leaves to the model's own defaults what it does not say. Raises what the engine raises.
     """
-    tasks = [(seed, text, LONGEST) for seed in seeds for text in prompts]
+    tasks = [(seed, text, FAR) for seed in seeds for text in prompts]
     tasks += [(seed, question.text, BRIEF) for seed in seeds for question in questions]
 
     def answer(task: _Task) -> Said:
@@ -115,13 +120,12 @@ def measure(
     answers, replies = found[: len(seeds) * len(prompts)], found[len(seeds) * len(prompts) :]
     asked = [question for _ in seeds for question in questions]
     right = sum(is_right(said.text, question) for said, question in zip(replies, asked, strict=True))
-    looping = [is_looping(said.text) for said in answers]
     return Quality(
         name=name,
         answers=len(answers),
-        ended=sum(said.ended for said in answers),
-        looping=sum(looping),
-        away=sum(loops or not said.ended for said, loops in zip(answers, looping, strict=True)),
+        ended=sum(said.ended and said.tokens <= LONGEST for said in answers),
+        looping=sum(is_looping(said.text) for said in answers),
+        away=sum(said.ran_away for said in answers),
         asked=len(replies),
         right=right,
         tokens=round(sum(said.tokens for said in answers) / max(1, len(answers)), 1),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
-from edge_router.bench.quality import BRIEF, LONGEST, Quality, is_looping, is_right, measure
+from edge_router.bench.quality import BRIEF, FAR, LONGEST, Quality, is_looping, is_right, measure
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.types import Cancel, ChatRequest, Delta, SamplingParams, Usage
 
@@ -55,6 +55,10 @@ def test_an_answer_is_right_where_its_words_stand_in_the_reply(reply, right):
     assert is_right("H2O", Question("?", ("h2o",))) and not is_right("17", Question("?", ("7",)))
 
 
+LOOP = f"{PASSAGE}. " * 3
+TOKENS = {"Fine.": LONGEST, "Long.": LONGEST + 1, LOOP: 30, "On.": FAR, "It is Rome.": 5, "Paris": 3}
+
+
 class Model(ScriptedEngine):
     """Answers by the prompt and remembers what it was asked."""
 
@@ -66,28 +70,27 @@ class Model(ScriptedEngine):
         self.asked.append(request)
         text, finish = self.replies[request.messages[0].text]
         yield Delta(text)
-        yield Delta(finish_reason=finish, usage=Usage(3, 10 * len(text.split())))  # type: ignore[arg-type]
+        yield Delta(finish_reason=finish, usage=Usage(3, TOKENS[text]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_what_is_counted(at_once):
-    loop = f"{PASSAGE}. " * 3
-    model = Model({"a": ("Fine.", "stop"), "b": (loop, "stop"), "c": (loop, "length"), "d": ("On.", "length"),
-                   "q": ("It is Rome.", "stop"), "r": ("Paris", "stop")})  # fmt: skip
+    model = Model({"a": ("Fine.", "stop"), "b": (LOOP, "stop"), "c": (LOOP, "length"), "d": ("On.", "length"),
+                   "e": ("Long.", "stop"), "q": ("It is Rome.", "stop"), "r": ("Paris", "stop")})  # fmt: skip
     found, answers = measure(
         model,
         "mine",
         seeds=(5, 6),
-        prompts=("a", "b", "c", "d"),
+        prompts=("a", "b", "c", "d", "e"),
         questions=(Question("q", ("Rome",)), Question("r", ("Rome",))),
         sampling=SamplingParams(top_p=0.5),
         at_once=at_once,
     )
-    words = 1 + 24 + 24 + 1
-    assert found == Quality("mine", 8, ended=4, looping=4, away=6, asked=4, right=2, tokens=10 * words / 4)
-    assert [said.prompt for said in answers] == ["a", "b", "c", "d"] * 2
+    mean = (LONGEST + 30 + 30 + FAR + LONGEST + 1) / 5
+    assert found == Quality("mine", 10, ended=4, looping=4, away=6, asked=4, right=2, tokens=mean)
+    assert [said.prompt for said in answers] == ["a", "b", "c", "d", "e"] * 2
     asked = {(r.messages[0].text, r.sampling.seed, r.max_tokens) for r in model.asked}
-    assert asked == {(text, seed, LONGEST) for text in "abcd" for seed in (5, 6)} | {
+    assert asked == {(text, seed, FAR) for text in "abcde" for seed in (5, 6)} | {
         (text, seed, BRIEF) for text in "qr" for seed in (5, 6)
     }
     assert {request.sampling.top_p for request in model.asked} == {0.5}

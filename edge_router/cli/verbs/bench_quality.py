@@ -35,7 +35,7 @@ def quality(
     16 everyday prompts and 40 questions with one answer, each with several seeds.
     """
     session = Session(ctx, json=json)
-    from edge_router.bench.quality import FIRST_SEED, is_looping, measure
+    from edge_router.bench.quality import FIRST_SEED, measure
 
     config = _batched(session.config())
     rows: list[Quality] = []
@@ -51,7 +51,7 @@ def quality(
             )
         rows.append(found)
         for said in answers if show else ():
-            if not said.ended or is_looping(said.text):
+            if said.ran_away:
                 output.say(f"{name}: {said.prompt}\n{said.text}\n", style="dim")
     if json:
         output.write_json({"model": weak_title(config), "found": [row.to_dict() for row in rows]})

@@ -105,15 +105,15 @@ class Sampler:
         bias = {token: value for token, value in params.logit_bias.items() if 0 <= token < vocab_size}
         self._bias_tokens = np.fromiter(bias.keys(), np.int64, len(bias))
         self._bias_values = np.fromiter(bias.values(), np.float32, len(bias))
-        # Both only where they are used: they cost memory and time in proportion to the vocabulary.
+        # Only where it is used: it costs memory and time in proportion to the vocabulary.
         self._seen: npt.NDArray[np.bool_] | None = None
-        self._said: npt.NDArray[np.float32] | None = None
+        self._said: dict[int, int] | None = None  # how often, of the answer
         if self._repetition != 1.0:
             self._seen = np.zeros(vocab_size, np.bool_)
             known = np.asarray(prompt, np.int64)
             self._seen[known[known < vocab_size]] = True
         if self._presence or self._frequency:
-            self._said = np.zeros(vocab_size, np.float32)
+            self._said = {}
         self._plain = mask is None and not bias and self._seen is None and self._said is None
         self._left = watch.tokens if watch is not None and watch.alone else None  # choices with logprobs
         self._state = np.asarray(watch.state, np.int64) if watch is not None and watch.state else None
@@ -172,9 +172,10 @@ class Sampler:
             tokens = self._seen.nonzero()[0]
             values = row[tokens]
             row[tokens] = np.where(values > 0, values / self._repetition, values * self._repetition)
-        if self._said is not None:
-            tokens = self._said.nonzero()[0]
-            row[tokens] -= self._frequency * self._said[tokens] + np.float32(self._presence)
+        if self._said:
+            tokens = np.fromiter(self._said.keys(), np.int64, len(self._said))
+            counts = np.fromiter(self._said.values(), np.float32, len(self._said))
+            row[tokens] -= np.float32(self._frequency) * counts + np.float32(self._presence)
         allowed = self._mask.allowed() if self._mask is not None else None
         if allowed is not None:
             row[~allowed] = -np.inf
@@ -209,7 +210,7 @@ class Sampler:
         if self._seen is not None:
             self._seen[token] = True
         if self._said is not None:
-            self._said[token] += 1
+            self._said[token] = self._said.get(token, 0) + 1
         if self._mask is not None:
             self._mask.accept(token)
 
