@@ -40,7 +40,7 @@ def test_the_verb_measures_each_side_and_prints_a_row_for_it(cli, monkeypatch):
 
     monkeypatch.setattr("edge_router.bench.quality.measure", fake)
     monkeypatch.setattr(bench_quality, "make_ready", lambda *arguments, **options: None)
-    monkeypatch.setattr("edge_router.cli.session.Session.loaded", lambda self, config: Models(config))
+    monkeypatch.setattr("edge_router.cli.session.Session.pool", lambda self, config: Models(config))
     done = cli("bench", "quality", "--against", "round", "--against", "q0f16", "--seeds", "2")
     assert done.code == 0, done.err
     assert [line.split()[-1] for line in done.out.splitlines()] == ["tokens", "60", "60", "60"]

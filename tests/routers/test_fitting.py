@@ -74,13 +74,18 @@ def test_every_router_that_names_no_threshold_gets_the_fitting_one(paths):
         ({}, 0.297384),  # nobody to send anything to
         ({**STRONG, "router__threshold": 0.4}, 0.4),
         ({**STRONG, "router__strong_share": 0.3}, 0.297384),  # where the tracker begins
-        ({**STRONG, "weak__model": "nosuch"}, 0.297384),
         ({**STRONG, "router__name": "length"}, 0.5),
     ],
 )
 def test_what_the_user_set_and_what_is_not_known_stays(paths, settings, threshold):
     client = Controller(paths=paths, **settings)
     assert client.route("hi").threshold == pytest.approx(threshold)
+
+
+def test_a_model_that_nobody_knows_leaves_the_router_its_own(paths):
+    router = routers().get("mf")(threads=1)
+    config = Config().replace(**{"weak.model": "nosuch"})
+    assert default_threshold(router, config) == router.default_threshold
 
 
 def test_an_engine_and_a_router_of_the_program_s_own_keep_the_router_s_default(paths):

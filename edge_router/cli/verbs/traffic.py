@@ -27,7 +27,7 @@ def _words(config: Config, session: Session) -> list[str]:
     from edge_router.routers.base import AsksWeak
     from edge_router.routers.fitting import default_threshold, typical_traffic
 
-    with closing(session.loaded(config)) as models:
+    with closing(session.pool(config)) as models:
         router = models.router(None)
         if isinstance(router, AsksWeak):
             return []
