@@ -130,14 +130,13 @@ def reports() -> Found:
 
 def defects(session: Session) -> Found:
     """Mistakes in the program that this version has met here; nothing where there were none."""
-    from edge_router.cli.failures import ISSUES
     from edge_router.defects import recorded
 
     for defect in recorded(session.paths.defects):
         if defect.version == metadata.version("edge-router"):
             last = datetime.fromtimestamp(defect.last).strftime("%Y-%m-%d %H:%M")
             met = f"met {defect.count} time{'' if defect.count == 1 else 's'}, last {last}"
-            text = f"{defect.kind} at {defect.place}, {met}; report it at {ISSUES}"
+            text = f"{defect.kind} at {defect.place}, {met}"
             yield Finding("Defects", defect.component, text, "note")
 
 
