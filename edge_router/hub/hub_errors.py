@@ -53,7 +53,7 @@ def _reason_by_place(error: BaseException) -> str | None:
     if package == "huggingface_hub" and isinstance(
         error, TypeError | LookupError | AttributeError | ValueError
     ):
-        return "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
+        return NO_HUB
     return None
 
 
