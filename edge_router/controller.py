@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from edge_router import policy
@@ -20,7 +21,6 @@ from edge_router.config import Config
 from edge_router.defects import Defects
 from edge_router.engines.base import Engine
 from edge_router.errors import (
-    Cancelled,
     Closed,
     ContextOverflow,
     EdgeRouterError,
@@ -38,7 +38,7 @@ from edge_router.pool import Pool
 from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.surface import Chat
-from edge_router.thresholds.spending import Spending
+from edge_router.thresholds.spending import Payment, Spending
 from edge_router.truncation import truncated
 from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason, Usage
 
@@ -107,7 +107,10 @@ class Controller:
                     engine = self._engine(decision, request, cancel)
                     fitting, left_out = self._fitting(engine, decision, request, situation)
                     holding = self._holding(decision, fitting, situation, cancel)
-                    if holding is None:
+                    payment = self._payment(decision, fitting)
+                    if payment is not None:
+                        deltas = payment.metered(engine.stream(fitting, cancel))
+                    elif holding is None:
                         deltas = engine.stream(fitting, cancel)
                     else:
                         deltas = holding.sure(engine.stream(holding.request, cancel))
@@ -115,8 +118,6 @@ class Controller:
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
                 break
-            except Cancelled:
-                raise
             except EdgeRouterError as error:
                 other = policy.after_failure(decision, error, situation)
                 if other is None:
@@ -138,8 +139,15 @@ class Controller:
             fallback_cause=cause,
             truncated=left_out,
             spent=spent,
-            finished=self._finished,
+            finished=partial(self._finished, payment),
         )
+
+    def _payment(self, decision: Decision, request: ChatRequest) -> Payment | None:
+        """What is put down for a strong answer; None for a weak one, and where no budget is set.
+
+        Raises `BudgetSpent`.
+        """
+        return self._spending.begin(request) if self._spending and decision.model == "strong" else None
 
     def decide(self, request: ChatRequest) -> Decision:
         """Where `request` would go; no model is loaded and none is asked whether it can be reached."""
@@ -191,7 +199,7 @@ class Controller:
         self._pool.close()
         if self._spending is not None:
             with self._defects.spare("spending"):
-                self._spending.save()
+                self._spending.close()
         if self._ledger is not None:
             self._ledger.close()
         self._defects.save()
@@ -252,8 +260,6 @@ class Controller:
         if request.private or self.config.offline:
             why = "the request is private" if request.private else "the network is switched off"
             raise InvalidRequest("model", f"{request.model!r} would leave this machine, and {why}")
-        if situation.budget_spent:
-            raise InvalidRequest("model", f"{request.model!r} costs money, and this month's is spent")
 
     def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
         """Raises `UnsupportedRequest` where the weak model would leave out what is asked for."""
@@ -327,12 +333,14 @@ class Controller:
             )
         )
 
-    def _finished(self, answer: Answer, error: EdgeRouterError | None) -> None:
+    def _finished(self, payment: Payment | None, answer: Answer, error: EdgeRouterError | None) -> None:
         if isinstance(error, InternalError):
             self._defects.note(error)
-        if self._spending is not None and answer.decision.model == "strong" and answer.last.usage:
+        if payment is not None:
             with self._defects.spare("spending"):
-                self._spending.pay(answer.last.usage)
+                payment.settle(answer.last.usage)
+                if self._spending is not None and self._closed:  # it has opened the file again
+                    self._spending.close()
         record = Record(
             answer.decision,
             answer.model,

@@ -39,6 +39,7 @@ EdgeRouterError
     TemplateError                 the model's chat template
     StrongError                   the remote model
       StrongNotConfigured
+      BudgetSpent                 this month's money for it is spent, or cannot be counted
       StrongUnreachable
       StrongRedirected            it points to another address
       StrongTimeout
@@ -411,6 +412,15 @@ class StrongError(EngineError):
 class StrongNotConfigured(StrongError):
     def __init__(self) -> None:
         super().__init__("", "no strong model is configured")
+
+
+class BudgetSpent(StrongError):
+    """Asking it would pass `strong.monthly_budget`. `problem`: why nobody can tell what was spent, if so."""
+
+    def __init__(self, budget: float, problem: str = "") -> None:
+        self.budget, self.problem = budget, problem
+        why = f"what was spent cannot be told ({problem})" if problem else "this month's money is spent"
+        super().__init__("", f"{why}, of a budget of {budget:g}")
 
 
 class StrongUnreachable(StrongError):

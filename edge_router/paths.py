@@ -22,7 +22,7 @@ class Paths:
     routers: Path  # trained or adapted by the user, a folder each
     share: Path  # what holding a strong share has learnt; JSON
     calibration: Path  # the scores that thresholds were calibrated on; JSON
-    spending: Path  # what the strong model has cost this month; JSON
+    spending: Path  # what the strong model has cost, answer by answer; SQLite
     defects: Path  # mistakes in the program that were met; JSON
 
     @classmethod
@@ -41,7 +41,7 @@ class Paths:
             routers=data / "routers",
             share=data / "share.json",
             calibration=data / "calibration.json",
-            spending=data / "spending.json",
+            spending=data / "spending.sqlite3",
             defects=data / "defects.json",
         )
 
@@ -56,6 +56,6 @@ class Paths:
             routers=home / "routers",
             share=home / "share.json",
             calibration=home / "calibration.json",
-            spending=home / "spending.json",
+            spending=home / "spending.sqlite3",
             defects=home / "defects.json",
         )

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from edge_router.errors import (
+    BudgetSpent,
     Cancelled,
     Closed,
     ContextOverflow,
@@ -166,6 +167,8 @@ def _after_weak(decision: Decision, error: EdgeRouterError, situation: Situation
 def _after_strong(decision: Decision, error: EdgeRouterError, situation: Situation) -> Decision | None:
     if isinstance(error, InvalidRequest | StrongRefused):
         return None
+    if isinstance(error, BudgetSpent):
+        return fall_back(decision, Reason.BUDGET, situation)
     if decision.reason is Reason.CONTEXT_OVERFLOW and situation.shortens:
         return replace(decision, model="weak", reason=Reason.STRONG_UNAVAILABLE)
     return fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)

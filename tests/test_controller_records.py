@@ -7,7 +7,7 @@ import pytest
 from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.engines.scripted import Reply, ScriptedEngine
-from edge_router.errors import GenerationFailed, InvalidRequest
+from edge_router.errors import BudgetSpent, GenerationFailed
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
 from edge_router.requests import parse_chat
@@ -84,7 +84,7 @@ def test_when_the_months_money_is_spent_the_weak_model_answers(paths: Paths) -> 
         ) as here:
             assert [ask(here)[1] for _ in answers] == answers
             assert here.route("hello there").reason is Reason.BUDGET
-            with pytest.raises(InvalidRequest, match="this month's is spent"):
+            with pytest.raises(BudgetSpent, match="this month's money is spent"):
                 ask(here, model="strong")
             assert ask(here, model="weak")[2] == "forced"
 

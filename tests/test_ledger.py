@@ -319,3 +319,30 @@ def test_by_default_a_problem_is_logged(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         Ledger(tmp_path).record(FULL)
     assert "the ledger is not kept" in caplog.text
+
+
+def test_a_row_that_this_version_does_not_know_is_left_out_and_counted(ledger, paths, caplog):
+    ledger.record(Record(WEAK, "small"))
+    with sqlite3.connect(paths.ledger) as connection:
+        for reason, tier in (("because", "weak"), ("score", "medium"), (None, "weak"), ("score", "weak")):
+            columns = "time, tier, reason, model, prompt_tokens" if reason else "time, tier, reason, model"
+            values = f"1.0, '{tier}', '{reason}', 'm'" + (", 3" if reason else "")
+            connection.execute(f"INSERT INTO decisions ({columns}) VALUES ({values})")
+    found = ledger.records()
+    assert [record.model for record in found] == ["small", "m"]
+    assert "3 rows of the ledger are of another edge_router" in caplog.text
+    assert len(ledger.recent(10)) == 2 and ledger.rate(2, 1) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+@pytest.mark.parametrize("lost", ["removed", "replaced", "moved away"])
+def test_a_file_that_vanishes_is_made_again(ledger, paths, problems, lost):
+    assert ledger.record(Record(WEAK, "small")) == 1
+    for file in paths.ledger.parent.glob(f"{paths.ledger.name}*"):
+        file.rename(file.with_name(f"old-{file.name}")) if lost == "moved away" else file.unlink()
+    if lost == "replaced":
+        other = Ledger(paths.ledger)
+        other.record(Record(STRONG, "big"))
+        other.close()
+    assert ledger.record(Record(WEAK, "again")) is not None
+    assert Ledger(paths.ledger).recent(1)[0].model == "again" and problems == []

@@ -18,7 +18,6 @@ NEXT = {
     "tokenizer.py",
     "template.py",
     "directory.py",
-    "spending.py",
     "samples.py",
     "ready.py",
     "package.py",

@@ -289,6 +289,11 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongUnauthorized: _unauthorized,
     e.StrongRateLimited: _rate_limited,
+    e.BudgetSpent: lambda error: (
+        _then(error.reason, "see what is wrong with", "doctor")
+        if error.problem
+        else _then(f"{error.reason}; raise it", "or stay on this machine", "chat", "--model", "weak")
+    ),
     e.StrongQuotaExceeded: lambda error: _then(
         f"the account at {error.endpoint} is used up (HTTP {error.status}: {error.message})",
         "top it up, or stay on this machine",

@@ -19,7 +19,7 @@ from typing import Literal
 from edge_router.errors import InvalidData, StorageError
 from edge_router.ledger.database import Database
 from edge_router.ledger.records import Record, Summary
-from edge_router.ledger.rows import INSERT, record_of, row_of
+from edge_router.ledger.rows import INSERT, records_of, row_of
 
 _SUMMARY = """
 SELECT tier, reason, model, COUNT(*) AS records, COUNT(error) AS errors,
@@ -60,7 +60,7 @@ class Ledger:
     def recent(self, count: int = 20) -> tuple[Record, ...]:
         """The last `count` records, newest first. Raises `StorageError`, `InvalidData`."""
         rows = self._database.read("SELECT * FROM decisions ORDER BY id DESC LIMIT ?", (max(0, count),))
-        return tuple(record_of(row) for row in rows)
+        return records_of(rows)
 
     def records(self, *, router: str | None = None, since: float = 0.0) -> tuple[Record, ...]:
         """Every record, oldest first, of one router where it is named. Raises as `recent` does."""
@@ -68,7 +68,7 @@ class Ledger:
             "SELECT * FROM decisions WHERE time >= ? AND (? IS NULL OR router = ?) ORDER BY id",
             (since, router, router),
         )
-        return tuple(record_of(row) for row in rows)
+        return records_of(rows)
 
     def scores(self, *, router: str | None = None, since: float = 0.0) -> tuple[float, ...]:
         """Every score, oldest first, of one router where it is named. `since`: seconds since 1970."""
@@ -89,7 +89,7 @@ class Ledger:
         with self._database.writing() as connection:
             connection.execute("UPDATE decisions SET rating = ? WHERE id = ?", (rating, number))
             row = connection.execute("SELECT * FROM decisions WHERE id = ?", (number,)).fetchone()
-        return None if row is None else record_of(row)
+        return next(iter(records_of([row] if row is not None else [])), None)
 
     def rated(self) -> tuple[Record, ...]:
         """Every record with a rating, oldest first. Raises as `recent` does."""

@@ -6,8 +6,9 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
@@ -41,38 +42,52 @@ _SINCE_2 = (
 )
 _SINCE_3 = ("ALTER TABLE decisions ADD COLUMN cause_message TEXT",)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
-_NOW = f"PRAGMA user_version={VERSION}"
 _STEPS = {  # from an older version to this one
-    0: (_TABLE, _INDEX, _NOW),
-    1: (*_SINCE_1, *_SINCE_2, *_SINCE_3, _NOW),
-    2: (*_SINCE_2, *_SINCE_3, _NOW),
-    3: (*_SINCE_3, _NOW),
+    0: (_TABLE, _INDEX),
+    1: (*_SINCE_1, *_SINCE_2, *_SINCE_3),
+    2: (*_SINCE_2, *_SINCE_3),
+    3: (*_SINCE_3,),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of a file: their version, and what leads here from each older one (0: nothing yet)."""
+
+    version: int
+    steps: Mapping[int, Sequence[str]]
+
+
+LEDGER = Schema(VERSION, _STEPS)
 
 
 class Database:
     """One file. Safe to use from several threads and processes; created with the first write."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, schema: Schema = LEDGER) -> None:
+        self._path, self._schema = path, schema
+        self._file: tuple[int, int] | None = None  # which one the connection writes to
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     def exists(self) -> bool:
         return self._path.exists()
 
-    def read(self, query: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
+    def read(
+        self, query: str, values: Sequence[object] | Mapping[str, object], *, busy_s: float = BUSY_S
+    ) -> list[sqlite3.Row]:
         """Through a connection of its own that cannot write, and so works where the file is read-only.
 
-        Nothing where there is no file yet. Raises `StorageError`, `InvalidData`.
+        Nothing where there is no file yet. `busy_s`: how long to wait for one that others hold. Raises
+        `StorageError`, `InvalidData`.
         """
         if not self.exists():
             return []
         address = f"{self._path.absolute().as_uri()}?mode=ro"
         try:
-            with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S)) as connection:
+            with closing(sqlite3.connect(address, uri=True, timeout=busy_s)) as connection:
                 connection.row_factory = sqlite3.Row
-                _check_version(self._path, _version(connection))
+                self._check_version(_version(connection))
                 return connection.execute(query, values).fetchall()
         except (sqlite3.Error, OSError) as error:
             raise _problem(self._path, error) from error
@@ -82,8 +97,11 @@ class Database:
         """The connection, alone; the next call after an error starts afresh. Raises as `read` does."""
         with self._lock:
             try:
+                if self._connection is not None and _identity(self._path) != self._file:
+                    self._drop()  # somebody removed or replaced it: what is written there would be lost
                 if self._connection is None:
                     self._connection = self._opened()
+                    self._file = _identity(self._path)
                 yield self._connection
             except InvalidData:
                 self._drop()
@@ -111,12 +129,19 @@ class Database:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        if _version(connection) < VERSION:
+        if _version(connection) < self._schema.version:
             connection.execute("BEGIN IMMEDIATE")  # another process may be at it: look only now
-            for statement in _STEPS.get(_version(connection), ()):
+            steps = self._schema.steps.get(_version(connection), ())
+            for statement in (*steps, f"PRAGMA user_version={self._schema.version}") if steps else ():
                 connection.execute(statement)
             connection.execute("COMMIT")
-        _check_version(self._path, _version(connection))
+        self._check_version(_version(connection))
+
+    def _check_version(self, found: int) -> None:
+        known = self._schema.version
+        if not 1 <= found <= known:  # an older file is read as it is, and brought up to date to write
+            reason = f"its format is {found}, of another edge_router; this one knows {known}"
+            raise InvalidData(self._path, reason)
 
     def remove(self) -> None:
         """Delete the file and what SQLite keeps beside it. Raises `StorageError`."""
@@ -141,10 +166,13 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _check_version(path: Path, found: int) -> None:
-    if not 1 <= found <= VERSION:  # an older file is read as it is, and brought up to date to write
-        reason = f"its format is {found}, of another edge_router; this one knows {VERSION}"
-        raise InvalidData(path, reason)
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies there; None where none does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _problem(path: Path, error: sqlite3.Error | OSError | OverflowError) -> StorageError | InvalidData:

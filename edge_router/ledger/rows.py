@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from edge_router.ledger.records import Record
 from edge_router.types import Decision, Reason, Tier, Timings, Usage
+
+_logger = logging.getLogger(__name__)
 
 INSERT = """
 INSERT INTO decisions (
@@ -55,8 +59,21 @@ def _text(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 
+def records_of(rows: Iterable[sqlite3.Row]) -> tuple[Record, ...]:
+    """The records of those rows that this version knows; of the others it is told how many there are."""
+    found, unknown = [], 0
+    for row in rows:
+        try:
+            found.append(record_of(row))
+        except (ValueError, TypeError):
+            unknown += 1
+    if unknown:
+        _logger.warning("%d rows of the ledger are of another edge_router and were left out", unknown)
+    return tuple(found)
+
+
 def record_of(row: sqlite3.Row) -> Record:
-    """A row as the record that it was."""
+    """A row as the record that it was. Raises `ValueError` for what this version does not know."""
     known = frozenset(row.keys())  # a file of an older version has fewer
 
     def get(name: str) -> Any:
@@ -67,7 +84,9 @@ def record_of(row: sqlite3.Row) -> Record:
             return None
         return Usage(row[prompt], row[completion], row[cached] if cached else 0)
 
-    tier: Tier = "strong" if row["tier"] == "strong" else "weak"
+    if row["tier"] not in ("strong", "weak"):
+        raise ValueError(row["tier"])
+    tier: Tier = row["tier"]
     decision = (row["score"], row["threshold"], row["router"], get("confidence"))
     return Record(
         Decision(tier, Reason(row["reason"]), *decision),

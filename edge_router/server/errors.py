@@ -123,6 +123,12 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.StrongRateLimited: Rule(
         429, "rate_limit_error", "rate_limit_exceeded", "Wait, or use the model `weak`.", retry=True
     ),
+    e.BudgetSpent: Rule(
+        402,
+        "insufficient_quota",
+        "budget_spent",
+        "Raise strong.monthly_budget in the server's configuration, or use the model `weak`.",
+    ),
     e.StrongQuotaExceeded: Rule(
         402,
         "insufficient_quota",

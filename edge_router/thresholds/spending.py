@@ -1,8 +1,11 @@
-"""A month's money for the strong model: counted, kept between runs, and spread over the rest of the month.
+"""A month's money for the strong model: paid answer by answer, and spread over the rest of the month.
+
+Before a question leaves, what its answer may cost at most is put down; when the answer has ended, by itself,
+by its reader's leaving or by a failure, what it did cost. So the sum is never passed by more than one answer.
+A sum that cannot be read or written counts as used up: where a budget is set, not knowing is no permission.
 
 The threshold is raised to the quantile of the last scores at which the strong model's part of the calls,
-at the rate and the mean cost seen so far, would use up what is left by the month's end. What is never
-passed by more than the answers under way is the sum itself: once it is spent, the strong model rests.
+at the rate and the mean cost seen so far, would use up what is left by the month's end.
 """
 
 from __future__ import annotations
@@ -13,16 +16,33 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.config import Config
-from edge_router.disk import hold, write_text
-from edge_router.errors import StorageError
+from edge_router.errors import (
+    BudgetSpent,
+    InvalidData,
+    LockTimeout,
+    StorageError,
+    StrongFailed,
+    StrongNotConfigured,
+    StrongQuotaExceeded,
+    StrongRateLimited,
+    StrongRefused,
+    StrongUnauthorized,
+    StrongUnreachable,
+)
 from edge_router.paths import Paths
+from edge_router.thresholds.metering import Meter
+from edge_router.thresholds.payments import Payments, month_end, month_of
 from edge_router.thresholds.prices import Prices
-from edge_router.types import SilentProgress, Usage
+from edge_router.types import ChatRequest, Delta, Usage
+
+__all__ = ["DAY_S", "ENOUGH", "Payment", "Spending", "month_end", "month_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -31,19 +51,54 @@ ENOUGH = 30  # of them, before the threshold moves
 DAY_S = 86_400.0
 MEMORY_S = 3 * DAY_S  # how far back the rate of calls looks
 _SMOOTH = 0.05  # of a new answer in the mean cost
-_LOCK_S = 5.0
+_FREE = (  # what an endpoint does not charge for: nothing was sent, or it was refused
+    *(StrongNotConfigured, StrongUnreachable, StrongUnauthorized, StrongRateLimited, StrongRefused),
+    *(StrongQuotaExceeded, StrongFailed),
+)
 
 
 @dataclass
-class _State:
-    """What is kept. `calls` fades with MEMORY_S; times are seconds since 1970."""
+class _Pace:
+    """How fast the money goes. `calls` fades with MEMORY_S; times are seconds since 1970."""
 
-    month: str = ""
-    spent: float = 0.0
-    mean_cost: float | None = None
+    mean_cost: float = 0.0
     calls: float = 0.0
     first: float = 0.0
     last: float = 0.0
+
+
+class Payment:
+    """For one answer, from before its question leaves until it has ended."""
+
+    def __init__(self, spending: Spending, request: ChatRequest, number: int) -> None:
+        self._spending, self._number, self._meter = spending, number, Meter(request)
+        self._lock, self._settled = threading.Lock(), False
+
+    def metered(self, deltas: Iterator[Delta]) -> Iterator[Delta]:
+        """`deltas`, counted as they pass. Where none comes, what that cost is settled here."""
+        begun = False
+        try:
+            for delta in deltas:
+                begun = True
+                self._meter.read(delta)
+                yield delta
+        except BaseException as error:
+            if not begun:
+                self._settle(Usage(0, 0) if isinstance(error, _FREE) else self._meter.estimate())
+            raise
+        finally:
+            if isinstance(deltas, Generator):
+                deltas.close()
+
+    def settle(self, usage: Usage | None) -> None:
+        """The answer has ended. `usage`: what the endpoint stated; None where it did not come to that."""
+        self._settle(self._meter.usage(usage))
+
+    def _settle(self, usage: Usage) -> None:
+        with self._lock:
+            settled, self._settled = self._settled, True
+        if not settled:
+            self._spending.settle(self._number, usage)
 
 
 class Spending:
@@ -58,12 +113,15 @@ class Spending:
         file: Path,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.budget, self._prices, self._router, self._file = budget, prices, router, file
-        self._clock, self._lock = clock, threading.Lock()
-        self._state, self._scores = _State(), deque[float](maxlen=WINDOW)
-        self._seen: int | None = None  # the file's time when it was last read
-        self._changed = False
-        self._recall(self._read())
+        self.budget, self._prices, self._router, self.file = budget, prices, router, file
+        self._clock, self._payments = clock, Payments(file, clock)
+        self._lock = threading.Lock()  # of what follows; never held while a file is waited for
+        self._own: dict[str, float] = {}  # paid by this process, by month: a lost file takes none of it back
+        self._unwritten: list[tuple[int | None, float]] = []  # a row and its cost; None: a row of its own
+        self._known: tuple[str, float] = ("", 0.0)  # a month, and the sum that was last read of it
+        self._problem: StorageError | InvalidData | None = None
+        self._pace, self._scores, self._changed = _Pace(), deque[float](maxlen=WINDOW), False
+        self._recall()
 
     @classmethod
     def of(cls, config: Config, paths: Paths) -> Spending | None:
@@ -75,37 +133,66 @@ class Spending:
 
     @property
     def spent(self) -> float:
-        """This month, by every process."""
-        with self._lock:
-            self._refresh()
-            return self._state.spent
+        """This month, by every process, with what is under way; infinite where nobody can tell."""
+        spent = self._sum()
+        return math.inf if self._problem is not None else spent
 
     @property
     def exhausted(self) -> bool:
         return self.spent >= self.budget
 
+    @property
+    def problem(self) -> StorageError | InvalidData | None:
+        """Why the sum could not be told when it was last asked for, if so."""
+        return self._problem
+
+    def begin(self, request: ChatRequest) -> Payment:
+        """Before a question leaves. Raises `BudgetSpent` where no money is left, or nobody can tell."""
+        self._write_rest()
+        most, spent = self._prices.cost(Meter(request).most()), self.spent
+        number: int | None = None
+        if spent < self.budget:
+            try:
+                number = self._payments.begin(most, self.budget, at_least=self._lost())
+            except (StorageError, InvalidData) as error:
+                self._fail(error)
+        if number is None:
+            raise BudgetSpent(self.budget, "" if self._problem is None else str(self._problem))
+        return Payment(self, request, number)
+
+    def settle(self, number: int | None, usage: Usage) -> None:
+        """The answer of that row has ended; None: it has none yet.
+
+        Raises nothing: what cannot be written counts here, and is written later.
+        """
+        cost = self._prices.cost(usage)
+        with self._lock:
+            before, month = self._pace.mean_cost, self._payments.month()
+            if cost:
+                self._pace.mean_cost = before + _SMOOTH * (cost - before) if before else cost
+            self._own[month] = self._own.get(month, 0.0) + cost
+            self._unwritten.append((number, cost))
+            self._changed = True
+        self._write_rest()
+
+    def pay(self, usage: Usage) -> None:
+        """An answer that was not begun here. Raises nothing, as `settle`."""
+        self.settle(None, usage)
+
     def observe(self, score: float) -> None:
         """A query of this score is going to be answered."""
         with self._lock:
-            state, now = self._state, self._clock()
-            state.calls = state.calls * math.exp(-max(0.0, now - state.last) / MEMORY_S) + 1
-            state.first, state.last = state.first or now, now
+            pace, now = self._pace, self._clock()
+            pace.calls = pace.calls * math.exp(-max(0.0, now - pace.last) / MEMORY_S) + 1
+            pace.first, pace.last = pace.first or now, now
             self._scores.append(score)
             self._changed = True
 
-    def pay(self, usage: Usage) -> None:
-        """The strong model has answered."""
-        cost = self._prices.cost(usage)
-        with self._lock:
-            before = self._state.mean_cost
-            self._state.mean_cost = cost if before is None else before + _SMOOTH * (cost - before)
-            self._write(cost)
-
     def threshold(self, base: float) -> float:
         """`base`, or more where it would spend the money before the month is over."""
+        spent = self._sum()
         with self._lock:
-            self._refresh()
-            share = self._affordable()
+            share = self._affordable(spent)
             if share >= 1 or len(self._scores) < ENOUGH:
                 return base
             ordered = sorted(self._scores)
@@ -114,104 +201,96 @@ class Spending:
             return max(base, ordered[below] + (place - below) * (ordered[below + 1] - ordered[below]))
 
     def save(self) -> None:
+        """Writes what is still to be written. Raises nothing."""
+        self._write_rest()
+        with suppress(StorageError, InvalidData):
+            if self.file.exists() and not self._payments.begun():
+                self._payments.add(0.0)  # where this month begins, whatever clocks have said before
         with self._lock:
-            if self._changed:
-                self._write(0.0)
+            changed, self._changed = self._changed, False
+            state = {**asdict(self._pace), "scores": list(self._scores)}
+        if changed:
+            try:
+                self._payments.keep_pace(self._router, json.dumps(state))
+            except (StorageError, InvalidData) as error:
+                _logger.warning(
+                    "%s cannot be written (%s): the pace of spending is forgotten", self.file, error
+                )
 
-    def _affordable(self) -> float:
+    def close(self) -> None:
+        self.save()
+        self._payments.close()
+
+    def _affordable(self, spent: float) -> float:
         """The share of the calls that the rest of the money is enough for; may be above 1."""
-        state, now = self._state, self._clock()
-        if not state.mean_cost or not state.calls:
+        pace, now = self._pace, self._clock()
+        if not pace.mean_cost or not pace.calls:
             return math.inf
-        fade = math.exp(-max(0.0, now - state.last) / MEMORY_S)
+        fade = math.exp(-max(0.0, now - pace.last) / MEMORY_S)
         # Calls of less than a day are taken for a day's: most people sleep.
-        age = max(now - state.first, DAY_S)
-        rate = state.calls * fade / (MEMORY_S * (1 - math.exp(-age / MEMORY_S)))
+        age = max(now - pace.first, DAY_S)
+        rate = pace.calls * fade / (MEMORY_S * (1 - math.exp(-age / MEMORY_S)))
         coming = rate * (month_end(now) - now)
-        return (self.budget - state.spent) / (coming * state.mean_cost) if coming > 0 else math.inf
+        return (self.budget - spent) / (coming * pace.mean_cost) if coming > 0 else math.inf
 
-    def _refresh(self) -> None:
-        """What other processes have spent; a new month begins with nothing."""
-        self._turn()
+    def _sum(self) -> float:
+        """This month's, as far as it is known; `problem` says where it is not."""
+        month = self._payments.month()
         try:
-            seen = self._file.stat().st_mtime_ns
-        except OSError:
-            seen = None
-        if seen is not None and seen != self._seen:
-            found = self._read()
-            if found.get("month") == self._state.month:
-                self._state.spent = max(self._state.spent, _number(found.get("spent")))
+            found = self._payments.sum()
+            with self._lock:
+                self._known, self._problem = (month, found), None
+        except LockTimeout:  # somebody writes: what was known a moment ago will do
+            pass
+        except (StorageError, InvalidData) as error:
+            self._fail(error)
+        with self._lock:
+            known = self._known[1] if self._known[0] == month else 0.0
+            return max(known + self._rest(), self._own.get(month, 0.0))
 
-    def _turn(self) -> None:
-        month = month_of(self._clock())
-        if self._state.month != month:
-            self._state.month, self._state.spent = month, 0.0
+    def _rest(self) -> float:
+        """Paid, and in no row yet; under the lock."""
+        return math.fsum(cost for number, cost in self._unwritten if number is None)
 
-    def _write(self, cost: float) -> None:
-        """Adds `cost` to the sum in the file, whoever wrote that last."""
-        self._turn()
+    def _lost(self) -> float:
+        """What has been spent at least, should the file know less."""
+        with self._lock:
+            return max(self._rest(), self._own.get(self._payments.month(), 0.0))
+
+    def _write_rest(self) -> None:
+        with self._lock:
+            rest, self._unwritten = self._unwritten, []
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            lock = self._file.with_name(f"{self._file.name}.lock")
-            with hold(lock, timeout_s=_LOCK_S, progress=SilentProgress(), doing="counts money"):
-                found = self._read()
-                if found.get("month") == self._state.month:
-                    self._state.spent = max(self._state.spent, _number(found.get("spent")))
-                self._state.spent += cost
-                cost = 0.0
-                write_text(self._file, json.dumps(self._kept()))
-                self._seen = self._file.stat().st_mtime_ns
-            self._changed = False
-        except (OSError, StorageError) as error:  # an answer must not fail for it
-            self._state.spent += cost
-            _logger.warning("%s cannot be written (%s): what was spent may be forgotten", self._file, error)
+            while rest:
+                number, cost = rest[0]
+                if number is None:
+                    self._payments.add(cost)
+                else:
+                    self._payments.end(number, cost)
+                rest.pop(0)
+        except (StorageError, InvalidData) as error:
+            self._fail(error)
+        with self._lock:
+            self._unwritten = rest + self._unwritten
 
-    def _kept(self) -> dict[str, object]:
-        state = self._state
-        return {
-            "month": state.month,
-            "spent": state.spent,
-            "mean_cost": state.mean_cost,
-            "calls": state.calls,
-            "first": state.first,
-            "last": state.last,
-            "router": self._router,
-            "scores": list(self._scores),
-        }
+    def _fail(self, error: StorageError | InvalidData) -> None:
+        with self._lock:
+            known, self._problem = str(self._problem), error
+        if known != str(error):
+            _logger.warning("%s: the strong model rests, for what it costs cannot be kept", error)
 
-    def _read(self) -> Mapping[str, object]:
+    def _recall(self) -> None:
+        """What earlier runs knew of the pace; nothing where that cannot be read."""
         try:
-            text = self._file.read_text(encoding="utf-8")
-            self._seen = self._file.stat().st_mtime_ns
-            found = json.loads(text)
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            _logger.warning("%s cannot be read (%s): it counts as nothing spent", self._file, error)
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _recall(self, found: Mapping[str, object]) -> None:
-        numbers = {
-            name: _number(found.get(name)) for name in ("spent", "mean_cost", "calls", "first", "last")
-        }
-        self._state = _State(str(found.get("month", "")), **numbers)
-        self._state.mean_cost = numbers["mean_cost"] or None
-        scores = found.get("scores")
-        if found.get("router") == self._router and isinstance(scores, Iterable):
-            self._scores.extend(score for score in scores if isinstance(score, float) and 0 <= score <= 1)
-        self._turn()
-
-
-def month_of(now: float) -> str:
-    """As the user's calendar has it: 2026-11."""
-    return time.strftime("%Y-%m", time.localtime(now))
-
-
-def month_end(now: float) -> float:
-    here = time.localtime(now)
-    year, month = (here.tm_year + 1, 1) if here.tm_mon == 12 else (here.tm_year, here.tm_mon + 1)
-    return time.mktime((year, month, 1, 0, 0, 0, 0, 0, -1))
+            state = strict_json.parse_object(self._payments.pace(self._router) or "{}")
+            numbers = {item.name: _number(state.get(item.name)) for item in fields(_Pace)}
+            scores = [
+                score for score in state.get("scores", ()) if isinstance(score, float) and 0 <= score <= 1
+            ]
+        except (StorageError, InvalidData, strict_json.NotJson, TypeError, ValueError):
+            return
+        self._pace = _Pace(**numbers)
+        self._scores.extend(scores)
 
 
 def _number(value: object) -> float:

@@ -70,6 +70,8 @@ EXAMPLES = [
     e.StrongUnauthorized("https://example.org", 401, None),
     e.StrongRateLimited("https://example.org", 30),
     e.StrongRateLimited("https://example.org"),
+    e.BudgetSpent(20.0),
+    e.BudgetSpent(20.0, "spending.sqlite3: is damaged"),
     e.StrongQuotaExceeded("https://example.org", 402, "no credits"),
     e.StrongRefused("https://example.org", 404, "model", "no such model"),
     e.StrongFailed("https://example.org", 500, "oops"),

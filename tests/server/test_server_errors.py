@@ -58,6 +58,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.StrongRedirected: (X, 307, X),
     e.StrongUnauthorized: (X, 401, "OPENAI_API_KEY"),
     e.StrongRateLimited: (X, 1.2),
+    e.BudgetSpent: (20.0,),
     e.StrongQuotaExceeded: (X, 402, "no credits"),
     e.StrongRefused: (X, 404, "model", "no such model"),
     e.StrongFailed: (X, 500, "broke"),

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import math
+import os
 import random
+import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_router.config import Config
+from edge_router.errors import (
+    BudgetSpent,
+    StrongError,
+    StrongFailed,
+    StrongGarbled,
+    StrongInterrupted,
+    StrongRateLimited,
+    StrongTimeout,
+    StrongUnauthorized,
+    StrongUnreachable,
+)
 from edge_router.paths import Paths
 from edge_router.thresholds.prices import Prices
 from edge_router.thresholds.spending import DAY_S, ENOUGH, Spending, month_end, month_of
-from edge_router.types import Usage
+from edge_router.types import ChatRequest, Delta, Message, Usage
 
 COIN = Usage(1, 0)  # costs 1
+QUESTION = ChatRequest((Message("user", "Why?"),))
 PRICES = Prices(1e6, 0.0)
 START = time.mktime((2026, 11, 1, 0, 0, 0, 0, 0, -1))
 
@@ -50,10 +66,7 @@ def month(money: Spending, clock: Clock, per_day: int, base: float = 0.5, seed: 
     return found
 
 
-def test_the_money_lasts_the_month(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "edge_router.disk.os.fsync", lambda number: None
-    )  # ten thousand would take their time
+def test_the_money_lasts_the_month(paths: Paths) -> None:
     clock = Clock()
     money = spending(paths.spending, 300.0, clock)
     days = month(money, clock, 60)
@@ -61,8 +74,7 @@ def test_the_money_lasts_the_month(paths: Paths, monkeypatch: pytest.MonkeyPatch
     assert sum(days[20:]) > 60  # and not all of it in the first days
 
 
-def test_where_it_is_enough_nothing_moves(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_router.disk.os.fsync", lambda number: None)
+def test_where_it_is_enough_nothing_moves(paths: Paths) -> None:
     clock = Clock()
     money = spending(paths.spending, 5000.0, clock)
     for _ in range(200):
@@ -128,24 +140,240 @@ def test_scores_are_kept_for_the_router_that_gave_them(paths: Paths) -> None:
     assert spending(paths.spending, 1.5, router="static").threshold(0.1) == 0.1
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"month": 3, "spent": "much", "scores": 7}', '{"spent": NaN}'])
-def test_a_damaged_file_counts_as_nothing_spent(paths: Paths, text: str) -> None:
-    paths.spending.write_text(text, encoding="utf-8")
+# ---- files, disks and clocks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"month": "2026-1', b"SQLite format 3\0" + b"\7" * 5000])
+def test_a_damaged_file_is_no_permission(paths: Paths, content: bytes) -> None:
+    paths.spending.write_bytes(content)
     money = spending(paths.spending)
-    assert money.spent == 0
+    if content:  # an empty file is one in which nothing was written yet
+        assert money.exhausted and money.spent == math.inf and money.problem is not None
+        with pytest.raises(BudgetSpent, match="cannot be told"):
+            money.begin(QUESTION)
+    else:
+        money.pay(COIN)
+        assert money.spent == 1 and spending(paths.spending).spent == 1
+
+
+@pytest.mark.parametrize("lost", ["removed", "emptied", "replaced"])
+def test_a_file_that_is_lost_takes_no_payment_of_this_process_back(paths: Paths, lost: str) -> None:
+    money = spending(paths.spending, 2.0)
     money.pay(COIN)
-    assert json.loads(paths.spending.read_text(encoding="utf-8"))["spent"] == 1
+    money.pay(COIN)
+    for file in paths.spending.parent.glob("spending.sqlite3*"):
+        file.unlink()
+    if lost == "emptied":
+        paths.spending.touch()
+    elif lost == "replaced":
+        spending(paths.spending).pay(Usage(0, 0))
+    assert money.exhausted
+    with pytest.raises(BudgetSpent):
+        money.begin(QUESTION)
 
 
-def test_a_place_that_cannot_be_written_still_counts(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_what_could_not_be_written_counts_and_is_written_later(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    money, other = spending(paths.spending, 5.0), spending(paths.spending, 5.0)
+    money.pay(COIN)
+    with monkeypatch.context() as disk:
+        disk.setattr("edge_router.ledger.database.BUSY_S", 0.05)
+        holder = sqlite3.connect(paths.spending, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        money.close()
+        money.pay(COIN)
+        assert money.spent == 2 and "rests" in caplog.text
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert other.spent == 1
+    money.save()
+    assert other.spent == spending(paths.spending).spent == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another way to take write access away there")
+def test_a_home_that_cannot_be_written_is_no_permission(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("", encoding="utf-8")
-    money = spending(blocked / "spending.json", 2.0)
+    money = spending(blocked / "spending.sqlite3", 2.0)
+    for _ in range(3):
+        with pytest.raises(BudgetSpent, match="cannot be told"):
+            money.begin(QUESTION)
+
+
+def at(*day: int) -> float:
+    return time.mktime((*day, 12, 0, 0, 0, 0, -1))
+
+
+@pytest.mark.parametrize("wrong", [at(2020, 1, 1), at(2026, 10, 31), at(2026, 12, 1), at(2031, 5, 5)])
+def test_a_clock_that_was_wrong_for_a_while_takes_nothing_back(paths: Paths, wrong: float) -> None:
+    clock = Clock(at(2026, 11, 20))
+    spending(paths.spending, clock=clock).pay(Usage(9, 0))
+    clock.now = wrong
+    spending(paths.spending, clock=clock).pay(COIN)
+    clock.now = at(2026, 11, 21)
+    assert spending(paths.spending, clock=clock).spent == 10
+    clock.now = at(2026, 12, 2)  # the next month begins with nothing, or with what a wrong clock put there
+    assert spending(paths.spending, clock=clock).spent <= 1
+
+
+@pytest.mark.parametrize("back", [at(1970, 2, 1), at(2020, 1, 1), at(2026, 10, 31)])
+def test_a_clock_that_goes_back_opens_no_second_budget(paths: Paths, back: float) -> None:
+    clock = Clock(at(2026, 11, 20))
+    spending(paths.spending, clock=clock).pay(Usage(9, 0))
+    clock.now = back
+    money = spending(paths.spending, clock=clock)
+    for _ in range(3):
+        assert money.spent >= 9
+        money.pay(COIN)
+        money.save()
+    assert money.exhausted
+
+
+def test_a_year_that_was_wrong_once_closes_no_month_for_ever(paths: Paths) -> None:
+    clock = Clock(at(2026, 1, 10))
+    spending(paths.spending, clock=clock).pay(COIN)
+    clock.now = at(2030, 1, 1)
+    spending(paths.spending, clock=clock).pay(Usage(50, 0))
+    seen = []
+    for month in range(2, 6):
+        clock.now = at(2026, month, 1)
+        money = spending(paths.spending, clock=clock)
+        seen.append(money.spent)
+        money.save()
+    assert seen == [50, 0, 0, 0]
+
+
+def test_routing_waits_for_no_file(paths: Paths) -> None:
+    money = spending(paths.spending)
     money.pay(COIN)
-    money.pay(COIN)
-    assert money.exhausted and "may be forgotten" in caplog.text
+    holder = sqlite3.connect(paths.spending, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    begin = time.perf_counter()
+    for _ in range(5):
+        money.observe(0.5)
+        assert money.threshold(0.5) == 0.5 and not money.exhausted
+    assert time.perf_counter() - begin < 2.0  # a write would wait that long
+    holder.execute("ROLLBACK")
+    holder.close()
+
+
+# ---- one answer --------------------------------------------------------------------------------------------
+
+
+def answer(*words: str, usage: Usage | None = None, failure: Exception | None = None) -> Iterator[Delta]:
+    for word in words:
+        yield Delta(word)
+    if failure is not None:
+        raise failure
+    yield Delta(finish_reason="stop", usage=usage)
+
+
+def paid(paths: Paths, deltas: Iterator[Delta], *, read: int = 99, usage: Usage | None = None) -> float:
+    """What an answer cost of which `read` deltas were read; a token costs 1."""
+    money = Spending(1e9, Prices(1e6, 1e6), router="mf", file=paths.spending)
+    payment = money.begin(QUESTION)
+    assert money.spent > 0  # it is put down before anything leaves
+    stream = payment.metered(deltas)
+    try:
+        for _ in zip(range(read), stream, strict=False):
+            pass
+    except StrongError:
+        pass
+    finally:
+        stream.close()  # type: ignore[attr-defined]
+    payment.settle(usage)
+    payment.settle(Usage(10**6, 10**6))  # once is enough
+    return money.spent
+
+
+def test_a_whole_answer_costs_what_its_endpoint_states(paths: Paths) -> None:
+    assert paid(paths, answer("one ", "two ", "three"), usage=Usage(7, 3)) == 10
+
+
+@pytest.mark.parametrize("read", [1, 2, 20])
+def test_an_answer_that_is_left_costs_what_was_read(paths: Paths, read: int) -> None:
+    words = ["something "] * 40
+    assert paid(paths, answer(*words), read=read) >= read + 1
+
+
+def test_an_answer_that_breaks_off_costs_what_came(paths: Paths) -> None:
+    broken = answer(*["word "] * 10, failure=StrongInterrupted("x", "it broke off"))
+    assert 11 <= paid(paths, broken) <= 60
+
+
+@pytest.mark.parametrize(
+    ("failure", "free"),
+    [
+        (StrongUnreachable("x", "nobody there"), True),
+        (StrongUnauthorized("x", 401, None), True),
+        (StrongRateLimited("x"), True),
+        (StrongFailed("x", 500, "broken"), True),
+        (StrongTimeout("x", 1.0), False),
+        (StrongGarbled("x", "no JSON"), False),
+    ],
+)
+def test_what_never_began_costs_its_question_or_nothing(
+    paths: Paths, failure: StrongError, free: bool
+) -> None:
+    assert (paid(paths, answer(failure=failure)) == 0) is free
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [Usage(10**12, 10**12), Usage(10**12, 3), Usage(3, 10**12), Usage(-5, -5), Usage(0, 0, 0, 10**12)],
+)
+def test_an_absurd_usage_is_bounded_by_the_answers_own_size(paths: Paths, usage: Usage) -> None:
+    assert 0 <= paid(paths, answer("a few words", usage=usage), usage=usage) < 1000
+
+
+def test_thoughts_that_are_counted_and_not_shown_are_paid(paths: Paths) -> None:
+    usage = Usage(10, 5000, reasoning_tokens=4990)
+    assert paid(paths, answer("yes", usage=usage), usage=usage) == 5010
+
+
+def test_beside_others_an_answer_must_fit_with_all_that_they_may_cost(paths: Paths) -> None:
+    money = Spending(1.0, Prices(0.0, 100.0), router="mf", file=paths.spending)
+    request = replace(QUESTION, max_tokens=4000)  # 0.4 at the most
+    first, second = money.begin(request), money.begin(request)
+    with pytest.raises(BudgetSpent):
+        money.begin(request)
+    first.settle(Usage(1, 10))
+    third = money.begin(request)
+    for payment in (second, third):
+        payment.settle(Usage(1, 10))
+    assert money.spent < 0.01
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_the_budget_is_passed_by_one_answer_at_most(paths: Paths, threads: int) -> None:
+    cost, budget = 0.3, 2.0
+    money = [Spending(budget, Prices(0.0, 100.0), router="mf", file=paths.spending) for _ in range(2)]
+    request = replace(QUESTION, max_tokens=3000)
+
+    def ask(one: Spending) -> None:
+        for _ in range(20):
+            try:
+                payment = one.begin(request)
+            except BudgetSpent:
+                continue
+            stream = payment.metered(answer("x" * 3000))
+            for _ in stream:
+                pass
+            payment.settle(Usage(1, 3000))
+
+    running = [threading.Thread(target=ask, args=(money[index % 2],)) for index in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert budget - cost <= money[0].spent <= budget + cost
+
+
+def test_a_process_that_died_has_paid_what_its_answer_could_cost(paths: Paths) -> None:
+    money = Spending(1.0, Prices(0.0, 100.0), router="mf", file=paths.spending)
+    money.begin(replace(QUESTION, max_tokens=2000))
+    assert Spending(1.0, Prices(0.0, 100.0), router="mf", file=paths.spending).spent == pytest.approx(0.2)
 
 
 def test_months() -> None:

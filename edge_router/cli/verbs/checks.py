@@ -291,7 +291,11 @@ def budget(session: Session, config: Config) -> Found:
 
     spending = Spending.of(config, session.paths)
     if spending is not None:
-        spent = spending.spent
+        spent, problem = spending.spent, spending.problem
+        if problem is not None:
+            text = f"what was spent cannot be told, so the strong model rests: {told(problem)}"
+            yield Finding("Strong model", "budget", text, "bad")
+            return
         text = f"{spent:.4f} of {spending.budget:g} spent this month"
         yield Finding("Strong model", "budget", text, "note" if spent >= spending.budget else "ok")
 

@@ -1,0 +1,73 @@
+"""How many tokens a question and an answer may have been, told from their bytes.
+
+An endpoint's `usage` is believed within what its answer can have been: a token is at least a byte of what was
+sent or read, but for thoughts that are not shown. Where no usage came, since the reader left or the stream
+broke off, the tokens are estimated, high rather than low.
+"""
+
+from __future__ import annotations
+
+import json
+
+from edge_router.types import ChatRequest, Delta, Usage
+
+BYTES_PER_TOKEN = 3  # English has about four, other languages and code fewer
+MEDIA_TOKENS = 2_000  # of a picture, a sound, a file
+FORM_TOKENS = 256  # what an endpoint's own template may add to a question
+MESSAGE_TOKENS = 16  # and to each message
+END_TOKENS = 16  # of an answer that show nowhere
+ANSWER_TOKENS = 4_096  # of an answer whose length nobody bounds
+HIDDEN_TOKENS = 65_536  # thoughts that are counted and not shown
+
+
+class Meter:
+    """One answer's bytes and deltas, added up while it is read."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._sent, self._media = _sent(request)
+        self._messages = len(request.messages)
+        self._most = request.max_tokens
+        self._bytes = self._deltas = 0
+
+    def read(self, delta: Delta) -> None:
+        size = delta_bytes(delta)
+        self._bytes += size
+        self._deltas += size > 0
+
+    def most(self) -> Usage:
+        """Before it has begun: what it may be, and beyond which it is unlikely to go."""
+        return Usage(self._prompt_estimate, ANSWER_TOKENS if self._most is None else self._most)
+
+    def usage(self, stated: Usage | None) -> Usage:
+        """What is to be paid: what the endpoint stated, as far as that can be, or else an estimate."""
+        if stated is None:
+            return self.estimate()
+        hidden = min(max(stated.reasoning_tokens, 0), HIDDEN_TOKENS)
+        answer = max(self._bytes, self._deltas) + hidden + END_TOKENS
+        prompt = self._sent + self._media * MEDIA_TOKENS + self._messages * MESSAGE_TOKENS + FORM_TOKENS
+        return Usage(min(max(stated.prompt_tokens, 0), prompt), min(max(stated.completion_tokens, 0), answer))
+
+    def estimate(self) -> Usage:
+        """At least one token for each delta that came."""
+        return Usage(self._prompt_estimate, max(self._deltas, -(-self._bytes // BYTES_PER_TOKEN)))
+
+    @property
+    def _prompt_estimate(self) -> int:
+        return -(-self._sent // BYTES_PER_TOKEN) + self._media * MEDIA_TOKENS
+
+
+def _sent(request: ChatRequest) -> tuple[int, int]:
+    """Bytes of text that go out, and how many pictures and the like."""
+    text = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
+    tools = {
+        name: request.passthrough[name] for name in ("tools", "functions") if name in request.passthrough
+    }
+    described = len(json.dumps(tools, default=str)) if tools else 0
+    return text + described, sum(message.has_media for message in request.messages)
+
+
+def delta_bytes(delta: Delta) -> int:
+    """Of everything that was written: text, thoughts, refusals, tool calls."""
+    texts = [delta.text, delta.refusal, *delta.thoughts.values()]
+    calls = json.dumps(delta.tool_calls, default=str) if delta.tool_calls else ""
+    return sum(len(text.encode("utf-8", "replace")) for text in texts) + len(calls)
