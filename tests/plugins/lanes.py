@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -102,6 +103,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, lane in LANES.items():
         config.addinivalue_line("markers", f"{name}: {lane.about}")
     os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter
+    if (
+        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ):  # so do a shell's background jobs, and what they start
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if asked(config) == {UNIT}:
         config.pluginmanager.register(Guarded(), "unit-guard")
 

@@ -112,6 +112,7 @@ def give_back(theirs: Any, directory: Path) -> None:
     assert set(missing) <= {"lm_head.weight"}, missing
 
 
+@pytest.mark.reference
 def test_it_computes_what_transformers_does(pair: Pair) -> None:
     runner = pair.runner
     tokens = np.random.default_rng(1).integers(0, runner.vocab_size, 100).tolist()
@@ -134,6 +135,7 @@ def test_it_computes_what_transformers_does(pair: Pair) -> None:
     assert wanted[:, 1:].std() > 0.5  # else close would say nothing
 
 
+@pytest.mark.reference
 def test_float16_comes_near(pair: Pair) -> None:
     """Products of normalised inputs in float16; the error is theirs, not that of another model."""
     runner = pair.runner
@@ -153,6 +155,7 @@ def test_float16_comes_near(pair: Pair) -> None:
     assert max(errors) < CLOSE_HALF, errors
 
 
+@pytest.mark.reference
 def test_its_shaders_pass_the_check_of_a_new_gpu(pair: Pair) -> None:
     pair.runner.reset()
     assert pair.runner.mismatches() == []
