@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from edge_router import strict_json
 from edge_router.disk import write_text
 from edge_router.errors import EdgeRouterError, InternalError
 
@@ -117,8 +118,8 @@ class Defects:
 def recorded(file: Path) -> tuple[Defect, ...]:
     """What was written down, the last seen last; what cannot be read is left out."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = strict_json.read(file)
+    except (OSError, strict_json.NotJson):
         return ()
     return tuple(filter(None, map(_defect, found))) if isinstance(found, list) else ()
 

@@ -20,13 +20,21 @@ class NotJson(ValueError):
     """The text is not JSON, or none that anyone writes on purpose. `str(error)` says why, and where."""
 
 
-def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = False) -> Any:
+class StatedTwice(NotJson):
+    """An object states `name` twice: of two values one would not be heard."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name[:40]!r} stands there twice")
+
+
+def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = False, once: bool = False) -> Any:
     """The value that `text` (UTF-8 where it is bytes) stands for. Raises `NotJson`.
 
     `nan`: takes NaN, which Python writes into tables for what is missing. `null`: makes None of every number
-    that is none, where losing it costs less than refusing all the rest.
+    that is none, where losing it costs less than refusing all the rest. `once`: raises `StatedTwice`.
     """
-    decoder = _WITH_NULL if null else _WITH_NAN if nan else _DECODER
+    decoder = _ONCE if once else _WITH_NULL if null else _WITH_NAN if nan else _DECODER
     try:
         value = decoder.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -40,9 +48,11 @@ def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = Fals
     return value
 
 
-def parse_object(text: str | bytes | bytearray, *, nan: bool = False, null: bool = False) -> dict[str, Any]:
+def parse_object(
+    text: str | bytes | bytearray, *, nan: bool = False, null: bool = False, once: bool = False
+) -> dict[str, Any]:
     """The JSON object that `text` stands for. Raises `NotJson`, also for another value."""
-    value = parse(text, nan=nan, null=null)
+    value = parse(text, nan=nan, null=null, once=once)
     if not isinstance(value, dict):
         raise NotJson(f"a JSON object was expected, not {_NAMES.get(type(value), 'null')}")
     return value
@@ -81,6 +91,14 @@ def _inner(items: Iterable[object]) -> list[dict[str, object] | list[object]]:
     return [item for item in items if isinstance(item, dict | list)]
 
 
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise StatedTwice(next(name for name in value if names.count(name) > 1))
+    return value
+
+
 def _constant(name: str) -> NoReturn:
     raise NotJson(f"{name} is not JSON")
 
@@ -117,3 +135,6 @@ _WITH_NULL = json.JSONDecoder(
     parse_float=_float_or_null, parse_int=_integer_or_null, parse_constant=lambda _: None
 )
 _WITH_NAN = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_constant_or_nan)
+_ONCE = json.JSONDecoder(
+    parse_float=_float, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_each_once
+)

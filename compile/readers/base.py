@@ -85,13 +85,19 @@ def read_numbers(file: Path, dtype: npt.DTypeLike, count: int, offset: int) -> n
     return numbers
 
 
-def read_json(path: Path) -> dict[str, object]:
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """The JSON object that is the content of `path`. Raises `WeightsCorrupt` if it isn't one."""
+    try:
+        return strict_json.parse_object(content)
+    except strict_json.NotJson as error:
+        raise WeightsCorrupt(path, "a JSON object", str(error)) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises `InvalidModel` if the file is missing, `WeightsCorrupt` if it isn't one."""
     try:
-        return strict_json.read_object(path)
+        return parse_json(path.read_bytes(), path)
     except FileNotFoundError as error:
         raise InvalidModel(path.parent, f"{path.name} is missing") from error
     except OSError as error:
         raise InvalidModel(path, f"cannot be read: {error.strerror}") from error
-    except strict_json.NotJson as error:
-        raise WeightsCorrupt(path, "a JSON object", str(error)) from error

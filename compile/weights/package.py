@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from edge_router.compile.readers.base import WeightsReader
+from edge_router.compile.readers.base import WeightsReader, parse_json
 from edge_router.compile.weights.conversation import conversation
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.layouts import layout_of
@@ -198,8 +198,8 @@ def chat_config(
     windows: Windows,
 ) -> dict[str, object]:
     """mlc-chat-config.json, its keys in MLC's order."""
-    described = json.loads(tokenizer["tokenizer_config.json"])
-    model = json.loads(tokenizer["tokenizer.json"])
+    names = ("tokenizer_config.json", "tokenizer.json")
+    described, model = (parse_json(tokenizer[name], Path(name)) for name in names)
     ends = generation.get("eos_token_id")
     end_ids = [ends] if isinstance(ends, int) else list(cast("Sequence[int]", ends or ()))
     begin = cast("int | None", generation.get("bos_token_id"))

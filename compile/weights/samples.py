@@ -6,11 +6,10 @@ Documents are separated by a line of "===="; one that begins with "user: " is a 
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.resources import files
 
-from edge_router.compile.readers.base import WeightsReader
+from edge_router.compile.readers.base import WeightsReader, parse_json
 
 _SPEAKER = re.compile(r"\n(?=(?:user|assistant): )")
 
@@ -21,7 +20,9 @@ def token_sequences(reader: WeightsReader, name: str) -> list[list[int]]:
 
     described = reader.tokenizer_files()
     tokenizer = Tokenizer.from_str(described["tokenizer.json"].decode("utf-8"))
-    template = json.loads(described["tokenizer_config.json"]).get("chat_template")
+    template = parse_json(described["tokenizer_config.json"], reader.source / "tokenizer_config.json").get(
+        "chat_template"
+    )
     return [
         tokenizer.encode(_rendered(document, template), add_special_tokens=False).ids
         for document in documents(name)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
+from edge_router import strict_json
 from edge_router.cli.sentences import command
 from edge_router.config import Config, WeakConfig
 from edge_router.device import host
@@ -32,7 +33,7 @@ class Suggestion:
     def read(cls, file: Path, key: str) -> Self | None:
         """What was kept under the same key; None for anything else."""
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
+            kept = strict_json.read_object(file)
             return cls(str(kept["model"]), str(kept["pace"])) if kept["key"] == key else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

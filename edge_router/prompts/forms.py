@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edge_router import strict_json
 from edge_router.types import Message
 
 if TYPE_CHECKING:
@@ -273,9 +274,9 @@ def _call(call: Mapping[str, Any], guard: Guard) -> Turn:
 def _arguments(stated: object, guard: Guard) -> object:
     """As an object, which templates expect; what is no JSON stays a text."""
     try:
-        found = json.loads(stated) if isinstance(stated, str) else stated
+        found = strict_json.parse(stated) if isinstance(stated, str) else stated
         return _guarded({} if found is None else found, guard)
-    except (ValueError, RecursionError):
+    except strict_json.NotJson:
         return guard(str(stated)) if isinstance(stated, str) else {}
 
 

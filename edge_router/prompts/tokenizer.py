@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tokenizers
 
+from edge_router import strict_json
 from edge_router.errors import InvalidModel
 from edge_router.prompts.turns import is_mark
 
@@ -40,7 +41,7 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         decoder = self._tokenizer.decoder
         state = b"{}" if decoder is None else decoder.__getstate__()
-        self._decoding = _decoding(json.loads(state), file)
+        self._decoding = _decoding(strict_json.parse(state), file)
         added = self._tokenizer.get_added_tokens_decoder()
         self._special = frozenset(token for token, item in added.items() if item.special)
         self._size = max(self._tokenizer.get_vocab_size(), *(token + 1 for token in added), 1)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import threading
 import zlib
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edge_router import strict_json
 from edge_router.errors import InvalidRequest
 from edge_router.fields import shown
 from edge_router.server.limits import Limits
@@ -106,21 +106,11 @@ async def read(request: Request, parse: Callable[[dict[str, object]], T], runnin
 def parse_object(data: bytes | bytearray) -> dict[str, object]:
     """Raises `InvalidRequest` for whatever is not one JSON object in UTF-8."""
     try:
-        value = json.loads(
-            data.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_each_once
-        )
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(None, f"the body is not UTF-8 (byte {error.start})") from error
-    except RecursionError as error:
-        raise InvalidRequest(None, "the body's JSON is nested too deeply") from error
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidRequest(None, f"the body is not JSON: {error.msg} ({where})") from error
-    except ValueError as error:  # an integer of more digits than Python reads
-        raise InvalidRequest(None, "the body holds a number that is too long") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest(None, "the body must be a JSON object")
-    return value
+        return strict_json.parse_object(data, once=True)
+    except strict_json.StatedTwice as error:  # the one that is not heard may be what keeps the request here
+        raise InvalidRequest(shown(error.name), "stands there twice") from error
+    except strict_json.NotJson as error:
+        raise InvalidRequest(None, f"the body is not JSON: {error}") from error
 
 
 def _check_type(request: Request) -> None:
@@ -186,16 +176,6 @@ def _inflated(data: bytearray, form: int, hold: Hold) -> bytearray:
     return unpacked
 
 
-def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Of two values, one would not be heard, and it may be the one that keeps the request here."""
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in value if names.count(name) > 1)
-        raise InvalidRequest(shown(twice), "stands there twice")
-    return value
-
-
 def _check_values(data: bytearray, most: int) -> None:
     """Millions of tiny values take gigabytes once they are read, and their reader lets nobody else run.
 
@@ -211,7 +191,3 @@ def _check_values(data: bytearray, most: int) -> None:
             found += sum(match[0].count(mark) for mark in _MARKS)
         if found > most:
             raise HTTPException(413, f"The body holds more than {most} values. Send fewer.")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidRequest(None, f"{name} is not JSON")

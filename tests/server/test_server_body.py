@@ -35,8 +35,8 @@ JSON = ("content-type", "application/json")
         (b'{"temperature": NaN}', "NaN is not JSON"),
         (b'{"temperature": Infinity}', "Infinity is not JSON"),
         (b'{"temperature": -Infinity}', "-Infinity is not JSON"),
-        (b'{"temperature": 1e999}', "finite"),
-        (b'{"seed": ' + b"9" * 5000 + b"}", "too long"),
+        (b'{"temperature": 1e999}', "too large"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "5000 digits"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b'{"tools": ' + b"[" * 80 + b"]" * 80 + b"}", "nested too deeply"),
@@ -149,7 +149,7 @@ def test_a_body_declared_too_large_is_not_even_read(setup: Callable[..., Any], d
     assert reply.status == 413
 
 
-@pytest.mark.parametrize("value", [-2, 2**63, True, "5", 1.5, 10**400, [], {}])
+@pytest.mark.parametrize("value", [-2, 2**63, True, "5", 1.5, 10**90, [], {}])
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "top_k", "n"])
 def test_numbers_out_of_range(setup: Callable[..., Any], name: str, value: object) -> None:
     reply = setup().call(body=CHAT | {name: value})
@@ -230,7 +230,7 @@ scalars = (
     | st.booleans()
     | st.integers(-3, 3)
     | st.integers()
-    | st.sampled_from([2**63, 10**400, 1e308, "", "weak", "strong", "auto", "router-word-0.3", "\ud83d"])
+    | st.sampled_from([2**63, 10**90, 1e308, "", "weak", "strong", "auto", "router-word-0.3", "\ud83d"])
     | st.floats()
     | st.text(st.characters(exclude_categories=()), max_size=4)
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from edge_router import strict_json
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key, NoKey
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, check_message
@@ -83,7 +83,7 @@ async def _asked(client: Any, place: Endpoint, authorization: str | None) -> Pro
 def _names(body: bytes) -> frozenset[str] | None:
     try:
         check_message("a list", body)
-        entries = json.loads(body)["data"]
+        entries = strict_json.parse_object(body)["data"]
         return frozenset(entry["id"] for entry in entries if isinstance(entry["id"], str))
-    except (Garbled, ValueError, KeyError, TypeError, RecursionError):
+    except (Garbled, ValueError, KeyError, TypeError):
         return None
