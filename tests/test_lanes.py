@@ -146,6 +146,12 @@ def test_a_lane_that_is_named_fails_where_it_cannot_run(suite: Suite) -> None:
     assert len(found["passed"]) == 1
 
 
+def test_no_test_ends_the_run(suite: Suite) -> None:
+    """With status 0 and without a word: everything after it would never have been tried."""
+    found = suite("import os\n\ndef test_it():\n    os._exit(0)\n\ndef test_next():\n    pass\n")
+    assert len(found["failed"]) == len(found["passed"]) == 1, found
+
+
 def test_the_readme_has_every_lane_and_ci_runs_it() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", README, re.MULTILINE))
     assert sorted(rows) == sorted(lanes())

@@ -67,6 +67,7 @@ def test_the_key_reaches_the_server(cli, models, monkeypatch):
     def run(controller, *, api_key, on_ready):
         seen["key"] = api_key
         on_ready("http://127.0.0.1:1")
+        return True
 
     monkeypatch.setattr("edge_router.server.serve.run", run)
     monkeypatch.setenv("EDGE_ROUTER_API_KEY", " abc ")

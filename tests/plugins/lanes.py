@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from unit_guard import sitecustomize as guard
@@ -107,8 +107,22 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     ):  # so do a shell's background jobs, and what they start
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _stay(config)
     if asked(config) == {UNIT}:
         config.pluginmanager.register(Guarded(), "unit-guard")
+
+
+def _stay(config: pytest.Config) -> None:
+    """What ends its process in the midst of things may not end this one: the rest would count as passed."""
+    leave, here = os._exit, os.getpid()
+
+    def refused(status: int) -> NoReturn:
+        if os.getpid() != here:
+            leave(status)
+        raise AssertionError(f"os._exit({status}) would have ended pytest")
+
+    os._exit = refused
+    config.add_cleanup(lambda: setattr(os, "_exit", leave))
 
 
 def asked(config: pytest.Config) -> set[str]:
