@@ -41,6 +41,7 @@ from edge_router.types import Cancel, ChatRequest, Delta, Progress
 if TYPE_CHECKING:
     import openai
 
+UNTOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Raw-Response")
 NO_KEY = "none"  # the client insists on one; servers without keys look at none
 MOST_MENDS = 16  # changes to one request, one after the other
 DRAIN_S = 0.2  # how long to wait for the end of the body after [DONE], so that the connection can be kept
@@ -247,7 +248,7 @@ class OpenAIEngine:
                 api_key=NO_KEY,
                 base_url=place.url,
                 default_query=place.query,
-                default_headers={"Authorization": place.authorization} if place.authorization else None,
+                default_headers=_headers(place),
                 timeout=openai.Timeout(None, connect=settings.connect_timeout_s, write=settings.timeout_s),
                 max_retries=0,  # retries are ours: the client's can't be cancelled while they wait
                 http_client=http,
@@ -314,6 +315,17 @@ async def _whole(response: Any) -> bytes:
             refuse_longer("an answer", LARGEST_MESSAGE)
     check_message("an answer", body)
     return bytes(body)
+
+
+def _headers(place: Endpoint) -> Mapping[str, str]:
+    """Beside the key: what we are, and nothing of the system, processor and Python that the client would tell."""
+    import openai
+
+    from edge_router import __version__
+
+    untold: Any = dict.fromkeys((f"X-Stainless-{name}" for name in UNTOLD), openai.Omit())
+    own = {"Authorization": place.authorization} if place.authorization else {}
+    return {**untold, **own, "User-Agent": f"edge_router/{__version__}"}
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> OpenAIEngine:

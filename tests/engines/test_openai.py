@@ -1,9 +1,11 @@
+import platform
 import threading
 import time
 from dataclasses import replace
 
 import pytest
 
+from edge_router import __version__
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
@@ -88,6 +90,16 @@ def test_what_is_sent(make, strong_server):
         "stop": ["x"],
         "tools": [{"type": "function"}],
     }
+
+
+def test_nothing_of_this_machine_is_told(make, strong_server):
+    run(make(strong_server.url()))
+    [request] = strong_server.requests()
+    headers = request["headers"]
+    assert headers["user-agent"] == f"edge_router/{__version__}"
+    told = " ".join(f"{name}: {value}" for name, value in headers.items()).lower()
+    for word in (platform.system(), platform.python_version(), platform.machine(), "stainless-lang"):
+        assert word.lower() not in told
 
 
 def test_a_raw_prompt_goes_to_completions(make, strong_server):
