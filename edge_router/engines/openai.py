@@ -318,7 +318,7 @@ async def _whole(response: Any) -> bytes:
 
 
 def _headers(place: Endpoint) -> Mapping[str, str]:
-    """Beside the key: what we are, and nothing of the system, processor and Python that the client would tell."""
+    """Beside the key: what we are, and nothing of the system and Python, which the client would tell."""
     import openai
 
     from edge_router import __version__
