@@ -24,6 +24,7 @@ from edge_router.errors import (
     OutOfMemory,
 )
 from edge_router.paths import Paths
+from edge_router.store.manifest import remember
 from edge_router.types import (
     ChatRequest,
     Delta,
@@ -195,6 +196,7 @@ def test_a_constructor_that_hangs_is_ended(
     library = Path(mlc.events("open")[0]["model_lib"])
     held = library.read_text(encoding="utf-8")
     library.write_text(held.replace("0.20", "0.19"), encoding="utf-8")  # of the same size
+    remember(library.parent)  # as if it had been built so
     before = threading.active_count()
     with pytest.raises(EngineUnavailable, match="mlc cannot start: loading did not end within 3 s"):
         load(config.replace(**{"mlc.load_timeout_s": 3}), paths, SilentProgress())
