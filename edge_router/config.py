@@ -6,6 +6,7 @@ EDGE_ROUTER_SECTION_NAME, in Python `Config.load(weak={"threads": 2})` or "weak.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tomllib
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from edge_router.errors import ConfigError
-from edge_router.paths import Paths
+from edge_router.errors import ConfigError, clipped
+from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.sizes import parse_size
 
 PREFIX = "EDGE_ROUTER_"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +293,24 @@ def _is_variable(name: str) -> bool:
 
 
 def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
-    """A variable of ours that is named like a key is read by nobody, unless a setting says so."""
-    read = (config.strong.api_key_env, config.server.api_key_env, ServerConfig().api_key_env)
+    """A variable of ours that is read by nobody is a typo; what looks like no setting at all is only said."""
+    import difflib
+
+    known = {variable_of(key).removeprefix(PREFIX): key for key in keys()}
+    read = (HOME_VARIABLE, config.strong.api_key_env, config.server.api_key_env, ServerConfig().api_key_env)
     for variable in environment:
-        if variable.startswith(PREFIX) and names_key(variable) and variable not in read:
-            key = variable.removeprefix(PREFIX).lower().replace("_", ".", 1)
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in known or variable in read:
+            continue
+        key = name.lower().replace("_", ".", 1)
+        if names_key(variable):
             raise _misplaced(key, REST, variable)
+        near = difflib.get_close_matches(name, [*known, HOME_VARIABLE.removeprefix(PREFIX)], n=1, cutoff=0.8)
+        near = near or [full for full in known if full.endswith(f"_{name}")][:1]
+        if near or key.partition(".")[0] in _sections():
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+            raise ConfigError(key, REST, f"no such key{hint}", variable)
+        _logger.warning("nobody reads the environment variable %s", clipped(variable))
 
 
 def _has_host(url: str) -> bool:

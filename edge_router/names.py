@@ -41,7 +41,7 @@ def check_names(config: Config, *, weak: bool = True, strong: bool = True) -> No
     if config.weak.quantizer is not None:
         _check(config, "weak.quantizer", QUANTIZERS)
     if engine in DEVICES:
-        _check_model(config.weak.model)
+        _check_model(config)
 
 
 def check_router(config: Config, known: Iterable[str]) -> None:
@@ -60,7 +60,10 @@ def _check_device(config: Config) -> None:
         raise _error(config, "weak.device", driven + _hint(name, known))
 
 
-def _check_model(name: str) -> None:
+def _check_model(config: Config) -> None:
+    name = config.weak.model
+    if not name.strip():
+        raise _error(config, "weak.model", "must be the name of a model")
     source = parse_source(name)
     if not (isinstance(source, LocalSource) and source.path.exists()):
         find_model(name)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edge_router import plugins
 from edge_router.confidence.gate import Gate
@@ -238,7 +239,7 @@ class Pool:
     def retry(self) -> None:
         """Forget what failed to load: whoever asks next tries again."""
         with self._lock:
-            slots = [self._weak, self._strong, *self._routers.values()]
+            slots: list[Slot[Any]] = [self._weak, self._strong, *self._routers.values()]
         for slot in slots:
             slot.retry()
 
@@ -246,7 +247,7 @@ class Pool:
         """For good. What is still being loaded is closed when it is there. May be called twice."""
         with self._lock:
             self._closed = True
-            slots = [self._weak, self._strong, *self._routers.values()]
+            slots: list[Slot[Any]] = [self._weak, self._strong, *self._routers.values()]
         if self._share is not None:
             with self._defects.spare("strong share"):
                 self._share.save()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_router.errors import ConfigError
 
-_UNITS = {"": 1, "b": 1} | {
+_UNITS = {"b": 1} | {
     f"{letter}{tail}": base**power
     for power, letter in enumerate("kmgt", start=1)
     for tail, base in (("ib", 1024), ("b", 1000), ("", 1024), ("i", 1024))
@@ -40,6 +40,8 @@ def parse_size(text: str, *, key: str = "weak.vram_budget", source: str = "") ->
         if not 0 < number <= 100:
             raise refuse("must be above 0% and at most 100%")
         return Share(number / 100)
+    if not unit:
+        raise refuse(f"needs a unit, such as {match['number']}GiB, {match['number']}GB or 80%")
     if unit not in _UNITS:
         raise refuse(f"the unit {match['unit']!r} is not known; known are GiB, GB, MiB, MB and %")
     size = int(number * _UNITS[unit])

@@ -120,3 +120,56 @@ def test_any_string_for_any_key_is_taken_or_refused_clearly(key: str, text: str)
     except ConfigError as error:
         assert error.key == key
         assert error.source == variable_of(key)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("EDGE_ROUTER_WEAK_THREAD", "EDGE_ROUTER_WEAK_THREADS"),
+        ("EDGE_ROUTER_WEAK_MODLE", "EDGE_ROUTER_WEAK_MODEL"),
+        ("EDGE_ROUTER_STRONG_URL", None),
+        ("EDGE_ROUTER_ROUTER_TRESHOLD", "EDGE_ROUTER_ROUTER_THRESHOLD"),
+        ("EDGE_ROUTER_OFLINE", "EDGE_ROUTER_OFFLINE"),
+        ("EDGE_ROUTER_HOMES", "EDGE_ROUTER_HOME"),
+        ("EDGE_ROUTER_MODEL", "EDGE_ROUTER_WEAK_MODEL"),
+        ("EDGE_ROUTER_PORT", "EDGE_ROUTER_SERVER_PORT"),
+        ("EDGE_ROUTER_LEDGER_", None),
+    ],
+)
+def test_a_variable_that_is_read_by_nobody_is_a_typo(variable: str, meant: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.load(environ={variable: "my secret value"})
+    assert caught.value.source == variable and "my secret value" not in str(caught.value)
+    if meant is not None:
+        assert f"did you mean {meant}?" in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "EDGE_ROUTER_HOME",
+        "EDGE_ROUTER_API_KEY",
+        "PATH",
+        "_EDGE_ROUTER_COMPLETE",
+        "EDGE_ROUTERS",
+        "MY_EDGE_ROUTER_X",
+    ],
+)
+def test_other_variables_are_none_of_its_business(variable: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert Config.load(environ={variable: "x"}) == Config()
+    assert caplog.records == []
+
+
+def test_a_variable_that_looks_like_no_setting_is_only_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert Config.load(environ={"EDGE_ROUTER_IMAGE_TAG": "x"}) == Config()
+    assert "EDGE_ROUTER_IMAGE_TAG" in caplog.text
+    named = {"EDGE_ROUTER_SECRETS": "x", "EDGE_ROUTER_SERVER_API_KEY_ENV": "EDGE_ROUTER_SECRETS"}
+    caplog.clear()
+    Config.load(environ=named)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("value", ["12", "12.5", "0", "1e9", "12 bananas"])
+def test_an_amount_of_memory_needs_a_unit(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"weak\.vram_budget"):
+        Config.load(environ={"EDGE_ROUTER_WEAK_VRAM_BUDGET": value})

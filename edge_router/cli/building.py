@@ -16,6 +16,7 @@ from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session, weak_title
 from edge_router.config import Config, WeakConfig
 from edge_router.errors import ArtifactMissing, EdgeRouterError
+from edge_router.names import check_names
 from edge_router.paths import Paths
 from edge_router.types import ChatRequest, Progress, SilentProgress
 
@@ -53,7 +54,11 @@ def prepare(
 def make_ready(
     session: Session, config: Config, *, yes: bool, before: Callable[[], object] = lambda: None
 ) -> None:
-    """Builds the weak model if it is not built; `before` is called ahead of those minutes, and may raise."""
+    """Builds the weak model if it is not built; `before` is called ahead of those minutes, and may raise.
+
+    Raises `ConfigError` and `UnknownModel` for names that nobody knows.
+    """
+    check_names(config)
     if is_ready(config, session.paths):
         return
     _allow(config, yes=yes)

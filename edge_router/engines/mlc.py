@@ -26,6 +26,7 @@ from edge_router.errors import (
     GenerationFailed,
     InvalidRequest,
     OutOfMemory,
+    UnsupportedRequest,
 )
 from edge_router.paths import Paths
 from edge_router.types import Cancel, ChatRequest, Delta, FinishReason, Progress, TokenLogprob, Usage
@@ -228,7 +229,7 @@ class MlcEngine:
             values["prompt"] = prompt
             values["logprobs"] = request.top_logprobs if request.logprobs else None
             if request.logprobs and request.top_logprobs > MOST_LOGPROBS:
-                raise InvalidRequest("top_logprobs", f"the engine mlc gives at most {MOST_LOGPROBS}")
+                raise UnsupportedRequest("top_logprobs", f"the engine mlc gives at most {MOST_LOGPROBS}")
         given = {name: value for name, value in values.items() if value is not None}
         return {"chat": prompt is None, "arguments": given}
 

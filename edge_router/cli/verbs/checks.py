@@ -136,7 +136,7 @@ def defects(session: Session) -> Found:
         if defect.version == metadata.version("edge-router"):
             last = datetime.fromtimestamp(defect.last).strftime("%Y-%m-%d %H:%M")
             met = f"met {defect.count} time{'' if defect.count == 1 else 's'}, last {last}"
-            text = f"{defect.kind} at {defect.place}, {met}"
+            text = f"{defect.kind} at {defect.place}, {met}; see all of it with: edge-router chat --debug"
             yield Finding("Defects", defect.component, text, "note")
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_router.errors import InvalidRequest
+from edge_router.errors import UnsupportedRequest
 from edge_router.types import Vocabulary
 
-_PACKAGE = "llguidance"
+_PACKAGE, _FIELD = "llguidance", "response_format"
 
 
 def installed() -> bool:
@@ -28,21 +30,23 @@ class Grammars:
         self._lock = threading.Lock()
 
     def json(self, schema: object, vocabulary: Vocabulary) -> JsonMask:
-        """Raises `InvalidRequest` for a schema that can't be followed, or without llguidance."""
+        """Raises `UnsupportedRequest` for a schema that can't be followed, or without llguidance."""
         if not installed():
-            raise InvalidRequest("response_format", "needs llguidance: pip install 'edge-router[grammar]'")
+            raise UnsupportedRequest(_FIELD, "needs llguidance: pip install 'edge-router[grammar]'")
         from llguidance import LLMatcher
 
         # Without limits to white space a small model may write nothing else.
         dense: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dense)
-        with self._lock:
+        with _refusing("the schema"):
+            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=dense)
+        with self._lock, _refusing("the model's tokenizer"):
             if self._tokenizer is None:
                 self._tokenizer = _tokenizer(vocabulary)  # takes 0.3 s
             tokenizer = self._tokenizer
-        matcher = LLMatcher(tokenizer, grammar)
+        with _refusing("the schema"):
+            matcher = LLMatcher(tokenizer, grammar)
         if matcher.is_error():
-            raise InvalidRequest("response_format", f"cannot be followed: {matcher.get_error()}")
+            raise UnsupportedRequest(_FIELD, f"cannot be followed by the weak model: {matcher.get_error()}")
         return JsonMask(matcher, vocabulary.size)
 
 
@@ -62,6 +66,15 @@ class JsonMask:
 
     def accept(self, token: int) -> None:
         self._matcher.consume_token(token)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """What llguidance raises about it is a limit of its own."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise UnsupportedRequest(_FIELD, f"llguidance cannot take {what}: {error}") from error
 
 
 def _tokenizer(vocabulary: Vocabulary) -> Any:

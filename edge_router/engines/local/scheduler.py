@@ -138,10 +138,20 @@ class _Loader:
             try:
                 runner = self.load()
             except Exception as error:  # noqa: BLE001  those who wait get it
-                self.fail(waiting, error)
+                come = self._come()
+                self.fail([job for job in (*waiting, *come) if job is not None], error)
+                if None in come:
+                    return None
                 waiting = ()
                 continue
             return runner, [job for job in waiting if self._fits(job, runner.context_window_size)]
+
+    def _come(self) -> list[Job | None]:
+        """Who has asked meanwhile."""
+        come = []
+        while not self.inbox.empty():
+            come.append(self.inbox.get())
+        return come
 
     def fail(self, jobs: Sequence[Job], error: Exception) -> None:
         for job in jobs:
