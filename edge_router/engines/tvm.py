@@ -18,7 +18,7 @@ from edge_router.engines.local.runner import Logits, is_exhausted
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
 from edge_router.engines.tvm_device import CPU, loading, open_device
-from edge_router.engines.tvm_runtime import load_runtime, use_threads
+from edge_router.engines.tvm_runtime import end_threads, load_runtime, use_threads
 from edge_router.errors import (
     ArtifactCorrupt,
     GenerationFailed,
@@ -160,8 +160,22 @@ class TvmRunner:
     ) -> None:
         self._ffi: Any = load_runtime()
         self._device = open_device(device)
-        use_threads(threads)
         self._library = library
+        use_threads(threads)
+        try:
+            self._load(model_dir, library, context_window_size, prefill_chunk_size, max_sequences)
+        except BaseException:
+            end_threads()
+            raise
+
+    def _load(
+        self,
+        model_dir: Path,
+        library: Path,
+        context_window_size: int | None,
+        prefill_chunk_size: int | None,
+        max_sequences: int,
+    ) -> None:
         machine, metadata = self._open(library)
         self.vocab_size = metadata.number("active_vocab_size")
         self.context_window_size = _at_most(context_window_size, metadata.number("context_window_size"))
@@ -205,9 +219,10 @@ class TvmRunner:
         self._cache.clear()
 
     def close(self) -> None:
-        """Release the memory. The library itself stays loaded: TVM can't tell when nobody needs it."""
+        """Release memory and threads. The library stays loaded: TVM can't tell when nobody needs it."""
         del self._cache, self._parameters
         self._ffi.get_global_func("vm.builtin.memory_manager.clear")()
+        end_threads()
         give_back()
 
     def _rows(self, run: Callable[[], Any], count: int) -> Logits:

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -18,7 +18,9 @@ from types import ModuleType
 from edge_router.device.process import can_reserve
 from edge_router.errors import EngineUnavailable, OutOfMemory
 
-_SET_CONCURRENCY = "_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"  # exported, but only as C++
+# Exported, but only as C++. A thread that calls kernels has threads of its own, which outlive it.
+_SET_CONCURRENCY = "_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"
+_RESET_THREADS = "_ZN3tvm7runtime9threading15ResetThreadPoolEv"  # ends them, and makes as many as may be now
 _BIND = "TVM_BIND_THREADS"
 _Task = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _NOTHING = _Task(lambda task, environment, data: 0)
@@ -38,7 +40,7 @@ def load_runtime() -> ModuleType:
 
 
 def use_threads(count: int) -> None:
-    """Kernels that are called from this thread run on `count` threads. Call it before the first kernel.
+    """Kernels that are called from this thread run on `count` threads, until `end_threads`.
 
     Raises `OutOfMemory` where there is no room for their stacks: TVM would end the process.
     """
@@ -49,13 +51,36 @@ def use_threads(count: int) -> None:
         library[_SET_CONCURRENCY](ctypes.c_int(count))
     except AttributeError:  # Windows writes C++ names otherwise. This holds for the whole process:
         os.environ["TVM_NUM_THREADS"] = str(count)
-    # The first parallel call makes the threads and, unless told otherwise, binds thread N to core N: the
-    # threads of all engines and processes would crowd on the first cores.
+    with _unbound():
+        _reset_threads(library)
+        library.TVMBackendParallelLaunch(_NOTHING, None, 0)
+
+
+def end_threads() -> None:
+    """Give back what `use_threads` made; another one comes before the next kernel from this thread."""
+    library = _library()
+    try:
+        library[_SET_CONCURRENCY](ctypes.c_int(1))  # one is this thread itself
+    except AttributeError:
+        return
+    with _unbound():
+        _reset_threads(library)
+
+
+def _reset_threads(library: ctypes.CDLL) -> None:
+    with suppress(AttributeError):  # as above
+        library[_RESET_THREADS]()
+
+
+@contextmanager
+def _unbound() -> Iterator[None]:
+    """Unless told otherwise TVM binds a new thread N to core N, so that those of all engines and processes
+    would crowd on the first cores."""
     own = _BIND not in os.environ
     if own:
         os.environ[_BIND] = "0"
     try:
-        library.TVMBackendParallelLaunch(_NOTHING, None, 0)
+        yield
     finally:
         if own:
             del os.environ[_BIND]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -351,7 +353,6 @@ def test_without_tvm_the_engine_is_unavailable(monkeypatch: pytest.MonkeyPatch) 
 def test_where_the_symbol_is_missing_the_environment_says_how_many_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import os
 
     monkeypatch.setattr(tvm_runtime, "_SET_CONCURRENCY", "no_such_symbol")
     monkeypatch.setenv("TVM_NUM_THREADS", "1")
@@ -359,3 +360,39 @@ def test_where_the_symbol_is_missing_the_environment_says_how_many_threads(
     tvm_runtime.use_threads(2)
     assert os.environ["TVM_NUM_THREADS"] == "2"
     assert os.environ["TVM_BIND_THREADS"] == "1"  # the user's own
+
+
+def native_threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="only Linux counts native threads in a folder"
+)
+@pytest.mark.integration
+def test_threads_of_kernels_end_with_the_thread_that_called_them() -> None:
+    counts: list[int] = []
+
+    def work() -> None:
+        tvm_runtime.load_runtime()
+        before = native_threads()
+        for wanted in (3, 2):  # given back and made anew, as when a model comes back
+            tvm_runtime.use_threads(wanted)
+            assert native_threads() == before + wanted - 1
+            tvm_runtime.end_threads()
+            assert native_threads() == before
+
+    for _ in range(5):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        counts.append(native_threads())
+    assert len(set(counts[1:])) == 1, counts
+
+
+@pytest.mark.integration
+def test_without_the_symbols_threads_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tvm_runtime, "_RESET_THREADS", "no_such_symbol")
+    tvm_runtime.use_threads(2)
+    monkeypatch.setattr(tvm_runtime, "_SET_CONCURRENCY", "no_such_symbol")
+    tvm_runtime.end_threads()

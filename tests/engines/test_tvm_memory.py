@@ -164,6 +164,9 @@ def test_without_either_it_is_a_clear_error_and_the_next_try_may_succeed(
         with_free(patch, 50 * MIB)
         with pytest.raises(OutOfMemory, match="does not fit"):
             asked.chat.completions.create(messages=QUESTION, max_tokens=8)
+    with pytest.raises(OutOfMemory, match="does not fit"):  # remembered for a while
+        asked.chat.completions.create(messages=QUESTION, max_tokens=8)
+    asked.warm()
     assert "Paris" in asked.chat.completions.create(messages=QUESTION, max_tokens=8).text
 
 
@@ -280,3 +283,32 @@ def test_allocation_that_fails_at_any_point_ends_in_an_error_or_an_answer(built_
     assert len(failed) > 5 and all(outcome.startswith("OutOfMemory: ") for outcome in failed), failed
     # How memory is laid out decides which points a step of 24 MiB meets, but it meets different ones.
     assert len(set(failed)) >= 2, failed
+
+
+ONE_AFTER_THE_OTHER = """
+import os, sys
+from pathlib import Path
+from edge_router import Controller
+from edge_router.device.process import resident_bytes
+
+threads, memory = [], []
+for number in range(9):
+    with Controller(offline=True, weak__threads=2, weak__context_window_size=512) as controller:
+        controller.chat.completions.create(messages="Hi", max_tokens=2)
+    tasks = Path("/proc/self/task")
+    threads.append(len(os.listdir(tasks)) if tasks.is_dir() else 0)
+    memory.append(resident_bytes() >> 20)
+assert len(set(threads[2:])) == 1, threads
+assert memory[-1] <= memory[2] + 10, memory
+"""
+
+
+def test_controllers_that_are_closed_leave_no_thread_and_no_memory(built_home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "EDGE_ROUTER_HOME": str(built_home)},
+    )
+    assert done.returncode == 0, done.stderr
