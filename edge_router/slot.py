@@ -16,6 +16,7 @@ from edge_router.types import Cancel
 T = TypeVar("T")
 
 _WAKE_S = 0.02  # how soon who waits sees a cancel
+_ROOM = 32 << 20  # bytes of address space: a stack, and what a thread takes at once
 
 
 class _Attempt(Generic[T]):
@@ -107,6 +108,10 @@ class Slot(Generic[T]):
 
     def _start(self, attempt: _Attempt[T]) -> None:
         """`_run` waits for the lock before it tells anything."""
+        from edge_router.device.process import can_reserve
+
+        if not can_reserve(_ROOM):  # Python waits for ever for a thread that dies as it begins
+            raise OutOfMemory(self._name, "no room for a thread that loads it", _ROOM)
         run = contextvars.copy_context().run
         name = f"edge_router {self._name}"
         try:
