@@ -42,6 +42,9 @@ FIRST_WAIT_S = 0.25
 LONGEST_MESSAGE = 300
 
 
+_OURS = (Garbled, Unfinished, EmptyAnswer, ErrorObject, Overdue, Redirected)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """`error` is ours, `cause` theirs, unless a key would be read in it."""
@@ -82,13 +85,14 @@ class Translator:
         import openai
 
         transport = (self.transport.HTTPError, self.transport.InvalidURL, self.transport.StreamError)
-        ours = (Garbled, Unfinished, EmptyAnswer, ErrorObject, Overdue, Redirected)
-        return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, *ours)
+        return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, *_OURS)
 
     def failure(self, error: Exception, *, started: bool, refused: str | None = None) -> Failure:
         """`started`: a part of the answer was shown already. `refused`: it is about that field."""
         import openai
 
+        if isinstance(error.__cause__, _OURS):  # which older clients take for a failed connection
+            error = error.__cause__
         kept = None if self._tells(error) else error
         said = None if started else complaint_of(error)
         if said is not None and said.is_about_quota:
