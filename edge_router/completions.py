@@ -18,6 +18,7 @@ from edge_router.types import Decision, Delta, FinishReason, Timings, TokenLogpr
 
 IMPOSSIBLE = -9999.0
 TEXT_COMPLETION = "text_completion"
+FEW = 64  # entries of one list that may be written at the same time
 NAMING = ("id", "type", "format", "role", "name")  # texts that are sent whole, if they are sent again
 
 
@@ -322,7 +323,8 @@ def join_pieces(whole: Body, piece: Mapping[str, object]) -> None:
     """Adds a chunk's fields of the endpoint's own to what came before, as OpenAI's clients join chunks.
 
     Texts and lists grow, of what names or numbers a thing the last word holds. Entries of a list that have an
-    index go on with the one that has the same, and the same type and id.
+    index go on with the one that has the same, and the same type and id, if it is one of the last few: a
+    list that grows for ever must not be searched for each entry.
     """
     for name, value in piece.items():
         before = whole.get(name)
@@ -333,7 +335,7 @@ def join_pieces(whole: Body, piece: Mapping[str, object]) -> None:
         elif isinstance(value, list):
             whole[name] = entries = before if isinstance(before, list) else []
             for entry in value:
-                known = next((each for each in reversed(entries) if _goes_on(each, entry)), None)
+                known = next((each for each in entries[: -FEW - 1 : -1] if _goes_on(each, entry)), None)
                 if known is None:
                     entries.append(copy.deepcopy(entry))
                 else:

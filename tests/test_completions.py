@@ -23,6 +23,7 @@ from edge_router.completions import (
     ChatCompletionChunk,
     ChunkMaker,
     collect,
+    join_pieces,
     merge_tool_calls,
 )
 from edge_router.openai_object import OpenAIObject
@@ -251,3 +252,12 @@ def test_replies_can_be_copied_and_kept() -> None:
 def test_half_a_surrogate_pair_is_json_too() -> None:
     reply = whole([Delta("\ud83d"), Delta(finish_reason="stop")])
     assert json.loads(reply.to_json())["choices"][0]["message"]["content"] == "\ud83d"
+
+
+def test_a_list_that_grows_for_ever_is_not_searched_for_each_entry():
+    whole: dict = {}
+    for index in range(20_000):
+        join_pieces(whole, {"details": [{"type": "text", "index": index, "text": "a"}, index]})
+    assert len(whole["details"]) == 40_000
+    join_pieces(whole, {"details": [{"type": "text", "index": 19_999, "text": "b"}]})
+    assert whole["details"][-2]["text"] == "ab"

@@ -179,7 +179,7 @@ def test_no_answer_within_its_limit_is_cut(make, endpoint, letters, max_tokens):
 def test_an_answer_without_a_limit_is_not_kept_for_ever(make, endpoint, peak):
     place = endpoint(endless(STREAM, event({"content": "word " * 10_000})))
     shown, _, error = answer(make(place.url, timeout_s=60))
-    assert isinstance(error, StrongGarbled) and "40 MiB" in str(error)
+    assert isinstance(error, StrongGarbled) and "32 MiB" in str(error)
     assert len(shown) <= LARGEST_ANSWER
 
 

@@ -15,13 +15,14 @@ from edge_router.types import Delta
 
 LARGEST_MESSAGE = 2 * 2**20  # bytes of one event, or of an answer that is not streamed
 LARGEST_ERROR = 64 * 2**10  # bytes of a refusal's body; what lies behind is not read
-LARGEST_ANSWER = 40 * 2**20  # bytes of memory that the pieces of an answer take together
+LARGEST_ANSWER = 32 * 2**20  # bytes of memory that the pieces of an answer take together
 LARGEST_SILENCE = 4 * 2**20  # bytes in a row of which nothing was a token: comments, empty pieces
 
 SEEN = 64 * 2**10  # a smaller message is parsed unseen: no JSON makes more than 3 MB of it
 _LARGEST_PARSED = 24 * 2**20  # bytes that a larger one may become
 _CONTAINER = 96  # bytes that a list or an object of JSON takes in Python, for a character or two
 _ITEM = 32
+_PLACE = 24  # what the list of an answer's pieces, and the allocator, take for each
 _RICH = 4  # how much more memory tool calls, log probabilities and other objects take than their JSON
 
 # No tokenizer makes more characters of a token than this on the average of a whole answer, and where pieces
@@ -74,7 +75,9 @@ class Meter:
             self._taken += _RICH * size
             self._characters += sum(map(_arguments, delta.tool_calls))
         else:
-            self._taken += size if delta.thoughts or delta.refusal else getsizeof(delta.text)
+            self._taken += getsizeof(delta.text) + _PLACE
+            if delta.thoughts or delta.refusal:
+                self._taken += sum(map(getsizeof, (*delta.thoughts.values(), delta.refusal)))
         if self._taken > LARGEST_ANSWER:
             refuse_longer("an answer", LARGEST_ANSWER)
         if self._pieces > self._most_tokens:
