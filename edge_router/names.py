@@ -55,6 +55,8 @@ def _check_device(config: Config) -> None:
     if colon and not _NUMBER.fullmatch(number):
         raise _error(config, "weak.device", f"after the colon comes a number, as in {name}:0")
     if name not in known:
+        if name.lower() == "gpu":
+            raise _error(config, "weak.device", "auto takes the GPU that is here; " + _hint("", known))
         others = name in DEVICES["auto"]
         driven = f"the engine {engine} drives no {name}: it " if others else ""
         raise _error(config, "weak.device", driven + _hint(name, known))
