@@ -251,7 +251,7 @@ def test_a_mistake_of_what_only_watches_loses_no_answer_and_does_not_hide(
     place = {
         "ledger": "edge_router.ledger.book.row_of",
         "metrics": "edge_router.metrics.Metrics.record",
-        "spending": "edge_router.thresholds.spending.Spending.pay",
+        "spending": "edge_router.thresholds.spending.Spending.settle",
         "share": "edge_router.thresholds.tracking.ShareTracker.observe",
     }[part]
 
