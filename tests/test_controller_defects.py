@@ -244,6 +244,7 @@ def test_a_wrong_configuration_is_said_and_not_answered_by_the_other_model(
     assert (big if tier == "weak" else small).calls == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("part", ["ledger", "metrics", "spending", "share"])
 def test_a_mistake_of_what_only_watches_loses_no_answer_and_does_not_hide(
     part: str, paths: Paths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

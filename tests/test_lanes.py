@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration  # starts pytest
+
 TESTS = Path(__file__).parent
 README = (TESTS / "README.md").read_text(encoding="utf-8")
 RUN = (TESTS.parent / ".ci" / "run").read_text(encoding="utf-8")
@@ -36,7 +38,7 @@ def run_suite(folder: Path, code: str, *arguments: str) -> Outcomes:
     command = ["-m", "pytest", "-p", "lanes", "-c", os.devnull, "-rA", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [sys.executable, *command, "--rootdir", str(folder), *arguments, str(folder)],
-        env={**kept, "PYTHONPATH": search, "COLUMNS": "200"}, capture_output=True, text=True, check=False, cwd=folder,
+        env={**kept, "PYTHONPATH": search, "COLUMNS": "200", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
     found: Outcomes = {"text": [done.stdout + done.stderr]}
     for outcome, rest in re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) (.*)$", done.stdout, re.MULTILINE):

@@ -36,6 +36,7 @@ def test_config_show_hides_what_an_address_carries(cli):
     assert shown("server.allowed_hosts", ("a",)) == ["a"]
 
 
+@pytest.mark.integration
 def test_config_init_writes_a_file_that_says_what_the_defaults_say(cli, home):
     done = cli("config", "init")
     file = home / "config.toml"
@@ -56,6 +57,7 @@ def test_every_line_of_the_file_can_be_taken_as_it_stands():
     assert data["server"]["port"] == 6060 and data["offline"] is False and data["weak"]["build"] is True
 
 
+@pytest.mark.integration
 def test_config_init_sets_what_was_given(cli, tmp_path):
     file = tmp_path / "new" / "mine.toml"
     done = cli(
@@ -68,6 +70,7 @@ def test_config_init_sets_what_was_given(cli, tmp_path):
     assert loaded.origin("weak.threads") == "default"
 
 
+@pytest.mark.integration
 def test_config_init_replaces_nothing_unasked(cli, home):
     file = home / "config.toml"
     file.write_text("offline = true\n", encoding="utf-8")

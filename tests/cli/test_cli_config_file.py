@@ -184,6 +184,7 @@ def test_config_set_says_what_the_environment_overrules(cli, monkeypatch):
     assert "EDGE_ROUTER_WEAK_THREADS" in cli("config", "set", "weak.threads=2").err
 
 
+@pytest.mark.integration
 def test_config_init_keeps_what_was_set(cli, home):
     file = home / "config.toml"
     file.write_text(OWN, encoding="utf-8")
@@ -196,6 +197,7 @@ def test_config_init_keeps_what_was_set(cli, home):
     assert (home / "config.toml.bak").read_text(encoding="utf-8") == OWN
 
 
+@pytest.mark.integration
 def test_config_init_with_force_begins_anew_and_keeps_a_copy(cli, home):
     file = home / "config.toml"
     file.write_text(OWN, encoding="utf-8")
@@ -203,6 +205,7 @@ def test_config_init_with_force_begins_anew_and_keeps_a_copy(cli, home):
     assert Config.load() == Config() and (home / "config.toml.bak").read_text(encoding="utf-8") == OWN
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

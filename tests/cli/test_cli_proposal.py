@@ -12,6 +12,8 @@ from edge_router.config import Config
 from edge_router.device import host
 from edge_router.vram import room as rooms
 
+pytestmark = pytest.mark.integration
+
 GIB = 1 << 30
 
 

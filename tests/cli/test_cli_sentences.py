@@ -144,6 +144,7 @@ def test_the_sentence_is_one_line_that_ends_in_a_command_that_is_accepted(error,
             )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_the_command_works_in_an_empty_home(error, cli, models, home, tmp_path):
     """What needs no model and no network is run; what asks a model is run with scripted ones."""

@@ -94,6 +94,7 @@ def test_another_engine_s_answer_does_not(cli, models, machine):
     assert "demo" not in cli("chat", "an easy one").err
 
 
+@pytest.mark.integration
 def test_doctor_names_it_and_the_command(cli, machine):
     machine(8 * GIB)
     findings = json.loads(cli("doctor", "--offline", "--json").out)["findings"]

@@ -22,6 +22,8 @@ from edge_router.errors import (
 )
 from edge_router.types import ChatRequest, Message
 
+pytestmark = pytest.mark.integration  # moves many megabytes
+
 LIMIT = 64 * 2**20  # of memory, for any answer
 OK = b"HTTP/1.1 200 OK\r\nconnection: close\r\n"
 STREAM = OK + b"content-type: text/event-stream\r\n\r\n"

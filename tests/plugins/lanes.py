@@ -78,8 +78,8 @@ class Lane:
 
 LANES: Mapping[str, Lane] = {
     "integration": Lane(
-        "compiles, loads a model or starts what does; the weights come from the package index",
-        fixtures=frozenset({"built_home", "make_router"}),
+        "compiles, loads a model, starts programs; the weights come from the package index",
+        fixtures=frozenset({"built_home", "make_router", "program", "terminal"}),
         folders=("bench", "compile", "engines/mlc", "engines/webgpu", "gpu"),
     ),
     "reference": Lane("needs torch and transformers", _no_reference, fixtures=frozenset({"torch", "twins"})),

@@ -24,6 +24,8 @@ from edge_router.routers.onnx import OnnxRouter
 from edge_router.routers.scripted import ScriptedRouter
 from edge_router.thresholds.typical import TYPICAL
 
+pytestmark = pytest.mark.integration
+
 HARD = (
     "Prove that there are infinitely many primes.",
     "Show that the square root of 2 is irrational.",

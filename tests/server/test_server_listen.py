@@ -222,6 +222,7 @@ def test_a_model_that_takes_long_to_end_is_not_waited_for(setup: Callable[..., A
     assert other.weak.closed
 
 
+@pytest.mark.integration
 def test_what_breaks_while_it_closes_is_raised(setup: Callable[..., Any]) -> None:
     class Broken(Controller):
         def close(self) -> None:

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 VARIABLE = "UNIT_GUARD"
+SENDING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+EVENTS = SENDING | {"import", "socket.getaddrinfo", "socket.gethostbyname"}
 HEAVY = frozenset({"tvm", "tvm_ffi", "onnxruntime", "wgpu"})
 
 
@@ -22,7 +24,7 @@ def watch() -> None:
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
-    file = os.environ.get(VARIABLE)
+    file = os.environ.get(VARIABLE) if event in EVENTS else None
     if not file:
         return
     done = _import(arguments) if event == "import" else _reach(event, arguments)
@@ -40,17 +42,15 @@ def _import(arguments: tuple[object, ...]) -> str | None:
 
 
 def _reach(event: str, arguments: tuple[object, ...]) -> str | None:
-    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+    if event in SENDING:
         address = arguments[1]
         host = (
             address[0] if isinstance(address, tuple) else None
         )  # else a Unix socket, or one that is connected
         far = host is not None and not _is_here(host)
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+    else:
         host = arguments[0]
         far = host is not None and not (_is_number(host) or _is_here(host))
-    else:
-        return None
     return f"reaches for {_text(host)}" if far else None
 
 
