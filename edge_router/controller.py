@@ -109,7 +109,9 @@ class Controller:
                     holding = self._holding(decision, fitting, situation, cancel)
                     payment = self._payment(decision, fitting)
                     if payment is not None:
-                        deltas = payment.metered(engine.stream(fitting, cancel))
+                        deltas = payment.metered(
+                            engine.stream(fitting, cancel), partial(self._defects.spare, "spending")
+                        )
                     elif holding is None:
                         deltas = engine.stream(fitting, cancel)
                     else:

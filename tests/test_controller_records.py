@@ -123,3 +123,20 @@ def test_a_strong_share_is_held_over_what_is_answered(paths: Paths) -> None:
     assert held is not None and held != router.default_threshold
     with Controller(config, weak=weak(), strong=strong(), router=router, paths=paths) as controller:
         assert controller.route("hello").threshold == held
+
+
+class Uncountable(str):
+    """Text of a strong answer that the meter stumbles over."""
+
+    __slots__ = ()
+
+    def encode(self, *arguments: object, **options: object) -> bytes:
+        raise RuntimeError("a mistake of ours")
+
+
+def test_a_mistake_in_counting_money_loses_no_answer(paths: Paths) -> None:
+    config = Config().replace(**{"strong.monthly_budget": 5.0, "strong.price_in": 1.0, "strong.model": "big"})
+    engine = ScriptedEngine([Uncountable("a long answer")], model_id="big")
+    with Controller(config, weak=weak(), strong=engine, router=ScriptedRouter(HARD), paths=paths) as here:
+        assert ask(here)[0] == "a long answer"
+        assert 'edge_router_defects_total{component="spending"' in here.metrics.render()
