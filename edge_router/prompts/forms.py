@@ -127,21 +127,17 @@ def marked_like(shape: Sequence[Shape]) -> tuple[list[str], list[Turn]]:
             turn["content"] = [{"type": "text", "text": content}]
         if kind.calls:
             turn["tool_calls"] = [
-                _made_call(f"call{number:03d}{i:02d}", worded=kind.worded) for i in range(kind.calls)
+                _made_call(f"call{number:03d}{i:02d}", word(), word(), worded=kind.worded)
+                for i in range(kind.calls)
             ]
         turn |= {key: f"call{number:05d}" for key in kind.keys if key not in turn}
         turns.append(turn)
     return words, turns
 
 
-def _made_call(identifier: str, *, worded: bool) -> Turn:
-    arguments = '{"value": "x"}' if worded else {"value": "x"}
-    return {"id": identifier, "type": "function", "function": {"name": "qzjcalljzq", "arguments": arguments}}
-
-
-def without_calls(turns: Sequence[Turn]) -> list[Turn]:
-    """The conversation as if nobody had called anything."""
-    return [{key: value for key, value in turn.items() if key != "tool_calls"} for turn in turns]
+def _made_call(identifier: str, name: str, said: str, *, worded: bool) -> Turn:
+    arguments = f'{{"value": "{said}"}}' if worded else {"value": said}
+    return {"id": identifier, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 # ---- forms -------------------------------------------------------------------------------------------------
@@ -149,19 +145,23 @@ def without_calls(turns: Sequence[Turn]) -> list[Turn]:
 
 def _one_by_one(turns: Sequence[Turn]) -> list[Turn]:
     """Each call in a turn of its own with its result behind it, under an id of nine letters and digits."""
-    results = {turn.get("tool_call_id"): turn for turn in turns if turn["role"] == "tool"}
+    results = [(place, turn) for place, turn in enumerate(turns) if turn["role"] == "tool"]
     found: list[Turn] = []
-    placed: set[object] = set()
-    for turn in turns:
+    placed: set[int] = set()
+    for place, turn in enumerate(turns):
         calls = turn.get("tool_calls", ())
-        if not calls and turn.get("tool_call_id") not in placed:
+        if not calls and place not in placed:
             found.append(_renamed(turn))
         for number, call in enumerate(calls):
             said = turn if number == 0 else {**turn, "content": ""}
             found.append({**said, "tool_calls": [{**call, "id": _short_id(call["id"])}]})
-            if len(calls) > 1 and call["id"] in results:
-                found.append(_renamed(results[call["id"]]))
-                placed.add(call["id"])
+            behind = (
+                where for where, result in results
+                if where > place and where not in placed and result.get("tool_call_id") == call["id"]
+            )  # fmt: skip
+            if len(calls) > 1 and (first := next(behind, None)) is not None:  # several may share an id
+                found.append(_renamed(turns[first]))
+                placed.add(first)
     return found
 
 

@@ -17,7 +17,7 @@ from jinja2.utils import Namespace
 
 from edge_router.errors import TemplateError
 from edge_router.prompts.files import CONFIG_FILE, read_object, template_of
-from edge_router.prompts.forms import Turn, conversation, forms, marked_like, shape_of, size_of, without_calls
+from edge_router.prompts.forms import Turn, conversation, forms, marked_like, shape_of, size_of
 from edge_router.prompts.sandbox import Budget, LimitedEnvironment, LimitReached
 from edge_router.types import Message
 
@@ -168,17 +168,12 @@ class ChatTemplate:
         return self._lossless[shape]
 
     def _writes(self, words: Sequence[str], turns: Sequence[Turn]) -> bool:
-        """Whether all `words` of the turns are written, and their calls make a difference."""
+        """Whether all `words` of the turns and of their calls are written."""
         try:
-            written = self.write(turns)
-            if not all(word in written.lower() for word in words):
-                return False
-            silent = without_calls(turns)
-            return silent == turns or self.write(silent) != written
-        except _Refused:
-            return True  # of what was taken only with its calls
+            written = self.write(turns).lower()
         except TemplateError:
             return False
+        return all(word in written for word in words)
 
 
 class _Refused(TemplateError):

@@ -23,6 +23,9 @@ FAMILIES = {
     "one call, nine letters": "{% for m in messages %}{% if m.tool_calls is defined %}{% if m.tool_calls | length != 1 %}{{ raise_exception('one call') }}"
     "{% endif %}{% if m.tool_calls[0].id | length != 9 %}{{ raise_exception('nine') }}{% endif %}[TOOL_CALLS]{{ m.tool_calls[0].function | tojson }}</s>"
     "{% elif m.role == 'tool' %}[TOOL_RESULTS]{{ m.content }}{{ m.tool_call_id }}[/TOOL_RESULTS]{% else %}[{{ m.role }}]{{ m.content }}</s>{% endif %}{% endfor %}",
+    "the first call alone": "{% for m in messages %}{% if m.tool_calls is defined %}<|start|>assistant to=functions.{{ m.tool_calls[0].function.name }}<|message|>"
+    "{{ m.tool_calls[0].function.arguments | tojson }}<|call|>{% elif m.role == 'tool' %}<|start|>tool<|message|>{{ m.content | tojson }}<|end|>{% else %}"
+    "<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}{% endfor %}<|start|>assistant",
     "calls without content": "{% for m in messages %}{% if m.role == 'assistant' and m.content is none %}<｜Assistant｜>{% for c in m.tool_calls %}"
     "<｜tool▁call▁begin｜>{{ c.function.name + '\n' + c.function.arguments }}<｜tool▁call▁end｜>{% endfor %}<｜end▁of▁sentence｜>"
     "{% elif m.role == 'assistant' %}<｜Assistant｜>{{ m.content }}<｜end▁of▁sentence｜>{% elif m.role == 'tool' %}<｜tool▁output｜>{{ m.content }}"

@@ -23,6 +23,7 @@ NAMES = (
     "headings",
     "calls",
     "one call, nine letters",
+    "the first call alone",
     "calls without content",
     "content in parts",
 )
@@ -89,6 +90,10 @@ HISTORIES = {
     "two calls": history(call("look", '{"city": "Oslo"}', "c1"), call("look", '{"city": "Bergen"}', "c2")),
     "an id of nine": history(call("look", '{"city": "Oslo"}', "abc123XYZ")),
     "an object": history(call("look", {"city": "Oslo"}, "call_1")),
+    "two calls of one id": history(
+        call("look", '{"city": "Oslo"}', "c1"), call("look", '{"city": "Bergen"}', "c1")
+    ),
+    "two calls without ids": history(call("look", '{"city": "Oslo"}'), call("look", '{"city": "Bergen"}')),
     "no JSON": history(call("look", "Oslo", "call_1")),
     "no arguments": history(call("look", "", "call_1")),
     "null": history(call("look", None, "call_1")),
@@ -117,9 +122,12 @@ def test_calls_and_their_results_stand_in_the_prompt(
 
 
 def test_arguments_are_objects_as_transformers_has_them() -> None:
-    source = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments.city }}|{{ c.id }}{% endfor %}{% endfor %}"
-    template = ChatTemplate(source + "{{ messages | map(attribute='content') | join }}look", model="m")
-    assert template.render(parse_messages(HISTORIES["one call"])).startswith("Oslo|call_1")
+    source = (
+        "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.id }}|{{ c.function.name }}"
+        "{% for key, value in c.function.arguments.items() %}|{{ key }}={{ value }}{% endfor %}{% endfor %};{% endfor %}"
+    )
+    written = ChatTemplate(source, model="m").render(parse_messages(HISTORIES["one call"]))
+    assert written == "Look.;call_1|look|city=Oslo;result0;And?;"
 
 
 def test_a_templates_own_marks_of_calls_are_no_ones_words(families: Mapping[str, str]) -> None:
