@@ -19,6 +19,7 @@ limit-N         400 where more than N tokens are asked for             unknown  
 quota           429 that no waiting helps against                      ndjson       a chunk to a line
 plainjson       a whole answer as text/plain                           close        no empty lines between events
 ssejson         such events as application/json
+atonce          all events in one piece, and more behind [DONE]
 html badjson notutf8 shape text     answers that are not OpenAI's
 drop            closes the connection without an answer                nothttp   a greeting of another protocol
 moved           307 to the path of `ok` on the host `localhost`
@@ -252,6 +253,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_ssejson(self) -> bool:
         return self.lines("data: ", "application/json")
+
+    def do_atonce(self) -> bool:
+        events = [*map(json.dumps, self.chunks()), "[DONE]", json.dumps(self.chunk({"content": "no"})), "{"]
+        self.begin()
+        self.raw("".join(f"data: {event}\n\n" for event in events).encode())
+        self.end()
+        return True
 
     def do_halfjson(self) -> bool:
         self.answer(200, b'{"choices": [{"message": {"content": "ha')

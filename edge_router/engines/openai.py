@@ -206,7 +206,9 @@ class OpenAIEngine:
                 came, shown, token = clock(), False, False
                 if piece is not None:
                     meter.read(len(piece))
-                for data in () if reader.done else decoder.rest() if piece is None else decoder.feed(piece):
+                for data in decoder.rest() if piece is None else decoder.feed(piece):
+                    if reader.done:  # what follows, in the same piece or later, is read by nobody
+                        break
                     delta = reader.read(data)
                     if delta is not None:
                         shown, token = True, token or reader.said

@@ -231,6 +231,14 @@ def test_a_stop_string_that_the_endpoint_does_not_take_stops_all_the_same(make, 
 
 
 @pytest.mark.parametrize(
+    ("script", "stop", "shown"), [("atonce", (), ANSWER), ("refuse-stop+atonce", ("ça",), "strong: hi ·")]
+)
+def test_what_comes_behind_the_end_in_the_same_piece_is_not_read(make, strong_server, script, stop, shown):
+    deltas = run(make(strong_server.url(script)), ask(stop=stop))
+    assert text_of(deltas) == shown and deltas[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
     ("script", "request_fields", "field"),
     [
         ("unknown", {}, "model"),

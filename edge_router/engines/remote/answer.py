@@ -209,7 +209,7 @@ class AnswerReader:
         calls = message.get("tool_calls") or []
         if isinstance(message.get("function_call"), dict):  # what tool calls were called until 2023
             calls = [{"index": 0, "type": "function", "function": message["function_call"]}]
-        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        if not isinstance(calls, list) or not all(isinstance(call, dict | None) for call in calls):
             raise Garbled("tool calls that are no list of objects")
         content = _content(message.get("content"))
         thoughts = {name: message[name] for name in THOUGHTS if _is_text(message.get(name))}
@@ -218,7 +218,7 @@ class AnswerReader:
         return Delta(
             content.text,
             logprobs=logprobs,
-            tool_calls=self._calls.read(calls, whole=whole),
+            tool_calls=self._calls.read([call for call in calls if call], whole=whole),
             thoughts=thoughts,
             refusal=content.refusal + _content(message.get("refusal")).text,
             extra={

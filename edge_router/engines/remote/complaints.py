@@ -13,6 +13,7 @@ from dataclasses import dataclass
 MENDABLE = (400, 404, 413, 415, 422, 501)  # HTTP's ways to say that a request can't be taken as it is
 LONGEST_READ = 4000  # characters
 ROLES = ("system", "developer", "user", "assistant", "tool")
+USUAL = frozenset({"user", "assistant"})
 Path = tuple[str, ...]  # a field of the body, or "messages" and a field of a message
 
 # Refusals that are about one request's length or content rather than about a field.
@@ -50,7 +51,14 @@ _RANGE = re.compile(
     r"|must be in\b|\.\.|exceed|limit|above|below|up to|[<>≤≥]|more than|out of|positive"
 )
 _NUMBER = re.compile(r"(?<![\w.\-])-?(?:\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w|\.\d)")
-_EXCLUSIVE = re.compile(r"(less than|smaller than|lower than|below|under|<)\s*[`'\"]?$")
+_SPAN = re.compile(r"(?<![\w.\-])(\d+(?:\.\d+)?)\s?(?:-|–|\.{2,3})\s?(\d+(?:\.\d+)?)(?![\w\-]|\.\d)")
+# What stands before and behind a number that must not be reached itself.
+_BELOW = re.compile(r"(less than|smaller than|lower than|below|under|<)\s*[`'\"]?$")
+_ABOVE = re.compile(r"\bbe (strictly )?(greater than|larger than|higher than|above|more than|>)\s*[`'\"]?$")
+_OPENED = re.compile(r"[\[(]\s*-?[\d.]{1,20}\s*,\s*$")  # (0, 1): an interval without its ends
+_CLOSED = re.compile(r"\s*,\s*-?[\d.]{1,20}\s*[\])]")
+_ENDS = re.compile(r"between|range|\bto\b|[\[(]\s*-?[\d.]{1,20}\s*,")
+LEAST_STEP = 0.001  # between a fraction that must not be reached and one that may
 _QUOTED = re.compile(r"[`'\"“‘]([\w.\[\]/\-]{1,80})[`'\"”’]")
 _DOTTED = re.compile(r"(?<![\w.])\w{1,40}(?:[.\[\]]{1,2}\w{1,40}){1,6}")
 _CONTEXT = re.compile(
@@ -210,16 +218,33 @@ class Complaint:
             begin = marker.start() if marker else min(places.values()) + 1
             taken = {role for role in places if text.find(role, begin) >= 0}
             return frozenset(role for role in ROLES if role in sent and role not in taken)
-        return frozenset(role for role in ROLES[:2] if role in sent and role in places)
+        instructing = frozenset(role for role in ROLES[:2] if role in sent)
+        if instructing & places.keys() or len(instructing) != 1:
+            return instructing & places.keys()
+        # By its other name, by a list without it, or by nothing where only the usual two are beside it.
+        if places.keys() & set(ROLES[:2]) or (places.keys() == USUAL and _LIST.search(text)):
+            return instructing
+        return instructing if not places and instructing.issuperset(set(sent) - USUAL) else frozenset()
+
+    @property
+    def says_ends(self) -> bool:
+        """Whether it says where a range begins and where it ends."""
+        return bool(_ENDS.search(_SPAN.sub(r"\1 to \2", self.text)))
 
     def numbers(self) -> tuple[float, ...]:
-        """All that it mentions, but for those in names; those that must not be reached are one less."""
-        found = []
-        for match in _NUMBER.finditer(self.text):
+        """All that it mentions, but for those in names; of one that must not be reached, the nearest that
+        may be."""
+        found, text = [], _SPAN.sub(r"\1 to \2", self.text)
+        for match in _NUMBER.finditer(text):
             number = float(match[0].replace(",", ""))
-            before, behind = self.text[: match.start()], self.text[match.end() :]
-            exclusive = _EXCLUSIVE.search(before) or re.match(r"\W*\(?exclusive", behind)
-            found.append(number - 1 if exclusive and number.is_integer() and number > 1 else number)
+            before, behind = text[: match.start()], text[match.end() :]
+            step = 1.0 if number > 1 and number.is_integer() else LEAST_STEP
+            opened = _OPENED.search(before) and behind.lstrip().startswith(")")
+            if opened or _BELOW.search(before) or re.match(r"\W*\(?exclusive", behind):
+                number -= step if number > 0 else 0
+            elif _ABOVE.search(before) or (before.rstrip().endswith("(") and _CLOSED.match(behind)):
+                number += step
+            found.append(number)
         return tuple(found)
 
     @property
@@ -287,7 +312,7 @@ def _said(spelled: str, name: str) -> str:
     alone = rf"(?<![\w.]){word}(?!\w)"
     if "_" in name or name in _PLAIN:
         return alone
-    return rf"{_BEFORE}{alone}|{alone}(?:=\w{{1,10}})?{_BEHIND}"
+    return rf"{_BEFORE}{alone}|{alone}(?:=\w{{1,10}})?{_BEHIND}|:\s{alone}\W{{0,3}}$"
 
 
 def _count(match: re.Match[str] | None) -> int | None:

@@ -54,7 +54,7 @@ class EventDecoder:
 
     def _line(self, line: bytes) -> Event | None:
         size, line = len(line) + 1, line.removesuffix(b"\r").removeprefix(BOM)
-        if line.startswith((b"data:", b"{")):
+        if line.startswith((b"data:", b"{", DONE.encode())):
             data = line.removeprefix(b"data:").removeprefix(b" ")
             whole = self._data and self._data[-1].endswith(b"}") and data.startswith((b"{", DONE.encode()))
             event = self._end_event() if whole else None

@@ -96,7 +96,7 @@ class Terms:
             return value
         bounded = value if low is None else max(value, low)
         bounded = bounded if high is None else min(bounded, high)
-        return int(bounded) if isinstance(value, int) else bounded
+        return int(bounded) if isinstance(value, int) and bounded == int(bounded) else bounded
 
     def _message(self, message: Mapping[str, object]) -> dict[str, object]:
         kept = {name: value for name, value in message.items() if name not in self.left_out_of_messages}
@@ -204,8 +204,11 @@ def _bounds(name: str, value: object, complaint: Complaint) -> Range | None:
         return None
     if name == "temperature" and size == 0:
         return LEAST_TEMPERATURE, None
-    others = [number for number in complaint.numbers() if number != size]
+    numbers = complaint.numbers()
+    others = [number for number in numbers if number != size]
     if not others or (min(others) < size < max(others)):
+        return None
+    if size in numbers and len(set(others)) == 1 and complaint.says_ends:  # it is one of the ends
         return None
     if size > max(others):
         return (None, max(others)) if max(others) >= 1 or not isinstance(value, list) else None

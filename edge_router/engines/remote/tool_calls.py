@@ -85,8 +85,8 @@ class ToolCallReader:
     """Tells which call each piece belongs to.
 
     Servers number and name calls in many ways: all with index 0, or with none; the id or the name in each
-    piece, or no id at all. An id that is new begins a call. Without one, a name that follows upon complete
-    arguments does.
+    piece, or no id at all. An id that is new begins a call, if a name is with it or the call before is
+    complete. Without one, a name that follows upon complete arguments does.
     """
 
     def __init__(self) -> None:
@@ -134,8 +134,11 @@ class ToolCallReader:
             )
         else:
             call = self._last(lambda call: alone or call.position == position)
-        if call is None or None not in (came.given_id, call.given_id):
+        if call is None:
             return None
+        if None not in (came.given_id, call.given_id):
+            # Some give each piece an id of its own; a call has a name, too.
+            return call if call.name and not came.name and call.value is NOTHING else None
         if came.name and call.index in touched:
             return None
         return None if _begins_anew(call, came) else call
@@ -156,7 +159,8 @@ class ToolCallReader:
 def _go_on(call: _Call, came: _Arrived) -> Piece:
     """What `came` adds to `call`, in OpenAI's form. What is sent again is not told again."""
     body: dict[str, object] = {}
-    name = "" if call.parts or came.name == call.name else came.name.removeprefix(call.name)
+    told = call.name and (call.parts or came.name == call.name)
+    name = "" if told else came.name.removeprefix(call.name)
     if name:
         body["name"] = name
         call.name += name
@@ -165,8 +169,11 @@ def _go_on(call: _Call, came: _Arrived) -> Piece:
     if is_json and came.text == EMPTY and (not call.parts or value is not NOTHING):
         call.takes_nothing = True
     elif came.text and (value is NOTHING or value != _parsed(came.text)):
-        body[TEXTS[call.kind]] = came.text
-        call.parts.append(came.text)
+        # What begins as all before it did is all of it once more: no JSON goes on with its own beginning.
+        text = came.text.removeprefix("".join(call.parts)) if is_json else came.text
+        if text:
+            body[TEXTS[call.kind]] = text
+            call.parts.append(text)
     call.given_id = call.given_id or came.given_id
     body |= _fresh(call.body_extra, came.body_extra)
     piece = {"index": call.index, **_fresh(call.extra, came.extra)}

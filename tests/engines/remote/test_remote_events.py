@@ -23,6 +23,10 @@ def test_data_of_several_lines_is_one_event_and_an_unfinished_one_is_none():
     assert list(EventDecoder().feed(b"data: a\ndata:b\n\n\ndata: c\n")) == ["a\nb"]
 
 
+def test_objects_and_the_end_without_a_field_name():
+    assert list(EventDecoder().feed(b'{"a": 1}\n{"b": 2}\n[DONE]\n\n')) == ['{"a": 1}', '{"b": 2}', "[DONE]"]
+
+
 ENDLESS = {
     "a line": (b"data: ", b"x"),
     "a line of no field": (b"", b"x"),

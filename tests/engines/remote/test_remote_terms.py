@@ -237,7 +237,20 @@ def test_a_limit_has_two_names_and_is_never_dodged() -> None:
         ("temperature: Input should be less than or equal to 1", "temperature", 1.5, 1),
         ("temperature must be strictly positive", "temperature", 0.0, 0.01),
         ("temperature must be greater than 0", "temperature", 0.0, 0.01),
-        ("top_p must be greater than 0.01", "top_p", 0.0, 0.01),
+        ("top_p must be greater than 0.01", "top_p", 0.0, 0.011),
+        ("temperature: range: 0..1", "temperature", 1.5, 1),
+        ("temperature must be in the range 0.0-1.0", "temperature", 1.5, 1),
+        ("temperature out of range 0 – 1", "temperature", 1.5, 1),
+        ("temperature must be in [0, 1], got 1.5", "temperature", 1.5, 1),
+        ("`top_p` must be > 0.0 and < 1.0", "top_p", 1.0, 0.999),
+        ("`top_p` must be > 0.0 and < 1.0", "top_p", 0.0, 0.001),
+        ("top_p must be in (0, 1], got 0.0.", "top_p", 0.0, 0.001),
+        ("top_p must be in (0, 1)", "top_p", 1, 0.999),
+        ("top_p must be between 0 and 1 (exclusive)", "top_p", 1.0, 0.999),
+        ("top_p must be less than 1", "top_p", 1.0, 0.999),
+        ("top_p 1.0 is invalid, the range is 0 to 1", "top_p", 1.0, None),
+        ("top_logprobs must be less than 6", "top_logprobs", 20, 5),
+        ("seed must be less than or equal to 2147483647", "seed", 2**40, 2147483647),
         ("top_logprobs must be at most 5", "top_logprobs", 20, 5),
         ("Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.", "stop", list("abcde"), list("abcd")),
     ],
@@ -270,6 +283,34 @@ def test_the_role_of_instructions_has_two_names(wording: str, refused: str, take
     neither = Terms(refused_roles=frozenset({taken}))
     message = wording.replace("{others}", "").format(refused)
     assert [each["role"] for each in mended(message, body, neither)["messages"]] == ["user", "user"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "System role not supported",
+        "Developer instruction is not enabled for this model",
+        "Unexpected message role.",
+        "Only user and assistant roles are supported!",
+    ],
+)
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_who_takes_no_instructions_by_either_name_takes_them_from_a_user(message: str, role: str) -> None:
+    body = {**BODY, "messages": [{"role": role, "content": "Be brief."}, {"role": "user", "content": "Hi."}]}
+    terms, tries = NO_TERMS, 0
+    while (mended := terms.mended(terms.fitted(body), refusal(message))) is not None:
+        terms, tries = mended, tries + 1
+    messages: Any = terms.fitted(body)["messages"]
+    assert [each["role"] for each in messages] == ["user", "user"] and tries == 2
+
+
+@pytest.mark.parametrize(
+    "message", ["Unexpected message role.", "Conversation roles must alternate user/assistant/user"]
+)
+def test_what_may_be_about_any_role_is_not_mended(message: str) -> None:
+    tool = {"role": "tool", "tool_call_id": "c1", "content": "1"}
+    body = {**BODY, "messages": [*BODY["messages"], tool]}
+    assert NO_TERMS.mended(body, refusal(message)) is None
 
 
 def test_another_role_is_not_mended() -> None:

@@ -136,6 +136,34 @@ def test_a_call_that_is_repeated_in_the_end_is_not_doubled() -> None:
         assert said(calls) == [("look", ONE)] and len(told) == 1
 
 
+@pytest.mark.parametrize("first", ["", None, MISSING, ONE[:1], ONE[:4]])
+@pytest.mark.parametrize("index", [0, MISSING, None])
+@pytest.mark.parametrize("name", [MISSING, None, ""])
+def test_an_id_of_its_own_for_each_piece(first: Any, index: Any, name: Any) -> None:
+    after = ONE.removeprefix(first if isinstance(first, str) else "")
+    pieces = [piece(f"c{number}", text, name, index) for number, text in enumerate(halves(after), start=2)]
+    _, calls = read([piece("c1", first, index=index)], *([each] for each in pieces))
+    assert said(calls) == [("look", ONE)] and calls[0].id == "c1"
+    _, calls = read([piece("c1", ONE, index=index)], [piece("c2", TWO, index=index)])
+    assert said(calls) == [("look", ONE), ("look", TWO)]
+
+
+@pytest.mark.parametrize("text", [ONE, TWO, '{"": "\\"{", "{\\"": 1}', '{ "a": "{ \\"a\\": "}'])
+@pytest.mark.parametrize("identifier", ["c1", MISSING])
+def test_arguments_that_begin_anew_in_each_piece(text: str, identifier: Any) -> None:
+    json.loads(text)
+    pieces = [[piece("c1", text[:1])], *([piece(identifier, text[:end])] for end in range(1, len(text) + 1))]
+    assert said(read(*pieces)[1]) == [("look", text)]
+    assert said(read([piece("c1", "")], *([rest(letter)] for letter in text))[1]) == [("look", text)]
+
+
+@pytest.mark.parametrize("arguments", [[ONE], halves(ONE)])
+def test_a_name_that_comes_last(arguments: Any) -> None:
+    pieces = [piece("c1", arguments[0], MISSING), *map(rest, arguments[1:])]
+    last = piece(MISSING, MISSING, index=0, type=MISSING)
+    assert said(read(*([each] for each in pieces), [last])[1]) == [("look", ONE)]
+
+
 @pytest.mark.parametrize("nothing", ["", None, MISSING, {}, [], "{}"])
 def test_a_call_without_arguments_has_an_empty_object(nothing: object) -> None:
     assert said(read([piece("c1", nothing)])[1]) == [("look", "{}")]
