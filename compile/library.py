@@ -106,7 +106,7 @@ def _build(
                 built = relax.build(
                     module,
                     compiled_for,
-                    relax_pipeline=pipeline(compiled_for, described, bounds),
+                    relax_pipeline=pipeline(compiled_for, described, bounds, graphs=target.graphs),
                     tir_pipeline=_lowering(target),
                 )
             advance()

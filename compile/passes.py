@@ -9,12 +9,17 @@ from typing import Any
 import tvm
 from tvm import ir, relax, tirx
 
+_REPLAYED = ("decode",)  # functions whose sizes are known now, and which are called for every token
 
-def pipeline(target: Any, metadata: dict[str, object], bounds: Mapping[str, int]) -> Any:
+
+def pipeline(
+    target: Any, metadata: dict[str, object], bounds: Mapping[str, int], *, graphs: bool = False
+) -> Any:
     """For `relax.build`. What is not a kernel of ours TVM schedules, where the target needs that.
 
-    `bounds` are the largest values of symbolic sizes, by name, for which memory is planned. `metadata` is
-    what the library's `_metadata` will return; the planned `memory_usage` of each function is added to it.
+    `graphs`: what decoding starts between two calls of the KV cache becomes one CUDA graph. `bounds`
+    are the largest values of symbolic sizes, by name, for which memory is planned. `metadata` is what
+    the library's `_metadata` will return; the planned `memory_usage` of each function is added to it.
     """
     steps = relax.transform
     return tvm.transform.Sequential(
@@ -33,6 +38,7 @@ def pipeline(target: Any, metadata: dict[str, object], bounds: Mapping[str, int]
             steps.RemovePurityChecking(),
             steps.CallTIRRewrite(),
             steps.StaticPlanBlockMemory(),
+            *([_captured()] if graphs else []),
             _attach(metadata),  # here, because the plan is lowered by what follows
             steps.LowerAllocTensor(),
             steps.KillAfterLastUse(),
@@ -66,6 +72,26 @@ def _bounded(function: Any, bounds: Mapping[str, int]) -> Any:
     return bounded.with_attr("relax.memory_plan_dynamic_func_output", True)
 
 
+def _captured() -> Any:
+    """Everything in `_REPLAYED` that always starts the same kernels on the same memory, as CUDA graphs."""
+
+    def run(module: Any, _context: Any) -> Any:
+        others = {
+            variable: function
+            for variable, function in module.functions_items()
+            if isinstance(function, relax.Function) and variable.name_hint not in _REPLAYED
+        }
+        for variable in others:
+            del module[variable]
+        with tvm.transform.PassContext(config={"relax.backend.use_cuda_graph": True}):
+            module = relax.transform.RewriteCUDAGraph()(module)
+        for variable, function in others.items():
+            module[variable] = function
+        return module
+
+    return tvm.transform.module_pass(run, opt_level=0, name="Captured")
+
+
 def _attach(metadata: dict[str, object]) -> Any:
     def run(module: Any, _context: Any) -> Any:
         metadata["memory_usage"] = memory_usage(module)
@@ -85,9 +111,15 @@ def memory_usage(module: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for variable, function in module.functions_items():
         if isinstance(function, relax.Function):
+            name = _owner(str(variable.name_hint))
             bindings = (binding for block in function.body.blocks for binding in block.bindings)
-            found[str(variable.name_hint)] = sum(_storage_bytes(b.value, storage) for b in bindings)
+            found[name] = found.get(name, 0) + sum(_storage_bytes(b.value, storage) for b in bindings)
     return found
+
+
+def _owner(name: str) -> str:
+    """The function that calls what `_captured` has split off."""
+    return next((one for one in _REPLAYED if name == "cuda_graph_alloc" or f"{one}_cuda_graph" in name), name)
 
 
 def _storage_bytes(value: Any, storage: Any) -> int:

@@ -49,7 +49,8 @@ _HIDEABLE = (
 class TargetSpec:
     """`cpu` and `features` are LLVM's names; `features` are what the processor really offers.
 
-    Of a GPU's target these are the machine's that it is in, and `gpu` is the GPU's own architecture, "sm_89".
+    Of a GPU's target these are the machine's that it is in, and `gpu` is the GPU's own architecture, "sm_89";
+    machine code is made for those `also`, too. `graphs`: decoding starts CUDA graphs instead of most kernels.
     """
 
     kind: str
@@ -57,6 +58,8 @@ class TargetSpec:
     cpu: str
     features: tuple[str, ...] = ()
     gpu: str | None = None
+    also: tuple[str, ...] = ()
+    graphs: bool = False
 
     @property
     def machine(self) -> str:
@@ -72,6 +75,10 @@ class TargetSpec:
         }
         if self.kind in GPUS:
             parts["gpu"] = self.gpu
+        if self.also:
+            parts["also"] = sorted(self.also)
+        if self.graphs:
+            parts["graphs"] = True
         if self.kind == "cuda":
             parts["machine_code"] = machine_code_compiler()
         return parts

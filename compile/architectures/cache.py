@@ -9,8 +9,8 @@ from tvm import ir, relax
 from tvm.relax.frontend.nn.llm import kv_cache as stock
 from tvm.relax.frontend.nn.llm._page_kernels import _kv_cache_transpose_append_mla
 
-from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.base import Kernels
+from edge_router.compile.kernels.shapes import Heads
 from edge_router.compile.rotary import Rotary
 
 _MHA = 0  # the runtime's kind of attention

@@ -14,8 +14,8 @@ from edge_router.compile.architectures.cache import paged_cache
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.architectures.parts import ACTIVATION, Parts, heads_of
 from edge_router.compile.architectures.sliding import SlidingCache
-from edge_router.compile.kernels.attention import PAGE
 from edge_router.compile.kernels.base import SlidingKernels
+from edge_router.compile.kernels.shapes import PAGE
 from edge_router.compile.rotary import Rotary
 
 _SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")

@@ -18,9 +18,8 @@ from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.architectures.config import DecoderConfig
 from edge_router.compile.architectures.sliding import SlidingCache
-from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.base import Kernels
-from edge_router.compile.kernels.linear import Gate, Linear
+from edge_router.compile.kernels.shapes import Gate, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
 from edge_router.compile.rotary import Rotary
 from edge_router.quantization import Kind, Quantization

@@ -13,9 +13,9 @@ from tvm import te
 from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.architectures.config import DecoderConfig
-from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.attention_sliding import Sliding
 from edge_router.compile.kernels.base import SlidingKernels
+from edge_router.compile.kernels.shapes import Heads
 from edge_router.compile.rotary import Rotary
 
 if TYPE_CHECKING:

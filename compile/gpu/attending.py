@@ -12,9 +12,10 @@ from tvm import tirx
 from edge_router.compile.gpu.arithmetic import to
 from edge_router.compile.gpu.attention import GROUPS, THREADS, Seen, Tile, cached_tokens, earliest
 from edge_router.compile.gpu.threads import WARP, Register, ceil_div, every, f32, launch, register
-from edge_router.compile.kernels.attention import PAGE, Fresh, Heads, Paged, Source
 from edge_router.compile.kernels.attention import Arguments as _Arguments
+from edge_router.compile.kernels.attention import Fresh, Paged, Source
 from edge_router.compile.kernels.ir import Buffer, Expr, kernel, load, scratch, serial, store, when
+from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import MASKED
 
 _SHARE = 256  # tokens of the past for one block, where there are many

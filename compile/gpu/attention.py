@@ -28,8 +28,9 @@ from edge_router.compile.gpu.threads import (
     shared,
     summed,
 )
-from edge_router.compile.kernels.attention import PAGE, Heads, Source
+from edge_router.compile.kernels.attention import Source
 from edge_router.compile.kernels.ir import Buffer, Expr, load, serial, store, when
+from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import LOG2_E, MASKED
 
 THREADS = 4 * WARP

@@ -41,4 +41,5 @@ def building(spec: TargetSpec) -> Iterator[None]:
 def _finished(source: str, spec: TargetSpec) -> Any:
     if spec.gpu is None or not nvrtc.available():
         return source
-    return with_machine_code(source, spec.gpu, nvrtc.to_cubin(source, spec.gpu))
+    codes = {architecture: nvrtc.to_cubin(source, architecture) for architecture in (spec.gpu, *spec.also)}
+    return with_machine_code(source, codes)

@@ -10,8 +10,7 @@ from tvm.relax.frontend.nn.llm import kv_cache as stock
 from tvm.target import Target
 
 from edge_router.compile.gpu import attending, linear, logits, norm, pages
-from edge_router.compile.kernels.attention import PAGE, Heads
-from edge_router.compile.kernels.linear import Linear
+from edge_router.compile.kernels.shapes import PAGE, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
 
 _SHARED = {"cuda": 48 << 10}

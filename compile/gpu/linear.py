@@ -12,7 +12,7 @@ from edge_router.compile.gpu.tensor_cores import TensorCores
 from edge_router.compile.gpu.threads import WARP, f32, launch, register
 from edge_router.compile.gpu.weights import Units
 from edge_router.compile.kernels.ir import Expr, branch, kernel, load, serial, store, when
-from edge_router.compile.kernels.linear import Linear
+from edge_router.compile.kernels.shapes import Linear
 from edge_router.compile.kernels.stored import Matrix, Stored
 
 FEW_ROWS = 8  # up to here weights are read once for every four rows

@@ -1,8 +1,8 @@
 """Machine code beside its source: how a library carries both, and what a library holds.
 
 TVM's wheel can make a CUDA module without a driver, but only of source, to be compiled where it is loaded.
-So the machine code travels as the source's last line, a comment: whoever loads the library without knowing
-of it compiles the source, and edge_router takes the machine code if it is of the GPU's architecture.
+So machine code travels as the source's last lines, comments, one for each architecture: whoever loads the
+library without knowing of it compiles the source, and edge_router takes what is of the GPU's architecture.
 Nothing here imports TVM.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,16 +37,17 @@ class DeviceCode:
     architecture: str | None = None
 
 
-def with_machine_code(source: str, architecture: str, code: bytes) -> str:
-    return f"{source.rstrip()}\n{_MARK} {architecture} {base64.b64encode(code).decode()}\n"
+def with_machine_code(source: str, codes: Mapping[str, bytes]) -> str:
+    """`codes`: by architecture."""
+    lines = [f"{_MARK} {name} {base64.b64encode(code).decode()}" for name, code in codes.items()]
+    return "\n".join([source.rstrip(), *lines, ""])
 
 
 def machine_code(source: str, architecture: str) -> bytes | None:
     """What was put there for this architecture."""
-    found = _LINE.search(source.encode())
-    if found is None or found[1].decode() != architecture:
-        return None
-    return base64.b64decode(found[2])
+    found = (line for line in _LINE.finditer(source.encode()) if line[1].decode() == architecture)
+    line = next(found, None)
+    return None if line is None else base64.b64decode(line[2])
 
 
 def device_code(library: Path) -> tuple[DeviceCode, ...]:

@@ -18,8 +18,8 @@ from edge_router.compile.gpu.threads import (
     register,
     summed,
 )
-from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.ir import Buffer, Expr, kernel, load, store
+from edge_router.compile.kernels.shapes import Heads
 
 
 def rms_norm(

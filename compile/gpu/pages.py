@@ -9,8 +9,8 @@ from tvm import tirx
 
 from edge_router.compile.gpu.arithmetic import choose, sine_cosine, to, to_float
 from edge_router.compile.gpu.threads import WARP, barrier, each, every, f32, launch, register, shared
-from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.ir import Buffer, Expr, cast, kernel, load, store, when
+from edge_router.compile.kernels.shapes import PAGE, Heads
 
 _QUAD = 4  # channels that a thread copies
 

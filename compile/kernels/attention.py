@@ -16,34 +16,13 @@ from typing import Protocol
 from tvm import tirx
 
 from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load
+from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import LOG2_E, capped
 
-PAGE = 16  # tokens; MLC and TVM fix it too
 
-
-@dataclass(frozen=True, slots=True)
-class Heads:
-    """`query` heads in groups that share one of the `key_value` heads; `size` channels each.
-
-    `cap` bends scores so that none exceeds it; 0 for none. `window` is how many tokens, its own included, a
-    query sees in the layers that keep one. Of what belongs to a layer the runtime hands only the scores' scale
-    on to the kernels, so it is below 0 in those.
-    """
-
-    query: int
-    key_value: int
-    size: int
-    dtype: str = "float16"
-    cap: float = 0.0
-    window: int = 0
-
-    @property
-    def group(self) -> int:
-        return self.query // self.key_value
-
-    def bent(self, scores: Expr) -> Expr:
-        """Scores as they are summed (in base 2), bent to the cap."""
-        return capped(scores, self.cap * LOG2_E) if self.cap else scores
+def bent(heads: Heads, scores: Expr) -> Expr:
+    """Scores as they are summed (in base 2), bent to the heads' cap."""
+    return capped(scores, heads.cap * LOG2_E) if heads.cap else scores
 
 
 class Source(Protocol):

@@ -15,15 +15,7 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import (
-    PAGE,
-    Arguments,
-    Heads,
-    Paged,
-    Source,
-    cached_tokens,
-    earliest,
-)
+from edge_router.compile.kernels.attention import Arguments, Paged, Source, bent, cached_tokens, earliest
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -43,6 +35,7 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import (
     LOG2_E,
     MASKED,
@@ -129,7 +122,7 @@ class Page:
         masked = const(MASKED, "float32", lanes)
         scores = []
         for start in range(0, PAGE, lanes):
-            score = self._heads.bent(load(self._weights, g, start, lanes=lanes))
+            score = bent(self._heads, load(self._weights, g, start, lanes=lanes))
             tokens = steps + splat(first + start, lanes)
             if begin is not None:
                 score = tirx.Select(tokens < splat(begin, lanes), masked, score)

@@ -18,9 +18,9 @@ from tvm import tirx
 from edge_router.compile.kernels.attention import (
     Arguments,
     Fresh,
-    Heads,
     Paged,
     Source,
+    bent,
     cached_tokens,
     earliest,
 )
@@ -43,6 +43,7 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.shapes import Heads
 from edge_router.compile.kernels.vectors import LOG2_E, MASKED, exp2, from_float, log2, to_float, transposed
 
 VECTORS = 2  # of query rows in a tile
@@ -158,7 +159,7 @@ class Tile:
             highest = Cell(peak.value)
             with serial(KEYS) as i:
                 seen = splat(first + i, lanes) < ends[v]
-                score = self._heads.bent(load(self._scores, i, v * lanes, lanes=lanes))
+                score = bent(self._heads, load(self._scores, i, v * lanes, lanes=lanes))
                 masked = const(MASKED, "float32", lanes)
                 if begins is not None:
                     score = tirx.Select(splat(first + i, lanes) < begins[v], masked, score)

@@ -15,7 +15,6 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.attention_decode import RUN, Page, Partial, merge_runs
 from edge_router.compile.kernels.attention_prefill import VECTORS, Rows, Tile
 from edge_router.compile.kernels.ir import (
@@ -35,6 +34,7 @@ from edge_router.compile.kernels.ir import (
     store,
 )
 from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.shapes import PAGE, Heads
 
 
 @dataclass(frozen=True, slots=True)

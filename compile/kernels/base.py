@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from edge_router.compile.kernels.attention import Heads
     from edge_router.compile.kernels.attention_sliding import Sliding
-    from edge_router.compile.kernels.linear import Linear
+    from edge_router.compile.kernels.shapes import Heads, Linear
     from edge_router.compile.kernels.stored import Stored
 
 

@@ -5,8 +5,7 @@ Sums are float32: in float16, as TVM's own lowering sums, greedy answers diverge
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from tvm import tirx
 
@@ -28,36 +27,13 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.matmul import MatMul, strip_columns, tile_rows
 from edge_router.compile.kernels.matvec import Finish, MatVec
+from edge_router.compile.kernels.shapes import Linear
 from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
 from edge_router.compile.kernels.vectors import from_float, gelu_tanh, silu, to_float
-
-Gate = Literal["silu", "gelu_tanh"]
 
 _GATES = {"silu": silu, "gelu_tanh": gelu_tanh}
 
 FEW_ROWS = 8  # from here on unpacking the weights to memory pays
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """What one kernel computes: `y = x W^T` with what surrounds it.
-
-    `rows` None: any number; `many` False says that it stays small. `add`: another argument, of y's shape and
-    type, is added; `bias`: one of a row, of the scales' type. `gated`: the matrix is gate upon up, and
-    y = gate(x gate^T) * (x up^T), half as wide, where gate is what is said.
-    """
-
-    inputs: int
-    outputs: int
-    rows: int | None
-    x_dtype: str
-    y_dtype: str
-    add: bool = False
-    bias: bool = False
-    gated: bool = False
-    gate: Gate = "silu"
-    many: bool = True
-    stored: Stored = field(default_factory=Stored)
 
 
 def linear(isa: Isa, shape: Linear) -> Any:

@@ -6,7 +6,6 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -23,6 +22,7 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.shapes import Heads
 from edge_router.compile.kernels.vectors import from_float, to_float, total
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.ir import bind, const, kernel, load, parallel, serial, splat, store, when
 from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import exp2, from_float, log2, to_float
 
 

@@ -17,10 +17,9 @@ from edge_router.compile.kernels import (
     pages,
     rotary,
 )
-from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.attention_sliding import Sliding
 from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.linear import Linear
+from edge_router.compile.kernels.shapes import PAGE, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
 
 

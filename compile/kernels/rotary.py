@@ -11,7 +11,6 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.ir import (
     Buffer,
     Expr,
@@ -29,6 +28,7 @@ from edge_router.compile.kernels.ir import (
     store,
 )
 from edge_router.compile.kernels.isa import Isa
+from edge_router.compile.kernels.shapes import Heads
 from edge_router.compile.kernels.vectors import from_float, sine_cosine, to_float
 
 MANY = 16  # tokens from which sharing them out over threads pays

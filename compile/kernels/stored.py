@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edge_router.compile.kernels.ir import Buffer, Kernel
 from edge_router.quantization import DType, Kind, Quantization
+
+if TYPE_CHECKING:
+    from edge_router.compile.kernels.ir import Buffer, Kernel
 
 WORDS = 4  # uint32 words of a group, in every format
 

@@ -35,6 +35,7 @@ from edge_router.types import Progress, SilentProgress
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
+_MOST_TOLD = 300  # characters of what a driver says
 _PARAMETERS = threading.Lock()  # TVM passes them through one table for the whole process
 
 
@@ -233,7 +234,9 @@ class TvmRunner:
             if is_exhausted(error):
                 raise OutOfMemory("tvm", "no room for what a forward pass computes") from error
             if self._device.name != CPU and isinstance(error, RuntimeError) and not is_mistake(error):
-                raise GenerationFailed("tvm", f"the GPU fails: {error}") from error  # it may be gone
+                # It may be gone. TVM adds the whole module's source to what it says.
+                told = str(error).partition("\n")[0][:_MOST_TOLD]
+                raise GenerationFailed("tvm", f"the GPU fails: {told}") from error
             raise
         rows: Logits = logits.reshape(count, -1)[:, : self.vocab_size]
         return rows

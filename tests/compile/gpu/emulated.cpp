@@ -4,6 +4,7 @@
 // The threads of a block are fibers, of which one runs until it waits for the others. Whoever waits where the others
 // have ended, or at another kind of place than they do, would hang a real GPU: here the process ends and says so.
 // EMULATED_ORDER=reverse lets the last thread go first: a result that differs shows a barrier that is missing.
+// EMULATED_LOST=N: launch number N and all that is asked afterwards fail, as on a GPU that is gone.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -28,6 +29,8 @@ constexpr size_t kStack = 256 << 10;
 enum State { kRunning, kBarrier, kWarpWait, kDone };
 struct Fiber { void* stack_pointer; State state; unsigned exchanges; };
 using Call = void (*)(void**);
+using Size = size_t (*)(int);
+struct Function { Call call; Size size; };
 
 Fiber fibers[kMost];
 char* stacks = nullptr;
@@ -155,6 +158,59 @@ extern "C" void emulated_mma(float* sums, const uint32_t* words) {
   }
 }
 
+// ---- what is counted and captured; emulated_runtime.cpp has the rest of both --------------------------------------
+
+struct Launch {
+  Function* function;
+  unsigned grid[2], threads;
+  std::vector<std::vector<char>> arguments;
+};
+using Graph = std::vector<Launch>;
+
+extern "C" {
+uint64_t emulated_counts[3];       // kernels launched one by one, graphs launched, kernels within them
+Graph* emulated_captured = nullptr;  // into which what is launched on the stream goes that is captured
+void* emulated_captured_stream = nullptr;
+}
+
+namespace {
+bool lost() {
+  static const char* text = getenv("EMULATED_LOST");
+  return text && emulated_counts[0] + emulated_counts[2] >= strtoull(text, nullptr, 10);
+}
+
+CUresult run(Function* function, const unsigned* grid, unsigned threads, void** arguments) {
+  static const char* order = getenv("EMULATED_ORDER");
+  if (lost()) return CUDA_ERROR_ILLEGAL_ADDRESS;
+  if (!stacks)
+    stacks = (char*)mmap(nullptr, kStack * kMost, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  count = threads;
+  blockDim = {threads, 1, 1};
+  gridDim = {grid[0], grid[1], 1};
+  kernel_call = function->call;
+  kernel_arguments = arguments;
+  for (unsigned y = 0; y < grid[1]; ++y)
+    for (unsigned x = 0; x < grid[0]; ++x) {
+      blockIdx = {x, y, 0};
+      run_block(order && !strcmp(order, "reverse"));
+    }
+  return CUDA_SUCCESS;
+}
+}  // namespace
+
+extern "C" int emulated_replay(Graph* graph) {
+  emulated_counts[1]++;
+  for (Launch& launch : *graph) {
+    std::vector<void*> pointers;
+    for (auto& argument : launch.arguments) pointers.push_back(argument.data());
+    if (run(launch.function, launch.grid, launch.threads, pointers.data())) return 1;
+    emulated_counts[2]++;
+  }
+  return 0;
+}
+extern "C" Graph* emulated_new_graph() { return new Graph; }
+extern "C" int emulated_lost() { return lost(); }
+
 // ---- the driver ----------------------------------------------------------------------------------------------------
 
 extern "C" {
@@ -164,9 +220,13 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   return *module ? CUDA_SUCCESS : CUDA_ERROR_INVALID_IMAGE;
 }
 CUresult cuModuleUnload(CUmodule) { return CUDA_SUCCESS; }
+CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
+CUresult cuDriverGetVersion(int* version) { *version = 13000; return CUDA_SUCCESS; }
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
-  *function = (CUfunction)dlsym(module, ("call_" + std::string(name)).c_str());
-  return *function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+  auto found = [&](const char* kind) { return dlsym(module, (kind + std::string(name)).c_str()); };
+  auto made = new Function{(Call)found("call_"), (Size)found("size_")};
+  *function = (CUfunction)made;
+  return made->call ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
 CUresult cuDeviceGetName(char* name, int size, CUdevice) { snprintf(name, size, "emulated GPU"); return CUDA_SUCCESS; }
@@ -178,21 +238,19 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap*, CUtensorMapDataType, cuuint32_t, v
   return CUDA_ERROR_NOT_SUPPORTED;
 }
 CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** arguments, void**) {
-  static const char* order = getenv("EMULATED_ORDER");
-  if (!stacks)
-    stacks = (char*)mmap(nullptr, kStack * kMost, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  count = config->blockDimX;
-  if (count > kMost || config->blockDimY != 1 || config->blockDimZ != 1) return CUDA_ERROR_INVALID_VALUE;
-  if (!config->gridDimX || !config->gridDimY || config->gridDimY > 65535) return CUDA_ERROR_INVALID_VALUE;
-  blockDim = {config->blockDimX, 1, 1};
-  gridDim = {config->gridDimX, config->gridDimY, config->gridDimZ};
-  kernel_call = (Call)function;
-  kernel_arguments = arguments;
-  for (unsigned y = 0; y < config->gridDimY; ++y)
-    for (unsigned x = 0; x < config->gridDimX; ++x) {
-      blockIdx = {x, y, 0};
-      run_block(order && !strcmp(order, "reverse"));
-    }
-  return CUDA_SUCCESS;
+  unsigned grid[] = {config->gridDimX, config->gridDimY}, threads = config->blockDimX;
+  if (threads > kMost || config->blockDimY != 1 || config->blockDimZ != 1) return CUDA_ERROR_INVALID_VALUE;
+  if (!grid[0] || !grid[1] || grid[1] > 65535 || config->gridDimZ != 1) return CUDA_ERROR_INVALID_VALUE;
+  auto made = (Function*)function;
+  if (emulated_captured && config->hStream == (CUstream)emulated_captured_stream) {
+    Launch launch{made, {grid[0], grid[1]}, threads, {}};
+    for (int i = 0; size_t size = made->size(i); ++i)
+      launch.arguments.emplace_back((char*)arguments[i], (char*)arguments[i] + size);
+    emulated_captured->push_back(launch);
+    return CUDA_SUCCESS;
+  }
+  CUresult status = run(made, grid, threads, arguments);
+  emulated_counts[0]++;
+  return status;
 }
 }

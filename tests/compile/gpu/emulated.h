@@ -66,5 +66,9 @@ void call_with(void (*kernel)(A...), void** arguments, std::index_sequence<I...>
 template <class... A> void invoke(void (*kernel)(A...), void** arguments) {
   call_with(kernel, arguments, std::index_sequence_for<A...>());
 }
+template <class... A> size_t size_of(void (*)(A...), int i) {
+  size_t sizes[] = {sizeof(A)..., 0};
+  return sizes[i];
+}
 
 #define alignas(bytes) __attribute__((aligned(bytes)))  // TVM writes it where the standard does not allow it

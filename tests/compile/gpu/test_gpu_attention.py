@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.kernels.attention import PAGE, Heads
+from edge_router.compile.kernels.shapes import PAGE, Heads
 
 TAIL = (0, 1.0, 1e4)  # no rotation inside the kernel
 TOLERANCE = 2e-3  # the output is float16

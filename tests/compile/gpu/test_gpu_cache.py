@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.kernels.attention import PAGE, Heads
+from edge_router.compile.kernels.shapes import PAGE, Heads
 
 
 @pytest.mark.parametrize(("size", "turned"), [(64, 64), (80, 80), (96, 48), (128, 128)])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_router.compile.architectures import architectures
@@ -70,8 +71,9 @@ def test_machine_code_is_of_the_architecture_that_was_asked_for(asked: str) -> N
     source = 'extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }'
     code = nvrtc.to_cubin(source, asked)
     assert architecture(code) == asked
-    together = with_machine_code(source, asked, code)
+    together = with_machine_code(source, {"sm_70": b"another", asked: code})
     assert machine_code(together, asked) == code
+    assert machine_code(together, "sm_70") == b"another"
     assert machine_code(together, "sm_75") is None
 
 
@@ -116,6 +118,26 @@ def test_the_engine_computes_on_an_emulated_gpu_what_it_does_on_the_processor(
     runner.close()
     found = gpu.ask("logits", model_dir=model_dir, library=libraries["cuda"], calls=calls)
     assert models.largest_error(found, wanted) < models.CLOSE
+
+
+@pytest.mark.parametrize("name", [NAMES[0], pytest.param("qwen3", marks=pytest.mark.slow)])
+def test_cuda_graphs_start_fewer_launches_and_compute_the_same(
+    gpu: Any, models: Any, tables: Any, name: str, tmp_path: Path
+) -> None:
+    """As many as models/README.md counts on, which is by the layer."""
+    model_dir, found = models.directory(name), {}
+    spec = gpu_target("cuda", host(), "sm_89")
+    for graphs in (False, True):
+        library = tmp_path / f"{graphs}.tar"
+        said = compile_library(models.chat(model_dir), "q4f16_1", replace(spec, graphs=graphs), library)
+        assert said["memory_usage"]["decode"] > 0  # type: ignore[index]
+        counts, logits = gpu.ask("launches", model_dir=model_dir, library=library)
+        expected = tables.launches(name, 2, graphs=graphs)
+        assert counts[-2:] == 2 * [[expected.single, expected.graphs, counts[-1][2]]]
+        found[graphs] = counts[-1], logits
+    assert np.array_equal(found[False][1], found[True][1])
+    alone, captured = found[False][0], found[True][0]
+    assert captured[0] + captured[2] == alone[0], "a kernel is in a graph or it is not"
 
 
 def test_tvms_runtime_for_cuda_is_out_of_sight_while_building(monkeypatch: pytest.MonkeyPatch) -> None:

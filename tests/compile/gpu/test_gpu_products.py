@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.kernels.linear import Linear
+from edge_router.compile.kernels.shapes import Linear
 from edge_router.compile.kernels.stored import Stored
 
 FORMATS = {

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.logits import add_bias, mask, penalize, softmax
 from edge_router.compile.kernels.norm import rms_norm
 from edge_router.compile.kernels.pages import append, merge
 from edge_router.compile.kernels.rotary import MANY, rotary
+from edge_router.compile.kernels.shapes import PAGE, Heads
 
 
 @pytest.mark.parametrize(("size", "turned"), [(64, 64), (80, 80), (96, 48)])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.compile.kernels.activations import Piece, pieces
-from edge_router.compile.kernels.linear import Linear, linear, lookup
+from edge_router.compile.kernels.linear import linear, lookup
+from edge_router.compile.kernels.shapes import Linear
 from edge_router.compile.kernels.stored import Stored
 from edge_router.quantization import quantization
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.kernels.attention import PAGE, Heads
 from edge_router.compile.kernels.attention_sliding import Sliding, sliding_decode, sliding_prefill
+from edge_router.compile.kernels.shapes import PAGE, Heads
 
 TOLERANCE = 3e-3  # the output is float16
 LAYERS, LAYER = 2, 1

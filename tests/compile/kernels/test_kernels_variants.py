@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.kernels.attention import Heads
 from edge_router.compile.kernels.attention_prefill import fresh
-from edge_router.compile.kernels.linear import Linear, linear
+from edge_router.compile.kernels.linear import linear
 from edge_router.compile.kernels.norm import head_norm
 from edge_router.compile.kernels.rotary import rotary
+from edge_router.compile.kernels.shapes import Heads, Linear
 
 
 def matrix(rng: np.random.Generator, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,55 @@
+"""What kernels are made for, in plain numbers: pages, attention heads, products. Nothing here imports TVM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edge_router.compile.kernels.stored import Stored
+
+PAGE = 16  # tokens; MLC and TVM fix it too
+
+Gate = Literal["silu", "gelu_tanh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """`query` heads in groups that share one of the `key_value` heads; `size` channels each.
+
+    `cap` bends scores so that none exceeds it; 0 for none. `window` is how many tokens, its own included, a
+    query sees in the layers that keep one. Of what belongs to a layer the runtime hands only the scores' scale
+    on to the kernels, so it is below 0 in those.
+    """
+
+    query: int
+    key_value: int
+    size: int
+    dtype: str = "float16"
+    cap: float = 0.0
+    window: int = 0
+
+    @property
+    def group(self) -> int:
+        return self.query // self.key_value
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """What one kernel computes: `y = x W^T` with what surrounds it.
+
+    `rows` None: any number; `many` False says that it stays small. `add`: another argument, of y's shape and
+    type, is added; `bias`: one of a row, of the scales' type. `gated`: the matrix is gate upon up, and
+    y = gate(x gate^T) * (x up^T), half as wide, where gate is what is said.
+    """
+
+    inputs: int
+    outputs: int
+    rows: int | None
+    x_dtype: str
+    y_dtype: str
+    add: bool = False
+    bias: bool = False
+    gated: bool = False
+    gate: Gate = "silu"
+    many: bool = True
+    stored: Stored = field(default_factory=Stored)

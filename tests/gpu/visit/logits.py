@@ -1,0 +1,51 @@
+"""Step (b): whole models' logits against the processor's, which were computed where the pack was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from common import Results, answer, folder, helper, manifest, start
+from talk import talk
+
+from edge_router.engines.tvm import TvmRunner
+
+CLOSE = 0.02  # of a logit, over the standard deviation of all
+
+
+def main() -> None:
+    results, described = Results("logits"), manifest()
+    start()
+    for name in described["logits"]:
+        for library in ("cuda", "graphs"):
+            with results.trying(f"{name} {library}"):
+                _compare(results, name, library)
+
+
+def _compare(results: Results, name: str, library: str) -> None:
+    place = folder(name)
+    if weights_hash(place) != manifest()["weights"][name]:
+        raise ValueError("the weights are not those that were computed with")
+    runner = TvmRunner(place, place / f"{library}.so", max_sequences=4, device="cuda")
+    calls = talk(512, 128, 2048) if name == "small" else helper("compile/gpu/tiny_models.py").conversation()
+    wanted = np.load(place / "wanted.npz")
+    errors = []
+    for number, logits in enumerate(answer(runner, calls)):
+        if logits is not None:
+            right = wanted[str(number)]
+            errors.append(float(np.abs(logits - right).max() / right.std()))
+    runner.close()
+    good = len(errors) == len(wanted.files) and max(errors) < CLOSE  # not a number is not less either
+    results.check(f"{name} {library}", good, largest_error=max(errors), errors=[round(e, 5) for e in errors])
+
+
+def weights_hash(place: Path) -> str:
+    index = json.loads((place / "tensor-cache.json").read_text(encoding="utf-8"))
+    sums = "".join(record["md5sum"] for record in index["records"])
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    main()
