@@ -26,7 +26,7 @@ from edge_router.vram import Settings
 from edge_router.vram.shapes import ModelShape
 from edge_router.vram.speed import bytes_per_token
 
-DECODED = 64
+DECODED = 16 if EMULATED else 64
 PAST = 32  # tokens before what is decoded
 
 
