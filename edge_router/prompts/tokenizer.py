@@ -136,9 +136,20 @@ class TextTokenizer:
         """What `token` stands for; nothing for a control token or one that does not exist."""
         known = self._known.get(token)
         if known is None:
-            name = None if token in self._special else self._tokenizer.id_to_token(token)
-            known = self._known[token] = b"" if name is None else self._decoding.bytes_of(name)
+            known = self._known[token] = self._bytes_of(token)
         return known
+
+    def vocabulary(self, size: int) -> list[bytes]:
+        """`token_bytes` of the first `size` tokens; none of them is remembered."""
+        return [self._bytes_of(token) for token in range(size)]
+
+    def continued(self, text: str) -> list[int]:
+        """Tokens of plain `text` that follows other text."""
+        return [token for piece in self.guard(text).split(_SEAM) for token in self._continued(piece)]
+
+    def _bytes_of(self, token: int) -> bytes:
+        name = None if token in self._special else self._tokenizer.id_to_token(token)
+        return b"" if name is None else self._decoding.bytes_of(name)
 
     def _continued(self, piece: str) -> list[int]:
         """Tokens of what follows other text: a sentencepiece tokenizer must not put a space before it."""

@@ -6,12 +6,27 @@ import codecs
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from edge_router.engines.local.loops import LoopGuard
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.stops import StopStrings
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import FinishReason, TokenLogprob
+
+
+class Form(Protocol):
+    """What an answer is held to, and closed by where it has to end; see `constraint.JsonMask`."""
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def cut(self) -> bool: ...
+
+    def shorten(self, max_tokens: int) -> None: ...
+
+    def hurry(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +55,12 @@ class Answer:
         stops: Sequence[str] = (),
         at_start: bool = True,
         guard: LoopGuard | None = None,
+        form: Form | None = None,
     ) -> None:
         self.tokens = 0  # of the answer so far
         self._tokenizer, self._end_tokens, self._max_tokens = tokenizer, end_tokens, max_tokens
-        self._stops, self._guard = StopStrings(stops), guard
+        self._stops, self._guard, self._form = StopStrings(stops), guard, form
+        self._looped = False
         # Holds back an unfinished character. One that the answer's end leaves unfinished is never shown.
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._drop_space = at_start and tokenizer.leading_space
@@ -55,10 +72,12 @@ class Answer:
     def shorten(self, max_tokens: int) -> None:
         """There is room for no more than this."""
         self._max_tokens = min(self._max_tokens, max_tokens)
+        if self._form is not None:
+            self._form.shorten(self._max_tokens - self.tokens)
 
     def push(self, choice: Choice) -> Piece:
         if choice.token in self._end_tokens:
-            return self._piece(self._stops.rest(), "stop")
+            return self._end(self._stops.rest(), self._reason("stop"))
         self.tokens += 1
         data = self._tokenizer.token_bytes(choice.token)
         text = self._decode(data)
@@ -70,11 +89,22 @@ class Answer:
         text, stopped = self._stops.push(text)
         if stopped:
             return self._piece(text, "stop", cut=True)
+        if self._form is not None and self._form.complete:
+            return self._end(text + self._stops.rest(), self._reason("stop"))
         if self.tokens >= self._max_tokens:
-            return self._piece(text + self._stops.rest(), "length")
-        if self._guard is not None and self._guard.push(choice.token):
-            return replace(self._piece(text + self._stops.rest(), "length"), looped=True)
+            return self._end(text + self._stops.rest(), "length")
+        if not self._looped and self._guard is not None and self._guard.push(choice.token):
+            self._looped = True
+            if self._form is None or not self._form.hurry():
+                return self._end(text + self._stops.rest(), "length")
         return self._piece(text, None)
+
+    def _reason(self, own: FinishReason) -> FinishReason:
+        """`own` where the model came to it by itself."""
+        return "length" if self._form is not None and self._form.cut else own
+
+    def _end(self, text: str, reason: FinishReason) -> Piece:
+        return replace(self._piece(text, reason), looped=self._looped)
 
     def _piece(self, text: str, finish_reason: FinishReason | None, *, cut: bool = False) -> Piece:
         """Logprobs go out with the text of their token, so that they don't show a stop string either."""

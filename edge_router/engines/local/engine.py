@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from edge_router.engines.local.answer import Answer, Piece
-from edge_router.engines.local.constraint import Grammars, installed
+from edge_router.engines.local.constraint import Grammars, JsonMask, installed
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.runner import ModelRunner
@@ -64,7 +64,10 @@ class LocalEngine:
         self._tokenizer, self._template = tokenizer, template
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
         self._scheduler = Scheduler(name, load, rest)
-        self._grammars, self._line = Grammars(), Line()
+        self._line = Line()
+        self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
+        if installed():
+            self._grammars.prepare()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
@@ -112,14 +115,17 @@ class LocalEngine:
             raise InvalidRequest("messages", "the prompt is empty")
         if room < 1:
             raise ContextOverflow(len(prompt), self.context_window_size)
+        most = min(longest, room)
+        form = self._form(request, most, cancel)
         reader = _Reader(
             Answer(
                 self._tokenizer,
                 end_tokens=self._end_tokens,
-                max_tokens=min(longest, room),
+                max_tokens=most,
                 stops=self._stops(request),
                 at_start=request.raw_prompt is None,
                 guard=self._guard(request),
+                form=form,
             ),
             len(prompt),
         )
@@ -129,7 +135,7 @@ class LocalEngine:
             prompt=prompt,
             vocab_size=self.vocab_size,
             logprobs=request.top_logprobs if request.logprobs else None,
-            mask=self._mask(request),
+            mask=form or self._mask(request),
             watch=request.watch,
         )
         left = threading.Event()
@@ -154,22 +160,27 @@ class LocalEngine:
 
     def close(self) -> None:
         self._scheduler.close()
+        self._grammars.close()
+
+    def _form(self, request: ChatRequest, max_tokens: int, cancel: Cancel) -> JsonMask | None:
+        if request.mask is not None or request.response_schema is None:
+            return None
+        return self._grammars.json(request.response_schema, max_tokens, cancel)
 
     def _mask(self, request: ChatRequest) -> TokenMask | None:
-        make, schema = request.mask, request.response_schema
-        if make is None and schema is None:
+        if request.mask is None:
             return None
         vocabulary = Vocabulary(
             self.vocab_size, self._end_tokens, self._tokenizer.token_bytes, self._tokenizer.file
         )
-        return self._grammars.json(schema, vocabulary) if make is None else make(vocabulary)
+        return request.mask(vocabulary)
 
     def _guard(self, request: ChatRequest) -> LoopGuard | None:
-        """None for what goes on a text, which may be any data, and for what is held to a form."""
-        formed = request.mask is not None or request.response_schema is not None
-        if not self.ends_loops or request.raw_prompt is not None or formed:
+        """None for what goes on a text, which may be any data, and for a mask of the caller's."""
+        if not self.ends_loops or request.raw_prompt is not None or request.mask is not None:
             return None
-        return LoopGuard(asked_by(request.messages), self._text_of)
+        formed = request.response_schema is not None
+        return LoopGuard(asked_by(request.messages), self._text_of, formed=formed)
 
     def _text_of(self, tokens: Sequence[int]) -> str:
         return b"".join(self._tokenizer.token_bytes(token) for token in tokens).decode("utf-8", "replace")

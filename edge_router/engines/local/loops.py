@@ -2,7 +2,8 @@
 
 A circle is the same tokens over and over, without a change, up to where the answer stands. Poems, lists,
 tables and code repeat themselves, too, but seldom so often; what has no words (a grid of zeros, an empty
-table) or stands in a block of code may do so for longer, and what the user wrote may be wanted for ever.
+table), stands in a block of code or is more than one text of JSON may do so for longer, and what the user
+wrote may be wanted for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from edge_router.types import Message
 
 TIMES = 6  # that the same has to come
 SPAN = 320  # tokens that this has to take
-PATIENCE = 4  # times as many for what has no words, and within a block of code
+PATIENCE = 4  # times as many for what has no words, within a block of code, and for JSON
 _EVERY = 32  # tokens between two looks
 _WORD = re.compile(r"[^\W\d_]{2}")
 _BETWEEN = re.compile(r"[\W_]+")
@@ -23,11 +24,11 @@ _BETWEEN = re.compile(r"[\W_]+")
 class LoopGuard:
     """Is told each token of an answer, and says when the answer has come to nothing but a circle.
 
-    `asked` is what the user wrote; `text_of` gives tokens of the answer as text.
+    `asked` is what the user wrote; `text_of` gives tokens of the answer as text. `formed`: it is JSON.
     """
 
-    def __init__(self, asked: str, text_of: Callable[[Sequence[int]], str]) -> None:
-        self._asked, self._text_of = asked, text_of
+    def __init__(self, asked: str, text_of: Callable[[Sequence[int]], str], *, formed: bool = False) -> None:
+        self._asked, self._text_of, self._formed = asked, text_of, formed
         self._tokens: list[int] = []
         self._wanted = ""  # a circle that the user wrote, twice
 
@@ -43,7 +44,8 @@ class LoopGuard:
         text = self._text_of(repeated)
         if self._is_wanted(_BETWEEN.sub("", text.casefold())):
             return False
-        data = not _WORD.search(text) or self._text_of(self._tokens).count("```") % 2
+        data = not _WORD.search(text) or (self._formed and '"' in text)
+        data = data or bool(self._text_of(self._tokens).count("```") % 2)
         return span >= (SPAN * PATIENCE if data else SPAN)
 
     def _is_wanted(self, text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,15 @@ class NothingToChooseError(ArithmeticError):
 
 
 _GREEDY_BELOW = 1e-5  # dividing float32 logits by less overflows, and nothing but the likeliest is left
+
+
+@runtime_checkable
+class EndingMask(TokenMask, Protocol):
+    """One that keeps room for the end of its answer."""
+
+    def affordable(self, token: int) -> int:
+        """`token`, which is allowed, or what comes in its place. `accept` is told of it next."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,7 @@ class Sampler:
         self._presence = chosen(params.presence_penalty, defaults.presence_penalty)
         self._frequency = chosen(params.frequency_penalty, defaults.frequency_penalty)
         self._vocab_size, self._logprobs, self._mask = vocab_size, logprobs, mask
+        self._ending = mask if isinstance(mask, EndingMask) else None
         self._random = np.random.default_rng(None if params.seed is None else params.seed % 2**64)
         bias = {token: value for token, value in params.logit_bias.items() if 0 <= token < vocab_size}
         self._bias_tokens = np.fromiter(bias.keys(), np.int64, len(bias))
@@ -156,6 +167,8 @@ class Sampler:
         token = int(row.argmax()) if self._temperature < _GREEDY_BELOW else self._drawn(row)
         if not math.isfinite(row[token]):  # argmax finds a NaN before anything else
             raise NothingToChooseError
+        if self._ending is not None:
+            token = self._ending.affordable(token)
         self._remember(token)
         choice = Choice(token) if self._logprobs is None else _with_logprobs(token, logits, self._logprobs)
         if self._left is not None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import runpy
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_router.engines.local import constraint
+from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.errors import InvalidRequest
+from edge_router.errors import Cancelled, InvalidRequest, UnsupportedRequest
+from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import Cancel, ChatRequest, TokenMask, Vocabulary
+
+SCHEMAS = runpy.run_path(str(Path(__file__).with_name("answer_schemas.py")))
+fits = runpy.run_path(str(Path(__file__).with_name("small_validator.py")))["fits"]
 
 Make = Callable[..., tuple[LocalEngine, Any]]
 Ask = Callable[..., ChatRequest]
@@ -85,23 +94,192 @@ def test_json_whatever_the_model_would_say(
 ) -> None:
     engine, _ = make_engine(end=True, context=2048)
     assert engine.handles_json
-    whole = 0
+    reasons = set()
     for seed in range(8):
         request = ask(
-            "A city?", temperature=1.0, seed=seed, passthrough={"response_format": form}, max_tokens=600
+            "A city?", temperature=1.0, seed=seed, passthrough={"response_format": form}, max_tokens=100
         )
         text, reason = answer(engine, request)
-        if reason == "stop":  # else this model, which talks at random, has not come to an end
-            whole += 1
-            assert fits(json.loads(text))
-    assert whole
+        assert fits(json.loads(text))
+        reasons.add(reason)
+    assert reasons <= {"stop", "length"}
 
 
-def test_a_schema_that_cannot_be_followed_is_refused(make_engine: Make, ask: Ask) -> None:
+@pytest.fixture
+def grammars(tokenizer: TextTokenizer) -> Iterator[Grammars]:
+    end = tokenizer.token("<|im_end|>")
+    assert end is not None
+    made = Grammars(tokenizer, [end], tokenizer.vocab_size)
+    yield made
+    made.close()
+
+
+def at_random(
+    grammars: Grammars, tokenizer: TextTokenizer, schema: object, max_tokens: int, seed: int = 0
+) -> tuple[bytes, str]:
+    """What a model says that takes any token that it may, and how it ended; 'lost': not in time."""
+    mask = grammars.json(schema, max_tokens, Cancel())
+    random = np.random.default_rng(seed)
+    said: list[int] = []
+    while not mask.complete and len(said) < max_tokens:
+        token = mask.affordable(int(random.choice(mask.allowed().nonzero()[0])))
+        mask.accept(token)
+        if token == tokenizer.token("<|im_end|>"):
+            break
+        said.append(token)
+    else:
+        if not mask.complete and not mask.cut:
+            return b"".join(map(tokenizer.token_bytes, said)), "lost"
+    return b"".join(map(tokenizer.token_bytes, said)), "length" if mask.cut else "stop"
+
+
+@pytest.mark.parametrize("name", SCHEMAS["FOLLOWED"])
+def test_answers_fit_their_schema_whatever_the_model_says(
+    grammars: Grammars, tokenizer: TextTokenizer, name: str
+) -> None:
+    """The budgets leave room for the shortest answer, a byte a token, and for twenty times that."""
+    schema = SCHEMAS["FOLLOWED"][name]
+    for seed, max_tokens in enumerate((130, 130, 200, 400, 2000)):
+        text, _ = at_random(grammars, tokenizer, schema, max_tokens, seed)
+        assert fits(json.loads(text), schema), text
+
+
+def test_an_answer_is_closed_just_in_time(grammars: Grammars, tokenizer: TextTokenizer) -> None:
+    """With each budget from the shortest answer's length on, and reported as cut where it was."""
+    schema = SCHEMAS["FOLLOWED"]["math steps"]
+    shortest = len('{"steps": [], "final_answer": ""}')
+    ended = Counter()
+    for max_tokens in range(shortest, shortest + 60):
+        text, reason = at_random(grammars, tokenizer, schema, max_tokens, seed=max_tokens)
+        assert fits(json.loads(text), schema)
+        ended[reason] += 1
+    assert ended["length"] > 20
+    lost, _ = at_random(grammars, tokenizer, schema, shortest - 3)
+    with pytest.raises(ValueError, match=r"(?i)expecting|unterminated|utf"):
+        json.loads(lost)
+
+
+@pytest.mark.parametrize("name", SCHEMAS["REFUSED"])
+def test_a_schema_that_cannot_be_followed_is_refused_by_name(make_engine: Make, ask: Ask, name: str) -> None:
+    engine, runner = make_engine(end=True)
+    schema, said = SCHEMAS["REFUSED"][name]
+    with pytest.raises(UnsupportedRequest, match=said) as caught:
+        answer(engine, ask("Hi", passthrough=formed(schema)))
+    assert caught.value.param == "response_format" and len(str(caught.value)) < 400
+    assert not runner.count("prefill")
+
+
+@pytest.mark.parametrize("name", SCHEMAS["WRONG"])
+def test_what_is_no_schema_is_refused(make_engine: Make, ask: Ask, name: str) -> None:
     engine, _ = make_engine(end=True)
-    schema = {"type": "json_schema", "json_schema": {"schema": {"type": "no such type"}}}
-    with pytest.raises(InvalidRequest, match=r"response_format.*cannot be followed"):
-        answer(engine, ask("Hi", passthrough={"response_format": schema}))
+    schema, said = SCHEMAS["WRONG"][name]
+    with pytest.raises(InvalidRequest, match=f"response_format.*{said}"):
+        answer(engine, ask("Hi", passthrough=formed(schema)))
+
+
+def formed(schema: object) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
+
+
+PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+PERSON["required"] = ["name", "age"]
+
+
+@pytest.mark.parametrize("padding", [-1, 0, 1, 64])
+@pytest.mark.parametrize("end", [True, False])
+def test_a_tokenizer_with_more_or_fewer_tokens_than_the_logits(
+    make_engine: Make, ask: Ask, padding: int, end: bool
+) -> None:
+    engine, _ = make_engine(end=end, padding=padding, context=512, end_token=None)
+    for seed in range(4):
+        request = ask("Who?", temperature=1.0, seed=seed, passthrough=formed(PERSON), max_tokens=90)
+        text, _ = answer(engine, request)
+        assert fits(json.loads(text), PERSON)
+
+
+def test_an_answer_that_is_complete_needs_no_token_for_its_end(make_engine: Make, ask: Ask) -> None:
+    engine, _ = make_engine(end=True, end_token=None, context=512)  # it never says one by itself
+    schema = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
+    text, reason = answer(engine, ask("Go", passthrough=formed(schema), max_tokens=200))
+    assert (text, reason) == ('{"a": "x"}', "stop")
+    text, reason = answer(engine, ask("Go", passthrough=formed(schema), max_tokens=len(text)))
+    assert (text, reason) == ('{"a": "x"}', "stop")
+
+
+def test_the_context_ends_an_answer_in_time(make_engine: Make, ask: Ask) -> None:
+    engine, _ = make_engine(end=True, end_token=None, context=160)
+    deltas = list(engine.stream(ask("Go", temperature=1.0, passthrough=formed(PERSON)), Cancel()))
+    text = "".join(delta.text for delta in deltas)
+    assert fits(json.loads(text), PERSON)
+    usage = deltas[-1].usage
+    assert usage is not None and usage.total_tokens <= 160
+
+
+def test_a_circle_within_a_text_is_closed(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:
+    engine, runner = make_engine(end=True, end_token=None, context=4000, speaks=tokenizer.encode("a"))
+    runner.logits = lambda tokens: circling(tokens, runner.vocab_size, tokenizer.encode("so on and "))
+    deltas = list(engine.stream(ask("Go", temperature=0, passthrough=formed(PERSON)), Cancel()))
+    text = "".join(delta.text for delta in deltas)
+    assert fits(json.loads(text), PERSON)
+    assert deltas[-1].looped and deltas[-1].finish_reason == "length" and len(text) < 1000
+
+
+def circling(tokens: list[int], size: int, words: list[int]) -> np.ndarray:
+    row = np.zeros(size, np.float32)
+    row[words] += 5.0
+    row[words[len(tokens) % len(words)]] += 5.0
+    return row
+
+
+def test_the_tokenizer_is_made_while_the_model_is_loaded(
+    make_engine: Make, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = threading.Event()
+    whole = TextTokenizer.vocabulary
+
+    def vocabulary(self: TextTokenizer, size: int) -> list[bytes]:
+        began.set()
+        return whole(self, size)
+
+    monkeypatch.setattr(TextTokenizer, "vocabulary", vocabulary)
+    make_engine(end=True)
+    assert began.wait(20)
+
+
+def test_a_cancel_is_heard_while_the_tokenizer_is_made(tokenizer: TextTokenizer) -> None:
+    goes_on = threading.Event()
+
+    class Slow(TextTokenizer):
+        def vocabulary(self, size: int) -> list[bytes]:
+            goes_on.wait(20)
+            return super().vocabulary(size)
+
+    grammars, cancel = Grammars(Slow(tokenizer.file), [1], tokenizer.vocab_size), Cancel()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        grammars.json({}, 100, cancel)
+    goes_on.set()
+    assert grammars.json({}, 100, Cancel()).allowed().any()
+    grammars.close()
+
+
+def test_many_answers_at_once_each_with_its_form(make_engine: Make, ask: Ask) -> None:
+    engine, _ = make_engine(end=True, context=400, sequences=6)
+    found: dict[str, tuple[str, str | None]] = {}
+
+    def run(name: str, form: dict[str, Any]) -> None:
+        found[name] = answer(engine, ask(f"{name}?", temperature=1.0, passthrough=form, max_tokens=150))
+
+    names = ["person", "tree", "math steps", "mapping", "event"]
+    threads = [threading.Thread(target=run, args=(name, formed(SCHEMAS["FOLLOWED"][name]))) for name in names]
+    threads.append(threading.Thread(target=run, args=("plain", {})))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found.keys() == {*names, "plain"}
+    for name in names:
+        assert fits(json.loads(found[name][0]), SCHEMAS["FOLLOWED"][name])
 
 
 def test_without_the_package_it_says_what_to_install(

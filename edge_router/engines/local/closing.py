@@ -1,0 +1,140 @@
+"""How an answer under way can be ended soon: a short text, closing what is open, with what is missing.
+
+A matcher over single bytes goes along with the answer; a step of it takes a microsecond, so a way to the end
+is looked for by trying. It is a short one, if not the shortest: what may end ends, and of several beginnings
+that of the shortest value is taken.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_QUOTE, _BACKSLASH = 0x22, 0x5C
+_BYTES = (1 << 256) - 1
+LONGEST = 8192  # bytes of a way that is looked for
+_BOUNDS = (256, 2048, LONGEST)  # tried in turns, for a manner may go in circles
+_MANNERS = 8
+_ENOUGH = 3  # ways that were found and did not fit
+_ENDS_VALUE, _ENDS_TEXT = b"}],", b'"'  # or go on, where more is demanded
+_BEGINNINGS = b'0n"t[f{123456789-.'  # those of short values first
+_IN_TEXTS = b"0a-.@:/_ "  # what patterns ask for
+
+
+class Closing:
+    """Follows one answer. `push` what comes, `pop` the last of it; `way` is bytes that end it."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+        self._within = self._escaped = False  # a string; by a backslash
+        self._last = (0, False, False)  # bytes, and the two before them
+        self._manner = 0  # that found a way the last time
+        self.fault = ""  # why llguidance could not go on, where it could not
+
+    @property
+    def complete(self) -> bool:
+        """Nothing more can come."""
+        return bool(self._matcher.is_accepting()) and not _allowed(self._matcher) & _BYTES
+
+    def push(self, data: bytes) -> bool:
+        """False, and nothing has come, where the form does not allow it."""
+        steps = list(data)
+        if self._matcher.validate_tokens(steps) < len(steps):
+            return False
+        self._matcher.try_consume_tokens(steps)
+        self._last = len(data), self._within, self._escaped
+        self._within, self._escaped = _follow(data, within=self._within, escaped=self._escaped)
+        return True
+
+    def pop(self) -> None:
+        length, self._within, self._escaped = self._last
+        self._matcher.rollback(length)
+
+    def way(self, fits: Callable[[bytes], bool], longest: int = LONGEST) -> bytes | None:
+        """A way to the end that `fits`, of at most `longest` bytes; None where none is found."""
+        left = sorted(range(_MANNERS), key=lambda manner: manner != self._manner)
+        for bound in sorted({min(bound, longest) for bound in _BOUNDS}):
+            for manner in tuple(left):
+                found = self._try(manner, bound)
+                if found is None:
+                    continue
+                if fits(found):
+                    self._manner = manner
+                    return found
+                left.remove(manner)
+                if len(left) <= _MANNERS - _ENOUGH:
+                    return None
+        return None
+
+    def _try(self, manner: int, longest: int) -> bytes | None:
+        matcher, choose = self._matcher.deep_copy(), _Choice(manner)
+        within, escaped = self._within, self._escaped
+        way = bytearray()
+        while not matcher.is_accepting():
+            if len(way) > longest:
+                return None
+            step = matcher.compute_ff_bytes()
+            if not step:
+                step = choose.next(_allowed(matcher), within=within)
+            else:
+                choose.forget()
+            if not step or matcher.try_consume_tokens(list(step)) < len(step):
+                self.fault = str(matcher.get_error())
+                return None
+            way += step
+            within, escaped = _follow(step, within=within, escaped=escaped)
+        return bytes(way)
+
+
+class _Choice:
+    """Of the bytes that may come next, the likeliest to lead to an end; each manner has another opinion."""
+
+    def __init__(self, manner: int) -> None:
+        self._random = random.Random(manner) if manner > 1 else None
+        self._backwards = manner == 1
+        self._used: Counter[int] = Counter()  # in this string or number
+
+    def forget(self) -> None:
+        self._used.clear()
+
+    def next(self, allowed: int, *, within: bool) -> bytes:
+        for byte in _ENDS_TEXT if within else _ENDS_VALUE:
+            if allowed >> byte & 1:
+                self.forget()
+                return bytes([byte])
+        rest = [byte for byte in _ordered(within=within) if allowed >> byte & 1]
+        if not rest:
+            return b""
+        # The least used, so that neither a pattern nor a number can keep it in a circle.
+        least = min(self._used[byte] for byte in rest)
+        rest = [byte for byte in rest if self._used[byte] == least]
+        byte = self._random.choice(rest) if self._random is not None else rest[-self._backwards]
+        self._used[byte] += 1
+        return bytes([byte])
+
+
+def _allowed(matcher: Any) -> int:
+    """A bit for each byte that may come; the next one is for the end."""
+    return int.from_bytes(matcher.compute_bitmask(), "little")
+
+
+def _ordered(*, within: bool) -> Iterator[int]:
+    first = _IN_TEXTS if within else _BEGINNINGS
+    yield from first
+    yield from (byte for byte in range(0x20, 0x7F) if byte not in first and byte != _BACKSLASH)
+    yield from range(0x80, 0x100)
+    yield _BACKSLASH
+
+
+def _follow(data: bytes, *, within: bool, escaped: bool) -> tuple[bool, bool]:
+    """Whether what comes behind `data` stands in a string, and whether a backslash stands before it."""
+    for byte in data:
+        if escaped:
+            escaped = False
+        elif within and byte == _BACKSLASH:
+            escaped = True
+        elif byte == _QUOTE:
+            within = not within
+    return within, escaped
