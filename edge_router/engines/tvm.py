@@ -216,6 +216,20 @@ class TvmRunner:
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Logits:
         return self._rows(lambda: self._cache.decode(sequences, tokens), len(sequences))
 
+    @property
+    def overlaps(self) -> bool:
+        return self._device.name != CPU
+
+    def decode_while(
+        self, sequences: Sequence[int], tokens: Sequence[int], meanwhile: Callable[[], None]
+    ) -> Logits:
+        def run() -> Any:
+            logits = self._cache.decode(sequences, tokens)  # on a GPU it has only begun
+            meanwhile()
+            return logits
+
+        return self._rows(run, len(sequences))
+
     def reset(self) -> None:
         self._cache.clear()
 

@@ -75,6 +75,10 @@ class Answer:
         if self._form is not None:
             self._form.shorten(self._max_tokens - self.tokens)
 
+    def ends(self, choice: Choice) -> bool:
+        """Whether it will surely be complete with this one."""
+        return choice.token in self._end_tokens or self.tokens + 1 >= self._max_tokens
+
     def push(self, choice: Choice) -> Piece:
         if choice.token in self._end_tokens:
             return self._end(self._stops.rest(), self._reason("stop"))

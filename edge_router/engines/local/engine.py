@@ -216,6 +216,9 @@ class _Reader:
             self._queue.put(Delta(piece.text, piece.logprobs))
         return False
 
+    def ends(self, choice: Choice) -> bool:
+        return self._answer.ends(choice)
+
     def fail(self, error: EngineError) -> None:
         self._queue.put(error)
 

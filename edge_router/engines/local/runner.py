@@ -11,7 +11,7 @@ caller either removes them or calls `reset`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -134,4 +134,20 @@ class ChoosingRunner(ModelRunner, Protocol):
 
     def last_logits(self) -> Logits:
         """Of the last `decode_likeliest` with a temperature, as `decode` would have given them."""
+        ...
+
+
+@runtime_checkable
+class OverlappingRunner(ModelRunner, Protocol):
+    """One that may compute while its caller does something else, as a GPU does."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether it does; on a processor the two would only take turns."""
+        ...
+
+    def decode_while(
+        self, sequences: Sequence[int], tokens: Sequence[int], meanwhile: Callable[[], None]
+    ) -> Logits:
+        """As `decode`; `meanwhile` is called when all work has been started. It raises nothing."""
         ...

@@ -4,6 +4,9 @@ Each turn computes at most one chunk of one prompt and one token of every answer
 a long prompt delays the others by one chunk and not by its whole length. Waiting requests come in the order
 of their arrival. When the KV cache is full, kept conversations go first; after that the answer that came
 last gives up its pages and is computed again later, which its reader sees as a pause.
+
+A GPU computes the next tokens while the text of the last ones is made. An answer that turns out to have ended
+with its last token, by a stop string say, has then computed one more, which nobody sees.
 """
 
 from __future__ import annotations
@@ -16,7 +19,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_router.engines.local.runner import ChoosingRunner, Likeliest, Logits, ModelRunner, unmeant
+from edge_router.engines.local.runner import (
+    ChoosingRunner,
+    Likeliest,
+    Logits,
+    ModelRunner,
+    OverlappingRunner,
+    unmeant,
+)
 from edge_router.engines.local.sampler import Choice, NothingToChooseError, Sampler
 from edge_router.engines.local.sequences import Held, SequencePool
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
@@ -30,6 +40,10 @@ class Sink(Protocol):
 
     def push(self, choice: Choice, job: Job) -> bool:
         """One more token. True when the answer is complete."""
+        ...
+
+    def ends(self, choice: Choice) -> bool:
+        """Whether `push` of it would surely complete the answer; if not, it still may."""
         ...
 
     def fail(self, error: EngineError) -> None:
@@ -99,6 +113,9 @@ class Worker:
     ) -> None:
         self._engine, self._runner, self._inbox, self._rest = engine, runner, inbox, rest
         self._chooser = runner if isinstance(runner, ChoosingRunner) else None
+        self._overlapping = runner if isinstance(runner, OverlappingRunner) and runner.overlaps else None
+        self._untold: list[tuple[Job, Choice]] = []  # chosen, and not yet pushed
+        self._complete: list[Job] = []  # that have yet to leave
         self._pool = SequencePool(runner, _KEPT)
         self._waiting: deque[Job] = deque(waiting)
         self._running: list[Job] = []  # in the order of their admission
@@ -111,9 +128,12 @@ class Worker:
         """Until it is time to stop (None), or to give the memory back: then who waits for it to come back."""
         while (goes_on := self._receive()) is not None:
             if not goes_on:
-                self._start_again(self._running)
+                self._tell()
+                self._start_anew(self._complete)
                 return tuple(self._waiting)
             try:
+                if self._waiting or any(job.pending > 1 for job in self._running):
+                    self._settle()  # a prompt may take long, and nobody waits for another's
                 self._drop_cancelled()
                 self._admit()
                 self._prefill()
@@ -125,6 +145,7 @@ class Worker:
 
     def end(self, error: EngineError) -> bool:
         """Nobody gets anything more; whether it was asked to stop meanwhile."""
+        self._tell()
         come = []
         while not self._inbox.empty():
             come.append(self._inbox.get())
@@ -195,6 +216,7 @@ class Worker:
             held.tokens += tokens
             if job.pending == 0:
                 self._choose(job, logits)
+                self._settle()
 
     def _decode(self) -> None:
         """One token of every answer."""
@@ -205,15 +227,19 @@ class Worker:
         sequences, chooser = [held.sequence for _, held in batch], self._chooser
         rows: Sequence[Logits | Likeliest]
         with self._blaming(jobs):
-            if chooser is None or self._need_all(jobs, chooser):
+            if self._overlapping is not None:
+                rows = list(self._overlapping.decode_while(sequences, tokens, self._tell))
+            elif chooser is None or self._need_all(jobs, chooser):
                 rows = list(self._runner.decode(sequences, tokens))
             else:
                 temperatures = [job.sampler.temperature for job in jobs]
                 rows = chooser.decode_likeliest(sequences, tokens, temperatures)
         for (_, held), token in zip(batch, tokens, strict=True):
             held.tokens.append(token)
+        self._part()
         for number, (job, row) in enumerate(zip(jobs, rows, strict=True)):
-            self._choose(job, row, number)
+            if job in self._running:
+                self._choose(job, row, number)
 
     def _choose(self, job: Job, row: Logits | Likeliest, number: int = 0) -> None:
         """`number` of the job in the call that `row` comes from."""
@@ -222,12 +248,36 @@ class Worker:
             job.tokens.append(choice.token)
             job.last_token = time.perf_counter()
             job.first_token = job.first_token or job.last_token
-            complete = job.sink.push(choice, job)
         except Exception as error:  # noqa: BLE001  the job fails with it, the others go on
             self._leave(job, self._failure(error))
             return
-        if complete:
-            self._leave(job)
+        self._untold.append((job, choice))
+        if self._overlapping is None or job.sink.ends(choice):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Everything that was chosen is told, and whoever is complete with it leaves."""
+        self._tell()
+        self._part()
+
+    def _tell(self) -> None:
+        """Calls nothing of the runner, which may be computing meanwhile."""
+        untold, self._untold = self._untold, []
+        for job, choice in untold:
+            if job not in self._running and job not in self._waiting:
+                continue  # nobody reads it any more
+            try:
+                if job.sink.push(choice, job):
+                    self._complete.append(job)
+            except Exception as error:  # noqa: BLE001  the job fails with it, the others go on
+                job.sink.fail(self._failure(error))
+                self._complete.append(job)
+
+    def _part(self) -> None:
+        while self._complete:
+            job = self._complete.pop(0)
+            if job in self._running or job in self._waiting:
+                self._leave(job)
 
     def _need_all(self, jobs: Sequence[Job], chooser: ChoosingRunner) -> bool:
         given = chooser.candidates, chooser.vocab_size
@@ -290,15 +340,18 @@ class Worker:
 
     def _recover(self, failure: _RunnerFailedError) -> None:
         """The jobs that met the error fail. The others start again on an empty KV cache."""
+        self._tell()
         for job in failure.jobs:
-            job.sink.fail(self._failure(failure.__cause__ or failure))
-        self._waiting = deque(job for job in self._waiting if job not in failure.jobs)
-        self._start_again([job for job in self._running if job not in failure.jobs])
+            if job not in self._complete:
+                job.sink.fail(self._failure(failure.__cause__ or failure))
+        self._start_anew([*failure.jobs, *self._complete])
+        self._complete.clear()
         self._crowded, self._damaged = False, True
 
-    def _start_again(self, jobs: Sequence[Job]) -> None:
-        """Nobody runs any more; `jobs` wait, before all others, to be computed anew."""
-        for job in jobs:
+    def _start_anew(self, over: Sequence[Job]) -> None:
+        """Nobody runs any more; all but those that are `over` wait, in their order, to be computed again."""
+        going = [job for job in self._running if job not in over]
+        for job in going:
             job.held = None
-        self._waiting.extendleft(reversed(jobs))
+        self._waiting = deque([*going, *(job for job in self._waiting if job not in over)])
         self._running.clear()

@@ -153,6 +153,39 @@ class FakeRunner:
                 raise RuntimeError(f"{name} broke")
 
 
+class OverlappingFake(FakeRunner):
+    """One that computes while something else is done, and must not be called meanwhile."""
+
+    overlaps = True
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.computing = False
+
+    def decode_while(
+        self, sequences: Sequence[int], tokens: Sequence[int], meanwhile: Callable[[], None]
+    ) -> np.ndarray:
+        self.computing = True
+        try:
+            meanwhile()
+        finally:
+            self.computing = False
+        return self.decode(sequences, tokens)
+
+    def _called(self, name: str, argument: Any) -> None:
+        assert not self.computing
+        super()._called(name, argument)
+
+
+RUNNERS: dict[str, type[FakeRunner]] = {"in turns": FakeRunner, "overlapping": OverlappingFake}
+
+
+@pytest.fixture
+def runner_kind() -> str:
+    """Of `RUNNERS`: what `make_engine` makes where nothing else is said."""
+    return "in turns"
+
+
 @pytest.fixture
 def fake_runner() -> type[FakeRunner]:
     return FakeRunner
@@ -162,7 +195,7 @@ EngineMaker = Callable[..., tuple[LocalEngine, FakeRunner]]
 
 
 @pytest.fixture
-def make_engine(tokenizer: TextTokenizer) -> Iterator[EngineMaker]:
+def make_engine(tokenizer: TextTokenizer, runner_kind: str) -> Iterator[EngineMaker]:
     """make_engine(end=False, **runner's arguments) -> engine and its runner; closed at the end.
 
     `kind` of runner; `padding` behind the tokens that its model knows.
@@ -170,11 +203,11 @@ def make_engine(tokenizer: TextTokenizer) -> Iterator[EngineMaker]:
     engines: list[LocalEngine] = []
 
     def make(
-        *, end: bool = False, kind: type[FakeRunner] = FakeRunner, padding: int = 20, **options: Any
+        *, end: bool = False, kind: type[FakeRunner] | None = None, padding: int = 20, **options: Any
     ) -> tuple[LocalEngine, FakeRunner]:
         token = tokenizer.token("<|im_end|>")
         options.setdefault("end_token", token)
-        runner = kind(tokenizer.vocab_size + padding, **options)
+        runner = (kind or RUNNERS[runner_kind])(tokenizer.vocab_size + padding, **options)
         engine = LocalEngine(
             lambda: runner,
             name="fake",

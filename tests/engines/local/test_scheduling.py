@@ -46,6 +46,11 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+@pytest.fixture(params=["in turns", "overlapping"])
+def runner_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 # ---- what is kept ------------------------------------------------------------------------------------------
 
 
@@ -367,6 +372,66 @@ def test_who_waits_while_the_engine_closes_is_told(make_engine: Make, ask: Ask) 
             with pytest.raises(Cancelled):
                 future.result(20)
     assert isinstance(late.sink.error, Cancelled)  # type: ignore[attr-defined]
+
+
+# ---- computing while the last text is made -----------------------------------------------------------------
+
+
+class Permits:
+    """In place of a gate: lets a number of decodes through."""
+
+    def __init__(self, count: int) -> None:
+        self._left = threading.Semaphore(count)
+
+    def wait(self, timeout: float) -> bool:
+        return self._left.acquire(timeout=timeout)
+
+    def grant(self, count: int) -> None:
+        self._left.release(count)
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 5])
+def test_no_text_waits_for_the_token_after_it(
+    make_engine: Make, ask: Ask, tokenizer: TextTokenizer, allowed: int
+) -> None:
+    engine, runner = make_engine(speaks=tokenizer.encode("xyz"))
+    runner.gate = Permits(allowed)
+    stream = engine.stream(ask("hello", max_tokens=30), threading.Event())
+    early = [next(stream).text for _ in range(allowed + 1)]  # the one after it is being computed
+    assert all(early)
+    runner.gate.grant(30)
+    assert list(stream)[-1].finish_reason == "length"
+
+
+def test_an_answer_whose_length_ends_it_computes_nothing_more(
+    make_engine: Make, ask: Ask, own_words: OwnWords
+) -> None:
+    engine, runner = make_engine()
+    request = ask("hello", max_tokens=6)
+    text, usage = run(engine, request)
+    assert text == own_words(runner, request, 6)
+    assert usage.completion_tokens == 6
+    assert runner.count("decode") == 5
+
+
+def test_an_end_token_computes_nothing_more(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:
+    engine, runner = make_engine(end=True, context=1024)
+    _, usage = run(engine, ask("hello there"))
+    assert runner.count("decode") == usage.completion_tokens
+
+
+@pytest.mark.parametrize("stop", ["x", "y", "xy", "yx"])
+def test_a_stop_string_ends_an_answer_with_the_same_text(
+    make_engine: Make, ask: Ask, own_words: OwnWords, tokenizer: TextTokenizer, runner_kind: str, stop: str
+) -> None:
+    engine, runner = make_engine(speaks=tokenizer.encode("xyz"))
+    request = ask("hello", max_tokens=40, stop=(stop,))
+    text, usage = run(engine, request)
+    assert text == own_words(runner, request, 40).partition(stop)[0]
+    more = runner.count("decode") - (usage.completion_tokens - 1)
+    assert more == (1 if runner_kind == "overlapping" and usage.completion_tokens > 1 else 0)
+    follows = ask("hello", text, "and then?", max_tokens=8)
+    assert run(engine, follows)[0] == own_words(runner, follows, 8)
 
 
 class Late:
