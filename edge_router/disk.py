@@ -68,7 +68,7 @@ def hold(lock: Path, *, timeout_s: float, progress: Progress, doing: str) -> Ite
     """
     from filelock import FileLock, Timeout
 
-    file = FileLock(lock)
+    file = FileLock(lock, mode=0o600)
     try:
         try:
             file.acquire(timeout=0)

@@ -11,7 +11,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_router.disk import hold
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
+from edge_router.types import SilentProgress
 
 VERSION = 4  # of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages
 BUSY_S = 2.0  # how long to wait for another process's row
@@ -112,11 +114,24 @@ class Database:
 
     def _opened(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.exists():
+            self._create()
+        return self._connected(self._path)
+
+    def _create(self) -> None:
+        """With its tables from the first moment: who finds a file without any takes it for a damaged one."""
+        lock, draft = Path(f"{self._path}.lock"), Path(f"{self._path}.new")
+        with hold(lock, timeout_s=BUSY_S, progress=SilentProgress(), doing="makes a file"):
+            if not self.exists():
+                _remove(draft)
+                _remove(self._path)  # the log of one that vanished
+                self._connected(draft).close()
+                draft.replace(self._path)
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
         # Prompts may be in it: nobody else's business. SQLite gives its log the same rights.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
@@ -146,8 +161,7 @@ class Database:
     def remove(self) -> None:
         """Delete the file and what SQLite keeps beside it. Raises `StorageError`."""
         try:
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            _remove(self._path)
         except OSError as error:
             raise _problem(self._path, error) from error
 
@@ -160,6 +174,11 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -1,8 +1,8 @@
 """How many tokens a question and an answer may have been, told from their bytes.
 
 An endpoint's `usage` is believed within what its answer can have been: a token is at least a byte of what was
-sent or read, but for thoughts that are not shown. Where no usage came, since the reader left or the stream
-broke off, the tokens are estimated, high rather than low.
+sent or read, but for thoughts that are not shown, and on the average no more than a few. Where no usage came,
+since the reader left or the stream broke off, the tokens are estimated, high rather than low.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from edge_router.types import ChatRequest, Delta, Usage
 
 BYTES_PER_TOKEN = 3  # English has about four, other languages and code fewer
+LONGEST_TOKEN = 32  # bytes, on the average of a whole text of any kind
 MEDIA_TOKENS = 2_000  # of a picture, a sound, a file
 FORM_TOKENS = 256  # what an endpoint's own template may add to a question
 MESSAGE_TOKENS = 16  # and to each message
@@ -42,10 +43,13 @@ class Meter:
         """What is to be paid: what the endpoint stated, as far as that can be, or else an estimate."""
         if stated is None:
             return self.estimate()
-        hidden = min(max(stated.reasoning_tokens, 0), HIDDEN_TOKENS)
+        hidden, estimate = min(max(stated.reasoning_tokens, 0), HIDDEN_TOKENS), self.estimate()
         answer = max(self._bytes, self._deltas) + hidden + END_TOKENS
         prompt = self._sent + self._media * MEDIA_TOKENS + self._messages * MESSAGE_TOKENS + FORM_TOKENS
-        return Usage(min(max(stated.prompt_tokens, 0), prompt), min(max(stated.completion_tokens, 0), answer))
+        return Usage(
+            _within(stated.prompt_tokens, self._sent, prompt, estimate.prompt_tokens),
+            _within(stated.completion_tokens, self._bytes, answer, estimate.completion_tokens),
+        )
 
     def estimate(self) -> Usage:
         """At least one token for each delta that came."""
@@ -54,6 +58,11 @@ class Meter:
     @property
     def _prompt_estimate(self) -> int:
         return -(-self._sent // BYTES_PER_TOKEN) + self._media * MEDIA_TOKENS
+
+
+def _within(stated: int, size: int, most: int, estimate: int) -> int:
+    """`stated`, as far as `size` bytes can be that many tokens; none of something is no statement."""
+    return min(max(stated, size // LONGEST_TOKEN), most) if stated > 0 else estimate
 
 
 def _sent(request: ChatRequest) -> tuple[int, int]:

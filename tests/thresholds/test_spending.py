@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -325,6 +326,30 @@ def test_what_never_began_costs_its_question_or_nothing(
 )
 def test_an_absurd_usage_is_bounded_by_the_answers_own_size(paths: Paths, usage: Usage) -> None:
     assert 0 <= paid(paths, answer("a few words", usage=usage), usage=usage) < 1000
+
+
+@pytest.mark.parametrize("usage", [Usage(0, 0), Usage(-1, -1), Usage(1, 0), Usage(0, 1), Usage(1, 1)])
+def test_a_usage_of_next_to_nothing_makes_no_answer_free(paths: Paths, usage: Usage) -> None:
+    words = ["something "] * 400
+    assert paid(paths, answer(*words, usage=usage), read=999, usage=usage) > 100
+
+
+def test_a_file_that_is_being_made_is_no_damaged_one(paths: Paths) -> None:
+    def ask(one: Spending, go: threading.Barrier) -> None:
+        go.wait()
+        for _ in range(3):
+            one.begin(QUESTION).settle(Usage(1, 1))
+            assert one.spent < 1 and one.problem is None
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(10):
+            file, go = paths.spending.with_name(f"{number}.sqlite3"), threading.Barrier(8)
+            money = [Spending(1.0, Prices(0.0, 1.0), router="mf", file=file) for _ in range(2)]
+            asked = [threads.submit(ask, money[index % 2], go) for index in range(8)]
+            for each in asked:
+                each.result()
+            for one in money:
+                one.close()
 
 
 def test_thoughts_that_are_counted_and_not_shown_are_paid(paths: Paths) -> None:
