@@ -67,17 +67,28 @@ def check_names(names: Iterable[str], known: frozenset[str], within: str = "") -
 
 
 def check_inner(value: object, within: str) -> None:
-    """The same for what would steer, in all that an unknown field holds; schemas may call things so."""
+    """The same for what would steer or was meant to be `private`, in all that a field for the strong model
+    holds; schemas may call things so."""
     if isinstance(value, list):
         for item in value:
             check_inner(item, within)
     elif isinstance(value, Mapping):
+        check_marks(value, within)
         for name, item in value.items():
             if steers(name):
                 reason = "can be set in the configuration only, not by a request"
                 raise InvalidRequest(f"{within}.{shown(name)}", reason)
             if name not in _SCHEMAS:
                 check_inner(item, within)
+
+
+def check_marks(fields: Mapping[str, object], within: str) -> None:
+    """Raises `InvalidRequest` for a mark of privacy among `fields`, where nobody looks for one."""
+    for name, value in fields.items():
+        if value and "privat" in _letters(name):
+            raise InvalidRequest(
+                f"{within}.{shown(name)}", "is not heard there: write private beside messages"
+            )
 
 
 def steers(name: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import check_inner, check_names, nearly_private
+from edge_router.field_names import check_inner, check_marks, check_names, nearly_private
 from edge_router.fields import Fields, plain, plain_object, shown
 from edge_router.response_format import response_format
 from edge_router.types import ChatRequest, Message, SamplingParams
@@ -165,6 +165,7 @@ def _message(item: object, where: str) -> Message:
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(ROLES)}")
+    check_marks(item, where)
     content = item.get("content")
     if content is None and role == "assistant" and (item.get("tool_calls") or item.get("function_call")):
         return Message(role, "", raw=item)
@@ -384,6 +385,9 @@ def _metadata(layer: dict[str, object], within: str) -> Iterator[bool]:
     if len(metadata) > MAX_FIELDS:
         raise InvalidRequest(f"{within}metadata", f"holds more than {MAX_FIELDS} fields")
     yield from _marks(metadata.items(), f"{within}metadata.")
+    for name, inner in metadata.items():
+        if isinstance(inner, Mapping):
+            check_marks(inner, f"{within}metadata.{shown(name)}")
     layer["metadata"] = {k: v for k, v in metadata.items() if k != "private"} or None
 
 

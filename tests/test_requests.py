@@ -463,6 +463,27 @@ def test_a_mark_of_privacy_does_not_travel() -> None:
     assert chat(metadata={"private": "false"}).request.passthrough == {}
 
 
+@pytest.mark.parametrize("name", ["private", "Private", "is_private", "private_mode"])
+@pytest.mark.parametrize("value", [True, "yes", 1, "false", {"a": 1}])
+def test_a_mark_where_nobody_looks_for_one_is_no_field_to_pass_on(name: str, value: object) -> None:
+    for place, body in {
+        f"options.{name}": {"options": {name: value}},
+        f"provider.{name}": {"extra_body": {"provider": [{"order": []}, {name: value}]}},
+        f"params.{name}": {"params": {"a": [{"b": {"c": 1, name: value}}]}},
+        f"metadata.app.{name}": {"metadata": {"app": {name: value}}},
+        f"messages[0].{name}": {"messages": [{"role": "user", "content": "x", name: value}]},
+    }.items():
+        error = refused(chat, **body)
+        assert error.param is not None and error.param.split(".")[-1] == name == place.split(".")[-1]
+        assert "write private beside messages" in error.reason
+    for none in (None, False, ""):
+        assert not chat(options={name: none}).request.private
+    schema = {"type": "object", "properties": {name: {"type": "boolean"}}, "required": [name]}
+    assert "guided_json" in chat(guided_json=schema).request.passthrough
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    assert chat(tools=[tool]).request.passthrough["tools"] == [tool]
+
+
 @pytest.mark.parametrize("name", ["Private", "privat", "is_private", "privacy", "local_only"])
 def test_metadata_that_was_meant_to_be_private(name: str) -> None:
     for value in ("true", None):
