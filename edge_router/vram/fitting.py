@@ -30,16 +30,18 @@ def fit(
     *,
     held: int,
     router_loaded: bool,
+    coming: int = 0,
     engine: str = "tvm",
 ) -> Fitted:
     """What the engine is to allocate for the model that `numbers` (config.json's keys) describe.
 
-    `held` is what this process holds already, in bytes, the router among it where it is loaded. Where the
-    wish does not fit, the context gets shorter, down to 1024 tokens; the model was compiled, so nothing else
-    can change. Raises `OutOfMemory` with what is needed and what is free.
+    `held` is what this process holds already, in bytes, the router among it where it is loaded; `coming`
+    what it takes soon, beside what any plan counts. Where the wish does not fit, the context gets shorter,
+    down to 1024 tokens; the model was compiled, so nothing else can change. Raises `OutOfMemory` with what is
+    needed and what is free.
     """
     wish = replace(wish, may_slide=False)
-    planner = _planner(name, numbers, room, held, router_loaded)
+    planner = _planner(name, numbers, room, held, router_loaded, coming)
     counted = 0 if room.place.backend.own_memory else held  # of what the plan counts, what is held already
     asked = planner.asked(wish)
     if asked.fits:
@@ -58,13 +60,15 @@ def fit(
     return Fitted(best, _told(asked, best))
 
 
-def _planner(name: str, numbers: Mapping[str, object], room: Room, held: int, router_loaded: bool) -> Planner:
+def _planner(
+    name: str, numbers: Mapping[str, object], room: Room, held: int, router_loaded: bool, coming: int
+) -> Planner:
     """The plan counts the whole process, so what it holds already comes on top of what is free."""
     place = replace(room.place, router=0 if router_loaded else room.place.router)
     if place.backend.own_memory:
         budget = room.budget if room.free is None else min(room.budget, room.free)
         return Planner(name, ModelShape.of(numbers, name), place, budget)
-    place = replace(place, process=held)
+    place = replace(place, process=held + coming)
     free = held + (room.free or 0)
     budget = room.budget + held if room.is_share else min(room.budget, free)
     return Planner(name, ModelShape.of(numbers, name), place, budget)

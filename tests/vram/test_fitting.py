@@ -24,14 +24,16 @@ HELD = 60 * MIB
 def fitted(smol, paths, monkeypatch):
     """fitted(free=..., budget="..."): the demo model with 8192 tokens, in a process that holds 60 MiB."""
 
-    def call(free=8 * GIB, budget=None, context=8192, router_loaded=True, device="auto", sequences=1):
+    def call(
+        free=8 * GIB, budget=None, context=8192, router_loaded=True, device="auto", sequences=1, coming=0
+    ):
         here = replace(host(), memory_free=free)
         monkeypatch.setattr(rooms, "host", lambda memory: here)
         given = {"weak.vram_budget": budget, "weak.device": device, "router.name": "mf"}
         config = Config.load(overrides=given, environ={})
         room = room_for(config, paths)
         wish = Wish(context, 512).together(sequences)
-        return fit("smol", smol, wish, room, held=HELD, router_loaded=router_loaded)
+        return fit("smol", smol, wish, room, held=HELD, router_loaded=router_loaded, coming=coming)
 
     return call
 
@@ -47,6 +49,11 @@ def test_what_is_asked_is_taken_where_it_fits(fitted):
 def test_the_router_counts_until_it_is_loaded(fitted):
     assert fitted(router_loaded=True).plan.bytes("router") == 0
     assert fitted(router_loaded=False).plan.bytes("router") > 0
+
+
+def test_what_the_process_takes_soon_counts_and_is_not_there_yet(fitted):
+    plan, more = fitted().plan, fitted(coming=30 * MIB).plan
+    assert more.budget == plan.budget and 30 * MIB <= more.total - plan.total < 31 * MIB
 
 
 def test_a_shorter_context_is_taken_and_it_is_said(fitted):

@@ -10,9 +10,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 _QUOTE, _BACKSLASH = 0x22, 0x5C
+_NUMBER = frozenset(b"0123456789.-+eE")
 _BYTES = (1 << 256) - 1
 LONGEST = 8192  # bytes of a way that is looked for
 _BOUNDS = (256, 2048, LONGEST)  # tried in turns, for a manner may go in circles
@@ -23,13 +25,32 @@ _BEGINNINGS = b'0n"t[f{123456789-.'  # those of short values first
 _IN_TEXTS = b"0a-.@:/_ "  # what patterns ask for
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the next byte stands: in a string, behind a backslash, behind so many bytes of a number."""
+
+    within: bool = False
+    escaped: bool = False
+    digits: int = 0
+
+    def after(self, data: bytes) -> _Place:
+        within, escaped, digits = self.within, self.escaped, self.digits
+        for byte in data:
+            if within:
+                within, escaped = escaped or byte != _QUOTE, byte == _BACKSLASH and not escaped
+            else:
+                within = byte == _QUOTE
+                digits = digits + 1 if byte in _NUMBER else 0
+        return _Place(within, escaped, digits)
+
+
 class Closing:
     """Follows one answer. `push` what comes, `pop` the last of it; `way` is bytes that end it."""
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher
-        self._within = self._escaped = False  # a string; by a backslash
-        self._last = (0, False, False)  # bytes, and the two before them
+        self._place = self._before = _Place()
+        self._length = 0  # of what was pushed last, behind `_before`
         self._manner = 0  # that found a way the last time
         self.fault = ""  # why llguidance could not go on, where it could not
 
@@ -38,19 +59,24 @@ class Closing:
         """Nothing more can come."""
         return bool(self._matcher.is_accepting()) and not _allowed(self._matcher) & _BYTES
 
+    @property
+    def digits(self) -> int:
+        """Of the number under way."""
+        return self._place.digits
+
     def push(self, data: bytes) -> bool:
         """False, and nothing has come, where the form does not allow it."""
         steps = list(data)
         if self._matcher.validate_tokens(steps) < len(steps):
             return False
         self._matcher.try_consume_tokens(steps)
-        self._last = len(data), self._within, self._escaped
-        self._within, self._escaped = _follow(data, within=self._within, escaped=self._escaped)
+        self._length, self._before = len(data), self._place
+        self._place = self._place.after(data)
         return True
 
     def pop(self) -> None:
-        length, self._within, self._escaped = self._last
-        self._matcher.rollback(length)
+        self._place = self._before
+        self._matcher.rollback(self._length)
 
     def way(self, fits: Callable[[bytes], bool], longest: int = LONGEST) -> bytes | None:
         """A way to the end that `fits`, of at most `longest` bytes; None where none is found."""
@@ -70,21 +96,20 @@ class Closing:
 
     def _try(self, manner: int, longest: int) -> bytes | None:
         matcher, choose = self._matcher.deep_copy(), _Choice(manner)
-        within, escaped = self._within, self._escaped
-        way = bytearray()
+        place, way = self._place, bytearray()
         while not matcher.is_accepting():
             if len(way) > longest:
                 return None
             step = matcher.compute_ff_bytes()
             if not step:
-                step = choose.next(_allowed(matcher), within=within)
+                step = choose.next(_allowed(matcher), within=place.within)
             else:
                 choose.forget()
             if not step or matcher.try_consume_tokens(list(step)) < len(step):
                 self.fault = str(matcher.get_error())
                 return None
             way += step
-            within, escaped = _follow(step, within=within, escaped=escaped)
+            place = place.after(step)
         return bytes(way)
 
 
@@ -126,15 +151,3 @@ def _ordered(*, within: bool) -> Iterator[int]:
     yield from (byte for byte in range(0x20, 0x7F) if byte not in first and byte != _BACKSLASH)
     yield from range(0x80, 0x100)
     yield _BACKSLASH
-
-
-def _follow(data: bytes, *, within: bool, escaped: bool) -> tuple[bool, bool]:
-    """Whether what comes behind `data` stands in a string, and whether a backslash stands before it."""
-    for byte in data:
-        if escaped:
-            escaped = False
-        elif within and byte == _BACKSLASH:
-            escaped = True
-        elif byte == _QUOTE:
-            within = not within
-    return within, escaped

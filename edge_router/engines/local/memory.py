@@ -14,6 +14,7 @@ from typing import cast
 from edge_router.config import Config
 from edge_router.device import free_memory
 from edge_router.device.process import can_reserve, give_back, resident_bytes
+from edge_router.engines.local.constraint import tokenizer_bytes
 from edge_router.engines.local.worker import Rest
 from edge_router.engines.tvm_runtime import load_runtime
 from edge_router.errors import OutOfMemory
@@ -83,6 +84,7 @@ class Residence:
             room,
             held=held,
             router_loaded="onnxruntime" in sys.modules,
+            coming=tokenizer_bytes(self._numbers) if self.plan is None else 0,
         )
         if fitted.note is not None:
             self._progress.note(fitted.note)

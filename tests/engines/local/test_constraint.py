@@ -137,9 +137,9 @@ def at_random(
 def test_answers_fit_their_schema_whatever_the_model_says(
     grammars: Grammars, tokenizer: TextTokenizer, name: str
 ) -> None:
-    """The budgets leave room for the shortest answer, a byte a token, and for twenty times that."""
+    """The budgets leave room for the shortest answer, a byte a token, and for more."""
     schema = SCHEMAS["FOLLOWED"][name]
-    for seed, max_tokens in enumerate((130, 130, 200, 400, 2000)):
+    for seed, max_tokens in enumerate((130, 200, 500)):
         text, _ = at_random(grammars, tokenizer, schema, max_tokens, seed)
         assert fits(json.loads(text), schema), text
 
@@ -149,11 +149,11 @@ def test_an_answer_is_closed_just_in_time(grammars: Grammars, tokenizer: TextTok
     schema = SCHEMAS["FOLLOWED"]["math steps"]
     shortest = len('{"steps": [], "final_answer": ""}')
     ended = Counter()
-    for max_tokens in range(shortest, shortest + 60):
+    for max_tokens in range(shortest, shortest + 30):
         text, reason = at_random(grammars, tokenizer, schema, max_tokens, seed=max_tokens)
         assert fits(json.loads(text), schema)
         ended[reason] += 1
-    assert ended["length"] > 20
+    assert ended["length"] > 10
     lost, _ = at_random(grammars, tokenizer, schema, shortest - 3)
     with pytest.raises(ValueError, match=r"(?i)expecting|unterminated|utf"):
         json.loads(lost)
@@ -213,6 +213,23 @@ def test_the_context_ends_an_answer_in_time(make_engine: Make, ask: Ask) -> None
     assert fits(json.loads(text), PERSON)
     usage = deltas[-1].usage
     assert usage is not None and usage.total_tokens <= 160
+
+
+@pytest.mark.parametrize("kind", ["number", "integer"])
+def test_a_number_has_an_end(grammars: Grammars, tokenizer: TextTokenizer, kind: str) -> None:
+    """Also where the model would say digits for ever; what follows it is the model's own again."""
+    schema = {"type": "array", "items": {"type": kind}, "minItems": 2, "maxItems": 2}
+    mask = grammars.json(schema, 400, Cancel())
+    digits = [token for token in range(tokenizer.vocab_size) if tokenizer.token_bytes(token).isdigit()]
+    point = tokenizer.encode(".")[0]
+    said = b""
+    while not mask.complete:
+        allowed = mask.allowed()
+        wanted = [token for token in (point, *digits) if allowed[token]] or allowed.nonzero()[0]
+        token = mask.affordable(int(wanted[0]))
+        mask.accept(token)
+        said += tokenizer.token_bytes(token)
+    assert fits(json.loads(said), schema) and len(said) < 60 and not mask.cut
 
 
 def test_a_circle_within_a_text_is_closed(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:
