@@ -77,6 +77,8 @@ class Answer:
 
     def ends(self, choice: Choice) -> bool:
         """Whether it will surely be complete with this one."""
+        if self._form is not None and self._form.complete:
+            return True
         return choice.token in self._end_tokens or self.tokens + 1 >= self._max_tokens
 
     def push(self, choice: Choice) -> Piece:

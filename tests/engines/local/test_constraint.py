@@ -51,6 +51,11 @@ def one_of(*texts: str) -> Callable[[Vocabulary], TokenMask]:
     return lambda vocabulary: OneOf(vocabulary, texts)
 
 
+@pytest.fixture(params=["in turns", "overlapping"])
+def runner_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, str | None]:
     deltas = list(engine.stream(request, Cancel()))
     return "".join(delta.text for delta in deltas), deltas[-1].finish_reason
@@ -198,10 +203,11 @@ def test_a_tokenizer_with_more_or_fewer_tokens_than_the_logits(
 
 
 def test_an_answer_that_is_complete_needs_no_token_for_its_end(make_engine: Make, ask: Ask) -> None:
-    engine, _ = make_engine(end=True, end_token=None, context=512)  # it never says one by itself
+    engine, runner = make_engine(end=True, end_token=None, context=512)  # it never says one by itself
     schema = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
     text, reason = answer(engine, ask("Go", passthrough=formed(schema), max_tokens=200))
     assert (text, reason) == ('{"a": "x"}', "stop")
+    assert runner.count("decode") == len(text) - 1  # a token each, the first by the prompt
     text, reason = answer(engine, ask("Go", passthrough=formed(schema), max_tokens=len(text)))
     assert (text, reason) == ('{"a": "x"}', "stop")
 
