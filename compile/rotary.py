@@ -33,22 +33,24 @@ def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scali
     """
     theta = cast(float, config.get("rope_theta") or 10000.0)
     turned = int(head_dim * cast(float, config.get("partial_rotary_factor") or 1.0))
-    plain: Floats = theta ** -(np.arange(0, turned, 2) / turned)
     scaling = cast("Mapping[str, object]", config.get("rope_scaling") or {})
     kind = scaling.get("rope_type", scaling.get("type"))
     if kind not in (None, "default", "linear", "llama3", "longrope", "su"):
         raise InvalidModel(where, f"rope_scaling is {kind!r}; known: default, linear, llama3, longrope")
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
+            plain: Floats = theta ** -(np.arange(0, turned, 2) / turned)
             if kind == "linear":
                 return _rotary(plain / cast(float, scaling["factor"]))
             if kind == "llama3":
                 return _rotary(plain / np.array(llama3_factors(scaling, plain.tolist())))
             if kind in ("longrope", "su"):
                 return _longrope(config, scaling, plain)
+            return _rotary(plain)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise InvalidModel(where, f"rope_scaling {dict(scaling)} cannot be used: {error!r}") from error
-    return _rotary(plain)
+        raise InvalidModel(
+            where, f"rope_theta {theta!r} and rope_scaling {dict(scaling)} cannot be used: {error!r}"
+        ) from error
 
 
 def _longrope(config: Mapping[str, object], scaling: Mapping[str, object], plain: Floats) -> Rotary:
@@ -70,4 +72,6 @@ def _longrope(config: Mapping[str, object], scaling: Mapping[str, object], plain
 
 
 def _rotary(values: Floats, amplitude: float = 1.0) -> Rotary:
+    if not (np.isfinite(values).all() and (values > 0).all() and 0 < amplitude < math.inf):
+        raise ValueError("positions must turn something, and forwards")
     return Rotary(cast("npt.NDArray[np.float32]", values.astype(np.float32)), amplitude)

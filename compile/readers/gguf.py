@@ -28,12 +28,8 @@ class GgufReader:
         if architecture not in FAMILIES:
             raise UnsupportedArchitecture(architecture, tuple(FAMILIES))
         self._family = FAMILIES[architecture]
-        self._names: dict[str, str] = {}
-        for name in self._file.tensors:
-            known = self._family.hugging_face_name(name)
-            if known is None:
-                raise InvalidModel(source, f"a tensor named {name}, which {architecture} models don't have")
-            self._names[known] = name
+        known = {name: self._family.hugging_face_name(name) for name in self._file.tensors}
+        self._names = {theirs: name for name, theirs in known.items() if theirs is not None}
         self._check_types()
         for name in self._file.tensors:
             self._check_extent(name)

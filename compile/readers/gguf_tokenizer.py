@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from edge_router.compile.readers.gguf_cutting import BYTE_LEVEL, Cut, cut_of, cutters
 from edge_router.compile.readers.sentencepiece import sentencepiece
@@ -15,6 +15,7 @@ from edge_router.prompts.turns import END_NAMES, MARK
 
 _BYTE_LEVEL, _SENTENCEPIECE = "gpt2", "llama"  # kinds, as llama.cpp names them
 _ORDINARY, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4  # token types
+_Item = TypeVar("_Item", str, int)
 _logger = logging.getLogger(__name__)
 
 
@@ -62,8 +63,15 @@ def generation_config(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _tokens(fields: Mapping[str, object]) -> tuple[list[str], list[int]]:
-    tokens = cast("list[str]", fields.get("tokenizer.ggml.tokens") or [])
-    return tokens, cast("list[int]", fields.get("tokenizer.ggml.token_type") or [_ORDINARY] * len(tokens))
+    """All tokens and the type of each; nothing of what is no list of texts, or of numbers."""
+    tokens = _listed(fields.get("tokenizer.ggml.tokens"), str)
+    kinds = fields.get("tokenizer.ggml.token_type")
+    return tokens, [_ORDINARY] * len(tokens) if kinds is None else _listed(kinds, int)
+
+
+def _listed(value: object, kind: type[_Item]) -> list[_Item]:
+    fits = isinstance(value, list) and all(isinstance(item, kind) for item in value)
+    return cast("list[_Item]", value) if fits else []
 
 
 def _kinds(fields: Mapping[str, object], source: Path) -> list[int]:
@@ -73,7 +81,7 @@ def _kinds(fields: Mapping[str, object], source: Path) -> list[int]:
     Raises `InvalidModel`.
     """
     tokens, kinds = _tokens(fields)
-    if not tokens or len(kinds) != len(tokens) or not all(isinstance(token, str) for token in tokens):
+    if not tokens or len(kinds) != len(tokens):
         raise InvalidModel(source, f"a tokenizer of {len(tokens)} tokens and {len(kinds)} types")
     found = list(kinds)
     merged: set[str] | None = None

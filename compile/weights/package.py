@@ -20,7 +20,7 @@ from edge_router.compile.weights.parameters import check, count, is_tied, parame
 from edge_router.compile.weights.prepare import prepared
 from edge_router.compile.weights.quantize import Array, check_groups, quantized, stored_bytes
 from edge_router.compile.weights.quantizers import check_quantizer
-from edge_router.errors import InvalidModel
+from edge_router.errors import InvalidModel, TemplateError
 from edge_router.prompts.directory import lacking
 from edge_router.prompts.template import ChatTemplate, special_tokens
 from edge_router.prompts.tokenizer import TextTokenizer
@@ -77,11 +77,14 @@ def write_model(
         (folder / name).write_bytes(content)
     try:
         TextTokenizer(folder / "tokenizer.json")
+        _check_rows(parse_json(tokenizer["tokenizer.json"], Path("tokenizer.json")), merged, reader.source)
         chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
         _write_json(folder / "mlc-chat-config.json", chat)
         lack = lacking(folder, reader.source.name)
     except InvalidModel as error:  # of a folder that is gone when anyone reads this
         raise InvalidModel(reader.source, error.reason) from error
+    except TemplateError as error:
+        raise TemplateError(reader.source.name, error.reason) from error
     if lack is not None and progress is not None:
         progress.note(lack)
     total = sum(stored_bytes(form, parameter) for parameter in wanted)
@@ -236,10 +239,7 @@ def chat_config(
 
 def _written_ends(described: Mapping[str, object], tokenizer: Mapping[str, object]) -> list[int]:
     """Tokens that end an answer by what the template writes, or by their name. Raises `TemplateError`."""
-    added = {
-        str(token["content"]): int(cast(int, token["id"]))
-        for token in cast("list[Mapping[str, object]]", tokenizer.get("added_tokens") or [])
-    }
+    added = _added(tokenizer)
     source, names = described.get("chat_template"), special_tokens(described)
     template = ChatTemplate(source, model="", variables=names) if isinstance(source, str) else None
     return [*Turns.of(template).end_tokens(added), *named_ends(added.get)]
@@ -270,9 +270,31 @@ def _steps(part: object, key: str) -> list[Mapping[str, object]]:
 
 
 def _tokens(tokenizer: Mapping[str, object]) -> int:
-    vocabulary = set(cast("Mapping[str, Mapping[str, int]]", tokenizer["model"])["vocab"])
-    added = {token["content"] for token in cast("list[dict[str, str]]", tokenizer.get("added_tokens") or [])}
-    return len(vocabulary | added)
+    """One more than the highest token."""
+    return max((*_vocabulary(tokenizer).values(), *_added(tokenizer).values()), default=-1) + 1
+
+
+def _check_rows(tokenizer: Mapping[str, object], config: Mapping[str, object], source: Path) -> None:
+    """That what texts are made of has weights; marks of pictures and the like may have none.
+
+    Raises `InvalidModel`.
+    """
+    added, rows = _added(tokenizer), cast(int, config["vocab_size"])
+    highest = max((at for name, at in _vocabulary(tokenizer).items() if name not in added), default=-1)
+    if highest >= rows:
+        raise InvalidModel(source, f"its tokenizer makes {highest + 1} tokens, and {rows} have weights")
+
+
+def _vocabulary(tokenizer: Mapping[str, object]) -> Mapping[str, int]:
+    listed = cast("Mapping[str, object]", tokenizer["model"])["vocab"]
+    if isinstance(listed, list):  # Unigram's, each with its score
+        return {str(name): number for number, (name, _) in enumerate(listed)}
+    return cast("Mapping[str, int]", listed)
+
+
+def _added(tokenizer: Mapping[str, object]) -> Mapping[str, int]:
+    listed = cast("list[Mapping[str, object]]", tokenizer.get("added_tokens") or [])
+    return {str(token["content"]): int(cast(int, token["id"])) for token in listed}
 
 
 def _merged(config: Mapping[str, object], reader: WeightsReader) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_router import strict_json
+from edge_router.catalog.checked import checked_config
 from edge_router.catalog.gguf import gguf_config, gguf_in
 from edge_router.errors import InvalidModel
 
@@ -20,19 +21,6 @@ WEIGHT_SUFFIXES = tuple(_FORMATS)
 MLC_CONFIG = "mlc-chat-config.json"
 _WEIGHTS = (MLC_CONFIG, "*.safetensors", "pytorch_model*.bin", "*.gguf", "*/*.gguf")
 FAMILIES = {"gemma3_text": "gemma3"}  # the same layers under another name
-
-MOST = 2**31 - 1
-_COUNTS = (
-    *("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers"),
-    *("head_dim", "vocab_size", "max_position_embeddings", "original_max_position_embeddings"),
-    *("sliding_window", "sliding_window_pattern", "context_window_size", "prefill_chunk_size"),
-)
-_REALS = (
-    *("rms_norm_eps", "rope_theta", "position_embedding_base", "rope_local_base_freq"),
-    *("partial_rotary_factor", "query_pre_attn_scalar"),
-    *("attn_logit_softcapping", "final_logit_softcapping"),
-)
-_OBJECTS = ("text_config", "model_config", "rope_scaling", "rope_parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,32 +83,6 @@ def read_config(path: Path) -> dict[str, object]:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
-
-
-def checked_config(config: dict[str, object], where: Path) -> dict[str, object]:
-    """`config` where each key that sizes or formulas are made of holds what it must, or nothing.
-
-    Raises `InvalidModel`, which names the key.
-    """
-    for key in _COUNTS:
-        value = config.get(key)
-        good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
-        if value is not None and not good:
-            raise InvalidModel(where, f"{key} is {_shown(value)}, not a positive whole number")
-    for key in _REALS:
-        value = config.get(key)
-        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST
-        if value is not None and not good:
-            raise InvalidModel(where, f"{key} is {_shown(value)}, not a positive number")
-    for key in _OBJECTS:
-        value = config.get(key)
-        if value is not None and not isinstance(value, dict):
-            raise InvalidModel(where, f"{key} is {_shown(value)}, not an object")
-    return config
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:40]
 
 
 def language_part(config: Mapping[str, object]) -> dict[str, object]:

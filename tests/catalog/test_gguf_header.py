@@ -216,6 +216,28 @@ def test_linear_factors_under_each_key(tmp_path: Path, stated: dict[str, Any], s
     assert open_weights(file).config["rope_scaling"] == wanted
 
 
+@pytest.mark.parametrize("key", [key for key in NUMBERS if key != "attention.head_count"])
+@pytest.mark.parametrize("odd", [-1, 0, 1 << 63, float("nan"), float("inf"), -1.0, 0.0, "x", True])
+def test_numbers_that_no_model_has_are_refused_by_plan_and_compile(
+    tmp_path: Path, key: str, odd: object
+) -> None:
+    fields = {f"llama.{name}": value for name, value in {**NUMBERS, key: odd}.items()}
+    model = GgufModel(write(tmp_path / "odd.gguf"))
+    model.fields = {"general.architecture": "llama", **fields}
+    with pytest.raises(InvalidModel):
+        model.config()
+
+
+@pytest.mark.parametrize("key", ["attention.sliding_window", "attn_logit_softcapping"])
+def test_what_is_zero_is_not_there(tmp_path: Path, key: str) -> None:
+    for architecture in ("gemma3", "starcoder2"):
+        model = GgufModel(write(tmp_path / f"{architecture}.gguf"))
+        numbers = {f"{architecture}.{name}": value for name, value in {**NUMBERS, key: 0}.items()}
+        model.fields = {"general.architecture": architecture, **numbers}
+        config = model.config()
+        assert config.get("sliding_window") is None and config.get("attn_logit_softcapping") is None
+
+
 @pytest.mark.parametrize("kind", ["yarn", "longrope", "su", "dynamic"])
 def test_other_scalings_are_refused_by_plan_and_compile(tmp_path: Path, kind: str) -> None:
     file = write(tmp_path / "rope.gguf", **{"rope.scaling.type": kind, "rope.scaling.factor": 4.0})

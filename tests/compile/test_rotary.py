@@ -66,6 +66,11 @@ def test_longrope_without_a_longer_context_keeps_its_amplitude() -> None:
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn'; known: default, linear"),
         ({"rope_scaling": {"type": "linear"}}, "factor"),
         ({"rope_scaling": {"type": "linear", "factor": 0}}, "divide by zero"),
+        *(
+            ({"rope_scaling": {"type": "linear", "factor": odd}}, "must turn")
+            for odd in (-1, math.nan, math.inf)
+        ),
+        *(({"rope_theta": odd}, f"rope_theta {odd}") for odd in (-1, -10000.0, math.nan, math.inf)),
         ({"rope_scaling": {**LLAMA3, "factor": None}}, "TypeError"),
         ({**PHI, "rope_scaling": {**LONGROPE, "short_factor": [1.0]}}, "1 factors for 2 pairs"),
     ],

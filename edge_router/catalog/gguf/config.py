@@ -52,6 +52,11 @@ class GgufConfig:
         family = FAMILIES.get(self._family)
         if family is None:
             return self._stated()
+        foreign = next((name for name in self._tensors if family.hugging_face_name(name) is None), None)
+        if foreign is not None:
+            raise InvalidModel(
+                self._source, f"a tensor named {foreign}, which {self._family} models don't have"
+            )
         hidden, heads = self._number("embedding_length"), self._number("attention.head_count")
         head_dim = self._number("attention.key_length", hidden // heads if heads else 0)
         if heads < 1 or head_dim < 1:
@@ -83,7 +88,8 @@ class GgufConfig:
         found: dict[str, object] = {"model_type": self._family}
         for key, name in _STATED.items():
             if self._key(key) in self._fields:
-                found[name] = self._real(key) if key in _REALS else self._number(key)
+                # What is 0, such as a window, is not there.
+                found[name] = (self._real(key) if key in _REALS else self._number(key)) or None
         if "token_embd.weight" in self._tensors:
             found["vocab_size"] = self._tensors["token_embd.weight"][0]
         found["tie_word_embeddings"] = "output.weight" not in self._tensors
@@ -111,7 +117,7 @@ class GgufConfig:
             found["rope_local_base_freq"] = self._real("rope.freq_base_swa", _LOCAL_BASE)
         for key in ("attn_logit_softcapping", "final_logit_softcapping"):
             if self._key(key) in self._fields:
-                found[key] = self._real(key)
+                found[key] = self._real(key) or None  # 0 caps nothing
         return found
 
     def _rope_scaling(self, head_dim: int) -> Mapping[str, object] | None:
@@ -176,7 +182,7 @@ class GgufConfig:
 
     def _number(self, key: str, default: int | None = None) -> int:
         value = self._alike(key, self._value(key, default))
-        if not isinstance(value, int):
+        if not isinstance(value, int) or isinstance(value, bool):
             raise InvalidModel(self._source, f"{self._key(key)} is {value!r}, not a whole number")
         return value
 
@@ -191,7 +197,7 @@ class GgufConfig:
 
     def _real(self, key: str, default: float | None = None) -> float:
         value = self._alike(key, self._value(key, default))
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             raise InvalidModel(self._source, f"{self._key(key)} is {value!r}, not a number")
         return _short(value)
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_router.catalog.checked import checked_config
 from edge_router.catalog.gguf.config import GgufConfig
 from edge_router.catalog.gguf.file import GgufFile, GgufTensor
 from edge_router.catalog.gguf.names import models_among, part_number, parts_of
@@ -39,7 +40,7 @@ class GgufModel:
     def config(self) -> dict[str, object]:
         """config.json's keys. Raises `InvalidModel`."""
         shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
-        return GgufConfig(self.fields, shapes, self.floats, self.source).config()
+        return checked_config(GgufConfig(self.fields, shapes, self.floats, self.source).config(), self.source)
 
     def floats(self, name: str) -> list[float]:
         """All numbers of a small tensor without blocks. Raises `InvalidModel`."""

@@ -115,6 +115,8 @@ class LocalEngine:
             raise InvalidRequest("messages", "the prompt is empty")
         if room < 1:
             raise ContextOverflow(len(prompt), self.context_window_size)
+        if max(prompt) >= self._scheduler.vocab_size:  # such as a mark of pictures in a model that sees none
+            raise InvalidRequest("messages", f"holds tokens that {self._model_id} has no weights for")
         most = min(longest, room)
         form = self._form(request, most, cancel)
         reader = _Reader(

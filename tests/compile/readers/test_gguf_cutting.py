@@ -165,10 +165,16 @@ def test_a_token_that_does_not_exist_is_not_named(name: str, value: object) -> N
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"tokens": []}, {"tokens": [1, 2]}, {"token_type": [1]}, {"tokens": ["a"], "token_type": [1, 1]}],
+    [
+        *({"tokens": odd} for odd in ([], [1, 2], ["a", 1], 1, 0.5, "ab", True)),
+        *({"token_type": odd} for odd in ([], [1], [1.5, 1.5], ["a", "b"], 1, "ab", False)),
+        {"tokens": ["a"], "token_type": [1, 1]},
+    ],
 )
 def test_lists_that_do_not_fit_are_named(wrong: dict[str, object]) -> None:
     described = fields(["a", "b"], [], pre="smollm")
     described |= {f"tokenizer.ggml.{key}": value for key, value in wrong.items()}
-    with pytest.raises(InvalidModel, match="a tokenizer of"):
-        tokenizer_files(described, MADE)
+    generation_config(described)
+    for read in (tokenizer_files, doubt):
+        with pytest.raises(InvalidModel, match="a tokenizer of"):
+            read(described, MADE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from edge_router.compile.weights.package import ShardWriter, Windows, chat_confi
 from edge_router.compile.weights.parameters import count, parameters
 from edge_router.compile.weights.quantize import quantized, stored_bytes, supported
 from edge_router.compile.weights.quantizers import weighted
-from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
+from edge_router.errors import InvalidModel, TemplateError, UnknownName, WeightsCorrupt
 
 WINDOWS = Windows(128, 32)
 
@@ -294,6 +295,43 @@ def changed(tiny: ModuleType, tiny_llama: Any, tmp_path: Path, **tensors: np.nda
         tmp_path / "c.gguf", tiny_llama.config, {n: t for n, t in merged.items() if t is not None}
     )
     return tmp_path / "c.gguf"
+
+
+def folder_with(tiny_llama: Any, folder: Path, **parts: Any) -> Path:
+    """The checkpoint with other parts of tokenizer.json, and of its config where those have no such part."""
+    shutil.copytree(tiny_llama.folder, folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        found = json.loads((folder / name).read_text())
+        given = {key: change(found.get(key)) for key, change in parts.items() if key in found}
+        (folder / name).write_text(json.dumps({**found, **given}))
+    return folder
+
+
+def test_words_without_weights_are_refused_and_marks_are_not(tiny_llama: Any, tmp_path: Path) -> None:
+    def mark(added: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [*added, {**added[0], "id": 288, "content": "<picture>"}]
+
+    def word(model: dict[str, Any]) -> dict[str, Any]:
+        return {**model, "vocab": {**model["vocab"], "zz": 288}}
+
+    marked = write(folder_with(tiny_llama, tmp_path / "a", added_tokens=mark), tmp_path / "m")
+    assert json.loads((marked / "mlc-chat-config.json").read_text())["active_vocab_size"] == 288
+    with pytest.raises(InvalidModel, match="makes 289 tokens, and 288 have weights"):
+        write(folder_with(tiny_llama, tmp_path / "b", model=word), tmp_path / "n")
+
+
+def test_every_token_counts_however_they_are_numbered(tiny_llama: Any, tmp_path: Path) -> None:
+    def gap(added: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [*added, {**added[0], "id": 280, "content": "<far>"}]
+
+    made = write(folder_with(tiny_llama, tmp_path / "a", added_tokens=gap), tmp_path / "m")
+    assert json.loads((made / "mlc-chat-config.json").read_text())["active_vocab_size"] == 281
+
+
+def test_a_template_that_is_none_is_said_of_this_model(tiny_llama: Any, tmp_path: Path) -> None:
+    source = folder_with(tiny_llama, tmp_path / "a", chat_template=lambda _: "{% for")
+    with pytest.raises(TemplateError, match="the chat template of a failed: it is not valid"):
+        write(source, tmp_path / "m")
 
 
 def test_missing_tensors_are_named(tiny: ModuleType, tiny_llama: Any, tmp_path: Path) -> None:

@@ -143,6 +143,13 @@ def test_an_answer_may_fill_the_context_and_no_more(make_engine: Make, ask: Ask,
     assert answer(engine, exactly)[1].usage.completion_tokens == 1  # type: ignore[union-attr]
 
 
+def test_tokens_without_weights_never_reach_the_model(make_engine: Make, ask: Ask) -> None:
+    engine, runner = make_engine(padding=-1)  # the last of its marks has none
+    with pytest.raises(InvalidRequest, match="no weights"):
+        answer(engine, ask("x", raw_prompt="a<think>"))
+    assert not [name for name, _ in runner.calls if name == "prefill"]
+
+
 def test_an_empty_prompt_is_refused(make_engine: Make, ask: Ask) -> None:
     engine, _ = make_engine()
     with pytest.raises(InvalidRequest, match="empty"):
