@@ -13,10 +13,14 @@ from edge_router.server.limits import Limits
 from edge_router.server.reply import dumps
 
 FILLER = "filler"  # in scope["state"]: bytes that change nothing, wherever in the reply's body they stand
+HEAD_BYTES = 16 * 1024  # of a request's line and headers
 _PROBES_S = (0.0, 0.2, 0.4, 0.8)  # between signs of life to a client that has closed its side
+# Read at once, before others have their turn. Of a body whose length is known each byte costs next to
+# nothing; of headers and of a body in chunks a few thousand bytes can be as many things to look at.
+_COUNTED, _OTHER = 64 * 1024, 2 * 1024
 
 
-class Connection(H11Protocol):
+class Connection(H11Protocol, asyncio.BufferedProtocol):
     """Ends a connection whose client is too slow to ask, or does not read what it asked for.
 
     A client that closes its side after a whole request may have left or may still read: only writing tells,
@@ -30,15 +34,30 @@ class Connection(H11Protocol):
         self._stuck: asyncio.TimerHandle | None = None
         self._probing: asyncio.TimerHandle | None = None
         self._half_closed = False
+        self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         transport.set_write_buffer_limits(0)  # paused means: there is something that the client does not take
         self._watch_asking()
 
+    def get_buffer(self, sizehint: int) -> bytearray:
+        in_body = self.conn.their_state is h11.SEND_BODY
+        counted = in_body and any(name == b"content-length" for name, _ in self.headers)
+        self._unread = bytearray(_COUNTED if counted else _OTHER)
+        return self._unread
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data, self._unread = self._unread, bytearray()
+        self.data_received(bytes(data[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch_asking()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "This is no well-formed HTTP request with less than 16 KiB of headers.")
+        self.transport.close()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn's closes, always
         if self._answered or self.cycle.more_body:

@@ -176,7 +176,8 @@ def failure(error: e.EdgeRouterError) -> Failure:
     if isinstance(error, e.StrongFailed) and error.status in (400, 413, 422):
         how = Rule(400, INVALID, "strong_model_refused", "Change the request and send it again.")
     statement = clipped(str(error).rstrip(" ."), STATEMENT)
-    message = f"{statement}. {how.advice}" if how.advice else f"{statement}."
+    end = "" if statement.endswith("?") else "."
+    message = f"{statement}{end} {how.advice}".rstrip()
     headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
     if isinstance(error, e.StrongRateLimited) and error.retry_after is not None:
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))

@@ -29,7 +29,8 @@ DECISION_HEADERS = (
     "x-edge-router-model, x-edge-router-score, x-edge-router-threshold, x-edge-router-reason, "
     "x-edge-router-fallback, x-edge-router-truncated"
 )
-CHANGING_SCHEMES = ("vscode-webview", "chrome-extension", "moz-extension")  # with another name in each place
+# With another name in each place.
+CHANGING_SCHEMES = ("vscode-webview", "chrome-extension", "moz-extension", "safari-web-extension")
 KEY_VARIABLE = ServerConfig().api_key_env
 log = logging.getLogger("edge_router.server")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import itertools
@@ -15,9 +16,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
+from edge_router.server.connection import Connection
 from edge_router.server.limits import Limits
 from edge_router.types import ChatRequest
 
@@ -149,7 +153,79 @@ def test_a_connection_is_kept_between_requests(serve: Callable[..., Any]) -> Non
     connection.close()
 
 
+LONG = "x" * 20_000
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        f"GET /{LONG} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        f"GET /health?{LONG} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        f"GET /health HTTP/1.1\r\nHost: localhost\r\nX: {LONG}\r\n\r\n",
+        f"GET /health HTTP/1.1\r\nHost: localhost\r\n{LONG}: x\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\n" + "X: y\r\n" * 3_500 + "\r\n",
+        f"GET /health HTTP/1.1\r\nHost: localhost\r\nX: {LONG}",
+        "\x16\x03\x01 a hello of TLS\r\n\r\n",
+        "hello\r\n\r\n",
+    ],
+)
+def test_a_head_that_is_none_or_endless_is_refused(served: Any, sent: str) -> None:
+    """Also where it comes at once: each header costs everybody some microseconds."""
+    with connect(served) as one:
+        one.sendall(sent.encode("latin-1"))
+        told = rest(one)
+    assert told.startswith(b"HTTP/1.1 400 ") and b'"type":"invalid_request_error"' in told
+    with connect(served) as one:
+        one.sendall(f"GET /health HTTP/1.0\r\nHost: localhost\r\nX: {LONG[:15_000]}\r\n\r\n".encode())
+        assert rest(one).startswith(b"HTTP/1.1 200 ")
+
+
 # ---- bodies ------------------------------------------------------------------------------------------------
+
+
+async def read_pieces(sent: bytes) -> list[int]:
+    """The sizes in which a body comes to an app."""
+    sizes: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        more = True
+        while more:
+            message = await receive()
+            sizes.append(len(message["body"]))
+            more = message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+
+    def connection() -> Connection:
+        return Connection(Limits(), config=config, server_state=ServerState(), app_state={})
+
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(sent)
+    await reader.readline()
+    writer.close()
+    server.close()
+    return sizes
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "most"),
+    [
+        (CHUNKED + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n", 1_000),
+        (CHUNKED + b"5;note=1\r\nhello\r\n" * 20_000 + b"0\r\n\r\n", 1_000),
+        (CHUNKED + b"30D40\r\n" + b"x" * 200_000 + b"\r\n0\r\n\r\n", 4_000),
+        (head(200_000) + b"x" * 200_000, 100_000),
+    ],
+)
+def test_no_body_keeps_the_loop_to_itself(sent: bytes, most: int) -> None:
+    """A body in tiny chunks is read a few hundred at a time, one of a known length at full speed."""
+    sizes = asyncio.run(asyncio.wait_for(read_pieces(sent), 60))
+    assert most / 20 < max(sizes) <= most and sum(sizes) in (100_000, 200_000)
 
 
 def test_bodies_of_many_share_one_room(serve: Callable[..., Any]) -> None:

@@ -114,6 +114,12 @@ def test_the_field_is_named() -> None:
     assert failure(e.UnknownModel("x", ())).param == "model"
 
 
+@pytest.mark.parametrize("reason", ["must be 1", "must be 1.", "did you mean private?"])
+def test_a_sentence_ends_once(reason: str) -> None:
+    told = failure(e.InvalidRequest("x", reason)).message
+    assert told == f"x: {reason.rstrip('.')}" + ("" if reason.endswith("?") else ".")
+
+
 def test_a_rate_limit_says_how_long_to_wait() -> None:
     assert failure(e.StrongRateLimited(X, 1.2)).headers == {"retry-after": "2"}
     assert failure(e.StrongRateLimited(X, -1)).headers == {"retry-after": "0"}

@@ -199,6 +199,7 @@ def test_an_allowed_page_may_call_and_read(setup: Callable[..., Any], origin: st
         ("tauri://localhost", "tauri://localhost"),
         ("vscode-webview://1a2b3c", "vscode-webview://*"),
         ("chrome-extension://abc", "chrome-extension://*"),
+        ("safari-web-extension://0A1B-2C", "safari-web-extension://*"),
         ("file://", "file://"),
         ("null", "null"),
         ("https://tauri.localhost", "https://tauri.localhost"),

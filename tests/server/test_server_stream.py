@@ -13,6 +13,7 @@ import pytest
 
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
+from edge_router.server.limits import Limits
 from edge_router.server.running import Running
 from edge_router.server.security import Guard
 from edge_router.types import ChatRequest, Delta
@@ -98,8 +99,8 @@ def test_leaving_a_stream_ends_the_generation(served: Any) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_leaving_before_the_first_word_ends_the_generation(served: Any, stream: bool) -> None:
-    words = Endless(silent=True)
+def test_leaving_before_the_first_word_ends_the_generation(serve: Callable[..., Any], stream: bool) -> None:
+    served, words = serve(limits=Limits(hold_s=3600.0)), Endless(silent=True)
     served.weak.queue(words)
     with pytest.raises(openai.APITimeoutError):
         served.client(timeout=0.3).chat.completions.create(model="weak", messages=HI, stream=stream)
