@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -100,6 +101,7 @@ class Grammars:
         with self._lock:
             if self._threads is not None:
                 self._threads.shutdown(wait=False, cancel_futures=True)
+                self._threads = None
 
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -221,7 +223,7 @@ class Words:
         tokens = self._tokenizer.vocabulary(self.size)
         if not self.ends:
             tokens.append(b"")  # llguidance wants an end; no mask reaches so far
-        source = _Source(tokens, min(self.ends, default=self.size), self._tokens)
+        source = _Source(tokens, min(self.ends, default=self.size), _weakly(self))
         wrapper = TokenizerWrapper(source)
         # Without llguidance's slices, which take twice the memory and make no mask of JSON faster.
         self.known = LLTokenizer(wrapper, eos_token=sorted(self.ends) or [self.size], slices=[])
@@ -232,7 +234,8 @@ class Words:
         tokens = list(self.known.tokenize_bytes(text))
         return tokens if self._stand_for(tokens, text) else None
 
-    def _tokens(self, data: bytes) -> list[int]:
+    def tokens(self, data: bytes) -> list[int]:
+        """Of what llguidance knows must come."""
         text = data.decode("utf-8", "replace")
         tokens = self._tokenizer.continued(text)
         if self._stand_for(tokens, data) or not hasattr(self, "known"):
@@ -254,6 +257,17 @@ class _Source:
 
     def __call__(self, data: bytes) -> list[int]:
         return self._tokenize(data)
+
+
+def _weakly(words: Words) -> Callable[[bytes], list[int]]:
+    """`words.tokens`; a circle through llguidance's objects would never be collected."""
+    seen = weakref.ref(words)
+
+    def tokens(data: bytes) -> list[int]:
+        words = seen()
+        return [] if words is None else words.tokens(data)
+
+    return tokens
 
 
 def _in_a_thread(words: Words, prepared: Future[None]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import runpy
 import threading
+import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 from edge_router.engines.local import constraint
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.errors import Cancelled, InvalidRequest, UnsupportedRequest
+from edge_router.errors import Cancelled, EngineUnavailable, InvalidRequest, UnsupportedRequest
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import Cancel, ChatRequest, TokenMask, Vocabulary
 
@@ -284,6 +287,29 @@ def test_a_cancel_is_heard_while_the_tokenizer_is_made(tokenizer: TextTokenizer)
     goes_on.set()
     assert grammars.json({}, 100, Cancel()).allowed().any()
     grammars.close()
+
+
+def test_nothing_is_left_of_a_grammar_that_nobody_has(tokenizer: TextTokenizer) -> None:
+    own = TextTokenizer(tokenizer.file)
+    grammars, seen = Grammars(own, [1], own.vocab_size), weakref.ref(own)
+    assert grammars.json({"type": "object"}, 100, Cancel()).allowed().any()
+    grammars.close()
+    del grammars, own
+    for _ in range(400):  # the threads end in their own time
+        gc.collect()
+        if seen() is None:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the tokenizer is still held")
+
+
+def test_after_close_it_is_closed(make_engine: Make, ask: Ask) -> None:
+    engine, _ = make_engine(end=True, context=400)
+    request = ask("Go", passthrough=formed(PERSON), max_tokens=60)
+    answer(engine, request)
+    engine.close()
+    with pytest.raises(EngineUnavailable, match="closed"):
+        answer(engine, request)
 
 
 def test_many_answers_at_once_each_with_its_form(make_engine: Make, ask: Ask) -> None:
