@@ -14,6 +14,8 @@ import pytest
 import edge_router
 from edge_router.cli.main import VERBS
 
+pytestmark = pytest.mark.integration
+
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
 
 
