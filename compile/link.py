@@ -21,7 +21,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_router.errors import ArtifactCorrupt, BuildFailed, EngineUnavailable, LinkerMissing, is_mistake
+from edge_router.errors import (
+    ArtifactCorrupt,
+    BuildFailed,
+    EdgeRouterError,
+    EngineUnavailable,
+    LinkerMissing,
+    is_mistake,
+)
 
 OBJECTS = ".tar"
 _LOADER = "tvm_ffi_orcjit"
@@ -106,16 +113,23 @@ def load_library(path: Path, kind: int = _CPU, number: int = 0) -> Any:
     """
     try:
         module = _objects(path) if path.suffix == OBJECTS else _shared(path)
-        machine = module["vm_load_executable"]()
+        machine = _function(module, "vm_load_executable", path)()
         near = () if kind == _CPU else (_CPU, 0, _POOLED)  # what is computed on the host
         machine["vm_initialization"](kind, number, _POOLED, *near)
-    except EngineUnavailable:
+    except EdgeRouterError:
         raise
     except Exception as error:
         if is_mistake(error):
             raise
         raise ArtifactCorrupt(path, f"cannot be loaded by this TVM: {error}") from error
     return machine
+
+
+def _function(module: Any, name: str, path: Path) -> Any:
+    try:
+        return module[name]
+    except AttributeError as error:  # tvm_ffi's way to say so
+        raise ArtifactCorrupt(path, f"has no function {name}") from error
 
 
 def _shared(path: Path) -> Any:

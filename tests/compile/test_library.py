@@ -144,12 +144,18 @@ def test_an_architecture_can_be_added_once() -> None:
 
 def test_what_breaks_while_compiling_keeps_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(values: Mapping[str, object], parts: Any, where: str) -> Any:
-        raise ZeroDivisionError("by design")
+        raise RuntimeError("by design")
 
     monkeypatch.setattr(library, "definition", lambda model_type: broken)
     with pytest.raises(BuildFailed, match="by design") as caught:
         compile_(tmp_path, NUMBERS)
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_mistake_of_a_definition_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "definition", lambda model_type: lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compile_(tmp_path, NUMBERS)
 
 
 def test_a_library_that_lacks_functions_is_corrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

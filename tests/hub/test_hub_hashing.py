@@ -139,7 +139,8 @@ COMMON = ["config.json", "tokenizer.json", "README.md"]
 )
 def test_weights_are_chosen_in_one_format_only(weights: list[str], chosen: set[str] | None) -> None:
     found = set(choose([*COMMON, *weights]))
-    assert found == (set() if chosen is None else chosen | {"config.json", "tokenizer.json"})
+    described = set() if chosen == {"only.gguf"} else {"config.json", "tokenizer.json"}  # all is in its file
+    assert found == (set() if chosen is None else chosen | described)
 
 
 def test_sharded_safetensors_come_with_their_index() -> None:

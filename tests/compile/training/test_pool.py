@@ -59,7 +59,7 @@ def test_taking_rows_takes_everything_of_them(pool_file: Path) -> None:
         ({"scores": "nonsense"}, "row 0: scores are not JSON"),
         ({"scores": "[1]"}, "row 0: scores are not JSON"),
         ({"scores": json.dumps({"m": 2})}, "row 0: the score of m is 2.0, not in 0..1"),
-        ({"scores": '{"m": NaN}'}, "row 0: the score of m is nan"),
+        ({"scores": '{"m": NaN}'}, "row 0: scores are not JSON"),
         ({"scores": None}, "row 0: scores are not JSON"),
     ],
 )

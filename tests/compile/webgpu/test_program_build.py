@@ -125,8 +125,17 @@ def test_what_it_is_not_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
         build_program({**CONFIG, "hidden_size": 80}, "q4f16_1")
     with pytest.raises(InvalidModel, match="lacks"):
         build_program({"model_type": "llama"}, "q4f16_1")
-    monkeypatch.setattr(build_module, "_build", lambda *_: 1 / 0)
-    with pytest.raises(BuildFailed, match="division by zero"):
+
+
+@pytest.mark.parametrize(("raised", "told"), [(RuntimeError("x"), BuildFailed), (KeyError("x"), KeyError)])
+def test_what_breaks_in_the_compiler_is_a_failed_build_and_a_mistake_of_ours_stays_one(
+    raised: Exception, told: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(build_module, "_build", broken)
+    with pytest.raises(told, match="x"):
         build_program(CONFIG, "q4f16_1")
 
 
