@@ -31,6 +31,7 @@ _LONGEST_TOKEN = 32
 _USUAL_TOKEN = 4
 _SLACK_TOKENS = 64
 _SLACK_CHARACTERS = 4096
+_SLACK_THOUGHTS = 2**18  # characters: not every endpoint counts them
 
 
 class TooLong(Garbled):
@@ -53,11 +54,12 @@ class Meter:
 
     def __init__(self, max_tokens: int | None) -> None:
         self.past_max_tokens = False  # more came than `max_tokens` can be, by any count
-        self._silence = self._taken = self._pieces = self._characters = 0
-        self._most_tokens = self._most_characters = inf
+        self._silence = self._taken = self._pieces = self._characters = self._thoughts = 0
+        self._most_tokens = self._most_characters = self._most_thoughts = inf
         if max_tokens is not None:
             self._most_tokens = 2 * max_tokens + _SLACK_TOKENS
             self._most_characters = _LONGEST_TOKEN * max_tokens + _SLACK_CHARACTERS
+            self._most_thoughts = self._most_characters + _SLACK_THOUGHTS
 
     def read(self, size: int) -> None:
         """So many bytes came. Raises `TooLong` where that were too many since the last token."""
@@ -78,11 +80,12 @@ class Meter:
             self._taken += getsizeof(delta.text) + _PLACE
             if delta.thoughts or delta.refusal:
                 self._taken += sum(map(getsizeof, (*delta.thoughts.values(), delta.refusal)))
+                self._thoughts += sum(map(len, delta.thoughts.values()))
         if self._taken > LARGEST_ANSWER:
             refuse_longer("an answer", LARGEST_ANSWER)
         if self._pieces > self._most_tokens:
             self.past_max_tokens = self._characters > _USUAL_TOKEN * self._most_tokens
-        if self._characters > self._most_characters:
+        if self._characters > self._most_characters or self._thoughts > self._most_thoughts:
             self.past_max_tokens = True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_router.engines.remote.outcomes import Garbled
@@ -26,7 +26,6 @@ NOTHING = object()
 class _Call:
     index: int
     slot: int | None  # the index that the server gave it
-    position: int  # in the list that it first came in
     given_id: str | None  # by the server
     kind: str
     name: str = ""
@@ -91,6 +90,10 @@ class ToolCallReader:
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
+        # The last of each kind: nobody says how many there will be, and each piece asks for one.
+        self._with_id: dict[str, _Call] = {}
+        self._in_slot: dict[int | None, _Call] = {}
+        self._at_position: dict[int, _Call] = {}
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -107,6 +110,8 @@ class ToolCallReader:
                 told.append(beginning)
             else:
                 told.append(_go_on(call, came))
+            if call.given_id is not None:
+                self._with_id[call.given_id] = call
             touched.add(call.index)
         return tuple(piece for piece in told if len(piece) > 1)
 
@@ -123,17 +128,16 @@ class ToolCallReader:
 
     def _owner(self, came: _Arrived, position: int, *, alone: bool, touched: set[int]) -> _Call | None:
         """The call that goes on with this piece; None where it begins one."""
-        if came.given_id is not None:
-            known = self._last(lambda call: call.given_id == came.given_id)
-            if known is not None:
-                moved = None not in (came.slot, known.slot) and came.slot != known.slot
-                return None if (moved and came.name) or _begins_anew(known, came) else known
+        known = None if came.given_id is None else self._with_id.get(came.given_id)
+        if known is not None:
+            moved = None not in (came.slot, known.slot) and came.slot != known.slot
+            return None if (moved and came.name) or _begins_anew(known, came) else known
         if came.slot is not None:
-            call = self._last(lambda call: call.slot == came.slot) or self._last(
-                lambda call: call.slot is None
-            )
+            call = self._in_slot.get(came.slot) or self._in_slot.get(None)
+        elif alone:
+            call = self._calls[-1] if self._calls else None
         else:
-            call = self._last(lambda call: alone or call.position == position)
+            call = self._at_position.get(position)
         if call is None:
             return None
         if None not in (came.given_id, call.given_id):
@@ -143,14 +147,13 @@ class ToolCallReader:
             return None
         return None if _begins_anew(call, came) else call
 
-    def _last(self, fits: Callable[[_Call], bool]) -> _Call | None:
-        return next((call for call in reversed(self._calls) if fits(call)), None)
-
     def _begin(self, came: _Arrived, position: int) -> tuple[_Call, Piece]:
-        taken = any(call.given_id == came.given_id for call in self._calls)
-        identifier = uuid.uuid4().hex[:ID_LENGTH] if taken or came.given_id is None else came.given_id
-        call = _Call(len(self._calls), came.slot, position, came.given_id, came.kind)
+        identifier = came.given_id
+        if identifier is None or identifier in self._with_id:
+            identifier = uuid.uuid4().hex[:ID_LENGTH]
+        call = _Call(len(self._calls), came.slot, came.given_id, came.kind)
         self._calls.append(call)
+        self._in_slot[came.slot] = self._at_position[position] = call
         piece = _go_on(call, came)
         body = {"name": "", TEXTS[came.kind]: "", **_object(piece.get(came.kind))}
         return call, {**piece, "id": identifier, "type": came.kind, came.kind: body}

@@ -68,3 +68,14 @@ def test_past_the_limit_by_pieces_or_by_letters(max_tokens):
         pieces.take(Delta("words"), USUAL)
     letters.take(Delta("x" * (30 * max_tokens + 5000)), USUAL)
     assert pieces.past_max_tokens and letters.past_max_tokens
+
+
+@pytest.mark.parametrize("max_tokens", [1, 1000])
+def test_thoughts_past_the_limit_have_more_room_and_an_end(max_tokens):
+    meter, thought = Meter(max_tokens), Delta(thoughts={"reasoning_content": "hm " * 100})
+    for _ in range(800):
+        meter.take(thought, USUAL)
+    assert not meter.past_max_tokens
+    for _ in range(max_tokens + 200):
+        meter.take(thought, USUAL)
+    assert meter.past_max_tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -179,6 +180,16 @@ def test_an_answer_that_was_cut_gets_no_arguments_that_were_not_written() -> Non
 def test_an_empty_object_within_arguments_stays() -> None:
     text = '{"a": {}}'
     assert said(read([piece("c1", '{"a": ')], [rest("{}")], [rest("}")])[1]) == [("look", text)]
+
+
+@pytest.mark.parametrize("index", ["number", 0, MISSING])
+@pytest.mark.parametrize("identified", [True, False])
+def test_calls_without_end_cost_each_the_same(index: Any, identified: bool) -> None:
+    reader, begin = ToolCallReader(), time.process_time()
+    for number in range(40_000):
+        place = number if index == "number" else index
+        assert len(reader.read([piece(f"c{number}" if identified else None, ONE, index=place)])) == 1
+    assert time.process_time() - begin < 30  # a look at each that came before takes minutes
 
 
 def test_names_in_parts() -> None:
