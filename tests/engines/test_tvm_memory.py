@@ -119,6 +119,8 @@ def test_a_gpus_memory_is_planned_against_what_is_free_there_and_taken_at_once(
         (MemoryError(), True),
         (RuntimeError("std::bad_alloc"), True),
         (RuntimeError("CUDA: out of memory"), True),
+        (RuntimeError("CUDALaunch Error: CUDA_ERROR_OUT_OF_MEMORY"), True),
+        (RuntimeError("CUDALaunch Error: CUDA_ERROR_ILLEGAL_ADDRESS"), False),
         (RuntimeError("shape mismatch"), False),
     ],
 )

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 VISIT = Path(__file__).parent / "visit"
-STEPS = ("small", "kernels", "logits", "speed", "memory", "exhausted", "router", "serving")
+STEPS = ("small", "kernels", "logits", "speed", "memory", "exhausted", "router", "serving", "vulkan")
 
 
 def load(name: str) -> ModuleType:

@@ -36,9 +36,9 @@ class Likeliest:
 
 
 def is_exhausted(error: BaseException | None) -> bool:
-    """Whether a library's error says that there was no memory left. TVM passes on what C++ calls it."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "bad_alloc" in text or "out of memory" in text
+    """Whether a library's error says that there was no memory left. TVM passes on C++'s or CUDA's word."""
+    text = str(error).lower().replace("_", " ")
+    return isinstance(error, MemoryError) or "bad alloc" in text or "out of memory" in text
 
 
 def unmeant(engine: str, error: BaseException, exhausted: str) -> EngineError:

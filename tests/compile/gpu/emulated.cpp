@@ -230,7 +230,10 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* 
 }
 CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
 CUresult cuDeviceGetName(char* name, int size, CUdevice) { snprintf(name, size, "emulated GPU"); return CUDA_SUCCESS; }
-CUresult cuGetErrorName(CUresult, const char** text) { *text = "emulated error"; return CUDA_SUCCESS; }
+CUresult cuGetErrorName(CUresult status, const char** text) {
+  *text = status == CUDA_ERROR_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_EMULATED";
+  return CUDA_SUCCESS;
+}
 CUresult cuGetErrorString(CUresult, const char** text) { *text = "emulated error"; return CUDA_SUCCESS; }
 CUresult cuTensorMapEncodeTiled(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
                                 const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,

@@ -132,7 +132,7 @@ class Recorder:
 
 def named(kernel: str, made_of: tuple[Any, ...], gpu: dict[str, Any]) -> str:
     """What a kernel is made of, as Python writes it; the last digits of numbers depend on the processor."""
-    short = tuple([float(f"{x:.7g}") for x in part] if isinstance(part, list) else part for part in made_of)
+    short = tuple([float(f"{x:.12g}") for x in part] if isinstance(part, list) else part for part in made_of)
     return repr((kernel, short, gpu))
 
 

@@ -171,7 +171,14 @@ class Drawn(TvmRunner):
         return found
 
 
-def answer(runner: TvmRunner, calls: Sequence[Any]) -> list[Any]:
+def calls_of(name: str) -> Any:
+    """What a packed model is asked, each a method of a runner's and its arguments."""
+    if name == "small":
+        return helper("gpu/visit/talk.py").talk(512, 128, 2048)
+    return helper("compile/gpu/tiny_models.py").conversation()
+
+
+def answer(runner: Any, calls: Sequence[Any]) -> list[Any]:
     """The logits that each call returns, if it does."""
     found = [getattr(runner, name)(*arguments) for name, arguments in calls]
     return [None if logits is None else np.array(logits) for logits in found]

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import Results, answer, folder, helper, manifest, start
-from talk import talk
+from common import Results, answer, calls_of, folder, manifest, start
 
 from edge_router.engines.tvm import TvmRunner
 
@@ -29,10 +28,9 @@ def _compare(results: Results, name: str, library: str) -> None:
     if weights_hash(place) != manifest()["weights"][name]:
         raise ValueError("the weights are not those that were computed with")
     runner = TvmRunner(place, place / f"{library}.so", max_sequences=4, device="cuda")
-    calls = talk(512, 128, 2048) if name == "small" else helper("compile/gpu/tiny_models.py").conversation()
     wanted = np.load(place / "wanted.npz")
     errors = []
-    for number, logits in enumerate(answer(runner, calls)):
+    for number, logits in enumerate(answer(runner, calls_of(name))):
         if logits is not None:
             right = wanted[str(number)]
             errors.append(float(np.abs(logits - right).max() / right.std()))

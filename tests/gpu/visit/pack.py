@@ -33,6 +33,7 @@ PART = "part-1.tar.xz"
 LIMIT = 30 << 20  # bytes of the part
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90")
 GIB = 1 << 30
+_OUTER = ("model_type", "active_vocab_size", "sliding_window_size", "attention_sink_size")
 
 # What of each package travels, as patterns of file names.
 RUNTIME: Mapping[str, tuple[str, ...]] = {
@@ -42,6 +43,10 @@ RUNTIME: Mapping[str, tuple[str, ...]] = {
     ),
     "nvidia-cuda-runtime": ("nvidia/cu13/lib/libcudart.so.13",),
     "platformdirs": ("platformdirs/*.py",),
+    "wgpu": ("wgpu/*.py", "wgpu/*.so", "wgpu/resources/*", "*.dist-info/METADATA"),
+    "cffi": ("cffi/*.py", "_cffi_backend.*.so"),
+    "pycparser": ("pycparser/*.py",),
+    "rendercanvas": ("rendercanvas/*.py",),
 }  # fmt: skip
 PLATFORMS = (
     "manylinux_2_28",
@@ -74,6 +79,7 @@ FULL = Contents(
         "prefill": [512, 2048],
         "copied_bytes": 2 * GIB,
         "served": "small",
+        "vulkan": ["llama", "small"],
         "memory": {
             "model": "Llama-3.1-8B-Instruct",
             "left": [12 * GIB, 8 * GIB, 6 * GIB],
@@ -92,6 +98,7 @@ REDUCED = Contents(
         "prefill": [16, 32],
         "copied_bytes": 1 << 20,
         "served": "llama",
+        "vulkan": ["llama"],
         "memory": {"model": "llama", "left": [GIB], "contexts": [128], "chunk": 32},
     },
 )
@@ -121,6 +128,8 @@ def main() -> None:
 
 def make(pack: Path, contents: Contents, architectures: Sequence[str], *, reduced: bool) -> None:
     site(pack / "site", installed=reduced)
+    if not reduced:
+        vulkan_loader(pack / "vulkan")
     names = recorded(contents.kernels)
     weights = models(pack / "models", contents)
     with ProcessPoolExecutor(max_workers=2) as pool:
@@ -128,6 +137,8 @@ def make(pack: Path, contents: Contents, architectures: Sequence[str], *, reduce
         for folder in sorted((pack / "models").iterdir()):
             for graphs in (False, True):
                 waiting.append(pool.submit(library, folder, tuple(architectures), graphs))
+            if folder.name in contents.rest["vulkan"]:
+                waiting.append(pool.submit(program, folder))
             if folder.name in weights:
                 waiting.append(pool.submit(wanted, folder))
         for one in waiting:
@@ -164,7 +175,9 @@ def check(pack: Path, architectures: Sequence[str]) -> None:
         if found != set(architectures):
             raise SystemExit(f"{path} holds machine code for {sorted(map(str, found))}")
     forbidden = [
-        path for path in held if "tvm_compiler" in path or "libnvrtc" in path or path.endswith((".a", ".h"))
+        path
+        for path in held
+        if "tvm_compiler" in path or "libnvrtc" in path or path.endswith(".a") or "/include/" in path
     ]
     if forbidden or not libraries:
         raise SystemExit(f"what should not travel: {forbidden}")
@@ -213,6 +226,15 @@ def _wheel(name: str) -> Iterator[tuple[str, bytes]]:
                     yield entry.filename, archive.read(entry)
 
 
+def vulkan_loader(folder: Path) -> None:
+    """Debian's, for a machine that has NVIDIA's Vulkan and no loader; without Debian there is none."""
+    folder.mkdir()
+    command = "apt-get -qq download libvulkan1 && dpkg -x libvulkan1*.deb . && rm libvulkan1*.deb"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"no loader for Vulkan: {done.stderr[-300:]}")  # noqa: T201
+
+
 # ---- kernels -----------------------------------------------------------------------------------------------
 
 
@@ -222,7 +244,7 @@ def recorded(expression: str) -> list[str]:
         file = Path(place) / "kernels.txt"
         from kernels import options
 
-        command = [sys.executable, "-O", "-m", "pytest", *options(expression)]
+        command = [sys.executable, "-O", "-m", "pytest", "--assert=plain", *options(expression)]
         environment = {**os.environ, "GPU_RECORDED": str(file), "GPU_REQUIRED": "1", "PYTEST_ADDOPTS": ""}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if not file.is_file():
@@ -306,10 +328,17 @@ def library(folder: Path, architectures: tuple[str, ...], graphs: bool) -> None:
     write_usage(output, said["memory_usage"])  # type: ignore[arg-type]
 
 
+def program(folder: Path) -> None:
+    """For the engine webgpu."""
+    from edge_router.compile.webgpu.build import write
+
+    config = _config(folder)
+    write({**config["model_config"], **{name: config[name] for name in _OUTER}}, "q4f16_1", folder)
+
+
 def wanted(folder: Path) -> None:
     """What the processor computes."""
-    from common import answer, helper
-    from talk import talk
+    from common import answer, calls_of
 
     from edge_router.compile.library import compile_library
     from edge_router.compile.targets import host_target
@@ -320,9 +349,8 @@ def wanted(folder: Path) -> None:
         output = Path(place) / "model.so"
         compile_library(_config(folder), "q4f16_1", host_target(host()), output)
         runner = TvmRunner(folder, output, max_sequences=4)
-        small = folder.name == "small"
-        calls = talk(512, 128, 2048) if small else helper("compile/gpu/tiny_models.py").conversation()
-        found = {str(n): logits for n, logits in enumerate(answer(runner, calls)) if logits is not None}
+        answers = enumerate(answer(runner, calls_of(folder.name)))
+        found = {str(number): logits for number, logits in answers if logits is not None}
         runner.close()
     np.savez_compressed(folder / "wanted.npz", **found)
 

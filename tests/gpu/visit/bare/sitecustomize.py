@@ -16,14 +16,14 @@ PACKAGES = "site-packages"
 
 
 class Bare:
-    """The first of the finders that `import` asks."""
+    """In place of the finder that looks through sys.path."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if path is None and name not in THERE and name not in sys.stdlib_module_names:
-            spec = PathFinder.find_spec(name)
-            if spec is not None and spec.origin is not None and PACKAGES in spec.origin:
-                raise ModuleNotFoundError(f"{name} is not on the machine with a GPU", name=name)
+        spec = PathFinder.find_spec(name, path, target)  # type: ignore[arg-type]
+        known = path is not None or name in THERE or name in sys.stdlib_module_names
+        if known or spec is None or spec.origin is None or PACKAGES not in spec.origin:
+            return spec
         return None
 
 
-sys.meta_path.insert(0, Bare())
+sys.meta_path[:] = [Bare() if finder is PathFinder else finder for finder in sys.meta_path]
