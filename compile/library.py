@@ -131,6 +131,7 @@ def _lowering(target: TargetSpec) -> str:
 def metadata(values: Mapping[str, object], quantization: str, parameters: Any) -> dict[str, object]:
     """What the library says of itself, under MLC's keys."""
     heads, hidden = cast(int, values["num_attention_heads"]), cast(int, values["hidden_size"])
+    rows = cast(int, values["vocab_size"])
     return {
         "model_type": values["model_type"],
         "quantization": quantization,
@@ -143,7 +144,7 @@ def metadata(values: Mapping[str, object], quantization: str, parameters: Any) -
         "disaggregation": False,
         "kv_state_kind": "kv_cache",
         "max_batch_size": values.get("max_batch_size") or 1,
-        "active_vocab_size": values.get("active_vocab_size") or values["vocab_size"],
+        "active_vocab_size": min(rows, cast("int | None", values.get("active_vocab_size")) or rows),
         "model_task": "chat",
         "params": [
             {

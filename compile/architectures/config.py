@@ -99,6 +99,9 @@ class DecoderConfig:
         for name in ("tensor_parallel_shards", "pipeline_parallel_stages"):
             if values.get(name, 1) != 1:
                 raise InvalidModel(where, f"{name} is {values[name]!r}; models are not split here")
+        active = values.get("active_vocab_size")
+        if active is not None and (not isinstance(active, int) or isinstance(active, bool) or active < 1):
+            raise InvalidModel(where, f"active_vocab_size is {active!r}")
         for name, columns in (
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),

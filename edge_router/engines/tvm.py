@@ -21,6 +21,7 @@ from edge_router.engines.tvm_device import CPU, loading, open_device
 from edge_router.engines.tvm_runtime import end_threads, load_runtime, use_threads
 from edge_router.errors import (
     ArtifactCorrupt,
+    EdgeRouterError,
     GenerationFailed,
     InvalidModel,
     OutOfMemory,
@@ -283,7 +284,7 @@ class TvmRunner:
         try:
             check_parameters(model_dir, asked)  # what TVM's loader believes without a look
         except (InvalidModel, WeightsCorrupt) as error:
-            raise ArtifactCorrupt(model_dir, f"the weights don't fit the library: {error}") from error
+            raise _unfitting(model_dir, error) from error
         names = [entry["name"] for entry in asked]
         function = self._ffi.get_global_func
         try:
@@ -302,7 +303,7 @@ class TvmRunner:
                 raise OutOfMemory("tvm", "no room for the weights") from error
             if is_mistake(error):
                 raise
-            raise ArtifactCorrupt(model_dir, f"the weights don't fit the library: {error}") from error
+            raise _unfitting(model_dir, error) from error
 
     def _make_cache(self, machine: Any, metadata: _Metadata) -> RuntimeCache | SlidingCache:
         sizes = Sizes(self.context_window_size, self.prefill_chunk_size, self.max_sequences)
@@ -365,3 +366,15 @@ class _Metadata:
 
 def _at_most(wanted: int | None, limit: int) -> int:
     return limit if wanted is None else min(wanted, limit)
+
+
+def _unfitting(model_dir: Path, error: Exception) -> EdgeRouterError:
+    """What to raise for weights that can't be loaded: ours are built again, a user's own are not ours."""
+    from edge_router.store.manifest import MANIFEST
+
+    reason = f"the weights don't fit the library: {error}"
+    if (model_dir / MANIFEST).is_file():
+        return ArtifactCorrupt(model_dir, reason)
+    unfit = InvalidModel(model_dir, reason)
+    unfit.about = str(model_dir)
+    return unfit

@@ -71,7 +71,7 @@ def compile_(tmp_path: Path, values: Mapping[str, object], **changes: Any) -> Pa
 
 def test_progress_is_told(tmp_path: Path) -> None:
     steps = Steps()
-    output = compile_(tmp_path, NUMBERS, progress=steps)
+    output = compile_(tmp_path, NUMBERS | {"active_vocab_size": 101}, progress=steps)  # of 100 rows
     assert [name for name, _ in steps.seen] == ["compile", "link"]
     assert steps.advanced == steps.seen[0][1]
     assert library.check_library(output)["active_vocab_size"] == 100
@@ -90,6 +90,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
         ({"tensor_parallel_shards": 2}, "tensor_parallel_shards"),
         ({"hidden_size": 72}, "hidden_size is 72"),
         ({"intermediate_size": 100}, "intermediate_size is 100"),
+        *(({"active_vocab_size": odd}, "active_vocab_size is") for odd in (0, -1, 1.5, "90", True, [90])),
         ({"head_dim": 24, "num_attention_heads": 2}, "48"),
     ],
 )

@@ -18,7 +18,7 @@ from edge_router.compile import link
 from edge_router.engines import tvm_runtime
 from edge_router.engines.tvm import TvmRunner
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache
-from edge_router.errors import ArtifactCorrupt, EngineUnavailable, OutOfMemory
+from edge_router.errors import ArtifactCorrupt, EngineUnavailable, InvalidModel, OutOfMemory
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.types import Message
 
@@ -302,14 +302,16 @@ def test_an_index_that_contradicts_its_shards_is_told_before_anything_is_loaded(
     index = json.loads(file.read_text())
     index["records"][0]["records"][0] |= ODD_ENTRIES[odd]
     file.write_text(json.dumps(index))
-    with pytest.raises(ArtifactCorrupt, match="the weights don't fit the library"):
+    with pytest.raises((ArtifactCorrupt, InvalidModel), match="the weights don't fit the library"):
         TvmRunner(folder, batch_model.library)
 
 
+@pytest.mark.parametrize("ours", [True, False])
 @pytest.mark.parametrize("damage", ["no index", "no shard", "short shard", "another name"])
-def test_weights_that_do_not_fit_are_a_corrupt_artifact(
-    batch_model: Any, tmp_path: Path, damage: str
+def test_weights_that_do_not_fit_are_a_corrupt_artifact_or_a_users_own_model(
+    batch_model: Any, tmp_path: Path, damage: str, ours: bool
 ) -> None:
+    """Who is told to remove what was built must have built it."""
     folder = tmp_path / "model"
     shutil.copytree(batch_model.model_dir, folder)
     index, shard = folder / "tensor-cache.json", next(folder.glob("params_shard_*.bin"))
@@ -321,8 +323,12 @@ def test_weights_that_do_not_fit_are_a_corrupt_artifact(
         shard.write_bytes(shard.read_bytes()[:1000])
     else:
         index.write_text(index.read_text().replace("model.norm.weight", "model.other.weight"))
-    with pytest.raises(ArtifactCorrupt, match="weights"):
+    (folder / "manifest.json").touch()
+    if not ours:
+        (folder / "manifest.json").unlink()
+    with pytest.raises(ArtifactCorrupt if ours else InvalidModel, match="weights") as caught:
         TvmRunner(folder, batch_model.library)
+    assert caught.value.about == (None if ours else str(folder))
 
 
 def test_a_kv_cache_that_cannot_be_made(batch_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
