@@ -160,6 +160,7 @@ def test_a_pack_as_it_should_be(pack: Any, tmp_path: Path) -> None:
 
 def test_the_page_is_what_the_results_say(tables: Any) -> None:
     assert tables.PAGE.read_text(encoding="utf-8") == tables.page()
+    assert tables.section() in tables.page()
 
 
 def visited(folder: Path, *, emulated: bool = False, **steps: Any) -> Path:
@@ -195,4 +196,5 @@ def test_results_of_an_emulated_gpu_are_not_kept(tables: Any, tmp_path: Path) ->
 def test_results_are_kept_under_their_gpu_and_commit(tables: Any, tmp_path: Path) -> None:
     tables.KEPT = tmp_path / "kept"
     assert tables.keep(visited(tmp_path / "out")) == tmp_path / "kept/NVIDIA-X1-abc1234"
-    assert "NVIDIA X1" in tables.page()
+    assert "NVIDIA X1" in tables.section()
+    assert "not run yet" not in tables.section()

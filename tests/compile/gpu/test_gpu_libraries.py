@@ -89,6 +89,8 @@ def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spec == TargetSpec("cuda", "x86_64-unknown-linux-gnu", "znver4", (), "sm_86")
     other = gpu_target("cuda", here, "sm_90").fingerprint_parts()
     assert spec.fingerprint_parts() != other
+    for changed in (replace(spec, graphs=True), replace(spec, also=("sm_89",))):
+        assert changed.fingerprint_parts() != spec.fingerprint_parts()
     monkeypatch.setattr("edge_router.compile.targets.machine_code_compiler", lambda: "another")
     assert gpu_target("cuda", here, "sm_90").fingerprint_parts() != other
     assert gpu_target("metal", here).triple == "arm64-apple-darwin"

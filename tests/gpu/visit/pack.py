@@ -145,7 +145,8 @@ def make(pack: Path, contents: Contents, architectures: Sequence[str], *, reduce
             one.result()
     for shard in (pack / "models/small").glob("params_shard_*"):
         shard.unlink()  # it is made there, quicker than carried
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     described = {
         "commit": commit.stdout.strip(),
         "architectures": list(architectures),

@@ -1,12 +1,13 @@
 """What visits brought back, as models/README.md's tables: `tables.py [FOLDER | --show FOLDER | --check]`.
 
-A folder of results is copied to models/gpu/ under its GPU's and commit's name and the file written anew;
-without one it is written anew of what is there. `--show` prints a folder's tables alone.
+A folder of results is copied to models/gpu/ under its GPU's and commit's name, and what the file has between the
+lines `<!-- gpu -->` and `<!-- /gpu -->` is written anew of all that is there. `--show` prints a folder's tables alone.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from edge_router.vram.speed import bytes_per_token
 
 ROOT = Path(__file__).parents[3]
 KEPT, PAGE = ROOT / "models/gpu", ROOT / "models/README.md"
-GIB = 1 << 30
+MARKED = re.compile(r"(?<=<!-- gpu -->\n).*?(?=<!-- /gpu -->)", re.DOTALL)
 
 
 # Started for a token, as the emulated GPU counts (tests/compile/gpu/test_gpu_libraries.py holds it to that).
@@ -68,7 +69,7 @@ def main() -> None:
         print("\n".join(measured([Path(arguments[1])])))  # noqa: T201
         return
     if arguments == ["--check"]:
-        if PAGE.read_text(encoding="utf-8") != page():
+        if page() != PAGE.read_text(encoding="utf-8"):
             raise SystemExit("models/README.md is not what .ci/gpu tables writes")
         return
     if arguments:
@@ -90,21 +91,23 @@ def keep(folder: Path) -> Path:
 
 
 def page() -> str:
+    """The file as it should be."""
+    text = PAGE.read_text(encoding="utf-8")
+    return MARKED.sub(lambda _: section() + "\n", text)
+
+
+def section() -> str:
     kept = sorted(path for path in KEPT.glob("*") if path.is_dir())
     lines = [
-        "# Models on GPUs",
-        "",
-        "Written by `.ci/gpu tables` of the results in `gpu/`; do not edit.",
-        "",
-        "## Measured",
+        "## On GPUs, measured",
         "",
         *(measured(kept) if kept else [f"On a real GPU: {NOT_RUN} yet. `.ci/gpu run` is what to run there."]),
         "",
-        "## On paper",
+        "## On GPUs, on paper",
         "",
         *paper(),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 # ---- measured ----------------------------------------------------------------------------------------------
@@ -198,7 +201,7 @@ def paper() -> Iterator[str]:
         f"Decoding reads all weights and {PAST} tokens of keys and values once; a launch is taken for {START_US} us. "
         f"Tokens per second: what {REACHED:.0%} of the bandwidth allows, or the launches where they allow less "
         "(marked L). Launches are counted on the emulated GPU, kernels one by one or with CUDA graphs, of which "
-        "each counts as one. Everything here is computed, nothing measured."
+        "each counts as one. What a GPU loses between two kernels is not counted: everything here is computed, nothing measured."
     )
     yield ""
     cards = " | ".join(f"{name}, graphs" for name in CARDS)
