@@ -18,7 +18,14 @@ from edge_router.compile import link
 from edge_router.engines import tvm_runtime
 from edge_router.engines.tvm import TvmRunner
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache
-from edge_router.errors import ArtifactCorrupt, EngineUnavailable, InvalidModel, OutOfMemory
+from edge_router.engines.tvm_device import CPU, Device
+from edge_router.errors import (
+    ArtifactCorrupt,
+    EngineUnavailable,
+    GenerationFailed,
+    InvalidModel,
+    OutOfMemory,
+)
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.types import Message
 
@@ -402,3 +409,34 @@ def test_without_the_symbols_threads_are_left_as_they_are(monkeypatch: pytest.Mo
     tvm_runtime.use_threads(2)
     monkeypatch.setattr(tvm_runtime, "_SET_CONCURRENCY", "no_such_symbol")
     tvm_runtime.end_threads()
+
+
+SAID = [
+    ("CUDALaunch Error: CUDA_ERROR_ILLEGAL_ADDRESS\n// func_name=kernel\n" + "x" * 100_000, GenerationFailed),
+    ("y" * 100_000, GenerationFailed),
+    ("CUDALaunch Error: CUDA_ERROR_OUT_OF_MEMORY\n" + "x" * 100_000, OutOfMemory),
+    ("CUDA: out of memory", OutOfMemory),
+]
+
+
+@pytest.mark.parametrize(("said", "kind"), SAID)
+def test_what_a_failing_gpu_says_is_told_without_the_module_it_ran(said: str, kind: type[Exception]) -> None:
+    runner = TvmRunner.__new__(TvmRunner)
+    runner._device = Device("cuda", 2)
+
+    def fails() -> None:
+        raise RuntimeError(said)
+
+    with pytest.raises(kind) as caught:
+        runner._rows(fails, 1)
+    told = str(caught.value)
+    assert len(told) < 500
+    assert "xxx" not in told
+    assert kind is OutOfMemory or said[:40] in told
+
+
+@pytest.mark.parametrize(("name", "overlaps"), [(CPU, False), ("cuda", True), ("metal", True)])
+def test_only_a_gpu_computes_beside_the_processor(name: str, overlaps: bool) -> None:
+    runner = TvmRunner.__new__(TvmRunner)
+    runner._device = Device(name)
+    assert runner.overlaps is overlaps
