@@ -159,6 +159,7 @@ class OpenAIEngine:
             logprobs=body.get("logprobs") is not None,
             stops=() if body.get("stop") == list(request.stop) else request.stop,
         )
+        held: list[Delta] = []  # fields of the endpoint's own before any word: no answer has begun with them
         async with AsyncExitStack() as stack:
             create = asked.with_streaming_response.create(
                 model=self._model, stream=True, extra_body=body, **placeholder
@@ -176,13 +177,19 @@ class OpenAIEngine:
                 raise Garbled("a web page")
             else:
                 async for delta in self._events(response, reader, translator, deadlines, meter):
-                    yield delta
+                    held.append(delta)
+                    if reader.has_said:
+                        for each in held:
+                            yield each
+                        held.clear()
         if meter.past_max_tokens:  # which the endpoint does not know: the answer is as long as was asked for
             yield reader.cut()
             return
         if not (reader.complete or reader.events or kind == "text/event-stream"):
             raise Garbled(f"an answer of type {kind or 'unknown'}")
-        yield reader.end(may_be_empty="prompt" in body or bool(request.stop))
+        last = reader.end(may_be_empty="prompt" in body or bool(request.stop))
+        for each in (*held, last):
+            yield each
 
     async def _events(
         self,

@@ -155,6 +155,7 @@ def test_a_refusal_counts_though_its_body_never_ends(make, endpoint, peak, statu
         {"content": "Wort"},
         {"content": "字"},
         {"content": "word " * 1000},
+        {"reasoning_content": "word " * 1000},
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"a": '}}]},
     ],
     ids=str,
@@ -231,6 +232,10 @@ DRIPS = {
     "comments": drip(STREAM, b": ping\n\n"),
     "empty deltas": drip(STREAM, event({"content": ""})),
     "roles": drip(STREAM, event({"role": "assistant"})),
+    "fields of its own": drip(STREAM, event({"role": "assistant", "content": "", "x_queue": {"place": 3}})),
+    "log probabilities": drip(STREAM, event({}, logprobs={"content": [], "refusal": None})),
+    "tool calls of nothing": drip(STREAM, event({"tool_calls": [{"index": 0, "function": {}}, {}, None]})),
+    "other choices": drip(STREAM, event({"content": "x"}, index=1)),
     "blank lines": drip(STREAM, b"\n"),
     "bytes of an event": drip(STREAM, b"data: ", b"x"),
     "1xx": drip(b"HTTP/1.1 102 Processing\r\n\r\n"),
@@ -244,10 +249,21 @@ DRIPS = {
 
 @pytest.mark.parametrize("kind", DRIPS)
 def test_what_only_keeps_the_connection_is_no_token(make, endpoint, kind):
+    """Nor is an answer begun with it: another model may still step in."""
     place = endpoint(DRIPS[kind])
-    _, _, error = answer(make(place.url, timeout_s=0.3, max_retries=3))
-    assert isinstance(error, StrongTimeout) and len(place.heads) == 1
+    _, last, error = answer(make(place.url, timeout_s=0.3, max_retries=3))
+    assert isinstance(error, StrongTimeout) and len(place.heads) == 1 and last is None
     assert (error.seconds, error.setting) == (0.3, "strong.timeout_s")
+
+
+@pytest.mark.parametrize("more", [[event({"content": "hi"})], []])
+def test_fields_before_the_first_word_are_not_lost(make, endpoint, more):
+    place = endpoint(
+        once(STREAM, event({"x_a": "1"}), event({"x_a": "2"}), *more, event({}, finish_reason="length"))
+    )
+    deltas = list(make(place.url, timeout_s=60).stream(ask(), threading.Event()))
+    assert [delta.extra for delta in deltas] == [{"x_a": "1"}, {"x_a": "2"}, *({} for _ in more), {}]
+    assert deltas[-1].finish_reason == "length"
 
 
 @pytest.mark.parametrize("kind", ["comments", "1xx", "head", "whole answer"])

@@ -79,6 +79,7 @@ class AnswerReader:
         self.done = False  # [DONE] came
         self.events = 0
         self.said = False  # the last event did say something; fields of the endpoint's own alone do not
+        self.has_said = False  # any event did
         self._logprobs = logprobs
         self._stops = StopStrings(stops)
         self._chunks = 0  # events with a list of choices
@@ -86,7 +87,6 @@ class AnswerReader:
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._calls = ToolCallReader()
-        self._says_something = False
 
     @property
     def complete(self) -> bool:
@@ -137,7 +137,7 @@ class AnswerReader:
         if not self.complete:
             raise Unfinished
         last = self.finish()
-        if not (self._says_something or may_be_empty or last.finish_reason in ("length", "content_filter")):
+        if not (self.has_said or may_be_empty or last.finish_reason in ("length", "content_filter")):
             raise EmptyAnswer
         return last
 
@@ -180,7 +180,7 @@ class AnswerReader:
             delta.text or delta.tool_calls or delta.thoughts or delta.refusal or delta.extra.keys() & ANSWERS
         )
         self.said = bool(said)
-        self._says_something = self._says_something or self.said
+        self.has_said = self.has_said or self.said
         return delta if said or delta.logprobs or delta.extra else None
 
     def _note_reason(self, choice: Mapping[str, Any]) -> None:

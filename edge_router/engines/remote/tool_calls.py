@@ -79,6 +79,10 @@ class _Arrived:
             body_extra={} if body is piece else _rest(body, spoken),
         )
 
+    @property
+    def says_something(self) -> bool:
+        return bool(self.given_id or self.name or self.text or self.extra or self.body_extra)
+
 
 class ToolCallReader:
     """Tells which call each piece belongs to.
@@ -104,6 +108,8 @@ class ToolCallReader:
         told = []
         for position, piece in enumerate(pieces):
             came = _Arrived.of(piece)
+            if not came.says_something:
+                continue
             call = None if whole else self._owner(came, position, alone=len(pieces) == 1, touched=touched)
             if call is None:
                 call, beginning = self._begin(came, position)
@@ -173,10 +179,9 @@ def _go_on(call: _Call, came: _Arrived) -> Piece:
         call.takes_nothing = True
     elif came.text and (value is NOTHING or value != _parsed(came.text)):
         # What begins as all before it did is all of it once more: no JSON goes on with its own beginning.
-        text = came.text.removeprefix("".join(call.parts)) if is_json else came.text
-        if text:
-            body[TEXTS[call.kind]] = text
-            call.parts.append(text)
+        text = (is_json and came.text.removeprefix("".join(call.parts))) or came.text
+        body[TEXTS[call.kind]] = text
+        call.parts.append(text)
     call.given_id = call.given_id or came.given_id
     body |= _fresh(call.body_extra, came.body_extra)
     piece = {"index": call.index, **_fresh(call.extra, came.extra)}
