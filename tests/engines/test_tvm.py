@@ -440,3 +440,26 @@ def test_only_a_gpu_computes_beside_the_processor(name: str, overlaps: bool) -> 
     runner = TvmRunner.__new__(TvmRunner)
     runner._device = Device(name)
     assert runner.overlaps is overlaps
+
+
+class Failing:
+    """In place of tvm_ffi: every function fails."""
+
+    def get_global_func(self, name: str) -> Callable[[], None]:
+        def fails() -> None:
+            raise RuntimeError("CUDA Runtime Error: cudaErrorIllegalAddress (700)")
+
+        return fails
+
+
+@pytest.mark.parametrize(("name", "raises"), [(CPU, True), ("cuda", False), ("metal", False)])
+def test_a_lost_gpu_can_be_closed(name: str, raises: bool) -> None:
+    runner: Any = TvmRunner.__new__(TvmRunner)
+    runner._device, runner._ffi = Device(name), Failing()
+    runner._cache = runner._parameters = None
+    if raises:
+        with pytest.raises(RuntimeError):
+            runner.close()
+    else:
+        runner.close()
+    assert not hasattr(runner, "_cache")

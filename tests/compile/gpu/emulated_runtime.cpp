@@ -50,6 +50,7 @@ cudaError_t cudaMalloc(void** pointer, size_t size) {
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* pointer) {
+  if (state()) return state();
   if (!pointer) return cudaSuccess;
   size_t size;
   memcpy(&size, (char*)pointer - kHead, sizeof size);
@@ -61,7 +62,11 @@ cudaError_t cudaMallocHost(void** pointer, size_t size) {
   *pointer = aligned_alloc(256, (size + 255) / 256 * 256);
   return cudaSuccess;
 }
-cudaError_t cudaFreeHost(void* pointer) { free(pointer); return cudaSuccess; }
+cudaError_t cudaFreeHost(void* pointer) {
+  if (state()) return state();
+  free(pointer);
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* left, size_t* all) { *all = total(); *left = *all - taken; return cudaSuccess; }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t n, cudaMemcpyKind, cudaStream_t stream) {
   if (emulated_captured && stream == emulated_captured_stream) return cudaErrorStreamCaptureUnsupported;
@@ -74,13 +79,13 @@ cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, 
   return cudaSuccess;
 }
 cudaError_t cudaEventCreate(cudaEvent_t* event) { *event = (cudaEvent_t)1; return cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t) { return state(); }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) { *ms = 1; return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return state(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return state(); }
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { *stream = (cudaStream_t)++streams; return cudaSuccess; }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return cudaStreamCreate(stream); }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t) { return state(); }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return state(); }
 cudaError_t cudaDeviceSynchronize() { return state(); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }

@@ -61,7 +61,8 @@ def main() -> None:
             command, env=environment, timeout=LOST_S, capture_output=True, text=True, check=False
         )
         told = (done.stdout + done.stderr)[-1500:]
-        results.check("a lost GPU", done.returncode == 0, ended_with=done.returncode, told=told)
+        good = done.returncode == 0 and "Exception in thread" not in told
+        results.check("a lost GPU", good, ended_with=done.returncode, told=told)
 
 
 def lost() -> None:
