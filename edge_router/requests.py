@@ -133,12 +133,19 @@ def parse_completion(body: Mapping[str, object]) -> Call:
 
 def marked(call: Call, headers: Iterable[tuple[str, str]], query: Iterable[tuple[str, str]]) -> Call:
     """`call`, private where the HTTP request around its body says so. Raises `InvalidRequest`."""
-    ours = "x-edge-router-"
-    named = [
-        (name.lower().removeprefix(ours), value) for name, value in headers if name.lower().startswith(ours)
-    ]
-    marks = [*_marks(named, ours), *_marks(query, "")]
+    marks = [*_header_marks(headers), *_marks(query, "")]
     return replace(call, request=replace(call.request, private=True)) if any(marks) else call
+
+
+def _header_marks(headers: Iterable[tuple[str, str]]) -> Iterator[bool]:
+    """What those say that can only be ours. Raises `InvalidRequest` for one that was meant to be."""
+    for name, value in headers:
+        if name.lower() == PRIVATE_HEADER:
+            yield _mark(value, PRIVATE_HEADER)
+            continue
+        prefix, ours, rest = name.lower().replace("_", "-").rpartition("edge-router-")
+        if rest.removeprefix("x-") == "private" or (ours and not prefix.strip("x-") and nearly_private(rest)):
+            raise InvalidRequest(shown(name.lower()), f"is not known here; did you mean {PRIVATE_HEADER}?")
 
 
 def parse_messages(value: object) -> tuple[Message, ...]:

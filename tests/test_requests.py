@@ -504,7 +504,14 @@ def test_private_around_the_body(parse: Callable[..., Call]) -> None:
         for value in (value for value in UNREADABLE if isinstance(value, str)):
             assert refused(marked, parse(), [(name, value)], []).param == "x-edge-router-private"
             assert refused(marked, parse(), [], [("private", value)]).param == "private"
-    for near in ("X-Edge-Router-Privat", "x-edge-router-is-private", "X-Edge-Router-Privacy"):
+    theirs = (
+        "Private",
+        "X-Private",
+        "Edge-Router-Private",
+        "X_Edge_Router_Private",
+        "edge-router-local-only",
+    )
+    for near in ("X-Edge-Router-Privat", "x-edge-router-is-private", "X-Edge-Router-Privacy", *theirs):
         assert "x-edge-router-private" in refused(marked, parse(), [(near, "true")], []).reason
     assert "private" in refused(marked, parse(), [], [("Private", "true")]).reason
     harmless = [
@@ -512,6 +519,8 @@ def test_private_around_the_body(parse: Callable[..., Call]) -> None:
         ("X-Stainless-Lang", "python"),
         ("X-Edge-Router-Other", "x"),
         ("Privacy", "1"),
+        ("Access-Control-Request-Private-Network", "true"),
+        ("Sec-Private-State-Token", "x"),
     ]
     assert marked(parse(), harmless, [("beta", "true")]) == parse()
 
