@@ -24,6 +24,7 @@ from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.sizes import parse_size
 
 PREFIX = "EDGE_ROUTER_"
+_MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
 _logger = logging.getLogger(__name__)
 
 
@@ -281,11 +282,17 @@ def _check_keys(config: Config) -> None:
     for key in keys():
         value = config.get(key)
         for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str) and is_key(text):
+            if isinstance(text, str) and any(map(is_key, (text, *_place(text)))):
                 raise _misplaced(key, HIDDEN, config.origin(key))
         if key.endswith(".api_key_env") and value and not _is_variable(str(value)):
             reason = "must be the name of the environment variable that holds the key, not the key itself"
             raise ConfigError(key, REST, reason, config.origin(key), misplaced_key=True)
+
+
+def _place(text: str) -> list[str]:
+    """The parts of an address that are shown wherever it is told of: its host and its path."""
+    _, separator, rest = text.partition("://")
+    return re.split(r"[/.:]", re.split(r"[?#]", rest, maxsplit=1)[0].rpartition("@")[2]) if separator else []
 
 
 def _is_variable(name: str) -> bool:
@@ -341,9 +348,12 @@ def _check(config: Config) -> None:
         wait = typing.cast("float | None", config.get(key))
         require(key, wait is None or 0 < wait <= 86400, "must be between 0 and 86400 seconds")
     windows = ("weak.context_window_size", "weak.prefill_chunk_size", "weak.sliding_window_size")
-    for key in (*windows, "weak.threads"):
+    for key in windows:
         value = typing.cast("int | None", config.get(key))
         require(key, value is None or value >= 1, "must be at least 1")
+    for key in ("weak.threads", "router.threads"):
+        value = typing.cast("int | None", config.get(key))
+        require(key, value is None or 1 <= value <= _MOST_THREADS, f"must be between 1 and {_MOST_THREADS}")
     sinks = config.weak.attention_sink_size
     require("weak.attention_sink_size", sinks is None or sinks >= 0, "must be at least 0")
     modes = ("local", "interactive", "server")
@@ -371,7 +381,6 @@ def _check(config: Config) -> None:
     require("strong.monthly_budget", bool(priced) or not budgeted, "needs strong.price_in and price_out")
     held = budgeted and share is not None
     require("strong.monthly_budget", not held, "moves the threshold, so router.strong_share must not be set")
-    require("router.threads", config.router.threads >= 1, "must be at least 1")
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
     url = config.strong.base_url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,9 +203,8 @@ def chat_config(
     """mlc-chat-config.json, its keys in MLC's order."""
     names = ("tokenizer_config.json", "tokenizer.json")
     described, model = (parse_json(tokenizer[name], Path(name)) for name in names)
-    ends = generation.get("eos_token_id")
-    end_ids = [ends] if isinstance(ends, int) else list(cast("Sequence[int]", ends or ()))
-    begin = cast("int | None", generation.get("bos_token_id"))
+    end_ids = _ids(generation.get("eos_token_id"))
+    begin = next(iter(_ids(generation.get("bos_token_id"))), None)
     template = described.get("chat_template")
     return {
         "version": "0.1.0",
@@ -235,6 +234,12 @@ def chat_config(
         "model_task": "chat",
         "embedding_metadata": None,
     }
+
+
+def _ids(value: object) -> list[int]:
+    """The token ids among what a file states, one or several."""
+    listed = value if isinstance(value, list) else [value]
+    return [item for item in listed if isinstance(item, int) and not isinstance(item, bool) and item >= 0]
 
 
 def _written_ends(described: Mapping[str, object], tokenizer: Mapping[str, object]) -> list[int]:

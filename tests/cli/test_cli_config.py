@@ -97,6 +97,7 @@ MISPLACED = [
     ),
     *("strong.api_key:{}", "strong.base_url=htps://{}@host/v1", "strong.base_url=http://me:{}@host:port/v1"),
 ]
+SURE = ["https://host/{}/v1", "https://host/v1/{}", "https://{}.example/v1", "http://127.0.0.1:1/v1/{}?a=b"]
 
 
 @pytest.mark.parametrize("key", ["sk-abcDEF0123456789abcd", "0123456789abcdef0123456789abcdef"])
@@ -105,3 +106,13 @@ MISPLACED = [
 def test_a_key_in_the_wrong_setting_is_not_printed_back(cli, verb, setting, key):
     done = cli(*verb, "--set", "strong.model=m", "--set", setting.format(key))
     assert done.code != 0 and key not in done.out + done.err
+
+
+@pytest.mark.parametrize("address", SURE)
+def test_a_key_in_the_place_of_an_address_is_not_printed_back(cli, address):
+    key = "sk-abcDEF0123456789abcd"
+    done = cli("config", "show", "--set", f"strong.base_url={address.format(key)}")
+    assert done.code != 0 and key not in done.out + done.err
+    for kept in ("?key=" + key, "#" + key):  # which nobody is shown
+        done = cli("config", "show", "--set", f"strong.base_url=https://host/v1{kept}")
+        assert done.code == 0 and key not in done.out + done.err

@@ -140,7 +140,8 @@ def test_config_set_begins_a_file_where_there_is_none(cli, home):
 
 @pytest.mark.parametrize(
     "setting",
-    ["weak.threads=0", "weak.threads=many", "nosuch=1", "nosuch=", "weak.nosuch=1", "weak.threads", "=1", "router.threshold=2"],
+    ["weak.threads=0", "weak.threads=many", "nosuch=1", "nosuch=", "weak.nosuch=1", "weak.threads", "=1", "router.threshold=2",
+     "weak.engine=foo", "weak.device=gpu", "weak.quantization=q9", "weak.quantizer=none", "weak.model=SmolLM9", "strong.engine=x", "router.threads=100000"],
 )  # fmt: skip
 @pytest.mark.parametrize("there", [True, False])
 def test_config_set_changes_nothing_where_anything_is_wrong(cli, home, setting, there):

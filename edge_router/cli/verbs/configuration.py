@@ -165,6 +165,7 @@ def set_(
             values[key] = Config().replace(**{key: value}).get(key)
         else:
             values[key] = None
+    _check_names(values)
     if file.exists():
         text = edited(_read(file), values, toml_of, str(file))
     else:
@@ -174,6 +175,15 @@ def set_(
         if variable_of(key) in os.environ:
             output.say(f"The environment's {variable_of(key)} counts instead of {key}.", style="yellow")
     output.write(f"{file}\n")
+
+
+def _check_names(values: Mapping[str, object]) -> None:
+    """That what is set names something that is here; what stands in the file beside it may be wrong."""
+    from edge_router.names import check_names
+
+    sections = {key.partition(".")[0] for key in values}
+    given = {key: value for key, value in values.items() if value is not None}
+    check_names(Config().replace(**given), weak="weak" in sections, strong="strong.engine" in given)
 
 
 def _read(file: Path) -> str:

@@ -328,6 +328,15 @@ def test_every_token_counts_however_they_are_numbered(tiny_llama: Any, tmp_path:
     assert json.loads((made / "mlc-chat-config.json").read_text())["active_vocab_size"] == 281
 
 
+@pytest.mark.parametrize("odd", [1.5, "x", None, [], {}, True, -1, [1.5, "x", None]])
+@pytest.mark.parametrize("key", ["eos_token_id", "bos_token_id"])
+def test_odd_ids_of_tokens_are_none(tiny_llama: Any, tmp_path: Path, key: str, odd: object) -> None:
+    source = folder_with(tiny_llama, tmp_path / "a")
+    (source / "generation_config.json").write_text(json.dumps({key: odd}))
+    config = json.loads((write(source, tmp_path / "m") / "mlc-chat-config.json").read_text())
+    assert set(config["conv_template"]["stop_token_ids"]) == {0, 1, 2}  # by what the template writes
+
+
 def test_a_template_that_is_none_is_said_of_this_model(tiny_llama: Any, tmp_path: Path) -> None:
     source = folder_with(tiny_llama, tmp_path / "a", chat_template=lambda _: "{% for")
     with pytest.raises(TemplateError, match="the chat template of a failed: it is not valid"):
