@@ -211,7 +211,7 @@ class AsyncCompletions:
     ) -> ChatCompletion | AsyncChatStream:
         """As `Completions.create`."""
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        request = replace(call.request, mask=mask)
+        request = call.request if mask is None else replace(call.request, mask=mask)
         if call.stream:
             return AsyncChatStream(await self._controller.start(request), include_usage=call.include_usage)
         async for completion in self._controller.answer(request, lambda answer: (whole(answer),)):

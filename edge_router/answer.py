@@ -114,22 +114,20 @@ class Answer:
             if self.left:
                 raise Cancelled  # not the end that the answer would have had
             raise StopIteration
-        error: EdgeRouterError | None = Cancelled()  # also what an interrupt means
         try:
             if self._cancel.is_set() and self.last.finish_reason is None:  # some engine may not look
                 raise Cancelled
-            delta = next(self._source)
-            self.last, error = delta, None
-            return delta
+            delta = self.last = next(self._source)
         except StopIteration:
             self._end(None)
             raise
         except EdgeRouterError as failure:
-            error = failure
+            self._end(failure)
             raise
-        finally:
-            if error is not None:
-                self._end(error)
+        except BaseException:  # an interrupt
+            self._end(Cancelled())
+            raise
+        return delta
 
     def _end(self, error: EdgeRouterError | None) -> None:
         if not self._ended:

@@ -18,6 +18,7 @@ from edge_router.types import Decision, Delta, FinishReason, Timings, TokenLogpr
 
 IMPOSSIBLE = -9999.0
 TEXT_COMPLETION = "text_completion"
+_NO_OTHERS = (None,) * 6
 FEW = 64  # entries of one list that may be written at the same time
 NAMING = ("id", "type", "format", "role", "name")  # texts that are sent whole, if they are sent again
 
@@ -155,7 +156,7 @@ class ChunkDelta(OpenAIObject):
 
     def to_dict(self) -> Body:
         others = (self.role, self.tool_calls, self.refusal, self.reasoning_content, self.audio, self.extra)
-        if self.content is None or any(other is not None for other in others):
+        if self.content is None or others != _NO_OTHERS:
             return self._body(full=False)
         return {"content": self.content}  # what a server writes once a token
 
@@ -265,10 +266,13 @@ def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> ChatComp
         text.append(delta.text)
         logprobs += delta.logprobs
         calls += delta.tool_calls
-        refusal.append(delta.refusal)
-        for name, thought in delta.thoughts.items():
-            thoughts.setdefault(name, []).append(thought)
-        join_pieces(extra, delta.extra)
+        if delta.refusal:
+            refusal.append(delta.refusal)
+        if delta.thoughts:
+            for name, thought in delta.thoughts.items():
+                thoughts.setdefault(name, []).append(thought)
+        if delta.extra:
+            join_pieces(extra, delta.extra)
         last = delta
     tool_calls = merge_tool_calls(calls)
     content, refused = "".join(text), "".join(refusal)

@@ -240,7 +240,7 @@ class Controller:
             return policy.decide(route, None, None, situation), situation
         with self._defects.guard("router"):
             router = self._pool.router(route.router, cancel)
-            if cancel is not None and isinstance(router, AsksWeak):
+            if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
                 self._pool.weak(cancel)  # scoring would wait for it and hear no cancel
             threshold = self._pool.threshold(router) if route.threshold is None else route.threshold
             with clock.scoring():

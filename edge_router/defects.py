@@ -11,8 +11,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -52,32 +52,13 @@ class Defects:
         self._lock = threading.Lock()
         self._met: dict[_Cause, int] = {}  # since the file was written
 
-    @contextmanager
-    def guard(self, component: str) -> Iterator[None]:
+    def guard(self, component: str) -> _Guard:
         """Raises `InternalError` for what is not an `EdgeRouterError`."""
-        try:
-            yield
-        except InternalError as error:
-            self.note(error)
-            raise
-        except EdgeRouterError:
-            raise
-        except Exception as error:
-            found = InternalError.of(component, error)
-            self.note(found)
-            raise found from error
+        return _Guard(self, component)
 
-    @contextmanager
-    def spare(self, component: str) -> Iterator[None]:
+    def spare(self, component: str) -> _Spare:
         """Nothing is raised: an answer must not be lost for what only watches it."""
-        try:
-            yield
-        except InternalError as error:
-            self.note(error)
-        except EdgeRouterError as error:
-            _logger.warning("%s: %s", component, error)
-        except Exception as error:  # noqa: BLE001 - noted
-            self.note(InternalError.of(component, error))
+        return _Spare(self, component)
 
     def note(self, error: InternalError) -> None:
         """Log it if it is the first of its cause, count it. Once per error, however often it is met."""
@@ -113,6 +94,45 @@ class Defects:
         with suppress(OSError):  # the log has them
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_text(self._file, json.dumps([asdict(defect) for defect in kept], indent=1))
+
+
+class _Guard:
+    """A class, since `contextmanager` costs four times as much, and each answer passes eight of these."""
+
+    __slots__ = ("_component", "_defects")
+
+    def __init__(self, defects: Defects, component: str) -> None:
+        self._defects, self._component = defects, component
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InternalError):
+            self._defects.note(error)
+        elif isinstance(error, Exception) and not isinstance(error, EdgeRouterError):
+            found = InternalError.of(self._component, error)
+            self._defects.note(found)
+            raise found from error
+
+
+class _Spare:
+    __slots__ = ("_component", "_defects")
+
+    def __init__(self, defects: Defects, component: str) -> None:
+        self._defects, self._component = defects, component
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, InternalError):
+            self._defects.note(error)
+        elif isinstance(error, EdgeRouterError):
+            _logger.warning("%s: %s", self._component, error)
+        elif isinstance(error, Exception):
+            self._defects.note(InternalError.of(self._component, error))
+        return isinstance(error, Exception)
 
 
 def recorded(file: Path) -> tuple[Defect, ...]:

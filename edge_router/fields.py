@@ -13,6 +13,7 @@ SHOWN = 10**18  # larger numbers are not repeated to who sent them
 LONGEST_NUMBER = 1024  # bits; more is no number that anybody computes with, and JSON's writers stop at some
 NAME_SHOWN = 40  # characters, as with names
 PARTS_SHOWN = 10  # of the way to a value
+_OBJECTS, _LISTS = (dict, Mapping), (list, Sequence)  # JSON's own first: they are told apart ten times faster
 
 
 def plain(value: object, name: str = "") -> object:
@@ -50,9 +51,9 @@ def _plain(value: object, trail: Trail | None, depth: int) -> object:
         return value
     if depth > MAX_DEPTH:
         raise InvalidRequest(_spelled(trail), "is nested too deeply")
-    if isinstance(value, Mapping):
+    if isinstance(value, _OBJECTS):
         return {_key(key, trail): _plain(item, (trail, key), depth + 1) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _LISTS) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(item, (trail, index), depth + 1) for index, item in enumerate(value)]
     for name in ("to_dict", "model_dump"):
         dump = None if isinstance(value, type) else getattr(value, name, None)

@@ -232,8 +232,9 @@ def _passthrough(fields: Fields) -> tuple[dict[str, object], bool]:
 def _passed_on(fields: Fields) -> dict[str, object]:
     """All that is not read here; what nobody here knows is looked into for what would steer."""
     passed = {name: value for name, value in fields.body.items() if name not in _READ and value is not None}
-    for name in passed.keys() - set(STRONG_ONLY):
-        check_inner(passed[name], shown(name))
+    for name, value in passed.items():
+        if name not in STRONG_ONLY:
+            check_inner(value, shown(name))
     return passed
 
 

@@ -66,6 +66,9 @@ class Slot(Generic[T]):
 
     def get(self, cancel: Cancel | None = None) -> T:
         """Raises what `make` raises, `Cancelled` as soon as `cancel` is set, `Closed`."""
+        value = self.value
+        if value is not None:  # most often, and each answer asks twice
+            return value
         attempt = self._current()
         while not attempt.done.wait(_WAKE_S):
             if cancel is not None and cancel.is_set():

@@ -75,7 +75,8 @@ class Completions:
         """
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
         own = None if cancel is None else LinkedCancel(cancel)
-        answer = self._controller.start(replace(call.request, mask=mask), own)
+        request = call.request if mask is None else replace(call.request, mask=mask)
+        answer = self._controller.start(request, own)
         return ChatStream(answer, include_usage=call.include_usage) if call.stream else whole(answer)
 
 

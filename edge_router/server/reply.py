@@ -12,11 +12,12 @@ from edge_router.answer import Answer
 from edge_router.server.errors import Failure
 
 PREFIX = "x-edge-router-"
+_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def dumps(body: Mapping[str, object]) -> bytes:
     """ASCII, since a model's text may hold half a surrogate pair, which UTF-8 has no bytes for."""
-    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _JSON.encode(body).encode("ascii")
 
 
 def json_reply(
