@@ -136,7 +136,7 @@ class Config:
         layers: list[tuple[str, Mapping[str, object]]] = []
         path = file or Paths.default().config_file
         if file is not None or path.is_file():
-            layers.append((str(path), _flatten(_read(path), str(path))))
+            layers.append((str(path), flat(read_text(path), str(path))))
         environment = os.environ if environ is None else environ
         for key in keys():
             variable = variable_of(key)
@@ -192,23 +192,33 @@ def _sections() -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")}
 
 
-def _read(path: Path) -> dict[str, object]:
+def read_text(path: Path) -> str:
+    """What a configuration file says, also one that an editor began with a byte order mark.
+
+    Raises `ConfigError`.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise ConfigError("file", str(path), f"not valid TOML: {error}", str(path)) from error
     except OSError as error:
         raise ConfigError("file", str(path), f"cannot be read: {error.strerror}", str(path)) from error
 
 
-def _flatten(data: Mapping[str, object], source: str) -> dict[str, object]:
-    flat: dict[str, object] = {}
+def flat(text: str, source: str) -> dict[str, object]:
+    """The values of such a text by their keys. Raises `ConfigError`, which names `source`."""
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # of a number of 5000 digits, of deep nesting
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError("file", source, f"not valid TOML: {reason}", source) from error
+    found: dict[str, object] = {}
     for name, value in data.items():
         if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": item for inner, item in value.items()}
+            found |= {f"{name}.{inner}": item for inner, item in value.items()}
         else:
-            flat[name] = value
-    return flat
+            found[name] = value
+    return found
 
 
 def _with(config: Config, key: str, value: object, source: str) -> Config:
@@ -260,7 +270,7 @@ def _convert(key: str, value: object, hint: Any, source: str) -> object:
     if wanted in (int, float) and not isinstance(value, bool) and isinstance(value, str | int | float):
         try:
             number = wanted(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             number = None
         if number is not None and (wanted is float or float(value) == number):
             return number

@@ -64,7 +64,11 @@ def test_the_users_own_file_is_read_where_it_lies(home: Path) -> None:
         ("[strong]\nbase_url = 'ftp://x'\n", "strong.base_url"),
         ("offline = 'perhaps'\n", "offline"),
         ("weak = 3\n", "weak"),
+        ("[weak]\nthreads = inf\n", "weak.threads"),
+        ("[weak]\nthreads = 1e400\n", "weak.threads"),
         ("[weak\n", "file"),
+        (f"x = {'[' * 3000}{']' * 3000}\n", "file"),
+        (f"x = {'9' * 6000}\n", "file"),
     ],
 )
 def test_a_bad_value_is_named_with_its_source(tmp_path: Path, text: str, key: str) -> None:
@@ -73,6 +77,13 @@ def test_a_bad_value_is_named_with_its_source(tmp_path: Path, text: str, key: st
         Config.load(file, environ={})
     assert caught.value.key == key
     assert caught.value.source == str(file)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, ends: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + f"[weak]{ends}threads = 3{ends}".encode())
+    assert Config.load(file, environ={}).weak.threads == 3
 
 
 def test_a_mistyped_key_brings_the_right_one() -> None:

@@ -213,7 +213,7 @@ def _source(table: Table) -> Source:
 def _read(file: Traversable | Path, error: type[InvalidModel] | type[InvalidRouter]) -> Table:
     try:
         return Table(tomllib.loads(file.read_text(encoding="utf-8")), str(file), error)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+    except (ValueError, RecursionError) as cause:  # also of numbers of 5000 digits, and of deep nesting
         raise error(str(file), f"not valid TOML: {cause}") from cause
     except OSError as cause:
         raise error(str(file), f"cannot be read: {cause.strerror}") from cause

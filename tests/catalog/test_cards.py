@@ -152,6 +152,8 @@ def test_a_router_card_is_read(tmp_path: Path) -> None:
         ('"router.onnx"', '"other.onnx"', "graph names 'other.onnx', which is not there"),
         ('name = "mf"', 'name = "bert"', "name must be the folder's own name"),
         ("max_tokens = 256", "max_tokens = 256\nspeed = 1", "speed is not a key"),
+        ("max_tokens = 256", f"max_tokens = {'9' * 6000}", "not valid TOML"),
+        ("max_tokens = 256", f"max_tokens = {'[' * 3000}", "not valid TOML"),
     ],
 )
 def test_a_bad_router_card_names_the_file_and_the_key(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.cli.verbs.config_file import edited, flat
+from edge_router.cli.verbs.config_file import edited
 from edge_router.cli.verbs.configuration import toml_of
-from edge_router.config import Config, keys
+from edge_router.config import Config, flat, keys
 
 OWN = """\
 # mine
@@ -163,13 +163,21 @@ def test_settings_that_may_not_stand_together_are_refused(cli, home):
 
 
 @pytest.mark.parametrize("verb", [("set", "offline=true"), ("init",), ("init", "--yes")])
-@pytest.mark.parametrize("content", [b"[weak\n", b"\xff\xfe", b"[weak]\nnosuch = 1\n"])
+@pytest.mark.parametrize("content", [b"[weak\n", b"\xff\xfe", b"[weak]\nnosuch = 1\n", b"x = " + b"[" * 3000])
 def test_a_file_that_cannot_be_read_stays_as_it_is(cli, home, verb, content):
     file = home / "config.toml"
     file.write_bytes(content)
     done = cli("config", *verb)
     assert done.code == 2 and (str(file) in done.err or "nosuch" in done.err)
     assert file.read_bytes() == content
+
+
+def test_a_file_with_a_byte_order_mark_is_edited_too(cli, home):
+    file = home / "config.toml"
+    file.write_bytes(b"\xef\xbb\xbf[weak]\r\nthreads = 3  # mine\r\n")
+    assert cli("config", "set", "offline=true").code == 0
+    assert (Config.load(file, environ={}).weak.threads, Config.load(file, environ={}).offline) == (3, True)
+    assert b"# mine" in file.read_bytes()
 
 
 def test_config_set_can_mend_a_value_that_is_wrong(cli, home):

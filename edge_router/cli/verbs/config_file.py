@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edge_router.config import Config
+from edge_router.config import Config, flat
 from edge_router.disk import storage_errors, write_bytes, write_text
 from edge_router.errors import ConfigError
 
@@ -40,19 +40,6 @@ def edited(text: str, values: Flat, anew: Callable[[Config], str], source: str) 
     except ConfigError:
         done = False
     return found if done else anew(config)
-
-
-def flat(text: str, source: str) -> dict[str, object]:
-    """The values of a file by their keys. Raises `ConfigError`."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError("file", source, f"not valid TOML: {error}", source) from error
-    found: dict[str, object] = {}
-    for name, value in data.items():
-        inner = {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {}
-        found |= inner if isinstance(value, dict) else {name: value}
-    return found
 
 
 def save(file: Path, text: str) -> Path | None:
@@ -139,6 +126,6 @@ def _remark(lines: list[str]) -> str:
 def _reads(text: str) -> bool:
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return False
     return True

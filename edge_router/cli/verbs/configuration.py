@@ -13,9 +13,8 @@ from edge_router.cli import output
 from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
-from edge_router.cli.verbs.config_file import edited, flat, save, toml
-from edge_router.config import Config, keys, variable_of
-from edge_router.errors import ConfigError
+from edge_router.cli.verbs.config_file import edited, save, toml
+from edge_router.config import Config, flat, keys, read_text, variable_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -130,7 +129,7 @@ def init(
     """
     session = Session(ctx)
     file = session.config_file
-    text = _read(file) if file.exists() and not force else None
+    text = read_text(file) if file.exists() and not force else None
     before = Config() if text is None else Config().replace(**flat(text, str(file)))
     wanted = _with_proposal(before.replace(**session.options.settings), session, yes=yes)
     if text is None:
@@ -167,7 +166,7 @@ def set_(
             values[key] = None
     _check_names(values)
     if file.exists():
-        text = edited(_read(file), values, toml_of, str(file))
+        text = edited(read_text(file), values, toml_of, str(file))
     else:
         text = toml_of(Config().replace(**{key: value for key, value in values.items() if value is not None}))
     _told(save(file, text))
@@ -184,15 +183,6 @@ def _check_names(values: Mapping[str, object]) -> None:
     sections = {key.partition(".")[0] for key in values}
     given = {key: value for key, value in values.items() if value is not None}
     check_names(Config().replace(**given), weak="weak" in sections, strong="strong.engine" in given)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError("file", str(file), f"not valid TOML: {error}", str(file)) from error
-    except OSError as error:
-        raise ConfigError("file", str(file), f"cannot be read: {error.strerror}", str(file)) from error
 
 
 def _told(backup: Path | None) -> None:
