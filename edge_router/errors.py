@@ -154,7 +154,8 @@ class ConfigError(InvalidInput):
         self, key: str, value: object, reason: str, source: str = "", *, misplaced_key: bool = False
     ) -> None:
         if key != "file":  # whose value is the path of the file that the sentence names
-            key, value = hidden(key), shown(key, value)
+            key, value = clipped(hidden(key)), shown(key, value)
+            value = clipped(value) if isinstance(value, str) else value
         self.key, self.value, self.reason, self.source = key, value, reason, source
         self.misplaced_key = misplaced_key
         super().__init__(f"{key} = {value!r}{f' ({source})' if source else ''}: {reason}")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from edge_router import plugins
-from edge_router.catalog import LocalSource, find_model, parse_source
+from edge_router.catalog import LocalSource, find_model, is_here, parse_source
 from edge_router.catalog.cards import QUANTIZERS
 from edge_router.config import Config
 from edge_router.engines import strong_engines, weak_engines
@@ -67,7 +67,7 @@ def _check_model(config: Config) -> None:
     if not name.strip():
         raise _error(config, "weak.model", "must be the name of a model")
     source = parse_source(name)
-    if not (isinstance(source, LocalSource) and source.path.exists()):
+    if not (isinstance(source, LocalSource) and is_here(source.path)):
         find_model(name)
 
 

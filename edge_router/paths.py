@@ -29,7 +29,7 @@ class Paths:
     def default(cls) -> Paths:
         home = os.environ.get(HOME_VARIABLE)
         if home:
-            return cls.under(Path(home).expanduser().absolute())
+            return cls.under(expanded(home).absolute())
         cache = Path(platformdirs.user_cache_dir("edge_router", appauthor=False))
         data = Path(platformdirs.user_data_dir("edge_router", appauthor=False))
         config = Path(platformdirs.user_config_dir("edge_router", appauthor=False))
@@ -59,3 +59,12 @@ class Paths:
             spending=home / "spending.sqlite3",
             defects=home / "defects.json",
         )
+
+
+def expanded(text: str) -> Path:
+    """The path that a user wrote; ~ is his home, ~name that of another user if there is one."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody of that name has a home
+        return path

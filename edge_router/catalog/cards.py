@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, cast
 
 from edge_router.catalog.table import Table
 from edge_router.errors import InvalidModel, InvalidRouter
+from edge_router.paths import expanded
 
 Quantizer = Literal["gptq", "weighted", "signed", "round"]
 QUANTIZERS: tuple[Quantizer, ...] = ("gptq", "weighted", "signed", "round")  # the best first
@@ -205,7 +206,7 @@ def _source(table: Table) -> Source:
     elif kind == HubSource.kind:
         source = HubSource(table.text("repo"), table.text("revision", "main"), table.texts("files", ()))
     else:
-        source = LocalSource(Path(table.text("path")).expanduser())
+        source = LocalSource(expanded(table.text("path")))
     table.done()
     return source
 

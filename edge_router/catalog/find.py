@@ -24,7 +24,8 @@ from edge_router.catalog.cards import (
 )
 from edge_router.catalog.configs import architecture_of, read_config
 from edge_router.catalog.gguf import parts_of, title_of
-from edge_router.errors import EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
+from edge_router.errors import ECHO, EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
+from edge_router.paths import expanded
 
 HUB_PREFIX, PYPI_PREFIX = "hf:", "pypi:"
 _REPO = re.compile(
@@ -83,7 +84,7 @@ def find_model(name: str) -> ModelCard:
         return _card(_hub_title(source), source, "", {})
     if isinstance(source, PypiSource):
         return _card(source.package, source, "", {})
-    if isinstance(source, LocalSource) and source.path.exists():
+    if isinstance(source, LocalSource) and is_here(source.path):
         path = source.path.absolute()
         if path.suffix == ".gguf":
             title, first = title_of(path.name), path.with_name(parts_of(path.name)[0])
@@ -93,7 +94,7 @@ def find_model(name: str) -> ModelCard:
         return complete_card(_card(title, LocalSource(path), "", {}), path)
     known = sorted(stem for stem, _ in _card_files())
     lowered = {stem.lower(): stem for stem in known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name[:ECHO].lower(), lowered, n=3, cutoff=0.4)
     raise UnknownModel(name, known, [lowered[item] for item in near])
 
 
@@ -141,7 +142,8 @@ def complete_card(card: ModelCard, fetched: Path) -> ModelCard:
 def parse_source(text: str) -> Source | None:
     """A repository, a wheel (as `find_model` has them) or what looks like a path; None for a plain name."""
     if text.startswith(HUB_PREFIX):
-        match = _REPO.fullmatch(text.removeprefix(HUB_PREFIX))
+        named_outside = ".." in re.split(r"[/@:]", text)
+        match = None if named_outside else _REPO.fullmatch(text.removeprefix(HUB_PREFIX))
         named = (
             [] if match is None else [name for name in match.group("file", "quantization", "behind") if name]
         )
@@ -160,10 +162,18 @@ def parse_source(text: str) -> Source | None:
             )
         return PypiSource(match["package"], match["version"], member=match["member"] or "")
     separators = (os.sep, "/") if os.altsep is None else (os.sep, os.altsep)
-    path = Path(text).expanduser()
-    if any(sep in text for sep in separators) or text.startswith("~") or path.exists():
+    path = expanded(text)
+    if any(sep in text for sep in separators) or text.startswith("~") or is_here(path):
         return LocalSource(path)
     return None
+
+
+def is_here(path: Path) -> bool:
+    """Whether there is such a file or folder; a name that no file can have is that of none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than the system's names, or with a NUL in it
+        return False
 
 
 def _hub_title(source: HubSource) -> str:

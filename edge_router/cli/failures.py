@@ -17,6 +17,7 @@ from edge_router.errors import (
     EdgeRouterError,
     InvalidRequest,
     UnknownName,
+    clipped,
 )
 
 FAILED, USAGE = 1, 2
@@ -47,7 +48,7 @@ def told(error: Exception) -> str:
     if isinstance(error, EdgeRouterError):
         return sentence(error)
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}; check the path and try again"
+        return f"{clipped(str(error.filename))}: {error.strerror}; check the path and try again"
     kind = f"{type(error).__name__}: {error}".rstrip(": ")
     return (
         f"something broke in edge-router itself ({kind}); run it again with --debug to see where, and see "

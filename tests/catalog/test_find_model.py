@@ -118,6 +118,15 @@ def test_a_path_that_is_not_there_is_unknown(tmp_path: Path) -> None:
         find_model(str(tmp_path / "nothing"))
 
 
+@pytest.mark.parametrize(
+    "name", ["x" * 100_000, "x" * 30_000_000, "/" + "x" * 5000, "a\0b", "~" * 300, "x/" * 3000]
+)
+def test_what_no_file_can_be_called_is_no_model(name: str) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        find_model(name)
+    assert len(str(caught.value)) < 2000
+
+
 def test_a_repository_has_no_config_before_it_was_fetched(folder: Path) -> None:
     card = find_model("hf:someone/Tiny-Instruct@v1.0")
     assert card.name == "Tiny-Instruct" and card.source == HubSource("someone/Tiny-Instruct", "v1.0")
@@ -141,6 +150,12 @@ def test_a_repository_has_no_config_before_it_was_fetched(folder: Path) -> None:
         "hf:a/b:Q4@v1:Q8",
         "hf:a/b/m.gguf:Q4",
         "hf:a/b/.gguf@",
+        "hf:../..",
+        "hf:a/..",
+        "hf:../b",
+        "hf:a/b@../../etc",
+        "hf:a/b@x/../y",
+        "hf:a/b/../../c.gguf",
     ],
 )
 def test_a_repository_must_be_written_in_full(text: str) -> None:

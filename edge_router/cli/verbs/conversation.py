@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Literal
 
 import typer
@@ -15,6 +14,7 @@ from edge_router.cli.reader import Reader
 from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
 from edge_router.disk import write_text
 from edge_router.errors import ContextOverflow, EdgeRouterError
+from edge_router.paths import expanded
 
 
 class Leave(Exception):
@@ -129,7 +129,7 @@ class Conversation:
 
     def save(self, name: str) -> None:
         """FILE: write the conversation, as messages for a name that ends in .json, else as text."""
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not name or path.exists():
             output.say(
                 f"{path} exists; take another name." if name else "/save needs a file name.", style="red"
