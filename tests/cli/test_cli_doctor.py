@@ -64,7 +64,8 @@ def test_doctor_json(cli, not_built):
     assert found["Weak model", "compiled"]["state"] == "note"
     assert "edge-router models pull" in found["Weak model", "weights"]["text"]
     assert found["This machine", "extensions"]["text"] == "avx2"
-    assert "none configured" in found["Strong model", "model"]["text"]
+    said = found["Strong model", "model"]["text"]
+    assert "none configured" in said and said.endswith("edge-router config set strong.model=NAME")
 
 
 def test_doctor_finds_weights_and_what_is_built(cli, monkeypatch, paths):

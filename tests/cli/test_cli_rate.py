@@ -23,7 +23,7 @@ def test_the_last_answer_or_any_by_its_id(cli, answers):
     assert "4: up, an answer of my-weak" in cli("rate", "up").err
     assert "1: down" in cli("rate", "1", "down").err
     assert json.loads(cli("rate", "2", "up", "--json").out)["answered_by"] == "my-strong"
-    assert "set ledger.store_prompts = true" in cli("rate", "3", "down").err
+    assert cli("rate", "3", "down").err.rstrip().endswith("edge-router config set ledger.store_prompts=true")
     lines = [line.split() for line in cli("rate").out.splitlines()]
     assert lines[1:] == [
         ["4", "weak", "up", "d"],
@@ -43,8 +43,16 @@ def test_labels_are_made_of_the_weak_models_answers(cli, answers, tmp_path):
     data = read_labelled(file)
     assert data.prompts == ("a\nb", "d")
     assert data.weak.tolist() == [0, 1] and data.strong.tolist() == [1, 1]
+    assert "edge-router train --adapt" in done.err
     report = json.loads(cli("rate", "--export", str(file), "--json").out)
     assert report == {"labels": 2, "rated": 4, "output": str(file)}
+
+
+def test_where_there_is_no_label_it_is_said_how_there_would_be(cli, answers, tmp_path):
+    cli("rate", "3", "down")
+    said = cli("rate", "--export", str(tmp_path / "none.jsonl")).err
+    assert "0 of 1" in said and "train" not in said
+    assert said.rstrip().endswith("edge-router config set ledger.store_prompts=true")
 
 
 @pytest.mark.parametrize(

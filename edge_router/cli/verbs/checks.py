@@ -56,7 +56,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("Router", "router", lambda: router(config))
     yield from _guarded("Router", "drift", lambda: drift(session, config))
     yield from _guarded("Weak model", "model", lambda: weak(session, config))
-    yield from _guarded("Strong model", "model", lambda: remote_checks.strong(config))
+    yield from _guarded("Strong model", "model", lambda: remote_checks.strong(session, config))
     yield from _guarded("Strong model", "budget", lambda: budget(session, config))
 
 

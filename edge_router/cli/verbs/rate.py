@@ -19,6 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 LISTED = 20
 SHOWN = 60  # characters of a prompt in the list
+KEEP_PROMPTS = ("config", "set", "ledger.store_prompts=true")
 THUMBS: dict[str, Literal[1, -1]] = {"up": 1, "down": -1}
 
 
@@ -49,16 +50,16 @@ def rate(
         raise typer.BadParameter("either rate an answer, or --export what was rated")
     try:
         if export is not None:
-            _export(ledger, export, json=json)
+            _export(ledger, export, session)
         elif words:
-            _rate(ledger, words, json=json)
+            _rate(ledger, words, session)
         else:
             _list(ledger, json=json)
     finally:
         ledger.close()
 
 
-def _rate(ledger: Ledger, words: list[str], *, json: bool) -> None:
+def _rate(ledger: Ledger, words: list[str], session: Session) -> None:
     *ids, thumb = words
     if thumb not in THUMBS or len(ids) > 1 or not all(word.isdecimal() for word in ids):
         raise typer.BadParameter("write up or down, after the answer's id if it is not the last one: 17 down")
@@ -69,13 +70,15 @@ def _rate(ledger: Ledger, words: list[str], *, json: bool) -> None:
     record = ledger.rate(number, THUMBS[thumb])
     if record is None:
         raise typer.BadParameter(f"the ledger holds no answer {number}; see what is there: edge-router rate")
-    if json:
+    if session.json:
         output.write_json(_facts(record))
         return
     output.say(f"{number}: {thumb}, an answer of {record.model}")
     if record.prompt is None:
-        hint = "Its prompt was not kept, so no router can learn from it: set ledger.store_prompts = true"
-        output.say(hint, style="dim")
+        keep = session.command(*KEEP_PROMPTS)
+        output.say(
+            f"Its prompt was not kept, so no router can learn from it; keep them with: {keep}", style="dim"
+        )
 
 
 def _list(ledger: Ledger, *, json: bool) -> None:
@@ -91,7 +94,7 @@ def _list(ledger: Ledger, *, json: bool) -> None:
     output.table(("id", "model", "rating", "prompt"), rows, right=("id",))
 
 
-def _export(ledger: Ledger, file: Path, *, json: bool) -> None:
+def _export(ledger: Ledger, file: Path, session: Session) -> None:
     from edge_router.disk import storage_errors, write_text
 
     if file.suffix.lower() != ".jsonl":
@@ -104,11 +107,19 @@ def _export(ledger: Ledger, file: Path, *, json: bool) -> None:
     ]
     with storage_errors(file.parent):
         write_text(file, "".join(jsonlib.dumps(row) + "\n" for row in rows))
-    if json:
+    if session.json:
         output.write_json({"labels": len(rows), "rated": len(rated), "output": str(file)})
         return
     output.say(f"{len(rows)} of {len(rated)} rated answers are labels now, in {file}.")
-    output.say(f"Adapt a router to them: edge-router train --adapt {quoted(file)} --name mine", style="dim")
+    if rows:
+        output.say(
+            f"Adapt a router to them: edge-router train --adapt {quoted(file)} --name mine", style="dim"
+        )
+    else:
+        keep = session.command(*KEEP_PROMPTS)
+        output.say(
+            f"A label takes the weak model's answer and its prompt; keep prompts with: {keep}", style="dim"
+        )
 
 
 def _facts(record: Record) -> dict[str, object]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found, State
+from edge_router.cli.session import Session
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey
 from edge_router.engines.remote.endpoint import Endpoint
@@ -42,12 +43,13 @@ def network(config: Config) -> Found:
         pass
 
 
-def strong(config: Config) -> Found:
+def strong(session: Session, config: Config) -> Found:
     from edge_router.engines.keys import find_key
 
     settings = config.strong
     if settings.model is None:
-        mend = "none configured, so everything is answered here; name one in: edge-router config init"
+        naming = session.command("config", "set", "strong.model=NAME")
+        mend = f"none configured, so everything is answered here; name one with: {naming}"
         yield Finding(STRONG, "model", mend)
         return
     endpoint = Endpoint.parse(settings.base_url)
