@@ -33,7 +33,7 @@ VERBS = (
     Verb("train", ROUTER, "Train a router and measure it.", f"{HERE}.train"),
     Verb("bench", SETUP, "Measured on this machine: weak, router, server, memory.", f"{HERE}.bench"),
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
-    Verb("config", SETUP, "The configuration: show, keys, init.", f"{HERE}.configuration"),
+    Verb("config", SETUP, "The configuration: show, keys, init, set.", f"{HERE}.configuration"),
 )
 
 

@@ -141,7 +141,8 @@ def test_config_set_begins_a_file_where_there_is_none(cli, home):
 @pytest.mark.parametrize(
     "setting",
     ["weak.threads=0", "weak.threads=many", "nosuch=1", "nosuch=", "weak.nosuch=1", "weak.threads", "=1", "router.threshold=2",
-     "weak.engine=foo", "weak.device=gpu", "weak.quantization=q9", "weak.quantizer=none", "weak.model=SmolLM9", "strong.engine=x", "router.threads=100000"],
+     "weak.engine=foo", "weak.device=gpu", "weak.quantization=q9", "weak.quantizer=none", "weak.model=SmolLM9", "strong.engine=x", "router.threads=100000",
+     "weak.model=Qwen3-4b.gguf", "router.name=nosuch"],
 )  # fmt: skip
 @pytest.mark.parametrize("there", [True, False])
 def test_config_set_changes_nothing_where_anything_is_wrong(cli, home, setting, there):
@@ -149,9 +150,23 @@ def test_config_set_changes_nothing_where_anything_is_wrong(cli, home, setting, 
     if there:
         file.write_text(OWN, encoding="utf-8")
     done = cli("config", "set", "offline=true", setting)
-    assert done.code == 2 and "Traceback" not in done.err
+    assert done.code == 2 and "Traceback" not in done.err and "--set" not in done.err
     assert (file.read_text(encoding="utf-8") if there else OWN) == OWN and file.exists() is there
     assert not (home / "config.toml.bak").exists()
+
+
+def test_config_init_sets_no_name_that_nobody_knows(cli, home):
+    done = cli("config", "init", "-o", "weak.model=nosuch")
+    assert done.code == 2 and "nosuch" in done.err and not (home / "config.toml").exists()
+
+
+def test_a_name_that_is_wrong_already_keeps_no_other_key_from_being_set(cli, home):
+    file = home / "config.toml"
+    file.write_text('[weak]\nmodel = "nosuch"\n', encoding="utf-8")
+    assert cli("config", "set", "weak.threads=2").code == 0
+    assert cli("config", "set", "weak.model=Qwen3-4B").code == 0
+    loaded = Config.load(file, environ={})
+    assert loaded.weak.model == "Qwen3-4B" and loaded.weak.threads == 2
 
 
 def test_settings_that_may_not_stand_together_are_refused(cli, home):

@@ -132,6 +132,7 @@ def test_what_was_set_stays_and_only_the_rest_is_proposed(cli, home, machine):
 def test_a_folder_of_ones_own_keeps_its_path(cli, home, machine, tmp_path, monkeypatch):
     machine(8 * GIB)
     folder = tmp_path / "mine"
+    folder.mkdir()
     monkeypatch.setattr(
         "edge_router.catalog.find_model", lambda name: replace(model_cards()["Qwen3-0.6B"], name="mine")
     )

@@ -74,6 +74,15 @@ COMMENTS: Mapping[str, str] = {
     "ledger.store_prompts": "Keep the prompts in it too.",
 }
 
+# What others than the configuration know.
+NAMES = frozenset(
+    {
+        "router.name",
+        *("weak.model", "weak.engine", "weak.device", "weak.quantization", "weak.quantizer"),
+        "strong.engine",
+    }
+)
+
 
 @app.callback()
 def config() -> None:
@@ -132,6 +141,7 @@ def init(
     text = read_text(file) if file.exists() and not force else None
     before = Config() if text is None else Config().replace(**flat(text, str(file)))
     wanted = _with_proposal(before.replace(**session.options.settings), session, yes=yes)
+    _check_names(session.options.settings, {} if text is None else flat(text, str(file)), session)
     if text is None:
         backup = save(file, toml_of(wanted))
     else:
@@ -146,7 +156,7 @@ def init(
 @app.command("set")
 def set_(
     ctx: typer.Context,
-    settings: Annotated[
+    assignments: Annotated[
         list[str], typer.Argument(metavar="KEY=VALUE...", help="Such as weak.model=Qwen3-4B.")
     ],
 ) -> None:
@@ -156,19 +166,19 @@ def set_(
     """
     session = Session(ctx)
     file, values = session.config_file, dict[str, object]()
-    for setting in settings:
-        key, equals, value = (part.strip() for part in setting.partition("="))
+    for assignment in assignments:
+        key, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
-            raise typer.BadParameter(f"{setting!r} is not KEY=VALUE, such as weak.threads=2")
+            raise typer.BadParameter(f"{assignment!r} is not KEY=VALUE, such as weak.threads=2")
         if value or key not in keys():  # which is refused, with the nearest that there is
             values[key] = Config().replace(**{key: value}).get(key)
         else:
             values[key] = None
-    _check_names(values)
     if file.exists():
         text = edited(read_text(file), values, toml_of, str(file))
     else:
         text = toml_of(Config().replace(**{key: value for key, value in values.items() if value is not None}))
+    _check_names(values, flat(text, str(file)), session)
     _told(save(file, text))
     for key in values:
         if variable_of(key) in os.environ:
@@ -176,13 +186,23 @@ def set_(
     output.write(f"{file}\n")
 
 
-def _check_names(values: Mapping[str, object]) -> None:
-    """That what is set names something that is here; what stands in the file beside it may be wrong."""
-    from edge_router.names import check_names
+def _check_names(values: Mapping[str, object], there: Mapping[str, object], session: Session) -> None:
+    """That what is set names something that is here; what is `there` beside it may be wrong.
 
-    sections = {key.partition(".")[0] for key in values}
-    given = {key: value for key, value in values.items() if value is not None}
-    check_names(Config().replace(**given), weak="weak" in sections, strong="strong.engine" in given)
+    An engine that is there counts, for one of another package takes models of its own.
+    """
+    names = {key: value for key, value in values.items() if key in NAMES and value is not None}
+    if not names:
+        return
+    from edge_router import plugins
+    from edge_router.names import check_names, check_router
+    from edge_router.routers import routers
+
+    weak = any(key.startswith("weak.") for key in names)
+    engine = {"weak.engine": there["weak.engine"]} if weak and "weak.engine" in there else {}
+    wanted = Config().replace(**{**engine, **names})
+    check_names(wanted, weak=weak, strong="strong.engine" in names)
+    check_router(wanted, plugins.extend(routers(session.paths.routers), plugins.ROUTERS))
 
 
 def _told(backup: Path | None) -> None:
