@@ -28,7 +28,7 @@ NUMBERS: dict[str, Any] = {
     "rms_norm_eps": 1e-5,
     "rope_theta": 10000.0,
     "max_position_embeddings": CONTEXT,
-    "vocab_size": 288,
+    "vocab_size": 49152,  # as many as the demo model's tokenizer makes
     "tie_word_embeddings": False,
 }
 
