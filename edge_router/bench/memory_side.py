@@ -39,7 +39,9 @@ def run(options: Mapping[str, Any]) -> tuple[list[dict[str, object]], dict[str, 
     threads = options["threads"] or 1
     library, paths = Path(options["library"]), Paths.under(Path(options["home"]))
     directory = ModelDirectory.read(Path(options["model_dir"]), options["model"])
-    residence = Residence(options["model"], chat, library, config, paths, SilentProgress(), threads=threads)
+    residence = Residence(
+        options["model"], chat, library, config, paths, SilentProgress(), threads=threads, forms=False
+    )
     settings = residence.settings()
     plan = residence.plan
     assert plan is not None

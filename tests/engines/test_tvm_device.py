@@ -58,7 +58,7 @@ def test_metal_where_tvm_has_none() -> None:
 
 
 def test_machine_code_is_taken_from_the_library_or_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = with_machine_code("// source", "sm_89", b"code")
+    source = with_machine_code("// source", {"sm_89": b"code"})
     assert machine_code("sm_89", source) == b"code"
     monkeypatch.setattr(nvrtc, "available", lambda: False)
     with pytest.raises(

@@ -34,7 +34,7 @@ def test_by_default_most_of_what_is_free_here(paths):
 
 
 @pytest.mark.parametrize(
-    ("text", "budget"), [("12GiB", 12 * GIB), ("50%", None), ("3000000000", 3_000_000_000)]
+    ("text", "budget"), [("12GiB", 12 * GIB), ("50%", None), ("3000000000B", 3_000_000_000)]
 )
 def test_a_budget_of_the_users_own(paths, text, budget):
     here = host()

@@ -40,7 +40,8 @@ OBJECTS, LOADER = ".tar", "tvm_ffi_orcjit"  # see compile.link, which writes suc
 class Residence:
     """The place of one model. `plan` is None before `settings` was asked for.
 
-    `chat` is its mlc-chat-config, with the windows that are wanted. The tokenizer is loaded already.
+    `chat` is its mlc-chat-config, with the windows that are wanted. The tokenizer is loaded already. `forms`:
+    answers are held to forms, for which a second tokenizer comes beside it.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Residence:
         progress: Progress,
         *,
         threads: int,
+        forms: bool = True,
     ) -> None:
         self.plan: Plan | None = None
+        self._forms = forms
         self._grows = True
         self._calm_until = 0.0  # time.monotonic()
         self._model, self._library, self._threads = model, library, threads
@@ -84,7 +87,7 @@ class Residence:
             room,
             held=held,
             router_loaded="onnxruntime" in sys.modules,
-            coming=tokenizer_bytes(self._numbers) if self.plan is None else 0,
+            coming=tokenizer_bytes(self._numbers) if self._forms and self.plan is None else 0,
         )
         if fitted.note is not None:
             self._progress.note(fitted.note)

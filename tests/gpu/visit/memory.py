@@ -92,7 +92,7 @@ def case(name: str, context: int, left: int, before: int) -> dict[str, Any]:
     library = folder(name) / "cuda.so"
     with tempfile.TemporaryDirectory() as home:
         config, paths = Config().replace(**settings), Paths.under(Path(home))
-        residence = Residence(name, given, library, config, paths, SilentProgress(), threads=1)
+        residence = Residence(name, given, library, config, paths, SilentProgress(), threads=1, forms=False)
         try:
             chosen = residence.settings()
         except OutOfMemory as error:
