@@ -155,7 +155,7 @@ def test_a_prompt_that_is_too_long_says_by_how_much(cli, models):
         (("-o", "router.threshold=1.5"), "router.threshold = 1.5: must be between 0 and 1"),
         (("-o", "router.treshold=1"), "no such key; did you mean router.threshold?"),
         (("-o", "router.threshold"), "'router.threshold' is not NAME=VALUE"),
-        (("--threads", "0"), "weak.threads = 0: must be at least 1"),
+        (("--threads", "0"), "weak.threads = 0: must be between 1 and 1024"),
         (("--threads", "two"), "Invalid value for '--threads'"),
         (("--config", "/nowhere/c.toml"), "the configuration file /nowhere/c.toml cannot be read"),
     ],
