@@ -382,28 +382,18 @@ import time
 from pathlib import Path
 from edge_router.engines import tvm_runtime
 
-def natives():
-    return len(list(Path("/proc/self/task").iterdir()))
-
-def settled(wanted):
-    end = time.monotonic() + 10
-    while natives() != wanted and time.monotonic() < end:  # a thread that was ended takes its time to go
-        time.sleep(0.01)
-    return natives()
-
 def work():
     tvm_runtime.load_runtime()
-    before = natives()
     for wanted in (3, 2):  # given back and made anew, as when a model comes back
         tvm_runtime.use_threads(wanted)
-        print(settled(before + wanted - 1) - before, end=" ")
         tvm_runtime.end_threads()
-        print(settled(before) - before, end=" ")
 
-for _ in range(3):
+for _ in range(6):
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
+    time.sleep(0.3)  # a thread that was ended takes its time to go
+    print(len(list(Path("/proc/self/task").iterdir())), end=" ")
 """
 
 
@@ -415,7 +405,8 @@ def test_threads_of_kernels_end_with_the_thread_that_called_them() -> None:
     """In a process of its own: here other tests' threads come and go."""
     code = [sys.executable, "-c", THREADS_OF_KERNELS]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
-    assert [int(word) for word in done.stdout.split()] == [2, 0, 1, 0] * 3
+    counts = [int(word) for word in done.stdout.split()]
+    assert max(counts[2:]) <= max(counts[:2]), counts  # without end_threads each would leave two for good
 
 
 @pytest.mark.integration
