@@ -16,6 +16,7 @@ COMPILE = ROOT / "compile"
 
 LAYERS = [
     {
+        "chat",
         "openai_object",
         "types",
         "errors",
@@ -50,6 +51,7 @@ LAYERS = [
         "field_names",
         "response_format",
         "requests",
+        "surfaces",
         "completions",
         "routers",
         "policy",

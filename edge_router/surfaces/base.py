@@ -1,0 +1,148 @@
+"""What every surface promises: bodies to requests, events to bytes, errors in its protocol's own form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from edge_router.chat.events import Event
+from edge_router.chat.reply import Reply
+from edge_router.chat.request import ChatRequest, Need
+from edge_router.types import Decision
+
+Body = dict[str, object]  # one JSON object
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request and how the caller wants to receive the answer. `options` are the surface's own."""
+
+    request: ChatRequest
+    stream: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands of an answer when it begins. `id` has no prefix; `created` is in seconds since 1970."""
+
+    id: str
+    created: int
+    model: str
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a client is told of an error: an HTTP status, one sentence, and OpenAI's words for its kind."""
+
+    status: int
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Encoder(Protocol):
+    """Writes one streamed answer. Exactly one of `end` and `fail` is called, last."""
+
+    def feed(self, event: Event) -> bytes:
+        """What `event` adds; nothing for what this protocol has no word for."""
+        ...
+
+    def end(self) -> bytes:
+        """The last words of an answer whose `Finished` was fed."""
+        ...
+
+    def fail(self, failure: Failure) -> bytes:
+        """The last words of an answer that breaks off, so that no client takes it for a whole one."""
+        ...
+
+
+class Surface(Protocol):
+    """One protocol. Pure and safe to use from any thread."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where it takes chats, by POST."""
+        ...
+
+    @property
+    def media_type(self) -> str:
+        """Of a stream."""
+        ...
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """What else it answers."""
+        ...
+
+    def parse(self, path: str, body: Mapping[str, object]) -> Call:
+        """Raises `InvalidRequest` that names the field."""
+        ...
+
+    def encoder(self, call: Call, head: Head) -> Encoder: ...
+
+    def whole(self, call: Call, head: Head, reply: Reply) -> Body:
+        """The body of an answer that is not streamed."""
+        ...
+
+    def error(self, failure: Failure) -> Body:
+        """The body of an error that comes before any of the answer."""
+        ...
+
+    def comment(self, text: str) -> bytes:
+        """What keeps a stream open and no client takes for a part of the answer; `text` is in one line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A name that may be asked for, and what is known of the model behind it. Sizes in bytes."""
+
+    name: str
+    context_window: int | None = None  # tokens
+    serves: frozenset[Need] = frozenset()
+    local: bool = False
+    loaded: bool = False
+    size: int | None = None
+    architecture: str | None = None
+    parameters: int | None = None
+    quantization: str | None = None
+    digest: str | None = None
+
+
+class Host(Protocol):
+    """What the questions beside chats are answered from. May block: it is used in a thread."""
+
+    def models(self) -> tuple[ModelInfo, ...]: ...
+
+    def count_tokens(self, request: ChatRequest) -> int:
+        """Of the prompt as the weak model would read it. Raises `EdgeRouterError`."""
+        ...
+
+    def embed(self, texts: tuple[str, ...], model: str) -> tuple[tuple[float, ...], ...]:
+        """A vector for each text. Raises `EdgeRouterError`."""
+        ...
+
+    def load(self, model: str) -> None:
+        """Have it ready. Raises `EdgeRouterError`."""
+        ...
+
+    def unload(self, model: str) -> None:
+        """Give its memory back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question that is answered at once, in one body. `answer` gets the body ({} for GET) and the host."""
+
+    method: Literal["GET", "POST", "DELETE", "HEAD"]
+    path: str  # in starlette's form: "/v1/models/{model:path}"; its parameters are in the body, too
+    answer: Callable[[Mapping[str, object], Host], Body]
