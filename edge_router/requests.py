@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import check_inner, check_marks, check_names, nearly_private
+from edge_router.field_names import check_inner, check_marks, check_names
 from edge_router.fields import Fields, plain, plain_object, shown
+from edge_router.privacy import PRIVATE_HEADER, header_marks, mark, marks, metadata_marks
 from edge_router.response_format import response_format
 from edge_router.types import ChatRequest, Message, SamplingParams
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 INT64 = 2**63
 MAX_TOKENS = 2**31 - 1
-MAX_FIELDS = 100  # of a request, and of its metadata
+MAX_FIELDS = 100  # of a request
 LONGEST_MODEL = 256  # characters
 MAX_STOPS, LONGEST_STOP = 64, 1000  # editors send a dozen
 TOKEN_DIGITS = 9
 COMPLETION_DEFAULT_TOKENS = 16  # OpenAI's own default for /v1/completions
-PRIVATE_HEADER = "x-edge-router-private"
 
 # OpenAI's fields that only a strong model makes something of.
 STRONG_ONLY = (
@@ -63,7 +63,6 @@ _ARGUMENTS = ("mask", "cancel")
 KNOWN = frozenset({*_READ, *STRONG_ONLY, *_ENVELOPE, *_ARGUMENTS})
 
 _TOOLS, _CHOICES = ("tools", "functions"), ("tool_choice", "function_call")
-_YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +132,8 @@ def parse_completion(body: Mapping[str, object]) -> Call:
 
 def marked(call: Call, headers: Iterable[tuple[str, str]], query: Iterable[tuple[str, str]]) -> Call:
     """`call`, private where the HTTP request around its body says so. Raises `InvalidRequest`."""
-    marks = [*_header_marks(headers), *_marks(query, "")]
-    return replace(call, request=replace(call.request, private=True)) if any(marks) else call
-
-
-def _header_marks(headers: Iterable[tuple[str, str]]) -> Iterator[bool]:
-    """What those say that can only be ours. Raises `InvalidRequest` for one that was meant to be."""
-    for name, value in headers:
-        if name.lower() == PRIVATE_HEADER:
-            yield _mark(value, PRIVATE_HEADER)
-            continue
-        prefix, ours, rest = name.lower().replace("_", "-").rpartition("edge-router-")
-        if rest.removeprefix("x-") == "private" or (ours and not prefix.strip("x-") and nearly_private(rest)):
-            raise InvalidRequest(shown(name.lower()), f"is not known here; did you mean {PRIVATE_HEADER}?")
+    found = [*header_marks(headers), *marks(query, "")]
+    return replace(call, request=replace(call.request, private=True)) if any(found) else call
 
 
 def parse_messages(value: object) -> tuple[Message, ...]:
@@ -347,7 +335,7 @@ def _left_out(value: object) -> bool:
 def _merged(body: Mapping[str, object]) -> tuple[dict[str, object], list[bool]]:
     """`extra_body` over the body, as OpenAI's client has it, and every mark of privacy on the way."""
     merged: dict[str, object] = {}
-    marks: list[bool] = []
+    private: list[bool] = []
     layer, within = dict(body), ""
     while True:
         if len(layer) > MAX_FIELDS:
@@ -356,12 +344,12 @@ def _merged(body: Mapping[str, object]) -> tuple[dict[str, object], list[bool]]:
         for name in _ARGUMENTS:
             if layer.get(name) is not None:
                 raise InvalidRequest(within + name, "is an argument in Python, and no field")
-        marks += [*_envelope(layer, within), *_metadata(layer, within)]
-        marks.append(_mark(layer.pop("private", None), f"{within}private"))
+        private += [*_envelope(layer, within), *metadata_marks(layer, within)]
+        private.append(mark(layer.pop("private", None), f"{within}private"))
         inner = layer.pop("extra_body", None)
         merged |= layer
         if inner is None:
-            return merged, marks
+            return merged, private
         if not isinstance(inner, Mapping):
             raise InvalidRequest(f"{within}extra_body", "must be an object")
         layer, within = dict(inner), f"{within}extra_body."
@@ -372,49 +360,12 @@ def _envelope(layer: dict[str, object], within: str) -> Iterator[bool]:
     if layer.pop("timeout", None) is not None:
         reason = "is strong.timeout_s in the configuration; to stop an answer, cancel it"
         raise InvalidRequest(f"{within}timeout", reason)
-    for part, mark in (("extra_headers", PRIVATE_HEADER), ("extra_query", "private")):
+    for part, only in (("extra_headers", PRIVATE_HEADER), ("extra_query", "private")):
         pairs = layer.pop(part, None)
         if pairs is not None and not isinstance(pairs, Mapping):
             raise InvalidRequest(within + part, "must be an object")
         for name, value in (pairs or {}).items():
-            if name.lower() != mark:
-                reason = f"can be set in the configuration only; a request has no other than {mark}"
+            if name.lower() != only:
+                reason = f"can be set in the configuration only; a request has no other than {only}"
                 raise InvalidRequest(f"{within}{part}.{shown(name)}", reason)
-            yield _mark(value, f"{within}{part}.{shown(name)}")
-
-
-def _metadata(layer: dict[str, object], within: str) -> Iterator[bool]:
-    """The marks of privacy in `metadata`, which are taken out of it."""
-    metadata = layer.get("metadata")
-    if metadata is None:
-        return
-    if not isinstance(metadata, Mapping):
-        raise InvalidRequest(f"{within}metadata", "must be an object")
-    if len(metadata) > MAX_FIELDS:
-        raise InvalidRequest(f"{within}metadata", f"holds more than {MAX_FIELDS} fields")
-    yield from _marks(metadata.items(), f"{within}metadata.")
-    for name, inner in metadata.items():
-        if isinstance(inner, Mapping):
-            check_marks(inner, f"{within}metadata.{shown(name)}")
-    layer["metadata"] = {k: v for k, v in metadata.items() if k != "private"} or None
-
-
-def _marks(pairs: Iterable[tuple[str, object]], within: str) -> Iterator[bool]:
-    """What those named `private` say. Raises `InvalidRequest` for a name that was meant to be."""
-    for name, value in pairs:
-        if name == "private":
-            yield _mark(value, within + name)
-        elif nearly_private(name):
-            raise InvalidRequest(within + shown(name), f"is not known here; did you mean {within}private?")
-
-
-def _mark(value: object, name: str) -> bool:
-    """One mark of privacy; nothing is none. What can't be read is no "no": it raises `InvalidRequest`."""
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    word = (
-        str(int(value == 1)) if value in (0, 1) else value.strip().lower() if isinstance(value, str) else ""
-    )
-    if word not in (*_YES, *_NO):
-        raise InvalidRequest(name, "must be true or false")
-    return word in _YES
+            yield mark(value, f"{within}{part}.{shown(name)}")

@@ -49,6 +49,7 @@ LAYERS = [
         "confidence",
         "fields",
         "field_names",
+        "privacy",
         "response_format",
         "requests",
         "surfaces",
