@@ -108,12 +108,16 @@ class EngineTimings:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end. `looped`: ended for it only repeated itself; `reason` is "length" then, more was to come."""
+    """The end. `looped`: ended for it only repeated itself; `reason` is "length" then, more was to come.
+
+    `stop_sequence`: which of the request's `stop` ended it, where its engine knows.
+    """
 
     reason: FinishReason
     usage: Usage | None = None
     timings: EngineTimings | None = None
     looped: bool = False
+    stop_sequence: str | None = None
 
 
 Event: TypeAlias = (

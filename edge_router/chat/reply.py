@@ -36,6 +36,7 @@ class Reply:
     logprobs: tuple[TokenLogprob, ...] = ()
     looped: bool = False
     foreign: tuple[ForeignDelta, ...] = ()
+    stop_sequence: str | None = None
 
     @property
     def text(self) -> str:
@@ -95,7 +96,16 @@ def collect(events: Iterable[Event]) -> Reply:
         elif isinstance(event, Finished):
             end = event
     made = tuple(part.part() for part in parts)
-    return Reply(made, end.reason, end.usage, end.timings, tuple(logprobs), end.looped, tuple(foreign))
+    return Reply(
+        made,
+        end.reason,
+        end.usage,
+        end.timings,
+        tuple(logprobs),
+        end.looped,
+        tuple(foreign),
+        end.stop_sequence,
+    )
 
 
 def _open(

@@ -193,6 +193,7 @@ class ChatRequest:
     private: bool = False  # must not leave the machine
     logprobs: bool = False
     top_logprobs: int = 0
+    continue_final: bool = False  # the last message is the assistant's, and the answer goes on with it
     raw_prompt: str | None = None  # a text to go on with, without a chat template; `messages` holds it too
     spoken: bool = False  # the answer is to be heard
     session: str | None = None

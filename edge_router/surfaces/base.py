@@ -141,8 +141,12 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question that is answered at once, in one body. `answer` gets the body ({} for GET) and the host."""
+    """A question that is answered at once, in one body. `answer` gets the body ({} for GET) and the host.
+
+    Of two with one method and path, the one whose `header` a request has is meant.
+    """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
     path: str  # in starlette's form: "/v1/models/{model:path}"; its parameters are in the body, too
     answer: Callable[[Mapping[str, object], Host], Body]
+    header: str | None = None  # only requests that have it, in lower case

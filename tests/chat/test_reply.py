@@ -60,6 +60,7 @@ def test_how_it_ended_is_kept() -> None:
     usage, timings = Usage(3, 4), EngineTimings(0.1, 3)
     reply = collect([TextDelta("a"), Finished("length", usage, timings, looped=True)])
     assert (reply.finish_reason, reply.usage, reply.timings, reply.looped) == ("length", usage, timings, True)
+    assert collect([TextDelta("a"), Finished("stop", stop_sequence="\n\n")]).stop_sequence == "\n\n"
 
 
 def test_logprobs_and_foreign_fields_are_gathered() -> None:
