@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -57,6 +57,17 @@ def known_hosts(bound: str, added: Iterable[str]) -> frozenset[str]:
 def plain_path(path: str) -> str:
     """Slashes that clients double, or put behind, are none."""
     return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def _keys(headers: Headers) -> Iterator[str]:
+    """The keys that a request brings: OpenAI's clients send them one way, Anthropic's both."""
+    bearers, plain = headers.getlist("authorization"), headers.getlist("x-api-key")
+    if len(bearers) == 1:
+        scheme, _, key = bearers[0].partition(" ")
+        if scheme.lower() == "bearer":
+            yield key.strip(" ")
+    if len(plain) == 1:
+        yield plain[0].strip(" ")
 
 
 def _plain_origin(origin: str) -> str:
@@ -162,11 +173,10 @@ class Guard:
     def _unauthorized(self, scope: Scope, headers: Headers) -> Response | None:
         if self._key is None or scope["path"] in OPEN_PATHS:
             return None
-        given = headers.getlist("authorization")
-        scheme, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() == "bearer" and hmac.compare_digest(key.strip(" ").encode("latin-1"), self._key):
+        if any(hmac.compare_digest(key.encode("latin-1"), self._key) for key in _keys(headers)):
             return None
-        message = "The API key is missing or wrong. Send it as `Authorization: Bearer <key>`."
+        ways = "`Authorization: Bearer <key>` or `x-api-key: <key>`"
+        message = f"The API key is missing or wrong. Send it as {ways}."
         return failed(refusal(401, message, {"www-authenticate": "Bearer"}))
 
     def _dress(self, reply: MutableHeaders, headers: Headers) -> None:

@@ -320,19 +320,28 @@ def test_options_without_a_page_is_no_preflight(setup: Callable[..., Any]) -> No
     "given",
     [
         [],
-        ["Bearer wrong"],
-        ["Bearer"],
-        ["Bearer "],
-        ["sécret"],
-        ["Basic c2VjcmV0"],
-        ["Bearer s\xe9cre"],
-        ["Bearer secret-s\xc3\xa9x"],
-        ["Bearer secret-s\xc3\xa9", "Bearer secret-s\xc3\xa9"],
+        [("authorization", "Bearer wrong")],
+        [("authorization", "Bearer")],
+        [("authorization", "Bearer ")],
+        [("authorization", "sécret")],
+        [("authorization", "Basic c2VjcmV0")],
+        [("authorization", "Bearer s\xe9cre")],
+        [("authorization", "Bearer secret-s\xc3\xa9x")],
+        [("authorization", "Bearer secret-s\xc3\xa9"), ("authorization", "Bearer secret-s\xc3\xa9")],
+        [("authorization", "secret-s\xc3\xa9")],
+        [("x-api-key", "wrong")],
+        [("x-api-key", "")],
+        [("x-api-key", "Bearer secret-s\xc3\xa9")],
+        [("x-api-key", "secret-s\xc3\xa9"), ("x-api-key", "secret-s\xc3\xa9")],
+        [("authorization", "Bearer wrong"), ("x-api-key", "wrong")],
+        [("api-key", "secret-s\xc3\xa9")],
     ],
 )
-def test_the_key_is_asked_for_everywhere_but_at_health(setup: Callable[..., Any], given: list[str]) -> None:
+def test_the_key_is_asked_for_everywhere_but_at_health(
+    setup: Callable[..., Any], given: list[tuple[str, str]]
+) -> None:
     locked = setup(api_key="secret-sé")
-    headers = [LOCAL, *(("authorization", value) for value in given)]
+    headers = [LOCAL, *given]
     app = locked.app()
     for method, path in every_route(app):
         reply = locked.call(method, path, headers=headers, app=app)
@@ -347,9 +356,18 @@ def test_the_key_is_asked_for_everywhere_but_at_health(setup: Callable[..., Any]
     assert locked.weak.calls == []
 
 
-@pytest.mark.parametrize("given", ["Bearer secret-s\xc3\xa9", "bearer  secret-s\xc3\xa9 "])
-def test_the_right_key(setup: Callable[..., Any], given: str) -> None:
-    reply = setup(api_key="secret-sé").call(body=CHAT, headers=[LOCAL, ("authorization", given)])
+@pytest.mark.parametrize(
+    "given",
+    [
+        [("authorization", "Bearer secret-s\xc3\xa9")],
+        [("authorization", "bearer  secret-s\xc3\xa9 ")],
+        [("x-api-key", "secret-s\xc3\xa9")],
+        [("authorization", "Bearer of-something-else"), ("x-api-key", "secret-s\xc3\xa9")],
+        [("authorization", "Bearer secret-s\xc3\xa9"), ("x-api-key", "of-something-else")],
+    ],
+)
+def test_the_right_key(setup: Callable[..., Any], given: list[tuple[str, str]]) -> None:
+    reply = setup(api_key="secret-sé").call(body=CHAT, headers=[LOCAL, *given])
     assert reply.status == 200
 
 
