@@ -6,9 +6,7 @@ It runs on one thread: a second gains nothing on so small a graph and would take
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources.abc import Traversable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -28,7 +26,7 @@ from edge_router.routers.graph import (
     state_of,
 )
 from edge_router.routers.providers import CPU, Provider, named
-from edge_router.routers.tokens import Cut, TextTokens
+from edge_router.routers.tokens import Cut, TextTokens, open_tokenizer
 from edge_router.types import Message
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ class OnnxRouter:
             cut = describe(self._encoder, reader.name).cut or Cut(reader.max_tokens)
             if described.cut not in (None, cut):
                 raise InvalidRouter(where, f"it is for texts cut otherwise than {reader.name} cuts them")
-        self._tokens = TextTokens(_tokenizer(reader.directory / reader.tokenizer), cut)
+        self._tokens = TextTokens(open_tokenizer(reader.directory / reader.tokenizer), cut)
         probe = self.run(self.prepare("How many primes are there?"))
         if probe.shape != (1,) or not 0 <= float(probe[0]) <= 1:
             raise InvalidRouter(where, f"its score is {probe.tolist()}, not one number in 0..1")
@@ -129,14 +127,3 @@ def _open(card: RouterCard, threads: int, provider: Provider | None) -> Inferenc
     from edge_router.compile.router.float_graph import float32_graph
 
     return open_graph(float32_graph(card), options, provider)
-
-
-def _tokenizer(file: Traversable | Path) -> Any:
-    from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidRouter(str(file), f"cannot be read: {error.strerror}") from error
-    except Exception as error:  # tokenizers raises Exception itself
-        raise InvalidRouter(str(file), f"not a tokenizer.json: {error}") from error

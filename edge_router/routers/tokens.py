@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_router.errors import InvalidRouter
 from edge_router.routers import text as texts
 
 if TYPE_CHECKING:
@@ -24,6 +27,18 @@ class Cut:
     max_tokens: int
     tail_tokens: int = 0
     without_options: bool = False
+
+
+def open_tokenizer(file: Traversable | Path) -> Tokenizer:
+    """A tokenizer.json, read. Raises `InvalidRouter`."""
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidRouter(str(file), f"cannot be read: {error.strerror}") from error
+    except Exception as error:  # tokenizers raises Exception itself
+        raise InvalidRouter(str(file), f"not a tokenizer.json: {error}") from error
 
 
 class TextTokens:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge_router.chat.events import Event
 from edge_router.chat.reply import Reply
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.types import Decision
 
+if TYPE_CHECKING:
+    from edge_router.routers.embedding import Embeddings
+
 Body = dict[str, object]  # one JSON object
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request and how the caller wants to receive the answer. `options` are the surface's own."""
+    """A request and how the caller wants to receive the answer. `options` are the surface's own.
+
+    `afterwards` is done in a thread once the answer has ended, however it ended.
+    """
 
     request: ChatRequest
     stream: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
+    afterwards: Callable[[Host], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What stands where chats are taken and asks for no answer of a model, such as loading one."""
+
+    run: Callable[[Host], Body]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,7 @@ class Surface(Protocol):
         """What else it answers."""
         ...
 
-    def parse(self, path: str, body: Mapping[str, object]) -> Call:
+    def parse(self, path: str, body: Mapping[str, object]) -> Call | Errand:
         """Raises `InvalidRequest` that names the field."""
         ...
 
@@ -103,7 +117,11 @@ class Surface(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A name that may be asked for, and what is known of the model behind it. Sizes in bytes."""
+    """A name that may be asked for, and what is known of the model behind it. Sizes in bytes.
+
+    `created`: since when it is here, in seconds since 1970. `reasons`: it thinks before it answers, or can.
+    `dimension`: of its vectors; None for a model that answers chats.
+    """
 
     name: str
     context_window: int | None = None  # tokens
@@ -115,6 +133,9 @@ class ModelInfo:
     parameters: int | None = None
     quantization: str | None = None
     digest: str | None = None
+    created: int | None = None
+    reasons: bool = False
+    dimension: int | None = None
 
 
 class Host(Protocol):
@@ -126,8 +147,8 @@ class Host(Protocol):
         """Of the prompt as the weak model would read it. Raises `EdgeRouterError`."""
         ...
 
-    def embed(self, texts: tuple[str, ...], model: str) -> tuple[tuple[float, ...], ...]:
-        """A vector for each text. Raises `EdgeRouterError`."""
+    def embed(self, texts: tuple[str, ...], model: str, *, truncate: bool = True) -> Embeddings:
+        """A vector for each text. Raises `EdgeRouterError`; without `truncate` also for one too long."""
         ...
 
     def load(self, model: str) -> None:
@@ -144,9 +165,10 @@ class Query:
     """A question that is answered at once, in one body. `answer` gets the body ({} for GET) and the host.
 
     Of two with one method and path, the one whose `header` a request has is meant.
+    An answer that is a string is plain text.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
     path: str  # in starlette's form: "/v1/models/{model:path}"; its parameters are in the body, too
-    answer: Callable[[Mapping[str, object], Host], Body]
+    answer: Callable[[Mapping[str, object], Host], Body | str]
     header: str | None = None  # only requests that have it, in lower case
