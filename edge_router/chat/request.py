@@ -20,7 +20,9 @@ class Need(StrEnum):
 
     TOOLS = "tools"  # tools may be called
     TOOL_CALL = "tool_call"  # one must be: plain text is no answer
-    HOSTED_TOOLS = "hosted_tools"  # tools that the endpoint itself has, such as a search
+    # Tools that the endpoint itself has, such as a search. Agents offer them beside their own with every
+    # request: who has none leaves them out then, and they are needed where nothing else may be called.
+    HOSTED_TOOLS = "hosted_tools"
     IMAGES = "images"
     AUDIO = "audio"
     FILES = "files"
@@ -38,6 +40,14 @@ FORM_NEEDS = frozenset({Need.TOOL_CALL, Need.JSON, Need.GRAMMAR})
 
 
 @dataclass(frozen=True, slots=True)
+class GrammarOutput:
+    """An answer, or what a free tool takes, held to a grammar."""
+
+    syntax: Literal["lark", "regex"]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """A function that may be called. `parameters` is a JSON schema; None takes no arguments.
 
@@ -49,6 +59,7 @@ class Tool:
     parameters: Mapping[str, object] | None = None
     strict: bool | None = None
     free: bool = False
+    form: GrammarOutput | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -58,6 +69,11 @@ class HostedTool:
 
     kind: str
     body: Mapping[str, object]
+
+    @property
+    def name(self) -> str:
+        """What a `ToolChoice` calls it."""
+        return self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +98,6 @@ class JsonOutput:
     name: str | None = None
     description: str | None = None
     strict: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GrammarOutput:
-    """An answer held to a grammar."""
-
-    syntax: Literal["lark", "regex"]
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +217,7 @@ class ChatRequest:
             return ()
         if not choice.names:
             return self.tools
-        return tuple(tool for tool in self.tools if isinstance(tool, HostedTool) or tool.name in choice.names)
+        return tuple(tool for tool in self.tools if tool.name in choice.names)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -218,7 +226,7 @@ class ChatRequest:
         tools = self.callable_tools
         if tools:
             found.add(Need.TOOLS)
-        if any(isinstance(tool, HostedTool) for tool in tools):
+        if tools and all(isinstance(tool, HostedTool) for tool in tools):
             found.add(Need.HOSTED_TOOLS)
         if tools and self.tool_choice.mode == "required":
             found.add(Need.TOOL_CALL)

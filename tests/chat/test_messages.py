@@ -76,6 +76,14 @@ TOOLS = (Tool("weather"), Tool("time"))
         ({"tool_choice": ToolChoice("required")}, set()),
         ({"tools": TOOLS, "tool_choice": ToolChoice("auto", ("gone",))}, set()),
         ({"tools": (HostedTool("web_search", {}),)}, {Need.TOOLS, Need.HOSTED_TOOLS}),
+        ({"tools": (*TOOLS, HostedTool("web_search", {}))}, {Need.TOOLS}),
+        (
+            {
+                "tools": (*TOOLS, HostedTool("web_search", {})),
+                "tool_choice": ToolChoice("auto", ("web_search",)),
+            },
+            {Need.TOOLS, Need.HOSTED_TOOLS},
+        ),
         ({"output": JsonOutput()}, {Need.JSON}),
         ({"output": GrammarOutput("regex", "a+")}, {Need.GRAMMAR}),
         ({"output": ForeignOutput({})}, {Need.FOREIGN}),
