@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edge_router.chat.message import Message
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import check_inner, check_marks, check_names
+from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain, plain_object, shown
 from edge_router.privacy import PRIVATE_HEADER, header_marks, mark, marks, metadata_marks
 from edge_router.response_format import response_format
-from edge_router.types import ChatRequest, Message, SamplingParams
+from edge_router.surfaces.openai_messages import read_messages
+from edge_router.types import ChatRequest, SamplingParams
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 INT64 = 2**63
 MAX_TOKENS = 2**31 - 1
 MAX_FIELDS = 100  # of a request
@@ -85,7 +86,7 @@ def parse_chat(body: Mapping[str, object]) -> Call:
         raise InvalidRequest("top_logprobs", "needs logprobs to be true")
     passed, demanded = _passthrough(fields)
     request = ChatRequest(
-        messages=_messages(fields.get("messages")),
+        messages=read_messages(fields.get("messages")),
         model=_model(fields),
         sampling=_sampling(fields),
         max_tokens=_max_tokens(fields),
@@ -138,61 +139,12 @@ def marked(call: Call, headers: Iterable[tuple[str, str]], query: Iterable[tuple
 
 def parse_messages(value: object) -> tuple[Message, ...]:
     """OpenAI's list of messages. Raises `InvalidRequest`."""
-    return _messages(plain(value, "messages"))
-
-
-def _messages(value: object) -> tuple[Message, ...]:
-    if not isinstance(value, list):
-        raise InvalidRequest("messages", "must be a list of messages")
-    if not value:
-        raise InvalidRequest("messages", "must hold at least one message")
-    return tuple(_message(item, f"messages[{index}]") for index, item in enumerate(value))
+    return read_messages(plain(value, "messages"))
 
 
 def conversation(prompt: str | Sequence[object]) -> Sequence[object]:
     """What Python callers may write: a plain string is one user turn."""
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-
-
-def _message(item: object, where: str) -> Message:
-    if not isinstance(item, Mapping):
-        raise InvalidRequest(where, "must be an object with role and content")
-    role = item.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(ROLES)}")
-    check_marks(item, where)
-    content = item.get("content")
-    if content is None and role == "assistant" and (item.get("tool_calls") or item.get("function_call")):
-        return Message(role, "", raw=item)
-    if content is None and role == "user":  # what somebody asks may have got lost, other turns may be empty
-        raise InvalidRequest(f"{where}.content", "is missing")
-    if content is None or content == []:
-        return Message(role, "", raw={**item, "content": ""})
-    if isinstance(content, str):
-        return Message(role, content, raw=item)
-    if not isinstance(content, list):
-        raise InvalidRequest(f"{where}.content", "must be a string or a list of parts")
-    texts, media = [], False
-    for index, part in enumerate(content):
-        text = _part(part, f"{where}.content[{index}]")
-        media = media or text is None
-        texts.append(text or "")
-    return Message(role, "\n".join(text for text in texts if text), raw=item, has_media=media)
-
-
-def _part(part: object, where: str) -> str | None:
-    """The text of a content part, None for one that is not text."""
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if not isinstance(part, Mapping) or not isinstance(kind, str):
-        raise InvalidRequest(where, "must be an object with a type")
-    if kind in ("text", "refusal"):
-        text = part.get(kind)
-        if not isinstance(text, str):
-            raise InvalidRequest(f"{where}.{kind}", "must be a string")
-        return text
-    if kind in ("image_url", "input_audio", "file"):
-        return None
-    raise InvalidRequest(f"{where}.type", "must be text, refusal, image_url, input_audio or file")
 
 
 def _passthrough(fields: Fields) -> tuple[dict[str, object], bool]:

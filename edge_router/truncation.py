@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge_router.types import ChatRequest, Message
+from edge_router.chat.message import Message
+from edge_router.types import ChatRequest
 
 ANSWER = 512  # tokens to keep free for the answer, where the request does not say how many it wants
 _KEPT_ROLES = ("system", "developer")

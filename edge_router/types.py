@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from edge_router.chat.message import Message
 from edge_router.openai_object import OpenAIObject
 
 if TYPE_CHECKING:
@@ -35,23 +36,6 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"  # the weak model was unsure before its first token was shown
     NO_MEMORY = "no_memory"  # the weak model no longer fits into the memory that is free
     CACHED = "cached"  # the response cache had the answer
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation.
-
-    `text` is the turn's text, text parts joined; `raw` is the turn as the caller wrote it, in OpenAI's
-    form, and is what a remote model receives.
-    """
-
-    role: str
-    text: str
-    raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
-    has_media: bool = False  # content parts other than text
-
-    def to_openai(self) -> dict[str, object]:
-        return dict(self.raw) if self.raw else {"role": self.role, "content": self.text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine
+from edge_router.chat.message import Message
 from edge_router.engines.scripted import Reply
 from edge_router.errors import Cancelled, GenerationFailed, InvalidRequest
-from edge_router.types import ChatRequest, Delta, Message
+from edge_router.types import ChatRequest, Delta
 
 HI = [{"role": "user", "content": "hi"}]
 REQUEST = ChatRequest((Message("user", "hi"),), model="weak")

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edge_router.answer import Answer, Clock, LinkedCancel, primed
+from edge_router.chat.message import Message
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError, StrongInterrupted
-from edge_router.types import ChatRequest, Decision, Delta, EngineTimings, Message, Reason
+from edge_router.types import ChatRequest, Decision, Delta, EngineTimings, Reason
 
 REQUEST = ChatRequest((Message("user", "hi"),))
 DECISION = Decision("weak", Reason.FORCED)

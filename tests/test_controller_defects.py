@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edge_router import AsyncController, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.chat.message import Message
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.defects import recorded
@@ -37,7 +38,7 @@ from edge_router.errors import (
 from edge_router.ledger import Ledger, message_of
 from edge_router.paths import Paths
 from edge_router.registry import Registry
-from edge_router.types import Cancel, ChatRequest, Delta, Message
+from edge_router.types import Cancel, ChatRequest, Delta
 
 HI = "a question about my diary"
 MISTAKES = [

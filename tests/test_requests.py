@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.completions import Function, ReplyMessage, ToolCall
+from edge_router.chat.message import Image, Message, Reasoning, Text, ToolCall, ToolResult
+from edge_router.completions import Function, ReplyMessage
+from edge_router.completions import ToolCall as ToolCallOfReply
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import FORBIDDEN
 from edge_router.requests import (
@@ -27,7 +29,7 @@ from edge_router.requests import (
     parse_completion,
     parse_messages,
 )
-from edge_router.types import Message
+from edge_router.surfaces.openai_messages import written_messages
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -660,9 +662,10 @@ def test_bad_messages(messages: object, param: str) -> None:
 def test_a_turn_may_be_empty(role: str) -> None:
     for turn in ({"role": role}, {"role": role, "content": None}, {"role": role, "content": []}):
         (message,) = parse_messages([turn])
-        assert message.text == "" and message.to_openai() == {"role": role, "content": ""}
+        assert message.text == "" and message.role == ("tool" if role == "function" else role)
+        assert written_messages([message]) == [{"role": role, "content": ""}]
     (asked,) = parse_messages([{"role": "user", "content": []}])
-    assert asked.to_openai() == {"role": "user", "content": ""}
+    assert asked == Message("user")
 
 
 @pytest.mark.parametrize("roles", ["a", "au", "aua", "sau", "ua", "uaa", "s", "tu"])
@@ -684,25 +687,36 @@ def test_parts_are_joined_and_media_is_noticed() -> None:
     ]
     (message,) = parse_messages([{"role": "user", "content": parts}])
     assert (message.text, message.has_media) == ("a\nb", True)
-    assert message.to_openai() == {"role": "user", "content": parts}
+    assert message.parts == (Text("a"), Image("data:,"), Text("b"))
     assert chat(messages=[{"role": "user", "content": parts}]).request.needs_tools
 
 
-def test_a_message_keeps_what_the_caller_wrote() -> None:
-    said = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
-    answer = {"role": "tool", "tool_call_id": "1", "content": "42"}
-    messages = parse_messages((said, answer))
-    assert [message.to_openai() for message in messages] == [said, answer]
-    assert [message.text for message in messages] == ["", "42"]
+def test_calls_thoughts_and_results_are_parts() -> None:
+    said = {
+        "role": "assistant",
+        "content": "Let me see.",
+        "reasoning_content": "hm",
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "odd": 1}
+        ],
+    }
+    call, result = parse_messages((said, {"role": "tool", "tool_call_id": "1", "content": "42"}))
+    made = (
+        Reasoning("hm", "reasoning_content"),
+        Text("Let me see."),
+        ToolCall("1", "f", "{}", extra={"odd": 1}),
+    )
+    assert call == Message("assistant", made)
+    assert result == Message("tool", (ToolResult("1", (Text("42"),)),))
+    assert [message.text for message in (call, result)] == ["Let me see.", "42"]
+    assert refused(parse_messages, [{**said, "tool_calls": [7]}]).param == "messages[0].tool_calls[0]"
 
 
 def test_a_replys_message_may_be_said_again() -> None:
-    calls = (ToolCall("1", Function("f", "{}")),)
+    calls = (ToolCallOfReply("1", Function("f", "{}")),)
     plain, called = parse_messages([ReplyMessage("hello"), ReplyMessage(None, calls)])
-    assert (plain.role, plain.text) == ("assistant", "hello")
-    assert called.to_openai()["tool_calls"] == [
-        {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    ]
+    assert plain == Message("assistant", "hello")
+    assert called == Message("assistant", (ToolCall("1", "f", "{}"),))
 
 
 def test_a_string_is_one_user_turn() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.chat.message import Message
 from edge_router.truncation import truncated
-from edge_router.types import ChatRequest, Message
+from edge_router.types import ChatRequest
 
 
 def words(count: int) -> str:

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
+from edge_router.chat.message import Message
 from edge_router.engines.base import Engine
-from edge_router.types import ChatRequest, Message, Progress, SamplingParams, SilentProgress
+from edge_router.types import ChatRequest, Progress, SamplingParams, SilentProgress
 
 LONGEST = 250  # tokens; the good answers to these prompts take less
 FAR = 500  # tokens: what has not ended by then never will

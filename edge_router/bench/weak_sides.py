@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_router import strict_json
+from edge_router.chat.message import Message
 from edge_router.device.process import peak_bytes
-from edge_router.types import ChatRequest, Delta, EngineTimings, Message, SamplingParams
+from edge_router.types import ChatRequest, Delta, EngineTimings, SamplingParams
 
 if TYPE_CHECKING:
     from edge_router.engines.local.runner import ModelRunner

@@ -79,9 +79,9 @@ def _made_up(count: int) -> list[Task]:
 
 
 def _own(file: Path, answers: str) -> list[Task]:
+    from edge_router.chat.message import Message
     from edge_router.confidence.asking import Task
     from edge_router.labelling import read_tasks
-    from edge_router.types import Message
 
     found = read_tasks(file, "exact", answers)
     return [Task((Message("user", task.prompt),), task.known) for task in found]

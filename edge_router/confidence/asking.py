@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
+from edge_router.chat.message import Message
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
 from edge_router.disk import storage_errors, whole_lines
 from edge_router.engines.base import Engine
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.labels.judging import exact
-from edge_router.types import ChatRequest, Message, Progress, SamplingParams, SilentProgress, Watch
+from edge_router.types import ChatRequest, Progress, SamplingParams, SilentProgress, Watch
 
 TOKENS = 16  # log probabilities that are kept, and the most that a gate can look at
 ANCHORS = 1024

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edge_router.chat.message import Message
 from edge_router.errors import InvalidModel
-from edge_router.prompts.forms import told_text
+from edge_router.prompts.forms import told
 from edge_router.prompts.template import Guard, unguarded
-from edge_router.types import Message
 
 _DEFAULTS = {"user": "{user_message}", "assistant": "{assistant_message}", "tool": "{tool_message}"}
-_SYSTEM = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +61,26 @@ class Conversation:
 
         System messages, wherever they stand, replace the format's own.
         """
-        given = [guard(message.text) for message in messages if message.role in _SYSTEM]
+        turns = told(messages, guard)
+        given = [str(turn["content"]) for turn in turns if turn["role"] == "system"]
         said = "\n\n".join(given) if given else self.system_message
         system = self.system_template.replace("{system_message}", said) if said else ""
         homeless = given if "{system_message}" not in self.system_template else []
         parts = [system]
-        for message in messages:
-            if message.role in _SYSTEM:
+        for turn in turns:
+            if turn["role"] == "system":
                 continue
             joined = not self.add_role_after_system_message and system and len(parts) == 1
-            text = told_text(message, guard)
-            if message.role != "assistant":
+            text = str(turn["content"])
+            if turn["role"] != "assistant":
                 text, homeless = "\n\n".join([*homeless, text]), []
-            parts.append(self._turn(message, text, opened=not joined))
+            parts.append(self._turn(turn["role"], text, opened=not joined))
         if homeless:
-            parts.append(self._turn(Message("user", ""), "\n\n".join(homeless), opened=True))
+            parts.append(self._turn("user", "\n\n".join(homeless), opened=True))
         return "".join([*parts, self.roles["assistant"], self.role_empty_sep])
 
-    def _turn(self, message: Message, text: str, *, opened: bool) -> str:
-        assistant = message.role == "assistant"
-        role = message.role if message.role in self.roles else "user"
+    def _turn(self, who: str, text: str, *, opened: bool) -> str:
+        role = who if who in self.roles else "user"
         wording = self.role_templates[role].replace("{function_string}", self.function_string)
         prefix = self.roles[role] + self.role_content_sep if opened else ""
-        return prefix + wording.replace(f"{{{role}_message}}", text) + self.seps[assistant]
+        return prefix + wording.replace(f"{{{role}_message}}", text) + self.seps[who == "assistant"]

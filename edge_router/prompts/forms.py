@@ -14,54 +14,65 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_router import strict_json
-from edge_router.types import Message
+from edge_router.chat.message import Message, Part, Reasoning, ToolCall, ToolResult, text_of
 
 if TYPE_CHECKING:
     from edge_router.prompts.template import Guard
 
 Turn = Mapping[str, Any]  # a message as transformers gives it to templates
 
-_ROLES = {"developer": "system", "function": "tool"}
+_ROLES = {"developer": "system"}
 _GREETING = "Hello."  # said by a user who has said nothing, where a template takes no empty words
 
 
 def conversation(messages: Iterable[Message], guard: Guard) -> list[Turn]:
     """Messages as transformers has them: arguments of calls as objects, results with their tool's name."""
     turns: list[Turn] = []
-    names: dict[object, str] = {}  # of the tools by the ids of their calls
+    names: dict[str, str] = {}  # of the tools by the ids of their calls
     for message in messages:
-        role = _ROLES.get(message.role, message.role)
-        said = guard(message.text, own=True) if role == "assistant" else guard(message.text)
-        turn: dict[str, Any] = {"role": role, "content": said}
-        if role == "assistant":
-            calls = [_call(item, guard) for item in _stated_calls(message.raw)]
-            names |= {call["id"]: call["function"]["name"] for call in calls}
-            turn |= {"tool_calls": calls} if calls else {}
-            thoughts = message.raw.get("reasoning_content") or message.raw.get("reasoning")
-            turn |= {"reasoning_content": guard(thoughts, own=True)} if isinstance(thoughts, str) else {}
-        elif role == "tool":
-            given = {key: message.raw.get(key) for key in ("tool_call_id", "name")}
-            turn |= {key: guard(value) for key, value in given.items() if isinstance(value, str)}
-            if "name" not in turn and turn.get("tool_call_id") in names:
-                turn["name"] = names[turn["tool_call_id"]]
-        turns.append(turn)
+        names |= {call.id: call.name for call in message.calls}
+        turns += (_result_turn(result, names, guard) for result in message.results)
+        said = tuple(part for part in message.parts if not isinstance(part, ToolResult))
+        if said or not message.results:
+            turns.append(_turn(message, said, guard))
     return turns
 
 
-def told_text(message: Message, guard: Guard) -> str:
-    """What a message says in one text, its tool calls included."""
-    return str(_told(conversation([message], guard)[0])["content"])
+def _turn(message: Message, said: tuple[Part, ...], guard: Guard) -> Turn:
+    role = _ROLES.get(message.role, message.role)
+    if role != "assistant":
+        return {"role": role, "content": guard(text_of(said))}
+    turn: dict[str, Any] = {"role": role, "content": guard(text_of(said), own=True)}
+    if message.calls:
+        turn["tool_calls"] = [_call(call, guard) for call in message.calls]
+    thoughts = [part for part in said if isinstance(part, Reasoning) and part.text]
+    if thoughts:  # one endpoint's: by two names they would be told twice
+        same = [part.text for part in thoughts if part.label == thoughts[0].label]
+        turn["reasoning_content"] = guard("\n".join(same), own=True)
+    return turn
+
+
+def _result_turn(result: ToolResult, names: Mapping[str, str], guard: Guard) -> Turn:
+    turn: dict[str, Any] = {"role": "tool", "content": guard(result.text)}
+    name = result.name or names.get(result.call_id)
+    given = {"tool_call_id": result.call_id, "name": name}
+    return turn | {key: guard(value) for key, value in given.items() if value}
+
+
+def told(messages: Iterable[Message], guard: Guard) -> list[Turn]:
+    """The same with all that is said in texts, calls of tools included."""
+    return [_told(turn) for turn in conversation(messages, guard)]
 
 
 def forms(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
     """Each form once: as it is; calls one by one; as text; user and assistant in turns; content in parts."""
-    told = [_told(turn) for turn in turns]
+    texts = [_told(turn) for turn in turns]
     rows: list[Sequence[Turn]] = [turns, _one_by_one(turns)]
     rows += [[_silent(turn) for turn in turns], [_silent(_worded(turn)) for turn in turns]]
-    rows += [[_worded(turn) for turn in turns], told]
-    rows += [_folded(told, system=True), _folded(told, system=False)]
-    rows += [_folded(told, system=system, greeting=_GREETING) for system in (True, False)]
-    rows += [[_in_parts(turn) for turn in row] for row in (told, _folded(told, system=True))]
+    rows += [[_worded(turn) for turn in turns], texts]
+    rows += [_folded(texts, system=True), _folded(texts, system=False)]
+    rows += [_folded(texts, system=system, greeting=_GREETING) for system in (True, False)]
+    rows += [[_in_parts(turn) for turn in row] for row in (texts, _folded(texts, system=True))]
     seen: list[list[Turn]] = []
     for row in map(list, rows):
         if row not in seen:
@@ -251,33 +262,19 @@ def _joined(texts: Iterable[str]) -> str:
 # ---- calls -------------------------------------------------------------------------------------------------
 
 
-def _stated_calls(raw: Mapping[str, object]) -> list[Mapping[str, Any]]:
-    """In OpenAI's form; the older `function_call` is one without an id."""
-    calls = raw.get("tool_calls")
-    if not isinstance(calls, list | tuple):
-        calls = [{"function": raw["function_call"]}] if raw.get("function_call") else []
-    return [call for call in calls if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)]
+def _call(call: ToolCall, guard: Guard) -> Turn:
+    said = guard(call.arguments) if call.free else _arguments(call.arguments, guard)
+    function = {"name": guard(call.name), "arguments": said}
+    return {"id": guard(call.id), "type": "function", "function": function}
 
 
-def _call(call: Mapping[str, Any], guard: Guard) -> Turn:
-    function: Mapping[str, Any] = call["function"]
-    return {
-        "id": guard(str(call.get("id") or "")),
-        "type": "function",
-        "function": {
-            "name": guard(str(function.get("name") or "")),
-            "arguments": _arguments(function.get("arguments"), guard),
-        },
-    }
-
-
-def _arguments(stated: object, guard: Guard) -> object:
+def _arguments(stated: str, guard: Guard) -> object:
     """As an object, which templates expect; what is no JSON stays a text."""
     try:
-        found = strict_json.parse(stated) if isinstance(stated, str) else stated
+        found = strict_json.parse(stated) if stated.strip() else {}
         return _guarded({} if found is None else found, guard)
     except strict_json.NotJson:
-        return guard(str(stated)) if isinstance(stated, str) else {}
+        return guard(stated)
 
 
 def _guarded(value: object, guard: Guard) -> object:

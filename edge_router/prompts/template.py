@@ -15,11 +15,11 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
+from edge_router.chat.message import Message
 from edge_router.errors import TemplateError
 from edge_router.prompts.files import CONFIG_FILE, read_object, template_of
 from edge_router.prompts.forms import Turn, conversation, forms, marked_like, shape_of, size_of
 from edge_router.prompts.sandbox import Budget, LimitedEnvironment, LimitReached
-from edge_router.types import Message
 
 _PLAIN_DATE = re.compile(r"(%[-_a-zA-Z%]|%-[a-zA-Z]|[^%])*")  # no widths: "%999999999Y" is valid too
 _SHAPES = 256  # of conversations whose outcome is remembered

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from edge_router.chat.message import Message
 from edge_router.errors import TemplateError
 from edge_router.prompts.template import Template
-from edge_router.types import Message
 
 # Tokens that end an answer wherever a vocabulary has them, whatever it says of them.
 END_NAMES = (

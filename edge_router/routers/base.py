@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+from edge_router.chat.message import Message
 from edge_router.engines.base import Engine
-from edge_router.types import Message
 
 
 class Router(Protocol):

@@ -6,8 +6,8 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+from edge_router.chat.message import Message
 from edge_router.routers.text import conversation_text
-from edge_router.types import Message
 
 _SHORT, _LONG = 8, 8192  # characters
 

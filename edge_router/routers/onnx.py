@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from edge_router.catalog import RouterCard, encoder_card
+from edge_router.chat.message import Message
 from edge_router.errors import InvalidRouter
 from edge_router.routers import text as texts
 from edge_router.routers.graph import (
@@ -27,7 +28,6 @@ from edge_router.routers.graph import (
 )
 from edge_router.routers.providers import CPU, Provider, named
 from edge_router.routers.tokens import Cut, TextTokens, open_tokenizer
-from edge_router.types import Message
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

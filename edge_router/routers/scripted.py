@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edge_router.types import Message
+from edge_router.chat.message import Message
 
 
 class ScriptedRouter:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from edge_router.types import Message
+from edge_router.chat.message import Message
 
 LONGEST = 8_000  # characters of one text that are looked at: its head and its tail
 _EARLIER = {"user": 240, "assistant": 120, "tool": 60}  # characters kept of an earlier turn, by role

@@ -7,13 +7,14 @@ import json
 
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.questions import questions
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest, Delta, Message, TokenLogprob
+from edge_router.types import ChatRequest, Delta, TokenLogprob
 
 KEY = "c" * 32
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from edge_router.answer import Answer, Clock
+from edge_router.chat.message import Message
 from edge_router.cli import logs, output, reasons
 from edge_router.cli.failures import report
 from edge_router.cli.options import Options
 from edge_router.errors import Cancelled, ContextOverflow, LowConfidence, StrongUnreachable
-from edge_router.types import ChatRequest, Decision, Delta, EngineTimings, Message, Reason, Usage
+from edge_router.types import ChatRequest, Decision, Delta, EngineTimings, Reason, Usage
 
 
 class Screen(io.StringIO):

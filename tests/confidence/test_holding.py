@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.aio import AsyncController
+from edge_router.chat.message import Message
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
@@ -22,7 +23,7 @@ from edge_router.ledger import Ledger
 from edge_router.paths import Paths
 from edge_router.requests import parse_chat
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest, Delta, Message, Reason, TokenLogprob, Usage
+from edge_router.types import ChatRequest, Delta, Reason, TokenLogprob, Usage
 
 EASY = 0.1
 HELLO = [{"role": "user", "content": "hello there"}]

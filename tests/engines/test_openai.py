@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edge_router import __version__
+from edge_router.chat.message import Message, Text
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
@@ -26,7 +27,7 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
-from edge_router.types import ChatRequest, Delta, Message, SamplingParams, TokenLogprob, Usage
+from edge_router.types import ChatRequest, Delta, SamplingParams, TokenLogprob, Usage
 
 SECRET = "sk-very-secret-0123456789"
 ANSWER = "strong: hi · ça va\u2028end"
@@ -65,9 +66,9 @@ def test_an_answer_in_pieces(make, strong_server):
 
 
 def test_what_is_sent(make, strong_server):
-    raw = {"role": "user", "content": [{"type": "text", "text": "hi"}], "name": "me"}
+    said = Message("user", [Text("hi"), Text("you", {"cache_control": {}})], name="me")
     request = ChatRequest(
-        (Message("system", "short"), Message("user", "hi", raw=raw)),
+        (Message("system", "short"), said),
         model="base_url=http://evil",
         sampling=SamplingParams(temperature=0.0, top_k=3),
         max_tokens=5,
@@ -81,7 +82,17 @@ def test_what_is_sent(make, strong_server):
     assert seen["headers"]["host"] == strong_server.address.removeprefix("http://")
     assert seen["body"] == {
         "model": "remote",
-        "messages": [{"role": "system", "content": "short"}, raw],
+        "messages": [
+            {"role": "system", "content": "short"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "hi"},
+                    {"type": "text", "text": "you", "cache_control": {}},
+                ],
+                "name": "me",
+            },
+        ],
         "stream": True,
         "stream_options": {"include_usage": True},
         "temperature": 0.0,

@@ -9,6 +9,7 @@ import zlib
 
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.engines.remote import transport
 from edge_router.engines.remote.bounds import LARGEST_ANSWER, LARGEST_ERROR
 from edge_router.errors import (
@@ -20,7 +21,7 @@ from edge_router.errors import (
     StrongRedirected,
     StrongTimeout,
 )
-from edge_router.types import ChatRequest, Message
+from edge_router.types import ChatRequest
 
 pytestmark = pytest.mark.integration  # moves many megabytes
 

@@ -2,9 +2,10 @@ import threading
 
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable, StrongUnreachable
-from edge_router.types import ChatRequest, Delta, Message, Usage
+from edge_router.types import ChatRequest, Delta, Usage
 
 
 def ask(text="two words", **fields):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.compile import link
 from edge_router.engines import tvm_runtime
 from edge_router.engines.tvm import TvmRunner
@@ -28,7 +29,6 @@ from edge_router.errors import (
     OutOfMemory,
 )
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.types import Message
 
 CLOSE = 0.3  # logits in float16 against float32; their standard deviation is about 7
 TIE = 0.05  # two tokens this close are equally likely for float16

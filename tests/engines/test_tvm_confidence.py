@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.confidence.asking import anchors
 from edge_router.controller import Controller
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.engines.tvm import open_model
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest, Message, SamplingParams, Watch
+from edge_router.types import ChatRequest, SamplingParams, Watch
 
 CLOSE = 0.3  # logits in float16 against float32; their standard deviation is about 7
 

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from edge_router.catalog import find_model
+from edge_router.chat.message import Message
 from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import load, open_model, thread_count
 from edge_router.errors import ArtifactMissing, Cancelled, InvalidModel
 from edge_router.paths import Paths
-from edge_router.types import ChatRequest, Delta, Message, SamplingParams, SilentProgress
+from edge_router.types import ChatRequest, Delta, SamplingParams, SilentProgress
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -157,7 +158,8 @@ def test_threads_are_the_configured_ones_then_tvms_then_the_physical_cores(
 PRELUDE = """
     import sys, threading
     from pathlib import Path
-    from edge_router.types import ChatRequest, Message, SamplingParams
+    from edge_router.chat.message import Message
+    from edge_router.types import ChatRequest, SamplingParams
 
     def ask(engine, count=6):
         request = ChatRequest(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge_router.bench.tune import sweep
+from edge_router.chat.message import Message
 from edge_router.engines.webgpu.adapters import Adapter, adapters, choose
 from edge_router.engines.webgpu.profile import profile
 from edge_router.engines.webgpu.runner import WebGpuRunner
@@ -21,7 +22,7 @@ from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import EdgeRouterError
 from edge_router.program import Program, Windows, read_program
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.types import Message, SilentProgress
+from edge_router.types import SilentProgress
 
 pytestmark = pytest.mark.gpu
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from edge_router.chat.message import Message
 from edge_router.errors import InvalidModel, TemplateError
 from edge_router.prompts.template import ChatTemplate, TemplateLimits
-from edge_router.types import Message
 
 TALK = [
     Message("system", "Be brief."),

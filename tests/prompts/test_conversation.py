@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.compile.weights.conversation import named_conversation
 from edge_router.errors import InvalidModel
 from edge_router.prompts.conversation import Conversation
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.types import Message
+from edge_router.requests import parse_messages
 
 TALK = [Message("user", "A"), Message("assistant", "B"), Message("user", "C")]
 
@@ -62,7 +63,9 @@ def test_what_a_user_writes_is_never_a_placeholder() -> None:
 
 
 def test_roles_that_a_format_does_not_know_are_the_users() -> None:
-    assert "<|im_start|>user\nfound<|im_end|>" in named("chatml").render([Message("function", "found")])
+    assert "<|im_start|>user\nfound<|im_end|>" in named("chatml").render(
+        parse_messages([{"role": "function", "name": "f", "content": "found"}])
+    )
     assert "ipython<|end_header_id|>\n\nfound" in named("llama-3").render([Message("tool", "found")])
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.chat.message import Message
 from edge_router.prompts.template import ChatTemplate
 from edge_router.requests import parse_messages
-from edge_router.types import Message
 
 NAMES = (
     "chatml",

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.chat.message import Message
 from edge_router.routers.controls import LengthRouter, RandomRouter
-from edge_router.types import Message
 
 
 @pytest.mark.parametrize(("length", "score"), [(0, 0), (8, 0), (256, 0.5), (512, 0.6), (8192, 1), (10**5, 1)])

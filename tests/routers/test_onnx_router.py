@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edge_router.catalog import RouterCard
+from edge_router.chat.message import Message
 from edge_router.errors import InvalidRouter
 from edge_router.routers.graph import METADATA_KEY
 from edge_router.routers.onnx import OnnxRouter
-from edge_router.types import Message
 
 MakeRouter = Callable[..., RouterCard]
 TEXTS = ["what is easy ?", "why is the hard . prove ?", "", "a " * 3000, "x" * 100_000, "unknown words"]

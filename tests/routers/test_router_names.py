@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from edge_router.catalog import RouterCard
+from edge_router.chat.message import Message
 from edge_router.compile.training.card import write_card
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import DuplicateName, InvalidRouter, UnknownName
 from edge_router.requests import parse_chat
 from edge_router.routers import graph_cards, routers
 from edge_router.routers.base import AsksWeak, Router
-from edge_router.types import Message
 
 pytestmark = pytest.mark.integration
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.chat.message import Message
 from edge_router.routers import text as texts
-from edge_router.types import Message
 
 
 def user(text: str) -> Message:

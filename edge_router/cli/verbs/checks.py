@@ -184,10 +184,10 @@ def configuration(session: Session, config: Config) -> Found:
 
 def router(config: Config) -> Found:
     from edge_router import plugins
+    from edge_router.chat.message import Message
     from edge_router.routers import routers
     from edge_router.routers.base import AsksWeak
     from edge_router.routers.fitting import default_threshold
-    from edge_router.types import Message
 
     section = "Router"
     begin = time.perf_counter()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from edge_router.types import Message
+from edge_router.chat.message import Message
 
 TIMES = 6  # that the same has to come
 SPAN = 320  # tokens that this has to take

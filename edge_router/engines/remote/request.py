@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_router.engines.remote.terms import LENGTHS, NO_TERMS, Terms
+from edge_router.surfaces.openai_messages import written_messages
 from edge_router.types import ChatRequest
 
 # Fields of others may not replace ours, nor reach a proxy that takes addresses or keys from bodies.
@@ -49,7 +50,7 @@ def request_body(
     body |= {name: v for name, v in optional.items() if v is not None}
     body |= {"model": model, "stream": True}
     if chat:
-        body["messages"] = [message.to_openai() for message in request.messages]
+        body["messages"] = written_messages(request.messages)
     else:
         body["prompt"] = request.raw_prompt
     return terms.fitted(body)

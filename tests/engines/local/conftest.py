@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from jinja2 import Environment
 
+from edge_router.chat.message import Message
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import ChatRequest, Message, SamplingParams
+from edge_router.types import ChatRequest, SamplingParams
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.chat.message import Message
 from edge_router.engines.local.loops import PATIENCE, SPAN, TIMES, LoopGuard, asked_by, by_texts, circle
-from edge_router.types import Message
 
 WORDS = [
     "the",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.config import Config
 from edge_router.device import Gpu
 from edge_router.engines.mlc import MlcEngine, load
@@ -25,14 +26,7 @@ from edge_router.errors import (
 )
 from edge_router.paths import Paths
 from edge_router.store.manifest import remember
-from edge_router.types import (
-    ChatRequest,
-    Delta,
-    Message,
-    SamplingParams,
-    SilentProgress,
-    Usage,
-)
+from edge_router.types import ChatRequest, Delta, SamplingParams, SilentProgress, Usage
 
 FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, HALF = 13, 14, 15, 16, 17, 18  # seeds; see standin/
 HELLO = ChatRequest((Message("user", "Where?"),))
@@ -294,7 +288,7 @@ def test_a_prompt_is_made_as_for_the_engine_tvm(mlc: Any, open_engine: Opener) -
     turns = (
         Message("user", "a <|im_end|> b"),
         Message("developer", "Be brief."),
-        Message("assistant", "", raw={"tool_calls": [{}]}),
+        Message("assistant", ""),
         Message("user", "go on"),
     )
     request = ChatRequest(turns)

@@ -2,15 +2,17 @@ import threading
 
 import pytest
 
+from edge_router.chat.message import Message, Reasoning, Text, ToolCall, ToolResult
 from edge_router.engines.remote.request import RESERVED, request_body
 from edge_router.engines.remote.terms import Terms
-from edge_router.types import ChatRequest, Message, SamplingParams
+from edge_router.requests import parse_messages
+from edge_router.types import ChatRequest, SamplingParams
 
 RAW = {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {}}]}
 
 
 def ask(**fields):
-    return ChatRequest((Message("system", "be brief"), Message("user", "hi", raw=RAW)), **fields)
+    return ChatRequest((Message("system", "be brief"), *parse_messages([RAW])), **fields)
 
 
 def test_the_least_request():
@@ -107,7 +109,7 @@ def test_it_is_on_the_endpoints_terms():
     request = ChatRequest(
         (
             Message("system", "be brief"),
-            Message("user", "hi", raw={"role": "user", "content": "hi", "name": "me"}),
+            Message("user", "hi", name="me"),
         ),
         sampling=SamplingParams(temperature=0.0, top_k=3),
         max_tokens=500,
@@ -140,13 +142,128 @@ def test_whatever_is_not_ours_is_passed_on():
     assert {name: body[name] for name in extra} == extra
 
 
-def test_a_history_keeps_what_is_not_ours():
-    turn = {
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"a":  1}'}}
+HISTORY = {
+    "a text": {"role": "user", "content": "hi"},
+    "a name": {"role": "system", "content": "be brief", "name": "me"},
+    "nothing said": {"role": "assistant", "content": ""},
+    "unknown fields": {"role": "assistant", "content": "a", "odd": {"b": [None]}, "audio": {"id": "x"}},
+    "a refusal": {
         "role": "assistant",
         "content": None,
         "refusal": "no",
         "reasoning_details": [{"data": "x"}],
-        "a": 1,
-    }
-    request = ChatRequest((Message("assistant", "", raw=turn), Message("user", "hi")))
-    assert request_body(request, "remote")["messages"][0] == turn
+    },
+    "thoughts": {"role": "assistant", "content": "a", "reasoning_content": "hm"},
+    "thoughts by another name": {"role": "assistant", "content": "a", "reasoning": "hm", "thinking": ""},
+    "thoughts that are no text": {"role": "assistant", "content": "a", "thinking": {"type": "x"}},
+    "a call": {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    "a call and words": {"role": "assistant", "content": "", "reasoning": "hm", "tool_calls": [CALL, CALL]},
+    "a signed call": {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {**CALL, "index": 0, "extra_content": {"google": {"thought_signature": "s"}}},
+            {**CALL, "function": {**CALL["function"], "strict": True}},
+        ],
+    },
+    "a free call": {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c1", "type": "custom", "custom": {"name": "run", "input": "ls -l"}}],
+    },
+    "a call of who knows what": {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}, CALL]},
+    "a call of 2023": {
+        "role": "assistant",
+        "content": None,
+        "function_call": {"name": "look", "arguments": "{}", "odd": 1},
+    },
+    "a result of 2023": {"role": "function", "name": "look", "content": "42"},
+    "a result": {"role": "tool", "tool_call_id": "c1", "content": "42", "odd": 1},
+    "a result in parts": {
+        "role": "tool",
+        "tool_call_id": "c1",
+        "content": [{"type": "text", "text": "4"}] * 2,
+    },
+    "an empty result": {"role": "tool", "tool_call_id": "c1", "content": ""},
+    "a cache mark": {
+        "role": "user",
+        "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}],
+    },
+    "media": {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "a"},
+            {"type": "image_url", "image_url": {"url": "data:,", "detail": "low", "odd": 1}, "odd": 2},
+            {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+            {"type": "file", "file": {"file_data": "data:,", "filename": "a.pdf"}},
+            {"type": "file", "file": {"file_id": "f1"}, "cache_control": {}},
+            {"type": "image_url", "image_url": {"odd": 1}},
+            {"type": "input_audio", "input_audio": 7},
+        ],
+    },
+}
+
+
+def test_a_history_goes_out_as_it_came():
+    for name, turn in HISTORY.items():
+        request = ChatRequest((*parse_messages([turn]), Message("user", "hi")))
+        assert request_body(request, "remote")["messages"][0] == turn, name
+
+
+def test_what_means_the_same_goes_out_in_one_way():
+    for turn, sent in (
+        ({"role": "user", "content": [{"type": "text", "text": "hi"}]}, {"role": "user", "content": "hi"}),
+        ({"role": "user", "content": []}, {"role": "user", "content": ""}),
+        (
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "tool_calls": []},
+            {"role": "assistant", "content": None, "refusal": "no"},
+        ),
+        (
+            {"role": "assistant", "content": "a", "refusal": None, "function_call": None, "reasoning": None},
+            {"role": "assistant", "content": "a"},
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": "é"}}}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {
+                        "id": "call_0_0",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": '{"a": "é"}'},
+                    }
+                ],
+            },
+        ),
+    ):
+        assert request_body(ChatRequest(parse_messages([turn])), "remote")["messages"] == [sent], turn
+
+
+def test_calls_and_results_without_ids_find_each_other():
+    calls = [{"type": "function", "function": {"name": name, "arguments": "{}"}} for name in "fgf"]
+    results = [{"role": "tool", "content": name, "name": name} for name in "gf"]
+    turns = [{"role": "assistant", "tool_calls": calls}, *results, {"role": "tool", "content": "f"}]
+    first, *others = request_body(ChatRequest(parse_messages(turns)), "remote")["messages"]
+    assert [call["id"] for call in first["tool_calls"]] == ["call_0_0", "call_0_1", "call_0_2"]
+    assert [other["tool_call_id"] for other in others] == ["call_0_1", "call_0_0", "call_0_2"]
+
+
+def test_a_turn_of_another_protocol_is_written_in_openais():
+    """Results stand in one turn of the user there, and thoughts have no name."""
+    turns = (
+        Message("assistant", (Reasoning("hm", "", {"signature": "s"}), ToolCall("c1", "f", "{}"))),
+        Message("user", (ToolResult("c1", (Text("42"),)), ToolResult("c2", ()), Text("And?"))),
+    )
+    assert request_body(ChatRequest(turns), "remote")["messages"] == [
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "hm",
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "42"},
+        {"role": "tool", "tool_call_id": "c2", "content": ""},
+        {"role": "user", "content": "And?"},
+    ]

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from edge_router.chat.message import Message
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.program import Windows
-from edge_router.types import ChatRequest, Message, SamplingParams, Watch
+from edge_router.types import ChatRequest, SamplingParams, Watch
 
 
 def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter, tiny_model: Any) -> None:

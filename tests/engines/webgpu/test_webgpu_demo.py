@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.program import Windows, footprint, read_program
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.types import Message
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.message import Message
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import Cancelled, ContextOverflow, GenerationFailed
 from edge_router.program import Windows
-from edge_router.types import ChatRequest, Delta, Message, SamplingParams
+from edge_router.types import ChatRequest, Delta, SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
 
