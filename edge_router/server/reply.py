@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from starlette.responses import Response
@@ -10,14 +9,9 @@ from starlette.responses import Response
 from edge_router.aio import AsyncAnswer
 from edge_router.answer import Answer
 from edge_router.server.errors import Failure
+from edge_router.surfaces.wire import dumps
 
 PREFIX = "x-edge-router-"
-_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-
-
-def dumps(body: Mapping[str, object]) -> bytes:
-    """ASCII, since a model's text may hold half a surrogate pair, which UTF-8 has no bytes for."""
-    return _JSON.encode(body).encode("ascii")
 
 
 def json_reply(

@@ -20,10 +20,11 @@ from edge_router.requests import Call, marked, parse_chat, parse_completion
 from edge_router.server.body import read
 from edge_router.server.limits import Limits
 from edge_router.server.ratings import Ratings, parse_thumb
-from edge_router.server.reply import decision_headers, dumps, json_bytes, json_reply
+from edge_router.server.reply import decision_headers, json_bytes, json_reply
 from edge_router.server.running import Running
 from edge_router.server.sse import EventStream, events
 from edge_router.surface import whole
+from edge_router.surfaces.wire import dumps
 
 Body = dict[str, object]
 PROMETHEUS = "text/plain; version=0.0.4"

@@ -16,8 +16,9 @@ from edge_router.errors import EdgeRouterError
 from edge_router.server.connection import FILLER
 from edge_router.server.errors import Failure, failure, refusal, unexpected
 from edge_router.server.limits import Limits
-from edge_router.server.reply import decision_headers, dumps
+from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
+from edge_router.surfaces.wire import dumps
 
 Form = Callable[[ChatCompletionChunk], dict[str, object] | None]  # None: nothing to send
 Ended = Callable[[str, int | None], None]  # the completion's id, and its row in the ledger

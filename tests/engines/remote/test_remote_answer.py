@@ -8,7 +8,7 @@ from edge_router.completions import ChunkMaker, collect
 from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.events import EventDecoder
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
-from edge_router.server.reply import dumps
+from edge_router.surfaces.wire import dumps
 from edge_router.types import Decision, Delta, Reason, TokenLogprob, Usage
 
 
