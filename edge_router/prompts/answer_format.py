@@ -1,0 +1,207 @@
+"""How a model writes thoughts and calls of tools: told from its own chat template and vocabulary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+# How a call is written within its marks:
+#   json      {"name": NAME, "arguments": {...}}, alone or in a list, or NAME, `middle`, {...}
+#   elements  <function=NAME><parameter=KEY>VALUE</parameter></function>
+#   keywords  NAME(KEY=VALUE, ...), as Python has it
+#   bare      call:NAME{KEY:VALUE, ...} with texts between quotes of their own
+Style = Literal["json", "elements", "keywords", "bare"]
+
+TOOL, KEY, VALUE = "qzjtooljzq", "qzjkeyjzq", "qzjvaluejzq"  # of the call that a template is shown
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtMarks:
+    """What stands before thoughts and behind them."""
+
+    open: str
+    close: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFormat:
+    """`open`, calls with `between` them, `close`; a call is `head`, its name, `middle`, arguments, `tail`.
+
+    Where `json` has no `head` the name is a member of the object, and `middle` may be empty. `listed`: the
+    calls are in one JSON list. `again`: each call has an `open` of its own. White space in the marks is what
+    the model writes; any other is read as well.
+    """
+
+    style: Style = "json"
+    open: str = ""
+    head: str = ""
+    middle: str = ""
+    tail: str = ""
+    between: str = ""
+    close: str = ""
+    arguments: str = "arguments"
+    listed: bool = False
+    again: bool = False
+    quote: str = '"'  # of `bare` texts
+
+    @property
+    def named(self) -> bool:
+        """Whether the name stands outside of the JSON."""
+        return self.style == "json" and bool(self.head or self.middle)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What the vocabulary may have tokens for."""
+        texts = (self.open, self.head, self.middle, self.tail, self.close, *self.also)
+        found = [mark for text in texts for mark in _MARK.findall(text)]
+        return tuple(dict.fromkeys([*found, *([self.quote] if self.quote != '"' else [])]))
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Other words than `open` that may begin the same."""
+        return ("<|python_tag|>",) if self.bare else ()
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing but its brace, at the start of an answer, tells a call."""
+        return self.style == "json" and not self.open and not self.head
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """What calls begin with."""
+        first = (self.open or self.head).strip()
+        return tuple(mark for mark in (first, *self.also) if mark)
+
+
+# The forms in use; the first of them that a template writes is the model's.
+FAMILIES: dict[str, CallFormat] = {
+    "qwen coder": CallFormat("elements", "<tool_call>\n", close="\n</tool_call>", between="\n", again=True),
+    "hermes": CallFormat("json", "<tool_call>\n", close="\n</tool_call>", between="\n", again=True),
+    "phi": CallFormat("json", "<|tool_call|>", close="<|/tool_call|>", listed=True),
+    "mistral, name first": CallFormat("json", "[TOOL_CALLS]", middle="[ARGS]", again=True),
+    "mistral": CallFormat("json", "[TOOL_CALLS]", listed=True),
+    "deepseek": CallFormat(
+        "json",
+        "<｜tool▁calls▁begin｜>",
+        head="<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+        middle="\n```json\n",
+        tail="\n```<｜tool▁call▁end｜>",
+        between="\n",
+        close="<｜tool▁calls▁end｜>",
+    ),
+    "deepseek, name first": CallFormat(
+        "json",
+        "<｜tool▁calls▁begin｜>",
+        head="<｜tool▁call▁begin｜>",
+        middle="<｜tool▁sep｜>",
+        tail="<｜tool▁call▁end｜>",
+        close="<｜tool▁calls▁end｜>",
+    ),
+    "lfm": CallFormat("keywords", "<|tool_call_start|>", close="<|tool_call_end|>", listed=True),
+    "gorilla": CallFormat("keywords", "<<function>>", again=True),
+    "gemma 4": CallFormat("bare", "<|tool_call>", close="<tool_call|>", again=True, quote='<|"|>'),
+    "function gemma": CallFormat(
+        "bare", "<start_function_call>", close="<end_function_call>", again=True, quote="<escape>"
+    ),
+    "llama": CallFormat("json", between="; ", arguments="parameters"),
+}
+THOUGHTS = (
+    ThoughtMarks("<think>", "</think>"),
+    ThoughtMarks("[THINK]", "[/THINK]"),
+    ThoughtMarks("<thinking>", "</thinking>"),
+    ThoughtMarks("<|channel>thought", "<channel|>"),
+)
+_MARK = re.compile(
+    r"<\|[^<>|\s]{1,60}\|>|<｜[^<>｜\s]{1,60}｜>|<\|?/?\w{1,40}\|?>|<<\w{1,40}>>|\[/?[A-Z_]{2,40}\]"
+)
+# A mark of nobody we know before a call in JSON, and one behind it.
+_UNKNOWN = re.compile(rf'({_MARK.pattern})\s*(\[\s*)?{{\s*"name":\s*"{TOOL}",\s*"(arguments|parameters)":')
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """What a model's answers are made of beside text. Without `calls` it has learned to call no tools."""
+
+    thoughts: ThoughtMarks | None = None
+    calls: CallFormat | None = None
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        thoughts = (self.thoughts.open, self.thoughts.close) if self.thoughts is not None else ()
+        found = [mark for text in thoughts for mark in _MARK.findall(text)]
+        return (*found, *(self.calls.marks if self.calls is not None else ()))
+
+    def inside(self, prompt: str) -> bool:
+        """Whether an answer to `prompt` begins in the midst of thoughts."""
+        return self.thoughts is not None and prompt.rstrip().endswith(self.thoughts.open)
+
+
+def call_format(written: str | None, vocabulary: Collection[str]) -> CallFormat | None:
+    """The form of calls, by what a template `written` of one of `TOOL` with {KEY: VALUE}.
+
+    None in its place: the template writes none; then a mark of its own in the `vocabulary` tells.
+    """
+    if written is None:
+        marked = (form for form in FAMILIES.values() if form.open and form.open.strip() in vocabulary)
+        return next((form for form in marked if form.style == "json"), None)
+    for form in FAMILIES.values():
+        if (found := _matching(form, written)) is not None:
+            return found
+    if (unknown := _UNKNOWN.search(written)) is None:
+        return None
+    mark, listed, key = unknown.groups()
+    behind = _MARK.search(written, written.find(VALUE))
+    close = behind[0] if behind is not None and behind[0].strip("</>|[]") == mark.strip("<>|[]") else ""
+    return CallFormat("json", mark, close=close, arguments=key, listed=bool(listed), again=not listed)
+
+
+def thought_marks(written: str, vocabulary: Collection[str]) -> ThoughtMarks | None:
+    """The marks around thoughts that a template has `written`, else those that have tokens."""
+    texts = (marks for marks in THOUGHTS if marks.open in written and marks.close in written)
+    tokens = (marks for marks in THOUGHTS if {marks.open, marks.close} <= set(vocabulary))
+    return next(texts, None) or next(tokens, None)
+
+
+def _matching(form: CallFormat, written: str) -> CallFormat | None:
+    """`form` with its ways of today where it is what was `written`."""
+    for variant in _variants(form):
+        before, behind = _around(variant)
+        if re.search(f"{before}{TOOL}{behind}", written):
+            return variant
+    return None
+
+
+def _variants(form: CallFormat) -> Iterator[CallFormat]:
+    """Alone or in a list, and with either word for arguments."""
+    yield form
+    if form.style == "json" and not form.named:
+        for key in ("arguments", "parameters"):
+            yield replace(form, arguments=key)
+            if form.open and form.listed:
+                yield replace(form, arguments=key, listed=False, again=True)
+
+
+def _around(form: CallFormat) -> tuple[str, str]:
+    """Patterns of what stands before the name and behind it."""
+    begin = r"\s*".join(_loose(text) for text in (form.open, form.head) if text.strip())
+    if form.style == "elements":
+        return begin + r"\s*<function=", r">\s*<parameter="
+    if form.style == "keywords":
+        return begin + r"\s*\[?", rf"\({KEY}="
+    if form.style == "bare":
+        return begin + r"\s*call:", rf"\{{{KEY}:{_loose(form.quote)}{VALUE}"
+    if form.named:
+        return begin + r"\s*", r"(?:\[CALL_ID\]\w*)?" + _loose(form.middle) + r"\s*\{"
+    bracket = r"\s*\[\s*" if form.listed else r"\s*"
+    return begin + bracket + r'\{\s*"name":\s*"', rf'",\s*"{form.arguments}":'
+
+
+def _loose(text: str) -> str:
+    return r"\s*".join(re.escape(word) for word in text.split())
+
+
+def shown_marks(form: AnswerFormat, added: Sequence[str]) -> tuple[str, ...]:
+    """Those of its marks that are tokens of their own, which a text must show to be read by."""
+    return tuple(mark for mark in form.marks if mark in added)
