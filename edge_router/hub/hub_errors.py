@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from edge_router.catalog import HubSource
@@ -12,6 +17,7 @@ from edge_router.network import problems
 from edge_router.telemetry import load_huggingface_hub
 
 NO_HUB = "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
+_REFUSED = "Invalid credentials in Authorization header"  # every other 401 is of a repository unseen
 _HTTP_PACKAGES = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
 
@@ -22,6 +28,8 @@ def translate(error: Exception, source: HubSource, target: Path) -> EdgeRouterEr
     """
     chain = list(_causes(error))
     for cause in chain:
+        if isinstance(cause, WeightsUnavailable):
+            return WeightsUnavailable(cause.what, cause.reason, target)
         if isinstance(cause, EdgeRouterError):
             return cause
         if isinstance(cause, OSError):
@@ -61,30 +69,50 @@ def _known_reason(error: BaseException, source: HubSource) -> str | None:
     errors = load_huggingface_hub("errors")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "the network is switched off (HF_HUB_OFFLINE)"
-    if isinstance(error, errors.GatedRepoError):
-        return "the repository is gated: its owner has to grant access, and a token has to show it"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"the repository has no revision {source.revision}"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "there is no such repository, or it is private and no token opens it"
     if isinstance(error, errors.HFValidationError):
         return str(error)
     if isinstance(error, errors.FileMetadataError):
         return NO_HUB
     if isinstance(error, errors.HfHubHTTPError):
-        return _http_reason(error.response.status_code, error.response.headers.get("Retry-After"))
+        return http_reason(error.response.status_code, error.response.headers, source)
     if "Consistency check failed" in str(error):
         return "the connection ended before the file did"
     return None
 
 
-def _http_reason(status: int, retry_after: str | None) -> str:
-    if status == 429:
-        wait = f", which asks to wait {retry_after} s" if retry_after else ""
-        return f"too many requests for the hub{wait} (HTTP 429)"
+def http_reason(status: int, headers: Mapping[str, str], source: HubSource) -> str:
+    """What an answer of the hub that is no success means."""
+    code, message = headers.get("X-Error-Code"), headers.get("X-Error-Message")
+    if code == "GatedRepo":
+        return "the repository is gated: its owner has to grant access, and a token has to show it"
+    if code == "RevisionNotFound":
+        return f"the repository has no revision {source.revision}"
+    if code == "RepoNotFound" or (status == 401 and message != _REFUSED):
+        return "there is no such repository, or it is private and no token opens it"
+    if code == "EntryNotFound":
+        return f"the hub no longer has a file that it listed (HTTP {status})"
     if status in (401, 403):
         return f"the hub refuses the token (HTTP {status})"
-    return f"the hub answers HTTP {status}"
+    asked_s = wait_asked_s(headers)
+    wait = "" if asked_s is None else f", which asks to wait {asked_s} s"
+    if status == 429:
+        return f"too many requests for the hub{wait} (HTTP 429)"
+    if 300 <= status < 400:
+        return f"the hub sends the question round in circles, or nowhere (HTTP {status})"
+    return f"the hub answers HTTP {status}{wait}"
+
+
+def wait_asked_s(headers: Mapping[str, str]) -> int | None:
+    """Seconds after which to try again, as an answer's headers ask for; None where they don't."""
+    wish = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", wish):
+        return int(wish)
+    with suppress(ValueError, TypeError, OverflowError):
+        then = parsedate_to_datetime(wish)
+        then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        return max(0, math.ceil((then - datetime.now(UTC)).total_seconds()))
+    window = re.search(r"\br=0;\s*t=([0-9]{1,9})\b", headers.get("RateLimit", ""))
+    return int(window[1]) if window else None
 
 
 def _is_network(error: BaseException) -> bool:

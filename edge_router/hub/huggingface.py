@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edge_router.catalog import HubSource
 from edge_router.catalog.gguf import models_among
@@ -21,7 +24,9 @@ from edge_router.disk import flush, hold, publish, remove_tree, require_space, s
 from edge_router.errors import Cancelled, WeightsAmbiguous, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.choosing import choose, looked_for, missing_parts, ways_to_name
 from edge_router.hub.hashing import list_files
-from edge_router.hub.hub_errors import NO_HUB, translate
+from edge_router.hub.hub_errors import http_reason, translate, wait_asked_s
+from edge_router.hub.listing import Listing, RemoteFile, check_names, list_repository
+from edge_router.hub.patience import hang_up, left_behind
 from edge_router.hub.records import (
     damage,
     describe,
@@ -35,24 +40,16 @@ from edge_router.telemetry import load_huggingface_hub
 from edge_router.types import Progress, SilentProgress
 
 LOCK_TIMEOUT_S = 6 * 3600.0
+STALLED_S = 600.0  # without a whole piece, which has 10 MB by default
+LONGEST_WAIT_S = 60.0  # that the hub may ask for before another try
 _LISTED = 20  # file names in an error
 _BLOCK = 1 << 20
 _AT_ONCE = 4  # files
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """What the hub states of a file: bytes, and the sha256 (large files) or git's own sha1 (small ones)."""
-
-    bytes: int
-    sha256: str | None
-    git_sha1: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    commit: str
-    files: Mapping[str, RemoteFile]
+_TRIED_AGAIN = (408, 429)
+_TRIES = 5  # of all files together
+_FETCHES = "edge-router-fetch"  # the threads that do
+_LOOK_S = 0.5
+_ENDING_S = 3.0  # for threads to notice
 
 
 def repository_target(source: HubSource, downloads: Path) -> Path:
@@ -80,8 +77,9 @@ def _make(source: HubSource, target: Path, progress: Progress) -> None:
     """Downloads beside the target; an interrupted download goes on with the files that are missing."""
     partial = partial_path(target)
     with _hub(source, target):
-        listing = _list(source)
-    names = _chosen(source, listing, target)
+        listing = list_repository(source)
+        names = _chosen(source, listing, target)
+        check_names(names, source)
     total = sum(listing.files[name].bytes for name in names)
     partial.mkdir(exist_ok=True)
     require_space(partial, total - tree_bytes(partial))
@@ -123,61 +121,98 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
 
 
-def _list(source: HubSource) -> Listing:
-    hub = load_huggingface_hub().HfApi()
-    try:
-        info = hub.repo_info(source.repo, revision=source.revision, files_metadata=True)
-        files = {
-            str(sibling.rfilename): RemoteFile(
-                bytes=_stated(source, sibling.rfilename, sibling.size),
-                sha256=sibling.lfs.sha256 if sibling.lfs else None,
-                git_sha1=None if sibling.lfs else sibling.blob_id,
-            )
-            for sibling in info.siblings or ()
-        }
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:  # in what the library read
-        raise WeightsUnavailable(str(source), NO_HUB) from error
-    except ValueError as error:
-        if isinstance(error, load_huggingface_hub("errors").HFValidationError):
-            raise
-        raise WeightsUnavailable(str(source), NO_HUB) from error  # no JSON at all
-    if not isinstance(info.sha, str) or not info.sha:
-        raise WeightsUnavailable(str(source), NO_HUB)
-    return Listing(info.sha, files)
-
-
-def _stated(source: HubSource, name: str, size: object) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise WeightsUnavailable(str(source), f"the hub states no size of {name}, so it could go on for ever")
-    return size
-
-
 def _download(source: HubSource, listing: Listing, names: list[str], partial: Path) -> None:
     """Each file by itself: what is asked for as a whole is taken for whole where the hub fails in between.
 
-    Raises `WeightsCorrupt` for a file that goes on beyond its stated size, as soon as it does.
+    Raises `WeightsCorrupt` for a file that goes on beyond its stated size, as soon as it does, and
+    `WeightsUnavailable` where the hub keeps its caller waiting for longer than anybody would.
     """
-    hub, stop = load_huggingface_hub(), threading.Event()
+    hub, heard = load_huggingface_hub(), _Heard()
+    left = deque(names)
 
     def fetch(name: str) -> None:
         stated, here = listing.files[name].bytes, partial / name
         if here.is_file() and here.stat().st_size != stated:
             here.unlink()  # of another revision; where the hub fails it would be taken for this one
-        counter = _counter(here, stated, stop)
+        counter = _counter(here, stated, heard)
         hub.hf_hub_download(source.repo, name, revision=listing.commit, local_dir=partial, tqdm_class=counter)
+        heard.now()
 
-    with _quiet(), ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="edge-router-fetch") as pool:
-        under_way = [pool.submit(fetch, name) for name in names]
+    def work() -> None:
+        while not heard.stop.is_set():
+            try:
+                name = left.popleft()
+            except IndexError:
+                return
+            fetch(name)
+
+    with _quiet(), heard.every_answer(source):
+        under_way = [
+            left_behind(work, name=f"{_FETCHES}-{number}") for number in range(min(_AT_ONCE, len(names)))
+        ]
         try:
+            while wait(under_way, _LOOK_S, FIRST_EXCEPTION).not_done:
+                if any(one.done() and one.exception() for one in under_way):
+                    break
+                if heard.silent_s > STALLED_S:
+                    reason = f"the hub has sent nothing more for {heard.silent_s:.0f} s"
+                    raise WeightsUnavailable(str(source), reason)
             for one in under_way:
-                one.result()
-        except BaseException:  # Ctrl-C, too, ends the others
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+                if one.done():
+                    one.result()
+        finally:  # Ctrl-C, too, ends the others
+            heard.stop.set()
+            if wait(under_way, _ENDING_S).not_done:
+                hang_up()
+                wait(under_way, _ENDING_S)
 
 
-def _counter(file: Path, stated: int, stop: threading.Event) -> type:
+class _Heard:
+    """When something last came from the hub, whether all is to stop, and what no answer may ask for."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._last = time.monotonic()
+        self._refused = 0
+
+    def now(self) -> None:
+        self._last = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        return time.monotonic() - self._last
+
+    @contextmanager
+    def every_answer(self, source: HubSource) -> Iterator[None]:
+        """Inside, some answers are the end.
+
+        One that asks to be tried again much later, for which the library would wait; and that to a request
+        for content which the library does not ask again, for it would read all that a refusal says.
+        """
+        hooks = load_huggingface_hub("utils").get_session().event_hooks
+
+        def look(response: Any) -> None:
+            if not threading.current_thread().name.startswith(_FETCHES):
+                return  # of somebody else, who has the same session
+            if self.stop.is_set():
+                raise Cancelled
+            if response.status_code < 400:
+                return
+            with_body = response.request.method == "GET"
+            self._refused += with_body
+            again = response.status_code in _TRIED_AGAIN and self._refused < _TRIES
+            if (wait_asked_s(response.headers) or 0) > LONGEST_WAIT_S or (with_body and not again):
+                reason = http_reason(response.status_code, response.headers, source)
+                raise WeightsUnavailable(str(source), reason)
+
+        hooks["response"].append(look)
+        try:
+            yield
+        finally:
+            hooks["response"].remove(look)
+
+
+def _counter(file: Path, stated: int, heard: _Heard) -> type:
     """What huggingface_hub tells of every piece: a bar that shows nothing and ends what has no end."""
 
     class Counter(load_huggingface_hub("utils").tqdm):  # type: ignore[misc]
@@ -187,7 +222,8 @@ def _counter(file: Path, stated: int, stop: threading.Event) -> type:
 
         def update(self, n: float | None = 1) -> None:
             self._got += int(n or 0)
-            if stop.is_set():
+            heard.now()
+            if heard.stop.is_set():
                 raise Cancelled
             if self._got > stated:
                 raise WeightsCorrupt(file, f"{stated} bytes", f"{self._got} and more")

@@ -241,7 +241,7 @@ class Repository:
 
 
 class Hub(_Server):
-    """Routes, headers and error codes as huggingface_hub 0.34 to 2.x uses them."""
+    """Routes, headers and error codes as huggingface_hub 1.4 to 2.x uses them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,6 +255,17 @@ class Hub(_Server):
         self.endless: dict[str, bool] = {}  # file -> whether it goes on compressed
         self.info: bytes | None = None  # what it says of every repository, instead of what it should
         self.refuse_files: int | None = None  # the status of every answer but those about repositories
+        self.list_manner: Callable[[BaseHTTPRequestHandler, bytes], None] | None = (
+            None  # answers with the list
+        )
+        self.file_manner: Callable[[BaseHTTPRequestHandler, bytes], None] | None = (
+            None  # and with large files
+        )
+        self.gone = threading.Event()  # it closes: who waits stops
+
+    def close(self) -> None:
+        self.gone.set()
+        super().close()
 
     def add(self, repo: str, small: dict[str, bytes], large: dict[str, bytes]) -> Repository:
         self.repositories[repo] = Repository(small, large)
@@ -287,6 +298,9 @@ class Hub(_Server):
         else:
             body = json.dumps(_tree(repository) if what == "tree" else _info(repo, repository)).encode()
             body = body if self.info is None else self.info
+            if self.list_manner is not None:
+                self.list_manner(request, body)
+                return
             self.reply(request, body, 200, {"Content-Type": "application/json"})
 
     def _resolve(self, request: BaseHTTPRequestHandler, repo: str, name: str) -> None:
@@ -308,6 +322,9 @@ class Hub(_Server):
         if name in self.endless:
             tag = ("ETag", f'"{_sha256(content)}"')
             go_on(self, request, b"", tag, gzipped=self.endless[name])
+            return
+        if self.file_manner is not None:
+            self.file_manner(request, content)
             return
         body, status, headers = self.served_instead.get(name, content), 200, {"ETag": f'"{_sha256(content)}"'}
         wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
