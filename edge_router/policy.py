@@ -28,6 +28,7 @@ from edge_router.registry import nearest
 from edge_router.types import Decision, Reason, Tier
 
 ROUTER_PREFIX = "router-"
+LATEST = ":latest"  # what Ollama's clients write behind a name that has no tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Situation:
 
 
 def parse_model(name: str, names: Names) -> Route:
-    """`auto`, `weak`, `strong`, `router-<router>[-<threshold>]` or a model's own id.
+    """`auto`, `weak`, `strong`, `router-<router>[-<threshold>]` or a model's own id, also with `:latest`.
 
     Raises `UnknownModel` or, for a router's name, `UnknownName`, with the nearest known ones;
     `InvalidRequest` for a threshold outside 0..1.
@@ -92,6 +93,8 @@ def parse_model(name: str, names: Names) -> Route:
         return Route(tier="weak")
     if name == "strong" or name in names.strong:
         return Route(tier="strong")
+    if name.endswith(LATEST):
+        return parse_model(name.removesuffix(LATEST), names)
     if name.startswith(ROUTER_PREFIX):
         return _parse_router(name.removeprefix(ROUTER_PREFIX), names)
     known = names.all()

@@ -30,6 +30,10 @@ ALONE = Situation(strong_configured=False)
         ("router-my-router", Route(router="my-router")),
         ("router-my-router-1e-3", None),
         ("router-my-router-0.5", Route(router="my-router", threshold=0.5)),
+        ("auto:latest", Route()),
+        ("SmolLM2:latest", Route(tier="weak")),
+        ("router-mf-0.116:latest", Route(router="mf", threshold=0.116)),
+        ("nothing:latest", None),
     ],
 )
 def test_model_names(name: str, route: Route | None) -> None:
