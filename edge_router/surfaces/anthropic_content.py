@@ -1,0 +1,386 @@
+"""Anthropic's content blocks: read from what clients send into parts, and written from parts. Pure.
+
+A block's fields that have no name among our parts are kept in `extra`. A block that any model can read as
+text, such as a document that is one, is a `Text`, and its `extra` has the block itself under BLOCK. Thoughts
+of other endpoints, and what these hang on calls of tools, travel to the client and back in the place of
+Anthropic's own signatures (`_sealed`), which clients hand back untouched; unknown fields they drop.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+from edge_router import strict_json
+from edge_router.chat.message import (
+    Fields,
+    File,
+    Foreign,
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from edge_router.errors import InvalidRequest, clipped
+from edge_router.field_names import check_marks
+from edge_router.fields import shown
+
+ROLES = ("user", "assistant", "system")
+THINKING, REDACTED = "thinking_block", "redacted_thinking"  # labels of what Anthropic's own endpoint signed
+BLOCK = "block"
+NO_JSON = "INVALID_JSON"  # holds arguments that are none, as Anthropic advises for what a model cut short
+# Blocks that only Anthropic's endpoint makes something of: mostly what its own tools were asked and gave.
+FOREIGN = frozenset(
+    {
+        *("server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "code_execution_tool_result"),
+        *("bash_code_execution_tool_result", "text_editor_code_execution_tool_result"),
+        *("tool_search_tool_result", "advisor_tool_result", "mcp_tool_use", "mcp_tool_result"),
+        *("mcp_tool_listing", "container_upload", "compaction", "fallback", "tool_addition", "tool_removal"),
+        *("tool_reference", "browser_state"),
+    }
+)
+_SEAL = "edge_router."
+_CACHE = "cache_control"
+
+Body = dict[str, object]
+
+
+# ---- reading -----------------------------------------------------------------------------------------------
+
+
+def read_system(value: object) -> tuple[Message, ...]:
+    """Of the field `system`. Raises `InvalidRequest`."""
+    if value is None:
+        return ()
+    parts = _content(value, "system", {"text": _text})
+    return (Message("system", parts),) if parts else ()
+
+
+def read_messages(value: object) -> tuple[Message, ...]:
+    """Of a list in JSON's own types: each result of a tool a message of its own, and turns of one role, which
+    are one to Anthropic, joined. Raises `InvalidRequest`."""
+    if not isinstance(value, list):
+        raise InvalidRequest("messages", "must be a list of messages")
+    if not value:
+        raise InvalidRequest("messages", "must hold at least one message")
+    calls: dict[str, str] = {}  # names of the tools by the ids of their calls
+    messages: list[Message] = []
+    for index, item in enumerate(value):
+        for message in _messages(item, f"messages[{index}]", calls):
+            before = messages[-1] if messages else None
+            if before is not None and before.role == message.role in ("user", "assistant"):
+                messages[-1] = _joined(before, message)
+            else:
+                messages.append(message)
+    return tuple(messages)
+
+
+def _joined(before: Message, message: Message) -> Message:
+    return Message(message.role, (*before.parts, *message.parts), extra={**before.extra, **message.extra})
+
+
+def _messages(item: object, where: str, calls: dict[str, str]) -> Iterator[Message]:
+    if not isinstance(item, Mapping):
+        raise InvalidRequest(where, "must be an object with role and content")
+    role = item.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(ROLES)}")
+    check_marks(item, where)
+    if item.get("content") is None:
+        raise InvalidRequest(f"{where}.content", "is missing")
+    parts = _unsealed(_content(item["content"], f"{where}.content", _READERS[role]))
+    calls.update((part.id, part.name) for part in parts if isinstance(part, ToolCall))
+    extra = _but(item, "role", "content")
+    said: list[Part] = []
+    for number, part in enumerate(parts):
+        if not isinstance(part, ToolResult):
+            said.append(part)
+            continue
+        if part.call_id not in calls:
+            reason = f"answers the call {clipped(part.call_id)!r}, which no message before it makes"
+            raise InvalidRequest(f"{where}.content[{number}].tool_use_id", reason)
+        if said:
+            yield Message("user", said)
+            said = []
+        yield Message("tool", (replace(part, name=calls[part.call_id]),))
+    if said or not parts:
+        yield Message(cast(Role, role), said, extra=extra)
+
+
+Reader = Callable[[Fields, str], Part]
+
+
+def _content(content: object, where: str, readers: Mapping[str, Reader]) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Text(content),) if content else ()
+    if not isinstance(content, list):
+        raise InvalidRequest(where, "must be a string or a list of blocks")
+    return tuple(_block(block, f"{where}[{index}]", readers) for index, block in enumerate(content))
+
+
+def _block(block: object, where: str, readers: Mapping[str, Reader]) -> Part:
+    kind = block.get("type") if isinstance(block, Mapping) else None
+    if not isinstance(block, Mapping) or not isinstance(kind, str):
+        raise InvalidRequest(where, "must be an object with a type")
+    reader = readers.get(kind)
+    if reader is None:
+        known = any(kind in others for others in (*_READERS.values(), _IN_RESULT))
+        reason = "does not belong there" if known else "is not known"
+        taken = ", ".join(sorted(readers.keys() - FOREIGN))
+        raise InvalidRequest(f"{where}.type", f"{shown(kind)!r} {reason}; taken are {taken}")
+    check_marks(block, where)
+    return reader(block, where)
+
+
+def _string(block: Fields, name: str, where: str, *, empty: bool = True) -> str:
+    value = block.get(name)
+    if not isinstance(value, str) or not (value or empty):
+        raise InvalidRequest(f"{where}.{name}", "must be a string" + ("" if empty else " that is not empty"))
+    return value
+
+
+def _object(block: Fields, name: str, where: str) -> Fields:
+    value = block.get(name)
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(f"{where}.{name}", "must be an object")
+    return value
+
+
+def _text(block: Fields, where: str) -> Part:
+    return Text(_string(block, "text", where), _but(block, "type", "text"))
+
+
+def _image(block: Fields, where: str) -> Part:
+    source, inner = _object(block, "source", where), f"{where}.source"
+    extra = _but(block, "type", "source")
+    kind = source.get("type")
+    if kind == "base64":
+        return Image(_data(source, inner), extra=extra)
+    if kind == "url":
+        return Image(_string(source, "url", inner, empty=False), extra=extra)
+    if kind == "file":
+        _string(source, "file_id", inner, empty=False)
+        return Foreign("image", block)  # a picture that only lies at its endpoint
+    raise InvalidRequest(f"{inner}.type", "must be base64, url or file")
+
+
+def _data(source: Fields, where: str) -> str:
+    kind = _string(source, "media_type", where, empty=False)
+    return f"data:{kind};base64,{_string(source, 'data', where, empty=False)}"
+
+
+def _document(block: Fields, where: str) -> Part:
+    source, inner = _object(block, "source", where), f"{where}.source"
+    title = block.get("title")
+    name = title if isinstance(title, str) else None
+    extra = _but(block, "type", "source", "title")
+    kind = source.get("type")
+    if kind == "base64":
+        return File(url=_data(source, inner), name=name, extra=extra)
+    if kind == "url":
+        return File(url=_string(source, "url", inner, empty=False), name=name, extra=extra)
+    if kind == "file":
+        return File(id=_string(source, "file_id", inner, empty=False), name=name, extra=extra)
+    if kind == "text":
+        return _read_as((name, block.get("context"), _string(source, "data", inner)), block)
+    if kind == "content":
+        held = _content(source.get("content"), f"{inner}.content", {"text": _text, "image": _image})
+        texts = [part.text for part in held if isinstance(part, Text)]
+        return (
+            _read_as((name, block.get("context"), *texts), block)
+            if len(texts) == len(held)
+            else Foreign("document", block)
+        )
+    raise InvalidRequest(f"{inner}.type", "must be base64, url, file, text or content")
+
+
+def _search_result(block: Fields, where: str) -> Part:
+    held = _content(block.get("content"), f"{where}.content", {"text": _text})
+    texts = [part.text for part in held if isinstance(part, Text)]
+    return _read_as((_string(block, "title", where), _string(block, "source", where), *texts), block)
+
+
+def _read_as(texts: Iterable[object], block: Fields) -> Text:
+    return Text("\n".join(text for text in texts if isinstance(text, str) and text), {BLOCK: block})
+
+
+def _thinking(block: Fields, where: str) -> Part:
+    text, signature = _string(block, "thinking", where), block.get("signature")
+    if not signature:
+        return Reasoning(text)
+    if not isinstance(signature, str):
+        raise InvalidRequest(f"{where}.signature", "must be a string")
+    held = _opened(signature)
+    if held is None:
+        return Reasoning(text, THINKING, {"signature": signature})
+    label, opaque = held.get("label"), held.get("opaque")
+    return Reasoning(
+        text, label if isinstance(label, str) else "", opaque if isinstance(opaque, Mapping) else {}
+    )
+
+
+def _redacted(block: Fields, where: str) -> Part:
+    return Reasoning("", REDACTED, {"data": _string(block, "data", where)})
+
+
+def _tool_use(block: Fields, where: str) -> Part:
+    given = _object(block, "input", where)
+    return ToolCall(
+        _string(block, "id", where, empty=False),
+        _string(block, "name", where, empty=False),
+        json.dumps(given, ensure_ascii=False),
+        extra=_but(block, "type", "id", "name", "input", _CACHE),
+    )
+
+
+def _tool_result(block: Fields, where: str) -> Part:
+    content = block.get("content")
+    failed = block.get("is_error")
+    if not isinstance(failed, bool | None):
+        raise InvalidRequest(f"{where}.is_error", "must be true or false")
+    return ToolResult(
+        _string(block, "tool_use_id", where, empty=False),
+        () if content is None else _content(content, f"{where}.content", _IN_RESULT),
+        bool(failed),
+        extra=_but(block, "type", "tool_use_id", "content", "is_error"),
+    )
+
+
+def _foreign(block: Fields, where: str) -> Part:
+    return Foreign(str(block["type"]), block)
+
+
+_FOREIGN: Mapping[str, Reader] = dict.fromkeys(FOREIGN, _foreign)
+_SHOWN: Mapping[str, Reader] = {
+    "text": _text,
+    "image": _image,
+    "document": _document,
+    "search_result": _search_result,
+}
+_IN_RESULT: Mapping[str, Reader] = {**_SHOWN, **_FOREIGN}
+_READERS: Mapping[str, Mapping[str, Reader]] = {
+    "system": {"text": _text, **_FOREIGN},
+    "user": {**_SHOWN, "tool_result": _tool_result, **_FOREIGN},
+    "assistant": {
+        **_SHOWN,
+        "thinking": _thinking,
+        "redacted_thinking": _redacted,
+        "tool_use": _tool_use,
+        **_FOREIGN,
+    },
+}
+
+
+def _but(fields: Fields, *names: str) -> Body:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+# ---- what travels in the place of a signature --------------------------------------------------------------
+
+
+def _sealed(held: Body) -> str:
+    return _SEAL + base64.urlsafe_b64encode(json.dumps(held).encode()).decode()
+
+
+def _opened(signature: str) -> Body | None:
+    """None for a signature that is not of our making."""
+    if not signature.startswith(_SEAL):
+        return None
+    try:
+        return strict_json.parse_object(base64.urlsafe_b64decode(signature.removeprefix(_SEAL)))
+    except (strict_json.NotJson, binascii.Error, ValueError):
+        return None
+
+
+def _unsealed(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Calls with what their endpoint hung on them, which came in blocks of their own."""
+    kept: list[Part] = []
+    hung: dict[str, Fields] = {}
+    for part in parts:
+        data = part.opaque.get("data") if isinstance(part, Reasoning) and part.label == REDACTED else ""
+        held = _opened(str(data))
+        if held is None:
+            kept.append(part)
+        else:
+            for call_id, extra in held.items():
+                if isinstance(extra, Mapping):
+                    hung[call_id] = {**hung.get(call_id, {}), **extra}
+    if not hung:
+        return tuple(kept)
+    return tuple(
+        replace(part, extra={**part.extra, **hung[part.id]})
+        if isinstance(part, ToolCall) and part.id in hung
+        else part
+        for part in kept
+    )
+
+
+# ---- writing -----------------------------------------------------------------------------------------------
+
+
+def written_blocks(parts: Iterable[Part], *, thoughts: bool) -> list[Body]:
+    """The content of an answer. Without `thoughts` only what they are signed with is written."""
+    return [block for part in parts for block in _written(part, thoughts=thoughts)]
+
+
+def _written(part: Part, *, thoughts: bool) -> Iterator[Body]:
+    if isinstance(part, Text | Refusal):
+        yield text_block(part.text)
+    elif isinstance(part, Reasoning) and part.label == REDACTED:
+        yield redacted_block(part.opaque)
+    elif isinstance(part, Reasoning):
+        signature = signed(part.label, part.opaque)
+        if thoughts or signature:
+            yield thinking_block(part.text if thoughts else "", signature)
+    elif isinstance(part, ToolCall):
+        if part.extra:
+            yield hung_block(part.id, part.extra)
+        yield tool_block(part.id, part.name, tool_input(part.arguments))
+
+
+def text_block(text: str) -> Body:
+    return {"type": "text", "text": text}
+
+
+def thinking_block(text: str, signature: str) -> Body:
+    return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def redacted_block(opaque: Fields) -> Body:
+    return {"type": "redacted_thinking", "data": str(opaque.get("data", ""))}
+
+
+def hung_block(call_id: str, extra: Fields) -> Body:
+    """What an endpoint hung on a call, such as a signature of its own, and wants back with it."""
+    return {"type": "redacted_thinking", "data": _sealed({call_id: dict(extra)})}
+
+
+def tool_block(call_id: str, name: str, given: Fields) -> Body:
+    return {"type": "tool_use", "id": call_id, "name": name, "input": given}
+
+
+def signed(label: str, opaque: Fields) -> str:
+    """A thinking block's signature. Thoughts that nobody signed and nobody names have an empty one."""
+    own = opaque.get("signature")
+    if label == THINKING and isinstance(own, str) and len(opaque) == 1:
+        return own
+    return _sealed({"label": label, "opaque": dict(opaque)}) if label or opaque else ""
+
+
+def tool_input(arguments: str) -> Body:
+    """Arguments as the object that they should be."""
+    if not arguments.strip():
+        return {}
+    try:
+        return strict_json.parse_object(arguments)
+    except strict_json.NotJson:
+        return {NO_JSON: arguments}
