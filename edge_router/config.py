@@ -12,19 +12,21 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from edge_router.errors import ConfigError, clipped
+from edge_router.field_names import sounds_private
 from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.sizes import parse_size
 
 PREFIX = "EDGE_ROUTER_"
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
+_STAYS_HERE = "EDGE_ROUTER_OFFLINE=1 (offline = true in the file) keeps every question on this machine"
 _logger = logging.getLogger(__name__)
 
 
@@ -227,6 +229,8 @@ def _with(config: Config, key: str, value: object, source: str) -> Config:
             raise _misplaced(key, value, source)
         import difflib
 
+        if sounds_private(key.rpartition(".")[2]):
+            raise ConfigError(key, value, f"no such key; {_STAYS_HERE}", source)
         near = difflib.get_close_matches(key, keys(), n=1)
         raise ConfigError(key, value, f"no such key{f'; did you mean {near[0]}?' if near else ''}", source)
     section, _, name = key.rpartition(".")
@@ -310,24 +314,49 @@ def _is_variable(name: str) -> bool:
 
 
 def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
-    """A variable of ours that is read by nobody is a typo; what looks like no setting at all is only said."""
-    import difflib
+    """A variable of ours that is read by nobody is a typo; what looks like no setting at all is only said.
 
-    known = {variable_of(key).removeprefix(PREFIX): key for key in keys()}
+    Case counts as it does where programs are started: on Windows `os.environ` has all names in capitals.
+    """
     read = (HOME_VARIABLE, config.strong.api_key_env, config.server.api_key_env, ServerConfig().api_key_env)
+    known = {_letters(variable): variable for variable in (*map(variable_of, keys()), *read)}
     for variable in environment:
-        name = variable.removeprefix(PREFIX)
-        if name == variable or name in known or variable in read:
+        name, meant = _named(variable), known.get(_letters(variable))
+        if name is None or variable == meant:
             continue
         key = name.lower().replace("_", ".", 1)
+        ours = variable.upper().startswith(PREFIX)  # else perhaps another program's
         if names_key(variable):
-            raise _misplaced(key, REST, variable)
-        near = difflib.get_close_matches(name, [*known, HOME_VARIABLE.removeprefix(PREFIX)], n=1, cutoff=0.8)
-        near = near or [full for full in known if full.endswith(f"_{name}")][:1]
-        if near or key.partition(".")[0] in _sections():
-            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+            if ours or meant:
+                raise _misplaced(key, REST, variable)
+        elif meant is None and sounds_private(name):
+            raise ConfigError(key, REST, f"no such key; {_STAYS_HERE}", variable)
+        meant = meant or (_nearest(name, known.values()) if ours else None)
+        if meant is not None or (ours and key.partition(".")[0] in _sections()):
+            hint = f"; did you mean {meant}?" if meant else ""
             raise ConfigError(key, REST, f"no such key{hint}", variable)
-        _logger.warning("nobody reads the environment variable %s", clipped(variable))
+        if ours:
+            _logger.warning("nobody reads the environment variable %s", clipped(variable))
+
+
+def _named(variable: str) -> str | None:
+    """What stands behind our prefix, however that is written; None where it is not."""
+    found = re.fullmatch(r"edge[-_. ]?router[-_. ]*(.+)", variable, re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    import difflib
+
+    names = {variable.removeprefix(PREFIX): variable for variable in known}
+    near = difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.8)
+    near = near or [full for full in names if full.endswith(f"_{name.upper()}")][:1]
+    return names[near[0]] if near else None
+
+
+def _letters(name: str) -> str:
+    """Without what is easily mistaken: case, and the signs between words."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _has_host(url: str) -> bool:

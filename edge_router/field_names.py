@@ -45,6 +45,7 @@ _MEANS_PRIVATE = frozenset(
     {
         *("priv", "pvt", "confidential", "incognito", "nonpublic"),
         *("offline", "local", "localonly", "ondevice", "weakonly", "nocloud", "noremote"),
+        *("nonetwork", "nostrong", "airgap", "airgapped"),
     }
 )
 # Fields of other servers that look like slips of the pen.
@@ -105,6 +106,11 @@ def nearly_private(name: str) -> bool:
     if "privat" in letters or "privac" in letters or letters in _MEANS_PRIVATE:
         return True
     return 5 <= len(letters) <= 9 and distance(letters, _PRIVATE, most=2) <= 2
+
+
+def sounds_private(name: str) -> bool:
+    """Whether somebody who sets it wants nothing to leave the machine."""
+    return name.casefold() == _PRIVATE or nearly_private(name)
 
 
 def nearest(name: str, known: frozenset[str]) -> str | None:

@@ -145,6 +145,18 @@ def test_any_string_for_any_key_is_taken_or_refused_clearly(key: str, text: str)
         ("EDGE_ROUTER_MODEL", "EDGE_ROUTER_WEAK_MODEL"),
         ("EDGE_ROUTER_PORT", "EDGE_ROUTER_SERVER_PORT"),
         ("EDGE_ROUTER_LEDGER_", None),
+        ("EDGE_ROUTER_weak_threads", "EDGE_ROUTER_WEAK_THREADS"),
+        ("edge_router_weak_threads", "EDGE_ROUTER_WEAK_THREADS"),
+        ("Edge_Router_Weak_Threads", "EDGE_ROUTER_WEAK_THREADS"),
+        ("EDGE_ROUTER_weak_thread", "EDGE_ROUTER_WEAK_THREADS"),
+        ("EDGE_ROUTER__WEAK__THREADS", "EDGE_ROUTER_WEAK_THREADS"),
+        ("EDGE_ROUTER.weak.threads", "EDGE_ROUTER_WEAK_THREADS"),
+        ("EDGE-ROUTER-OFFLINE", "EDGE_ROUTER_OFFLINE"),
+        ("EDGEROUTER_OFFLINE", "EDGE_ROUTER_OFFLINE"),
+        ("EDGE_ROUTEROFFLINE", "EDGE_ROUTER_OFFLINE"),
+        ("edge_router_offline", "EDGE_ROUTER_OFFLINE"),
+        ("edge_router_home", "EDGE_ROUTER_HOME"),
+        ("EDGE_ROUTER_Strong_Timeout_S", "EDGE_ROUTER_STRONG_TIMEOUT_S"),
     ],
 )
 def test_a_variable_that_is_read_by_nobody_is_a_typo(variable: str, meant: str | None) -> None:
@@ -156,8 +168,27 @@ def test_a_variable_that_is_read_by_nobody_is_a_typo(variable: str, meant: str |
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        *("PRIVATE", "private", "PRIVACY", "PRIVAT", "PRIVATE_ONLY", "CONFIDENTIAL", "IS_PRIVATE"),
+        *("LOCAL_ONLY", "WEAK_ONLY", "NO_CLOUD", "NO_STRONG", "NO_NETWORK", "ON_DEVICE"),
+    ],
+)
+def test_what_sounds_like_privacy_is_never_passed_over(name: str) -> None:
+    offers = "EDGE_ROUTER_OFFLINE=1"
+    with pytest.raises(ConfigError, match=offers):
+        Config.load(environ={f"EDGE_ROUTER_{name}": "1"})
+    for key in (name.lower(), f"weak.{name.lower()}", f"strong.{name.lower()}"):
+        with pytest.raises(ConfigError, match=offers):
+            Config.load(environ={}, overrides={key: "1"})
+
+
+@pytest.mark.parametrize(
     "variable",
     [
+        "EDGEROUTER_ADDRESS",
+        "EDGEROUTERS_HOST",
+        "EDGEROUTER_PRIVATE_KEY",
         "EDGE_ROUTER_HOME",
         "EDGE_ROUTER_API_KEY",
         "PATH",

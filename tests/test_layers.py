@@ -28,7 +28,7 @@ LAYERS = [
         "strict_json",
         "telemetry",
     },
-    {"paths", "registry", "config", "disk", "children"},
+    {"paths", "registry", "fields", "field_names", "config", "disk", "children"},
     {
         "catalog",
         "hub",
@@ -47,8 +47,6 @@ LAYERS = [
     },
     {
         "confidence",
-        "fields",
-        "field_names",
         "privacy",
         "response_format",
         "requests",
