@@ -5,6 +5,8 @@ EdgeRouterError
     InvalidRequest                a field of a chat request
       ContextOverflow             the prompt is longer than the context
       UnsupportedRequest          it asks for what the weak model cannot do
+      UnknownResponse             an earlier answer that is not kept here
+        PreviousResponseGone      ... and that the request goes on from
     UnknownName                   with the nearest known names
       UnknownModel
     ConfigError                   a key of the configuration
@@ -128,6 +130,18 @@ class ContextOverflow(InvalidRequest):
 
 class UnsupportedRequest(InvalidRequest):
     """The weak model cannot do what `param` asks for, and no strong one may be asked instead."""
+
+
+class UnknownResponse(InvalidRequest):
+    """`id` of an answer, or of a part of one, that was never kept here or is no longer."""
+
+    def __init__(self, param: str, id: str) -> None:
+        self.id = clipped(id)
+        super().__init__(param, f"there is no {self.id!r} here, or no longer")
+
+
+class PreviousResponseGone(UnknownResponse):
+    """The request goes on from it."""
 
 
 class UnknownName(InvalidInput):

@@ -99,14 +99,14 @@ class Fields:
     """One JSON object. `None` and an absent field mean the same, as in OpenAI's API."""
 
     def __init__(self, body: Mapping[str, object], *, within: str = "") -> None:
-        self.body, self._within = body, within
+        self.body, self.within = body, within
 
     def get(self, name: str) -> object:
         return self.body.get(name)
 
     def refuse(self, name: str, reason: str) -> InvalidRequest:
         """The error to raise about `name`."""
-        return InvalidRequest(f"{self._within}.{name}" if self._within else name, reason)
+        return InvalidRequest(self._path(name), reason)
 
     def integer(self, name: str, *, low: int | None = None, high: int | None = None) -> int | None:
         """Any, or one between both."""
@@ -165,7 +165,10 @@ class Fields:
             return None
         if not isinstance(value, Mapping):
             raise self.refuse(name, "must be an object")
-        return Fields(value, within=name)
+        return Fields(value, within=self._path(name))
+
+    def _path(self, name: str) -> str:
+        return f"{self.within}.{name}" if self.within else name
 
 
 def _not(value: float) -> str:

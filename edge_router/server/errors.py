@@ -65,6 +65,12 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "not_supported_by_weak_model",
         "Leave it out, or configure a strong model and ask for the model `auto`.",
     ),
+    e.UnknownResponse: Rule(
+        404, INVALID, "response_not_found", "It is kept in the server's memory unless store is false."
+    ),
+    e.PreviousResponseGone: Rule(
+        400, INVALID, "previous_response_not_found", "Send the whole conversation as input."
+    ),
     e.UnknownName: Rule(404, INVALID, "model_not_found", "GET /v1/models lists the names."),
     e.ConfigError: Rule(500, FAILED, "configuration_error", "Mend it in the server's configuration."),
     e.UnsupportedArchitecture: Rule(

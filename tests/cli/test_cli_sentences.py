@@ -26,6 +26,8 @@ EXAMPLES = [
     e.InvalidRequest("temperature", "must be between 0 and 2, not 5"),
     e.InvalidRequest(None, "must be a string"),
     e.ContextOverflow(3000, 2048),
+    e.UnknownResponse("response_id", "resp_1"),
+    e.PreviousResponseGone("previous_response_id", "resp_1"),
     e.UnknownName("router", "mff", ["mf", "random"], ["mf"]),
     e.UnknownName("router", "x", []),
     e.UnknownModel("smol", ["SmolLM2-135M-Instruct"]),
