@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
+
+from edge_router.chat.message import Message, Text, ToolCall, ToolResult
+from edge_router.chat.request import Tool
+from edge_router.errors import TemplateError
+from edge_router.prompts.forms import Turn, with_calls
+from edge_router.prompts.template import ChatTemplate, Template
+from edge_router.prompts.turns import MARK
 
 # How a call is written within its marks:
 #   json      {"name": NAME, "arguments": {...}}, alone or in a list, or NAME, `middle`, {...}
@@ -15,6 +23,14 @@ from typing import Literal
 Style = Literal["json", "elements", "keywords", "bare"]
 
 TOOL, KEY, VALUE = "qzjtooljzq", "qzjkeyjzq", "qzjvaluejzq"  # of the call that a template is shown
+_ID = "qzjcalljz"
+_CALL = {"id": _ID, "type": "function", "function": {"name": TOOL, "arguments": {KEY: VALUE}}}
+_ASKED: Turn = {"role": "user", "content": "?"}
+_CALLED: Turn = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+_RESULT: Turn = {"role": "tool", "content": "!", "tool_call_id": _ID, "name": TOOL}
+_ANSWERED: Turn = {"role": "assistant", "content": VALUE}
+_THOUGHT: Turn = {**_ANSWERED, "reasoning_content": KEY}
+_SWITCHED: tuple[Mapping[str, object], ...] = ({}, {"enable_thinking": True}, {"enable_thinking": False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,7 @@ THOUGHTS = (
 _MARK = re.compile(
     r"<\|[^<>|\s]{1,60}\|>|<｜[^<>｜\s]{1,60}｜>|<\|?/?\w{1,40}\|?>|<<\w{1,40}>>|\[/?[A-Z_]{2,40}\]"
 )
+_ENDS = re.compile(r"\W|_?(start|begin|end)")  # what tells marks of a pair apart
 # A mark of nobody we know before a call in JSON, and one behind it.
 _UNKNOWN = re.compile(rf'({_MARK.pattern})\s*(\[\s*)?{{\s*"name":\s*"{TOOL}",\s*"(arguments|parameters)":')
 
@@ -126,6 +143,15 @@ class AnswerFormat:
 
     thoughts: ThoughtMarks | None = None
     calls: CallFormat | None = None
+
+    @classmethod
+    def of(cls, template: Template | None, vocabulary: Collection[str]) -> AnswerFormat:
+        """Seen in made-up conversations; `vocabulary` are the tokens that were added to it."""
+        if isinstance(template, ChatTemplate):
+            calls = _calls_of(template, vocabulary) if template.takes_tools else None
+            return cls(_thoughts_of(template, vocabulary), calls)
+        takes = template is not None and template.takes_tools
+        return cls(None, FAMILIES["gorilla"] if takes else None)
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -138,30 +164,65 @@ class AnswerFormat:
         return self.thoughts is not None and prompt.rstrip().endswith(self.thoughts.open)
 
 
-def call_format(written: str | None, vocabulary: Collection[str]) -> CallFormat | None:
-    """The form of calls, by what a template `written` of one of `TOOL` with {KEY: VALUE}.
+def speech_marks(template: Template | None) -> tuple[str, ...]:
+    """What a template writes around tools, calls and results, and no message may hold."""
+    if not isinstance(template, ChatTemplate) or not template.takes_tools:
+        return ()
+    asked = [Message("user", "?"), Message("assistant", [ToolCall(_ID, TOOL, "{}")])]
+    talk = [*asked, Message("tool", [ToolResult(_ID, (Text("!"),))])]
+    try:
+        return tuple(dict.fromkeys(MARK.findall(template.render(talk, tools=[Tool(TOOL)]))))
+    except TemplateError:
+        return ()
 
-    None in its place: the template writes none; then a mark of its own in the `vocabulary` tells.
-    """
+
+def _calls_of(template: ChatTemplate, vocabulary: Collection[str]) -> CallFormat | None:
+    """By what it writes of a made-up call; one that writes none is told by the tokens of its model."""
+    written = _shown(template, [_ASKED, _CALLED, _RESULT], TOOL, VALUE)
     if written is None:
-        marked = (form for form in FAMILIES.values() if form.open and form.open.strip() in vocabulary)
+        marked = (form for form in FAMILIES.values() if form.open and {*form.marks} <= {*vocabulary})
         return next((form for form in marked if form.style == "json"), None)
     for form in FAMILIES.values():
-        if (found := _matching(form, written)) is not None:
+        if not form.bare and (found := _matching(form, written)) is not None:
             return found
-    if (unknown := _UNKNOWN.search(written)) is None:
+    plain = _shown(template, [_ASKED, _ANSWERED, _ASKED], VALUE) or ""
+    return _of_nobody(written, plain) or _matching(FAMILIES["llama"], written)
+
+
+def _of_nobody(written: str, plain: str) -> CallFormat | None:
+    """JSON between marks that no family here has, and that do not stand in a `plain` conversation."""
+    found = _UNKNOWN.search(written)
+    if found is None or found[1] in plain:
         return None
-    mark, listed, key = unknown.groups()
-    behind = _MARK.search(written, written.find(VALUE))
-    close = behind[0] if behind is not None and behind[0].strip("</>|[]") == mark.strip("<>|[]") else ""
+    mark, listed, key = found.groups()
+    end = next((each[0] for each in _MARK.finditer(written, written.find(VALUE)) if each[0] not in plain), "")
+    close = end if _ENDS.sub("", end) == _ENDS.sub("", mark) else ""
     return CallFormat("json", mark, close=close, arguments=key, listed=bool(listed), again=not listed)
 
 
-def thought_marks(written: str, vocabulary: Collection[str]) -> ThoughtMarks | None:
-    """The marks around thoughts that a template has `written`, else those that have tokens."""
-    texts = (marks for marks in THOUGHTS if marks.open in written and marks.close in written)
-    tokens = (marks for marks in THOUGHTS if {marks.open, marks.close} <= set(vocabulary))
-    return next(texts, None) or next(tokens, None)
+def _thoughts_of(template: ChatTemplate, vocabulary: Collection[str]) -> ThoughtMarks | None:
+    """Those that it writes, around thoughts or before an answer without; else those that have tokens."""
+    conversations = ([_ASKED], [_ASKED, _THOUGHT])
+    texts = [_written(template, turns, given) for turns in conversations for given in _SWITCHED]
+    for marks in THOUGHTS:
+        if any(marks.open in text and marks.close in text for text in texts):
+            return marks
+    return next((marks for marks in THOUGHTS if {marks.open, marks.close} <= set(vocabulary)), None)
+
+
+def _shown(template: ChatTemplate, turns: list[Turn], *words: str) -> str | None:
+    """What it writes of the turns in the first form that keeps these words, calls being calls."""
+    texts = (_written(template, form) for form in with_calls(turns))
+    return next((text for text in texts if all(word in text for word in words)), None)
+
+
+def _written(
+    template: ChatTemplate, turns: Sequence[Turn], given: Mapping[str, object] = MappingProxyType({})
+) -> str:
+    try:
+        return template.write(turns, given)
+    except TemplateError:
+        return ""
 
 
 def _matching(form: CallFormat, written: str) -> CallFormat | None:
@@ -193,15 +254,10 @@ def _around(form: CallFormat) -> tuple[str, str]:
     if form.style == "bare":
         return begin + r"\s*call:", rf"\{{{KEY}:{_loose(form.quote)}{VALUE}"
     if form.named:
-        return begin + r"\s*", r"(?:\[CALL_ID\]\w*)?" + _loose(form.middle) + r"\s*\{"
+        return begin + r"\s*", rf"(?:\[CALL_ID\]\w*)?\s*{_loose(form.middle)}\s*\{{"
     bracket = r"\s*\[\s*" if form.listed else r"\s*"
     return begin + bracket + r'\{\s*"name":\s*"', rf'",\s*"{form.arguments}":'
 
 
 def _loose(text: str) -> str:
     return r"\s*".join(re.escape(word) for word in text.split())
-
-
-def shown_marks(form: AnswerFormat, added: Sequence[str]) -> tuple[str, ...]:
-    """Those of its marks that are tokens of their own, which a text must show to be read by."""
-    return tuple(mark for mark in form.marks if mark in added)

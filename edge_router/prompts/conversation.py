@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ReasoningOptions, Tool
 from edge_router.errors import InvalidModel
-from edge_router.prompts.forms import told
-from edge_router.prompts.template import Guard, unguarded
+from edge_router.prompts.forms import declared, told
+from edge_router.prompts.template import UNASKED, Guard, unguarded
 
+_FUNCTIONS = "{function_string}"
 _DEFAULTS = {"user": "{user_message}", "assistant": "{assistant_message}", "tool": "{tool_message}"}
 
 
@@ -56,12 +60,29 @@ class Conversation:
     def stopping(self, stops: Sequence[str]) -> Conversation:
         return replace(self, stops=tuple(stops))
 
-    def render(self, messages: Sequence[Message], *, guard: Guard = unguarded) -> str:
+    @property
+    def takes_tools(self) -> bool:
+        return _FUNCTIONS in self.role_templates["user"]
+
+    @property
+    def switches_thoughts(self) -> bool:
+        return False
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        reasoning: ReasoningOptions = UNASKED,
+        guard: Guard = unguarded,
+    ) -> str:
         """The prompt, ready for the assistant's next words. `guard` is applied to each message's text.
 
         System messages, wherever they stand, replace the format's own.
         """
         turns = told(messages, guard)
+        functions = [tool["function"] for tool in declared(tools, guard)]
+        described = json.dumps(functions, ensure_ascii=False) if functions else self.function_string
         given = [str(turn["content"]) for turn in turns if turn["role"] == "system"]
         said = "\n\n".join(given) if given else self.system_message
         system = self.system_template.replace("{system_message}", said) if said else ""
@@ -74,13 +95,15 @@ class Conversation:
             text = str(turn["content"])
             if turn["role"] != "assistant":
                 text, homeless = "\n\n".join([*homeless, text]), []
-            parts.append(self._turn(turn["role"], text, opened=not joined))
+            parts.append(self._turn(turn["role"], text, described, opened=not joined))
         if homeless:
-            parts.append(self._turn("user", "\n\n".join(homeless), opened=True))
+            parts.append(self._turn("user", "\n\n".join(homeless), described, opened=True))
         return "".join([*parts, self.roles["assistant"], self.role_empty_sep])
 
-    def _turn(self, who: str, text: str, *, opened: bool) -> str:
+    def _turn(self, who: str, text: str, functions: str, *, opened: bool) -> str:
         role = who if who in self.roles else "user"
-        wording = self.role_templates[role].replace("{function_string}", self.function_string)
+        given = {_FUNCTIONS: functions, f"{{{role}_message}}": text}
+        named = re.compile("|".join(map(re.escape, given)))
+        said = named.sub(lambda found: given[found[0]], self.role_templates[role])
         prefix = self.roles[role] + self.role_content_sep if opened else ""
-        return prefix + wording.replace(f"{{{role}_message}}", text) + self.seps[who == "assistant"]
+        return prefix + said + self.seps[who == "assistant"]

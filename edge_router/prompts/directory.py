@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_router import strict_json
 from edge_router.device.process import can_reserve
 from edge_router.errors import InvalidModel, OutOfMemory
+from edge_router.prompts.answer_format import AnswerFormat, speech_marks
 from edge_router.prompts.conversation import Conversation
 from edge_router.prompts.files import CONFIG_FILE, read_object
 from edge_router.prompts.template import ChatTemplate, Template, special_tokens
@@ -27,6 +28,7 @@ class ModelDirectory:
     tokenizer: TextTokenizer
     template: Template | None
     end_tokens: frozenset[int]
+    answers: AnswerFormat
 
     @classmethod
     def read(cls, path: Path, model_id: str) -> ModelDirectory:
@@ -41,12 +43,14 @@ class ModelDirectory:
         template: Template | None = ChatTemplate.from_directory(path, model_id)
         template = template or Conversation.of(config.get("conv_template"), model_id)
         turns = Turns.of(template)
-        tokenizer = TextTokenizer(file, turns.marks)
+        tokenizer = TextTokenizer(file, turns.marks, speech_marks(template))
+        answers = AnswerFormat.of(template, tokenizer.added)
+        tokenizer.reveal(answers.marks)
         ends = _stated_ends(config, special_tokens(read_object(path / CONFIG_FILE)), tokenizer)
         written = turns.end_tokens(tokenizer.added)
         if template is not None:
             template = template.stopping(_stops(config, template, turns, tokenizer, ended=bool(written)))
-        return cls(path, config, tokenizer, template, frozenset({*ends, *written}))
+        return cls(path, config, tokenizer, template, frozenset({*ends, *written}), answers)
 
 
 def lacking(path: Path, model_id: str) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_router import strict_json
 from edge_router.chat.message import Message, Part, Reasoning, ToolCall, ToolResult, text_of
+from edge_router.chat.request import Tool
 
 if TYPE_CHECKING:
     from edge_router.prompts.template import Guard
@@ -65,11 +66,11 @@ def told(messages: Iterable[Message], guard: Guard) -> list[Turn]:
 
 
 def forms(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
-    """Each form once: as it is; calls one by one; as text; user and assistant in turns; content in parts."""
+    """Each form once: as it is; calls one by one; the system's words as the user's; calls as text; user and
+    assistant in turns; content in parts.
+    """
     texts = [_told(turn) for turn in turns]
-    rows: list[Sequence[Turn]] = [turns, _one_by_one(turns)]
-    rows += [[_silent(turn) for turn in turns], [_silent(_worded(turn)) for turn in turns]]
-    rows += [[_worded(turn) for turn in turns], texts]
+    rows: list[Sequence[Turn]] = [*with_calls(turns), *with_calls(_headed(turns)), texts]
     rows += [_folded(texts, system=True), _folded(texts, system=False)]
     rows += [_folded(texts, system=system, greeting=_GREETING) for system in (True, False)]
     rows += [[_in_parts(turn) for turn in row] for row in (texts, _folded(texts, system=True))]
@@ -78,6 +79,13 @@ def forms(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
         if row not in seen:
             seen.append(row)
             yield row
+
+
+def with_calls(turns: Sequence[Turn]) -> list[Sequence[Turn]]:
+    """The forms in which calls are calls, and not told in the text."""
+    rows: list[Sequence[Turn]] = [turns, _one_by_one(turns)]
+    rows += [[_silent(turn) for turn in turns], [_silent(_worded(turn)) for turn in turns]]
+    return [*rows, [_worded(turn) for turn in turns]]
 
 
 def size_of(turn: Turn) -> int:
@@ -188,6 +196,17 @@ def _short_id(identifier: str) -> str:
     return hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:9]
 
 
+def _headed(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Where tools were called, what the system said before the user's first words."""
+    first = next((place for place, turn in enumerate(turns) if turn["role"] == "user"), None)
+    if first is None or not any("tool_calls" in turn for turn in turns):
+        return turns
+    system = [turn["content"] for turn in turns if turn["role"] == "system"]
+    user = {**turns[first], "content": _joined([*system, turns[first]["content"]])}
+    told = [user if place == first else turn for place, turn in enumerate(turns)]
+    return [turn for turn in told if turn["role"] != "system"]
+
+
 def _silent(turn: Turn) -> Turn:
     """A call without words as one without content, which is how DeepSeek's templates know it."""
     return {**turn, "content": None} if turn.get("tool_calls") and not turn["content"] else turn
@@ -259,11 +278,41 @@ def _joined(texts: Iterable[str]) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
-# ---- calls -------------------------------------------------------------------------------------------------
+# ---- tools -------------------------------------------------------------------------------------------------
+
+
+FREE_TEXT = "input"  # the one argument by which a local model gives a free tool its text
+
+
+def parameters_of(tool: Tool) -> Mapping[str, object]:
+    """The schema of the arguments with which a local model calls it."""
+    if tool.free:
+        text = {"type": "string"}
+        return {"type": "object", "properties": {FREE_TEXT: text}, "required": [FREE_TEXT]}
+    return tool.parameters or {"type": "object", "properties": {}}
+
+
+def declared(tools: Iterable[Tool], guard: Guard) -> list[Turn]:
+    """Tools as transformers has them."""
+    return [{"type": "function", "function": _function(tool, guard)} for tool in tools]
+
+
+def _function(tool: Tool, guard: Guard) -> dict[str, object]:
+    parameters = _guarded(parameters_of(tool), guard)
+    return {"name": guard(tool.name), "description": guard(tool.description), "parameters": parameters}
+
+
+def within_system(turns: Sequence[Turn], tools: Sequence[Turn]) -> list[Turn]:
+    """`turns` whose system message has the tools, where Phi 4's template looks for them."""
+    described = json.dumps([tool["function"] for tool in tools], ensure_ascii=False)
+    first = next((turn for turn in turns if turn["role"] == "system"), None)
+    if first is None:
+        return [{"role": "system", "content": "", "tools": described}, *turns]
+    return [{**turn, "tools": described} if turn is first else turn for turn in turns]
 
 
 def _call(call: ToolCall, guard: Guard) -> Turn:
-    said = guard(call.arguments) if call.free else _arguments(call.arguments, guard)
+    said = {FREE_TEXT: guard(call.arguments)} if call.free else _arguments(call.arguments, guard)
     function = {"name": guard(call.name), "arguments": said}
     return {"id": guard(call.id), "type": "function", "function": function}
 

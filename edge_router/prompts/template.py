@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ReasoningOptions, Tool
 from edge_router.errors import TemplateError
 from edge_router.prompts.files import CONFIG_FILE, read_object, template_of
-from edge_router.prompts.forms import Turn, conversation, forms, marked_like, shape_of, size_of
+from edge_router.prompts.forms import (
+    Turn,
+    conversation,
+    declared,
+    forms,
+    marked_like,
+    shape_of,
+    size_of,
+    within_system,
+)
 from edge_router.prompts.sandbox import Budget, LimitedEnvironment, LimitReached
 
 _PLAIN_DATE = re.compile(r"(%[-_a-zA-Z%]|%-[a-zA-Z]|[^%])*")  # no widths: "%999999999Y" is valid too
 _SHAPES = 256  # of conversations whose outcome is remembered
+# What templates call the switch of thoughts, and what they are told how much to think by.
+_SWITCHES, _EFFORT = ("enable_thinking", "thinking"), "reasoning_effort"
+UNASKED = ReasoningOptions()
+_MADE_UP = Tool("qzjtooljzq", "qzjtelljzq")
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -61,7 +78,24 @@ class Template(Protocol):
         """The same with other `stops`."""
         ...
 
-    def render(self, messages: Sequence[Message], *, guard: Guard = ...) -> str: ...
+    @property
+    def takes_tools(self) -> bool:
+        """Whether it tells a model of tools."""
+        ...
+
+    @property
+    def switches_thoughts(self) -> bool:
+        """Whether it has a word for thinking or not."""
+        ...
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        reasoning: ReasoningOptions = ...,
+        guard: Guard = ...,
+    ) -> str: ...
 
 
 class ChatTemplate:
@@ -82,9 +116,8 @@ class ChatTemplate:
         limits: TemplateLimits = TemplateLimits(),
     ) -> None:
         self._model, self._variables, self._limits = model, dict(variables or {}), limits
-        self._lossless: dict[
-            tuple[object, ...], bool
-        ] = {}  # shape of a conversation -> nothing of it is lost
+        # Shape of a conversation, with tools or not -> nothing of it is lost.
+        self._lossless: dict[tuple[object, ...], bool] = {}
         self._environment = LimitedEnvironment([_Generation])
         self._environment.globals |= {
             "raise_exception": _raise_exception,
@@ -93,6 +126,7 @@ class ChatTemplate:
         }
         try:
             self._template = self._environment.limited_template(source)
+            self._reads = meta.find_undeclared_variables(self._environment.parse(source))
         except Exception as error:  # a template is code: it can fail in any way
             raise TemplateError(model, f"it is not valid: {error}") from error
 
@@ -111,38 +145,89 @@ class ChatTemplate:
         changed.stops = tuple(stops)
         return changed
 
-    def render(self, messages: Sequence[Message], *, guard: Guard = unguarded) -> str:
-        """The prompt, ready for the assistant's next words. `guard` is applied to whatever messages say.
+    @property
+    def takes_tools(self) -> bool:
+        return self._tools_home is not None
+
+    @cached_property
+    def _tools_home(self) -> str | None:
+        """Where it reads of tools: in a variable, or within the system's message."""
+        asked, tools = [{"role": "user", "content": "?"}], declared([_MADE_UP], unguarded)
+        if self._writes([_MADE_UP.name], asked, {"tools": tools}):
+            return "variable"
+        return "system" if self._writes([_MADE_UP.name], within_system(asked, tools)) else None
+
+    @property
+    def switches_thoughts(self) -> bool:
+        return any(name in self._reads for name in _SWITCHES)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Tool] = (),
+        reasoning: ReasoningOptions = UNASKED,
+        guard: Guard = unguarded,
+    ) -> str:
+        """The prompt, ready for the assistant's next words. `guard` is applied to whatever others say.
 
         Some templates refuse system messages, tool calls or roles that don't alternate; some leave them out
         without a word. Rather than refuse the user, or lose what was said, it is then put in another form.
         """
         failed: TemplateError | None = None
         lossy: str | None = None
+        described = declared(tools, guard)
+        given = self._switches(reasoning)
         for form in forms(conversation(messages, guard)):
             try:
-                written = self.write(form)
+                written = self.write(*self._with_tools(form, described, given))
             except _Refused as refusal:
                 failed = failed or TemplateError(self._model, refusal.reason)
                 continue
-            if self._keeps(form):
+            if self._keeps(form, tools=bool(tools)):
                 return written
             lossy = written if lossy is None else lossy
         if lossy is None:
             raise failed or TemplateError(self._model, "it takes no form of these messages")
         return lossy
 
-    def write(self, turns: Sequence[Turn]) -> str:
-        """What the template makes of the turns just as they are. Raises `TemplateError`."""
-        size = sum(map(size_of, turns))
+    def _switches(self, reasoning: ReasoningOptions) -> dict[str, object]:
+        """What it is told of thinking; where nothing is asked it does as it always does."""
+        enabled, effort = reasoning.enabled, reasoning.effort
+        if enabled is None and effort is not None:
+            enabled = effort != "none"
+        found: dict[str, object] = {}
+        if enabled is not None:
+            found |= {name: enabled for name in _SWITCHES if name in self._reads}
+        if effort is not None and _EFFORT in self._reads:
+            found[_EFFORT] = effort
+        return found
+
+    def _with_tools(
+        self, turns: Sequence[Turn], tools: Sequence[Turn], given: Mapping[str, object]
+    ) -> tuple[Sequence[Turn], Mapping[str, object]]:
+        """Turns and variables; without tools no word of them, for some templates cannot take None."""
+        if not tools:
+            return turns, given
+        if self._tools_home == "system":
+            return within_system(turns, tools), given
+        return turns, {**given, "tools": tools}
+
+    def write(self, turns: Sequence[Turn], given: Mapping[str, object] = MappingProxyType({})) -> str:
+        """What the template makes of the turns and of `given` variables just as they are.
+
+        Raises `TemplateError`.
+        """
+        size = sum(map(size_of, turns)) + (len(json.dumps(given, default=str)) if given else 0)
         limits = self._limits
         longest = limits.output + limits.output_times_input * size
         parts: list[str] = []
         length = 0
+        variables = {**self._variables, **given}
         try:
             with self._environment.spending(Budget(limits.work + limits.times_input * size, limits.seconds)):
                 for part in self._template.generate(
-                    **self._variables, messages=[dict(turn) for turn in turns], add_generation_prompt=True
+                    **variables, messages=[dict(turn) for turn in turns], add_generation_prompt=True
                 ):
                     length += len(part)
                     if length > longest:
@@ -158,19 +243,24 @@ class ChatTemplate:
             raise _Refused(self._model, f"{type(error).__name__}: {error}") from error
         return "".join(parts)
 
-    def _keeps(self, turns: Sequence[Turn]) -> bool:
+    def _keeps(self, turns: Sequence[Turn], *, tools: bool = False) -> bool:
         """Whether all is written that is said in a conversation of this shape: seen with made-up words."""
         shape = shape_of(turns)
-        if shape not in self._lossless:
+        key = (*shape, tools)
+        if key not in self._lossless:
             if len(self._lossless) >= _SHAPES:
                 self._lossless.clear()
-            self._lossless[shape] = self._writes(*marked_like(shape))
-        return self._lossless[shape]
+            words, said = marked_like(shape)
+            described = declared([_MADE_UP], unguarded) if tools else []
+            self._lossless[key] = self._writes(words, *self._with_tools(said, described, {}))
+        return self._lossless[key]
 
-    def _writes(self, words: Sequence[str], turns: Sequence[Turn]) -> bool:
+    def _writes(
+        self, words: Sequence[str], turns: Sequence[Turn], given: Mapping[str, object] = MappingProxyType({})
+    ) -> bool:
         """Whether all `words` of the turns and of their calls are written."""
         try:
-            written = self.write(turns).lower()
+            written = self.write(turns, given).lower()
         except TemplateError:
             return False
         return all(word in written for word in words)

@@ -26,12 +26,13 @@ _SEAM = "\ufdd0"  # a code point that Unicode keeps out of texts: it cuts a cont
 class TextTokenizer:
     """The tokenizer.json of a model directory. Safe to use from many threads.
 
-    `marks` are what the chat template writes around turns, which no message may hold, tokens or not.
+    `marks` are what the chat template writes around turns, which no message may hold, tokens or not; `speech`
+    are those around tools, calls and thoughts, which what the model has said itself may hold.
     Raises `InvalidModel` when the file is missing or damaged, or when its decoder is none of the byte-level
     and sentencepiece-like ones that decoder-only models have.
     """
 
-    def __init__(self, file: Path, marks: Iterable[str] = ()) -> None:
+    def __init__(self, file: Path, marks: Iterable[str] = (), speech: Iterable[str] = ()) -> None:
         self.file = file
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
@@ -47,7 +48,7 @@ class TextTokenizer:
         self._size = max(self._tokenizer.get_vocab_size(), *(token + 1 for token in added), 1)
         self.added = {item.content: token for token, item in added.items()}
         marked = [mark for mark in marks if is_mark(mark)]
-        self._foreign = self._guarding([*marked, *filter(is_mark, self.added)])
+        self._foreign = self._guarding([*marked, *filter(is_mark, (*speech, *self.added))])
         self._own = self._guarding([*marked, *(added[token].content for token in self._special)])
         # Such a token is found in what the normalizer has made of a text.
         normalized = self._tokenizer.normalizer is not None
@@ -55,6 +56,12 @@ class TextTokenizer:
             token for token, item in added.items() if normalized and item.normalized and is_mark(item.content)
         }
         self._known: dict[int, bytes] = {}
+        self._read: frozenset[int] = frozenset()
+
+    def reveal(self, names: Iterable[str]) -> None:
+        """Let those control tokens stand for their names: texts are read by them."""
+        self._read = frozenset(self.added[name] for name in names if name in self.added)
+        self._known.clear()
 
     @property
     def vocab_size(self) -> int:
@@ -148,8 +155,10 @@ class TextTokenizer:
         return [token for piece in self.guard(text).split(_SEAM) for token in self._continued(piece)]
 
     def _bytes_of(self, token: int) -> bytes:
-        name = None if token in self._special else self._tokenizer.id_to_token(token)
-        return b"" if name is None else self._decoding.bytes_of(name)
+        name = self._tokenizer.id_to_token(token)
+        if name is None or token in self._special:
+            return name.encode() if name is not None and token in self._read else b""
+        return self._decoding.bytes_of(name)
 
     def _continued(self, piece: str) -> list[int]:
         """Tokens of what follows other text: a sentencepiece tokenizer must not put a space before it."""
