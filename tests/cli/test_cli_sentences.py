@@ -26,8 +26,6 @@ EXAMPLES = [
     e.InvalidRequest("temperature", "must be between 0 and 2, not 5"),
     e.InvalidRequest(None, "must be a string"),
     e.ContextOverflow(3000, 2048),
-    e.UnknownResponse("response_id", "resp_1"),
-    e.PreviousResponseGone("previous_response_id", "resp_1"),
     e.UnknownName("router", "mff", ["mf", "random"], ["mf"]),
     e.UnknownName("router", "x", []),
     e.UnknownModel("smol", ["SmolLM2-135M-Instruct"]),
@@ -83,6 +81,8 @@ EXAMPLES = [
     e.PortInUse("127.0.0.1", 6060),
     e.UnsafeBind("0.0.0.0"),
     e.ProviderUnavailable("webgpu", "it finds no GPU here"),
+    e.UnknownResponse("response_id", "resp_1"),
+    e.PreviousResponseGone("previous_response_id", "resp_1"),
 ]
 PARENTS = [
     e.EdgeRouterError("x"),
