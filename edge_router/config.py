@@ -98,6 +98,7 @@ class StrongConfig:
 class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 6060
+    ollama_port: int | None = None  # listened on, too: 11434 is where Ollama's clients look
     api_key_env: str = "EDGE_ROUTER_API_KEY"
     allowed_hosts: tuple[str, ...] = ()  # beside localhost, 127.0.0.1 and [::1]
     # Pages and desktop shells that may call, such as app://obsidian.md or tauri://*; CORS is off without
@@ -380,6 +381,9 @@ def _check(config: Config) -> None:
     require("router.strong_share", share is None or 0 <= share <= 1, "must be between 0 and 1")
     both = share is not None and threshold is not None
     require("router.strong_share", not both, "moves the threshold, so router.threshold must not be set")
+    theirs = config.server.ollama_port
+    require("server.ollama_port", theirs is None or 1 <= theirs <= 65535, "must be between 1 and 65535")
+    require("server.ollama_port", theirs != config.server.port, "must be another one than server.port")
     require("server.port", 0 <= config.server.port <= 65535, "must be between 0 and 65535")
     require("strong.max_retries", 0 <= config.strong.max_retries <= 20, "must be between 0 and 20")
     waits = ("timeout_s", "first_token_timeout_s", "total_timeout_s", "connect_timeout_s")

@@ -524,8 +524,10 @@ class ServerError(EdgeRouterError):
 
 
 class PortInUse(ServerError):
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port = host, port
+    """`setting`: the key that says which port."""
+
+    def __init__(self, host: str, port: int, setting: str = "server.port") -> None:
+        self.host, self.port, self.setting = host, port, setting
         super().__init__(f"{host}:{port} is in use")
 
 

@@ -60,6 +60,8 @@ def test_the_users_own_file_is_read_where_it_lies(home: Path) -> None:
         ("[router]\nthreshold = 1.5\n", "router.threshold"),
         ("[router]\nthreshold = nan\n", "router.threshold"),
         ("[server]\nport = 99999\n", "server.port"),
+        ("[server]\nollama_port = 0\n", "server.ollama_port"),
+        ("[server]\nport = 11434\nollama_port = 11434\n", "server.ollama_port"),
         ("[server]\nallowed_hosts = [1]\n", "server.allowed_hosts"),
         ("[strong]\nbase_url = 'ftp://x'\n", "strong.base_url"),
         ("offline = 'perhaps'\n", "offline"),

@@ -190,6 +190,9 @@ def _rate_limited(error: e.StrongRateLimited) -> str:
 
 def _port(error: e.PortInUse) -> str:
     other = error.port + 1 if 0 < error.port < 65535 else 6061
+    if error.setting != "server.port":
+        taken = f"{error.host}:{error.port} is in use, most likely by Ollama: end it"
+        return _then(taken, "or take another port", "serve", "--set", f"{error.setting}={other}")
     return _then(f"{error.host}:{error.port} is in use", "take another port", "serve", "--port", other)
 
 

@@ -6,7 +6,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from edge_router.aio import AsyncController
 from edge_router.config import ServerConfig
@@ -18,6 +19,7 @@ from edge_router.server.reply import failed
 from edge_router.server.routes import Api
 from edge_router.server.running import Running
 from edge_router.server.security import Guard, host_name, known_hosts
+from edge_router.surfaces.ollama import RUNNING
 
 
 def create_app(
@@ -40,7 +42,7 @@ def create_app(
         api_key=api_key,
     )
     app = Starlette(
-        routes=Api(controller, running, limits).routes(),
+        routes=[*Api(controller, running, limits).routes(), _root(settings.ollama_port)],
         middleware=[guard, Middleware(Bodies, limits=limits)],
         exception_handlers={EdgeRouterError: _ours, HTTPException: _refused},
     )
@@ -52,6 +54,19 @@ def create_app(
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, EdgeRouterError)
     return failed(failure(error))
+
+
+def _root(ollama_port: int | None) -> Route:
+    """Ollama's clients ask for / first. People who look at our own port are told where to go, as before."""
+
+    async def root(request: Request) -> Response:
+        _, port = request.scope.get("server") or (None, None)
+        here = request.method == "GET" and port is not None and port == ollama_port
+        if not here and request.method != "HEAD":
+            raise HTTPException(404)
+        return PlainTextResponse(RUNNING)
+
+    return Route("/", root, methods=["GET", "HEAD", "POST"])
 
 
 def _nothing_here(request: Request) -> str:

@@ -9,12 +9,13 @@ import sys
 
 from edge_router.errors import ConfigError, PortInUse, UnsafeBind
 
+PORT, OLLAMA_PORT = "server.port", "server.ollama_port"
 BUSY = (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE))
 EXCLUSIVE = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)  # Windows: no other process may bind it as well
 
 
-def bind(host: str, port: int, *, has_key: bool) -> socket.socket:
-    """A bound socket that does not listen yet. Port 0 takes a free one.
+def bind(host: str, port: int, *, has_key: bool, setting: str = PORT) -> socket.socket:
+    """A bound socket that does not listen yet. Port 0 takes a free one; `setting` is the key that says which.
 
     Raises `UnsafeBind` for an address that other machines reach while there is no key, `PortInUse`, and
     `ConfigError` for an address that this machine does not have or a port that it may not use.
@@ -26,13 +27,13 @@ def bind(host: str, port: int, *, has_key: bool) -> socket.socket:
         return _bound(family, address, reuse=False)
     except OSError as error:
         if error.errno not in BUSY or sys.platform == "win32":
-            raise refused(error, host, port) from error
+            raise refused(error, host, port, setting) from error
     # Perhaps only the last connections of an earlier server linger. Two sockets that are both bound so could
     # share the port until one listens, hence this is not the first try.
     try:
         return _bound(family, address, reuse=True)
     except OSError as error:
-        raise refused(error, host, port) from error
+        raise refused(error, host, port, setting) from error
 
 
 def url_of(listener: socket.socket) -> str:
@@ -47,13 +48,13 @@ def ready_to_listen(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
-def refused(error: OSError, host: str, port: int) -> PortInUse | ConfigError:
+def refused(error: OSError, host: str, port: int, setting: str = PORT) -> PortInUse | ConfigError:
     denied = isinstance(error, PermissionError)
     # Windows, which has no ports for administrators, says "denied" of one that is held exclusively.
     if error.errno in BUSY or (denied and EXCLUSIVE is not None):
-        return PortInUse(host, port)
+        return PortInUse(host, port, setting)
     if denied:
-        return ConfigError("server.port", port, "this user may not listen there; choose one above 1023")
+        return ConfigError(setting, port, "this user may not listen there; choose one above 1023")
     return ConfigError("server.host", host, f"cannot listen there: {error.strerror}")
 
 

@@ -6,8 +6,8 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import cast
 
@@ -21,7 +21,7 @@ from edge_router.controller import Controller
 from edge_router.server.app import create_app
 from edge_router.server.connection import HEAD_BYTES, Connection
 from edge_router.server.limits import Limits
-from edge_router.server.listen import bind, ready_to_listen, refused, url_of
+from edge_router.server.listen import OLLAMA_PORT, PORT, bind, ready_to_listen, refused, url_of
 
 KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that none is closed under a request
 CLOSE_S = 0.8
@@ -42,26 +42,35 @@ def run(
     Returns whether it is closed: a model in the midst of a long prompt may take longer than anybody who
     stops a server waits (`CLOSE_S`); it then ends by itself, which a process that ends need not wait for.
 
-    `settings` are `controller.config.server` where None. First the port is taken, then the models are
+    `settings` are `controller.config.server` where None. First the ports are taken, then the models are
     loaded, then the server listens and `on_ready` is called with its address, such as
-    "http://127.0.0.1:6060" (port 0: the real one). Signals are handled in the main thread only; from
-    another one, set `stop`. On a stop, streams end with an error event, waiting requests with 503.
+    "http://127.0.0.1:6060" (port 0: the real one); `settings.ollama_port` is one more for the same server.
+    Signals are handled in the main thread only; from another one, set `stop`. On a stop, streams end with an
+    error event, waiting requests with 503.
 
     Raises `UnsafeBind` (an address that other machines reach, without `api_key`), `PortInUse`,
     `ConfigError`, and whatever keeps the weak model or the router from loading.
     """
     settings, limits = settings or controller.config.server, limits or Limits()
     try:
-        listener = bind(settings.host, settings.port, has_key=bool(api_key))
-        with listener:
+        with ExitStack() as held:
+            listeners = [held.enter_context(listener) for listener in _bound(settings, bool(api_key))]
             controller.warm()
-            ready_to_listen(listener)
-            url = url_of(listener)
+            for listener in listeners:
+                ready_to_listen(listener)
+            url = url_of(listeners[0])
             app = create_app(AsyncController(controller), settings, api_key=api_key, limits=limits)
-            _Server(app, settings, limits, lambda: on_ready(url), stop or threading.Event()).run([listener])
+            _Server(app, settings, limits, lambda: on_ready(url), stop or threading.Event()).run(listeners)
     finally:
         closed = _closed(controller)
     return closed
+
+
+def _bound(settings: ServerConfig, has_key: bool) -> Iterator[socket.socket]:
+    """The sockets, this server's own first."""
+    yield bind(settings.host, settings.port, has_key=has_key)
+    if settings.ollama_port is not None:
+        yield bind(settings.host, settings.ollama_port, has_key=has_key, setting=OLLAMA_PORT)
 
 
 def _closed(controller: Controller) -> bool:
@@ -114,7 +123,10 @@ class _Server(uvicorn.Server):
         try:
             await super().startup(sockets)
         except OSError as error:  # since `bind`, somebody else has come to listen there
-            raise refused(error, self._settings.host, self._settings.port) from error
+            port, setting = self._settings.port, PORT
+            if self.servers and self._settings.ollama_port is not None:
+                port, setting = self._settings.ollama_port, OLLAMA_PORT
+            raise refused(error, self._settings.host, port, setting) from error
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:

@@ -165,10 +165,9 @@ class Query:
     """A question that is answered at once, in one body. `answer` gets the body ({} for GET) and the host.
 
     Of two with one method and path, the one whose `header` a request has is meant.
-    An answer that is a string is plain text.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
     path: str  # in starlette's form: "/v1/models/{model:path}"; its parameters are in the body, too
-    answer: Callable[[Mapping[str, object], Host], Body | str]
+    answer: Callable[[Mapping[str, object], Host], Body]
     header: str | None = None  # only requests that have it, in lower case

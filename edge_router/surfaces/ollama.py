@@ -55,7 +55,7 @@ NAME = "ollama"
 CHAT, GENERATE = "/api/chat", "/api/generate"
 # Clients ask for features by it: 0.13.3 for Responses, 0.14 for Messages. What 0.35 brought is not here.
 VERSION = "0.14.0"
-RUNNING = "Ollama is running"  # word for word what its clients look for
+RUNNING = "Ollama is running"  # word for word what its clients look for at /, on its own port
 MAX_TOOLS, MAX_STOPS, LONGEST_STOP, LONGEST_NAME = 512, 64, 1000, 256
 MAX_TOKENS = 2**31 - 1
 INT64 = 2**63
@@ -113,7 +113,6 @@ class Ollama:
             Query("POST", "/api/pull", _pull),
             Query("POST", "/api/embed", self._embed),
             Query("POST", "/api/embeddings", _embeddings),
-            Query("HEAD", "/", lambda body, host: RUNNING),
         )
 
     def parse(self, path: str, body: Mapping[str, object]) -> Call | Errand:

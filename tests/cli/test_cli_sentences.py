@@ -290,6 +290,10 @@ def test_facts_are_told():
     assert sentence(e.WeightsUnavailable("hf:a/b@main", "offline")).endswith("models pull hf:a/b@main")
     assert sentence(e.PortInUse("127.0.0.1", 6060)).endswith("edge-router serve --port 6061")
     assert sentence(e.PortInUse("127.0.0.1", 65535)).endswith("edge-router serve --port 6061")
+    theirs = sentence(e.PortInUse("127.0.0.1", 11434, "server.ollama_port"))
+    assert theirs.endswith(
+        "by Ollama: end it; or take another port: edge-router serve --set server.ollama_port=11435"
+    )
     assert "wait for 30 s" in sentence(e.StrongRateLimited("https://example.org", 30))
 
 

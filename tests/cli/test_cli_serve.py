@@ -51,6 +51,22 @@ def test_a_busy_port_is_told_with_another(cli):
     assert f"edge-router serve --port {port + 1}" in done.err
 
 
+def test_ollamas_port_is_tried_and_told_too(cli, models, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        chosen = ("--set", f"server.ollama_port={port}")
+        done = cli("serve", "--port", "0", *chosen, *SCRIPTED)
+    assert done.code == 1 and f"127.0.0.1:{port} is in use, most likely by Ollama" in done.err
+
+    def run(controller, *, api_key, on_ready):
+        on_ready("http://127.0.0.1:1")
+        return True
+
+    monkeypatch.setattr("edge_router.server.serve.run", run)
+    told = f"Listening on http://127.0.0.1:1/v1 and, as Ollama would, on http://127.0.0.1:{port} (weak"
+    assert told in cli("serve", *chosen).err
+
+
 def test_a_public_address_needs_a_key(cli, models):
     done = cli("serve", "--host", "0.0.0.0", "--port", "0")
     assert done.code == 1 and "set EDGE_ROUTER_API_KEY first" in done.err

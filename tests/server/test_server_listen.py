@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import httpx
 import pytest
 
 from edge_router import Controller
@@ -233,3 +234,26 @@ def test_what_breaks_while_it_closes_is_raised(setup: Callable[..., Any]) -> Non
     stop.set()
     with pytest.raises(RuntimeError, match="no"):
         run(Broken(weak=ScriptedEngine()), ServerConfig(port=0), stop=stop)
+
+
+def test_another_port_for_ollamas_clients(serve: Callable[..., Any]) -> None:
+    with bind(HOST, 0, has_key=False) as free:
+        theirs = free.getsockname()[1]
+    served = serve(settings=ServerConfig(port=0, ollama_port=theirs))
+    own, other = (httpx.Client(base_url=f"http://{HOST}:{port}") for port in (served.port, theirs))
+    with own, other:
+        assert own.get("/v1/models").json()["data"] == other.get("/v1/models").json()["data"] != []
+        assert other.get("/").text == "Ollama is running"
+        assert "A client's base_url ends in /v1" in own.get("/").json()["error"]["message"]
+        for client in (own, other):
+            assert (client.head("/").status_code, client.post("/").status_code) == (200, 404)
+            foreign = client.get("/v1/models", headers={"host": f"evil.example:{theirs}"})
+            assert foreign.status_code == 403
+
+
+def test_ollamas_port_in_use_is_known_before_anything_is_loaded() -> None:
+    controller: Any = Unloadable()
+    with socket.create_server((HOST, 0)) as other, pytest.raises(PortInUse) as caught:
+        port = other.getsockname()[1]
+        run(controller, ServerConfig(port=0, ollama_port=port))
+    assert (caught.value.port, caught.value.setting) == (port, "server.ollama_port")

@@ -67,6 +67,7 @@ COMMENTS: Mapping[str, str] = {
     "strong.monthly_budget": "The most it may cost in a month; raises the threshold so that it lasts.",
     "server.host": "The address to listen on. Other machines get in with a key only.",
     "server.port": "The port; 0 takes a free one.",
+    "server.ollama_port": "Another port for Ollama's clients, which look at 11434. Default: none.",
     "server.api_key_env": "The environment variable that holds the key asked of clients.",
     "server.allowed_hosts": "Host names to answer to, beside localhost, 127.0.0.1 and [::1].",
     "server.allowed_origins": "Web pages that may call, such as https://example.org.",

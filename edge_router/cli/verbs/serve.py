@@ -45,11 +45,15 @@ def serve(
     if model is not None:
         config, _ = choose_model(model, config, ())
     key = os.environ.get(config.server.api_key_env, "").strip() or None
-    from edge_router.server.listen import bind
+    from edge_router.server.listen import OLLAMA_PORT, bind
     from edge_router.server.serve import run
 
     def try_port() -> None:
         bind(config.server.host, config.server.port, has_key=key is not None).close()
+        if config.server.ollama_port is not None:
+            bind(
+                config.server.host, config.server.ollama_port, has_key=key is not None, setting=OLLAMA_PORT
+            ).close()
 
     make_ready(session, config, yes=yes, before=try_port)
     closed = run(
@@ -74,7 +78,9 @@ def _ready(url: str, config: Config, session: Session) -> None:
     if session.options.quiet:
         return
     strong = config.strong.model or "none"
-    output.say(f"Listening on {url}/v1 (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
+    theirs = config.server.ollama_port
+    too = f" and, as Ollama would, on {url.rpartition(':')[0]}:{theirs}" if theirs is not None else ""
+    output.say(f"Listening on {url}/v1{too} (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
     if words := _drift(config, session.paths):
         output.say(f"warning: {words}", style="yellow")
 
