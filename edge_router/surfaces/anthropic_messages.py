@@ -134,7 +134,7 @@ class AnthropicMessages:
         refused = any(isinstance(part, Refusal) for part in reply.parts)
         end = _ending(reply.finish_reason, reply.stop_sequence, called=bool(reply.calls), refused=refused)
         content = written_blocks(reply.parts, thoughts=call.request.reasoning.shown)
-        return {**_message(head, content), **end, "usage": _usage(reply.usage)}
+        return {**_message(call, head, content), **end, "usage": _usage(reply.usage)}
 
     def error(self, failure: Failure) -> Body:
         kind = _ERRORS.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
@@ -318,12 +318,14 @@ def _event(kind: str, body: Body) -> bytes:
     return event(dumps({"type": kind, **body}), kind)
 
 
-def _message(head: Head, content: list[Body]) -> Body:
+def _message(call: Call, head: Head, content: list[Body]) -> Body:
+    """`model` is what was asked for: Claude Code (2.1) drops the thoughts of an answer that names another,
+    and with them what endpoints want back. What answered is in the headers."""
     return {
         "id": f"msg_{head.id}",
         "type": "message",
         "role": "assistant",
-        "model": head.model,
+        "model": call.request.target,
         "content": content,
     }
 
@@ -385,7 +387,7 @@ class Encoder:
     a later one while an earlier one is under way waits."""
 
     def __init__(self, call: Call, head: Head) -> None:
-        self._head, self._thoughts = head, call.request.reasoning.shown
+        self._call, self._head, self._thoughts = call, head, call.request.reasoning.shown
         self._begun = False
         self._index = 0  # of the first of `_blocks`, which is the one being written
         self._blocks: deque[_Block] = deque()
@@ -449,7 +451,7 @@ class Encoder:
             self._begun = True
             usage = {"input_tokens": 0, "output_tokens": 0}
             unknown = {"stop_reason": None, "stop_sequence": None, "usage": usage}
-            yield _event("message_start", {"message": {**_message(self._head, []), **unknown}})
+            yield _event("message_start", {"message": {**_message(self._call, self._head, []), **unknown}})
 
     def _drained(self, *, all_of_them: bool) -> Iterator[bytes]:
         while self._blocks:

@@ -164,7 +164,7 @@ def test_a_chat(client: Any, service: Service) -> None:
         service.answers.append([TextDelta("It "), TextDelta("rains."), DONE])
         message = asked(client, stream=stream, system="be brief", stop_sequences=["x"])
         assert [block.to_dict() for block in message.content] == [{"type": "text", "text": "It rains."}]
-        assert (message.id, message.model, message.stop_reason) == ("msg_1", "small", "end_turn")
+        assert (message.id, message.model, message.stop_reason) == ("msg_1", "auto", "end_turn")
         assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (5, 2)
         assert message.usage.output_tokens == 3
         request = service.requests[-1]

@@ -585,7 +585,7 @@ def test_an_answer_is_the_same_streamed_and_whole() -> None:
             "id": "msg_1",
             "type": "message",
             "role": "assistant",
-            "model": "small",
+            "model": "auto",
             "content": content,
             "stop_reason": reason,
             "stop_sequence": "\n" if reason == "stop_sequence" else None,
