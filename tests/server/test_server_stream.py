@@ -102,8 +102,18 @@ def test_leaving_a_stream_ends_the_generation(served: Any) -> None:
 def test_leaving_before_the_first_word_ends_the_generation(serve: Callable[..., Any], stream: bool) -> None:
     served, words = serve(limits=Limits(hold_s=3600.0)), Endless(silent=True)
     served.weak.queue(words)
-    with pytest.raises(openai.APITimeoutError):
-        served.client(timeout=0.3).chat.completions.create(model="weak", messages=HI, stream=stream)
+
+    async def main() -> None:
+        async with served.async_client() as client:
+            asking = client.chat.completions.create(model="weak", messages=HI, stream=stream)
+            task = asyncio.create_task(asking)
+            while not words.asked.is_set():
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
     assert not generating()
     assert words.said == 0
 

@@ -28,6 +28,7 @@ class _Call:
     slot: int | None  # the index that the server gave it
     given_id: str | None  # by the server
     kind: str
+    bare: bool = False  # it began with a name and nothing that tells calls apart, as whole ones do
     name: str = ""
     takes_nothing: bool = False  # `{}` came, which some servers send before the arguments
     parts: list[str] = field(default_factory=list)
@@ -78,6 +79,10 @@ class _Arrived:
             extra=_rest(piece, {"index", "id", "type", kind, *(spoken if body is piece else ())}),
             body_extra={} if body is piece else _rest(body, spoken),
         )
+
+    @property
+    def bare(self) -> bool:
+        return self.given_id is None and self.slot is None and not self.marked
 
     @property
     def says_something(self) -> bool:
@@ -157,7 +162,7 @@ class ToolCallReader:
         identifier = came.given_id
         if identifier is None or identifier in self._with_id:
             identifier = uuid.uuid4().hex[:ID_LENGTH]
-        call = _Call(len(self._calls), came.slot, came.given_id, came.kind)
+        call = _Call(len(self._calls), came.slot, came.given_id, came.kind, bare=came.bare)
         self._calls.append(call)
         self._in_slot[came.slot] = self._at_position[position] = call
         piece = _go_on(call, came)
@@ -192,6 +197,8 @@ def _begins_anew(call: _Call, came: _Arrived) -> bool:
     """Whether a piece with the same id, or the same place and no id, is another call's first one."""
     if not came.name or not call.name:
         return False
+    if call.bare and came.bare and came.name != call.name:
+        return True
     identified, started = came.given_id is not None, bool(call.parts) or call.takes_nothing
     if not came.name.startswith(call.name):
         # A name may come in parts, but not once there are arguments.

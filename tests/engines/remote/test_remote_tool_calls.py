@@ -173,6 +173,18 @@ def test_a_call_without_arguments_has_an_empty_object(nothing: object) -> None:
     assert said(calls) == [("look", "{}")] * 2
 
 
+@pytest.mark.parametrize("nothing", ["", None, MISSING, {}, "{}"])
+@pytest.mark.parametrize("second", ["find", "lookup"])
+def test_calls_of_names_alone_are_one_each(nothing: object, second: str) -> None:
+    """Nothing tells them apart: no id, no index, no type, no arguments."""
+    bare = {"index": MISSING, "type": MISSING}
+    chunks = [piece(MISSING, nothing, name, **bare) for name in ("look", "look", second)]
+    told, calls = read(*([chunk] for chunk in chunks))
+    assert said(calls)[0] == ("look", "{}") and said(calls)[-1] == (second, "{}")
+    assert len({call.id for call in calls}) == len(calls)
+    assert said(read(chunks[:1], [rest(ONE)], chunks[2:], [rest(TWO)])[1]) == [("look", ONE), (second, TWO)]
+
+
 def test_an_answer_that_was_cut_gets_no_arguments_that_were_not_written() -> None:
     assert said(read([piece("c1", "")], cut=True)[1]) == [("look", "")]
 
