@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.cli.verbs.config_file import edited
+from edge_router.cli.verbs.config_file import alone, edited, save
 from edge_router.cli.verbs.configuration import toml_of
 from edge_router.config import Config, flat, keys
+from edge_router.types import SilentProgress
 
 OWN = """\
 # mine
@@ -243,3 +247,31 @@ def test_config_init_says_what_share_of_typical_prompts_would_go_where(cli, sett
     done = cli("config", "init", *settings)
     assert done.code == 0 and words in done.err
     assert "typical" not in cli("config", "init", "-q", *settings).err
+
+
+def test_two_who_set_keys_at_once_lose_none(home):
+    """Whoever comes second waits, and reads what the first has written."""
+    file = home / "config.toml"
+    command = [sys.executable, "-m", "edge_router", "config", "set", "weak.threads=2"]
+    with alone(file, SilentProgress()):
+        second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert second.stderr is not None
+        assert "waiting for another process that changes" in second.stderr.readline()
+        save(file, "[strong]\nmodel = 'theirs'\n")
+    assert second.wait(60) == 0
+    second.stderr.close()
+    assert flat(file.read_text(), "") == {"strong.model": "theirs", "weak.threads": 2}
+
+
+def test_many_who_set_keys_at_once_lose_none(home):
+    file = home / "config.toml"
+    names = [key for key in keys() if key.startswith("strong.price") or key.endswith("threads")]
+
+    def change(key):
+        with alone(file, SilentProgress()):
+            text = file.read_text() if file.exists() else ""
+            save(file, edited(text, {key: 3}, toml_of, str(file)))
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(change, names))
+    assert flat(file.read_text(), "") == dict.fromkeys(names, 3)

@@ -10,15 +10,18 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_router.config import Config, flat
-from edge_router.disk import storage_errors, write_bytes, write_text
+from edge_router.disk import hold, storage_errors, write_bytes, write_text
 from edge_router.errors import ConfigError
+from edge_router.types import Progress
 
 Flat = Mapping[str, object]  # "section.name" to a value; None: to be taken out
 
+_LOCK_S = 30.0  # nobody needs longer for a small file
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?")
 _ASSIGNED = re.compile(r"""\s*(?P<off>\#\s?)?["']?(?P<name>[A-Za-z0-9_]+)["']?\s*=""")
 
@@ -42,10 +45,22 @@ def edited(text: str, values: Flat, anew: Callable[[Config], str], source: str) 
     return found if done else anew(config)
 
 
-def save(file: Path, text: str) -> Path | None:
-    """Write the file; where another was there, that lies beside it now, at the path that comes back."""
+@contextmanager
+def alone(file: Path, progress: Progress) -> Iterator[None]:
+    """Inside, no other process changes the file: what is read there and written back loses nobody's keys."""
     with storage_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_name(f".{file.name}.lock")
+        with hold(lock, timeout_s=_LOCK_S, progress=progress, doing=f"changes {file}"):
+            yield
+
+
+def save(file: Path, text: str) -> Path | None:
+    """Write the file; where another was there, that lies beside it now, at the path that comes back.
+
+    To be called while one is `alone` with the file.
+    """
+    with storage_errors(file.parent):
         before = file.read_bytes() if file.exists() else None
         if before == text.encode("utf-8"):
             return None

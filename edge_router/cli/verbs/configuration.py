@@ -13,7 +13,7 @@ from edge_router.cli import output
 from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
-from edge_router.cli.verbs.config_file import edited, save, toml
+from edge_router.cli.verbs.config_file import alone, edited, save, toml
 from edge_router.config import Config, flat, keys, read_text, variable_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -143,11 +143,12 @@ def init(
     before = Config() if text is None else Config().replace(**flat(text, str(file)))
     wanted = _with_proposal(before.replace(**session.options.settings), session, yes=yes)
     _check_names(session.options.settings, {} if text is None else flat(text, str(file)), session)
-    if text is None:
-        backup = save(file, toml_of(wanted))
-    else:
-        new = [key for key in keys() if wanted.get(key) != before.get(key)]
-        backup = save(file, edited(text, {key: wanted.get(key) for key in new}, toml_of, str(file)))
+    new = {key: wanted.get(key) for key in keys() if wanted.get(key) != before.get(key)}
+    with alone(file, session.progress):
+        # A person was asked meanwhile: what others have set since then stays.
+        anew = force or not file.exists()
+        written = toml_of(wanted) if anew else edited(read_text(file), new, toml_of, str(file))
+        backup = save(file, written)
     _told(backup)
     if not session.options.quiet:
         traffic.tell(wanted, session)
@@ -175,12 +176,15 @@ def set_(
             values[key] = Config().replace(**{key: value}).get(key)
         else:
             values[key] = None
-    if file.exists():
-        text = edited(read_text(file), values, toml_of, str(file))
-    else:
-        text = toml_of(Config().replace(**{key: value for key, value in values.items() if value is not None}))
-    _check_names(values, flat(text, str(file)), session)
-    _told(save(file, text))
+    with alone(file, session.progress):
+        if file.exists():
+            text = edited(read_text(file), values, toml_of, str(file))
+        else:
+            given = {key: value for key, value in values.items() if value is not None}
+            text = toml_of(Config().replace(**given))
+        _check_names(values, flat(text, str(file)), session)
+        backup = save(file, text)
+    _told(backup)
     for key in values:
         if variable_of(key) in os.environ:
             output.say(f"The environment's {variable_of(key)} counts instead of {key}.", style="yellow")

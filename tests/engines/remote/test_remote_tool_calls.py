@@ -179,7 +179,7 @@ def test_calls_of_names_alone_are_one_each(nothing: object, second: str) -> None
     """Nothing tells them apart: no id, no index, no type, no arguments."""
     bare = {"index": MISSING, "type": MISSING}
     chunks = [piece(MISSING, nothing, name, **bare) for name in ("look", "look", second)]
-    told, calls = read(*([chunk] for chunk in chunks))
+    _, calls = read(*([chunk] for chunk in chunks))
     assert said(calls)[0] == ("look", "{}") and said(calls)[-1] == (second, "{}")
     assert len({call.id for call in calls}) == len(calls)
     assert said(read(chunks[:1], [rest(ONE)], chunks[2:], [rest(TWO)])[1]) == [("look", ONE), (second, TWO)]
