@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Fields = Mapping[str, object]
@@ -148,3 +148,21 @@ class Message:
             each for part in self.parts for each in (part.parts if isinstance(part, ToolResult) else (part,))
         ]
         return any(isinstance(part, (*MEDIA, Foreign)) for part in inner)
+
+
+def without_extra(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """`messages` for an endpoint of another protocol than the one that they were written in.
+
+    What endpoints hang on calls and sign thoughts with stays, since whoever did wants it back.
+    """
+    return tuple(Message(message.role, _bare(message.parts), message.name) for message in messages)
+
+
+def _bare(parts: Sequence[Part]) -> tuple[Part, ...]:
+    return tuple(_bare_part(part) for part in parts)
+
+
+def _bare_part(part: Part) -> Part:
+    if isinstance(part, ToolResult):
+        return replace(part, parts=_bare(part.parts), extra={})
+    return replace(part, extra={}) if isinstance(part, Text | Image | Audio | File) and part.extra else part

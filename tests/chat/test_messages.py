@@ -16,6 +16,7 @@ from edge_router.chat.message import (
     Text,
     ToolCall,
     ToolResult,
+    without_extra,
 )
 from edge_router.chat.request import (
     ChatRequest,
@@ -106,3 +107,18 @@ def test_a_choice_of_names_leaves_the_other_tools_out() -> None:
         (Message("user", "hi"),), tools=TOOLS, tool_choice=ToolChoice("required", ("time",))
     )
     assert request.callable_tools == (TOOLS[1],)
+
+
+def test_what_a_protocol_wrote_beside_is_left_out_for_another() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    kept = (ToolCall("c", "n", "{}", extra={"signature": 1}), Reasoning("hm", opaque={"signature": 2}))
+    other = (Refusal("no"), Foreign("k", {"a": 1}))
+    shown = [
+        (Text("a", extra), Image("b", None, extra), Audio("c", "wav", extra), File(id="d", extra=extra))
+        for extra in (mark, {})
+    ]
+    marked, bare = (
+        Message("user", (*parts, ToolResult("c", parts, True, "n", extra), *kept, *other), "me", extra)
+        for parts, extra in zip(shown, (mark, {}), strict=True)
+    )
+    assert without_extra([marked, bare]) == (bare, bare)
