@@ -15,6 +15,7 @@ import pytest
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_it_listens_answers_and_ends(environment):
     with subprocess.Popen(
@@ -43,6 +44,7 @@ def test_it_listens_answers_and_ends(environment):
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.integration
 def test_a_busy_port_is_told_with_another(cli):
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]

@@ -375,6 +375,7 @@ def test_no_key_where_one_is_wanted(make, strong_server):
     assert isinstance(error, StrongUnauthorized) and error.key_source is None
 
 
+@pytest.mark.integration
 def test_no_connection_in_time(make):
     import socket
 

@@ -168,6 +168,7 @@ def test_an_endpoint_on_this_machine_needs_none_of_them(make, strong_server, mon
     assert text_of(run(make(strong_server.url()))) == ANSWER
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -79,8 +79,11 @@ class Lane:
 
 LANES: Mapping[str, Lane] = {
     "integration": Lane(
-        "compiles, loads a model, starts programs; the weights come from the package index",
-        fixtures=frozenset({"built_home", "make_router", "program", "terminal"}),
+        "compiles, loads a model, starts programs or servers; the weights come from the package index",
+        fixtures=frozenset(
+            {"built_home", "make_router", "program", "terminal"}
+            | {"endpoint", "hub", "index", "refused_url", "serve", "strong_process"}
+        ),
         folders=("bench", "compile", "engines/mlc", "engines/webgpu", "gpu"),
     ),
     "reference": Lane("needs torch and transformers", _no_reference, fixtures=frozenset({"torch", "twins"})),
@@ -100,7 +103,7 @@ UNIT = "unit"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{UNIT}: no TVM, no model, no network: all that is in no other lane")
+    config.addinivalue_line("markers", f"{UNIT}: no TVM, no model, no socket: all that is in no other lane")
     for name, lane in LANES.items():
         config.addinivalue_line("markers", f"{name}: {lane.about}")
     os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter

@@ -213,6 +213,7 @@ async def read_pieces(sent: bytes) -> list[int]:
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("sent", "most"),
     [

@@ -22,6 +22,8 @@ from edge_router.server import listen
 from edge_router.server.listen import bind, ready_to_listen, refused, url_of
 from edge_router.server.serve import run
 
+pytestmark = pytest.mark.integration
+
 HOST = "127.0.0.1"
 
 

@@ -1,8 +1,8 @@
 """Keeps unit tests what they are called, in pytest's process and in each Python that a test starts.
 
-While the environment's UNIT_GUARD names a file, loading TVM, onnxruntime or wgpu and reaching for another
-machine are refused, and each attempt is a line in that file: a test that swallows the refusal fails all the same.
-Python imports a module of this name as it starts, wherever PYTHONPATH leads to one.
+While the environment's UNIT_GUARD names a file, loading TVM, onnxruntime or wgpu, looking up a name and binding or
+connecting a socket, to this machine too, are refused, and each attempt is a line in that file: a test that swallows
+the refusal fails all the same. Python imports a module of this name as it starts, wherever PYTHONPATH leads to one.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import ipaddress
 import os
 import sys
 from pathlib import Path
+from types import FrameType
 
 VARIABLE = "UNIT_GUARD"
-SENDING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-EVENTS = SENDING | {"import", "socket.getaddrinfo", "socket.gethostbyname"}
+ADDRESSED = frozenset({"socket.bind", "socket.connect", "socket.sendto", "socket.sendmsg"})
+EVENTS = ADDRESSED | {"import", "socket.getaddrinfo", "socket.gethostbyname"}
 HEAVY = frozenset({"tvm", "tvm_ffi", "onnxruntime", "wgpu"})
 
 
@@ -42,24 +43,22 @@ def _import(arguments: tuple[object, ...]) -> str | None:
 
 
 def _reach(event: str, arguments: tuple[object, ...]) -> str | None:
-    if event in SENDING:
-        address = arguments[1]
-        host = (
-            address[0] if isinstance(address, tuple) else None
-        )  # else a Unix socket, or one that is connected
-        far = host is not None and not _is_here(host)
-    else:
+    if event not in ADDRESSED:
         host = arguments[0]
-        far = host is not None and not (_is_number(host) or _is_here(host))
-    return f"reaches for {_text(host)}" if far else None
+        return None if host is None or _is_number(host) else f"looks up {_text(host)}"
+    address = arguments[1]
+    if not isinstance(address, tuple) or _is_pair():  # a Unix socket, or one that is connected
+        return None
+    return f"opens a socket to {_text(address[0])}"
 
 
-def _is_here(host: object) -> bool:
-    name = _text(host)
-    if not _is_number(host):
-        return name in ("", "localhost")
-    address = ipaddress.ip_address(name)
-    return address.is_loopback or address.is_unspecified
+def _is_pair() -> bool:
+    """Whether this is for `socket.socketpair`, which asyncio's loops take: on Windows a pair is made over TCP."""
+    frame: FrameType | None = sys._getframe()
+    while frame := frame and frame.f_back:
+        if frame.f_globals.get("__name__") == "socket" and frame.f_code.co_name.endswith("socketpair"):
+            return True
+    return False
 
 
 def _is_number(host: object) -> bool:
