@@ -13,6 +13,8 @@ from typing import TypeVar, cast
 from edge_router.chat.events import (
     Event,
     Finished,
+    ForeignDelta,
+    HiddenState,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -420,6 +422,8 @@ class ResponsesEncoder:
         self._end: Finished | None = None
 
     def feed(self, event: Event) -> bytes:
+        if isinstance(event, HiddenState | ForeignDelta):
+            return b""
         return b"".join((*self._begin(), *self._fed(event)))
 
     def end(self) -> bytes:

@@ -129,7 +129,7 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
     instructions = fields.get("instructions")
     messages = (*_instructions(instructions), *reader.messages)
     include = fields.strings("include", most=50, longest=100)
-    text, reasoning = fields.object("text") or Fields({}), fields.object("reasoning") or Fields({})
+    text, reasoning = (fields.object(name) or Fields({}, within=name) for name in ("text", "reasoning"))
     top_logprobs = fields.integer("top_logprobs", low=0, high=20) or 0
     options = Options(
         echo=_echo(fields),
@@ -277,7 +277,6 @@ def _output(fields: Fields) -> Output:
     form = fields.object("format")
     if form is None:
         return TextOutput()
-    form = Fields(form.body, within="text.format")
     kind = form.string("type", default="text")
     if kind == "text":
         return TextOutput()
@@ -385,7 +384,6 @@ def _callable(item: Fields, kind: str, name: str) -> Tool:
         form = item.object("format")
         grammar = None
         if form is not None and form.get("type") not in (None, "text"):
-            form = Fields(form.body, within=f"{item.within}.format")
             if form.get("type") != "grammar":
                 raise form.refuse("type", "must be text or grammar")
             grammar = _grammar(form)
