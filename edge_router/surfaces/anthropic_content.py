@@ -328,13 +328,18 @@ def _unsealed(parts: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def written_blocks(parts: Iterable[Part], *, thoughts: bool) -> list[Body]:
-    """The content of an answer. Without `thoughts` only what they are signed with is written."""
+    """The content of an answer. Without `thoughts` only what they are signed with is written.
+
+    Text of blanks alone, as models write before a call, is none: Anthropic takes no such block back, and
+    clients that wait for the first text would take it for the answer.
+    """
     return [block for part in parts for block in _written(part, thoughts=thoughts)]
 
 
 def _written(part: Part, *, thoughts: bool) -> Iterator[Body]:
     if isinstance(part, Text | Refusal):
-        yield text_block(part.text)
+        if part.text.strip():
+            yield text_block(part.text)
     elif isinstance(part, Reasoning) and part.label == REDACTED:
         yield redacted_block(part.opaque)
     elif isinstance(part, Reasoning):

@@ -463,8 +463,11 @@ class Encoder:
             self._blocks.popleft()
 
     def _written(self, block: _Block) -> Iterator[bytes]:
-        """What of `block` can be written already. Thoughts that are not shown have only a signature."""
+        """What of `block` can be written already. Thoughts that are not shown have only a signature, and
+        blanks wait for the words behind them."""
         if not block.waiting and block.start is None:
+            return
+        if block.kind is TextDelta and not block.begun and block.waiting[-1].isspace():
             return
         if not block.begun:
             if block.start is not None and block.opaque:

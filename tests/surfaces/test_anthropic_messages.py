@@ -509,6 +509,8 @@ ANSWERS: list[tuple[list[Event], list[dict[str, Any]], str]] = [
     ([TextDelta("a"), TextDelta(""), TextDelta("\ud800é"), Finished("stop")], [text("a\ud800é")], "end_turn"),
     ([Finished("stop")], [], "end_turn"),
     ([TextDelta("a"), Finished("length")], [text("a")], "max_tokens"),
+    ([TextDelta("\n"), TextDelta(" "), start(0), Finished("tool_calls")], [use("t0")], "tool_use"),
+    ([TextDelta("\n"), TextDelta(" "), TextDelta(" a\n"), Finished("stop")], [text("\n  a\n")], "end_turn"),
     ([TextDelta("a"), Finished("length", looped=True)], [text("a")], "max_tokens"),
     ([TextDelta("a"), Finished("content_filter")], [text("a")], "refusal"),
     ([RefusalDelta("I "), RefusalDelta("won't"), Finished("stop")], [text("I won't")], "refusal"),
