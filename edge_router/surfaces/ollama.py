@@ -499,7 +499,6 @@ class _Encoder:
         self._model, self._opening = head.model, _opening(head.model, head.created)
         self._first: float | None = None
         self._calls: list[tuple[ToolCallStart, list[str]]] = []
-        self._sent = 0  # of the calls
         self._end = Finished("stop")
 
     def feed(self, event: Event) -> bytes:
@@ -516,13 +515,13 @@ class _Encoder:
             return self._line({"content": event.text}) if event.text else b""
         if isinstance(event, ToolCallStart):
             self._calls.append((event, []))
-            return self._whole_calls()
+            return b""
         if isinstance(event, ToolCallArguments):
             next(pieces for start, pieces in self._calls if start.index == event.index).append(event.text)
             return b""
         if isinstance(event, Finished):
             self._end = event
-            return self._whole_calls(all_of_them=True)
+            return self._whole_calls()
         return b""
 
     def end(self) -> bytes:
@@ -540,16 +539,13 @@ class _Encoder:
             body["logprobs"] = [_logprob(token) for token in logprobs]
         return _ndjson(body)
 
-    def _whole_calls(self, *, all_of_them: bool = False) -> bytes:
-        """Those before the last, which are most often whole when it begins, and in the end all."""
-        lines = b""
-        for start, pieces in self._calls[self._sent : len(self._calls) if all_of_them else -1]:
-            call = ToolCall(start.id, start.name, "".join(pieces))
-            if not all_of_them and _object(call.arguments) is None:
-                break
-            lines += self._line({"content": "", "tool_calls": [_call(self._sent, call, self._model)]})
-            self._sent += 1
-        return lines
+    def _whole_calls(self) -> bytes:
+        """All in one line: LiteLLM's stream takes the first of each line for the answer's only one."""
+        if not self._calls:
+            return b""
+        whole = (ToolCall(start.id, start.name, "".join(pieces)) for start, pieces in self._calls)
+        calls = [_call(index, call, self._model) for index, call in enumerate(whole)]
+        return self._line({"content": "", "tool_calls": calls})
 
 
 def _began(call: Call) -> float:

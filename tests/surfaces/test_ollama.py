@@ -370,8 +370,7 @@ def test_a_stream_tells_thoughts_words_and_whole_calls() -> None:
         {"content": "", "thinking": "I should "},
         {"content": "", "thinking": "look."},
         {"content": "Let me see."},
-        {"content": "", "tool_calls": [city]},
-        {"content": "", "tool_calls": [now]},
+        {"content": "", "tool_calls": [city, now]},
     ]
     assert told == [{**opening, "message": {"role": "assistant", **each}} for each in said]
     assert last == {
@@ -388,22 +387,19 @@ def test_a_stream_tells_thoughts_words_and_whole_calls() -> None:
     }
 
 
-def test_a_call_is_sent_once_the_next_begins_if_it_is_whole() -> None:
-    call = parsed({"messages": [USER]})
-    encoder = OLLAMA.encoder(call, HEAD)
-    assert encoder.feed(ToolCallStart(0, "a", "f")) == b""
-    assert encoder.feed(ToolCallArguments(0, '{"x": 1}')) == b""
-    assert b'"x":1' in encoder.feed(ToolCallStart(1, "b", "g"))
-    assert encoder.feed(ToolCallArguments(1, '{"y": ')) == b""
-    assert encoder.feed(ToolCallStart(2, "c", "h")) == b""  # the second is still under way
-    assert encoder.feed(ToolCallArguments(2, "{}")) == b""
-    assert encoder.feed(ToolCallArguments(1, "2}")) == b""
-    last = [json.loads(line) for line in encoder.feed(Finished("tool_calls")).splitlines()]
-    found = [line["message"]["tool_calls"][0]["function"] for line in last]
-    assert [(each["name"], each["arguments"], each["index"]) for each in found] == [
-        ("g", {"y": 2}, 1),
-        ("h", {}, 2),
-    ]
+def test_calls_are_sent_once_they_all_are_whole() -> None:
+    encoder = OLLAMA.encoder(parsed({"messages": [USER]}), HEAD)
+    for event in (
+        ToolCallStart(0, "a", "f"),
+        ToolCallStart(1, "b", "g"),
+        ToolCallArguments(1, '{"y": '),
+        ToolCallArguments(0, '{"x": 1}'),
+        ToolCallArguments(1, "2}"),
+    ):
+        assert encoder.feed(event) == b"", event
+    calls = json.loads(encoder.feed(Finished("tool_calls")))["message"]["tool_calls"]
+    found = [(each["id"], *each["function"].values()) for each in calls]
+    assert found == [("a", 0, "f", {"x": 1}), ("b", 1, "g", {"y": 2})]
 
 
 def test_a_whole_answer_holds_the_same() -> None:
