@@ -540,7 +540,7 @@ class _Encoder:
         return _ndjson(body)
 
     def _whole_calls(self) -> bytes:
-        """All in one line: LiteLLM's stream takes the first of each line for the answer's only one."""
+        """All in one line: LiteLLM numbers them within each, so that two lines would be one call."""
         if not self._calls:
             return b""
         whole = (ToolCall(start.id, start.name, "".join(pieces)) for start, pieces in self._calls)
