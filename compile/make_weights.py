@@ -21,6 +21,7 @@ from edge_router.hub import content_hash, fetch, target_of
 if TYPE_CHECKING:
     from edge_router.compile.weights.equalize import Activations
 
+_CHECKS = 1  # counts up when a directory is checked for more
 _SPARE_BYTES = 16 << 20  # tokenizer, index, manifest
 
 
@@ -40,7 +41,7 @@ class WeightsStep:
             content = self._content(path)
             if is_ready(path) and is_current(path, self.recipe.quantization):
                 self._tell_ready(path)
-                self._check_ready(path)
+                self._check_content(path, content)
                 return path, content[:32]
             identity = {"content": content}
         inputs = weights_inputs(self.recipe, identity, self._moments_hash())
@@ -86,24 +87,40 @@ class WeightsStep:
         if self._shop.build and way != self.recipe.card.quantizer:
             self._shop.progress.note(f"{path} is quantized already: the quantizer {way} has no say in it")
 
-    def _check_ready(self, path: Path) -> None:
-        """That a ready directory has all that it takes, before a library is compiled for it."""
+    def _check_content(self, path: Path, content: str) -> None:
+        """That a ready directory is sound and has all that it takes, before it is called good.
+
+        What was found sound is remembered by its content, so that the next look costs nothing.
+        """
+        note = self._shop.paths.downloads / "hashes" / f"{content[:32]}.sound{_CHECKS}"
+        if not note.exists():
+            self._check(path)
+            self._check_fit(path)
+            with suppress(OSError):  # then it is read again
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.touch()
+        self._tell_lacking(path)
+
+    def _check_fit(self, path: Path) -> None:
+        """That its arrays are those of its configuration."""
         from edge_router.compile.readers.mlc import MlcReader
         from edge_router.compile.weights.layouts import layout_of
-        from edge_router.prompts.directory import lacking
 
-        if not self._shop.build:
-            return
         with suppress(UnsupportedArchitecture):  # what is of another package is known to nobody here
             layout_of(str(chat_config(path).get("model_type")))
             MlcReader(path).close()
-        if (lack := lacking(path, self.recipe.card.name)) is not None:
+
+    def _tell_lacking(self, path: Path) -> None:
+        from edge_router.prompts.directory import lacking
+
+        if self._shop.build and (lack := lacking(path, self.recipe.card.name)) is not None:
             self._shop.progress.note(lack)
 
     def _renew(self, path: Path, folder: Path) -> None:
         self._shop.progress.note(f"{path} is an older MLC directory; it is used in today's form")
         bring_up_to_date(path, folder)
-        self._check_ready(folder)
+        self._check_fit(folder)
+        self._tell_lacking(folder)
 
     def _quantize(self, path: Path, folder: Path) -> None:
         from edge_router.compile.readers import open_weights

@@ -33,11 +33,7 @@ class MlcReader:
             for name, rows in zip(parameter.sources, parameter.source_rows, strict=True):
                 self._homes[name] = parameter, at, rows
                 at += rows
-            if (
-                not {f"{parameter.name}.{parameter.word}", f"{parameter.name}.q_weight"}
-                & self._records.keys()
-            ):
-                raise missing_tensor(source, parameter.name, self._records)
+            self._check(parameter)
 
     def close(self) -> None:
         """Nothing stays open between reads."""
@@ -79,8 +75,8 @@ class MlcReader:
             return values - np.float32(parameter.plus)
         form, columns = self._form, parameter.shape[1]
         words, scales = (
-            self._rows(f"{parameter.name}.{part}", parameter, groups, at + first, at + last)
-            for part, groups in (("q_weight", form.words_per_group), ("q_scale", 1))
+            self._rows(f"{parameter.name}.{part}", parameter, at + first, at + last)
+            for part in ("q_weight", "q_scale")
         )
         return unpacked(words, scales, form)[:, :columns]
 
@@ -95,20 +91,31 @@ class MlcReader:
     def _form(self) -> Quantization:
         return quantization(str(self._chat.get("quantization")))
 
-    def _rows(
-        self, name: str, parameter: Parameter, each: int, first: int, last: int
-    ) -> np.typing.NDArray[np.generic]:
-        """Rows of an array that holds `each` entries of every group, also where it lies transposed."""
-        record, shape = (
-            self._records[name],
-            (parameter.shape[0], each * self._form.groups(parameter.shape[1])),
-        )
-        sideways = self._form.transposes(parameter.kind)
-        if record.shape != (shape[::-1] if sideways else shape):
-            raise InvalidModel(self.source, f"{name} is {record.shape}: not the layout of {self._form.name}")
-        if sideways:
+    def _rows(self, name: str, parameter: Parameter, first: int, last: int) -> np.typing.NDArray[np.generic]:
+        """Rows of an array that holds something of every group, also where it lies transposed."""
+        record = self._records[name]
+        if self._form.transposes(parameter.kind):
             return self._array(record, 0, record.shape[0])[:, first:last].T
         return self._array(record, first, last)
+
+    def _check(self, parameter: Parameter) -> None:
+        """That its arrays are there and shaped as its size and the format say. Raises `InvalidModel`."""
+        plain = self._records.get(f"{parameter.name}.{parameter.word}")
+        if plain is not None:
+            expected = {plain.name: parameter.shape}
+        else:
+            expected = {}
+            for part, each in (("q_weight", self._form.words_per_group), ("q_scale", 1)):
+                shape = parameter.shape[0], each * self._form.groups(parameter.shape[1])
+                sideways = self._form.transposes(parameter.kind)
+                expected[f"{parameter.name}.{part}"] = shape[::-1] if sideways else shape
+        for name, wanted in expected.items():
+            if name not in self._records:
+                raise missing_tensor(self.source, parameter.name, self._records)
+            if (found := self._records[name].shape) != wanted:
+                raise InvalidModel(
+                    self.source, f"{name} is {found}, and its configuration takes {wanted} of it"
+                )
 
     def _array(self, record: Record, first: int, last: int) -> np.typing.NDArray[np.generic]:
         """Rows of an array as they are stored."""

@@ -121,6 +121,26 @@ def test_artifacts_list(cli, paths):
     assert facts["artifacts"][0]["inputs"] == {"model": MODEL} and facts["damaged"][0]["path"] == str(half)
 
 
+def test_models_verify_holds_a_ready_directory_against_its_index(cli, tmp_path):
+    """Also one that never fitted, so that it is as it was fetched."""
+    array = {"name": "a", "dtype": "float32", "format": "raw", "shape": [2], "byteOffset": 0, "nbytes": 8}
+    shard = {"dataPath": "params_shard_0.bin", "nbytes": 8, "records": [array]}
+    (tmp_path / "params_shard_0.bin").write_bytes(bytes(8))
+    config = {"model_type": "llama", "model_config": {"context_window_size": 64}}
+    (tmp_path / "mlc-chat-config.json").write_text(json.dumps(config))
+    for name in ("tensor-cache.json", "ndarray-cache.json"):
+        for changes, word in (
+            ({}, "nothing to compare"),
+            ({"nbytes": 9}, "damaged"),
+            ({"shape": [3]}, "damaged"),
+        ):
+            index = {"records": [{**shard, "records": [{**array, **changes}]}]}
+            (tmp_path / name).write_text(json.dumps(index))
+            done = cli("models", "verify", str(tmp_path), "--json")
+            assert done.code == 1 and word in json.loads(done.out)[0]["problem"], (name, changes)
+        (tmp_path / name).unlink()
+
+
 def test_artifacts_verify_reads_every_byte(cli, paths):
     folder = built(paths)
     done = cli("artifacts", "verify")

@@ -10,8 +10,9 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session
-from edge_router.errors import ArtifactCorrupt
+from edge_router.errors import ArtifactCorrupt, InvalidModel, WeightsCorrupt
 from edge_router.store import ArtifactRecord, ArtifactStore, RemovalPlan
+from edge_router.store.tensor_index import records
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -57,7 +58,9 @@ def verify(ctx: typer.Context) -> None:
     for record in inventory.records:
         try:
             store.verify(record)
-        except ArtifactCorrupt as error:
+            if record.kind == "weights":
+                records(record.path)
+        except (ArtifactCorrupt, WeightsCorrupt, InvalidModel) as error:
             bad.append(str(error))
     for line in bad:
         output.say(line, style="red")

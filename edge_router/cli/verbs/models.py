@@ -17,11 +17,14 @@ from edge_router.catalog import (
     find_model,
     model_cards,
 )
+from edge_router.catalog.configs import MLC_CONFIG
 from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session
 from edge_router.disk import tree_bytes
+from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.hub import all_fetched, damage_of, fetch, remove_fetched, target_of
+from edge_router.store.tensor_index import records
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -112,7 +115,7 @@ def verify(
     session = Session(ctx, json=json)
     downloads = session.paths.downloads
     targets = [target_of(find_model(model).source, downloads)] if model else all_fetched(downloads)
-    found = [(target, damage_of(target)) for target in targets]
+    found = [(target, _problem(target)) for target in targets]
     if json:
         output.write_json([{"path": str(target), "problem": problem} for target, problem in found])
     elif found:
@@ -123,6 +126,16 @@ def verify(
         output.say("No weights were fetched yet.")
     if any(problem for _, problem in found):
         raise typer.Exit(1)
+
+
+def _problem(target: Path) -> str | None:
+    """Also that a ready directory's index fits its shards, which it may never have done."""
+    if (target / MLC_CONFIG).is_file():
+        try:
+            records(target, hashes=True)
+        except (WeightsCorrupt, InvalidModel) as error:
+            return str(error)
+    return damage_of(target)
 
 
 @app.command()

@@ -8,13 +8,19 @@ from typing import Any
 
 import pytest
 
+from edge_router.catalog import find_model
+from edge_router.compile.make_weights import WeightsStep
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import records
+from edge_router.compile.recipe import BuildSettings, recipe
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.package import Windows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
+from edge_router.compile.workshop import Workshop
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.paths import Paths
+from edge_router.types import SilentProgress
 
 
 @pytest.fixture
@@ -140,3 +146,63 @@ def test_what_is_missing_or_damaged_is_named(directory: Path) -> None:
     file.unlink()
     with pytest.raises(InvalidModel, match=r"mlc-chat-config.json cannot be read"):
         chat_config(directory)
+
+
+def good(folder: Path, home: Path, *, build: bool) -> Path:
+    """What `compile` and the next start take a directory for."""
+    card = find_model(str(folder))
+    shop = Workshop(card.name, Paths.under(home), SilentProgress(), build=build, offline=True)
+    return WeightsStep(recipe(card, BuildSettings()), shop).make()[0]
+
+
+@pytest.mark.parametrize(("old", "build"), [(False, True), (False, False), (True, True)])
+def test_a_damaged_index_is_told_before_a_directory_is_called_good(
+    directory: Path, tmp_path: Path, old: bool, build: bool
+) -> None:
+    """Also where it was good before, and its library is there."""
+    if old:
+        make_old(directory)
+    elif not build:
+        assert good(directory, tmp_path / "home", build=True) == directory
+    name = "ndarray-cache.json" if old else "tensor-cache.json"
+    sound = (directory / name).read_text()
+    shard = directory / json.loads(sound)["records"][0]["dataPath"]
+    content = shard.read_bytes()
+
+    def with_entry(**changes: object) -> str:
+        index = json.loads(sound)
+        index["records"][0]["records"][3] |= changes
+        return json.dumps(index)
+
+    def with_shard(**changes: object) -> str:
+        index = json.loads(sound)
+        index["records"][0] |= changes
+        return json.dumps(index)
+
+    table: list[tuple[str, bytes]] = [
+        ("{", content),
+        ('{"records": 7}', content),
+        ('{"records": []}', content),
+        (with_entry(byteOffset=10**9), content),
+        (with_entry(nbytes=7), content),
+        (with_entry(shape=[1, 2]), content),
+        (with_entry(dtype="float7"), content),
+        (with_entry(name="model.norm.other"), content),
+        (with_shard(dataPath="nowhere.bin"), content),
+        (with_shard(dataPath="../x.bin"), content),
+        (with_shard(nbytes=7), content),
+        (with_shard(md5sum="0" * 32), content),
+        (sound, content[:-1]),
+        (sound, content[:500] + bytes([content[500] ^ 1]) + content[501:]),
+    ]
+    for number, (index, numbers) in enumerate(table):
+        (directory / name).write_text(index)
+        shard.write_bytes(numbers)
+        with pytest.raises((InvalidModel, WeightsCorrupt)):
+            good(directory, tmp_path / "home", build=build)
+            pytest.fail(f"row {number} passes for good")
+    (directory / name).write_text(sound)
+    shard.write_bytes(content)
+    if build:
+        assert good(directory, tmp_path / "home", build=True)
+        assert good(directory, tmp_path / "home", build=False)
