@@ -16,7 +16,7 @@ from edge_router.compile.readers.base import WeightsReader, parse_json
 from edge_router.compile.weights.conversation import conversation
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.layouts import layout_of
-from edge_router.compile.weights.parameters import check, count, is_tied, parameters
+from edge_router.compile.weights.parameters import Parameter, check, count, is_tied, parameters
 from edge_router.compile.weights.prepare import prepared
 from edge_router.compile.weights.quantize import Array, check_groups, quantized, stored_bytes
 from edge_router.compile.weights.quantizers import check_quantizer
@@ -67,24 +67,8 @@ def write_model(
     have must agree. `activations` may be empty. Raises `InvalidModel` before anything is written if tensors
     are missing or misshapen.
     """
-    merged = _merged(config, reader)
-    wanted = parameters(merged, str(reader.source))
-    check(reader, wanted, merged)
-    check_groups(form, wanted, reader.source)
     check_quantizer(quantizer)
-    tokenizer = reader.tokenizer_files()
-    for name, content in tokenizer.items():
-        (folder / name).write_bytes(content)
-    try:
-        TextTokenizer(folder / "tokenizer.json")
-        _check_rows(parse_json(tokenizer["tokenizer.json"], Path("tokenizer.json")), merged, reader.source)
-        chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
-        _write_json(folder / "mlc-chat-config.json", chat)
-        lack = lacking(folder, reader.source.name)
-    except InvalidModel as error:  # of a folder that is gone when anyone reads this
-        raise InvalidModel(reader.source, error.reason) from error
-    except TemplateError as error:
-        raise TemplateError(reader.source.name, error.reason) from error
+    merged, wanted, lack = describe_model(reader, folder, config=config, form=form, windows=windows)
     if lack is not None and progress is not None:
         progress.note(lack)
     total = sum(stored_bytes(form, parameter) for parameter in wanted)
@@ -99,6 +83,39 @@ def write_model(
             ):
                 shards.add(name, array)
                 step.advance(array.nbytes)
+
+
+def describe_model(
+    reader: WeightsReader,
+    folder: Path,
+    *,
+    config: Mapping[str, object],
+    form: Quantization,
+    windows: Windows,
+) -> tuple[Mapping[str, object], tuple[Parameter, ...], str | None]:
+    """Writes all but the weights into `folder`: whatever a header can be found wrong for is found here.
+
+    What comes out is the configuration, the parameters to write, and what a chat will lack, if anything.
+    Raises `InvalidModel`, `TemplateError`, `UnsupportedArchitecture`.
+    """
+    merged = _merged(config, reader)
+    wanted = parameters(merged, str(reader.source))
+    check(reader, wanted, merged)
+    check_groups(form, wanted, reader.source)
+    tokenizer = reader.tokenizer_files()
+    for name, content in tokenizer.items():
+        (folder / name).write_bytes(content)
+    try:
+        TextTokenizer(folder / "tokenizer.json")
+        _check_rows(parse_json(tokenizer["tokenizer.json"], Path("tokenizer.json")), merged, reader.source)
+        chat = chat_config(merged, form.name, tokenizer, {**merged, **reader.generation}, windows)
+        _write_json(folder / "mlc-chat-config.json", chat)
+        lack = lacking(folder, reader.source.name)
+    except InvalidModel as error:  # of a folder that is gone when anyone reads this
+        raise InvalidModel(reader.source, error.reason) from error
+    except TemplateError as error:
+        raise TemplateError(reader.source.name, error.reason) from error
+    return merged, wanted, lack
 
 
 class ShardWriter:

@@ -71,7 +71,10 @@ def plan(
     )
     planning = Planning.of(config, session.paths, quantizations=quantization, bandwidth=bandwidth)
     if model is not None:
-        _one(planning, _completed(find_model(model), session, config), explain=explain, json=json)
+        card = _completed(find_model(model), session, config)
+        report = planning.report(card)
+        _check(card, report, session)
+        _one(planning, report, explain=explain, json=json)
         return
     reports = [planning.report(card) for card in model_cards().values()]
     if json:
@@ -85,14 +88,24 @@ def plan(
         raise typer.Exit(DOES_NOT_FIT)
 
 
-def _one(planning: Planning, card: ModelCard, *, explain: bool, json: bool) -> None:
-    report: Report = planning.report(card)
+def _one(planning: Planning, report: Report, *, explain: bool, json: bool) -> None:
     if json:
         output.write_json(facts(report))
     else:
         tell(report, planning, explain=explain)
     if report.best is None:
         raise typer.Exit(DOES_NOT_FIT)
+
+
+def _check(card: ModelCard, report: Report, session: Session) -> None:
+    """That what is here of the weights is what building them takes: nobody plans with what can't be built."""
+    from edge_router.compile.weights.headers import check_headers
+
+    place = target_of(card.source, session.paths.downloads)
+    if card.name in model_cards() or not place.exists():
+        return
+    with concerning(card):
+        check_headers(place, card.config, report.shown.settings.quantization)
 
 
 def _completed(card: ModelCard, session: Session, config: Config) -> ModelCard:
