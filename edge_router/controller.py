@@ -1,6 +1,6 @@
 """The one orchestrator: score, decide, generate, record.
 
-`Controller.start` returns once the first delta is there. Until then the decision may still change (a weak
+`Controller.start` returns once the first event is there. Until then the decision may still change (a weak
 model that can't start, a strong one that can't be reached); after it never: one answer, one model.
 """
 
@@ -15,6 +15,7 @@ from typing import Literal
 
 from edge_router import policy
 from edge_router.answer import Answer, Clock, primed
+from edge_router.chat.events import Usage
 from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
@@ -40,7 +41,7 @@ from edge_router.routers.base import AsksWeak, Router
 from edge_router.surface import Chat
 from edge_router.thresholds.spending import Payment, Spending
 from edge_router.truncation import truncated
-from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason, Usage
+from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
 
 _logger = logging.getLogger(__name__)
 
@@ -109,14 +110,14 @@ class Controller:
                     holding = self._holding(decision, fitting, situation, cancel)
                     payment = self._payment(decision, fitting)
                     if payment is not None:
-                        deltas = payment.metered(
+                        events = payment.metered(
                             engine.stream(fitting, cancel), partial(self._defects.spare, "spending")
                         )
                     elif holding is None:
-                        deltas = engine.stream(fitting, cancel)
+                        events = engine.stream(fitting, cancel)
                     else:
-                        deltas = holding.sure(engine.stream(holding.request, cancel))
-                    deltas = primed(deltas, clock, engine.model_id, component=component)
+                        events = holding.sure(engine.stream(holding.request, cancel))
+                    events = primed(events, clock, engine.model_id, component=component)
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
                 break
@@ -132,7 +133,7 @@ class Controller:
                     situation = replace(situation, needs_tools=True, weak_handles_tools=False)
                 decision, cause = other, error
         return Answer(
-            deltas,
+            events,
             request=request,
             decision=decision,
             model=engine.model_id,
@@ -340,13 +341,13 @@ class Controller:
             self._defects.note(error)
         if payment is not None:
             with self._defects.spare("spending"):
-                payment.settle(answer.last.usage)
+                payment.settle(answer.usage)
                 if self._spending is not None and self._closed:  # it has opened the file again
                     self._spending.close()
         record = Record(
             answer.decision,
             answer.model,
-            answer.last.usage,
+            answer.usage,
             answer.timings,
             _name(error),
             _name(answer.fallback_cause),

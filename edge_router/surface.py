@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from edge_router.answer import Answer, LinkedCancel
-from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, collect
+from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, completion
 from edge_router.errors import Cancelled
 from edge_router.requests import conversation, parse_chat
 from edge_router.types import Cancel, ChatRequest, Decision, Timings, TokenMask, Vocabulary
@@ -82,8 +82,8 @@ class Completions:
 
 def whole(answer: Answer) -> ChatCompletion:
     """Read an answer to its end."""
-    completion = collect(answer, answer.model, answer.decision)
-    return replace(completion, timings=answer.timings, fallback_cause=answer.fallback_cause)
+    made = completion(answer, answer.model, answer.decision)
+    return replace(made, timings=answer.timings, fallback_cause=answer.fallback_cause)
 
 
 class ChatStream:
@@ -145,7 +145,7 @@ class ChatStream:
         except StopIteration:
             self._over = True
             if self._include_usage and not self._answer.cancelled:
-                self._made.append(self._maker.usage_chunk(self._answer.last.usage))
+                self._made.append(self._maker.usage_chunk())
         except Cancelled:
             if self._answer.left or not self._answer.cancelled:
                 raise

@@ -1,9 +1,9 @@
-"""The words every layer shares: messages, requests, decisions, deltas."""
+"""The words every layer shares: messages, requests, decisions, progress."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge_router.chat.message import Message
-from edge_router.openai_object import OpenAIObject
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 Tier = Literal["weak", "strong"]
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 class Reason(StrEnum):
@@ -60,7 +58,7 @@ class Watch:
     """What we want to see of an answer's beginning, beside what its reader asked for.
 
     `tokens`: log probabilities of so many first tokens. `state`: tokens whose logits behind the prompt come
-    as a delta of their own, before the text. `alone`: the reader wants no log probabilities at all.
+    as an event of their own, before the text. `alone`: the reader wants no log probabilities at all.
     """
 
     tokens: int = 0
@@ -162,86 +160,6 @@ class ChatRequest:
             return {"type": "object"}
         described = form.get("json_schema") if form.get("type") == "json_schema" else None
         return described.get("schema", {}) if isinstance(described, Mapping) else None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    token: str
-    logprob: float  # natural logarithm
-    token_bytes: bytes
-    top: tuple[TokenLogprob, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PromptTokensDetails(OpenAIObject):
-    cached_tokens: int
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
-    text_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionTokensDetails(OpenAIObject):
-    reasoning_tokens: int
-    audio_tokens: int | None = None
-    accepted_prediction_tokens: int | None = None
-    rejected_prediction_tokens: int | None = None
-    text_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Usage(OpenAIObject):
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int = 0  # prompt tokens whose KV cache was kept from an earlier turn
-    reasoning_tokens: int = 0  # completion tokens that are thoughts, where a remote model says so
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    @property
-    def prompt_tokens_details(self) -> PromptTokensDetails:
-        return PromptTokensDetails(self.cached_tokens)
-
-    @property
-    def completion_tokens_details(self) -> CompletionTokensDetails:
-        return CompletionTokensDetails(self.reasoning_tokens)
-
-    def _members(self) -> Iterator[tuple[str, object]]:
-        names = ("prompt_tokens", "completion_tokens", "total_tokens")
-        details = ("prompt_tokens_details", "completion_tokens_details")
-        yield from ((name, getattr(self, name)) for name in (*names, *details))
-
-
-@dataclass(frozen=True, slots=True)
-class EngineTimings:
-    """What an engine measured of one answer. Seconds; `None` where the engine can't know (a remote one)."""
-
-    prefill_s: float | None = None
-    prefill_tokens: int = 0  # tokens really computed, so without the kept ones
-    decode_s: float | None = None
-    decode_tokens: int = 0
-
-
-@dataclass(slots=True)  # not frozen, which takes three times as long: one is made for each token
-class Delta:
-    """One piece of an answer. The last one carries `finish_reason` and, where known, `usage`."""
-
-    text: str = ""
-    logprobs: tuple[TokenLogprob, ...] = ()
-    tool_calls: tuple[Mapping[str, object], ...] = ()  # in pieces, as OpenAI streams them
-    thoughts: Mapping[str, str] = field(default_factory=dict)  # by their field's name: `reasoning_content`
-    refusal: str = ""
-    extra: Mapping[str, object] = field(default_factory=dict)  # other fields of a remote model's message
-    finish_reason: FinishReason | None = None
-    usage: Usage | None = None
-    timings: EngineTimings | None = None
-    looped: bool = (
-        False  # ended, for it only repeated itself: `finish_reason` is "length", for more was to come
-    )
-    state: tuple[float, ...] = ()  # what `Watch.state` asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.chat.events import Event, TextDelta
 from edge_router.errors import Cancelled, InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
 from edge_router.surface import ChatStream
-from edge_router.types import Cancel, ChatRequest, Delta
+from edge_router.types import Cancel, ChatRequest
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -161,12 +162,12 @@ class Watched(ScriptedEngine):
         super().__init__(default=["one ", "two ", NEVER], model_id="small", handles_tools=False)
         self.waits, self.ended = threading.Event(), threading.Event()
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         self.ended.clear()
         try:
-            for delta in super().stream(request, cancel):
-                yield delta
-                if delta.text == "two ":
+            for event in super().stream(request, cancel):
+                yield event
+                if event == TextDelta("two "):
                     self.waits.set()
         finally:
             self.ended.set()

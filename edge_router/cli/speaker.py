@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from edge_router.answer import Answer
+from edge_router.chat.events import RefusalDelta, TextDelta
 from edge_router.cli import output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.session import Session, choose_model, weak_title
@@ -90,11 +91,11 @@ class Speaker:
         for remark in (reasons.fallback(answer), reasons.truncation(answer)):
             if remark is not None:
                 output.say(remark, style="yellow")
-        for delta in turn:
-            words = delta.text + delta.refusal
-            parts.append(words)
-            if not self._session.json:
-                output.write(words)
+        for event in turn:
+            if isinstance(event, TextDelta | RefusalDelta):
+                parts.append(event.text)
+                if not self._session.json:
+                    output.write(event.text)
 
     def _suggest(self, answer: Answer) -> None:
         """Once: the demo model shows that it works, and a real one is a command away."""
@@ -153,7 +154,7 @@ def system_message(text: str | None) -> list[Message]:
 
 def _report(text: str, answer: Answer) -> dict[str, object]:
     """The contract of `chat --json`."""
-    usage, cause = answer.last.usage, answer.fallback_cause
+    usage, cause = answer.usage, answer.fallback_cause
     return {
         "text": text,
         "model": answer.model,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
+from edge_router.chat.events import HiddenState, TextDelta
 from edge_router.chat.message import Message
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
@@ -95,10 +96,12 @@ def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int
     )
     text, logprobs = "", list[float]()
     state: tuple[float, ...] = ()
-    for delta in engine.stream(request, threading.Event()):
-        text += delta.text
-        state = state or delta.state
-        logprobs += [entry.logprob for entry in delta.logprobs]
+    for event in engine.stream(request, threading.Event()):
+        if isinstance(event, TextDelta):
+            text += event.text
+            logprobs += [entry.logprob for entry in event.logprobs]
+        elif isinstance(event, HiddenState):
+            state = state or event.values
     right = bool(exact(text, task.answer))
     rounded = tuple(round(value, 4) for value in state)
     return Seen(task.kind, right, rounded, tuple(logprobs[:TOKENS]))

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from edge_router.chat.events import Finished, TextDelta
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
-from edge_router.types import Delta
 
 
 def test_an_easy_question_is_answered_here(cli, models):
@@ -45,7 +45,7 @@ def test_json_is_the_contract(cli, models):
 def test_json_without_usage_still_has_its_fields(cli, models):
     class Silent(ScriptedEngine):
         def stream(self, request, cancel):
-            yield Delta("hm", finish_reason="stop")
+            yield from (TextDelta("hm"), Finished("stop"))
 
     models.weak = Silent(model_id="small")
     report = json.loads(cli("chat", "hello", "--json").out)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_router.chat.events import HiddenState, TextDelta, TokenLogprob
 from edge_router.confidence.asking import ANCHORS, TOKENS, Task, anchors, ask
 from edge_router.confidence.questions import questions
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import ContextOverflow, InvalidData
-from edge_router.types import ChatRequest, Delta, TokenLogprob
+from edge_router.types import ChatRequest
 
 TASKS = [Task.of(question) for question in questions(6)]
 KNOWN = {task.text: task.answer for task in TASKS}
@@ -21,7 +22,7 @@ def knowing(*, except_for: int = -1) -> ScriptedEngine:
         text = request.messages[-1].text
         answer = "?" if except_for >= 0 and text == TASKS[except_for].text else KNOWN[text]
         said = TokenLogprob(answer, -0.25, answer.encode())
-        return [Delta(state=(1.00001, 2.0)), *[Delta(answer, (said,))], Delta(" ", (said,) * 30)]
+        return [HiddenState((1.00001, 2.0)), *[TextDelta(answer, (said,))], TextDelta(" ", (said,) * 30)]
 
     return ScriptedEngine(default=reply)
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from edge_router import __version__
+from edge_router.chat.events import Finished, TokenLogprob, Usage
 from edge_router.chat.message import Message, Text
+from edge_router.chat.reply import collect
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
@@ -27,7 +29,7 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
-from edge_router.types import ChatRequest, Delta, SamplingParams, TokenLogprob, Usage
+from edge_router.types import ChatRequest, SamplingParams
 
 SECRET = "sk-very-secret-0123456789"
 ANSWER = "strong: hi · ça va\u2028end"
@@ -42,15 +44,15 @@ def run(engine, request=None):
 
 
 def text_of(deltas):
-    return "".join(delta.text for delta in deltas).strip()
+    return collect(deltas).text.strip()
 
 
 def failure(engine, request=None):
     """What was shown, and the error after it."""
     shown = []
     with pytest.raises(StrongError) as caught:
-        for delta in engine.stream(request or ask(), threading.Event()):
-            shown.append(delta.text)
+        for event in engine.stream(request or ask(), threading.Event()):
+            shown.append(getattr(event, "text", ""))
     return shown, caught.value
 
 
@@ -61,8 +63,8 @@ def test_an_answer_in_pieces(make, strong_server):
     deltas = run(make(strong_server.url()))
     assert text_of(deltas) == ANSWER
     assert len(deltas) > 3
-    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
-    assert all(delta.finish_reason is None and delta.text for delta in deltas[:-1])
+    assert deltas[-1] == Finished("stop", usage=Usage(7, 4))
+    assert all(event.text for event in deltas[:-1])
 
 
 def test_what_is_sent(make, strong_server):
@@ -132,10 +134,9 @@ def test_logprobs(make, strong_server):
 
 def test_tool_calls_are_streamed(make, strong_server):
     deltas = run(make(strong_server.url("tools")), ask(passthrough={"tools": [{}]}))
-    calls = [call for delta in deltas for call in delta.tool_calls]
-    assert "".join(call["function"]["arguments"] for call in calls) == '{"city": "Paris"}'
-    assert calls[0]["id"] == "call_1"
-    assert deltas[-1] == Delta(finish_reason="tool_calls", usage=Usage(7, 4))
+    (call,) = collect(deltas).calls
+    assert (call.id, call.arguments) == ("call_1", '{"city": "Paris"}')
+    assert deltas[-1] == Finished("tool_calls", usage=Usage(7, 4))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_tool_calls_are_streamed(make, strong_server):
 def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
     deltas = run(make(strong_server.url(script)))
     assert text_of(deltas) == ANSWER
-    assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
+    assert deltas[-1] == Finished("stop", usage=usage)
 
 
 @pytest.mark.parametrize(
@@ -160,14 +161,14 @@ def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
 def test_answers_under_a_wrong_name_or_with_lines_of_their_own(make, strong_server, script, usage):
     deltas = run(make(strong_server.url(script)))
     assert text_of(deltas) == ANSWER
-    assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
+    assert deltas[-1] == Finished("stop", usage=usage)
 
 
 @pytest.mark.parametrize("word", ["", "null", "stop", "eos"])
 def test_a_reason_in_every_chunk_does_not_end_the_answer(make, strong_server, word):
     deltas = run(make(strong_server.url(f"reason-{word}")))
     assert text_of(deltas) == ANSWER
-    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
+    assert deltas[-1] == Finished("stop", usage=Usage(7, 4))
 
 
 def test_a_reason_is_no_end_and_waiting_in_vain_for_it_no_success(make, strong_server):
@@ -182,7 +183,7 @@ def test_an_answer_without_anything_in_it(make, strong_server):
     assert isinstance(error, StrongEmpty) and shown == []
     assert len(strong_server.requests()) == 1
     for request in (ask(stop=("x",)), ask(raw_prompt="once")):  # whose answers may well be empty
-        assert run(engine, request) == [Delta(finish_reason="stop", usage=Usage(7, 4))]
+        assert run(engine, request) == [Finished("stop", usage=Usage(7, 4))]
 
 
 OPTIONAL = {
@@ -232,13 +233,13 @@ def test_who_takes_no_stream_is_asked_for_the_whole(make, strong_server):
     engine = make(strong_server.url("nostream"))
     for _ in range(2):
         deltas = run(engine)
-        assert text_of(deltas) == ANSWER and deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
+        assert text_of(deltas) == ANSWER and deltas[-1] == Finished("stop", usage=Usage(7, 4))
     assert [seen["body"]["stream"] for seen in strong_server.requests()] == [True, False, False]
 
 
 def test_a_stop_string_that_the_endpoint_does_not_take_stops_all_the_same(make, strong_server):
     deltas = run(make(strong_server.url("refuse-stop")), ask(stop=("ça", "never")))
-    assert text_of(deltas) == "strong: hi ·" and deltas[-1].finish_reason == "stop"
+    assert text_of(deltas) == "strong: hi ·" and deltas[-1].reason == "stop"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_a_stop_string_that_the_endpoint_does_not_take_stops_all_the_same(make, 
 )
 def test_what_comes_behind_the_end_in_the_same_piece_is_not_read(make, strong_server, script, stop, shown):
     deltas = run(make(strong_server.url(script)), ask(stop=stop))
-    assert text_of(deltas) == shown and deltas[-1].finish_reason == "stop"
+    assert text_of(deltas) == shown and deltas[-1].reason == "stop"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import traceback
 import pytest
 
 from edge_router.chat.message import Message
+from edge_router.chat.reply import collect
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey
 from edge_router.engines.openai import OpenAIEngine, load
@@ -27,7 +28,7 @@ def run(engine, request=None):
 
 
 def text_of(deltas):
-    return "".join(delta.text for delta in deltas).strip()
+    return collect(deltas).text.strip()
 
 
 def failure(engine, request=None):

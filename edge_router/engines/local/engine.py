@@ -7,7 +7,16 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from edge_router.engines.local.answer import Answer, Piece
+from edge_router.chat.events import (
+    EngineTimings,
+    Event,
+    Finished,
+    FinishReason,
+    HiddenState,
+    TextDelta,
+    Usage,
+)
+from edge_router.engines.local.answer import Answer
 from edge_router.engines.local.constraint import Grammars, JsonMask, installed
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
@@ -24,16 +33,7 @@ from edge_router.errors import (
 )
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import (
-    Cancel,
-    ChatRequest,
-    Delta,
-    EngineTimings,
-    TokenMask,
-    Usage,
-    Vocabulary,
-    Watch,
-)
+from edge_router.types import Cancel, ChatRequest, TokenMask, Vocabulary, Watch
 from edge_router.vram import Plan
 
 _POLL_S = 0.05  # how often a waiting reader looks at its cancel
@@ -106,7 +106,7 @@ class LocalEngine:
         """Raises `TemplateError`."""
         return len(self._prompt(request))
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         """Raises `ContextOverflow`, `TemplateError`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
         prompt = self._prompt(request)
         room = self.context_window_size - len(prompt)
@@ -145,7 +145,7 @@ class LocalEngine:
         with self._line.standing(cancel, job):
             self._scheduler.submit(job)
             try:
-                yield from reader.deltas(cancel, self._scheduler)
+                yield from reader.events(cancel, self._scheduler)
             finally:
                 left.set()
 
@@ -158,7 +158,7 @@ class LocalEngine:
         # The last: some tokenizers put a space, which is a token of its own, before a text.
         watch = Watch(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))
         stream = self.stream(replace(request, max_tokens=1, logprobs=False, watch=watch), cancel)
-        return next(delta.state for delta in stream if delta.state)
+        return next(event.values for event in stream if isinstance(event, HiddenState))
 
     def close(self) -> None:
         self._scheduler.close()
@@ -201,22 +201,22 @@ class LocalEngine:
 
 
 class _Reader:
-    """Takes tokens in the scheduler's thread and hands out deltas in the caller's."""
+    """Takes tokens in the scheduler's thread and hands out events in the caller's."""
 
     def __init__(self, answer: Answer, prompt_tokens: int) -> None:
         self._answer, self._prompt_tokens = answer, prompt_tokens
-        self._queue: queue.SimpleQueue[Delta | EngineError] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Event | EngineError] = queue.SimpleQueue()
 
     def push(self, choice: Choice, job: Job) -> bool:
         if choice.state:
-            self._queue.put(Delta(state=choice.state))
+            self._queue.put(HiddenState(choice.state))
         piece = self._answer.push(choice)
-        if piece.finish_reason is not None:
-            self._queue.put(self._last(piece, job))
-            return True
         if piece.text or piece.logprobs:
-            self._queue.put(Delta(piece.text, piece.logprobs))
-        return False
+            self._queue.put(TextDelta(piece.text, piece.logprobs))
+        if piece.finish_reason is None:
+            return False
+        self._queue.put(self._finished(piece.finish_reason, piece.looped, job))
+        return True
 
     def ends(self, choice: Choice) -> bool:
         return self._answer.ends(choice)
@@ -227,16 +227,16 @@ class _Reader:
     def limit(self, max_tokens: int) -> None:
         self._answer.shorten(self._answer.tokens + max_tokens)
 
-    def deltas(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Delta]:
+    def events(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Event]:
         while True:
             item = self._next(cancel, scheduler)
             if isinstance(item, EngineError):
                 raise item
             yield item
-            if item.finish_reason is not None:
+            if type(item) is Finished:
                 return
 
-    def _next(self, cancel: Cancel, scheduler: Scheduler) -> Delta | EngineError:
+    def _next(self, cancel: Cancel, scheduler: Scheduler) -> Event | EngineError:
         while not cancel.is_set():
             try:
                 return self._queue.get(timeout=_POLL_S)
@@ -245,13 +245,11 @@ class _Reader:
                     return scheduler.closed_error()
         return Cancelled()
 
-    def _last(self, piece: Piece, job: Job) -> Delta:
+    def _finished(self, reason: FinishReason, looped: bool, job: Job) -> Finished:
         cached = job.cached_tokens or 0
-        return Delta(
-            piece.text,
-            piece.logprobs,
-            finish_reason=piece.finish_reason,
-            looped=piece.looped,
+        return Finished(
+            reason,
+            looped=looped,
             usage=Usage(self._prompt_tokens, self._answer.tokens, cached),
             timings=EngineTimings(
                 prefill_s=job.first_token - job.began,

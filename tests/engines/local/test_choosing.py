@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from edge_router.chat.reply import collect
 from edge_router.engines.local.runner import Likeliest
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
 from edge_router.types import ChatRequest, SamplingParams, Watch
@@ -133,7 +134,7 @@ def test_answers_are_the_same(
     def answered(**kind: Any) -> tuple[str, Any]:
         engine, runner = make_engine(padding=0, **kind)
         deltas = engine.stream(ask("Say something.", max_tokens=30, **options), threading.Event())
-        return "".join(delta.text for delta in deltas), runner
+        return collect(deltas).text, runner
 
     text, runner = answered(kind=choosing)
     assert text == answered()[0]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.chat.reply import collect
 from edge_router.engines.local import constraint
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.engine import LocalEngine
@@ -61,7 +62,7 @@ def runner_kind(request: pytest.FixtureRequest) -> str:
 
 def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, str | None]:
     deltas = list(engine.stream(request, Cancel()))
-    return "".join(delta.text for delta in deltas), deltas[-1].finish_reason
+    return collect(deltas).text, collect(deltas).finish_reason
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
@@ -218,9 +219,9 @@ def test_an_answer_that_is_complete_needs_no_token_for_its_end(make_engine: Make
 def test_the_context_ends_an_answer_in_time(make_engine: Make, ask: Ask) -> None:
     engine, _ = make_engine(end=True, end_token=None, context=160)
     deltas = list(engine.stream(ask("Go", temperature=1.0, passthrough=formed(PERSON)), Cancel()))
-    text = "".join(delta.text for delta in deltas)
+    text = collect(deltas).text
     assert fits(json.loads(text), PERSON)
-    usage = deltas[-1].usage
+    usage = collect(deltas).usage
     assert usage is not None and usage.total_tokens <= 160
 
 
@@ -245,9 +246,9 @@ def test_a_circle_within_a_text_is_closed(make_engine: Make, ask: Ask, tokenizer
     engine, runner = make_engine(end=True, end_token=None, context=4000, speaks=tokenizer.encode("a"))
     runner.logits = lambda tokens: circling(tokens, runner.vocab_size, tokenizer.encode("so on and "))
     deltas = list(engine.stream(ask("Go", temperature=0, passthrough=formed(PERSON)), Cancel()))
-    text = "".join(delta.text for delta in deltas)
+    text = collect(deltas).text
     assert fits(json.loads(text), PERSON)
-    assert deltas[-1].looped and deltas[-1].finish_reason == "length" and len(text) < 1000
+    assert collect(deltas).looped and collect(deltas).finish_reason == "length" and len(text) < 1000
 
 
 def circling(tokens: list[int], size: int, words: list[int]) -> np.ndarray:

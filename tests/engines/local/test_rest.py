@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.reply import collect
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.worker import Rest
@@ -20,7 +21,7 @@ from edge_router.types import ChatRequest
 
 def run(engine: LocalEngine, request: ChatRequest) -> tuple[str, str | None]:
     deltas = list(engine.stream(request, threading.Event()))
-    return "".join(delta.text for delta in deltas), deltas[-1].finish_reason
+    return collect(deltas).text, collect(deltas).finish_reason
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from edge_router import engines
 from edge_router.chat.message import Message
+from edge_router.chat.reply import collect
 from edge_router.config import Config
 from edge_router.engines import load_weak, weak_engines
 from edge_router.engines.webgpu import load as loading
@@ -50,7 +51,7 @@ class Notes(SilentProgress):
 
 def ask(engine: Any, text: str, **sampling: Any) -> str:
     request = ChatRequest((Message("user", text),), sampling=SamplingParams(**sampling), max_tokens=12)
-    return "".join(delta.text for delta in engine.stream(request, Cancel()))
+    return collect(engine.stream(request, Cancel())).text
 
 
 def test_answers_are_the_references(adapter: Adapter, tiny_model: Any) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common import EMULATED, Results, folder, manifest, start
 
+from edge_router.chat.reply import collect
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import open_model
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
@@ -113,7 +114,7 @@ def _asked(text: str, count: int) -> ChatRequest:
 
 
 def _said(engine: LocalEngine, text: str) -> str:
-    return "".join(delta.text for delta in engine.stream(_asked(text, COUNT), threading.Event()))
+    return collect(engine.stream(_asked(text, COUNT), threading.Event())).text
 
 
 def _same(a: str, b: str) -> int:
