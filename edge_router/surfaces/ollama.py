@@ -41,6 +41,7 @@ from edge_router.chat.request import (
     SamplingParams,
     TextOutput,
     Tool,
+    ToolChoice,
 )
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel, clipped
 from edge_router.field_names import check_inner, check_marks, check_names
@@ -63,7 +64,7 @@ INT64 = 2**63
 _ROLES = ("system", "user", "assistant", "tool")
 _ENVELOPE = frozenset({"model", "name", "stream", "format", "keep_alive", "options", "think", "private"})
 _READ = _ENVELOPE | {
-    *("messages", "tools", "logprobs", "top_logprobs"),
+    *("messages", "tools", "tool_choice", "logprobs", "top_logprobs"),
     *("prompt", "images", "raw", "suffix", "system", "template", "context"),
 }
 _OPTIONS = frozenset(
@@ -235,6 +236,7 @@ def _request(
         max_tokens=_max_tokens(options),
         stop=options.strings("stop", most=MAX_STOPS, longest=LONGEST_STOP),
         tools=tools,
+        tool_choice=_tool_choice(fields),
         output=_output(fields),
         reasoning=_reasoning(fields),
         private=mark(fields.get("private"), "private"),
@@ -352,6 +354,20 @@ def _tool(item: object, where: str) -> Tool:
     parameters = fields.object("parameters")
     strict = fields.boolean("strict") if fields.get("strict") is not None else None
     return Tool(name, _text(fields, "description"), parameters.body if parameters else None, strict)
+
+
+def _tool_choice(fields: Fields) -> ToolChoice:
+    """Ollama itself has none, but the provider for Vercel's AI SDK sends OpenAI's."""
+    match fields.get("tool_choice"):
+        case None | "auto":
+            return ToolChoice()
+        case "none":
+            return ToolChoice("none")
+        case "required":
+            return ToolChoice("required")
+        case {"function": {"name": str(name)}}:
+            return ToolChoice("required", (name,))
+    raise fields.refuse("tool_choice", "must be auto, none, required or one function")
 
 
 class _Turns:
