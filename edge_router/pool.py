@@ -108,9 +108,7 @@ class Pool:
         weak = self._weak.value
         if weak is not None:
             return bool(getattr(weak, "handles_json", False))
-        from edge_router.engines.local.constraint import installed
-
-        return self._config.weak.engine in ("auto", "tvm", "webgpu") and installed()
+        return self._config.weak.engine in ("auto", "tvm", "webgpu")
 
     @property
     def weak_is_known(self) -> bool:

@@ -16,7 +16,7 @@ from edge_router.prompts.tokenizer import TextTokenizer
 
 
 class Form(Protocol):
-    """What an answer is held to, and closed by where it has to end; see `constraint.JsonMask`."""
+    """What an answer is held to, and closed by where it has to end; see `form_mask.FormMask`."""
 
     @property
     def complete(self) -> bool: ...

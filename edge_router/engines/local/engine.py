@@ -17,7 +17,8 @@ from edge_router.chat.events import (
     Usage,
 )
 from edge_router.engines.local.answer import Answer
-from edge_router.engines.local.constraint import Grammars, JsonMask, installed
+from edge_router.engines.local.constraint import Grammars
+from edge_router.engines.local.form_mask import FormMask
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.runner import ModelRunner
@@ -66,8 +67,7 @@ class LocalEngine:
         self._scheduler = Scheduler(name, load, rest)
         self._line = Line()
         self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
-        if installed():
-            self._grammars.prepare()
+        self._grammars.prepare()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
@@ -91,7 +91,7 @@ class LocalEngine:
 
     @property
     def handles_json(self) -> bool:
-        return installed()
+        return True
 
     @property
     def plan(self) -> Plan | None:
@@ -164,10 +164,10 @@ class LocalEngine:
         self._scheduler.close()
         self._grammars.close()
 
-    def _form(self, request: ChatRequest, max_tokens: int, cancel: Cancel) -> JsonMask | None:
+    def _form(self, request: ChatRequest, max_tokens: int, cancel: Cancel) -> FormMask | None:
         if request.mask is not None or request.response_schema is None:
             return None
-        return self._grammars.json(request.response_schema, max_tokens, cancel)
+        return self._grammars.json(request.response_schema, cancel).mask(max_tokens)
 
     def _mask(self, request: ChatRequest) -> TokenMask | None:
         if request.mask is None:

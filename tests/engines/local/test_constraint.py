@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from edge_router.chat.reply import collect
-from edge_router.engines.local import constraint
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.errors import Cancelled, EngineUnavailable, InvalidRequest, UnsupportedRequest
@@ -127,7 +126,7 @@ def at_random(
     grammars: Grammars, tokenizer: TextTokenizer, schema: object, max_tokens: int, seed: int = 0
 ) -> tuple[bytes, str]:
     """What a model says that takes any token that it may, and how it ended; 'lost': not in time."""
-    mask = grammars.json(schema, max_tokens, Cancel())
+    mask = grammars.json(schema, Cancel()).mask(max_tokens)
     random = np.random.default_rng(seed)
     said: list[int] = []
     while not mask.complete and len(said) < max_tokens:
@@ -229,7 +228,7 @@ def test_the_context_ends_an_answer_in_time(make_engine: Make, ask: Ask) -> None
 def test_a_number_has_an_end(grammars: Grammars, tokenizer: TextTokenizer, kind: str) -> None:
     """Also where the model would say digits for ever; what follows it is the model's own again."""
     schema = {"type": "array", "items": {"type": kind}, "minItems": 2, "maxItems": 2}
-    mask = grammars.json(schema, 400, Cancel())
+    mask = grammars.json(schema, Cancel()).mask(400)
     digits = [token for token in range(tokenizer.vocab_size) if tokenizer.token_bytes(token).isdigit()]
     point = tokenizer.encode(".")[0]
     said = b""
@@ -284,16 +283,16 @@ def test_a_cancel_is_heard_while_the_tokenizer_is_made(tokenizer: TextTokenizer)
     grammars, cancel = Grammars(Slow(tokenizer.file), [1], tokenizer.vocab_size), Cancel()
     cancel.set()
     with pytest.raises(Cancelled):
-        grammars.json({}, 100, cancel)
+        grammars.json({}, cancel)
     goes_on.set()
-    assert grammars.json({}, 100, Cancel()).allowed().any()
+    assert grammars.json({}, Cancel()).mask(100).allowed().any()
     grammars.close()
 
 
 def test_nothing_is_left_of_a_grammar_that_nobody_has(tokenizer: TextTokenizer) -> None:
     own = TextTokenizer(tokenizer.file)
     grammars, seen = Grammars(own, [1], own.vocab_size), weakref.ref(own)
-    assert grammars.json({"type": "object"}, 100, Cancel()).allowed().any()
+    assert grammars.json({"type": "object"}, Cancel()).mask(100).allowed().any()
     grammars.close()
     del grammars, own
     for _ in range(400):  # the threads end in their own time
@@ -330,16 +329,6 @@ def test_many_answers_at_once_each_with_its_form(make_engine: Make, ask: Ask) ->
     assert found.keys() == {*names, "plain"}
     for name in names:
         assert fits(json.loads(found[name][0]), SCHEMAS["FOLLOWED"][name])
-
-
-def test_without_the_package_it_says_what_to_install(
-    make_engine: Make, ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constraint, "find_spec", lambda name: None)
-    engine, _ = make_engine(end=True)
-    assert not engine.handles_json
-    with pytest.raises(InvalidRequest, match=r"pip install 'edge-router\[grammar\]'"):
-        answer(engine, ask("Hi", passthrough={"response_format": {"type": "json_object"}}))
 
 
 @pytest.mark.parametrize(
