@@ -88,6 +88,7 @@ _PICTURES = (
     (4, b"ftypavif", "image/avif"),
     (4, b"ftyphei", "image/heic"),
 )
+_PLACE = "\0"  # where text comes
 _UNKNOWN = "unknown"  # an architecture
 _SNIFFED = 24  # characters of base64, 18 bytes
 _DONE_REASONS: Mapping[FinishReason, str] = {"tool_calls": "stop"}  # all others have its own words
@@ -513,6 +514,8 @@ class _Encoder:
     def __init__(self, call: Call, head: Head, clock: Callable[[], float]) -> None:
         self._path, self._began, self._clock = str(call.options["path"]), _began(call), clock
         self._model, self._opening = head.model, _opening(head.model, head.created)
+        # A line is made for each token; written as a whole, it takes ten times as long.
+        self._before, _, self._after = self._line({"content": _PLACE}).rpartition(dumps(_PLACE))
         self._first: float | None = None
         self._calls: list[tuple[ToolCallStart, list[str]]] = []
         self._end = Finished("stop")
@@ -522,9 +525,9 @@ class _Encoder:
         if self._first is None:
             self._first = self._clock()
         if isinstance(event, TextDelta):
-            return (
-                self._line({"content": event.text}, event.logprobs) if event.text or event.logprobs else b""
-            )
+            if event.logprobs:
+                return self._line({"content": event.text}, event.logprobs)
+            return self._before + dumps(event.text) + self._after if event.text else b""
         if isinstance(event, ReasoningDelta):
             return self._line({"content": "", "thinking": event.text}) if event.text else b""
         if isinstance(event, RefusalDelta):
