@@ -20,7 +20,7 @@ from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.defects import Defects
-from edge_router.engines.base import Engine
+from edge_router.engines.base import Engine, Trained
 from edge_router.errors import (
     Closed,
     ContextOverflow,
@@ -293,7 +293,8 @@ class Controller:
         tokens, window = engine.count_tokens(request), engine.context_window_size
         if tokens is None or window is None or tokens < window:
             return request, 0
-        overflow, way = ContextOverflow(tokens, window), self.config.weak.overflow
+        longest = engine.longest_context if isinstance(engine, Trained) else None
+        overflow, way = ContextOverflow(tokens, window, longest), self.config.weak.overflow
         escalates = way == "auto" and policy.after_failure(decision, overflow, situation) is not None
         shorter = None if escalates or way == "escalate" else truncated(request, engine.count_tokens, window)
         if shorter is None:

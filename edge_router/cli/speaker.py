@@ -9,7 +9,7 @@ import typer
 
 from edge_router.answer import Answer
 from edge_router.chat.events import RefusalDelta, TextDelta
-from edge_router.cli import output, reasons
+from edge_router.cli import logs, output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.session import Session, choose_model, weak_title
 from edge_router.cli.suggestion import DEMO, suggestion
@@ -72,16 +72,17 @@ class Speaker:
             prepare(self._session, self._config, self._controller, request, yes=self._yes)
             self._turn = Turn(self._controller, request)
             self.last = answer = self._turn.answer()
-            self._show(answer, self._turn, parts)
+            with logs.held():
+                try:
+                    self._show(answer, self._turn, parts)
+                finally:
+                    self._end_line(parts)
         except KeyboardInterrupt:
             self._stop()
-            self._end_line(parts)
             raise Interrupted("".join(parts)) from None
         except BaseException:
             self._stop()
-            self._end_line(parts)
             raise
-        self._end_line(parts)
         if not self._session.options.quiet and not self._session.json:
             output.say(reasons.credit(answer), style="dim")
             self._suggest(answer)
@@ -144,8 +145,11 @@ class Speaker:
 
     def _end_line(self, parts: Sequence[str]) -> None:
         """An answer ends with a line, so that what follows begins on one of its own."""
-        if not self._session.json and parts and not "".join(parts).endswith("\n"):
+        if self._session.json or not parts:
+            return
+        if not "".join(parts).endswith("\n"):
             output.write("\n")
+        output.part()
 
 
 def system_message(text: str | None) -> list[Message]:

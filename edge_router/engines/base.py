@@ -58,6 +58,16 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Trained(Engine, Protocol):
+    """An engine that knows for how long a context its model was trained."""
+
+    @property
+    def longest_context(self) -> int | None:
+        """Tokens, however many its window has room for."""
+        ...
+
+
+@runtime_checkable
 class Weighing(Engine, Protocol):
     """An engine that can say how likely replies are without giving one."""
 

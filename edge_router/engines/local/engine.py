@@ -69,6 +69,7 @@ class LocalEngine:
         self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
         self._grammars.prepare()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
+        self.longest_context: int | None = None  # for which the model was trained
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
 
@@ -114,7 +115,7 @@ class LocalEngine:
         if not prompt:
             raise InvalidRequest("messages", "the prompt is empty")
         if room < 1:
-            raise ContextOverflow(len(prompt), self.context_window_size)
+            raise ContextOverflow(len(prompt), self.context_window_size, self.longest_context)
         if max(prompt) >= self._scheduler.vocab_size:  # such as a mark of pictures in a model that sees none
             raise InvalidRequest("messages", f"holds tokens that {self._model_id} has no weights for")
         most = min(longest, room)
