@@ -667,7 +667,7 @@ def _ps(body: Mapping[str, object], host: Host) -> Body:
 def _show(body: Mapping[str, object], host: Host) -> Body:
     info = _known(Fields(plain_object(body)), host)
     architecture = info.architecture or _UNKNOWN
-    facts: Body = {"general.architecture": architecture}
+    facts: Body = {"general.architecture": architecture, "general.basename": info.name}
     for name, value in (
         ("general.parameter_count", info.parameters),
         (f"{architecture}.context_length", info.context_window),

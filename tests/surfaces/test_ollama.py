@@ -524,6 +524,7 @@ def test_one_model_is_shown(host_of: HostOf) -> None:
     assert shown["capabilities"] == ["completion", "tools", "vision", "thinking"]
     assert shown["model_info"] == {
         "general.architecture": "llama",
+        "general.basename": "SmolLM2",
         "general.parameter_count": 134_515_008,
         "llama.context_length": 2048,
     }
