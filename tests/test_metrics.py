@@ -1,9 +1,8 @@
 import threading
 
-from edge_router.chat.events import Usage
 from edge_router.ledger import Record
 from edge_router.metrics import Histogram, Metrics
-from edge_router.types import Decision, Reason, Timings
+from edge_router.types import Decision, Reason, Timings, Usage
 
 
 def lines(metrics):

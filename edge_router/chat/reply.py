@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edge_router.chat.events import (
@@ -19,7 +19,6 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
-from edge_router.chat.joining import join_pieces
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall, text_of
 
 
@@ -81,18 +80,17 @@ def collect(events: Iterable[Event]) -> Reply:
             if event.text:
                 _open(parts, TextDelta).pieces.append(event.text)
         elif isinstance(event, ReasoningDelta):
-            thoughts = _thoughts(parts, event)
-            thoughts.pieces.append(event.text)
-            join_pieces(thoughts.extra, event.opaque)
+            part = _open(parts, ReasoningDelta, event.label)
+            part.pieces.append(event.text)
+            part.extra |= event.opaque
         elif isinstance(event, RefusalDelta):
             _open(parts, RefusalDelta).pieces.append(event.text)
         elif isinstance(event, ToolCallStart):
-            calls[event.index] = call = _Open(ToolCallStart, start=event)
-            parts.append(call)
-            _update(call.extra, event.extra)
+            calls[event.index] = _Open(ToolCallStart, start=event, extra=dict(event.extra))
+            parts.append(calls[event.index])
         elif isinstance(event, ToolCallArguments):
             calls[event.index].pieces.append(event.text)
-            _update(calls[event.index].extra, event.extra)
+            calls[event.index].extra |= event.extra
         elif isinstance(event, ForeignDelta):
             foreign.append(event)
         elif isinstance(event, Finished):
@@ -117,22 +115,3 @@ def _open(
     if not parts or parts[-1].kind is not kind or parts[-1].label != label:
         parts.append(_Open(kind, label))
     return parts[-1]
-
-
-def _thoughts(parts: list[_Open], event: ReasoningDelta) -> _Open:
-    """The part that `event` goes on with. What signs thoughts may come after text that came between."""
-    if not event.text:
-        for part in reversed(parts):
-            if part.kind is ReasoningDelta and part.label == event.label:
-                return part
-    return _open(parts, ReasoningDelta, event.label)
-
-
-def _update(known: dict[str, object], came: Mapping[str, object]) -> None:
-    """The last word holds; objects are joined, as a call's fields lie one level deep."""
-    for name, value in came.items():
-        before = known.get(name)
-        if isinstance(before, dict) and isinstance(value, Mapping):
-            before.update(value)
-        else:
-            known[name] = dict(value) if isinstance(value, Mapping) else value

@@ -6,8 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edge_router.chat.events import Usage
-from edge_router.types import Decision, Timings
+from edge_router.types import Decision, Timings, Usage
 
 
 @dataclass(frozen=True, slots=True)

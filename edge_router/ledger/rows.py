@@ -7,9 +7,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from edge_router.chat.events import Usage
 from edge_router.ledger.records import Record
-from edge_router.types import Decision, Reason, Tier, Timings
+from edge_router.types import Decision, Reason, Tier, Timings, Usage
 
 _logger = logging.getLogger(__name__)
 

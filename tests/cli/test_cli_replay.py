@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from edge_router.chat.events import Usage
 from edge_router.cli.verbs.serve import _drift
 from edge_router.config import Config
 from edge_router.ledger import Ledger, Record
-from edge_router.types import Decision, Reason
+from edge_router.types import Decision, Reason, Usage
 
 PRICED = ("-o", "strong.price_in=10", "-o", "strong.price_out=30")
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 
-from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
-from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import Cancelled, ContextOverflow, GenerationFailed
 from edge_router.program import Windows
-from edge_router.types import ChatRequest, SamplingParams
+from edge_router.types import Delta
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -41,11 +40,9 @@ def asking(*texts: str, **options: Any) -> ChatRequest:
     return ChatRequest(tuple(turns), sampling=options.pop("sampling", GREEDY), **options)
 
 
-def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Finished]:
+def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Delta]:
     deltas = list(engine.stream(request, threading.Event()))
-    last = deltas[-1]
-    assert isinstance(last, Finished)
-    return collect(deltas).text, last
+    return "".join(delta.text for delta in deltas), deltas[-1]
 
 
 def test_the_next_turn_computes_only_what_is_new_and_says_the_same(
@@ -87,7 +84,7 @@ def test_a_seed_repeats_an_answer(engine: LocalEngine) -> None:
 def test_logprobs(engine: LocalEngine) -> None:
     request = asking("Hello", max_tokens=5, logprobs=True, top_logprobs=3)
     deltas = list(engine.stream(request, threading.Event()))
-    chosen = collect(deltas).logprobs
+    chosen = [logprob for delta in deltas for logprob in delta.logprobs]
     assert chosen
     for logprob in chosen:
         assert len(logprob.top) == 3
@@ -101,7 +98,7 @@ def test_a_cancelled_answer_ends(engine: LocalEngine) -> None:
     cancel.set()
     with pytest.raises(Cancelled):
         list(stream)
-    assert answer(engine, asking("Say yes.", max_tokens=3))[1].reason
+    assert answer(engine, asking("Say yes.", max_tokens=3))[1].finish_reason
 
 
 def test_the_context_is_a_limit(engine: LocalEngine) -> None:
@@ -109,7 +106,7 @@ def test_the_context_is_a_limit(engine: LocalEngine) -> None:
         answer(engine, asking("word " * 200))
     assert caught.value.context_window_size == 320
     _, last = answer(engine, asking("x" * 200))
-    assert last.reason in ("length", "stop")
+    assert last.finish_reason in ("length", "stop")
     assert last.usage is not None and last.usage.total_tokens <= 320
 
 
