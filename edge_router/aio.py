@@ -15,13 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from edge_router.answer import Answer
-from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
+from edge_router.chat.events import Event, Finished
 from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker
 from edge_router.controller import Controller
+from edge_router.requests import conversation, parse_chat
 from edge_router.surface import whole
-from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
 from edge_router.thread_stream import MOST, ThreadStream
-from edge_router.types import Cancel, Decision, Delta, Timings
+from edge_router.types import Cancel, ChatRequest, Decision, Timings, TokenMask, Vocabulary
 
 if TYPE_CHECKING:
     from typing import Self
@@ -33,7 +33,7 @@ class AsyncAnswer(Generic[T]):
     """`Answer`, awaited; iterate over it once. Leaving it early (`aclose`, or a cancelled task) ends it.
 
     Its items are what `through` makes of the answer, in the answer's thread; of `AsyncController.start` they
-    are its deltas. A reader who does not read pauses the model. Before `begun` nothing is known of it.
+    are its events. A reader who does not read pauses the model. Before `begun` nothing is known of it.
     """
 
     def __init__(
@@ -84,8 +84,9 @@ class AsyncAnswer(Generic[T]):
         return self._answer.model
 
     @property
-    def last(self) -> Delta:
-        return self._answer.last
+    def finished(self) -> Finished | None:
+        """Its last event, once it was made."""
+        return self._answer.finished
 
     @property
     def fallback_cause(self) -> Exception | None:
@@ -131,7 +132,7 @@ class AsyncController:
         self.controller = controller or Controller(**arguments)
         self.chat = AsyncChat(self)
 
-    async def start(self, request: ChatRequest) -> AsyncAnswer[Delta]:
+    async def start(self, request: ChatRequest) -> AsyncAnswer[Event]:
         """Like `Controller.start`. A task cancelled while it waits here cancels the generation."""
         answer = self.answer(request, iter)
         try:
@@ -149,7 +150,7 @@ class AsyncController:
         most: int = MOST,
         weigh: Callable[[T], int] = lambda item: 1,
     ) -> AsyncAnswer[T]:
-        """An answer that has not begun yet, its deltas turned by `through`."""
+        """An answer that has not begun yet, its events turned by `through`."""
         return AsyncAnswer(partial(self.controller.start, request), through, most=most, weigh=weigh)
 
     async def route(
@@ -214,9 +215,7 @@ class AsyncCompletions:
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
         request = call.request if mask is None else replace(call.request, mask=mask)
         if call.stream:
-            return AsyncChatStream(
-                await self._controller.start(request), include_usage=bool(call.options[INCLUDE_USAGE])
-            )
+            return AsyncChatStream(await self._controller.start(request), include_usage=call.include_usage)
         async for completion in self._controller.answer(request, lambda answer: (whole(answer),)):
             return completion
         raise AssertionError("a whole answer is one item")
@@ -225,7 +224,7 @@ class AsyncCompletions:
 class AsyncChatStream:
     """Chunks of one answer."""
 
-    def __init__(self, answer: AsyncAnswer[Delta], *, include_usage: bool = False) -> None:
+    def __init__(self, answer: AsyncAnswer[Event], *, include_usage: bool = False) -> None:
         self._answer, self._include_usage = answer, include_usage
 
     @property
@@ -247,11 +246,11 @@ class AsyncChatStream:
 
     async def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
         maker = ChunkMaker(self._answer.model)
-        async for delta in self._answer:
-            for chunk in maker.chunks(delta):
+        async for event in self._answer:
+            for chunk in maker.chunks(event):
                 yield chunk
         if self._include_usage:
-            yield maker.usage_chunk(self._answer.last.usage)
+            yield maker.usage_chunk()
 
     def cancel(self) -> None:
         """End it within one token, from any thread: whoever reads it gets `Cancelled`."""

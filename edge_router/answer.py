@@ -1,4 +1,4 @@
-"""One answer under way: its deltas, the decision behind it, and the clock that ran along."""
+"""One answer under way: its events, the decision behind it, and the clock that ran along."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import EngineTimings, Event, Finished, Usage
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError
-from edge_router.types import Cancel, Decision, Delta, EngineTimings, Timings, Usage
+from edge_router.types import Cancel, ChatRequest, Decision, Timings
 
 _WAKE_S = 0.01  # how soon a linked event is seen
 
@@ -29,7 +29,7 @@ class Clock:
         yield
         self._score_s = time.perf_counter() - begin
 
-    def first_delta(self) -> None:
+    def first_event(self) -> None:
         self._first = time.perf_counter()
 
     def stop(self) -> None:
@@ -51,10 +51,10 @@ def _rate(tokens: int, seconds: float | None) -> float | None:
 
 
 class Answer:
-    """Iterate over it once, for its deltas. `decision` and `model` stand from the start and never change.
+    """Iterate over it once, for its events. `decision` and `model` stand from the start and never change.
 
     `cancel` and `close` may be called from any thread. Who leaves a `for` loop over it early, or drops it,
-    has ended it too, so that no model writes what nobody reads; `next` takes one delta and ends nothing.
+    has ended it too, so that no model writes what nobody reads; `next` takes one event and ends nothing.
 
     `fallback_cause` is the error that made the controller ask the other model, if it did. `truncated` is how
     many of the oldest messages were left out to make the conversation fit. `spent` is what the weak model had
@@ -63,7 +63,7 @@ class Answer:
 
     def __init__(
         self,
-        deltas: Iterator[Delta],
+        events: Iterator[Event],
         *,
         request: ChatRequest,
         decision: Decision,
@@ -77,48 +77,50 @@ class Answer:
     ) -> None:
         self.request, self.decision, self.model = request, decision, model
         self.fallback_cause, self.truncated, self.spent = fallback_cause, truncated, spent
-        self.last = Delta()
+        self.finished: Finished | None = None  # the last event, once it was read
         self.record_id: int | None = None  # of its row in the ledger, once it has ended
-        self._cancel, self._clock, self._finished = cancel or threading.Event(), clock, finished
-        self._source, self._reading = deltas, threading.Lock()
+        self._cancel, self._clock, self._told = cancel or threading.Event(), clock, finished
+        self._source, self._reading = events, threading.Lock()
         self._error: EdgeRouterError | None = None
         self._ended = self.closed = False
         self.left = False  # in mid-loop; who reads on after that gets `Cancelled`
 
-    def __iter__(self) -> Generator[Delta]:
+    def __iter__(self) -> Generator[Event]:
         # Not the answer itself: what a loop holds is dropped when it is left, which is how we learn of it.
         try:
             while True:
                 try:
-                    delta = next(self)
+                    event = next(self)
                 except StopIteration:
                     return
-                yield delta
+                yield event
         finally:
             self.leave()
 
-    def __next__(self) -> Delta:
+    def __next__(self) -> Event:
         """One at a time: another thread that asks meanwhile waits."""
         with self._reading:
             try:
-                delta = self._read()
+                event = self._read()
             except Cancelled:
                 if self.closed:
                     raise StopIteration from None
                 raise
         if self.closed:  # by another thread, which could not do it itself while this one was reading
             self.close()
-        return delta
+        return event
 
-    def _read(self) -> Delta:
+    def _read(self) -> Event:
         if self._ended:
             if self.left:
                 raise Cancelled  # not the end that the answer would have had
             raise StopIteration
         try:
-            if self._cancel.is_set() and self.last.finish_reason is None:  # some engine may not look
+            if self._cancel.is_set() and self.finished is None:  # some engine may not look
                 raise Cancelled
-            delta = self.last = next(self._source)
+            event = next(self._source)
+            if type(event) is Finished:
+                self.finished = event
         except StopIteration:
             self._end(None)
             raise
@@ -128,14 +130,14 @@ class Answer:
         except BaseException:  # an interrupt
             self._end(Cancelled())
             raise
-        return delta
+        return event
 
     def _end(self, error: EdgeRouterError | None) -> None:
         if not self._ended:
             self._ended, self._error = True, error
             self._clock.stop()
             _close(self._source)
-            self._finished(self, error)
+            self._told(self, error)
 
     def cancel(self) -> None:
         """End it within one token: who reads it gets `Cancelled`. Safe from any thread."""
@@ -173,8 +175,13 @@ class Answer:
         return self._cancel.is_set() and (not self._ended or isinstance(self._error, Cancelled))
 
     @property
+    def usage(self) -> Usage | None:
+        """None before the end, and where its engine does not know."""
+        return None if self.finished is None else self.finished.usage
+
+    @property
     def timings(self) -> Timings:
-        return self._clock.timings(self.last.timings)
+        return self._clock.timings(None if self.finished is None else self.finished.timings)
 
 
 class LinkedCancel(threading.Event):
@@ -197,43 +204,43 @@ class LinkedCancel(threading.Event):
         return self.is_set()
 
 
-def primed(deltas: Iterator[Delta], clock: Clock, model: str, *, component: str = "model") -> Iterator[Delta]:
-    """`deltas` with the first one already taken, so that an error before it is raised here and now.
+def primed(events: Iterator[Event], clock: Clock, model: str, *, component: str = "model") -> Iterator[Event]:
+    """`events` with the first one already taken, so that an error before it is raised here and now.
 
     Whatever the `component` raises without meaning to is an `InternalError`.
     """
-    guarded = _guarded(deltas, component)
+    guarded = _guarded(events, component)
     first = next(guarded, None)
     if first is None:
         raise GenerationFailed(model, "it ended without an answer")
-    clock.first_delta()
+    clock.first_event()
     chain = _chain(first, guarded)
     next(chain)  # a generator that has not begun closes nothing when it is closed
     return chain
 
 
-def _guarded(deltas: Iterator[Delta], component: str) -> Iterator[Delta]:
+def _guarded(events: Iterator[Event], component: str) -> Iterator[Event]:
     """An engine's own mistake must look neither like an answer that ended well nor like a failure of its
     model, for which another may be asked."""
     try:
-        yield from deltas
+        yield from events
     except EdgeRouterError:
         raise
     except Exception as error:
         raise InternalError.of(component, error) from error
     finally:
-        _close(deltas)
+        _close(events)
 
 
-def _chain(first: Delta, deltas: Iterator[Delta]) -> Iterator[Delta]:
+def _chain(first: Event, events: Iterator[Event]) -> Iterator[Event]:
     try:
         yield first  # to `primed`
         yield first
-        yield from deltas
+        yield from events
     finally:
-        _close(deltas)
+        _close(events)
 
 
-def _close(deltas: Iterator[Delta]) -> None:
-    if isinstance(deltas, Generator):
-        deltas.close()
+def _close(events: Iterator[Event]) -> None:
+    if isinstance(events, Generator):
+        events.close()

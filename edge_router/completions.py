@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 import uuid
@@ -13,14 +12,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from edge_router.chat import message as parts
+from edge_router.chat.events import (
+    Event,
+    Finished,
+    FinishReason,
+    ForeignDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallArguments,
+    ToolCallStart,
+    Usage,
+)
+from edge_router.chat.joining import join_pieces
+from edge_router.chat.reply import Reply, collect
 from edge_router.openai_object import Body, OpenAIObject
-from edge_router.types import Decision, Delta, FinishReason, Timings, TokenLogprob, Usage
+from edge_router.types import Decision, Timings
 
 IMPOSSIBLE = -9999.0
+CHUNK_FIELDS = ("reasoning_content", "audio")  # of an endpoint's own, those that `ChunkDelta` names
 TEXT_COMPLETION = "text_completion"
 _NO_OTHERS = (None,) * 6
-FEW = 64  # entries of one list that may be written at the same time
-NAMING = ("id", "type", "format", "role", "name")  # texts that are sent whole, if they are sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,43 @@ class Choice(OpenAIObject):
 
 
 @dataclass(frozen=True, slots=True)
+class PromptTokensDetails(OpenAIObject):
+    cached_tokens: int
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+    text_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionTokensDetails(OpenAIObject):
+    reasoning_tokens: int
+    audio_tokens: int | None = None
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+    text_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionUsage(OpenAIObject):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+    @classmethod
+    def of(cls, usage: Usage) -> CompletionUsage:
+        return cls(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens,
+            PromptTokensDetails(usage.cached_tokens),
+            CompletionTokensDetails(usage.reasoning_tokens),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ChatCompletion(OpenAIObject):
     """One whole answer. `decision`, `timings` and `fallback_cause` are ours; everything else is OpenAI's.
 
@@ -103,7 +154,7 @@ class ChatCompletion(OpenAIObject):
     created: int
     model: str
     choices: tuple[Choice, ...]
-    usage: Usage | None
+    usage: CompletionUsage | None
     decision: Decision
     timings: Timings
     object: str = "chat.completion"
@@ -182,7 +233,7 @@ class ChatCompletionChunk(OpenAIObject):
     created: int
     model: str
     choices: tuple[ChunkChoice, ...]
-    usage: Usage | None = None
+    usage: CompletionUsage | None = None
     object: str = "chat.completion.chunk"
     system_fingerprint: str | None = None
     service_tier: str | None = None
@@ -227,163 +278,116 @@ class ChatCompletionChunk(OpenAIObject):
 
 @dataclass(slots=True)
 class ChunkMaker:
-    """Deltas to OpenAI's chunks: the role first, the finish reason in a chunk of its own, then the usage."""
+    """Events to OpenAI's chunks: the role first, the finish reason in a chunk of its own, then the usage."""
 
     model: str
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
     _started: bool = False
+    _free: set[int] = field(default_factory=set)  # calls that take any text
+    _usage: Usage | None = None
 
-    def chunks(self, delta: Delta) -> Iterator[ChatCompletionChunk]:
+    def chunks(self, event: Event) -> Iterator[ChatCompletionChunk]:
         if not self._started:
             self._started = True
             yield self._chunk(ChunkChoice(ChunkDelta(role="assistant", content="")))
-        others = delta.tool_calls or delta.refusal or delta.thoughts or delta.extra
-        if delta.text or others or delta.logprobs:
-            piece = _chunk_delta(delta) if others else ChunkDelta(content=delta.text)
-            logprobs = choice_logprobs(delta.logprobs) if delta.logprobs else None
-            yield self._chunk(ChunkChoice(piece, logprobs=logprobs))
-        if delta.finish_reason is not None:
-            yield self._chunk(ChunkChoice(ChunkDelta(), finish_reason=delta.finish_reason))
+        if isinstance(event, Finished):
+            self._usage = event.usage
+            yield self._chunk(ChunkChoice(ChunkDelta(), finish_reason=event.reason))
+        elif isinstance(event, TextDelta):
+            logprobs = choice_logprobs(event.logprobs) if event.logprobs else None
+            yield self._chunk(ChunkChoice(ChunkDelta(content=event.text), logprobs=logprobs))
+        else:
+            delta = self._delta(event)
+            if delta is not None:
+                yield self._chunk(ChunkChoice(delta))
 
-    def usage_chunk(self, usage: Usage | None) -> ChatCompletionChunk:
+    def usage_chunk(self) -> ChatCompletionChunk:
+        usage = None if self._usage is None else CompletionUsage.of(self._usage)
         return ChatCompletionChunk(self.id, self.created, self.model, (), usage)
+
+    def _delta(self, event: Event) -> ChunkDelta | None:
+        """What there is beside text, under the names that clients look for."""
+        if isinstance(event, ReasoningDelta):
+            return ChunkDelta(**_own_fields(_thoughts(event.text, event.label, event.opaque), *CHUNK_FIELDS))
+        if isinstance(event, RefusalDelta):
+            return ChunkDelta(refusal=event.text)
+        if isinstance(event, ToolCallStart):
+            if event.free:
+                self._free.add(event.index)
+            kind = "custom" if event.free else "function"
+            return ChunkDelta(tool_calls=(_call_delta(event, kind, event.id, event.name),))
+        if isinstance(event, ToolCallArguments):
+            kind = "custom" if event.index in self._free else "function"
+            return ChunkDelta(tool_calls=(_call_delta(event, kind),))
+        return (
+            ChunkDelta(**_own_fields(event.fields, *CHUNK_FIELDS))
+            if isinstance(event, ForeignDelta)
+            else None
+        )
 
     def _chunk(self, choice: ChunkChoice) -> ChatCompletionChunk:
         return ChatCompletionChunk(self.id, self.created, self.model, (choice,))
 
 
-def collect(deltas: Iterable[Delta], model: str, decision: Decision) -> ChatCompletion:
-    """A whole completion from its deltas; its timings are still empty."""
-    text: list[str] = []
-    logprobs: list[TokenLogprob] = []
-    calls: list[Mapping[str, object]] = []
-    refusal: list[str] = []
-    thoughts: dict[str, list[str]] = {}
-    extra: Body = {}
-    last = Delta(finish_reason="stop")
-    for delta in deltas:
-        text.append(delta.text)
-        logprobs += delta.logprobs
-        calls += delta.tool_calls
-        if delta.refusal:
-            refusal.append(delta.refusal)
-        if delta.thoughts:
-            for name, thought in delta.thoughts.items():
-                thoughts.setdefault(name, []).append(thought)
-        if delta.extra:
-            join_pieces(extra, delta.extra)
-        last = delta
-    tool_calls = merge_tool_calls(calls)
-    content, refused = "".join(text), "".join(refusal)
-    beside = extra | {name: "".join(parts) for name, parts in thoughts.items()}
-    message = ReplyMessage(
-        content if content or not (tool_calls or refused) else None,
-        tool_calls or None,
-        refusal=refused or None,
+def completion(events: Iterable[Event], model: str, decision: Decision) -> ChatCompletion:
+    """A whole completion from its events; its timings are still empty."""
+    reply, maker = collect(events), ChunkMaker(model)
+    usage = None if reply.usage is None else CompletionUsage.of(reply.usage)
+    choice = Choice(_reply_message(reply), reply.finish_reason, choice_logprobs(reply.logprobs))
+    return ChatCompletion(maker.id, maker.created, model, (choice,), usage, decision, Timings())
+
+
+def _reply_message(reply: Reply) -> ReplyMessage:
+    content = "".join(part.text for part in reply.parts if isinstance(part, parts.Text))
+    refusal = "".join(part.text for part in reply.parts if isinstance(part, parts.Refusal))
+    calls = tuple(map(_tool_call, reply.calls))
+    beside: Body = {}
+    for foreign in reply.foreign:
+        join_pieces(beside, foreign.fields)
+    for part in reply.parts:
+        if isinstance(part, parts.Reasoning):
+            join_pieces(beside, _thoughts(part.text, part.label, part.opaque))
+    return ReplyMessage(
+        content if content or not (calls or refusal) else None,
+        calls or None,
+        refusal=refusal or None,
         **_own_fields(beside, "reasoning_content", "annotations", "audio"),
     )
-    choice = Choice(message, last.finish_reason or "stop", choice_logprobs(logprobs))
-    maker = ChunkMaker(model)
-    return ChatCompletion(maker.id, maker.created, model, (choice,), last.usage, decision, Timings())
 
 
-def merge_tool_calls(pieces: Iterable[Mapping[str, object]]) -> tuple[ToolCall, ...]:
-    """Streamed fragments, joined by their index; names and arguments arrive in parts."""
-    merged: dict[object, _Merged] = {}
-    for piece in pieces:
-        merged.setdefault(piece.get("index", 0), _Merged()).add(piece)
-    return tuple(call.whole() for call in merged.values())
+def _thoughts(text: str, label: str, opaque: Mapping[str, object]) -> Body:
+    return {label or "reasoning_content": text, **opaque} if text else dict(opaque)
 
 
-@dataclass(slots=True)
-class _Merged:
-    """One tool call out of its pieces."""
-
-    id: str = ""
-    type: str = "function"
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-    extra: Body = field(default_factory=dict)
-    function_extra: Body = field(default_factory=dict)
-
-    def add(self, piece: Mapping[str, object]) -> None:
-        self.id = str(piece.get("id") or self.id)
-        self.type = "custom" if "custom" in piece else self.type
-        self.extra |= _but(piece, "index", "id", "type", "function", "custom") or {}
-        body = piece.get(self.type)
-        if isinstance(body, Mapping):
-            text = "input" if self.type == "custom" else "arguments"
-            self.name += str(body.get("name") or "")
-            self.arguments.append(str(body.get(text) or ""))
-            self.function_extra |= _but(body, "name", text) or {}
-
-    def whole(self) -> ToolCall:
-        function = Function(self.name, "".join(self.arguments), self.function_extra or None)
-        return ToolCall(self.id, function, self.type, self.extra or None)
+def _tool_call(call: parts.ToolCall) -> ToolCall:
+    kind = "custom" if call.free else "function"
+    inner = call.extra.get(kind)
+    function = Function(call.name, call.arguments, inner if isinstance(inner, Mapping) else None)
+    return ToolCall(call.id, function, kind, _but(call.extra, kind))
 
 
-def join_pieces(whole: Body, piece: Mapping[str, object]) -> None:
-    """Adds a chunk's fields of the endpoint's own to what came before, as OpenAI's clients join chunks.
-
-    Texts and lists grow, of what names or numbers a thing the last word holds. Entries of a list that have an
-    index go on with the one that has the same, and the same type and id, if it is one of the last few: a
-    list that grows for ever must not be searched for each entry.
-    """
-    for name, value in piece.items():
-        before = whole.get(name)
-        if isinstance(before, str) and isinstance(value, str) and name not in NAMING:
-            whole[name] = before + value
-        elif isinstance(before, dict) and isinstance(value, Mapping):
-            join_pieces(before, value)
-        elif isinstance(value, list):
-            whole[name] = entries = before if isinstance(before, list) else []
-            for entry in value:
-                known = next((each for each in entries[: -FEW - 1 : -1] if _goes_on(each, entry)), None)
-                if known is None:
-                    entries.append(copy.deepcopy(entry))
-                else:
-                    join_pieces(known, entry)
-        elif value is not None or name not in whole:
-            whole[name] = copy.deepcopy(value)
-
-
-def _goes_on(known: object, entry: object) -> bool:
-    if not isinstance(known, dict) or not isinstance(entry, Mapping) or entry.get("index") is None:
-        return False
-    same = known.get("index") == entry["index"] and known.get("type") == entry.get("type")
-    return same and (None in (known.get("id"), entry.get("id")) or known["id"] == entry["id"])
-
-
-def _chunk_delta(delta: Delta) -> ChunkDelta:
-    """What there is beside text, under the names that clients look for."""
-    return ChunkDelta(
-        content=delta.text or None,
-        tool_calls=tuple(_call_delta(call) for call in delta.tool_calls) or None,
-        refusal=delta.refusal or None,
-        **_own_fields({**delta.thoughts, **delta.extra}, "reasoning_content", "audio"),
-    )
-
-
-def _call_delta(piece: Mapping[str, object]) -> ToolCallDelta:
-    """A fragment as it came, under the names that clients look for."""
-
-    def text(holder: Mapping[str, object], name: str) -> str | None:
-        value = holder.get(name)
-        return None if value is None else str(value)
-
-    index, function = piece.get("index"), piece.get("function")
-    return ToolCallDelta(
-        index if isinstance(index, int) else 0,
-        text(piece, "id"),
-        text(piece, "type"),
-        FunctionDelta(
-            text(function, "name"), text(function, "arguments"), _but(function, "name", "arguments")
+def _call_delta(
+    event: ToolCallStart | ToolCallArguments, kind: str, number: str | None = None, name: str | None = None
+) -> ToolCallDelta:
+    """One piece of a call; its first has `number` and `name`, and no text yet."""
+    inner = event.extra.get(kind)
+    own = inner if isinstance(inner, Mapping) else {}
+    text = event.text if isinstance(event, ToolCallArguments) else ""
+    told = number is not None
+    extra = _but(event.extra, kind)
+    if kind == "custom":
+        body = ({"name": name} if told else {}) | ({"input": text} if told or text else {}) | dict(own)
+        return ToolCallDelta(
+            event.index,
+            number,
+            kind if told else None,
+            extra={**({kind: body} if body else {}), **(extra or {})} or None,
         )
-        if isinstance(function, Mapping)
-        else None,
-        _but(piece, "index", "id", "type", "function"),
+    function = (
+        FunctionDelta(name, text if told or text else None, own or None) if told or text or own else None
     )
+    return ToolCallDelta(event.index, number, kind if told else None, function, extra)
 
 
 def _but(fields: Mapping[str, object], *known: str) -> Mapping[str, object] | None:

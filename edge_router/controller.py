@@ -1,6 +1,6 @@
 """The one orchestrator: score, decide, generate, record.
 
-`Controller.start` returns once the first delta is there. Until then the decision may still change (a weak
+`Controller.start` returns once the first event is there. Until then the decision may still change (a weak
 model that can't start, a strong one that can't be reached); after it never: one answer, one model.
 """
 
@@ -15,12 +15,12 @@ from typing import Literal
 
 from edge_router import policy
 from edge_router.answer import Answer, Clock, primed
-from edge_router.chat.request import FORM_NEEDS, ChatRequest, Need
+from edge_router.chat.events import Usage
 from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.defects import Defects
-from edge_router.engines.base import Engine
+from edge_router.engines.base import Engine, Trained
 from edge_router.errors import (
     Closed,
     ContextOverflow,
@@ -36,30 +36,14 @@ from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.pool import Pool
+from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.surface import Chat
-from edge_router.surfaces.openai_parsing import conversation, parse_messages
 from edge_router.thresholds.spending import Payment, Spending
 from edge_router.truncation import truncated
-from edge_router.types import Cancel, Decision, Progress, Reason, Usage
+from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
 
 _logger = logging.getLogger(__name__)
-
-_TEXT_ONLY, _NO_FORM = "reads text only, no images, sounds or files", "cannot be held to this form"
-# What a weak model does without the engine's serving that need, the plainest first.
-_LACKS = {
-    Need.IMAGES: _TEXT_ONLY,
-    Need.AUDIO: _TEXT_ONLY,
-    Need.FILES: _TEXT_ONLY,
-    Need.HOSTED_TOOLS: "has no tools of an endpoint, such as a search",
-    Need.TOOL_CALL: "calls no tools",
-    Need.TOOLS: "calls no tools",
-    Need.SPEECH: "writes text only",
-    Need.JSON: _NO_FORM,
-    Need.GRAMMAR: _NO_FORM,
-    Need.FOREIGN: "knows no such part or form",
-    Need.LOGPROBS: "tells no log probabilities",
-}
 
 
 class Controller:
@@ -126,14 +110,14 @@ class Controller:
                     holding = self._holding(decision, fitting, situation, cancel)
                     payment = self._payment(decision, fitting)
                     if payment is not None:
-                        deltas = payment.metered(
+                        events = payment.metered(
                             engine.stream(fitting, cancel), partial(self._defects.spare, "spending")
                         )
                     elif holding is None:
-                        deltas = engine.stream(fitting, cancel)
+                        events = engine.stream(fitting, cancel)
                     else:
-                        deltas = holding.sure(engine.stream(holding.request, cancel))
-                    deltas = primed(deltas, clock, engine.model_id, component=component)
+                        events = holding.sure(engine.stream(holding.request, cancel))
+                    events = primed(events, clock, engine.model_id, component=component)
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
                 break
@@ -146,10 +130,10 @@ class Controller:
                 if isinstance(error, LowConfidence):
                     spent = Usage(engine.count_tokens(fitting) or 0, error.tokens)
                 elif isinstance(error, InvalidRequest) and not isinstance(error, ContextOverflow):
-                    situation = replace(situation, weak_refused=True)
+                    situation = replace(situation, needs_tools=True, weak_handles_tools=False)
                 decision, cause = other, error
         return Answer(
-            deltas,
+            events,
             request=request,
             decision=decision,
             model=engine.model_id,
@@ -179,7 +163,7 @@ class Controller:
     ) -> Decision:
         """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key."""
         messages = parse_messages(conversation(prompt))
-        return self.decide(ChatRequest(messages, target=model, private=private))
+        return self.decide(ChatRequest(messages, model=model, private=private))
 
     def warm(self) -> None:
         """Load the router and the weak model now, as `serve` does before it listens.
@@ -238,14 +222,16 @@ class Controller:
         self, request: ChatRequest, clock: Clock, cancel: Cancel | None = None, *, counts: bool = False
     ) -> tuple[Decision, policy.Situation]:
         """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
-        route = policy.parse_model(request.target, self._pool.names())
+        route = policy.parse_model(request.model, self._pool.names())
         situation = policy.Situation(
             strong_configured=self._pool.strong_configured,
             offline=self.config.offline,
             private=request.private,
-            needs=request.needs,
-            weak_serves=self._pool.weak_serves,
+            needs_tools=request.needs_tools,
+            tools_required=request.tools_required,
+            weak_handles_tools=self._pool.weak_handles(request),
             budget_spent=self._spending is not None and self._spending.exhausted,
+            masked=request.mask is not None,
             shortens=self.config.weak.overflow == "auto",
             defects_escalate=self.config.weak.on_defect == "escalate",
         )
@@ -276,7 +262,7 @@ class Controller:
         """Raises `InvalidRequest` for a request that names the strong model where it must not be asked."""
         if request.private or self.config.offline:
             why = "the request is private" if request.private else "the network is switched off"
-            raise InvalidRequest("model", f"{request.target!r} would leave this machine, and {why}")
+            raise InvalidRequest("model", f"{request.model!r} would leave this machine, and {why}")
 
     def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
         """Raises `UnsupportedRequest` where the weak model would leave out what is asked for."""
@@ -291,11 +277,9 @@ class Controller:
         return weak
 
     def _check_weak_handles(self, request: ChatRequest) -> None:
-        unmet = request.needs - self._pool.weak_serves
-        for need, lacks in _LACKS.items():
-            if need in unmet:
-                reason = f"the weak model {lacks}, and no strong model is asked"
-                raise UnsupportedRequest(request.name_of(need), reason)
+        if request.needs_tools and not self._pool.weak_handles(request):
+            param, what = request.beyond_text
+            raise UnsupportedRequest(param, f"the weak model {what}, and no strong model is asked")
 
     def _fitting(
         self, engine: Engine, decision: Decision, request: ChatRequest, situation: policy.Situation
@@ -309,7 +293,8 @@ class Controller:
         tokens, window = engine.count_tokens(request), engine.context_window_size
         if tokens is None or window is None or tokens < window:
             return request, 0
-        overflow, way = ContextOverflow(tokens, window), self.config.weak.overflow
+        longest = engine.longest_context if isinstance(engine, Trained) else None
+        overflow, way = ContextOverflow(tokens, window, longest), self.config.weak.overflow
         escalates = way == "auto" and policy.after_failure(decision, overflow, situation) is not None
         shorter = None if escalates or way == "escalate" else truncated(request, engine.count_tokens, window)
         if shorter is None:
@@ -322,7 +307,7 @@ class Controller:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
         # A form that is forced on a model makes it look unsure of its words.
-        free = decision.reason is Reason.SCORE and not request.needs & (FORM_NEEDS | {Need.MASK})
+        free = decision.reason is Reason.SCORE and request.mask is None and not request.tools_required
         if bound is None or not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
         gate = self._pool.gate(cancel)
@@ -357,13 +342,13 @@ class Controller:
             self._defects.note(error)
         if payment is not None:
             with self._defects.spare("spending"):
-                payment.settle(answer.last.usage)
+                payment.settle(answer.usage)
                 if self._spending is not None and self._closed:  # it has opened the file again
                     self._spending.close()
         record = Record(
             answer.decision,
             answer.model,
-            answer.last.usage,
+            answer.usage,
             answer.timings,
             _name(error),
             _name(answer.fallback_cause),

@@ -116,10 +116,14 @@ class InvalidRequest(InvalidInput):
 
 
 class ContextOverflow(InvalidRequest):
-    """`prompt_tokens` tokens do not fit into `context_window_size` with at least one left for the answer."""
+    """`prompt_tokens` tokens do not fit into `context_window_size` with at least one left for the answer.
 
-    def __init__(self, prompt_tokens: int, context_window_size: int) -> None:
+    `longest` is the longest context that the model was trained for, where that is known.
+    """
+
+    def __init__(self, prompt_tokens: int, context_window_size: int, longest: int | None = None) -> None:
         self.prompt_tokens, self.context_window_size = prompt_tokens, context_window_size
+        self.longest = longest
         self.over_by = prompt_tokens - (context_window_size - 1)
         super().__init__(
             "messages",

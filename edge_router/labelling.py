@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_router import strict_json
+from edge_router.chat.events import Usage
 from edge_router.completions import ChatCompletion
 from edge_router.controller import Controller
 from edge_router.disk import storage_errors, whole_lines
@@ -263,4 +264,5 @@ def _ask(controller: Controller, tier: str, prompt: str, max_tokens: int) -> Cha
 def _cost(paid: Sequence[ChatCompletion], prices: Prices | None) -> float | None:
     if prices is None:
         return None
-    return sum(prices.cost(reply.usage) for reply in paid if reply.usage is not None)
+    usages = [reply.usage for reply in paid if reply.usage is not None]
+    return sum(prices.cost(Usage(usage.prompt_tokens, usage.completion_tokens)) for usage in usages)

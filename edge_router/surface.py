@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from edge_router.answer import Answer, LinkedCancel
-from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
-from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, collect
+from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, completion
 from edge_router.errors import Cancelled
-from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
-from edge_router.types import Cancel, Decision, Timings
+from edge_router.requests import conversation, parse_chat
+from edge_router.types import Cancel, ChatRequest, Decision, Timings, TokenMask, Vocabulary
 
 if TYPE_CHECKING:
     from typing import Self
@@ -78,17 +77,13 @@ class Completions:
         own = None if cancel is None else LinkedCancel(cancel)
         request = call.request if mask is None else replace(call.request, mask=mask)
         answer = self._controller.start(request, own)
-        return (
-            ChatStream(answer, include_usage=bool(call.options[INCLUDE_USAGE]))
-            if call.stream
-            else whole(answer)
-        )
+        return ChatStream(answer, include_usage=call.include_usage) if call.stream else whole(answer)
 
 
 def whole(answer: Answer) -> ChatCompletion:
     """Read an answer to its end."""
-    completion = collect(answer, answer.model, answer.decision)
-    return replace(completion, timings=answer.timings, fallback_cause=answer.fallback_cause)
+    made = completion(answer, answer.model, answer.decision)
+    return replace(made, timings=answer.timings, fallback_cause=answer.fallback_cause)
 
 
 class ChatStream:
@@ -150,7 +145,7 @@ class ChatStream:
         except StopIteration:
             self._over = True
             if self._include_usage and not self._answer.cancelled:
-                self._made.append(self._maker.usage_chunk(self._answer.last.usage))
+                self._made.append(self._maker.usage_chunk())
         except Cancelled:
             if self._answer.left or not self._answer.cancelled:
                 raise

@@ -9,14 +9,15 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine
+from edge_router.chat.events import TextDelta
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.reply import collect
 from edge_router.engines.scripted import Reply
 from edge_router.errors import Cancelled, GenerationFailed, InvalidRequest
-from edge_router.types import Delta
+from edge_router.types import ChatRequest
 
 HI = [{"role": "user", "content": "hi"}]
-REQUEST = ChatRequest((Message("user", "hi"),), target="weak")
+REQUEST = ChatRequest((Message("user", "hi"),), model="weak")
 
 
 def run(test: Callable[[AsyncController], Awaitable[None]], *replies: Reply) -> ScriptedEngine:
@@ -42,7 +43,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 def test_a_whole_reply_and_a_route() -> None:
     async def test(client: AsyncController) -> None:
-        reply = await client.chat.completions.create(messages="hi", target="weak")
+        reply = await client.chat.completions.create(messages="hi", model="weak")
         assert reply.text == "Paris is it."
         assert reply.timings.total_ms is not None
         assert (await client.route("hi", model="router-length-1.0")).model == "weak"
@@ -85,9 +86,9 @@ def test_an_answer_is_read_once_and_never_hangs() -> None:
     async def test(client: AsyncController) -> None:
         answer = await client.start(REQUEST)
         assert answer.fallback_cause is None
-        assert "".join([delta.text async for delta in answer]) == "You said: hi"
+        assert collect([event async for event in answer]).text == "You said: hi"
         assert [delta async for delta in answer] == []
-        assert answer.last.finish_reason == "stop"
+        assert answer.finished is not None and answer.finished.reason == "stop"
 
     run(test)
 
@@ -248,7 +249,7 @@ def test_cancel_does_not_wait_for_the_model() -> None:
     async def test(client: AsyncController) -> None:
         answer = await client.start(REQUEST)
         deltas = aiter(answer)
-        assert await anext(deltas) == Delta("a")
+        assert await anext(deltas) == TextDelta("a")
         waiting = asyncio.ensure_future(anext(deltas))
         await asyncio.sleep(0.01)
         answer.cancel()

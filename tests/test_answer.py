@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edge_router.answer import Answer, Clock, LinkedCancel, primed
+from edge_router.chat.events import EngineTimings, Event, Finished, TextDelta
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError, StrongInterrupted
-from edge_router.types import Decision, Delta, EngineTimings, Reason
+from edge_router.types import ChatRequest, Decision, Reason
 
 REQUEST = ChatRequest((Message("user", "hi"),))
 DECISION = Decision("weak", Reason.FORCED)
@@ -24,11 +24,11 @@ DECISION = Decision("weak", Reason.FORCED)
 class Source:
     """Deltas, and what became of who gave them."""
 
-    def __init__(self, *steps: Delta | Exception) -> None:
+    def __init__(self, *steps: Event | Exception) -> None:
         self.steps, self.closed, self.cancel = steps, False, threading.Event()
         self.ends: list[EdgeRouterError | None] = []
 
-    def deltas(self) -> Iterator[Delta]:
+    def deltas(self) -> Iterator[Event]:
         try:
             for step in self.steps:
                 if self.cancel.is_set():
@@ -52,14 +52,14 @@ class Source:
         )
 
 
-LAST = Delta(finish_reason="stop", timings=EngineTimings(2.0, 10, 4.0, 20))
+LAST = Finished("stop", timings=EngineTimings(2.0, 10, 4.0, 20))
 
 
 def test_read_to_the_end() -> None:
-    source = Source(Delta("a"), Delta("b"), LAST)
+    source = Source(TextDelta("a"), TextDelta("b"), LAST)
     answer = source.answer()
-    assert [delta.text for delta in answer] == ["a", "b", ""]
-    assert answer.last is LAST
+    assert list(answer) == [TextDelta("a"), TextDelta("b"), LAST]
+    assert answer.finished is LAST
     assert source.ends == [None] and source.closed
     timings = answer.timings
     assert (timings.prefill_tokens_per_s, timings.decode_tokens_per_s) == (5.0, 5.0)
@@ -101,7 +101,7 @@ def test_an_engines_own_mistake_becomes_ours_with_its_cause() -> None:
 
 @pytest.mark.parametrize("error", [StrongInterrupted("http://x", "cut"), ValueError("x")])
 def test_an_error_in_the_middle(error: Exception) -> None:
-    source = Source(Delta("a"), error)
+    source = Source(TextDelta("a"), error)
     answer = source.answer()
     seen: list[str] = []
     with pytest.raises((StrongInterrupted, InternalError)) as caught:
@@ -111,7 +111,7 @@ def test_an_error_in_the_middle(error: Exception) -> None:
 
 @pytest.mark.parametrize("read", [0, 1, 2])
 def test_left_early(read: int) -> None:
-    source = Source(Delta("a"), Delta("b"), Delta("c"), LAST)
+    source = Source(TextDelta("a"), TextDelta("b"), TextDelta("c"), LAST)
     answer = source.answer()
     deltas = iter(answer)
     for _ in range(read):
@@ -123,7 +123,7 @@ def test_left_early(read: int) -> None:
 
 
 def test_cancelled_from_elsewhere() -> None:
-    source = Source(Delta("a"), Delta("b"), LAST)
+    source = Source(TextDelta("a"), TextDelta("b"), LAST)
     answer = source.answer()
     assert next(iter(answer)).text == "a"
     threading.Thread(target=answer.cancel).start()
@@ -140,10 +140,10 @@ class Blocking(Source):
     """Two deltas, then nothing until it is cancelled."""
 
     def __init__(self) -> None:
-        super().__init__(Delta("a"), Delta("b"))
+        super().__init__(TextDelta("a"), TextDelta("b"))
         self.blocked = threading.Event()
 
-    def deltas(self) -> Iterator[Delta]:
+    def deltas(self) -> Iterator[Event]:
         try:
             yield from self.steps  # type: ignore[misc]
             self.blocked.set()
@@ -231,7 +231,7 @@ LEAVING: dict[str, Callable[[Answer], object]] = {
 @pytest.mark.parametrize("how", LEAVING)
 def test_leaving_a_loop_ends_it(how: str) -> None:
     """With the answer still at hand: nothing but the loop is gone."""
-    source = Source(Delta("a"), Delta("b"), Delta("c"), LAST)
+    source = Source(TextDelta("a"), TextDelta("b"), TextDelta("c"), LAST)
     answer = source.answer()
     LEAVING[how](answer)
     assert source.closed and source.cancel.is_set() and answer.cancelled
@@ -243,11 +243,11 @@ def test_leaving_a_loop_ends_it(how: str) -> None:
 
 
 def test_taking_one_ends_nothing() -> None:
-    source = Source(Delta("a"), Delta("b"), Delta("c"), LAST)
+    source = Source(TextDelta("a"), TextDelta("b"), TextDelta("c"), LAST)
     answer = source.answer()
     iter(answer)  # not begun, so not left
     assert next(answer).text == "a"
-    assert [delta.text for delta in answer] == ["b", "c", ""]
+    assert list(answer) == [TextDelta("b"), TextDelta("c"), LAST]
     assert source.ends == [None] and not answer.cancelled
 
 
@@ -268,7 +268,7 @@ class Window:
 @pytest.mark.parametrize("read", [0, 1])
 @pytest.mark.parametrize("in_a_cycle", [False, True])
 def test_dropping_it_ends_it(read: int, in_a_cycle: bool) -> None:
-    source = Source(Delta("a"), Delta("b"), LAST)
+    source = Source(TextDelta("a"), TextDelta("b"), LAST)
     answer = source.answer()
     for _ in range(read):
         next(answer)
@@ -296,7 +296,7 @@ def test_dropping_it_waits_for_nothing() -> None:
 
     cancel = threading.Event()
     answer = Answer(
-        iter([Delta("a")]), request=REQUEST, decision=DECISION, model="m", cancel=cancel, clock=Clock(),
+        iter([TextDelta("a")]), request=REQUEST, decision=DECISION, model="m", cancel=cancel, clock=Clock(),
         finished=finished,
     )  # fmt: skip
     with lock:
@@ -306,7 +306,7 @@ def test_dropping_it_waits_for_nothing() -> None:
 
 
 def test_one_that_was_read_is_dropped_in_silence() -> None:
-    source = Source(Delta("a"), LAST)
+    source = Source(TextDelta("a"), LAST)
     list(source.answer())
     assert source.ends == [None] and not source.cancel.is_set()
 
@@ -314,7 +314,12 @@ def test_one_that_was_read_is_dropped_in_silence() -> None:
 def test_an_engine_that_does_not_look_is_cut_off_all_the_same() -> None:
     cancel = threading.Event()
     answer = Answer(
-        iter([Delta("a")] * 100), request=REQUEST, decision=DECISION, model="m", cancel=cancel, clock=Clock()
+        iter([TextDelta("a")] * 100),
+        request=REQUEST,
+        decision=DECISION,
+        model="m",
+        cancel=cancel,
+        clock=Clock(),
     )
     assert next(answer).text == "a"
     answer.cancel()
@@ -323,9 +328,9 @@ def test_an_engine_that_does_not_look_is_cut_off_all_the_same() -> None:
 
 
 def test_a_cancel_that_comes_too_late_takes_nothing_back() -> None:
-    source = Source(Delta("a"), LAST)
+    source = Source(TextDelta("a"), LAST)
     answer = source.answer()
-    assert [next(answer), next(answer)] == [Delta("a"), LAST]
+    assert [next(answer), next(answer)] == [TextDelta("a"), LAST]
     answer.cancel()
     assert list(answer) == [] and source.ends == [None] and not answer.cancelled
 

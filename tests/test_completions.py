@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,17 +17,24 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion as OpenAICompletion
 from openai.types.chat import ChatCompletionChunk as OpenAIChunk
 
+from edge_router.chat.events import (
+    Event,
+    Finished,
+    TextDelta,
+    TokenLogprob,
+    ToolCallArguments,
+    ToolCallStart,
+    Usage,
+)
 from edge_router.completions import (
     IMPOSSIBLE,
     ChatCompletion,
     ChatCompletionChunk,
     ChunkMaker,
-    collect,
-    join_pieces,
-    merge_tool_calls,
+    completion,
 )
 from edge_router.openai_object import OpenAIObject
-from edge_router.types import Decision, Delta, Reason, TokenLogprob, Usage
+from edge_router.types import Decision, Reason
 
 DECISION = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")
 USAGE = Usage(prompt_tokens=3, completion_tokens=2, cached_tokens=1)
@@ -37,12 +44,12 @@ def entry(token: str, logprob: float = -0.5, top: tuple[TokenLogprob, ...] = ())
     return TokenLogprob(token, logprob, token.encode(), top)
 
 
-def whole(deltas: Iterable[Delta]) -> ChatCompletion:
-    return collect(deltas, "small", DECISION)
+def whole(deltas: Iterable[Event]) -> ChatCompletion:
+    return completion(deltas, "small", DECISION)
 
 
 def test_a_whole_reply() -> None:
-    reply = whole([Delta("Par"), Delta("is."), Delta(finish_reason="length", usage=USAGE)])
+    reply = whole([TextDelta("Par"), TextDelta("is."), Finished("length", usage=USAGE)])
     body = reply.to_dict()
     read = OpenAICompletion.model_validate(body, strict=True)
     assert read.choices[0].message.content == reply.text == "Paris."
@@ -57,16 +64,16 @@ def test_a_whole_reply() -> None:
 
 
 def test_an_empty_reply() -> None:
-    reply = whole([Delta(finish_reason="stop")])
+    reply = whole([Finished("stop")])
     assert reply.to_dict()["usage"] is None
     assert OpenAICompletion.model_validate(reply.to_dict()).choices[0].message.content == ""
 
 
 def test_a_text_completion() -> None:
     deltas = [
-        Delta("Par", logprobs=(entry("Par", top=(entry("Par"), entry("Lon", -3.0))),)),
-        Delta("is", logprobs=(entry("is"),)),
-        Delta(finish_reason="stop", usage=USAGE),
+        TextDelta("Par", logprobs=(entry("Par", top=(entry("Par"), entry("Lon", -3.0))),)),
+        TextDelta("is", logprobs=(entry("is"),)),
+        Finished("stop", usage=USAGE),
     ]
     read = Completion.model_validate(whole(deltas).to_text_dict(), strict=True)
     assert read.id.startswith("cmpl-") and read.object == "text_completion"
@@ -80,7 +87,7 @@ def test_a_text_completion() -> None:
 
 def test_chat_logprobs_hold_bytes() -> None:
     half = TokenLogprob("\ufffd", -1.0, b"\xf0\x9f", (entry("a"),))
-    deltas = [Delta("\ufffd", logprobs=(half,)), Delta(finish_reason="stop")]
+    deltas = [TextDelta("\ufffd", logprobs=(half,)), Finished("stop")]
     read = OpenAICompletion.model_validate(whole(deltas).to_dict())
     assert read.choices[0].logprobs is not None and read.choices[0].logprobs.content is not None
     (token,) = read.choices[0].logprobs.content
@@ -91,8 +98,8 @@ def test_chat_logprobs_hold_bytes() -> None:
 @pytest.mark.parametrize("odd", [-math.inf, math.inf, math.nan, -1e300])
 def test_a_token_that_could_not_be_drawn_is_still_json(odd: float) -> None:
     deltas = [
-        Delta("a", logprobs=(entry("a", odd, (entry("b", odd),)),)),
-        Delta(finish_reason="stop"),
+        TextDelta("a", logprobs=(entry("a", odd, (entry("b", odd),)),)),
+        Finished("stop"),
     ]
     for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict()):
         assert str(IMPOSSIBLE) in json.dumps(body, allow_nan=False)
@@ -100,9 +107,9 @@ def test_a_token_that_could_not_be_drawn_is_still_json(odd: float) -> None:
 
 def test_chunks_begin_with_the_role_and_end_with_the_reason() -> None:
     maker = ChunkMaker("small")
-    deltas = [Delta("Hi", logprobs=(entry("Hi"),)), Delta("!", finish_reason="stop", usage=USAGE)]
+    deltas = [TextDelta("Hi", logprobs=(entry("Hi"),)), TextDelta("!"), Finished("stop", USAGE)]
     bodies = [chunk.to_dict(include_usage=True) for delta in deltas for chunk in maker.chunks(delta)]
-    bodies.append(maker.usage_chunk(USAGE).to_dict(include_usage=True))
+    bodies.append(maker.usage_chunk().to_dict(include_usage=True))
     read = [OpenAIChunk.model_validate(body, strict=True) for body in bodies]
     assert [
         (c.choices[0].delta.role, c.choices[0].delta.content, c.choices[0].finish_reason) for c in read[:-1]
@@ -118,20 +125,18 @@ def test_chunks_begin_with_the_role_and_end_with_the_reason() -> None:
 
 
 def test_no_usage_field_unless_asked() -> None:
-    maker = ChunkMaker("small")
-    assert all("usage" not in chunk.to_dict() for chunk in maker.chunks(Delta("Hi", finish_reason="stop")))
-
-
-def call(index: int, arguments: str, **fields: object) -> Mapping[str, object]:
-    function = {"arguments": arguments, **({"name": fields.pop("name")} if "name" in fields else {})}
-    return {"index": index, "function": function, **fields}
+    chunks = streamed([TextDelta("Hi"), Finished("stop", USAGE)])
+    assert all("usage" not in chunk.to_dict() for chunk in chunks[:-1])
 
 
 def test_tool_calls() -> None:
     deltas = [
-        Delta(tool_calls=(call(0, '{"a"', id="x", name="f", type="function"),)),
-        Delta(tool_calls=(call(0, ":1}"), call(1, "{}", id="y", name="g"))),
-        Delta(finish_reason="tool_calls"),
+        ToolCallStart(0, "x", "f"),
+        ToolCallArguments(0, '{"a"'),
+        ToolCallStart(1, "y", "g"),
+        ToolCallArguments(0, ":1}"),
+        ToolCallArguments(1, "{}"),
+        Finished("tool_calls"),
     ]
     read = OpenAICompletion.model_validate(whole(deltas).to_dict())
     assert read.choices[0].message.content is None
@@ -148,27 +153,31 @@ def test_tool_calls() -> None:
     assert chunks[1].choices[0].delta.content is None
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=4)), max_size=12))
-def test_fragments_of_calls_are_joined_by_their_index(pieces: list[tuple[int, str]]) -> None:
-    merged = merge_tool_calls(call(index, text) for index, text in pieces)
-    order = list(dict.fromkeys(index for index, _ in pieces))
-    assert [tool.function.arguments for tool in merged] == [
-        "".join(text for index, text in pieces if index == wanted) for wanted in order
-    ]
+def test_a_call_that_takes_any_text() -> None:
+    said = [ToolCallStart(0, "x", "sh", True), ToolCallArguments(0, "l"), ToolCallArguments(0, "s")]
+    (tool,) = whole(said).choices[0].message.tool_calls or ()
+    assert tool.to_dict() == {"id": "x", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
+    first, second, third = (
+        chunk.to_dict()["choices"][0]["delta"]["tool_calls"][0]  # type: ignore[index]
+        for chunk in streamed(said)[1:-1]
+    )
+    assert first == {"index": 0, "id": "x", "type": "custom", "custom": {"name": "sh", "input": ""}}
+    assert [second, third] == [{"index": 0, "custom": {"input": text}} for text in "ls"]
 
 
 @given(st.lists(st.text(max_size=5), max_size=8))
 def test_a_stream_says_what_the_whole_says(texts: list[str]) -> None:
-    deltas = [*map(Delta, texts), Delta(finish_reason="stop")]
+    deltas = [*map(TextDelta, texts), Finished("stop")]
     maker = ChunkMaker("small")
     streamed = [choice.delta.content or "" for d in deltas for c in maker.chunks(d) for choice in c.choices]
     assert "".join(streamed) == whole(deltas).text == "".join(texts)
 
 
 SAID = (
-    Delta("Par", logprobs=(entry("Par", top=(entry("Par"), entry("Lon", -3.0))),)),
-    Delta(tool_calls=(call(0, '{"a":1}', id="x", name="f", type="function"),)),
-    Delta(finish_reason="tool_calls", usage=USAGE),
+    TextDelta("Par", logprobs=(entry("Par", top=(entry("Par"), entry("Lon", -3.0))),)),
+    ToolCallStart(0, "x", "f"),
+    ToolCallArguments(0, '{"a":1}'),
+    Finished("tool_calls", usage=USAGE),
 )
 
 
@@ -189,9 +198,9 @@ def same_fields(theirs: object, ours: object, where: str = "") -> None:
         assert theirs == ours, where
 
 
-def streamed(deltas: Iterable[Delta]) -> list[ChatCompletionChunk]:
+def streamed(deltas: Iterable[Event]) -> list[ChatCompletionChunk]:
     maker = ChunkMaker("small")
-    return [*(chunk for delta in deltas for chunk in maker.chunks(delta)), maker.usage_chunk(USAGE)]
+    return [*(chunk for delta in deltas for chunk in maker.chunks(delta)), maker.usage_chunk()]
 
 
 def test_each_attribute_of_openais_objects_is_there() -> None:
@@ -238,10 +247,16 @@ def test_what_an_endpoint_sent_beside_openais_fields_is_there_too() -> None:
     assert message.to_dict()["reasoning_details"] == message["reasoning_details"] == [{"text": "hm"}]
     assert message.reasoning_details == [{"text": "hm"}]  # type: ignore[attr-defined]
     assert "reasoning_details" in message.model_dump() and "extra" not in message.model_dump()
-    odd = {**call(0, "{}", id="x"), "extra_content": {"google": {"thought_signature": "s"}}}
-    (chunk,) = list(ChunkMaker("big", _started=True).chunks(Delta(tool_calls=(odd,))))
+    extra = {"extra_content": {"google": {"thought_signature": "s"}}, "function": {"strict": True}}
+    (chunk,) = ChunkMaker("big", _started=True).chunks(ToolCallStart(0, "x", "f", False, extra))
     assert chunk.choices[0].delta.tool_calls is not None
-    assert chunk.choices[0].delta.tool_calls[0].to_dict() == odd
+    assert chunk.choices[0].delta.tool_calls[0].to_dict() == {
+        "index": 0,
+        "id": "x",
+        "type": "function",
+        "function": {"name": "f", "arguments": "", "strict": True},
+        "extra_content": extra["extra_content"],
+    }
 
 
 def test_replies_can_be_copied_and_kept() -> None:
@@ -250,14 +265,5 @@ def test_replies_can_be_copied_and_kept() -> None:
 
 
 def test_half_a_surrogate_pair_is_json_too() -> None:
-    reply = whole([Delta("\ud83d"), Delta(finish_reason="stop")])
+    reply = whole([TextDelta("\ud83d"), Finished("stop")])
     assert json.loads(reply.to_json())["choices"][0]["message"]["content"] == "\ud83d"
-
-
-def test_a_list_that_grows_for_ever_is_not_searched_for_each_entry():
-    whole: dict = {}
-    for index in range(20_000):
-        join_pieces(whole, {"details": [{"type": "text", "index": index, "text": "a"}, index]})
-    assert len(whole["details"]) == 40_000
-    join_pieces(whole, {"details": [{"type": "text", "index": 19_999, "text": "b"}]})
-    assert whole["details"][-2]["text"] == "ab"

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge_router.chat.request import ChatRequest, TokenMask, Tool, Vocabulary
+from edge_router.chat.events import Event, TextDelta
+from edge_router.chat.reply import collect
 from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.engines.scripted import Reply, ScriptedEngine
@@ -33,9 +34,9 @@ from edge_router.errors import (
     UnsupportedRequest,
     WeightsUnavailable,
 )
+from edge_router.requests import parse_chat
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.surfaces.openai_parsing import parse_chat
-from edge_router.types import Delta, Reason
+from edge_router.types import ChatRequest, Reason, TokenMask, Vocabulary
 
 
 def weak(*replies: Reply, window: int | None = None) -> ScriptedEngine:
@@ -110,7 +111,7 @@ def test_no_strong_model_means_the_weak_one_answers() -> None:
 def test_a_strong_model_that_fails_before_its_first_token_is_replaced(error: EdgeRouterError) -> None:
     with Controller(weak=weak("W"), strong=strong(error), router=ScriptedRouter(HARD)) as controller:
         answer = controller.start(parse_chat({"messages": HELLO}).request)
-        assert "".join(delta.text for delta in answer) == "W"
+        assert collect(answer).text == "W"
         assert answer.decision.reason is Reason.STRONG_UNAVAILABLE
         assert answer.fallback_cause is error
 
@@ -188,7 +189,7 @@ def test_else_its_oldest_turns_are_left_out_and_it_is_told(
     with Controller(weak=small, strong=strong("S"), router=router, **given) as controller:  # type: ignore[arg-type]
         request = parse_chat({"messages": LONG, "model": fields.get("model", "auto")}).request
         answer = controller.start(replace(request, private=bool(fields.get("private"))))
-        assert "".join(delta.text for delta in answer) == "W"
+        assert collect(answer).text == "W"
     assert answer.truncated == 2
     assert [message.text for message in small.calls[0].messages] == ["be brief", "seven eight"]
     assert answer.request is not small.calls[0], "the ledger keeps what was asked"
@@ -226,8 +227,8 @@ def test_after_the_first_token_nothing_is_spliced() -> None:
         answer = controller.start(parse_chat({"messages": HELLO}).request)
         texts = []
         with pytest.raises(StrongInterrupted):
-            for delta in answer:
-                texts.append(delta.text)
+            for event in answer:
+                texts.append(event.text)
     assert texts == ["Par"]
     assert small.calls == []
 
@@ -291,7 +292,7 @@ def test_tools_go_to_the_strong_model_with_all_that_belongs_to_them() -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
     with Controller(weak=weak(), strong=big, router=ScriptedRouter(EASY)) as controller:
         assert ask(controller, tools=tools) == ("S", "big", "needs_tools")
-    assert big.calls[0].tools == (Tool("f"),)
+    assert big.calls[0].passthrough == {"tools": tools}
 
 
 def test_tools_without_a_strong_model() -> None:
@@ -350,9 +351,9 @@ class Broken:
     def count_tokens(self, request: ChatRequest) -> None:
         return None
 
-    def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
         if self.late:
-            yield Delta("Par")
+            yield TextDelta("Par")
         raise ZeroDivisionError("a bug")
 
     def close(self) -> None:
@@ -372,7 +373,7 @@ def test_an_engines_own_mistake_never_looks_like_an_answer() -> None:
 
 def test_an_engine_that_says_nothing_at_all_is_an_error() -> None:
     class Mute(Broken):
-        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
+        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
             return iter(())
 
     with Controller(weak=Mute(late=False), router=ScriptedRouter(EASY)) as controller:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edge_router import AsyncController, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.defects import recorded
@@ -39,7 +39,7 @@ from edge_router.errors import (
 from edge_router.ledger import Ledger, message_of
 from edge_router.paths import Paths
 from edge_router.registry import Registry
-from edge_router.types import Cancel, Delta
+from edge_router.types import Cancel, ChatRequest
 
 HI = "a question about my diary"
 MISTAKES = [
@@ -83,13 +83,13 @@ class Broken(ScriptedEngine):
         self._broken("context_window_size")
         return 99
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         self._broken("stream")
         return self._deltas()
 
-    def _deltas(self) -> Iterator[Delta]:
+    def _deltas(self) -> Iterator[Event]:
         self._broken("first delta")
-        yield Delta("W", finish_reason="stop")
+        yield from (TextDelta("W"), Finished("stop"))
 
 
 WHERE = ["count_tokens", "context_window_size", "stream", "first delta"]

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from edge_router.chat.events import Usage
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable
 from edge_router.ledger import Ledger, Record
-from edge_router.types import Decision, Reason, Timings, Usage
+from edge_router.types import Decision, Reason, Timings
 
 WEAK = Decision("weak", Reason.SCORE, 0.2, 0.5, "mf")
 STRONG = Decision("strong", Reason.SCORE, 0.9, 0.5, "mf")

@@ -1,8 +1,9 @@
 import threading
 
+from edge_router.chat.events import Usage
 from edge_router.ledger import Record
 from edge_router.metrics import Histogram, Metrics
-from edge_router.types import Decision, Reason, Timings, Usage
+from edge_router.types import Decision, Reason, Timings
 
 
 def lines(metrics):

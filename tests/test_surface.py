@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Event, TextDelta
 from edge_router.errors import Cancelled, InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
 from edge_router.surface import ChatStream
-from edge_router.types import Cancel, Delta
+from edge_router.types import Cancel, ChatRequest
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -113,8 +113,8 @@ def test_what_is_private_stays_here(weak: ScriptedEngine, fields: dict[str, obje
             with pytest.raises(InvalidRequest, match="private"):
                 client.chat.completions.create(messages="my diary", **slip)  # type: ignore[call-overload]
         assert strong.calls == []
-        client.chat.completions.create(messages="no diary", extra_body={"top_a": 0.1})
-    assert strong.calls[0].extra.fields == {"top_a": 0.1}
+        client.chat.completions.create(messages="no diary", extra_body={"min_p": 0.1})
+    assert strong.calls[0].passthrough == {"min_p": 0.1}
 
 
 def test_checking_a_name(client: Controller) -> None:
@@ -162,12 +162,12 @@ class Watched(ScriptedEngine):
         super().__init__(default=["one ", "two ", NEVER], model_id="small", handles_tools=False)
         self.waits, self.ended = threading.Event(), threading.Event()
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         self.ended.clear()
         try:
-            for delta in super().stream(request, cancel):
-                yield delta
-                if delta.text == "two ":
+            for event in super().stream(request, cancel):
+                yield event
+                if event == TextDelta("two "):
                     self.waits.set()
         finally:
             self.ended.set()

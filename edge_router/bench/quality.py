@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
+from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import Engine
-from edge_router.types import Progress, SilentProgress
+from edge_router.types import ChatRequest, Progress, SamplingParams, SilentProgress
 
 LONGEST = 250  # tokens; the good answers to these prompts take less
 FAR = 500  # tokens: what has not ended by then never will
@@ -137,11 +137,12 @@ def measure(
 def _said(engine: Engine, text: str, longest: int, sampling: SamplingParams) -> Said:
     request = ChatRequest((Message("user", text),), sampling=sampling, max_tokens=longest)
     parts, tokens, ended = list[str](), 0, False
-    for delta in engine.stream(request, threading.Event()):
-        parts.append(delta.text)
-        if delta.finish_reason is not None:
-            tokens = delta.usage.completion_tokens if delta.usage else 0
-            ended = delta.finish_reason == "stop"
+    for event in engine.stream(request, threading.Event()):
+        if isinstance(event, TextDelta):
+            parts.append(event.text)
+        elif isinstance(event, Finished):
+            tokens = event.usage.completion_tokens if event.usage else 0
+            ended = event.reason == "stop"
     return Said(text, "".join(parts), tokens, ended)
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_router import strict_json
+from edge_router.chat.events import EngineTimings, Finished
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.device.process import peak_bytes
-from edge_router.types import Delta, EngineTimings
+from edge_router.types import ChatRequest, SamplingParams
 
 if TYPE_CHECKING:
     from edge_router.engines.local.runner import ModelRunner
@@ -99,10 +99,8 @@ class Ours:
 
     def _timings(self, text: str, count: int, sampling: SamplingParams = _GREEDY) -> EngineTimings:
         request = ChatRequest((), sampling=sampling, max_tokens=count, raw_prompt=text)
-        last = Delta()
-        for delta in self._engine.stream(request, threading.Event()):
-            last = delta
-        assert last.timings is not None
+        *_, last = self._engine.stream(request, threading.Event())
+        assert isinstance(last, Finished) and last.timings is not None
         return last.timings
 
 

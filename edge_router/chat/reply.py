@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from edge_router.chat.events import (
@@ -19,6 +19,7 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
+from edge_router.chat.joining import join_pieces
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall, text_of
 
 
@@ -80,17 +81,18 @@ def collect(events: Iterable[Event]) -> Reply:
             if event.text:
                 _open(parts, TextDelta).pieces.append(event.text)
         elif isinstance(event, ReasoningDelta):
-            part = _open(parts, ReasoningDelta, event.label)
-            part.pieces.append(event.text)
-            part.extra |= event.opaque
+            thoughts = _thoughts(parts, event)
+            thoughts.pieces.append(event.text)
+            join_pieces(thoughts.extra, event.opaque)
         elif isinstance(event, RefusalDelta):
             _open(parts, RefusalDelta).pieces.append(event.text)
         elif isinstance(event, ToolCallStart):
-            calls[event.index] = _Open(ToolCallStart, start=event, extra=dict(event.extra))
-            parts.append(calls[event.index])
+            calls[event.index] = call = _Open(ToolCallStart, start=event)
+            parts.append(call)
+            _update(call.extra, event.extra)
         elif isinstance(event, ToolCallArguments):
             calls[event.index].pieces.append(event.text)
-            calls[event.index].extra |= event.extra
+            _update(calls[event.index].extra, event.extra)
         elif isinstance(event, ForeignDelta):
             foreign.append(event)
         elif isinstance(event, Finished):
@@ -115,3 +117,22 @@ def _open(
     if not parts or parts[-1].kind is not kind or parts[-1].label != label:
         parts.append(_Open(kind, label))
     return parts[-1]
+
+
+def _thoughts(parts: list[_Open], event: ReasoningDelta) -> _Open:
+    """The part that `event` goes on with. What signs thoughts may come after text that came between."""
+    if not event.text:
+        for part in reversed(parts):
+            if part.kind is ReasoningDelta and part.label == event.label:
+                return part
+    return _open(parts, ReasoningDelta, event.label)
+
+
+def _update(known: dict[str, object], came: Mapping[str, object]) -> None:
+    """The last word holds; objects are joined, as a call's fields lie one level deep."""
+    for name, value in came.items():
+        before = known.get(name)
+        if isinstance(before, dict) and isinstance(value, Mapping):
+            before.update(value)
+        else:
+            known[name] = dict(value) if isinstance(value, Mapping) else value

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import stat
 import sys
 import warnings
 from collections.abc import Sequence
@@ -100,6 +101,23 @@ def say(text: str, *, style: str = "") -> None:
     else:
         sys.stderr.write(plain(text) + "\n")
         sys.stderr.flush()
+
+
+def part() -> None:
+    """Between what is written and what is said next, where a program in between (`| tee`) may be late.
+
+    On a terminal its last line can come behind what we say, which then begins a line to be safe.
+    """
+    if sys.stderr.isatty() and _is_pipe(sys.stdout):
+        sys.stderr.write("\n")
+        sys.stderr.flush()
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # one that is no file, or closed
+        return False
 
 
 def _print(stream: TextIO, text: str, style: str) -> None:

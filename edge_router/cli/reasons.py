@@ -16,7 +16,6 @@ _WORDS = {
     Reason.PRIVATE: "the question is private",
     Reason.CONTEXT_OVERFLOW: "the prompt does not fit the weak model",
     Reason.NEEDS_TOOLS: "the weak model cannot do what is asked",
-    Reason.NEEDS_MEDIA: "the weak model reads text only",
     Reason.BUDGET: "the money for the strong model is spent",
     Reason.LOW_CONFIDENCE: "the weak model was unsure",
     Reason.NO_MEMORY: "the weak model no longer fits into memory",
@@ -92,8 +91,8 @@ def details(answer: Answer) -> list[tuple[str, str]]:
         rows.append(("fallback", cause))
     if shortened := truncation(answer):
         rows.append(("shortened", shortened))
-    if answer.last.usage is not None:
-        usage = answer.last.usage
+    if answer.usage is not None:
+        usage = answer.usage
         kept = f", {usage.cached_tokens} of the prompt's kept from before" if usage.cached_tokens else ""
         rows.append(("tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out{kept}"))
     if answer.spent is not None:
@@ -115,14 +114,15 @@ def details(answer: Answer) -> list[tuple[str, str]]:
 
 def _speed(answer: Answer) -> list[str]:
     parts = []
-    if answer.last.usage is not None:
-        count = answer.last.usage.completion_tokens
+    if answer.usage is not None:
+        count = answer.usage.completion_tokens
         parts.append(f"{count} token{'' if count == 1 else 's'}")
     rate = answer.timings.decode_tokens_per_s
     if rate is not None:
         parts.append(f"{rate:.0f} tokens/s")
-    if answer.last.looped:
+    finished = answer.finished
+    if finished is not None and finished.looped:
         parts.append("ended here, for it only repeated itself")
-    elif answer.last.finish_reason == "length":
+    elif finished is not None and finished.reason == "length":
         parts.append("cut off at the token limit")
     return parts

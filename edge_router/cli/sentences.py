@@ -63,6 +63,11 @@ def _invalid_request(error: e.InvalidRequest) -> str:
 
 def _context_overflow(error: e.ContextOverflow) -> str:
     roomier = (error.prompt_tokens // 1024 + 1) * 1024
+    if error.longest is not None and roomier > error.longest:
+        roomier = error.longest
+    if roomier <= max(error.prompt_tokens, error.context_window_size):
+        what = f"{error.reason}, and the model was trained for {roomier}"
+        return _then(what, "shorten it, or take a model with a longer context from", "models", "list")
     return _then(
         error.reason,
         "shorten it, or widen the window as far as the model allows",

@@ -48,6 +48,14 @@ class Session:
         """What to type next, about the same settings."""
         return command(*words, config=self.options.config)
 
+    def to_fill_the_ledger(self, config: Config | None = None) -> str:
+        """What to do where it holds nothing, ending in the command."""
+        if not (config or self.config()).ledger.enabled:
+            return (
+                f"nothing is kept; switch it on with: {self.command('config', 'set', 'ledger.enabled=true')}"
+            )
+        return f"ask something first: {self.command('chat')}"
+
     @cached_property
     def progress(self) -> Progress:
         return progress_for(quiet=self.options.quiet, json=self.json)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from edge_router.answer import Answer
-from edge_router.chat.request import ChatRequest
-from edge_router.cli import output, reasons
+from edge_router.chat.events import RefusalDelta, TextDelta
+from edge_router.cli import logs, output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.session import Session, choose_model, weak_title
 from edge_router.cli.suggestion import DEMO, suggestion
 from edge_router.cli.turn import Turn
 from edge_router.config import Config
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.requests import parse_chat
+from edge_router.types import ChatRequest
 
 if TYPE_CHECKING:
     from typing import Self
@@ -71,16 +72,17 @@ class Speaker:
             prepare(self._session, self._config, self._controller, request, yes=self._yes)
             self._turn = Turn(self._controller, request)
             self.last = answer = self._turn.answer()
-            self._show(answer, self._turn, parts)
+            with logs.held():
+                try:
+                    self._show(answer, self._turn, parts)
+                finally:
+                    self._end_line(parts)
         except KeyboardInterrupt:
             self._stop()
-            self._end_line(parts)
             raise Interrupted("".join(parts)) from None
         except BaseException:
             self._stop()
-            self._end_line(parts)
             raise
-        self._end_line(parts)
         if not self._session.options.quiet and not self._session.json:
             output.say(reasons.credit(answer), style="dim")
             self._suggest(answer)
@@ -90,11 +92,11 @@ class Speaker:
         for remark in (reasons.fallback(answer), reasons.truncation(answer)):
             if remark is not None:
                 output.say(remark, style="yellow")
-        for delta in turn:
-            words = delta.text + delta.refusal
-            parts.append(words)
-            if not self._session.json:
-                output.write(words)
+        for event in turn:
+            if isinstance(event, TextDelta | RefusalDelta):
+                parts.append(event.text)
+                if not self._session.json:
+                    output.write(event.text)
 
     def _suggest(self, answer: Answer) -> None:
         """Once: the demo model shows that it works, and a real one is a command away."""
@@ -143,8 +145,11 @@ class Speaker:
 
     def _end_line(self, parts: Sequence[str]) -> None:
         """An answer ends with a line, so that what follows begins on one of its own."""
-        if not self._session.json and parts and not "".join(parts).endswith("\n"):
+        if self._session.json or not parts:
+            return
+        if not "".join(parts).endswith("\n"):
             output.write("\n")
+        output.part()
 
 
 def system_message(text: str | None) -> list[Message]:
@@ -153,7 +158,7 @@ def system_message(text: str | None) -> list[Message]:
 
 def _report(text: str, answer: Answer) -> dict[str, object]:
     """The contract of `chat --json`."""
-    usage, cause = answer.last.usage, answer.fallback_cause
+    usage, cause = answer.usage, answer.fallback_cause
     return {
         "text": text,
         "model": answer.model,

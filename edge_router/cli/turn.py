@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from edge_router.answer import Answer
-from edge_router.chat.request import ChatRequest
-from edge_router.types import Cancel, Delta
+from edge_router.chat.events import Event
+from edge_router.types import Cancel, ChatRequest
 
 _NAP_S = 0.1
 PATIENCE_S = 2.0  # for an engine to notice that it should stop
@@ -24,12 +24,12 @@ class Starts(Protocol):
 
 
 class Turn:
-    """`answer` waits for the first delta, iteration gives all; both raise what the controller raises."""
+    """`answer` waits for the first event, iteration gives all; both raise what the controller raises."""
 
     def __init__(self, controller: Starts, request: ChatRequest) -> None:
         self._controller, self._request = controller, request
         self._cancel = threading.Event()
-        self._came: queue.SimpleQueue[Answer | Delta | Exception | None] = queue.SimpleQueue()
+        self._came: queue.SimpleQueue[Answer | Event | Exception | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="edge_router-answer", daemon=True)
         self._thread.start()
 
@@ -38,9 +38,9 @@ class Turn:
         assert isinstance(first, Answer)
         return first
 
-    def __iter__(self) -> Iterator[Delta]:
+    def __iter__(self) -> Iterator[Event]:
         while (item := self._next()) is not None:
-            assert isinstance(item, Delta)
+            assert not isinstance(item, Answer)
             yield item
 
     def stop(self) -> None:
@@ -52,7 +52,7 @@ class Turn:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
-    def _next(self) -> Answer | Delta | None:
+    def _next(self) -> Answer | Event | None:
         while True:
             try:
                 item = self._came.get(timeout=_NAP_S)
@@ -66,8 +66,8 @@ class Turn:
         try:
             answer = self._controller.start(self._request, self._cancel)
             self._came.put(answer)
-            for delta in answer:
-                self._came.put(delta)
+            for event in answer:
+                self._came.put(event)
             self._came.put(None)
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
             self._came.put(error)

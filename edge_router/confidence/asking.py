@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
+from edge_router.chat.events import HiddenState, TextDelta
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
 from edge_router.disk import storage_errors, whole_lines
 from edge_router.engines.base import Engine
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.labels.judging import exact
-from edge_router.types import Progress, SilentProgress
+from edge_router.types import ChatRequest, Progress, SamplingParams, SilentProgress, Watch
 
 TOKENS = 16  # log probabilities that are kept, and the most that a gate can look at
 ANCHORS = 1024
@@ -92,14 +92,16 @@ def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int
         sampling=SamplingParams(temperature=0),
         max_tokens=longest,
         logprobs=True,
-        signals=SignalRequest(TOKENS, watched),
+        watch=Watch(TOKENS, watched),
     )
     text, logprobs = "", list[float]()
     state: tuple[float, ...] = ()
-    for delta in engine.stream(request, threading.Event()):
-        text += delta.text
-        state = state or delta.state
-        logprobs += [entry.logprob for entry in delta.logprobs]
+    for event in engine.stream(request, threading.Event()):
+        if isinstance(event, TextDelta):
+            text += event.text
+            logprobs += [entry.logprob for entry in event.logprobs]
+        elif isinstance(event, HiddenState):
+            state = state or event.values
     right = bool(exact(text, task.answer))
     rounded = tuple(round(value, 4) for value in state)
     return Seen(task.kind, right, rounded, tuple(logprobs[:TOKENS]))

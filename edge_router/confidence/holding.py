@@ -4,52 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from itertools import chain
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Event, HiddenState, ReasoningDelta, TextDelta
 from edge_router.confidence.gate import Gate
 from edge_router.errors import LowConfidence
-from edge_router.types import Delta
+from edge_router.types import ChatRequest
 
 
 class Holding:
-    """One answer's. `chance` is what was found, once the first delta is out."""
+    """One answer's. `chance` is what was found, once the first event is out."""
 
     def __init__(self, gate: Gate, bound: float, request: ChatRequest) -> None:
         self._gate, self._bound = gate, bound
         self._alone = not request.logprobs
-        signals = gate.signals(alone=self._alone)
-        self.request = replace(request, logprobs=request.logprobs or signals.tokens > 0, signals=signals)
+        watch = gate.watch(alone=self._alone)
+        self.request = replace(request, logprobs=request.logprobs or watch.tokens > 0, watch=watch)
         self.chance: float | None = None
 
-    def sure(self, deltas: Iterator[Delta]) -> Iterator[Delta]:
-        """`deltas` as the reader asked for them. Raises `LowConfidence` instead of the first one.
+    def sure(self, events: Iterator[Event]) -> Iterator[Event]:
+        """`events` as the reader asked for them. Raises `LowConfidence` instead of the first one.
 
         An engine that shows neither its state nor log probabilities is believed.
         """
-        held: list[Delta] = []
+        held: list[Event] = []
         state: tuple[float, ...] = ()
         logprobs: list[float] = []
         try:
-            for delta in deltas:
-                state = state or delta.state
-                logprobs += [entry.logprob for entry in delta.logprobs]
-                held.append(delta)
-                unseen = bool(delta.text) and not logprobs
-                if unseen or len(logprobs) >= self._gate.tokens or delta.finish_reason is not None:
+            for event in events:
+                held.append(event)
+                if isinstance(event, HiddenState):
+                    state = state or event.values
+                elif isinstance(event, TextDelta):
+                    logprobs += [entry.logprob for entry in event.logprobs]
+                    if (event.text and not logprobs) or len(logprobs) >= self._gate.tokens:
+                        break
+                elif not isinstance(event, ReasoningDelta):  # the end, or nothing that looks sure or unsure
                     break
             self.chance = self._gate.chance(state, logprobs)
             if self.chance is not None and self.chance < self._bound:
                 raise LowConfidence(self.chance, self._bound, len(logprobs))
-            for delta in held:
-                yield from self._shown(delta)
-            for delta in deltas:
-                yield from self._shown(delta)
+            for event in chain(held, events):
+                shown = self._shown(event)
+                if shown is not None:
+                    yield shown
         finally:
-            if isinstance(deltas, Generator):
-                deltas.close()
+            if isinstance(events, Generator):
+                events.close()
 
-    def _shown(self, delta: Delta) -> Iterator[Delta]:
-        if delta.state or (self._alone and delta.logprobs):
-            delta = replace(delta, state=(), logprobs=() if self._alone else delta.logprobs)
-        if delta != Delta():
-            yield delta
+    def _shown(self, event: Event) -> Event | None:
+        if isinstance(event, HiddenState):
+            return None
+        if self._alone and isinstance(event, TextDelta) and event.logprobs:
+            return TextDelta(event.text) if event.text else None
+        return event

@@ -1,11 +1,11 @@
 """What every engine promises.
 
-An engine turns messages into a stream of deltas. It is used from threads, never from the event loop:
-`stream` may block. What must hold:
+An engine turns messages into a stream of events (`chat/events.py`). It is used from threads, never from the
+event loop: `stream` may block. What must hold:
 
-- `stream` raises before it yields, or yields at least one delta; the last delta carries `finish_reason`
-  (and `usage` where the engine knows it). Nothing follows it.
-- An error before the first delta leaves the controller free to ask the other engine; one after it ends
+- `stream` raises before it yields, or yields; the last event is `Finished` (with `usage` where the engine
+  knows it). Nothing follows it.
+- An error before the first event leaves the controller free to ask the other engine; one after it ends
   the stream as an `EngineError`. Another library's exceptions never leave an engine: they become ours in
   one place, with the cause kept.
 - `cancel` is looked at before every token; once it is set the stream ends by raising `Cancelled`.
@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from edge_router.chat.request import ChatRequest
-from edge_router.types import Cancel, Delta
+from edge_router.chat.events import Event
+from edge_router.types import Cancel, ChatRequest
 
 
 class Engine(Protocol):
@@ -48,12 +48,22 @@ class Engine(Protocol):
         """
         ...
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         """The answer, piece by piece. Raises `EngineError`, `ContextOverflow`."""
         ...
 
     def close(self) -> None:
         """Release the device, the connection, the threads."""
+        ...
+
+
+@runtime_checkable
+class Trained(Engine, Protocol):
+    """An engine that knows for how long a context its model was trained."""
+
+    @property
+    def longest_context(self) -> int | None:
+        """Tokens, however many its window has room for."""
         ...
 
 

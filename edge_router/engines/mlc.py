@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, TokenLogprob, Usage
 from edge_router.config import Config
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.process import Child, Line, mistake_of, serve
@@ -30,7 +30,7 @@ from edge_router.errors import (
     UnsupportedRequest,
 )
 from edge_router.paths import Paths
-from edge_router.types import Cancel, Delta, FinishReason, Progress, TokenLogprob, Usage
+from edge_router.types import Cancel, ChatRequest, Progress
 
 if TYPE_CHECKING:
     from edge_router.prompts.directory import ModelDirectory
@@ -163,7 +163,7 @@ class MlcEngine:
         prompt = self._prompt(request)
         return None if prompt is None else len(prompt)
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         """Raises `ContextOverflow`, `InvalidRequest`, `TemplateError`, `GenerationFailed`, `Cancelled`."""
         finish: FinishReason | None = None
         usage: Usage | None = None
@@ -179,12 +179,12 @@ class MlcEngine:
                     if delta.text or delta.logprobs:
                         yield delta
                         if loops is not None and loops(delta.text):
-                            yield Delta(finish_reason="length", usage=usage, looped=True)
+                            yield Finished("length", usage, looped=True)
                             return
                     finish = _finish(choice) or finish
         if finish is None:
             raise GenerationFailed(NAME, "the answer has no end")
-        yield Delta(finish_reason=finish, usage=usage)
+        yield Finished(finish, usage)
 
     def close(self) -> None:
         self._child.close()
@@ -235,10 +235,10 @@ class MlcEngine:
         return {"chat": prompt is None, "arguments": given}
 
 
-def _delta(choice: Mapping[str, Any]) -> Delta:
+def _delta(choice: Mapping[str, Any]) -> TextDelta:
     """A choice of a chunk in OpenAI's form, of either interface."""
     text = choice["delta"].get("content") if "delta" in choice else choice["text"]
-    return Delta(text or "", tuple(_logprobs(choice.get("logprobs") or {})))
+    return TextDelta(text or "", tuple(_logprobs(choice.get("logprobs") or {})))
 
 
 def _logprobs(found: Mapping[str, Any]) -> Iterator[TokenLogprob]:

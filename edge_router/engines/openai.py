@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Event
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.remote.answer import AnswerReader
@@ -21,7 +21,7 @@ from edge_router.engines.remote.background import BackgroundLoop
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, Meter, check_message, refuse_longer
 from edge_router.engines.remote.deadlines import Deadlines, Watchdog
 from edge_router.engines.remote.endpoint import Endpoint
-from edge_router.engines.remote.events import EventDecoder
+from edge_router.engines.remote.event_stream import EventDecoder
 from edge_router.engines.remote.failures import Translator, complaint_of
 from edge_router.engines.remote.outcomes import Garbled
 from edge_router.engines.remote.request import request_body
@@ -37,7 +37,7 @@ from edge_router.errors import (
 )
 from edge_router.network import BadNetworkSetting, Proxy, proxy_for
 from edge_router.paths import Paths
-from edge_router.types import Cancel, Delta, Progress
+from edge_router.types import Cancel, ChatRequest, Progress
 
 if TYPE_CHECKING:
     import openai
@@ -91,7 +91,7 @@ class OpenAIEngine:
     def count_tokens(self, request: ChatRequest) -> int | None:
         return None
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         """The answer of the configured model at the configured address, whatever `request` says of either.
 
         Raises the `StrongError` that fits, with the client's own as its cause. Tries again what may pass,
@@ -113,7 +113,7 @@ class OpenAIEngine:
         if self._client is not None:
             await self._client.close()
 
-    async def _answer(self, request: ChatRequest) -> AsyncGenerator[Delta]:
+    async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
         client, attempt, started = await self._connected(), 0, False
         translator, deadlines = self._translator(), self._deadlines()
         terms, mends = self._terms, 0
@@ -121,11 +121,11 @@ class OpenAIEngine:
             body = request_body(request, self._model, terms, newer=self._endpoint.is_openai)
             meter = Meter(request.max_tokens)
             try:
-                async for delta in self._attempt(client, body, request, translator, deadlines, meter):
+                async for event in self._attempt(client, body, request, translator, deadlines, meter):
                     if not started:
                         self._learn(terms)
                     started = True
-                    yield delta
+                    yield event
                 return
             except translator.caught() as error:
                 said = None if started else complaint_of(error)
@@ -152,7 +152,7 @@ class OpenAIEngine:
         translator: Translator,
         deadlines: Deadlines,
         meter: Meter,
-    ) -> AsyncGenerator[Delta]:
+    ) -> AsyncGenerator[Event]:
         """One request. `extra_body` replaces what the client would make of its own arguments."""
         asked: Any = client.completions if "prompt" in body else client.chat.completions
         placeholder: dict[str, object] = {"prompt": ""} if "prompt" in body else {"messages": []}
@@ -160,7 +160,7 @@ class OpenAIEngine:
             logprobs=body.get("logprobs") is not None,
             stops=() if body.get("stop") == list(request.stop) else request.stop,
         )
-        held: list[Delta] = []  # fields of the endpoint's own before any word: no answer has begun with them
+        held: list[Event] = []  # fields of the endpoint's own before any word: no answer has begun with them
         async with AsyncExitStack() as stack:
             create = asked.with_streaming_response.create(
                 model=self._model, stream=True, extra_body=body, **placeholder
@@ -172,24 +172,25 @@ class OpenAIEngine:
             if kind == "application/json" or asked_whole:
                 async with _until(deadlines):
                     whole = await _whole(response)
-                for delta in reader.read_body(whole):
-                    yield delta
+                for event in reader.read_body(whole):
+                    yield event
             elif kind == "text/html":
                 raise Garbled("a web page")
             else:
-                async for delta in self._events(response, reader, translator, deadlines, meter):
-                    held.append(delta)
+                async for events in self._events(response, reader, translator, deadlines, meter):
+                    held += events
                     if reader.has_said:
                         for each in held:
                             yield each
                         held.clear()
         if meter.past_max_tokens:  # which the endpoint does not know: the answer is as long as was asked for
-            yield reader.cut()
+            for each in (*held, *reader.cut()):
+                yield each
             return
         if not (reader.complete or reader.events or kind == "text/event-stream"):
             raise Garbled(f"an answer of type {kind or 'unknown'}")
         last = reader.end(may_be_empty="prompt" in body or bool(request.stop))
-        for each in (*held, last):
+        for each in (*held, *last):
             yield each
 
     async def _events(
@@ -199,8 +200,8 @@ class OpenAIEngine:
         translator: Translator,
         deadlines: Deadlines,
         meter: Meter,
-    ) -> AsyncGenerator[Delta]:
-        """The deltas up to the end of the body; after [DONE] nothing is an error."""
+    ) -> AsyncGenerator[Sequence[Event]]:
+        """The events of each chunk up to the end of the body; after [DONE] nothing is an error."""
         clock, drained = asyncio.get_running_loop().time, math.inf
         decoder, pieces = EventDecoder(), response.iter_bytes()
         with Watchdog(lambda: min(deadlines.when, drained), deadlines.overdue) as watchdog:
@@ -217,11 +218,11 @@ class OpenAIEngine:
                 for data in decoder.rest() if piece is None else decoder.feed(piece):
                     if reader.done:  # what follows, in the same piece or later, is read by nobody
                         break
-                    delta = reader.read(data)
-                    if delta is not None:
+                    events = reader.read(data)
+                    if events or reader.said:
                         shown, token = True, token or reader.said
-                        meter.take(delta, len(data), token=reader.said)
-                        yield delta
+                        meter.take(events, len(data), token=reader.said, held=reader.held)
+                        yield events
                         if meter.past_max_tokens:
                             return
                 if piece is None:

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias, cast
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.config import Config
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
 from edge_router.paths import Paths
-from edge_router.types import Cancel, Delta, Progress, Usage
+from edge_router.types import Cancel, ChatRequest, Progress
 
-Step: TypeAlias = str | Delta | Exception | float | threading.Event
-"""A piece of text, a delta as it is, an error to raise, seconds to wait, or an event to wait for."""
+Step: TypeAlias = str | Event | Exception | float | threading.Event
+"""A piece of text, an event as it is, an error to raise, seconds to wait, or an event to wait for."""
 
 Reply: TypeAlias = str | Exception | Sequence[Step] | Callable[[ChatRequest], "Reply"]
 """A text (streamed word by word, cut at max_tokens), an error, steps, or what makes a reply of a request."""
@@ -82,7 +82,7 @@ class ScriptedEngine:
         """The words of all messages."""
         return sum(len(message.text.split()) for message in request.messages)
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         prompt_tokens = self.count_tokens(request)
         with self._lock:
             self.calls.append(request)
@@ -100,15 +100,14 @@ class ScriptedEngine:
                 raise step
             if isinstance(step, str):
                 words += len(step.split())
-                yield Delta(step)
-            elif isinstance(step, Delta):
-                if step.finish_reason is not None:
-                    step = _with_usage(step, Usage(prompt_tokens, words))
+                yield TextDelta(step)
+            elif isinstance(step, Finished):
+                yield step if step.usage is not None else replace(step, usage=Usage(prompt_tokens, words))
+                return
+            elif not isinstance(step, float | int | threading.Event):
                 yield step
-                if step.finish_reason is not None:
-                    return
         self._wait("", cancel)
-        yield Delta(finish_reason="stop", usage=Usage(prompt_tokens, words))
+        yield Finished("stop", Usage(prompt_tokens, words))
 
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """Numbers that depend on all that was said, and on nothing else."""
@@ -142,12 +141,8 @@ def _steps(reply: Reply, max_tokens: int | None) -> Sequence[Step]:
         return cast("Sequence[Step]", reply)
     words = re.findall(r"\s*\S+|\s+$", reply)
     if max_tokens is not None and len(words) > max_tokens:
-        return [*words[:max_tokens], Delta(finish_reason="length")]
+        return [*words[:max_tokens], Finished("length")]
     return words
-
-
-def _with_usage(delta: Delta, usage: Usage) -> Delta:
-    return delta if delta.usage is not None else replace(delta, usage=usage)
 
 
 def load_weak(config: Config, paths: Paths, progress: Progress) -> ScriptedEngine:

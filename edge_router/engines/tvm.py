@@ -61,6 +61,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         device=f"{device.name}:{device.number}",
     )
     engine.weights_key = compiled.weights_key
+    engine.longest_context = compiled.card.max_context
     engine.longest_answer = longest_answer(compiled.config)
     engine.ends_loops = config.weak.end_loops
     return engine

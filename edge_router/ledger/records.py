@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edge_router.types import Decision, Timings, Usage
+from edge_router.chat.events import Usage
+from edge_router.types import Decision, Timings
 
 
 @dataclass(frozen=True, slots=True)

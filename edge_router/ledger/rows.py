@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from edge_router.chat.events import Usage
 from edge_router.ledger.records import Record
-from edge_router.types import Decision, Reason, Tier, Timings, Usage
+from edge_router.types import Decision, Reason, Tier, Timings
 
 _logger = logging.getLogger(__name__)
 

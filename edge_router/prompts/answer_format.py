@@ -80,6 +80,11 @@ class CallFormat:
         return ("<|python_tag|>",) if self.bare else ()
 
     @property
+    def held(self) -> bool:
+        """Whether there is a grammar of such calls: their arguments are JSON."""
+        return self.style == "json"
+
+    @property
     def bare(self) -> bool:
         """Whether nothing but its brace, at the start of an answer, tells a call."""
         return self.style == "json" and not self.open and not self.head

@@ -29,12 +29,12 @@ log = logging.getLogger("edge_router.server")
 def events(answer: Answer, form: Form, *, include_usage: bool, ended: Ended) -> Iterator[bytes]:
     """An answer's events, made in the answer's thread."""
     maker = ChunkMaker(answer.model)
-    for delta in answer:
-        data = b"".join(event(body) for chunk in maker.chunks(delta) if (body := form(chunk)) is not None)
+    for each in answer:
+        data = b"".join(event(body) for chunk in maker.chunks(each) if (body := form(chunk)) is not None)
         if data:
             yield data
     if include_usage:
-        body = form(maker.usage_chunk(answer.last.usage))
+        body = form(maker.usage_chunk())
         if body is not None:
             yield event(body)
     ended(maker.id, answer.record_id)

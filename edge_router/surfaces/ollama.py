@@ -41,6 +41,7 @@ from edge_router.chat.request import (
     SamplingParams,
     TextOutput,
     Tool,
+    ToolChoice,
 )
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel, clipped
 from edge_router.field_names import check_inner, check_marks, check_names
@@ -63,7 +64,7 @@ INT64 = 2**63
 _ROLES = ("system", "user", "assistant", "tool")
 _ENVELOPE = frozenset({"model", "name", "stream", "format", "keep_alive", "options", "think", "private"})
 _READ = _ENVELOPE | {
-    *("messages", "tools", "logprobs", "top_logprobs"),
+    *("messages", "tools", "tool_choice", "logprobs", "top_logprobs"),
     *("prompt", "images", "raw", "suffix", "system", "template", "context"),
 }
 _OPTIONS = frozenset(
@@ -87,6 +88,7 @@ _PICTURES = (
     (4, b"ftypavif", "image/avif"),
     (4, b"ftyphei", "image/heic"),
 )
+_PLACE = "\0"  # where text comes
 _UNKNOWN = "unknown"  # an architecture
 _SNIFFED = 24  # characters of base64, 18 bytes
 _DONE_REASONS: Mapping[FinishReason, str] = {"tool_calls": "stop"}  # all others have its own words
@@ -235,6 +237,7 @@ def _request(
         max_tokens=_max_tokens(options),
         stop=options.strings("stop", most=MAX_STOPS, longest=LONGEST_STOP),
         tools=tools,
+        tool_choice=_tool_choice(fields),
         output=_output(fields),
         reasoning=_reasoning(fields),
         private=mark(fields.get("private"), "private"),
@@ -352,6 +355,20 @@ def _tool(item: object, where: str) -> Tool:
     parameters = fields.object("parameters")
     strict = fields.boolean("strict") if fields.get("strict") is not None else None
     return Tool(name, _text(fields, "description"), parameters.body if parameters else None, strict)
+
+
+def _tool_choice(fields: Fields) -> ToolChoice:
+    """Ollama itself has none, but the provider for Vercel's AI SDK sends OpenAI's."""
+    match fields.get("tool_choice"):
+        case None | "auto":
+            return ToolChoice()
+        case "none":
+            return ToolChoice("none")
+        case "required":
+            return ToolChoice("required")
+        case {"function": {"name": str(name)}}:
+            return ToolChoice("required", (name,))
+    raise fields.refuse("tool_choice", "must be auto, none, required or one function")
 
 
 class _Turns:
@@ -497,6 +514,8 @@ class _Encoder:
     def __init__(self, call: Call, head: Head, clock: Callable[[], float]) -> None:
         self._path, self._began, self._clock = str(call.options["path"]), _began(call), clock
         self._model, self._opening = head.model, _opening(head.model, head.created)
+        # A line is made for each token; written as a whole, it takes ten times as long.
+        self._before, _, self._after = self._line({"content": _PLACE}).rpartition(dumps(_PLACE))
         self._first: float | None = None
         self._calls: list[tuple[ToolCallStart, list[str]]] = []
         self._end = Finished("stop")
@@ -506,9 +525,9 @@ class _Encoder:
         if self._first is None:
             self._first = self._clock()
         if isinstance(event, TextDelta):
-            return (
-                self._line({"content": event.text}, event.logprobs) if event.text or event.logprobs else b""
-            )
+            if event.logprobs:
+                return self._line({"content": event.text}, event.logprobs)
+            return self._before + dumps(event.text) + self._after if event.text else b""
         if isinstance(event, ReasoningDelta):
             return self._line({"content": "", "thinking": event.text}) if event.text else b""
         if isinstance(event, RefusalDelta):
@@ -648,7 +667,7 @@ def _ps(body: Mapping[str, object], host: Host) -> Body:
 def _show(body: Mapping[str, object], host: Host) -> Body:
     info = _known(Fields(plain_object(body)), host)
     architecture = info.architecture or _UNKNOWN
-    facts: Body = {"general.architecture": architecture}
+    facts: Body = {"general.architecture": architecture, "general.basename": info.name}
     for name, value in (
         ("general.parameter_count", info.parameters),
         (f"{architecture}.context_length", info.context_window),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-def dumps(body: Mapping[str, object]) -> bytes:
+def dumps(body: Mapping[str, object] | str) -> bytes:
     """ASCII, since a model's text may hold half a surrogate pair, which UTF-8 has no bytes for."""
     return _JSON.encode(body).encode("ascii")
 

@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import json
 
-from edge_router.chat.request import ChatRequest, HostedTool, Tool
-from edge_router.types import Delta, Usage
+from edge_router.chat.events import (
+    Event,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+    Usage,
+)
+from edge_router.types import ChatRequest
 
 BYTES_PER_TOKEN = 3  # English has about four, other languages and code fewer
 LONGEST_TOKEN = 32  # bytes, on the average of a whole text of any kind
+CALL_BYTES = 64  # of a tool call, beside its name and its arguments
 MEDIA_TOKENS = 2_000  # of a picture, a sound, a file
 FORM_TOKENS = 256  # what an endpoint's own template may add to a question
 MESSAGE_TOKENS = 16  # and to each message
@@ -23,18 +32,18 @@ HIDDEN_TOKENS = 65_536  # thoughts that are counted and not shown
 
 
 class Meter:
-    """One answer's bytes and deltas, added up while it is read."""
+    """One answer's bytes and pieces, added up while it is read."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._sent, self._media = _sent(request)
         self._messages = len(request.messages)
         self._most = request.max_tokens
-        self._bytes = self._deltas = 0
+        self._bytes = self._pieces = 0
 
-    def read(self, delta: Delta) -> None:
-        size = delta_bytes(delta)
+    def read(self, event: Event) -> None:
+        size = event_bytes(event)
         self._bytes += size
-        self._deltas += size > 0
+        self._pieces += size > 0
 
     def most(self) -> Usage:
         """Before it has begun: what it may be, and beyond which it is unlikely to go."""
@@ -45,7 +54,7 @@ class Meter:
         if stated is None:
             return self.estimate()
         hidden, estimate = min(max(stated.reasoning_tokens, 0), HIDDEN_TOKENS), self.estimate()
-        answer = max(self._bytes, self._deltas) + hidden + END_TOKENS
+        answer = max(self._bytes, self._pieces) + hidden + END_TOKENS
         prompt = self._sent + self._media * MEDIA_TOKENS + self._messages * MESSAGE_TOKENS + FORM_TOKENS
         return Usage(
             _within(stated.prompt_tokens, self._sent, prompt, estimate.prompt_tokens),
@@ -53,8 +62,8 @@ class Meter:
         )
 
     def estimate(self) -> Usage:
-        """At least one token for each delta that came."""
-        return Usage(self._prompt_estimate, max(self._deltas, -(-self._bytes // BYTES_PER_TOKEN)))
+        """At least one token for each piece that came."""
+        return Usage(self._prompt_estimate, max(self._pieces, -(-self._bytes // BYTES_PER_TOKEN)))
 
     @property
     def _prompt_estimate(self) -> int:
@@ -69,20 +78,15 @@ def _within(stated: int, size: int, most: int, estimate: int) -> int:
 def _sent(request: ChatRequest) -> tuple[int, int]:
     """Bytes of text that go out, and how many pictures and the like."""
     text = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
-    described = sum(_described(tool) for tool in request.tools)
+    tools = {
+        name: request.passthrough[name] for name in ("tools", "functions") if name in request.passthrough
+    }
+    described = len(json.dumps(tools, default=str)) if tools else 0
     return text + described, sum(message.has_media for message in request.messages)
 
 
-def _described(tool: Tool | HostedTool) -> int:
-    """Bytes of what an endpoint is told of `tool`."""
-    if isinstance(tool, HostedTool):
-        return len(json.dumps(dict(tool.body), default=str))
-    grammar = tool.form.source if tool.form is not None else ""
-    return len(json.dumps([tool.name, tool.description, tool.parameters, grammar], default=str))
-
-
-def delta_bytes(delta: Delta) -> int:
+def event_bytes(event: Event) -> int:
     """Of everything that was written: text, thoughts, refusals, tool calls."""
-    texts = [delta.text, delta.refusal, *delta.thoughts.values()]
-    calls = json.dumps(delta.tool_calls, default=str) if delta.tool_calls else ""
-    return sum(len(text.encode("utf-8", "replace")) for text in texts) + len(calls)
+    if isinstance(event, TextDelta | ReasoningDelta | RefusalDelta | ToolCallArguments):
+        return len(event.text.encode("utf-8", "replace"))
+    return CALL_BYTES + len(event.name) if isinstance(event, ToolCallStart) else 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_router.chat.events import Usage
 from edge_router.config import StrongConfig
-from edge_router.types import Usage
 
 PER = 1_000_000  # tokens that a price is for
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from edge_router import strict_json
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Event, Usage
 from edge_router.config import Config
 from edge_router.errors import (
     BudgetSpent,
@@ -41,7 +41,7 @@ from edge_router.paths import Paths
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.payments import Payments, month_end, month_of
 from edge_router.thresholds.prices import Prices
-from edge_router.types import Delta, Usage
+from edge_router.types import ChatRequest
 
 __all__ = ["DAY_S", "ENOUGH", "Payment", "Spending", "month_end", "month_of"]
 
@@ -76,26 +76,26 @@ class Payment:
         self._lock, self._settled = threading.Lock(), False
 
     def metered(
-        self, deltas: Iterator[Delta], spared: Callable[[], AbstractContextManager[None]] = nullcontext
-    ) -> Iterator[Delta]:
-        """`deltas`, counted as they pass. Where none comes, what that cost is settled here.
+        self, events: Iterator[Event], spared: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Iterator[Event]:
+        """`events`, counted as they pass. Where none comes, what that cost is settled here.
 
         `spared` makes what a mistake in counting is kept from the answer by.
         """
         begun = False
         try:
-            for delta in deltas:
+            for event in events:
                 begun = True
                 with spared():
-                    self._meter.read(delta)
-                yield delta
+                    self._meter.read(event)
+                yield event
         except BaseException as error:
             if not begun:
                 self._settle(Usage(0, 0) if isinstance(error, _FREE) else self._meter.estimate())
             raise
         finally:
-            if isinstance(deltas, Generator):
-                deltas.close()
+            if isinstance(events, Generator):
+                events.close()
 
     def settle(self, usage: Usage | None) -> None:
         """The answer has ended. `usage`: what the endpoint stated; None where it did not come to that."""

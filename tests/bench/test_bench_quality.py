@@ -8,9 +8,9 @@ import pytest
 
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
 from edge_router.bench.quality import BRIEF, FAR, LONGEST, Quality, is_looping, is_right, measure
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.types import Cancel, Delta, Usage
+from edge_router.types import Cancel, ChatRequest, SamplingParams
 
 PASSAGE = "the sea is a vast and deep realm"
 OTHER = "a small boat came home late at night"
@@ -67,11 +67,11 @@ class Model(ScriptedEngine):
         super().__init__("")
         self.replies, self.asked = replies, list[ChatRequest]()
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         self.asked.append(request)
         text, finish = self.replies[request.messages[0].text]
-        yield Delta(text)
-        yield Delta(finish_reason=finish, usage=Usage(3, TOKENS[text]))  # type: ignore[arg-type]
+        yield TextDelta(text)
+        yield Finished(finish, usage=Usage(3, TOKENS[text]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("at_once", [1, 4])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import os
+import sys
 
 import pytest
 
+from edge_router.chat.events import Finished, TextDelta
+from edge_router.cli import output
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
-from edge_router.types import Delta
 
 
 def test_an_easy_question_is_answered_here(cli, models):
@@ -45,7 +50,7 @@ def test_json_is_the_contract(cli, models):
 def test_json_without_usage_still_has_its_fields(cli, models):
     class Silent(ScriptedEngine):
         def stream(self, request, cancel):
-            yield Delta("hm", finish_reason="stop")
+            yield from (TextDelta("hm"), Finished("stop"))
 
     models.weak = Silent(model_id="small")
     report = json.loads(cli("chat", "hello", "--json").out)
@@ -226,3 +231,51 @@ def test_a_pipe_that_stays_open_says_what_is_waited_for(cli, models, monkeypatch
     monkeypatch.setattr("edge_router.cli.verbs.chat.SLOW_INPUT_S", 0.05)
     done = cli("chat", "x", stdin=Slow())
     assert done.out == "You said: x\n\nlate\n" and "reading standard input until it ends" in done.err
+
+
+def test_what_is_logged_in_mid_answer_comes_on_a_line_of_its_own_behind_it(cli, models, monkeypatch):
+    """Such as that the ledger can't be kept, which is found out while the answer ends."""
+
+    def answer(request):
+        yield "half "
+        logging.getLogger("edge_router.ledger").warning("the ledger is not kept")
+        yield "whole"
+
+    both, lines = io.StringIO(), []
+    monkeypatch.setattr(output, "write", lambda text: both.write(text))
+    monkeypatch.setattr(output, "say", lambda text, style="": lines.append((both.getvalue(), text)))
+    models.weak.queue(answer)
+    cli("chat", "hi")
+    assert both.getvalue() == "half whole\n"
+    [seen] = [seen for seen, text in lines if text == "warning: the ledger is not kept"]
+    assert seen in ("", "half whole\n")
+
+
+def test_with_debug_nothing_that_is_logged_waits(cli, models, monkeypatch):
+    def answer(request):
+        yield "half "
+        logging.getLogger("edge_router.ledger").warning("the ledger is not kept")
+        yield "whole"
+
+    both, lines = io.StringIO(), []
+    monkeypatch.setattr(output, "write", lambda text: both.write(text))
+    monkeypatch.setattr(output, "say", lambda text, style="": lines.append((both.getvalue(), text)))
+    models.weak.queue(answer)
+    cli("chat", "hi", "--debug")
+    assert any(text == "warning: the ledger is not kept" and "whole" not in seen for seen, text in lines)
+
+
+def test_behind_a_pipe_what_is_said_begins_a_line(monkeypatch):
+    """What `| tee` puts through may come later than what we say."""
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", shown)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        output.part()
+    os.close(reading)
+    assert shown.getvalue() == "\n"
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    output.part()
+    assert shown.getvalue() == "\n"

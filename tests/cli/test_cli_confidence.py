@@ -7,15 +7,15 @@ import json
 
 import pytest
 
+from edge_router.chat.events import HiddenState, TextDelta, TokenLogprob
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
 from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.questions import questions
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import Delta, TokenLogprob
+from edge_router.types import ChatRequest
 
 KEY = "c" * 32
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
@@ -27,7 +27,10 @@ def half(request):
     text = request.messages[-1].text
     right = hashlib.blake2b(text.encode(), digest_size=1).digest()[0] % 2
     said = TokenLogprob("x", -0.1 if right else -1.5, b"x")
-    return [Delta(state=(float(right), 1.0, 0.5)), Delta(KNOWN.get(text, "yes") if right else "?", (said,))]
+    return [
+        HiddenState((float(right), 1.0, 0.5)),
+        TextDelta(KNOWN.get(text, "yes") if right else "?", (said,)),
+    ]
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from edge_router.answer import Answer, Clock
+from edge_router.chat.events import EngineTimings, Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
 from edge_router.cli import logs, output, reasons
 from edge_router.cli.failures import report
 from edge_router.cli.options import Options
 from edge_router.errors import Cancelled, ContextOverflow, LowConfidence, StrongUnreachable
-from edge_router.types import Decision, Delta, EngineTimings, Reason, Usage
+from edge_router.types import ChatRequest, Decision, Reason
 
 
 class Screen(io.StringIO):
@@ -138,7 +138,7 @@ def test_scores_that_look_alike_are_told_apart():
     assert text == "score 0.115980 is below the threshold 0.116010"
 
 
-def answer(*deltas: Delta, **changes: object) -> Answer:
+def answer(*events: Event, **changes: object) -> Answer:
     given = {
         "request": ChatRequest((Message("user", "x"),)),
         "decision": Decision("strong", Reason.CONTEXT_OVERFLOW, 0.2, 0.5, "mf"),
@@ -147,19 +147,14 @@ def answer(*deltas: Delta, **changes: object) -> Answer:
         "clock": Clock(),
         **changes,
     }
-    found = Answer(iter(deltas), **given)
+    found = Answer(iter(events), **given)
     list(found)
     return found
 
 
 def test_details_and_credit():
-    last = Delta(
-        "x",
-        finish_reason="length",
-        usage=Usage(10, 1, 8),
-        timings=EngineTimings(0.5, 10, 0.1, 5),
-    )
-    found = answer(last, fallback_cause=ContextOverflow(120, 100))
+    last = Finished("length", Usage(10, 1, 8), EngineTimings(0.5, 10, 0.1, 5))
+    found = answer(TextDelta("x"), last, fallback_cause=ContextOverflow(120, 100))
     assert reasons.credit(found) == (
         "big (strong): the prompt does not fit the weak model; score 0.200, threshold 0.500 (messages: the "
         "prompt has 120 tokens, 21 more than the context of 100 leaves room for), 1 token, 50 tokens/s, cut "
@@ -175,14 +170,15 @@ def test_details_and_credit():
     ("count", "words"), [(1, "the oldest message was left out"), (4, "the oldest 4 messages were left out")]
 )
 def test_what_was_left_out_is_told(count, words):
-    found = answer(Delta("x", finish_reason="stop"), truncated=count)
+    found = answer(TextDelta("x"), Finished("stop"), truncated=count)
     assert words in str(reasons.truncation(found)) and words in dict(reasons.details(found))["shortened"]
-    assert reasons.truncation(answer(Delta("x", finish_reason="stop"))) is None
+    assert reasons.truncation(answer(TextDelta("x"), Finished("stop"))) is None
 
 
 def test_details_of_an_answer_of_which_the_weak_model_was_unsure():
     found = answer(
-        Delta("x", finish_reason="stop"),
+        TextDelta("x"),
+        Finished("stop"),
         decision=Decision("strong", Reason.LOW_CONFIDENCE, 0.2, 0.5, "mf", 0.125),
         fallback_cause=LowConfidence(0.125, 0.5, 8),
         spent=Usage(37, 8),
@@ -195,7 +191,8 @@ def test_details_of_an_answer_of_which_the_weak_model_was_unsure():
 
 def test_details_of_an_answer_that_tells_little():
     found = answer(
-        Delta("x", finish_reason="stop"),
+        TextDelta("x"),
+        Finished("stop"),
         decision=Decision("weak", Reason.STRONG_UNAVAILABLE),
         fallback_cause=StrongUnreachable("https://example.org", "refused"),
     )

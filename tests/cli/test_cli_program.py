@@ -225,11 +225,10 @@ from edge_router.cli.main import main
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.controls import LengthRouter
-from edge_router.types import Delta
 
 class Stuck(ScriptedEngine):
     def stream(self, request, cancel):
-        yield Delta("One ")
+        yield TextDelta("One ")
         time.sleep(600)
 
 stuck = object()

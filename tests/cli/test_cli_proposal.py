@@ -24,7 +24,7 @@ def machine(monkeypatch):
     def prepare(free, bandwidth=100e9):
         here = replace(host(ask_llvm=lambda: ("generic", ())), memory_free=free)
         monkeypatch.setattr(rooms, "host", lambda memory: here)
-        monkeypatch.setattr(planning, "room_bandwidth", lambda room: bandwidth)
+        monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: bandwidth)
 
     return prepare
 

@@ -71,5 +71,14 @@ def test_what_cannot_be_rated(cli, answers, words, said):
     assert done.code == 2 and said in done.err
 
 
-def test_before_anything_was_asked(cli):
-    assert "holds no answer yet" in cli("rate", "up").err and cli("rate").code == 0
+def test_before_anything_was_asked_the_next_command_is_named(cli):
+    verbs = (
+        *(("rate", "up"), ("rate",)),
+        *(("replay", "--threshold", "0.3"), ("calibrate", "--strong-share", "0.3", "--ledger")),
+    )
+    for words in verbs:
+        done = cli(*words)
+        assert "ask something first: edge-router chat" in " ".join(done.err.split()), words
+        assert done.code == (0 if words == ("rate",) else 2), words
+        done = cli(*words, "--set", "ledger.enabled=false")
+        assert "edge-router config set ledger.enabled=true" in " ".join(done.err.split()), words

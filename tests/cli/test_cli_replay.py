@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from edge_router.chat.events import Usage
 from edge_router.cli.verbs.serve import _drift
 from edge_router.config import Config
 from edge_router.ledger import Ledger, Record
-from edge_router.types import Decision, Reason, Usage
+from edge_router.types import Decision, Reason
 
 PRICED = ("-o", "strong.price_in=10", "-o", "strong.price_out=30")
 

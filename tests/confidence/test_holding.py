@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.aio import AsyncController
+from edge_router.chat.events import Event, HiddenState, TextDelta, TokenLogprob, Usage
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.reply import collect
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
@@ -22,9 +23,9 @@ from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Cancelled, GenerationFailed, LowConfidence, StrongFailed, StrongUnreachable
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
+from edge_router.requests import parse_chat
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.surfaces.openai_parsing import parse_chat
-from edge_router.types import Delta, Reason, TokenLogprob, Usage
+from edge_router.types import ChatRequest, Reason
 
 EASY = 0.1
 HELLO = [{"role": "user", "content": "hello there"}]
@@ -33,8 +34,8 @@ GATE = Gate(3, (), NOTHING, Head((2.0, 1.0), 3.0), Head((0.0, 0.0, 0.0), 0.0))  
 PROBE = Gate(0, (5, 6), Head((1.0, -1.0), 0.0), Head((0.0, 0.0), 0.0), Head((0.0, 0.0, 0.0), 0.0))
 
 
-def said(text: str, logprob: float) -> Delta:
-    return Delta(text, (TokenLogprob(text, logprob, text.encode()),))
+def said(text: str, logprob: float) -> TextDelta:
+    return TextDelta(text, (TokenLogprob(text, logprob, text.encode()),))
 
 
 SURE = [said(word, -0.01) for word in ("I ", "know ", "this ", "well.")]
@@ -71,7 +72,7 @@ def test_an_unsure_answer_is_the_strong_models_from_its_first_word_on(paths: Pat
     weak = small(UNSURE)
     with controller(weak, "Surely.") as asked:
         answer = asked.start(request())
-        assert "".join(delta.text for delta in answer) == "Surely."
+        assert collect(answer).text == "Surely."
         rendered = asked.metrics.render()
     decision = answer.decision
     assert (answer.model, decision.model, decision.reason) == ("big", "strong", Reason.LOW_CONFIDENCE)
@@ -88,8 +89,8 @@ def test_a_sure_answer_is_shown_whole_and_without_what_was_looked_at(paths: Path
     with controller(small(SURE)) as asked:
         answer = asked.start(request())
         deltas = list(answer)
-    assert "".join(delta.text for delta in deltas) == "I know this well."
-    assert not any(delta.logprobs or delta.state for delta in deltas)
+    assert collect(deltas).text == "I know this well."
+    assert not collect(deltas).logprobs and not any(isinstance(event, HiddenState) for event in deltas)
     assert answer.decision.reason is Reason.SCORE and (answer.decision.confidence or 0) > 0.9
     (record,) = Ledger(paths.ledger).recent()
     assert record.decision.confidence == answer.decision.confidence and record.spent is None
@@ -110,7 +111,7 @@ def test_the_first_token_counts_from_when_it_is_shown() -> None:
 def test_a_reader_who_asks_for_logprobs_gets_all_of_them() -> None:
     with controller(small(SURE)) as asked:
         deltas = list(asked.start(request(logprobs=True)))
-    assert [entry.token for delta in deltas for entry in delta.logprobs] == ["I ", "know ", "this ", "well."]
+    assert [entry.token for entry in collect(deltas).logprobs] == ["I ", "know ", "this ", "well."]
 
 
 def test_the_engine_is_asked_for_no_more_than_is_needed() -> None:
@@ -119,10 +120,8 @@ def test_the_engine_is_asked_for_no_more_than_is_needed() -> None:
         list(asked.start(request()))
         list(asked.start(request(model="weak")))
     held, forced = weak.calls
-    assert (
-        held.logprobs and held.signals is not None and (held.signals.tokens, held.signals.alone) == (3, True)
-    )
-    assert forced.signals is None and not forced.logprobs
+    assert held.logprobs and held.watch is not None and (held.watch.tokens, held.watch.alone) == (3, True)
+    assert forced.watch is None and not forced.logprobs
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_what_may_not_leave_is_shown_however_unsure(
 ) -> None:
     with controller(small(UNSURE), **settings) as asked:  # type: ignore[arg-type]
         answer = asked.start(request(**fields))
-        assert "".join(delta.text for delta in answer) == "Perhaps it may be."
+        assert collect(answer).text == "Perhaps it may be."
     assert (answer.decision.reason, answer.decision.confidence) == (reason, None)
 
 
@@ -155,7 +154,7 @@ def test_a_private_question_stays_here() -> None:
 def test_an_unsure_answer_is_better_than_none(error: Exception, paths: Paths) -> None:
     with controller(small(UNSURE, "W"), error) as asked:
         answer = asked.start(request())
-        assert "".join(delta.text for delta in answer) == "W"
+        assert collect(answer).text == "W"
     assert (answer.model, answer.decision.reason) == ("small", Reason.STRONG_UNAVAILABLE)
     assert answer.fallback_cause is error and answer.decision.confidence is not None
 
@@ -163,7 +162,7 @@ def test_an_unsure_answer_is_better_than_none(error: Exception, paths: Paths) ->
 def test_a_failure_while_it_is_held_back_is_the_weak_models() -> None:
     with controller(small([SURE[0], GenerationFailed("tvm", "boom")])) as asked:
         answer = asked.start(request())
-        assert "".join(delta.text for delta in answer) == "S"
+        assert collect(answer).text == "S"
     assert answer.decision.reason is Reason.WEAK_UNAVAILABLE
 
 
@@ -198,10 +197,10 @@ def test_an_engine_that_shows_nothing_is_believed() -> None:
 def test_the_probe_decides_before_the_first_token(state: tuple[float, ...], model: str) -> None:
     stuck = threading.Event()
     stuck.set()
-    weak = small([Delta(state=state), stuck, "words"])
+    weak = small([HiddenState(state), stuck, "words"])
     with controller(weak, gate=PROBE) as asked:
         answer = asked.start(request())
-        text = "".join(delta.text for delta in answer)
+        text = collect(answer).text
     assert answer.model == model and text == {"big": "S", "small": "words"}[model]
     assert not weak.calls[0].logprobs
     if model == "big":
@@ -227,7 +226,7 @@ def test_either_everything_is_shown_or_nothing(values: Sequence[float], cut: int
     deltas = [said(f"{place} ", value) for place, value in enumerate(values)]
     closed: list[int] = []
 
-    def stream() -> Iterator[Delta]:
+    def stream() -> Iterator[Event]:
         try:
             yield from deltas
         finally:
@@ -242,7 +241,7 @@ def test_either_everything_is_shown_or_nothing(values: Sequence[float], cut: int
             next(shown)
         assert caught.value.tokens <= cut
     else:
-        assert "".join(delta.text for delta in shown) == "".join(delta.text for delta in deltas)
+        assert collect(shown).text == collect(deltas).text
     assert closed == [1] and holding.chance == chance
 
 
@@ -250,7 +249,7 @@ def test_a_task_that_is_cancelled_while_it_is_held_back_ends_the_weak_model() ->
     begun, ended = threading.Event(), threading.Event()
 
     class Watched(ScriptedEngine):
-        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
+        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
             try:
                 yield from super().stream(request, cancel)
             finally:

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from edge_router import __version__
+from edge_router.chat.events import Finished, TokenLogprob, Usage
 from edge_router.chat.message import Message, Text
-from edge_router.chat.request import ChatRequest, Extra, JsonOutput, SamplingParams, Tool
+from edge_router.chat.reply import collect
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
@@ -28,7 +29,7 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
-from edge_router.types import Delta, TokenLogprob, Usage
+from edge_router.types import ChatRequest, SamplingParams
 
 SECRET = "sk-very-secret-0123456789"
 ANSWER = "strong: hi · ça va\u2028end"
@@ -43,15 +44,15 @@ def run(engine, request=None):
 
 
 def text_of(deltas):
-    return "".join(delta.text for delta in deltas).strip()
+    return collect(deltas).text.strip()
 
 
 def failure(engine, request=None):
     """What was shown, and the error after it."""
     shown = []
     with pytest.raises(StrongError) as caught:
-        for delta in engine.stream(request or ask(), threading.Event()):
-            shown.append(delta.text)
+        for event in engine.stream(request or ask(), threading.Event()):
+            shown.append(getattr(event, "text", ""))
     return shown, caught.value
 
 
@@ -62,20 +63,19 @@ def test_an_answer_in_pieces(make, strong_server):
     deltas = run(make(strong_server.url()))
     assert text_of(deltas) == ANSWER
     assert len(deltas) > 3
-    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
-    assert all(delta.finish_reason is None and delta.text for delta in deltas[:-1])
+    assert deltas[-1] == Finished("stop", usage=Usage(7, 4))
+    assert all(event.text for event in deltas[:-1])
 
 
 def test_what_is_sent(make, strong_server):
     said = Message("user", [Text("hi"), Text("you", {"cache_control": {}})], name="me")
     request = ChatRequest(
         (Message("system", "short"), said),
-        target="base_url=http://evil",
+        model="base_url=http://evil",
         sampling=SamplingParams(temperature=0.0, top_k=3),
         max_tokens=5,
         stop=("x",),
-        tools=(Tool("f", parameters={}),),
-        extra=Extra("openai", {"user": "me", "api_key": "theirs", "extra_headers": {"Host": "evil"}}),
+        passthrough={"tools": [{"type": "function"}], "api_key": "theirs", "extra_headers": {"Host": "evil"}},
     )
     run(make(strong_server.url(), key=Key(SECRET, "here")), request)
     (seen,) = strong_server.requests()
@@ -101,8 +101,7 @@ def test_what_is_sent(make, strong_server):
         "top_k": 3,
         "max_tokens": 5,
         "stop": ["x"],
-        "user": "me",
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "tools": [{"type": "function"}],
     }
 
 
@@ -134,11 +133,10 @@ def test_logprobs(make, strong_server):
 
 
 def test_tool_calls_are_streamed(make, strong_server):
-    deltas = run(make(strong_server.url("tools")), ask(tools=(Tool("f"),)))
-    calls = [call for delta in deltas for call in delta.tool_calls]
-    assert "".join(call["function"]["arguments"] for call in calls) == '{"city": "Paris"}'
-    assert calls[0]["id"] == "call_1"
-    assert deltas[-1] == Delta(finish_reason="tool_calls", usage=Usage(7, 4))
+    deltas = run(make(strong_server.url("tools")), ask(passthrough={"tools": [{}]}))
+    (call,) = collect(deltas).calls
+    assert (call.id, call.arguments) == ("call_1", '{"city": "Paris"}')
+    assert deltas[-1] == Finished("tool_calls", usage=Usage(7, 4))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_tool_calls_are_streamed(make, strong_server):
 def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
     deltas = run(make(strong_server.url(script)))
     assert text_of(deltas) == ANSWER
-    assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
+    assert deltas[-1] == Finished("stop", usage=usage)
 
 
 @pytest.mark.parametrize(
@@ -163,14 +161,14 @@ def test_endpoints_with_ways_of_their_own(make, strong_server, script, usage):
 def test_answers_under_a_wrong_name_or_with_lines_of_their_own(make, strong_server, script, usage):
     deltas = run(make(strong_server.url(script)))
     assert text_of(deltas) == ANSWER
-    assert deltas[-1] == Delta(finish_reason="stop", usage=usage)
+    assert deltas[-1] == Finished("stop", usage=usage)
 
 
 @pytest.mark.parametrize("word", ["", "null", "stop", "eos"])
 def test_a_reason_in_every_chunk_does_not_end_the_answer(make, strong_server, word):
     deltas = run(make(strong_server.url(f"reason-{word}")))
     assert text_of(deltas) == ANSWER
-    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
+    assert deltas[-1] == Finished("stop", usage=Usage(7, 4))
 
 
 def test_a_reason_is_no_end_and_waiting_in_vain_for_it_no_success(make, strong_server):
@@ -185,7 +183,7 @@ def test_an_answer_without_anything_in_it(make, strong_server):
     assert isinstance(error, StrongEmpty) and shown == []
     assert len(strong_server.requests()) == 1
     for request in (ask(stop=("x",)), ask(raw_prompt="once")):  # whose answers may well be empty
-        assert run(engine, request) == [Delta(finish_reason="stop", usage=Usage(7, 4))]
+        assert run(engine, request) == [Finished("stop", usage=Usage(7, 4))]
 
 
 OPTIONAL = {
@@ -195,7 +193,7 @@ OPTIONAL = {
     "temperature": {"sampling": SamplingParams(temperature=0.0)},
     "stop": {"stop": ("nothing of the kind",)},
     "logprobs": {"logprobs": True, "top_logprobs": 2},
-    "min_p": {"sampling": SamplingParams(min_p=0.1)},
+    "min_p": {"passthrough": {"min_p": 0.1}},
 }
 
 
@@ -215,7 +213,7 @@ def test_a_field_that_the_endpoint_refuses_is_left_out_from_then_on(make, strong
 def test_several_fields_are_left_out_one_after_the_other(make, strong_server):
     engine = make(strong_server.url("refuse-temperature+refuse-top_p+refuse-seed+norole-system+limit-3"))
     sampling, messages = (
-        SamplingParams(0.2, 0.9, seed=7),
+        SamplingParams(0.2, 0.9, None, 7),
         (Message("system", "short"), Message("user", "hi")),
     )
     request = ChatRequest(messages, sampling=sampling, max_tokens=9)
@@ -235,13 +233,13 @@ def test_who_takes_no_stream_is_asked_for_the_whole(make, strong_server):
     engine = make(strong_server.url("nostream"))
     for _ in range(2):
         deltas = run(engine)
-        assert text_of(deltas) == ANSWER and deltas[-1] == Delta(finish_reason="stop", usage=Usage(7, 4))
+        assert text_of(deltas) == ANSWER and deltas[-1] == Finished("stop", usage=Usage(7, 4))
     assert [seen["body"]["stream"] for seen in strong_server.requests()] == [True, False, False]
 
 
 def test_a_stop_string_that_the_endpoint_does_not_take_stops_all_the_same(make, strong_server):
     deltas = run(make(strong_server.url("refuse-stop")), ask(stop=("ça", "never")))
-    assert text_of(deltas) == "strong: hi ·" and deltas[-1].finish_reason == "stop"
+    assert text_of(deltas) == "strong: hi ·" and deltas[-1].reason == "stop"
 
 
 @pytest.mark.parametrize(
@@ -249,15 +247,15 @@ def test_a_stop_string_that_the_endpoint_does_not_take_stops_all_the_same(make, 
 )
 def test_what_comes_behind_the_end_in_the_same_piece_is_not_read(make, strong_server, script, stop, shown):
     deltas = run(make(strong_server.url(script)), ask(stop=stop))
-    assert text_of(deltas) == shown and deltas[-1].finish_reason == "stop"
+    assert text_of(deltas) == shown and deltas[-1].reason == "stop"
 
 
 @pytest.mark.parametrize(
     ("script", "request_fields", "field"),
     [
         ("unknown", {}, "model"),
-        ("refuse-tools", {"tools": (Tool("f"),)}, "tools"),
-        ("refuse-response_format", {"output": JsonOutput()}, "response_format"),
+        ("refuse-tools", {"passthrough": {"tools": [{}]}}, "tools"),
+        ("refuse-response_format", {"passthrough": {"response_format": {}}}, "response_format"),
         ("refuse-messages", {}, "messages"),
         ("refuse-max_tokens+refuse-max_completion_tokens", {"max_tokens": 5}, "max_completion_tokens"),
         ("refuse-model+ok", {"sampling": SamplingParams(seed=1)}, "model"),

@@ -9,8 +9,8 @@ import zlib
 
 import pytest
 
+from edge_router.chat.events import ForeignDelta, TextDelta
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
 from edge_router.engines.remote import transport
 from edge_router.engines.remote.bounds import LARGEST_ANSWER, LARGEST_ERROR
 from edge_router.errors import (
@@ -22,6 +22,7 @@ from edge_router.errors import (
     StrongRedirected,
     StrongTimeout,
 )
+from edge_router.types import ChatRequest
 
 pytestmark = pytest.mark.integration  # moves many megabytes
 
@@ -61,11 +62,11 @@ def ask(**fields):
 
 
 def answer(engine, **fields):
-    """The text, the last delta and the error of one question."""
+    """The text, the last event and the error of one question."""
     shown, last = [], None
     try:
         for last in engine.stream(ask(**fields), threading.Event()):
-            shown.append(last.text)
+            shown.append(last.text if isinstance(last, TextDelta) else "")
     except StrongError as error:
         return "".join(shown), last, error
     return "".join(shown), last, None
@@ -165,7 +166,7 @@ def test_a_refusal_counts_though_its_body_never_ends(make, endpoint, peak, statu
 def test_tokens_beyond_those_asked_for_end_the_answer(make, endpoint, piece, max_tokens):
     place = endpoint(endless(STREAM, event(piece)))
     shown, last, error = answer(make(place.url, timeout_s=60), max_tokens=max_tokens)
-    assert error is None and last.finish_reason == "length"
+    assert error is None and last.reason == "length"
     assert len(shown) <= 32 * max_tokens + 4096 + 5000
 
 
@@ -177,7 +178,7 @@ def test_no_answer_within_its_limit_is_cut(make, endpoint, letters, max_tokens):
     pieces = [event({"content": text[at : at + letters]}) for at in range(0, len(text), letters)]
     place = endpoint(once(STREAM, *pieces, stop()))
     shown, last, error = answer(make(place.url, timeout_s=60), max_tokens=max_tokens)
-    assert error is None and shown == text and last.finish_reason == "stop"
+    assert error is None and shown == text and last.reason == "stop"
 
 
 def test_an_answer_without_a_limit_is_not_kept_for_ever(make, endpoint, peak):
@@ -263,8 +264,9 @@ def test_fields_before_the_first_word_are_not_lost(make, endpoint, more):
         once(STREAM, event({"x_a": "1"}), event({"x_a": "2"}), *more, event({}, finish_reason="length"))
     )
     deltas = list(make(place.url, timeout_s=60).stream(ask(), threading.Event()))
-    assert [delta.extra for delta in deltas] == [{"x_a": "1"}, {"x_a": "2"}, *({} for _ in more), {}]
-    assert deltas[-1].finish_reason == "length"
+    fields = [event.fields for event in deltas if isinstance(event, ForeignDelta)]
+    assert fields == [{"x_a": "1"}, {"x_a": "2"}] and len(deltas) == 2 + len(more) + 1
+    assert deltas[-1].reason == "length"
 
 
 @pytest.mark.parametrize("kind", ["comments", "1xx", "head", "whole answer"])

@@ -2,11 +2,12 @@ import threading
 
 import pytest
 
+from edge_router.chat.events import Finished, TextDelta, ToolCallStart, Usage
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.reply import collect
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable, StrongUnreachable
-from edge_router.types import Delta, Usage
+from edge_router.types import ChatRequest
 
 
 def ask(text="two words", **fields):
@@ -18,20 +19,19 @@ def run(engine, request=None, cancel=None):
 
 
 def text_of(deltas):
-    return "".join(delta.text for delta in deltas)
+    return collect(deltas).text
 
 
 def test_a_text_is_streamed_word_by_word_with_usage_at_the_end():
     deltas = run(ScriptedEngine("The answer\n is 42. "))
-    assert [delta.text for delta in deltas] == ["The", " answer", "\n is", " 42.", " ", ""]
-    assert deltas[-1] == Delta(finish_reason="stop", usage=Usage(2, 4))
-    assert all(delta.finish_reason is None for delta in deltas[:-1])
+    assert [event.text for event in deltas[:-1]] == ["The", " answer", "\n is", " 42.", " "]
+    assert deltas[-1] == Finished("stop", usage=Usage(2, 4))
 
 
 def test_max_tokens_cuts_a_text():
     deltas = run(ScriptedEngine("one two three"), ask(max_tokens=2))
     assert text_of(deltas) == "one two"
-    assert deltas[-1] == Delta(finish_reason="length", usage=Usage(2, 2))
+    assert deltas[-1] == Finished("length", usage=Usage(2, 2))
 
 
 def test_replies_are_given_in_order_then_the_default_for_ever():
@@ -59,14 +59,14 @@ def test_an_error_can_come_in_the_middle():
 
 
 def test_a_reply_can_be_made_from_the_request():
-    engine = ScriptedEngine(lambda request: lambda again: [request.messages[0].text, Delta(again.model)])
+    engine = ScriptedEngine(lambda request: lambda again: [request.messages[0].text, TextDelta(again.model)])
     assert text_of(run(engine, ask("x", model="weak"))) == "xweak"
 
 
-def test_a_delta_of_ones_own_ends_the_answer_and_nothing_follows():
-    own = Delta(tool_calls=({"index": 0},), finish_reason="tool_calls")
-    deltas = run(ScriptedEngine([own, "never said"]))
-    assert deltas == [Delta(tool_calls=own.tool_calls, finish_reason="tool_calls", usage=Usage(2, 0))]
+def test_an_end_of_ones_own_ends_the_answer_and_nothing_follows():
+    call = ToolCallStart(0, "c1", "look")
+    events = run(ScriptedEngine([call, Finished("tool_calls"), "never said"]))
+    assert events == [call, Finished("tool_calls", Usage(2, 0))]
 
 
 def test_a_prompt_beyond_the_context_is_refused():

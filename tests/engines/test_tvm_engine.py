@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from edge_router.catalog import find_model
+from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.reply import collect
 from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import load, open_model, thread_count
 from edge_router.errors import ArtifactMissing, Cancelled, InvalidModel
 from edge_router.paths import Paths
-from edge_router.types import Delta, SilentProgress
+from edge_router.types import ChatRequest, SamplingParams, SilentProgress
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -46,16 +47,18 @@ def asking(*texts: str, **options: Any) -> ChatRequest:
     return ChatRequest(tuple(turns), sampling=options.pop("sampling", GREEDY), **options)
 
 
-def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Delta]:
+def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Finished]:
     deltas = list(engine.stream(request, threading.Event()))
-    return "".join(delta.text for delta in deltas), deltas[-1]
+    last = deltas[-1]
+    assert isinstance(last, Finished)
+    return collect(deltas).text, last
 
 
 def test_it_knows_the_capital_of_france(engine: LocalEngine) -> None:
     text, last = answer(engine, asking("What is the capital of France?", max_tokens=40))
     assert "Paris" in text
     assert not text.startswith(" ") and "<|" not in text
-    assert last.finish_reason == "stop"
+    assert last.reason == "stop"
 
 
 def test_the_next_turn_computes_only_what_is_new_and_says_the_same(
@@ -134,7 +137,7 @@ def test_the_configured_model_is_loaded(built_home: Path, monkeypatch: pytest.Mo
         assert made.model_id == "SmolLM2-135M-Instruct"
         assert 0 < made.context_window_size <= find_model("SmolLM2-135M-Instruct").context_window_size
         assert steps[-1] == "load"
-        assert answer(made, asking("Say yes.", max_tokens=2))[1].finish_reason == "length"
+        assert answer(made, asking("Say yes.", max_tokens=2))[1].reason == "length"
     finally:
         made.close()
 
@@ -160,14 +163,15 @@ PRELUDE = """
     import sys, threading
     from pathlib import Path
     from edge_router.chat.message import Message
-    from edge_router.chat.request import (ChatRequest, SamplingParams)
+    from edge_router.chat.reply import collect
+    from edge_router.types import ChatRequest, SamplingParams
 
     def ask(engine, count=6):
         request = ChatRequest(
             (Message("user", "What is the capital of France?"),),
             sampling=SamplingParams(temperature=0), max_tokens=count,
         )
-        return "".join(delta.text for delta in engine.stream(request, threading.Event()))
+        return collect(engine.stream(request, threading.Event())).text
 
     def start():
         from edge_router.engines.tvm import open_model

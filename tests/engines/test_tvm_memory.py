@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.reply import collect
 from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.device import Gpu, host, process
@@ -27,7 +28,7 @@ from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.requests import parse_chat
 from edge_router.types import Reason, SilentProgress
 from edge_router.vram import room as rooms
 
@@ -207,7 +208,7 @@ def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_
         with_free(monkeypatch, fixed + engine.plan.bytes("kv_cache") // 2)
         looks = count()  # the first when the question comes, the others between two tokens
         monkeypatch.setattr(memory, "free_memory", lambda: 0 if next(looks) > 4 else 1 << 40)
-        text = "".join(delta.text for delta in asked.start(request))
+        text = collect(asked.start(request)).text
         assert text.startswith("The capital of France is Paris.")
         assert 1024 <= engine.context_window_size < 4096
         assert ["context_window_size 4096 became" in text for text in notes.texts] == [True]

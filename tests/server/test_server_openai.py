@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import pytest
 
-from edge_router.chat.request import Tool
+from edge_router.chat.events import Finished, TextDelta, TokenLogprob, ToolCallArguments, ToolCallStart, Usage
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import (
     ContextOverflow,
@@ -22,7 +22,6 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
-from edge_router.types import Delta, TokenLogprob, Usage
 
 HI: Any = [{"role": "user", "content": "hi"}]
 HARD: Any = [{"role": "user", "content": "a hard one"}]
@@ -134,7 +133,7 @@ def test_logprobs(served: Any) -> None:
     token = TokenLogprob(
         "Hi", -0.25, b"Hi", (TokenLogprob("Hi", -0.25, b"Hi"), TokenLogprob("Ho", float("-inf"), b"Ho"))
     )
-    steps = [Delta("Hi", logprobs=(token,)), Delta(finish_reason="stop", usage=Usage(1, 1))]
+    steps = [TextDelta("Hi", logprobs=(token,)), Finished("stop", usage=Usage(1, 1))]
     served.weak.queue(steps, steps, steps)
     client = served.client()
     asked: Any = {"model": "weak", "messages": HI, "logprobs": True, "top_logprobs": 2}
@@ -148,15 +147,14 @@ def test_logprobs(served: Any) -> None:
 
 
 def test_tool_calls_come_through(served: Any) -> None:
-    tool = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    steps = [Delta(tool_calls=(tool,)), Delta(finish_reason="tool_calls")]
+    steps = [ToolCallStart(0, "c1", "f"), ToolCallArguments(0, "{}"), Finished("tool_calls")]
     served.strong.queue(steps, steps)
     tools: Any = [{"type": "function", "function": {"name": "f"}}]
     asked: Any = {"model": "auto", "messages": HI, "tools": tools}
     raw = served.client().chat.completions.with_raw_response.create(**asked)
     assert raw.headers["x-edge-router-reason"] == "needs_tools"
     assert raw.parse().choices[0].message.tool_calls[0].function.name == "f"
-    assert served.strong.calls[0].tools == (Tool("f"),)
+    assert served.strong.calls[0].passthrough["tools"] == tools
     chunks = list(served.client().chat.completions.create(**asked, stream=True))
     assert chunks[1].choices[0].delta.tool_calls[0].id == "c1"
 
@@ -210,15 +208,15 @@ def test_what_may_have_meant_to_stay_here_goes_nowhere(served: Any, how: dict[st
 
 
 def test_what_the_server_does_not_know_reaches_the_strong_model(served: Any) -> None:
-    extra = {"top_a": 0.05, "chat_template_kwargs": {"enable_thinking": False}}
+    extra = {"min_p": 0.05, "chat_template_kwargs": {"enable_thinking": False}}
     served.client().chat.completions.create(model="strong", messages=HI, store=True, extra_body=extra)
     served.client().completions.create(model="strong", prompt="hi", extra_body=extra)
-    assert [request.extra.fields for request in served.strong.calls] == [{**extra, "store": True}, extra]
+    assert [request.passthrough for request in served.strong.calls] == [{**extra, "store": True}, extra]
 
 
 def test_text_in_any_script(served: Any) -> None:
     text = "Grüße, 世界 👩‍🚀\u2028\x00"
-    served.weak.queue([text, Delta(finish_reason="stop")], [text, Delta(finish_reason="stop")])
+    served.weak.queue([text, Finished("stop")], [text, Finished("stop")])
     client = served.client()
     messages: Any = [{"role": "user", "content": text}]
     assert client.chat.completions.create(model="weak", messages=messages).choices[0].message.content == text
@@ -228,7 +226,7 @@ def test_text_in_any_script(served: Any) -> None:
 
 
 def test_half_a_character_of_a_model_does_not_break_the_reply(served: Any) -> None:
-    served.weak.queue(["\ud83d", Delta(finish_reason="stop")], ["\ud83d", Delta(finish_reason="stop")])
+    served.weak.queue(["\ud83d", Finished("stop")], ["\ud83d", Finished("stop")])
     client = served.client()
     assert client.chat.completions.create(model="weak", messages=HI).choices[0].finish_reason == "stop"
     assert len(list(client.chat.completions.create(model="weak", messages=HI, stream=True))) == 3

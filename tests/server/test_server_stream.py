@@ -11,13 +11,13 @@ from typing import Any
 import openai
 import pytest
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import ForeignDelta
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
 from edge_router.server.limits import Limits
 from edge_router.server.running import Running
 from edge_router.server.security import Guard
-from edge_router.types import Delta
+from edge_router.types import ChatRequest
 
 HI: Any = [{"role": "user", "content": "hi"}]
 
@@ -75,7 +75,7 @@ def test_a_broken_stream_has_no_done(setup: Callable[..., Any], error: Exception
 
 def test_a_mistake_of_ours_in_mid_stream_shows_nothing_of_itself(setup: Callable[..., Any]) -> None:
     one = setup()
-    one.weak.queue(["half", Delta(tool_calls=({"secret": object()},)), "more"])
+    one.weak.queue(["half", ForeignDelta({"secret": object()}), "more"])
     reply = one.call(body={"model": "weak", "messages": HI, "stream": True})
     last = json.loads(reply.body.strip().rpartition(b"data: ")[2])
     assert last["error"]["code"] == "internal_error" and b"secret" not in reply.body

@@ -33,6 +33,7 @@ from edge_router.chat.request import (
     SamplingParams,
     TextOutput,
     Tool,
+    ToolChoice,
 )
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel
 from edge_router.surfaces.base import Call, Errand, Failure, Head, ModelInfo
@@ -142,6 +143,14 @@ def test_tools() -> None:
     request = chat(tools=[{"type": "function", "function": function}, {"function": {"name": "now"}}])
     assert request.tools == (Tool("add", "adds", SCHEMA), Tool("now"))
     assert Need.TOOLS in request.needs
+    for choice, wanted in (
+        (None, ToolChoice()),
+        ("auto", ToolChoice()),
+        ("none", ToolChoice("none")),
+        ("required", ToolChoice("required")),
+        ({"type": "function", "function": {"name": "add"}}, ToolChoice("required", ("add",))),
+    ):
+        assert chat(tool_choice=choice).tool_choice == wanted, choice
 
 
 def test_calls_and_results_are_paired_in_their_order() -> None:
@@ -257,6 +266,8 @@ def test_bad_bodies_name_the_field() -> None:
         ({"tools": [{"function": {"name": "f", "parameters": 3}}]}, "tools[0].function.parameters"),
         ({"tools": [{"function": {"name": "f"}}] * 1000}, "tools"),
         ({"format": "xml"}, "format"),
+        ({"tool_choice": "maybe"}, "tool_choice"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice"),
         ({"think": 3}, "think"),
         ({"stream": "no"}, "stream"),
         ({"keep_alive": "soon"}, "keep_alive"),
@@ -291,7 +302,7 @@ def test_bad_bodies_name_the_field() -> None:
 
 
 def test_fields_that_ollama_has_are_no_slips_of_the_pen() -> None:
-    fields = ("truncate", "shift", "width", "height", "steps", "dimensions", "insecure", "tool_choice", "n")
+    fields = ("truncate", "shift", "width", "height", "steps", "dimensions", "insecure", "n", "logit_bias")
     for name in fields:
         assert name in chat(**{name: 1}).extra.fields, name
 
@@ -513,6 +524,7 @@ def test_one_model_is_shown(host_of: HostOf) -> None:
     assert shown["capabilities"] == ["completion", "tools", "vision", "thinking"]
     assert shown["model_info"] == {
         "general.architecture": "llama",
+        "general.basename": "SmolLM2",
         "general.parameter_count": 134_515_008,
         "llama.context_length": 2048,
     }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from edge_router.chat.events import Usage
 from edge_router.config import StrongConfig
 from edge_router.ledger import Record
 from edge_router.thresholds.prices import Prices
 from edge_router.thresholds.replay import replay
-from edge_router.types import Decision, Reason, Tier, Usage
+from edge_router.types import Decision, Reason, Tier
 
 COUNTED = Usage(100, 10)
 PRICES = Prices(price_in=10.0, price_out=30.0)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.errors import (
     BudgetSpent,
@@ -32,7 +32,7 @@ from edge_router.errors import (
 from edge_router.paths import Paths
 from edge_router.thresholds.prices import Prices
 from edge_router.thresholds.spending import DAY_S, ENOUGH, Spending, month_end, month_of
-from edge_router.types import Delta, Usage
+from edge_router.types import ChatRequest
 
 COIN = Usage(1, 0)  # costs 1
 QUESTION = ChatRequest((Message("user", "Why?"),))
@@ -264,15 +264,15 @@ def test_routing_waits_for_no_file(paths: Paths) -> None:
 # ---- one answer --------------------------------------------------------------------------------------------
 
 
-def answer(*words: str, usage: Usage | None = None, failure: Exception | None = None) -> Iterator[Delta]:
+def answer(*words: str, usage: Usage | None = None, failure: Exception | None = None) -> Iterator[Event]:
     for word in words:
-        yield Delta(word)
+        yield TextDelta(word)
     if failure is not None:
         raise failure
-    yield Delta(finish_reason="stop", usage=usage)
+    yield Finished("stop", usage=usage)
 
 
-def paid(paths: Paths, deltas: Iterator[Delta], *, read: int = 99, usage: Usage | None = None) -> float:
+def paid(paths: Paths, deltas: Iterator[Event], *, read: int = 99, usage: Usage | None = None) -> float:
     """What an answer cost of which `read` deltas were read; a token costs 1."""
     money = Spending(1e9, Prices(1e6, 1e6), router="mf", file=paths.spending)
     payment = money.begin(QUESTION)

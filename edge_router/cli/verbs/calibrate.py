@@ -108,7 +108,8 @@ def _ledger_scores(session: Session, config: Config, last: int | None) -> tuple[
     scores = Ledger(session.paths.ledger).scores(router=config.router.name)
     if not scores:
         raise typer.BadParameter(
-            f"the ledger holds no score of {config.router.name} yet; take --prompts FILE"
+            f"the ledger holds no score of {config.router.name} yet; take --prompts FILE, or "
+            f"{session.to_fill_the_ledger(config)}"
         )
     return scores[-last:] if last is not None else scores
 

@@ -84,7 +84,7 @@ class Planning:
         if isinstance(given, Share):
             raise ConfigError("bandwidth", bandwidth, "must be an amount such as 360GB")
         measured = given is None
-        speed = float(given) if given is not None else room_bandwidth(room)
+        speed = float(given) if given is not None else room_bandwidth(room, paths)
         return cls(config, room, tuple(quantizations) if quantizations else None, speed, measured)
 
     def report(self, card: ModelCard) -> Report:
@@ -125,13 +125,17 @@ class Planning:
         return decode_tokens_per_s(shape, settings, self.bandwidth) if self.bandwidth else None
 
 
-def room_bandwidth(room: Room) -> float | None:
+def room_bandwidth(room: Room, paths: Paths) -> float | None:
     """Bytes per second that the device reads; None for one whose bandwidth can't be told from here."""
-    from edge_router.device import gpus
-    from edge_router.device.bandwidth import memory_bandwidth
+    from edge_router.device import gpus, host
+    from edge_router.device.bandwidth import best_bandwidth
 
     if not room.place.backend.own_memory:
-        return memory_bandwidth(room.place.threads) if room.device == "cpu" else None
+        if room.device != "cpu":
+            return None
+        here = host(paths.artifacts / "host.json")
+        machine = f"{here.cpu_name}, {here.memory_total} bytes"
+        return best_bandwidth(room.place.threads, paths.artifacts / "bandwidth.json", machine)
     return next((gpu.bandwidth for gpu in gpus() if gpu.bandwidth and gpu.maker == "nvidia"), None)
 
 

@@ -54,7 +54,7 @@ def rate(
         elif words:
             _rate(ledger, words, session)
         else:
-            _list(ledger, json=json)
+            _list(ledger, session)
     finally:
         ledger.close()
 
@@ -65,7 +65,7 @@ def _rate(ledger: Ledger, words: list[str], session: Session) -> None:
         raise typer.BadParameter("write up or down, after the answer's id if it is not the last one: 17 down")
     last = ledger.recent(1)
     if not last:
-        raise typer.BadParameter("the ledger holds no answer yet")
+        raise typer.BadParameter(f"the ledger holds no answer yet; {session.to_fill_the_ledger()}")
     number = int(ids[0]) if ids else last[0].id or 0
     record = ledger.rate(number, THUMBS[thumb])
     if record is None:
@@ -81,10 +81,13 @@ def _rate(ledger: Ledger, words: list[str], session: Session) -> None:
         )
 
 
-def _list(ledger: Ledger, *, json: bool) -> None:
+def _list(ledger: Ledger, session: Session) -> None:
     records = ledger.recent(LISTED)
-    if json:
+    if session.json:
         output.write_json([_facts(record) for record in records])
+        return
+    if not records:
+        output.say(f"The ledger holds no answer yet; {session.to_fill_the_ledger()}")
         return
     names = {1: "up", -1: "down", None: "-"}
     rows = [
@@ -111,7 +114,9 @@ def _export(ledger: Ledger, file: Path, session: Session) -> None:
         output.write_json({"labels": len(rows), "rated": len(rated), "output": str(file)})
         return
     output.say(f"{len(rows)} of {len(rated)} rated answers are labels now, in {file}.")
-    if rows:
+    if not rated:
+        output.say(f"Rate answers first: {session.command('rate', 'up')}", style="dim")
+    elif rows:
         output.say(
             f"Adapt a router to them: edge-router train --adapt {quoted(file)} --name mine", style="dim"
         )

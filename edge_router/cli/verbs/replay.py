@@ -48,7 +48,9 @@ def replay(
     since = 0.0 if days is None else time.time() - days * DAY_S
     records = Ledger(session.paths.ledger).records(router=config.router.name, since=since)
     if not records:
-        raise typer.BadParameter(f"the ledger holds no decision of {config.router.name} from that time")
+        what = f"the ledger holds no decision of {config.router.name}"
+        when = "" if days is None else f" from the last {days:g} days"
+        raise typer.BadParameter(f"{what}{when}; {session.to_fill_the_ledger(config)}")
     prices = Prices.of(config.strong)
     found = run(records, threshold, prices)
     if json:

@@ -8,15 +8,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from edge_router.chat.events import FinishReason, TokenLogprob
 from edge_router.engines.local.loops import LoopGuard
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.stops import StopStrings
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import FinishReason, TokenLogprob
 
 
 class Form(Protocol):
-    """What an answer is held to, and closed by where it has to end; see `constraint.JsonMask`."""
+    """What an answer is held to, and closed by where it has to end; see `form_mask.FormMask`."""
 
     @property
     def complete(self) -> bool: ...

@@ -7,6 +7,7 @@ that of the shortest value is taken.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -53,6 +54,12 @@ class Closing:
         self._length = 0  # of what was pushed last, behind `_before`
         self._manner = 0  # that found a way the last time
         self.fault = ""  # why llguidance could not go on, where it could not
+
+    def copy(self) -> Closing:
+        """One that stands where this does, and goes on by itself."""
+        found = copy.copy(self)
+        found._matcher = self._matcher.deep_copy()
+        return found
 
     @property
     def complete(self) -> bool:

@@ -7,9 +7,18 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from edge_router.chat.request import ChatRequest, JsonOutput, Need, SignalRequest, TokenMask, Vocabulary
-from edge_router.engines.local.answer import Answer, Piece
-from edge_router.engines.local.constraint import Grammars, JsonMask, installed
+from edge_router.chat.events import (
+    EngineTimings,
+    Event,
+    Finished,
+    FinishReason,
+    HiddenState,
+    TextDelta,
+    Usage,
+)
+from edge_router.engines.local.answer import Answer
+from edge_router.engines.local.constraint import Grammars
+from edge_router.engines.local.form_mask import FormMask
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.runner import ModelRunner
@@ -25,7 +34,7 @@ from edge_router.errors import (
 )
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import Cancel, Delta, EngineTimings, Usage
+from edge_router.types import Cancel, ChatRequest, TokenMask, Vocabulary, Watch
 from edge_router.vram import Plan
 
 _POLL_S = 0.05  # how often a waiting reader looks at its cancel
@@ -58,9 +67,9 @@ class LocalEngine:
         self._scheduler = Scheduler(name, load, rest)
         self._line = Line()
         self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
-        if installed():
-            self._grammars.prepare()
+        self._grammars.prepare()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
+        self.longest_context: int | None = None  # for which the model was trained
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
 
@@ -83,7 +92,7 @@ class LocalEngine:
 
     @property
     def handles_json(self) -> bool:
-        return installed()
+        return True
 
     @property
     def plan(self) -> Plan | None:
@@ -98,7 +107,7 @@ class LocalEngine:
         """Raises `TemplateError`."""
         return len(self._prompt(request))
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         """Raises `ContextOverflow`, `TemplateError`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
         prompt = self._prompt(request)
         room = self.context_window_size - len(prompt)
@@ -106,7 +115,7 @@ class LocalEngine:
         if not prompt:
             raise InvalidRequest("messages", "the prompt is empty")
         if room < 1:
-            raise ContextOverflow(len(prompt), self.context_window_size)
+            raise ContextOverflow(len(prompt), self.context_window_size, self.longest_context)
         if max(prompt) >= self._scheduler.vocab_size:  # such as a mark of pictures in a model that sees none
             raise InvalidRequest("messages", f"holds tokens that {self._model_id} has no weights for")
         most = min(longest, room)
@@ -130,14 +139,14 @@ class LocalEngine:
             vocab_size=self.vocab_size,
             logprobs=request.top_logprobs if request.logprobs else None,
             mask=form or self._mask(request),
-            signals=request.signals,
+            watch=request.watch,
         )
         left = threading.Event()
         job = Job(prompt, sampler, reader, lambda: left.is_set() or cancel.is_set())
         with self._line.standing(cancel, job):
             self._scheduler.submit(job)
             try:
-                yield from reader.deltas(cancel, self._scheduler)
+                yield from reader.events(cancel, self._scheduler)
             finally:
                 left.set()
 
@@ -148,23 +157,18 @@ class LocalEngine:
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """See `engines.base.Weighing`; what was read is kept for a prompt that begins the same."""
         # The last: some tokenizers put a space, which is a token of its own, before a text.
-        signals = SignalRequest(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))
-        stream = self.stream(replace(request, max_tokens=1, logprobs=False, signals=signals), cancel)
-        return next(delta.state for delta in stream if delta.state)
+        watch = Watch(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))
+        stream = self.stream(replace(request, max_tokens=1, logprobs=False, watch=watch), cancel)
+        return next(event.values for event in stream if isinstance(event, HiddenState))
 
     def close(self) -> None:
         self._scheduler.close()
         self._grammars.close()
 
-    def _form(self, request: ChatRequest, max_tokens: int, cancel: Cancel) -> JsonMask | None:
-        output = request.output
-        if request.mask is not None or not isinstance(output, JsonOutput):
+    def _form(self, request: ChatRequest, max_tokens: int, cancel: Cancel) -> FormMask | None:
+        if request.mask is not None or request.response_schema is None:
             return None
-        schema = {"type": "object"} if output.schema is None else output.schema
-        try:
-            return self._grammars.json(schema, max_tokens, cancel)
-        except InvalidRequest as error:
-            raise type(error)(request.name_of(Need.JSON), error.reason) from error.__cause__
+        return self._grammars.json(request.response_schema, cancel).mask(max_tokens)
 
     def _mask(self, request: ChatRequest) -> TokenMask | None:
         if request.mask is None:
@@ -178,7 +182,7 @@ class LocalEngine:
         """None for what goes on a text, which may be any data, and for a mask of the caller's."""
         if not self.ends_loops or request.raw_prompt is not None or request.mask is not None:
             return None
-        formed = isinstance(request.output, JsonOutput)
+        formed = request.response_schema is not None
         return LoopGuard(asked_by(request.messages), self._text_of, formed=formed)
 
     def _text_of(self, tokens: Sequence[int]) -> str:
@@ -198,22 +202,22 @@ class LocalEngine:
 
 
 class _Reader:
-    """Takes tokens in the scheduler's thread and hands out deltas in the caller's."""
+    """Takes tokens in the scheduler's thread and hands out events in the caller's."""
 
     def __init__(self, answer: Answer, prompt_tokens: int) -> None:
         self._answer, self._prompt_tokens = answer, prompt_tokens
-        self._queue: queue.SimpleQueue[Delta | EngineError] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Event | EngineError] = queue.SimpleQueue()
 
     def push(self, choice: Choice, job: Job) -> bool:
         if choice.state:
-            self._queue.put(Delta(state=choice.state))
+            self._queue.put(HiddenState(choice.state))
         piece = self._answer.push(choice)
-        if piece.finish_reason is not None:
-            self._queue.put(self._last(piece, job))
-            return True
         if piece.text or piece.logprobs:
-            self._queue.put(Delta(piece.text, piece.logprobs))
-        return False
+            self._queue.put(TextDelta(piece.text, piece.logprobs))
+        if piece.finish_reason is None:
+            return False
+        self._queue.put(self._finished(piece.finish_reason, piece.looped, job))
+        return True
 
     def ends(self, choice: Choice) -> bool:
         return self._answer.ends(choice)
@@ -224,16 +228,16 @@ class _Reader:
     def limit(self, max_tokens: int) -> None:
         self._answer.shorten(self._answer.tokens + max_tokens)
 
-    def deltas(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Delta]:
+    def events(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Event]:
         while True:
             item = self._next(cancel, scheduler)
             if isinstance(item, EngineError):
                 raise item
             yield item
-            if item.finish_reason is not None:
+            if type(item) is Finished:
                 return
 
-    def _next(self, cancel: Cancel, scheduler: Scheduler) -> Delta | EngineError:
+    def _next(self, cancel: Cancel, scheduler: Scheduler) -> Event | EngineError:
         while not cancel.is_set():
             try:
                 return self._queue.get(timeout=_POLL_S)
@@ -242,13 +246,11 @@ class _Reader:
                     return scheduler.closed_error()
         return Cancelled()
 
-    def _last(self, piece: Piece, job: Job) -> Delta:
+    def _finished(self, reason: FinishReason, looped: bool, job: Job) -> Finished:
         cached = job.cached_tokens or 0
-        return Delta(
-            piece.text,
-            piece.logprobs,
-            finish_reason=piece.finish_reason,
-            looped=piece.looped,
+        return Finished(
+            reason,
+            looped=looped,
             usage=Usage(self._prompt_tokens, self._answer.tokens, cached),
             timings=EngineTimings(
                 prefill_s=job.first_token - job.began,

@@ -1,4 +1,4 @@
-"""OpenAI's server-sent events as deltas. Pure.
+"""OpenAI's server-sent events as events of ours. Pure.
 
 Reads dictionaries rather than the client's model classes, which are built without being checked.
 """
@@ -6,23 +6,44 @@ Reads dictionaries rather than the client's model classes, which are built witho
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge_router.engines.remote.events import DONE, Event, EventDecoder
+from edge_router.chat.events import (
+    Event,
+    Finished,
+    FinishReason,
+    ForeignDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    Usage,
+)
+from edge_router.engines.remote.event_stream import DONE, EventDecoder, ServerEvent
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.tool_calls import ToolCallReader
 from edge_router.engines.stops import StopStrings
 from edge_router.strict_json import NotJson, parse_object
-from edge_router.types import Delta, FinishReason, TokenLogprob, Usage
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message
+# What an endpoint adds to thoughts, and wants back with them.
+SIGNED = frozenset(
+    {
+        "reasoning_details",
+        "reasoning_opaque",
+        "reasoning_signature",
+        "signature",
+        "thinking_blocks",
+        "thinking_signature",
+        "thought_signature",
+    }
+)
 UNSAID = ("name", "role", "content", "refusal", "tool_calls", "function_call")  # no fields of their own
 TEXT_ONLY = frozenset({"role", "content"})
-ANSWERS = frozenset(
-    {"reasoning_details", "thinking_blocks", "audio", "images"}
-)  # of those, what says something
+# Of an endpoint's own fields, those that say something.
+ANSWERS = frozenset({*THOUGHTS, "reasoning_details", "thinking_blocks", "audio", "images"})
 LONGEST_TOKEN = 1024  # bytes
 QUOTED = 100  # characters of what came instead
 DEEPEST = 32  # levels of an endpoint's own field
@@ -68,7 +89,7 @@ _CODES = ("code", "status", "status_code")
 
 
 class AnswerReader:
-    """Turns the events of one answer into deltas. `end` makes the last one.
+    """Turns what one answer sends into events of ours. `end` makes the last ones.
 
     An answer ends with [DONE], or with its body: a reason to finish says why it will, and more may follow.
     `logprobs`: they were asked for; nobody else wants to see them. `stops` end the text, where the endpoint
@@ -87,17 +108,23 @@ class AnswerReader:
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._calls = ToolCallReader()
+        self._label = ""  # the field that the last thoughts stood in
+
+    @property
+    def held(self) -> int:
+        """Characters that the last event brought and that do not show yet."""
+        return self._calls.held
 
     @property
     def complete(self) -> bool:
         """Whether the answer came to its end, if the body now did."""
         return self.done or self._finish_reason is not None
 
-    def read(self, data: str) -> Delta | None:
-        """None where the event holds nothing to show. Raises `Garbled`, `ErrorObject`."""
+    def read(self, data: str) -> list[Event]:
+        """Nothing where `data` holds nothing to show. Raises `Garbled`, `ErrorObject`."""
         self.events += 1
         self.said = False
-        name, text = data.name if isinstance(data, Event) else "", data.strip()
+        name, text = data.name if isinstance(data, ServerEvent) else "", data.strip()
         if text.strip('"') == DONE:
             self.done = True
         elif text.startswith("{"):
@@ -106,82 +133,72 @@ class AnswerReader:
             raise ErrorObject(text or "it did not say why", None)
         else:  # whatever it is, it is no piece of an answer: some servers keep connections open so
             self._pass_over(text)
-        return None
+        return []
 
-    def read_body(self, body: bytes) -> Iterator[Delta]:
+    def read_body(self, body: bytes) -> Iterator[Event]:
         """All that came in one piece: a complete answer, or events under a wrong name."""
         if not body.lstrip().startswith((b"data:", b"event:", b":")):
-            delta = self.read_whole(body)
-            if delta is not None:
-                yield delta
+            yield from self.read_whole(body)
             return
         decoder = EventDecoder()
-        for event in (*decoder.feed(body), *decoder.rest()):
-            delta = None if self.done else self.read(event)
-            if delta is not None:
-                yield delta
+        for data in (*decoder.feed(body), *decoder.rest()):
+            if not self.done:
+                yield from self.read(data)
 
-    def read_whole(self, data: bytes) -> Delta | None:
+    def read_whole(self, data: bytes) -> list[Event]:
         """A complete answer, from an endpoint that does not stream."""
-        delta = self._read(_parsed(data), "", whole=True)
+        told = self._read(_parsed(data), "", whole=True)
         if not self._chunks:
             raise Garbled("no list of choices")
         self.done = True
-        return delta
+        return told
 
-    def end(self, *, may_be_empty: bool = True) -> Delta:
-        """The last delta, once the body has ended. Raises `Garbled`, `Unfinished`, `EmptyAnswer`."""
+    def end(self, *, may_be_empty: bool = True) -> list[Event]:
+        """The last events, once the body has ended. Raises `Garbled`, `Unfinished`, `EmptyAnswer`."""
         if self.events and not self._chunks:
             quoted = f": {self._passed_over}" if self._passed_over else ""
             raise Garbled(f"no list of choices{quoted}")
         if not self.complete:
             raise Unfinished
-        last = self.finish()
-        if not (self.has_said or may_be_empty or last.finish_reason in ("length", "content_filter")):
+        if not (self.has_said or may_be_empty or self._reason in ("length", "content_filter")):
             raise EmptyAnswer
-        return last
+        return self.finish()
 
-    def finish(self) -> Delta:
+    def finish(self) -> list[Event]:
+        calls = self._calls.finish(cut=self._reason != "tool_calls")
+        return [*_text(self._stops.rest()), *calls, Finished(self._reason, self._usage)]
+
+    @property
+    def _reason(self) -> FinishReason:
         reason = _FINISH.get(self._finish_reason or "", "stop")
-        if self._calls and reason == "stop":
-            reason = "tool_calls"
-        calls = self._calls.finish(cut=reason != "tool_calls")
-        return Delta(self._stops.rest(), tool_calls=calls, finish_reason=reason, usage=self._usage)
+        return "tool_calls" if self._calls and reason == "stop" else reason
 
-    def cut(self) -> Delta:
-        """The last delta of an answer that is ended here, for its length."""
+    def cut(self) -> list[Event]:
+        """The last events of an answer that is ended here, for its length."""
         self._finish_reason = "length"
         return self.finish()
 
     def _pass_over(self, text: str) -> None:
         self._passed_over = self._passed_over or text[:QUOTED]
 
-    def _read(self, chunk: Mapping[str, Any], name: str, *, whole: bool = False) -> Delta | None:
+    def _read(self, chunk: Mapping[str, Any], name: str, *, whole: bool = False) -> list[Event]:
         _raise_error_object(chunk, name)
         self._usage = _usage(chunk.get("usage")) or self._usage
         choices = chunk.get("choices")
         if choices is None:
             self._pass_over(str(chunk))
-            return None
+            return []
         if not isinstance(choices, list) or not all(isinstance(choice, dict | None) for choice in choices):
             raise Garbled("no list of choices")
         self._chunks += 1
         choice = next((choice for choice in choices if choice and _is_first(choice.get("index"))), None)
         if choice is None:  # Azure's first chunk, OpenAI's last
-            return None
+            return []
         self._note_reason(choice)
-        delta = self._delta(choice, whole=whole)
-        text, stopped = self._stops.push(delta.text)
-        if stopped:  # nothing that follows is read
-            self.done, self._finish_reason = True, "stop"
-        if text != delta.text:
-            delta = replace(delta, text=text)
-        said = (
-            delta.text or delta.tool_calls or delta.thoughts or delta.refusal or delta.extra.keys() & ANSWERS
-        )
-        self.said = bool(said)
+        told = self._told(choice, whole=whole)
+        self.said = self._calls.heard or any(map(_says_something, told))
         self.has_said = self.has_said or self.said
-        return delta if said or delta.logprobs or delta.extra else None
+        return told
 
     def _note_reason(self, choice: Mapping[str, Any]) -> None:
         """Raises `ErrorObject` for a reason that is none to be content."""
@@ -194,39 +211,75 @@ class AnswerReader:
         if reason not in _NOT_YET:
             self._finish_reason = reason
 
-    def _delta(self, choice: Mapping[str, Any], *, whole: bool) -> Delta:
+    def _told(self, choice: Mapping[str, Any], *, whole: bool) -> list[Event]:
         """Of a chunk of either endpoint, or of a whole message."""
+        self._calls.heard, self._calls.held = False, 0
         message = choice["delta"] if "delta" in choice else choice.get("message")
         if "text" in choice and not message:
             logprobs = _completion_logprobs(choice.get("logprobs")) if self._logprobs else ()
-            return Delta(_content(choice["text"]).text, logprobs=logprobs)
+            return self._spoken(_content(choice["text"]).text, logprobs)
         message = message or {}
         if not isinstance(message, dict):
             raise Garbled("a delta that is no object")
         logprobs = _chat_logprobs(choice.get("logprobs")) if self._logprobs else ()
         if message.keys() <= TEXT_ONLY and isinstance(message.get("content"), str):  # most are no more
-            return Delta(message["content"], logprobs=logprobs)
+            return self._spoken(message["content"], logprobs)
         calls = message.get("tool_calls") or []
         if isinstance(message.get("function_call"), dict):  # what tool calls were called until 2023
             calls = [{"index": 0, "type": "function", "function": message["function_call"]}]
         if not isinstance(calls, list) or not all(isinstance(call, dict | None) for call in calls):
             raise Garbled("tool calls that are no list of objects")
         content = _content(message.get("content"))
+        refusal = content.refusal + _content(message.get("refusal")).text
+        return [
+            *self._thought(message, content.thought),
+            *([RefusalDelta(refusal)] if refusal else ()),
+            *self._spoken(content.text, logprobs),
+            *self._calls.read([call for call in calls if call], whole=whole),
+            *_foreign(message),
+        ]
+
+    def _spoken(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> list[Event]:
+        shown, stopped = self._stops.push(text)
+        if stopped:  # nothing that follows is read
+            self.done, self._finish_reason = True, "stop"
+        return _text(shown, logprobs)
+
+    def _thought(self, message: Mapping[str, Any], spoken: str) -> list[Event]:
+        """`spoken`: thoughts among the content. Those that stand twice are shown once and come back twice."""
         thoughts = {name: message[name] for name in THOUGHTS if _is_text(message.get(name))}
-        if content.thought:
-            thoughts[THOUGHTS[0]] = thoughts.get(THOUGHTS[0], "") + content.thought
-        return Delta(
-            content.text,
-            logprobs=logprobs,
-            tool_calls=self._calls.read([call for call in calls if call], whole=whole),
-            thoughts=thoughts,
-            refusal=content.refusal + _content(message.get("refusal")).text,
-            extra={
-                name: value
-                for name, value in message.items()
-                if name not in UNSAID and name not in thoughts and value and _is_shallow(value)
-            },
-        )
+        if spoken:
+            thoughts[THOUGHTS[0]] = thoughts.get(THOUGHTS[0], "") + spoken
+        self._label = next((name for name in THOUGHTS if name in thoughts), self._label)
+        text = thoughts.pop(self._label, "")
+        opaque = thoughts | _fields(message, message.keys() & SIGNED)
+        return [ReasoningDelta(text, self._label, opaque)] if text or opaque else []
+
+
+def _text(text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> list[Event]:
+    return [TextDelta(text, logprobs)] if text or logprobs else []
+
+
+def _foreign(message: Mapping[str, Any]) -> list[Event]:
+    named = {name for name in THOUGHTS if _is_text(message.get(name))}.union(SIGNED, UNSAID)
+    fields = _fields(message, message.keys() - named)
+    return [ForeignDelta(fields)] if fields else []
+
+
+def _fields(message: Mapping[str, Any], names: Iterable[str]) -> dict[str, object]:
+    """Those that hold something that can be sent on, in their order."""
+    wanted = frozenset(names)
+    return {name: value for name, value in message.items() if name in wanted and value and _is_shallow(value)}
+
+
+def _says_something(event: Event) -> bool:
+    """Fields of the endpoint's own alone do not, but for those that are answers."""
+    kind = type(event)
+    if kind is TextDelta:
+        return bool(event.text)  # type: ignore[union-attr]
+    if isinstance(event, ReasoningDelta):
+        return bool(event.text) or not ANSWERS.isdisjoint(event.opaque)
+    return not isinstance(event, ForeignDelta) or not ANSWERS.isdisjoint(event.fields)
 
 
 def _parsed(data: str | bytes) -> Mapping[str, Any]:

@@ -5,13 +5,21 @@ A remote model is somebody else's program. Whatever it sends, one answer may not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from math import inf
 from sys import getsizeof
 from typing import NoReturn
 
+from edge_router.chat.events import (
+    Event,
+    ForeignDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
 from edge_router.engines.remote.outcomes import Garbled
-from edge_router.types import Delta
 
 LARGEST_MESSAGE = 2 * 2**20  # bytes of one event, or of an answer that is not streamed
 LARGEST_ERROR = 64 * 2**10  # bytes of a refusal's body; what lies behind is not read
@@ -67,20 +75,23 @@ class Meter:
         if self._silence > LARGEST_SILENCE:
             raise TooLong(f"{_amount(LARGEST_SILENCE)} without a token")
 
-    def take(self, delta: Delta, size: int, *, token: bool = True) -> None:
-        """A piece of the answer, out of an event of `size` bytes. Raises `TooLong`."""
+    def take(self, events: Sequence[Event], size: int, *, token: bool = True, held: int = 0) -> None:
+        """A piece of the answer, out of `size` bytes; `held`: characters that do not show yet.
+
+        Raises `TooLong`.
+        """
         if token:
             self._silence = 0
         self._pieces += 1
-        self._characters += len(delta.text) + len(delta.refusal)
-        if delta.tool_calls or delta.logprobs or delta.extra:  # made of many small objects
+        self._characters += held
+        for event in events:
+            self._weigh(event)
+        if not events or any(map(_is_rich, events)):  # where none shows yet, it is kept none the less
             self._taken += _RICH * size
-            self._characters += sum(map(_arguments, delta.tool_calls))
         else:
-            self._taken += getsizeof(delta.text) + _PLACE
-            if delta.thoughts or delta.refusal:
-                self._taken += sum(map(getsizeof, (*delta.thoughts.values(), delta.refusal)))
-                self._thoughts += sum(map(len, delta.thoughts.values()))
+            self._taken += sum(
+                getsizeof(event.text) + _PLACE for event in events if isinstance(event, _TEXTS)
+            )
         if self._taken > LARGEST_ANSWER:
             refuse_longer("an answer", LARGEST_ANSWER)
         if self._pieces > self._most_tokens:
@@ -88,11 +99,23 @@ class Meter:
         if self._characters > self._most_characters or self._thoughts > self._most_thoughts:
             self.past_max_tokens = True
 
+    def _weigh(self, event: Event) -> None:
+        if isinstance(event, ReasoningDelta):
+            self._thoughts += len(event.text)
+        elif isinstance(event, TextDelta | RefusalDelta | ToolCallArguments):
+            self._characters += len(event.text)
 
-def _arguments(call: Mapping[str, object]) -> int:
-    function = call.get("function")
-    arguments = function.get("arguments") if isinstance(function, Mapping) else None
-    return len(arguments) if isinstance(arguments, str) else 0
+
+_TEXTS = (TextDelta, ReasoningDelta, RefusalDelta)
+
+
+def _is_rich(event: Event) -> bool:
+    """Whether it is made of many small objects."""
+    if isinstance(event, TextDelta):
+        return bool(event.logprobs)
+    if isinstance(event, ReasoningDelta):
+        return bool(event.opaque)
+    return isinstance(event, ToolCallStart | ToolCallArguments | ForeignDelta)
 
 
 def _amount(limit: int) -> str:

@@ -1,20 +1,23 @@
 """The tool calls of one answer, out of the pieces in which servers of many kinds send them. Pure.
 
-What comes out is OpenAI's form: indices count from 0, a call's first piece has its id and its name, no id
-comes twice, and the arguments are JSON text in parts.
+Indices count from 0, no id comes twice, and the arguments are JSON text in parts. A call starts with the
+first of its arguments behind its name, or with the answer's end: until then its name may go on.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from edge_router.chat.events import ToolCallArguments, ToolCallStart
 from edge_router.engines.remote.outcomes import Garbled
 from edge_router.strict_json import NotJson, parse_object
 
 Piece = Mapping[str, object]
+CallEvent: TypeAlias = ToolCallStart | ToolCallArguments
 TEXTS = {"function": "arguments", "custom": "input"}  # a call's type, and where its text stands
 NO_IDS = ("", "null", "none")
 ID_LENGTH = 9  # what Mistral's servers insist on when a call comes back; nobody else minds
@@ -25,9 +28,11 @@ NOTHING = object()
 @dataclass(slots=True)
 class _Call:
     index: int
+    id: str
     slot: int | None  # the index that the server gave it
     given_id: str | None  # by the server
     kind: str
+    started: bool = False  # its name is told
     bare: bool = False  # it began with a name and nothing that tells calls apart, as whole ones do
     name: str = ""
     takes_nothing: bool = False  # `{}` came, which some servers send before the arguments
@@ -42,6 +47,14 @@ class _Call:
             return NOTHING
         self.parts = ["".join(self.parts)]
         return _parsed(self.parts[0])
+
+    def start(self) -> Iterator[CallEvent]:
+        """With what came of it so far. Fields of its function lie one level deeper than its own."""
+        self.started = True
+        extra = {**self.extra, self.kind: dict(self.body_extra)} if self.body_extra else dict(self.extra)
+        yield ToolCallStart(self.index, self.id, self.name, self.kind == "custom", extra)
+        if self.parts:
+            yield ToolCallArguments(self.index, "".join(self.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +111,10 @@ class ToolCallReader:
     """
 
     def __init__(self) -> None:
+        self.heard = False  # the last chunk said something of a call, which may not show yet
+        self.held = 0  # characters of arguments in it that do not
         self._calls: list[_Call] = []
+        self._started = 0  # of them
         # The last of each kind: nobody says how many there will be, and each piece asks for one.
         self._with_id: dict[str, _Call] = {}
         self._in_slot: dict[int | None, _Call] = {}
@@ -107,35 +123,50 @@ class ToolCallReader:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def read(self, pieces: Sequence[Piece], *, whole: bool = False) -> tuple[Piece, ...]:
-        """The calls of one chunk in OpenAI's form. `whole`: each is a call of its own. Raises `Garbled`."""
+    def read(self, pieces: Sequence[Piece], *, whole: bool = False) -> list[CallEvent]:
+        """What the calls of one chunk add. `whole`: each is a call of its own. Raises `Garbled`."""
         touched: set[int] = set()
-        told = []
+        told: list[CallEvent] = []
+        self.heard, self.held = False, 0
         for position, piece in enumerate(pieces):
             came = _Arrived.of(piece)
             if not came.says_something:
                 continue
+            self.heard = True
             call = None if whole else self._owner(came, position, alone=len(pieces) == 1, touched=touched)
-            if call is None:
-                call, beginning = self._begin(came, position)
-                told.append(beginning)
-            else:
-                told.append(_go_on(call, came))
+            call = call or self._begin(came, position)
+            text, extra = _go_on(call, came)
+            if call.started and (text or extra):
+                told.append(ToolCallArguments(call.index, text, extra))
+            elif text:
+                told += self._start(call.index)
+                self.held += 0 if call.started else len(text)
             if call.given_id is not None:
                 self._with_id[call.given_id] = call
             touched.add(call.index)
-        return tuple(piece for piece in told if len(piece) > 1)
+        return told
 
-    def finish(self, *, cut: bool) -> tuple[Piece, ...]:
+    def finish(self, *, cut: bool) -> list[CallEvent]:
         """What is lacking at the end: arguments are JSON, also where there are none.
 
         `cut`: the answer was too long, so that what did not come may have been about to.
         """
-        return tuple(
-            {"index": call.index, "function": {"arguments": "{}"}}
-            for call in self._calls
-            if call.kind == "function" and not call.parts and (call.takes_nothing or not cut)
-        )
+        told: list[CallEvent] = []
+        for call in self._calls:
+            if not call.started:
+                told += call.start()
+            if call.kind == "function" and not call.parts and (call.takes_nothing or not cut):
+                told.append(ToolCallArguments(call.index, EMPTY))
+        return told
+
+    def _start(self, index: int) -> Iterator[CallEvent]:
+        """Of the calls up to that index, and of those behind it that wait for them: in order, once named."""
+        while self._started < len(self._calls):
+            call = self._calls[self._started]
+            if not call.name or not (call.parts or call.index <= index):
+                return
+            self._started += 1
+            yield from call.start()
 
     def _owner(self, came: _Arrived, position: int, *, alone: bool, touched: set[int]) -> _Call | None:
         """The call that goes on with this piece; None where it begins one."""
@@ -158,39 +189,32 @@ class ToolCallReader:
             return None
         return None if _begins_anew(call, came) else call
 
-    def _begin(self, came: _Arrived, position: int) -> tuple[_Call, Piece]:
+    def _begin(self, came: _Arrived, position: int) -> _Call:
         identifier = came.given_id
         if identifier is None or identifier in self._with_id:
             identifier = uuid.uuid4().hex[:ID_LENGTH]
-        call = _Call(len(self._calls), came.slot, came.given_id, came.kind, bare=came.bare)
+        call = _Call(len(self._calls), identifier, came.slot, came.given_id, came.kind, bare=came.bare)
         self._calls.append(call)
         self._in_slot[came.slot] = self._at_position[position] = call
-        piece = _go_on(call, came)
-        body = {"name": "", TEXTS[came.kind]: "", **_object(piece.get(came.kind))}
-        return call, {**piece, "id": identifier, "type": came.kind, came.kind: body}
+        return call
 
 
-def _go_on(call: _Call, came: _Arrived) -> Piece:
-    """What `came` adds to `call`, in OpenAI's form. What is sent again is not told again."""
-    body: dict[str, object] = {}
-    told = call.name and (call.parts or came.name == call.name)
-    name = "" if told else came.name.removeprefix(call.name)
-    if name:
-        body["name"] = name
-        call.name += name
+def _go_on(call: _Call, came: _Arrived) -> tuple[str, Piece]:
+    """What `came` adds to `call`: more of its arguments, and fields. What is sent again is not told again."""
+    told = call.started or (call.name and (call.parts or came.name == call.name))
+    call.name += "" if told else came.name.removeprefix(call.name)
+    added = ""
     is_json = call.kind == "function" and came.text.startswith("{")
     value = call.value if is_json else NOTHING
     if is_json and came.text == EMPTY and (not call.parts or value is not NOTHING):
         call.takes_nothing = True
     elif came.text and (value is NOTHING or value != _parsed(came.text)):
         # What begins as all before it did is all of it once more: no JSON goes on with its own beginning.
-        text = (is_json and came.text.removeprefix("".join(call.parts))) or came.text
-        body[TEXTS[call.kind]] = text
-        call.parts.append(text)
+        added = (is_json and came.text.removeprefix("".join(call.parts))) or came.text
+        call.parts.append(added)
     call.given_id = call.given_id or came.given_id
-    body |= _fresh(call.body_extra, came.body_extra)
-    piece = {"index": call.index, **_fresh(call.extra, came.extra)}
-    return {**piece, call.kind: body} if body else piece
+    fresh, inner = _fresh(call.extra, came.extra), _fresh(call.body_extra, came.body_extra)
+    return added, {**fresh, call.kind: inner} if inner else fresh
 
 
 def _begins_anew(call: _Call, came: _Arrived) -> bool:
@@ -218,10 +242,6 @@ def _fresh(known: dict[str, object], came: Piece) -> Piece:
 
 def _rest(piece: Piece, known: set[str]) -> Piece:
     return {name: value for name, value in piece.items() if name not in known and value is not None}
-
-
-def _object(value: object) -> Piece:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _id(value: object) -> str | None:

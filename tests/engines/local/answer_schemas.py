@@ -268,9 +268,10 @@ REFUSED: dict[str, tuple[Schema, str]] = {
     "dynamic": ({"$dynamicRef": "#node"}, "\\$dynamicRef"),
     "no end": (_object(next={"$ref": "#"}), "short enough"),
     "too many names": (
-        {"type": "object", "properties": {f"p{number}": TEXT for number in range(3000)}},
+        {"type": "object", "properties": {f"p{number}": TEXT for number in range(2100)}},
         "items; max is",
     ),
+    "too long": ({"type": "string", "enum": ["x" * 70_000]}, "more than 65536 characters"),
 }
 
 # What is no schema at all.

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Finished, TextDelta
+from edge_router.chat.reply import collect
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
@@ -29,19 +30,20 @@ from edge_router.errors import (
     TemplateError,
 )
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import Delta
+from edge_router.types import ChatRequest
 
 Ask = Callable[..., ChatRequest]
 Make = Callable[..., tuple[LocalEngine, Any]]
 OwnWords = Callable[[Any, ChatRequest, int], str]
 
 
-def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Delta]:
-    """The whole text, and the last delta."""
+def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Finished]:
+    """The whole text, and the end."""
     deltas = list(engine.stream(request, threading.Event()))
-    assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
-    assert all(delta.text or delta.logprobs for delta in deltas[:-1])
-    return "".join(delta.text for delta in deltas), deltas[-1]
+    *said, last = deltas
+    assert all(isinstance(event, TextDelta) and (event.text or event.logprobs) for event in said)
+    assert isinstance(last, Finished)
+    return collect(deltas).text, last
 
 
 def test_the_answer_is_what_the_model_says(make_engine: Make, ask: Ask, own_words: OwnWords) -> None:
@@ -50,7 +52,7 @@ def test_the_answer_is_what_the_model_says(make_engine: Make, ask: Ask, own_word
     text, last = answer(engine, request)
     assert text == own_words(runner, request, 20)
     prompt = engine.count_tokens(request)
-    assert last.finish_reason == "length"
+    assert last.reason == "length"
     assert last.usage is not None and last.timings is not None
     assert (last.usage.prompt_tokens, last.usage.completion_tokens, last.usage.cached_tokens) == (
         prompt,
@@ -69,7 +71,7 @@ def test_the_end_token_ends_the_answer(make_engine: Make, ask: Ask, own_words: O
     for number in range(5):
         request = ask(f"Go on {number}.")
         text, last = answer(engine, request)
-        assert last.finish_reason == "stop"
+        assert last.reason == "stop"
         assert last.usage is not None
         lengths.append(last.usage.completion_tokens)
         assert text == own_words(runner, request, lengths[-1])
@@ -82,18 +84,18 @@ def test_a_stop_string_ends_the_answer_before_it(make_engine: Make, ask: Ask) ->
     stop = whole[10:13]
     text, last = answer(engine, ask("Stop?", max_tokens=40, stop=("never said", stop)))
     assert text == whole[: whole.index(stop)]
-    assert last.finish_reason == "stop"
+    assert last.reason == "stop"
 
 
 def test_logprobs_are_told_when_asked_for(make_engine: Make, ask: Ask) -> None:
     engine, _ = make_engine()
     deltas = list(engine.stream(ask("Why?", max_tokens=9, logprobs=True, top_logprobs=3), threading.Event()))
-    entries = [entry for delta in deltas for entry in delta.logprobs]
+    entries = collect(deltas).logprobs
     assert len(entries) == 9
     assert all(len(entry.top) == 3 and entry.logprob == entry.top[0].logprob <= 0 for entry in entries)
     bare = list(engine.stream(ask("Why?", max_tokens=9, logprobs=True), threading.Event()))
-    assert all(not entry.top for delta in bare for entry in delta.logprobs)
-    assert not any(delta.logprobs for delta in engine.stream(ask("Why?", max_tokens=9), threading.Event()))
+    assert all(not entry.top for entry in collect(bare).logprobs)
+    assert not collect(engine.stream(ask("Why?", max_tokens=9), threading.Event())).logprobs
 
 
 def test_a_raw_prompt_goes_as_it_is(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:
@@ -139,7 +141,7 @@ def test_an_answer_may_fill_the_context_and_no_more(make_engine: Make, ask: Ask,
         text, last = answer(engine, request)
         assert text == own_words(runner, request, room)
         assert last.usage is not None and last.usage.total_tokens == 64
-        assert last.finish_reason == "length"
+        assert last.reason == "length"
     exactly = ask("x" * (20 + 63 - engine.count_tokens(ask("x" * 20))))
     assert answer(engine, exactly)[1].usage.completion_tokens == 1  # type: ignore[union-attr]
 
@@ -171,7 +173,7 @@ def test_without_a_template_only_raw_prompts_are_answered(
     )
     with pytest.raises(TemplateError, match="bare"):
         answer(engine, ask("Hi"))
-    assert answer(engine, ask("x", raw_prompt="Hi", max_tokens=3))[1].finish_reason == "length"
+    assert answer(engine, ask("x", raw_prompt="Hi", max_tokens=3))[1].reason == "length"
     engine.close()
 
 
@@ -221,7 +223,7 @@ def test_a_forgotten_engine_does_not_keep_the_interpreter(tmp_path: object) -> N
         from edge_router.engines.local.sampler import Sampler, SamplingDefaults
         from edge_router.engines.local.scheduler import Scheduler
         from edge_router.engines.local.worker import Job
-        from edge_router.chat.request import (SamplingParams)
+        from edge_router.types import SamplingParams
 
         class Runner:
             vocab_size, context_window_size, prefill_chunk_size, max_sequences, page_size = 9, 10**9, 9, 1, 16

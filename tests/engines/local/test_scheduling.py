@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import Event, Usage
+from edge_router.chat.reply import collect
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sequences import Held, SequencePool
 from edge_router.engines.local.worker import Job
 from edge_router.errors import Cancelled, InternalError, OutOfMemory
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import Delta, Usage
+from edge_router.types import ChatRequest
 
 Ask = Callable[..., ChatRequest]
 Make = Callable[..., tuple[LocalEngine, Any]]
@@ -30,9 +31,9 @@ def run(
     engine: LocalEngine, request: ChatRequest, cancel: threading.Event | None = None
 ) -> tuple[str, Usage]:
     deltas = list(engine.stream(request, cancel or threading.Event()))
-    usage = deltas[-1].usage
-    assert usage is not None
-    return "".join(delta.text for delta in deltas), usage
+    reply = collect(deltas)
+    assert reply.usage is not None
+    return reply.text, reply.usage
 
 
 def at_once(engine: LocalEngine, requests: list[ChatRequest]) -> list[str]:
@@ -262,7 +263,7 @@ def test_a_cache_that_is_smaller_than_one_context_fails_cleanly(
 # ---- cancelling --------------------------------------------------------------------------------------------
 
 
-def begun(engine: LocalEngine, request: ChatRequest, cancel: threading.Event) -> Iterator[Delta]:
+def begun(engine: LocalEngine, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
     stream = engine.stream(request, cancel)
     next(stream)
     return stream
@@ -401,7 +402,7 @@ def test_no_text_waits_for_the_token_after_it(
     early = [next(stream).text for _ in range(allowed + 1)]  # the one after it is being computed
     assert all(early)
     runner.gate.grant(30)
-    assert list(stream)[-1].finish_reason == "length"
+    assert list(stream)[-1].reason == "length"
 
 
 def test_an_answer_whose_length_ends_it_computes_nothing_more(

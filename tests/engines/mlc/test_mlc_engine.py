@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.reply import collect
 from edge_router.config import Config
 from edge_router.device import Gpu
 from edge_router.engines.mlc import MlcEngine, load
@@ -27,7 +28,7 @@ from edge_router.errors import (
 )
 from edge_router.paths import Paths
 from edge_router.store.manifest import remember
-from edge_router.types import Delta, SilentProgress, Usage
+from edge_router.types import ChatRequest, SamplingParams, SilentProgress
 
 FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, HALF = 13, 14, 15, 16, 17, 18  # seeds; see standin/
 HELLO = ChatRequest((Message("user", "Where?"),))
@@ -42,13 +43,13 @@ class Notes(SilentProgress):
         self.notes.append(text)
 
 
-def ask(engine: MlcEngine, request: ChatRequest = HELLO, **sampling: Any) -> list[Delta]:
+def ask(engine: MlcEngine, request: ChatRequest = HELLO, **sampling: Any) -> list[Event]:
     asked = replace(request, sampling=replace(request.sampling, **sampling))
     return list(engine.stream(asked, threading.Event()))
 
 
-def text_of(deltas: list[Delta]) -> str:
-    return "".join(delta.text for delta in deltas)
+def text_of(deltas: list[Event]) -> str:
+    return collect(deltas).text
 
 
 # ---- loading -------------------------------------------------------------------------------------------------
@@ -243,10 +244,10 @@ def test_a_compiler_that_hangs_is_ended(
 
 def test_an_answer_comes_in_pieces_with_its_usage_last(mlc: Any, open_engine: Opener) -> None:
     deltas = ask(open_engine())
-    assert [delta.text for delta in deltas] == ["Paris", " is", " the", " capital", ".", ""]
-    assert [delta.finish_reason for delta in deltas] == [None] * 5 + ["stop"]
     (created,) = mlc.events("create")
-    assert deltas[-1].usage == Usage(len(created["arguments"]["prompt"]), 5)
+    usage = Usage(len(created["arguments"]["prompt"]), 5)
+    said = map(TextDelta, ["Paris", " is", " the", " capital", "."])
+    assert deltas == [*said, Finished("stop", usage)]
 
 
 def test_a_request_goes_over_in_mlcs_types(mlc: Any, open_engine: Opener) -> None:
@@ -274,7 +275,7 @@ def test_a_request_goes_over_in_mlcs_types(mlc: Any, open_engine: Opener) -> Non
         "model": "tiny-llama",
     }
     assert {name: arguments[name] for name in expected} == expected
-    assert (text_of(deltas), deltas[-1].finish_reason) == ("Paris is the", "length")
+    assert (text_of(deltas), collect(deltas).finish_reason) == ("Paris is the", "length")
 
 
 def test_what_a_request_leaves_open_is_left_to_the_models_config(mlc: Any, open_engine: Opener) -> None:
@@ -317,7 +318,7 @@ def test_logprobs(open_engine: Opener) -> None:
     (own,) = first.logprobs
     assert (own.token, own.logprob, own.token_bytes) == ("Paris", -0.5, b"Paris")
     assert [(top.token, top.logprob) for top in own.top] == [("Paris", -0.5), ("?", -1.5)]
-    assert last.finish_reason == "length"
+    assert last.reason == "length"
     with pytest.raises(InvalidRequest, match="at most 5"):
         list(engine.stream(replace(request, top_logprobs=6), threading.Event()))
 
@@ -333,8 +334,9 @@ def test_a_directory_whose_format_only_mlc_knows(mlc: Any, open_engine: Opener) 
     assert created["kind"] == "ChatCompletions"
     assert created["arguments"]["messages"] == [{"role": "user", "content": "Where?"}]
     assert text_of(deltas) == "Paris is"
-    assert deltas[0].logprobs[0].token_bytes == b"Paris"
-    assert [top.token_bytes for top in deltas[0].logprobs[0].top] == [b"Paris", b"?"]
+    first = collect(deltas).logprobs[0]
+    assert first.token_bytes == b"Paris"
+    assert [top.token_bytes for top in first.top] == [b"Paris", b"?"]
     with pytest.raises(ContextOverflow) as caught:
         list(engine.stream(ChatRequest((Message("user", "x" * 200),)), threading.Event()))
     assert (caught.value.prompt_tokens, caught.value.context_window_size) == (200, 128)

@@ -4,12 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.completions import ChunkMaker, collect
+from edge_router.chat.events import (
+    Finished,
+    ForeignDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallArguments,
+    ToolCallStart,
+    Usage,
+)
+from edge_router.chat.message import Reasoning, Text
+from edge_router.chat.reply import collect
+from edge_router.completions import ChunkMaker, completion
 from edge_router.engines.remote.answer import AnswerReader
-from edge_router.engines.remote.events import EventDecoder
+from edge_router.engines.remote.event_stream import EventDecoder
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.surfaces.wire import dumps
-from edge_router.types import Decision, Delta, Reason, TokenLogprob, Usage
+from edge_router.types import Decision, Reason
 
 
 def chunk(delta=None, finish=None, **more):
@@ -18,7 +31,7 @@ def chunk(delta=None, finish=None, **more):
 
 def read(*events):
     reader = AnswerReader()
-    deltas = [delta for delta in map(reader.read, events) if delta is not None]
+    deltas = [event for data in events for event in reader.read(data)]
     return reader, deltas
 
 
@@ -43,9 +56,9 @@ def test_texts_then_the_end_with_reason_and_usage():
         ),
         "[DONE]",
     )
-    assert deltas == [Delta("Hel"), Delta("lo")]
+    assert deltas == [TextDelta("Hel"), TextDelta("lo")]
     assert reader.done and reader.complete
-    assert reader.finish() == Delta(finish_reason="length", usage=Usage(5, 2, 4))
+    assert reader.finish() == [Finished("length", usage=Usage(5, 2, 4))]
 
 
 @pytest.mark.parametrize(
@@ -69,22 +82,25 @@ def test_texts_then_the_end_with_reason_and_usage():
     ],
 )
 def test_finish_reasons(theirs, ours):
-    assert read(chunk(finish=theirs))[0].finish().finish_reason == ours
+    assert read(chunk(finish=theirs))[0].finish()[-1].reason == ours
 
 
 def test_complete_only_with_a_finish_reason_or_done():
     assert not read(chunk({"content": "x"}))[0].complete
     assert read(chunk(finish="stop"))[0].complete
     reader, _ = read(chunk({"tool_calls": [{"id": "1"}]}), "[DONE]")
-    assert reader.complete and reader.finish().finish_reason == "tool_calls"
+    assert reader.complete and reader.finish()[-1].reason == "tool_calls"
 
 
 def test_tool_calls_get_indices_ids_and_arguments():
     reader, deltas = read(chunk({"tool_calls": [{"index": 3, "id": "a"}, {"id": "b"}]}), chunk(finish="stop"))
-    assert [(call["index"], call["id"]) for call in deltas[0].tool_calls] == [(0, "a"), (1, "b")]
-    last = reader.finish()
-    assert last.finish_reason == "tool_calls"  # whatever the endpoint calls it
-    assert [call["function"] for call in last.tool_calls] == [{"arguments": "{}"}] * 2
+    assert deltas == []  # their names may still come
+    *calls, last = reader.finish()
+    assert last.reason == "tool_calls"  # whatever the endpoint calls it
+    assert calls == [
+        *(ToolCallStart(0, "a", ""), ToolCallArguments(0, "{}")),
+        *(ToolCallStart(1, "b", ""), ToolCallArguments(1, "{}")),
+    ]
 
 
 def test_a_function_call_of_old_is_a_tool_call():
@@ -101,7 +117,7 @@ def test_a_function_call_of_old_is_a_tool_call():
 
 
 def whole(deltas):
-    return collect(deltas, "big", Decision("strong", Reason.FORCED))
+    return completion(deltas, "big", Decision("strong", Reason.FORCED))
 
 
 def streamed(deltas):
@@ -119,6 +135,23 @@ def test_thoughts_keep_the_name_of_their_field(name):
     message = whole(deltas).choices[0].message
     assert message.content == "42" and getattr(message, name) == "Let me think."
     assert message.to_dict() == {name: "Let me think.", "role": "assistant", "content": "42", "refusal": None}
+
+
+def test_thoughts_that_stand_twice_are_shown_once_and_come_back_twice():
+    _, deltas = read(
+        chunk({"reasoning_content": "Let ", "reasoning": "Let "}), chunk({"reasoning_content": "me."})
+    )
+    assert collect(deltas).parts == (Reasoning("Let me.", "reasoning_content", {"reasoning": "Let "}),)
+    assert streamed(deltas)[0] == {"reasoning_content": "Let ", "reasoning": "Let "}
+
+
+def test_what_signs_thoughts_behind_the_text_is_theirs():
+    for name in ("reasoning_details", "thinking_blocks"):
+        _, deltas = read(
+            chunk({"reasoning": "hm"}), chunk({"content": "42"}), chunk({name: [{"signature": "SIG"}]})
+        )
+        signed = Reasoning("hm", "reasoning", {name: [{"signature": "SIG"}]})
+        assert collect(deltas).parts == (signed, Text("42"))
 
 
 def test_reasoning_details_come_back_as_they_were():
@@ -146,7 +179,7 @@ def test_reasoning_details_come_back_as_they_were():
 def test_a_refusal_is_no_content():
     for refusal in ({"refusal": "I can't."}, {"content": [{"type": "refusal", "refusal": "I can't."}]}):
         _, deltas = read(chunk({"content": None, **refusal}))
-        assert deltas == [Delta(refusal="I can't.")] and streamed(deltas) == [{"refusal": "I can't."}]
+        assert deltas == [RefusalDelta("I can't.")] and streamed(deltas) == [{"refusal": "I can't."}]
         reply = whole(deltas)
         assert (reply.choices[0].message.content, reply.choices[0].message.refusal) == (None, "I can't.")
         assert reply.text == "I can't."
@@ -162,7 +195,7 @@ def test_content_in_parts():
     ]
     for content in (parts, [parts]):
         _, deltas = read(chunk({"content": content}))
-        assert deltas == [Delta("abc", thoughts={"reasoning_content": "hm"})]
+        assert deltas == [ReasoningDelta("hm", "reasoning_content"), TextDelta("abc")]
 
 
 # ---- when it ends
@@ -175,9 +208,9 @@ def test_a_reason_in_every_chunk_ends_nothing(word):
     reader, deltas = read(*(chunk({"content": text}, word) for text in "abc"))
     assert not reader.done
     for event in (chunk({"content": "d"}, word), chunk(finish="length"), "[DONE]"):
-        deltas += [delta for delta in [reader.read(event)] if delta is not None]
+        deltas += reader.read(event)
     assert whole(deltas).text == "abcd"
-    assert reader.end().finish_reason == "length"
+    assert reader.end()[-1].reason == "length"
 
 
 @pytest.mark.parametrize("word", ["", "null", "none", None, 7])
@@ -213,7 +246,7 @@ def test_an_answer_that_says_something_is_one(message):
 
 @pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "content_filter", "SAFETY"])
 def test_an_empty_answer_with_a_reason_is_told_with_it(reason):
-    assert read(chunk({}, reason), "[DONE]")[0].end(may_be_empty=False).finish_reason in reason.lower() + (
+    assert read(chunk({}, reason), "[DONE]")[0].end(may_be_empty=False)[-1].reason in reason.lower() + (
         "length content_filter"
     )
 
@@ -248,8 +281,8 @@ FRAMES = [
 @pytest.mark.parametrize("frame", FRAMES)
 def test_a_frame_without_a_piece_is_passed_over(frame):
     reader, deltas = read(frame, chunk({"content": "a"}), frame, chunk({"content": "b"}, "stop"), frame)
-    assert deltas == [Delta("a"), Delta("b")]
-    assert reader.end(may_be_empty=False).finish_reason == "stop"
+    assert deltas == [TextDelta("a"), TextDelta("b")]
+    assert reader.end(may_be_empty=False)[-1].reason == "stop"
 
 
 @pytest.mark.parametrize("frame", [frame for frame in FRAMES if '"choices": [' not in frame])
@@ -262,7 +295,7 @@ def test_frames_alone_are_no_answer(frame):
 @pytest.mark.parametrize("index", [None, "0", 0.0, "x", False, [], {}])
 def test_an_index_that_is_no_other_choices(index):
     event = {"choices": [{"index": index, "delta": {"content": "ab"}, "finish_reason": "stop"}]}
-    assert read(json.dumps(event))[1] == [Delta("ab")]
+    assert read(json.dumps(event))[1] == [TextDelta("ab")]
 
 
 def events(wire):
@@ -295,9 +328,11 @@ def test_logprobs_of_chat():
 def test_logprobs_of_completions():
     logprobs = {"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": [{"b": -3}]}
     _, deltas = read(json.dumps({"choices": [{"text": "a", "logprobs": logprobs}]}))
-    assert deltas == [Delta("a", logprobs=(TokenLogprob("a", -1.0, b"a", (TokenLogprob("b", -3.0, b"b"),)),))]
+    assert deltas == [
+        TextDelta("a", logprobs=(TokenLogprob("a", -1.0, b"a", (TokenLogprob("b", -3.0, b"b"),)),))
+    ]
     _, deltas = read(json.dumps({"choices": [{"text": "a", "logprobs": None}]}))
-    assert deltas == [Delta("a")]
+    assert deltas == [TextDelta("a")]
 
 
 def test_a_whole_answer():
@@ -305,10 +340,13 @@ def test_a_whole_answer():
     message = {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]}
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
-    delta = reader.read_whole(json.dumps(body).encode())
-    assert delta.text == "Hi" and delta.tool_calls[0]["id"] == "1"
-    last = reader.end()
-    assert (last.finish_reason, last.usage) == ("tool_calls", Usage(1, 2))
+    events = [*reader.read_whole(json.dumps(body).encode()), *reader.end()]
+    assert events == [
+        TextDelta("Hi"),
+        ToolCallStart(0, "1", ""),
+        ToolCallArguments(0, "{}"),
+        Finished("tool_calls", Usage(1, 2)),
+    ]
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": None}, {"object": "list", "data": []}])
@@ -322,7 +360,7 @@ def test_a_whole_body_that_is_no_answer(body):
     [7, {}, {"prompt_tokens": -1, "completion_tokens": 1}, {"prompt_tokens": 10**30, "completion_tokens": 1}],
 )
 def test_usage_that_makes_no_sense_is_left_out(usage):
-    assert read(chunk(usage=usage))[0].finish().usage is None
+    assert read(chunk(usage=usage))[0].finish()[-1].usage is None
 
 
 def test_other_choices_and_chunks_of_usage_alone_are_passed_over():
@@ -426,14 +464,12 @@ odd_chunks = st.fixed_dictionaries(
 def test_no_json_at_all_leads_to_another_error(value):
     reader = AnswerReader()
     try:
-        delta = reader.read(json.dumps(value))
+        deltas = reader.read(json.dumps(value))
     except (Garbled, ErrorObject):
         return
-    assert delta is None or isinstance(delta, Delta)
-    deltas = [delta] if delta else []
     for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict(), *streamed(deltas)):
         assert dumps(body)
-    assert reader.finish().finish_reason in ("stop", "length", "tool_calls", "content_filter")
+    assert reader.finish()[-1].reason in ("stop", "length", "tool_calls", "content_filter")
 
 
 @pytest.mark.parametrize(
@@ -510,18 +546,18 @@ def test_log_probabilities_that_nobody_asked_for_are_dropped():
     reader = AnswerReader(logprobs=False)
     for logprobs in ({"content": [{"token": "a", "logprob": -1}]}, 7, {"content": [{}]}):
         event = {"choices": [{"delta": {"content": "a"}, "logprobs": logprobs}]}
-        assert reader.read(json.dumps(event)) == Delta("a")
+        assert reader.read(json.dumps(event)) == [TextDelta("a")]
 
 
 def test_numbers_within_fields_of_the_endpoints_own_are_json_too():
     _, deltas = read('{"choices": [{"delta": {"content": "a", "odd": {"x": [NaN, 1e999, -Infinity, 1.5]}}}]}')
-    assert deltas[0].extra == {"odd": {"x": [None, None, None, 1.5]}}
+    assert deltas == [TextDelta("a"), ForeignDelta({"odd": {"x": [None, None, None, 1.5]}})]
     assert dumps(whole(deltas).to_dict())
 
 
 def test_a_field_that_is_nested_too_deeply_for_our_own_answers_is_left_out():
     deep = '{"choices": [{"delta": {"content": "a", "odd": ' + "[" * 60 + "]" * 60 + "}}]}"
-    assert read(deep)[1] == [Delta("a")]
+    assert read(deep)[1] == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("counts", [(5.0, 2, 0), (5, 2, None), (5, 2, -1), (5, 2, "x")])
@@ -532,4 +568,4 @@ def test_usage_in_odd_numbers(counts):
         "completion_tokens": completion,
         "prompt_tokens_details": {"cached_tokens": cached},
     }
-    assert read(chunk(usage=usage))[0].finish().usage == Usage(5, 2, 0)
+    assert read(chunk(usage=usage))[0].finish()[-1].usage == Usage(5, 2, 0)

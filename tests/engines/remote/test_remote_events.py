@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, TooLong
-from edge_router.engines.remote.events import EventDecoder
+from edge_router.engines.remote.event_stream import EventDecoder
 from edge_router.engines.remote.outcomes import Garbled
 
 

@@ -1,20 +1,21 @@
-"""One or two calls, sent as servers of many kinds send them: what comes out is OpenAI's form."""
+"""One or two calls, sent as servers of many kinds send them: what comes out are events of ours."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.completions import ToolCall, merge_tool_calls
+from edge_router.chat.events import ToolCallArguments, ToolCallStart
+from edge_router.chat.message import ToolCall
+from edge_router.chat.reply import collect
 from edge_router.engines.remote.outcomes import Garbled
-from edge_router.engines.remote.tool_calls import ToolCallReader
+from edge_router.engines.remote.tool_calls import CallEvent, ToolCallReader
 
 MISSING = object()
 ONE, TWO = '{"a": 1}', '{"a": {"b": [2, "}"]}}'
@@ -36,15 +37,15 @@ def rest(arguments: object, **more: Any) -> Any:
     )
 
 
-def read(*chunks: list[Any], cut: bool = False) -> tuple[list[Mapping[str, Any]], tuple[ToolCall, ...]]:
-    """The pieces as they are streamed on, and the calls that a client makes of them."""
+def read(*chunks: list[Any], cut: bool = False) -> tuple[list[CallEvent], tuple[ToolCall, ...]]:
+    """The events, and the calls that they make."""
     reader = ToolCallReader()
-    told = [piece for chunk in chunks for piece in reader.read(chunk)] + list(reader.finish(cut=cut))
-    return told, merge_tool_calls(told)
+    told = [event for chunk in chunks for event in reader.read(chunk)] + reader.finish(cut=cut)
+    return told, collect(told).calls
 
 
 def said(calls: tuple[ToolCall, ...]) -> list[tuple[str, str]]:
-    return [(call.function.name, call.function.arguments) for call in calls]
+    return [(call.name, call.arguments) for call in calls]
 
 
 def halves(text: str) -> tuple[str, str]:
@@ -65,8 +66,7 @@ def test_one_call_in_pieces(index: object, later_name: Any, later_id: Any, later
         [piece(identifier, second, later_name, place)],
     )
     assert [(call.id, *pair) for call, pair in zip(calls, said(calls), strict=True)] == [("c1", "look", TWO)]
-    assert [name for each in told if (name := each["function"].get("name"))] == ["look"]
-    assert [each.get("id") for each in told] == ["c1", None, None]
+    assert told == [ToolCallStart(0, "c1", "look"), *(ToolCallArguments(0, text) for text in (first, second))]
 
 
 NUMBERED = [(0, 1), (0, 0), (MISSING, MISSING), (None, None), (1, 2), ("0", "1"), (7, 3)]
@@ -102,7 +102,7 @@ def test_two_calls(indices: Any, ids: Any, names: Any, form: str) -> None:
     ]
     assert [call.id for call in calls] == [str(i) for i in ids] or all(len(call.id) == 9 for call in calls)
     assert len({call.id for call in calls}) == 2
-    assert {each["index"] for each in told} == {0, 1}
+    assert {each.index for each in told} == {0, 1}
 
 
 @pytest.mark.parametrize("identifier", ["look", "call_0"])
@@ -134,7 +134,7 @@ def test_two_calls_in_turns() -> None:
 def test_a_call_that_is_repeated_in_the_end_is_not_doubled() -> None:
     for again in (ONE, json.loads(ONE), '{"a":1}'):
         told, calls = read([piece("c1", ONE)], [piece("c1", again)])
-        assert said(calls) == [("look", ONE)] and len(told) == 1
+        assert said(calls) == [("look", ONE)] and len(told) == 2
 
 
 @pytest.mark.parametrize("first", ["", None, MISSING, ONE[:1], ONE[:4]])
@@ -163,6 +163,10 @@ def test_a_name_that_comes_last(arguments: Any) -> None:
     pieces = [piece("c1", arguments[0], MISSING), *map(rest, arguments[1:])]
     last = piece(MISSING, MISSING, index=0, type=MISSING)
     assert said(read(*([each] for each in pieces), [last])[1]) == [("look", ONE)]
+    other = piece("c2", TWO, index=1)
+    told, calls = read(*([each] for each in pieces), [other], [last])
+    assert said(calls) == [("look", ONE), ("look", TWO)]
+    assert [each.index for each in told] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("nothing", ["", None, MISSING, {}, [], "{}"])
@@ -200,11 +204,16 @@ def test_calls_without_end_cost_each_the_same(index: Any, identified: bool) -> N
     reader, begin = ToolCallReader(), time.process_time()
     for number in range(40_000):
         place = number if index == "number" else index
-        assert len(reader.read([piece(f"c{number}" if identified else None, ONE, index=place)])) == 1
+        assert len(reader.read([piece(f"c{number}" if identified else None, ONE, index=place)])) == 2
     assert time.process_time() - begin < 30  # a look at each that came before takes minutes
 
 
 def test_names_in_parts() -> None:
+    both = [[piece("c1", MISSING, "get_", 0), piece("c2", MISSING, "set_", 1)]]
+    both.append([piece(MISSING, MISSING, name, place, type=MISSING) for place, name in enumerate(("a", "b"))])
+    told, calls = read(*both, [rest(TWO, index=1)], [rest(ONE, index=0)])
+    assert said(calls) == [("get_a", ONE), ("set_b", TWO)]
+    assert [each.index for each in told] == [0, 1, 1, 0]
     _, calls = read(
         [piece("c1", MISSING, "get_", index=0)],
         [piece(MISSING, MISSING, "weather", index=0, type=MISSING)],
@@ -214,8 +223,9 @@ def test_names_in_parts() -> None:
 
 
 def test_an_id_that_comes_late_does_not_change_the_one_that_was_told() -> None:
-    told, calls = read([piece(None, "")], [piece("late", ONE, MISSING, type=MISSING)])
-    assert said(calls) == [("look", ONE)] and calls[0].id == told[0]["id"] != "late"
+    (first, second) = halves(ONE)
+    told, calls = read([piece(None, first)], [piece("late", second, MISSING, type=MISSING)])
+    assert said(calls) == [("look", ONE)] and len(told) == 3 and calls[0].id != "late"
 
 
 def test_what_the_endpoint_adds_travels_along_once() -> None:
@@ -223,19 +233,18 @@ def test_what_the_endpoint_adds_travels_along_once() -> None:
     start = piece("a", ONE[:3], extra_content=signature)
     start["function"]["strict"] = True
     told, (call,) = read([start], [rest(ONE[3:], index=0) | {"extra_content": signature}])
-    assert [each.get("extra_content") for each in told] == [signature, None]
-    assert call.to_dict() == {
-        "extra_content": signature,
-        "id": "a",
-        "type": "function",
-        "function": {"strict": True, "name": "look", "arguments": ONE},
-    }
+    extra = {"extra_content": signature, "function": {"strict": True}}
+    assert [each.extra for each in told] == [extra, {}, {}]
+    assert call == ToolCall("a", "look", ONE, extra=extra)
+    late = {"extra_content": signature, "function": {"arguments": ONE[3:], "strict": True}}
+    told, (call,) = read([piece("a", ONE[:3])], [late])
+    assert [each.extra for each in told] == [{}, {}, extra] and call.extra == extra
 
 
 def test_custom_tools() -> None:
     start = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "sh", "input": "{}"}}
     _, (call,) = read([start], [{"index": 0, "custom": {"input": " ls"}}])
-    assert call.to_dict() == {"id": "a", "type": "custom", "custom": {"name": "sh", "input": "{} ls"}}
+    assert call == ToolCall("a", "sh", "{} ls", free=True)
 
 
 def test_calls_without_the_inner_object() -> None:
@@ -243,7 +252,7 @@ def test_calls_without_the_inner_object() -> None:
 
 
 def test_whole_calls_are_never_joined() -> None:
-    calls = merge_tool_calls(ToolCallReader().read([piece("x", ONE), piece("x", ONE)], whole=True))
+    calls = collect(ToolCallReader().read([piece("x", ONE), piece("x", ONE)], whole=True)).calls
     assert said(calls) == [("look", ONE)] * 2 and calls[0].id != calls[1].id
 
 
@@ -276,21 +285,19 @@ odd_pieces = st.fixed_dictionaries(
 
 
 @given(st.lists(st.lists(odd_pieces, max_size=3), max_size=6), st.booleans())
-def test_whatever_comes_is_in_openais_form(chunks: list[list[Any]], cut: bool) -> None:
+def test_whatever_comes_makes_calls_that_begin_in_order(chunks: list[list[Any]], cut: bool) -> None:
     try:
         told, calls = read(*chunks, cut=cut)
     except Garbled:
         return
     assert len({call.id for call in calls}) == len(calls)
-    seen = 0
+    begun = 0
     for each in told:
-        body = each.get("function", each.get("custom"))
-        if each["index"] == seen:
-            seen += 1
-            assert isinstance(each["id"], str) and each["type"] in each and isinstance(body["name"], str)
-        assert 0 <= each["index"] < seen
-        texts = (body or {}).get("arguments", ""), (body or {}).get("input", "")
-        assert all(isinstance(text, str) for text in texts)
+        if isinstance(each, ToolCallStart):
+            assert each.index == begun and isinstance(each.id, str) and isinstance(each.name, str)
+            begun += 1
+        assert 0 <= each.index < begun
+        assert isinstance(each, ToolCallStart) or isinstance(each.text, str)
 
 
 @given(

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from edge_router.chat.events import HiddenState
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
+from edge_router.chat.reply import collect
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.program import Windows
+from edge_router.types import ChatRequest, SamplingParams, Watch
 
 
 def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter, tiny_model: Any) -> None:
@@ -22,21 +24,22 @@ def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter
         windows=Windows(context=320, chunk=16),
         model_id="tiny",
     )
-    watch = SignalRequest(tokens=2, state=(7, 0, 31))
+    watch = Watch(tokens=2, state=(7, 0, 31))
     request = ChatRequest(
         (Message("user", "Who are you, and since when?"),),
         sampling=SamplingParams(temperature=0),
         max_tokens=6,
         logprobs=True,
-        signals=watch,
+        watch=watch,
     )
     first, *rest = engine.stream(request, threading.Event())
+    assert isinstance(first, HiddenState)
     assert engine._template is not None
     prompt = engine._tokenizer.encode(engine._template.render(request.messages))
     size = engine.vocab_size
     engine.close()
     row = tiny_model.logits(prompt)[-1, :size]
-    assert np.allclose(first.state, row[list(watch.state)], atol=0.02 * row.std() + 1e-2)
-    said = [entry.logprob for delta in rest for entry in delta.logprobs]
+    assert np.allclose(first.values, row[list(watch.state)], atol=0.02 * row.std() + 1e-2)
+    said = [entry.logprob for entry in collect(rest).logprobs]
     assert len(said) == 2
     assert abs(said[0] + np.log(np.exp(row - row.max()).sum())) < 0.05  # it takes the likeliest

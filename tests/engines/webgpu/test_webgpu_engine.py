@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.reply import collect
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import Cancelled, ContextOverflow, GenerationFailed
 from edge_router.program import Windows
-from edge_router.types import Delta
+from edge_router.types import ChatRequest, SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -40,9 +41,11 @@ def asking(*texts: str, **options: Any) -> ChatRequest:
     return ChatRequest(tuple(turns), sampling=options.pop("sampling", GREEDY), **options)
 
 
-def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Delta]:
+def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Finished]:
     deltas = list(engine.stream(request, threading.Event()))
-    return "".join(delta.text for delta in deltas), deltas[-1]
+    last = deltas[-1]
+    assert isinstance(last, Finished)
+    return collect(deltas).text, last
 
 
 def test_the_next_turn_computes_only_what_is_new_and_says_the_same(
@@ -84,7 +87,7 @@ def test_a_seed_repeats_an_answer(engine: LocalEngine) -> None:
 def test_logprobs(engine: LocalEngine) -> None:
     request = asking("Hello", max_tokens=5, logprobs=True, top_logprobs=3)
     deltas = list(engine.stream(request, threading.Event()))
-    chosen = [logprob for delta in deltas for logprob in delta.logprobs]
+    chosen = collect(deltas).logprobs
     assert chosen
     for logprob in chosen:
         assert len(logprob.top) == 3
@@ -98,7 +101,7 @@ def test_a_cancelled_answer_ends(engine: LocalEngine) -> None:
     cancel.set()
     with pytest.raises(Cancelled):
         list(stream)
-    assert answer(engine, asking("Say yes.", max_tokens=3))[1].finish_reason
+    assert answer(engine, asking("Say yes.", max_tokens=3))[1].reason
 
 
 def test_the_context_is_a_limit(engine: LocalEngine) -> None:
@@ -106,7 +109,7 @@ def test_the_context_is_a_limit(engine: LocalEngine) -> None:
         answer(engine, asking("word " * 200))
     assert caught.value.context_window_size == 320
     _, last = answer(engine, asking("x" * 200))
-    assert last.finish_reason in ("length", "stop")
+    assert last.reason in ("length", "stop")
     assert last.usage is not None and last.usage.total_tokens <= 320
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from edge_router import engines
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.reply import collect
 from edge_router.config import Config
 from edge_router.engines import load_weak, weak_engines
 from edge_router.engines.webgpu import load as loading
@@ -35,7 +35,7 @@ from edge_router.paths import Paths
 from edge_router.program import Weight, Windows
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.registry import Registry
-from edge_router.types import Cancel, SilentProgress
+from edge_router.types import Cancel, ChatRequest, SamplingParams, SilentProgress
 from edge_router.vram import total
 
 WINDOWS = Windows(context=96, chunk=32)
@@ -51,7 +51,7 @@ class Notes(SilentProgress):
 
 def ask(engine: Any, text: str, **sampling: Any) -> str:
     request = ChatRequest((Message("user", text),), sampling=SamplingParams(**sampling), max_tokens=12)
-    return "".join(delta.text for delta in engine.stream(request, Cancel()))
+    return collect(engine.stream(request, Cancel())).text
 
 
 def test_answers_are_the_references(adapter: Adapter, tiny_model: Any) -> None:

@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common import EMULATED, Results, folder, manifest, start
 
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.reply import collect
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import open_model
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
+from edge_router.types import ChatRequest, SamplingParams
 
 COUNT = 24  # tokens of an answer
 SAME = 4  # of them at least that are equal alone and beside another: sums are taken in another order
@@ -113,7 +114,7 @@ def _asked(text: str, count: int) -> ChatRequest:
 
 
 def _said(engine: LocalEngine, text: str) -> str:
-    return "".join(delta.text for delta in engine.stream(_asked(text, COUNT), threading.Event()))
+    return collect(engine.stream(_asked(text, COUNT), threading.Event())).text
 
 
 def _same(a: str, b: str) -> int:

@@ -12,7 +12,7 @@ DONE = "[DONE]"
 BOM = b"\xef\xbb\xbf"
 
 
-class Event(str):
+class ServerEvent(str):
     """The data of one server-sent event; `name` is its type, where it has one."""
 
     name = ""
@@ -31,7 +31,7 @@ class EventDecoder:
         self._name = b""
         self._held = 0  # bytes of the event under way, in `_data`
 
-    def feed(self, piece: bytes) -> Iterator[Event]:
+    def feed(self, piece: bytes) -> Iterator[ServerEvent]:
         """Raises `Garbled`, also for an event that does not end."""
         self._rest += piece
         if b"\n" in piece:
@@ -44,7 +44,7 @@ class EventDecoder:
         if self._held + len(self._rest) > LARGEST_MESSAGE:
             refuse_longer("an event", LARGEST_MESSAGE)
 
-    def rest(self) -> Iterator[Event]:
+    def rest(self) -> Iterator[ServerEvent]:
         """An event that is whole though the body ended without the empty line behind it."""
         rest, self._rest = bytes(self._rest), bytearray()
         for line in (rest, b""):
@@ -52,7 +52,7 @@ class EventDecoder:
             if event is not None:
                 yield event
 
-    def _line(self, line: bytes) -> Event | None:
+    def _line(self, line: bytes) -> ServerEvent | None:
         size, line = len(line) + 1, line.removesuffix(b"\r").removeprefix(BOM)
         if line.startswith((b"data:", b"{", DONE.encode())):
             data = line.removeprefix(b"data:").removeprefix(b" ")
@@ -65,7 +65,7 @@ class EventDecoder:
             self._name = line[6:].strip()
         return None if line else self._end_event()
 
-    def _end_event(self) -> Event | None:
+    def _end_event(self) -> ServerEvent | None:
         data, name, self._data, self._name, self._held = self._data, self._name, [], b"", 0
         return _event(b"\n".join(data), name) if data else None
 
@@ -77,11 +77,11 @@ def _is_whole(data: bytes) -> bool:
         return False
 
 
-def _event(data: bytes, name: bytes) -> Event:
+def _event(data: bytes, name: bytes) -> ServerEvent:
     if len(data) > SEEN:
         check_message("an event", data)
     try:
-        event = Event(data.decode())
+        event = ServerEvent(data.decode())
         event.name = name.decode().lower()
     except UnicodeDecodeError as error:
         raise Garbled("text that is not UTF-8") from error
