@@ -39,3 +39,13 @@ def _goes_on(known: object, entry: object) -> bool:
         return False
     same = known.get("index") == entry["index"] and known.get("type") == entry.get("type")
     return same and (None in (known.get("id"), entry.get("id")) or known["id"] == entry["id"])
+
+
+def update_fields(known: dict[str, object], came: Mapping[str, object]) -> None:
+    """The last word holds; objects are joined, as a call's fields lie one level deep."""
+    for name, value in came.items():
+        before = known.get(name)
+        if isinstance(before, dict) and isinstance(value, Mapping):
+            before.update(value)
+        else:
+            known[name] = dict(value) if isinstance(value, Mapping) else value

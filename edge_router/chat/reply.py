@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edge_router.chat.events import (
@@ -19,7 +19,7 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
-from edge_router.chat.joining import join_pieces
+from edge_router.chat.joining import join_pieces, update_fields
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall, text_of
 
 
@@ -85,14 +85,15 @@ def collect(events: Iterable[Event]) -> Reply:
             thoughts.pieces.append(event.text)
             join_pieces(thoughts.extra, event.opaque)
         elif isinstance(event, RefusalDelta):
-            _open(parts, RefusalDelta).pieces.append(event.text)
+            if event.text:
+                _open(parts, RefusalDelta).pieces.append(event.text)
         elif isinstance(event, ToolCallStart):
             calls[event.index] = call = _Open(ToolCallStart, start=event)
             parts.append(call)
-            _update(call.extra, event.extra)
+            update_fields(call.extra, event.extra)
         elif isinstance(event, ToolCallArguments):
             calls[event.index].pieces.append(event.text)
-            _update(calls[event.index].extra, event.extra)
+            update_fields(calls[event.index].extra, event.extra)
         elif isinstance(event, ForeignDelta):
             foreign.append(event)
         elif isinstance(event, Finished):
@@ -126,13 +127,3 @@ def _thoughts(parts: list[_Open], event: ReasoningDelta) -> _Open:
             if part.kind is ReasoningDelta and part.label == event.label:
                 return part
     return _open(parts, ReasoningDelta, event.label)
-
-
-def _update(known: dict[str, object], came: Mapping[str, object]) -> None:
-    """The last word holds; objects are joined, as a call's fields lie one level deep."""
-    for name, value in came.items():
-        before = known.get(name)
-        if isinstance(before, dict) and isinstance(value, Mapping):
-            before.update(value)
-        else:
-            known[name] = dict(value) if isinstance(value, Mapping) else value

@@ -23,6 +23,7 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
+from edge_router.chat.joining import join_pieces, update_fields
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall
 from edge_router.chat.reply import Reply
 from edge_router.errors import UnknownResponse
@@ -389,7 +390,7 @@ class _OpenCall(_Open):
     extra: dict[str, object] = field(default_factory=dict)
 
     def add(self, writer: ResponsesEncoder, more: ToolCallArguments) -> bytes:
-        self.extra |= more.extra
+        update_fields(self.extra, more.extra)
         if not more.text:
             return b""
         self.pieces.append(more.text)
@@ -419,6 +420,7 @@ class ResponsesEncoder:
         self._number = 0
         self._items: list[Item | _Open] = []
         self._calls: dict[int, _OpenCall] = {}
+        self._signatures: dict[str, dict[str, object]] = {}  # that came after their thoughts, by label
         self._end: Finished | None = None
 
     def feed(self, event: Event) -> bytes:
@@ -494,12 +496,28 @@ class ResponsesEncoder:
     def _think(self, event: ReasoningDelta) -> Iterator[bytes]:
         thoughts = self._current(_OpenThoughts)
         if thoughts is None or thoughts.label != event.label:
+            if not event.text and event.label in self._signatures:
+                join_pieces(self._signatures[event.label], event.opaque)
+                return
             yield from self._close_current()
-            id = self._answer.id("rs", len(self._items))
-            thoughts = _OpenThoughts(len(self._items), id, event.label, self._answer.options.summary)
+            thoughts = self._thoughts(event.label)
             yield self._opened(thoughts)
-        thoughts.opaque |= event.opaque
+        join_pieces(thoughts.opaque, event.opaque)
         yield from thoughts.add(self, event.text)
+
+    def _thoughts(self, label: str) -> _OpenThoughts:
+        self._signatures.setdefault(label, {})
+        index = len(self._items)
+        return _OpenThoughts(index, self._answer.id("rs", index), label, self._answer.options.summary)
+
+    def _sign(self) -> Iterator[bytes]:
+        """What came too late for the thoughts that it signs is an item of its own, which `parse` joins."""
+        for label, opaque in self._signatures.items():
+            if opaque:
+                thoughts = self._thoughts(label)
+                thoughts.opaque = opaque
+                yield self._opened(thoughts)
+                yield from self._close(thoughts, "completed")
 
     def _call(self, start: ToolCallStart) -> Iterator[bytes]:
         yield from self._close_current()
@@ -533,10 +551,11 @@ class ResponsesEncoder:
         thoughts = (_is_thought(item) for item in self._items)
         if _is_silent(end.reason, thoughts):
             yield from self._say(Text, "", ())
-        for item in list(self._items):
+        for item in self._items:
             if isinstance(item, _Open):
                 cut = end.reason in _INCOMPLETE and item.index == len(self._items) - 1
                 yield from self._close(item, "incomplete" if cut else "completed")
+        yield from self._sign()
 
     def _written(self) -> list[Item]:
         """All items, those under way as far as they have come."""

@@ -10,10 +10,11 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from edge_router import strict_json
+from edge_router.chat.joining import join_pieces
 from edge_router.chat.message import (
     Audio,
     File,
@@ -479,7 +480,7 @@ class _Reader:
         if kind == "message":
             self._message(item)
         elif kind == "reasoning":
-            self._turn.append(_thoughts(item))
+            self._think(_thoughts(item))
         elif kind in _CALLS:
             call = _call(item, _CALLS[kind], free=kind == "custom_tool_call")
             self._calls.add(call.id)
@@ -506,6 +507,17 @@ class _Reader:
             self._close()
         self._spoke = True
         self._turn += parts
+
+    def _think(self, thoughts: Reasoning) -> None:
+        """What only signs thoughts belongs to the last ones that go by the same name."""
+        for index in range(len(self._turn) - 1, -1, -1):
+            known = self._turn[index]
+            if not thoughts.text and isinstance(known, Reasoning) and known.label == thoughts.label:
+                opaque = dict(known.opaque)
+                join_pieces(opaque, thoughts.opaque)
+                self._turn[index] = replace(known, opaque=opaque)
+                return
+        self._turn.append(thoughts)
 
     def _result(self, item: Fields) -> None:
         call_id = item.string("call_id", default="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -63,6 +64,7 @@ class Service:
     requests: list[ChatRequest] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     url: str = ""
+    id: str = "1"  # of the next answer
 
     def reply(
         self, method: str, path: str, headers: Mapping[str, str], body: dict[str, Any]
@@ -70,11 +72,10 @@ class Service:
         self.headers.append(headers)
         try:
             for query in self.surface.queries:
-                folder, _, parameter = query.path.partition("{")
-                fits = path.startswith(folder) if parameter else path == folder
+                fits = re.fullmatch(_pattern(query.path), path)
                 if query.method == method and fits and (not query.header or query.header in headers):
-                    named = {"model": path.removeprefix(folder)} if parameter else {}
-                    return 200, "application/json", dumps(query.answer({**body, **named}, self.host))
+                    answer = query.answer({**body, **fits.groupdict()}, self.host)
+                    return 200, "application/json", dumps(answer)
             return self._chat(path, body)
         except EdgeRouterError as error:
             told = _failure(error)
@@ -85,7 +86,7 @@ class Service:
         if isinstance(call, Errand):
             return 200, "application/json", dumps(call.run(self.host))
         self.requests.append(call.request)
-        head = Head("1", 0, "small", Decision("weak", Reason.SCORE))
+        head = Head(self.id, 0, "small", Decision("weak", Reason.SCORE))
         script = self.answers.pop(0)
         events = [event for event in script if not isinstance(event, EdgeRouterError)]
         if call.afterwards is not None:
@@ -99,6 +100,11 @@ class Service:
                 return 200, self.surface.media_type, data + encoder.fail(_failure(event))
             data += encoder.feed(event) + self.surface.comment("still at it")
         return 200, self.surface.media_type, data + encoder.end()
+
+
+def _pattern(path: str) -> str:
+    """A regular expression for a path in starlette's form."""
+    return re.sub(r"{(\w+)(:path)?}", lambda found: f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})", path)
 
 
 def _failure(error: EdgeRouterError) -> Failure:
@@ -149,7 +155,7 @@ def _listening(service: Service) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(reply)
 
-        do_POST = do_GET
+        do_POST = do_DELETE = do_GET
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))

@@ -590,6 +590,32 @@ def test_thoughts_come_back_as_they_were() -> None:
         assert found == thoughts
 
 
+def test_thoughts_may_be_signed_late() -> None:
+    """After the text and the calls, as some endpoints do; the text stays in one piece."""
+    events: list[Event] = [
+        ReasoningDelta("hm", "thinking"),
+        TextDelta("a"),
+        ReasoningDelta("", "thinking", {"signature": "s"}),
+        TextDelta("b"),
+        ToolCallStart(0, "c1", "weather"),
+        ReasoningDelta("", "thinking", {"signature": "t"}),
+        Finished("tool_calls"),
+    ]
+    for body in ({}, {"reasoning": {"summary": "auto"}, "include": ["reasoning.encrypted_content"]}):
+        output = streamed(events, body)[-1]["response"]["output"]
+        assert [item["type"] for item in output] == ["reasoning", "message", "function_call", "reasoning"]
+        (message,) = parsed(*output).messages
+        assert (
+            message.parts
+            == collect(events).parts
+            == (
+                Reasoning("hm", "thinking", {"signature": "st"}),
+                Text("ab"),
+                ToolCall("c1", "weather", ""),
+            )
+        )
+
+
 def test_thoughts_are_shown_in_the_form_that_was_asked_for() -> None:
     sent = streamed(THINKING, {"reasoning": {"summary": "auto"}})
     assert [event["delta"] for event in named(sent, "reasoning_summary_text.delta")] == ["h", "m"]
