@@ -78,6 +78,14 @@ class FormMask:
         self.cut = False  # it was ended before the model would have
 
     @property
+    def idle(self) -> bool:
+        return False
+
+    @property
+    def thinking(self) -> bool:
+        return False
+
+    @property
     def complete(self) -> bool:
         """Nothing more can come."""
         return self._closing.complete

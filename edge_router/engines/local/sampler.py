@@ -34,6 +34,16 @@ _GREEDY_BELOW = 1e-5  # dividing float32 logits by less overflows, and nothing b
 class EndingMask(TokenMask, Protocol):
     """One that keeps room for the end of its answer."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether the next token may be any."""
+        ...
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the next token is one of thoughts before the answer."""
+        ...
+
     def affordable(self, token: int) -> int:
         """`token`, which is allowed, or what comes in its place. `accept` is told of it next."""
         ...
@@ -125,9 +135,15 @@ class Sampler:
             self._seen[known[known < vocab_size]] = True
         if self._presence or self._frequency:
             self._said = {}
-        self._plain = mask is None and not bias and self._seen is None and self._said is None
+        self._unbiased = not bias and self._seen is None and self._said is None
         self._left = watch.tokens if watch is not None and watch.alone else None  # choices with logprobs
         self._state = np.asarray(watch.state, np.int64) if watch is not None and watch.state else None
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the logits are taken as they are."""
+        free = self._mask is None or (self._ending is not None and self._ending.idle)
+        return self._unbiased and free
 
     @property
     def temperature(self) -> float | None:
@@ -136,7 +152,7 @@ class Sampler:
 
     def needs_all(self, candidates: int, vocab_size: int) -> bool:
         """Whether so many of the likeliest tokens among `vocab_size` can never be enough for it."""
-        if not self._plain or self._logprobs is not None or self._state is not None:
+        if not self._plain or self._logprobs_now() is not None or self._state is not None:
             return True
         if vocab_size > self._vocab_size:  # what has no text may be among them
             return True
@@ -149,7 +165,7 @@ class Sampler:
         if not math.isfinite(row[0]):
             raise NothingToChooseError
         if self.temperature is None:
-            return Choice(int(tokens[0]))
+            return self._chosen(int(tokens[0]))
         weights = np.exp((row - row[0]) / np.float32(self._temperature))
         weights = weights[: self._top_k or None]
         here = float(weights.sum(dtype=np.float64))
@@ -158,7 +174,11 @@ class Sampler:
             if here < enough:
                 return None
             weights = weights[: _nucleus(weights, enough)]
-        return Choice(int(tokens[_pick(weights, self._random.random())]))
+        return self._chosen(int(tokens[_pick(weights, self._random.random())]))
+
+    def _chosen(self, token: int) -> Choice:
+        self._remember(token)
+        return Choice(token)
 
     def choose(self, logits: Logits) -> Choice:
         """`logits` has shape (at least vocab_size,) and is left as it is."""
@@ -169,14 +189,20 @@ class Sampler:
             raise NothingToChooseError
         if self._ending is not None:
             token = self._ending.affordable(token)
+        count = self._logprobs_now()
         self._remember(token)
-        choice = Choice(token) if self._logprobs is None else _with_logprobs(token, logits, self._logprobs)
-        if self._left is not None:
+        choice = Choice(token) if count is None else _with_logprobs(token, logits, count)
+        if self._left is not None and count is not None:
             self._left -= 1
             self._logprobs = self._logprobs if self._left > 0 else None
         if self._state is not None:
             choice, self._state = replace(choice, state=tuple(logits[self._state].tolist())), None
         return choice
+
+    def _logprobs_now(self) -> int | None:
+        """Those that only we want begin behind the thoughts."""
+        thinking = self._ending is not None and self._ending.thinking
+        return None if self._left is not None and thinking else self._logprobs
 
     def _adjusted(self, logits: Logits) -> Logits:
         row = logits.copy()
