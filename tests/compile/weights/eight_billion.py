@@ -70,7 +70,8 @@ def main() -> None:
     from edge_router.device.process import peak_bytes
 
     folder, layers = Path(sys.argv[1]), int(sys.argv[2])
-    words = {"tokenizer.json": b'{"model": {"vocab": {}}}', "tokenizer_config.json": b"{}"}
+    tokenizer = {"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}, "added_tokens": []}
+    words = {"tokenizer.json": json.dumps(tokenizer).encode(), "tokenizer_config.json": b"{}"}
     config = write_checkpoint(folder / "checkpoint", layers, words)
     (folder / "quantized").mkdir()
     activations = Activations(
