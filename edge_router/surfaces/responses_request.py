@@ -93,6 +93,7 @@ _REFUSED = {
 }
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
+_ENCRYPTED = "encrypted_content"  # the label of thoughts that another endpoint encrypted, too
 
 _ROLES = ("user", "assistant", "system", "developer")
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}  # and where their text stands
@@ -467,6 +468,7 @@ class _Reader:
     messages: list[Message] = field(default_factory=list)
     _turn: list[Part] = field(default_factory=list)  # of the assistant, under way
     _spoke: bool = False  # and whether a message of its is in it
+    _thoughts: dict[str, int] = field(default_factory=dict)  # and where its last ones of each label are
     _calls: set[str] = field(default_factory=set)
 
     def read(self, items: Sequence[Item], where: str) -> None:
@@ -480,7 +482,7 @@ class _Reader:
         if kind == "message":
             self._message(item)
         elif kind == "reasoning":
-            self._think(_thoughts(item))
+            self._think(item)
         elif kind in _CALLS:
             call = _call(item, _CALLS[kind], free=kind == "custom_tool_call")
             self._calls.add(call.id)
@@ -508,15 +510,19 @@ class _Reader:
         self._spoke = True
         self._turn += parts
 
-    def _think(self, thoughts: Reasoning) -> None:
-        """What only signs thoughts belongs to the last ones that go by the same name."""
-        for index in range(len(self._turn) - 1, -1, -1):
-            known = self._turn[index]
-            if not thoughts.text and isinstance(known, Reasoning) and known.label == thoughts.label:
-                opaque = dict(known.opaque)
-                join_pieces(opaque, thoughts.opaque)
-                self._turn[index] = replace(known, opaque=opaque)
-                return
+    def _think(self, item: Fields) -> None:
+        """What only signs thoughts, once, belongs to the last ones that go by the same name."""
+        text = _optional_text(item, _ENCRYPTED)
+        ours = unsealed(text)
+        if ours is not None and not ours.text and ours.label in self._thoughts:
+            index = self._thoughts.pop(ours.label)
+            known = cast(Reasoning, self._turn[index])
+            opaque = dict(known.opaque)
+            join_pieces(opaque, ours.opaque)
+            self._turn[index] = replace(known, opaque=opaque)
+            return
+        thoughts = ours or _foreign_thoughts(item, text)
+        self._thoughts[thoughts.label] = len(self._turn)
         self._turn.append(thoughts)
 
     def _result(self, item: Fields) -> None:
@@ -546,7 +552,7 @@ class _Reader:
     def _close(self) -> None:
         if self._turn or self._spoke:
             self.messages.append(Message("assistant", tuple(self._turn)))
-        self._turn, self._spoke = [], False
+        self._turn, self._spoke, self._thoughts = [], False, {}
 
 
 def _object(value: object, where: str) -> Fields:
@@ -628,17 +634,13 @@ def _file(part: Fields) -> File:
 # ---- thoughts ----------------------------------------------------------------------------------------------
 
 
-def _thoughts(item: Fields) -> Reasoning:
-    """A reasoning item. What is encrypted is ours, or its endpoint's, to whom it goes back as it came."""
-    sealed = _optional_text(item, "encrypted_content")
-    ours = unsealed(sealed)
-    if ours is not None:
-        return ours
+def _foreign_thoughts(item: Fields, encrypted: str | None) -> Reasoning:
+    """Of a reasoning item that is not ours. What is encrypted goes back to whoever did it as it came."""
     text = "\n\n".join(_inner_texts(item, "content")) or "\n\n".join(_inner_texts(item, "summary"))
-    if sealed is None:
+    if encrypted is None:
         return Reasoning(text)
-    kept = {name: item.get(name) for name in ("id", "summary", "encrypted_content") if item.get(name)}
-    return Reasoning(text, "encrypted_content", kept)
+    kept = {name: item.get(name) for name in ("id", "summary", _ENCRYPTED) if item.get(name)}
+    return Reasoning(text, _ENCRYPTED, kept)
 
 
 def _inner_texts(item: Fields, name: str) -> Iterator[str]:
@@ -653,8 +655,8 @@ def _inner_texts(item: Fields, name: str) -> Iterator[str]:
 
 def sealed(thoughts: Reasoning) -> str:
     """Thoughts as `encrypted_content`: clients that keep the conversation themselves send it back unread."""
-    if thoughts.label == "encrypted_content":
-        return str(thoughts.opaque.get("encrypted_content", ""))
+    if thoughts.label == _ENCRYPTED:
+        return str(thoughts.opaque.get(_ENCRYPTED, ""))
     body = {"text": thoughts.text, "label": thoughts.label, "opaque": dict(thoughts.opaque)}
     return SIGNED + base64.b64encode(dumps(body)).decode("ascii")
 

@@ -214,6 +214,15 @@ ITEMS: list[tuple[list[object], list[Message]]] = [
             )
         ],
     ),
+    (  # what other endpoints encrypted is never joined
+        [{"type": "reasoning", "summary": [], "encrypted_content": text} for text in ("one", "two")],
+        [
+            Message(
+                "assistant",
+                [Reasoning("", "encrypted_content", {"encrypted_content": text}) for text in ("one", "two")],
+            )
+        ],
+    ),
     (
         [
             {
