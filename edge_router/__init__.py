@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge_router import errors
     from edge_router.aio import AsyncController
+    from edge_router.chat.request import TokenMask, Vocabulary
     from edge_router.config import Config
     from edge_router.controller import Controller
     from edge_router.engines.scripted import ScriptedEngine
     from edge_router.routers.scripted import ScriptedRouter
-    from edge_router.types import Decision, Reason, TokenMask, Vocabulary
+    from edge_router.types import Decision, Reason
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,8 +42,8 @@ _HOMES = {
     "Reason": "edge_router.types",
     "ScriptedEngine": "edge_router.engines.scripted",
     "ScriptedRouter": "edge_router.routers.scripted",
-    "TokenMask": "edge_router.types",
-    "Vocabulary": "edge_router.types",
+    "TokenMask": "edge_router.chat.request",
+    "Vocabulary": "edge_router.chat.request",
 }
 
 

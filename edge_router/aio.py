@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from edge_router.answer import Answer
 from edge_router.chat.events import Event, Finished
+from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
 from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker
 from edge_router.controller import Controller
-from edge_router.requests import conversation, parse_chat
 from edge_router.surface import whole
+from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
 from edge_router.thread_stream import MOST, ThreadStream
-from edge_router.types import Cancel, ChatRequest, Decision, Timings, TokenMask, Vocabulary
+from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:
     from typing import Self
@@ -215,7 +216,9 @@ class AsyncCompletions:
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
         request = call.request if mask is None else replace(call.request, mask=mask)
         if call.stream:
-            return AsyncChatStream(await self._controller.start(request), include_usage=call.include_usage)
+            return AsyncChatStream(
+                await self._controller.start(request), include_usage=bool(call.options[INCLUDE_USAGE])
+            )
         async for completion in self._controller.answer(request, lambda answer: (whole(answer),)):
             return completion
         raise AssertionError("a whole answer is one item")

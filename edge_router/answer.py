@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
 from edge_router.chat.events import EngineTimings, Event, Finished, Usage
+from edge_router.chat.request import ChatRequest
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError
-from edge_router.types import Cancel, ChatRequest, Decision, Timings
+from edge_router.types import Cancel, Decision, Timings
 
 _WAKE_S = 0.01  # how soon a linked event is seen
 

@@ -16,6 +16,7 @@ from typing import Literal
 from edge_router import policy
 from edge_router.answer import Answer, Clock, primed
 from edge_router.chat.events import Usage
+from edge_router.chat.request import FORM_NEEDS, ChatRequest, Need
 from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
@@ -36,14 +37,30 @@ from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.pool import Pool
-from edge_router.requests import conversation, parse_messages
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.surface import Chat
+from edge_router.surfaces.openai_parsing import conversation, parse_messages
 from edge_router.thresholds.spending import Payment, Spending
 from edge_router.truncation import truncated
-from edge_router.types import Cancel, ChatRequest, Decision, Progress, Reason
+from edge_router.types import Cancel, Decision, Progress, Reason
 
 _logger = logging.getLogger(__name__)
+
+_TEXT_ONLY, _NO_FORM = "reads text only, no images, sounds or files", "cannot be held to this form"
+# What a weak model does without the engine's serving that need, the plainest first.
+_LACKS = {
+    Need.IMAGES: _TEXT_ONLY,
+    Need.AUDIO: _TEXT_ONLY,
+    Need.FILES: _TEXT_ONLY,
+    Need.HOSTED_TOOLS: "has no tools of an endpoint, such as a search",
+    Need.TOOL_CALL: "calls no tools",
+    Need.TOOLS: "calls no tools",
+    Need.SPEECH: "writes text only",
+    Need.JSON: _NO_FORM,
+    Need.GRAMMAR: _NO_FORM,
+    Need.FOREIGN: "knows no such part or form",
+    Need.LOGPROBS: "tells no log probabilities",
+}
 
 
 class Controller:
@@ -130,7 +147,7 @@ class Controller:
                 if isinstance(error, LowConfidence):
                     spent = Usage(engine.count_tokens(fitting) or 0, error.tokens)
                 elif isinstance(error, InvalidRequest) and not isinstance(error, ContextOverflow):
-                    situation = replace(situation, needs_tools=True, weak_handles_tools=False)
+                    situation = replace(situation, weak_refused=True)
                 decision, cause = other, error
         return Answer(
             events,
@@ -163,7 +180,7 @@ class Controller:
     ) -> Decision:
         """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key."""
         messages = parse_messages(conversation(prompt))
-        return self.decide(ChatRequest(messages, model=model, private=private))
+        return self.decide(ChatRequest(messages, target=model, private=private))
 
     def warm(self) -> None:
         """Load the router and the weak model now, as `serve` does before it listens.
@@ -222,16 +239,14 @@ class Controller:
         self, request: ChatRequest, clock: Clock, cancel: Cancel | None = None, *, counts: bool = False
     ) -> tuple[Decision, policy.Situation]:
         """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
-        route = policy.parse_model(request.model, self._pool.names())
+        route = policy.parse_model(request.target, self._pool.names())
         situation = policy.Situation(
             strong_configured=self._pool.strong_configured,
             offline=self.config.offline,
             private=request.private,
-            needs_tools=request.needs_tools,
-            tools_required=request.tools_required,
-            weak_handles_tools=self._pool.weak_handles(request),
+            needs=request.needs,
+            weak_serves=self._pool.weak_serves,
             budget_spent=self._spending is not None and self._spending.exhausted,
-            masked=request.mask is not None,
             shortens=self.config.weak.overflow == "auto",
             defects_escalate=self.config.weak.on_defect == "escalate",
         )
@@ -262,7 +277,7 @@ class Controller:
         """Raises `InvalidRequest` for a request that names the strong model where it must not be asked."""
         if request.private or self.config.offline:
             why = "the request is private" if request.private else "the network is switched off"
-            raise InvalidRequest("model", f"{request.model!r} would leave this machine, and {why}")
+            raise InvalidRequest("model", f"{request.target!r} would leave this machine, and {why}")
 
     def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
         """Raises `UnsupportedRequest` where the weak model would leave out what is asked for."""
@@ -277,9 +292,11 @@ class Controller:
         return weak
 
     def _check_weak_handles(self, request: ChatRequest) -> None:
-        if request.needs_tools and not self._pool.weak_handles(request):
-            param, what = request.beyond_text
-            raise UnsupportedRequest(param, f"the weak model {what}, and no strong model is asked")
+        unmet = request.needs - self._pool.weak_serves
+        for need, lacks in _LACKS.items():
+            if need in unmet:
+                reason = f"the weak model {lacks}, and no strong model is asked"
+                raise UnsupportedRequest(request.name_of(need), reason)
 
     def _fitting(
         self, engine: Engine, decision: Decision, request: ChatRequest, situation: policy.Situation
@@ -307,7 +324,7 @@ class Controller:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
         # A form that is forced on a model makes it look unsure of its words.
-        free = decision.reason is Reason.SCORE and request.mask is None and not request.tools_required
+        free = decision.reason is Reason.SCORE and not request.needs & (FORM_NEEDS | {Need.MASK})
         if bound is None or not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
         gate = self._pool.gate(cancel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from edge_router.chat.request import MEDIA_NEEDS, Need
 from edge_router.errors import (
     BudgetSpent,
     Cancelled,
@@ -60,17 +61,25 @@ class Situation:
     strong_configured: bool
     offline: bool = False
     private: bool = False
-    needs_tools: bool = False
-    tools_required: bool = False  # plain text would be no answer at all
-    weak_handles_tools: bool = False
+    needs: frozenset[Need] = frozenset()  # of the request
+    weak_serves: frozenset[Need] = frozenset()
+    weak_refused: bool = False  # it was asked, and could not take the request
     budget_spent: bool = False
-    masked: bool = False  # only the weak model can be held to a mask
     shortens: bool = True  # a prompt that is too long may be shortened where nobody else can take it
     defects_escalate: bool = False  # the user wants an answer even where the program is at fault
 
     @property
     def strong_allowed(self) -> bool:
         return self.strong_configured and not (self.offline or self.private or self.budget_spent)
+
+    @property
+    def unmet(self) -> frozenset[Need]:
+        """What the weak model would leave out. Nobody else can be held to a mask."""
+        return self.needs - self.weak_serves - {Need.MASK}
+
+    @property
+    def masked(self) -> bool:
+        return Need.MASK in self.needs
 
     @property
     def why_not_strong(self) -> Reason:
@@ -128,8 +137,9 @@ def decide(route: Route, score: float | None, threshold: float | None, situation
     wanted = Decision(
         "strong" if score >= threshold else "weak", Reason.SCORE, score, threshold, route.router
     )
-    if situation.needs_tools and not situation.weak_handles_tools:
-        wanted = replace(wanted, model="strong", reason=Reason.NEEDS_TOOLS)
+    if situation.unmet:
+        reason = Reason.NEEDS_MEDIA if situation.unmet & MEDIA_NEEDS else Reason.NEEDS_TOOLS
+        wanted = replace(wanted, model="strong", reason=reason)
     if wanted.model == "strong" and not situation.strong_allowed:
         return replace(wanted, model="weak", reason=situation.why_not_strong)
     return wanted
@@ -193,6 +203,6 @@ def fall_back(decision: Decision, reason: Reason, situation: Situation) -> Decis
     final = (Reason.FORCED, Reason.CONTEXT_OVERFLOW, Reason.WEAK_UNAVAILABLE, Reason.NO_MEMORY)
     if decision.model != "strong" or decision.reason in final:
         return None
-    if (situation.needs_tools or situation.tools_required) and not situation.weak_handles_tools:
+    if situation.unmet or situation.weak_refused:
         return None
     return replace(decision, model="weak", reason=reason)

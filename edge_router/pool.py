@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_router import plugins
+from edge_router.chat.request import Need
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.defects import Defects
@@ -26,7 +27,7 @@ from edge_router.routers.base import AsksWeak, Router
 from edge_router.routers.fitting import default_threshold
 from edge_router.slot import Slot
 from edge_router.thresholds.tracking import ShareTracker
-from edge_router.types import Cancel, ChatRequest, Decision, Progress, SilentProgress
+from edge_router.types import Cancel, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
 
 
@@ -96,23 +97,17 @@ class Pool:
         return self._strong.value is not None or self._config.strong.model is not None
 
     @property
-    def weak_handles_tools(self) -> bool:
-        """False until it is loaded: no local engine handles tools, and asking must not load one."""
-        weak = self._weak.value
-        return weak is not None and weak.handles_tools
-
-    def weak_handles(self, request: ChatRequest) -> bool:
-        """Whether it can give what is demanded beside text; before it is loaded, whether that is likely."""
-        if self.weak_handles_tools or request.response_schema is None:
-            return self.weak_handles_tools
+    def weak_serves(self) -> frozenset[Need]:
+        """What the weak model can do beside plain text; before it is loaded, what it is likely to."""
         weak = self._weak.value
         if weak is not None:
-            return bool(getattr(weak, "handles_json", False))
-        return self._config.weak.engine in ("auto", "tvm", "webgpu")
+            json = bool(getattr(weak, "handles_json", False))
+            return frozenset(Need) if weak.handles_tools else _served(json=json)
+        return _served(json=self._config.weak.engine in ("auto", "tvm", "webgpu"))
 
     @property
     def weak_is_known(self) -> bool:
-        """Whether `weak_handles` says more than what is likely: it is loaded, or one of ours."""
+        """Whether `weak_serves` says more than what is likely: it is loaded, or one of ours."""
         return self._weak.value is not None or self._config.weak.engine in DEVICES
 
     @property
@@ -251,3 +246,7 @@ class Pool:
                 self._share.save()
         for slot in slots:
             slot.close()
+
+
+def _served(*, json: bool) -> frozenset[Need]:
+    return frozenset({Need.LOGPROBS, Need.MASK} | ({Need.JSON} if json else set()))

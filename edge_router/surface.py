@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from edge_router.answer import Answer, LinkedCancel
+from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
 from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, completion
 from edge_router.errors import Cancelled
-from edge_router.requests import conversation, parse_chat
-from edge_router.types import Cancel, ChatRequest, Decision, Timings, TokenMask, Vocabulary
+from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
+from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:
     from typing import Self
@@ -77,7 +78,11 @@ class Completions:
         own = None if cancel is None else LinkedCancel(cancel)
         request = call.request if mask is None else replace(call.request, mask=mask)
         answer = self._controller.start(request, own)
-        return ChatStream(answer, include_usage=call.include_usage) if call.stream else whole(answer)
+        return (
+            ChatStream(answer, include_usage=bool(call.options[INCLUDE_USAGE]))
+            if call.stream
+            else whole(answer)
+        )
 
 
 def whole(answer: Answer) -> ChatCompletion:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edge_router.chat.message import Message
-from edge_router.types import ChatRequest
+from edge_router.chat.request import ChatRequest
 
 ANSWER = 512  # tokens to keep free for the answer, where the request does not say how many it wants
 _KEPT_ROLES = ("system", "developer")

@@ -12,12 +12,12 @@ from edge_router import AsyncController, Config, Controller, ScriptedEngine
 from edge_router.chat.events import TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply
 from edge_router.errors import Cancelled, GenerationFailed, InvalidRequest
-from edge_router.types import ChatRequest
 
 HI = [{"role": "user", "content": "hi"}]
-REQUEST = ChatRequest((Message("user", "hi"),), model="weak")
+REQUEST = ChatRequest((Message("user", "hi"),), target="weak")
 
 
 def run(test: Callable[[AsyncController], Awaitable[None]], *replies: Reply) -> ScriptedEngine:
@@ -43,7 +43,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 def test_a_whole_reply_and_a_route() -> None:
     async def test(client: AsyncController) -> None:
-        reply = await client.chat.completions.create(messages="hi", model="weak")
+        reply = await client.chat.completions.create(messages="hi", target="weak")
         assert reply.text == "Paris is it."
         assert reply.timings.total_ms is not None
         assert (await client.route("hi", model="router-length-1.0")).model == "weak"

@@ -14,8 +14,9 @@ import pytest
 from edge_router.answer import Answer, Clock, LinkedCancel, primed
 from edge_router.chat.events import EngineTimings, Event, Finished, TextDelta
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError, StrongInterrupted
-from edge_router.types import ChatRequest, Decision, Reason
+from edge_router.types import Decision, Reason
 
 REQUEST = ChatRequest((Message("user", "hi"),))
 DECISION = Decision("weak", Reason.FORCED)

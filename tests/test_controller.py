@@ -10,6 +10,7 @@ import pytest
 
 from edge_router.chat.events import Event, TextDelta
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, TokenMask, Tool, Vocabulary
 from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.engines.scripted import Reply, ScriptedEngine
@@ -34,9 +35,9 @@ from edge_router.errors import (
     UnsupportedRequest,
     WeightsUnavailable,
 )
-from edge_router.requests import parse_chat
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest, Reason, TokenMask, Vocabulary
+from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.types import Reason
 
 
 def weak(*replies: Reply, window: int | None = None) -> ScriptedEngine:
@@ -292,7 +293,7 @@ def test_tools_go_to_the_strong_model_with_all_that_belongs_to_them() -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
     with Controller(weak=weak(), strong=big, router=ScriptedRouter(EASY)) as controller:
         assert ask(controller, tools=tools) == ("S", "big", "needs_tools")
-    assert big.calls[0].passthrough == {"tools": tools}
+    assert big.calls[0].tools == (Tool("f"),)
 
 
 def test_tools_without_a_strong_model() -> None:

@@ -13,6 +13,7 @@ import pytest
 from edge_router import AsyncController, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.defects import recorded
@@ -39,7 +40,7 @@ from edge_router.errors import (
 from edge_router.ledger import Ledger, message_of
 from edge_router.paths import Paths
 from edge_router.registry import Registry
-from edge_router.types import Cancel, ChatRequest
+from edge_router.types import Cancel
 
 HI = "a question about my diary"
 MISTAKES = [

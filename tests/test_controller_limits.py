@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from edge_router import Controller, ScriptedEngine, ScriptedRouter
+from edge_router.chat.request import TokenMask, Vocabulary
 from edge_router.errors import (
     ContextOverflow,
     InvalidRequest,
     StrongUnreachable,
     UnsupportedRequest,
 )
-from edge_router.types import TokenMask, Vocabulary
 
 FUNCTION = {"name": "f", "parameters": {}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
@@ -72,7 +72,8 @@ def test_where_only_the_weak_model_may_answer_it_is_an_error(
 @pytest.mark.parametrize(("param", "fields"), BEYOND, ids=IDS)
 def test_else_it_goes_to_the_strong_model(param: str, fields: dict[str, Any]) -> None:
     with Controller(weak=weak(), strong=strong(), router=ScriptedRouter(0.1)) as controller:
-        assert ask(controller, **fields) == ("big", "needs_tools")
+        reason = "needs_media" if param == "messages" else "needs_tools"
+        assert ask(controller, **fields) == ("big", reason)
     small = weak()
     unreachable = StrongUnreachable("http://x", "refused")
     with Controller(weak=small, strong=strong(unreachable), router=ScriptedRouter(0.1)) as controller:

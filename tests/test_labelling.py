@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_router.chat.request import ChatRequest
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import (
@@ -20,7 +21,6 @@ from edge_router.errors import (
 from edge_router.labelling import Labelling, Task, dearest, label, read_output, read_tasks
 from edge_router.labels.reading import read_labelled
 from edge_router.thresholds.prices import Prices
-from edge_router.types import ChatRequest
 
 PRICES = Prices(1000.0, 10_000.0)  # a word in is 0.001, a word out 0.01
 SUMS = tuple(Task(f"What is {n} + {n}?", str(2 * n)) for n in range(1, 7))

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.chat.request import MEDIA_NEEDS, Need
 from edge_router.errors import InvalidRequest, UnknownModel, UnknownName
 from edge_router.policy import Names, Route, Situation, decide, escalate, fall_back, parse_model
 from edge_router.types import Decision, Reason
 
 NAMES = Names(routers={"mf", "length", "my-router"}, weak={"SmolLM2"}, strong={"gpt-big"})
+TOOLS = frozenset({Need.TOOLS})
 WITH_STRONG = Situation(strong_configured=True)
 ALONE = Situation(strong_configured=False)
 
@@ -48,7 +50,7 @@ def test_model_names(name: str, route: Route | None) -> None:
     ("situation", "reason"),
     [
         (Situation(strong_configured=True, budget_spent=True), Reason.BUDGET),
-        (Situation(strong_configured=True, budget_spent=True, needs_tools=True), Reason.BUDGET),
+        (Situation(strong_configured=True, budget_spent=True, needs=TOOLS), Reason.BUDGET),
         (Situation(strong_configured=True, budget_spent=True, private=True), Reason.PRIVATE),
         (Situation(strong_configured=True, budget_spent=True, offline=True), Reason.OFFLINE),
         (Situation(strong_configured=False, budget_spent=True), Reason.STRONG_UNAVAILABLE),
@@ -90,10 +92,20 @@ def test_an_unknown_model_names_the_nearest() -> None:
         (0.9, Situation(strong_configured=True, private=True), "weak", Reason.PRIVATE),
         (0.9, Situation(strong_configured=True, private=True, offline=True), "weak", Reason.PRIVATE),
         (0.1, Situation(strong_configured=True, private=True), "weak", Reason.SCORE),
-        (0.1, Situation(strong_configured=True, needs_tools=True), "strong", Reason.NEEDS_TOOLS),
-        (0.1, Situation(True, needs_tools=True, weak_handles_tools=True), "weak", Reason.SCORE),
-        (0.1, Situation(False, needs_tools=True), "weak", Reason.STRONG_UNAVAILABLE),
-        (0.1, Situation(True, private=True, needs_tools=True), "weak", Reason.PRIVATE),
+        (0.1, Situation(strong_configured=True, needs=TOOLS), "strong", Reason.NEEDS_TOOLS),
+        (0.1, Situation(True, needs=TOOLS, weak_serves=TOOLS), "weak", Reason.SCORE),
+        (0.1, Situation(False, needs=TOOLS), "weak", Reason.STRONG_UNAVAILABLE),
+        (0.1, Situation(True, needs=frozenset({Need.JSON}), weak_serves=TOOLS), "strong", Reason.NEEDS_TOOLS),
+        (0.1, Situation(True, needs=frozenset({Need.IMAGES})), "strong", Reason.NEEDS_MEDIA),
+        (0.1, Situation(True, needs=TOOLS | {Need.AUDIO}), "strong", Reason.NEEDS_MEDIA),
+        (
+            0.1,
+            Situation(True, needs=TOOLS | {Need.FILES}, weak_serves=MEDIA_NEEDS),
+            "strong",
+            Reason.NEEDS_TOOLS,
+        ),
+        (0.1, Situation(True, needs=frozenset({Need.MASK})), "weak", Reason.SCORE),
+        (0.1, Situation(True, private=True, needs=TOOLS), "weak", Reason.PRIVATE),
     ],
 )
 def test_first_decision(score: float, situation: Situation, model: str, reason: Reason) -> None:
@@ -133,8 +145,10 @@ def test_escalation(decision: Decision, situation: Situation, allowed: bool) -> 
     [
         (Reason.SCORE, WITH_STRONG, True),
         (Reason.NEEDS_TOOLS, WITH_STRONG, True),
-        (Reason.NEEDS_TOOLS, Situation(True, tools_required=True), False),
-        (Reason.NEEDS_TOOLS, Situation(True, tools_required=True, weak_handles_tools=True), True),
+        (Reason.NEEDS_TOOLS, Situation(True, needs=TOOLS), False),
+        (Reason.NEEDS_TOOLS, Situation(True, needs=TOOLS, weak_serves=TOOLS), True),
+        (Reason.NEEDS_MEDIA, Situation(True, needs=frozenset({Need.FILES})), False),
+        (Reason.NEEDS_TOOLS, Situation(True, weak_refused=True), False),
         (Reason.FORCED, WITH_STRONG, False),
         (Reason.CONTEXT_OVERFLOW, WITH_STRONG, False),
         (Reason.WEAK_UNAVAILABLE, WITH_STRONG, False),
@@ -147,14 +161,15 @@ def test_fallback(reason: Reason, situation: Situation, allowed: bool) -> None:
         assert (other.model, other.reason) == ("weak", Reason.STRONG_UNAVAILABLE)
 
 
+needs = st.frozensets(st.sampled_from(Need))
 situations = st.builds(
     Situation,
     strong_configured=st.booleans(),
     offline=st.booleans(),
     private=st.booleans(),
-    needs_tools=st.booleans(),
-    tools_required=st.booleans(),
-    weak_handles_tools=st.booleans(),
+    needs=needs,
+    weak_serves=needs,
+    weak_refused=st.booleans(),
 )
 unit = st.floats(0, 1)
 

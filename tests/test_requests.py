@@ -10,26 +10,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.chat.message import Image, Message, Reasoning, Text, ToolCall, ToolResult
+from edge_router.chat.request import (
+    Extra,
+    ForeignOutput,
+    GrammarOutput,
+    HostedTool,
+    JsonOutput,
+    Need,
+    ReasoningOptions,
+    Tool,
+    ToolChoice,
+)
 from edge_router.completions import Function, ReplyMessage
 from edge_router.completions import ToolCall as ToolCallOfReply
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import FORBIDDEN
-from edge_router.requests import (
+from edge_router.surfaces.base import Call
+from edge_router.surfaces.openai_messages import written_messages
+from edge_router.surfaces.openai_output import written_output
+from edge_router.surfaces.openai_parsing import (
+    INCLUDE_USAGE,
     INT64,
     LONGEST_MODEL,
     LONGEST_STOP,
     MAX_FIELDS,
     MAX_STOPS,
     MAX_TOKENS,
-    STRONG_ONLY,
-    Call,
+    PASSED_ON,
     conversation,
     marked,
     parse_chat,
     parse_completion,
     parse_messages,
 )
-from edge_router.surfaces.openai_messages import written_messages
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -50,12 +63,12 @@ def refused(call: Callable[..., object], *arguments: object, **fields: object) -
 
 def test_a_bare_request() -> None:
     call = chat()
-    assert call == Call(call.request, stream=False, include_usage=False)
+    assert call == Call(call.request, options={INCLUDE_USAGE: False})
     assert call.request.messages == (Message("user", "hi"),)
-    assert call.request.model == "auto"
+    assert call.request.target == "auto"
     assert call.request.max_tokens is None
     assert call.request.sampling.temperature is None
-    assert not call.request.needs_tools
+    assert not call.request.needs
 
 
 def test_null_means_absent() -> None:
@@ -82,7 +95,7 @@ def test_null_means_absent() -> None:
         "extra_headers",
         "extra_query",
         "timeout",
-        *STRONG_ONLY,
+        *PASSED_ON,
     ]
     assert chat(**dict.fromkeys(names)) == chat()
 
@@ -176,9 +189,9 @@ def test_stop() -> None:
 
 
 def test_streaming_options() -> None:
-    assert chat(stream=True).stream and not chat(stream=True).include_usage
-    assert chat(stream=True, stream_options={"include_usage": True}).include_usage
-    assert not chat(stream=True, stream_options={}).include_usage
+    assert chat(stream=True).stream and not chat(stream=True).options[INCLUDE_USAGE]
+    assert chat(stream=True, stream_options={"include_usage": True}).options[INCLUDE_USAGE]
+    assert not chat(stream=True, stream_options={}).options[INCLUDE_USAGE]
     assert refused(chat, stream_options={"include_usage": True}).param == "stream_options"
     assert refused(chat, stream=True, stream_options=[1]).param == "stream_options"
     assert (
@@ -210,13 +223,14 @@ def test_where_the_strong_model_lives_is_not_for_requests(parse: Callable[..., C
 def test_a_schema_may_have_such_names() -> None:
     schema = {"type": "object", "properties": {"api_key": {"type": "string"}, "endpoint": {}}}
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
-    for fields in ({"guided_json": schema}, {"structured_outputs": {"json": schema}}, {"tools": tools}):
-        assert chat(**fields).request.passthrough == fields
+    for fields in ({"guided_json": schema}, {"structured_outputs": {"json": schema}}):
+        assert chat(**fields).request.extra == Extra("openai", fields)
+    assert chat(tools=tools).request.tools == (Tool("f", parameters=schema),)
 
 
 UNKNOWN: dict[str, object] = {
     "chat_template_kwargs": {"enable_thinking": False},
-    "min_p": 0.05,
+    "typical_p": 0.05,
     "thinking": {"type": "disabled"},
     "reasoning": {"effort": "low"},
     "store": True,
@@ -240,12 +254,12 @@ UNKNOWN: dict[str, object] = {
 
 @pytest.mark.parametrize("parse", [chat, completion])
 def test_what_nobody_here_knows_travels_on(parse: Callable[..., Call]) -> None:
-    assert parse(**UNKNOWN, user="me").request.passthrough == {**UNKNOWN, "user": "me"}
-    assert parse(extra_body=UNKNOWN, top_p=0.5).request.passthrough == UNKNOWN
-    half = {"min_p": 1, "extra_body": {"min_p": 2, "extra_body": {"min_p": 3, "top_p": 0.25}}}
+    assert parse(**UNKNOWN, user="me").request.extra.fields == {**UNKNOWN, "user": "me"}
+    assert parse(extra_body=UNKNOWN, top_p=0.5).request.extra.fields == UNKNOWN
+    half = {"top_a": 1, "extra_body": {"top_a": 2, "extra_body": {"top_a": 3, "top_p": 0.25}}}
     request = parse(**half, top_p=0.5).request
-    assert request.passthrough == {"min_p": 3} and request.sampling.top_p == 0.25
-    assert parse(unknown=None, extra_body={}).request.passthrough == {}
+    assert request.extra.fields == {"top_a": 3} and request.sampling.top_p == 0.25
+    assert parse(unknown=None, extra_body={}).request.extra.fields == {}
 
 
 def test_what_is_read_here_does_not_travel_twice() -> None:
@@ -258,9 +272,15 @@ def test_what_is_read_here_does_not_travel_twice() -> None:
         "stop": "x",
         "logprobs": True,
     }
-    more = {"top_logprobs": 1, "presence_penalty": 1, "frequency_penalty": 1, "repetition_penalty": 1}
+    more = {
+        "min_p": 0.1,
+        "top_logprobs": 1,
+        "presence_penalty": 1,
+        "frequency_penalty": 1,
+        "repetition_penalty": 1,
+    }
     last = {"logit_bias": {}, "n": 1, "best_of": 1, "echo": False, "stream": True, "stream_options": {}}
-    assert chat(**fields, **more, **last, private=True, model="weak").request.passthrough == {}
+    assert chat(**fields, **more, **last, private=True, model="weak").request.extra.fields == {}
 
 
 @pytest.mark.parametrize(
@@ -305,40 +325,143 @@ def test_arguments_of_the_python_api_are_no_fields(name: str) -> None:
     assert chat(**{name: None}) == chat()
 
 
-def test_tools_and_formats() -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    assert chat(tools=tools).request.needs_tools and not chat(tools=tools).request.tools_required
-    assert not chat(tools=[]).request.needs_tools
-    assert chat(tools=tools, tool_choice="required").request.tools_required
-    assert chat(tools=tools, tool_choice={"type": "function"}).request.tools_required
-    assert not chat(tools=tools, tool_choice="auto").request.tools_required
-    assert refused(chat, tools={}).param == "tools"
-    assert refused(chat, tools=["f"]).param == "tools[0]"
-    some = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
-    assert not chat(tools=tools, tool_choice=some).request.tools_required
-    some["allowed_tools"] = {"mode": "required"}
-    assert chat(tools=tools, tool_choice=some).request.tools_required
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+FREE = {"type": "custom", "custom": {"name": "run", "description": "Runs it."}}
+GRAMMAR = {"type": "grammar", "grammar": {"syntax": "lark", "definition": 'start: "a"'}}
+
+
+def test_tools() -> None:
+    """As they are read; `request_body` writes them back (tests/engines/remote)."""
+    schema = {"type": "object", "properties": {}}
+    whole = {"name": "f", "description": "Does it.", "parameters": schema, "strict": True, "odd": 1}
+    for stated, read in (
+        (FUNCTION, Tool("f")),
+        ({"type": "function", "name": "f", "parameters": schema}, Tool("f", parameters=schema)),
+        ({"function": {"name": "f", "parameters": {}}}, Tool("f", parameters={})),
+        (
+            {"type": "function", "function": whole, "cache_control": {}},
+            Tool("f", "Does it.", schema, True, extra={"cache_control": {}, "function": {"odd": 1}}),
+        ),
+        (FREE, Tool("run", "Runs it.", free=True)),
+        (
+            {"type": "custom", "custom": {"name": "run", "format": GRAMMAR}},
+            Tool("run", free=True, form=GrammarOutput("lark", 'start: "a"')),
+        ),
+        (
+            {"type": "web_search", "max_uses": 3},
+            HostedTool("web_search", {"type": "web_search", "max_uses": 3}),
+        ),
+    ):
+        request = chat(tools=[stated]).request
+        assert request.tools == (read,) and Need.TOOLS in request.needs and not request.extra.fields, stated
+    assert chat(tools=[]).request == chat().request
+    assert chat(web_search_options={}).request.needs == {Need.TOOLS, Need.HOSTED_TOOLS}
+    assert chat(web_search_options={}, tools=[FUNCTION]).request.needs == {Need.TOOLS}
+
+
+@pytest.mark.parametrize(
+    ("tools", "param"),
+    [
+        ({}, "tools"),
+        (["f"], "tools[0]"),
+        ([FUNCTION, {"type": 7}], "tools[1].type"),
+        ([{"type": "function"}], "tools[0].function"),
+        ([{"type": "custom", "custom": []}], "tools[0].custom"),
+        ([{"type": "function", "function": {}}], "tools[0].function.name"),
+        ([{"type": "function", "name": ""}], "tools[0].name"),
+        (
+            [{"type": "function", "function": {"name": "f", "description": 7}}],
+            "tools[0].function.description",
+        ),
+        (
+            [{"type": "function", "function": {"name": "f", "parameters": "{}"}}],
+            "tools[0].function.parameters",
+        ),
+        ([{"type": "function", "function": {"name": "f", "strict": "yes"}}], "tools[0].function.strict"),
+    ],
+)
+def test_bad_tools(tools: object, param: str) -> None:
+    assert refused(chat, tools=tools).param == param
+
+
+def test_which_tools_may_be_called() -> None:
+    tools = [FUNCTION, FREE, {"type": "web_search"}]
+    allowed = {"tools": [{"type": "function", "function": {"name": "f"}}, {"type": "web_search"}]}
+    for stated, read in (
+        (None, ToolChoice()),
+        ("auto", ToolChoice()),
+        ("none", ToolChoice("none")),
+        ("required", ToolChoice("required")),
+        ("any", ToolChoice("required")),
+        ("who knows", ToolChoice()),
+        ({"type": "auto"}, ToolChoice()),
+        ({"type": "function"}, ToolChoice("required")),
+        ({"type": "function", "function": {"name": "f"}}, ToolChoice("required", ("f",))),
+        ({"type": "tool", "name": "f"}, ToolChoice("required", ("f",))),
+        ({"type": "custom", "custom": {"name": "run"}}, ToolChoice("required", ("run",))),
+        ({"type": "web_search"}, ToolChoice("required", ("web_search",))),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", **allowed}},
+            ToolChoice("auto", ("f", "web_search")),
+        ),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "required"}}, ToolChoice("required")),
+    ):
+        request = chat(tools=tools, tool_choice=stated).request
+        assert request.tool_choice == read, stated
+        assert (Need.TOOL_CALL in request.needs) == (read.mode == "required"), stated
+        assert (Need.TOOLS in request.needs) == (read.mode != "none"), stated
+    assert chat(tools=tools, parallel_tool_calls=False).request.tool_choice == ToolChoice(parallel=False)
+    assert refused(chat, tools=tools, parallel_tool_calls="no").param == "parallel_tool_calls"
+    for stated in ({"type": "function", "function": {"name": "g"}}, {"function": {"name": "g"}}):
+        error = refused(chat, tools=tools, tool_choice=stated)
+        assert error.param == "tool_choice" and "'g'" in error.reason
 
 
 def test_functions_are_tools_too() -> None:
     functions = [{"name": "f", "parameters": {}}]
     request = chat(functions=functions).request
-    assert request.needs_tools and request.has_tools and not request.tools_required
-    assert request.passthrough == {"functions": functions}
-    assert chat(functions=functions, function_call={"name": "f"}).request.tools_required
-    assert not chat(functions=functions, function_call="auto").request.tools_required
-    form = {"type": "json_object"}
-    assert chat(functions=functions, response_format=form).request.response_schema is None
+    assert request.tools == (Tool("f", parameters={}),) and request.needs == {Need.TOOLS}
+    assert request.extra.fields == {"functions": functions}
+    request = chat(functions=functions, function_call={"name": "f"}).request
+    assert request.tool_choice == ToolChoice("required", ("f",)) and Need.TOOL_CALL in request.needs
+    assert chat(functions=functions, function_call="auto").request.tool_choice == ToolChoice()
     assert refused(chat, functions="f").param == "functions"
+    assert refused(chat, functions=functions, tools=[FUNCTION]).param == "functions"
 
 
 @pytest.mark.parametrize("none", [{}, {"tools": []}, {"functions": []}, {"tools": None}])
 def test_without_tools_none_can_be_demanded(none: dict[str, object]) -> None:
     for choice in ("required", "auto", "none", {"type": "auto"}):
         request = chat(**none, tool_choice=choice, parallel_tool_calls=True, function_call="auto").request
-        assert not request.needs_tools and request.passthrough == {}
+        assert request == chat().request
     for name, choice in (("tool_choice", {"function": {"name": "f"}}), ("function_call", {"name": "f"})):
         assert refused(chat, **none, **{name: choice}).param == name
+
+
+def test_thoughts_are_asked_for_in_many_words() -> None:
+    for fields, read in (
+        ({}, ReasoningOptions()),
+        ({"reasoning_effort": "high"}, ReasoningOptions(True, "high")),
+        ({"reasoning_effort": "minimal"}, ReasoningOptions(None, "minimal")),
+        ({"reasoning_effort": "none"}, ReasoningOptions(False)),
+        ({"reasoning": {"effort": "low", "exclude": True}}, ReasoningOptions(True, "low", shown=False)),
+        ({"reasoning": {"max_tokens": 100}}, ReasoningOptions(True, max_tokens=100)),
+        ({"reasoning": {"enabled": False}}, ReasoningOptions(False)),
+        ({"include_reasoning": False}, ReasoningOptions(shown=False)),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, ReasoningOptions(False)),
+        ({"chat_template_kwargs": {"reasoning_effort": "low"}}, ReasoningOptions(True, "low")),
+        ({"thinking": {"type": "enabled", "budget_tokens": 99}}, ReasoningOptions(True, max_tokens=99)),
+        ({"thinking": {"type": "disabled"}}, ReasoningOptions(False)),
+        ({"think": True}, ReasoningOptions(True)),
+        ({"think": "low"}, ReasoningOptions(True, "low")),
+        ({"think": "false"}, ReasoningOptions(False)),
+        ({"enable_thinking": False, "thinking_budget": 5}, ReasoningOptions(False, max_tokens=5)),
+        ({"thinking_budget": 0}, ReasoningOptions(False)),
+        ({"reasoning": "what", "thinking": 7, "think": [], "reasoning_effort": {}}, ReasoningOptions()),
+    ):
+        request = chat(**fields).request
+        assert request.reasoning == read, fields
+        assert request.extra.fields == fields, "each endpoint knows its own"
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -375,12 +498,12 @@ def described(schema: object, **more: object) -> dict[str, object]:
 )  # fmt: skip
 def test_formats_in_every_shape(given: dict[str, object], taken: dict[str, object]) -> None:
     request = chat(response_format=given).request
-    assert request.passthrough["response_format"] == taken
-    assert request.tools_required and request.needs_tools
+    assert written_output(request.output) == {"response_format": taken}
+    assert isinstance(request.output, JsonOutput) and request.needs == {Need.JSON}
     if taken["type"] == "json_object":
-        assert request.response_schema == {"type": "object"}
+        assert request.output.schema is None
     else:
-        assert request.response_schema == taken["json_schema"]["schema"]  # type: ignore[index]
+        assert request.output.schema == taken["json_schema"]["schema"]  # type: ignore[index]
 
 
 def test_plain_text_is_no_format() -> None:
@@ -391,8 +514,8 @@ def test_plain_text_is_no_format() -> None:
 def test_a_form_that_only_others_know_needs_a_strong_model() -> None:
     form = {"type": "grammar", "grammar": "root ::= 'a'"}
     request = chat(response_format=form).request
-    assert request.tools_required and request.response_schema is None
-    assert request.passthrough["response_format"] == form
+    assert request.output == ForeignOutput(form) and request.needs == {Need.FOREIGN}
+    assert written_output(request.output) == {"response_format": form}
 
 
 @pytest.mark.parametrize(
@@ -461,8 +584,8 @@ def test_metadata_that_cannot_be_read(wrong: object) -> None:
 
 
 def test_a_mark_of_privacy_does_not_travel() -> None:
-    assert chat(metadata={"private": "false", "a": "b"}).request.passthrough == {"metadata": {"a": "b"}}
-    assert chat(metadata={"private": "false"}).request.passthrough == {}
+    assert chat(metadata={"private": "false", "a": "b"}).request.extra.fields == {"metadata": {"a": "b"}}
+    assert chat(metadata={"private": "false"}).request.extra.fields == {}
 
 
 @pytest.mark.parametrize("name", ["private", "Private", "is_private", "private_mode"])
@@ -481,9 +604,9 @@ def test_a_mark_where_nobody_looks_for_one_is_no_field_to_pass_on(name: str, val
     for none in (None, False, ""):
         assert not chat(options={name: none}).request.private
     schema = {"type": "object", "properties": {name: {"type": "boolean"}}, "required": [name]}
-    assert "guided_json" in chat(guided_json=schema).request.passthrough
+    assert "guided_json" in chat(guided_json=schema).request.extra.fields
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    assert chat(tools=[tool]).request.passthrough["tools"] == [tool]
+    assert chat(tools=[tool]).request.tools == (Tool("f", parameters=schema),)
 
 
 @pytest.mark.parametrize("name", ["Private", "privat", "is_private", "privacy", "local_only"])
@@ -612,7 +735,7 @@ def test_broken_data_is_one_sentence(name: str, value: object) -> None:
 def test_a_request_has_bounds() -> None:
     assert refused(chat, **{f"f{n}": 1 for n in range(MAX_FIELDS + 1)}).param is None
     assert refused(chat, metadata={f"f{n}": 1 for n in range(MAX_FIELDS + 1)}).param == "metadata"
-    assert chat(model="x" * LONGEST_MODEL).request.model
+    assert chat(model="x" * LONGEST_MODEL).request.target
     error = refused(chat, model="x" * (LONGEST_MODEL + 1))
     assert error.param == "model" and len(str(error)) < 100
 
@@ -624,7 +747,7 @@ def test_the_other_apis_question_is_not_lost() -> None:
 
 
 def test_model() -> None:
-    assert chat(model="weak").request.model == "weak"
+    assert chat(model="weak").request.target == "weak"
     for value in ("", 5, ["weak"]):
         assert refused(chat, model=value).param == "model"
 
@@ -688,7 +811,7 @@ def test_parts_are_joined_and_media_is_noticed() -> None:
     (message,) = parse_messages([{"role": "user", "content": parts}])
     assert (message.text, message.has_media) == ("a\nb", True)
     assert message.parts == (Text("a"), Image("data:,"), Text("b"))
-    assert chat(messages=[{"role": "user", "content": parts}]).request.needs_tools
+    assert chat(messages=[{"role": "user", "content": parts}]).request.needs == {Need.IMAGES}
 
 
 def test_calls_thoughts_and_results_are_parts() -> None:
@@ -820,7 +943,7 @@ def test_nothing_but_invalid_request(body: dict[str, Any], parse: Callable[[dict
         assert str(error) and len(str(error)) < 2000
     else:
         assert call.request.messages
-        hash(call.request.model)
+        hash(call.request.target)
 
 
 @given(values)

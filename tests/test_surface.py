@@ -10,9 +10,10 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Event, TextDelta
+from edge_router.chat.request import ChatRequest
 from edge_router.errors import Cancelled, InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
 from edge_router.surface import ChatStream
-from edge_router.types import Cancel, ChatRequest
+from edge_router.types import Cancel
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -113,8 +114,8 @@ def test_what_is_private_stays_here(weak: ScriptedEngine, fields: dict[str, obje
             with pytest.raises(InvalidRequest, match="private"):
                 client.chat.completions.create(messages="my diary", **slip)  # type: ignore[call-overload]
         assert strong.calls == []
-        client.chat.completions.create(messages="no diary", extra_body={"min_p": 0.1})
-    assert strong.calls[0].passthrough == {"min_p": 0.1}
+        client.chat.completions.create(messages="no diary", extra_body={"top_a": 0.1})
+    assert strong.calls[0].extra.fields == {"top_a": 0.1}
 
 
 def test_checking_a_name(client: Controller) -> None:

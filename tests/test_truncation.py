@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.truncation import truncated
-from edge_router.types import ChatRequest
 
 
 def words(count: int) -> str:

@@ -68,8 +68,8 @@ def _fill(runner: Any, watch: _Watch) -> None:
     """Every conversation up to its last token, chunk by chunk and then one by one; a sample at the end."""
     import numpy as np
 
+    from edge_router.chat.request import SamplingParams
     from edge_router.engines.local.sampler import Sampler, SamplingDefaults
-    from edge_router.types import SamplingParams
 
     chance = np.random.default_rng(0)
     chunk, context = runner.prefill_chunk_size, runner.context_window_size

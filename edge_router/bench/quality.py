@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
 from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import Engine
-from edge_router.types import ChatRequest, Progress, SamplingParams, SilentProgress
+from edge_router.types import Progress, SilentProgress
 
 LONGEST = 250  # tokens; the good answers to these prompts take less
 FAR = 500  # tokens: what has not ended by then never will

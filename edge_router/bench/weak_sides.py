@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edge_router import strict_json
 from edge_router.chat.events import EngineTimings, Finished
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.device.process import peak_bytes
-from edge_router.types import ChatRequest, SamplingParams
 
 if TYPE_CHECKING:
     from edge_router.engines.local.runner import ModelRunner

@@ -208,6 +208,8 @@ class ChatRequest:
     extra: Extra = Extra()
     mask: Callable[[Vocabulary], TokenMask] | None = field(default=None, compare=False)  # local models only
     signals: SignalRequest | None = None  # an engine may leave `state` out
+    # What its caller's protocol calls that which it needs, for errors.
+    names: Mapping[Need, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def callable_tools(self) -> tuple[Tool | HostedTool, ...]:
@@ -239,6 +241,12 @@ class ChatRequest:
             if wanted:
                 found.add(need)
         return frozenset(found)
+
+    def name_of(self, need: Need) -> str:
+        """The field that `need` comes from, in the words of the caller's protocol."""
+        if need in MEDIA_NEEDS or (need is Need.FOREIGN and not isinstance(self.output, ForeignOutput)):
+            return "messages"
+        return self.names.get(need, str(need))
 
 
 _OUTPUT_NEEDS: Mapping[type, frozenset[Need]] = {

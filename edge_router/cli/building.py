@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edge_router.chat.request import ChatRequest
 from edge_router.cli import output
 from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.hush import hushed
@@ -18,7 +19,7 @@ from edge_router.config import Config, WeakConfig
 from edge_router.errors import ArtifactMissing, EdgeRouterError
 from edge_router.names import check_names
 from edge_router.paths import Paths
-from edge_router.types import ChatRequest, Progress, SilentProgress
+from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from edge_router.catalog import ModelCard
@@ -47,7 +48,7 @@ def prepare(
     try:
         build(config, session.paths, session.progress)
     except EdgeRouterError:
-        if request.private or config.offline or request.model == "weak" or config.strong.model is None:
+        if request.private or config.offline or request.target == "weak" or config.strong.model is None:
             raise
 
 

@@ -16,6 +16,7 @@ _WORDS = {
     Reason.PRIVATE: "the question is private",
     Reason.CONTEXT_OVERFLOW: "the prompt does not fit the weak model",
     Reason.NEEDS_TOOLS: "the weak model cannot do what is asked",
+    Reason.NEEDS_MEDIA: "the weak model reads text only",
     Reason.BUDGET: "the money for the strong model is spent",
     Reason.LOW_CONFIDENCE: "the weak model was unsure",
     Reason.NO_MEMORY: "the weak model no longer fits into memory",

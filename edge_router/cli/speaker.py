@@ -9,14 +9,14 @@ import typer
 
 from edge_router.answer import Answer
 from edge_router.chat.events import RefusalDelta, TextDelta
+from edge_router.chat.request import ChatRequest
 from edge_router.cli import logs, output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.session import Session, choose_model, weak_title
 from edge_router.cli.suggestion import DEMO, suggestion
 from edge_router.cli.turn import Turn
 from edge_router.config import Config
-from edge_router.requests import parse_chat
-from edge_router.types import ChatRequest
+from edge_router.surfaces.openai_parsing import parse_chat
 
 if TYPE_CHECKING:
     from typing import Self

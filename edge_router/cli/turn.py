@@ -13,7 +13,8 @@ from typing import Protocol
 
 from edge_router.answer import Answer
 from edge_router.chat.events import Event
-from edge_router.types import Cancel, ChatRequest
+from edge_router.chat.request import ChatRequest
+from edge_router.types import Cancel
 
 _NAP_S = 0.1
 PATIENCE_S = 2.0  # for an engine to notice that it should stop

@@ -16,13 +16,14 @@ from pathlib import Path
 from edge_router import strict_json
 from edge_router.chat.events import HiddenState, TextDelta
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
 from edge_router.disk import storage_errors, whole_lines
 from edge_router.engines.base import Engine
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.labels.judging import exact
-from edge_router.types import ChatRequest, Progress, SamplingParams, SilentProgress, Watch
+from edge_router.types import Progress, SilentProgress
 
 TOKENS = 16  # log probabilities that are kept, and the most that a gate can look at
 ANCHORS = 1024
@@ -92,7 +93,7 @@ def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int
         sampling=SamplingParams(temperature=0),
         max_tokens=longest,
         logprobs=True,
-        watch=Watch(TOKENS, watched),
+        signals=SignalRequest(TOKENS, watched),
     )
     text, logprobs = "", list[float]()
     state: tuple[float, ...] = ()

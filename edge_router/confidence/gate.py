@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
+from edge_router.chat.request import SignalRequest
 from edge_router.errors import InvalidData
-from edge_router.types import Watch
 
 FORMAT = 1
 _STEEP = 60.0  # beyond these log odds a chance is 0 or 1 to a float anyway, and exp would overflow
@@ -50,8 +50,8 @@ class Gate:
     said: Head
     both: Head
 
-    def watch(self, *, alone: bool) -> Watch:
-        return Watch(self.tokens, self.anchors, alone)
+    def signals(self, *, alone: bool) -> SignalRequest:
+        return SignalRequest(self.tokens, self.anchors, alone)
 
     def chance(self, state: Sequence[float], logprobs: Sequence[float]) -> float | None:
         """0..1; None where nothing was seen: engines may leave out either, or both."""

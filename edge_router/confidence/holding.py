@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import chain
 
 from edge_router.chat.events import Event, HiddenState, ReasoningDelta, TextDelta
+from edge_router.chat.request import ChatRequest
 from edge_router.confidence.gate import Gate
 from edge_router.errors import LowConfidence
-from edge_router.types import ChatRequest
 
 
 class Holding:
@@ -18,8 +18,8 @@ class Holding:
     def __init__(self, gate: Gate, bound: float, request: ChatRequest) -> None:
         self._gate, self._bound = gate, bound
         self._alone = not request.logprobs
-        watch = gate.watch(alone=self._alone)
-        self.request = replace(request, logprobs=request.logprobs or watch.tokens > 0, watch=watch)
+        signals = gate.signals(alone=self._alone)
+        self.request = replace(request, logprobs=request.logprobs or signals.tokens > 0, signals=signals)
         self.chance: float | None = None
 
     def sure(self, events: Iterator[Event]) -> Iterator[Event]:

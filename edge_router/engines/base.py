@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from edge_router.chat.events import Event
-from edge_router.types import Cancel, ChatRequest
+from edge_router.chat.request import ChatRequest
+from edge_router.types import Cancel
 
 
 class Engine(Protocol):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, TokenLogprob, Usage
+from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.process import Child, Line, mistake_of, serve
@@ -30,7 +31,7 @@ from edge_router.errors import (
     UnsupportedRequest,
 )
 from edge_router.paths import Paths
-from edge_router.types import Cancel, ChatRequest, Progress
+from edge_router.types import Cancel, Progress
 
 if TYPE_CHECKING:
     from edge_router.prompts.directory import ModelDirectory

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edge_router.chat.events import Event
+from edge_router.chat.request import ChatRequest
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.remote.answer import AnswerReader
@@ -37,7 +38,7 @@ from edge_router.errors import (
 )
 from edge_router.network import BadNetworkSetting, Proxy, proxy_for
 from edge_router.paths import Paths
-from edge_router.types import Cancel, ChatRequest, Progress
+from edge_router.types import Cancel, Progress
 
 if TYPE_CHECKING:
     import openai

@@ -19,10 +19,11 @@ from dataclasses import replace
 from typing import TypeAlias, cast
 
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
+from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
 from edge_router.paths import Paths
-from edge_router.types import Cancel, ChatRequest, Progress
+from edge_router.types import Cancel, Progress
 
 Step: TypeAlias = str | Event | Exception | float | threading.Event
 """A piece of text, an event as it is, an error to raise, seconds to wait, or an event to wait for."""

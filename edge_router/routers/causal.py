@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.base import Engine, Weighing
 from edge_router.errors import ContextOverflow, InvalidRouter
 from edge_router.routers.text import LONGEST, conversation_text, shorten
-from edge_router.types import ChatRequest
 
 NAME = "causal_llm"
 # Of five wordings the one whose scores went best with difficulty on the training pool's val split: SmolLM2's

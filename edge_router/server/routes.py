@@ -16,7 +16,6 @@ from edge_router.aio import AsyncController
 from edge_router.answer import Answer
 from edge_router.completions import ChatCompletion, ChatCompletionChunk
 from edge_router.errors import Cancelled
-from edge_router.requests import Call, marked, parse_chat, parse_completion
 from edge_router.server.body import read
 from edge_router.server.limits import Limits
 from edge_router.server.ratings import Ratings, parse_thumb
@@ -24,6 +23,8 @@ from edge_router.server.reply import decision_headers, json_bytes, json_reply
 from edge_router.server.running import Running
 from edge_router.server.sse import EventStream, events
 from edge_router.surface import whole
+from edge_router.surfaces.base import Call
+from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, marked, parse_chat, parse_completion
 from edge_router.surfaces.wire import dumps
 
 Body = dict[str, object]
@@ -104,7 +105,7 @@ class Api:
         return self._stream(call, dialect) if call.stream else await self._whole(request, call, dialect)
 
     def _stream(self, call: Call, dialect: Dialect) -> Response:
-        usage, ended = call.include_usage, self._ratings.ended
+        usage, ended = bool(call.options[INCLUDE_USAGE]), self._ratings.ended
 
         def pieces(answer: Answer) -> Iterator[bytes]:
             return events(answer, lambda chunk: dialect.piece(chunk, usage), include_usage=usage, ended=ended)

@@ -18,7 +18,7 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
-from edge_router.types import ChatRequest
+from edge_router.chat.request import ChatRequest, HostedTool, Tool
 
 BYTES_PER_TOKEN = 3  # English has about four, other languages and code fewer
 LONGEST_TOKEN = 32  # bytes, on the average of a whole text of any kind
@@ -78,11 +78,16 @@ def _within(stated: int, size: int, most: int, estimate: int) -> int:
 def _sent(request: ChatRequest) -> tuple[int, int]:
     """Bytes of text that go out, and how many pictures and the like."""
     text = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
-    tools = {
-        name: request.passthrough[name] for name in ("tools", "functions") if name in request.passthrough
-    }
-    described = len(json.dumps(tools, default=str)) if tools else 0
+    described = sum(_described(tool) for tool in request.tools)
     return text + described, sum(message.has_media for message in request.messages)
+
+
+def _described(tool: Tool | HostedTool) -> int:
+    """Bytes of what an endpoint is told of `tool`."""
+    if isinstance(tool, HostedTool):
+        return len(json.dumps(dict(tool.body), default=str))
+    grammar = tool.form.source if tool.form is not None else ""
+    return len(json.dumps([tool.name, tool.description, tool.parameters, grammar], default=str))
 
 
 def event_bytes(event: Event) -> int:

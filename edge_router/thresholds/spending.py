@@ -23,6 +23,7 @@ from pathlib import Path
 
 from edge_router import strict_json
 from edge_router.chat.events import Event, Usage
+from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.errors import (
     BudgetSpent,
@@ -41,7 +42,6 @@ from edge_router.paths import Paths
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.payments import Payments, month_end, month_of
 from edge_router.thresholds.prices import Prices
-from edge_router.types import ChatRequest
 
 __all__ = ["DAY_S", "ENOUGH", "Payment", "Spending", "month_end", "month_of"]
 

@@ -9,8 +9,9 @@ import pytest
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
 from edge_router.bench.quality import BRIEF, FAR, LONGEST, Quality, is_looping, is_right, measure
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.types import Cancel, ChatRequest, SamplingParams
+from edge_router.types import Cancel
 
 PASSAGE = "the sea is a vast and deep realm"
 OTHER = "a small boat came home late at night"

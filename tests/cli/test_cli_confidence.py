@@ -9,13 +9,13 @@ import pytest
 
 from edge_router.chat.events import HiddenState, TextDelta, TokenLogprob
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.questions import questions
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest
 
 KEY = "c" * 32
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_router.chat.events import HiddenState, TextDelta, TokenLogprob
+from edge_router.chat.request import ChatRequest
 from edge_router.confidence.asking import ANCHORS, TOKENS, Task, anchors, ask
 from edge_router.confidence.questions import questions
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import ContextOverflow, InvalidData
-from edge_router.types import ChatRequest
 
 TASKS = [Task.of(question) for question in questions(6)]
 KNOWN = {task.text: task.answer for task in TASKS}
@@ -34,8 +34,8 @@ def test_answers_are_judged_and_what_was_shown_is_kept(tmp_path: Path) -> None:
     assert {one.state for one in seen} == {(1.0, 2.0)} and {len(one.logprobs) for one in seen} == {TOKENS}
     assert [one.kind for one in seen] == [task.kind for task in TASKS]
     request = engine.calls[0]
-    assert request.sampling.temperature == 0 and request.watch is not None
-    assert (request.watch.tokens, request.watch.state) == (TOKENS, (3, 4))
+    assert request.sampling.temperature == 0 and request.signals is not None
+    assert (request.signals.tokens, request.signals.state) == (TOKENS, (3, 4))
 
 
 def test_no_question_is_asked_twice_whatever_interrupted(tmp_path: Path) -> None:

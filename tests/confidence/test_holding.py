@@ -15,6 +15,7 @@ from edge_router.aio import AsyncController
 from edge_router.chat.events import Event, HiddenState, TextDelta, TokenLogprob, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
@@ -23,9 +24,9 @@ from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Cancelled, GenerationFailed, LowConfidence, StrongFailed, StrongUnreachable
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
-from edge_router.requests import parse_chat
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest, Reason
+from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.types import Reason
 
 EASY = 0.1
 HELLO = [{"role": "user", "content": "hello there"}]
@@ -120,8 +121,10 @@ def test_the_engine_is_asked_for_no_more_than_is_needed() -> None:
         list(asked.start(request()))
         list(asked.start(request(model="weak")))
     held, forced = weak.calls
-    assert held.logprobs and held.watch is not None and (held.watch.tokens, held.watch.alone) == (3, True)
-    assert forced.watch is None and not forced.logprobs
+    assert (
+        held.logprobs and held.signals is not None and (held.signals.tokens, held.signals.alone) == (3, True)
+    )
+    assert forced.signals is None and not forced.logprobs
 
 
 @pytest.mark.parametrize(

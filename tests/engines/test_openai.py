@@ -9,6 +9,7 @@ from edge_router import __version__
 from edge_router.chat.events import Finished, TokenLogprob, Usage
 from edge_router.chat.message import Message, Text
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, Extra, JsonOutput, SamplingParams, Tool
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
@@ -29,7 +30,6 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
-from edge_router.types import ChatRequest, SamplingParams
 
 SECRET = "sk-very-secret-0123456789"
 ANSWER = "strong: hi · ça va\u2028end"
@@ -71,11 +71,12 @@ def test_what_is_sent(make, strong_server):
     said = Message("user", [Text("hi"), Text("you", {"cache_control": {}})], name="me")
     request = ChatRequest(
         (Message("system", "short"), said),
-        model="base_url=http://evil",
+        target="base_url=http://evil",
         sampling=SamplingParams(temperature=0.0, top_k=3),
         max_tokens=5,
         stop=("x",),
-        passthrough={"tools": [{"type": "function"}], "api_key": "theirs", "extra_headers": {"Host": "evil"}},
+        tools=(Tool("f", parameters={}),),
+        extra=Extra("openai", {"user": "me", "api_key": "theirs", "extra_headers": {"Host": "evil"}}),
     )
     run(make(strong_server.url(), key=Key(SECRET, "here")), request)
     (seen,) = strong_server.requests()
@@ -101,7 +102,8 @@ def test_what_is_sent(make, strong_server):
         "top_k": 3,
         "max_tokens": 5,
         "stop": ["x"],
-        "tools": [{"type": "function"}],
+        "user": "me",
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
     }
 
 
@@ -133,7 +135,7 @@ def test_logprobs(make, strong_server):
 
 
 def test_tool_calls_are_streamed(make, strong_server):
-    deltas = run(make(strong_server.url("tools")), ask(passthrough={"tools": [{}]}))
+    deltas = run(make(strong_server.url("tools")), ask(tools=(Tool("f"),)))
     (call,) = collect(deltas).calls
     assert (call.id, call.arguments) == ("call_1", '{"city": "Paris"}')
     assert deltas[-1] == Finished("tool_calls", usage=Usage(7, 4))
@@ -193,7 +195,7 @@ OPTIONAL = {
     "temperature": {"sampling": SamplingParams(temperature=0.0)},
     "stop": {"stop": ("nothing of the kind",)},
     "logprobs": {"logprobs": True, "top_logprobs": 2},
-    "min_p": {"passthrough": {"min_p": 0.1}},
+    "min_p": {"sampling": SamplingParams(min_p=0.1)},
 }
 
 
@@ -213,7 +215,7 @@ def test_a_field_that_the_endpoint_refuses_is_left_out_from_then_on(make, strong
 def test_several_fields_are_left_out_one_after_the_other(make, strong_server):
     engine = make(strong_server.url("refuse-temperature+refuse-top_p+refuse-seed+norole-system+limit-3"))
     sampling, messages = (
-        SamplingParams(0.2, 0.9, None, 7),
+        SamplingParams(0.2, 0.9, seed=7),
         (Message("system", "short"), Message("user", "hi")),
     )
     request = ChatRequest(messages, sampling=sampling, max_tokens=9)
@@ -254,8 +256,8 @@ def test_what_comes_behind_the_end_in_the_same_piece_is_not_read(make, strong_se
     ("script", "request_fields", "field"),
     [
         ("unknown", {}, "model"),
-        ("refuse-tools", {"passthrough": {"tools": [{}]}}, "tools"),
-        ("refuse-response_format", {"passthrough": {"response_format": {}}}, "response_format"),
+        ("refuse-tools", {"tools": (Tool("f"),)}, "tools"),
+        ("refuse-response_format", {"output": JsonOutput()}, "response_format"),
         ("refuse-messages", {}, "messages"),
         ("refuse-max_tokens+refuse-max_completion_tokens", {"max_tokens": 5}, "max_completion_tokens"),
         ("refuse-model+ok", {"sampling": SamplingParams(seed=1)}, "model"),

@@ -11,6 +11,7 @@ import pytest
 
 from edge_router.chat.events import ForeignDelta, TextDelta
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.remote import transport
 from edge_router.engines.remote.bounds import LARGEST_ANSWER, LARGEST_ERROR
 from edge_router.errors import (
@@ -22,7 +23,6 @@ from edge_router.errors import (
     StrongRedirected,
     StrongTimeout,
 )
-from edge_router.types import ChatRequest
 
 pytestmark = pytest.mark.integration  # moves many megabytes
 

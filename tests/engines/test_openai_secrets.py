@@ -9,11 +9,12 @@ import pytest
 
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey
 from edge_router.engines.openai import OpenAIEngine, load
 from edge_router.errors import EngineUnavailable, StrongError, StrongUnreachable
-from edge_router.types import ChatRequest, SilentProgress
+from edge_router.types import SilentProgress
 
 SECRET = "sk-very-secret-0123456789"
 ANSWER = "strong: hi · ça va\u2028end"

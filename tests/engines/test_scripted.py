@@ -5,9 +5,9 @@ import pytest
 from edge_router.chat.events import Finished, TextDelta, ToolCallStart, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable, StrongUnreachable
-from edge_router.types import ChatRequest
 
 
 def ask(text="two words", **fields):

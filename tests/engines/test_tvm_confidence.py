@@ -13,13 +13,13 @@ import pytest
 from edge_router.chat.events import HiddenState
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.confidence.asking import anchors
 from edge_router.controller import Controller
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.engines.tvm import open_model
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.types import ChatRequest, SamplingParams, Watch
 
 CLOSE = 0.3  # logits in float16 against float32; their standard deviation is about 7
 
@@ -42,7 +42,9 @@ def test_a_thousand_logits_are_the_whole_last_hidden_state(
 ) -> None:
     """Solved for the hidden state they give all the others, which are a linear map of it and nothing else."""
     request = asking(
-        "What is the capital of France?", max_tokens=1, watch=Watch(state=anchors(engine.vocab_size))
+        "What is the capital of France?",
+        max_tokens=1,
+        signals=SignalRequest(state=anchors(engine.vocab_size)),
     )
     first = next(iter(engine.stream(request, threading.Event())))
     assert isinstance(first, HiddenState)
@@ -50,7 +52,7 @@ def test_a_thousand_logits_are_the_whole_last_hidden_state(
     head = model.matrix("model.embed_tokens")
     assert len(first.values) > head.shape[1]
     hidden, *_ = np.linalg.lstsq(
-        head[list(request.watch.state)], np.array(first.values, np.float32), rcond=None
+        head[list(request.signals.state)], np.array(first.values, np.float32), rcond=None
     )  # type: ignore[union-attr]
     assert engine._template is not None
     prompt = engine._tokenizer.encode(engine._template.render(request.messages))
@@ -61,7 +63,7 @@ def test_a_thousand_logits_are_the_whole_last_hidden_state(
 def test_log_probabilities_are_the_references(
     engine: LocalEngine, batch_model: Any, reference_llama: Callable[[Path], Any]
 ) -> None:
-    request = asking("Name a colour.", max_tokens=4, logprobs=True, watch=Watch(tokens=4))
+    request = asking("Name a colour.", max_tokens=4, logprobs=True, signals=SignalRequest(tokens=4))
     said = collect(engine.stream(request, threading.Event())).logprobs
     assert engine._template is not None
     prompt = engine._tokenizer.encode(engine._template.render(request.messages))
@@ -123,7 +125,7 @@ def test_what_was_read_to_judge_a_question_is_not_read_again_to_answer_it(engine
         "A farmer has seventeen sheep and all but nine of them run away one night. How many stay with her?"
     )
     with Controller(weak=_Kept(engine), strong=ScriptedEngine(model_id="big")) as controller:
-        answer = controller.start(asking(question, model="router-causal_llm-1", max_tokens=2))
+        answer = controller.start(asking(question, target="router-causal_llm-1", max_tokens=2))
         list(answer)
     assert answer.model == "m" and answer.decision.score is not None and 0 < answer.decision.score < 1
     usage = answer.usage

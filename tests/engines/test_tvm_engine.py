@@ -18,12 +18,13 @@ from edge_router.catalog import find_model
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import load, open_model, thread_count
 from edge_router.errors import ArtifactMissing, Cancelled, InvalidModel
 from edge_router.paths import Paths
-from edge_router.types import ChatRequest, SamplingParams, SilentProgress
+from edge_router.types import SilentProgress
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -164,7 +165,8 @@ PRELUDE = """
     from pathlib import Path
     from edge_router.chat.message import Message
     from edge_router.chat.reply import collect
-    from edge_router.types import ChatRequest, SamplingParams
+    from edge_router.chat.request import (ChatRequest, SamplingParams)
+    from edge_router.chat.request import (ChatRequest, SamplingParams)
 
     def ask(engine, count=6):
         request = ChatRequest(

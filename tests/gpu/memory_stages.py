@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.config import Config
 from edge_router.engines import load_weak, weak_engines
 from edge_router.paths import Paths
-from edge_router.types import ChatRequest, SamplingParams, SilentProgress
+from edge_router.types import SilentProgress
 
 _ANSWER = 8  # tokens at the end of each answer
 _WORD = " the"  # one token of the demo model's tokenizer

@@ -15,7 +15,7 @@ from edge_router.compile.weights.conversation import named_conversation
 from edge_router.errors import InvalidModel
 from edge_router.prompts.conversation import Conversation
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.requests import parse_messages
+from edge_router.surfaces.openai_parsing import parse_messages
 
 TALK = [Message("user", "A"), Message("assistant", "B"), Message("user", "C")]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_router.chat.message import Message
 from edge_router.prompts.template import ChatTemplate
-from edge_router.requests import parse_messages
+from edge_router.surfaces.openai_parsing import parse_messages
 
 NAMES = (
     "chatml",

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ArtifactMissing, ContextOverflow, InvalidRouter
 from edge_router.routers.causal import CausalRouter
-from edge_router.types import Cancel, ChatRequest
+from edge_router.types import Cancel
 
 
 class JudgingEngine(ScriptedEngine):

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 
 from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.chat.request import ChatRequest
 from edge_router.config import ServerConfig
 from edge_router.engines.scripted import Reply, echo
 from edge_router.errors import EdgeRouterError
 from edge_router.server.serve import run
-from edge_router.types import ChatRequest
 
 PACES = {"slow": 0.05, "steady": 0.02}
 

@@ -19,11 +19,11 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
 from edge_router.server.connection import Connection
 from edge_router.server.limits import Limits
-from edge_router.types import ChatRequest
 
 HI: Any = [{"role": "user", "content": "hi"}]
 CHAT: dict[str, Any] = {"model": "weak", "messages": HI}

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from edge_router.chat.events import Finished, TextDelta, TokenLogprob, ToolCallArguments, ToolCallStart, Usage
+from edge_router.chat.request import Tool
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import (
     ContextOverflow,
@@ -154,7 +155,7 @@ def test_tool_calls_come_through(served: Any) -> None:
     raw = served.client().chat.completions.with_raw_response.create(**asked)
     assert raw.headers["x-edge-router-reason"] == "needs_tools"
     assert raw.parse().choices[0].message.tool_calls[0].function.name == "f"
-    assert served.strong.calls[0].passthrough["tools"] == tools
+    assert served.strong.calls[0].tools == (Tool("f"),)
     chunks = list(served.client().chat.completions.create(**asked, stream=True))
     assert chunks[1].choices[0].delta.tool_calls[0].id == "c1"
 
@@ -208,10 +209,10 @@ def test_what_may_have_meant_to_stay_here_goes_nowhere(served: Any, how: dict[st
 
 
 def test_what_the_server_does_not_know_reaches_the_strong_model(served: Any) -> None:
-    extra = {"min_p": 0.05, "chat_template_kwargs": {"enable_thinking": False}}
+    extra = {"top_a": 0.05, "chat_template_kwargs": {"enable_thinking": False}}
     served.client().chat.completions.create(model="strong", messages=HI, store=True, extra_body=extra)
     served.client().completions.create(model="strong", prompt="hi", extra_body=extra)
-    assert [request.passthrough for request in served.strong.calls] == [{**extra, "store": True}, extra]
+    assert [request.extra.fields for request in served.strong.calls] == [{**extra, "store": True}, extra]
 
 
 def test_text_in_any_script(served: Any) -> None:

@@ -12,12 +12,12 @@ import openai
 import pytest
 
 from edge_router.chat.events import ForeignDelta
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
 from edge_router.server.limits import Limits
 from edge_router.server.running import Running
 from edge_router.server.security import Guard
-from edge_router.types import ChatRequest
 
 HI: Any = [{"role": "user", "content": "hi"}]
 

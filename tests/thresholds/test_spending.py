@@ -17,6 +17,7 @@ import pytest
 
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.errors import (
     BudgetSpent,
@@ -32,7 +33,6 @@ from edge_router.errors import (
 from edge_router.paths import Paths
 from edge_router.thresholds.prices import Prices
 from edge_router.thresholds.spending import DAY_S, ENOUGH, Spending, month_end, month_of
-from edge_router.types import ChatRequest
 
 COIN = Usage(1, 0)  # costs 1
 QUESTION = ChatRequest((Message("user", "Why?"),))

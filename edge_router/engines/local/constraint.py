@@ -29,7 +29,7 @@ from edge_router.types import Cancel
 T = TypeVar("T")
 _Compiled: TypeAlias = tuple[str, Closing, bytes]  # a grammar, what follows it by bytes, a way to its end
 
-_FIELD = "response_format"
+_FIELD = "schema"  # a request has its own name for where it stands
 _POLL_S = 0.05  # how often who waits looks at its cancel
 _SECONDS = 10.0  # to make a form; a usual one takes milliseconds
 LONGEST = 64 * 1024  # characters of a schema or a grammar

@@ -16,6 +16,7 @@ from edge_router.chat.events import (
     TextDelta,
     Usage,
 )
+from edge_router.chat.request import ChatRequest, JsonOutput, Need, SignalRequest, TokenMask, Vocabulary
 from edge_router.engines.local.answer import Answer
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.form_mask import FormMask
@@ -34,7 +35,7 @@ from edge_router.errors import (
 )
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import Cancel, ChatRequest, TokenMask, Vocabulary, Watch
+from edge_router.types import Cancel
 from edge_router.vram import Plan
 
 _POLL_S = 0.05  # how often a waiting reader looks at its cancel
@@ -139,7 +140,7 @@ class LocalEngine:
             vocab_size=self.vocab_size,
             logprobs=request.top_logprobs if request.logprobs else None,
             mask=form or self._mask(request),
-            watch=request.watch,
+            signals=request.signals,
         )
         left = threading.Event()
         job = Job(prompt, sampler, reader, lambda: left.is_set() or cancel.is_set())
@@ -157,8 +158,8 @@ class LocalEngine:
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """See `engines.base.Weighing`; what was read is kept for a prompt that begins the same."""
         # The last: some tokenizers put a space, which is a token of its own, before a text.
-        watch = Watch(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))
-        stream = self.stream(replace(request, max_tokens=1, logprobs=False, watch=watch), cancel)
+        signals = SignalRequest(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))
+        stream = self.stream(replace(request, max_tokens=1, logprobs=False, signals=signals), cancel)
         return next(event.values for event in stream if isinstance(event, HiddenState))
 
     def close(self) -> None:
@@ -166,9 +167,14 @@ class LocalEngine:
         self._grammars.close()
 
     def _form(self, request: ChatRequest, max_tokens: int, cancel: Cancel) -> FormMask | None:
-        if request.mask is not None or request.response_schema is None:
+        output = request.output
+        if request.mask is not None or not isinstance(output, JsonOutput):
             return None
-        return self._grammars.json(request.response_schema, cancel).mask(max_tokens)
+        schema = {"type": "object"} if output.schema is None else output.schema
+        try:
+            return self._grammars.json(schema, cancel).mask(max_tokens)
+        except InvalidRequest as error:
+            raise type(error)(request.name_of(Need.JSON), error.reason) from error.__cause__
 
     def _mask(self, request: ChatRequest) -> TokenMask | None:
         if request.mask is None:
@@ -182,7 +188,7 @@ class LocalEngine:
         """None for what goes on a text, which may be any data, and for a mask of the caller's."""
         if not self.ends_loops or request.raw_prompt is not None or request.mask is not None:
             return None
-        formed = request.response_schema is not None
+        formed = isinstance(request.output, JsonOutput)
         return LoopGuard(asked_by(request.messages), self._text_of, formed=formed)
 
     def _text_of(self, tokens: Sequence[int]) -> str:

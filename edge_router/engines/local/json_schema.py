@@ -19,7 +19,7 @@ from edge_router.errors import InvalidRequest, UnsupportedRequest
 
 Schema = dict[str, object]
 
-_FIELD = "response_format"
+_FIELD = "schema"  # a request has its own name for where it stands
 _DEEPEST = 128  # schemas within schemas, through references, too
 _INTEGER = 10**18  # the bound of an integer that has none
 

@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.chat.request import SamplingParams, SignalRequest, TokenMask
 from edge_router.engines.local.runner import Likeliest, Logits
-from edge_router.types import SamplingParams, TokenMask, Watch
 
 _BLOCK = 256
 _NEGLIGIBLE = 10 * math.log(10)
@@ -96,7 +96,7 @@ class Sampler:
     """Chooses one token after the other. Raises `ArithmeticError` when no token can be chosen.
 
     `vocab_size` is the number of tokens that have a text: models pad their logits beyond it.
-    `logprobs` None computes none; n gives each choice its own and the n likeliest, as far as `watch` wants.
+    `logprobs` None computes none; n gives each choice its own and the n likeliest, as far as `signals` want.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Sampler:
         vocab_size: int,
         logprobs: int | None = None,
         mask: TokenMask | None = None,
-        watch: Watch | None = None,
+        signals: SignalRequest | None = None,
     ) -> None:
         def chosen(given: float | None, otherwise: float) -> float:
             return otherwise if given is None else given
@@ -136,8 +136,9 @@ class Sampler:
         if self._presence or self._frequency:
             self._said = {}
         self._unbiased = not bias and self._seen is None and self._said is None
-        self._left = watch.tokens if watch is not None and watch.alone else None  # choices with logprobs
-        self._state = np.asarray(watch.state, np.int64) if watch is not None and watch.state else None
+        # Choices with logprobs that are still to come; None: all.
+        self._left = signals.tokens if signals is not None and signals.alone else None
+        self._state = np.asarray(signals.state, np.int64) if signals is not None and signals.state else None
 
     @property
     def _plain(self) -> bool:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from edge_router.chat.message import without_extra
+from edge_router.chat.request import ChatRequest, HostedTool, Tool
 from edge_router.engines.remote.terms import LENGTHS, NO_TERMS, Terms
 from edge_router.surfaces.openai_messages import written_messages
-from edge_router.types import ChatRequest
+from edge_router.surfaces.openai_output import written_output
+from edge_router.surfaces.openai_parsing import PROTOCOL
+from edge_router.surfaces.openai_reasoning import written_reasoning
+from edge_router.surfaces.openai_tools import written_tools
 
 # Fields of others may not replace ours, nor reach a proxy that takes addresses or keys from bodies.
 RESERVED = frozenset(
@@ -30,6 +37,7 @@ def request_body(
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
         "seed": sampling.seed,
         "repetition_penalty": sampling.repetition_penalty,
         "presence_penalty": sampling.presence_penalty or None,
@@ -46,11 +54,28 @@ def request_body(
             if chat
             else {"logprobs": request.top_logprobs}
         )
-    body: dict[str, object] = {k: v for k, v in request.passthrough.items() if k not in RESERVED}
+    body = _beside(request)
     body |= {name: v for name, v in optional.items() if v is not None}
     body |= {"model": model, "stream": True}
     if chat:
-        body["messages"] = written_messages(request.messages)
+        ours = request.extra.protocol in ("", PROTOCOL)
+        body["messages"] = written_messages(request.messages if ours else without_extra(request.messages))
     else:
         body["prompt"] = request.raw_prompt
     return terms.fitted(body)
+
+
+def _beside(request: ChatRequest) -> dict[str, object]:
+    """What an endpoint may do beside writing text, and fields of OpenAI's protocol that have no name here."""
+    if request.extra.protocol == PROTOCOL:
+        passed = {k: v for k, v in request.extra.fields.items() if k not in RESERVED}
+        tools = written_tools(request.tools, request.tool_choice, passed)
+    else:
+        passed = written_reasoning(request.reasoning)
+        tools = written_tools(_bare(request.tools), request.tool_choice)
+    return {**passed, **tools, **written_output(request.output)}
+
+
+def _bare(tools: tuple[Tool | HostedTool, ...]) -> tuple[Tool | HostedTool, ...]:
+    """Those of another protocol, without what it wrote beside; its endpoint's own are left there."""
+    return tuple(replace(tool, extra={}) for tool in tools if isinstance(tool, Tool)) or tools

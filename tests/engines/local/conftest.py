@@ -13,11 +13,11 @@ import pytest
 from jinja2 import Environment
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import ChatRequest, SamplingParams
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.engines.local.runner import Likeliest
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
-from edge_router.types import ChatRequest, SamplingParams, Watch
 
 Row = npt.NDArray[np.float32]
 CANDIDATES = 16
@@ -73,7 +73,7 @@ def test_too_few_are_noticed() -> None:
         ({"temperature": 0, "frequency_penalty": 0.5}, {}, True),
         ({"temperature": 0}, {"logprobs": 0}, True),
         ({"temperature": 0}, {"mask": object()}, True),
-        ({"temperature": 0}, {"watch": Watch(state=(1,))}, True),
+        ({"temperature": 0}, {"signals": SignalRequest(state=(1,))}, True),
     ],
 )
 def test_who_needs_all_logits(params: dict[str, Any], more: dict[str, Any], needs: bool) -> None:

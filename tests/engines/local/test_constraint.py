@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, JsonOutput, Need, Output, TextOutput, TokenMask, Vocabulary
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.errors import Cancelled, EngineUnavailable, InvalidRequest, UnsupportedRequest
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import Cancel, ChatRequest, TokenMask, Vocabulary
+from edge_router.surfaces.openai_output import read_output
+from edge_router.types import Cancel
 
 SCHEMAS = runpy.run_path(str(Path(__file__).with_name("answer_schemas.py")))
 fits = runpy.run_path(str(Path(__file__).with_name("small_validator.py")))["fits"]
@@ -104,9 +106,7 @@ def test_json_whatever_the_model_would_say(
     assert engine.handles_json
     reasons = set()
     for seed in range(8):
-        request = ask(
-            "A city?", temperature=1.0, seed=seed, passthrough={"response_format": form}, max_tokens=100
-        )
+        request = ask("A city?", temperature=1.0, seed=seed, output=read_output(form), max_tokens=100)
         text, reason = answer(engine, request)
         assert fits(json.loads(text))
         reasons.add(reason)
@@ -172,8 +172,8 @@ def test_a_schema_that_cannot_be_followed_is_refused_by_name(make_engine: Make, 
     engine, runner = make_engine(end=True)
     schema, said = SCHEMAS["REFUSED"][name]
     with pytest.raises(UnsupportedRequest, match=said) as caught:
-        answer(engine, ask("Hi", passthrough=formed(schema)))
-    assert caught.value.param == "response_format" and len(str(caught.value)) < 400
+        answer(engine, ask("Hi", output=JsonOutput(schema), names={Need.JSON: "answer.json"}))
+    assert caught.value.param == "answer.json" and len(str(caught.value)) < 400
     assert not runner.count("prefill")
 
 
@@ -181,12 +181,8 @@ def test_a_schema_that_cannot_be_followed_is_refused_by_name(make_engine: Make, 
 def test_what_is_no_schema_is_refused(make_engine: Make, ask: Ask, name: str) -> None:
     engine, _ = make_engine(end=True)
     schema, said = SCHEMAS["WRONG"][name]
-    with pytest.raises(InvalidRequest, match=f"response_format.*{said}"):
-        answer(engine, ask("Hi", passthrough=formed(schema)))
-
-
-def formed(schema: object) -> dict[str, Any]:
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
+    with pytest.raises(InvalidRequest, match=f"^answer.json: .*{said}"):
+        answer(engine, ask("Hi", output=JsonOutput(schema), names={Need.JSON: "answer.json"}))
 
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
@@ -200,7 +196,7 @@ def test_a_tokenizer_with_more_or_fewer_tokens_than_the_logits(
 ) -> None:
     engine, _ = make_engine(end=end, padding=padding, context=512, end_token=None)
     for seed in range(4):
-        request = ask("Who?", temperature=1.0, seed=seed, passthrough=formed(PERSON), max_tokens=90)
+        request = ask("Who?", temperature=1.0, seed=seed, output=JsonOutput(PERSON), max_tokens=90)
         text, _ = answer(engine, request)
         assert fits(json.loads(text), PERSON)
 
@@ -208,16 +204,16 @@ def test_a_tokenizer_with_more_or_fewer_tokens_than_the_logits(
 def test_an_answer_that_is_complete_needs_no_token_for_its_end(make_engine: Make, ask: Ask) -> None:
     engine, runner = make_engine(end=True, end_token=None, context=512)  # it never says one by itself
     schema = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
-    text, reason = answer(engine, ask("Go", passthrough=formed(schema), max_tokens=200))
+    text, reason = answer(engine, ask("Go", output=JsonOutput(schema), max_tokens=200))
     assert (text, reason) == ('{"a": "x"}', "stop")
     assert runner.count("decode") == len(text) - 1  # a token each, the first by the prompt
-    text, reason = answer(engine, ask("Go", passthrough=formed(schema), max_tokens=len(text)))
+    text, reason = answer(engine, ask("Go", output=JsonOutput(schema), max_tokens=len(text)))
     assert (text, reason) == ('{"a": "x"}', "stop")
 
 
 def test_the_context_ends_an_answer_in_time(make_engine: Make, ask: Ask) -> None:
     engine, _ = make_engine(end=True, end_token=None, context=160)
-    deltas = list(engine.stream(ask("Go", temperature=1.0, passthrough=formed(PERSON)), Cancel()))
+    deltas = list(engine.stream(ask("Go", temperature=1.0, output=JsonOutput(PERSON)), Cancel()))
     text = collect(deltas).text
     assert fits(json.loads(text), PERSON)
     usage = collect(deltas).usage
@@ -244,7 +240,7 @@ def test_a_number_has_an_end(grammars: Grammars, tokenizer: TextTokenizer, kind:
 def test_a_circle_within_a_text_is_closed(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:
     engine, runner = make_engine(end=True, end_token=None, context=4000, speaks=tokenizer.encode("a"))
     runner.logits = lambda tokens: circling(tokens, runner.vocab_size, tokenizer.encode("so on and "))
-    deltas = list(engine.stream(ask("Go", temperature=0, passthrough=formed(PERSON)), Cancel()))
+    deltas = list(engine.stream(ask("Go", temperature=0, output=JsonOutput(PERSON)), Cancel()))
     text = collect(deltas).text
     assert fits(json.loads(text), PERSON)
     assert collect(deltas).looped and collect(deltas).finish_reason == "length" and len(text) < 1000
@@ -305,7 +301,7 @@ def test_nothing_is_left_of_a_grammar_that_nobody_has(tokenizer: TextTokenizer) 
 
 def test_after_close_it_is_closed(make_engine: Make, ask: Ask) -> None:
     engine, _ = make_engine(end=True, context=400)
-    request = ask("Go", passthrough=formed(PERSON), max_tokens=60)
+    request = ask("Go", output=JsonOutput(PERSON), max_tokens=60)
     answer(engine, request)
     engine.close()
     with pytest.raises(EngineUnavailable, match="closed"):
@@ -316,12 +312,14 @@ def test_many_answers_at_once_each_with_its_form(make_engine: Make, ask: Ask) ->
     engine, _ = make_engine(end=True, context=400, sequences=6)
     found: dict[str, tuple[str, str | None]] = {}
 
-    def run(name: str, form: dict[str, Any]) -> None:
-        found[name] = answer(engine, ask(f"{name}?", temperature=1.0, passthrough=form, max_tokens=150))
+    def run(name: str, form: Output) -> None:
+        found[name] = answer(engine, ask(f"{name}?", temperature=1.0, output=form, max_tokens=150))
 
     names = ["person", "tree", "math steps", "mapping", "event"]
-    threads = [threading.Thread(target=run, args=(name, formed(SCHEMAS["FOLLOWED"][name]))) for name in names]
-    threads.append(threading.Thread(target=run, args=("plain", {})))
+    threads = [
+        threading.Thread(target=run, args=(name, JsonOutput(SCHEMAS["FOLLOWED"][name]))) for name in names
+    ]
+    threads.append(threading.Thread(target=run, args=("plain", TextOutput())))
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -329,17 +327,3 @@ def test_many_answers_at_once_each_with_its_form(make_engine: Make, ask: Ask) ->
     assert found.keys() == {*names, "plain"}
     for name in names:
         assert fits(json.loads(found[name][0]), SCHEMAS["FOLLOWED"][name])
-
-
-@pytest.mark.parametrize(
-    ("passthrough", "schema"),
-    [
-        ({}, None),
-        ({"response_format": {"type": "text"}}, None),
-        ({"response_format": {"type": "json_object"}}, {"type": "object"}),
-        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"a": 1}}}}, {"a": 1}),
-        ({"response_format": {"type": "json_object"}, "tools": [{}]}, None),
-    ],
-)
-def test_which_requests_are_for_json_alone(ask: Ask, passthrough: dict[str, Any], schema: object) -> None:
-    assert ask("Hi", passthrough=passthrough).response_schema == schema

@@ -83,7 +83,7 @@ def test_what_cannot_be_followed_is_named_with_its_place(word: str, value: objec
             schema = {"allOf": [schema]}
     with pytest.raises(UnsupportedRequest) as caught:
         ready(schema)
-    assert caught.value.param == "response_format"
+    assert caught.value.param == "schema"
     assert word in caught.value.reason and (place or "its root") in caught.value.reason
 
 

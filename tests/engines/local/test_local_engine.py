@@ -16,6 +16,7 @@ import pytest
 
 from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
@@ -30,7 +31,6 @@ from edge_router.errors import (
     TemplateError,
 )
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import ChatRequest
 
 Ask = Callable[..., ChatRequest]
 Make = Callable[..., tuple[LocalEngine, Any]]
@@ -223,7 +223,7 @@ def test_a_forgotten_engine_does_not_keep_the_interpreter(tmp_path: object) -> N
         from edge_router.engines.local.sampler import Sampler, SamplingDefaults
         from edge_router.engines.local.scheduler import Scheduler
         from edge_router.engines.local.worker import Job
-        from edge_router.types import SamplingParams
+        from edge_router.chat.request import (SamplingParams)
 
         class Runner:
             vocab_size, context_window_size, prefill_chunk_size, max_sequences, page_size = 9, 10**9, 9, 1, 16

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from edge_router.chat.request import SamplingParams
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
-from edge_router.types import SamplingParams
 
 Row = npt.NDArray[np.float32]
 ROWS = arrays.arrays(np.float32, st.integers(1, 700), elements=st.floats(-12, 12, width=32))

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from edge_router.chat.events import Event, Usage
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sequences import Held, SequencePool
 from edge_router.engines.local.worker import Job
 from edge_router.errors import Cancelled, InternalError, OutOfMemory
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.types import ChatRequest
 
 Ask = Callable[..., ChatRequest]
 Make = Callable[..., tuple[LocalEngine, Any]]

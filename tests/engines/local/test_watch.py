@@ -11,8 +11,8 @@ import pytest
 
 from edge_router.chat.events import Event, HiddenState
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SignalRequest
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.types import ChatRequest, Watch
 
 Ask = Callable[..., ChatRequest]
 Make = Callable[..., tuple[LocalEngine, Any]]
@@ -26,7 +26,9 @@ def test_the_logits_behind_the_prompt_come_before_the_text(make_engine: Make, as
     engine, runner = make_engine(chunk=16)
     request = ask("A prompt of more than one chunk, whatever it says.", max_tokens=5)
     plain = deltas(engine, request)
-    first, *rest = deltas(engine, ask(request.messages[0].text, max_tokens=5, watch=Watch(state=(3, 0, 200))))
+    first, *rest = deltas(
+        engine, ask(request.messages[0].text, max_tokens=5, signals=SignalRequest(state=(3, 0, 200)))
+    )
     prompt = next(tokens for name, tokens in reversed(runner.calls) if name == "prefill")
     assert prompt and isinstance(first, HiddenState) and rest[:-1] == plain[:-1]
     whole = max(runner.sequences.values(), key=len)[: engine.count_tokens(request)]
@@ -38,7 +40,7 @@ def test_log_probabilities_stop_where_nobody_else_wants_them(
     make_engine: Make, ask: Ask, alone: bool
 ) -> None:
     engine, _ = make_engine()
-    request = ask("Hi", max_tokens=12, logprobs=True, watch=Watch(tokens=3, alone=alone))
+    request = ask("Hi", max_tokens=12, logprobs=True, signals=SignalRequest(tokens=3, alone=alone))
     found = collect(deltas(engine, request)).logprobs
     assert len(found) == (3 if alone else 12)
 
@@ -53,7 +55,7 @@ def test_whoever_has_seen_enough_may_leave(make_engine: Make, ask: Ask) -> None:
     """And what the prompt's keys and values have cost is there for the next one."""
     engine, _ = make_engine()
     text = "A question that is long enough for whole pages of the KV cache to be kept."
-    stream = engine.stream(ask(text, max_tokens=100, watch=Watch(state=(1,))), threading.Event())
+    stream = engine.stream(ask(text, max_tokens=100, signals=SignalRequest(state=(1,))), threading.Event())
     assert isinstance(next(iter(stream)), HiddenState)
     stream.close()  # type: ignore[attr-defined]
     usage = collect(deltas(engine, ask(text, max_tokens=2))).usage

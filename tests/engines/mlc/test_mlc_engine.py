@@ -13,6 +13,7 @@ import pytest
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.config import Config
 from edge_router.device import Gpu
 from edge_router.engines.mlc import MlcEngine, load
@@ -28,7 +29,7 @@ from edge_router.errors import (
 )
 from edge_router.paths import Paths
 from edge_router.store.manifest import remember
-from edge_router.types import ChatRequest, SamplingParams, SilentProgress
+from edge_router.types import SilentProgress
 
 FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, HALF = 13, 14, 15, 16, 17, 18  # seeds; see standin/
 HELLO = ChatRequest((Message("user", "Where?"),))

@@ -3,10 +3,19 @@ import threading
 import pytest
 
 from edge_router.chat.message import Message, Reasoning, Text, ToolCall, ToolResult
+from edge_router.chat.request import (
+    ChatRequest,
+    Extra,
+    HostedTool,
+    JsonOutput,
+    ReasoningOptions,
+    SamplingParams,
+    Tool,
+    ToolChoice,
+)
 from edge_router.engines.remote.request import RESERVED, request_body
 from edge_router.engines.remote.terms import Terms
-from edge_router.requests import parse_messages
-from edge_router.types import ChatRequest, SamplingParams
+from edge_router.surfaces.openai_parsing import parse_chat, parse_messages
 
 RAW = {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {}}]}
 
@@ -25,27 +34,30 @@ def test_the_least_request():
 
 
 def test_every_field():
-    sampling = SamplingParams(0.0, 0.9, 40, 7, 1.1, 0.5, -0.5, {42: -100.0})
-    extra = {
-        "tools": [{"type": "function"}],
-        "tool_choice": "auto",
-        "response_format": {"type": "json_object"},
-    }
+    sampling = SamplingParams(0.0, 0.9, 40, 0.1, 7, 1.1, 0.5, -0.5, {42: -100.0})
     body = request_body(
         ask(
-            sampling=sampling, max_tokens=9, stop=("a", "b"), logprobs=True, top_logprobs=3, passthrough=extra
+            sampling=sampling,
+            max_tokens=9,
+            stop=("a", "b"),
+            logprobs=True,
+            top_logprobs=3,
+            tools=(Tool("f"),),
+            output=JsonOutput(),
         ),
         "remote",
     )
     del body["messages"]
     assert body == {
-        **extra,
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "response_format": {"type": "json_object"},
         "model": "remote",
         "stream": True,
         "stream_options": {"include_usage": True},
         "temperature": 0.0,
         "top_p": 0.9,
         "top_k": 40,
+        "min_p": 0.1,
         "seed": 7,
         "repetition_penalty": 1.1,
         "presence_penalty": 0.5,
@@ -73,8 +85,8 @@ def test_a_raw_prompt_goes_to_completions():
 
 
 def test_the_request_cannot_name_the_model_nor_reach_a_proxy_with_addresses_or_keys():
-    passthrough = dict.fromkeys(RESERVED, threading.TIMEOUT_MAX)
-    body = request_body(ask(model="somebody else's", passthrough=passthrough), "remote")
+    extra = Extra("openai", dict.fromkeys(RESERVED, threading.TIMEOUT_MAX))
+    body = request_body(ask(target="somebody else's", extra=extra), "remote")
     assert body["model"] == "remote"
     assert body["stream"] is True
     assert set(body) & RESERVED == {"model", "messages", "stream", "stream_options"}
@@ -111,12 +123,12 @@ def test_it_is_on_the_endpoints_terms():
             Message("system", "be brief"),
             Message("user", "hi", name="me"),
         ),
-        sampling=SamplingParams(temperature=0.0, top_k=3),
+        sampling=SamplingParams(temperature=0.0, top_k=3, min_p=0.1),
         max_tokens=500,
         stop=("a", "b"),
         logprobs=True,
         top_logprobs=2,
-        passthrough={"reasoning_effort": "none", "min_p": 0.1},
+        extra=Extra("openai", {"reasoning_effort": "none"}),
     )
     assert request_body(request, "remote", terms) == {
         "model": "remote",
@@ -136,10 +148,91 @@ def test_completions_know_one_name_of_the_limit():
     assert request_body(ask(raw_prompt="once", max_tokens=3), "remote", terms)["max_tokens"] == 3
 
 
-def test_whatever_is_not_ours_is_passed_on():
-    extra = {"chat_template_kwargs": {"a": 1}, "min_p": 0.1, "thinking": {}, "store": True, "new": [None]}
-    body = request_body(ask(passthrough=extra), "remote")
-    assert {name: body[name] for name in extra} == extra
+def sent(**fields):
+    """What reaches an endpoint of what a client sends beside its messages."""
+    call = parse_chat({"messages": [{"role": "user", "content": "hi"}], **fields})
+    body = request_body(call.request, "remote")
+    return {k: v for k, v in body.items() if k not in ("messages", "model", "stream", "stream_options")}
+
+
+FUNCTION = {
+    "type": "function",
+    "function": {
+        "name": "f",
+        "description": "Does it.",
+        "parameters": {"type": "object"},
+        "strict": False,
+        "a": 1,
+    },
+    "cache_control": {"type": "ephemeral"},
+}
+FREE = {
+    "type": "custom",
+    "custom": {
+        "name": "run",
+        "format": {"type": "grammar", "grammar": {"definition": "a", "syntax": "regex"}},
+    },
+}
+FIELDS = [
+    {
+        "chat_template_kwargs": {"enable_thinking": False},
+        "top_a": 0.1,
+        "thinking": {},
+        "store": True,
+        "new": [None],
+    },
+    {"reasoning_effort": "low", "reasoning": {"effort": "low"}, "think": True, "enable_thinking": True},
+    {"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "wav"}},
+    {"web_search_options": {"search_context_size": "low"}},
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {}}}},
+    {"response_format": {"type": "grammar", "grammar": "root ::= x"}},
+    {"tools": [FUNCTION, FREE, {"type": "web_search", "max_uses": 1}], "parallel_tool_calls": False},
+    *(
+        {"tools": [FUNCTION, FREE, {"type": "web_search"}], "tool_choice": choice}
+        for choice in (
+            *("auto", "none", "required", "any", "who knows", {"type": "function"}, {"type": "web_search"}),
+            {"type": "function", "function": {"name": "f"}},
+            {"type": "custom", "custom": {"name": "run"}},
+            {"type": "tool", "name": "f"},
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]},
+            },
+        )
+    ),
+    {"functions": [{"name": "f", "odd": 1}]},
+    {"functions": [{"name": "f"}], "function_call": {"name": "f"}},
+]
+
+
+def test_what_a_client_asks_for_arrives_as_it_was_asked():
+    for fields in FIELDS:
+        assert sent(**fields) == fields, fields
+
+
+def test_what_another_protocol_asks_for_is_written_in_openais():
+    request = ChatRequest(
+        (Message("user", [Text("hi", {"cache_control": {}})]),),
+        tools=(Tool("f", parameters={}, extra={"cache_control": {}}), HostedTool("s", {"a": 1}), Tool("g")),
+        tool_choice=ToolChoice("required", ("f",), parallel=False),
+        reasoning=ReasoningOptions(enabled=True),
+        extra=Extra("elsewhere", {"betas": ["x"]}),
+    )
+    body = request_body(request, "remote")
+    assert body.pop("messages") == [{"role": "user", "content": "hi"}]
+    assert body == {
+        "model": "remote",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "tools": [
+            {"type": "function", "function": {"name": "f", "parameters": {}}},
+            {"type": "function", "function": {"name": "g"}},
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "parallel_tool_calls": False,
+        "reasoning_effort": "medium",
+    }
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"a":  1}'}}

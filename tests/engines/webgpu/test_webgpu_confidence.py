@@ -10,10 +10,10 @@ import numpy as np
 from edge_router.chat.events import HiddenState
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.program import Windows
-from edge_router.types import ChatRequest, SamplingParams, Watch
 
 
 def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter, tiny_model: Any) -> None:
@@ -24,13 +24,13 @@ def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter
         windows=Windows(context=320, chunk=16),
         model_id="tiny",
     )
-    watch = Watch(tokens=2, state=(7, 0, 31))
+    watch = SignalRequest(tokens=2, state=(7, 0, 31))
     request = ChatRequest(
         (Message("user", "Who are you, and since when?"),),
         sampling=SamplingParams(temperature=0),
         max_tokens=6,
         logprobs=True,
-        watch=watch,
+        signals=watch,
     )
     first, *rest = engine.stream(request, threading.Event())
     assert isinstance(first, HiddenState)

@@ -12,13 +12,13 @@ import pytest
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import Cancelled, ContextOverflow, GenerationFailed
 from edge_router.program import Windows
-from edge_router.types import ChatRequest, SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
 

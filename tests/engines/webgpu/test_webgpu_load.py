@@ -17,6 +17,7 @@ import pytest
 from edge_router import engines
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.config import Config
 from edge_router.engines import load_weak, weak_engines
 from edge_router.engines.webgpu import load as loading
@@ -35,7 +36,7 @@ from edge_router.paths import Paths
 from edge_router.program import Weight, Windows
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.registry import Registry
-from edge_router.types import Cancel, ChatRequest, SamplingParams, SilentProgress
+from edge_router.types import Cancel, SilentProgress
 from edge_router.vram import total
 
 WINDOWS = Windows(context=96, chunk=32)

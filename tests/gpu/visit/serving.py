@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from common import EMULATED, Results, folder, manifest, start
 
 from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import open_model
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
-from edge_router.types import ChatRequest, SamplingParams
 
 COUNT = 24  # tokens of an answer
 SAME = 4  # of them at least that are equal alone and beside another: sums are taken in another order

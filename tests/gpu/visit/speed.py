@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from common import EMULATED, Drawn, Memory, Results, chat, folder, manifest, start
 
+from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.tvm_device import Device
 from edge_router.engines.tvm_runtime import load_runtime
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.types import ChatRequest, SamplingParams
 from edge_router.vram import Settings
 from edge_router.vram.shapes import ModelShape
 from edge_router.vram.speed import bytes_per_token

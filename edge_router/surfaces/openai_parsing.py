@@ -8,17 +8,21 @@ model lives or with which key, are refused (`field_names`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, Extra, Need, SamplingParams
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain, plain_object, shown
 from edge_router.privacy import PRIVATE_HEADER, header_marks, mark, marks, metadata_marks
-from edge_router.response_format import response_format
+from edge_router.surfaces import openai_output, openai_tools
+from edge_router.surfaces.base import Call
 from edge_router.surfaces.openai_messages import read_messages
-from edge_router.types import ChatRequest, SamplingParams
+from edge_router.surfaces.openai_reasoning import read_reasoning
 
+PROTOCOL = "openai"  # of `Extra`
+INCLUDE_USAGE = "include_usage"  # of `Call.options`: a stream's last chunk carries the usage
 INT64 = 2**63
 MAX_TOKENS = 2**31 - 1
 MAX_FIELDS = 100  # of a request
@@ -27,33 +31,24 @@ MAX_STOPS, LONGEST_STOP = 64, 1000  # editors send a dozen
 TOKEN_DIGITS = 9
 COMPLETION_DEFAULT_TOKENS = 16  # OpenAI's own default for /v1/completions
 
-# OpenAI's fields that only a strong model makes something of.
-STRONG_ONLY = (
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "functions",
-    "function_call",
-    "response_format",
-    "reasoning_effort",
-    "verbosity",
-    "user",
-    "metadata",
-    "service_tier",
-    "modalities",
-    "prediction",
-    "audio",
-    "web_search_options",
-    "store",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
+# OpenAI's fields that are passed on to an endpoint, some of them in words of ours.
+PASSED_ON = (
+    *openai_tools.FIELDS,
+    *("response_format", "reasoning_effort", "verbosity", "user", "metadata", "service_tier", "modalities"),
+    *("prediction", "audio", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
 )
 # What is read here, and so is not passed on as it stands.
 _READ = frozenset(
     {
         *("messages", "model", "temperature", "top_p", "top_k", "seed", "repetition_penalty", "stop", "n"),
-        *("presence_penalty", "frequency_penalty", "logit_bias", "max_tokens", "max_completion_tokens"),
+        *(
+            "presence_penalty",
+            "frequency_penalty",
+            "logit_bias",
+            "max_tokens",
+            "max_completion_tokens",
+            "min_p",
+        ),
         *("logprobs", "top_logprobs", "stream", "stream_options", "private"),
         *("prompt", "best_of", "echo", "suffix"),
     }
@@ -61,18 +56,19 @@ _READ = frozenset(
 # What OpenAI's client takes beside the fields of a body, and what our own takes.
 _ENVELOPE = ("extra_body", "extra_headers", "extra_query", "timeout")
 _ARGUMENTS = ("mask", "cancel")
-KNOWN = frozenset({*_READ, *STRONG_ONLY, *_ENVELOPE, *_ARGUMENTS})
+KNOWN = frozenset({*_READ, *PASSED_ON, *_ENVELOPE, *_ARGUMENTS})
 
-_TOOLS, _CHOICES = ("tools", "functions"), ("tool_choice", "function_call")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request and how the caller wants to receive the answer."""
-
-    request: ChatRequest
-    stream: bool = False
-    include_usage: bool = False  # with `stream`: a last chunk that carries the usage
+# What errors call that which the weak model can't serve.
+_NAMES = {
+    Need.TOOLS: openai_tools.TOOLS,
+    Need.TOOL_CALL: openai_tools.CHOICE,
+    Need.HOSTED_TOOLS: openai_tools.TOOLS,
+    Need.SPEECH: "modalities",
+    Need.JSON: openai_output.FIELD,
+    Need.GRAMMAR: openai_output.FIELD,
+    Need.FOREIGN: openai_output.FIELD,
+}
+_OLDER_NAMES = {Need.TOOLS: openai_tools.OLDER_TOOLS, Need.TOOL_CALL: openai_tools.OLDER_CHOICE}
 
 
 def parse_chat(body: Mapping[str, object]) -> Call:
@@ -84,18 +80,15 @@ def parse_chat(body: Mapping[str, object]) -> Call:
     top_logprobs = fields.integer("top_logprobs", low=0, high=20) or 0
     if top_logprobs and not logprobs:
         raise InvalidRequest("top_logprobs", "needs logprobs to be true")
-    passed, demanded = _passthrough(fields)
     request = ChatRequest(
         messages=read_messages(fields.get("messages")),
-        model=_model(fields),
+        target=_target(fields),
         sampling=_sampling(fields),
         max_tokens=_max_tokens(fields),
         stop=_stop(fields),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         private=private,
-        tools_required=demanded,
-        passthrough=passed,
     )
     return _call(fields, request)
 
@@ -113,11 +106,10 @@ def parse_completion(body: Mapping[str, object]) -> Call:
     if fields.get("suffix") not in (None, ""):
         raise InvalidRequest("suffix", "is not supported")
     top_logprobs = fields.integer("logprobs", low=0, high=5)
-    passed, demanded = _passthrough(fields)
     tokens = COMPLETION_DEFAULT_TOKENS if fields.get("max_tokens") is None else _limit(fields, "max_tokens")
     request = ChatRequest(
         messages=(Message("user", prompt),),
-        model=_model(fields),
+        target=_target(fields),
         sampling=_sampling(fields),
         max_tokens=tokens,
         stop=_stop(fields),
@@ -125,8 +117,6 @@ def parse_completion(body: Mapping[str, object]) -> Call:
         top_logprobs=top_logprobs or 0,
         raw_prompt=prompt,
         private=private,
-        tools_required=demanded,
-        passthrough=passed,
     )
     return _call(fields, request)
 
@@ -147,60 +137,38 @@ def conversation(prompt: str | Sequence[object]) -> Sequence[object]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
-def _passthrough(fields: Fields) -> tuple[dict[str, object], bool]:
-    """What a strong model gets beside what is read here, and whether plain text would be no answer.
-
-    Without a tool in sight nothing can be chosen, and endpoints refuse to be told so.
-    """
+def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
+    """`request` with all that an endpoint may do beside writing text."""
     passed = _passed_on(fields)
-    form = response_format(passed.pop("response_format", None))
-    if form is not None:
-        passed["response_format"] = form
-    for name in _TOOLS:
-        if not _objects(fields, name):
-            passed.pop(name, None)
-    if not passed.keys() & set(_TOOLS):
-        for name in _CHOICES:
-            if isinstance(passed.get(name), Mapping) and _demands_call(passed[name]):
-                raise InvalidRequest(name, "names a tool, and there are no tools")
-            passed.pop(name, None)
-        passed.pop("parallel_tool_calls", None)
-    called = any(_demands_call(passed.get(name)) for name in _CHOICES)
-    return passed, called or form is not None
+    output = openai_output.read_output(passed.pop(openai_output.FIELD, None))
+    tools, choice = openai_tools.read_tools(passed)
+    spoken = passed.get("modalities")
+    names = {**_NAMES, **(_OLDER_NAMES if openai_tools.OLDER_TOOLS in passed else {})}
+    if fields.get(openai_tools.SEARCH) is not None:
+        names[Need.HOSTED_TOOLS] = openai_tools.SEARCH
+    return replace(
+        request,
+        tools=tools,
+        tool_choice=choice,
+        output=output,
+        reasoning=read_reasoning(passed),
+        spoken=isinstance(spoken, list) and any(form != "text" for form in spoken),
+        continue_final=passed.get("continue_final_message") is True,
+        extra=Extra(PROTOCOL, passed),
+        names=names,
+    )
 
 
 def _passed_on(fields: Fields) -> dict[str, object]:
     """All that is not read here; what nobody here knows is looked into for what would steer."""
     passed = {name: value for name, value in fields.body.items() if name not in _READ and value is not None}
     for name, value in passed.items():
-        if name not in STRONG_ONLY:
+        if name not in PASSED_ON:
             check_inner(value, shown(name))
     return passed
 
 
-def _objects(fields: Fields, name: str) -> bool:
-    """Whether there are any in the list `name`. Raises `InvalidRequest` for anything but a list of them."""
-    value = fields.get(name)
-    if value is None:
-        return False
-    if not isinstance(value, list):
-        raise InvalidRequest(name, "must be a list")
-    for index, item in enumerate(value):
-        if not isinstance(item, Mapping):
-            raise InvalidRequest(f"{name}[{index}]", "must be an object")
-    return bool(value)
-
-
-def _demands_call(choice: object) -> bool:
-    if not isinstance(choice, Mapping):
-        return choice == "required"
-    allowed = choice.get("allowed_tools")
-    if isinstance(allowed, Mapping):
-        return allowed.get("mode") == "required"
-    return choice.get("type") not in ("auto", "none")
-
-
-def _model(fields: Fields) -> str:
+def _target(fields: Fields) -> str:
     name = fields.string("model", default="auto")
     if len(name) > LONGEST_MODEL:
         raise InvalidRequest("model", f"has more than {LONGEST_MODEL} characters")
@@ -241,6 +209,7 @@ def _sampling(fields: Fields) -> SamplingParams:
         temperature=fields.number("temperature", low=0, high=2),
         top_p=fields.number("top_p", low=0, high=1),
         top_k=_top_k(fields),
+        min_p=fields.number("min_p", low=0, high=1),
         seed=_seed(fields),
         repetition_penalty=fields.number("repetition_penalty", low=0, high=10, above=True),
         presence_penalty=fields.number("presence_penalty", low=-2, high=2),
@@ -264,7 +233,8 @@ def _call(fields: Fields, request: ChatRequest) -> Call:
     stream, options = fields.boolean("stream"), fields.object("stream_options")
     if options is not None and not stream:
         raise InvalidRequest("stream_options", "needs stream to be true")
-    return Call(request, stream, options is not None and options.boolean("include_usage"))
+    usage = options is not None and options.boolean("include_usage")
+    return Call(_asked(request, fields), stream, {INCLUDE_USAGE: usage})
 
 
 def _fields(body: Mapping[str, object]) -> tuple[Fields, bool]:

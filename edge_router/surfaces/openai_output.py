@@ -1,9 +1,10 @@
-"""`response_format` in the many shapes that servers take, brought into OpenAI's own."""
+"""The form of an answer, `response_format`: read in every shape there is, written in OpenAI's own. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge_router.chat.request import ForeignOutput, JsonOutput, Output, TextOutput
 from edge_router.errors import InvalidRequest
 
 FIELD = "response_format"
@@ -18,30 +19,43 @@ _KEYWORDS = frozenset(
 _TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 
 
-def response_format(value: object) -> dict[str, object] | None:
-    """Of the field's value; None where plain text will do. A form that only others know stays as it is.
+def read_output(value: object) -> Output:
+    """Of the field's value. A form that only others know, a grammar say, is kept as it stands.
 
     A schema stands below "json_schema" or beside "type" (llama.cpp), or is the whole value. `true` and `{}`
     are the schemas of any JSON. Raises `InvalidRequest`.
     """
     if value is None:
-        return None
+        return TextOutput()
     if not isinstance(value, Mapping):
         raise InvalidRequest(FIELD, "must be an object with a type")
     kind, schema, below = value.get("type"), value.get("schema"), value.get("json_schema")
     if schema is below is None and _is_schema(value):
-        return _described({"schema": value})
+        return JsonOutput(value)
     if kind == "text":
-        return None
+        return TextOutput()
     if kind in ("json_object", "json_schema") or (kind is None and not schema is below is None):
         if below is not None:
             return _described(_inner(below), f"{FIELD}.json_schema")
         if schema is None and kind == "json_object":
-            return {"type": "json_object"}
+            return JsonOutput()
         return _described(value)
     if not isinstance(kind, str):
         raise InvalidRequest(f"{FIELD}.type", "must be text, json_object or json_schema")
-    return dict(value)  # a grammar, say: a strong model's endpoint may know it
+    return ForeignOutput(value)
+
+
+def written_output(output: Output) -> dict[str, object]:
+    """The fields of a request's body that ask for `output`; none where that is plain text."""
+    if isinstance(output, ForeignOutput):
+        return {FIELD: dict(output.body)}
+    if not isinstance(output, JsonOutput):
+        return {}
+    if output.schema is None:
+        return {FIELD: {"type": "json_object"}}
+    stated = {"description": output.description, "strict": output.strict}
+    described = {"name": output.name or _NAME, **{k: v for k, v in stated.items() if v is not None}}
+    return {FIELD: {"type": "json_schema", "json_schema": {**described, "schema": dict(output.schema)}}}
 
 
 def _is_schema(value: Mapping[str, object]) -> bool:
@@ -61,8 +75,7 @@ def _inner(described: object) -> Mapping[str, object]:
     return described
 
 
-def _described(held: Mapping[str, object], where: str = FIELD) -> dict[str, object]:
-    """OpenAI's form of the schema that `held` holds."""
+def _described(held: Mapping[str, object], where: str = FIELD) -> JsonOutput:
     schema = held.get("schema")
     if schema is None or schema is True:
         schema = {}
@@ -70,9 +83,15 @@ def _described(held: Mapping[str, object], where: str = FIELD) -> dict[str, obje
         raise InvalidRequest(f"{where}.schema", "is false: no answer could ever fit it")
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"{where}.schema", "must be a JSON schema: an object, or true for any JSON")
-    kept = {name: held[name] for name in ("description", "strict") if held.get(name) is not None}
-    name = held.get("name")
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": _NAME if name is None else name, **kept, "schema": schema},
-    }
+    name, description, strict = (held.get(field) for field in ("name", "description", "strict"))
+    for field, value in (("name", name), ("description", description)):
+        if not isinstance(value, str | None):
+            raise InvalidRequest(f"{where}.{field}", "must be a string")
+    if not isinstance(strict, bool | None):
+        raise InvalidRequest(f"{where}.strict", "must be true or false")
+    return JsonOutput(
+        schema,
+        name if isinstance(name, str) else None,
+        description if isinstance(description, str) else None,
+        strict,
+    )
