@@ -70,7 +70,11 @@ def main() -> None:
     from edge_router.device.process import peak_bytes
 
     folder, layers = Path(sys.argv[1]), int(sys.argv[2])
-    tokenizer = {"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}, "added_tokens": []}
+    tokenizer = {
+        "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "added_tokens": [],
+    }
     words = {"tokenizer.json": json.dumps(tokenizer).encode(), "tokenizer_config.json": b"{}"}
     config = write_checkpoint(folder / "checkpoint", layers, words)
     (folder / "quantized").mkdir()
