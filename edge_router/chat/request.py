@@ -245,7 +245,7 @@ class ChatRequest:
     def name_of(self, need: Need) -> str:
         """The field that `need` comes from, in the words of the caller's protocol."""
         if need in MEDIA_NEEDS or (need is Need.FOREIGN and not isinstance(self.output, ForeignOutput)):
-            return "messages"
+            return self.names.get(Need.FILES, "messages")  # where what messages are made of stands
         return self.names.get(need, str(need))
 
 

@@ -82,10 +82,10 @@ def parse_chat(body: Mapping[str, object]) -> Call:
         raise InvalidRequest("top_logprobs", "needs logprobs to be true")
     request = ChatRequest(
         messages=read_messages(fields.get("messages")),
-        target=_target(fields),
-        sampling=_sampling(fields),
+        target=read_target(fields),
+        sampling=read_sampling(fields),
         max_tokens=_max_tokens(fields),
-        stop=_stop(fields),
+        stop=read_stop(fields),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         private=private,
@@ -106,13 +106,15 @@ def parse_completion(body: Mapping[str, object]) -> Call:
     if fields.get("suffix") not in (None, ""):
         raise InvalidRequest("suffix", "is not supported")
     top_logprobs = fields.integer("logprobs", low=0, high=5)
-    tokens = COMPLETION_DEFAULT_TOKENS if fields.get("max_tokens") is None else _limit(fields, "max_tokens")
+    tokens = (
+        COMPLETION_DEFAULT_TOKENS if fields.get("max_tokens") is None else read_limit(fields, "max_tokens")
+    )
     request = ChatRequest(
         messages=(Message("user", prompt),),
-        target=_target(fields),
-        sampling=_sampling(fields),
+        target=read_target(fields),
+        sampling=read_sampling(fields),
         max_tokens=tokens,
-        stop=_stop(fields),
+        stop=read_stop(fields),
         logprobs=top_logprobs is not None,
         top_logprobs=top_logprobs or 0,
         raw_prompt=prompt,
@@ -168,24 +170,24 @@ def _passed_on(fields: Fields) -> dict[str, object]:
     return passed
 
 
-def _target(fields: Fields) -> str:
+def read_target(fields: Fields) -> str:
     name = fields.string("model", default="auto")
     if len(name) > LONGEST_MODEL:
         raise InvalidRequest("model", f"has more than {LONGEST_MODEL} characters")
     return name
 
 
-def _stop(fields: Fields) -> tuple[str, ...]:
+def read_stop(fields: Fields) -> tuple[str, ...]:
     """Empty ones stop nothing: some clients write them for none."""
     return fields.strings("stop", most=MAX_STOPS, longest=LONGEST_STOP)
 
 
 def _max_tokens(fields: Fields) -> int | None:
-    newer, older = (_limit(fields, name) for name in ("max_completion_tokens", "max_tokens"))
+    newer, older = (read_limit(fields, name) for name in ("max_completion_tokens", "max_tokens"))
     return older if newer is None else newer
 
 
-def _limit(fields: Fields, name: str) -> int | None:
+def read_limit(fields: Fields, name: str) -> int | None:
     """-1 is what llama.cpp's clients write for none."""
     if fields.get(name) == -1:
         return None
@@ -204,7 +206,7 @@ def _seed(fields: Fields) -> int | None:
     return seed if seed is None or -INT64 <= seed < INT64 else seed % INT64
 
 
-def _sampling(fields: Fields) -> SamplingParams:
+def read_sampling(fields: Fields) -> SamplingParams:
     return SamplingParams(
         temperature=fields.number("temperature", low=0, high=2),
         top_p=fields.number("top_p", low=0, high=1),

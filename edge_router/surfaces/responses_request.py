@@ -36,9 +36,8 @@ from edge_router.chat.request import (
     GrammarOutput,
     HostedTool,
     JsonOutput,
+    Need,
     Output,
-    ReasoningOptions,
-    SamplingParams,
     TextOutput,
     Tool,
     ToolChoice,
@@ -47,15 +46,15 @@ from edge_router.errors import InvalidRequest, PreviousResponseGone, UnknownResp
 from edge_router.field_names import check_inner, check_marks, check_names
 from edge_router.fields import Fields, plain_object, shown
 from edge_router.privacy import mark, metadata_marks
+from edge_router.surfaces.openai_parsing import read_limit, read_sampling, read_stop, read_target
+from edge_router.surfaces.openai_reasoning import read_reasoning
 from edge_router.surfaces.responses_store import Item, Kept, ResponseStore
 from edge_router.surfaces.wire import dumps
 
 PROTOCOL = "openai-responses"
-MAX_TOKENS = 2**31 - 1
 MAX_ITEMS = 20_000
 MAX_TOOLS = 512
 LONGEST_NAME = 128  # characters of a tool's
-LONGEST_MODEL = 256
 LONGEST_FLAT = 64  # what endpoints take as a function's name
 SIGNED = "edge_router.1:"  # begins an `encrypted_content` of ours
 
@@ -65,12 +64,15 @@ _READ = frozenset(
         *("input", "instructions", "model", "tools", "tool_choice", "parallel_tool_calls", "text", "private"),
         *("reasoning", "max_output_tokens", "temperature", "top_p", "top_logprobs", "include", "store"),
         *("stream", "stream_options", "previous_response_id", "background", "conversation", "prompt"),
+        # Not OpenAI's there, and known to other servers.
+        *("top_k", "min_p", "seed", "repetition_penalty", "presence_penalty", "frequency_penalty"),
+        *("logit_bias", "stop"),
     }
 )
 _PASSED = (
     *("metadata", "user", "truncation", "service_tier", "safety_identifier", "prompt_cache_key"),
     *("prompt_cache_retention", "prompt_cache_options", "max_tool_calls", "context_management", "moderation"),
-    *("access_programs", "background_options", "image", "client_metadata"),
+    *("access_programs", "background_options", "image", "client_metadata", "chat_template_kwargs"),
 )
 KNOWN = frozenset({*_READ, *_PASSED})
 # What other protocols call them: unheard, they would change the answer with nobody told.
@@ -90,6 +92,15 @@ _REFUSED = {
     "background": "is not supported: ask with stream instead, and read the answer while it is made",
     "conversation": "is not supported: send the items as input, or name a previous_response_id",
     "prompt": "is not supported: templates are kept at OpenAI; send instructions and input",
+}
+# What errors call that which the weak model can't serve.
+_NAMES = {
+    **dict.fromkeys((Need.TOOLS, Need.HOSTED_TOOLS), "tools"),
+    Need.TOOL_CALL: "tool_choice",
+    **dict.fromkeys((Need.JSON, Need.GRAMMAR), "text.format"),
+    Need.FILES: "input",
+    Need.FOREIGN: "text.format",
+    Need.LOGPROBS: "include",
 }
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
@@ -144,20 +155,19 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
     )
     request = ChatRequest(
         messages=messages,
-        target=_model(fields),
-        sampling=SamplingParams(
-            temperature=fields.number("temperature", low=0, high=2),
-            top_p=fields.number("top_p", low=0, high=1),
-        ),
-        max_tokens=fields.integer("max_output_tokens", low=1, high=MAX_TOKENS),
+        target=read_target(fields),
+        sampling=read_sampling(fields),
+        max_tokens=read_limit(fields, "max_output_tokens"),
+        stop=read_stop(fields),
         tools=tuple(tools.found),
         tool_choice=_choice(fields, tools),
         output=_output(text),
-        reasoning=_reasoning(reasoning),
+        reasoning=read_reasoning(fields.body),
         private=private,
         logprobs=LOGPROBS in include or top_logprobs > 0,
         top_logprobs=top_logprobs,
         extra=Extra(PROTOCOL, _extra(fields)),
+        names=_NAMES,
     )
     return request, fields.boolean("stream"), options
 
@@ -215,13 +225,6 @@ def _instructions(value: object) -> tuple[Message, ...]:
     return (Message("system", value),)
 
 
-def _model(fields: Fields) -> str:
-    name = fields.string("model", default="auto")
-    if len(name) > LONGEST_MODEL:
-        raise InvalidRequest("model", f"has more than {LONGEST_MODEL} characters")
-    return name
-
-
 def _extra(fields: Fields) -> dict[str, object]:
     """What is left for endpoints that speak the same protocol."""
     extra = {name: value for name, value in fields.body.items() if name not in _READ and value is not None}
@@ -266,13 +269,6 @@ _REPEATED = (
     *("tool_choice", "tools", "truncation", "metadata", "store", "user", "safety_identifier"),
     *("prompt_cache_key", "service_tier", "max_tool_calls"),
 )
-
-
-def _reasoning(fields: Fields) -> ReasoningOptions:
-    effort = fields.string("effort", default="") or None
-    if effort is None:
-        return ReasoningOptions()
-    return ReasoningOptions(enabled=effort != "none", effort=effort)
 
 
 def _output(fields: Fields) -> Output:

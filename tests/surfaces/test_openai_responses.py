@@ -281,7 +281,20 @@ def test_fields_are_read() -> None:
 def test_what_is_left_out_is_the_models_own() -> None:
     request = parsed()
     assert request == ChatRequest((Message("user", "hi"),), extra=request.extra)
-    assert parsed(reasoning={"effort": "none"}).reasoning == ReasoningOptions(False, "none")
+    assert parsed(reasoning={"effort": "none"}).reasoning == ReasoningOptions(False)
+
+
+def test_sampling_as_other_servers_know_it() -> None:
+    request = parsed(top_k=-1, min_p=0.1, seed=3, stop=["x"], logit_bias={"5": 1})
+    sampling = request.sampling
+    assert (sampling.top_k, sampling.min_p, sampling.seed, sampling.logit_bias) == (0, 0.1, 3, {5: 1.0})
+    assert request.stop == ("x",) and not request.extra.fields
+
+
+def test_what_the_weak_model_cannot_serve_is_called_as_it_was_written() -> None:
+    image = {"role": "user", "content": [{"type": "input_image", "image_url": "data:,x"}]}
+    request = parsed(image, tools=[WEATHER], text={"format": {"type": "json_object"}})
+    assert {request.name_of(need) for need in request.needs} == {"input", "tools", "text.format"}
 
 
 @pytest.mark.parametrize(
