@@ -671,7 +671,7 @@ def _show(body: Mapping[str, object], host: Host) -> Body:
     for name, value in (
         ("general.parameter_count", info.parameters),
         (f"{architecture}.context_length", info.context_window),
-        (f"{architecture}.embedding_length", info.dimension),
+        (f"{architecture}.embedding_length", info.dimension or None),
     ):
         if value is not None:
             facts[name] = value
