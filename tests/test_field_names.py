@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names, distance, nearest, nearly_private, steers
@@ -35,14 +36,14 @@ OTHERS = re.findall(
 )
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@each("name", OTHERS)
 def test_what_other_servers_know_is_no_slip(name: str) -> None:
     assert name not in KNOWN or name in ("prompt_cache_key", "min_p")
     check_names([name], KNOWN)
     assert not nearly_private(name) and not steers(name)
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN))
+@each("name", sorted(KNOWN))
 def test_every_slip_in_our_own_names_is_found(name: str) -> None:
     """One letter too many, one too few, two swapped, another case, another separator."""
     slips = {name.upper(), name.capitalize(), name.replace("_", "-"), name.replace("_", ""), f"{name}_"}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from table import each
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "edge_router"
@@ -114,9 +114,7 @@ def top(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize(
-    ("module", "file"), list(modules(PACKAGE, "edge_router")), ids=lambda value: str(value)[-40:]
-)
+@each("module, file", list(modules(PACKAGE, "edge_router")))
 def test_a_module_imports_only_what_stands_below(module: str, file: Path) -> None:
     own = top(module)
     if not own:
@@ -129,9 +127,7 @@ def test_a_module_imports_only_what_stands_below(module: str, file: Path) -> Non
             assert RANK[other] <= RANK[own], f"{module} ({own}) imports {imported}, which stands above it"
 
 
-@pytest.mark.parametrize(
-    ("module", "file"), list(modules(COMPILE, "edge_router.compile")), ids=lambda value: str(value)[-40:]
-)
+@each("module, file", list(modules(COMPILE, "edge_router.compile")))
 def test_the_compiler_uses_the_lower_layers_only(module: str, file: Path) -> None:
     for imported in imports(file, module_level=False):
         if imported.startswith("edge_router.") and top(imported) != "compile":

@@ -4,6 +4,7 @@ import logging
 import traceback
 
 import pytest
+from table import each
 
 from edge_router import Controller
 from edge_router.config import Config
@@ -45,14 +46,14 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("key", SURE + LIKELY)
-@pytest.mark.parametrize("around", ["{}", "it was {}, I think", "'{}'", "https://host/{}/v1", "a={};b=2"])
+@each("key", SURE + LIKELY)
+@each("around", ["{}", "it was {}, I think", "'{}'", "https://host/{}/v1", "a={};b=2"])
 def test_what_looks_like_a_key_is_hidden(key, around):
     text = hidden(around.format(key))
     assert key.rpartition(" ")[2] not in text and HIDDEN in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_what_does_not_stays(name):
     assert hidden(name) == name and not is_key(name)
 
@@ -61,7 +62,7 @@ def test_what_is_surely_a_key():
     assert all(map(is_key, SURE)) and not any(map(is_key, NAMES))
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "http://me:pass-word@host:8080/v1",
@@ -133,8 +134,8 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize("key", [*SURE[:3], LIKELY[0], "short"])
-@pytest.mark.parametrize("setting", UNKNOWN)
+@each("key", [*SURE[:3], LIKELY[0], "short"])
+@each("setting", UNKNOWN)
 def test_a_key_in_a_setting_of_its_own_is_refused_with_the_place_for_it(tmp_path, setting, key):
     for way in ways(tmp_path, setting, key):
         with pytest.raises(ConfigError) as caught:
@@ -148,8 +149,8 @@ KNOWN = ["strong.model", "strong.api_key_env", "strong.keyring_service", "strong
 KNOWN += ["server.api_key_env", "server.allowed_hosts", "weak.model", "weak.device", "router.name"]
 
 
-@pytest.mark.parametrize("key", SURE)
-@pytest.mark.parametrize("setting", KNOWN)
+@each("key", SURE)
+@each("setting", KNOWN)
 def test_a_key_in_another_setting_is_refused(tmp_path, setting, key):
     for way in ways(tmp_path, setting, key):
         with pytest.raises(ConfigError) as caught:
@@ -158,8 +159,8 @@ def test_a_key_in_another_setting_is_refused(tmp_path, setting, key):
         assert "environment variable" in str(caught.value)
 
 
-@pytest.mark.parametrize("key", [*LIKELY, "my-key", "a b", "1KEY"])
-@pytest.mark.parametrize("setting", ["strong.api_key_env", "server.api_key_env"])
+@each("key", [*LIKELY, "my-key", "a b", "1KEY"])
+@each("setting", ["strong.api_key_env", "server.api_key_env"])
 def test_what_names_no_variable_may_be_the_key(tmp_path, setting, key):
     for way in ways(tmp_path, setting, key):
         with pytest.raises(ConfigError) as caught:
@@ -169,17 +170,15 @@ def test_what_names_no_variable_may_be_the_key(tmp_path, setting, key):
         )
 
 
-@pytest.mark.parametrize("key", SURE + LIKELY)
-@pytest.mark.parametrize(
-    "setting", ["strong.timeout_s", "weak.threads", "weak.vram_budget", "server.port", "offline"]
-)
+@each("key", SURE + LIKELY)
+@each("setting", ["strong.timeout_s", "weak.threads", "weak.vram_budget", "server.port", "offline"])
 def test_a_value_of_another_kind_is_not_repeated(key, setting):
     with pytest.raises(ConfigError) as caught:
         Config.load(environ={}, overrides={setting: key})
     assert key.rpartition(" ")[2] not in everything(caught.value)
 
 
-@pytest.mark.parametrize("key", SURE + LIKELY)
+@each("key", SURE + LIKELY)
 def test_nor_is_a_key_in_the_place_of_a_name_or_deep_in_a_table(tmp_path, key):
     file = tmp_path / "config.toml"
     for text in (

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from table import each
 
 from edge_router.telemetry import SWITCHES, reporting, switched_off
 
@@ -23,7 +24,7 @@ LOOPBACK = re.compile(r'inet_addr\("127\.|inet_pton\(AF_INET6, "(?:::1|::ffff:12
 RESOLVER = re.compile(r'sun_path="[^"]*(?:nscd|resolve)')
 
 
-@pytest.mark.parametrize("file", sorted([*ROOT.glob("edge_router/**/*.py"), *ROOT.glob("compile/**/*.py")]))
+@each("file", sorted([*ROOT.glob("edge_router/**/*.py"), *ROOT.glob("compile/**/*.py")]))
 def test_what_reports_home_is_imported_in_one_place(file):
     if file.name == "telemetry.py":
         return

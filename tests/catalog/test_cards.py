@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from table import each
 
 from edge_router.catalog import (
     HubSource,
@@ -170,7 +171,7 @@ def test_what_ships_can_be_read() -> None:
         assert card.name == name and (card.directory / card.graph).is_file()
 
 
-@pytest.mark.parametrize("name", sorted(model_cards()))
+@each("name", sorted(model_cards()))
 def test_the_numbers_of_every_card_agree_with_each_other(name: str) -> None:
     card = model_cards()[name]
     config = card.config
@@ -230,7 +231,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(model_cards()))
+@each("name", sorted(model_cards()))
 def test_the_numbers_of_every_card_add_up_to_the_published_size(name: str) -> None:
     """A wrong width, depth, vocabulary or head count would show here."""
     config = model_cards()[name].config

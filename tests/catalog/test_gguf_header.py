@@ -12,6 +12,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from table import each
 
 from edge_router.catalog import find_model
 from edge_router.catalog.gguf import GgufModel, gguf_config, models_among, parts_of, title_of
@@ -216,8 +217,8 @@ def test_linear_factors_under_each_key(tmp_path: Path, stated: dict[str, Any], s
     assert open_weights(file).config["rope_scaling"] == wanted
 
 
-@pytest.mark.parametrize("key", [key for key in NUMBERS if key != "attention.head_count"])
-@pytest.mark.parametrize("odd", [-1, 0, 1 << 63, float("nan"), float("inf"), -1.0, 0.0, "x", True])
+@each("key", [key for key in NUMBERS if key != "attention.head_count"])
+@each("odd", [-1, 0, 1 << 63, float("nan"), float("inf"), -1.0, 0.0, "x", True])
 def test_numbers_that_no_model_has_are_refused_by_plan_and_compile(
     tmp_path: Path, key: str, odd: object
 ) -> None:

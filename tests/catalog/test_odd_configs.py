@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from table import each
 
 from edge_router.catalog import model_cards
 from edge_router.catalog.configs import read_config
@@ -34,8 +35,8 @@ def test_the_good_one_is_read(tmp_path):
     read_all(tmp_path)
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
-@pytest.mark.parametrize("key", sorted(GOOD))
+@each("odd", ODD)
+@each("key", sorted(GOOD))
 def test_an_odd_word_is_told_or_does_no_harm(tmp_path, key, odd):
     (tmp_path / "config.json").write_text(json.dumps({**GOOD, key: odd}), encoding="utf-8")
     try:
@@ -44,10 +45,8 @@ def test_an_odd_word_is_told_or_does_no_harm(tmp_path, key, odd):
         assert len(str(error)) < 1000
 
 
-@pytest.mark.parametrize(
-    "key", ["factor", "low_freq_factor", "original_max_position_embeddings", "rope_type"]
-)
-@pytest.mark.parametrize("odd", (*ODD, None), ids=repr)
+@each("key", ["factor", "low_freq_factor", "original_max_position_embeddings", "rope_type"])
+@each("odd", (*ODD, None))
 def test_an_odd_word_inside_what_scales_positions(tmp_path, key, odd):
     scaling = {**dict(GOOD["rope_scaling"]), key: odd}
     (tmp_path / "config.json").write_text(json.dumps({**GOOD, "rope_scaling": scaling}), encoding="utf-8")

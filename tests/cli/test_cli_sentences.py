@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from table import each
 
 from edge_router import errors as e
 from edge_router.catalog import LocalSource, address, concerning, find_model
@@ -96,12 +97,12 @@ def classes() -> list[type[e.EdgeRouterError]]:
     return [kind for _, kind in inspect.getmembers(e, inspect.isclass) if issubclass(kind, e.EdgeRouterError)]
 
 
-@pytest.mark.parametrize("kind", classes())
+@each("kind", classes())
 def test_every_class_has_a_sentence_that_means_something(kind):
     assert kind is e.EdgeRouterError or entry_of(kind) is not e.EdgeRouterError
 
 
-@pytest.mark.parametrize("kind", [kind for kind in classes() if not kind.__subclasses__()])
+@each("kind", [kind for kind in classes() if not kind.__subclasses__()])
 def test_every_leaf_has_an_example_here(kind):
     assert any(type(example) is kind for example in EXAMPLES), f"add an example of {kind.__name__}"
 
@@ -127,8 +128,8 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(command) for command in [*quoted_ones, *([last[1]] if last else [])]]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("error", [*EXAMPLES, *PARENTS], ids=lambda error: type(error).__name__)
+@each("name", NAMES)
+@each("error", [*EXAMPLES, *PARENTS])
 def test_the_sentence_is_one_line_that_ends_in_a_command_that_is_accepted(error, name, accepts, monkeypatch):
     if name and not isinstance(error, tuple(ABOUT_MODELS)):
         return
@@ -254,12 +255,12 @@ def told_commands() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("where", "command"), told_commands())
+@each("where, command", told_commands())
 def test_every_command_that_is_told_anywhere_is_accepted(where, command, accepts):
     assert accepts(shlex.split(command)), where
 
 
-@pytest.mark.parametrize("error", [*EXAMPLES, *PARENTS], ids=lambda error: type(error).__name__)
+@each("error", [*EXAMPLES, *PARENTS])
 def test_what_the_server_tells_to_type_is_accepted(error, accepts):
     for program, *words in commands(failure(error).message):
         assert program == "edge-router" and accepts(words)

@@ -53,6 +53,7 @@ def test_a_busy_port_is_told_with_another(cli):
     assert f"edge-router serve --port {port + 1}" in done.err
 
 
+@pytest.mark.integration
 def test_ollamas_port_is_tried_and_told_too(cli, models, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
+from table import each
 
 from edge_router.engines.tvm import _Metadata
 from edge_router.engines.tvm_cache import Sizes, SlidingCache
@@ -13,8 +13,8 @@ from edge_router.quantization import QUANTIZATIONS, quantization
 from edge_router.vram import ModelShape, Place, Settings, backend, estimate, total
 
 
-@pytest.mark.parametrize("name", QUANTIZATIONS)
-@pytest.mark.parametrize("sequences", [1, 3])
+@each("name", QUANTIZATIONS)
+@each("sequences", [1, 3])
 def test_what_a_kv_cache_needs_is_what_was_planned_for_it(name: str, sequences: int) -> None:
     """In each format's own numbers; TVM's has one page more."""
     heads = {"num_hidden_layers": 5, "num_key_value_heads": 3, "head_dim": 64}
@@ -35,8 +35,8 @@ def test_what_a_kv_cache_needs_is_what_was_planned_for_it(name: str, sequences: 
     assert needed == total(products, "kv_cache") - page == sequences * 63 * page
 
 
-@pytest.mark.parametrize("name", QUANTIZATIONS)
-@pytest.mark.parametrize("sinks", [0, 4, 20])
+@each("name", QUANTIZATIONS)
+@each("sinks", [0, 4, 20])
 def test_what_a_sliding_cache_needs_is_what_it_takes(name: str, sinks: int) -> None:
     heads = {"num_hidden_layers": 2, "num_key_value_heads": 3, "head_dim": 8}
     stored = "float32" if "f32" in name else "float16"  # numpy has no bfloat16

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from table import each
 
 from edge_router.chat.message import Message
 from edge_router.errors import InvalidModel, TemplateError
@@ -192,7 +193,7 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("name", GREEDY)
+@each("name", GREEDY)
 def test_a_template_that_builds_too_much_is_stopped(name: str) -> None:
     limits = TemplateLimits(work=1_000_000, seconds=30)
     tracemalloc.start()

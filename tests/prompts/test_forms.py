@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.chat.message import Message
 from edge_router.prompts.template import ChatTemplate
@@ -39,15 +40,15 @@ def talk(shape: str) -> list[Message]:
     return [Message(ROLES[letter], f"word{number}") for number, letter in enumerate(shape)]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", SHAPES)
+@each("name", NAMES)
+@each("shape", SHAPES)
 def test_nothing_is_lost(families: Mapping[str, str], name: str, shape: str) -> None:
     written = ChatTemplate(families[name], model="m").render(talk(shape))
     assert all(turn.text in written for turn in talk(shape)), written
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", SHAPES)
+@each("name", NAMES)
+@each("shape", SHAPES)
 def test_empty_words_are_no_trouble(families: Mapping[str, str], name: str, shape: str) -> None:
     for empty in range(len(shape)):
         turns = [Message(t.role, "" if number == empty else t.text) for number, t in enumerate(talk(shape))]
@@ -110,8 +111,8 @@ HISTORIES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", HISTORIES)
+@each("name", NAMES)
+@each("kind", HISTORIES)
 def test_calls_and_their_results_stand_in_the_prompt(
     families: Mapping[str, str], name: str, kind: str
 ) -> None:

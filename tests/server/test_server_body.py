@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.errors import InvalidRequest
 from edge_router.server.body import parse_object
@@ -21,8 +22,8 @@ LOCAL = ("host", "localhost")
 JSON = ("content-type", "application/json")
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
+@each(
+    "body, message",
     [
         (b"", "not JSON"),
         (b"{", "line 1, column 2"),
@@ -47,7 +48,7 @@ JSON = ("content-type", "application/json")
         (b'{"a": 1}{"b": 2}', "not JSON"),
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@each("path", ["/v1/chat/completions", "/v1/completions"])
 def test_what_is_no_json_object(setup: Callable[..., Any], path: str, body: bytes, message: str) -> None:
     one = setup()
     reply = one.call(path=path, body=body)
@@ -149,8 +150,8 @@ def test_a_body_declared_too_large_is_not_even_read(setup: Callable[..., Any], d
     assert reply.status == 413
 
 
-@pytest.mark.parametrize("value", [-2, 2**63, True, "5", 1.5, 10**90, [], {}])
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "top_k", "n"])
+@each("value", [-2, 2**63, True, "5", 1.5, 10**90, [], {}])
+@each("name", ["max_tokens", "max_completion_tokens", "top_k", "n"])
 def test_numbers_out_of_range(setup: Callable[..., Any], name: str, value: object) -> None:
     reply = setup().call(body=CHAT | {name: value})
     assert reply.status == 400
@@ -168,15 +169,12 @@ def test_requests_do_not_choose_the_strong_models_place(setup: Callable[..., Any
     assert one.strong.calls == []
 
 
-@pytest.mark.parametrize(
-    ("path", "question"),
-    [("/v1/chat/completions", CHAT["messages"]), ("/v1/completions", "hi")],
-)
-@pytest.mark.parametrize(
+@each("path, question", [("/v1/chat/completions", CHAT["messages"]), ("/v1/completions", "hi")])
+@each(
     "value",
     [b"[" * 3000 + b"]" * 3000, b"[" * 90 + b"]" * 90, b"1e999", b"-1e999", b"1" * 4000, b'"\\ud83d"'],
 )
-@pytest.mark.parametrize("name", ["stop", "tools", "response_format", "metadata", "extra_body", "unknown"])
+@each("name", ["stop", "tools", "response_format", "metadata", "extra_body", "unknown"])
 def test_broken_data_is_told_as_such(
     setup: Callable[..., Any], name: str, value: bytes, path: str, question: object
 ) -> None:

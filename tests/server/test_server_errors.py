@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from table import each
 
 from edge_router import errors as e
 from edge_router.server.errors import REFUSALS, RULES, failure, refusal, rule, unexpected
@@ -72,7 +73,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("kind", list(tree(e.EdgeRouterError)))
+@each("kind", list(tree(e.EdgeRouterError)))
 def test_every_error_can_be_told(kind: type[e.EdgeRouterError]) -> None:
     error = kind(*EXAMPLES.get(kind, ()))
     told = failure(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from table import each
 
 from edge_router.catalog import find_model, model_cards
 from edge_router.compile.architectures import architectures
@@ -140,7 +141,7 @@ def test_names_tell_tensors_apart(llama_8b):
     assert math.prod(tensor.count for tensor in ModelShape.of(llama_8b, "test").tensors()) == 32**6
 
 
-@pytest.mark.parametrize("name", model_cards())
+@each("name", model_cards())
 def test_the_planner_and_the_compiler_count_the_same_tensors(name):
     """To the byte, whatever the format."""
     card = find_model(name)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.engines.remote.complaints import Complaint
 from edge_router.engines.remote.terms import NO_TERMS, Terms, refused_field
@@ -79,8 +80,8 @@ WORDINGS = [
 ]
 
 
-@pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("wording", WORDINGS)
+@each("field", FIELDS)
+@each("wording", WORDINGS)
 def test_a_field_that_is_refused_by_name_is_left_out(field: str, wording: str) -> None:
     if field == "user" and "'" not in wording and "`" not in wording and '"' not in wording:
         return  # a word of any sentence
@@ -88,8 +89,8 @@ def test_a_field_that_is_refused_by_name_is_left_out(field: str, wording: str) -
     assert mended(wording.format(field)) == dict.fromkeys(gone)
 
 
-@pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("words", ["Bad request.", "Not with this model.", "x" * 10_000])
+@each("field", FIELDS)
+@each("words", ["Bad request.", "Not with this model.", "x" * 10_000])
 def test_a_field_that_is_named_beside_the_message_is_left_out(field: str, words: str) -> None:
     gone = dict.fromkeys({field, "top_logprobs"} if field == "logprobs" else {field})
     assert mended(words, param=field) == gone
@@ -174,8 +175,8 @@ LIMITS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("message", "limit"), LIMITS)
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@each("message, limit", LIMITS)
+@each("name", ["max_tokens", "max_completion_tokens"])
 def test_a_limit_that_is_stated_is_kept(message: str, limit: int, name: str) -> None:
     body = {key: value for key, value in BODY.items() if key != "max_tokens"} | {name: 99999}
     assert mended(message, body) == {name: limit}
@@ -230,8 +231,8 @@ def test_a_limit_has_two_names_and_is_never_dodged() -> None:
     assert NO_TERMS.mended(raw, refusal("unsupported: 'max_tokens'")) is None
 
 
-@pytest.mark.parametrize(
-    ("message", "name", "value", "fits"),
+@each(
+    "message, name, value, fits",
     [
         ("Invalid temperature value, the valid range of temperature is [0, 1]", "temperature", 1.5, 1),
         ("temperature: Input should be less than or equal to 1", "temperature", 1.5, 1),
@@ -252,9 +253,14 @@ def test_a_limit_has_two_names_and_is_never_dodged() -> None:
         ("top_logprobs must be less than 6", "top_logprobs", 20, 5),
         ("seed must be less than or equal to 2147483647", "seed", 2**40, 2147483647),
         ("top_logprobs must be at most 5", "top_logprobs", 20, 5),
-        ("Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.", "stop", list("abcde"), list("abcd")),
+        (
+            "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.",
+            "stop",
+            list("abcde"),
+            list("abcd"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_range_that_is_stated_is_kept(message: str, name: str, value: Any, fits: Any) -> None:
     assert mended(message, {**BODY, name: value}) == {name: fits}
 

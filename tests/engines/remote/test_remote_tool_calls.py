@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.chat.events import ToolCallArguments, ToolCallStart
 from edge_router.chat.message import ToolCall
@@ -74,9 +75,9 @@ IDENTIFIED = [("c1", "c2"), (MISSING, MISSING), (None, None), ("", ""), ("null",
 NAMED = [("look", "look"), ("look", "find"), ("look", "lookup")]
 
 
-@pytest.mark.parametrize(("indices", "ids"), list(itertools.product(NUMBERED, IDENTIFIED)))
-@pytest.mark.parametrize("names", NAMED)
-@pytest.mark.parametrize("form", ["text", "object", "pieces", "one chunk"])
+@each("indices, ids", list(itertools.product(NUMBERED, IDENTIFIED)))
+@each("names", NAMED)
+@each("form", ["text", "object", "pieces", "one chunk"])
 def test_two_calls(indices: Any, ids: Any, names: Any, form: str) -> None:
     starts = [
         piece(identifier, arguments, name, index)
@@ -292,12 +293,12 @@ def test_whatever_comes_makes_calls_that_begin_in_order(chunks: list[list[Any]],
         return
     assert len({call.id for call in calls}) == len(calls)
     begun = 0
-    for each in told:
-        if isinstance(each, ToolCallStart):
-            assert each.index == begun and isinstance(each.id, str) and isinstance(each.name, str)
+    for one in told:
+        if isinstance(one, ToolCallStart):
+            assert one.index == begun and isinstance(one.id, str) and isinstance(one.name, str)
             begun += 1
-        assert 0 <= each.index < begun
-        assert isinstance(each, ToolCallStart) or isinstance(each.text, str)
+        assert 0 <= one.index < begun
+        assert isinstance(one, ToolCallStart) or isinstance(one.text, str)
 
 
 @given(
