@@ -73,19 +73,23 @@ def read_messages(value: object) -> tuple[Message, ...]:
     if not value:
         raise InvalidRequest("messages", "must hold at least one message")
     calls: dict[str, str] = {}  # names of the tools by the ids of their calls
-    messages: list[Message] = []
+    turns: list[list[Message]] = []
     for index, item in enumerate(value):
         for message in _messages(item, f"messages[{index}]", calls):
-            before = messages[-1] if messages else None
-            if before is not None and before.role == message.role in ("user", "assistant"):
-                messages[-1] = _joined(before, message)
+            if turns and turns[-1][0].role == message.role in ("user", "assistant"):
+                turns[-1].append(message)
             else:
-                messages.append(message)
-    return tuple(messages)
+                turns.append([message])
+    return tuple(_joined(turn) for turn in turns)
 
 
-def _joined(before: Message, message: Message) -> Message:
-    return Message(message.role, (*before.parts, *message.parts), extra={**before.extra, **message.extra})
+def _joined(turn: Sequence[Message]) -> Message:
+    if len(turn) == 1:
+        return turn[0]
+    extra: Body = {}
+    for message in turn:
+        extra.update(message.extra)
+    return Message(turn[0].role, tuple(part for message in turn for part in message.parts), extra=extra)
 
 
 def _messages(item: object, where: str, calls: dict[str, str]) -> Iterator[Message]:
@@ -304,7 +308,7 @@ def _opened(signature: str) -> Body | None:
 def _unsealed(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Calls with what their endpoint hung on them, which came in blocks of their own."""
     kept: list[Part] = []
-    hung: dict[str, Fields] = {}
+    hung: dict[str, Body] = {}
     for part in parts:
         data = part.opaque.get("data") if isinstance(part, Reasoning) and part.label == REDACTED else ""
         held = _opened(str(data))
@@ -313,7 +317,7 @@ def _unsealed(parts: Sequence[Part]) -> tuple[Part, ...]:
         else:
             for call_id, extra in held.items():
                 if isinstance(extra, Mapping):
-                    hung[call_id] = {**hung.get(call_id, {}), **extra}
+                    hung.setdefault(call_id, {}).update(extra)
     if not hung:
         return tuple(kept)
     return tuple(

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from edge_router import strict_json
 from edge_router.chat.events import (
     Event,
     Finished,
@@ -356,30 +355,52 @@ def _usage(usage: Usage | None) -> Body:
 Kind = type[TextDelta | ReasoningDelta | ToolCallStart]
 
 
+class _Nesting:
+    """How deep a JSON object is open, told from its pieces, each looked at once."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._depth = 0
+        self._quoted = self._escaped = False
+
+    def read(self, text: str) -> None:
+        for letter in text:
+            if self._escaped:
+                self._escaped = False
+            elif letter == '"':
+                self._quoted = not self._quoted
+            elif self._quoted:
+                self._escaped = letter == "\\"
+            elif letter in "{[":
+                self._depth += 1
+            elif letter in "}]":
+                self._depth -= 1
+                self.closed = self._depth == 0
+
+
 @dataclass(slots=True)
 class _Block:
-    """A block of the answer. `waiting`: pieces of it that were not written yet."""
+    """A block of the answer. `waiting`: pieces of it that were not written yet; `unread`: pieces of a call's
+    arguments in which nobody has looked for their end."""
 
     kind: Kind
     label: str = ""
     start: ToolCallStart | None = None
     begun: bool = False
     waiting: list[str] = field(default_factory=list)
-    arguments: list[str] = field(default_factory=list)
     opaque: Body = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    nesting: _Nesting = field(default_factory=_Nesting)
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing more comes, once another block has begun: a call may go on beside others."""
         if self.start is None:
             return True
-        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
-            return False
-        try:
-            strict_json.parse_object("".join(self.arguments))
-        except strict_json.NotJson:
-            return False
-        return True
+        for text in self.unread:
+            self.nesting.read(text)
+        self.unread.clear()
+        return self.nesting.closed
 
 
 class Encoder:
@@ -440,7 +461,7 @@ class Encoder:
 
     def _go_on(self, block: _Block, event: ToolCallArguments) -> None:
         assert block.start is not None
-        block.arguments.append(event.text)
+        block.unread.append(event.text)
         block.waiting.append(event.text)
         if event.extra:
             held = self._late.setdefault(block.start.id, {}) if block.begun else block.opaque
