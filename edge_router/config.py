@@ -59,6 +59,8 @@ class WeakConfig:
     min_confidence: float | None = (
         None  # below this chance of being right: escalate, before anything is shown
     )
+    tools: str = "auto"  # calls them itself: yes, no; auto: where calibrate --tools has found it good enough
+    thinking: bool | None = None  # where a request does not say; None: the model card's
     end_loops: bool = True  # an answer that has come to nothing but the same, over and over
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
@@ -413,6 +415,8 @@ def _check(config: Config) -> None:
     ends = ("error", "escalate")
     require("weak.on_defect", config.weak.on_defect in ends, f"must be one of {', '.join(ends)}")
     ways = ("auto", "escalate", "window", "truncate")
+    calls = ("auto", "yes", "no")
+    require("weak.tools", config.weak.tools in calls, f"must be one of {', '.join(calls)}")
     require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
     if config.weak.vram_budget is not None:
         parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))

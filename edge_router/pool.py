@@ -101,9 +101,10 @@ class Pool:
         """What the weak model can do beside plain text; before it is loaded, what it is likely to."""
         weak = self._weak.value
         if weak is not None:
-            json = bool(getattr(weak, "handles_json", False))
-            return frozenset(Need) if weak.handles_tools else _served(json=json)
-        return _served(json=self._config.weak.engine in ("auto", "tvm", "webgpu"))
+            return weak.serves
+        forms = {Need.JSON, Need.GRAMMAR} if self._config.weak.engine in ("auto", "tvm", "webgpu") else set()
+        calls = {Need.TOOLS, Need.TOOL_CALL} if self._config.weak.tools == "yes" else set()
+        return frozenset({Need.LOGPROBS, Need.MASK, *forms, *calls})
 
     @property
     def weak_is_known(self) -> bool:
@@ -246,7 +247,3 @@ class Pool:
                 self._share.save()
         for slot in slots:
             slot.close()
-
-
-def _served(*, json: bool) -> frozenset[Need]:
-    return frozenset({Need.LOGPROBS, Need.MASK} | ({Need.JSON} if json else set()))

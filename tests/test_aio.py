@@ -21,7 +21,7 @@ REQUEST = ChatRequest((Message("user", "hi"),), target="weak")
 
 
 def run(test: Callable[[AsyncController], Awaitable[None]], *replies: Reply) -> ScriptedEngine:
-    weak = ScriptedEngine(*replies, model_id="small", handles_tools=False)
+    weak = ScriptedEngine(*replies, model_id="small", serves=())
 
     async def main() -> None:
         async with AsyncController(Controller(Config(), weak=weak)) as client:
@@ -261,7 +261,7 @@ def test_cancel_does_not_wait_for_the_model() -> None:
 
 def test_a_loop_that_ended_leaves_nothing_running() -> None:
     watched = Watched()
-    weak = ScriptedEngine(watched, handles_tools=False)
+    weak = ScriptedEngine(watched, serves=())
     controller = Controller(Config(), weak=weak)
 
     async def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from edge_router.chat.events import Event, TextDelta
 from edge_router.chat.reply import collect
-from edge_router.chat.request import ChatRequest, TokenMask, Tool, Vocabulary
+from edge_router.chat.request import ChatRequest, Need, TokenMask, Tool, Vocabulary
 from edge_router.config import Config
 from edge_router.controller import Controller
 from edge_router.engines.scripted import Reply, ScriptedEngine
@@ -41,7 +41,7 @@ from edge_router.types import Reason
 
 
 def weak(*replies: Reply, window: int | None = None) -> ScriptedEngine:
-    return ScriptedEngine(*replies, model_id="small", handles_tools=False, context_window_size=window)
+    return ScriptedEngine(*replies, model_id="small", serves=(), context_window_size=window)
 
 
 def strong(*replies: Reply) -> ScriptedEngine:
@@ -309,12 +309,9 @@ def test_tools_without_a_strong_model() -> None:
 
 
 def test_json_goes_where_it_can_be_had() -> None:
-    class Strict(ScriptedEngine):
-        handles_json = True
-
     asked = {"response_format": {"type": "json_object"}}
     for small, wanted in (
-        (Strict("{}", model_id="small", handles_tools=False), ("{}", "small", "score")),
+        (ScriptedEngine("{}", model_id="small", serves={Need.JSON}), ("{}", "small", "score")),
         (weak("W"), ("S", "big", "needs_tools")),
     ):
         with Controller(weak=small, strong=strong("S"), router=ScriptedRouter(EASY)) as controller:
@@ -344,7 +341,7 @@ def test_an_unknown_model_asks_nobody() -> None:
 class Broken:
     """An engine with a mistake of its own."""
 
-    model_id, context_window_size, handles_tools = "small", None, False
+    model_id, context_window_size, serves = "small", None, frozenset[Need]()
 
     def __init__(self, *, late: bool) -> None:
         self.late = late

@@ -57,7 +57,7 @@ MISTAKES = [
 
 
 def weak(*replies: Any) -> ScriptedEngine:
-    return ScriptedEngine(*replies, model_id="small", handles_tools=False)
+    return ScriptedEngine(*replies, model_id="small", serves=())
 
 
 def strong(*replies: Any) -> ScriptedEngine:
@@ -68,7 +68,7 @@ class Broken(ScriptedEngine):
     """Makes a mistake in one of its methods."""
 
     def __init__(self, where: str, mistake: Exception) -> None:
-        super().__init__(model_id="small", handles_tools=False, context_window_size=99)
+        super().__init__(model_id="small", serves=(), context_window_size=99)
         self.where, self.mistake = where, mistake
 
     def _broken(self, where: str) -> None:

@@ -38,7 +38,7 @@ IDS = [f"{param}-{number}" for number, (param, _) in enumerate(BEYOND)]
 
 
 def weak(*replies: Any) -> ScriptedEngine:
-    return ScriptedEngine(*replies, model_id="small", handles_tools=False)
+    return ScriptedEngine(*replies, model_id="small", serves=())
 
 
 def strong(*replies: Any) -> ScriptedEngine:

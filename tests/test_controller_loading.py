@@ -38,7 +38,7 @@ class Depot:
         assert self.open_.wait(PATIENCE_S)
         if self.failures:
             raise self.failures.pop(0)
-        self.made.append(ScriptedEngine("W", model_id="made", handles_tools=False))
+        self.made.append(ScriptedEngine("W", model_id="made", serves=()))
         return self.made[-1]
 
     def router(self, *arguments: object, **named: object) -> Router:
@@ -76,7 +76,7 @@ def with_slow(tier: str, monkeypatch: pytest.MonkeyPatch, depot: Depot) -> Contr
         return registry
 
     monkeypatch.setattr("edge_router.pool.routers", routers)
-    return Controller(config, weak=ScriptedEngine("W", handles_tools=False))
+    return Controller(config, weak=ScriptedEngine("W", serves=()))
 
 
 TIERS = ["weak", "strong", "router"]
@@ -205,7 +205,7 @@ def test_closed_stays_closed(
 
 def test_an_answer_that_is_under_way_ends_with_the_controller() -> None:
     gate = threading.Event()
-    engine = ScriptedEngine(["a", gate, "b"], handles_tools=False)
+    engine = ScriptedEngine(["a", gate, "b"], serves=())
     controller = Controller(weak=engine, router=ScriptedRouter(0.1))
     answer = controller.start(REQUEST)
     next(answer)

@@ -19,7 +19,7 @@ HELLO = [{"role": "user", "content": "hello there"}]
 
 
 def weak(*replies: Reply) -> ScriptedEngine:
-    return ScriptedEngine(*replies, model_id="small", handles_tools=False)
+    return ScriptedEngine(*replies, model_id="small", serves=())
 
 
 def strong(*replies: Reply) -> ScriptedEngine:

@@ -97,7 +97,7 @@ def test_what_another_package_brings_is_its_own_business(monkeypatch: pytest.Mon
 
 def test_engines_that_are_passed_in_need_no_names() -> None:
     settings: dict[str, Any] = {"weak__engine": "foo", "weak__device": "gpu", "router__name": "nosuch"}
-    weak: Engine = ScriptedEngine("W", handles_tools=False)
+    weak: Engine = ScriptedEngine("W", serves=())
     with Controller(weak=weak, router=ScriptedRouter(0.1), **settings) as controller:
         assert controller.chat.completions.create(messages="x").text == "W"
 
@@ -109,7 +109,7 @@ def test_one_that_comes_later_is_no_reason_to_ask_the_other_model(
     """Whatever an engine finds out about its configuration while it loads."""
     error: EdgeRouterError = ConfigError(key, value, "is no name")
     big = ScriptedEngine(model_id="big")
-    weak = ScriptedEngine(error, handles_tools=False)
+    weak = ScriptedEngine(error, serves=())
     with Controller(weak=weak, strong=big, router=ScriptedRouter(0.1)) as controller:
         with pytest.raises(ConfigError):
             controller.chat.completions.create(messages="x")

@@ -20,7 +20,7 @@ HI = [{"role": "user", "content": "hi"}]
 
 @pytest.fixture
 def weak() -> ScriptedEngine:
-    return ScriptedEngine(model_id="small", handles_tools=False)
+    return ScriptedEngine(model_id="small", serves=())
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ class Watched(ScriptedEngine):
     """Says "one two" and then nothing, until it is told to end; `ended` is set when it has."""
 
     def __init__(self) -> None:
-        super().__init__(default=["one ", "two ", NEVER], model_id="small", handles_tools=False)
+        super().__init__(default=["one ", "two ", NEVER], model_id="small", serves=())
         self.waits, self.ended = threading.Event(), threading.Event()
 
     def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:

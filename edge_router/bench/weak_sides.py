@@ -62,6 +62,7 @@ class Ours:
             model_id="bench",
             tokenizer=directory.tokenizer,
             template=directory.template,
+            answers=directory.answers,
             end_tokens=(),  # an answer that ends early would be no measurement
             defaults=SamplingDefaults.from_config(directory.config),
         )

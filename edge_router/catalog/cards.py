@@ -86,6 +86,7 @@ class ModelCard:
     defaults, in tokens; `max_context` is what the model was trained for. `moments` names a file beside the
     card with the second moments of the activations, for the "weighted" quantizer. `strength` is the share of
     ordinary prompts that it is left to answer where a strong model could be asked; None: by its size.
+    `thinking`: whether it thinks before an answer where nobody says and its template has a word for it.
     """
 
     name: str
@@ -102,6 +103,7 @@ class ModelCard:
     moments: str | None = None
     original: Source | None = None
     strength: float | None = None
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def parse_model_card(file: Traversable | Path) -> ModelCard:
         moments=table.text("moments", "") or None,
         original=_source(table.table("original")) if "original" in table else None,
         strength=table.share("strength") if "strength" in table else None,
+        thinking=table.flag("thinking", default=False),
     )
     table.done()
     stem = file.name.removesuffix(".toml")

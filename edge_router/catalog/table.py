@@ -49,6 +49,9 @@ class Table:
     def share(self, key: str, default: object = _REQUIRED) -> float:
         return float(cast(float, self._get(key, _is_share, "must be a number between 0 and 1", default)))
 
+    def flag(self, key: str, default: object = _REQUIRED) -> bool:
+        return cast(bool, self._get(key, lambda v: isinstance(v, bool), "must be true or false", default))
+
     def shares(self, key: str, default: object = _REQUIRED) -> tuple[float, ...]:
         def fits(value: object) -> bool:
             return isinstance(value, list | tuple) and all(map(_is_share, value))

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from edge_router.chat.events import Event
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.request import ChatRequest, Need
 from edge_router.types import Cancel
 
 
@@ -38,8 +38,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def handles_tools(self) -> bool:
-        """Whether tools and images mean anything to it."""
+    def serves(self) -> frozenset[Need]:
+        """What it can do beside plain text."""
         ...
 
     def count_tokens(self, request: ChatRequest) -> int | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, TokenLogprob, Usage
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.process import Child, Line, mistake_of, serve
@@ -156,8 +156,8 @@ class MlcEngine:
         return self._context_window_size
 
     @property
-    def handles_tools(self) -> bool:
-        return False
+    def serves(self) -> frozenset[Need]:
+        return frozenset({Need.LOGPROBS})
 
     def count_tokens(self, request: ChatRequest) -> int | None:
         """None where only MLC knows how a prompt looks. Raises `TemplateError`."""

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edge_router.chat.events import Event
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.remote.answer import AnswerReader
@@ -86,8 +86,8 @@ class OpenAIEngine:
         return None
 
     @property
-    def handles_tools(self) -> bool:
-        return True
+    def serves(self) -> frozenset[Need]:
+        return frozenset(Need)
 
     def count_tokens(self, request: ChatRequest) -> int | None:
         return None

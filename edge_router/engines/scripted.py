@@ -14,12 +14,12 @@ import re
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias, cast
 
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
 from edge_router.paths import Paths
@@ -48,11 +48,11 @@ class ScriptedEngine:
         *replies: Reply,
         model_id: str = "scripted",
         context_window_size: int | None = None,
-        handles_tools: bool = True,
+        serves: Collection[Need] = frozenset(Need),
         default: Reply = echo,
     ) -> None:
         self._model_id, self._context_window_size = model_id, context_window_size
-        self._handles_tools, self._default = handles_tools, default
+        self._serves, self._default = frozenset({Need.LOGPROBS, *serves}), default
         self._replies = deque(replies)
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -67,8 +67,8 @@ class ScriptedEngine:
         return self._context_window_size
 
     @property
-    def handles_tools(self) -> bool:
-        return self._handles_tools
+    def serves(self) -> frozenset[Need]:
+        return self._serves
 
     @property
     def closed(self) -> bool:
@@ -149,7 +149,7 @@ def _steps(reply: Reply, max_tokens: int | None) -> Sequence[Step]:
 def load_weak(config: Config, paths: Paths, progress: Progress) -> ScriptedEngine:
     """The engine "scripted" as the weak model, for trying the router where nothing can be compiled."""
     return ScriptedEngine(
-        model_id="scripted-weak", context_window_size=config.weak.context_window_size, handles_tools=False
+        model_id="scripted-weak", context_window_size=config.weak.context_window_size, serves=()
     )
 
 

@@ -16,6 +16,7 @@ from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import Logits, is_exhausted
 from edge_router.engines.local.sampler import SamplingDefaults
+from edge_router.engines.local.settings import settle
 from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
 from edge_router.engines.tvm_device import CPU, loading, open_device
 from edge_router.engines.tvm_runtime import end_threads, load_runtime, use_threads
@@ -29,7 +30,7 @@ from edge_router.errors import (
     is_mistake,
 )
 from edge_router.paths import Paths
-from edge_router.prompts.directory import ModelDirectory, longest_answer
+from edge_router.prompts.directory import ModelDirectory
 from edge_router.quantization import QUANTIZATIONS
 from edge_router.types import Progress, SilentProgress
 
@@ -60,10 +61,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         residence=residence,
         device=f"{device.name}:{device.number}",
     )
-    engine.weights_key = compiled.weights_key
-    engine.longest_context = compiled.card.max_context
-    engine.longest_answer = longest_answer(compiled.config)
-    engine.ends_loops = config.weak.end_loops
+    settle(engine, compiled, config)
     return engine
 
 
@@ -136,6 +134,7 @@ def open_model(
             model_id=model_id,
             tokenizer=directory.tokenizer,
             template=directory.template,
+            answers=directory.answers,
             end_tokens=directory.end_tokens,
             defaults=SamplingDefaults.from_config(directory.config),
             rest=residence.rest if residence is not None else None,

@@ -169,6 +169,9 @@ class AnswerFormat:
         return self.thoughts is not None and prompt.rstrip().endswith(self.thoughts.open)
 
 
+TEXT_ONLY = AnswerFormat()
+
+
 def speech_marks(template: Template | None) -> tuple[str, ...]:
     """What a template writes around tools, calls and results, and no message may hold."""
     if not isinstance(template, ChatTemplate) or not template.takes_tools:

@@ -154,6 +154,10 @@ class TextTokenizer:
         """Tokens of plain `text` that follows other text."""
         return [token for piece in self.guard(text).split(_SEAM) for token in self._continued(piece)]
 
+    def spoken(self, text: str) -> list[int]:
+        """Tokens of what the model would write behind other text, in which marks are marks."""
+        return self._continued(text)
+
     def _bytes_of(self, token: int) -> bytes:
         name = self._tokenizer.id_to_token(token)
         if name is None or token in self._special:

@@ -74,7 +74,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     """Scripted models in place of the configured ones; nothing has to be built."""
     found = Models(
-        weak=ScriptedEngine(model_id="small", context_window_size=100, handles_tools=False),
+        weak=ScriptedEngine(model_id="small", context_window_size=100, serves=()),
         strong=ScriptedEngine(model_id="big"),
         configs=[],
     )

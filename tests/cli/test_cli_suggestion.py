@@ -76,7 +76,7 @@ def command_in(text):
 
 def test_the_demo_model_s_answer_ends_with_the_way_to_a_real_one(cli, models, machine):
     machine(8 * GIB)
-    models.weak = ScriptedEngine(model_id=DEMO, context_window_size=100, handles_tools=False)
+    models.weak = ScriptedEngine(model_id=DEMO, context_window_size=100, serves=())
     last = cli("chat", "an easy one").err.splitlines()[-1]
     assert last.startswith("This was the demo model; Qwen3-8B fits this machine")
     assert "demo" not in cli("chat", "a hard one").err  # the strong model's

@@ -62,7 +62,7 @@ def controller(
 
 
 def small(*replies: Reply) -> ScriptedEngine:
-    return ScriptedEngine(*replies, model_id="small", handles_tools=False)
+    return ScriptedEngine(*replies, model_id="small", serves=())
 
 
 def request(**fields: object) -> ChatRequest:
@@ -263,7 +263,7 @@ def test_a_task_that_is_cancelled_while_it_is_held_back_ends_the_weak_model() ->
         return [SURE[0], threading.Event()]
 
     async def leave() -> None:
-        held = controller(Watched(never, model_id="small", handles_tools=False))
+        held = controller(Watched(never, model_id="small", serves=()))
         async with AsyncController(held) as asked:
             task = asyncio.create_task(asked.start(request()))
             await asyncio.to_thread(begun.wait)

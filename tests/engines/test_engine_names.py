@@ -1,3 +1,4 @@
+from edge_router.chat.request import Need
 from edge_router.config import Config
 from edge_router.engines import strong_engines, weak_engines
 from edge_router.engines.openai import OpenAIEngine
@@ -19,7 +20,7 @@ def test_asking_for_a_name_makes_the_engine(paths):
     ]
     assert [type(engine) for engine in made] == [OpenAIEngine, ScriptedEngine, ScriptedEngine]
     assert [engine.model_id for engine in made] == ["m", "m", "scripted-weak"]
-    assert [engine.handles_tools for engine in made] == [True, True, False]
+    assert [Need.TOOLS in engine.serves for engine in made] == [True, True, False]
     assert made[2].context_window_size == 9
     for engine in made:
         engine.close()

@@ -9,7 +9,7 @@ from edge_router import __version__
 from edge_router.chat.events import Finished, TokenLogprob, Usage
 from edge_router.chat.message import Message, Text
 from edge_router.chat.reply import collect
-from edge_router.chat.request import ChatRequest, Extra, JsonOutput, SamplingParams, Tool
+from edge_router.chat.request import ChatRequest, Extra, JsonOutput, Need, SamplingParams, Tool
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
@@ -499,7 +499,7 @@ def test_closed(make, strong_server):
 
 def test_facts():
     engine = OpenAIEngine(StrongConfig(model="m"))
-    assert (engine.model_id, engine.context_window_size, engine.handles_tools) == ("m", None, True)
+    assert (engine.model_id, engine.context_window_size) == ("m", None) and Need.TOOLS in engine.serves
     assert engine.count_tokens(ask()) is None
     engine.close()
 

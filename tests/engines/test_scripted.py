@@ -59,8 +59,8 @@ def test_an_error_can_come_in_the_middle():
 
 
 def test_a_reply_can_be_made_from_the_request():
-    engine = ScriptedEngine(lambda request: lambda again: [request.messages[0].text, TextDelta(again.model)])
-    assert text_of(run(engine, ask("x", model="weak"))) == "xweak"
+    engine = ScriptedEngine(lambda request: lambda again: [request.messages[0].text, TextDelta(again.target)])
+    assert text_of(run(engine, ask("x", target="weak"))) == "xweak"
 
 
 def test_an_end_of_ones_own_ends_the_answer_and_nothing_follows():

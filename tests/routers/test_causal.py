@@ -22,7 +22,7 @@ class JudgingEngine(ScriptedEngine):
     """Weighs the five grades as it is told, and remembers what it was asked; a word is a token."""
 
     def __init__(self, *logits: float, window: int | None = None) -> None:
-        super().__init__(model_id="small", context_window_size=window, handles_tools=False)
+        super().__init__(model_id="small", context_window_size=window, serves=())
         self.logits, self.weighed = logits, list[ChatRequest]()
 
     def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:

@@ -58,9 +58,7 @@ class Reply:
 class Setup:
     """A controller with scripted models, not yet served."""
 
-    weak: ScriptedEngine = field(
-        default_factory=lambda: ScriptedEngine(model_id="small", handles_tools=False)
-    )
+    weak: ScriptedEngine = field(default_factory=lambda: ScriptedEngine(model_id="small", serves=()))
     strong: ScriptedEngine = field(default_factory=lambda: ScriptedEngine(model_id="big"))
     settings: ServerConfig = field(default_factory=lambda: ServerConfig(port=0))
     api_key: str | None = None

@@ -50,7 +50,7 @@ def main() -> int:
     config = Config()
     if options.strong:
         config = config.replace(**{"strong.base_url": options.strong, "strong.model": "weak"})
-    weak = ScriptedEngine(model_id="small", handles_tools=False, default=answer)
+    weak = ScriptedEngine(model_id="small", serves=(), default=answer)
     try:
         run(
             Controller(

@@ -475,7 +475,7 @@ class Line(ScriptedEngine):
     """Says how many are before each answer: one less each time that it is asked."""
 
     def __init__(self) -> None:
-        super().__init__(model_id="small", handles_tools=False)
+        super().__init__(model_id="small", serves=())
         self.places = iter([2, 1, 0, None])
 
     def ahead(self, cancel: threading.Event) -> int | None:

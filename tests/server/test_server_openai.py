@@ -72,7 +72,7 @@ def test_a_fallback_is_told(served: Any) -> None:
 
 
 def test_turns_left_out_are_told(serve: Any) -> None:
-    served = serve(weak=ScriptedEngine(model_id="small", handles_tools=False, context_window_size=2048))
+    served = serve(weak=ScriptedEngine(model_id="small", serves=(), context_window_size=2048))
     turns = [{"role": "user", "content": "w " * 3000}, {"role": "assistant", "content": "w"}, *HI]
     raw = served.client().chat.completions.with_raw_response.create(model="weak", messages=turns)
     assert raw.headers["x-edge-router-truncated"] == "2"

@@ -43,6 +43,8 @@ COMMENTS: Mapping[str, str] = {
     "auto: escalate where that is possible, else truncate.",
     "weak.min_confidence": "Escalate, before anything is shown, where its chance of being right is lower. "
     "Default: off; see calibrate --confidence.",
+    "weak.tools": "Call tools itself: yes, no; auto: where calibrate --tools has found it good enough.",
+    "weak.thinking": "Think before an answer, where the request does not say. Default: the model's card.",
     "weak.end_loops": "End an answer that only repeats itself, over and over.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",

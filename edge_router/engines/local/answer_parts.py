@@ -42,6 +42,11 @@ class AnswerParts:
         self._space = ""  # before what may be a call
         self._reader: CallReader | None = None
 
+    @property
+    def calling(self) -> bool:
+        """Whether what comes next may be of a call."""
+        return self._reader is not None
+
     def push(self, text: str) -> list[Event]:
         self._held += text
         return list(self._events())

@@ -8,8 +8,16 @@ from collections.abc import Sequence
 from edge_router.prompts.answer_format import CallFormat
 
 
-def call_grammar(form: CallFormat, names: Sequence[str], schemas: Sequence[str], *, parallel: bool) -> str:
-    """One call or, with `parallel`, more, in llguidance's dialect of Lark's grammars.
+def call_grammar(
+    form: CallFormat,
+    names: Sequence[str],
+    schemas: Sequence[str],
+    *,
+    parallel: bool,
+    otherwise: str | None = None,
+) -> str:
+    """One call or, with `parallel`, more, in llguidance's dialect of Lark's grammars. `otherwise` is the
+    schema of an answer that may come instead.
 
     `schemas` are of the arguments of the tools with these `names`, in JSON. The form is one that can be held.
     """
@@ -20,7 +28,10 @@ def call_grammar(form: CallFormat, names: Sequence[str], schemas: Sequence[str],
         before, behind = _around(form, name)
         rules += [f"call{number}: {_joined(before, same.setdefault(schema, f'arguments{number}'), behind)}"]
     rules += [f"{rule}: %json {schema}" for schema, rule in same.items()]
-    return "\n".join([f"start: {_start(form, parallel=parallel)}", *rules])
+    start = _start(form, parallel=parallel)
+    if otherwise is not None:
+        start, rules = f"({start}) | answer", [*rules, f"answer: %json {otherwise}"]
+    return "\n".join([f"start: {start}", *rules])
 
 
 def _start(form: CallFormat, *, parallel: bool) -> str:

@@ -93,26 +93,39 @@ class Grammars:
         """A text that a grammar, in llguidance's dialect of Lark's, or a regular expression describes."""
         return self._form((output.syntax, output.source), lambda: _compiled(_text_grammar(output)), cancel)
 
-    def calls(self, form: CallFormat, tools: Sequence[Tool], cancel: Cancel, *, parallel: bool) -> Form:
+    def calls(
+        self,
+        form: CallFormat,
+        tools: Sequence[Tool],
+        cancel: Cancel,
+        *,
+        parallel: bool,
+        otherwise: object = None,
+    ) -> Form:
         """Calls of `tools`, one or more, as the model writes them, in a form that can be held.
 
-        Arguments fit their tool's schema. Of tools that are not strict they are any JSON object where the
-        schema can't be followed, or where all schemas together are too large.
+        Or JSON of the schema `otherwise`, where there is one. Arguments fit their tool's schema. Of tools
+        that are not strict they are any JSON object where the schema can't be followed, or where all schemas
+        together are too large.
         """
         names = [tool.name for tool in tools]
 
+        answer = None if otherwise is None else json.dumps(otherwise, default=str)
+
         def compiled() -> _Compiled:
             fault = None
+            schema = None if answer is None else _spelled(followable(otherwise, _pattern_fault))
             for schemas in _schemas_of(tools):
-                spelled = [json.dumps({**schema, "x-guidance": _SPELLING}) for schema in schemas]
+                spelled = [_spelled(each) for each in schemas]
                 try:
-                    return _compiled(_lark(call_grammar(form, names, spelled, parallel=parallel)))
+                    source = call_grammar(form, names, spelled, parallel=parallel, otherwise=schema)
+                    return _compiled(_lark(source))
                 except UnsupportedRequest as error:
                     fault = error
             raise UnsupportedRequest("tools", fault.reason if fault is not None else "there are none")
 
         stated = ((tool.name, tool.strict, json.dumps(parameters_of(tool), default=str)) for tool in tools)
-        return self._form((form, parallel, *stated), compiled, cancel)
+        return self._form((form, parallel, answer, *stated), compiled, cancel)
 
     def close(self) -> None:
         with self._lock:
@@ -161,6 +174,10 @@ def _schemas_of(tools: Sequence[Tool]) -> Iterator[list[Mapping[str, object]]]:
         for tool, schema in zip(tools, best, strict=True)
     ]
     yield [schema if tool.strict else _ANY_OBJECT for tool, schema in zip(tools, best, strict=True)]
+
+
+def _spelled(schema: Mapping[str, object]) -> str:
+    return json.dumps({**schema, "x-guidance": _SPELLING})
 
 
 def _followed(tool: Tool) -> Mapping[str, object]:

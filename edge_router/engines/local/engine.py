@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from edge_router.chat.events import (
-    EngineTimings,
-    Event,
-    Finished,
-    FinishReason,
-    HiddenState,
-    TextDelta,
-    Usage,
+from edge_router.chat.events import Event, HiddenState
+from edge_router.chat.request import (
+    ChatRequest,
+    GrammarOutput,
+    JsonOutput,
+    Need,
+    ReasoningOptions,
+    SignalRequest,
+    TokenMask,
+    Tool,
+    Vocabulary,
 )
-from edge_router.chat.request import ChatRequest, JsonOutput, Need, SignalRequest, TokenMask, Vocabulary
 from edge_router.engines.local.answer import Answer
+from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
+from edge_router.engines.local.answer_parts import AnswerParts
 from edge_router.engines.local.constraint import Grammars
-from edge_router.engines.local.form_mask import FormMask
+from edge_router.engines.local.form_mask import Form
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
+from edge_router.engines.local.reader import Reader, Sorting
 from edge_router.engines.local.runner import ModelRunner
-from edge_router.engines.local.sampler import Choice, Sampler, SamplingDefaults
+from edge_router.engines.local.sampler import Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.worker import Job, Rest
-from edge_router.errors import (
-    Cancelled,
-    ContextOverflow,
-    EngineError,
-    InvalidRequest,
-    TemplateError,
-)
+from edge_router.errors import ContextOverflow, InvalidRequest, TemplateError, UnsupportedRequest
+from edge_router.prompts.answer_format import TEXT_ONLY, AnswerFormat
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import Cancel
 from edge_router.vram import Plan
 
-_POLL_S = 0.05  # how often a waiting reader looks at its cancel
+# Tokens of thoughts, where a template has no word for how much.
+_EFFORTS = {"minimal": 256, "low": 1024, "medium": 4096}
+_ANY_OBJECT = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """`opened`: it ends within thoughts. `thinks`: they come, there or in the answer."""
+
+    tokens: list[int]
+    opened: bool = False
+    thinks: bool = False
 
 
 class LocalEngine:
     """Answers with a model that runs here. See `engines.base.Engine` for what holds.
 
     `load` makes the runner, in the thread that will use it; what it raises, this raises. `end_tokens` end
-    an answer. Without a `template` only `raw_prompt` requests can be answered. Where `rest` says so the
+    an answer, `answers` says what it is made of. Without a `template` only `raw_prompt` requests can be
+    answered. Where `rest` says so the
     runner is closed while nobody asks, and made again. `plan` is what it allocates by, where it was planned.
     """
 
@@ -59,11 +70,12 @@ class LocalEngine:
         template: Template | None,
         end_tokens: Collection[int],
         defaults: SamplingDefaults,
+        answers: AnswerFormat = TEXT_ONLY,
         rest: Rest | None = None,
         plan: Callable[[], Plan | None] = lambda: None,
     ) -> None:
         self._name, self._model_id, self._plan = name, model_id, plan
-        self._tokenizer, self._template = tokenizer, template
+        self._tokenizer, self._template, self._answers = tokenizer, template, answers
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
         self._scheduler = Scheduler(name, load, rest)
         self._line = Line()
@@ -73,6 +85,8 @@ class LocalEngine:
         self.longest_context: int | None = None  # for which the model was trained
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
+        self.calls_tools = False  # well enough to be asked to
+        self.thinks = False  # where the request does not say, and the template has a word for it
 
     @property
     def model_id(self) -> str:
@@ -88,12 +102,16 @@ class LocalEngine:
         return min(self._tokenizer.vocab_size, self._scheduler.vocab_size)
 
     @property
-    def handles_tools(self) -> bool:
-        return False
+    def serves(self) -> frozenset[Need]:
+        calls = self._answers.calls if self.calls_tools else None
+        found = {Need.LOGPROBS, Need.MASK, Need.JSON, Need.GRAMMAR}
+        found |= {Need.TOOLS} if calls is not None else set()
+        return frozenset(found | ({Need.TOOL_CALL} if calls is not None and calls.held else set()))
 
     @property
-    def handles_json(self) -> bool:
-        return True
+    def can_call(self) -> bool:
+        """Whether it has learned to call tools at all; how well has to be measured."""
+        return self._answers.calls is not None
 
     @property
     def plan(self) -> Plan | None:
@@ -106,11 +124,12 @@ class LocalEngine:
 
     def count_tokens(self, request: ChatRequest) -> int:
         """Raises `TemplateError`."""
-        return len(self._prompt(request))
+        return len(self._prompt(request).tokens)
 
     def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
         """Raises `ContextOverflow`, `TemplateError`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
-        prompt = self._prompt(request)
+        asked = self._prompt(request)
+        prompt = asked.tokens
         room = self.context_window_size - len(prompt)
         longest = min(room, self.longest_answer or room) if request.max_tokens is None else request.max_tokens
         if not prompt:
@@ -120,26 +139,25 @@ class LocalEngine:
         if max(prompt) >= self._scheduler.vocab_size:  # such as a mark of pictures in a model that sees none
             raise InvalidRequest("messages", f"holds tokens that {self._model_id} has no weights for")
         most = min(longest, room)
-        form = self._form(request, most, cancel)
-        reader = _Reader(
-            Answer(
-                self._tokenizer,
-                end_tokens=self._end_tokens,
-                max_tokens=most,
-                stops=self._stops(request),
-                at_start=request.raw_prompt is None,
-                guard=self._guard(request),
-                form=form,
-            ),
-            len(prompt),
+        mask = self._answer_mask(request, asked, most, cancel)
+        sorting = self._sorting(request, asked)
+        answer = Answer(
+            self._tokenizer,
+            end_tokens=self._end_tokens,
+            max_tokens=most,
+            stops=[*self._own_stops(request), *(request.stop if sorting is None else ())],
+            at_start=request.raw_prompt is None,
+            guard=self._guard(request),
+            form=mask,
         )
+        reader = Reader(answer, len(prompt), sorting)
         sampler = Sampler(
             request.sampling,
             self._defaults,
             prompt=prompt,
             vocab_size=self.vocab_size,
             logprobs=request.top_logprobs if request.logprobs else None,
-            mask=form or self._mask(request),
+            mask=mask or self._callers_mask(request),
             signals=request.signals,
         )
         left = threading.Event()
@@ -166,17 +184,65 @@ class LocalEngine:
         self._scheduler.close()
         self._grammars.close()
 
-    def _form(self, request: ChatRequest, max_tokens: int, cancel: Cancel) -> FormMask | None:
-        output = request.output
-        if request.mask is not None or not isinstance(output, JsonOutput):
+    def _answer_mask(
+        self, request: ChatRequest, asked: _Prompt, max_tokens: int, cancel: Cancel
+    ) -> AnswerMask | None:
+        """None where anything may be said."""
+        if request.mask is not None:
             return None
-        schema = {"type": "object"} if output.schema is None else output.schema
-        try:
-            return self._grammars.json(schema, cancel).mask(max_tokens)
-        except InvalidRequest as error:
-            raise type(error)(request.name_of(Need.JSON), error.reason) from error.__cause__
+        form, openings = self._form(request, cancel)
+        thinking = self._thinking(request, asked) if asked.thinks else None
+        watched = request.signals is not None and request.signals.tokens
+        if form is None and (thinking is None or not (watched or thinking.budget)):
+            return None
+        return AnswerMask(
+            self._tokenizer, self.vocab_size, max_tokens, thinking=thinking, form=form, openings=openings
+        )
 
-    def _mask(self, request: ChatRequest) -> TokenMask | None:
+    def _form(self, request: ChatRequest, cancel: Cancel) -> tuple[Form | None, Openings | None]:
+        """What an answer is held to, and what it waits for. Raises `InvalidRequest`."""
+        output, tools, calls = request.output, self._tools(request), self._answers.calls
+        schema: object = None
+        if isinstance(output, JsonOutput):
+            schema = _ANY_OBJECT if output.schema is None else output.schema
+        need = Need.TOOLS if tools else Need.GRAMMAR if isinstance(output, GrammarOutput) else Need.JSON
+        try:
+            if isinstance(output, GrammarOutput):
+                return self._grammars.grammar(output, cancel), None
+            if not tools or calls is None or not calls.held:
+                return (None if schema is None else self._grammars.json(schema, cancel)), None
+            required = request.tool_choice.mode == "required"
+            parallel = request.tool_choice.parallel is not False and not calls.bare
+            otherwise = None if required else schema
+            form = self._grammars.calls(calls, tools, cancel, parallel=parallel, otherwise=otherwise)
+            return form, None if required or otherwise is not None else Openings.of(calls)
+        except InvalidRequest as error:
+            raise type(error)(request.name_of(need), error.reason) from error.__cause__
+
+    def _thinking(self, request: ChatRequest, asked: _Prompt) -> Thinking | None:
+        marks = self._answers.thoughts
+        if marks is None:
+            return None
+        options, spoken = request.reasoning, self._tokenizer.spoken
+        budget = options.max_tokens
+        if budget is None and options.effort is not None:
+            budget = _EFFORTS.get(options.effort)
+        opening = () if asked.opened else tuple(spoken(f"{marks.open}\n"))
+        return Thinking(marks.close, tuple(spoken(f"\n{marks.close}\n\n")), opening, budget)
+
+    def _sorting(self, request: ChatRequest, asked: _Prompt) -> Sorting | None:
+        """None where an answer is text and nothing else."""
+        tools = self._tools(request)
+        if request.raw_prompt is not None or not (tools or self._answers.thoughts):
+            return None
+        parts = AnswerParts(self._answers, tools=tools, thinking=asked.opened)
+        return Sorting(parts, request.stop, request.reasoning.shown)
+
+    def _tools(self, request: ChatRequest) -> tuple[Tool, ...]:
+        """Those that this model may call; what only an endpoint has is left out."""
+        return tuple(tool for tool in request.callable_tools if isinstance(tool, Tool))
+
+    def _callers_mask(self, request: ChatRequest) -> TokenMask | None:
         if request.mask is None:
             return None
         vocabulary = Vocabulary(
@@ -188,80 +254,38 @@ class LocalEngine:
         """None for what goes on a text, which may be any data, and for a mask of the caller's."""
         if not self.ends_loops or request.raw_prompt is not None or request.mask is not None:
             return None
-        formed = isinstance(request.output, JsonOutput)
+        formed = isinstance(request.output, JsonOutput) or bool(self._tools(request))
         return LoopGuard(asked_by(request.messages), self._text_of, formed=formed)
 
     def _text_of(self, tokens: Sequence[int]) -> str:
         return b"".join(self._tokenizer.token_bytes(token) for token in tokens).decode("utf-8", "replace")
 
-    def _stops(self, request: ChatRequest) -> tuple[str, ...]:
-        own = () if request.raw_prompt is not None or self._template is None else self._template.stops
-        return (*request.stop, *own)
+    def _own_stops(self, request: ChatRequest) -> tuple[str, ...]:
+        return () if request.raw_prompt is not None or self._template is None else self._template.stops
 
-    def _prompt(self, request: ChatRequest) -> list[int]:
+    def _prompt(self, request: ChatRequest) -> _Prompt:
         if request.raw_prompt is not None:
-            return self._tokenizer.encode(request.raw_prompt, special=True)
+            return _Prompt(self._tokenizer.encode(request.raw_prompt, special=True))
         if self._template is None:
             raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
-        text = self._template.render(request.messages, guard=self._tokenizer.guard)
-        return [*self._template.begin, *self._tokenizer.encode(text)]
+        tools, reasoning = self._tools(request), self._reasoning(request)
+        if tools and self._answers.calls is None:
+            raise UnsupportedRequest(
+                request.name_of(Need.TOOLS), f"{self._model_id} has not learned to call tools"
+            )
+        guard = self._tokenizer.guard
+        text = self._template.render(request.messages, tools=tools, reasoning=reasoning, guard=guard)
+        opened = self._answers.inside(text)
+        if opened and reasoning.enabled is False and self._answers.thoughts is not None:
+            text, opened = f"{text}\n{self._answers.thoughts.close}\n\n", False
+        on = opened or (reasoning.enabled is True and self._answers.thoughts is not None)
+        return _Prompt([*self._template.begin, *self._tokenizer.encode(text)], opened, on)
 
-
-class _Reader:
-    """Takes tokens in the scheduler's thread and hands out events in the caller's."""
-
-    def __init__(self, answer: Answer, prompt_tokens: int) -> None:
-        self._answer, self._prompt_tokens = answer, prompt_tokens
-        self._queue: queue.SimpleQueue[Event | EngineError] = queue.SimpleQueue()
-
-    def push(self, choice: Choice, job: Job) -> bool:
-        if choice.state:
-            self._queue.put(HiddenState(choice.state))
-        piece = self._answer.push(choice)
-        if piece.text or piece.logprobs:
-            self._queue.put(TextDelta(piece.text, piece.logprobs))
-        if piece.finish_reason is None:
-            return False
-        self._queue.put(self._finished(piece.finish_reason, piece.looped, job))
-        return True
-
-    def ends(self, choice: Choice) -> bool:
-        return self._answer.ends(choice)
-
-    def fail(self, error: EngineError) -> None:
-        self._queue.put(error)
-
-    def limit(self, max_tokens: int) -> None:
-        self._answer.shorten(self._answer.tokens + max_tokens)
-
-    def events(self, cancel: Cancel, scheduler: Scheduler) -> Iterator[Event]:
-        while True:
-            item = self._next(cancel, scheduler)
-            if isinstance(item, EngineError):
-                raise item
-            yield item
-            if type(item) is Finished:
-                return
-
-    def _next(self, cancel: Cancel, scheduler: Scheduler) -> Event | EngineError:
-        while not cancel.is_set():
-            try:
-                return self._queue.get(timeout=_POLL_S)
-            except queue.Empty:
-                if not scheduler.running and self._queue.empty():
-                    return scheduler.closed_error()
-        return Cancelled()
-
-    def _finished(self, reason: FinishReason, looped: bool, job: Job) -> Finished:
-        cached = job.cached_tokens or 0
-        return Finished(
-            reason,
-            looped=looped,
-            usage=Usage(self._prompt_tokens, self._answer.tokens, cached),
-            timings=EngineTimings(
-                prefill_s=job.first_token - job.began,
-                prefill_tokens=self._prompt_tokens - cached,
-                decode_s=job.last_token - job.first_token,
-                decode_tokens=len(job.tokens) - self._prompt_tokens - 1,
-            ),
-        )
+    def _reasoning(self, request: ChatRequest) -> ReasoningOptions:
+        """As asked, else as the setting says, where the template has a word for it."""
+        options = request.reasoning
+        if options.enabled is not None or self._template is None:
+            return options
+        if options.effort is not None:
+            return replace(options, enabled=options.effort != "none")
+        return replace(options, enabled=self.thinks) if self._template.switches_thoughts else options

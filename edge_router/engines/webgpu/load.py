@@ -13,6 +13,7 @@ from edge_router import strict_json
 from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
+from edge_router.engines.local.settings import settle
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter, adapters, choose
 from edge_router.engines.webgpu.residence import GpuResidence
 from edge_router.engines.webgpu.runner import WebGpuRunner
@@ -20,7 +21,7 @@ from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import EngineUnavailable, InvalidModel
 from edge_router.paths import Paths
 from edge_router.program import Windows, footprint, read_program
-from edge_router.prompts.directory import ModelDirectory, longest_answer
+from edge_router.prompts.directory import ModelDirectory
 from edge_router.types import Progress, SilentProgress
 
 _WORTH = 1.1
@@ -58,10 +59,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         checked=Checked(paths.artifacts / "webgpu-checked.json"),
         progress=progress,
     )
-    engine.weights_key = compiled.weights_key
-    engine.longest_context = compiled.card.max_context
-    engine.longest_answer = longest_answer(compiled.config)
-    engine.ends_loops = config.weak.end_loops
+    settle(engine, compiled, config)
     return engine
 
 
@@ -97,6 +95,7 @@ def open_model(
         model_id=model_id,
         tokenizer=directory.tokenizer,
         template=directory.template,
+        answers=directory.answers,
         end_tokens=directory.end_tokens,
         defaults=SamplingDefaults.from_config(directory.config),
         rest=windows.rest if isinstance(windows, GpuResidence) else None,

@@ -103,7 +103,7 @@ def test_json_whatever_the_model_would_say(
     make_engine: Make, ask: Ask, form: dict[str, Any], fits: Callable[[Any], bool]
 ) -> None:
     engine, _ = make_engine(end=True, context=2048)
-    assert engine.handles_json
+    assert Need.JSON in engine.serves
     reasons = set()
     for seed in range(8):
         request = ask("A city?", temperature=1.0, seed=seed, output=read_output(form), max_tokens=100)

@@ -16,7 +16,7 @@ import pytest
 
 from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.reply import collect
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.request import ChatRequest, Need
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
@@ -62,7 +62,9 @@ def test_the_answer_is_what_the_model_says(make_engine: Make, ask: Ask, own_word
     assert (last.timings.prefill_tokens, last.timings.decode_tokens) == (prompt, 19)
     assert last.timings.prefill_s is not None and last.timings.prefill_s > 0
     assert runner.count("prefill") == -(-prompt // 16)
-    assert engine.model_id == "fake-1" and engine.context_window_size == 256 and not engine.handles_tools
+    assert (
+        engine.model_id == "fake-1" and engine.context_window_size == 256 and Need.TOOLS not in engine.serves
+    )
 
 
 def test_the_end_token_ends_the_answer(make_engine: Make, ask: Ask, own_words: OwnWords) -> None:

@@ -13,7 +13,7 @@ import pytest
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.request import ChatRequest, Need, SamplingParams
 from edge_router.config import Config
 from edge_router.device import Gpu
 from edge_router.engines.mlc import MlcEngine, load
@@ -86,7 +86,10 @@ def test_everything_that_was_configured_reaches_the_engine(mlc: Any, open_engine
         "sliding_window_size": 32,
         "attention_sink_size": 4,
     }
-    assert (engine.model_id, engine.context_window_size, engine.handles_tools) == ("tiny-llama", 128, False)
+    assert (engine.model_id, engine.context_window_size) == (
+        "tiny-llama",
+        128,
+    ) and Need.TOOLS not in engine.serves
 
 
 def test_the_mode_follows_the_number_of_answers_at_once(mlc: Any, open_engine: Opener) -> None:
