@@ -103,6 +103,15 @@ def say(text: str, *, style: str = "") -> None:
         sys.stderr.flush()
 
 
+def murmur(text: str) -> None:
+    """To stderr at once and without a line's end, dim on a terminal: what goes along with an answer."""
+    if shows_colour(sys.stderr):
+        _print(sys.stderr, text, "dim", end="")
+    else:
+        sys.stderr.write(plain(text))
+    sys.stderr.flush()
+
+
 def part() -> None:
     """Between what is written and what is said next, where a program in between (`| tee`) may be late.
 
@@ -120,11 +129,11 @@ def _is_pipe(stream: TextIO) -> bool:
         return False
 
 
-def _print(stream: TextIO, text: str, style: str) -> None:
+def _print(stream: TextIO, text: str, style: str, end: str = "\n") -> None:
     from rich.console import Console
 
     console = Console(file=stream, highlight=False)
-    console.print(plain(text), style=style, markup=False, emoji=False, soft_wrap=True)
+    console.print(plain(text), style=style, markup=False, emoji=False, soft_wrap=True, end=end)
 
 
 def shows_colour(stream: TextIO) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from edge_router.answer import Answer
-from edge_router.chat.events import RefusalDelta, TextDelta
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import ReasoningDelta, RefusalDelta, TextDelta
+from edge_router.chat.request import ChatRequest, ReasoningOptions
 from edge_router.cli import logs, output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.session import Session, choose_model, weak_title
@@ -36,10 +37,19 @@ class Interrupted(Exception):
 
 
 class Speaker:
-    """A controller with the model to ask and the fields of every request (OpenAI's names)."""
+    """A controller with the model to ask, the fields of every request (OpenAI's names) and how to think."""
 
-    def __init__(self, session: Session, config: Config, *, yes: bool, fields: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        config: Config,
+        *,
+        yes: bool,
+        fields: Mapping[str, object],
+        reasoning: ReasoningOptions,
+    ) -> None:
         self._session, self._config, self._yes, self._fields = session, config, yes, fields
+        self._reasoning = reasoning
         self._controller: Controller = session.controller(config)
         self.model = "auto"
         self.last: Answer | None = None
@@ -92,8 +102,16 @@ class Speaker:
         for remark in (reasons.fallback(answer), reasons.truncation(answer)):
             if remark is not None:
                 output.say(remark, style="yellow")
+        thinking = False
         for event in turn:
-            if isinstance(event, TextDelta | RefusalDelta):
+            if isinstance(event, ReasoningDelta) and event.text and answer.request.reasoning.shown:
+                thinking = True
+                if not self._session.json:
+                    output.murmur(event.text)
+            elif isinstance(event, TextDelta | RefusalDelta):
+                if thinking and not self._session.json:
+                    output.murmur("\n\n")
+                thinking = False
                 parts.append(event.text)
                 if not self._session.json:
                     output.write(event.text)
@@ -141,7 +159,8 @@ class Speaker:
 
     def _request(self, messages: Sequence[Message]) -> ChatRequest:
         given = {name: value for name, value in self._fields.items() if value is not None}
-        return parse_chat({**given, "messages": list(messages), "model": self.model}).request
+        request = parse_chat({**given, "messages": list(messages), "model": self.model}).request
+        return replace(request, reasoning=self._reasoning)
 
     def _end_line(self, parts: Sequence[str]) -> None:
         """An answer ends with a line, so that what follows begins on one of its own."""

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from edge_router.chat.events import Finished, TextDelta
+from edge_router.chat.events import Finished, ReasoningDelta, TextDelta
 from edge_router.cli import output
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
@@ -45,6 +45,19 @@ def test_json_is_the_contract(cli, models):
     names = {"score_ms", "ttft_ms", "total_ms", "prefill_tokens_per_s", "decode_tokens_per_s"}
     assert set(report["timings"]) == names
     assert report["timings"]["total_ms"] > 0
+
+
+def test_thoughts_stand_beside_the_answer_or_are_hidden(cli, models):
+    thoughts = [ReasoningDelta("Is it "), ReasoningDelta("Paris?"), TextDelta("Paris.")]
+    models.weak.queue(thoughts, thoughts, thoughts, thoughts)
+    done = cli("chat", "What is the capital of France?")
+    assert done.out == "Paris.\n" and done.err.startswith("Is it Paris?\n\nsmall (weak)")
+    hidden = cli("chat", "What is the capital of France?", "--no-thinking")
+    assert hidden.out == "Paris.\n" and "Is it" not in hidden.err
+    assert [call.reasoning.shown for call in models.weak.calls] == [True, False]
+    cli("chat", "What is the capital of France?", "--thinking")
+    assert [call.reasoning.enabled for call in models.weak.calls] == [None, None, True]
+    assert json.loads(cli("chat", "hello there", "--json").out)["text"] == "Paris."
 
 
 def test_json_without_usage_still_has_its_fields(cli, models):
@@ -194,7 +207,7 @@ def test_an_answer_that_was_cut_off_says_so(cli, models):
 def test_the_answer_of_a_weak_model_named_by_its_card(cli, models):
     cli("chat", "x", "--model", "smollm2-135m-instruct")
     assert models.configs[-1].weak.model == "smollm2-135m-instruct"
-    assert models.weak.calls[-1].model == "weak"
+    assert models.weak.calls[-1].target == "weak"
 
 
 def test_json_without_a_prompt_does_not_begin_a_conversation(cli, models):

@@ -44,12 +44,19 @@ def chat(
     device: Annotated[str | None, typer.Option(help="Where the weak model runs.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the weak model.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
+    thinking: Annotated[
+        bool | None,
+        typer.Option(
+            "--thinking/--no-thinking",
+            help="Let the weak model think, or hide all thoughts. Without: weak.thinking.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object with the decision.")] = False,
 ) -> None:
     """One answer, or a conversation.
 
-    The answer goes to stdout, everything else to stderr. What is piped in is added to the prompt:
-    cat notes.txt | edge-router chat "Summarise this."
+    The answer goes to stdout, thoughts and everything else to stderr. What is piped in is added to the
+    prompt: cat notes.txt | edge-router chat "Summarise this."
     """
     session = Session(ctx, json=json)
     config = session.config(offline=offline, weak__device=device, weak__threads=threads)
@@ -65,9 +72,11 @@ def chat(
         raise typer.BadParameter("--json needs a prompt, as an argument or piped in")
     if text is not None and not text.strip():
         raise typer.BadParameter("the prompt is empty")
+    from edge_router.chat.request import ReasoningOptions
     from edge_router.cli.speaker import Speaker
 
-    with Speaker(session, config, yes=yes, fields=fields) as speaker:
+    reasoning = ReasoningOptions(enabled=thinking or None, shown=thinking is not False)
+    with Speaker(session, config, yes=yes, fields=fields, reasoning=reasoning) as speaker:
         speaker.use(model)
         if text is not None:
             speaker.once(text, system)
