@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,21 @@ class Pool:
         if weak is not None:
             return weak.serves
         forms = {Need.JSON, Need.GRAMMAR} if self._config.weak.engine in ("auto", "tvm", "webgpu") else set()
-        calls = {Need.TOOLS, Need.TOOL_CALL} if self._config.weak.tools == "yes" else set()
+        calls = {Need.TOOLS, Need.TOOL_CALL} if forms and self._likely_calls else set()
         return frozenset({Need.LOGPROBS, Need.MASK, *forms, *calls})
+
+    @cached_property
+    def _likely_calls(self) -> bool:
+        """Whether the weak model, which is not loaded yet, will be asked to call tools."""
+        from edge_router.tool_calling.skill import find_of
+
+        if self._config.weak.tools != "auto":
+            return self._config.weak.tools == "yes"
+        try:
+            found = find_of(self._paths, Path(self._config.weak.model).name)
+        except InvalidData:  # told when it is loaded
+            return False
+        return found is not None and found.passed
 
     @property
     def weak_is_known(self) -> bool:

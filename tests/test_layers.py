@@ -47,6 +47,7 @@ LAYERS = [
     },
     {
         "confidence",
+        "tool_calling",
         "privacy",
         "response_format",
         "requests",

@@ -78,6 +78,21 @@ class Weighing(Engine, Protocol):
 
 
 @runtime_checkable
+class Calling(Engine, Protocol):
+    """An engine that can be asked to call tools, and of which it can be measured how well it does."""
+
+    @property
+    def can_call(self) -> bool:
+        """Whether its model has learned to at all."""
+        ...
+
+    @property
+    def weights_key(self) -> str | None:
+        """Of the artifact with its weights, where there is one."""
+        ...
+
+
+@runtime_checkable
 class Queueing(Protocol):
     """An engine that lets answers wait for each other, and can say how many do."""
 

@@ -61,7 +61,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         residence=residence,
         device=f"{device.name}:{device.number}",
     )
-    settle(engine, compiled, config)
+    settle(engine, compiled, config, paths)
     return engine
 
 

@@ -11,6 +11,7 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
 from edge_router.cli.session import Session
+from edge_router.cli.tool_calling import CASES, calibrate_tools
 from edge_router.config import Config
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -20,8 +21,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def calibrate(
     ctx: typer.Context,
     strong_share: Annotated[
-        float, typer.Option(metavar="SHARE", min=0, max=1, help="Of the calls, for the strong model; 0 to 1.")
-    ],
+        float | None,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Of the calls, for the strong model; 0 to 1."),
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A sample: .txt with a prompt per line, .jsonl, .csv or .parquet."),
@@ -46,6 +48,9 @@ def calibrate(
     tokens: Annotated[
         int, typer.Option(metavar="K", min=0, help="With --confidence: held back of an answer; 0 to 16.")
     ] = TOKENS,
+    tools: Annotated[
+        bool, typer.Option("--tools", help="Of the weak model's calls of tools instead: how many are right.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
@@ -58,8 +63,17 @@ def calibrate(
     With --confidence the weak model answers questions with known answers, your own or ones that are made up,
     and what tells its right from its wrong answers is learnt: the log probabilities of its first tokens and a
     probe on its last hidden state. Nothing is escalated for that before weak.min_confidence is set.
+
+    With --tools it answers questions with tools that are made up: is the right one called, with the right
+    arguments, and none where none fits? What is found is kept with its weights; a model that is good enough
+    is asked to call tools from then on (weak.tools).
     """
     session = Session(ctx, json=json)
+    if tools:
+        calibrate_tools(session, session.config(), count=CASES, yes=yes)
+        return
+    if strong_share is None:
+        raise typer.BadParameter("say which share of the calls is for the strong model: --strong-share 0.3")
     if confidence:
         check_options(ledger=ledger, tokens=tokens)
         calibrate_confidence(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
+from edge_router.errors import InvalidData
+from edge_router.paths import Paths
 from edge_router.prompts.directory import longest_answer
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
 
-def settle(engine: LocalEngine, compiled: CompiledModel, config: Config) -> None:
+def settle(engine: LocalEngine, compiled: CompiledModel, config: Config, paths: Paths) -> None:
     """Before anybody asks it."""
     card, weak = compiled.card, config.weak
     engine.weights_key = compiled.weights_key
@@ -20,4 +23,18 @@ def settle(engine: LocalEngine, compiled: CompiledModel, config: Config) -> None
     engine.longest_answer = longest_answer(compiled.config)
     engine.ends_loops = weak.end_loops
     engine.thinks = card.thinking if weak.thinking is None else weak.thinking
-    engine.calls_tools = weak.tools == "yes"
+    engine.calls_tools = weak.tools == "yes" or (weak.tools == "auto" and _calls_well(engine, paths))
+
+
+def _calls_well(engine: LocalEngine, paths: Paths) -> bool:
+    """Whether it was measured, and found good enough."""
+    from edge_router.tool_calling.skill import find
+
+    if not engine.can_call or engine.weights_key is None:
+        return False
+    try:
+        found = find(paths, engine.weights_key)
+    except InvalidData as error:
+        logging.getLogger(__name__).warning("the weak model is asked to call no tools: %s", error)
+        return False
+    return found is not None and found.passed
