@@ -21,7 +21,7 @@ from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.defects import Defects
-from edge_router.engines.base import Engine, Trained
+from edge_router.engines.base import Engine, Prompt
 from edge_router.errors import (
     Closed,
     ContextOverflow,
@@ -59,6 +59,7 @@ _LACKS = {
     Need.JSON: _NO_FORM,
     Need.GRAMMAR: _NO_FORM,
     Need.FOREIGN: "knows no such part or form",
+    Need.MASK: "follows no mask",
     Need.LOGPROBS: "tells no log probabilities",
 }
 
@@ -123,17 +124,16 @@ class Controller:
             try:
                 with self._defects.guard(component):
                     engine = self._engine(decision, request, cancel)
-                    fitting, left_out = self._fitting(engine, decision, request, situation)
-                    holding = self._holding(decision, fitting, situation, cancel)
-                    payment = self._payment(decision, fitting)
+                    prompt, left_out = self._fitting(engine, decision, request, situation)
+                    holding = self._holding(decision, prompt.request, situation, cancel)
+                    payment = self._payment(decision, prompt.request)
+                    if holding is not None:
+                        prompt = replace(prompt, request=holding.request)
+                    events = engine.stream(prompt, cancel)
+                    if holding is not None:
+                        events = holding.sure(events)
                     if payment is not None:
-                        events = payment.metered(
-                            engine.stream(fitting, cancel), partial(self._defects.spare, "spending")
-                        )
-                    elif holding is None:
-                        events = engine.stream(fitting, cancel)
-                    else:
-                        events = holding.sure(engine.stream(holding.request, cancel))
+                        events = payment.metered(events, partial(self._defects.spare, "spending"))
                     events = primed(events, clock, engine.model_id, component=component)
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
@@ -145,7 +145,7 @@ class Controller:
                     raise error from cause or error.__cause__
                 _logger.info("the %s answers instead: %s", f"{other.model} model", type(error).__name__)
                 if isinstance(error, LowConfidence):
-                    spent = Usage(engine.count_tokens(fitting) or 0, error.tokens)
+                    spent = Usage(prompt.count or 0, error.tokens)
                 elif isinstance(error, InvalidRequest) and not isinstance(error, ContextOverflow):
                     situation = replace(situation, weak_refused=True)
                 decision, cause = other, error
@@ -300,20 +300,19 @@ class Controller:
 
     def _fitting(
         self, engine: Engine, decision: Decision, request: ChatRequest, situation: policy.Situation
-    ) -> tuple[ChatRequest, int]:
-        """`request` as the engine can take it, and how many messages were left out for that.
+    ) -> tuple[Prompt, int]:
+        """`request` as the engine reads it and can take it, and how many messages were left out for that.
 
         Raises `ContextOverflow` where it is too long and may be escalated, or can't be shortened.
         """
-        if decision.model == "strong":
-            return request, 0
-        tokens, window = engine.count_tokens(request), engine.context_window_size
-        if tokens is None or window is None or tokens < window:
-            return request, 0
-        longest = engine.longest_context if isinstance(engine, Trained) else None
-        overflow, way = ContextOverflow(tokens, window, longest), self.config.weak.overflow
+        prompt, able = engine.prepare(request), engine.capabilities
+        window = able.context_window
+        if decision.model == "strong" or prompt.count is None or window is None or prompt.count < window:
+            return prompt, 0
+        overflow = ContextOverflow(prompt.count, window, able.trained_context)
+        way = self.config.weak.overflow
         escalates = way == "auto" and policy.after_failure(decision, overflow, situation) is not None
-        shorter = None if escalates or way == "escalate" else truncated(request, engine.count_tokens, window)
+        shorter = None if escalates or way == "escalate" else truncated(request, engine.prepare, window)
         if shorter is None:
             raise overflow
         return shorter

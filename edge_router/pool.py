@@ -15,7 +15,7 @@ from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
-from edge_router.engines.base import Engine, Queueing
+from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident
 from edge_router.engines.choice import DEVICES
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.names import check_names, check_router
@@ -101,10 +101,10 @@ class Pool:
         """What the weak model can do beside plain text; before it is loaded, what it is likely to."""
         weak = self._weak.value
         if weak is not None:
-            return weak.serves
+            return weak.capabilities.serves
         forms = {Need.JSON, Need.GRAMMAR} if self._config.weak.engine in ("auto", "tvm", "webgpu") else set()
         calls = {Need.TOOLS, Need.TOOL_CALL} if forms and self._likely_calls else set()
-        return frozenset({Need.LOGPROBS, Need.MASK, *forms, *calls})
+        return CHOOSING | forms | calls
 
     @cached_property
     def _likely_calls(self) -> bool:
@@ -127,14 +127,14 @@ class Pool:
     @property
     def plan(self) -> Plan | None:
         """The weak model's memory, where it is loaded and was planned."""
-        plan = getattr(self._weak.value, "plan", None)
-        return plan if isinstance(plan, Plan) else None
+        weak = self._weak.value
+        return weak.plan if isinstance(weak, Resident) else None
 
     @property
     def weak_loaded(self) -> bool:
         """Whether it is in memory now; one that was passed in is, unless it says otherwise."""
         weak = self._weak.value
-        return weak is not None and bool(getattr(weak, "loaded", True))
+        return weak.loaded if isinstance(weak, Resident) else weak is not None
 
     def ahead(self, cancel: Cancel) -> int | None:
         """How many answers the weak model makes before the one of `cancel`; None where it does not wait."""
@@ -215,7 +215,7 @@ class Pool:
         with self._lock:
             if not self._gate_sought:
                 self._gate_sought = True
-                self._gate = self._calibrated(getattr(weak, "weights_key", None))
+                self._gate = self._calibrated(weak.capabilities.weights)
             return self._gate
 
     def _calibrated(self, weights: str | None) -> Gate | None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import Prompt
 
 ANSWER = 512  # tokens to keep free for the answer, where the request does not say how many it wants
 _KEPT_ROLES = ("system", "developer")
 
-Count = Callable[[ChatRequest], int | None]
+Prepare = Callable[[ChatRequest], Prompt]
 
 
-def truncated(request: ChatRequest, count: Count, window: int) -> tuple[ChatRequest, int] | None:
+def truncated(request: ChatRequest, prepare: Prepare, window: int) -> tuple[Prompt, int] | None:
     """`request` with as few of its oldest turns left out as make it fit, and how many messages went.
 
     A quarter of the window at most is kept free for the answer; less when only so the last message fits.
@@ -25,11 +27,11 @@ def truncated(request: ChatRequest, count: Count, window: int) -> tuple[ChatRequ
         return None
     starts = _starts(request.messages)
     room = min(request.max_tokens or ANSWER, window // 4)
+    prepared = cache(lambda start: prepare(_from(request, start)))  # each way to begin is rendered once
     for most in (window - room, window - 1):
-        start = _first_that_fits(request, starts, count, most)
-        if start is not None:
-            shorter = _from(request, start)
-            return shorter, len(request.messages) - len(shorter.messages)
+        shorter = _first_that_fits(starts, prepared, most)
+        if shorter is not None:
+            return shorter, len(request.messages) - len(shorter.request.messages)
     return None
 
 
@@ -39,11 +41,11 @@ def _starts(messages: tuple[Message, ...]) -> list[int]:
     return [n for n, message in enumerate(messages) if n and n <= last and message.role == "user"]
 
 
-def _first_that_fits(request: ChatRequest, starts: list[int], count: Count, most: int) -> int | None:
+def _first_that_fits(starts: list[int], prepared: Callable[[int], Prompt], most: int) -> Prompt | None:
     """By halves: a later start never takes more tokens."""
 
     def fits(start: int) -> bool:
-        tokens = count(_from(request, start))
+        tokens = prepared(start).count
         return tokens is not None and tokens <= most
 
     if not starts or not fits(starts[-1]):
@@ -55,7 +57,7 @@ def _first_that_fits(request: ChatRequest, starts: list[int], count: Count, most
             high = middle
         else:
             low = middle + 1
-    return starts[low]
+    return prepared(starts[low])
 
 
 def _from(request: ChatRequest, start: int) -> ChatRequest:

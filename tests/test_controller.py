@@ -13,6 +13,7 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Need, TokenMask, Tool, Vocabulary
 from edge_router.config import Config
 from edge_router.controller import Controller
+from edge_router.engines.base import Capabilities, Prompt
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (
     Cancelled,
@@ -341,15 +342,15 @@ def test_an_unknown_model_asks_nobody() -> None:
 class Broken:
     """An engine with a mistake of its own."""
 
-    model_id, context_window_size, serves = "small", None, frozenset[Need]()
+    model_id, capabilities = "small", Capabilities()
 
     def __init__(self, *, late: bool) -> None:
         self.late = late
 
-    def count_tokens(self, request: ChatRequest) -> None:
-        return None
+    def prepare(self, request: ChatRequest) -> Prompt:
+        return Prompt(request)
 
-    def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
+    def stream(self, prompt: Prompt, cancel: threading.Event) -> Iterator[Event]:
         if self.late:
             yield TextDelta("Par")
         raise ZeroDivisionError("a bug")
@@ -371,7 +372,7 @@ def test_an_engines_own_mistake_never_looks_like_an_answer() -> None:
 
 def test_an_engine_that_says_nothing_at_all_is_an_error() -> None:
     class Mute(Broken):
-        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
+        def stream(self, prompt: Prompt, cancel: threading.Event) -> Iterator[Event]:
             return iter(())
 
     with Controller(weak=Mute(late=False), router=ScriptedRouter(EASY)) as controller:

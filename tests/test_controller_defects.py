@@ -17,7 +17,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.defects import recorded
-from edge_router.engines.base import Engine
+from edge_router.engines.base import Engine, Prompt
 from edge_router.errors import (
     ArtifactCorrupt,
     BuildFailed,
@@ -75,16 +75,11 @@ class Broken(ScriptedEngine):
         if where == self.where:
             raise self.mistake
 
-    def count_tokens(self, request: ChatRequest) -> int:
-        self._broken("count_tokens")
-        return 1
+    def prepare(self, request: ChatRequest) -> Prompt:
+        self._broken("prepare")
+        return Prompt(request, 1)
 
-    @property
-    def context_window_size(self) -> int | None:
-        self._broken("context_window_size")
-        return 99
-
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
         self._broken("stream")
         return self._deltas()
 
@@ -93,7 +88,7 @@ class Broken(ScriptedEngine):
         yield from (TextDelta("W"), Finished("stop"))
 
 
-WHERE = ["count_tokens", "context_window_size", "stream", "first delta"]
+WHERE = ["prepare", "stream", "first delta"]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: type(mistake).__name__)

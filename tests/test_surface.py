@@ -11,6 +11,7 @@ import pytest
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Event, TextDelta
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import Prompt
 from edge_router.errors import Cancelled, InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
 from edge_router.surface import ChatStream
 from edge_router.types import Cancel
@@ -163,10 +164,10 @@ class Watched(ScriptedEngine):
         super().__init__(default=["one ", "two ", NEVER], model_id="small", serves=())
         self.waits, self.ended = threading.Event(), threading.Event()
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
         self.ended.clear()
         try:
-            for event in super().stream(request, cancel):
+            for event in super().stream(prompt, cancel):
                 yield event
                 if event == TextDelta("two "):
                     self.waits.set()

@@ -16,7 +16,7 @@ from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
 from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
-from edge_router.engines.base import Engine
+from edge_router.engines.base import Engine, answered
 from edge_router.types import Progress, SilentProgress
 
 LONGEST = 250  # tokens; the good answers to these prompts take less
@@ -138,7 +138,7 @@ def measure(
 def _said(engine: Engine, text: str, longest: int, sampling: SamplingParams) -> Said:
     request = ChatRequest((Message("user", text),), sampling=sampling, max_tokens=longest)
     parts, tokens, ended = list[str](), 0, False
-    for event in engine.stream(request, threading.Event()):
+    for event in answered(engine, request, threading.Event()):
         if isinstance(event, TextDelta):
             parts.append(event.text)
         elif isinstance(event, Finished):

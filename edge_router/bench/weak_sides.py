@@ -20,6 +20,7 @@ from edge_router.chat.events import EngineTimings, Finished
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.device.process import peak_bytes
+from edge_router.engines.base import answered
 
 if TYPE_CHECKING:
     from edge_router.engines.local.runner import ModelRunner
@@ -82,7 +83,7 @@ class Ours:
             (Message("system", text), Message("user", text)), sampling=_GREEDY, max_tokens=2
         )
         begin = time.perf_counter()
-        stream = self._engine.stream(request, threading.Event())
+        stream = answered(self._engine, request, threading.Event())
         next(stream)
         seconds = time.perf_counter() - begin
         list(stream)
@@ -100,7 +101,7 @@ class Ours:
 
     def _timings(self, text: str, count: int, sampling: SamplingParams = _GREEDY) -> EngineTimings:
         request = ChatRequest((), sampling=sampling, max_tokens=count, raw_prompt=text)
-        *_, last = self._engine.stream(request, threading.Event())
+        *_, last = answered(self._engine, request, threading.Event())
         assert isinstance(last, Finished) and last.timings is not None
         return last.timings
 

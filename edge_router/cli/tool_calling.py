@@ -9,7 +9,6 @@ from edge_router.cli.building import make_ready
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 from edge_router.config import Config
-from edge_router.engines.base import Calling
 from edge_router.errors import EngineUnavailable
 
 CASES = 80
@@ -30,12 +29,13 @@ def calibrate_tools(session: Session, config: Config, *, count: int, yes: bool) 
     make_ready(session, config, yes=yes)
     with closing(session.pool(config)) as loaded, hushed():
         engine = loaded.weak()
-        if not isinstance(engine, Calling) or engine.weights_key is None:
+        able = engine.capabilities
+        if able.weights is None:
             raise EngineUnavailable(engine.model_id, "only a model that was built here can be calibrated")
-        if not engine.can_call:
+        if not able.learned_tools:
             raise EngineUnavailable(engine.model_id, "its chat template tells of no tools")
         found = measure(engine, cases(count), session.progress)
-        keep(found, session.paths, engine.weights_key)
+        keep(found, session.paths, able.weights)
     if session.json:
         output.write_json(found.to_dict())
         return

@@ -20,7 +20,7 @@ from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.confidence.fit import Seen
 from edge_router.confidence.questions import Question
 from edge_router.disk import storage_errors, whole_lines
-from edge_router.engines.base import Engine
+from edge_router.engines.base import Engine, answered
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.labels.judging import exact
 from edge_router.types import Progress, SilentProgress
@@ -97,7 +97,7 @@ def _answered(engine: Engine, task: Task, watched: tuple[int, ...], longest: int
     )
     text, logprobs = "", list[float]()
     state: tuple[float, ...] = ()
-    for event in engine.stream(request, threading.Event()):
+    for event in answered(engine, request, threading.Event()):
         if isinstance(event, TextDelta):
             text += event.text
             logprobs += [entry.logprob for entry in event.logprobs]

@@ -91,11 +91,11 @@ def answers_file(engine: Engine, paths: Paths, longest: int) -> Path:
 
 
 def _watched(engine: Engine) -> tuple[int, ...]:
-    return anchors(getattr(engine, "vocab_size", 0))
+    return anchors(engine.capabilities.vocab_size or 0)
 
 
 def _weights(engine: Engine) -> str:
-    key = getattr(engine, "weights_key", None)
+    key = engine.capabilities.weights
     if key is None:
         raise EngineUnavailable(engine.model_id, "only a weak model that was built here can be calibrated")
-    return str(key)
+    return key

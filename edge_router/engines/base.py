@@ -3,6 +3,7 @@
 An engine turns messages into a stream of events (`chat/events.py`). It is used from threads, never from the
 event loop: `stream` may block. What must hold:
 
+- A request is prepared once: what it takes to render and to count is in its `Prompt`.
 - `stream` raises before it yields, or yields; the last event is `Finished` (with `usage` where the engine
   knows it). Nothing follows it.
 - An error before the first event leaves the controller free to ask the other engine; one after it ends
@@ -17,11 +18,48 @@ event loop: `stream` may block. What must hold:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.types import Cancel
+
+if TYPE_CHECKING:
+    from edge_router.vram import Plan
+
+
+# What any engine serves that chooses the tokens itself.
+CHOOSING = frozenset({Need.LOGPROBS, Need.MASK})
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do: needs it `serves` beyond plain text, and sizes, None where they are not known.
+
+    `trained_context` is for how many tokens its model was trained, however many its window has room for.
+    `vocab_size` counts the tokens that have a text. What was calibrated for a model is found by `weights`.
+    `learned_tools`: its model was taught to call tools at all; how well has to be measured.
+    """
+
+    serves: frozenset[Need] = frozenset()
+    context_window: int | None = None  # tokens
+    trained_context: int | None = None
+    vocab_size: int | None = None
+    weights: str | None = None
+    learned_tools: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request as one engine reads it, rendered and tokenized once. Another engine has another prompt.
+
+    `count` is None where only the model's endpoint can count, `tokens` where the engine has none to show.
+    """
+
+    request: ChatRequest
+    count: int | None = None
+    tokens: Sequence[int] | None = None
 
 
 class Engine(Protocol):
@@ -33,24 +71,17 @@ class Engine(Protocol):
         ...
 
     @property
-    def context_window_size(self) -> int | None:
-        """Tokens; None where it is not known (a remote model)."""
+    def capabilities(self) -> Capabilities:
+        """As they are now: a window may shrink with the memory that is free."""
         ...
 
-    @property
-    def serves(self) -> frozenset[Need]:
-        """What it can do beside plain text."""
+    def prepare(self, request: ChatRequest) -> Prompt:
+        """`request`, ready to be answered; no model runs. Raises `InvalidRequest`, `TemplateError`."""
         ...
 
-    def count_tokens(self, request: ChatRequest) -> int | None:
-        """Prompt tokens of `request` as this engine would see them, or None where it can't say.
-
-        Cheap (no model runs), so that the controller can escalate a prompt that doesn't fit.
-        """
-        ...
-
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
-        """The answer, piece by piece. Raises `EngineError`, `ContextOverflow`."""
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        """The answer, piece by piece, to what this engine prepared; its request may have been replaced by
+        one with the same messages. Raises `EngineError`, `ContextOverflow`."""
         ...
 
     def close(self) -> None:
@@ -58,38 +89,31 @@ class Engine(Protocol):
         ...
 
 
-@runtime_checkable
-class Trained(Engine, Protocol):
-    """An engine that knows for how long a context its model was trained."""
-
-    @property
-    def longest_context(self) -> int | None:
-        """Tokens, however many its window has room for."""
-        ...
+def answered(engine: Engine, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
+    """The answer of `engine` to `request`. Raises what both steps raise."""
+    return engine.stream(engine.prepare(request), cancel)
 
 
 @runtime_checkable
 class Weighing(Engine, Protocol):
     """An engine that can say how likely replies are without giving one."""
 
-    def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """The logit of each reply, a token, behind the prompt. Raises what `stream` raises."""
         ...
 
 
 @runtime_checkable
-class Calling(Engine, Protocol):
-    """An engine that can be asked to call tools, and of which it can be measured how well it does."""
+class Resident(Protocol):
+    """An engine whose model takes memory of this machine, which may be given back while nobody asks."""
 
     @property
-    def can_call(self) -> bool:
-        """Whether its model has learned to at all."""
+    def plan(self) -> Plan | None:
+        """What it allocates by, where that was planned."""
         ...
 
     @property
-    def weights_key(self) -> str | None:
-        """Of the artifact with its weights, where there is one."""
-        ...
+    def loaded(self) -> bool: ...
 
 
 @runtime_checkable

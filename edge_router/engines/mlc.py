@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, TokenLogprob, Usage
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config
+from edge_router.engines.base import Capabilities, Prompt
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.process import Child, Line, mistake_of, serve
 from edge_router.errors import (
@@ -152,24 +153,20 @@ class MlcEngine:
         return self._model_id
 
     @property
-    def context_window_size(self) -> int:
-        return self._context_window_size
+    def capabilities(self) -> Capabilities:
+        return Capabilities(frozenset({Need.LOGPROBS}), self._context_window_size, weights=self.weights_key)
 
-    @property
-    def serves(self) -> frozenset[Need]:
-        return frozenset({Need.LOGPROBS})
+    def prepare(self, request: ChatRequest) -> Prompt:
+        """Without a count where only MLC knows how a prompt looks. Raises `TemplateError`."""
+        tokens = self._tokens(request)
+        return Prompt(request, None if tokens is None else len(tokens), tokens)
 
-    def count_tokens(self, request: ChatRequest) -> int | None:
-        """None where only MLC knows how a prompt looks. Raises `TemplateError`."""
-        prompt = self._prompt(request)
-        return None if prompt is None else len(prompt)
-
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
-        """Raises `ContextOverflow`, `InvalidRequest`, `TemplateError`, `GenerationFailed`, `Cancelled`."""
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        """Raises `ContextOverflow`, `InvalidRequest`, `GenerationFailed`, `Cancelled`."""
         finish: FinishReason | None = None
         usage: Usage | None = None
-        loops = self._guard(request)
-        with closing(self._child.call(self._call(request), cancel)) as lines:
+        loops = self._guard(prompt.request)
+        with closing(self._child.call(self._call(prompt), cancel)) as lines:
             for line in lines:
                 if "error" in line:
                     raise _ours(line)
@@ -194,7 +191,7 @@ class MlcEngine:
         ends = self.ends_loops and request.raw_prompt is None
         return by_texts(asked_by(request.messages)) if ends else None
 
-    def _prompt(self, request: ChatRequest) -> list[int] | None:
+    def _tokens(self, request: ChatRequest) -> list[int] | None:
         """None for a directory whose format is described to MLC alone."""
         tokenizer, template = self._directory.tokenizer, self._directory.template
         if request.raw_prompt is not None:
@@ -203,9 +200,10 @@ class MlcEngine:
             return None
         return tokenizer.encode(template.render(request.messages, guard=tokenizer.guard))
 
-    def _call(self, request: ChatRequest) -> dict[str, object]:
+    def _call(self, prepared: Prompt) -> dict[str, object]:
         """Which of MLC's two interfaces, and its arguments; those left out are as the model's own config."""
-        prompt, sampling = self._prompt(request), request.sampling
+        request, prompt = prepared.request, prepared.tokens
+        sampling = request.sampling
         room = None if prompt is None else self._context_window_size - len(prompt)
         if prompt is not None and not prompt:
             raise InvalidRequest("messages", "the prompt is empty")
@@ -228,7 +226,7 @@ class MlcEngine:
             values["messages"] = [{"role": turn.role, "content": turn.text} for turn in request.messages]
             values |= {"logprobs": True, "top_logprobs": request.top_logprobs} if request.logprobs else {}
         else:
-            values["prompt"] = prompt
+            values["prompt"] = list(prompt)
             values["logprobs"] = request.top_logprobs if request.logprobs else None
             if request.logprobs and request.top_logprobs > MOST_LOGPROBS:
                 raise UnsupportedRequest("top_logprobs", f"the engine mlc gives at most {MOST_LOGPROBS}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config, StrongConfig
+from edge_router.engines.base import Capabilities, Prompt
 from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.background import BackgroundLoop
@@ -51,6 +52,9 @@ DRAIN_S = 0.2  # how long to wait for the end of the body after [DONE], so that 
 
 _logger = logging.getLogger(__name__)
 
+# What an endpoint may do; what it does not it says itself.
+_SERVES = frozenset(Need) - {Need.MASK}
+
 
 class OpenAIEngine:
     """Safe to use from any number of threads. Reads no key and opens no connection before it is asked."""
@@ -82,18 +86,14 @@ class OpenAIEngine:
         return self._model
 
     @property
-    def context_window_size(self) -> int | None:
-        return None
+    def capabilities(self) -> Capabilities:
+        return Capabilities(_SERVES)
 
-    @property
-    def serves(self) -> frozenset[Need]:
-        return frozenset(Need)
+    def prepare(self, request: ChatRequest) -> Prompt:
+        return Prompt(request)
 
-    def count_tokens(self, request: ChatRequest) -> int | None:
-        return None
-
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
-        """The answer of the configured model at the configured address, whatever `request` says of either.
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        """The answer of the configured model at the configured address, whatever the request says of either.
 
         Raises the `StrongError` that fits, with the client's own as its cause. Tries again what may pass,
         as often as the settings say, but only as long as nothing of the answer was yielded.
@@ -102,6 +102,7 @@ class OpenAIEngine:
             raise EngineUnavailable("openai", "it is closed")
         if self._offline:
             raise StrongUnreachable(self._endpoint.url, "the network is switched off")
+        request = prompt.request
         if request.private:
             raise StrongError(self._endpoint.url, "the request is private and must not leave this machine")
         yield from self._loop.iterate(lambda: self._answer(request), cancel)

@@ -14,13 +14,14 @@ import re
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias, cast
 
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config
+from edge_router.engines.base import CHOOSING, Capabilities, Prompt
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
 from edge_router.paths import Paths
 from edge_router.types import Cancel, Progress
@@ -48,11 +49,11 @@ class ScriptedEngine:
         *replies: Reply,
         model_id: str = "scripted",
         context_window_size: int | None = None,
-        serves: Collection[Need] = frozenset(Need),
+        serves: Iterable[Need] = Need,
         default: Reply = echo,
     ) -> None:
-        self._model_id, self._context_window_size = model_id, context_window_size
-        self._serves, self._default = frozenset({Need.LOGPROBS, *serves}), default
+        self._model_id, self._default = model_id, default
+        self.capabilities = Capabilities(CHOOSING | frozenset(serves), context_window_size)
         self._replies = deque(replies)
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -63,14 +64,6 @@ class ScriptedEngine:
         return self._model_id
 
     @property
-    def context_window_size(self) -> int | None:
-        return self._context_window_size
-
-    @property
-    def serves(self) -> frozenset[Need]:
-        return self._serves
-
-    @property
     def closed(self) -> bool:
         return self._closed.is_set()
 
@@ -79,19 +72,20 @@ class ScriptedEngine:
         with self._lock:
             self._replies.extend(replies)
 
-    def count_tokens(self, request: ChatRequest) -> int:
-        """The words of all messages."""
-        return sum(len(message.text.split()) for message in request.messages)
+    def prepare(self, request: ChatRequest) -> Prompt:
+        """Counts the words of all messages."""
+        return Prompt(request, sum(len(message.text.split()) for message in request.messages))
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
-        prompt_tokens = self.count_tokens(request)
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        request, prompt_tokens = prompt.request, prompt.count or 0
         with self._lock:
             self.calls.append(request)
             reply = self._replies.popleft() if self._replies else self._default
         if self.closed:
             raise EngineUnavailable(self._model_id, "it is closed")
-        if self._context_window_size is not None and prompt_tokens >= self._context_window_size:
-            raise ContextOverflow(prompt_tokens, self._context_window_size)
+        window = self.capabilities.context_window
+        if window is not None and prompt_tokens >= window:
+            raise ContextOverflow(prompt_tokens, window)
         while callable(reply):
             reply = reply(request)
         words = 0
@@ -110,11 +104,11 @@ class ScriptedEngine:
         self._wait("", cancel)
         yield Finished("stop", Usage(prompt_tokens, words))
 
-    def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """Numbers that depend on all that was said, and on nothing else."""
         if self._closed.is_set():
             raise EngineUnavailable(self._model_id, "it is closed")
-        said = "\n".join(message.text for message in request.messages)
+        said = "\n".join(message.text for message in prompt.request.messages)
         return tuple(zlib.crc32(f"{said}\n{reply}".encode("utf-8", "replace")) / 2**32 for reply in replies)
 
     def close(self) -> None:

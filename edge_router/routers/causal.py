@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.engines.base import Engine, Weighing
-from edge_router.errors import ContextOverflow, InvalidRouter
+from edge_router.engines.base import Engine, Prompt, Weighing
+from edge_router.errors import InvalidRouter
 from edge_router.routers.text import LONGEST, conversation_text, shorten
 
 NAME = "causal_llm"
@@ -43,8 +43,7 @@ class CausalRouter:
 
     def score(self, messages: Sequence[Message]) -> float:
         engine = self._engine()
-        request = _fitting(engine, messages)
-        logits = engine.weigh(request, _GRADES, threading.Event())
+        logits = engine.weigh(_fitting(engine, messages), _GRADES, threading.Event())
         highest = max(logits)
         weights = [math.exp(logit - highest) for logit in logits]
         grade = math.fsum(place * weight for place, weight in enumerate(weights)) / math.fsum(weights)
@@ -62,18 +61,16 @@ class CausalRouter:
         return engine
 
 
-def _fitting(engine: Weighing, messages: Sequence[Message]) -> ChatRequest:
+def _fitting(engine: Weighing, messages: Sequence[Message]) -> Prompt:
     """The question behind the conversation, or behind its gist where that does not fit the context."""
     request, length = ChatRequest((*messages, _ASK)), LONGEST
-    while _is_too_long(engine, request) and length:
+    prompt = engine.prepare(request)
+    while _is_too_long(prompt, engine.capabilities.context_window) and length:
         gist = shorten(conversation_text(messages), length)
         request, length = ChatRequest((Message("user", gist), _ASK)), length // 2
-    return request
+        prompt = engine.prepare(request)
+    return prompt
 
 
-def _is_too_long(engine: Weighing, request: ChatRequest) -> bool:
-    try:
-        tokens, window = engine.count_tokens(request), engine.context_window_size
-    except ContextOverflow:
-        return True
-    return tokens is not None and window is not None and tokens >= window
+def _is_too_long(prompt: Prompt, window: int | None) -> bool:
+    return prompt.count is not None and window is not None and prompt.count >= window

@@ -9,7 +9,7 @@ from statistics import fmean
 from edge_router import strict_json
 from edge_router.chat.reply import Reply, collect
 from edge_router.chat.request import ChatRequest, ReasoningOptions, SamplingParams
-from edge_router.engines.base import Engine
+from edge_router.engines.base import Engine, answered
 from edge_router.tool_calling.cases import Arguments, Case
 from edge_router.tool_calling.skill import Skill
 from edge_router.types import Progress, SilentProgress
@@ -22,7 +22,7 @@ def measure(engine: Engine, cases: Sequence[Case], progress: Progress | None = N
     right: dict[str, list[bool]] = {name: [] for name in ("functions", "arguments", "refusals", "results")}
     with (progress or SilentProgress()).step("ask", total=len(cases), unit="cases") as step:
         for case in cases:
-            reply = collect(engine.stream(_request(case), threading.Event()))
+            reply = collect(answered(engine, _request(case), threading.Event()))
             for name, good in judged(case, reply).items():
                 right[name].append(good)
             step.advance()

@@ -10,6 +10,7 @@ from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
 from edge_router.bench.quality import BRIEF, FAR, LONGEST, Quality, is_looping, is_right, measure
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.engines.base import Prompt
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.types import Cancel
 
@@ -68,9 +69,9 @@ class Model(ScriptedEngine):
         super().__init__("")
         self.replies, self.asked = replies, list[ChatRequest]()
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
-        self.asked.append(request)
-        text, finish = self.replies[request.messages[0].text]
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        self.asked.append(prompt.request)
+        text, finish = self.replies[prompt.request.messages[0].text]
         yield TextDelta(text)
         yield Finished(finish, usage=Usage(3, TOKENS[text]))  # type: ignore[arg-type]
 

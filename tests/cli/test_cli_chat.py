@@ -62,7 +62,7 @@ def test_thoughts_stand_beside_the_answer_or_are_hidden(cli, models):
 
 def test_json_without_usage_still_has_its_fields(cli, models):
     class Silent(ScriptedEngine):
-        def stream(self, request, cancel):
+        def stream(self, prompt, cancel):
             yield from (TextDelta("hm"), Finished("stop"))
 
     models.weak = Silent(model_id="small")

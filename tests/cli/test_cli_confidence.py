@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -36,7 +37,8 @@ def half(request):
 @pytest.fixture
 def weak(monkeypatch):
     engine = ScriptedEngine(model_id="small", default=half)
-    engine.weights_key, engine.vocab_size, engine.close = KEY, 3, lambda: None
+    engine.capabilities = replace(engine.capabilities, weights=KEY, vocab_size=3)
+    engine.close = lambda: None
     monkeypatch.setattr("edge_router.pool.load_weak", lambda *given: engine)
     return engine
 
@@ -97,7 +99,7 @@ def test_what_does_not_go_together(cli, weak, more, said):
 
 
 def test_a_model_that_was_not_built_here_cannot_be_calibrated(cli, weak):
-    weak.weights_key = None
+    weak.capabilities = replace(weak.capabilities, weights=None)
     done = calibrate(cli)
     assert done.code == 1 and "only a weak model that was built here" in done.err
 

@@ -227,7 +227,7 @@ from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.controls import LengthRouter
 
 class Stuck(ScriptedEngine):
-    def stream(self, request, cancel):
+    def stream(self, prompt, cancel):
         yield TextDelta("One ")
         time.sleep(600)
 

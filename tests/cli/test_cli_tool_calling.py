@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,13 +15,12 @@ from edge_router.tool_calling.skill import find
 class Built(ScriptedEngine):
     """One that was built here and has learned to call tools, which it does whenever it can."""
 
-    weights_key, can_call = "abc", True
-
     def __init__(self):
         super().__init__(
             default=lambda request: [ToolCallStart(0, "c", request.tools[0].name), Finished("tool_calls")],
             model_id="small",
         )
+        self.capabilities = replace(self.capabilities, weights="abc", learned_tools=True)
 
     def close(self):
         """It is asked again."""
@@ -45,10 +45,10 @@ def test_what_is_found_is_told_and_kept(cli, weak, paths):
 
 
 def test_a_model_that_cannot_is_told_so(cli, weak):
-    weak.can_call = False
+    weak.capabilities = replace(weak.capabilities, learned_tools=False)
     done = cli("calibrate", "--tools")
     assert done.code == 1 and "tells of no tools" in done.err
-    weak.weights_key = None
+    weak.capabilities = replace(weak.capabilities, weights=None)
     assert "built here" in cli("calibrate", "--tools").err
 
 

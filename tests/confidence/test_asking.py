@@ -42,10 +42,10 @@ def test_no_question_is_asked_twice_whatever_interrupted(tmp_path: Path) -> None
     file = tmp_path / "b" / "a.jsonl"
 
     class StoppedEngine(ScriptedEngine):
-        def stream(self, request, cancel):  # type: ignore[no-untyped-def]
+        def stream(self, prompt, cancel):  # type: ignore[no-untyped-def]
             if len(self.calls) == 4:
                 raise KeyboardInterrupt
-            return super().stream(request, cancel)
+            return super().stream(prompt, cancel)
 
     stopped = StoppedEngine(default=knowing()._default)
     with pytest.raises(KeyboardInterrupt):

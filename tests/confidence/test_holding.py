@@ -20,6 +20,7 @@ from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.controller import Controller
+from edge_router.engines.base import Prompt
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Cancelled, GenerationFailed, LowConfidence, StrongFailed, StrongUnreachable
 from edge_router.ledger import Ledger
@@ -252,9 +253,9 @@ def test_a_task_that_is_cancelled_while_it_is_held_back_ends_the_weak_model() ->
     begun, ended = threading.Event(), threading.Event()
 
     class Watched(ScriptedEngine):
-        def stream(self, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
+        def stream(self, prompt: Prompt, cancel: threading.Event) -> Iterator[Event]:
             try:
-                yield from super().stream(request, cancel)
+                yield from super().stream(prompt, cancel)
             finally:
                 ended.set()
 

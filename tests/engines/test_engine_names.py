@@ -20,8 +20,8 @@ def test_asking_for_a_name_makes_the_engine(paths):
     ]
     assert [type(engine) for engine in made] == [OpenAIEngine, ScriptedEngine, ScriptedEngine]
     assert [engine.model_id for engine in made] == ["m", "m", "scripted-weak"]
-    assert [Need.TOOLS in engine.serves for engine in made] == [True, True, False]
-    assert made[2].context_window_size == 9
+    assert [Need.TOOLS in engine.capabilities.serves for engine in made] == [True, True, False]
+    assert made[2].capabilities.context_window == 9
     for engine in made:
         engine.close()
 

@@ -11,6 +11,7 @@ from edge_router.chat.message import Message, Text
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Extra, JsonOutput, Need, SamplingParams, Tool
 from edge_router.config import StrongConfig
+from edge_router.engines.base import answered
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.errors import (
@@ -40,7 +41,7 @@ def ask(text="hi", **fields):
 
 
 def run(engine, request=None):
-    return list(engine.stream(request or ask(), threading.Event()))
+    return list(answered(engine, request or ask(), threading.Event()))
 
 
 def text_of(deltas):
@@ -51,7 +52,7 @@ def failure(engine, request=None):
     """What was shown, and the error after it."""
     shown = []
     with pytest.raises(StrongError) as caught:
-        for event in engine.stream(request or ask(), threading.Event()):
+        for event in answered(engine, request or ask(), threading.Event()):
             shown.append(getattr(event, "text", ""))
     return shown, caught.value
 
@@ -439,7 +440,7 @@ def in_thread(engine, cancel):
 
     def work():
         try:
-            came.extend(engine.stream(ask(), cancel))
+            came.extend(answered(engine, ask(), cancel))
         except EdgeRouterError as error:
             came.append(error)
 
@@ -472,7 +473,7 @@ def test_cancelled_while_it_waits(make, strong_server, script, way):
 
 
 def test_walking_away_hangs_up(make, strong_server):
-    deltas = make(strong_server.url("stall-1"), timeout_s=3600).stream(ask(), threading.Event())
+    deltas = answered(make(strong_server.url("stall-1"), timeout_s=3600), ask(), threading.Event())
     next(deltas)
     deltas.close()
     until(lambda: strong_server.requests()[0]["gone"])
@@ -482,7 +483,7 @@ def test_cancelled_before_it_began(make, strong_server):
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Cancelled):
-        next(make(strong_server.url()).stream(ask(), cancel))
+        next(answered(make(strong_server.url()), ask(), cancel))
 
 
 def test_closed(make, strong_server):
@@ -499,8 +500,11 @@ def test_closed(make, strong_server):
 
 def test_facts():
     engine = OpenAIEngine(StrongConfig(model="m"))
-    assert (engine.model_id, engine.context_window_size) == ("m", None) and Need.TOOLS in engine.serves
-    assert engine.count_tokens(ask()) is None
+    assert (engine.model_id, engine.capabilities.context_window) == (
+        "m",
+        None,
+    ) and Need.TOOLS in engine.capabilities.serves
+    assert engine.prepare(ask()).count is None
     engine.close()
 
 

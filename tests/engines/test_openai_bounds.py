@@ -12,6 +12,7 @@ import pytest
 from edge_router.chat.events import ForeignDelta, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import answered
 from edge_router.engines.remote import transport
 from edge_router.engines.remote.bounds import LARGEST_ANSWER, LARGEST_ERROR
 from edge_router.errors import (
@@ -65,7 +66,7 @@ def answer(engine, **fields):
     """The text, the last event and the error of one question."""
     shown, last = [], None
     try:
-        for last in engine.stream(ask(**fields), threading.Event()):
+        for last in answered(engine, ask(**fields), threading.Event()):
             shown.append(last.text if isinstance(last, TextDelta) else "")
     except StrongError as error:
         return "".join(shown), last, error
@@ -199,7 +200,7 @@ def test_an_endpoint_that_packs_unasked_is_understood(make, endpoint):
 
 def test_a_reader_that_does_not_read_pauses_the_endpoint(make, endpoint):
     place = endpoint(endless(STREAM, event({"content": "word"})))
-    deltas = make(place.url, timeout_s=0.5).stream(ask(), threading.Event())
+    deltas = answered(make(place.url, timeout_s=0.5), ask(), threading.Event())
     next(deltas)
     before = -1
     while place.sent != before:  # until the buffers on the way are full
@@ -263,7 +264,7 @@ def test_fields_before_the_first_word_are_not_lost(make, endpoint, more):
     place = endpoint(
         once(STREAM, event({"x_a": "1"}), event({"x_a": "2"}), *more, event({}, finish_reason="length"))
     )
-    deltas = list(make(place.url, timeout_s=60).stream(ask(), threading.Event()))
+    deltas = list(answered(make(place.url, timeout_s=60), ask(), threading.Event()))
     fields = [event.fields for event in deltas if isinstance(event, ForeignDelta)]
     assert fields == [{"x_a": "1"}, {"x_a": "2"}] and len(deltas) == 2 + len(more) + 1
     assert deltas[-1].reason == "length"

@@ -11,6 +11,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
 from edge_router.config import Config, StrongConfig
+from edge_router.engines.base import answered
 from edge_router.engines.keys import Key, NoKey
 from edge_router.engines.openai import OpenAIEngine, load
 from edge_router.errors import EngineUnavailable, StrongError, StrongUnreachable
@@ -25,7 +26,7 @@ def ask(**fields):
 
 
 def run(engine, request=None):
-    return list(engine.stream(request or ask(), threading.Event()))
+    return list(answered(engine, request or ask(), threading.Event()))
 
 
 def text_of(deltas):

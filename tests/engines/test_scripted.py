@@ -6,6 +6,7 @@ from edge_router.chat.events import Finished, TextDelta, ToolCallStart, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import answered
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable, StrongUnreachable
 
@@ -15,7 +16,7 @@ def ask(text="two words", **fields):
 
 
 def run(engine, request=None, cancel=None):
-    return list(engine.stream(request or ask(), cancel or threading.Event()))
+    return list(answered(engine, request or ask(), cancel or threading.Event()))
 
 
 def text_of(deltas):
@@ -52,7 +53,7 @@ def test_calls_are_remembered_even_where_they_fail():
 
 
 def test_an_error_can_come_in_the_middle():
-    deltas = ScriptedEngine(["one ", StrongUnreachable("", "gone")]).stream(ask(), threading.Event())
+    deltas = answered(ScriptedEngine(["one ", StrongUnreachable("", "gone")]), ask(), threading.Event())
     assert next(deltas).text == "one "
     with pytest.raises(StrongUnreachable):
         next(deltas)
@@ -81,7 +82,7 @@ def test_a_prompt_beyond_the_context_is_refused():
 def test_cancel_and_close_end_a_wait(step):
     for end in ("cancel", "close"):
         engine, cancel = ScriptedEngine(["first", step, "never"]), threading.Event()
-        deltas = engine.stream(ask(), cancel)
+        deltas = answered(engine, ask(), cancel)
         next(deltas)
         threading.Timer(0.05, cancel.set if end == "cancel" else engine.close).start()
         with pytest.raises(Cancelled):
@@ -90,7 +91,7 @@ def test_cancel_and_close_end_a_wait(step):
 
 def test_a_gate_holds_until_it_is_opened_and_a_delay_passes():
     gate = threading.Event()
-    deltas = ScriptedEngine([0.01, "a", gate, "b"]).stream(ask(), threading.Event())
+    deltas = answered(ScriptedEngine([0.01, "a", gate, "b"]), ask(), threading.Event())
     assert next(deltas).text == "a"
     threading.Timer(0.05, gate.set).start()
     assert next(deltas).text == "b"

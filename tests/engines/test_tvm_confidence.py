@@ -16,6 +16,7 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.confidence.asking import anchors
 from edge_router.controller import Controller
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.engines.tvm import open_model
@@ -46,7 +47,7 @@ def test_a_thousand_logits_are_the_whole_last_hidden_state(
         max_tokens=1,
         signals=SignalRequest(state=anchors(engine.vocab_size)),
     )
-    first = next(iter(engine.stream(request, threading.Event())))
+    first = next(iter(answered(engine, request, threading.Event())))
     assert isinstance(first, HiddenState)
     model = reference_llama(batch_model.model_dir)
     head = model.matrix("model.embed_tokens")
@@ -64,7 +65,7 @@ def test_log_probabilities_are_the_references(
     engine: LocalEngine, batch_model: Any, reference_llama: Callable[[Path], Any]
 ) -> None:
     request = asking("Name a colour.", max_tokens=4, logprobs=True, signals=SignalRequest(tokens=4))
-    said = collect(engine.stream(request, threading.Event())).logprobs
+    said = collect(answered(engine, request, threading.Event())).logprobs
     assert engine._template is not None
     prompt = engine._tokenizer.encode(engine._template.render(request.messages))
     tokens = [
@@ -90,7 +91,7 @@ def test_a_real_answer_is_held_back_and_shown_whole_or_not_at_all(
     watched = anchors(engine.vocab_size)
     head = Head((0.0,) * len(watched), 0.0)
     gate = Gate(6, watched, head, Head((1.0, 1.0), 2.0), Head((1.0, 1.0, 1.0), 2.0))
-    plain = collect(engine.stream(asking("Say hello.", max_tokens=20), threading.Event())).text
+    plain = collect(answered(engine, asking("Say hello.", max_tokens=20), threading.Event())).text
     kept = _Kept(engine)
     with Controller(
         weak=kept,

@@ -20,6 +20,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.config import Config
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import load, open_model, thread_count
 from edge_router.errors import ArtifactMissing, Cancelled, InvalidModel
@@ -49,7 +50,7 @@ def asking(*texts: str, **options: Any) -> ChatRequest:
 
 
 def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Finished]:
-    deltas = list(engine.stream(request, threading.Event()))
+    deltas = list(answered(engine, request, threading.Event()))
     last = deltas[-1]
     assert isinstance(last, Finished)
     return collect(deltas).text, last
@@ -107,7 +108,7 @@ def test_a_seed_repeats_an_answer(engine: LocalEngine) -> None:
 
 def test_a_cancelled_answer_ends(engine: LocalEngine) -> None:
     cancel = threading.Event()
-    stream = engine.stream(asking("Tell me a long story."), cancel)
+    stream = answered(engine, asking("Tell me a long story."), cancel)
     next(stream)
     cancel.set()
     with pytest.raises(Cancelled):
@@ -136,7 +137,7 @@ def test_the_configured_model_is_loaded(built_home: Path, monkeypatch: pytest.Mo
     made = load(config, Paths.under(built_home), Steps())
     try:
         assert made.model_id == "SmolLM2-135M-Instruct"
-        assert 0 < made.context_window_size <= find_model("SmolLM2-135M-Instruct").context_window_size
+        assert 0 < made.capabilities.context_window <= find_model("SmolLM2-135M-Instruct").context_window_size
         assert steps[-1] == "load"
         assert answer(made, asking("Say yes.", max_tokens=2))[1].reason == "length"
     finally:
@@ -173,7 +174,7 @@ PRELUDE = """
             (Message("user", "What is the capital of France?"),),
             sampling=SamplingParams(temperature=0), max_tokens=count,
         )
-        return collect(engine.stream(request, threading.Event())).text
+        return collect(answered(engine, request, threading.Event())).text
 
     def start():
         from edge_router.engines.tvm import open_model
@@ -203,7 +204,7 @@ def test_it_needs_neither_the_compiler_nor_torch_and_ends_without_close(python: 
     program = """
         engine = start()
         print(sorted({"tvm", "torch"} & set(sys.modules)), ask(engine))
-        stream = engine.stream(ChatRequest((Message("user", "Tell me a story."),)), threading.Event())
+        stream = answered(engine, ChatRequest((Message("user", "Tell me a story."),)), threading.Event())
         next(stream)
     """
     assert python(program) == "[] The capital of France is Paris\n"

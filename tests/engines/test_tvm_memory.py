@@ -179,7 +179,7 @@ def test_a_model_crowded_out_between_two_questions_comes_back_smaller(
     asked = controller()
     first = asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0).text
     engine = asked._pool.weak()
-    assert engine.plan is not None and engine.context_window_size == 4096
+    assert engine.plan is not None and engine.capabilities.context_window == 4096
     untouched = engine.plan.total - process.resident_bytes()
     again = ""
     for free in range(150, 1500, 25):  # what this process can give back depends on the tests before
@@ -188,7 +188,7 @@ def test_a_model_crowded_out_between_two_questions_comes_back_smaller(
         with suppress(OutOfMemory):
             again = asked.chat.completions.create(messages=QUESTION, max_tokens=8, temperature=0).text
             break
-    assert again == first and 1024 <= engine.context_window_size < 4096
+    assert again == first and 1024 <= engine.capabilities.context_window < 4096
 
 
 def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_so(
@@ -210,7 +210,7 @@ def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_
         monkeypatch.setattr(memory, "free_memory", lambda: 0 if next(looks) > 4 else 1 << 40)
         text = collect(asked.start(request)).text
         assert text.startswith("The capital of France is Paris.")
-        assert 1024 <= engine.context_window_size < 4096
+        assert 1024 <= engine.capabilities.context_window < 4096
         assert ["context_window_size 4096 became" in text for text in notes.texts] == [True]
 
 

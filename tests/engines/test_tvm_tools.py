@@ -23,6 +23,7 @@ from edge_router.chat.request import (
     Tool,
     ToolChoice,
 )
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 
 TEMPLATES = runpy.run_path(str(Path(__file__).parents[1] / "prompts" / "tool_templates.py"))
@@ -58,7 +59,7 @@ def hermes(built_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def ask(engine: LocalEngine, text: str, **options: Any) -> Any:
     options = {"max_tokens": 80, "sampling": SamplingParams(temperature=0.0), **options}
-    return collect(engine.stream(ChatRequest((Message("user", text),), **options), threading.Event()))
+    return collect(answered(engine, ChatRequest((Message("user", text),), **options), threading.Event()))
 
 
 def test_a_call_that_is_demanded_is_one_of_the_tools_with_arguments_that_fit(hermes: LocalEngine) -> None:
@@ -97,7 +98,7 @@ def test_thoughts_are_bounded_and_counted(built_model: Any, tmp_path: Path) -> N
             max_tokens=60,
             reasoning=ReasoningOptions(True, max_tokens=20),
         )
-        events = list(engine.stream(request, threading.Event()))
+        events = list(answered(engine, request, threading.Event()))
         last = events[-1]
         assert isinstance(last, Finished) and last.usage is not None
         assert isinstance(collect(events).parts[0], Reasoning) and 0 < last.usage.reasoning_tokens <= 30

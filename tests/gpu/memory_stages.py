@@ -16,6 +16,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.config import Config
 from edge_router.engines import load_weak, weak_engines
+from edge_router.engines.base import answered
 from edge_router.paths import Paths
 from edge_router.types import SilentProgress
 
@@ -49,10 +50,10 @@ def _read(engine: Any, tokens: int) -> None:
         max_tokens=_ANSWER,
         sampling=replace(SamplingParams(), temperature=0.0),
     )
-    counted = engine.count_tokens(request)
+    counted = engine.prepare(request).count
     if counted != tokens:
         raise SystemExit(f"{tokens} words became {counted} tokens")
-    for _ in engine.stream(request, threading.Event()):
+    for _ in answered(engine, request, threading.Event()):
         pass
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
 from edge_router.controller import Controller
+from edge_router.engines.base import Prompt
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ArtifactMissing, ContextOverflow, InvalidRouter
 from edge_router.routers.causal import CausalRouter
@@ -25,12 +26,12 @@ class JudgingEngine(ScriptedEngine):
         super().__init__(model_id="small", context_window_size=window, serves=())
         self.logits, self.weighed = logits, list[ChatRequest]()
 
-    def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         assert list(replies) == ["1", "2", "3", "4", "5"]
-        tokens, window = self.count_tokens(request), self.context_window_size
-        if window is not None and tokens >= window:
-            raise ContextOverflow(tokens, window)
-        self.weighed.append(request)
+        window = self.capabilities.context_window
+        if window is not None and prompt.count is not None and prompt.count >= window:
+            raise ContextOverflow(prompt.count, window)
+        self.weighed.append(prompt.request)
         return self.logits
 
 

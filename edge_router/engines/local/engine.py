@@ -18,6 +18,7 @@ from edge_router.chat.request import (
     Tool,
     Vocabulary,
 )
+from edge_router.engines.base import CHOOSING, Capabilities, Prompt
 from edge_router.engines.local.answer import Answer
 from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
 from edge_router.engines.local.answer_parts import AnswerParts
@@ -43,10 +44,10 @@ _ANY_OBJECT = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompt:
+class LocalPrompt(Prompt):
     """`opened`: it ends within thoughts. `thinks`: they come, there or in the answer."""
 
-    tokens: list[int]
+    tokens: Sequence[int] = ()
     opened: bool = False
     thinks: bool = False
 
@@ -93,8 +94,15 @@ class LocalEngine:
         return self._model_id
 
     @property
-    def context_window_size(self) -> int:
-        return self._scheduler.context_window_size
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            self._serves,
+            self._scheduler.context_window_size,
+            self.longest_context,
+            self.vocab_size,
+            self.weights_key,
+            self._answers.calls is not None,
+        )
 
     @property
     def vocab_size(self) -> int:
@@ -102,16 +110,11 @@ class LocalEngine:
         return min(self._tokenizer.vocab_size, self._scheduler.vocab_size)
 
     @property
-    def serves(self) -> frozenset[Need]:
+    def _serves(self) -> frozenset[Need]:
         calls = self._answers.calls if self.calls_tools else None
-        found = {Need.LOGPROBS, Need.MASK, Need.JSON, Need.GRAMMAR}
-        found |= {Need.TOOLS} if calls is not None else set()
-        return frozenset(found | ({Need.TOOL_CALL} if calls is not None and calls.held else set()))
-
-    @property
-    def can_call(self) -> bool:
-        """Whether it has learned to call tools at all; how well has to be measured."""
-        return self._answers.calls is not None
+        found = {Need.TOOLS} if calls is not None else set()
+        found |= {Need.TOOL_CALL} if calls is not None and calls.held else set()
+        return CHOOSING | found | {Need.JSON, Need.GRAMMAR}
 
     @property
     def plan(self) -> Plan | None:
@@ -122,25 +125,43 @@ class LocalEngine:
         """False while its memory has been given back."""
         return self._scheduler.loaded
 
-    def count_tokens(self, request: ChatRequest) -> int:
-        """Raises `TemplateError`."""
-        return len(self._prompt(request).tokens)
+    def prepare(self, request: ChatRequest) -> LocalPrompt:
+        """Raises `TemplateError`, `UnsupportedRequest` for tools that this model was not taught to call."""
+        if request.raw_prompt is not None:
+            tokens = self._tokenizer.encode(request.raw_prompt, special=True)
+            return LocalPrompt(request, len(tokens), tokens)
+        if self._template is None:
+            raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
+        tools, reasoning = self._tools(request), self._reasoning(request)
+        if tools and self._answers.calls is None:
+            raise UnsupportedRequest(
+                request.name_of(Need.TOOLS), f"{self._model_id} has not learned to call tools"
+            )
+        guard = self._tokenizer.guard
+        text = self._template.render(request.messages, tools=tools, reasoning=reasoning, guard=guard)
+        opened = self._answers.inside(text)
+        if opened and reasoning.enabled is False and self._answers.thoughts is not None:
+            text, opened = f"{text}\n{self._answers.thoughts.close}\n\n", False
+        on = opened or (reasoning.enabled is True and self._answers.thoughts is not None)
+        tokens = [*self._template.begin, *self._tokenizer.encode(text)]
+        return LocalPrompt(request, len(tokens), tokens, opened, on)
 
-    def stream(self, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:
-        """Raises `ContextOverflow`, `TemplateError`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
-        asked = self._prompt(request)
-        prompt = asked.tokens
-        room = self.context_window_size - len(prompt)
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        """Raises `ContextOverflow`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
+        assert isinstance(prompt, LocalPrompt), "prepared by another engine"
+        request, tokens = prompt.request, list(prompt.tokens)
+        window = self._scheduler.context_window_size
+        room = window - len(tokens)
         longest = min(room, self.longest_answer or room) if request.max_tokens is None else request.max_tokens
-        if not prompt:
+        if not tokens:
             raise InvalidRequest("messages", "the prompt is empty")
         if room < 1:
-            raise ContextOverflow(len(prompt), self.context_window_size, self.longest_context)
-        if max(prompt) >= self._scheduler.vocab_size:  # such as a mark of pictures in a model that sees none
+            raise ContextOverflow(len(tokens), window, self.longest_context)
+        if max(tokens) >= self._scheduler.vocab_size:  # such as a mark of pictures in a model that sees none
             raise InvalidRequest("messages", f"holds tokens that {self._model_id} has no weights for")
         most = min(longest, room)
-        mask = self._answer_mask(request, asked, most, cancel)
-        sorting = self._sorting(request, asked)
+        mask = self._answer_mask(prompt, most, cancel)
+        sorting = self._sorting(prompt)
         answer = Answer(
             self._tokenizer,
             end_tokens=self._end_tokens,
@@ -150,18 +171,18 @@ class LocalEngine:
             guard=self._guard(request),
             form=mask,
         )
-        reader = Reader(answer, len(prompt), sorting)
+        reader = Reader(answer, len(tokens), sorting)
         sampler = Sampler(
             request.sampling,
             self._defaults,
-            prompt=prompt,
+            prompt=tokens,
             vocab_size=self.vocab_size,
             logprobs=request.top_logprobs if request.logprobs else None,
             mask=mask or self._callers_mask(request),
             signals=request.signals,
         )
         left = threading.Event()
-        job = Job(prompt, sampler, reader, lambda: left.is_set() or cancel.is_set())
+        job = Job(tokens, sampler, reader, lambda: left.is_set() or cancel.is_set())
         with self._line.standing(cancel, job):
             self._scheduler.submit(job)
             try:
@@ -173,25 +194,25 @@ class LocalEngine:
         """See `engines.base.Queueing`."""
         return self._line.ahead(cancel)
 
-    def weigh(self, request: ChatRequest, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """See `engines.base.Weighing`; what was read is kept for a prompt that begins the same."""
         # The last: some tokenizers put a space, which is a token of its own, before a text.
         signals = SignalRequest(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))
-        stream = self.stream(replace(request, max_tokens=1, logprobs=False, signals=signals), cancel)
+        request = replace(prompt.request, max_tokens=1, logprobs=False, signals=signals)
+        stream = self.stream(replace(prompt, request=request), cancel)
         return next(event.values for event in stream if isinstance(event, HiddenState))
 
     def close(self) -> None:
         self._scheduler.close()
         self._grammars.close()
 
-    def _answer_mask(
-        self, request: ChatRequest, asked: _Prompt, max_tokens: int, cancel: Cancel
-    ) -> AnswerMask | None:
+    def _answer_mask(self, prompt: LocalPrompt, max_tokens: int, cancel: Cancel) -> AnswerMask | None:
         """None where anything may be said."""
+        request = prompt.request
         if request.mask is not None:
             return None
         form, openings = self._form(request, cancel)
-        thinking = self._thinking(request, asked) if asked.thinks else None
+        thinking = self._thinking(prompt) if prompt.thinks else None
         watched = request.signals is not None and request.signals.tokens
         if form is None and (thinking is None or not (watched or thinking.budget)):
             return None
@@ -219,23 +240,24 @@ class LocalEngine:
         except InvalidRequest as error:
             raise type(error)(request.name_of(need), error.reason) from error.__cause__
 
-    def _thinking(self, request: ChatRequest, asked: _Prompt) -> Thinking | None:
+    def _thinking(self, prompt: LocalPrompt) -> Thinking | None:
         marks = self._answers.thoughts
         if marks is None:
             return None
-        options, spoken = request.reasoning, self._tokenizer.spoken
+        options, spoken = prompt.request.reasoning, self._tokenizer.spoken
         budget = options.max_tokens
         if budget is None and options.effort is not None:
             budget = _EFFORTS.get(options.effort)
-        opening = () if asked.opened else tuple(spoken(f"{marks.open}\n"))
+        opening = () if prompt.opened else tuple(spoken(f"{marks.open}\n"))
         return Thinking(marks.close, tuple(spoken(f"\n{marks.close}\n\n")), opening, budget)
 
-    def _sorting(self, request: ChatRequest, asked: _Prompt) -> Sorting | None:
+    def _sorting(self, prompt: LocalPrompt) -> Sorting | None:
         """None where an answer is text and nothing else."""
+        request = prompt.request
         tools = self._tools(request)
         if request.raw_prompt is not None or not (tools or self._answers.thoughts):
             return None
-        parts = AnswerParts(self._answers, tools=tools, thinking=asked.opened)
+        parts = AnswerParts(self._answers, tools=tools, thinking=prompt.opened)
         return Sorting(parts, request.stop, request.reasoning.shown)
 
     def _tools(self, request: ChatRequest) -> tuple[Tool, ...]:
@@ -262,24 +284,6 @@ class LocalEngine:
 
     def _own_stops(self, request: ChatRequest) -> tuple[str, ...]:
         return () if request.raw_prompt is not None or self._template is None else self._template.stops
-
-    def _prompt(self, request: ChatRequest) -> _Prompt:
-        if request.raw_prompt is not None:
-            return _Prompt(self._tokenizer.encode(request.raw_prompt, special=True))
-        if self._template is None:
-            raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
-        tools, reasoning = self._tools(request), self._reasoning(request)
-        if tools and self._answers.calls is None:
-            raise UnsupportedRequest(
-                request.name_of(Need.TOOLS), f"{self._model_id} has not learned to call tools"
-            )
-        guard = self._tokenizer.guard
-        text = self._template.render(request.messages, tools=tools, reasoning=reasoning, guard=guard)
-        opened = self._answers.inside(text)
-        if opened and reasoning.enabled is False and self._answers.thoughts is not None:
-            text, opened = f"{text}\n{self._answers.thoughts.close}\n\n", False
-        on = opened or (reasoning.enabled is True and self._answers.thoughts is not None)
-        return _Prompt([*self._template.begin, *self._tokenizer.encode(text)], opened, on)
 
     def _reasoning(self, request: ChatRequest) -> ReasoningOptions:
         """As asked, else as the setting says, where the template has a word for it."""

@@ -30,7 +30,7 @@ def _calls_well(engine: LocalEngine, paths: Paths) -> bool:
     """Whether it was measured, and found good enough."""
     from edge_router.tool_calling.skill import find
 
-    if not engine.can_call or engine.weights_key is None:
+    if not engine.capabilities.learned_tools or engine.weights_key is None:
         return False
     try:
         found = find(paths, engine.weights_key)

@@ -204,7 +204,12 @@ def make_engine(tokenizer: TextTokenizer, runner_kind: str) -> Iterator[EngineMa
     engines: list[LocalEngine] = []
 
     def make(
-        *, end: bool = False, kind: type[FakeRunner] | None = None, padding: int = 20, **options: Any
+        *,
+        end: bool = False,
+        kind: type[FakeRunner] | None = None,
+        padding: int = 20,
+        template: ChatTemplate | None = None,
+        **options: Any,
     ) -> tuple[LocalEngine, FakeRunner]:
         token = tokenizer.token("<|im_end|>")
         options.setdefault("end_token", token)
@@ -214,7 +219,7 @@ def make_engine(tokenizer: TextTokenizer, runner_kind: str) -> Iterator[EngineMa
             name="fake",
             model_id="fake-1",
             tokenizer=tokenizer,
-            template=ChatTemplate(CHATML, model="fake-1"),
+            template=template or ChatTemplate(CHATML, model="fake-1"),
             end_tokens={token} if end else (),
             defaults=SamplingDefaults(temperature=0.0),
         )

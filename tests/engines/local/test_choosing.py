@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
+from edge_router.engines.base import answered
 from edge_router.engines.local.runner import Likeliest
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
 
@@ -131,13 +132,13 @@ def test_answers_are_the_same(
     chooses: bool,
     falls_back: bool,
 ) -> None:
-    def answered(**kind: Any) -> tuple[str, Any]:
+    def said(**kind: Any) -> tuple[str, Any]:
         engine, runner = make_engine(padding=0, **kind)
-        deltas = engine.stream(ask("Say something.", max_tokens=30, **options), threading.Event())
+        deltas = answered(engine, ask("Say something.", max_tokens=30, **options), threading.Event())
         return collect(deltas).text, runner
 
-    text, runner = answered(kind=choosing)
-    assert text == answered()[0]
+    text, runner = said(kind=choosing)
+    assert text == said()[0]
     assert (runner.count("decode_likeliest") >= 29) is chooses
     assert (runner.count("last_logits") >= 29) is falls_back
 
@@ -146,5 +147,5 @@ def test_a_model_with_padding_is_seen_whole(
     make_engine: Callable[..., Any], ask: Callable[..., ChatRequest], choosing: Any
 ) -> None:
     engine, runner = make_engine(padding=20, kind=choosing)
-    list(engine.stream(ask("Say something.", max_tokens=5, temperature=0), threading.Event()))
+    list(answered(engine, ask("Say something.", max_tokens=5, temperature=0), threading.Event()))
     assert runner.count("decode_likeliest") == 0

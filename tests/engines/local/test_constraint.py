@@ -18,6 +18,7 @@ import pytest
 
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, JsonOutput, Need, Output, TextOutput, TokenMask, Vocabulary
+from edge_router.engines.base import answered
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.errors import Cancelled, EngineUnavailable, InvalidRequest, UnsupportedRequest
@@ -62,7 +63,7 @@ def runner_kind(request: pytest.FixtureRequest) -> str:
 
 
 def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, str | None]:
-    deltas = list(engine.stream(request, Cancel()))
+    deltas = list(answered(engine, request, Cancel()))
     return collect(deltas).text, collect(deltas).finish_reason
 
 
@@ -103,7 +104,7 @@ def test_json_whatever_the_model_would_say(
     make_engine: Make, ask: Ask, form: dict[str, Any], fits: Callable[[Any], bool]
 ) -> None:
     engine, _ = make_engine(end=True, context=2048)
-    assert Need.JSON in engine.serves
+    assert Need.JSON in engine.capabilities.serves
     reasons = set()
     for seed in range(8):
         request = ask("A city?", temperature=1.0, seed=seed, output=read_output(form), max_tokens=100)
@@ -213,7 +214,7 @@ def test_an_answer_that_is_complete_needs_no_token_for_its_end(make_engine: Make
 
 def test_the_context_ends_an_answer_in_time(make_engine: Make, ask: Ask) -> None:
     engine, _ = make_engine(end=True, end_token=None, context=160)
-    deltas = list(engine.stream(ask("Go", temperature=1.0, output=JsonOutput(PERSON)), Cancel()))
+    deltas = list(answered(engine, ask("Go", temperature=1.0, output=JsonOutput(PERSON)), Cancel()))
     text = collect(deltas).text
     assert fits(json.loads(text), PERSON)
     usage = collect(deltas).usage
@@ -240,7 +241,7 @@ def test_a_number_has_an_end(grammars: Grammars, tokenizer: TextTokenizer, kind:
 def test_a_circle_within_a_text_is_closed(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:
     engine, runner = make_engine(end=True, end_token=None, context=4000, speaks=tokenizer.encode("a"))
     runner.logits = lambda tokens: circling(tokens, runner.vocab_size, tokenizer.encode("so on and "))
-    deltas = list(engine.stream(ask("Go", temperature=0, output=JsonOutput(PERSON)), Cancel()))
+    deltas = list(answered(engine, ask("Go", temperature=0, output=JsonOutput(PERSON)), Cancel()))
     text = collect(deltas).text
     assert fits(json.loads(text), PERSON)
     assert collect(deltas).looped and collect(deltas).finish_reason == "length" and len(text) < 1000

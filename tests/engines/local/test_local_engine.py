@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router import Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Finished, TextDelta
+from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Need
+from edge_router.confidence.gate import Gate, Head
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
@@ -30,6 +34,7 @@ from edge_router.errors import (
     InvalidRequest,
     TemplateError,
 )
+from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
 
 Ask = Callable[..., ChatRequest]
@@ -39,7 +44,7 @@ OwnWords = Callable[[Any, ChatRequest, int], str]
 
 def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Finished]:
     """The whole text, and the end."""
-    deltas = list(engine.stream(request, threading.Event()))
+    deltas = list(answered(engine, request, threading.Event()))
     *said, last = deltas
     assert all(isinstance(event, TextDelta) and (event.text or event.logprobs) for event in said)
     assert isinstance(last, Finished)
@@ -51,7 +56,7 @@ def test_the_answer_is_what_the_model_says(make_engine: Make, ask: Ask, own_word
     request = ask("A question that is longer than one chunk of the prompt.", max_tokens=20)
     text, last = answer(engine, request)
     assert text == own_words(runner, request, 20)
-    prompt = engine.count_tokens(request)
+    prompt = engine.prepare(request).count
     assert last.reason == "length"
     assert last.usage is not None and last.timings is not None
     assert (last.usage.prompt_tokens, last.usage.completion_tokens, last.usage.cached_tokens) == (
@@ -63,7 +68,9 @@ def test_the_answer_is_what_the_model_says(make_engine: Make, ask: Ask, own_word
     assert last.timings.prefill_s is not None and last.timings.prefill_s > 0
     assert runner.count("prefill") == -(-prompt // 16)
     assert (
-        engine.model_id == "fake-1" and engine.context_window_size == 256 and Need.TOOLS not in engine.serves
+        engine.model_id == "fake-1"
+        and engine.capabilities.context_window == 256
+        and Need.TOOLS not in engine.capabilities.serves
     )
 
 
@@ -91,13 +98,15 @@ def test_a_stop_string_ends_the_answer_before_it(make_engine: Make, ask: Ask) ->
 
 def test_logprobs_are_told_when_asked_for(make_engine: Make, ask: Ask) -> None:
     engine, _ = make_engine()
-    deltas = list(engine.stream(ask("Why?", max_tokens=9, logprobs=True, top_logprobs=3), threading.Event()))
+    deltas = list(
+        answered(engine, ask("Why?", max_tokens=9, logprobs=True, top_logprobs=3), threading.Event())
+    )
     entries = collect(deltas).logprobs
     assert len(entries) == 9
     assert all(len(entry.top) == 3 and entry.logprob == entry.top[0].logprob <= 0 for entry in entries)
-    bare = list(engine.stream(ask("Why?", max_tokens=9, logprobs=True), threading.Event()))
+    bare = list(answered(engine, ask("Why?", max_tokens=9, logprobs=True), threading.Event()))
     assert all(not entry.top for entry in collect(bare).logprobs)
-    assert not collect(engine.stream(ask("Why?", max_tokens=9), threading.Event())).logprobs
+    assert not collect(answered(engine, ask("Why?", max_tokens=9), threading.Event())).logprobs
 
 
 def test_a_raw_prompt_goes_as_it_is(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:
@@ -130,7 +139,7 @@ def test_a_prompt_beyond_the_context_says_by_how_much(make_engine: Make, ask: As
     engine, runner = make_engine(context=64)
     with pytest.raises(ContextOverflow) as caught:
         answer(engine, ask("x" * 60))
-    prompt = engine.count_tokens(ask("x" * 60))
+    prompt = engine.prepare(ask("x" * 60)).count
     assert (caught.value.prompt_tokens, caught.value.over_by) == (prompt, prompt - 63)
     assert not runner.calls
 
@@ -139,12 +148,12 @@ def test_an_answer_may_fill_the_context_and_no_more(make_engine: Make, ask: Ask,
     engine, runner = make_engine(context=64)
     for length in (20, 21, 22):
         request = ask("x" * length, max_tokens=1000)
-        room = 64 - engine.count_tokens(request)
+        room = 64 - engine.prepare(request).count
         text, last = answer(engine, request)
         assert text == own_words(runner, request, room)
         assert last.usage is not None and last.usage.total_tokens == 64
         assert last.reason == "length"
-    exactly = ask("x" * (20 + 63 - engine.count_tokens(ask("x" * 20))))
+    exactly = ask("x" * (20 + 63 - engine.prepare(ask("x" * 20)).count))
     assert answer(engine, exactly)[1].usage.completion_tokens == 1  # type: ignore[union-attr]
 
 
@@ -184,7 +193,7 @@ def test_without_a_template_only_raw_prompts_are_answered(
 
 def test_closing_ends_what_is_running(make_engine: Make, ask: Ask) -> None:
     engine, runner = make_engine(context=100_000)
-    stream = engine.stream(ask("Talk"), threading.Event())
+    stream = answered(engine, ask("Talk"), threading.Event())
     next(stream)
     engine.close()
     with pytest.raises(Cancelled):
@@ -341,3 +350,36 @@ def test_an_engine_that_cannot_recover_yet_says_so_and_tries_again(
             answer(engine, request)
         assert str(caught.value.__cause__) == f"{broken} broke"
     assert answer(engine, request)[0] == own_words(runner, request, 5)
+
+
+class CountingTemplate(ChatTemplate):
+    """Remembers how many messages it was to render each time."""
+
+    def __init__(self) -> None:
+        super().__init__("{% for m in messages %}{{ m.content }} {% endfor %}", model="fake-1")
+        self.rendered = list[int]()
+
+    def render(self, messages: Sequence[Message], **options: Any) -> str:
+        self.rendered.append(len(messages))
+        return super().render(messages, **options)
+
+
+def test_a_prompt_is_rendered_once_to_be_counted_held_back_and_answered(
+    make_engine: Callable[..., Any],
+) -> None:
+    gate = Gate(1, (0,), Head((0.0,), 9.0), Head((0.0, 0.0), 9.0), Head((0.0, 0.0, 0.0), 9.0))
+    template = CountingTemplate()
+    engine, _ = make_engine(template=template)
+    settings: dict[str, Any] = {"router": ScriptedRouter(0.1), "strong": ScriptedEngine(), "gate": gate}
+    with Controller(weak=engine, weak__min_confidence=0.1, **settings) as controller:
+        reply = controller.chat.completions.create(messages="Why?", max_tokens=3)
+        assert reply.model == "fake-1" and template.rendered == [1]
+
+
+def test_each_way_to_shorten_a_conversation_is_rendered_once(make_engine: Callable[..., Any]) -> None:
+    template = CountingTemplate()
+    engine, _ = make_engine(template=template, context=64)
+    turns = [{"role": "user", "content": "word " * 9} for _ in range(8)]
+    with Controller(weak=engine, router=ScriptedRouter(0.1)) as controller:
+        controller.chat.completions.create(messages=turns, max_tokens=3)
+    assert template.rendered[0] == 8 and len(template.rendered) == len(set(template.rendered)) > 2

@@ -26,6 +26,7 @@ from edge_router.chat.request import (
     Tool,
     ToolChoice,
 )
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.errors import UnsupportedRequest
@@ -84,7 +85,7 @@ def speaking(fake_runner: type, tokenizer: TextTokenizer) -> Iterator[Make]:
 
 def ask(engine: LocalEngine, **options: Any) -> Reply:
     request = ChatRequest((Message("user", "Bonn?"),), **options)
-    return collect(engine.stream(request, threading.Event()))
+    return collect(answered(engine, request, threading.Event()))
 
 
 def test_a_call_comes_of_what_the_model_writes(speaking: Make) -> None:
@@ -167,8 +168,8 @@ THOUGHT = "<think>\nRain or sun?\n</think>\n\nSunny."
 def test_thoughts_are_kept_apart_and_counted(speaking: Make, tokenizer: TextTokenizer) -> None:
     engine = speaking(THOUGHT, template=THOUGHTFUL)
     events = list(
-        engine.stream(
-            ChatRequest((Message("user", "?"),), reasoning=ReasoningOptions(True)), threading.Event()
+        answered(
+            engine, ChatRequest((Message("user", "?"),), reasoning=ReasoningOptions(True)), threading.Event()
         )
     )
     assert collect(events).parts == (Reasoning("Rain or sun?"), Text("Sunny."))
@@ -182,11 +183,11 @@ def test_thoughts_are_kept_apart_and_counted(speaking: Make, tokenizer: TextToke
 
 def test_a_router_does_not_think_where_the_template_has_a_word_for_it(speaking: Make) -> None:
     engine = speaking("Sunny.", template=THOUGHTFUL)
-    plain = engine.count_tokens(ChatRequest((Message("user", "?"),)))
-    thinking = engine.count_tokens(ChatRequest((Message("user", "?"),), reasoning=ReasoningOptions(True)))
+    plain = engine.prepare(ChatRequest((Message("user", "?"),))).count
+    thinking = engine.prepare(ChatRequest((Message("user", "?"),), reasoning=ReasoningOptions(True))).count
     assert plain > thinking  # by the marks of no thoughts
     engine.thinks = True
-    assert engine.count_tokens(ChatRequest((Message("user", "?"),))) == thinking
+    assert engine.prepare(ChatRequest((Message("user", "?"),))).count == thinking
 
 
 def test_a_prompt_that_opens_thoughts_can_be_told_not_to(speaking: Make) -> None:
@@ -226,5 +227,5 @@ def test_signals_are_of_the_first_tokens_behind_the_thoughts(speaking: Make) -> 
         signals=SignalRequest(3),
         sampling=SamplingParams(temperature=0),
     )
-    seen = [entry.token for entry in collect(engine.stream(request, threading.Event())).logprobs]
+    seen = [entry.token for entry in collect(answered(engine, request, threading.Event())).logprobs]
     assert 1 <= len(seen) <= 3 and "Rain" not in "".join(seen)

@@ -11,6 +11,7 @@ import pytest
 
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.worker import Rest
@@ -20,7 +21,7 @@ from edge_router.prompts.tokenizer import TextTokenizer
 
 
 def run(engine: LocalEngine, request: ChatRequest) -> tuple[str, str | None]:
-    deltas = list(engine.stream(request, threading.Event()))
+    deltas = list(answered(engine, request, threading.Event()))
     return collect(deltas).text, collect(deltas).finish_reason
 
 
@@ -76,7 +77,7 @@ def test_an_idle_model_gives_its_memory_back_and_returns_in_the_same_thread(hous
     engine = house.engine(idle_s=0.05)
     first = run(engine, ask("hello", max_tokens=5))
     wait_until(lambda: not engine.loaded)
-    assert house.made[0].closed and engine.context_window_size == 256
+    assert house.made[0].closed and engine.capabilities.context_window == 256
     assert run(engine, ask("hello", max_tokens=5)) == first
     assert len(house.made) == 2 and len(house.threads) == 1
     wait_until(lambda: not engine.loaded)
@@ -97,7 +98,7 @@ def test_a_model_that_others_have_crowded_out_comes_back_smaller(house: House, a
     run(engine, ask("hello", max_tokens=5))
     house.pressed, house.contexts = True, [64]
     text, reason = run(engine, ask("w" * 40))
-    assert (len(house.made), house.made[0].closed, engine.context_window_size) == (2, True, 64)
+    assert (len(house.made), house.made[0].closed, engine.capabilities.context_window) == (2, True, 64)
     assert reason == "length" and len(text) == 64 - 40
     engine.close()
 
@@ -157,7 +158,7 @@ def test_an_answer_that_is_crowded_out_goes_on_in_a_smaller_context(house: House
     house.contexts = [256, 96]
     engine = house.engine(pressed=Pressing(house, after=10))
     assert run(engine, ask("hello", max_tokens=40)) == undisturbed
-    assert (len(house.made), house.made[0].closed, engine.context_window_size) == (2, True, 96)
+    assert (len(house.made), house.made[0].closed, engine.capabilities.context_window) == (2, True, 96)
     engine.close()
 
 
@@ -198,7 +199,7 @@ def test_an_answer_without_room_to_go_on_ends_with_an_error(
     """The context has become shorter than what was said already; or nothing fits at all."""
     house.contexts = [256, 16]
     engine = house.engine(pressed=Pressing(house, 20, failure))
-    stream = engine.stream(ask("hello", max_tokens=40), threading.Event())
+    stream = answered(engine, ask("hello", max_tokens=40), threading.Event())
     assert next(stream).text
     with pytest.raises(OutOfMemory, match="no room at all" if failure else "16 tokens only"):
         list(stream)

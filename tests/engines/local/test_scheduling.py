@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edge_router.chat.events import Event, Usage
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sequences import Held, SequencePool
 from edge_router.engines.local.worker import Job
@@ -30,7 +31,7 @@ OwnWords = Callable[[Any, ChatRequest, int], str]
 def run(
     engine: LocalEngine, request: ChatRequest, cancel: threading.Event | None = None
 ) -> tuple[str, Usage]:
-    deltas = list(engine.stream(request, cancel or threading.Event()))
+    deltas = list(answered(engine, request, cancel or threading.Event()))
     reply = collect(deltas)
     assert reply.usage is not None
     return reply.text, reply.usage
@@ -264,7 +265,7 @@ def test_a_cache_that_is_smaller_than_one_context_fails_cleanly(
 
 
 def begun(engine: LocalEngine, request: ChatRequest, cancel: threading.Event) -> Iterator[Event]:
-    stream = engine.stream(request, cancel)
+    stream = answered(engine, request, cancel)
     next(stream)
     return stream
 
@@ -301,7 +302,7 @@ def test_one_who_waits_may_cancel_too(make_engine: Make, ask: Ask) -> None:
     assert runner.entered.wait(20)
     second.set()
     with pytest.raises(Cancelled):
-        list(engine.stream(ask("Wait"), second))
+        list(answered(engine, ask("Wait"), second))
     first.set()
     runner.gate.set()
     with pytest.raises(Cancelled):
@@ -398,7 +399,7 @@ def test_no_text_waits_for_the_token_after_it(
 ) -> None:
     engine, runner = make_engine(speaks=tokenizer.encode("xyz"))
     runner.gate = Permits(allowed)
-    stream = engine.stream(ask("hello", max_tokens=30), threading.Event())
+    stream = answered(engine, ask("hello", max_tokens=30), threading.Event())
     early = [next(stream).text for _ in range(allowed + 1)]  # the one after it is being computed
     assert all(early)
     runner.gate.grant(30)

@@ -9,6 +9,7 @@ import pytest
 
 from edge_router.chat.request import Need
 from edge_router.config import Config
+from edge_router.engines.base import Capabilities
 from edge_router.engines.local.settings import settle
 from edge_router.paths import Paths
 from edge_router.pool import Pool
@@ -18,7 +19,7 @@ from edge_router.tool_calling.skill import LEAST, Skill, keep
 def settled(
     paths: Paths, *, can_call: bool = True, card_thinks: bool = False, **weak: object
 ) -> SimpleNamespace:
-    engine = SimpleNamespace(can_call=can_call)
+    engine = SimpleNamespace(capabilities=Capabilities(learned_tools=can_call))
     card = SimpleNamespace(max_context=99, thinking=card_thinks)
     compiled = SimpleNamespace(card=card, weights_key="abc", config={})
     settle(

@@ -12,6 +12,7 @@ import pytest
 from edge_router.chat.events import Event, HiddenState
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SignalRequest
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 
 Ask = Callable[..., ChatRequest]
@@ -19,7 +20,7 @@ Make = Callable[..., tuple[LocalEngine, Any]]
 
 
 def deltas(engine: LocalEngine, request: ChatRequest) -> list[Event]:
-    return list(engine.stream(request, threading.Event()))
+    return list(answered(engine, request, threading.Event()))
 
 
 def test_the_logits_behind_the_prompt_come_before_the_text(make_engine: Make, ask: Ask) -> None:
@@ -31,7 +32,7 @@ def test_the_logits_behind_the_prompt_come_before_the_text(make_engine: Make, as
     )
     prompt = next(tokens for name, tokens in reversed(runner.calls) if name == "prefill")
     assert prompt and isinstance(first, HiddenState) and rest[:-1] == plain[:-1]
-    whole = max(runner.sequences.values(), key=len)[: engine.count_tokens(request)]
+    whole = max(runner.sequences.values(), key=len)[: engine.prepare(request).count]
     assert first.values == tuple(runner.logits(whole)[[3, 0, 200]].tolist())
 
 
@@ -55,7 +56,7 @@ def test_whoever_has_seen_enough_may_leave(make_engine: Make, ask: Ask) -> None:
     """And what the prompt's keys and values have cost is there for the next one."""
     engine, _ = make_engine()
     text = "A question that is long enough for whole pages of the KV cache to be kept."
-    stream = engine.stream(ask(text, max_tokens=100, signals=SignalRequest(state=(1,))), threading.Event())
+    stream = answered(engine, ask(text, max_tokens=100, signals=SignalRequest(state=(1,))), threading.Event())
     assert isinstance(next(iter(stream)), HiddenState)
     stream.close()  # type: ignore[attr-defined]
     usage = collect(deltas(engine, ask(text, max_tokens=2))).usage

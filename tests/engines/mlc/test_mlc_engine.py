@@ -16,6 +16,7 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Need, SamplingParams
 from edge_router.config import Config
 from edge_router.device import Gpu
+from edge_router.engines.base import answered
 from edge_router.engines.mlc import MlcEngine, load
 from edge_router.errors import (
     ArtifactMissing,
@@ -46,7 +47,7 @@ class Notes(SilentProgress):
 
 def ask(engine: MlcEngine, request: ChatRequest = HELLO, **sampling: Any) -> list[Event]:
     asked = replace(request, sampling=replace(request.sampling, **sampling))
-    return list(engine.stream(asked, threading.Event()))
+    return list(answered(engine, asked, threading.Event()))
 
 
 def text_of(deltas: list[Event]) -> str:
@@ -86,10 +87,10 @@ def test_everything_that_was_configured_reaches_the_engine(mlc: Any, open_engine
         "sliding_window_size": 32,
         "attention_sink_size": 4,
     }
-    assert (engine.model_id, engine.context_window_size) == (
+    assert (engine.model_id, engine.capabilities.context_window) == (
         "tiny-llama",
         128,
-    ) and Need.TOOLS not in engine.serves
+    ) and Need.TOOLS not in engine.capabilities.serves
 
 
 def test_the_mode_follows_the_number_of_answers_at_once(mlc: Any, open_engine: Opener) -> None:
@@ -132,7 +133,7 @@ def test_a_longer_context_than_fits_is_shortened_and_said(
     engine.close()
     (opened,) = mlc.events("open")
     context = opened["engine_config"]["max_total_sequence_length"]
-    assert 1024 <= context < 1 << 20 and engine.context_window_size == context
+    assert 1024 <= context < 1 << 20 and engine.capabilities.context_window == context
     assert any(f"context_window_size 1048576 became {context}" in text for text in said)
 
 
@@ -151,7 +152,7 @@ def test_what_does_not_fit_the_budget_is_refused_before_it_is_loaded(mlc: Any, o
     with pytest.raises(OutOfMemory) as caught:
         open_engine(**{"weak.vram_budget": "100MiB"})
     assert caught.value.engine == "mlc" and not mlc.events("open")
-    assert open_engine(**{"weak.vram_budget": "12GiB"}).context_window_size == 128
+    assert open_engine(**{"weak.vram_budget": "12GiB"}).capabilities.context_window == 128
 
 
 def test_a_library_is_made_once_and_lies_in_our_store(mlc: Any, open_engine: Opener, paths: Paths) -> None:
@@ -265,7 +266,7 @@ def test_a_request_goes_over_in_mlcs_types(mlc: Any, open_engine: Opener) -> Non
         logit_bias={7: -100.0},
     )
     request = replace(HELLO, sampling=sampling, stop=("\n", "END"), max_tokens=3)
-    deltas = list(engine.stream(request, threading.Event()))
+    deltas = list(answered(engine, request, threading.Event()))
     arguments = mlc.events("create")[0]["arguments"]
     expected = {
         "temperature": 0.5,
@@ -298,9 +299,9 @@ def test_a_prompt_is_made_as_for_the_engine_tvm(mlc: Any, open_engine: Opener) -
         Message("user", "go on"),
     )
     request = ChatRequest(turns)
-    list(engine.stream(request, threading.Event()))
+    list(answered(engine, request, threading.Event()))
     prompt = mlc.events("create")[0]["arguments"]["prompt"]
-    assert len(prompt) == engine.count_tokens(request)
+    assert len(prompt) == engine.prepare(request).count
     start, end = 1, 2
     assert (prompt.count(start), prompt.count(end)) == (5, 4)
 
@@ -308,32 +309,32 @@ def test_a_prompt_is_made_as_for_the_engine_tvm(mlc: Any, open_engine: Opener) -
 def test_a_plain_completion_has_no_template(mlc: Any, open_engine: Opener) -> None:
     engine = open_engine()
     request = ChatRequest((Message("user", "the"),), raw_prompt="the")
-    list(engine.stream(request, threading.Event()))
+    list(answered(engine, request, threading.Event()))
     prompt = mlc.events("create")[0]["arguments"]["prompt"]
     assert prompt == engine._directory.tokenizer.encode("the", special=True)
     with pytest.raises(InvalidRequest, match="empty"):
-        list(engine.stream(replace(request, raw_prompt=""), threading.Event()))
+        list(answered(engine, replace(request, raw_prompt=""), threading.Event()))
 
 
 def test_logprobs(open_engine: Opener) -> None:
     engine = open_engine()
     request = replace(HELLO, logprobs=True, top_logprobs=2, max_tokens=1)
-    first, last = engine.stream(request, threading.Event())
+    first, last = answered(engine, request, threading.Event())
     (own,) = first.logprobs
     assert (own.token, own.logprob, own.token_bytes) == ("Paris", -0.5, b"Paris")
     assert [(top.token, top.logprob) for top in own.top] == [("Paris", -0.5), ("?", -1.5)]
     assert last.reason == "length"
     with pytest.raises(InvalidRequest, match="at most 5"):
-        list(engine.stream(replace(request, top_logprobs=6), threading.Event()))
+        list(answered(engine, replace(request, top_logprobs=6), threading.Event()))
 
 
 def test_a_directory_whose_format_only_mlc_knows(mlc: Any, open_engine: Opener) -> None:
     """No Jinja template: then MLC's own interface for chats serves, with its logprobs."""
     engine = open_engine()
     engine._directory = replace(engine._directory, template=None)
-    assert engine.count_tokens(HELLO) is None
+    assert engine.prepare(HELLO).count is None
     request = replace(HELLO, logprobs=True, top_logprobs=2, max_tokens=2)
-    deltas = list(engine.stream(request, threading.Event()))
+    deltas = list(answered(engine, request, threading.Event()))
     (created,) = mlc.events("create")
     assert created["kind"] == "ChatCompletions"
     assert created["arguments"]["messages"] == [{"role": "user", "content": "Where?"}]
@@ -342,17 +343,17 @@ def test_a_directory_whose_format_only_mlc_knows(mlc: Any, open_engine: Opener) 
     assert first.token_bytes == b"Paris"
     assert [top.token_bytes for top in first.top] == [b"Paris", b"?"]
     with pytest.raises(ContextOverflow) as caught:
-        list(engine.stream(ChatRequest((Message("user", "x" * 200),)), threading.Event()))
+        list(answered(engine, ChatRequest((Message("user", "x" * 200),)), threading.Event()))
     assert (caught.value.prompt_tokens, caught.value.context_window_size) == (200, 128)
     late = ChatRequest((Message("user", "a"), Message("system", "b")))
     with pytest.raises(InvalidRequest, match="System prompt at position 1"):
-        list(engine.stream(late, threading.Event()))
+        list(answered(engine, late, threading.Event()))
 
 
 def test_a_prompt_that_does_not_fit_is_not_sent(mlc: Any, open_engine: Opener) -> None:
     engine = open_engine()
     with pytest.raises(ContextOverflow) as caught:
-        list(engine.stream(ChatRequest((Message("user", "x" * 300),)), threading.Event()))
+        list(answered(engine, ChatRequest((Message("user", "x" * 300),)), threading.Event()))
     assert caught.value.context_window_size == 128
     assert not mlc.events("create")
 
@@ -360,9 +361,9 @@ def test_a_prompt_that_does_not_fit_is_not_sent(mlc: Any, open_engine: Opener) -
 def test_an_answer_ends_where_the_context_does(mlc: Any, open_engine: Opener) -> None:
     engine = open_engine()
     ask(engine)
-    list(engine.stream(replace(HELLO, max_tokens=10**6), threading.Event()))
+    list(answered(engine, replace(HELLO, max_tokens=10**6), threading.Event()))
     limits = [event["arguments"]["max_tokens"] for event in mlc.events("create")]
-    tokens = engine.count_tokens(HELLO)
+    tokens = engine.prepare(HELLO).count
     assert tokens is not None and limits == [128 - tokens, 128 - tokens]
 
 
@@ -397,12 +398,12 @@ def test_a_crash_is_an_error_here_and_no_more(open_engine: Opener) -> None:
 def test_cancelling_aborts_the_request(mlc: Any, open_engine: Opener) -> None:
     engine, cancel = open_engine(), threading.Event()
     request = replace(HELLO, sampling=SamplingParams(seed=ENDLESS))
-    running = engine.stream(request, cancel)
+    running = answered(engine, request, cancel)
     assert next(running).text == "on "
     cancel.set()
     with pytest.raises(Cancelled):
         list(running)
-    left = engine.stream(request, threading.Event())
+    left = answered(engine, request, threading.Event())
     assert next(left).text == "on "
     left.close()
     assert text_of(ask(engine)) == "Paris is the capital."  # so the ones before were taken note of
@@ -423,7 +424,7 @@ def test_many_at_once(open_engine: Opener) -> None:
 
 def test_closing_terminates_and_ends_what_runs(mlc: Any, open_engine: Opener) -> None:
     engine = open_engine()
-    running = engine.stream(replace(HELLO, sampling=SamplingParams(seed=ENDLESS)), threading.Event())
+    running = answered(engine, replace(HELLO, sampling=SamplingParams(seed=ENDLESS)), threading.Event())
     next(running)
     engine.close()
     engine.close()

@@ -11,6 +11,7 @@ from edge_router.chat.events import HiddenState
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
+from edge_router.engines.base import answered
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.program import Windows
@@ -32,7 +33,7 @@ def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter
         logprobs=True,
         signals=watch,
     )
-    first, *rest = engine.stream(request, threading.Event())
+    first, *rest = answered(engine, request, threading.Event())
     assert isinstance(first, HiddenState)
     assert engine._template is not None
     prompt = engine._tokenizer.encode(engine._template.render(request.messages))

@@ -13,6 +13,7 @@ from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
@@ -42,7 +43,7 @@ def asking(*texts: str, **options: Any) -> ChatRequest:
 
 
 def answer(engine: LocalEngine, request: ChatRequest) -> tuple[str, Finished]:
-    deltas = list(engine.stream(request, threading.Event()))
+    deltas = list(answered(engine, request, threading.Event()))
     last = deltas[-1]
     assert isinstance(last, Finished)
     return collect(deltas).text, last
@@ -86,7 +87,7 @@ def test_a_seed_repeats_an_answer(engine: LocalEngine) -> None:
 
 def test_logprobs(engine: LocalEngine) -> None:
     request = asking("Hello", max_tokens=5, logprobs=True, top_logprobs=3)
-    deltas = list(engine.stream(request, threading.Event()))
+    deltas = list(answered(engine, request, threading.Event()))
     chosen = collect(deltas).logprobs
     assert chosen
     for logprob in chosen:
@@ -96,7 +97,7 @@ def test_logprobs(engine: LocalEngine) -> None:
 
 def test_a_cancelled_answer_ends(engine: LocalEngine) -> None:
     cancel = threading.Event()
-    stream = engine.stream(asking("Tell me a long story.", max_tokens=200), cancel)
+    stream = answered(engine, asking("Tell me a long story.", max_tokens=200), cancel)
     next(stream)
     cancel.set()
     with pytest.raises(Cancelled):

@@ -20,6 +20,7 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.config import Config
 from edge_router.engines import load_weak, weak_engines
+from edge_router.engines.base import answered
 from edge_router.engines.webgpu import load as loading
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import load, open_model
@@ -52,7 +53,7 @@ class Notes(SilentProgress):
 
 def ask(engine: Any, text: str, **sampling: Any) -> str:
     request = ChatRequest((Message("user", text),), sampling=SamplingParams(**sampling), max_tokens=12)
-    return collect(engine.stream(request, Cancel())).text
+    return collect(answered(engine, request, Cancel())).text
 
 
 def test_answers_are_the_references(adapter: Adapter, tiny_model: Any) -> None:
@@ -63,7 +64,7 @@ def test_answers_are_the_references(adapter: Adapter, tiny_model: Any) -> None:
         expected = tiny_model.greedy(prompt, 12, directory.end_tokens)
         said = b"".join(map(directory.tokenizer.token_bytes, expected)).decode("utf-8", "replace")
         assert ask(engine, text, temperature=0.0).rstrip("�") == said.rstrip("�")
-    assert (engine.model_id, engine.context_window_size) == ("tiny", 96)
+    assert (engine.model_id, engine.capabilities.context_window) == ("tiny", 96)
     engine.close()
     with pytest.raises(EngineUnavailable, match="closed"):
         ask(engine, "Hello")
@@ -83,7 +84,7 @@ def test_by_configuration(
     )
     progress = Notes()
     engine = load_weak(weak_engines(), config, paths, progress)
-    assert engine.context_window_size == 64
+    assert engine.capabilities.context_window == 64
     assert ask(engine, "Hello", temperature=0.0)
     engine.close()
     assert any("stands in for a GPU" in note for note in progress.notes) == (adapter.kind == "software")
@@ -106,7 +107,7 @@ def test_a_window_by_configuration(adapter: Adapter, tiny_model: Any, paths: Pat
     plans = []
     for overrides in (values, {**values, "weak.sliding_window_size": None}):
         engine = load_weak(weak_engines(), Config.load(overrides=overrides), paths, SilentProgress())
-        assert engine.context_window_size == 512
+        assert engine.capabilities.context_window == 512
         assert ask(engine, "A long question. " * 12, temperature=0.0)
         plans.append(engine.plan)
         engine.close()
@@ -124,7 +125,7 @@ def test_a_conversation_beyond_its_context(adapter: Adapter, tiny_model: Any, pa
         "weak.overflow": "window",
     }
     engine = load_weak(weak_engines(), Config.load(overrides=values), paths, SilentProgress())
-    assert engine.context_window_size == 1 << 17
+    assert engine.capabilities.context_window == 1 << 17
     assert engine.longest_answer == 64
     assert ask(engine, "A question that is longer than the context. " * 4, temperature=0.0)
     engine.close()

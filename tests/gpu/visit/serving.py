@@ -17,6 +17,7 @@ from common import EMULATED, Results, folder, manifest, start
 
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.tvm import open_model
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
@@ -43,7 +44,7 @@ def main() -> None:
         cancel, seen = threading.Event(), 0
         begin = time.perf_counter()
         try:
-            for _ in engine.stream(_asked("cancelled", 400), cancel):
+            for _ in answered(engine, _asked("cancelled", 400), cancel):
                 seen += 1
                 if seen == 3:
                     cancel.set()
@@ -74,7 +75,7 @@ def lost() -> None:
     for number in range(3):
         begin = time.perf_counter()
         try:
-            for piece, _ in enumerate(engine.stream(_asked(f"lost {number}", 60), threading.Event())):
+            for piece, _ in enumerate(answered(engine, _asked(f"lost {number}", 60), threading.Event())):
                 if piece == 2 and number == 0 and not EMULATED:
                     _trap()
         except EngineError as error:
@@ -114,7 +115,7 @@ def _asked(text: str, count: int) -> ChatRequest:
 
 
 def _said(engine: LocalEngine, text: str) -> str:
-    return collect(engine.stream(_asked(text, COUNT), threading.Event())).text
+    return collect(answered(engine, _asked(text, COUNT), threading.Event())).text
 
 
 def _same(a: str, b: str) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from common import EMULATED, Drawn, Memory, Results, chat, folder, manifest, start
 
 from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.tvm_device import Device
@@ -159,7 +160,7 @@ def _engine(name: str, library: str) -> float:
             asked = ChatRequest(
                 (), raw_prompt=f"{number} the", max_tokens=DECODED, sampling=SamplingParams(temperature=0)
             )
-            timings = list(engine.stream(asked, threading.Event()))[-1].timings
+            timings = list(answered(engine, asked, threading.Event()))[-1].timings
             assert timings is not None and timings.decode_s and timings.decode_tokens
             rates.append(timings.decode_tokens / timings.decode_s)
         return round(max(rates), 1)
