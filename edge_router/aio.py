@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from edge_router.answer import Answer
 from edge_router.chat.events import Event, Finished
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
-from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker
 from edge_router.controller import Controller
 from edge_router.surface import whole
+from edge_router.surfaces.base import Head
+from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
+from edge_router.surfaces.openai_writing import ChunkMaker
 from edge_router.thread_stream import MOST, ThreadStream
 from edge_router.types import Cancel, Decision, Timings
 
@@ -248,7 +250,7 @@ class AsyncChatStream:
         return self._answer.fallback_cause
 
     async def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
-        maker = ChunkMaker(self._answer.model)
+        maker = ChunkMaker(Head.begun(self._answer.model, self._answer.decision))
         async for event in self._answer:
             for chunk in maker.chunks(event):
                 yield chunk

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge_router import policy
 from edge_router.answer import Answer, Clock, primed
@@ -32,6 +33,7 @@ from edge_router.errors import (
     LowConfidence,
     UnsupportedRequest,
 )
+from edge_router.inventory import chat_models, embedding_models
 from edge_router.ledger import Ledger, Record, message_of
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
@@ -39,10 +41,15 @@ from edge_router.paths import Paths
 from edge_router.pool import Pool
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.surface import Chat
+from edge_router.surfaces.base import ModelInfo
 from edge_router.surfaces.openai_parsing import conversation, parse_messages
+from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.spending import Payment, Spending
 from edge_router.truncation import truncated
 from edge_router.types import Cancel, Decision, Progress, Reason
+
+if TYPE_CHECKING:
+    from edge_router.routers.embedding import Embeddings
 
 _logger = logging.getLogger(__name__)
 
@@ -105,6 +112,7 @@ class Controller:
         ledger = self.config.ledger
         self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
         self._spending = Spending.of(self.config, paths)
+        self._created = int(time.time())
         self._closed = False
         self.chat = Chat(self)
 
@@ -196,6 +204,56 @@ class Controller:
     def model_names(self) -> tuple[str, ...]:
         """Everything that may stand in a request's `model`."""
         return self._pool.names().all()
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The same names with what is known of each, and those of `embed`."""
+        chats = chat_models(self._pool, self.config, self._created)
+        return (*chats, *embedding_models(self._pool.embedders().names(), self._created))
+
+    def model(self, name: str) -> ModelInfo:
+        """Of one of them, or of a router's with a threshold behind it.
+
+        Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ...
+        """
+        known = {info.name: info for info in self.models()}
+        if name not in known:
+            self.check_model(name)
+        return known.get(name) or replace(known["auto"], name=name)
+
+    def count_tokens(self, request: ChatRequest) -> int:
+        """Of the prompt as the weak model would read it; an estimate where only its engine could say.
+
+        Raises what keeps the weak model from loading.
+        """
+        self._check_open()
+        with self._defects.guard("weak model"):
+            tokens = self._pool.weak().prepare(request).count
+        return Meter(request).most().prompt_tokens if tokens is None else tokens
+
+    def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> Embeddings:
+        """A vector of each text, by one of the models that `models` lists with a dimension.
+
+        Raises `UnknownModel`, `InvalidRouter`, and without `truncate` `InvalidRequest` for a text too long.
+        """
+        self._check_open()
+        with self._defects.guard("embedding model"):
+            return self._pool.embedders().embed(texts, model, truncate=truncate)
+
+    def load(self, model: str) -> None:
+        """Have all ready that an answer of `model` may take. Raises what kept it from loading."""
+        self._check_open()
+        route = policy.parse_model(model, self._pool.names())
+        with self._defects.guard("controller"):
+            if route.tier is None:
+                self._pool.router(route.router)
+            if route.tier != "strong":
+                self._pool.weak()
+
+    def unload(self, model: str) -> None:
+        """Give the weak model's memory back once it is idle, if `model` is a name of it. It is loaded again
+        when it is asked next."""
+        if policy.parse_model(model, self._pool.names()).tier != "strong":
+            self._pool.unload()
 
     def ahead(self, cancel: Cancel) -> int | None:
         """How many answers are made before the one of `cancel`; None where it does not wait for others."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from edge_router import strict_json
 from edge_router.chat.events import Usage
-from edge_router.completions import ChatCompletion
 from edge_router.controller import Controller
 from edge_router.disk import storage_errors, whole_lines
 from edge_router.errors import (
@@ -28,6 +27,7 @@ from edge_router.errors import (
 )
 from edge_router.labels.judging import VERDICT_TOKENS, Judge, choice, comparison, exact, verdict
 from edge_router.labels.tables import read_rows
+from edge_router.surfaces.openai_objects import ChatCompletion
 from edge_router.thresholds.prices import Prices
 from edge_router.types import Progress, SilentProgress
 

@@ -19,7 +19,8 @@ WEAK_ENGINES = "edge_router.weak_engines"
 STRONG_ENGINES = "edge_router.strong_engines"
 ARCHITECTURES = "edge_router.architectures"
 LAYOUTS = "edge_router.layouts"  # of an architecture's parameters, under the architecture's name
-GROUPS = (ROUTERS, WEAK_ENGINES, STRONG_ENGINES, ARCHITECTURES, LAYOUTS)
+SURFACES = "edge_router.surfaces"  # protocols; a factory takes nothing
+GROUPS = (ROUTERS, WEAK_ENGINES, STRONG_ENGINES, ARCHITECTURES, LAYOUTS, SURFACES)
 
 
 def extend(registry: Registry[T], group: str) -> Registry[T]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_router import plugins
 from edge_router.chat.request import Need
@@ -15,7 +15,7 @@ from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
-from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident
+from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Unloading
 from edge_router.engines.choice import DEVICES
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.names import check_names, check_router
@@ -29,6 +29,9 @@ from edge_router.slot import Slot
 from edge_router.thresholds.tracking import ShareTracker
 from edge_router.types import Cancel, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
+
+if TYPE_CHECKING:
+    from edge_router.routers.embedding import Embedders
 
 
 class Pool:
@@ -52,7 +55,7 @@ class Pool:
     ) -> None:
         self._config, self._paths = config, paths or Paths.default()
         self._progress: Progress = progress or SilentProgress()
-        self._weak_given = weak is not None  # by a program: nothing is known of its strength
+        self.weak_given = weak is not None  # by a program: nothing is known of its strength
         self._thresholds: dict[str, float] = {}  # by router, where none is set
         self._defects = defects or Defects(self._paths.defects)
         self._registry: Registry[Router] = plugins.extend(
@@ -67,6 +70,7 @@ class Pool:
         self._gate, self._gate_sought = gate, gate is not None
         self._share: ShareTracker | None = None
         self._routers: dict[str, Slot[Router]] = {}
+        self._embedders: Embedders | None = None
         self._closed = False
         self._lock = threading.Lock()
         if router is not None:
@@ -125,6 +129,11 @@ class Pool:
         return self._weak.value is not None or self._config.weak.engine in DEVICES
 
     @property
+    def loaded_weak(self) -> Engine | None:
+        """The weak model's engine, where there is one by now."""
+        return self._weak.value
+
+    @property
     def plan(self) -> Plan | None:
         """The weak model's memory, where it is loaded and was planned."""
         weak = self._weak.value
@@ -171,7 +180,7 @@ class Pool:
 
     def _default_threshold(self, router: Router) -> float:
         """Fits the configured weak model, where there is a strong one that could answer instead."""
-        if self._weak_given or not self.strong_configured:
+        if self.weak_given or not self.strong_configured:
             return router.default_threshold
         with self._lock:
             if router.name not in self._thresholds:
@@ -208,6 +217,23 @@ class Pool:
     def _make_weak(self) -> Engine:
         registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
         return load_weak(registry, self._config, self._paths, self._progress)
+
+    def unload(self) -> None:
+        """Have the weak model give its memory back, where it is loaded and can."""
+        weak = self._weak.value
+        if isinstance(weak, Unloading):
+            weak.unload()
+
+    def embedders(self) -> Embedders:
+        """Each is opened when it is first asked."""
+        from edge_router.routers.embedding import Embedders
+
+        with self._lock:
+            if self._closed:
+                raise Closed
+            if self._embedders is None:
+                self._embedders = Embedders(self._paths.routers, threads=self._config.router.threads)
+            return self._embedders
 
     def gate(self, cancel: Cancel | None = None) -> Gate | None:
         """What was calibrated for the weak model; None where nothing was, which is told once."""
@@ -253,7 +279,7 @@ class Pool:
     def close(self) -> None:
         """For good. What is still being loaded is closed when it is there. May be called twice."""
         with self._lock:
-            self._closed = True
+            self._closed, self._embedders = True, None
             slots: list[Slot[Any]] = [self._weak, self._strong, *self._routers.values()]
         if self._share is not None:
             with self._defects.spare("strong share"):

@@ -8,10 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from edge_router.answer import Answer, LinkedCancel
+from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
-from edge_router.completions import ChatCompletion, ChatCompletionChunk, ChunkMaker, completion
 from edge_router.errors import Cancelled
+from edge_router.surfaces.base import Head
+from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
+from edge_router.surfaces.openai_writing import ChunkMaker, completion
 from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:
@@ -87,8 +90,8 @@ class Completions:
 
 def whole(answer: Answer) -> ChatCompletion:
     """Read an answer to its end."""
-    made = completion(answer, answer.model, answer.decision)
-    return replace(made, timings=answer.timings, fallback_cause=answer.fallback_cause)
+    head, reply = Head.begun(answer.model, answer.decision), collect(answer)
+    return completion(reply, head, answer.timings, answer.fallback_cause)
 
 
 class ChatStream:
@@ -100,7 +103,7 @@ class ChatStream:
 
     def __init__(self, answer: Answer, *, include_usage: bool = False) -> None:
         self._answer, self._include_usage = answer, include_usage
-        self._maker = ChunkMaker(answer.model)
+        self._maker = ChunkMaker(Head.begun(answer.model, answer.decision))
         self._made: deque[ChatCompletionChunk] = deque()
         self._over = False
 

@@ -17,7 +17,6 @@ COMPILE = ROOT / "compile"
 LAYERS = [
     {
         "chat",
-        "openai_object",
         "types",
         "errors",
         "network",
@@ -52,13 +51,12 @@ LAYERS = [
         "response_format",
         "requests",
         "surfaces",
-        "completions",
         "routers",
         "policy",
         "truncation",
         "engines",
     },
-    {"answer", "names", "slot", "pool", "surface", "controller", "thread_stream", "aio"},
+    {"answer", "names", "slot", "pool", "inventory", "surface", "controller", "thread_stream", "aio"},
     {"bench", "labelling", "server"},
     {"cli", "__main__"},
 ]

@@ -21,12 +21,12 @@ from edge_router.chat.request import (
     Tool,
     ToolChoice,
 )
-from edge_router.completions import Function, ReplyMessage
-from edge_router.completions import ToolCall as ToolCallOfReply
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import FORBIDDEN
 from edge_router.surfaces.base import Call
 from edge_router.surfaces.openai_messages import written_messages
+from edge_router.surfaces.openai_objects import Function, ReplyMessage
+from edge_router.surfaces.openai_objects import ToolCall as ToolCallOfReply
 from edge_router.surfaces.openai_output import written_output
 from edge_router.surfaces.openai_parsing import (
     INCLUDE_USAGE,

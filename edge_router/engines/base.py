@@ -123,3 +123,12 @@ class Queueing(Protocol):
     def ahead(self, cancel: Cancel) -> int | None:
         """How many are before the answer that `cancel` would end; None where it has its turn."""
         ...
+
+
+@runtime_checkable
+class Unloading(Engine, Protocol):
+    """An engine that can give its memory back, and has it again when it is asked next."""
+
+    def unload(self) -> None:
+        """Once nobody waits for an answer. Returns at once."""
+        ...

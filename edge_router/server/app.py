@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -15,7 +17,7 @@ from edge_router.errors import EdgeRouterError, clipped
 from edge_router.server.body import Bodies
 from edge_router.server.errors import failure, refusal
 from edge_router.server.limits import Limits
-from edge_router.server.reply import failed
+from edge_router.server.protocols import Protocols
 from edge_router.server.routes import Api
 from edge_router.server.running import Running
 from edge_router.server.security import Guard, host_name, known_hosts
@@ -28,32 +30,39 @@ def create_app(
     *,
     api_key: str | None = None,
     limits: Limits | None = None,
+    protocols: Protocols | None = None,
 ) -> Starlette:
     """An app over `controller`, which stays the caller's to close. Nothing is loaded here.
 
     `api_key` is asked of every request except /health; None asks for none. `app.state.running.stop()`,
-    on the app's event loop, ends what is under way.
+    on the app's event loop, ends what is under way. `protocols`: those that are installed, where None.
+
+    Raises `PluginFailed`, `DuplicateName` for protocols of other packages that cannot be spoken.
     """
-    running, limits = Running(), limits or Limits()
+    running, limits, spoken = Running(), limits or Limits(), protocols or Protocols.installed()
     guard = Middleware(
         Guard,
         hosts=known_hosts(settings.host, settings.allowed_hosts),
         origins=settings.allowed_origins,
         api_key=api_key,
+        protocols=spoken,
     )
     app = Starlette(
-        routes=[*Api(controller, running, limits).routes(), _root(settings.ollama_port)],
+        routes=[*Api(controller, running, limits, spoken).routes(), _root(settings.ollama_port)],
         middleware=[guard, Middleware(Bodies, limits=limits)],
-        exception_handlers={EdgeRouterError: _ours, HTTPException: _refused},
+        exception_handlers={
+            EdgeRouterError: partial(_ours, spoken),
+            HTTPException: partial(_refused, spoken),
+        },
     )
     app.router.redirect_slashes = False  # a redirect would point wherever the Host header says
     app.state.running = running
     return app
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _ours(protocols: Protocols, request: Request, error: Exception) -> Response:
     assert isinstance(error, EdgeRouterError)
-    return failed(failure(error))
+    return protocols.failed(request.scope, failure(error))
 
 
 def _root(ollama_port: int | None) -> Route:
@@ -84,7 +93,7 @@ def _address(request: Request) -> str:
     return f"http://{host}:{server[1]}"
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _refused(protocols: Protocols, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = error.detail
     if error.status_code == 404:
@@ -92,4 +101,4 @@ async def _refused(request: Request, error: Exception) -> Response:
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another one")
         message = f"{request.method} is not answered here; use {allowed}."
-    return failed(refusal(error.status_code, message, error.headers))
+    return protocols.failed(request.scope, refusal(error.status_code, message, error.headers))

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_router.server.errors import refusal
 from edge_router.server.limits import Limits
+from edge_router.surfaces.openai_chat import error_body
 from edge_router.surfaces.wire import dumps
 
 FILLER = "filler"  # in scope["state"]: bytes that change nothing, wherever in the reply's body they stand
@@ -119,7 +120,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         for event in (
             h11.Response(status_code=status, headers=headers),
-            h11.Data(data=dumps(told.body())),
+            h11.Data(data=dumps(error_body(told))),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")

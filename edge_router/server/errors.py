@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from edge_router import errors as e
 from edge_router.errors import clipped
+from edge_router.surfaces.base import Failure
 
 STATEMENT = 2000  # characters of an error's
 INVALID = "invalid_request_error"
@@ -27,22 +28,6 @@ class Rule:
     code: str | None
     advice: str = ""
     retry: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a client receives."""
-
-    status: int
-    message: str
-    type: str
-    code: str | None = None
-    param: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def body(self) -> dict[str, object]:
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return {"error": error}
 
 
 DOCTOR = "Run `edge-router doctor` on the server's machine: it names the command that mends it."

@@ -68,5 +68,5 @@ class Ratings:
 
 
 def _bare(completion: str) -> str:
-    """An answer to /v1/completions has the same id behind another word."""
-    return completion.rpartition("-")[2]
+    """Each protocol puts a word of its own before the same id."""
+    return completion.replace("_", "-").rpartition("-")[2]

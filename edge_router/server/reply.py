@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from edge_router.aio import AsyncAnswer
 from edge_router.answer import Answer
-from edge_router.server.errors import Failure
 from edge_router.surfaces.wire import dumps
 
 PREFIX = "x-edge-router-"
@@ -24,12 +23,8 @@ def json_bytes(body: bytes, status: int = 200, headers: Mapping[str, str] | None
     return Response(body, status, headers, media_type="application/json")
 
 
-def failed(failure: Failure) -> Response:
-    return json_reply(failure.body(), failure.status, failure.headers)
-
-
 def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
-    """Where the answer came from and why. Bodies stay exactly OpenAI's."""
+    """Where the answer came from and why. Bodies stay exactly their protocol's."""
     decision, cause = answer.decision, answer.fallback_cause
     told = {
         "model": decision.model,

@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge_router.config import ServerConfig
 from edge_router.errors import clipped
 from edge_router.server.errors import refusal, unexpected
-from edge_router.server.reply import failed
+from edge_router.server.protocols import Protocols
+from edge_router.surfaces.base import Failure
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OPEN_PATHS = ("/health",)  # without a key
@@ -79,11 +80,18 @@ class Guard:
     """The outermost layer of the app: Host, Origin and key first; no exception leaves it."""
 
     def __init__(
-        self, app: ASGIApp, *, hosts: frozenset[str], origins: Iterable[str], api_key: str | None
+        self,
+        app: ASGIApp,
+        *,
+        hosts: frozenset[str],
+        origins: Iterable[str],
+        api_key: str | None,
+        protocols: Protocols,
     ) -> None:
         self._app, self._hosts, self._listed = app, hosts, tuple(origins)
         self._origins = frozenset(map(_plain_origin, self._listed))
         self._key = api_key.encode() if api_key else None
+        self._protocols = protocols
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -105,9 +113,10 @@ class Guard:
                 self._dress(MutableHeaders(scope=message), headers)
             await send(message)
 
-        answer = (
-            self._refusal(headers) or self._preflight(scope, headers) or self._unauthorized(scope, headers)
-        )
+        refused = self._refusal(headers)
+        answer = None if refused else self._preflight(scope, headers)
+        refused = refused or (None if answer else self._unauthorized(scope, headers))
+        answer = self._protocols.failed(scope, refused) if refused else answer
         try:
             await (answer or self._app)(scope, receive, dressed)
         except ClientDisconnect:
@@ -117,20 +126,20 @@ class Guard:
             log.exception("%s %a failed", scope["method"], shown)
             if status:
                 raise  # half an answer is out: the connection must not look as if it had ended well
-            await failed(unexpected())(scope, receive, dressed)
+            await self._protocols.failed(scope, unexpected())(scope, receive, dressed)
         log.info("%s %a %d", scope["method"], shown, status)
 
-    def _refusal(self, headers: Headers) -> Response | None:
+    def _refusal(self, headers: Headers) -> Failure | None:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         name = host_name(hosts[0]) if len(hosts) == 1 else None
         if name is None:
-            return failed(refusal(400, "The request needs one well-formed Host header."))
+            return refusal(400, "The request needs one well-formed Host header.")
         if name not in self._hosts:
             name = clipped(name)
             advice = f"If {name} is yours, add it to server.allowed_hosts."
-            return failed(refusal(403, f"This server does not answer to the host {name}. {advice}"))
+            return refusal(403, f"This server does not answer to the host {name}. {advice}")
         if origins and not (len(origins) == 1 and self._may_call(origins[0], hosts[0])):
-            return failed(refusal(403, self._foreign(origins)))
+            return refusal(403, self._foreign(origins))
         return None
 
     def _foreign(self, origins: list[str]) -> str:
@@ -170,14 +179,14 @@ class Guard:
             allowed["access-control-allow-private-network"] = "true"
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=allowed)
 
-    def _unauthorized(self, scope: Scope, headers: Headers) -> Response | None:
+    def _unauthorized(self, scope: Scope, headers: Headers) -> Failure | None:
         if self._key is None or scope["path"] in OPEN_PATHS:
             return None
         if any(hmac.compare_digest(key.encode("latin-1"), self._key) for key in _keys(headers)):
             return None
         ways = "`Authorization: Bearer <key>` or `x-api-key: <key>`"
         message = f"The API key is missing or wrong. Send it as {ways}."
-        return failed(refusal(401, message, {"www-authenticate": "Bearer"}))
+        return refusal(401, message, {"www-authenticate": "Bearer"})
 
     def _dress(self, reply: MutableHeaders, headers: Headers) -> None:
         reply["x-content-type-options"] = "nosniff"

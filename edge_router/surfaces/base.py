@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -45,6 +47,11 @@ class Head:
     created: int
     model: str
     decision: Decision
+
+    @classmethod
+    def begun(cls, model: str, decision: Decision) -> Head:
+        """Of an answer that begins now."""
+        return cls(uuid.uuid4().hex, int(time.time()), model, decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ class ModelInfo:
     """A name that may be asked for, and what is known of the model behind it. Sizes in bytes.
 
     `created`: since when it is here, in seconds since 1970. `reasons`: it thinks before it answers, or can.
-    `dimension`: of its vectors; None for a model that answers chats.
+    `dimension`: of its vectors, 0 before it is known; None for a model that answers chats.
     """
 
     name: str
@@ -142,6 +149,10 @@ class Host(Protocol):
     """What the questions beside chats are answered from. May block: it is used in a thread."""
 
     def models(self) -> tuple[ModelInfo, ...]: ...
+
+    def model(self, name: str) -> ModelInfo:
+        """Of any name that may be asked for, also one that is not listed. Raises `UnknownName` and others."""
+        ...
 
     def count_tokens(self, request: ChatRequest) -> int:
         """Of the prompt as the weak model would read it. Raises `EdgeRouterError`."""

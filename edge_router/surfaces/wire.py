@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+_string = json.encoder.encode_basestring_ascii
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def dumps(body: Mapping[str, object] | str) -> bytes:
     """ASCII, since a model's text may hold half a surrogate pair, which UTF-8 has no bytes for."""
     return _JSON.encode(body).encode("ascii")
+
+
+def string(text: str) -> bytes:
+    """One JSON string, as `dumps` writes it."""
+    return _string(text).encode("ascii")
 
 
 def event(data: bytes, name: str = "") -> bytes:

@@ -220,6 +220,7 @@ def test_ctrl_c_ends_even_an_answer_that_is_stuck(environment, tmp_path):
 
 SLOW = """
 import time
+from edge_router.chat.events import TextDelta
 from edge_router.cli import building, session, turn
 from edge_router.cli.main import main
 from edge_router.controller import Controller

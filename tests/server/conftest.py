@@ -20,6 +20,7 @@ from edge_router import AsyncController, Config, Controller, ScriptedEngine, Scr
 from edge_router.config import ServerConfig
 from edge_router.server.app import create_app
 from edge_router.server.limits import Limits
+from edge_router.server.protocols import Protocols
 from edge_router.server.serve import run
 
 HI = [{"role": "user", "content": "hi"}]
@@ -63,16 +64,22 @@ class Setup:
     settings: ServerConfig = field(default_factory=lambda: ServerConfig(port=0))
     api_key: str | None = None
     limits: Limits = field(default_factory=Limits)
+    protocols: Protocols | None = None
+    ledger: bool = False
 
     def controller(self) -> Controller:
-        config = Config().replace(**{"ledger.enabled": False})
+        config = Config().replace(**{"ledger.enabled": self.ledger})
         return Controller(
             config, weak=self.weak, strong=self.strong, router=ScriptedRouter(by_word, name="word")
         )
 
     def app(self) -> Any:
         return create_app(
-            AsyncController(self.controller()), self.settings, api_key=self.api_key, limits=self.limits
+            AsyncController(self.controller()),
+            self.settings,
+            api_key=self.api_key,
+            limits=self.limits,
+            protocols=self.protocols,
         )
 
     def call(

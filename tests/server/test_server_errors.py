@@ -11,6 +11,7 @@ from table import each
 
 from edge_router import errors as e
 from edge_router.server.errors import REFUSALS, RULES, failure, refusal, rule, unexpected
+from edge_router.surfaces.openai_chat import error_body
 
 
 def tree(root: type[e.EdgeRouterError]) -> Iterator[type[e.EdgeRouterError]]:
@@ -78,7 +79,7 @@ def test_every_error_can_be_told(kind: type[e.EdgeRouterError]) -> None:
     error = kind(*EXAMPLES.get(kind, ()))
     told = failure(error)
     assert 400 <= told.status <= 504
-    assert set(told.body()) == {"error"}
+    assert set(error_body(told)) == {"error"}
     assert told.message.startswith(str(error).rstrip(" ."))
     assert told.message.endswith(".") and not told.message.endswith("..")
     assert len(told.message) > len(str(error)) + 10 or kind is e.InvalidRequest, "no next step"

@@ -16,6 +16,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
 from edge_router.server.limits import Limits
+from edge_router.server.protocols import Protocols
 from edge_router.server.running import Running
 from edge_router.server.security import Guard
 
@@ -245,7 +246,9 @@ def test_half_a_reply_never_looks_whole() -> None:
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    guard = Guard(broken, hosts=frozenset({"localhost"}), origins=(), api_key=None)
+    guard = Guard(
+        broken, hosts=frozenset({"localhost"}), origins=(), api_key=None, protocols=Protocols.installed()
+    )
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
     with pytest.raises(RuntimeError):
         asyncio.run(guard(scope, receive, send))

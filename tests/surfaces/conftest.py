@@ -36,6 +36,9 @@ class ScriptedHost:
     def models(self) -> tuple[ModelInfo, ...]:
         return self._models
 
+    def model(self, name: str) -> ModelInfo:
+        return next(info for info in self._models if info.name == name)
+
     def count_tokens(self, request: ChatRequest) -> int:
         return len(request.messages)
 

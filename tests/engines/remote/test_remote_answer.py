@@ -17,12 +17,16 @@ from edge_router.chat.events import (
 )
 from edge_router.chat.message import Reasoning, Text
 from edge_router.chat.reply import collect
-from edge_router.completions import ChunkMaker, completion
 from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.event_stream import EventDecoder
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
+from edge_router.surfaces.base import Head
+from edge_router.surfaces.openai_completions import OpenAICompletions
+from edge_router.surfaces.openai_writing import ChunkMaker, completion
 from edge_router.surfaces.wire import dumps
 from edge_router.types import Decision, Reason
+
+HEAD = Head("1", 7, "big", Decision("strong", Reason.FORCED))
 
 
 def chunk(delta=None, finish=None, **more):
@@ -117,11 +121,11 @@ def test_a_function_call_of_old_is_a_tool_call():
 
 
 def whole(deltas):
-    return completion(deltas, "big", Decision("strong", Reason.FORCED))
+    return completion(collect(deltas), HEAD)
 
 
 def streamed(deltas):
-    maker = ChunkMaker("big")
+    maker = ChunkMaker(HEAD)
     bodies = [chunk.to_dict()["choices"][0]["delta"] for delta in deltas for chunk in maker.chunks(delta)]
     return bodies[1:]  # behind the role
 
@@ -467,7 +471,11 @@ def test_no_json_at_all_leads_to_another_error(value):
         deltas = reader.read(json.dumps(value))
     except (Garbled, ErrorObject):
         return
-    for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict(), *streamed(deltas)):
+    for body in (
+        whole(deltas).to_dict(),
+        OpenAICompletions().whole(None, HEAD, collect(deltas)),
+        *streamed(deltas),
+    ):
         assert dumps(body)
     assert reader.finish()[-1].reason in ("stop", "length", "tool_calls", "content_filter")
 
@@ -528,7 +536,7 @@ def test_log_probabilities_are_numbers_that_json_knows(word):
         _, deltas = read(event)
         for entry_of in (deltas[0].logprobs[0], deltas[0].logprobs[0].top[0]):
             assert entry_of.logprob <= 0
-        for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict()):
+        for body in (whole(deltas).to_dict(), OpenAICompletions().whole(None, HEAD, collect(deltas))):
             assert dumps(body)
 
 

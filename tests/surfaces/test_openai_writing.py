@@ -26,17 +26,17 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
-from edge_router.completions import (
-    IMPOSSIBLE,
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChunkMaker,
-    completion,
-)
-from edge_router.openai_object import OpenAIObject
+from edge_router.chat.message import Message
+from edge_router.chat.reply import collect
+from edge_router.chat.request import ChatRequest
+from edge_router.surfaces.base import Body, Call, Head
+from edge_router.surfaces.openai_completions import OpenAICompletions
+from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk, OpenAIObject
+from edge_router.surfaces.openai_writing import IMPOSSIBLE, ChunkMaker, completion
 from edge_router.types import Decision, Reason
 
 DECISION = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")
+HEAD = Head("1", 7, "small", DECISION)
 USAGE = Usage(prompt_tokens=3, completion_tokens=2, cached_tokens=1)
 
 
@@ -45,7 +45,12 @@ def entry(token: str, logprob: float = -0.5, top: tuple[TokenLogprob, ...] = ())
 
 
 def whole(deltas: Iterable[Event]) -> ChatCompletion:
-    return completion(deltas, "small", DECISION)
+    return completion(collect(deltas), HEAD)
+
+
+def text_body(deltas: Iterable[Event]) -> Body:
+    call = Call(ChatRequest((Message("user", "x"),), raw_prompt="x"))
+    return OpenAICompletions().whole(call, HEAD, collect(deltas))
 
 
 def test_a_whole_reply() -> None:
@@ -75,7 +80,7 @@ def test_a_text_completion() -> None:
         TextDelta("is", logprobs=(entry("is"),)),
         Finished("stop", usage=USAGE),
     ]
-    read = Completion.model_validate(whole(deltas).to_text_dict(), strict=True)
+    read = Completion.model_validate(text_body(deltas), strict=True)
     assert read.id.startswith("cmpl-") and read.object == "text_completion"
     assert read.choices[0].text == "Paris"
     logprobs = read.choices[0].logprobs
@@ -101,12 +106,12 @@ def test_a_token_that_could_not_be_drawn_is_still_json(odd: float) -> None:
         TextDelta("a", logprobs=(entry("a", odd, (entry("b", odd),)),)),
         Finished("stop"),
     ]
-    for body in (whole(deltas).to_dict(), whole(deltas).to_text_dict()):
+    for body in (whole(deltas).to_dict(), text_body(deltas)):
         assert str(IMPOSSIBLE) in json.dumps(body, allow_nan=False)
 
 
 def test_chunks_begin_with_the_role_and_end_with_the_reason() -> None:
-    maker = ChunkMaker("small")
+    maker = ChunkMaker(HEAD)
     deltas = [TextDelta("Hi", logprobs=(entry("Hi"),)), TextDelta("!"), Finished("stop", USAGE)]
     bodies = [chunk.to_dict(include_usage=True) for delta in deltas for chunk in maker.chunks(delta)]
     bodies.append(maker.usage_chunk().to_dict(include_usage=True))
@@ -145,7 +150,7 @@ def test_tool_calls() -> None:
         {"name": "f", "arguments": '{"a":1}'},
         {"name": "g", "arguments": "{}"},
     ]
-    maker = ChunkMaker("big")
+    maker = ChunkMaker(HEAD)
     chunks = [
         OpenAIChunk.model_validate(chunk.to_dict()) for delta in deltas for chunk in maker.chunks(delta)
     ]
@@ -168,7 +173,7 @@ def test_a_call_that_takes_any_text() -> None:
 @given(st.lists(st.text(max_size=5), max_size=8))
 def test_a_stream_says_what_the_whole_says(texts: list[str]) -> None:
     deltas = [*map(TextDelta, texts), Finished("stop")]
-    maker = ChunkMaker("small")
+    maker = ChunkMaker(HEAD)
     streamed = [choice.delta.content or "" for d in deltas for c in maker.chunks(d) for choice in c.choices]
     assert "".join(streamed) == whole(deltas).text == "".join(texts)
 
@@ -199,7 +204,7 @@ def same_fields(theirs: object, ours: object, where: str = "") -> None:
 
 
 def streamed(deltas: Iterable[Event]) -> list[ChatCompletionChunk]:
-    maker = ChunkMaker("small")
+    maker = ChunkMaker(HEAD)
     return [*(chunk for delta in deltas for chunk in maker.chunks(delta)), maker.usage_chunk()]
 
 
@@ -248,7 +253,7 @@ def test_what_an_endpoint_sent_beside_openais_fields_is_there_too() -> None:
     assert message.reasoning_details == [{"text": "hm"}]  # type: ignore[attr-defined]
     assert "reasoning_details" in message.model_dump() and "extra" not in message.model_dump()
     extra = {"extra_content": {"google": {"thought_signature": "s"}}, "function": {"strict": True}}
-    (chunk,) = ChunkMaker("big", _started=True).chunks(ToolCallStart(0, "x", "f", False, extra))
+    _, chunk = ChunkMaker(HEAD).chunks(ToolCallStart(0, "x", "f", False, extra))
     assert chunk.choices[0].delta.tool_calls is not None
     assert chunk.choices[0].delta.tool_calls[0].to_dict() == {
         "index": 0,

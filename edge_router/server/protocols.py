@@ -1,0 +1,60 @@
+"""The protocols that one server speaks: which of them a request belongs to, and errors in its words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
+
+from edge_router import plugins
+from edge_router.errors import DuplicateName
+from edge_router.server.reply import json_reply
+from edge_router.surfaces import surfaces
+from edge_router.surfaces.base import Failure, Query, Surface
+from edge_router.surfaces.openai_chat import OpenAIChat
+
+
+class Protocols:
+    """Those of this package and of others. Raises `DuplicateName` for two that take chats at one path."""
+
+    def __init__(self, spoken: Sequence[Surface]) -> None:
+        self._default = OpenAIChat()  # where a path says nothing
+        self.all = tuple(spoken)
+        self.chats: dict[str, Surface] = {}
+        self.queries: dict[str, list[Query]] = {}
+        for surface in self.all:
+            for path in surface.paths:
+                if path in self.chats:
+                    raise DuplicateName("path", path, (self.chats[path].name, surface.name))
+                self.chats[path] = surface
+            for query in surface.queries:
+                self.queries.setdefault(query.path, []).append(query)
+
+    @classmethod
+    def installed(cls) -> Protocols:
+        """Raises `PluginFailed`, `DuplicateName`."""
+        registry = plugins.extend(surfaces(), plugins.SURFACES)
+        return cls([registry.get(name)() for name in registry])
+
+    def failed(self, scope: Scope, failure: Failure) -> Response:
+        surface = self._of(scope["path"], Headers(scope=scope))
+        return json_reply(surface.error(failure), failure.status, failure.headers)
+
+    def _of(self, path: str, headers: Mapping[str, str]) -> Surface:
+        """The one whose paths have most in common with `path`, from the start."""
+
+        def common(surface: Surface) -> tuple[int, bool]:
+            named = any(query.header in headers for query in surface.queries if query.header)
+            asked = [query.path for query in surface.queries if named or not query.header]
+            return max(_common(path, known) for known in (*surface.paths, *asked)), named
+
+        return max((self._default, *self.all), key=common)
+
+
+def _common(path: str, known: str) -> int:
+    """Segments at the start of both; one in braces is any."""
+    pairs = zip(path.strip("/").split("/"), known.strip("/").split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1] or pair[1].startswith("{"), pairs))

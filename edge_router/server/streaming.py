@@ -1,0 +1,162 @@
+"""One answer as its protocol streams it: events to bytes in the answer's thread, bytes to the client."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from edge_router.aio import AsyncAnswer, AsyncController
+from edge_router.answer import Answer
+from edge_router.errors import Cancelled, EdgeRouterError
+from edge_router.server.connection import FILLER
+from edge_router.server.errors import failure, refusal, unexpected
+from edge_router.server.limits import Limits
+from edge_router.server.reply import decision_headers
+from edge_router.server.running import STOPPING, Running
+from edge_router.surfaces.base import Call, Failure, Head, Host, Surface
+from edge_router.types import Cancel, Decision, Reason
+
+Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
+log = logging.getLogger("edge_router.server")
+
+
+def written(answer: Answer, surface: Surface, call: Call, ended: Ended, host: Host) -> Iterator[bytes]:
+    """`answer` in its protocol's bytes, to its end or to the words that say why it breaks off.
+
+    Raises what comes before any of it.
+    """
+    head, begun = Head.begun(answer.model, answer.decision), False
+    encoder = surface.encoder(call, head)
+    try:
+        while (event := next(answer, None)) is not None:  # a loop over it would end it before its last words
+            data = encoder.feed(event)
+            if data:
+                yield data
+                begun = True
+        ended(head.id, answer.record_id)
+        yield encoder.end()
+    except Cancelled:
+        raise
+    except EdgeRouterError as error:
+        if not begun:
+            raise
+        yield encoder.fail(failure(error))
+    except Exception:
+        if not begun:
+            raise
+        log.exception("streaming an answer failed")
+        yield encoder.fail(unexpected())
+    finally:
+        answer.close()
+        if call.afterwards is not None:
+            call.afterwards(host)
+
+
+class AnswerStream(Response):
+    """Streams the answer to `call`. However it ends, nothing goes on generating behind it.
+
+    The headers wait a moment for the decision. Where the answer takes longer to begin, they go without it,
+    comments tell that it is still waited for (and how many are `ahead` of it), and one with the decision
+    follows. An error then, as in mid-stream, is told in the protocol's own words for one, so that no client
+    takes the answer for whole.
+    """
+
+    def __init__(
+        self,
+        controller: AsyncController,
+        surface: Surface,
+        call: Call,
+        running: Running,
+        limits: Limits,
+        ended: Ended,
+        ahead: Callable[[Cancel], int | None],
+    ) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(headers=headers, media_type=surface.media_type)
+        del self.headers["content-length"]
+        self._surface, self._call, self._running, self._limits = surface, call, running, limits
+        through = partial(written, surface=surface, call=call, ended=ended, host=controller.controller)
+        self._answer: AsyncAnswer[bytes] = controller.answer(
+            call.request, through, most=limits.unread_bytes, weigh=len
+        )
+        self._ahead = partial(ahead, self._answer.cancel_event)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._running.attended(receive, self._answer.cancel) as attention:
+            try:
+                begun = await self._answer.begun(self._limits.hold_s)
+            finally:
+                attention.check()  # it may have been cancelled for that
+            await self._start(scope, send, begun)
+            last = await self._body(send, begun)
+            await _send(send, last, more=False)
+            if attention.left:
+                raise ClientDisconnect
+
+    async def _start(self, scope: Scope, send: Send, begun: bool) -> None:
+        if begun:
+            self.headers.update(decision_headers(self._answer))
+        filler = self._surface.comment("")
+        if filler:
+            scope.setdefault("state", {})[FILLER] = filler
+        await _told(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+    async def _body(self, send: Send, begun: bool) -> bytes:
+        """The last words, after all others were sent."""
+        try:
+            if not begun:
+                await self._wait(send)
+            while True:
+                pieces = await self._answer.take(self._limits.comment_s)
+                if not pieces and self._answer.ended:
+                    return b""
+                data = b"".join(pieces) or self._surface.comment("still at it")
+                if data:
+                    await _send(send, data)
+        except EdgeRouterError as error:
+            return self._broken_off(refusal(503, STOPPING) if self._running.stopping else failure(error))
+        except ClientDisconnect:
+            raise
+        except Exception:
+            log.exception("streaming an answer failed")
+            return self._broken_off(unexpected())
+
+    async def _wait(self, send: Send) -> None:
+        while True:
+            await self._say(send, self._waiting())
+            if await self._answer.begun(self._limits.comment_s):
+                break
+        for name, value in decision_headers(self._answer).items():
+            await self._say(send, f"{name}: {value}")
+
+    async def _say(self, send: Send, text: str) -> None:
+        comment = self._surface.comment(text)
+        if comment:
+            await _send(send, comment)
+
+    def _waiting(self) -> str:
+        ahead = self._ahead()
+        if not ahead:
+            return "waiting for the model"
+        return f"waiting: {ahead} {'answer is' if ahead == 1 else 'answers are'} before this one"
+
+    def _broken_off(self, told: Failure) -> bytes:
+        """By an encoder of its own: the answer's thread may be writing with the other one."""
+        decision = Decision("weak", Reason.FORCED)
+        return self._surface.encoder(self._call, Head.begun(self._call.request.target, decision)).fail(told)
+
+
+async def _send(send: Send, data: bytes, *, more: bool = True) -> None:
+    await _told(send, {"type": "http.response.body", "body": data, "more_body": more})
+
+
+async def _told(send: Send, message: Message) -> None:
+    try:
+        await send(message)
+    except OSError as error:  # servers tell of a client that has left in two ways; this is the other one
+        raise ClientDisconnect from error
