@@ -104,3 +104,43 @@ def test_thoughts_are_bounded_and_counted(built_model: Any, tmp_path: Path) -> N
         assert isinstance(collect(events).parts[0], Reasoning) and 0 < last.usage.reasoning_tokens <= 30
     finally:
         engine.close()
+
+
+def test_it_reaches_openais_form_and_goes_on_from_a_result(hermes: LocalEngine) -> None:
+    """Whole and streamed; and what the tool gave back is read in the next turn."""
+    from edge_router import Controller
+    from edge_router.errors import UnsupportedRequest
+    from edge_router.routers.scripted import ScriptedRouter
+
+    function = {"name": "weather", "description": "Tells the weather.", "parameters": SCHEMA, "strict": True}
+    asked: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "How warm is it in Bonn?"}],
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": "required",
+        "temperature": 0,
+        "max_tokens": 80,
+    }
+    create = Controller(
+        weak=hermes, router=ScriptedRouter(0.1)
+    ).chat.completions.create  # closed by the fixture
+    with pytest.raises(UnsupportedRequest, match="calls no tools"):
+        create(**asked)
+    hermes.calls_tools = True
+    try:
+        message = create(**asked).choices[0].message
+        call = message.tool_calls[0]
+        assert (
+            call.function.name == "weather"
+            and json.loads(call.function.arguments).keys() == SCHEMA["properties"].keys()
+        )
+        deltas = [chunk.choices[0].delta for chunk in create(**asked, stream=True) if chunk.choices]
+        pieces = [piece for delta in deltas for piece in delta.tool_calls or () if piece.index == 0]
+        assert pieces[0].function.name == "weather" and pieces[0].id
+        written = "".join(piece.function.arguments or "" for piece in pieces)
+        assert json.loads(written) == json.loads(call.function.arguments)
+        result = {"role": "tool", "tool_call_id": call.id, "content": "21 degrees"}
+        turns = [*asked["messages"], message.model_dump(), result]
+        after = create(messages=turns, tools=asked["tools"], temperature=0, max_tokens=20)
+        assert after.choices[0].message.content or after.choices[0].message.tool_calls
+    finally:
+        hermes.calls_tools = False
