@@ -35,6 +35,7 @@ from edge_router.paths import Paths
 from edge_router.types import Cancel, Progress
 
 if TYPE_CHECKING:
+    from edge_router.engines.local.sorting import Sorting
     from edge_router.prompts.directory import ModelDirectory
 
 NAME = "mlc"
@@ -50,6 +51,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
     Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable` (without
     mlc_llm, or when loading takes longer than `mlc.load_timeout_s`), `OutOfMemory` before anything is loaded.
     """
+    from edge_router.engines.local.settings import thinks
     from edge_router.engines.tvm import built
     from edge_router.prompts.directory import ModelDirectory
 
@@ -68,6 +70,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
     engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=windows.context)
     engine.weights_key = compiled.weights_key
     engine.ends_loops = config.weak.end_loops
+    engine.prompts.thinks = thinks(compiled.card, config)
     return engine
 
 
@@ -143,8 +146,11 @@ class MlcEngine:
     def __init__(
         self, child: Child, directory: ModelDirectory, *, model_id: str, context_window_size: int
     ) -> None:
+        from edge_router.engines.local.prompt import Prompter
+
         self._child, self._directory = child, directory
         self._model_id, self._context_window_size = model_id, context_window_size
+        self.prompts = Prompter(model_id, directory.tokenizer, directory.template, directory.answers)
         self.weights_key: str | None = None  # as of `LocalEngine`, like the next
         self.ends_loops = True
 
@@ -158,15 +164,17 @@ class MlcEngine:
 
     def prepare(self, request: ChatRequest) -> Prompt:
         """Without a count where only MLC knows how a prompt looks. Raises `TemplateError`."""
-        tokens = self._tokens(request)
-        return Prompt(request, None if tokens is None else len(tokens), tokens)
+        if request.raw_prompt is None and self._directory.template is None:
+            return Prompt(request)
+        return self.prompts.prepare(request)
 
     def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
         """Raises `ContextOverflow`, `InvalidRequest`, `GenerationFailed`, `Cancelled`."""
         finish: FinishReason | None = None
         usage: Usage | None = None
+        sorting = self._sorting(prompt)
         loops = self._guard(prompt.request)
-        with closing(self._child.call(self._call(prompt), cancel)) as lines:
+        with closing(self._child.call(self._call(prompt, sorting), cancel)) as lines:
             for line in lines:
                 if "error" in line:
                     raise _ours(line)
@@ -175,14 +183,19 @@ class MlcEngine:
                 for choice in line.get("choices", ()):
                     delta = _delta(choice)
                     if delta.text or delta.logprobs:
-                        yield delta
+                        yield from [delta] if sorting is None else sorting.push(delta.text, delta.logprobs)
+                        if sorting is not None and sorting.stopped:
+                            yield Finished("stop", _with_thoughts(usage, sorting))
+                            return
                         if loops is not None and loops(delta.text):
-                            yield Finished("length", usage, looped=True)
+                            yield from () if sorting is None else sorting.end()
+                            yield Finished("length", _with_thoughts(usage, sorting), looped=True)
                             return
                     finish = _finish(choice) or finish
         if finish is None:
             raise GenerationFailed(NAME, "the answer has no end")
-        yield Finished(finish, usage)
+        yield from () if sorting is None else sorting.end()
+        yield Finished(finish, _with_thoughts(usage, sorting))
 
     def close(self) -> None:
         self._child.close()
@@ -191,16 +204,12 @@ class MlcEngine:
         ends = self.ends_loops and request.raw_prompt is None
         return by_texts(asked_by(request.messages)) if ends else None
 
-    def _tokens(self, request: ChatRequest) -> list[int] | None:
-        """None for a directory whose format is described to MLC alone."""
-        tokenizer, template = self._directory.tokenizer, self._directory.template
-        if request.raw_prompt is not None:
-            return tokenizer.encode(request.raw_prompt, special=True)
-        if template is None:
-            return None
-        return tokenizer.encode(template.render(request.messages, guard=tokenizer.guard))
+    def _sorting(self, prompt: Prompt) -> Sorting | None:
+        from edge_router.engines.local.prompt import LocalPrompt
 
-    def _call(self, prepared: Prompt) -> dict[str, object]:
+        return self.prompts.sorting(prompt) if isinstance(prompt, LocalPrompt) else None
+
+    def _call(self, prepared: Prompt, sorting: Sorting | None) -> dict[str, object]:
         """Which of MLC's two interfaces, and its arguments; those left out are as the model's own config."""
         request, prompt = prepared.request, prepared.tokens
         sampling = request.sampling
@@ -220,7 +229,7 @@ class MlcEngine:
             "presence_penalty": plain if sampling.presence_penalty is None else sampling.presence_penalty,
             "frequency_penalty": plain if sampling.frequency_penalty is None else sampling.frequency_penalty,
             "logit_bias": {str(token): bias for token, bias in sampling.logit_bias.items()} or None,
-            "stop": list(request.stop) or None,
+            "stop": list(request.stop) or None if sorting is None else None,
         }
         if prompt is None:
             values["messages"] = [{"role": turn.role, "content": turn.text} for turn in request.messages]
@@ -232,6 +241,13 @@ class MlcEngine:
                 raise UnsupportedRequest("top_logprobs", f"the engine mlc gives at most {MOST_LOGPROBS}")
         given = {name: value for name, value in values.items() if value is not None}
         return {"chat": prompt is None, "arguments": given}
+
+
+def _with_thoughts(usage: Usage | None, sorting: Sorting | None) -> Usage | None:
+    """A text that comes is a token."""
+    if usage is None or sorting is None:
+        return usage
+    return replace(usage, reasoning_tokens=min(sorting.thoughts, usage.completion_tokens))
 
 
 def _delta(choice: Mapping[str, Any]) -> TextDelta:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_router.chat.events import Event, HiddenState
 from edge_router.chat.request import (
@@ -12,26 +12,24 @@ from edge_router.chat.request import (
     GrammarOutput,
     JsonOutput,
     Need,
-    ReasoningOptions,
     SignalRequest,
     TokenMask,
-    Tool,
     Vocabulary,
 )
 from edge_router.engines.base import CHOOSING, Capabilities, Prompt
 from edge_router.engines.local.answer import Answer
 from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
-from edge_router.engines.local.answer_parts import AnswerParts
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.form_mask import Form
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
-from edge_router.engines.local.reader import Reader, Sorting
+from edge_router.engines.local.prompt import LocalPrompt, Prompter, callable_here
+from edge_router.engines.local.reader import Reader
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.worker import Job, Rest
-from edge_router.errors import ContextOverflow, InvalidRequest, TemplateError, UnsupportedRequest
+from edge_router.errors import ContextOverflow, InvalidRequest
 from edge_router.prompts.answer_format import TEXT_ONLY, AnswerFormat
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
@@ -41,15 +39,6 @@ from edge_router.vram import Plan
 # Tokens of thoughts, where a template has no word for how much.
 _EFFORTS = {"minimal": 256, "low": 1024, "medium": 4096}
 _ANY_OBJECT = {"type": "object"}
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPrompt(Prompt):
-    """`opened`: it ends within thoughts. `thinks`: they come, there or in the answer."""
-
-    tokens: Sequence[int] = ()
-    opened: bool = False
-    thinks: bool = False
 
 
 class LocalEngine:
@@ -78,6 +67,7 @@ class LocalEngine:
         self._name, self._model_id, self._plan = name, model_id, plan
         self._tokenizer, self._template, self._answers = tokenizer, template, answers
         self._end_tokens, self._defaults = frozenset(end_tokens), defaults
+        self.prompts = Prompter(model_id, tokenizer, template, answers)
         self._scheduler = Scheduler(name, load, rest)
         self._line = Line()
         self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
@@ -87,7 +77,6 @@ class LocalEngine:
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
         self.calls_tools = False  # well enough to be asked to
-        self.thinks = False  # where the request does not say, and the template has a word for it
 
     @property
     def model_id(self) -> str:
@@ -127,24 +116,7 @@ class LocalEngine:
 
     def prepare(self, request: ChatRequest) -> LocalPrompt:
         """Raises `TemplateError`, `UnsupportedRequest` for tools that this model was not taught to call."""
-        if request.raw_prompt is not None:
-            tokens = self._tokenizer.encode(request.raw_prompt, special=True)
-            return LocalPrompt(request, len(tokens), tokens)
-        if self._template is None:
-            raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
-        tools, reasoning = self._tools(request), self._reasoning(request)
-        if tools and self._answers.calls is None:
-            raise UnsupportedRequest(
-                request.name_of(Need.TOOLS), f"{self._model_id} has not learned to call tools"
-            )
-        guard = self._tokenizer.guard
-        text = self._template.render(request.messages, tools=tools, reasoning=reasoning, guard=guard)
-        opened = self._answers.inside(text)
-        if opened and reasoning.enabled is False and self._answers.thoughts is not None:
-            text, opened = f"{text}\n{self._answers.thoughts.close}\n\n", False
-        on = opened or (reasoning.enabled is True and self._answers.thoughts is not None)
-        tokens = [*self._template.begin, *self._tokenizer.encode(text)]
-        return LocalPrompt(request, len(tokens), tokens, opened, on)
+        return self.prompts.prepare(request)
 
     def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
         """Raises `ContextOverflow`, `GenerationFailed`, `Cancelled`, `EngineUnavailable`."""
@@ -161,7 +133,7 @@ class LocalEngine:
             raise InvalidRequest("messages", f"holds tokens that {self._model_id} has no weights for")
         most = min(longest, room)
         mask = self._answer_mask(prompt, most, cancel)
-        sorting = self._sorting(prompt)
+        sorting = self.prompts.sorting(prompt)
         answer = Answer(
             self._tokenizer,
             end_tokens=self._end_tokens,
@@ -222,7 +194,7 @@ class LocalEngine:
 
     def _form(self, request: ChatRequest, cancel: Cancel) -> tuple[Form | None, Openings | None]:
         """What an answer is held to, and what it waits for. Raises `InvalidRequest`."""
-        output, tools, calls = request.output, self._tools(request), self._answers.calls
+        output, tools, calls = request.output, callable_here(request), self._answers.calls
         schema: object = None
         if isinstance(output, JsonOutput):
             schema = _ANY_OBJECT if output.schema is None else output.schema
@@ -251,19 +223,6 @@ class LocalEngine:
         opening = () if prompt.opened else tuple(spoken(f"{marks.open}\n"))
         return Thinking(marks.close, tuple(spoken(f"\n{marks.close}\n\n")), opening, budget)
 
-    def _sorting(self, prompt: LocalPrompt) -> Sorting | None:
-        """None where an answer is text and nothing else."""
-        request = prompt.request
-        tools = self._tools(request)
-        if request.raw_prompt is not None or not (tools or self._answers.thoughts):
-            return None
-        parts = AnswerParts(self._answers, tools=tools, thinking=prompt.opened)
-        return Sorting(parts, request.stop, request.reasoning.shown)
-
-    def _tools(self, request: ChatRequest) -> tuple[Tool, ...]:
-        """Those that this model may call; what only an endpoint has is left out."""
-        return tuple(tool for tool in request.callable_tools if isinstance(tool, Tool))
-
     def _callers_mask(self, request: ChatRequest) -> TokenMask | None:
         if request.mask is None:
             return None
@@ -276,7 +235,7 @@ class LocalEngine:
         """None for what goes on a text, which may be any data, and for a mask of the caller's."""
         if not self.ends_loops or request.raw_prompt is not None or request.mask is not None:
             return None
-        formed = isinstance(request.output, JsonOutput) or bool(self._tools(request))
+        formed = isinstance(request.output, JsonOutput) or bool(callable_here(request))
         return LoopGuard(asked_by(request.messages), self._text_of, formed=formed)
 
     def _text_of(self, tokens: Sequence[int]) -> str:
@@ -284,12 +243,3 @@ class LocalEngine:
 
     def _own_stops(self, request: ChatRequest) -> tuple[str, ...]:
         return () if request.raw_prompt is not None or self._template is None else self._template.stops
-
-    def _reasoning(self, request: ChatRequest) -> ReasoningOptions:
-        """As asked, else as the setting says, where the template has a word for it."""
-        options = request.reasoning
-        if options.enabled is not None or self._template is None:
-            return options
-        if options.effort is not None:
-            return replace(options, enabled=options.effort != "none")
-        return replace(options, enabled=self.thinks) if self._template.switches_thoughts else options

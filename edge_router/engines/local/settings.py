@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from edge_router.catalog.cards import ModelCard
 from edge_router.config import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.errors import InvalidData
@@ -22,8 +23,13 @@ def settle(engine: LocalEngine, compiled: CompiledModel, config: Config, paths: 
     engine.longest_context = card.max_context
     engine.longest_answer = longest_answer(compiled.config)
     engine.ends_loops = weak.end_loops
-    engine.thinks = card.thinking if weak.thinking is None else weak.thinking
+    engine.prompts.thinks = thinks(card, config)
     engine.calls_tools = weak.tools == "yes" or (weak.tools == "auto" and _calls_well(engine, paths))
+
+
+def thinks(card: ModelCard, config: Config) -> bool:
+    """Whether a model thinks where nobody says, as far as its template has a word for it."""
+    return card.thinking if config.weak.thinking is None else config.weak.thinking
 
 
 def _calls_well(engine: LocalEngine, paths: Paths) -> bool:

@@ -186,7 +186,7 @@ def test_a_router_does_not_think_where_the_template_has_a_word_for_it(speaking: 
     plain = engine.prepare(ChatRequest((Message("user", "?"),))).count
     thinking = engine.prepare(ChatRequest((Message("user", "?"),), reasoning=ReasoningOptions(True))).count
     assert plain > thinking  # by the marks of no thoughts
-    engine.thinks = True
+    engine.prompts.thinks = True
     assert engine.prepare(ChatRequest((Message("user", "?"),))).count == thinking
 
 

@@ -19,7 +19,7 @@ from edge_router.tool_calling.skill import LEAST, Skill, keep
 def settled(
     paths: Paths, *, can_call: bool = True, card_thinks: bool = False, **weak: object
 ) -> SimpleNamespace:
-    engine = SimpleNamespace(capabilities=Capabilities(learned_tools=can_call))
+    engine = SimpleNamespace(capabilities=Capabilities(learned_tools=can_call), prompts=SimpleNamespace())
     card = SimpleNamespace(max_context=99, thinking=card_thinks)
     compiled = SimpleNamespace(card=card, weights_key="abc", config={})
     settle(
@@ -46,7 +46,7 @@ def test_thoughts_are_the_cards_or_as_is_wished(tmp_path: Path) -> None:
         (True, False, False),
         (False, True, True),
     ):
-        assert settled(paths, card_thinks=card, thinking=wish).thinks is thinks, (card, wish)
+        assert settled(paths, card_thinks=card, thinking=wish).prompts.thinks is thinks, (card, wish)
 
 
 @pytest.mark.parametrize(("tools", "likely"), [("yes", True), ("no", False), ("auto", False)])

@@ -1,0 +1,83 @@
+"""From a request to the tokens that a local model reads, and to what sorts its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge_router.chat.request import ChatRequest, Need, ReasoningOptions, Tool
+from edge_router.engines.base import Prompt
+from edge_router.engines.local.answer_parts import AnswerParts
+from edge_router.engines.local.sorting import Sorting
+from edge_router.errors import TemplateError, UnsupportedRequest
+from edge_router.prompts.answer_format import AnswerFormat
+from edge_router.prompts.template import Template
+from edge_router.prompts.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPrompt(Prompt):
+    """`opened`: it ends within thoughts. `thinks`: they come, there or in the answer."""
+
+    tokens: Sequence[int] = ()
+    opened: bool = False
+    thinks: bool = False
+
+
+class Prompter:
+    """Of one model. Safe to use from many threads. `thinks`: where the request does not say, and the template
+    has a word for it.
+    """
+
+    def __init__(
+        self, model_id: str, tokenizer: TextTokenizer, template: Template | None, answers: AnswerFormat
+    ) -> None:
+        self._model_id, self._tokenizer, self._template, self._answers = (
+            model_id,
+            tokenizer,
+            template,
+            answers,
+        )
+        self.thinks = False
+
+    def prepare(self, request: ChatRequest) -> LocalPrompt:
+        """Raises `TemplateError`, `UnsupportedRequest` for tools of which a model can't be told."""
+        if request.raw_prompt is not None:
+            tokens = self._tokenizer.encode(request.raw_prompt, special=True)
+            return LocalPrompt(request, len(tokens), tokens)
+        if self._template is None:
+            raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
+        tools, reasoning = callable_here(request), self._reasoning(self._template, request.reasoning)
+        if tools and self._answers.calls is None:
+            reason = f"{self._model_id} has not learned to call tools"
+            raise UnsupportedRequest(request.name_of(Need.TOOLS), reason)
+        guard = self._tokenizer.guard
+        text = self._template.render(request.messages, tools=tools, reasoning=reasoning, guard=guard)
+        marks, opened = self._answers.thoughts, self._answers.inside(text)
+        if opened and marks is not None and reasoning.enabled is False:
+            text, opened = f"{text}\n{marks.close}\n\n", False
+        thinks = opened or (marks is not None and reasoning.enabled is True)
+        tokens = [*self._template.begin, *self._tokenizer.encode(text)]
+        return LocalPrompt(request, len(tokens), tokens, opened, thinks)
+
+    def sorting(self, prompt: LocalPrompt) -> Sorting | None:
+        """None where an answer is text and nothing else."""
+        request = prompt.request
+        tools = callable_here(request)
+        if request.raw_prompt is not None or not (tools or self._answers.thoughts):
+            return None
+        parts = AnswerParts(self._answers, tools=tools, thinking=prompt.opened)
+        return Sorting(parts, request.stop, request.reasoning.shown)
+
+    def _reasoning(self, template: Template, asked: ReasoningOptions) -> ReasoningOptions:
+        """As asked, else as the setting says, where the template has a word for it."""
+        if asked.enabled is not None:
+            return asked
+        if asked.effort is not None:
+            return replace(asked, enabled=asked.effort != "none")
+        return replace(asked, enabled=self.thinks) if template.switches_thoughts else asked
+
+
+def callable_here(request: ChatRequest) -> tuple[Tool, ...]:
+    """The tools that a local model may call; what only an endpoint has is left out."""
+    return tuple(tool for tool in request.callable_tools if isinstance(tool, Tool))
