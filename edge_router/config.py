@@ -27,6 +27,8 @@ from edge_router.sizes import parse_size
 PREFIX = "EDGE_ROUTER_"
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
 _STAYS_HERE = "EDGE_ROUTER_OFFLINE=1 (offline = true in the file) keeps every question on this machine"
+_LINK = re.compile(r"_SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)$|_PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?$")
+_PORT = re.compile(r"_PORT$")
 _logger = logging.getLogger(__name__)
 
 
@@ -142,7 +144,7 @@ class Config:
         path = file or Paths.default().config_file
         if file is not None or path.is_file():
             layers.append((str(path), flat(read_text(path), str(path))))
-        environment = os.environ if environ is None else environ
+        environment = _without_links(os.environ if environ is None else environ)
         for key in keys():
             variable = variable_of(key)
             if variable in environment:
@@ -340,6 +342,18 @@ def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
             raise ConfigError(key, REST, f"no such key{hint}", variable)
         if ours:
             _logger.warning("nobody reads the environment variable %s", clipped(variable))
+
+
+def _without_links(environment: Mapping[str, str]) -> dict[str, str]:
+    """All but what Kubernetes and Docker tell every container of a service that is named as we are.
+
+    EDGE_ROUTER_SERVICE_HOST and EDGE_ROUTER_PORT=tcp://10.0.0.7:6060 were set by nobody.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if not (name.startswith(PREFIX) and (_LINK.search(name) or (_PORT.search(name) and "://" in value)))
+    }
 
 
 def _named(variable: str) -> str | None:

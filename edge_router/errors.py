@@ -72,6 +72,7 @@ from types import TracebackType
 from edge_router.redaction import hidden, shown
 
 ECHO = 200  # characters of what somebody sent that are repeated to him
+REASON = 800  # of what is said of a file, which may name things in it that have no end
 
 
 def clipped(text: str, most: int = ECHO) -> str:
@@ -150,11 +151,12 @@ class PreviousResponseGone(UnknownResponse):
 
 class UnknownName(InvalidInput):
     def __init__(self, kind: str, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
-        self.kind, self.name, self.known, self.nearest = kind, name, tuple(known), tuple(nearest)
+        self.kind, self.name = kind, clipped(hidden(name))
+        self.known, self.nearest = tuple(known), tuple(nearest)
         hint = (
             f"; nearest: {', '.join(self.nearest)}" if self.nearest else f"; known: {', '.join(self.known)}"
         )
-        super().__init__(f"there is no {kind} named {clipped(name)!r}{hint}")
+        super().__init__(f"there is no {kind} named {self.name!r}{hint}")
 
 
 class UnknownModel(UnknownName):
@@ -181,9 +183,9 @@ class ConfigError(InvalidInput):
 
 class UnsupportedArchitecture(InvalidInput):
     def __init__(self, name: str, supported: Sequence[str]) -> None:
-        self.name, self.supported = name, tuple(supported)
+        self.name, self.supported = clipped(name), tuple(supported)
         super().__init__(
-            f"the architecture {name!r} is not supported; supported: {', '.join(self.supported)}"
+            f"the architecture {self.name!r} is not supported; supported: {', '.join(self.supported)}"
         )
 
 
@@ -195,20 +197,20 @@ class UnsupportedTarget(InvalidInput):
 
 class InvalidModel(InvalidInput):
     def __init__(self, where: str | Path, reason: str) -> None:
-        self.where, self.reason = str(where), reason
-        super().__init__(f"{where}: {reason}")
+        self.where, self.reason = str(where), clipped(reason, REASON)
+        super().__init__(f"{where}: {self.reason}")
 
 
 class InvalidRouter(InvalidInput):
     def __init__(self, where: str | Path, reason: str) -> None:
-        self.where, self.reason = str(where), reason
-        super().__init__(f"{where}: {reason}")
+        self.where, self.reason = str(where), clipped(reason, REASON)
+        super().__init__(f"{where}: {self.reason}")
 
 
 class InvalidData(InvalidInput):
     def __init__(self, where: str | Path, reason: str) -> None:
-        self.where, self.reason = str(where), reason
-        super().__init__(f"{where}: {reason}")
+        self.where, self.reason = str(where), clipped(reason, REASON)
+        super().__init__(f"{where}: {self.reason}")
 
 
 class DuplicateName(EdgeRouterError):
@@ -250,8 +252,8 @@ class WeightsUnavailable(WeightsError):
     """`what` to fetch and, where a person can do it by hand, `place` to put it."""
 
     def __init__(self, what: str, reason: str, place: Path | None = None) -> None:
-        self.what, self.reason, self.place = what, reason, place
-        super().__init__(f"{what} could not be fetched: {reason}")
+        self.what, self.reason, self.place = what, clipped(reason, REASON), place
+        super().__init__(f"{what} could not be fetched: {self.reason}")
 
 
 class WeightsAmbiguous(WeightsError):
@@ -262,15 +264,15 @@ class WeightsAmbiguous(WeightsError):
 
     def __init__(self, what: str, names: Sequence[str], sources: Sequence[str], wanted: str = "") -> None:
         self.what, self.names, self.sources, self.wanted = what, tuple(names), tuple(sources), wanted
-        some = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+        some = clipped(", ".join(self.names[:20]), REASON) + (", ..." if len(self.names) > 20 else "")
         asked = f", and {wanted!r} names none or several of them" if wanted else ""
         super().__init__(f"{what} holds {len(self.names)} models in GGUF{asked}: {some}")
 
 
 class WeightsCorrupt(WeightsError):
     def __init__(self, path: Path, expected: str, found: str) -> None:
-        self.path, self.expected, self.found = path, expected, found
-        super().__init__(f"{path} is damaged: expected {expected}, found {found}")
+        self.path, self.expected, self.found = path, clipped(expected, REASON), clipped(found, REASON)
+        super().__init__(f"{path} is damaged: expected {self.expected}, found {self.found}")
 
 
 class ArtifactError(EdgeRouterError):
@@ -287,8 +289,8 @@ class ArtifactMissing(ArtifactError):
 
 class ArtifactCorrupt(ArtifactError):
     def __init__(self, path: Path, reason: str) -> None:
-        self.path, self.reason = path, reason
-        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, clipped(reason, REASON)
+        super().__init__(f"{path}: {self.reason}")
 
 
 class BuildFailed(ArtifactError):
@@ -416,8 +418,8 @@ class LowConfidence(EngineError):
 
 class TemplateError(EngineError):
     def __init__(self, model: str, reason: str) -> None:
-        self.model, self.reason = model, reason
-        super().__init__(f"the chat template of {model} failed: {reason}")
+        self.model, self.reason = model, clipped(reason, REASON)
+        super().__init__(f"the chat template of {model} failed: {self.reason}")
 
 
 class StrongError(EngineError):

@@ -213,6 +213,33 @@ def test_a_variable_that_looks_like_no_setting_is_only_told(caplog: pytest.LogCa
     assert caplog.records == []
 
 
+def test_what_a_cluster_tells_of_a_service_of_our_name_is_no_setting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for service in ("", "_SERVER", "_WEAK", "_WEB_UI", "_SERVER_OLLAMA"):
+        variables = {
+            f"EDGE_ROUTER{service}_{name}": value
+            for name, value in {
+                "SERVICE_HOST": "10.0.0.7",
+                "SERVICE_PORT": "6060",
+                "SERVICE_PORT_HTTP": "6060",
+                "PORT": "tcp://10.0.0.7:6060",
+                "PORT_6060_TCP": "tcp://10.0.0.7:6060",
+                "PORT_6060_TCP_PROTO": "tcp",
+                "PORT_6060_TCP_PORT": "6060",
+                "PORT_6060_TCP_ADDR": "10.0.0.7",
+                "PORT_53_UDP_ADDR": "10.0.0.7",
+            }.items()
+        }
+        for variable, value in variables.items():
+            assert Config.load(environ={variable: value}) == Config(), variable
+        assert Config.load(environ={**variables, "EDGE_ROUTER_WEAK_THREADS": "2"}).weak.threads == 2
+    assert caplog.records == []
+    assert Config.load(environ={"EDGE_ROUTER_SERVER_PORT": "6061"}).server.port == 6061
+    with pytest.raises(ConfigError, match="did you mean EDGE_ROUTER_SERVER_PORT"):
+        Config.load(environ={"EDGE_ROUTER_PORT": "6061"})
+
+
 @pytest.mark.parametrize("value", ["12", "12.5", "0", "1e9", "12 bananas"])
 def test_an_amount_of_memory_needs_a_unit(value: str) -> None:
     with pytest.raises(ConfigError, match=r"weak\.vram_budget"):

@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import sqlite3
@@ -5,7 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -333,6 +334,43 @@ def test_a_row_that_this_version_does_not_know_is_left_out_and_counted(ledger, p
     assert [record.model for record in found] == ["small", "m"]
     assert "3 rows of the ledger are of another edge_router" in caplog.text
     assert len(ledger.recent(10)) == 2 and ledger.rate(2, 1) is None
+
+
+def test_a_row_that_holds_anything_is_left_out_wherever_rows_are_read(paths, problems):
+    odd = ("'abc'", "x'00ff'", "1e999", "-1e999", "''", "'nan'", "12345678901234567890")
+    ledger = Ledger(paths.ledger, store_prompts=True, report=problems.append)
+    good = ledger.record(FULL)
+    with sqlite3.connect(paths.ledger) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(decisions)") if row[1] != "id"]
+        names = ", ".join(columns)
+        for column in columns:
+            for value in odd:
+                values = ", ".join(value if name == column else name for name in columns)
+                query = f"INSERT INTO decisions ({names}) SELECT {values} FROM decisions WHERE id = {good}"
+                connection.execute(query)
+    everything = (*ledger.records(), *ledger.recent(1000))
+    for found in everything:
+        numbers = (found.time, found.decision.score, found.decision.threshold, found.rating)
+        assert all(n is None or (isinstance(n, int | float) and abs(n) < 1e300) for n in numbers), found
+        assert isinstance(found.model, str) and isinstance(found.prompt, str | None), found
+    assert replace(FULL, id=good) in everything and len(everything) < 2 * len(columns) * len(odd)
+    assert len(ledger.scores()) > 1 and all(abs(score) < 1e300 for score in ledger.scores())
+    summed = ledger.summary()
+    assert summed.by_tier.keys() == {"strong"} and json.dumps(asdict(summed), allow_nan=False)
+    assert ledger.rate(good, 1) is not None and problems == []
+
+
+def test_a_table_that_lacks_something_is_told_as_damaged(paths, ledger, problems):
+    ledger.record(FULL)
+    with sqlite3.connect(paths.ledger) as connection:
+        connection.execute("ALTER TABLE decisions DROP COLUMN reason")
+    assert ledger.records() == ()
+    assert ledger.record(FULL) is None
+    with sqlite3.connect(paths.ledger) as connection:
+        connection.execute("DROP TABLE decisions")
+    with pytest.raises(InvalidData, match="damaged: no such table"):
+        ledger.records()
+    assert [type(problem) for problem in problems] == [InvalidData]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")

@@ -72,13 +72,16 @@ def _places(source: Path) -> dict[str, _Place]:
 
 
 def _header(file: Path) -> dict[str, _Place]:
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        start = opened.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(size - 8, _MAX_HEADER):
-            raise WeightsCorrupt(file, f"a header within its {size} bytes", f"a header of {length} bytes")
-        raw = opened.read(length)
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            start = opened.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= length <= min(size - 8, _MAX_HEADER):
+                raise WeightsCorrupt(file, f"a header within its {size} bytes", f"a header of {length} bytes")
+            raw = opened.read(length)
+    except OSError as error:
+        raise InvalidModel(file, f"cannot be read: {error.strerror}") from error
     try:
         header = strict_json.parse_object(raw)
     except strict_json.NotJson as error:

@@ -87,8 +87,11 @@ def _damaged(file: Path, error: Exception) -> WeightsCorrupt:
 
 def _is_whole_zip(file: Path) -> bool:
     """False for the format before torch 1.6. Raises `WeightsCorrupt` for a zip file that was cut off."""
-    with file.open("rb") as opened:
-        begins = opened.read(len(_ZIP)) == _ZIP
+    try:
+        with file.open("rb") as opened:
+            begins = opened.read(len(_ZIP)) == _ZIP
+    except OSError as error:
+        raise InvalidModel(file, f"cannot be read: {error.strerror}") from error
     if begins and not zipfile.is_zipfile(file):
         raise WeightsCorrupt(
             file, "a zip file with its directory at the end", f"none in its {file.stat().st_size} bytes"

@@ -36,9 +36,11 @@ class Layout:
     split: bool = False  # MLC, too, keeps q, k and v apart
     plus_one: bool = False  # norms multiply by 1 + weight; MLC stores the sum
     tied: bool = False  # where config.json leaves it open
+    gates: tuple[str, ...] = ("silu", "swish")  # the function that the gate goes through, by all its names
     keys: tuple[str, ...] = ()
 
 
+_GELU = ("gelu_pytorch_tanh", "gelu_tanh")
 _GEMMA = ("hidden_activation", "attention_bias", "query_pre_attn_scalar", "sliding_window")
 _CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 
@@ -49,6 +51,7 @@ _GEMMA3 = Layout(
     norms_around=True,
     plus_one=True,
     tied=True,
+    gates=_GELU,
     keys=(*_GEMMA, "rope_local_base_freq", "sliding_window_pattern", "layer_types"),
 )
 
@@ -60,7 +63,13 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "qwen3": Layout(qkv="c_attn", head_norms=True, keys=("hidden_act", "rope_theta", "attention_bias")),
         "gemma3": _GEMMA3,
         "gemma3_text": _GEMMA3,
-        "gemma2": Layout(norms_around=True, plus_one=True, tied=True, keys=(*_GEMMA, *_CAPS, "layer_types")),
+        "gemma2": Layout(
+            norms_around=True,
+            plus_one=True,
+            tied=True,
+            gates=_GELU,
+            keys=(*_GEMMA, *_CAPS, "layer_types"),
+        ),
         "phi3": Layout(
             body="transformer",
             embedding="embd",

@@ -122,6 +122,11 @@ def llama_like(config: Mapping[str, object], where: str, layout: Layout) -> tupl
         raise InvalidModel(
             where, f"partial_rotary_factor is {turned}, which {config['model_type']} does not have"
         )
+    key = "hidden_activation" if "hidden_activation" in layout.keys else "hidden_act"
+    gate = config.get(key) or layout.gates[0]
+    if gate not in layout.gates:
+        theirs, ours = repr(gate)[:40], layout.gates[0]
+        raise InvalidModel(where, f"{key} is {theirs}, and {config['model_type']} is computed with {ours}")
     if not isinstance(config.get("rms_norm_eps"), int | float):
         raise InvalidModel(where, f"rms_norm_eps is {config.get('rms_norm_eps')!r}, not a number")
     size = Sizes.of({"tie_word_embeddings": layout.tied, **config}, where)

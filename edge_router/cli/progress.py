@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edge_router.cli import output
+from edge_router.errors import REASON, clipped
 from edge_router.types import Progress, SilentProgress, Step
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ class BarProgress:
             output.say(_done(name, step.count, unit, took), style="dim")
 
     def note(self, text: str) -> None:
+        line = _line(text)
         with self._lock:
             bars = self._bars
         if bars is None:
-            output.say(text, style="yellow")
+            output.say(line, style="yellow")
         else:
-            bars.console.print(output.plain(text), style="yellow", markup=False, emoji=False, highlight=False)
+            bars.console.print(line, style="yellow", markup=False, emoji=False, highlight=False)
 
     def _enter(self) -> Bars:
         """The live display, begun by the first step and shared by steps within steps."""
@@ -130,7 +132,12 @@ class LineProgress:
             output.say(_done(name, step.count, unit, took))
 
     def note(self, text: str) -> None:
-        output.say(text)
+        output.say(_line(text))
+
+
+def _line(text: str) -> str:
+    """As one line: what a file says of itself is not to begin lines of ours."""
+    return clipped(output.plain(" ".join(text.split())), REASON)
 
 
 class _LineStep:

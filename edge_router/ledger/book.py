@@ -19,13 +19,16 @@ from typing import Literal
 from edge_router.errors import InvalidData, StorageError
 from edge_router.ledger.database import Database
 from edge_router.ledger.records import Record, Summary
-from edge_router.ledger.rows import INSERT, records_of, row_of
+from edge_router.ledger.rows import INSERT, records_of, row_of, score_of
 
+# Of rows that `record_of` knows; what is no number sorts behind all of them.
 _SUMMARY = """
 SELECT tier, reason, model, COUNT(*) AS records, COUNT(error) AS errors,
     MIN(time) AS first, MAX(time) AS last,
-    TOTAL(prompt_tokens) AS prompted, TOTAL(completion_tokens) AS completed
-FROM decisions WHERE time >= ? GROUP BY tier, reason, model"""
+    TOTAL(CASE typeof(prompt_tokens) WHEN 'integer' THEN prompt_tokens END) AS prompted,
+    TOTAL(CASE typeof(completion_tokens) WHEN 'integer' THEN completion_tokens END) AS completed
+FROM decisions WHERE time >= ? AND time < 9e999 AND tier IN ('weak', 'strong')
+    AND typeof(reason) = 'text' AND typeof(model) = 'text' GROUP BY tier, reason, model"""
 
 
 def _log(problem: Exception) -> None:
@@ -77,7 +80,7 @@ class Ledger:
             "ORDER BY id",
             (since, router, router),
         )
-        return tuple(row["score"] for row in rows)
+        return tuple(score for row in rows if (score := score_of(row)) is not None)
 
     def rate(self, number: int, rating: Literal[1, -1]) -> Record | None:
         """Thumbs up or down for the answer with that id; None where there is none.

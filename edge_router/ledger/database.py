@@ -201,7 +201,8 @@ def _problem(path: Path, error: sqlite3.Error | OSError | OverflowError) -> Stor
         return DiskFull(path)
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LockTimeout(path, BUSY_S)
-    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    # SQLITE_ERROR: a table or a column is not there.
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or code == "SQLITE_ERROR":
         return InvalidData(path, f"is damaged: {error}")
     if isinstance(error, OverflowError):
         return InvalidData(path, f"a number does not fit: {error}")

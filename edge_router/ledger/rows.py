@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar, cast, get_args
 
 from edge_router.chat.events import Usage
 from edge_router.ledger.records import Record
 from edge_router.types import Decision, Reason, Tier, Timings
 
+_T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
 INSERT = """
@@ -77,35 +79,60 @@ def record_of(row: sqlite3.Row) -> Record:
     """A row as the record that it was. Raises `ValueError` for what this version does not know."""
     known = frozenset(row.keys())  # a file of an older version has fewer
 
-    def get(name: str) -> Any:
-        return row[name] if name in known else None
+    def get(name: str, kind: type[_T]) -> _T | None:
+        """SQLite keeps in any column what cannot be made its type, and infinity for 1e999."""
+        found = row[name] if name in known else None
+        if found is None or (isinstance(found, kind) and _is_finite(found)):
+            return found
+        raise ValueError(f"{name} is {str(found)[:40]!r}")
+
+    def stated(name: str, kind: type[_T]) -> _T:
+        found = get(name, kind)
+        if found is None:
+            raise ValueError(f"{name} is missing")
+        return found
 
     def usage(prompt: str, completion: str, cached: str | None = None) -> Usage | None:
-        if get(prompt) is None:
+        asked = get(prompt, int)
+        if asked is None:
             return None
-        return Usage(row[prompt], row[completion], row[cached] if cached else 0)
+        return Usage(asked, get(completion, int) or 0, get(cached, int) or 0 if cached else 0)
 
-    if row["tier"] not in ("strong", "weak"):
-        raise ValueError(row["tier"])
-    tier: Tier = row["tier"]
-    decision = (row["score"], row["threshold"], row["router"], get("confidence"))
+    decision = (get("score", float), get("threshold", float), get("router", str), get("confidence", float))
     return Record(
-        Decision(tier, Reason(row["reason"]), *decision),
-        row["model"],
+        Decision(_tier(stated("tier", str)), Reason(stated("reason", str)), *decision),
+        stated("model", str),
         usage("prompt_tokens", "completion_tokens", "cached_tokens"),
         Timings(
-            row["score_ms"],
-            row["ttft_ms"],
-            row["total_ms"],
-            row["prefill_tokens_per_s"],
-            row["decode_tokens_per_s"],
+            get("score_ms", float),
+            get("ttft_ms", float),
+            get("total_ms", float),
+            get("prefill_tokens_per_s", float),
+            get("decode_tokens_per_s", float),
         ),
-        row["error"],
-        row["cause"],
-        row["prompt"],
-        row["time"],
-        get("rating"),
+        get("error", str),
+        get("cause", str),
+        get("prompt", str),
+        stated("time", float),
+        get("rating", int),
         usage("spent_prompt_tokens", "spent_completion_tokens"),
-        row["id"],
-        get("cause_message"),
+        stated("id", int),
+        get("cause_message", str),
     )
+
+
+def score_of(row: sqlite3.Row) -> float | None:
+    """None for what is no number, as `record_of` refuses it."""
+    score: object = row["score"]
+    return score if isinstance(score, float) and math.isfinite(score) else None
+
+
+def _tier(word: str) -> Tier:
+    for tier in get_args(Tier):
+        if word == tier:
+            return cast(Tier, tier)
+    raise ValueError(word)
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

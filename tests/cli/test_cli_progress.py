@@ -88,7 +88,7 @@ def test_a_step_that_fails_says_nothing_of_its_end(capsys, clock):
 
 
 def test_notes_are_lines(capsys):
-    LineProgress().note("rebuilt, for the library is damaged")
+    LineProgress().note("rebuilt, for\nthe library\r is \x07damaged")
     assert capsys.readouterr().err == "rebuilt, for the library is damaged\n"
 
 

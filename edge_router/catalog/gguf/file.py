@@ -71,7 +71,7 @@ class GgufFile:
         self._bound(tensor_count, 32, "tensors")
         infos = [self._tensor_info() for _ in range(tensor_count)]
         alignment = self.fields.get("general.alignment", 32)
-        if not isinstance(alignment, int) or alignment < 1:
+        if not isinstance(alignment, int) or isinstance(alignment, bool) or alignment < 1:
             raise WeightsCorrupt(self.path, "a positive alignment", repr(alignment))
         start = -(-self._at // alignment) * alignment
         self.tensors = {

@@ -15,6 +15,7 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.config_file import alone, edited, save, toml
 from edge_router.config import Config, flat, keys, read_text, variable_of
+from edge_router.redaction import hidden
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -173,7 +174,7 @@ def set_(
     for assignment in assignments:
         key, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
-            raise typer.BadParameter(f"{assignment!r} is not KEY=VALUE, such as weak.threads=2")
+            raise typer.BadParameter(f"{hidden(assignment)!r} is not KEY=VALUE, such as weak.threads=2")
         if value or key not in keys():  # which is refused, with the nearest that there is
             values[key] = Config().replace(**{key: value}).get(key)
         else:

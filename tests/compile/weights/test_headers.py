@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -88,8 +89,17 @@ def test_planning_and_building_agree_on_every_header(
         ("another inner width", {"intermediate_size": 7}, honest, False),
         ("other heads", {"num_attention_heads": 3}, honest, False),
         ("other key heads", {"num_key_value_heads": 1}, honest, False),
+        *(
+            (
+                f"a gate of {gate}",
+                {"hidden_act": gate},
+                honest,
+                gate in ("silu", "swish") or container == "gguf",
+            )
+            for gate in ("silu", "swish", "relu", "gelu", "gelu_pytorch_tanh", 5, ["silu"])
+        ),
     ]
-    for number, (what, changes, tensors, good) in enumerate(table):
+    for number, (what, changes, tensors, good) in enumerate(table):  # GGUF names no gate
         place = tmp_path / str(number)
         place.mkdir()
         config = {**tiny_llama.config, **changes}
@@ -105,3 +115,41 @@ def test_planning_and_building_agree_on_every_header(
         build = said(partial(built, path, tmp_path / f"built{number}"))
         assert plan == build, what
         assert (plan is None) is good, (what, plan)
+
+
+def test_a_file_that_can_not_be_opened_or_says_too_much_is_one_sentence(
+    tiny: Any, tiny_llama: Any, tmp_path: Path
+) -> None:
+    def in_place(name: str, make: Callable[[Path], object]) -> Callable[[Path], Path]:
+        def spoil(folder: Path) -> Path:
+            shutil.copytree(tiny_llama.folder, folder)
+            (folder / name).unlink()
+            make(folder / name)
+            return folder
+
+        return spoil
+
+    def gguf_that_says(key: str) -> Callable[[Path], Path]:
+        def write(folder: Path) -> Path:
+            folder.mkdir()
+            tiny.write_gguf(folder / "a.gguf", tiny_llama.config, tiny_llama.tensors, extra={key: "x" * 9999})
+            return folder / "a.gguf"
+
+        return write
+
+    def linked(file: Path) -> None:
+        file.symlink_to("gone")  # a cache whose content was swept away
+
+    names = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
+    table = {
+        **{f"a folder as {name}": in_place(name, Path.mkdir) for name in names},
+        **{f"a link to nothing as {name}": in_place(name, linked) for name in names if os.name != "nt"},
+        "an endless count of layers": gguf_that_says("llama.block_count"),
+        "an endless way to cut": gguf_that_says("tokenizer.ggml.pre"),
+        "an endless kind of scaling": gguf_that_says("llama.rope.scaling.type"),
+    }
+    for what, spoil in table.items():
+        path = spoil(tmp_path / what.replace(" ", "-"))
+        plan = said(partial(planned, path))
+        assert plan is not None and len(plan) < 2000, (what, plan)
+        assert said(partial(built, path, tmp_path / f"built-{what}")) == plan, what
