@@ -147,7 +147,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from edge_router.ledger import Ledger, Record
-from edge_router.types import (Decision, Reason)
+from edge_router.types import Decision, Reason
 ledger = Ledger(Path(sys.argv[1]))
 sys.exit(sum(not ledger.record(Record(Decision("weak", Reason.SCORE), "m")) for _ in range(50)))
 """
@@ -273,7 +273,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from edge_router.ledger import Ledger, Record
-from edge_router.types import (Decision, Reason)
+from edge_router.types import Decision, Reason
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 problems = []

@@ -166,8 +166,8 @@ PRELUDE = """
     from pathlib import Path
     from edge_router.chat.message import Message
     from edge_router.chat.reply import collect
-    from edge_router.chat.request import (ChatRequest, SamplingParams)
-    from edge_router.chat.request import (ChatRequest, SamplingParams)
+    from edge_router.chat.request import ChatRequest, SamplingParams
+    from edge_router.engines.base import answered
 
     def ask(engine, count=6):
         request = ChatRequest(

@@ -17,7 +17,7 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 from edge_router.store import ArtifactStore
-from edge_router.types import (SilentProgress)
+from edge_router.types import SilentProgress
 
 class Loud(SilentProgress):
     def note(self, text):

@@ -234,7 +234,7 @@ def test_a_forgotten_engine_does_not_keep_the_interpreter(tmp_path: object) -> N
         from edge_router.engines.local.sampler import Sampler, SamplingDefaults
         from edge_router.engines.local.scheduler import Scheduler
         from edge_router.engines.local.worker import Job
-        from edge_router.chat.request import (SamplingParams)
+        from edge_router.chat.request import SamplingParams
 
         class Runner:
             vocab_size, context_window_size, prefill_chunk_size, max_sequences, page_size = 9, 10**9, 9, 1, 16
