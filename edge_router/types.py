@@ -1,4 +1,4 @@
-"""The words every layer shares: messages, requests, decisions, progress."""
+"""The words every layer shares beside those of chats: decisions, progress."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    pass
+# Under the name by which programs have imported it so far.
+from edge_router.chat.events import Usage as Usage
 
 Tier = Literal["weak", "strong"]
 
