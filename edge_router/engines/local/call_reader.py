@@ -219,7 +219,7 @@ class CallReader:
     def _start(self, name: str) -> None:
         self._events.append(ToolCallStart(self.index, self._new_id(), name, self._tools[name].free))
         self.index += 1
-        self.cut = True
+        self.cut, self._safe = True, self._at
 
     def _say(self, text: str) -> None:
         if text:

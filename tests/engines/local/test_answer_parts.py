@@ -125,6 +125,14 @@ def test_a_call_that_the_limit_cuts_is_told_as_such() -> None:
     assert found == [Text('<tool_call>\n{"name": "weather", "argum')]
 
 
+def test_a_call_that_breaks_off_begins_once() -> None:
+    """What follows is text; nothing of it is read as the same call again."""
+    found, parts = read("qwen coder", "<tool_call>\n<function=weather>\n<paramete<think>")
+    assert [type(part) for part in found] == [ToolCall, Text] and parts.calls == 1 and parts.cut
+    found, parts = read("hermes", '<tool_call>{"name": "now", "arguments": {}, oops}</tool_call>')
+    assert [type(part) for part in found] == [ToolCall, Text] and parts.calls == 1
+
+
 def test_thoughts_begin_where_the_prompt_has_opened_them() -> None:
     assert read("", "Hm.\n</think>\n\nYes.", thinking=True)[0] == [Reasoning("Hm."), Text("Yes.")]
     assert read("", "Hm. Always", thinking=True)[0] == [Reasoning("Hm. Always")]
