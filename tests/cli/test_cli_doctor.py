@@ -15,6 +15,7 @@ from edge_router.confidence.gate import Gate, Head
 from edge_router.engines.remote.probe import Probe
 from edge_router.errors import StrongTimeout
 from edge_router.hub import target_of
+from edge_router.tool_calling import skill
 
 pytestmark = pytest.mark.integration
 
@@ -87,6 +88,26 @@ def test_doctor_says_whether_unsure_answers_can_be_told(cli, monkeypatch, paths)
     place.keep(Gate(8, (), *heads), paths, "a" * 32, {"model": MODEL})
     found = findings(cli(*asked, "weak.min_confidence=0.4"))["Weak model", "confidence"]
     assert found["state"] == "ok" and "after 8 tokens at most" in found["text"]
+
+
+def test_doctor_says_whether_the_weak_model_calls_tools(cli, monkeypatch, paths):
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    monkeypatch.setattr(building, "weights_key", lambda config, paths: "a" * 32)
+
+    def said(*options):
+        return (
+            findings(cli("doctor", "--offline", "--json", *options))
+            .get(("Weak model", "tools"), {})
+            .get("text")
+        )
+
+    assert said() is None
+    skill.keep(skill.Skill(MODEL, 80, 1.0, 0.9, 0.9, 0.9), paths, "b" * 32)
+    assert "calibrate --tools" in said()
+    skill.keep(skill.Skill(MODEL, 80, 1.0, 0.9, 0.9, 0.9), paths, "a" * 32)
+    assert said() == "calls them, 100% of the right ones" and "weak.tools" in said("-o", "weak.tools=no")
+    skill.keep(skill.Skill(MODEL, 80, 1.0, 0.2, 0.9, 0.1), paths, "a" * 32)
+    assert said() == "leaves them to the strong model: too few arguments and results were right"
 
 
 def test_doctor_of_a_broken_configuration(cli):

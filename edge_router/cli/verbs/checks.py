@@ -264,6 +264,7 @@ def weak(session: Session, config: Config) -> Found:
     if is_ready(config, session.paths):
         yield Finding(section, "compiled", "for this machine and these settings")
         yield from _confidence(section, session, config)
+        yield from _tools(section, session, config, card.name)
     else:
         mend = f"not yet; the first use does it, or now: edge-router compile {quoted(config.weak.model)}"
         yield Finding(section, "compiled", mend, "note")
@@ -283,6 +284,27 @@ def _confidence(section: str, session: Session, config: Config) -> Found:
     else:
         text = f"unsure answers are escalated below {least:g}, after {gate.tokens} tokens at most"
         yield Finding(section, "confidence", text)
+
+
+def _tools(section: str, session: Session, config: Config, model: str) -> Found:
+    """Where it was measured; what nobody has asked for is not missed."""
+    from edge_router.cli.building import weights_key
+    from edge_router.tool_calling.skill import find, find_of
+
+    if find_of(session.paths, model) is None:
+        return
+    skill = find(session.paths, weights_key(config, session.paths))
+    if skill is None:
+        yield Finding(section, "tools", "measured with other weights: edge-router calibrate --tools", "note")
+        return
+    if config.weak.tools != "auto":
+        said = "calls them" if config.weak.tools == "yes" else "calls none"
+        yield Finding(section, "tools", f"{said}, as weak.tools says")
+    elif skill.passed:
+        yield Finding(section, "tools", f"calls them, {skill.functions:.0%} of the right ones")
+    else:
+        text = f"leaves them to the strong model: too few {' and '.join(skill.lacking)} were right"
+        yield Finding(section, "tools", text)
 
 
 def budget(session: Session, config: Config) -> Found:
