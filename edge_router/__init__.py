@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from edge_router import errors
     from edge_router.aio import AsyncController
     from edge_router.chat.request import TokenMask, Vocabulary
+    from edge_router.client import Controller
     from edge_router.config import Config
-    from edge_router.controller import Controller
     from edge_router.engines.scripted import ScriptedEngine
     from edge_router.routers.scripted import ScriptedRouter
     from edge_router.types import Decision, Reason
@@ -37,7 +37,7 @@ __all__ = [
 _HOMES = {
     "AsyncController": "edge_router.aio",
     "Config": "edge_router.config",
-    "Controller": "edge_router.controller",
+    "Controller": "edge_router.client",
     "Decision": "edge_router.types",
     "Reason": "edge_router.types",
     "ScriptedEngine": "edge_router.engines.scripted",

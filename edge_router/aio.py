@@ -14,11 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from edge_router.answer import Answer
 from edge_router.chat.events import Event, Finished
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
-from edge_router.controller import Controller
-from edge_router.surface import whole
+from edge_router.client import Controller, whole
+from edge_router.control.answer import Answer
 from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat

@@ -9,9 +9,9 @@ from dataclasses import replace
 from edge_router.catalog import find_model
 from edge_router.chat.request import Need
 from edge_router.config import Config
+from edge_router.control.policy import ROUTER_PREFIX
+from edge_router.control.pool import Pool
 from edge_router.errors import EdgeRouterError
-from edge_router.policy import ROUTER_PREFIX
-from edge_router.pool import Pool
 from edge_router.surfaces.base import ModelInfo
 
 _REMOTE = frozenset(Need) - {Need.MASK}  # an endpoint says itself what it cannot

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_router import strict_json
 from edge_router.chat.events import Usage
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.disk import storage_errors, whole_lines
 from edge_router.errors import (
     ContextOverflow,

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from edge_router.chat.events import Usage as Usage
 
 Tier = Literal["weak", "strong"]
+LATEST = ":latest"  # what some clients write behind a model's name that has no tag
 
 
 class Reason(StrEnum):

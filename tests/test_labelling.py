@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_router.chat.request import ChatRequest
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import (
     ContextOverflow,

@@ -52,11 +52,9 @@ LAYERS = [
         "requests",
         "surfaces",
         "routers",
-        "policy",
-        "truncation",
         "engines",
     },
-    {"answer", "names", "slot", "pool", "inventory", "surface", "controller", "thread_stream", "aio"},
+    {"control", "inventory", "client", "thread_stream", "aio"},
     {"bench", "labelling", "server"},
     {"cli", "__main__"},
 ]
@@ -145,3 +143,42 @@ def test_the_controller_is_imported_without_a_runtime() -> None:
     code = "import sys; from edge_router import Controller; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {name.split(".")[0] for name in done.stdout.split()} & HEAVY == set()
+
+
+# Folders that know no protocol, and words that only OpenAI's has.
+OWN_WORDS = ("chat", "control", "engines/local")
+PROTOCOLS = ("edge_router.surfaces", "edge_router.client", "edge_router.aio")
+THEIRS = {
+    *("choices", "delta", "function_call", "functions", "tool_call_id", "tool_choice", "parallel_tool_calls"),
+    *("response_format", "json_schema", "chat.completion", "chat.completion.chunk", "text_completion"),
+    *("reasoning_content", "image_url", "input_audio", "stream_options", "max_completion_tokens"),
+}
+
+
+def strings(file: Path) -> Iterator[str]:
+    """Texts in a file's code; what documents it is no code."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.value
+
+
+def keys(file: Path) -> Iterator[str]:
+    """Texts by which something is looked up."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        looked = node.keys if isinstance(node, ast.Dict) else []
+        looked = [node.slice] if isinstance(node, ast.Subscript) else looked
+        yield from (each.value for each in looked if isinstance(each, ast.Constant))
+
+
+def test_the_core_speaks_words_of_its_own() -> None:
+    for folder in OWN_WORDS:
+        found = list(modules(PACKAGE / folder, "edge_router." + folder.replace("/", ".")))
+        assert len(found) > 3, folder
+        for module, file in found:
+            # What every surface promises knows no protocol.
+            used = [name for name in imports(file, module_level=False) if name != "edge_router.surfaces.base"]
+            assert not [name for name in used if name.startswith(PROTOCOLS)], module
+            assert not THEIRS.intersection(strings(file)), module
+            assert "tool_calls" not in keys(file), module  # as a reason to finish it is ours

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics

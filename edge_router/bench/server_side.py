@@ -6,8 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
+from edge_router.client import Controller
 from edge_router.config import Config, ServerConfig
-from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.paths import Paths
 

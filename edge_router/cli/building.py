@@ -16,15 +16,15 @@ from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session, weak_title
 from edge_router.config import Config, WeakConfig
+from edge_router.control.names import check_names
 from edge_router.errors import ArtifactMissing, EdgeRouterError
-from edge_router.names import check_names
 from edge_router.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from edge_router.catalog import ModelCard
+    from edge_router.client import Controller
     from edge_router.compile.pipeline import CompiledModel
-    from edge_router.controller import Controller
 
 BUILT_ENGINES = ("auto", "tvm", "webgpu", "mlc")  # the others bring what they need
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge_router.answer import Answer
 from edge_router.cli.sentences import sentence
+from edge_router.control.answer import Answer
 from edge_router.errors import LowConfidence
 from edge_router.thresholds.drift import Drift
 from edge_router.types import Decision, Reason, Tier

@@ -24,8 +24,8 @@ from edge_router.paths import Paths
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
-    from edge_router.controller import Controller
-    from edge_router.pool import Pool
+    from edge_router.client import Controller
+    from edge_router.control.pool import Pool
 
 
 class Session:
@@ -71,7 +71,7 @@ class Session:
 
     def pool(self, config: Config) -> Pool:
         """The models and routers alone, for verbs that route nothing; close it."""
-        from edge_router.pool import Pool
+        from edge_router.control.pool import Pool
 
         return Pool(config, paths=self.paths, progress=self.progress)
 
@@ -80,7 +80,7 @@ class Session:
 
 
 def make_controller(config: Config, paths: Paths, progress: Progress) -> Controller:
-    from edge_router.controller import Controller
+    from edge_router.client import Controller
 
     return Controller(config, paths=paths, progress=progress)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from edge_router.answer import Answer
 from edge_router.chat.events import ReasoningDelta, RefusalDelta, TextDelta
 from edge_router.chat.request import ChatRequest, ReasoningOptions
 from edge_router.cli import logs, output, reasons
@@ -17,12 +16,13 @@ from edge_router.cli.session import Session, choose_model, weak_title
 from edge_router.cli.suggestion import DEMO, suggestion
 from edge_router.cli.turn import Turn
 from edge_router.config import Config
+from edge_router.control.answer import Answer
 from edge_router.surfaces.openai_parsing import parse_chat
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from edge_router.controller import Controller
+    from edge_router.client import Controller
     from edge_router.ledger import Record
 
 Message = dict[str, str]

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from edge_router.answer import Answer
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest
+from edge_router.control.answer import Answer
 from edge_router.types import Cancel
 
 _NAP_S = 0.1

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.errors import InvalidRequest
 
 KEPT = 1000  # answers that can still be rated

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from edge_router.aio import AsyncAnswer
-from edge_router.answer import Answer
+from edge_router.control.answer import Answer
 from edge_router.surfaces.wire import dumps
 
 PREFIX = "x-edge-router-"

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_router.aio import AsyncController
-from edge_router.answer import Answer
 from edge_router.chat.reply import collect
+from edge_router.control.answer import Answer
 from edge_router.errors import Cancelled
 from edge_router.server.body import read
 from edge_router.server.limits import Limits

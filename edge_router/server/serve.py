@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 from uvicorn.server import HANDLED_SIGNALS
 
 from edge_router.aio import AsyncController
+from edge_router.client import Controller
 from edge_router.config import ServerConfig
-from edge_router.controller import Controller
 from edge_router.server.app import create_app
 from edge_router.server.connection import HEAD_BYTES, Connection
 from edge_router.server.limits import Limits

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from edge_router.aio import AsyncAnswer, AsyncController
-from edge_router.answer import Answer
+from edge_router.control.answer import Answer
 from edge_router.errors import Cancelled, EdgeRouterError
 from edge_router.server.connection import FILLER
 from edge_router.server.errors import failure, refusal, unexpected

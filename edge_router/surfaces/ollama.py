@@ -46,11 +46,11 @@ from edge_router.chat.request import (
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel, clipped
 from edge_router.field_names import check_inner, check_marks, check_names
 from edge_router.fields import Fields, plain_object, shown
-from edge_router.policy import LATEST
 from edge_router.privacy import mark
 from edge_router.surfaces.base import Body, Call, Encoder, Errand, Failure, Head, Host, ModelInfo, Query
 from edge_router.surfaces.embedding import embed, texts
 from edge_router.surfaces.wire import dumps
+from edge_router.types import LATEST
 
 NAME = "ollama"
 CHAT, GENERATE = "/api/chat", "/api/generate"

@@ -20,8 +20,8 @@ import typer
 from edge_router.cli import building, session
 from edge_router.cli.main import parser, run
 from edge_router.cli.options import Options
+from edge_router.client import Controller
 from edge_router.config import Config
-from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.paths import Paths
 from edge_router.routers.scripted import ScriptedRouter

@@ -11,10 +11,10 @@ import pytest
 from edge_router.chat.events import HiddenState, TextDelta, TokenLogprob
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
+from edge_router.client import Controller
 from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.questions import questions
-from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.scripted import ScriptedRouter
 
@@ -39,7 +39,7 @@ def weak(monkeypatch):
     engine = ScriptedEngine(model_id="small", default=half)
     engine.capabilities = replace(engine.capabilities, weights=KEY, vocab_size=3)
     engine.close = lambda: None
-    monkeypatch.setattr("edge_router.pool.load_weak", lambda *given: engine)
+    monkeypatch.setattr("edge_router.control.pool.load_weak", lambda *given: engine)
     return engine
 
 

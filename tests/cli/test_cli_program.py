@@ -223,7 +223,7 @@ import time
 from edge_router.chat.events import TextDelta
 from edge_router.cli import building, session, turn
 from edge_router.cli.main import main
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.controls import LengthRouter
 

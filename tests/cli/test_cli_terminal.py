@@ -15,7 +15,7 @@ SETTLE_S = 0.3  # CPython's readline misses a Ctrl-C in the instant in which it 
 SCRIPTED = """
 from edge_router.cli import building, session
 from edge_router.cli.main import main
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routers.controls import LengthRouter
 

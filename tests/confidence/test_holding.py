@@ -16,10 +16,10 @@ from edge_router.chat.events import Event, HiddenState, TextDelta, TokenLogprob,
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
+from edge_router.client import Controller
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
-from edge_router.controller import Controller
 from edge_router.engines.base import Prompt
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Cancelled, GenerationFailed, LowConfidence, StrongFailed, StrongUnreachable

@@ -14,8 +14,8 @@ from edge_router.chat.events import HiddenState
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
+from edge_router.client import Controller
 from edge_router.confidence.asking import anchors
-from edge_router.controller import Controller
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.scripted import ScriptedEngine

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.engines import tvm
 from edge_router.engines.local.sampler import Sampler
 from edge_router.engines.scripted import ScriptedEngine

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from edge_router.chat.reply import collect
+from edge_router.client import Controller
 from edge_router.config import Config
-from edge_router.controller import Controller
 from edge_router.device import Gpu, host, process
 from edge_router.engines.local import memory
 from edge_router.engines.local.memory import Residence
@@ -231,7 +231,7 @@ def test_an_idle_model_gives_its_memory_back(controller: Any) -> None:
 
 SWEEP = """
 import gc, json, resource, sys
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.engines.local import memory
 from edge_router.errors import EdgeRouterError
 step = int(sys.argv[1]) << 20

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.controller import Controller
+from edge_router.client import Controller
 from edge_router.engines.base import Prompt
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ArtifactMissing, ContextOverflow, InvalidRouter

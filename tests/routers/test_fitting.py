@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from edge_router.catalog import find_model, model_cards, parse_router_card, router_cards
+from edge_router.client import Controller
 from edge_router.config import Config
-from edge_router.controller import Controller
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import InvalidRouter
 from edge_router.routers import routers

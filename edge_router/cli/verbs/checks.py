@@ -142,7 +142,7 @@ def defects(session: Session) -> Found:
 
 def names(config: Config) -> Found:
     """Nothing where every name is known; a model's is looked up with the weak model."""
-    from edge_router.names import check_names
+    from edge_router.control.names import check_names
 
     with suppress(UnknownModel, InvalidModel):
         check_names(config)

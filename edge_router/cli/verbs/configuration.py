@@ -203,7 +203,7 @@ def _check_names(values: Mapping[str, object], there: Mapping[str, object], sess
     if not names:
         return
     from edge_router import plugins
-    from edge_router.names import check_names, check_router
+    from edge_router.control.names import check_names, check_router
     from edge_router.routers import routers
 
     weak = any(key.startswith("weak.") for key in names)

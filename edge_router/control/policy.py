@@ -26,10 +26,9 @@ from edge_router.errors import (
     clipped,
 )
 from edge_router.registry import nearest
-from edge_router.types import Decision, Reason, Tier
+from edge_router.types import LATEST, Decision, Reason, Tier
 
 ROUTER_PREFIX = "router-"
-LATEST = ":latest"  # what Ollama's clients write behind a name that has no tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import pytest
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Event, TextDelta
 from edge_router.chat.request import ChatRequest
+from edge_router.client import ChatStream
 from edge_router.engines.base import Prompt
 from edge_router.errors import Cancelled, InvalidRequest, StrongTimeout, StrongUnreachable, UnknownModel
-from edge_router.surface import ChatStream
 from edge_router.types import Cancel
 
 HI = [{"role": "user", "content": "hi"}]

@@ -183,7 +183,7 @@ def test_a_mistake_while_loading_sends_nothing_away(
         registry.add("tvm", load)
         return registry
 
-    monkeypatch.setattr("edge_router.pool.weak_engines", engines)
+    monkeypatch.setattr("edge_router.control.pool.weak_engines", engines)
     big = strong()
     settings: dict[str, Any] = {"router": ScriptedRouter(0.1), "weak__engine": "tvm", "weak__device": "cpu"}
     with Controller(strong=big, **settings) as controller:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edge_router.answer import Answer, Clock, LinkedCancel, primed
 from edge_router.chat.events import EngineTimings, Event, Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
+from edge_router.control.answer import Answer, Clock, LinkedCancel, primed
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError, StrongInterrupted
 from edge_router.types import Decision, Reason
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from edge_router.control.slot import Slot
 from edge_router.errors import (
     BuildFailed,
     Cancelled,
@@ -16,7 +17,6 @@ from edge_router.errors import (
     OutOfMemory,
     WeightsUnavailable,
 )
-from edge_router.slot import Slot
 
 PATIENCE_S = 30  # for what takes milliseconds on an idle machine
 

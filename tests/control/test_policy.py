@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.chat.request import MEDIA_NEEDS, Need
+from edge_router.control.policy import Names, Route, Situation, decide, escalate, fall_back, parse_model
 from edge_router.errors import InvalidRequest, UnknownModel, UnknownName
-from edge_router.policy import Names, Route, Situation, decide, escalate, fall_back, parse_model
 from edge_router.types import Decision, Reason
 
 NAMES = Names(routers={"mf", "length", "my-router"}, weak={"SmolLM2"}, strong={"gpt-big"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from edge_router.client import Controller
 from edge_router.config import Config
-from edge_router.controller import Controller
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import BudgetSpent, GenerationFailed
 from edge_router.ledger import Ledger

@@ -11,8 +11,8 @@ import pytest
 from edge_router.chat.events import Event, TextDelta
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Need, TokenMask, Tool, Vocabulary
+from edge_router.client import Controller
 from edge_router.config import Config
-from edge_router.controller import Controller
 from edge_router.engines.base import Capabilities, Prompt
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (

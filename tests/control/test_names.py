@@ -9,9 +9,9 @@ import pytest
 
 from edge_router import Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import Config
+from edge_router.control.names import check_names
 from edge_router.engines.base import Engine
 from edge_router.errors import ConfigError, EdgeRouterError, InvalidModel, UnknownModel
-from edge_router.names import check_names
 
 TYPOS = [
     ("weak.engine", "foo", None),

@@ -5,20 +5,37 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
-from edge_router.answer import Answer, LinkedCancel
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
+from edge_router.control.answer import Answer, LinkedCancel
+from edge_router.control.controller import CoreController
 from edge_router.errors import Cancelled
 from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
-from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
+from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat, parse_messages
 from edge_router.surfaces.openai_writing import ChunkMaker, completion
 from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+class Controller(CoreController):
+    """A `CoreController` as Python callers know it, in the shape of OpenAI's client: `controller.chat`."""
+
+    @cached_property
+    def chat(self) -> Chat:
+        return Chat(self)
+
+    def route(
+        self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
+    ) -> Decision:
+        """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key."""
+        messages = parse_messages(conversation(prompt))
+        return self.decide(ChatRequest(messages, target=model, private=private))
 
 
 class Starts(Protocol):

@@ -14,13 +14,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from edge_router import policy
-from edge_router.answer import Answer, Clock, primed
 from edge_router.chat.events import Usage
 from edge_router.chat.request import FORM_NEEDS, ChatRequest, Need
 from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
+from edge_router.control import policy
+from edge_router.control.answer import Answer, Clock, primed
+from edge_router.control.pool import Pool
+from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
 from edge_router.engines.base import Engine, Prompt
 from edge_router.errors import (
@@ -38,18 +40,17 @@ from edge_router.ledger import Ledger, Record, message_of
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
-from edge_router.pool import Pool
 from edge_router.routers.base import AsksWeak, Router
-from edge_router.surface import Chat
 from edge_router.surfaces.base import ModelInfo
-from edge_router.surfaces.openai_parsing import conversation, parse_messages
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.spending import Payment, Spending
-from edge_router.truncation import truncated
 from edge_router.types import Cancel, Decision, Progress, Reason
 
 if TYPE_CHECKING:
     from edge_router.routers.embedding import Embeddings
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ _LACKS = {
 }
 
 
-class Controller:
+class CoreController:
     """Sends each query to the weak or the strong model and answers it. Safe to use from several threads.
 
     `weak`, `strong` and `router` replace what the configuration names: a program that embeds this passes
@@ -114,7 +115,6 @@ class Controller:
         self._spending = Spending.of(self.config, paths)
         self._created = int(time.time())
         self._closed = False
-        self.chat = Chat(self)
 
     def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
         """Score, decide and begin to generate. Raises `EdgeRouterError` where no model can answer."""
@@ -182,13 +182,6 @@ class Controller:
         self._check_open()
         with self._defects.guard("controller"):
             return self._decide(request, Clock())[0]
-
-    def route(
-        self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
-    ) -> Decision:
-        """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key."""
-        messages = parse_messages(conversation(prompt))
-        return self.decide(ChatRequest(messages, target=model, private=private))
 
     def warm(self) -> None:
         """Load the router and the weak model now, as `serve` does before it listens.
@@ -282,7 +275,7 @@ class Controller:
             self._ledger.close()
         self._defects.save()
 
-    def __enter__(self) -> Controller:
+    def __enter__(self) -> Self:
         self._check_open()
         return self
 

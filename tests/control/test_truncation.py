@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
+from edge_router.control.truncation import truncated
 from edge_router.engines.base import Prompt
-from edge_router.truncation import truncated
 
 
 def words(count: int) -> str:

@@ -13,19 +13,19 @@ from edge_router import plugins
 from edge_router.chat.request import Need
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
+from edge_router.control.names import check_names, check_router
+from edge_router.control.policy import Names
+from edge_router.control.slot import Slot
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Unloading
 from edge_router.engines.choice import DEVICES
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
-from edge_router.names import check_names, check_router
 from edge_router.paths import Paths
-from edge_router.policy import Names
 from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.routers.fitting import default_threshold
-from edge_router.slot import Slot
 from edge_router.thresholds.tracking import ShareTracker
 from edge_router.types import Cancel, Decision, Progress, SilentProgress
 from edge_router.vram import Plan

@@ -56,8 +56,8 @@ def depot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
         registry.add("tvm", depot.load)
         return registry
 
-    monkeypatch.setattr("edge_router.pool.weak_engines", engines)
-    monkeypatch.setattr("edge_router.pool.strong_engines", engines)
+    monkeypatch.setattr("edge_router.control.pool.weak_engines", engines)
+    monkeypatch.setattr("edge_router.control.pool.strong_engines", engines)
     yield depot
     depot.open_.set()
 
@@ -75,7 +75,7 @@ def with_slow(tier: str, monkeypatch: pytest.MonkeyPatch, depot: Depot) -> Contr
         registry.add("mf", depot.router)
         return registry
 
-    monkeypatch.setattr("edge_router.pool.routers", routers)
+    monkeypatch.setattr("edge_router.control.pool.routers", routers)
     return Controller(config, weak=ScriptedEngine("W", serves=()))
 
 
