@@ -25,8 +25,8 @@ from edge_router.errors import Cancelled, WeightsAmbiguous, WeightsCorrupt, Weig
 from edge_router.hub.choosing import choose, looked_for, missing_parts, ways_to_name
 from edge_router.hub.hashing import list_files
 from edge_router.hub.hub_errors import http_reason, translate, wait_asked_s
-from edge_router.hub.listing import Listing, RemoteFile, check_names, list_repository
-from edge_router.hub.patience import hang_up, left_behind
+from edge_router.hub.listing import CODINGS, Listing, RemoteFile, check_names, list_repository
+from edge_router.hub.patience import Lines, left_behind
 from edge_router.hub.records import (
     damage,
     describe,
@@ -135,10 +135,18 @@ def _download(source: HubSource, listing: Listing, names: list[str], partial: Pa
         if here.is_file() and here.stat().st_size != stated:
             here.unlink()  # of another revision; where the hub fails it would be taken for this one
         counter = _counter(here, stated, heard)
-        hub.hf_hub_download(source.repo, name, revision=listing.commit, local_dir=partial, tqdm_class=counter)
+        hub.hf_hub_download(
+            source.repo,
+            name,
+            revision=listing.commit,
+            local_dir=partial,
+            tqdm_class=counter,
+            headers={"Accept-Encoding": "identity"},
+        )
         heard.now()
 
     def work() -> None:
+        heard.lines.mine()
         while not heard.stop.is_set():
             try:
                 name = left.popleft()
@@ -146,7 +154,7 @@ def _download(source: HubSource, listing: Listing, names: list[str], partial: Pa
                 return
             fetch(name)
 
-    with _quiet(), heard.every_answer(source):
+    with _quiet(heard.lines), heard.every_answer(source):
         under_way = [
             left_behind(work, name=f"{_FETCHES}-{number}") for number in range(min(_AT_ONCE, len(names)))
         ]
@@ -163,7 +171,7 @@ def _download(source: HubSource, listing: Listing, names: list[str], partial: Pa
         finally:  # Ctrl-C, too, ends the others
             heard.stop.set()
             if wait(under_way, _ENDING_S).not_done:
-                hang_up()
+                heard.lines.hang_up()
                 wait(under_way, _ENDING_S)
 
 
@@ -171,7 +179,7 @@ class _Heard:
     """When something last came from the hub, whether all is to stop, and what no answer may ask for."""
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
+        self.stop, self.lines = threading.Event(), Lines()
         self._last = time.monotonic()
         self._refused = 0
 
@@ -189,13 +197,14 @@ class _Heard:
         One that asks to be tried again much later, for which the library would wait; and that to a request
         for content which the library does not ask again, for it would read all that a refusal says.
         """
-        hooks = load_huggingface_hub("utils").get_session().event_hooks
 
         def look(response: Any) -> None:
-            if not threading.current_thread().name.startswith(_FETCHES):
-                return  # of somebody else, who has the same session
             if self.stop.is_set():
                 raise Cancelled
+            coding = response.headers.get("Content-Encoding", "").strip().lower()
+            if coding not in CODINGS:
+                reason = f"the hub packs a file in a way that was not asked for ({coding[:20]!a})"
+                raise WeightsUnavailable(str(source), reason)
             if response.status_code < 400:
                 return
             with_body = response.request.method == "GET"
@@ -205,11 +214,8 @@ class _Heard:
                 reason = http_reason(response.status_code, response.headers, source)
                 raise WeightsUnavailable(str(source), reason)
 
-        hooks["response"].append(look)
-        try:
+        with self.lines.seen(load_huggingface_hub("utils").get_session(), look):
             yield
-        finally:
-            hooks["response"].remove(look)
 
 
 def _counter(file: Path, stated: int, heard: _Heard) -> type:
@@ -298,16 +304,20 @@ def _hub(source: HubSource, target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Its own bars off: progress goes one way, and stdout and stderr belong to the caller."""
-    utils = load_huggingface_hub("utils")
-    logger = logging.getLogger("huggingface_hub")
-    shown, level = not utils.are_progress_bars_disabled(), logger.level
-    utils.disable_progress_bars()
-    logger.setLevel(logging.ERROR)
+def _quiet(lines: Lines) -> Iterator[None]:
+    """What it says of the calls of these threads is dropped: stderr belongs to the caller.
+
+    Its bars are off by their class, see `_counter`.
+    """
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or not lines.owns(record.thread)
+
+    handlers = list(logging.getLogger("huggingface_hub").handlers)
+    for handler in handlers:
+        handler.addFilter(passes)
     try:
         yield
     finally:
-        logger.setLevel(level)
-        if shown:
-            utils.enable_progress_bars()
+        for handler in handlers:
+            handler.removeFilter(passes)

@@ -18,13 +18,13 @@ from edge_router import strict_json
 from edge_router.catalog import HubSource
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hub_errors import NO_HUB, http_reason
-from edge_router.hub.patience import hang_up, left_behind
+from edge_router.hub.patience import Lines, left_behind
 from edge_router.telemetry import load_huggingface_hub
 
 SILENCE_S = 20.0  # without a byte
 LIST_S = 90.0  # for the whole list
 LARGEST_LIST = 32 * 2**20  # bytes; the largest repositories take some 2 MB
-_CODINGS = (
+CODINGS = (
     "",
     "identity",
     "gzip",
@@ -54,14 +54,14 @@ class Listing:
 def list_repository(source: HubSource) -> Listing:
     """Raises `WeightsUnavailable`, and what huggingface_hub's session raises."""
     load_huggingface_hub("utils").validate_repo_id(source.repo)
-    end = time.monotonic() + LIST_S
-    asked = left_behind(lambda: _asked(source, end), name="edge_router hub list")
+    end, lines = time.monotonic() + LIST_S, Lines()
+    asked = left_behind(lambda: _asked(source, end, lines), name="edge_router hub list")
     try:
         body = asked.result(LIST_S)
     except TimeoutError:
         if asked.done():
             raise  # the session's own
-        hang_up()
+        lines.hang_up()
         raise _late(source) from None
     try:
         return _read(strict_json.parse_object(body), source)
@@ -111,8 +111,9 @@ def _unfit(name: str) -> str | None:
     return None
 
 
-def _asked(source: HubSource, end: float) -> bytes:
+def _asked(source: HubSource, end: float, lines: Lines) -> bytes:
     """The body of the hub's answer, which is read for no longer than until `end`."""
+    lines.mine()
     utils, constants = load_huggingface_hub("utils"), load_huggingface_hub("constants")
     url = f"{constants.ENDPOINT}/api/models/{source.repo}/revision/{quote(source.revision, safe='')}"
     options = {
@@ -120,15 +121,15 @@ def _asked(source: HubSource, end: float) -> bytes:
         "headers": {**utils.build_hf_headers(), "Accept-Encoding": "identity"},
         "timeout": SILENCE_S,
     }
-    body = bytearray()
-    with utils.get_session().stream("GET", url, **options) as response:
+    body, session = bytearray(), utils.get_session()
+    with lines.seen(session), session.stream("GET", url, **options) as response:
         if url.startswith("https:") and urlsplit(str(response.url)).scheme != "https":
             reason = "the hub sends the question on to an address without encryption"
             raise WeightsUnavailable(str(source), reason)
         if response.status_code != 200:
             raise WeightsUnavailable(str(source), http_reason(response.status_code, response.headers, source))
         coding = response.headers.get("Content-Encoding", "").strip().lower()
-        if coding not in _CODINGS:
+        if coding not in CODINGS:
             reason = f"the hub packs its list in a way that was not asked for ({coding[:20]!a})"
             raise WeightsUnavailable(str(source), reason)
         for piece in response.iter_bytes():

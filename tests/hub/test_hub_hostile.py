@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import logging
 import threading
 import time
 import types
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import psutil
 import pytest
 
@@ -267,6 +270,16 @@ def test_a_file_comes_whole_or_not_at_all(hub: Any, repository: Any, downloads: 
         ("a length too small", lambda request, body: plain(request, body, Content_Length="7"), ""),
         ("a length that is none", lambda request, body: plain(request, body, Content_Length="many"), ""),
         ("not packed as it says", lambda request, body: plain(request, body, Content_Encoding="gzip"), ""),
+        (
+            "packed as brotli",
+            lambda request, body: plain(request, body, Content_Encoding="br"),
+            "not asked for",
+        ),
+        (
+            "packed twice",
+            lambda request, body: plain(request, body, Content_Encoding="gzip, br"),
+            "not asked",
+        ),
         ("blows up", endless(hub, b"", gzipped=True), ""),
         ("endless", endless(hub, b""), ""),
         ("refused", lone_status(403), "refuses the token"),
@@ -337,3 +350,64 @@ def _most_bytes(folder: Path) -> Any:
     finally:
         over.set()
         thread.join()
+
+
+# ---- beside others in the same process -----------------------------------------------------------------------
+
+
+def test_a_hub_that_fails_us_costs_nobody_else_a_download(hub: Any, repository: Any, downloads: Path) -> None:
+    """The embedding program uses huggingface_hub, too, and another of our models is fetched at the same time."""
+    theirs, other = "someone/theirs", HubSource("someone/other")
+    hub.add(theirs, small={"config.json": CONFIG}, large={"model.safetensors": WEIGHTS})
+    hub.add(other.repo, small={"config.json": CONFIG}, large={"model.safetensors": WEIGHTS})
+    session = huggingface_hub.utils.get_session()
+    hooks = {kind: list(those) for kind, those in session.event_hooks.items()}
+    table: dict[str, tuple[Manner | None, Manner | None]] = {
+        "a list that drips": (dripping(hub), None),
+        "a list whose head drips": (dripping(hub, head_too=True), None),
+        "no list": (silent(hub), None),
+        "a file that drips": (None, dripping(hub)),
+        "a file whose head drips": (None, dripping(hub, head_too=True)),
+        "no file": (None, silent(hub)),
+        "a refusal": (None, lone_status(403)),
+        "a long pause": (None, lone_status(429, Retry_After="86400")),
+        "too much": (None, endless(hub, b"")),
+    }
+    for number, (what, (of_list, of_file)) in enumerate(table.items()):
+        ended, begun, hub.sent = threading.Event(), threading.Semaphore(0), 0
+
+        def until_ours_has_ended(
+            request: Request, body: bytes, ended: threading.Event = ended, begun: threading.Semaphore = begun
+        ) -> None:
+            head(request, Content_Length=str(len(body)))
+            at = 0
+            while at < len(body):
+                request.wfile.write(body[at : at + 8192])
+                at += 8192
+                begun.release()
+                if not ended.wait(0.1):
+                    continue
+                request.wfile.write(body[at:])
+                at = len(body)
+
+        def only_ours(bad: Manner | None, good: Manner) -> Manner:
+            return lambda request, body: (bad if bad and REPO in request.path else good)(request, body)
+
+        hub.list_manner = only_ours(of_list, plain)
+        hub.file_manner = only_ours(of_file, until_ours_has_ended if of_file or of_list else plain)
+        place = downloads / str(number)
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                download = huggingface_hub.hf_hub_download
+                asked = pool.submit(download, theirs, "model.safetensors", local_dir=place / "theirs")
+                fetched = pool.submit(fetch, other, place)
+                for _ in range(2):
+                    assert begun.acquire(timeout=30), what
+                said(SOURCE, place, EdgeRouterError)
+            finally:
+                ended.set()
+            assert Path(asked.result(30)).read_bytes() == WEIGHTS, what
+            assert (fetched.result(30) / "model.safetensors").read_bytes() == WEIGHTS, what
+        assert huggingface_hub.utils.get_session() is session, what
+        assert {kind: list(those) for kind, those in session.event_hooks.items()} == hooks, what
+        assert not any(handler.filters for handler in logging.getLogger("huggingface_hub").handlers), what
