@@ -128,11 +128,13 @@ def whole_lines(path: Path) -> list[bytes]:
     return whole.splitlines()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes as a whole or not at all, and to the disk before it returns."""
+def write_bytes(path: Path, content: bytes, *, like: Path | None = None) -> None:
+    """Writes as a whole or not at all, and to the disk before it returns; who may read it, as of `like`."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("wb") as file:
+            if like is not None and like.exists():
+                shutil.copymode(like, draft)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

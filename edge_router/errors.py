@@ -2,6 +2,8 @@
 
 EdgeRouterError
   InvalidInput                    the caller can mend it
+    InvalidClientFile             another program's file that nothing can be added to
+    ClientNotConfigured           a program that takes an address from a file only
     InvalidRequest                a field of a chat request
       ContextOverflow             the prompt is longer than the context
       UnsupportedRequest          it asks for what the weak model cannot do
@@ -56,6 +58,8 @@ EdgeRouterError
   ServerError
     PortInUse
     UnsafeBind                    a public address without a key
+    NoServer                      none of ours answers where clients were to ask
+    ServerKeyRefused              it asks for a key, and not for this one
   MissingExtra                    an optional package is not installed
   Closed                          used after its `close`
 
@@ -162,6 +166,22 @@ class UnknownName(InvalidInput):
 class UnknownModel(UnknownName):
     def __init__(self, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
         super().__init__("model", name, known, nearest)
+
+
+class InvalidClientFile(InvalidInput):
+    """Of the program that `edge-router launch` calls `client`; `reason` goes on from `path`."""
+
+    def __init__(self, client: str, path: Path, reason: str) -> None:
+        self.client, self.path, self.reason = client, path, reason
+        super().__init__(f"{path} {reason}")
+
+
+class ClientNotConfigured(InvalidInput):
+    """`path` does not say yet what `client` needs to know."""
+
+    def __init__(self, client: str, path: Path) -> None:
+        self.client, self.path = client, path
+        super().__init__(f"{client} is told an address by {path} only, which does not name this one")
 
 
 class ConfigError(InvalidInput):
@@ -526,7 +546,7 @@ class StrongEmpty(StrongError):
 
 
 class ServerError(EdgeRouterError):
-    """The local server could not start."""
+    """The local server could not start, or is not there."""
 
 
 class PortInUse(ServerError):
@@ -541,6 +561,22 @@ class UnsafeBind(ServerError):
     def __init__(self, host: str) -> None:
         self.host = host
         super().__init__(f"{host} is reachable from other machines and no key is set")
+
+
+class NoServer(ServerError):
+    """`client` was to be started, and asks at `url`."""
+
+    def __init__(self, url: str, reason: str, client: str) -> None:
+        self.url, self.reason, self.client = url, reason, client
+        super().__init__(f"no server of edge-router answers at {url}: {reason}")
+
+
+class ServerKeyRefused(ServerError):
+    """`variable` holds another key than the one that is asked for, or none."""
+
+    def __init__(self, url: str, variable: str, is_set: bool, client: str) -> None:
+        self.url, self.variable, self.is_set, self.client = url, variable, is_set, client
+        super().__init__(f"the server at {url} asks for {'another' if is_set else 'a'} key")
 
 
 # ---- life --------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ HERE = "edge_router.cli.verbs"
 VERBS = (
     Verb("chat", ANSWERS, "One answer, or a conversation.", f"{HERE}.chat"),
     Verb("serve", ANSWERS, "An OpenAI-compatible server on this machine.", f"{HERE}.serve"),
+    Verb("launch", ANSWERS, "Claude Code, Codex and others, asking that server.", f"{HERE}.launch"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
     Verb("plan", MODELS, "What fits into a memory budget, with which windows.", f"{HERE}.plan"),
     Verb("models", MODELS, "Weak models: list, show, pull, verify, remove.", f"{HERE}.models"),

@@ -80,6 +80,8 @@ def _unknown_name(error: e.UnknownName) -> str:
     what = f"there is no {error.kind} named {error.name!r}, {nearest}"
     if isinstance(error, e.UnknownModel):
         return _then(what, "all of them are listed by", "models", "list")
+    if error.kind == "client":
+        return _then(what, "all of them are listed by", "launch")
     return _then(what, "what is configured is shown by", "config", "show")
 
 
@@ -201,6 +203,23 @@ def _port(error: e.PortInUse) -> str:
     return _then(f"{error.host}:{error.port} is in use", "take another port", "serve", "--port", other)
 
 
+def _no_server(error: e.NoServer) -> str:
+    return _then(
+        f"no server of edge-router answers at {error.url} ({error.reason})",
+        f"start one with `{command('serve')}`, or one that ends with the client with",
+        *("launch", error.client, "--serve"),
+    )
+
+
+def _server_key(error: e.ServerKeyRefused) -> str:
+    held = f"{error.variable} holds another one" if error.is_set else f"{error.variable} holds none"
+    return _then(
+        f"the server at {error.url} asks for a key, and {held}",
+        "set that as it was where the server was started, and go on with",
+        *("launch", error.client),
+    )
+
+
 def _or(names: tuple[str, ...]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
 
@@ -214,6 +233,14 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         error.reason, "with a strong model there is more, which is named in", "config", "init"
     ),
     e.UnknownName: _unknown_name,
+    e.InvalidClientFile: lambda error: _then(
+        f"{error.path} {error.reason}", "or start it without touching the file", "launch", error.client
+    ),
+    e.ClientNotConfigured: lambda error: _then(
+        f"{error.client} is told an address by {error.path} only, which does not name this one",
+        "add it with",
+        *("launch", error.client, "--write"),
+    ),
     e.ConfigError: _config,
     e.UnsupportedArchitecture: lambda error: _then(error, "take one of these", "models", "list"),
     e.UnsupportedTarget: lambda error: _then(error, "use the processor", "chat", "-o", "weak.device=cpu"),
@@ -340,4 +367,6 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         "set EDGE_ROUTER_API_KEY first, or listen on this machine only",
         *("serve", "--host", "127.0.0.1"),
     ),
+    e.NoServer: _no_server,
+    e.ServerKeyRefused: _server_key,
 }

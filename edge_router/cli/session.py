@@ -7,6 +7,7 @@ one with scripted models.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +84,11 @@ def make_controller(config: Config, paths: Paths, progress: Progress) -> Control
     from edge_router.client import Controller
 
     return Controller(config, paths=paths, progress=progress)
+
+
+def server_key(config: Config) -> str | None:
+    """The key that the server asks of its clients."""
+    return os.environ.get(config.server.api_key_env, "").strip() or None
 
 
 def choose_model(name: str | None, config: Config, known: tuple[str, ...]) -> tuple[Config, str]:

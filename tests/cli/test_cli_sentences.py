@@ -84,6 +84,12 @@ EXAMPLES = [
     e.ProviderUnavailable("webgpu", "it finds no GPU here"),
     e.UnknownResponse("response_id", "resp_1"),
     e.PreviousResponseGone("previous_response_id", "resp_1"),
+    e.UnknownName("client", "claud", ["claude", "codex"], ["claude"]),
+    e.InvalidClientFile("claude", Path("settings.json"), "is no plain JSON"),
+    e.ClientNotConfigured("llm", Path("extra-openai-models.yaml")),
+    e.NoServer("http://127.0.0.1:6060", "nobody listens there", "claude"),
+    e.ServerKeyRefused("http://127.0.0.1:6060", "EDGE_ROUTER_API_KEY", is_set=False, client="claude"),
+    e.ServerKeyRefused("http://127.0.0.1:6060", "EDGE_ROUTER_API_KEY", is_set=True, client="claude"),
 ]
 PARENTS = [
     e.EdgeRouterError("x"),
@@ -160,8 +166,8 @@ def test_the_command_works_in_an_empty_home(error, cli, models, home, tmp_path):
         assert done.code == 0, (words, done.err)
 
 
-# Fetch, build, listen, or look at the whole machine: their words are only parsed.
-NEED_MORE = {"compile", "serve", "doctor", "plan", ("models", "pull"), ("models", "show")}
+# Fetch, build, listen, start others or look at the whole machine: their words are only parsed.
+NEED_MORE = {"compile", "serve", "launch", "doctor", "plan", ("models", "pull"), ("models", "show")}
 
 
 @pytest.fixture

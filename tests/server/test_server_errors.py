@@ -71,6 +71,10 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.StrongEmpty: (X,),
     e.PortInUse: ("127.0.0.1", 6060),
     e.UnsafeBind: ("0.0.0.0",),
+    e.NoServer: (X, "refused", "claude"),
+    e.ServerKeyRefused: (X, "EDGE_ROUTER_API_KEY", False, "claude"),
+    e.InvalidClientFile: ("claude", Path("f"), "is no plain JSON"),
+    e.ClientNotConfigured: ("llm", Path("f")),
 }
 
 

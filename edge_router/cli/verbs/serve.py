@@ -11,7 +11,7 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
-from edge_router.cli.session import Session, choose_model
+from edge_router.cli.session import Session, choose_model, server_key
 from edge_router.config import Config
 from edge_router.errors import EdgeRouterError
 from edge_router.paths import Paths
@@ -44,7 +44,7 @@ def serve(
     )
     if model is not None:
         config, _ = choose_model(model, config, ())
-    key = os.environ.get(config.server.api_key_env, "").strip() or None
+    key = server_key(config)
     from edge_router.server.listen import OLLAMA_PORT, bind
     from edge_router.server.serve import run
 
