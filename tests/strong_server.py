@@ -23,6 +23,7 @@ atonce          all events in one piece, and more behind [DONE]
 html badjson notutf8 shape text     answers that are not OpenAI's
 drop            closes the connection without an answer                nothttp   a greeting of another protocol
 moved           307 to the path of `ok` on the host `localhost`
+assist          thoughts, calls and JSON, as assistant.py says
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from assistant import Asked, assist, in_pieces
+
 USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
 TOOL_CALLS: tuple[dict[str, Any], ...] = (
     {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}},
@@ -50,6 +53,28 @@ ROLES_TAKEN = {"system", "developer", "user", "assistant", "tool"}
 
 def reply_text(prompt: str) -> str:
     return f"strong: {prompt} · ça va\u2028end"
+
+
+def asked(body: dict[str, Any]) -> Asked:
+    """What a chat asks of an assistant."""
+    results: list[str] = []
+    for message in body["messages"]:
+        results = [*results, text_of(message)] if message["role"] == "tool" else []
+    texts = [text_of(message) for message in body["messages"] if message["role"] == "user"]
+    functions = [tool["function"] for tool in body.get("tools", ()) if tool["type"] == "function"]
+    effort = body.get("reasoning_effort")
+    return Asked(
+        texts[-1],
+        tuple(results),
+        {each["name"]: tuple(each.get("parameters", {}).get("properties", {})) for each in functions},
+        body.get("response_format", {}).get("type") == "json_schema",
+        None if effort is None else effort != "none",
+    )
+
+
+def text_of(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 class Server(ThreadingHTTPServer):
@@ -275,6 +300,21 @@ class Handler(BaseHTTPRequestHandler):
         return self.stream(
             iter([*chunks, self.chunk({}, "tool_calls"), {**self.chunk({}), "choices": [], "usage": USAGE}])
         )
+
+    def do_assist(self) -> bool:
+        said = assist(asked(self.body))
+        if said is None:
+            return False
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": None}]
+        deltas += [{"reasoning_content": piece} for piece in in_pieces(said.thoughts)]
+        deltas += [{"content": piece} for piece in in_pieces(said.text)]
+        for index, (name, arguments) in enumerate(said.calls):
+            begin = {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": ""}}
+            rest = {"function": {"arguments": arguments}}
+            deltas += [{"tool_calls": [{"index": index, **call}]} for call in (begin, rest)]
+        chunks = [self.chunk(delta) for delta in deltas]
+        chunks.append(self.chunk({}, "tool_calls" if said.calls else "stop"))
+        return self.stream(iter([*chunks, {**self.chunk({}), "choices": [], "usage": USAGE}]))
 
     def do_refuse(self, field: str) -> bool:
         if field not in self.body:

@@ -47,7 +47,12 @@ def read_reasoning(passed: Fields) -> ReasoningOptions:
 
 
 def written_reasoning(options: ReasoningOptions) -> dict[str, object]:
-    """The field for an endpoint, of a request that came by another protocol."""
+    """The field for an endpoint, of a request that came by another protocol.
+
+    One that refuses "none" is sent nothing in its place from then on, as with any value.
+    """
+    if options.enabled is False:
+        return {"reasoning_effort": _NONE}
     if options.effort is not None:
         return {"reasoning_effort": options.effort}
     return {"reasoning_effort": "medium"} if options.enabled else {}

@@ -1,6 +1,7 @@
 """A server as a program: `edge-router serve` with scripted models. Prints its address once it listens.
 
-Its weak model says "slow" one word every 50 ms for ever, "steady" 50 a second, and everything else back.
+Its weak model says "slow" one word every 50 ms for ever, "steady" 50 a second, to what tests/assistant.py knows
+what that says, and everything else back.
 """
 
 from __future__ import annotations
@@ -10,13 +11,26 @@ import itertools
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.chat.request import ChatRequest
+from edge_router.chat.events import (
+    Event,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from edge_router.chat.request import ChatRequest, JsonOutput, Tool
 from edge_router.config import ServerConfig
 from edge_router.engines.scripted import Reply, echo
 from edge_router.errors import EdgeRouterError
 from edge_router.server.serve import run
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from assistant import Asked, Said, assist, in_pieces
 
 PACES = {"slow": 0.05, "steady": 0.02}
 
@@ -31,7 +45,33 @@ def answer(request: ChatRequest) -> Reply:
     text = request.messages[-1].text
     if text in PACES:
         return words(PACES[text])  # type: ignore[return-value]
-    return echo(request)
+    said = assist(asked(request))
+    return echo(request) if said is None else list(events(said))
+
+
+def asked(request: ChatRequest) -> Asked:
+    results: list[str] = []
+    for message in request.messages:
+        results = [*results, *(each.text for each in message.results)] if message.results else []
+    tools = {tool.name: tool.parameters or {} for tool in request.tools if isinstance(tool, Tool)}
+    return Asked(
+        next((message.text for message in reversed(request.messages) if message.role == "user"), ""),
+        tuple(results),
+        {name: tuple(schema.get("properties", {})) for name, schema in tools.items()},  # type: ignore[call-overload]
+        isinstance(request.output, JsonOutput) and bool(request.output.schema),
+        request.reasoning.enabled,
+    )
+
+
+def events(said: Said) -> Iterator[Event]:
+    """The arguments of calls take turns: nothing forbids it, and so nobody may rely on the opposite."""
+    yield from (ReasoningDelta(piece) for piece in in_pieces(said.thoughts))
+    yield from (TextDelta(piece) for piece in in_pieces(said.text))
+    yield from (ToolCallStart(index, f"call_{index}", name) for index, (name, _) in enumerate(said.calls))
+    for half in (slice(None, 9), slice(9, None)):
+        for index, (_, arguments) in enumerate(said.calls):
+            yield ToolCallArguments(index, arguments[half])
+    yield Finished("tool_calls" if said.calls else "stop")
 
 
 def say(line: str) -> None:
@@ -50,7 +90,7 @@ def main() -> int:
     config = Config()
     if options.strong:
         config = config.replace(**{"strong.base_url": options.strong, "strong.model": "weak"})
-    weak = ScriptedEngine(model_id="small", serves=(), default=answer)
+    weak = ScriptedEngine(model_id="small", default=answer)
     try:
         run(
             Controller(

@@ -235,6 +235,18 @@ def test_what_another_protocol_asks_for_is_written_in_openais():
     }
 
 
+def test_what_another_protocol_asks_of_thoughts_is_written_in_openais_word():
+    for options, effort in (
+        (ReasoningOptions(), None),
+        (ReasoningOptions(True), "medium"),
+        (ReasoningOptions(False), "none"),
+        (ReasoningOptions(None, "minimal"), "minimal"),
+        (ReasoningOptions(True, "high", 2000), "high"),
+    ):
+        body = request_body(ChatRequest((Message("user", "hi"),), reasoning=options), "remote")
+        assert body.get("reasoning_effort") == effort, options
+
+
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"a":  1}'}}
 HISTORY = {
     "a text": {"role": "user", "content": "hi"},

@@ -1,8 +1,8 @@
-"""OpenAI's own Python client, over the surface of Responses on a socket."""
+"""OpenAI's own client and its Responses against a server that listens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pydantic
@@ -19,8 +19,8 @@ from edge_router.chat.events import (
 )
 from edge_router.chat.message import Message, Reasoning, Text, ToolCall, ToolResult
 from edge_router.chat.request import JsonOutput
+from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import GenerationFailed
-from edge_router.surfaces.openai_responses import OpenAIResponses
 
 pytestmark = pytest.mark.integration
 
@@ -55,26 +55,22 @@ class Answer(pydantic.BaseModel):
 
 
 @pytest.fixture
-def service(serve_surface: Any) -> Any:
-    return serve_surface(OpenAIResponses())
+def service(serve: Callable[..., Any]) -> Any:
+    return serve(weak=ScriptedEngine(model_id="small"))
 
 
 @pytest.fixture
-def client(service: Any) -> Iterator[Any]:
-    import openai
-
-    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="dummy", max_retries=0) as made:
-        yield made
+def client(service: Any) -> Any:
+    return service.client()
 
 
 def test_a_conversation_goes_on_where_it_was_kept(client: Any, service: Any) -> None:
-    service.answers = [SAYS, SAYS]
+    service.weak.queue(SAYS, SAYS)
     first = client.responses.create(model="auto", instructions="be brief", input="hi")
     assert (first.output_text, first.status, first.usage.total_tokens) == ("hello", "completed", 10)
-    service.id = "2"
     second = client.responses.create(model="auto", input="and?", previous_response_id=first.id)
     assert second.previous_response_id == first.id
-    assert service.requests[1].messages == (
+    assert service.weak.calls[1].messages == (
         Message("user", "hi"),
         Message("assistant", "hello"),
         Message("user", "and?"),
@@ -93,7 +89,7 @@ def test_what_is_gone_is_told(client: Any, service: Any) -> None:
     with pytest.raises(openai.BadRequestError) as gone:
         client.responses.create(model="auto", input="hi", previous_response_id="resp_9")
     assert (gone.value.code, gone.value.param) == ("previous_response_not_found", "previous_response_id")
-    service.answers = [SAYS]
+    service.weak.queue(SAYS)
     unkept = client.responses.create(model="auto", input="hi", store=False)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(unkept.id)
@@ -102,7 +98,7 @@ def test_what_is_gone_is_told(client: Any, service: Any) -> None:
 @pytest.mark.parametrize("stored", [True, False])
 def test_two_calls_at_the_same_time_and_their_results(client: Any, service: Any, stored: bool) -> None:
     """The helper's snapshots of a stream, then both results, by id or with the whole conversation."""
-    service.answers = [CALLS, SAYS]
+    service.weak.queue(CALLS, SAYS)
     more = {"include": ["reasoning.encrypted_content"], "store": stored, "reasoning": {"summary": "auto"}}
     with client.responses.stream(model="auto", input="weather?", tools=[WEATHER], **more) as stream:
         kinds = {event.type for event in stream}
@@ -129,20 +125,20 @@ def test_two_calls_at_the_same_time_and_their_results(client: Any, service: Any,
         ),
     )
     rain = [Message("tool", (ToolResult(id, (Text("rain"),)),)) for id in ("c0", "c1")]
-    assert list(service.requests[1].messages) == [Message("user", "weather?"), spoken, *rain]
+    assert list(service.weak.calls[1].messages) == [Message("user", "weather?"), spoken, *rain]
 
 
 def test_an_answer_held_to_a_schema(client: Any, service: Any) -> None:
-    service.answers = [[TextDelta('{"answer":'), TextDelta(" 42}"), DONE]]
+    service.weak.queue([TextDelta('{"answer":'), TextDelta(" 42}"), DONE])
     with client.responses.stream(model="auto", input="hi", text_format=Answer) as stream:
         assert stream.get_final_response().output_parsed == Answer(answer=42)
-    output = service.requests[0].output
+    output = service.weak.calls[0].output
     assert isinstance(output, JsonOutput)
     assert (output.name, output.strict) == ("Answer", True)
 
 
 def test_an_answer_that_is_cut_says_why(client: Any, service: Any) -> None:
-    service.answers = [[TextDelta("hel"), Finished("length")]]
+    service.weak.queue([TextDelta("hel"), Finished("length")])
     with client.responses.stream(model="auto", input="hi") as stream:
         last = list(stream)[-1]
     assert last.type == "response.incomplete"
@@ -153,7 +149,7 @@ def test_an_answer_that_is_cut_says_why(client: Any, service: Any) -> None:
 def test_an_answer_that_breaks_off_raises_the_reason(client: Any, service: Any) -> None:
     import openai
 
-    service.answers = [[TextDelta("hel"), GenerationFailed("tvm", "it broke")]] * 2
+    service.weak.queue(*[[TextDelta("hel"), GenerationFailed("tvm", "it broke")]] * 2)
     with pytest.raises(openai.APIError, match="it broke"):
         list(client.responses.create(model="auto", input="hi", stream=True))
     with client.responses.stream(model="auto", input="hi") as stream:

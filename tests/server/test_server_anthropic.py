@@ -1,8 +1,8 @@
-"""Anthropic's own Python client, over the surface on a socket."""
+"""Anthropic's own client against a server that listens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pydantic
@@ -19,9 +19,8 @@ from edge_router.chat.events import (
 )
 from edge_router.chat.message import Message, Reasoning, Text, ToolCall, ToolResult
 from edge_router.chat.request import JsonOutput, ReasoningOptions, ToolChoice
-from edge_router.errors import EdgeRouterError
-from edge_router.surfaces.anthropic_messages import VERSION_HEADER, AnthropicMessages
-from edge_router.surfaces.base import ModelInfo
+from edge_router.engines.scripted import ScriptedEngine
+from edge_router.errors import GenerationFailed
 
 pytestmark = pytest.mark.integration
 
@@ -46,8 +45,8 @@ WEATHER: Any = {
 
 
 @pytest.fixture
-def service(serve_surface: Any) -> Any:
-    return serve_surface(AnthropicMessages(), ModelInfo("auto"), ModelInfo("a/b", context_window=2048))
+def service(serve: Callable[..., Any]) -> Any:
+    return serve(weak=ScriptedEngine(model_id="small", context_window_size=2048), api_key="k")
 
 
 @pytest.fixture
@@ -69,26 +68,25 @@ def asked(client: Any, *, stream: bool, **fields: Any) -> Any:
 
 def test_a_chat(client: Any, service: Any) -> None:
     for stream in (False, True):
-        service.answers.append([TextDelta("It "), TextDelta("rains."), DONE])
+        service.weak.queue([TextDelta("It "), TextDelta("rains."), DONE])
         message = asked(client, stream=stream, system="be brief", stop_sequences=["x"])
         assert [block.to_dict() for block in message.content] == [{"type": "text", "text": "It rains."}]
-        assert (message.id, message.model, message.stop_reason) == ("msg_1", "auto", "end_turn")
+        assert (message.id[:4], message.model, message.stop_reason) == ("msg_", "auto", "end_turn")
         assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (5, 2)
         assert message.usage.output_tokens == 3
-        request = service.requests[-1]
+        request = service.weak.calls[-1]
         assert request.messages == (Message("system", "be brief"), Message("user", "hi")) and request.stop
-    assert {"authorization", "x-api-key"} & {*service.headers[0]} and service.headers[0][VERSION_HEADER]
 
 
 def test_text_as_it_comes(client: Any, service: Any) -> None:
-    service.answers.append([TextDelta("It "), TextDelta("rains."), DONE])
+    service.weak.queue([TextDelta("It "), TextDelta("rains."), DONE])
     with client.messages.stream(model="auto", max_tokens=9, messages=HI) as stream:
         assert list(stream.text_stream) == ["It ", "rains."]
 
 
 def test_two_calls_at_once_there_and_back(client: Any, service: Any) -> None:
     for stream in (False, True):
-        service.answers += [CALLS, [TextDelta("Rain."), DONE]]
+        service.weak.queue(CALLS, [TextDelta("Rain."), DONE])
         first = asked(
             client,
             stream=stream,
@@ -106,7 +104,7 @@ def test_two_calls_at_once_there_and_back(client: Any, service: Any) -> None:
         turns = [*HI, {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
         last = asked(client, stream=stream, tools=[WEATHER], messages=turns)
         assert last.content[0].text == "Rain."
-        asking, answering = service.requests[-2:]
+        asking, answering = service.weak.calls[-2:]
         assert asking.tool_choice == ToolChoice("required")
         assert asking.reasoning == ReasoningOptions(True, max_tokens=1024)
         assert answering.messages == (
@@ -125,9 +123,9 @@ def test_two_calls_at_once_there_and_back(client: Any, service: Any) -> None:
 
 
 def test_thinking_off_and_thoughts_that_nobody_signed(client: Any, service: Any) -> None:
-    service.answers.append([ReasoningDelta("hm"), TextDelta("a"), DONE])
+    service.weak.queue([ReasoningDelta("hm"), TextDelta("a"), DONE])
     message = asked(client, stream=True, thinking={"type": "disabled"})
-    assert service.requests[-1].reasoning == ReasoningOptions(False)
+    assert service.weak.calls[-1].reasoning == ReasoningOptions(False)
     assert (message.content[0].thinking, message.content[0].signature) == ("hm", "")
 
 
@@ -137,10 +135,10 @@ class City(pydantic.BaseModel):
 
 
 def test_json_against_a_schema(client: Any, service: Any) -> None:
-    service.answers.append([TextDelta('{"name": "Oslo", "people": 700000}'), DONE])
+    service.weak.queue([TextDelta('{"name": "Oslo", "people": 700000}'), DONE])
     message = client.messages.parse(model="auto", max_tokens=99, messages=HI, output_format=City)
     assert message.parsed_output == City(name="Oslo", people=700000)
-    output = service.requests[-1].output
+    output = service.weak.calls[-1].output
     assert isinstance(output, JsonOutput) and output.schema is not None
     assert {*output.schema["properties"]} == {"name", "people"}  # type: ignore[misc]
 
@@ -149,9 +147,9 @@ def test_an_answer_that_breaks_off_is_raised(client: Any, service: Any) -> None:
     import anthropic
 
     for begun in ([TextDelta("It ")], CALLS[:5], []):
-        service.answers.append([*begun, EdgeRouterError("it broke")])
+        service.weak.queue([*begun, GenerationFailed("small", "it broke")])
         with pytest.raises(anthropic.APIStatusError) as caught:
-            asked(client, stream=True)
+            asked(client, stream=True, model="weak")
         assert caught.value.type == "api_error" and "it broke" in str(caught.value.message)
 
 
@@ -169,7 +167,7 @@ def test_errors_are_its_own(client: Any) -> None:
 
 def test_its_other_questions(client: Any) -> None:
     count = client.messages.count_tokens(model="auto", messages=HI, system="be brief", tools=[WEATHER])
-    assert count.input_tokens == 2  # messages, to this host
-    assert [model.id for model in client.models.list()] == ["auto", "a/b"]
-    model = client.models.retrieve("a/b")
-    assert (model.display_name, model.max_input_tokens, model.created_at.year) == ("a/b", 2048, 1970)
+    assert count.input_tokens == 3  # words, to this engine
+    assert {"auto", "weak", "small"} <= {model.id for model in client.models.list()}
+    model = client.models.retrieve("small")
+    assert (model.display_name, model.max_input_tokens) == ("small", 2048)

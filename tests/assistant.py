@@ -1,0 +1,89 @@
+"""What the scripted models say to the clients that are tried, the weak and the strong one alike. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+HELLO, WEATHER = "Say hello.", "How is the weather in Oslo and Bergen?"
+CITY_AS_JSON, WHETHER = "Tell of a city as JSON.", "Were you told to think?"
+GREETING, THOUGHTS = "Hello there, friend.", "Let me see."
+CITY = {"name": "Oslo", "people": 700000}
+WHETHER_TOLD = {True: "Told to think.", False: "Told not to.", None: "Told nothing."}
+# Agents bring tools of their own; what is looked for in their results does not stand in these calls.
+_SHELL = "printf '%s in {}' rain"
+CALLS: Mapping[str, str] = {
+    "weather": '{"city": "@"}',
+    "exec_command": json.dumps({"cmd": _SHELL.format("@")}),
+    "shell_command": json.dumps({"command": _SHELL.format("@")}),
+    "Bash": json.dumps({"command": _SHELL.format("@"), "description": "Tell the weather"}),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`results` are those of tools behind the last words of the user; `tools` have names and parameters."""
+
+    text: str
+    results: tuple[str, ...] = ()
+    tools: Mapping[str, Collection[str]] = field(default_factory=dict)
+    formed: bool = False  # JSON against a schema
+    thinks: bool | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """Calls have a name and arguments."""
+
+    thoughts: str = ""
+    text: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+
+
+def assist(asked: Asked) -> Said | None:
+    """The answer; None to what is none of the questions above. Thinks aloud unless told not to."""
+    said = _said(asked)
+    if said is None or asked.thinks is False:
+        return said
+    return Said(THOUGHTS, said.text, said.calls)
+
+
+def in_pieces(text: str) -> list[str]:
+    """As models stream it."""
+    return re.findall(r"\s*\S+", text)
+
+
+def _said(asked: Asked) -> Said | None:
+    makers = [name for name, parameters in asked.tools.items() if set(parameters) == set(CITY)]
+    known = [name for name in asked.tools if name in CALLS]
+    if CITY_AS_JSON in asked.text:
+        if asked.formed:
+            return Said(text=json.dumps(CITY))
+        if makers and not asked.results:
+            return Said(calls=((makers[0], json.dumps(CITY)),))
+    if asked.results:
+        return Said(text="The tools say: " + "; ".join(asked.results))
+    if WEATHER in asked.text and known:
+        return Said(
+            calls=tuple((known[0], CALLS[known[0]].replace("@", city)) for city in ("Oslo", "Bergen"))
+        )
+    if WHETHER in asked.text:
+        return Said(text=WHETHER_TOLD[asked.thinks])
+    return Said(text=GREETING) if HELLO in asked.text else None
+
+
+def fits(way: str, value: object) -> bool:
+    """Whether that is what a client should have got, of those in clients/in_python.py."""
+    if way == "chat":
+        return value == GREETING
+    if way == "stream":
+        return isinstance(value, list) and len(value) > 1 and "".join(value) == GREETING
+    if way == "tools":
+        return isinstance(value, str) and "rain in Oslo" in value and "rain in Bergen" in value
+    if way == "as_json":
+        return value == CITY
+    text, thoughts = value if isinstance(value, list | tuple) else (None, None)
+    on = way == "think"
+    return text == WHETHER_TOLD[on] and thoughts in (THOUGHTS if on else "", None)
