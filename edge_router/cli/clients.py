@@ -289,7 +289,7 @@ CLIENTS = (
             {"env": {**_CLAUDE, "ANTHROPIC_AUTH_TOKEN": "$no_key"}},
             ("claude",),
         ),
-        prompt_tokens=19_000,
+        prompt_tokens=22_000,
     ),
     Client(
         "codex",
@@ -303,7 +303,7 @@ CLIENTS = (
             _CODEX_PROFILE,
             ("codex", "--profile", "edge_router"),
         ),
-        prompt_tokens=10_000,
+        prompt_tokens=12_500,
     ),
     Client(
         "opencode",

@@ -359,6 +359,18 @@ sys.exit(7)
 """
 
 
+HEARS_CTRL_C = """
+import sys, time
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("heard", flush=True)
+    time.sleep(0.2)
+    sys.exit(3)
+"""
+
+
 def fake(folder: Path, name: str, script: str = "") -> None:
     """A program for the PATH."""
     folder.mkdir(exist_ok=True)
@@ -451,6 +463,20 @@ def test_a_server_of_its_own_ends_with_the_client(launched):
     assert arguments == ["hi"] and {"auto", "weak"} <= set(models)
     with pytest.raises(NoServer):
         launching.models_at(f"http://127.0.0.1:{port}", None, "X", "claude")
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")
+def test_ctrl_c_is_the_clients_own_matter(terminal, environment, tmp_path):
+    fake(tmp_path / "bin", "claude", HEARS_CTRL_C)
+    environ = {**environment, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}"}
+    served = ("--serve", "-o", "weak.engine=scripted", "-o", "router.name=length")
+    shown = terminal("launch", "claude", "-o", f"server.port={free_port()}", *served, env=environ)
+    shown.wait_for("begun")
+    shown.type("\x03")
+    shown.wait_for("heard")
+    code, rest = shown.end()
+    assert code == 3 and "Traceback" not in rest and "error" not in rest
 
 
 @pytest.mark.integration
