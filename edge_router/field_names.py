@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from edge_router.errors import InvalidRequest
 from edge_router.fields import shown
@@ -37,8 +37,15 @@ _STEERING_PARTS = (
     *("apikey", "apibase", "baseurl", "endpoint", "authorization", "credential", "adtoken"),
     *("secretkey", "accesskey", "sessiontoken", "customllmprovider", "litellm"),
 )
-# A schema may well describe something with such a name.
-_SCHEMAS = frozenset({"schema", "json_schema", "guided_json", "structured_outputs", "properties", "$defs"})
+# A schema may well describe something with such a name, and a call may be told something under it.
+_SCHEMAS = frozenset(
+    {
+        *("schema", "json_schema", "guided_json", "structured_outputs", "parameters", "input_schema"),
+        *("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"),
+        *("const", "default", "enum", "examples", "input_examples"),
+    }
+)
+_ARGUMENTS = frozenset({"arguments", "input"})  # where they are an object
 
 _PRIVATE = "private"
 _MEANS_PRIVATE = frozenset(
@@ -68,13 +75,12 @@ def check_names(names: Iterable[str], known: frozenset[str], within: str = "") -
 
 
 def check_inner(value: object, within: str) -> None:
-    """The same for what would steer or was meant to be `private`, in all that a field for the strong model
-    holds; schemas may call things so."""
+    """The same for what would steer, in all that a field for the strong model holds; schemas may call things
+    so."""
     if isinstance(value, list):
         for item in value:
             check_inner(item, within)
     elif isinstance(value, Mapping):
-        check_marks(value, within)
         for name, item in value.items():
             if steers(name):
                 reason = "can be set in the configuration only, not by a request"
@@ -83,13 +89,37 @@ def check_inner(value: object, within: str) -> None:
                 check_inner(item, within)
 
 
-def check_marks(fields: Mapping[str, object], within: str) -> None:
-    """Raises `InvalidRequest` for a mark of privacy among `fields`, where nobody looks for one."""
-    for name, value in fields.items():
-        if value and "privat" in _letters(name):
-            raise InvalidRequest(
-                f"{within}.{shown(name)}", "is not heard there: write private beside messages"
-            )
+def check_marks(body: Mapping[str, object], within: str = "") -> None:
+    """Raises `InvalidRequest` for a mark of privacy anywhere in `body`, where nobody looks for one; schemas
+    and the arguments of calls may call things so."""
+    found = _way_to_mark(body)
+    if found is not None:
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in found[::-1])
+        reason = "is not heard there: write private beside messages"
+        raise InvalidRequest(within + place.removeprefix("."), reason)
+
+
+def _way_to_mark(value: object) -> list[str | int] | None:
+    """From the innermost name outwards."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            found = _way_to_mark(item)
+            if found is not None:
+                return [*found, index]
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if item and _holds_private(name):
+                return [name]
+            if name not in _SCHEMAS and not (name in _ARGUMENTS and isinstance(item, Mapping)):
+                found = _way_to_mark(item)
+                if found is not None:
+                    return [*found, name]
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _holds_private(name: str) -> bool:
+    return "privat" in _letters(name)
 
 
 def steers(name: str) -> bool:

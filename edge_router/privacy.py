@@ -22,13 +22,21 @@ def header_marks(headers: Iterable[tuple[str, str]]) -> Iterator[bool]:
         if name.lower() == PRIVATE_HEADER:
             yield mark(value, PRIVATE_HEADER)
             continue
-        prefix, ours, rest = name.lower().replace("_", "-").rpartition("edge-router-")
-        if rest.removeprefix("x-") == "private" or (ours and not prefix.strip("x-") and nearly_private(rest)):
+        letters = "".join(letter for letter in name.lower() if letter.isalnum()).removeprefix("x")
+        rest = letters.removeprefix("edgerouter").removeprefix("x")
+        if rest == "private" or (letters.startswith("edgerouter") and nearly_private(rest)):
             raise InvalidRequest(shown(name.lower()), f"is not known here; did you mean {PRIVATE_HEADER}?")
 
 
-def metadata_marks(layer: dict[str, object], within: str) -> Iterator[bool]:
-    """The marks of privacy in `metadata`, which are taken out of it."""
+def body_marks(layer: dict[str, object], within: str = "") -> Iterator[bool]:
+    """The marks of privacy in a request's body, its field and those of its metadata, which are taken out of
+    it. Raises `InvalidRequest` for one that stands anywhere else."""
+    yield mark(layer.pop("private", None), f"{within}private")
+    yield from _metadata_marks(layer, within)
+    check_marks(layer, within)
+
+
+def _metadata_marks(layer: dict[str, object], within: str) -> Iterator[bool]:
     metadata = layer.get("metadata")
     if metadata is None:
         return
@@ -37,9 +45,6 @@ def metadata_marks(layer: dict[str, object], within: str) -> Iterator[bool]:
     if len(metadata) > MAX_METADATA:
         raise InvalidRequest(f"{within}metadata", f"holds more than {MAX_METADATA} fields")
     yield from marks(metadata.items(), f"{within}metadata.")
-    for name, inner in metadata.items():
-        if isinstance(inner, Mapping):
-            check_marks(inner, f"{within}metadata.{shown(name)}")
     layer["metadata"] = {k: v for k, v in metadata.items() if k != "private"} or None
 
 

@@ -31,7 +31,6 @@ from edge_router.chat.message import (
     ToolResult,
 )
 from edge_router.errors import InvalidRequest, clipped
-from edge_router.field_names import check_marks
 from edge_router.fields import shown
 
 ROLES = ("user", "assistant", "system")
@@ -98,7 +97,6 @@ def _messages(item: object, where: str, calls: dict[str, str]) -> Iterator[Messa
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(ROLES)}")
-    check_marks(item, where)
     if item.get("content") is None:
         raise InvalidRequest(f"{where}.content", "is missing")
     parts = _unsealed(_content(item["content"], f"{where}.content", _READERS[role]))
@@ -141,7 +139,6 @@ def _block(block: object, where: str, readers: Mapping[str, Reader]) -> Part:
         reason = "does not belong there" if known else "is not known"
         taken = ", ".join(sorted(readers.keys() - FOREIGN))
         raise InvalidRequest(f"{where}.type", f"{shown(kind)!r} {reason}; taken are {taken}")
-    check_marks(block, where)
     return reader(block, where)
 
 

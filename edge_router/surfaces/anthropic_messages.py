@@ -45,7 +45,7 @@ from edge_router.chat.request import (
 from edge_router.errors import InvalidRequest, UnknownModel, clipped
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain_object, shown
-from edge_router.privacy import mark, metadata_marks
+from edge_router.privacy import body_marks
 from edge_router.surfaces.anthropic_content import (
     REDACTED,
     hung_block,
@@ -150,12 +150,12 @@ class AnthropicMessages:
 
 
 def _request(fields: Fields) -> ChatRequest:
-    body = fields.body
+    body = dict(fields.body)
     if len(body) > MAX_FIELDS:
         raise InvalidRequest(None, f"holds more than {MAX_FIELDS} fields")
     check_names(body, _READ | _PASSED)
+    private = any([*body_marks(body)])
     passed = {name: value for name, value in body.items() if name not in _READ and value is not None}
-    private = any([*metadata_marks(passed, ""), mark(body.get("private"), "private")])
     for name, value in passed.items():
         if name not in _PASSED:
             check_inner(value, shown(name))

@@ -12,7 +12,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from edge_router import strict_json
@@ -44,9 +44,9 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel, clipped
-from edge_router.field_names import check_inner, check_marks, check_names
+from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain_object, shown
-from edge_router.privacy import mark
+from edge_router.privacy import body_marks
 from edge_router.surfaces.base import Body, Call, Encoder, Errand, Failure, Head, Host, ModelInfo, Query
 from edge_router.surfaces.embedding import embed, texts
 from edge_router.surfaces.wire import dumps
@@ -119,14 +119,16 @@ class Ollama:
 
     def parse(self, path: str, body: Mapping[str, object]) -> Call | Errand:
         """A `Call`, or where nothing is said an `Errand` that loads or unloads the model."""
-        fields = Fields(plain_object(body))
-        check_names(fields.body, _READ)
+        layer = plain_object(body)
+        check_names(layer, _READ)
+        private, fields = any([*body_marks(layer)]), Fields(layer)
         model, leave = _model(fields), _unloads(fields)
         request = _chat(fields, model) if path == CHAT else _generated(fields, model)
         if request is None:
             return Errand(lambda host: self._loaded(host, path, model, unload=leave))
         stream = fields.boolean("stream", default=True)
         options = {"path": path, "began": self._clock()}
+        request = replace(request, private=private)
         return Call(request, stream, options, (lambda host: host.unload(model)) if leave else None)
 
     def encoder(self, call: Call, head: Head) -> Encoder:
@@ -240,7 +242,6 @@ def _request(
         tool_choice=_tool_choice(fields),
         output=_output(fields),
         reasoning=_reasoning(fields),
-        private=mark(fields.get("private"), "private"),
         logprobs=logprobs,
         top_logprobs=likeliest if logprobs else 0,
         continue_final=goes_on,
@@ -386,7 +387,6 @@ class _Turns:
         if not isinstance(item, Mapping):
             raise InvalidRequest(where, "must be an object with role and content")
         fields = Fields(item, within=where)
-        check_marks(item, where)
         role = item.get("role")
         text = _text(fields, "content")
         said: tuple[Part, ...] = ((Text(text),) if text else ()) + _images(fields, where)

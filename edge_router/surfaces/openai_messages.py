@@ -25,7 +25,6 @@ from edge_router.chat.message import (
     ToolResult,
 )
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import check_marks
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # what endpoints call them
@@ -62,7 +61,6 @@ class _Reader:
         role = item.get("role")
         if not isinstance(role, str) or role not in ROLES:
             raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(ROLES)}")
-        check_marks(item, where)
         rest = {name: value for name, value in item.items() if name not in ("role", "content")}
         parts = _content(item.get("content"), role, where)
         name = _text(rest, "name")

@@ -15,7 +15,7 @@ from edge_router.chat.request import ChatRequest, Extra, Need, SamplingParams
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain, plain_object, shown
-from edge_router.privacy import PRIVATE_HEADER, header_marks, mark, marks, metadata_marks
+from edge_router.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
 from edge_router.surfaces import openai_output, openai_tools
 from edge_router.surfaces.base import Call
 from edge_router.surfaces.openai_messages import read_messages
@@ -268,9 +268,8 @@ def _merged(body: Mapping[str, object]) -> tuple[dict[str, object], list[bool]]:
         for name in _ARGUMENTS:
             if layer.get(name) is not None:
                 raise InvalidRequest(within + name, "is an argument in Python, and no field")
-        private += [*_envelope(layer, within), *metadata_marks(layer, within)]
-        private.append(mark(layer.pop("private", None), f"{within}private"))
         inner = layer.pop("extra_body", None)
+        private += [*_envelope(layer, within), *body_marks(layer, within)]
         merged |= layer
         if inner is None:
             return merged, private

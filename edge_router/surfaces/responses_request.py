@@ -43,9 +43,9 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.errors import InvalidRequest, PreviousResponseGone, UnknownResponse
-from edge_router.field_names import check_inner, check_marks, check_names
+from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain_object, shown
-from edge_router.privacy import mark, metadata_marks
+from edge_router.privacy import body_marks
 from edge_router.surfaces.openai_parsing import read_limit, read_sampling, read_stop, read_target
 from edge_router.surfaces.openai_reasoning import read_reasoning
 from edge_router.surfaces.responses_store import Item, Kept, ResponseStore
@@ -188,8 +188,8 @@ def _fields(body: Mapping[str, object]) -> tuple[Fields, bool]:
     for name, value in layer.items():
         if name not in KNOWN:
             check_inner(value, shown(name))
-    private = [*metadata_marks(layer, ""), mark(layer.get("private"), "private")]
-    return Fields(layer), any(private)
+    private = any([*body_marks(layer)])  # all of them are read
+    return Fields(layer), private
 
 
 def _previous(fields: Fields, store: ResponseStore) -> Kept | None:
@@ -473,7 +473,6 @@ class _Reader:
         self._close()
 
     def _read(self, item: Fields) -> None:
-        check_marks(item.body, item.within)
         kind = item.string("type", default="message" if "role" in item.body else "item_reference")
         if kind == "message":
             self._message(item)
@@ -583,7 +582,6 @@ def _content(item: Fields, name: str, *, asked: bool) -> tuple[Part, ...]:
 
 def _part(part: Fields) -> Part:
     kind = part.string("type", default="")
-    check_marks(part.body, part.within)
     if kind in ("input_text", "output_text", "text"):
         return Text(_text(part, "text"))
     if kind == "refusal":

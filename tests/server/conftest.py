@@ -105,6 +105,7 @@ class Setup:
 async def asgi(
     app: Any, method: str, path: str, headers: Sequence[tuple[str, str]], pieces: Sequence[bytes]
 ) -> Reply:
+    path, _, query = path.partition("?")
     waiting = list(pieces)
     told: list[dict[str, Any]] = []
     done = asyncio.Event()
@@ -127,7 +128,7 @@ async def asgi(
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 6060),
