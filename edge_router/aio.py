@@ -1,6 +1,6 @@
 """The controller for asyncio: the same one, driven from threads, so that the event loop never waits.
 
-Each answer has a thread of its own: models compute or wait there, and what they say is handed to the loop
+Each answer has a thread to itself: models compute or wait there, and what they say is handed to the loop
 (`thread_stream.py`).
 """
 
@@ -22,13 +22,14 @@ from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
 from edge_router.surfaces.openai_writing import ChunkMaker
-from edge_router.thread_stream import MOST, ThreadStream
+from edge_router.thread_stream import MOST, IdleThreads, ThreadStream
 from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:
     from typing import Self
 
 T = TypeVar("T")
+_KEEP_S = 5.0  # how long a thread waits for the next answer
 
 
 class AsyncAnswer(Generic[T]):
@@ -45,6 +46,7 @@ class AsyncAnswer(Generic[T]):
         *,
         most: int = MOST,
         weigh: Callable[[T], int] = lambda item: 1,
+        threads: IdleThreads | None = None,
     ) -> None:
         found = self._found = list[Answer]()  # the thread must not hold this object, which ends it when left
         cancel = self.cancel_event = threading.Event()
@@ -57,7 +59,7 @@ class AsyncAnswer(Generic[T]):
             finally:
                 answer.close()
 
-        self._stream = ThreadStream(work, cancel=cancel, most=most, weigh=weigh)
+        self._stream = ThreadStream(work, cancel=cancel, most=most, weigh=weigh, threads=threads)
         weakref.finalize(self, cancel.set)
 
     async def begun(self, wait_s: float | None = None) -> bool:
@@ -76,6 +78,10 @@ class AsyncAnswer(Generic[T]):
     @property
     def ended(self) -> bool:
         return self._stream.ended
+
+    @property
+    def ended_well(self) -> bool:
+        return self._stream.ended_well
 
     @property
     def decision(self) -> Decision:
@@ -133,6 +139,7 @@ class AsyncController:
     def __init__(self, controller: Controller | None = None, **arguments: Any) -> None:
         self.controller = controller or Controller(**arguments)
         self.chat = AsyncChat(self)
+        self._threads = IdleThreads(_KEEP_S)
 
     async def start(self, request: ChatRequest) -> AsyncAnswer[Event]:
         """Like `Controller.start`. A task cancelled while it waits here cancels the generation."""
@@ -153,7 +160,8 @@ class AsyncController:
         weigh: Callable[[T], int] = lambda item: 1,
     ) -> AsyncAnswer[T]:
         """An answer that has not begun yet, its events turned by `through`."""
-        return AsyncAnswer(partial(self.controller.start, request), through, most=most, weigh=weigh)
+        start = partial(self.controller.start, request)
+        return AsyncAnswer(start, through, most=most, weigh=weigh, threads=self._threads)
 
     async def route(
         self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
 from edge_router.errors import Cancelled
@@ -18,8 +20,53 @@ _LOOK_S = 0.2  # how often a paused maker looks whether anybody is left to read
 T = TypeVar("T")
 
 
+class IdleThreads:
+    """Threads that wait a while for more work once theirs is done: one that is there begins at once."""
+
+    def __init__(self, keep_s: float = 0.0) -> None:
+        self._keep_s, self._lock = keep_s, threading.Lock()
+        self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
+
+    @property
+    def idle(self) -> int:
+        """How many wait."""
+        return len(self._idle)
+
+    def run(self, work: Callable[[], None]) -> None:
+        """In a thread that does nothing else meanwhile."""
+        with self._lock:
+            inbox = self._idle.pop() if self._idle else None
+        if inbox is not None:
+            inbox.put(work)
+            return
+        inbox = queue.SimpleQueue()
+        inbox.put(work)  # not as the thread's argument, which it would keep as long as it lives
+        threading.Thread(target=self._serve, args=(inbox,), name="edge_router answer", daemon=True).start()
+
+    def _serve(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
+        work: Callable[[], None] | None = inbox.get()
+        while work is not None:
+            work()
+            work = None  # what is done must not be kept by who waits
+            work = self._more(inbox)
+
+    def _more(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> Callable[[], None] | None:
+        if not self._keep_s:
+            return None
+        with self._lock:
+            self._idle.append(inbox)
+        try:
+            return inbox.get(timeout=self._keep_s)
+        except queue.Empty:
+            with self._lock:
+                if inbox in self._idle:
+                    self._idle.remove(inbox)
+                    return None
+            return inbox.get()  # it was chosen just now
+
+
 class ThreadStream(Generic[T]):
-    """What `work` yields, in a thread of its own, for one reader on the loop that makes this.
+    """What `work` yields, in a thread to itself (of `threads`), for one reader on the loop that makes this.
 
     Once `most` of it (by `weigh`) waits to be read, the thread pauses until the reader has taken it. `cancel`
     is what `work` looks at; when it is set, whoever sets it, what waits is dropped.
@@ -32,6 +79,7 @@ class ThreadStream(Generic[T]):
         cancel: Cancel,
         most: int = MOST,
         weigh: Callable[[T], int] = lambda item: 1,
+        threads: IdleThreads | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._cancel, self._most, self._weigh = cancel, most, weigh
@@ -41,13 +89,16 @@ class ThreadStream(Generic[T]):
         self._over = False
         self._error: BaseException | None = None
         self._reader: asyncio.Future[None] | None = None
-        run = contextvars.copy_context().run
-        threading.Thread(target=run, args=(self._make, work), name="edge_router answer", daemon=True).start()
+        (threads or IdleThreads()).run(partial(contextvars.copy_context().run, self._make, work))
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self._over and not self._items
+
+    @property
+    def ended_well(self) -> bool:
+        return self.ended and self._error is None
 
     async def ready(self, wait_s: float | None = None) -> bool:
         """Whether there is something to take: items, the end or an error. Waits for it, up to `wait_s`."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import queue
 import threading
+import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
 from edge_router.errors import Cancelled, GenerationFailed
-from edge_router.thread_stream import ThreadStream
+from edge_router.thread_stream import IdleThreads, ThreadStream
 
 
 class Counting:
@@ -162,3 +165,41 @@ def test_a_maker_whose_loop_is_gone_ends() -> None:
 
     asyncio.run(main())
     assert numbers.closed.wait(10)
+
+
+def test_a_thread_that_is_idle_takes_the_next_work_and_keeps_nothing_of_the_last() -> None:
+    threads, seen = IdleThreads(5.0), queue.SimpleQueue[int]()
+
+    class Work:
+        def __call__(self) -> None:
+            seen.put(threading.get_ident())
+
+    def done() -> int:
+        work = Work()
+        gone = weakref.ref(work)
+        threads.run(work)
+        del work
+        number = seen.get(timeout=20)
+        end = time.monotonic() + 20
+        while gone() is not None or not threads.idle:
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        return number
+
+    assert done() == done()
+
+
+def test_an_idle_thread_ends_after_a_while() -> None:
+    threads, over = IdleThreads(0.01), threading.Event()
+    thread: list[threading.Thread] = []
+
+    def work() -> None:
+        thread.append(threading.current_thread())
+        over.set()
+
+    threads.run(work)
+    assert over.wait(20)
+    end = time.monotonic() + 20
+    while threads.idle or thread[0].is_alive():
+        assert time.monotonic() < end
+        time.sleep(0.002)

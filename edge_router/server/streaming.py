@@ -113,8 +113,8 @@ class AnswerStream(Response):
                 await self._wait(send)
             while True:
                 pieces = await self._answer.take(self._limits.comment_s)
-                if not pieces and self._answer.ended:
-                    return b""
+                if self._answer.ended_well:  # the last ones, in most answers all
+                    return b"".join(pieces)
                 data = b"".join(pieces) or self._surface.comment("still at it")
                 if data:
                     await _send(send, data)
