@@ -59,10 +59,10 @@ def _said(asked: Asked) -> Said | None:
     makers = [name for name, parameters in asked.tools.items() if set(parameters) == set(CITY)]
     known = [name for name in asked.tools if name in CALLS]
     if CITY_AS_JSON in asked.text:
-        if asked.formed:
-            return Said(text=json.dumps(CITY))
         if makers and not asked.results:
             return Said(calls=((makers[0], json.dumps(CITY)),))
+        if asked.formed:
+            return Said(text=json.dumps(CITY))
     if asked.results:
         return Said(text="The tools say: " + "; ".join(asked.results))
     if WEATHER in asked.text and known:

@@ -27,6 +27,7 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
+from edge_router.chat.in_turn import Nesting
 from edge_router.chat.message import Message, Refusal
 from edge_router.chat.reply import Reply
 from edge_router.chat.request import (
@@ -271,18 +272,23 @@ def _chosen(choice: Fields, tools: tuple[Tool | HostedTool, ...]) -> str:
 
 
 def _reasoning(fields: Fields, effort: str | None) -> tuple[ReasoningOptions, Body]:
-    """What `thinking` asks for, and the field itself where its words say more than ours."""
+    """What `thinking` asks for, and the field itself where its words say more than ours.
+
+    Who says how much effort an answer is worth and does not ask for thoughts, wants none: so Claude Code
+    switches them off, and on by "adaptive" with an effort.
+    """
     thinking = fields.object("thinking")
     if thinking is None:
-        return ReasoningOptions(effort=effort), {}
+        return ReasoningOptions(None if effort is None else False, effort), {}
     kind, visible = thinking.get("type"), thinking.get("display") != "omitted"
     budget = thinking.integer("budget_tokens", low=1, high=MAX_TOKENS)
     if kind == "enabled":
         return ReasoningOptions(True, effort, budget, visible), {}
     if kind == "disabled":
         return ReasoningOptions(False, effort), {}
-    if kind in ("adaptive", "between_tools"):  # as much as the model likes
-        return ReasoningOptions(None, effort, budget, visible), {"thinking": thinking.body}
+    if kind in ("adaptive", "between_tools"):  # as much as the model likes, where no effort says how much
+        enabled = None if effort is None else True
+        return ReasoningOptions(enabled, effort, budget, visible), {"thinking": thinking.body}
     raise thinking.refuse("type", "must be enabled, disabled, adaptive or between_tools")
 
 
@@ -355,29 +361,6 @@ def _usage(usage: Usage | None) -> Body:
 Kind = type[TextDelta | ReasoningDelta | ToolCallStart]
 
 
-class _Nesting:
-    """How deep a JSON object is open, told from its pieces, each looked at once."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._depth = 0
-        self._quoted = self._escaped = False
-
-    def read(self, text: str) -> None:
-        for letter in text:
-            if self._escaped:
-                self._escaped = False
-            elif letter == '"':
-                self._quoted = not self._quoted
-            elif self._quoted:
-                self._escaped = letter == "\\"
-            elif letter in "{[":
-                self._depth += 1
-            elif letter in "}]":
-                self._depth -= 1
-                self.closed = self._depth == 0
-
-
 @dataclass(slots=True)
 class _Block:
     """A block of the answer. `waiting`: pieces of it that were not written yet; `unread`: pieces of a call's
@@ -390,7 +373,7 @@ class _Block:
     waiting: list[str] = field(default_factory=list)
     opaque: Body = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
-    nesting: _Nesting = field(default_factory=_Nesting)
+    nesting: Nesting = field(default_factory=Nesting)
 
     @property
     def is_whole(self) -> bool:

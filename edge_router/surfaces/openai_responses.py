@@ -23,6 +23,7 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
+from edge_router.chat.in_turn import InTurn
 from edge_router.chat.joining import join_pieces, update_fields
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall
 from edge_router.chat.reply import Reply
@@ -411,13 +412,14 @@ class _OpenCall(_Open):
 
 
 class ResponsesEncoder:
-    """One streamed answer. An item is open until another begins; calls, which may grow side by side, until
-    the end."""
+    """One streamed answer. An item is open until another begins; calls, of which one may be told more of once
+    it is whole, until the end."""
 
     def __init__(self, answer: _Answer, store: ResponseStore) -> None:
         self._answer, self._store = answer, store
         self._repeated = b""
         self._number = 0
+        self._in_turn = InTurn()
         self._items: list[Item | _Open] = []
         self._calls: dict[int, _OpenCall] = {}
         self._signatures: dict[str, dict[str, object]] = {}  # that came after their thoughts, by label
@@ -426,7 +428,8 @@ class ResponsesEncoder:
     def feed(self, event: Event) -> bytes:
         if isinstance(event, HiddenState | ForeignDelta):
             return b""
-        return b"".join((*self._begin(), *self._fed(event)))
+        fed = (data for one in self._in_turn.feed(event) for data in self._fed(one))
+        return b"".join((*self._begin(), *fed))
 
     def end(self) -> bytes:
         assert self._end is not None

@@ -115,10 +115,15 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}},
         {"reasoning": ReasoningOptions(True, max_tokens=1024, shown=False)},
     ),
+    ({"output_config": {"effort": "high"}}, {"reasoning": ReasoningOptions(False, "high")}),
+    (
+        {"thinking": {"type": "adaptive"}},
+        {"extra": Extra("anthropic", {"thinking": {"type": "adaptive"}})},
+    ),
     (
         {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
         {
-            "reasoning": ReasoningOptions(effort="high"),
+            "reasoning": ReasoningOptions(True, "high"),
             "extra": Extra("anthropic", {"thinking": {"type": "adaptive"}}),
         },
     ),
