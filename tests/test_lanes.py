@@ -30,14 +30,17 @@ def lanes() -> list[str]:
     return done.stdout.split()
 
 
-def run_suite(folder: Path, code: str, *arguments: str) -> Outcomes:
-    """What became of each test of a file with that code: names and reasons by outcome, and all that was said."""
+def run_suite(folder: Path, code: str, *arguments: str, whole: bool = True) -> Outcomes:
+    """What became of each test of a file with that code: names and reasons by outcome, and all that was said.
+
+    The folder is asked for if `whole`, else what the arguments name.
+    """
     (folder / "test_it.py").write_text(textwrap.dedent(code), encoding="utf-8")
     search = os.pathsep.join([str(TESTS / "plugins"), *filter(None, [os.environ.get("PYTHONPATH")])])
     kept = {name: value for name, value in os.environ.items() if name not in ("UNIT_GUARD", "PYTEST_ADDOPTS")}
-    command = ["-m", "pytest", "-p", "lanes", "-c", os.devnull, "-rA", "-q", "-p", "no:cacheprovider"]
+    command = ["-m", "pytest", "-c", os.devnull, "-rA", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, *command, "--rootdir", str(folder), *arguments, str(folder)],
+        [sys.executable, *command, "--rootdir", str(folder), *arguments, "-p", "lanes", *([str(folder)] if whole else [])],
         env={**kept, "PYTHONPATH": search, "COLUMNS": "200", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
     found: Outcomes = {"text": [done.stdout + done.stderr]}
@@ -78,13 +81,16 @@ TRESPASSES = {
 }
 
 
-@pytest.fixture(scope="module")
-def trespassed(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+SPREAD = ("-p", "xdist", "--dist", "loadfile", "-n", "2")  # over two processes, as whole runs are
+
+
+@pytest.fixture(scope="module", params=[(), SPREAD], ids=["one", "two"])
+def trespassed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     tests = [
         f"def test_{number}():\n" + textwrap.indent(code, "    ")
         for number, code in enumerate(TRESPASSES.values())
     ]
-    return run_suite(tmp_path_factory.mktemp("trespasses"), "\n\n".join(tests), "-m", "unit")
+    return run_suite(tmp_path_factory.mktemp("trespasses"), "\n\n".join(tests), "-m", "unit", *request.param)
 
 
 @pytest.mark.parametrize("what", list(TRESPASSES))
@@ -140,8 +146,11 @@ MARKED = """
 """
 
 
-def test_by_default_what_cannot_run_is_one_line_for_each_reason(suite: Suite) -> None:
-    found = suite(MARKED)
+@pytest.mark.parametrize("spread", [(), SPREAD], ids=["one", "two"])
+def test_by_default_what_cannot_run_is_one_line_for_each_reason(
+    suite: Suite, spread: tuple[str, ...]
+) -> None:
+    found = suite(MARKED, *spread)
     assert sorted(name.partition("::")[2] for name in found["passed"]) == ["test_unit", "test_whole"]
     reasons = [re.sub(r"\S*lanes\.py:\d+", "HERE", line) for line in sorted(found["skipped"])]
     assert reasons == [
@@ -157,10 +166,40 @@ def test_a_lane_that_is_named_fails_where_it_cannot_run(suite: Suite) -> None:
     assert len(found["passed"]) == 1
 
 
-def test_no_test_ends_the_run(suite: Suite) -> None:
+@pytest.mark.parametrize("spread", [(), SPREAD], ids=["one", "two"])
+def test_no_test_ends_the_run(suite: Suite, spread: tuple[str, ...]) -> None:
     """With status 0 and without a word: everything after it would never have been tried."""
-    found = suite("import os\n\ndef test_it():\n    os._exit(0)\n\ndef test_next():\n    pass\n")
+    code = "import os\n\ndef test_it():\n    os._exit(0)\n\ndef test_next():\n    pass\n"
+    found = suite(code, *spread)
     assert len(found["failed"]) == len(found["passed"]) == 1, found
+
+
+WHOLE = """
+    def test_it(pytestconfig):
+        assert hasattr(pytestconfig, "workerinput") == SPREAD
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spread"),
+    [
+        ((), True),
+        (("-n", "0"), False),
+        (("--capture=no",), False),
+        (("FILE",), False),
+        (("FILE::test_it",), False),
+    ],
+    ids=str,
+)
+def test_whole_folders_are_spread_and_what_is_named_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], spread: bool
+) -> None:
+    """And the variable of pytest-xdist has a say, where there is but one core."""
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "2")
+    code = WHOLE.replace("SPREAD", str(spread))
+    named = [word.replace("FILE", str(tmp_path / "test_it.py")) for word in arguments]
+    found = run_suite(tmp_path, code, *SPREAD, "-n", "auto", *named, whole="FILE" not in str(arguments))
+    assert len(found["passed"]) == 1, found["text"]
 
 
 def test_the_readme_has_every_lane_and_ci_runs_it() -> None:

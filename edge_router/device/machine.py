@@ -53,7 +53,7 @@ def host(memory: Path | None = None, *, ask_llvm: Callable[[], llvm.LlvmCpu] | N
         cpu, machine, memory or Paths.default().artifacts / "host.json", ask_llvm or llvm.ask_llvm
     )
     limits = read_limits()
-    physical, logical = _cores(limits)
+    physical, logical = usable_cores(limits)
     ram = psutil.virtual_memory()
     return Host(
         system=system,
@@ -75,7 +75,7 @@ def free_memory() -> int:
     return _least(int(psutil.virtual_memory().available), read_limits().memory_free)
 
 
-def _cores(limits: Limits) -> tuple[int, int]:
+def usable_cores(limits: Limits) -> tuple[int, int]:
     """Physical and logical cores that this process may keep busy; at least one."""
     import psutil
 

@@ -128,7 +128,10 @@ def peak():
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("kind", ENDLESS)
+SLOW = {"blank lines", "empty choices", "packed, the other way"}  # each has a near relative here
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in ENDLESS])
 def test_what_never_ends_is_an_error_of_few_bytes(make, endpoint, peak, kind):
     place = endpoint(ENDLESS[kind])
     shown, _, error = answer(make(place.url, timeout_s=60))

@@ -271,13 +271,13 @@ print(json.dumps(outcomes))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux counts it")
-@pytest.mark.parametrize(("step", "least"), [(96, 2), pytest.param(24, 6, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_tvm_faults.py has each call fail in turn
 def test_allocation_that_fails_at_any_point_ends_in_an_error_or_an_answer(
-    built_home: Path, step: int, least: int
+    built_home: Path,
 ) -> None:
     """The limit rises step by step; after each failure the same process answers."""
     done = subprocess.run(
-        [sys.executable, "-c", SWEEP, str(step)],
+        [sys.executable, "-c", SWEEP, "24"],
         env={**os.environ, "EDGE_ROUTER_HOME": str(built_home)},
         capture_output=True,
         text=True,
@@ -288,7 +288,7 @@ def test_allocation_that_fails_at_any_point_ends_in_an_error_or_an_answer(
     outcomes = json.loads(done.stdout.splitlines()[-1])
     assert outcomes[-1] == "answer"
     failed = [outcome for outcome in outcomes if outcome != "answer"]
-    assert len(failed) >= least and all(outcome.startswith("OutOfMemory: ") for outcome in failed), failed
+    assert len(failed) >= 6 and all(outcome.startswith("OutOfMemory: ") for outcome in failed), failed
     # How memory is laid out decides which points the steps meet, but they meet different ones.
     assert len(set(failed)) >= 2, failed
 
@@ -300,7 +300,7 @@ from edge_router import Controller
 from edge_router.device.process import resident_bytes
 
 threads, memory = [], []
-for number in range(9):
+for number in range(7):
     with Controller(offline=True, weak__threads=2, weak__context_window_size=512) as controller:
         controller.chat.completions.create(messages="Hi", max_tokens=2)
     tasks = Path("/proc/self/task")

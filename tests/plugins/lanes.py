@@ -25,6 +25,7 @@ import pytest
 from unit_guard import sitecustomize as guard
 
 TESTS = Path(__file__).parents[1]
+ROOM = 2 << 30  # bytes that a test of lane integration may take
 
 
 @cache
@@ -102,11 +103,47 @@ LANES: Mapping[str, Lane] = {
 UNIT = "unit"
 
 
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """What pyproject.toml asks of pytest-xdist is no mistake where that is not: all is run in one process."""
+    if not pluginmanager.hasplugin("xdist"):
+        group = parser.getgroup("xdist", "without pytest-xdist of no effect")
+        for name in ("--numprocesses", "--dist"):
+            group.addoption(name)
+        group.addoption("--no-loadscope-reorder", action="store_true")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """For whole folders as many as have cores, and room for a model that is built; else none, all in one process.
+
+    The variable is pytest-xdist's own.
+    """
+    from edge_router.device.limits import read_limits
+    from edge_router.device.machine import free_memory, usable_cores
+
+    option = config.option
+    named = [argument.partition("::") for argument in config.args]
+    if any(test or not Path(path).is_dir() for path, _, test in named):
+        return 0
+    if option.usepdb or option.trace or option.capture == "no":
+        return 0
+    if "gpu" in asked(config):  # there is one, and its memory is measured
+        return 0
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    physical, _ = usable_cores(read_limits())
+    found = min(physical, free_memory() // ROOM)
+    return found if found > 1 else 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{UNIT}: no TVM, no model, no socket: all that is in no other lane")
     for name, lane in LANES.items():
         config.addinivalue_line("markers", f"{name}: {lane.about}")
     os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter
+    os.environ.setdefault(
+        "TVM_THREAD_POOL_SPIN_COUNT", "0"
+    )  # idle threads of TVM's would keep cores from others
     if (
         signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     ):  # so do a shell's background jobs, and what they start
@@ -135,10 +172,13 @@ def asked(config: pytest.Config) -> set[str]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for name in lanes(item) or [UNIT]:
             item.add_marker(name)
+    if hasattr(config, "workerinput"):  # what takes long first, so that all workers end together
+        long = {item.path for item in items if item.get_closest_marker(UNIT) is None}
+        items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_collection_finish() -> None:

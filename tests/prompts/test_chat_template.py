@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -69,6 +69,7 @@ def plain(source: str, **variables: object) -> str:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
+@settings(max_examples=20)  # of each of the templates
 @given(texts=st.lists(st.text(max_size=12), max_size=3))
 def test_the_limits_change_nothing_in_what_a_template_writes(name: str, texts: list[str]) -> None:
     source = TEMPLATES[name]

@@ -122,7 +122,8 @@ def test_the_engine_computes_on_an_emulated_gpu_what_it_does_on_the_processor(
     assert models.largest_error(found, wanted) < models.CLOSE
 
 
-@pytest.mark.parametrize("name", [NAMES[0], pytest.param("qwen3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
 def test_cuda_graphs_start_fewer_launches_and_compute_the_same(
     gpu: Any, models: Any, tables: Any, name: str, tmp_path: Path
 ) -> None:
