@@ -145,10 +145,13 @@ def make(pack: Path, contents: Contents, architectures: Sequence[str], *, reduce
             one.result()
     for shard in (pack / "models/small").glob("params_shard_*"):
         shard.unlink()  # it is made there, quicker than carried
+    from run import sources
+
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     described = {
         "commit": commit.stdout.strip(),
+        "sources": sources(),
         "architectures": list(architectures),
         "kernels": contents.kernels,
         "logits": [*weights],

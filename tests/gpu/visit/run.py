@@ -6,9 +6,11 @@ Each step writes its own file; gpu.json says what GPU it was, and how each step 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +32,15 @@ PLACE = Path("/var/tmp/edge_router_visit")
 LONGEST = {  # seconds; together less than six minutes, so that no step takes another's
     "small": 15, "kernels": 40, "logits": 40, "speed": 35, "memory": 60, "exhausted": 25, "router": 15, "serving": 35, "vulkan": 15,
 }  # fmt: skip
+MACHINE_S = 10  # for what the machine is
 SLOWER = 4  # times that the emulated GPU may take
+SOURCES = (
+    "edge_router",
+    "compile",
+    "models",
+    "tests/compile/gpu",
+    "tests/gpu",
+)  # what runs there of the checkout
 
 
 def main() -> None:
@@ -52,13 +62,16 @@ def main() -> None:
 
 def visit(part: Path, out: Path, place: Path, emulated: Path | None, only: Sequence[str]) -> int:
     """How many things were not good."""
+    if (place / "pack").exists():  # another part's, with links into another checkout
+        shutil.rmtree(place / "pack")
     with tarfile.open(part) as archive:
         archive.extractall(place, filter="data")
     pack = place / "pack"
     link_checkout(pack / "site")
     described = json.loads((pack / "manifest.json").read_text(encoding="utf-8"))
     environment = _environment(pack, out, place, emulated)
-    facts: dict[str, Any] = {"machine": _machine(environment), "commit": described["commit"], "steps": {}}
+    facts: dict[str, Any] = {"machine": _machine(environment), "commit": _commit(described), "steps": {}}
+    _write(out / "gpu.json", facts)
     for step in steps(described):
         if only and step[0] not in only:
             continue
@@ -66,6 +79,8 @@ def visit(part: Path, out: Path, place: Path, emulated: Path | None, only: Seque
         print(f"==> {' '.join(step)} ({limit:g} s at most)", flush=True)  # noqa: T201
         ended = within(limit, [sys.executable, str(HERE / f"{step[0]}.py"), *step[1:]], environment)
         print(ended["said"][-3000:], flush=True)  # noqa: T201
+        for cut_off in out.glob("*.new"):  # of files only a few come back
+            cut_off.unlink()
         facts["steps"][" ".join(step)] = ended
         _write(out / "gpu.json", facts)
     return _told(facts, out)
@@ -83,14 +98,24 @@ def link_checkout(site: Path) -> None:
     package = site / "edge_router"
     package.mkdir(exist_ok=True)
     for path in (ROOT / "edge_router").iterdir():
-        _link(package / path.name, path)
+        (package / path.name).symlink_to(path)
     for name, source in HOMES.items():
-        _link(package / name, ROOT / source)
+        (package / name).symlink_to(ROOT / source)
 
 
-def _link(link: Path, target: Path) -> None:
-    if not link.is_symlink():
-        link.symlink_to(target)
+def sources(root: Path = ROOT) -> str:
+    """A hash of what runs there of the checkout."""
+    digest = hashlib.sha256()
+    for file in sorted(file for folder in SOURCES for file in (root / folder).rglob("*.py")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _commit(described: Mapping[str, Any]) -> str:
+    """The pack's, as git names it: "-dirty" where the checkout beside it is not what it was made of."""
+    commit = str(described["commit"])
+    return commit if described.get("sources") == sources() else f"{commit.removesuffix('-dirty')}-dirty"
 
 
 def _environment(pack: Path, out: Path, place: Path, emulated: Path | None) -> dict[str, str]:
@@ -156,10 +181,11 @@ def _machine(environment: Mapping[str, str]) -> dict[str, Any]:
         "import json; from dataclasses import asdict; from edge_router.device import gpus;"
         "print(json.dumps([asdict(gpu) for gpu in gpus()]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", asked], env=dict(environment), capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
-    found = json.loads(done.stdout) if done.returncode == 0 else done.stderr[-500:]
+    ended = within(MACHINE_S, [sys.executable, "-P", "-c", asked], environment)
+    try:
+        found = json.loads(ended["said"].splitlines()[-1])
+    except (IndexError, ValueError):
+        found = f"{ended['ended']}: {ended['said'][-500:]}"
     return {"gpus": found, "python": platform.python_version(), "emulated": "GPU_EMULATED" in environment}
 
 

@@ -127,7 +127,7 @@ def measured(folders: Sequence[Path]) -> list[str]:
             *_speeds(folder),
             "",
         ]
-        lines += _memory(folder)
+        lines += [*_memory(folder), "", *_router(folder)]
     return lines
 
 
@@ -142,12 +142,30 @@ def _checks(folder: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     ended: dict[str, list[Mapping[str, Any]]] = {}
     for name, step in facts["steps"].items():
         ended.setdefault(name.split()[0], []).append(step)
-    for name in ("kernels", "logits", "speed", "memory", "exhausted", "router", "serving"):
-        checks = _read(folder / f"{name}.json").get("checks", [])
+    failed = []
+    for name in ("kernels", "logits", "speed", "memory", "exhausted", "router", "serving", "vulkan"):
+        checks = _checked(folder, name)
+        failed += [f"- {name}: {check['name']}{_told(check)}" for check in checks if not check["good"]]
         good = f"{sum(check['good'] for check in checks)} of {len(checks)}" if checks else NOT_RUN
         told = {str(step["ended"]) if step["ended"] else "by itself" for step in ended.get(name, [])}
         seconds = sum(step["seconds"] for step in ended.get(name, []))
         yield f"| {name} | {good} | {', '.join(sorted(told)) or NOT_RUN} | {seconds:.0f} |"
+    if failed:
+        yield from ("", "Not good:", "", *failed)
+
+
+def _checked(folder: Path, step: str) -> list[Mapping[str, Any]]:
+    """The checks of a step; those of vulkan are in the file of logits, for only eight files come back."""
+    found = _read(folder / f"{'logits' if step == 'vulkan' else step}.json").get("checks", [])
+    if step not in ("logits", "vulkan"):
+        return list(found)
+    return [check for check in found if check["name"].endswith("vulkan") == (step == "vulkan")]
+
+
+def _told(check: Mapping[str, Any]) -> str:
+    """Why it is not good, in one line, where that is known."""
+    told = str(check.get("error") or check.get("told") or "").strip().splitlines()
+    return f": {told[-1][:200]}" if told else ""
 
 
 def _speeds(folder: Path) -> Iterator[str]:
@@ -186,6 +204,14 @@ def _memory(folder: Path) -> Iterator[str]:
             yield f"| {check['name']} | {check.get('refused') or check.get('error', '')[:80]} | | |"
     if not checks:
         yield f"| {' | '.join([NOT_RUN] * 4)} |"
+
+
+def _router(folder: Path) -> Iterator[str]:
+    figures = _read(folder / "router.json").get("figures", {})
+    yield from ("| router bert | runs on | ms |", "|---|---|---|")
+    for provider in ("cpu", "cuda"):
+        found = figures.get(provider, {})
+        yield f"| {provider} | {found.get('runs_on') or found.get('not_run', NOT_RUN)} | {found.get('ms', NOT_RUN)} |"
 
 
 def _read(file: Path) -> dict[str, Any]:
