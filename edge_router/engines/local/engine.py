@@ -174,6 +174,10 @@ class LocalEngine:
         stream = self.stream(replace(prompt, request=request), cancel)
         return next(event.values for event in stream if isinstance(event, HiddenState))
 
+    def unload(self) -> None:
+        """See `engines.base.Unloading`."""
+        self._scheduler.unload()
+
     def close(self) -> None:
         self._scheduler.close()
         self._grammars.close()

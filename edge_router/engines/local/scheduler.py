@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_router.engines.local.runner import ModelRunner, is_exhausted, unmeant
-from edge_router.engines.local.worker import Job, Rest, Worker
+from edge_router.engines.local.worker import Job, Order, Rest, Unload, Worker
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
 
 _STOP_WAIT_S = 30.0  # at interpreter exit; a chunk on a slow machine takes seconds
@@ -38,7 +38,7 @@ class Scheduler:
 
     def __init__(self, engine: str, load: Callable[[], ModelRunner], rest: Rest | None = None) -> None:
         self._engine = engine
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._facts = _Facts()
         started: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         # A daemon, for a forgotten close() must not keep the interpreter from ending. The thread does not
@@ -82,6 +82,11 @@ class Scheduler:
             raise self.closed_error()
         self._inbox.put(job)
 
+    def unload(self) -> None:
+        """Give the memory back once nobody waits for an answer. Returns at once."""
+        if self.running:
+            self._inbox.put(Unload())
+
     def closed_error(self) -> EngineUnavailable:
         return EngineUnavailable(self._engine, "it has been closed")
 
@@ -90,7 +95,7 @@ class Scheduler:
         self._closer()
 
 
-def _stop(inbox: queue.SimpleQueue[Job | None], thread: threading.Thread) -> None:
+def _stop(inbox: queue.SimpleQueue[Order], thread: threading.Thread) -> None:
     inbox.put(None)
     thread.join(_STOP_WAIT_S)
 
@@ -102,7 +107,7 @@ class _Loader:
         self,
         engine: str,
         load: Callable[[], ModelRunner],
-        inbox: queue.SimpleQueue[Job | None],
+        inbox: queue.SimpleQueue[Order],
         facts: _Facts,
     ) -> None:
         self.engine, self.inbox = engine, inbox
@@ -134,21 +139,23 @@ class _Loader:
                 job = self.inbox.get()
                 if job is None:
                     return None
+                if isinstance(job, Unload):
+                    continue
                 waiting = (job,)
             try:
                 runner = self.load()
             except Exception as error:  # noqa: BLE001  those who wait get it
                 come = self._come()
-                self.fail([job for job in (*waiting, *come) if job is not None], error)
+                self.fail([job for job in (*waiting, *come) if isinstance(job, Job)], error)
                 if None in come:
                     return None
                 waiting = ()
                 continue
             return runner, [job for job in waiting if self._fits(job, runner.context_window_size)]
 
-    def _come(self) -> list[Job | None]:
-        """Who has asked meanwhile."""
-        come = []
+    def _come(self) -> list[Order]:
+        """What has been asked meanwhile."""
+        come: list[Order] = []
         while not self.inbox.empty():
             come.append(self.inbox.get())
         return come

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from edge_router.engines.local.runner import (
     ChoosingRunner,
@@ -92,6 +92,13 @@ class Job:
         return len(self.tokens) - (len(self.held.tokens) if self.held else 0)
 
 
+class Unload:
+    """Asks for the model's memory, once nobody waits for an answer."""
+
+
+Order: TypeAlias = Job | Unload | None  # None: stop
+
+
 class _RunnerFailedError(Exception):
     """A call of the runner failed while it was made for `jobs`."""
 
@@ -107,7 +114,7 @@ class Worker:
         self,
         engine: str,
         runner: ModelRunner,
-        inbox: queue.SimpleQueue[Job | None],
+        inbox: queue.SimpleQueue[Order],
         rest: Rest,
         waiting: Sequence[Job] = (),
     ) -> None:
@@ -122,6 +129,7 @@ class Worker:
         self._turn = 0  # whose prompt goes on next
         self._crowded = False  # no pages for one more until somebody leaves
         self._damaged = False  # an error left the KV cache in an unknown state
+        self._unload = False  # as soon as there is nothing to do
         self._looked = time.monotonic()  # when `pressed` was asked
 
     def run(self) -> Sequence[Job] | None:
@@ -146,11 +154,11 @@ class Worker:
     def end(self, error: EngineError) -> bool:
         """Nobody gets anything more; whether it was asked to stop meanwhile."""
         self._tell()
-        come = []
+        come: list[Order] = []
         while not self._inbox.empty():
             come.append(self._inbox.get())
         for job in (*self._running, *self._waiting, *come):
-            if job is not None:
+            if isinstance(job, Job):
                 job.sink.fail(error)
         return None in come
 
@@ -158,12 +166,17 @@ class Worker:
         """Take what has come; wait only when there is nothing to do. None: stop; False: give memory back."""
         idle = not self._running and not self._waiting
         while idle or not self._inbox.empty():
+            if idle and self._unload and self._inbox.empty():
+                return False
             try:
                 job = self._inbox.get(timeout=self._rest.idle_s)
             except queue.Empty:
                 return False
             if job is None:
                 return None
+            if isinstance(job, Unload):
+                self._unload = True
+                continue
             self._waiting.append(job)
             if idle and self._pressed():
                 return False

@@ -93,6 +93,21 @@ def test_without_a_limit_it_stays(house: House, ask: Any) -> None:
     engine.close()
 
 
+def test_memory_that_is_asked_for_is_given_back_once_nobody_waits(house: House, ask: Any) -> None:
+    engine = house.engine()
+    answer = answered(engine, ask("hello", max_tokens=5), threading.Event())
+    begun = [next(answer)]
+    engine.unload()
+    engine.unload()  # and once more, which changes nothing
+    whole = collect([*begun, *answer])
+    wait_until(lambda: not engine.loaded)
+    engine.unload()  # there is none any more
+    assert (whole.text, whole.finish_reason) == run(engine, ask("hello", max_tokens=5))
+    assert engine.loaded and len(house.made) == 2 and house.made[0].closed
+    engine.close()
+    engine.unload()
+
+
 def test_a_model_that_others_have_crowded_out_comes_back_smaller(house: House, ask: Any) -> None:
     engine = house.engine()
     run(engine, ask("hello", max_tokens=5))
