@@ -78,10 +78,16 @@ def _root(ollama_port: int | None) -> Route:
     return Route("/", root, methods=["GET", "HEAD", "POST"])
 
 
-def _nothing_here(request: Request) -> str:
+def _nothing_here(protocols: Protocols, request: Request) -> str:
+    """Ends in what to do: most who ask for what is not there have a wrong base address."""
     path = clipped(request.url.path.encode("ascii", "replace").decode())
-    if path.startswith("/v1/"):
-        return f"There is no {path} here. GET /v1/models, POST /v1/chat/completions and /v1/completions are."
+    for known in protocols.chats:
+        if path.endswith(known):
+            wrong = path.removesuffix(known)
+            return f"There is no {path} here, but {known}: leave {wrong} out of the client's base address."
+    near = [known for known in protocols.chats if known.split("/")[1] == path.split("/")[1]]
+    if near:
+        return f"There is no {path} here. POST {', '.join(near[:-1])} and {near[-1]} are."
     return f"There is no {path} here. A client's base_url ends in /v1: {_address(request)}/v1."
 
 
@@ -97,7 +103,7 @@ async def _refused(protocols: Protocols, request: Request, error: Exception) -> 
     assert isinstance(error, HTTPException)
     message = error.detail
     if error.status_code == 404:
-        message = _nothing_here(request)
+        message = _nothing_here(protocols, request)
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another one")
         message = f"{request.method} is not answered here; use {allowed}."

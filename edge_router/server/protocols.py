@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from starlette.datastructures import Headers
@@ -15,6 +16,9 @@ from edge_router.server.reply import json_reply
 from edge_router.surfaces import surfaces
 from edge_router.surfaces.base import Failure, Query, Surface
 from edge_router.surfaces.openai_chat import OpenAIChat
+
+REQUEST_ID = "edge_router.request_id"  # of a scope: by which the log names what the client was answered
+ID_HEADERS = ("x-request-id", "request-id")  # where OpenAI's and Anthropic's clients look for it
 
 
 class Protocols:
@@ -40,6 +44,8 @@ class Protocols:
         return cls([registry.get(name)() for name in registry])
 
     def failed(self, scope: Scope, failure: Failure) -> Response:
+        ids = {name: scope[REQUEST_ID] for name in ID_HEADERS if REQUEST_ID in scope}
+        failure = replace(failure, headers={**failure.headers, **ids})
         surface = self._of(scope["path"], Headers(scope=scope))
         return json_reply(surface.error(failure), failure.status, failure.headers)
 

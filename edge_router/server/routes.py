@@ -79,7 +79,7 @@ class Api:
         if request.method == "POST":
             body = await read(request, lambda body: {**body, **named}, self._running)
         else:
-            body = dict(named)
+            body = {**request.query_params, **named}
         return json_reply(await run_in_threadpool(chosen[0].answer, body, self._host))
 
     async def rate(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import logging
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
@@ -21,14 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge_router.config import ServerConfig
 from edge_router.errors import clipped
 from edge_router.server.errors import refusal, unexpected
-from edge_router.server.protocols import Protocols
+from edge_router.server.protocols import ID_HEADERS, REQUEST_ID, Protocols
 from edge_router.surfaces.base import Failure
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OPEN_PATHS = ("/health",)  # without a key
-DECISION_HEADERS = (
+SHOWN_HEADERS = (
     "x-edge-router-model, x-edge-router-score, x-edge-router-threshold, x-edge-router-reason, "
-    "x-edge-router-fallback, x-edge-router-truncated"
+    "x-edge-router-fallback, x-edge-router-truncated, x-request-id, request-id"
 )
 # With another name in each place.
 CHANGING_SCHEMES = ("vscode-webview", "chrome-extension", "moz-extension", "safari-web-extension")
@@ -103,14 +104,17 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, status = Headers(scope=scope), 0
-        scope = {**scope, "path": plain_path(scope["path"])}
+        number = f"req_{uuid.uuid4().hex}"
+        scope = {**scope, "path": plain_path(scope["path"]), REQUEST_ID: number}
         shown = clipped(scope["path"])
 
         async def dressed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._dress(MutableHeaders(scope=message), headers)
+                reply = MutableHeaders(scope=message)
+                reply.update(dict.fromkeys(ID_HEADERS, number))
+                self._dress(reply, headers)
             await send(message)
 
         refused = self._refusal(headers)
@@ -120,14 +124,14 @@ class Guard:
         try:
             await (answer or self._app)(scope, receive, dressed)
         except ClientDisconnect:
-            log.info("%s %a: the client has left", scope["method"], shown)
+            log.info("%s %s %a: the client has left", number, scope["method"], shown)
             return
         except Exception:
-            log.exception("%s %a failed", scope["method"], shown)
+            log.exception("%s %s %a failed", number, scope["method"], shown)
             if status:
                 raise  # half an answer is out: the connection must not look as if it had ended well
             await self._protocols.failed(scope, unexpected())(scope, receive, dressed)
-        log.info("%s %a %d", scope["method"], shown, status)
+        log.info("%s %s %a %d", number, scope["method"], shown, status)
 
     def _refusal(self, headers: Headers) -> Failure | None:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
@@ -197,4 +201,4 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and self._allows(origin):
             reply["access-control-allow-origin"] = origin
-            reply["access-control-expose-headers"] = DECISION_HEADERS
+            reply["access-control-expose-headers"] = SHOWN_HEADERS

@@ -173,7 +173,8 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question that is answered at once, in one body. `answer` gets the body ({} for GET) and the host.
+    """A question that is answered at once, in one body. `answer` gets the body and the host; for GET the
+    parameters behind the path's "?", as text, are the body.
 
     Of two with one method and path, the one whose `header` a request has is meant.
     """

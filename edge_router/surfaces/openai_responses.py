@@ -27,7 +27,7 @@ from edge_router.chat.in_turn import InTurn
 from edge_router.chat.joining import join_pieces, update_fields
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall
 from edge_router.chat.reply import Reply
-from edge_router.errors import UnknownResponse
+from edge_router.errors import InvalidRequest, UnknownResponse
 from edge_router.surfaces import wire
 from edge_router.surfaces.base import Body, Call, Failure, Head, Host, Query
 from edge_router.surfaces.responses_request import Options, parse, sealed
@@ -35,6 +35,7 @@ from edge_router.surfaces.responses_store import Item, Kept, ResponseStore
 
 PATH = "/v1/responses"
 _ONE = PATH + "/{response_id}"
+MOST_LISTED = 100  # items in one page, as there
 # Codes that clients act on; they take all others for a reason to try again, or not to.
 _CODES = ("context_length_exceeded", "insufficient_quota", "rate_limit_exceeded")
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -92,13 +93,19 @@ class OpenAIResponses:
         return {"id": id, "object": "response", "deleted": True}
 
     def _input_items(self, body: Mapping[str, object], host: Host) -> Body:
-        """The newest first, as there, all at once."""
+        """The newest first, as there; a page at a time."""
         id, kept = self._kept(body)
         items = [_listed(item, f"in_{id.removeprefix('resp_')}_{n}") for n, item in enumerate(kept.given)]
         if body.get("order") != "asc":
             items.reverse()
-        ends = (items[0]["id"], items[-1]["id"]) if items else ("", "")
-        return {"object": "list", "data": items, "first_id": ends[0], "last_id": ends[1], "has_more": False}
+        limit, after = str(body.get("limit", MOST_LISTED)), body.get("after")
+        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_LISTED):
+            raise InvalidRequest("limit", f"must be a number from 1 to {MOST_LISTED}")
+        begin = max((n for n, item in enumerate(items, 1) if item["id"] == after), default=0)
+        page = items[begin : begin + int(limit)]
+        ends = (page[0]["id"], page[-1]["id"]) if page else ("", "")
+        more = begin + len(page) < len(items)
+        return {"object": "list", "data": page, "first_id": ends[0], "last_id": ends[1], "has_more": more}
 
     def _input_tokens(self, body: Mapping[str, object], host: Host) -> Body:
         request, _, _ = parse(body, self.store)

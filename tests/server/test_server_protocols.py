@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -74,6 +75,33 @@ def test_errors_are_in_the_form_of_the_path(setup: Callable[..., Any]) -> None:
         ):
             assert reply.status == status, (path, status, reply.body)
             assert words in message(reply.json()), (path, status)
+
+
+def test_who_asks_at_a_wrong_path_is_told_the_right_one(setup: Callable[..., Any]) -> None:
+    for path, words in (
+        ("/v1/v1/messages", "but /v1/messages: leave /v1 out of the client's base address."),
+        ("/v1/api/chat", "but /api/chat: leave /v1 out"),
+        ("/api/create", "POST /api/chat and /api/generate are."),
+        ("/v1/messages/batches", "/v1/messages"),
+        ("/messages", "base_url ends in /v1"),
+    ):
+        reply = setup().call(body={}, path=path)
+        assert reply.status == 404 and words in reply.body.decode(), (path, reply.body)
+
+
+def test_each_request_has_an_id_that_the_log_has_too(
+    setup: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = set()
+    for path, _ in FORMS:
+        for method, key in (("POST", None), ("PUT", None), ("POST", "k")):
+            with caplog.at_level(logging.INFO, logger="edge_router.server"):
+                reply = setup(api_key=key).call(method, path, {} if method == "POST" else None)
+            number = reply.header("request-id")
+            assert number == reply.header("x-request-id") and number in caplog.text, (path, method)
+            assert path != "/v1/messages" or reply.json()["request_id"] == number
+            seen.add(number)
+    assert len(seen) == 3 * len(FORMS)
 
 
 def test_models_are_listed_in_the_form_of_who_asks(setup: Callable[..., Any]) -> None:

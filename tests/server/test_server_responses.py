@@ -77,7 +77,14 @@ def test_a_conversation_goes_on_where_it_was_kept(client: Any, service: Any) -> 
     )
     assert client.responses.retrieve(second.id) == second
     assert [item.content[0].text for item in client.responses.input_items.list(second.id)] == ["and?"]
+    pages = client.responses.input_items.list(
+        client.responses.create(model="auto", input=[{"role": "user", "content": text} for text in "abc"]).id,
+        limit=1,
+        order="asc",
+    )
+    assert [item.content[0].text for item in pages] == ["a", "b", "c"]
     client.responses.delete(second.id)
+    assert second._request_id.startswith("req_")
 
 
 def test_what_is_gone_is_told(client: Any, service: Any) -> None:

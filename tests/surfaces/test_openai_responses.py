@@ -785,6 +785,16 @@ def test_kept_answers_can_be_asked_for() -> None:
         items = query(surface, "GET", ONE + "/input_items")({"response_id": "resp_1", "order": order})
         assert [item["id"] for item in items["data"]] == ids
         shapes.ResponseItemList.model_validate(items)
+    for given, ids, more in (
+        ({"limit": "2"}, ["mine", "in_1_1"], True),
+        ({"limit": "2", "after": "in_1_1"}, ["in_1_0"], False),
+        ({"after": "in_1_0"}, [], False),
+    ):
+        page = query(surface, "GET", ONE + "/input_items")({"response_id": "resp_1", **given})
+        assert ([item["id"] for item in page["data"]], page["has_more"]) == (ids, more), given
+    for limit in ("0", "101", "x", "²", "9" * 5000):
+        with pytest.raises(InvalidRequest):
+            query(surface, "GET", ONE + "/input_items")({"response_id": "resp_1", "limit": limit})
     gone = query(surface, "DELETE", ONE)({"response_id": "resp_1"})
     assert gone == {"id": "resp_1", "object": "response", "deleted": True}
     for method, path in (("GET", ONE), ("GET", ONE + "/input_items"), ("DELETE", ONE)):
