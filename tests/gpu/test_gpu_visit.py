@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import tarfile
 import time
@@ -24,9 +25,10 @@ STEPS = ("small", "kernels", "logits", "speed", "memory", "exhausted", "router",
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"visit_{name}", VISIT / f"{name}.py")
+    known = f"visit_{Path(name).name}"
+    spec = importlib.util.spec_from_file_location(known, VISIT / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    module = sys.modules[f"visit_{name}"] = importlib.util.module_from_spec(spec)
+    module = sys.modules[known] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -157,8 +159,49 @@ def test_a_finding_is_in_the_file_at_once_and_an_error_is_one(results: Any, tmp_
     assert held()["checks"][1]["good"] is False
     assert "ValueError: no" in held()["checks"][1]["error"]
     results.figures("model", ms=2)
+    type(results)("step").check("of another process", True)
     results.figures("model", more=3)
     assert held()["figures"] == {"model": {"ms": 2, "more": 3}}
+    assert [check["name"] for check in held()["checks"]] == ["first", "second", "of another process"]
+
+
+def test_logits_of_a_model_that_hangs_or_dies_keep_no_other_waiting(
+    results: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "common", sys.modules["visit_common"])
+    logits: Any = load("logits")
+    program = tmp_path / "of_one.py"
+    program.write_text(
+        "import os, sys, time\nos.abort() if sys.argv[1] == 'dies' else time.sleep(600)", "utf-8"
+    )
+    logits.__dict__.update(__file__=str(program), MODEL_S=1.0)
+    monkeypatch.setattr(logits, "manifest", lambda: {"logits": ["hangs", "dies"]})
+    logits.main()
+    checks = json.loads((tmp_path / "logits.json").read_text(encoding="utf-8"))["checks"]
+    assert [(check["name"], check["good"]) for check in checks] == [("hangs", False), ("dies", False)]
+    assert "timed out" in checks[0]["error"]
+    assert "died" in checks[1]["error"]
+
+
+def test_a_kernel_that_hangs_is_ended_and_the_next_is_asked_of_another_process() -> None:
+    emulator: Any = load("../../compile/gpu/emulator")
+    answering = "import pickle, sys; pickle.load(sys.stdin.buffer); sys.stdout.buffer.write(pickle.dumps(7))"
+    programs = iter(["import time; time.sleep(600)", "import os; os.read(0, 1); os._exit(3)", answering])
+
+    class Scripted(emulator.Emulator):  # type: ignore[misc]
+        def _start(self) -> subprocess.Popen[bytes]:
+            pipe = subprocess.PIPE
+            return subprocess.Popen([sys.executable, "-c", next(programs)], stdin=pipe, stdout=pipe)
+
+    asked = Scripted(emulator.REAL)
+    asked._limit = 0.5
+    with pytest.raises(RuntimeError, match="no answer to run"):
+        asked.ask("run")
+    asked._limit = 300.0
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        asked.ask("run")
+    assert asked.ask("run") == 7
+    asked.close()
 
 
 def packed(pack: Any, folder: Path, library: bytes, *more: str) -> Path:

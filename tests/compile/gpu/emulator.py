@@ -17,6 +17,7 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib import import_module
@@ -27,6 +28,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 REAL = Path("a real GPU")  # in place of a folder
+ANSWER_S, EMULATED_S = 10.0, 300.0  # for one answer of a GPU, and of what stands in for it
 _OPTIONS = ("-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-w")
 _KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\([^;{]*\{')
 
@@ -76,9 +78,10 @@ def on_host(folder: Path, source: str) -> bytes:
 
 
 class Emulator:
-    """The other process. `environment`: see emulated.cpp."""
+    """The other process, which is ended where it takes longer than its limit. `environment`: see emulated.cpp."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
+        self._limit = ANSWER_S if folder == REAL else EMULATED_S
         paths = {} if folder == REAL else {"LD_LIBRARY_PATH": str(folder)}
         self._command = [sys.executable, str(HERE / "emulator.py"), str(folder)]
         self._environment = {**os.environ, **paths, **environment}
@@ -96,7 +99,14 @@ class Emulator:
         assert self._process.stdin is not None and self._process.stdout is not None
         pickle.dump((what, details), self._process.stdin)
         self._process.stdin.flush()
-        answer = pickle.load(self._process.stdout)
+        watch = threading.Timer(self._limit, self._process.kill)
+        watch.start()
+        try:
+            answer = pickle.load(self._process.stdout)
+        except EOFError:
+            raise RuntimeError(f"no answer to {what}: ended with {self._process.wait()}") from None
+        finally:
+            watch.cancel()
         if isinstance(answer, Exception):
             self.close()
             raise answer
@@ -112,7 +122,11 @@ class Emulator:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        try:
+            self._process.wait(self._limit)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close() if self._process.stdout else None
 
 

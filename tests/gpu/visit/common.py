@@ -66,18 +66,17 @@ class Results:
 
     def __init__(self, step: str) -> None:
         self._file = OUT / f"{step}.json"
-        self._values: dict[str, Any] = {"checks": [], "figures": {}}
-        if self._file.is_file():
-            self._values = json.loads(self._file.read_text(encoding="utf-8"))
 
     def check(self, name: str, good: bool, **facts: object) -> None:
-        self._values["checks"].append({"name": name, "good": bool(good), **facts})
-        self._write()
+        values = self._read()
+        values["checks"].append({"name": name, "good": bool(good), **facts})
+        self._write(values)
         print(f"{'good' if good else 'BAD '} {name} {facts or ''}", flush=True)  # noqa: T201
 
     def figures(self, name: str, **values: object) -> None:
-        self._values["figures"].setdefault(name, {}).update(values)
-        self._write()
+        found = self._read()
+        found["figures"].setdefault(name, {}).update(values)
+        self._write(found)
         print(f"     {name} {values}", flush=True)  # noqa: T201
 
     @contextmanager
@@ -89,9 +88,14 @@ class Results:
             told = f"{type(error).__name__}: {error}"[:2000]
             self.check(name, False, error=told, where=traceback.format_exc()[-1500:])
 
-    def _write(self) -> None:
+    def _read(self) -> dict[str, Any]:
+        """With what a process of the step's has found meanwhile."""
+        empty: dict[str, Any] = {"checks": [], "figures": {}}
+        return json.loads(self._file.read_text(encoding="utf-8")) if self._file.is_file() else empty
+
+    def _write(self, values: Mapping[str, Any]) -> None:
         new = self._file.with_suffix(".new")
-        new.write_text(json.dumps(self._values, indent=1), encoding="utf-8")
+        new.write_text(json.dumps(values, indent=1), encoding="utf-8")
         new.replace(self._file)
 
 
