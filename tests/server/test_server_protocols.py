@@ -176,6 +176,7 @@ def test_a_protocol_of_another_package_plugs_in(setup: Callable[..., Any]) -> No
         Protocols([own, Shouting()])
 
 
+@pytest.mark.integration  # loads a router
 def test_vectors_come_over_both_protocols_that_have_them(setup: Callable[..., Any]) -> None:
     one = setup()
     openai = one.call(body={"model": "static", "input": "hi"}, path="/v1/embeddings").json()
