@@ -9,7 +9,6 @@ Anthropic's own signatures (`_sealed`), which clients hand back untouched; unkno
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -298,7 +297,7 @@ def _opened(signature: str) -> Body | None:
         return None
     try:
         return strict_json.parse_object(base64.urlsafe_b64decode(signature.removeprefix(_SEAL)))
-    except (strict_json.NotJson, binascii.Error, ValueError):
+    except (ValueError, strict_json.NotJson):
         return None
 
 

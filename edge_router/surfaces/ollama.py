@@ -7,7 +7,6 @@ empty conversation loads its model, or with `keep_alive` 0 unloads it.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import time
@@ -475,7 +474,7 @@ def _image(item: object, where: str) -> Image:
     data = "".join(item.partition(";base64,")[2].split() if item.startswith("data:") else item.split())
     try:
         base64.b64decode(data, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also for letters that are not ASCII
         raise InvalidRequest(where, "is not base64") from error
     begin = base64.b64decode(data[:_SNIFFED])
     kinds = (kind for place, mark, kind in _PICTURES if begin[place : place + len(mark)] == mark)

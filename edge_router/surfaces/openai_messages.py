@@ -87,9 +87,10 @@ class _Reader:
 
     def _calls(self, rest: dict[str, object], index: int, where: str) -> Iterator[Part]:
         for number, item in enumerate(_stated_calls(rest)):
+            place = f"{where}.{_CALLS}[{number}]"
             if not isinstance(item, Mapping):
-                raise InvalidRequest(f"{where}.{_CALLS}[{number}]", "must be an object")
-            call = _call(item, f"call_{index}_{number}")
+                raise InvalidRequest(place, "must be an object")
+            call = _call(item, f"call_{index}_{number}", place)
             if isinstance(call, ToolCall):
                 self._open.append(call)
             yield call
@@ -142,18 +143,19 @@ def _part(part: object, where: str) -> Part:
         return Text(text, _but(part, "type", kind)) if kind == "text" else Refusal(text)
     if kind not in _MEDIA:
         raise InvalidRequest(f"{where}.type", "must be text, refusal, image_url, input_audio or file")
-    return _media(kind, part)
+    return _media(kind, part, f"{where}.{kind}")
 
 
-def _media(kind: str, part: Fields) -> Part:
-    """One whose form is not as it should be stays what it is: its endpoint may know it."""
+def _media(kind: str, part: Fields, where: str) -> Part:
+    """One that lacks what it should have stays what it is: its endpoint may know other fields."""
     held = part.get(kind)
     if kind == "image_url" and isinstance(held, str):  # as some clients write it
         held = {"url": held}
-    if not isinstance(held, Mapping) or not all(
-        isinstance(held.get(name), str | None) for name in _HELD[kind]
-    ):
-        return Foreign(kind, part)
+    if not isinstance(held, Mapping):
+        raise InvalidRequest(where, "must be an object")
+    for name in _HELD[kind]:
+        if not isinstance(held.get(name), str | None):
+            raise InvalidRequest(f"{where}.{name}", "must be a string")
     given = [cast("str | None", held.get(name)) for name in _HELD[kind]]
     inner = _but(held, *_HELD[kind])
     extra = {**_but(part, "type", kind), **({kind: inner} if inner else {})}
@@ -174,12 +176,14 @@ _HELD = {
 }
 
 
-def _call(item: Fields, made_up: str) -> Part:
+def _call(item: Fields, made_up: str, where: str) -> Part:
     """A call that says nothing of what it calls is its endpoint's own."""
     kind = "custom" if isinstance(item.get("custom"), Mapping) else "function"
     held = item.get(kind)
-    if not isinstance(held, Mapping):
+    if held is None:
         return Foreign(_CALLS, item)
+    if not isinstance(held, Mapping):
+        raise InvalidRequest(f"{where}.{kind}", "must be an object")
     named, text = held.get("name"), held.get(_TEXTS[kind])
     inner = _but(held, "name", _TEXTS[kind])
     known = ("custom", "input") if kind == "custom" else ("function", "arguments")

@@ -17,11 +17,8 @@ OLDER_TOOLS, OLDER_CHOICE = "functions", "function_call"
 SEARCH = "web_search_options"  # a tool that has a field of its own
 FIELDS = (TOOLS, CHOICE, PARALLEL, OLDER_TOOLS, OLDER_CHOICE, SEARCH)
 _FREE = "custom"  # the type of a tool that takes any text
-_MODES: Mapping[object, Literal["auto", "none", "required"]] = {
-    "auto": "auto",
-    "none": "none",
-    "required": "required",
-}
+Mode = Literal["auto", "none", "required"]
+_MODES: Mapping[str, Mode] = {"auto": "auto", "none": "none", "required": "required"}
 _SAME = {"any": "required"}  # Mistral's and Anthropic's word
 
 Fields = Mapping[str, object]
@@ -141,6 +138,8 @@ def _grammar(form: object) -> GrammarOutput | None:
 def _chosen(passed: dict[str, object], name: str, tools: Sequence[AnyTool]) -> ToolChoice:
     """The choice in the field `name`, which stays in `passed` where it can't be written from what is read."""
     stated = passed.get(name)
+    if not isinstance(stated, str | Mapping | None):
+        raise InvalidRequest(name, "must be a word or an object that names a tool")
     mode = _mode(stated)
     if not tools:
         passed.pop(name, None)
@@ -159,14 +158,18 @@ def _chosen(passed: dict[str, object], name: str, tools: Sequence[AnyTool]) -> T
     return choice
 
 
-def _mode(stated: object) -> Literal["auto", "none", "required"]:
+def _mode(stated: object) -> Mode:
     """What is not known demands nothing, unless it names something."""
     if not isinstance(stated, Mapping):
-        return _MODES.get(_SAME.get(str(stated), stated), "auto")
+        return _word(stated, "auto")
     allowed, kind = stated.get("allowed_tools"), stated.get("type")
     if isinstance(allowed, Mapping):
-        return _MODES.get(allowed.get("mode"), "auto")
-    return _MODES.get(kind, "required") if isinstance(kind, str) else "required"
+        return _word(allowed.get("mode"), "auto")
+    return _word(kind, "required")
+
+
+def _word(stated: object, unknown: Mode) -> Mode:
+    return _MODES.get(_SAME.get(stated, stated), unknown) if isinstance(stated, str) else unknown
 
 
 def _named(stated: object) -> Iterator[tuple[object, str]]:

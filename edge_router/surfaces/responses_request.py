@@ -7,7 +7,6 @@ one message here. Every refusal is an `InvalidRequest` that names the field.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -661,7 +660,7 @@ def unsealed(content: str | None) -> Reasoning | None:
         return None
     try:
         body = strict_json.parse_object(base64.b64decode(content.removeprefix(SIGNED), validate=True))
-    except (binascii.Error, strict_json.NotJson):
+    except (ValueError, strict_json.NotJson):
         return None
     text, label, opaque = (body.get(name) for name in ("text", "label", "opaque"))
     if not isinstance(text, str) or not isinstance(label, str) or not isinstance(opaque, dict):
