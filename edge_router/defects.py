@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from edge_router import strict_json
 from edge_router.disk import write_text
@@ -24,6 +25,8 @@ KEPT = 20  # causes in the file; the longest unseen go first
 
 _logger = logging.getLogger(__name__)
 _Cause = tuple[str, str, str]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,15 @@ class Defects:
     def spare(self, component: str) -> _Spare:
         """Nothing is raised: an answer must not be lost for what only watches it."""
         return _Spare(self, component)
+
+    def guarded(self, component: str, work: Callable[P, T]) -> Callable[P, T]:
+        """`work`, done under `guard`."""
+
+        def safely(*arguments: P.args, **named: P.kwargs) -> T:
+            with self.guard(component):
+                return work(*arguments, **named)
+
+        return safely
 
     def note(self, error: InternalError) -> None:
         """Log it if it is the first of its cause, count it. Once per error, however often it is met."""

@@ -98,7 +98,7 @@ class CoreController:
         self.config = config.replace(**overrides) if config is not None else Config.load(overrides=overrides)
         paths = paths or Paths.default()
         self.metrics = Metrics()
-        self._defects = Defects(paths.defects, self.metrics.defect)
+        self.defects = Defects(paths.defects, self.metrics.defect)
         self._pool = Pool(
             self.config,
             weak=weak,
@@ -107,7 +107,7 @@ class CoreController:
             gate=gate,
             paths=paths,
             progress=progress,
-            defects=self._defects,
+            defects=self.defects,
         )
         self.metrics.add(*memory_gauges(lambda: self._pool.plan, lambda: self._pool.weak_loaded))
         ledger = self.config.ledger
@@ -119,7 +119,7 @@ class CoreController:
     def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
         """Score, decide and begin to generate. Raises `EdgeRouterError` where no model can answer."""
         self._check_open()
-        with self._defects.guard("controller"):
+        with self.defects.guard("controller"):
             return self._start(request, cancel or threading.Event())
 
     def _start(self, request: ChatRequest, cancel: Cancel) -> Answer:
@@ -130,7 +130,7 @@ class CoreController:
         while True:
             component = f"{decision.model} model"
             try:
-                with self._defects.guard(component):
+                with self.defects.guard(component):
                     engine = self._engine(decision, request, cancel)
                     prompt, left_out = self._fitting(engine, decision, request, situation)
                     holding = self._holding(decision, prompt.request, situation, cancel)
@@ -141,7 +141,7 @@ class CoreController:
                     if holding is not None:
                         events = holding.sure(events)
                     if payment is not None:
-                        events = payment.metered(events, partial(self._defects.spare, "spending"))
+                        events = payment.metered(events, partial(self.defects.spare, "spending"))
                     events = primed(events, clock, engine.model_id, component=component)
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
@@ -180,7 +180,7 @@ class CoreController:
     def decide(self, request: ChatRequest) -> Decision:
         """Where `request` would go; no model is loaded and none is asked whether it can be reached."""
         self._check_open()
-        with self._defects.guard("controller"):
+        with self.defects.guard("controller"):
             return self._decide(request, Clock())[0]
 
     def warm(self) -> None:
@@ -190,7 +190,7 @@ class CoreController:
         """
         self._check_open()
         self._pool.retry()
-        with self._defects.guard("controller"):
+        with self.defects.guard("controller"):
             self._pool.router(None)
             self._pool.weak()
 
@@ -219,7 +219,7 @@ class CoreController:
         Raises what keeps the weak model from loading.
         """
         self._check_open()
-        with self._defects.guard("weak model"):
+        with self.defects.guard("weak model"):
             tokens = self._pool.weak().prepare(request).count
         return Meter(request).most().prompt_tokens if tokens is None else tokens
 
@@ -229,14 +229,14 @@ class CoreController:
         Raises `UnknownModel`, `InvalidRouter`, and without `truncate` `InvalidRequest` for a text too long.
         """
         self._check_open()
-        with self._defects.guard("embedding model"):
+        with self.defects.guard("embedding model"):
             return self._pool.embedders().embed(texts, model, truncate=truncate)
 
     def load(self, model: str) -> None:
         """Have all ready that an answer of `model` may take. Raises what kept it from loading."""
         self._check_open()
         route = policy.parse_model(model, self._pool.names())
-        with self._defects.guard("controller"):
+        with self.defects.guard("controller"):
             if route.tier is None:
                 self._pool.router(route.router)
             if route.tier != "strong":
@@ -269,11 +269,11 @@ class CoreController:
         self._closed = True
         self._pool.close()
         if self._spending is not None:
-            with self._defects.spare("spending"):
+            with self.defects.spare("spending"):
                 self._spending.close()
         if self._ledger is not None:
             self._ledger.close()
-        self._defects.save()
+        self.defects.save()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -305,7 +305,7 @@ class CoreController:
             if route.tier == "strong":
                 self._refuse_strong(request, situation)
             return policy.decide(route, None, None, situation), situation
-        with self._defects.guard("router"):
+        with self.defects.guard("router"):
             router = self._pool.router(route.router, cancel)
             if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
                 self._pool.weak(cancel)  # scoring would wait for it and hear no cancel
@@ -317,10 +317,10 @@ class CoreController:
             threshold = budgeted.threshold(threshold)
         decision = policy.decide(replace(route, router=router.name), score, threshold, situation)
         if counts and route.threshold is None:
-            with self._defects.spare("strong share"):
+            with self.defects.spare("strong share"):
                 self._pool.observe(router, decision)
             if budgeted is not None:
-                with self._defects.spare("spending"):
+                with self.defects.spare("spending"):
                     budgeted.observe(score)
         return decision, situation
 
@@ -406,9 +406,9 @@ class CoreController:
 
     def _finished(self, payment: Payment | None, answer: Answer, error: EdgeRouterError | None) -> None:
         if isinstance(error, InternalError):
-            self._defects.note(error)
+            self.defects.note(error)
         if payment is not None:
-            with self._defects.spare("spending"):
+            with self.defects.spare("spending"):
                 payment.settle(answer.usage)
                 if self._spending is not None and self._closed:  # it has opened the file again
                     self._spending.close()
@@ -428,10 +428,10 @@ class CoreController:
     def _record(self, record: Record) -> int | None:
         """The id of its row, where there is one. An answer is never lost for what writes it down."""
         number: int | None = None
-        with self._defects.spare("metrics"):
+        with self.defects.spare("metrics"):
             self.metrics.record(record)
         if self._ledger is not None:
-            with self._defects.spare("ledger"):
+            with self.defects.spare("ledger"):
                 number = self._ledger.record(record)
                 if self._closed:  # an answer that ended after `close` has opened it again
                     self._ledger.close()

@@ -46,6 +46,7 @@ def create_app(
         origins=settings.allowed_origins,
         api_key=api_key,
         protocols=spoken,
+        defects=controller.controller.defects,
     )
     app = Starlette(
         routes=[*Api(controller, running, limits, spoken).routes(), _root(settings.ollama_port)],

@@ -38,7 +38,7 @@ class Api:
     ) -> None:
         self._controller, self._running, self._limits = controller, running, limits
         self._protocols, self._host = protocols, controller.controller
-        self._ratings = Ratings(controller.controller)
+        self._ratings, self._defects = Ratings(controller.controller), controller.controller.defects
 
     def routes(self) -> list[Route]:
         handlers: dict[str, dict[str, Handler]] = {
@@ -58,9 +58,12 @@ class Api:
         ]
 
     async def chat(self, surface: Surface, request: Request) -> Response:
-        call = await read(request, partial(surface.parse, request.url.path), self._running)
+        component = f"protocol {surface.name}"
+        parse = self._defects.guarded(component, partial(surface.parse, request.url.path))
+        call = await read(request, parse, self._running)
         if isinstance(call, Errand):
-            return json_reply(await run_in_threadpool(call.run, self._host))
+            run = self._defects.guarded(component, call.run)
+            return json_reply(await run_in_threadpool(run, self._host))
         call = marked(call, request.headers.items(), request.query_params.multi_items())
         if call.stream:
             ahead = self._controller.controller.ahead
@@ -80,7 +83,8 @@ class Api:
             body = await read(request, lambda body: {**body, **named}, self._running)
         else:
             body = {**request.query_params, **named}
-        return json_reply(await run_in_threadpool(chosen[0].answer, body, self._host))
+        answer = self._defects.guarded(f"protocol at {chosen[0].path}", chosen[0].answer)
+        return json_reply(await run_in_threadpool(answer, body, self._host))
 
     async def rate(self, request: Request) -> Response:
         thumb = await read(request, parse_thumb, self._running)
@@ -93,15 +97,19 @@ class Api:
         return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)
 
     async def _whole(self, surface: Surface, call: Call, request: Request) -> Response:
+        component = f"protocol {surface.name}"
+
         def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]]]:
             try:
-                head, whole = Head.begun(answer.model, answer.decision), collect(answer)
-                self._ratings.ended(head.id, answer.record_id)
-                yield dumps(surface.whole(call, head, whole)), decision_headers(answer)
+                with self._defects.guard(component):
+                    head, whole = Head.begun(answer.model, answer.decision), collect(answer)
+                    self._ratings.ended(head.id, answer.record_id)
+                    yield dumps(surface.whole(call, head, whole)), decision_headers(answer)
             finally:
                 answer.close()
                 if call.afterwards is not None:
-                    call.afterwards(self._host)
+                    with self._defects.spare(component):
+                        call.afterwards(self._host)
 
         answer = self._controller.answer(call.request, reply)
         async with self._running.attended(request.receive, answer.cancel) as attention:

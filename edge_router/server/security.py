@@ -20,7 +20,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_router.config import ServerConfig
-from edge_router.errors import clipped
+from edge_router.defects import Defects
+from edge_router.errors import InternalError, clipped
 from edge_router.server.errors import refusal, unexpected
 from edge_router.server.protocols import ID_HEADERS, REQUEST_ID, Protocols
 from edge_router.surfaces.base import Failure
@@ -88,11 +89,12 @@ class Guard:
         origins: Iterable[str],
         api_key: str | None,
         protocols: Protocols,
+        defects: Defects,
     ) -> None:
         self._app, self._hosts, self._listed = app, hosts, tuple(origins)
         self._origins = frozenset(map(_plain_origin, self._listed))
         self._key = api_key.encode() if api_key else None
-        self._protocols = protocols
+        self._protocols, self._defects = protocols, defects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -126,8 +128,8 @@ class Guard:
         except ClientDisconnect:
             log.info("%s %s %a: the client has left", number, scope["method"], shown)
             return
-        except Exception:
-            log.exception("%s %s %a failed", number, scope["method"], shown)
+        except Exception as error:
+            self._defects.note(InternalError.of("server", error))
             if status:
                 raise  # half an answer is out: the connection must not look as if it had ended well
             await self._protocols.failed(scope, unexpected())(scope, receive, dressed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -12,7 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from edge_router.aio import AsyncAnswer, AsyncController
 from edge_router.control.answer import Answer
-from edge_router.errors import Cancelled, EdgeRouterError
+from edge_router.defects import Defects
+from edge_router.errors import Cancelled, EdgeRouterError, InternalError
 from edge_router.server.connection import FILLER
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.limits import Limits
@@ -22,39 +22,39 @@ from edge_router.surfaces.base import Call, Failure, Head, Host, Surface
 from edge_router.types import Cancel, Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
-log = logging.getLogger("edge_router.server")
 
 
-def written(answer: Answer, surface: Surface, call: Call, ended: Ended, host: Host) -> Iterator[bytes]:
+def written(
+    answer: Answer, surface: Surface, call: Call, ended: Ended, host: Host, defects: Defects
+) -> Iterator[bytes]:
     """`answer` in its protocol's bytes, to its end or to the words that say why it breaks off.
 
     Raises what comes before any of it.
     """
+    component = f"protocol {surface.name}"
     head, begun = Head.begun(answer.model, answer.decision), False
     encoder = surface.encoder(call, head)
     try:
-        while (event := next(answer, None)) is not None:  # a loop over it would end it before its last words
-            data = encoder.feed(event)
-            if data:
-                yield data
-                begun = True
-        ended(head.id, answer.record_id)
-        yield encoder.end()
+        with defects.guard(component):
+            # A loop over it would end it before its last words.
+            while (event := next(answer, None)) is not None:
+                data = encoder.feed(event)
+                if data:
+                    yield data
+                    begun = True
+            ended(head.id, answer.record_id)
+            yield encoder.end()
     except Cancelled:
         raise
     except EdgeRouterError as error:
         if not begun:
             raise
         yield encoder.fail(failure(error))
-    except Exception:
-        if not begun:
-            raise
-        log.exception("streaming an answer failed")
-        yield encoder.fail(unexpected())
     finally:
         answer.close()
         if call.afterwards is not None:
-            call.afterwards(host)
+            with defects.spare(component):
+                call.afterwards(host)
 
 
 class AnswerStream(Response):
@@ -80,7 +80,9 @@ class AnswerStream(Response):
         super().__init__(headers=headers, media_type=surface.media_type)
         del self.headers["content-length"]
         self._surface, self._call, self._running, self._limits = surface, call, running, limits
-        through = partial(written, surface=surface, call=call, ended=ended, host=controller.controller)
+        host = controller.controller
+        self._defects = host.defects
+        through = partial(written, surface=surface, call=call, ended=ended, host=host, defects=host.defects)
         self._answer: AsyncAnswer[bytes] = controller.answer(
             call.request, through, most=limits.unread_bytes, weigh=len
         )
@@ -122,8 +124,8 @@ class AnswerStream(Response):
             return self._broken_off(refusal(503, STOPPING) if self._running.stopping else failure(error))
         except ClientDisconnect:
             raise
-        except Exception:
-            log.exception("streaming an answer failed")
+        except Exception as error:  # noqa: BLE001 - it is noted, and told in the protocol's words
+            self._defects.note(InternalError.of("server", error))
             return self._broken_off(unexpected())
 
     async def _wait(self, send: Send) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from edge_router.chat.events import ForeignDelta
 from edge_router.chat.request import ChatRequest
+from edge_router.defects import Defects
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
 from edge_router.server.limits import Limits
@@ -246,10 +247,17 @@ def test_half_a_reply_never_looks_whole() -> None:
     async def receive() -> Any:
         return {"type": "http.request"}
 
+    met: list[tuple[str, str]] = []
     guard = Guard(
-        broken, hosts=frozenset({"localhost"}), origins=(), api_key=None, protocols=Protocols.installed()
+        broken,
+        hosts=frozenset({"localhost"}),
+        origins=(),
+        api_key=None,
+        protocols=Protocols.installed(),
+        defects=Defects(count=lambda component, kind: met.append((component, kind))),
     )
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
     with pytest.raises(RuntimeError):
         asyncio.run(guard(scope, receive, send))
     assert told == ["http.response.start"]
+    assert met == [("server", "RuntimeError")]
