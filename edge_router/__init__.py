@@ -7,7 +7,13 @@ is imported before it is used.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+if not (Path(__file__).parent / "compile").is_dir():
+    # In a checkout compile/ and models/ lie beside this folder: for a Python that was started there while a
+    # wheel is what is installed.
+    __path__.append(str(Path(__file__).parent.parent))
 
 if TYPE_CHECKING:
     from edge_router import errors

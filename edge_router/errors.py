@@ -36,6 +36,7 @@ EdgeRouterError
   EngineError                     producing an answer
     EngineUnavailable             cannot start: package, device or memory missing
       OutOfMemory
+    CannotCalibrate               there is nothing to measure
     GenerationFailed              broke while generating
     InternalError                 a mistake in this program, or in a plug-in
     Cancelled                     the caller no longer wanted it
@@ -156,7 +157,7 @@ class PreviousResponseGone(UnknownResponse):
 class UnknownName(InvalidInput):
     def __init__(self, kind: str, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
         self.kind, self.name = kind, clipped(hidden(name))
-        self.known, self.nearest = tuple(known), tuple(nearest)
+        self.known, self.nearest = tuple(dict.fromkeys(known)), tuple(nearest)
         hint = (
             f"; nearest: {', '.join(self.nearest)}" if self.nearest else f"; known: {', '.join(self.known)}"
         )
@@ -369,6 +370,14 @@ class OutOfMemory(EngineUnavailable):
     def __init__(self, engine: str, reason: str, needed: int | None = None, free: int | None = None) -> None:
         self.needed, self.free = needed, free
         super().__init__(engine, reason)
+
+
+class CannotCalibrate(EngineError):
+    """It answers, but there is nothing to measure."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"{model} cannot be calibrated: {reason}")
 
 
 class GenerationFailed(EngineError):

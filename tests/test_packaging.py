@@ -49,6 +49,19 @@ def test_the_top_level_holds_what_it_should() -> None:
     assert visible <= allowed
 
 
+def test_a_python_that_is_started_in_the_checkout_finds_all_of_it() -> None:
+    """Its own folder comes first on the path, even where a wheel is what is installed."""
+    code = (
+        "import sys; sys.meta_path[:] = [one for one in sys.meta_path if 'editable' not in repr(one)]\n"
+        "from edge_router.catalog import model_cards, router_cards\n"
+        "import edge_router, edge_router.compile\n"
+        "assert model_cards() and router_cards(); print(edge_router.__file__, edge_router.compile.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = [ROOT / "edge_router" / "__init__.py", ROOT / "compile" / "__init__.py"]
+    assert done.stdout.split() == [str(file) for file in found], done.stderr
+
+
 @pytest.mark.slow
 def test_a_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
     """Built, unpacked and run from another folder: code, cards and routers are all inside."""

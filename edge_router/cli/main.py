@@ -19,7 +19,7 @@ HERE = "edge_router.cli.verbs"
 
 VERBS = (
     Verb("chat", ANSWERS, "One answer, or a conversation.", f"{HERE}.chat"),
-    Verb("serve", ANSWERS, "An OpenAI-compatible server on this machine.", f"{HERE}.serve"),
+    Verb("serve", ANSWERS, "A server for OpenAI's, Anthropic's and Ollama's clients.", f"{HERE}.serve"),
     Verb("launch", ANSWERS, "Claude Code, Codex and others, asking that server.", f"{HERE}.launch"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
     Verb("plan", MODELS, "What fits into a memory budget, with which windows.", f"{HERE}.plan"),

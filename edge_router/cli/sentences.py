@@ -16,6 +16,7 @@ from edge_router.cli.output import size
 from edge_router.sizes import binary
 
 ME = "edge-router"
+SHOWN_NAMES = 10  # of what there is, where none is near
 
 
 def sentence(error: e.EdgeRouterError) -> str:
@@ -76,7 +77,7 @@ def _context_overflow(error: e.ContextOverflow) -> str:
 
 
 def _unknown_name(error: e.UnknownName) -> str:
-    nearest = f"the nearest is {_or(error.nearest)}" if error.nearest else f"there is {_or(error.known)}"
+    nearest = f"the nearest is {_or(error.nearest)}" if error.nearest else f"there is {_some(error.known)}"
     what = f"there is no {error.kind} named {error.name!r}, {nearest}"
     if isinstance(error, e.UnknownModel):
         return _then(what, "all of them are listed by", "models", "list")
@@ -220,6 +221,12 @@ def _server_key(error: e.ServerKeyRefused) -> str:
     )
 
 
+def _some(names: tuple[str, ...]) -> str:
+    """The first of them, where all would fill a terminal."""
+    more = len(names) - SHOWN_NAMES
+    return _or(names) if more <= 1 else _or((*names[:SHOWN_NAMES], f"one of {more} more"))
+
+
 def _or(names: tuple[str, ...]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
 
@@ -291,6 +298,7 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.EngineError: lambda error: _then(error, "see what runs where with", "doctor"),
     e.EngineUnavailable: lambda error: _then(error, "see what it lacks with", "doctor"),
     e.OutOfMemory: _out_of_memory,
+    e.CannotCalibrate: lambda error: _then(error, "other models are listed by", "models", "list"),
     e.GenerationFailed: lambda error: _then(
         error, "try again, and if it stays so look for the cause with", "doctor"
     ),

@@ -9,7 +9,7 @@ from edge_router.cli.building import make_ready
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 from edge_router.config import Config
-from edge_router.errors import EngineUnavailable
+from edge_router.errors import CannotCalibrate
 
 CASES = 80
 _WORDS = {
@@ -21,7 +21,7 @@ _WORDS = {
 
 
 def calibrate_tools(session: Session, config: Config, *, count: int, yes: bool) -> None:
-    """Raises `EngineUnavailable` for a model that was not built here, or has not learned to call tools."""
+    """Raises `CannotCalibrate` for a model that was not built here, or has not learned to call tools."""
     from edge_router.tool_calling.cases import cases
     from edge_router.tool_calling.measuring import measure
     from edge_router.tool_calling.skill import LEAST, keep
@@ -31,9 +31,11 @@ def calibrate_tools(session: Session, config: Config, *, count: int, yes: bool) 
         engine = loaded.weak()
         able = engine.capabilities
         if able.weights is None:
-            raise EngineUnavailable(engine.model_id, "only a model that was built here can be calibrated")
+            raise CannotCalibrate(engine.model_id, "only a model that was built here can be")
         if not able.learned_tools:
-            raise EngineUnavailable(engine.model_id, "its chat template tells of no tools")
+            raise CannotCalibrate(
+                engine.model_id, "its chat template tells of no tools, so they are left to the strong model"
+            )
         found = measure(engine, cases(count), session.progress)
         keep(found, session.paths, able.weights)
     if session.json:

@@ -56,6 +56,7 @@ EXAMPLES = [
     e.EngineUnavailable("tvm", "it is closed"),
     e.OutOfMemory("tvm", "the KV cache does not fit", 8 << 30, 4 << 30),
     e.OutOfMemory("tvm", "it says no more"),
+    e.CannotCalibrate("Qwen3-4B", "its chat template tells of no tools"),
     e.GenerationFailed("tvm", "device lost"),
     e.Cancelled(),
     e.LowConfidence(0.2, 0.5, 8),
@@ -365,3 +366,14 @@ def test_debug_shows_the_traceback_with_its_cause(capsys):
     captured = capsys.readouterr().err
     assert "Traceback" in captured and "KeyError: 'inner'" in captured
     assert captured.splitlines()[-1].startswith("error: the engine tvm failed")
+
+
+def test_many_names_do_not_fill_a_terminal() -> None:
+    known = [f"model-{number}" for number in range(40)]
+    told = sentence(e.UnknownModel("x", ["auto", *known, "auto"]))
+    assert (
+        "auto, model-0" in told and "model-8 or one of 31 more; all of them" in told and "model-9" not in told
+    )
+    assert sentence(e.UnknownModel("x", ["a", "a", "b"])).startswith(
+        "there is no model named 'x', there is a or b;"
+    )

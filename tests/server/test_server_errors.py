@@ -29,6 +29,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.InternalError: ("weak model", "TypeError", "engine.py:7"),
     e.UnknownName: ("router", "mff", ("mf",), ("mf",)),
     e.UnknownModel: ("gpt", ("auto",)),
+    e.CannotCalibrate: ("small", "its chat template tells of no tools"),
     e.UnknownResponse: ("response_id", "resp_1"),
     e.PreviousResponseGone: ("previous_response_id", "resp_1"),
     e.ConfigError: ("weak.threads", 0, "must be at least 1"),

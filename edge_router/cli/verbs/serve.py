@@ -33,7 +33,7 @@ def serve(
     threads: Annotated[int | None, typer.Option(help="Threads of the weak model.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
 ) -> None:
-    """An OpenAI-compatible server on this machine: 127.0.0.1:6060.
+    """A server on this machine for OpenAI's, Anthropic's and Ollama's clients: 127.0.0.1:6060.
 
     A key is asked of clients when one stands in EDGE_ROUTER_API_KEY (or the variable named by
     server.api_key_env), and has to be for any address that other machines can reach.
