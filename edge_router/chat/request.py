@@ -102,7 +102,7 @@ class JsonOutput:
 
 @dataclass(frozen=True, slots=True)
 class ForeignOutput:
-    """A form of answer that only its own protocol knows."""
+    """A form of answer that only its own protocol knows. Without a body it is told by fields in `extra`."""
 
     body: Mapping[str, object]
 

@@ -86,6 +86,7 @@ _PASSED = frozenset(
         *("fallbacks", "fallback_credit_token", "billing_policy", "thread"),
     }
 )
+_SERVERS = "mcp_servers"
 _STOP_REASONS: Mapping[FinishReason, str] = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -163,7 +164,7 @@ def _request(fields: Fields) -> ChatRequest:
     messages = (*read_system(fields.get("system")), *read_messages(fields.get("messages")))
     output, effort, rest = _output(fields)
     reasoning, kept = _reasoning(fields, effort)
-    tools = _tools(fields)
+    tools = (*_tools(fields), *_servers(fields))
     extra = {
         name: value for name, value in (*passed.items(), *rest.items(), *kept.items()) if value is not None
     }
@@ -216,6 +217,14 @@ def _tools(fields: Fields) -> tuple[Tool | HostedTool, ...]:
             )
         seen.add(tool.name)
     return tools
+
+
+def _servers(fields: Fields) -> tuple[HostedTool, ...]:
+    """Whose tools the endpoint calls; the field itself stays as it came."""
+    servers = fields.get(_SERVERS)
+    if not isinstance(servers, list | None):
+        raise fields.refuse(_SERVERS, "must be a list of servers")
+    return (HostedTool(_SERVERS, {_SERVERS: servers}),) if servers else ()
 
 
 def _tool(item: object, where: str) -> Tool | HostedTool:

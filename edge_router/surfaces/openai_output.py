@@ -8,6 +8,11 @@ from edge_router.chat.request import ForeignOutput, JsonOutput, Output, TextOutp
 from edge_router.errors import InvalidRequest
 
 FIELD = "response_format"
+# What other servers call it; they alone know what these mean.
+FOREIGN_FIELDS = (
+    *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"),
+    *("grammar", "json_schema", "regex", "ebnf"),
+)
 _NAME = "answer"  # OpenAI wants one for every schema
 # What makes an object a schema rather than a description of one.
 _KEYWORDS = frozenset(
@@ -48,7 +53,7 @@ def read_output(value: object) -> Output:
 def written_output(output: Output) -> dict[str, object]:
     """The fields of a request's body that ask for `output`; none where that is plain text."""
     if isinstance(output, ForeignOutput):
-        return {FIELD: dict(output.body)}
+        return {FIELD: dict(output.body)} if output.body else {}
     if not isinstance(output, JsonOutput):
         return {}
     if output.schema is None:

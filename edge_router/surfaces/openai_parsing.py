@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, Extra, Need, SamplingParams
+from edge_router.chat.request import ChatRequest, Extra, ForeignOutput, Need, SamplingParams, TextOutput
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain, plain_object, shown
@@ -143,11 +143,16 @@ def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
     """`request` with all that an endpoint may do beside writing text."""
     passed = _passed_on(fields)
     output = openai_output.read_output(passed.pop(openai_output.FIELD, None))
+    elsewhere = next((name for name in openai_output.FOREIGN_FIELDS if passed.get(name)), None)
+    if elsewhere is not None and isinstance(output, TextOutput):
+        output = ForeignOutput({})
     tools, choice = openai_tools.read_tools(passed)
     spoken = passed.get("modalities")
     names = {**_NAMES, **(_OLDER_NAMES if openai_tools.OLDER_TOOLS in passed else {})}
     if fields.get(openai_tools.SEARCH) is not None:
         names[Need.HOSTED_TOOLS] = openai_tools.SEARCH
+    if elsewhere is not None:
+        names[Need.FOREIGN] = elsewhere
     return replace(
         request,
         tools=tools,
