@@ -440,15 +440,16 @@ class ResponsesEncoder:
 
     def end(self) -> bytes:
         assert self._end is not None
-        body = self._answer.body(self._written(), self._end)
+        body = self._answer.body(cast(list[Item], self._items), self._end)  # `_finish` has closed them all
         status = str(body["status"])
         last = self._lifecycle(status, body)
         self._answer.keep({**body, **self._answer.options.echo}, self._store)
         return last
 
     def fail(self, failure: Failure) -> bytes:
+        """Without what was sent already, which may be all that one answer may hold, twice in memory."""
         begun = b"".join(self._begin())
-        failed = self._lifecycle("failed", self._answer.body(self._written(), None, failure))
+        failed = self._lifecycle("failed", self._answer.body([], None, failure))
         told = _error(failure)
         # `error` within it makes openai-python raise; the fields beside it are the documented ones.
         error = {"code": failure.code, "message": failure.message, "param": failure.param, "error": told}
@@ -566,12 +567,6 @@ class ResponsesEncoder:
                 cut = end.reason in _INCOMPLETE and item.index == len(self._items) - 1
                 yield from self._close(item, "incomplete" if cut else "completed")
         yield from self._sign()
-
-    def _written(self) -> list[Item]:
-        """All items, those under way as far as they have come."""
-        return [
-            item.item(self._answer, "incomplete") if isinstance(item, _Open) else item for item in self._items
-        ]
 
 
 def _is_thought(item: Item | _Open) -> bool:

@@ -717,7 +717,7 @@ def test_an_answer_that_breaks_off_says_so_twice(failure: Failure, code: str) ->
         assert failed["type"] == "response.failed"
         assert failed["response"]["status"] == "failed"
         assert failed["response"]["error"] == {"code": code, "message": failure.message}
-        assert all(item["status"] == "incomplete" for item in failed["response"]["output"])
+        assert failed["response"]["output"] == []
         assert EVENT.validate_python(error).type == "error"
         assert error["error"] == surface.error(failure)["error"]
         assert error["error"]["param"] == failure.param
@@ -877,3 +877,15 @@ def test_a_conversation_larger_than_the_store_is_not_kept() -> None:
     for before, id in ((None, "a"), ("a", "b"), ("b", "c")):
         keep(store, id, 400, before)
     assert store.bytes == 0 and len(store) == 0
+
+
+def test_an_answer_that_breaks_off_is_not_repeated() -> None:
+    """Endpoints that never end send all that an answer may hold; what was sent is not built up again."""
+    surface = OpenAIResponses()
+    call = surface.parse("/v1/responses", {"input": "hi"})
+    encoder = surface.encoder(call, Head("1", 0, "m", Decision("strong", Reason.FORCED)))
+    text = "y" * 1000
+    for _ in range(1000):
+        encoder.feed(TextDelta(text))
+    last = encoder.fail(Failure(502, "it went on and on", "server_error"))
+    assert b"response.failed" in last and b"it went on and on" in last and len(last) < 10_000
