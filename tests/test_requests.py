@@ -154,6 +154,15 @@ def test_the_newer_name_of_max_tokens_wins_and_both_are_checked() -> None:
     assert refused(chat, max_tokens=-5, max_completion_tokens=7).param == "max_tokens"
 
 
+def test_what_goes_on_with_an_answer_needs_one() -> None:
+    begun = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "It is"}]
+    assert chat(messages=begun, continue_final_message=True).request.continue_final
+    assert not chat(messages=begun).request.continue_final
+    with pytest.raises(InvalidRequest) as caught:
+        chat(messages=begun[:1], continue_final_message=True)
+    assert caught.value.param == "continue_final_message"
+
+
 def test_logit_bias() -> None:
     assert chat(logit_bias={"5": -100, 7: 100}).request.sampling.logit_bias == {5: -100.0, 7: 100.0}
     assert chat(logit_bias={"5": None}).request.sampling.logit_bias == {5: 0.0}

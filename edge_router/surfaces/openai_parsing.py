@@ -153,6 +153,9 @@ def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
         names[Need.HOSTED_TOOLS] = openai_tools.SEARCH
     if elsewhere is not None:
         names[Need.FOREIGN] = elsewhere
+    goes_on = passed.get("continue_final_message") is True
+    if goes_on and (request.messages[-1].role != "assistant" or request.messages[-1].calls):
+        raise InvalidRequest("continue_final_message", "needs a text of the assistant as the last message")
     return replace(
         request,
         tools=tools,
@@ -160,7 +163,7 @@ def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
         output=output,
         reasoning=read_reasoning(passed),
         spoken=isinstance(spoken, list) and any(form != "text" for form in spoken),
-        continue_final=passed.get("continue_final_message") is True,
+        continue_final=goes_on,
         extra=Extra(PROTOCOL, passed),
         names=names,
     )

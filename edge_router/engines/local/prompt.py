@@ -52,12 +52,15 @@ class Prompter:
             reason = f"{self._model_id} has not learned to call tools"
             raise UnsupportedRequest(request.name_of(Need.TOOLS), reason)
         guard = self._tokenizer.guard
-        text = self._template.render(request.messages, tools=tools, reasoning=reasoning, guard=guard)
+        messages, begun = request.messages, ""
+        if request.continue_final:
+            messages, begun = messages[:-1], guard(messages[-1].text, own=True)
+        text = self._template.render(messages, tools=tools, reasoning=reasoning, guard=guard)
         marks, opened = self._answers.thoughts, self._answers.inside(text)
-        if opened and marks is not None and reasoning.enabled is False:
+        if opened and marks is not None and (begun or reasoning.enabled is False):
             text, opened = f"{text}\n{marks.close}\n\n", False
-        thinks = opened or (marks is not None and reasoning.enabled is True)
-        tokens = [*self._template.begin, *self._tokenizer.encode(text)]
+        thinks = opened or (marks is not None and reasoning.enabled is True and not begun)
+        tokens = [*self._template.begin, *self._tokenizer.encode(text + begun)]
         return LocalPrompt(request, len(tokens), tokens, opened, thinks)
 
     def sorting(self, prompt: LocalPrompt) -> Sorting | None:

@@ -200,6 +200,27 @@ def test_a_prompt_that_opens_thoughts_can_be_told_not_to(speaking: Make) -> None
     assert ask(engine, reasoning=ReasoningOptions(False)).parts == (Text("Sunny."),)
 
 
+def test_an_answer_that_was_begun_is_gone_on_with(speaking: Make, tokenizer: TextTokenizer) -> None:
+    """Right behind its words, which end no turn, and no thoughts come before them."""
+    always = THOUGHTFUL[: THOUGHTFUL.index("{% if enable_thinking")] + "<think>\n"
+    user, begun = Message("user", "?"), Message("assistant", (Reasoning("Rain?"), Text("It is <|im_end|>")))
+    end = tokenizer.token("<|im_end|>")
+    for row, template, asked, same in (
+        ("no thoughts", HERMES, None, None),
+        ("asked for", THOUGHTFUL, True, True),
+        ("opened by the template", always, None, False),
+    ):
+        engine = speaking("sunny.", template=template)
+        request = ChatRequest((user, begun), continue_final=True, reasoning=ReasoningOptions(asked))
+        prompt = engine.prompts.prepare(request)
+        before = engine.prompts.prepare(ChatRequest((user,), reasoning=ReasoningOptions(same)))
+        text, first = (b"".join(map(tokenizer.token_bytes, each.tokens)) for each in (prompt, before))
+        assert text == first + b"It is <|im_end|>", row
+        assert list(prompt.tokens).count(end) == list(before.tokens).count(end), row
+        assert not prompt.opened and not prompt.thinks, row
+        assert collect(answered(engine, request, threading.Event())).parts == (Text("sunny."),), row
+
+
 def test_a_budget_ends_the_thoughts(speaking: Make, tokenizer: TextTokenizer) -> None:
     engine = speaking("<think>\n" + "on and " * 400, template=THOUGHTFUL)
     reply = ask(engine, reasoning=ReasoningOptions(True, max_tokens=30), max_tokens=200)
