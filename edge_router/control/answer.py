@@ -82,8 +82,7 @@ class Answer:
         self.record_id: int | None = None  # of its row in the ledger, once it has ended
         self._cancel, self._clock, self._told = cancel or threading.Event(), clock, finished
         self._source, self._reading = events, threading.Lock()
-        self._error: EdgeRouterError | None = None
-        self._ended = self.closed = False
+        self._ended = self._cut = self.closed = False
         self.left = False  # in mid-loop; who reads on after that gets `Cancelled`
 
     def __iter__(self) -> Generator[Event]:
@@ -135,7 +134,8 @@ class Answer:
 
     def _end(self, error: EdgeRouterError | None) -> None:
         if not self._ended:
-            self._ended, self._error = True, error
+            # Not the error itself, whose traceback holds whoever reads this.
+            self._ended, self._cut = True, isinstance(error, Cancelled)
             self._clock.stop()
             _close(self._source)
             self._told(self, error)
@@ -173,7 +173,7 @@ class Answer:
     @property
     def cancelled(self) -> bool:
         """Whether it was cut short because its caller no longer wanted it."""
-        return self._cancel.is_set() and (not self._ended or isinstance(self._error, Cancelled))
+        return self._cancel.is_set() and (not self._ended or self._cut)
 
     @property
     def usage(self) -> Usage | None:

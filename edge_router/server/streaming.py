@@ -49,7 +49,9 @@ def written(
     except EdgeRouterError as error:
         if not begun:
             raise
-        yield encoder.fail(failure(error))
+        told = failure(error)
+        error.__traceback__ = None  # it holds this frame, and would keep what the encoder has gathered
+        yield encoder.fail(told)
     finally:
         answer.close()
         if call.afterwards is not None:

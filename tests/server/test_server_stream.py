@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +23,8 @@ from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
 from edge_router.server.running import Running
 from edge_router.server.security import Guard
+from edge_router.surfaces.base import Call, Head
+from edge_router.surfaces.openai_responses import OpenAIResponses
 
 HI: Any = [{"role": "user", "content": "hi"}]
 
@@ -261,3 +266,28 @@ def test_half_a_reply_never_looks_whole() -> None:
         asyncio.run(guard(scope, receive, send))
     assert told == ["http.response.start"]
     assert met == [("server", "RuntimeError")]
+
+
+def test_what_a_broken_answer_gathered_is_given_back_at_once(setup: Callable[..., Any]) -> None:
+    """It may be tens of megabytes in a handful of objects, which no collector hurries for."""
+    made: list[weakref.ref[Any]] = []
+
+    class Watched(OpenAIResponses):
+        def encoder(self, call: Call, head: Head) -> Any:
+            encoder = super().encoder(call, head)
+            made.append(weakref.ref(encoder))
+            return encoder
+
+    one = setup(protocols=Protocols([Watched()]))
+    one.weak.queue(["half ", StrongInterrupted("http://127.0.0.1/v1", "cut")])
+    gc.collect()
+    gc.disable()
+    try:
+        body = {"input": "hi", "model": "weak", "stream": True}
+        assert b"response.failed" in one.call(path="/v1/responses", body=body).body
+        deadline = time.monotonic() + 10
+        while made[0]() is not None and time.monotonic() < deadline:  # its thread ends a moment later
+            time.sleep(0.01)
+        assert made[0]() is None
+    finally:
+        gc.enable()
