@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -245,10 +246,11 @@ class Program:
     def __init__(self, *arguments: str) -> None:
         script = Path(__file__).with_name("scripted_server.py")
         group = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  a pipe that nobody reads would stop it
         self.process = subprocess.Popen(
             [sys.executable, str(script), *arguments],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             text=True,
             creationflags=group,
         )
@@ -261,8 +263,14 @@ class Program:
 
     def wait(self) -> tuple[int, str, str]:
         """Exit status, and what it wrote."""
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
+        out, _ = self.process.communicate(timeout=30)
+        self._log.seek(0)
+        return self.process.returncode, out, self._log.read()
+
+    def end(self) -> None:
+        self.clients.close()
+        with self.process, self._log:  # closes its pipe
+            self.process.kill()
 
 
 @pytest.fixture
@@ -276,6 +284,4 @@ def program(no_proxy: None) -> Iterator[Callable[..., Program]]:
 
     yield start
     for one in started:
-        one.clients.close()
-        with one.process:  # closes its pipes
-            one.process.kill()
+        one.end()
