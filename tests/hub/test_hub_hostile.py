@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import psutil
 import pytest
 
@@ -26,7 +25,9 @@ from edge_router.disk import file_sizes
 from edge_router.errors import EdgeRouterError, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub import fetch, huggingface, listing, target_of
 from edge_router.hub.listing import check_names
+from edge_router.telemetry import load_huggingface_hub
 
+huggingface_hub = load_huggingface_hub()
 REPO = "someone/Tiny-Instruct"
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 SOURCE = HubSource(REPO)

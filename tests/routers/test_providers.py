@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from edge_router.catalog import RouterCard, router_cards
@@ -23,7 +22,9 @@ from edge_router.routers import loading
 from edge_router.routers.loading import AGREEMENT, load
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.routers.providers import GPU_PROVIDERS, PROVIDERS, Provider
+from edge_router.telemetry import load_onnxruntime
 
+onnxruntime = load_onnxruntime()
 MakeRouter = Callable[..., RouterCard]
 PLUGIN = "onnxruntime_ep_webgpu"
 FAKE = Provider("fake", PROVIDERS["cpu"].execution, PROVIDERS["cpu"].attach)

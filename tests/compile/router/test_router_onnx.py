@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +24,9 @@ from edge_router.compile.router.graph import (
 )
 from edge_router.routers.graph import METADATA_KEY
 from edge_router.routers.tokens import Cut
+from edge_router.telemetry import load_onnxruntime
 
+onnxruntime = load_onnxruntime()
 Arrays = dict[str, np.ndarray]
 SPEC = GraphSpec(layers=2, heads=2, epsilon=1e-12, cut=Cut(32, 8, without_options=True))
 IDS = np.array([[2, 6, 8, 4, 10, 3], [2, 5, 3, 0, 0, 0]], np.int64)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +14,9 @@ from edge_router.compile.router.onnx_graph import Precision
 from edge_router.compile.router.ranking import Ranking, build_ranking
 from edge_router.routers.graph import METADATA_KEY
 from edge_router.routers.tokens import Cut
+from edge_router.telemetry import load_onnxruntime
 
+onnxruntime = load_onnxruntime()
 HIDDEN, PROMPTS = 6, 40
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edge_router.errors import InvalidModel
 from edge_router.routers.tokens import Cut
+from edge_router.telemetry import load_onnxruntime
 from edge_router.types import SilentProgress
 
 pytestmark = pytest.mark.reference
@@ -35,7 +36,6 @@ def test_padding_changes_no_embedding(tiny_encoder: Path, load_encoder: Any) -> 
 
 
 def test_torch_and_the_graph_agree(tiny_encoder: Path, load_encoder: Any, tmp_path: Path) -> None:
-    import onnxruntime
     import torch
 
     from edge_router.compile.router.graph import GraphSpec, Head, build_router
@@ -46,7 +46,9 @@ def test_torch_and_the_graph_agree(tiny_encoder: Path, load_encoder: Any, tmp_pa
     zero = np.zeros(4)
     spec = GraphSpec(2, 2, 1e-12, Cut(32, 8))
     build_router(encoder.arrays(), Head(np.zeros((16, 4)), zero, zero), spec, tmp_path / "r.onnx", "float32")
-    session = onnxruntime.InferenceSession(str(tmp_path / "r.onnx"), providers=["CPUExecutionProvider"])
+    session = load_onnxruntime().InferenceSession(
+        str(tmp_path / "r.onnx"), providers=["CPUExecutionProvider"]
+    )
     feed = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
     with torch.inference_mode():
         wanted = encoder(ids, mask).numpy()
