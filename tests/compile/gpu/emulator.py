@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -92,9 +93,8 @@ class Emulator:
         return subprocess.Popen(self._command, stdin=pipe, stdout=pipe, env=self._environment)
 
     def ask(self, what: str, **details: Any) -> Any:
-        if (
-            self._process.poll() is not None
-        ):  # it ended with an error, after which a real GPU takes nothing more
+        if self._process.poll() is not None:  # by an error, after which a real GPU takes nothing more
+            self.close()
             self._process = self._start()
         assert self._process.stdin is not None and self._process.stdout is not None
         pickle.dump((what, details), self._process.stdin)
@@ -121,7 +121,8 @@ class Emulator:
 
     def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(self._limit)
         except subprocess.TimeoutExpired:

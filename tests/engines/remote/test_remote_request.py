@@ -304,7 +304,6 @@ HISTORY = {
             {"type": "file", "file": {"file_data": "data:,", "filename": "a.pdf"}},
             {"type": "file", "file": {"file_id": "f1"}, "cache_control": {}},
             {"type": "image_url", "image_url": {"odd": 1}},
-            {"type": "input_audio", "input_audio": 7},
         ],
     },
 }
