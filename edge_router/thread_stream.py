@@ -16,6 +16,7 @@ from edge_router.types import Cancel
 
 MOST = 32  # items that wait for their reader, where they are not weighed
 _LOOK_S = 0.2  # how often a paused maker looks whether anybody is left to read
+_BUSY, _IDLE = "edge_router answer", "edge_router idle"  # names of threads, for who looks at a process
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class IdleThreads:
             return
         inbox = queue.SimpleQueue()
         inbox.put(work)  # not as the thread's argument, which it would keep as long as it lives
-        threading.Thread(target=self._serve, args=(inbox,), name="edge_router answer", daemon=True).start()
+        threading.Thread(target=self._serve, args=(inbox,), name=_BUSY, daemon=True).start()
 
     def _serve(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
         work: Callable[[], None] | None = inbox.get()
@@ -53,6 +54,12 @@ class IdleThreads:
     def _more(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> Callable[[], None] | None:
         if not self._keep_s:
             return None
+        threading.current_thread().name = _IDLE
+        work = self._wait(inbox)
+        threading.current_thread().name = _BUSY
+        return work
+
+    def _wait(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> Callable[[], None] | None:
         with self._lock:
             self._idle.append(inbox)
         try:

@@ -31,11 +31,11 @@ HI: Any = [{"role": "user", "content": "hi"}]
 
 def generating() -> bool:
     """Whether any answer is still being made; waits for the last one, but not for ever."""
-    for thread in threading.enumerate():
-        if thread.name == "edge_router answer":
-            thread.join(20)
-            if thread.is_alive():
-                return True
+    end = time.monotonic() + 20
+    while any(thread.name == "edge_router answer" for thread in threading.enumerate()):
+        if time.monotonic() > end:
+            return True
+        time.sleep(0.002)
     return False
 
 
