@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from table import each
 
+from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.cli import clients, shells
 from edge_router.cli.client_files import Unmergeable, merged, save
 from edge_router.cli.clients import CLIENTS, Target
@@ -511,3 +512,17 @@ def free_port() -> int:
 
     with socket.create_server(("127.0.0.1", 0)) as held:
         return int(held.getsockname()[1])
+
+
+@pytest.mark.integration
+def test_a_server_that_breaks_while_its_client_runs_says_so() -> None:
+    class Breaking(Controller):
+        def close(self) -> None:
+            super().close()
+            raise RuntimeError("it broke")
+
+    served = Breaking(
+        Config().replace(**{"server.port": 0}), weak=ScriptedEngine(), router=ScriptedRouter(lambda text: 0.1)
+    )
+    with pytest.raises(RuntimeError, match="it broke"), launching.serving(served, None) as address:
+        assert address.startswith("http://127.0.0.1:")

@@ -79,12 +79,15 @@ def serving(controller: Controller, key: str | None) -> Iterator[str]:
 
     url: Future[str] = Future()
     stop, closed = threading.Event(), [True]
+    failed: list[BaseException] = []  # once it was serving
 
     def serve() -> None:
         try:
             closed[0] = run(controller, api_key=key, on_ready=url.set_result, stop=stop)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            if not url.done():
+            if url.done():
+                failed.append(error)
+            else:
                 url.set_exception(error)
 
     thread = threading.Thread(target=serve, name="edge_router serve", daemon=True)
@@ -98,6 +101,8 @@ def serving(controller: Controller, key: str | None) -> Iterator[str]:
     finally:
         stop.set()
         thread.join()
+    if failed:
+        raise failed[0]
     if not closed[0]:
         raise Busy
 
