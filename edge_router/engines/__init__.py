@@ -23,7 +23,7 @@ def weak_engines() -> Registry[Engine]:
     registry: Registry[Engine] = Registry("weak engine")
     registry.add("tvm", "edge_router.engines.tvm:load")
     registry.add("webgpu", "edge_router.engines.webgpu.load:load")
-    registry.add("mlc", "edge_router.engines.mlc:load")
+    registry.add("mlc", "edge_router.engines.mlc.load:load")
     registry.add("scripted", "edge_router.engines.scripted:load_weak")
     return registry
 

@@ -17,7 +17,8 @@ from edge_router.chat.request import ChatRequest, Need, SamplingParams
 from edge_router.config import Config
 from edge_router.device import Gpu
 from edge_router.engines.base import answered
-from edge_router.engines.mlc import MlcEngine, load
+from edge_router.engines.mlc.engine import MlcEngine
+from edge_router.engines.mlc.load import load
 from edge_router.errors import (
     ArtifactMissing,
     BuildFailed,

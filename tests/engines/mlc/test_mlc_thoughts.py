@@ -13,7 +13,7 @@ from edge_router.chat.message import Message, Reasoning, Text
 from edge_router.chat.reply import Reply, collect
 from edge_router.chat.request import ChatRequest, ReasoningOptions
 from edge_router.engines.base import answered
-from edge_router.engines.mlc import MlcEngine
+from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.prompts.answer_format import AnswerFormat
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer

@@ -1,0 +1,69 @@
+"""What MLC's chunks and errors become here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edge_router.chat.events import FinishReason, TextDelta, TokenLogprob
+from edge_router.engines.mlc import NAME
+from edge_router.engines.process import Line, mistake_of
+from edge_router.errors import (
+    ContextOverflow,
+    EdgeRouterError,
+    GenerationFailed,
+    InvalidRequest,
+    OutOfMemory,
+)
+
+_FINISHED: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
+_TOO_LONG = re.compile(r"prompt has (\d+) tokens in total, larger than the model input length limit (\d+)")
+
+
+def delta_of(choice: Mapping[str, Any]) -> TextDelta:
+    """A choice of a chunk in OpenAI's form, of either interface."""
+    text = choice["delta"].get("content") if "delta" in choice else choice["text"]
+    return TextDelta(text or "", tuple(_logprobs(choice.get("logprobs") or {})))
+
+
+def _logprobs(found: Mapping[str, Any]) -> Iterator[TokenLogprob]:
+    """The interface for completions gives no bytes, so half a character is what its text makes of it."""
+    for entry in found.get("content") or ():
+        yield _named(entry, tuple(_named(other) for other in entry.get("top_logprobs") or ()))
+    if "tokens" in found:
+        for token, logprob, others in zip(
+            found["tokens"], found["token_logprobs"], found["top_logprobs"], strict=True
+        ):
+            top = tuple(TokenLogprob(name, value, name.encode()) for name, value in others.items())
+            yield TokenLogprob(token, logprob, token.encode(), top)
+
+
+def _named(entry: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+    data = entry.get("bytes")
+    raw = entry["token"].encode() if data is None else bytes(data)
+    return TokenLogprob(entry["token"], entry["logprob"], raw, top)
+
+
+def finish_of(choice: Mapping[str, Any]) -> FinishReason | None:
+    reason = choice.get("finish_reason")
+    if reason is None:
+        return None
+    if reason not in _FINISHED:  # "error", or "preempt": there was no room to go on
+        raise GenerationFailed(NAME, f"it ended the answer with {reason!r}")
+    return _FINISHED[reason]
+
+
+def error_of(line: Line) -> EdgeRouterError:
+    """The one place where what MLC raises becomes ours."""
+    if "mistake" in line:
+        return mistake_of(NAME, line)
+    message, kind = str(line["error"]), line.get("kind")
+    too_long = _TOO_LONG.search(message)
+    if too_long is not None:
+        return ContextOverflow(int(too_long[1]), int(too_long[2]))
+    if kind in ("BadRequestError", "ValidationError"):
+        return InvalidRequest(None, message)
+    if kind == "MemoryError" or "out of memory" in message.lower():
+        return OutOfMemory(NAME, message)
+    return GenerationFailed(NAME, message or str(kind))

@@ -1,0 +1,40 @@
+"""Loading the weak model into MLC's engine: its windows, its library, its process."""
+
+from __future__ import annotations
+
+from edge_router.config import Config
+from edge_router.engines.mlc import NAME
+from edge_router.engines.mlc.engine import MlcEngine
+from edge_router.engines.mlc.windows import engine_config, sequences, windows_for
+from edge_router.engines.process import Child
+from edge_router.paths import Paths
+from edge_router.types import Progress
+
+
+def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
+    """The configured weak model, fetched and built where it is missing and `weak.build` allows that.
+
+    Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable` (without
+    mlc_llm, or when loading takes longer than `mlc.load_timeout_s`), `OutOfMemory` before anything is loaded.
+    """
+    from edge_router.engines.local.settings import thinks
+    from edge_router.engines.tvm import built
+    from edge_router.prompts.directory import ModelDirectory
+
+    compiled = built(config, paths, progress)
+    windows = windows_for(compiled.card.name, compiled.config, config, paths, progress)
+    directory = ModelDirectory.read(compiled.model_dir, compiled.card.name)
+    start = {
+        "model": str(compiled.model_dir),
+        "model_lib": str(compiled.library),
+        "device": config.weak.device,
+        "mode": config.mlc.mode or ("local" if sequences(config) > 1 else "interactive"),
+        "engine_config": engine_config(config, windows),
+    }
+    with progress.step("load"):
+        child = Child(NAME, "edge_router.engines.mlc.child", start, timeout_s=config.mlc.load_timeout_s)
+    engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=windows.context)
+    engine.weights_key = compiled.weights_key
+    engine.ends_loops = config.weak.end_loops
+    engine.prompts.thinks = thinks(compiled.card, config)
+    return engine

@@ -1,0 +1,80 @@
+"""How many tokens MLC's engine is given room for, and its `EngineConfig`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge_router.config import Config
+from edge_router.engines.mlc import NAME
+from edge_router.errors import ConfigError
+from edge_router.paths import Paths
+from edge_router.types import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Tokens; `total` of all conversations. `utilization` is the budget's share of the device's memory."""
+
+    context: int
+    chunk: int
+    total: int
+    utilization: float | None = None
+
+
+def windows_for(
+    model: str, chat: Mapping[str, Any], config: Config, paths: Paths, progress: Progress
+) -> Windows:
+    """As compiled, or as long as fits into what is free."""
+    from edge_router.vram import Wish
+    from edge_router.vram.backends import PAGE
+    from edge_router.vram.fitting import fit
+    from edge_router.vram.room import room_for
+
+    context, chunk = chat["context_window_size"], chat["prefill_chunk_size"]
+    together = sequences(config)
+    try:
+        room = room_for(config, paths)
+    except ConfigError:
+        if config.weak.vram_budget is not None:
+            raise
+        # What is free is not known here, and no budget was set.
+        return Windows(context, chunk, context * together)
+    wish = Wish.of(chat, together)
+    window = int(chat.get("sliding_window_size") or -1)
+    numbers = {"model_type": chat["model_type"], **chat["model_config"], "sliding_window_size": window}
+    place = replace(room.place, backend=replace(room.place.backend, forgets=window > 0))
+    room = replace(room, place=place)
+    fitted = fit(model, numbers, wish, room, held=0, router_loaded=True, engine=NAME)
+    if fitted.note is not None:
+        progress.note(fitted.note)
+    settings = fitted.plan.settings
+    # Rounded down: what MLC takes for its own must stay below the budget.
+    share = math.floor(1000 * fitted.plan.budget / room.whole) / 1000 if room.whole else None
+    kept = (settings.pages - 1) * PAGE if window > 0 else settings.context_window_size * together
+    return Windows(settings.context_window_size, settings.prefill_chunk_size, kept, share)
+
+
+def sequences(config: Config) -> int:
+    """One, where nobody says how many: MLC's libraries are compiled for as many as are asked."""
+    return config.weak.max_sequences or 1
+
+
+def engine_config(config: Config, windows: Windows) -> dict[str, object]:
+    """The fields of MLC's `EngineConfig` that are not left to MLC.
+
+    In the mode "server" it is MLC that fills the GPU with as many tokens as `gpu_memory_utilization` allows.
+    """
+    together, asked = sequences(config), config.mlc.gpu_memory_utilization
+    values: dict[str, object] = {
+        "max_num_sequence": together,
+        "max_single_sequence_length": windows.context,
+        "max_total_sequence_length": None if config.mlc.mode == "server" else windows.total,
+        "prefill_chunk_size": windows.chunk,
+        "sliding_window_size": config.weak.sliding_window_size,
+        "attention_sink_size": config.weak.attention_sink_size,
+        "gpu_memory_utilization": asked if asked is not None else windows.utilization,
+    }
+    return {name: value for name, value in values.items() if value is not None}
