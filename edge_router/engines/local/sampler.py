@@ -1,4 +1,4 @@
-"""From logits to a token: mask, bias, penalties, temperature, top_k and top_p, in numpy.
+"""From logits to a token: mask, bias, penalties, temperature, top_k, top_p and min_p, in numpy.
 
 One sampler belongs to one answer: it holds the random numbers and what has been said so far.
 """
@@ -73,6 +73,7 @@ class SamplingDefaults:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    min_p: float = 0.0  # of the likeliest token's probability; 0: all
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> SamplingDefaults:
@@ -117,6 +118,7 @@ class Sampler:
         self._temperature = chosen(params.temperature, defaults.temperature)
         self._top_p = chosen(params.top_p, defaults.top_p)
         self._top_k = int(chosen(params.top_k, defaults.top_k))
+        self._min_p = chosen(params.min_p, defaults.min_p)
         self._repetition = chosen(params.repetition_penalty, defaults.repetition_penalty)
         self._presence = chosen(params.presence_penalty, defaults.presence_penalty)
         self._frequency = chosen(params.frequency_penalty, defaults.frequency_penalty)
@@ -157,7 +159,7 @@ class Sampler:
             return True
         if vocab_size > self._vocab_size:  # what has no text may be among them
             return True
-        few = 0 < self._top_k <= candidates or (self._top_k == 0 and self._top_p < 1.0)
+        few = 0 < self._top_k <= candidates or (self._top_k == 0 and (self._top_p < 1.0 or self._min_p > 0))
         return self.temperature is not None and not few
 
     def choose_among(self, likeliest: Likeliest) -> Choice | None:
@@ -170,11 +172,12 @@ class Sampler:
         weights = np.exp((row - row[0]) / np.float32(self._temperature))
         weights = weights[: self._top_k or None]
         here = float(weights.sum(dtype=np.float64))
+        enough = self._top_p * (here if self._top_k else likeliest.total)
+        if not self._top_k and weights[-1] >= self._min_p and (self._top_p >= 1.0 or here < enough):
+            return None
         if self._top_p < 1.0:
-            enough = self._top_p * (here if self._top_k else likeliest.total)
-            if here < enough:
-                return None
             weights = weights[: _nucleus(weights, enough)]
+        weights = weights[weights >= self._min_p]
         return self._chosen(int(tokens[_pick(weights, self._random.random())]))
 
     def _chosen(self, token: int) -> Choice:
@@ -243,6 +246,10 @@ class Sampler:
             likely = (weights >= 0.999 * (1.0 - self._top_p) * total / len(row)).nonzero()[0]
             likely = likely[np.argsort(-weights[likely], kind="stable")]
             likely = likely[: _nucleus(weights[likely], self._top_p * total)]
+            tokens, weights = tokens[likely], weights[likely]
+        if self._min_p > 0:
+            likely = (weights >= self._min_p).nonzero()[0]
+            likely = likely[np.argsort(-weights[likely], kind="stable")]
             tokens, weights = tokens[likely], weights[likely]
         return int(tokens[_pick(weights, self._random.random())])
 

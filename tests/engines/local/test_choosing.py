@@ -39,10 +39,13 @@ def sampler(size: int, **params: Any) -> Sampler:
     temperature=st.just(0.0) | st.floats(0.05, 3),
     top_p=st.floats(0.05, 1),
     top_k=st.integers(0, CANDIDATES + 4),
+    min_p=st.just(0.0) | st.floats(0, 1),
     seed=st.integers(0, 2**32),
 )
-def test_the_same_token_is_drawn(row: Row, temperature: float, top_p: float, top_k: int, seed: int) -> None:
-    params = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed}
+def test_the_same_token_is_drawn(
+    row: Row, temperature: float, top_p: float, top_k: int, min_p: float, seed: int
+) -> None:
+    params = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "seed": seed}
     one, other = sampler(len(row), **params), sampler(len(row), **params)
     assume(not one.needs_all(CANDIDATES, len(row)))
     found = one.choose_among(likeliest(row, one.temperature))
@@ -58,6 +61,9 @@ def test_too_few_are_noticed() -> None:
     steep[3] = 20.0
     found = sampler(100, temperature=1.0, top_p=0.9).choose_among(likeliest(steep, 1.0))
     assert found is not None and found.token == 3
+    for row, chosen in ((flat, None), (steep, 3)):  # what is less likely than min_p says is not there at all
+        few = sampler(100, temperature=1.0, min_p=0.5).choose_among(likeliest(row, 1.0))
+        assert (few.token if few else None) == chosen
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,8 @@ def test_too_few_are_noticed() -> None:
         ({"temperature": 0.7, "top_k": CANDIDATES}, {}, False),
         ({"temperature": 0.7, "top_k": CANDIDATES + 1}, {}, True),
         ({"temperature": 0.7, "top_p": 0.9}, {}, False),
+        ({"temperature": 0.7, "min_p": 0.1}, {}, False),
+        ({"temperature": 0.7, "min_p": 0.1, "top_k": CANDIDATES + 1}, {}, True),
         ({"temperature": 0.7}, {}, True),
         ({"temperature": 0, "logit_bias": {3: 1.0}}, {}, True),
         ({"temperature": 0, "repetition_penalty": 1.1}, {}, True),
@@ -120,6 +128,7 @@ def choosing(fake_runner: Any) -> Any:
         ({"temperature": 0}, True, False),
         ({"temperature": 1.0, "top_k": 5, "seed": 3}, True, False),
         ({"temperature": 0.1, "top_p": 0.5, "seed": 3}, True, False),
+        ({"temperature": 0.1, "min_p": 0.5, "seed": 3}, True, False),
         ({"temperature": 9.0, "top_p": 0.99, "seed": 3}, True, True),  # the likeliest are never enough
         ({"temperature": 0, "repetition_penalty": 1.3}, False, False),
     ],

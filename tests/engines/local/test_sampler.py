@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ def row(*values: float) -> Row:
     return np.asarray(values, np.float32)
 
 
-def by_definition(logits: Row, temperature: float, top_k: int, top_p: float) -> npt.NDArray[np.float64]:
+def by_definition(
+    logits: Row, temperature: float, top_k: int, top_p: float, min_p: float = 0.0
+) -> npt.NDArray[np.float64]:
     """Each token's probability, in double precision, sorted as the definitions say."""
     scaled = logits.astype(np.float64) / temperature
     weights = np.exp(scaled - scaled.max())
@@ -41,6 +44,7 @@ def by_definition(logits: Row, temperature: float, top_k: int, top_p: float) -> 
     share = weights[kept] / weights[kept].sum()
     before = np.concatenate([[0.0], share.cumsum()[:-1]])
     kept = kept[before < top_p] if top_p > 0 else kept[:1]
+    kept = kept[weights[kept] >= min_p]
     probabilities = np.zeros(len(logits))
     probabilities[kept] = weights[kept] / weights[kept].sum()
     return probabilities
@@ -52,19 +56,21 @@ def by_definition(logits: Row, temperature: float, top_k: int, top_p: float) -> 
     temperature=st.floats(0.05, 3),
     top_p=st.floats(0, 1),
     top_k=st.integers(0, 40),
+    min_p=st.just(0.0) | st.floats(0, 1),
 )
 def test_the_chosen_token_is_one_that_the_definitions_allow(
-    logits: Row, uniform: float, temperature: float, top_p: float, top_k: int
+    logits: Row, uniform: float, temperature: float, top_p: float, top_k: int, min_p: float
 ) -> None:
     class Fixed:
         def random(self) -> float:
             return uniform
 
-    drawing = sampler(SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k), len(logits))
+    params = SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+    drawing = sampler(params, len(logits))
     drawing._random = Fixed()  # type: ignore[assignment]
     token = drawing.choose(logits).token
     # Ties and rounding may move the border by a token: compare weights, not places.
-    allowed = by_definition(logits, temperature, top_k, min(1.0, top_p + 1e-5))
+    allowed = by_definition(logits, temperature, top_k, min(1.0, top_p + 1e-5), min_p - 1e-5)
     assert logits[token] >= logits[allowed > 0].min() - 1e-4
 
 
@@ -75,17 +81,15 @@ def test_the_chosen_token_is_one_that_the_definitions_allow(
         SamplingParams(temperature=0.7, top_p=0.9),
         SamplingParams(temperature=1.3, top_k=7),
         SamplingParams(temperature=1.0, top_k=300, top_p=0.6),
+        SamplingParams(temperature=1.0, min_p=0.2),
+        SamplingParams(temperature=2.0, top_k=30, top_p=0.9, min_p=0.4),
     ],
 )
 def test_tokens_come_as_often_as_their_probability_says(params: SamplingParams) -> None:
     logits = (np.random.default_rng(5).standard_normal(600) * 3).astype(np.float32)
-    wanted = by_definition(logits, params.temperature or 1.0, params.top_k or 0, params.top_p or 1.0)
-    drawing = Sampler(
-        SamplingParams(temperature=params.temperature, top_p=params.top_p, top_k=params.top_k, seed=11),
-        SamplingDefaults(),
-        prompt=(),
-        vocab_size=600,
-    )
+    bounds = params.top_k or 0, params.top_p or 1.0, params.min_p or 0.0
+    wanted = by_definition(logits, params.temperature or 1.0, *bounds)
+    drawing = Sampler(replace(params, seed=11), SamplingDefaults(), prompt=(), vocab_size=600)
     draws = 6000
     counts = np.bincount([drawing.choose(logits).token for _ in range(draws)], minlength=600)
     assert not counts[wanted == 0].any()
@@ -120,9 +124,9 @@ def test_a_seed_repeats_an_answer_and_no_seed_does_not() -> None:
 
 def test_what_a_request_leaves_open_comes_from_the_model() -> None:
     defaults = SamplingDefaults.from_config(
-        {"temperature": 0, "top_p": 0.5, "top_k": 3, "repetition_penalty": 2, "version": "0.1.0"}
+        {"temperature": 0, "top_p": 0.5, "top_k": 3, "repetition_penalty": 2, "min_p": 0.1, "version": "0"}
     )
-    assert defaults == SamplingDefaults(0.0, 0.5, 3, 2.0)
+    assert defaults == SamplingDefaults(0.0, 0.5, 3, 2.0, min_p=0.1)
     assert SamplingDefaults.from_config({"top_p": None, "temperature": "warm"}) == SamplingDefaults()
     logits = row(3, 2, 1)
     assert sampler(SamplingParams(), 3, defaults=defaults, prompt=[0]).choose(logits).token == 1
