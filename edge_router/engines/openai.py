@@ -22,11 +22,11 @@ from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.background import BackgroundLoop
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, Meter, check_message, refuse_longer
 from edge_router.engines.remote.deadlines import Deadlines, Watchdog
+from edge_router.engines.remote.dialect import Dialect, OpenAIDialect
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.event_stream import EventDecoder
 from edge_router.engines.remote.failures import Translator, complaint_of
 from edge_router.engines.remote.outcomes import Garbled
-from edge_router.engines.remote.request import request_body
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.terms import NO_TERMS, Terms, refused_field
 from edge_router.engines.remote.transport import http_library, open_client
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     import openai
 
 UNTOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Raw-Response")
+AS_IT_COMES = {"X-Stainless-Raw-Response": "stream"}  # the client's own word for it
 NO_KEY = "none"  # the client insists on one; servers without keys look at none
+KEPT_HERE = {"X-Edge-Router-Private": "true"}  # where one of ours is asked, it sends nothing on
 MOST_MENDS = 16  # changes to one request, one after the other
 DRAIN_S = 0.2  # how long to wait for the end of the body after [DONE], so that the connection can be kept
 
@@ -65,12 +67,21 @@ class OpenAIEngine:
         *,
         offline: bool = False,
         keys: Callable[[StrongConfig], Key | NoKey] = find_key,
+        endpoint: Endpoint | None = None,
+        dialect: Dialect | None = None,
+        here: bool = False,
     ) -> None:
-        """Raises `StrongNotConfigured` where no model is named, `ConfigError` for an unusable address."""
+        """`endpoint`: where, instead of `strong.base_url`. `here`: on this machine, so that private requests
+        may be sent, without the network too, and never by a proxy.
+
+        Raises `StrongNotConfigured` where no model is named, `ConfigError` for an unusable address.
+        """
         if not settings.model:
             raise StrongNotConfigured
         self._model, self._settings, self._offline = settings.model, settings, offline
-        self._endpoint = Endpoint.parse(settings.base_url)
+        self._endpoint = endpoint or Endpoint.parse(settings.base_url)
+        self._dialect: Dialect = dialect or OpenAIDialect(newer=self._endpoint.is_openai)
+        self._here = here
         self._keys = keys
         self._loop = BackgroundLoop("edge_router-strong")
         # From here on only the loop's thread touches it.
@@ -100,10 +111,10 @@ class OpenAIEngine:
         """
         if self._loop.closed:
             raise EngineUnavailable("openai", "it is closed")
-        if self._offline:
+        if self._offline and not self._here:
             raise StrongUnreachable(self._endpoint.url, "the network is switched off")
         request = prompt.request
-        if request.private:
+        if request.private and not self._here:
             raise StrongError(self._endpoint.url, "the request is private and must not leave this machine")
         yield from self._loop.iterate(lambda: self._answer(request), cancel)
 
@@ -120,7 +131,7 @@ class OpenAIEngine:
         translator, deadlines = self._translator(), self._deadlines()
         terms, mends = self._terms, 0
         while True:
-            body = request_body(request, self._model, terms, newer=self._endpoint.is_openai)
+            body = self._dialect.body(request, self._model, terms)
             meter = Meter(request.max_tokens)
             try:
                 async for event in self._attempt(client, body, request, translator, deadlines, meter):
@@ -155,20 +166,17 @@ class OpenAIEngine:
         deadlines: Deadlines,
         meter: Meter,
     ) -> AsyncGenerator[Event]:
-        """One request. `extra_body` replaces what the client would make of its own arguments."""
-        asked: Any = client.completions if "prompt" in body else client.chat.completions
-        placeholder: dict[str, object] = {"prompt": ""} if "prompt" in body else {"messages": []}
+        """One request."""
         reader = AnswerReader(
             logprobs=body.get("logprobs") is not None,
             stops=() if body.get("stop") == list(request.stop) else request.stop,
+            chunk=self._dialect.chunk,
         )
         held: list[Event] = []  # fields of the endpoint's own before any word: no answer has begun with them
         async with AsyncExitStack() as stack:
-            create = asked.with_streaming_response.create(
-                model=self._model, stream=True, extra_body=body, **placeholder
-            )
+            asked = _posted(client, self._dialect.path(body), body)
             async with _until(deadlines):
-                response = await stack.enter_async_context(create)
+                response = await stack.enter_async_context(asked)
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             asked_whole = not body["stream"] and kind not in ("text/event-stream", "text/html")
             if kind == "application/json" or asked_whole:
@@ -253,7 +261,7 @@ class OpenAIEngine:
         if self._client is None:
             settings = self._settings
             try:
-                self._proxy = proxy_for(place.url)
+                self._proxy = None if self._here else proxy_for(place.url)
                 http = open_client(place, self._proxy)
             except BadNetworkSetting as problem:
                 raise StrongUnreachable(place.url, str(problem)) from None
@@ -261,7 +269,7 @@ class OpenAIEngine:
                 api_key=NO_KEY,
                 base_url=place.url,
                 default_query=place.query,
-                default_headers=_headers(place),
+                default_headers=_headers(place) | (KEPT_HERE if self._here else {}),
                 timeout=openai.Timeout(None, connect=settings.connect_timeout_s, write=settings.timeout_s),
                 max_retries=0,  # retries are ours: the client's can't be cancelled while they wait
                 http_client=http,
@@ -310,6 +318,16 @@ class OpenAIEngine:
 
 
 @asynccontextmanager
+async def _posted(client: openai.AsyncOpenAI, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any]:
+    """The answer's head; its body is read by whoever wants it, up to the end of the context."""
+    response: Any = await client.post(path, cast_to=object, body=body, options={"headers": AS_IT_COMES})
+    try:
+        yield response
+    finally:
+        await response.close()
+
+
+@asynccontextmanager
 async def _until(deadlines: Deadlines) -> AsyncGenerator[None]:
     """Raises `Overdue` where what is done inside takes too long."""
     try:
@@ -330,7 +348,7 @@ async def _whole(response: Any) -> bytes:
     return bytes(body)
 
 
-def _headers(place: Endpoint) -> Mapping[str, str]:
+def _headers(place: Endpoint) -> dict[str, str]:
     """Beside the key: what we are, and nothing of the system and Python, which the client would tell."""
     import openai
 

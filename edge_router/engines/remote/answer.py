@@ -6,7 +6,7 @@ Reads dictionaries rather than the client's model classes, which are built witho
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,15 +93,21 @@ class AnswerReader:
 
     An answer ends with [DONE], or with its body: a reason to finish says why it will, and more may follow.
     `logprobs`: they were asked for; nobody else wants to see them. `stops` end the text, where the endpoint
-    does not know of them.
+    does not know of them. `chunk` makes OpenAI's form of what another protocol sends.
     """
 
-    def __init__(self, *, logprobs: bool = True, stops: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        logprobs: bool = True,
+        stops: Sequence[str] = (),
+        chunk: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda piece: piece,
+    ) -> None:
         self.done = False  # [DONE] came
         self.events = 0
         self.said = False  # the last event did say something; fields of the endpoint's own alone do not
         self.has_said = False  # any event did
-        self._logprobs = logprobs
+        self._logprobs, self._chunk = logprobs, chunk
         self._stops = StopStrings(stops)
         self._chunks = 0  # events with a list of choices
         self._passed_over = ""  # the first event that was none
@@ -181,7 +187,8 @@ class AnswerReader:
     def _pass_over(self, text: str) -> None:
         self._passed_over = self._passed_over or text[:QUOTED]
 
-    def _read(self, chunk: Mapping[str, Any], name: str, *, whole: bool = False) -> list[Event]:
+    def _read(self, piece: Mapping[str, Any], name: str, *, whole: bool = False) -> list[Event]:
+        chunk = self._chunk(piece)
         _raise_error_object(chunk, name)
         self._usage = _usage(chunk.get("usage")) or self._usage
         choices = chunk.get("choices")
