@@ -1,4 +1,4 @@
-"""Compiling a model's configuration into a library that TVM's runtime (and MLC's) loads."""
+"""Compiling a model's configuration into a library that TVM's runtime loads, and MLC's where it is linked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from edge_router import strict_json
 from edge_router.compile.architectures import definition
-from edge_router.compile.link import link, load_library
+from edge_router.compile.link import link, linker, load_library
 from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel, is_mistake
 from edge_router.quantization import QUANTIZATIONS as FORMATS
@@ -45,13 +45,15 @@ def compile_library(
     """Write the library to `output`, whose suffix says how it is linked (see `link`); what it says of itself.
 
     `config` is `model_config` of an mlc-chat-config with `model_type`, or that file's whole content. Raises
-    `InvalidModel`, `UnsupportedArchitecture`, `UnsupportedTarget` before any work, `BuildFailed` after.
+    `InvalidModel`, `UnsupportedArchitecture`, `UnsupportedTarget`, `LinkerMissing` before any work,
+    `BuildFailed` after.
     """
     values = _flat(config)
     where = str(config.get("model", output.stem))
     if quantization not in QUANTIZATIONS:
         raise InvalidModel(where, f"{quantization} is not among {', '.join(QUANTIZATIONS)}")
     define = definition(str(values.get("model_type")))
+    linker(output, where)
     shown = progress or SilentProgress()
     with shown.step("compile", total=3) as step:
         executable, described = _build(define, values, quantization, target, where, step.advance)

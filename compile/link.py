@@ -36,9 +36,9 @@ _COMPILERS = ("cc", "gcc", "clang") if sys.platform != "win32" else ("clang",)
 _CPU, _POOLED = 1, 2  # DLPack's device type, the virtual machine's kind of allocator
 
 
-def library_name() -> str:
-    """Of a library for this machine: objects where they can be loaded."""
-    if find_spec(_LOADER) is not None:
+def library_name(*, shared: bool = False) -> str:
+    """Of a library for this machine: objects where they can be loaded and are not to be `shared`."""
+    if not shared and find_spec(_LOADER) is not None:
         return f"model{OBJECTS}"
     return f"model{shared_suffix()}"
 
@@ -52,13 +52,21 @@ def shared_suffix() -> str:
 
 def link(executable: Any, output: Path) -> None:
     """Write what `relax.build` returned. Raises `BuildFailed`, `LinkerMissing` where nothing can link."""
-    if output.suffix == OBJECTS:
+    command = linker(output, output.stem)
+    if command is None:
         executable.export_library(str(output), fcompile=_packer())
-        return
+    else:
+        executable.export_library(str(output), fcompile=_linker(command))
+
+
+def linker(output: Path, model: str) -> list[str] | None:
+    """The command that links `output`; None where its suffix asks for none. Raises `LinkerMissing`."""
+    if output.suffix == OBJECTS:
+        return None
     command = compiler()
     if command is None:
-        raise LinkerMissing(output.stem, (*_COMPILERS, "ziglang"))
-    executable.export_library(str(output), fcompile=_linker(command))
+        raise LinkerMissing(model, (*_COMPILERS, "ziglang"))
+    return command
 
 
 def compiler() -> list[str] | None:

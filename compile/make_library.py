@@ -37,7 +37,7 @@ class LibraryStep:
     def _library(self) -> tuple[Path, str]:
         from edge_router.compile.link import library_name
 
-        target, name, shop = self._target(), library_name(), self._shop
+        target, name, shop = self._target(), library_name(shared=self._recipe.shared), self._shop
         inputs = library_inputs(self._recipe, self._numbers, target.fingerprint_parts(), name)
         found = shop.store.find("library", key(inputs))
         if found is None:

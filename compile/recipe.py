@@ -36,21 +36,28 @@ class BuildSettings:
     sliding_window_size: int | None = None
     attention_sink_size: int | None = None
     endless: bool = False  # a conversation beyond the context goes on, and forgets
+    shared: bool = False  # a library that is linked, as MLC's runtime and others load it
 
     @classmethod
-    def from_config(cls, config: Config) -> BuildSettings:
-        """Raises `ConfigError`."""
+    def from_config(cls, config: Config, *, shared: bool = False) -> BuildSettings:
+        """With `shared` the engine has no say: it is a library, of a model that keeps its whole context.
+
+        Raises `ConfigError`.
+        """
+        if shared:
+            config = config.replace(**{"weak.engine": "tvm", "weak.overflow": "auto"})
         weak = config.weak
         settings = cls(
             quantization=weak.quantization,
             quantizer=weak.quantizer,
-            target=_target(weak.engine, weak.device),
+            target=_target(weak.engine, weak.device, shared=shared),
             context_window_size=weak.context_window_size,
             prefill_chunk_size=weak.prefill_chunk_size,
             max_sequences=weak.max_sequences or 1,
             sliding_window_size=weak.sliding_window_size,
             attention_sink_size=weak.attention_sink_size,
             endless=weak.overflow == "window",
+            shared=shared,
         )
         forgets = weak.engine != MLC and settings.target in ("llvm", PROGRAM)
         if settings.endless and not forgets:
@@ -66,13 +73,14 @@ class BuildSettings:
         )
 
 
-def _target(engine: str, device: str) -> str:
+def _target(engine: str, device: str, *, shared: bool) -> str:
     """TVM's kind of target, for a GPU perhaps with its architecture: "cuda:sm_89"."""
     if engine == PROGRAM:
         return PROGRAM
     if engine == "tvm" and device.startswith("metal"):  # named, for else Metal is the engine webgpu's
         return device
-    return _TARGETS.get(device, device)
+    found = _TARGETS.get(device, device)
+    return device if shared and found == PROGRAM else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,7 @@ class Recipe:
     sliding_window_size: int | None = None
     attention_sink_size: int | None = None
     endless: bool = False
+    shared: bool = False
 
     def applied(self, config: Mapping[str, object]) -> dict[str, object]:
         """The mlc-chat-config with the recipe's windows.
@@ -150,4 +159,5 @@ def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
         sliding_window_size=settings.sliding_window_size,
         attention_sink_size=settings.attention_sink_size,
         endless=settings.endless,
+        shared=settings.shared,
     )

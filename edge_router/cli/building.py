@@ -92,16 +92,19 @@ def weights_key(config: Config, paths: Paths) -> str:
     return _ensure(config, paths, SilentProgress(), build=False).weights_key
 
 
-def build(config: Config, paths: Paths, progress: Progress) -> CompiledModel:
+def build(config: Config, paths: Paths, progress: Progress, *, shared: bool = False) -> CompiledModel:
     """Fetches, quantizes and compiles the configured weak model, as far as that is not done.
 
-    The compiler warns of things that nobody who runs it can change.
+    With `shared` into a library as MLC's runtime loads it, whatever engine is configured. The compiler warns
+    of things that nobody who runs it can change.
     """
     with hushed():
-        return _ensure(config, paths, progress, build=True)
+        return _ensure(config, paths, progress, build=True, shared=shared)
 
 
-def _ensure(config: Config, paths: Paths, progress: Progress, *, build: bool) -> CompiledModel:
+def _ensure(
+    config: Config, paths: Paths, progress: Progress, *, build: bool, shared: bool = False
+) -> CompiledModel:
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
     from edge_router.engines import resolved
@@ -109,7 +112,7 @@ def _ensure(config: Config, paths: Paths, progress: Progress, *, build: bool) ->
     card = find_model(config.weak.model)
     return ensure(
         card,
-        BuildSettings.from_config(resolved(config)),
+        BuildSettings.from_config(config if shared else resolved(config), shared=shared),
         paths=paths,
         progress=progress,
         build=build,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_router.cli import building
-from edge_router.config import Config
+from edge_router.config import Config, WeakConfig
 from edge_router.errors import ArtifactMissing, UnsupportedTarget, WeightsUnavailable
 from edge_router.types import SilentProgress
 
@@ -126,6 +126,17 @@ def test_ready_means_that_nothing_is_missing(paths, monkeypatch):
     assert asked[1:] == [(config.weak.model, False, False), (config.weak.model, True, True)]
     assert building.is_ready(config.replace(**{"weak.engine": "scripted"}), paths)
     assert building.is_ready(config.replace(**{"weak.build": False}), paths) and len(asked) == 3
+
+
+def test_a_shared_library_is_built_whatever_engine_is_configured(cli, monkeypatch):
+    def ensure(card, settings, **rest):
+        made.append((settings.target, settings.shared))
+        return SimpleNamespace(card=card, model_dir="weights", library="model.so")
+
+    made = []
+    monkeypatch.setattr("edge_router.compile.pipeline.ensure", ensure)
+    done = cli("compile", WeakConfig().model, "--shared", "-o", "weak.engine=mlc")
+    assert (done.code, done.out, made) == (0, "weights\nmodel.so\n", [("llvm", True)])
 
 
 def test_ctrl_c_ends_a_build_but_not_the_conversation(cli, workshop, models, monkeypatch):

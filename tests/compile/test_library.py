@@ -19,6 +19,7 @@ from edge_router.errors import (
     BuildFailed,
     DuplicateName,
     InvalidModel,
+    LinkerMissing,
     UnsupportedArchitecture,
     UnsupportedTarget,
 )
@@ -131,6 +132,20 @@ def test_unknown_architectures_are_refused_with_the_known_ones(tmp_path: Path) -
 def test_unknown_targets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedTarget, match=r"vulkan.*pip install 'edge-router\[webgpu\]'"):
         compile_(tmp_path, NUMBERS, target=TargetSpec("vulkan", "x86_64-unknown-linux-gnu", "x86-64"))
+
+
+def test_what_must_be_linked_and_cannot_be_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("edge_router.compile.link.find_spec", lambda name: None)
+    steps = Steps()
+    named = {**NUMBERS, "model": "tiny"}
+    target = host_target(host())
+    with pytest.raises(LinkerMissing, match="no C compiler") as caught:
+        library.compile_library(named, "q4f16_1", target, tmp_path / "model.so", progress=steps)
+    assert caught.value.model == "tiny" and not steps.seen
 
 
 def test_an_architecture_can_be_added_once() -> None:

@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 
 from edge_router.catalog import ModelCard, PypiSource, find_model
+from edge_router.compile.link import compiler, shared_suffix
 from edge_router.compile.pipeline import BuildSettings, CompiledModel, ensure
 from edge_router.compile.readers import open_weights
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.moments import write_activations
 from edge_router.compile.weights.reference import Reference
 from edge_router.device import host
+from edge_router.engines.tvm_runtime import load_runtime
 from edge_router.errors import (
     ArtifactMissing,
     BuildFailed,
@@ -98,6 +100,26 @@ def test_the_first_time_makes_both_and_the_second_time_nothing(
     again = make(source, paths, second, build=False, offline=True)
     assert again == made
     assert (second.steps, second.notes, len(compiled)) == ([], [], 1)
+
+
+@pytest.mark.skipif(compiler() is None, reason="nothing links here")
+def test_a_shared_library_loads_as_mlcs_engine_loads_it(source: Path, paths: Paths) -> None:
+    """By its path and no loader of ours, with every function that MLC's engine looks up or asks at once."""
+    load_runtime()
+    import tvm_ffi
+
+    made = make(source, paths, shared=True)
+    assert made.library.suffix == shared_suffix()
+    module = tvm_ffi.load_module(str(made.library))
+    machine = module["vm_load_executable"]()
+    machine["vm_initialization"](1, 0, 2)
+    asked = "embed prefill decode batch_prefill batch_decode softmax_with_temperature alloc_embedding_tensor"
+    changed = "apply_logit_bias_inplace apply_penalty_inplace apply_bitmask_inplace"
+    for name in (*asked.split(), *changed.split(), "create_tir_paged_kv_cache"):
+        assert machine.implements_function(name, True), name
+    said = json.loads(machine["_metadata"]())
+    assert said["quantization"] == "q4f16_1" and said["sliding_window_size"] == -1
+    assert {"memory_usage", "params", "max_batch_size", "kv_state_kind", "model_task"} <= set(said)
 
 
 def test_the_compiler_is_told_the_models_numbers_and_the_windows(

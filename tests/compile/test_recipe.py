@@ -95,6 +95,19 @@ def test_not_every_engine_forgets(elsewhere: dict[str, str]) -> None:
         BuildSettings.from_config(Config.load(overrides={"weak.overflow": "window", **elsewhere}))
 
 
+def test_a_shared_library_is_one_whatever_engine_is_configured() -> None:
+    """And of a model that keeps its whole context: MLC's engine would not know when to forget."""
+    for given, target in (
+        ({"weak.engine": "webgpu"}, "llvm"),
+        ({"weak.engine": "mlc", "weak.overflow": "window"}, "llvm"),
+        ({"weak.device": "cuda:sm_89"}, "cuda:sm_89"),
+        ({"weak.device": "metal"}, "metal"),
+        ({"weak.device": "vulkan"}, "vulkan"),  # where TVM was built without it, that is said; no program
+    ):
+        made = BuildSettings.from_config(Config.load(overrides=given), shared=True)
+        assert (made.target, made.shared, made.endless) == (target, True, False), given
+
+
 def test_sinks_that_nobody_would_keep_are_refused() -> None:
     sinks = {"weak.attention_sink_size": 4, "weak.sliding_window_size": 64}
     with pytest.raises(ConfigError, match=r"weak.attention_sink_size = 4 .*have sinks"):

@@ -41,12 +41,19 @@ def compile_(
         str | None,
         typer.Option(help="Where it is to run: cpu, cuda, vulkan, metal, or another GPU: cuda:sm_89."),
     ] = None,
+    shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared", help="Link a shared library, as MLC's runtime loads it; needs a C compiler."
+        ),
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """Fetch a model's weights, quantize and compile them for this machine.
 
-    What is done already is not done again. Prints the folder of the quantized weights and the library.
+    What is done already is not done again. Prints the folder of the quantized weights and the library. With
+    --shared these two are what MLC's engine takes as its model and its model_lib.
     """
     session = Session(ctx, json=json)
     config = session.config(
@@ -58,7 +65,7 @@ def compile_(
         weak__device=device,
         offline=offline,
     )
-    done = building.build(config, session.paths, session.progress)
+    done = building.build(config, session.paths, session.progress, shared=shared)
     if json:
         facts = {"model": done.card.name, "model_dir": str(done.model_dir), "library": str(done.library)}
         output.write_json(facts)
