@@ -149,6 +149,13 @@ class Fields:
             raise self.refuse(name, "must be a string that is not empty")
         return value
 
+    def choice(self, name: str, *among: str) -> str | None:
+        """One of a few words."""
+        value = self.get(name)
+        if value is not None and (not isinstance(value, str) or value not in among):
+            raise self.refuse(name, f"must be {listed(among)}")
+        return value
+
     def strings(self, name: str, *, most: int, longest: int) -> tuple[str, ...]:
         """One string, or a list of at most `most`, none longer than `longest`; empty ones are left out."""
         value = self.get(name)
@@ -169,6 +176,11 @@ class Fields:
 
     def _path(self, name: str) -> str:
         return f"{self.within}.{name}" if self.within else name
+
+
+def listed(words: Sequence[str]) -> str:
+    """Of which one is meant: "low, medium or high"."""
+    return " or ".join((", ".join(words[:-1]), words[-1]) if len(words) > 1 else words)
 
 
 def _not(value: float) -> str:

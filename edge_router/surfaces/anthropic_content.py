@@ -29,8 +29,9 @@ from edge_router.chat.message import (
     ToolCall,
     ToolResult,
 )
-from edge_router.errors import InvalidRequest, clipped
+from edge_router.errors import InvalidRequest
 from edge_router.fields import shown
+from edge_router.surfaces.pairing import Pairing
 
 ROLES = ("user", "assistant", "system")
 THINKING, REDACTED = "thinking_block", "redacted_thinking"  # labels of what Anthropic's own endpoint signed
@@ -70,10 +71,10 @@ def read_messages(value: object) -> tuple[Message, ...]:
         raise InvalidRequest("messages", "must be a list of messages")
     if not value:
         raise InvalidRequest("messages", "must hold at least one message")
-    calls: dict[str, str] = {}  # names of the tools by the ids of their calls
+    pairing = Pairing()
     turns: list[list[Message]] = []
     for index, item in enumerate(value):
-        for message in _messages(item, f"messages[{index}]", calls):
+        for message in _messages(item, f"messages[{index}]", pairing):
             if turns and turns[-1][0].role == message.role in ("user", "assistant"):
                 turns[-1].append(message)
             else:
@@ -90,7 +91,7 @@ def _joined(turn: Sequence[Message]) -> Message:
     return Message(turn[0].role, tuple(part for message in turn for part in message.parts), extra=extra)
 
 
-def _messages(item: object, where: str, calls: dict[str, str]) -> Iterator[Message]:
+def _messages(item: object, where: str, pairing: Pairing) -> Iterator[Message]:
     if not isinstance(item, Mapping):
         raise InvalidRequest(where, "must be an object with role and content")
     role = item.get("role")
@@ -99,20 +100,20 @@ def _messages(item: object, where: str, calls: dict[str, str]) -> Iterator[Messa
     if item.get("content") is None:
         raise InvalidRequest(f"{where}.content", "is missing")
     parts = _unsealed(_content(item["content"], f"{where}.content", _READERS[role]))
-    calls.update((part.id, part.name) for part in parts if isinstance(part, ToolCall))
+    for part in parts:
+        if isinstance(part, ToolCall):
+            pairing.call(part.id, part.name)
     extra = _but(item, "role", "content")
     said: list[Part] = []
     for number, part in enumerate(parts):
         if not isinstance(part, ToolResult):
             said.append(part)
             continue
-        if part.call_id not in calls:
-            reason = f"answers the call {clipped(part.call_id)!r}, which no message before it makes"
-            raise InvalidRequest(f"{where}.content[{number}].tool_use_id", reason)
+        _, tool = pairing.result(part.call_id, f"{where}.content[{number}].tool_use_id")
         if said:
             yield Message("user", said)
             said = []
-        yield Message("tool", (replace(part, name=calls[part.call_id]),))
+        yield Message("tool", (replace(part, name=tool),))
     if said or not parts:
         yield Message(cast(Role, role), said, extra=extra)
 

@@ -60,16 +60,25 @@ from edge_router.surfaces.anthropic_content import (
     written_blocks,
 )
 from edge_router.surfaces.base import Body, Call, Failure, Head, Host, ModelInfo, Query
+from edge_router.surfaces.limits import (
+    EFFORTS,
+    LONGEST_STOP,
+    LONGEST_TOOL,
+    MAX_FIELDS,
+    MAX_STOPS,
+    MAX_TOKENS,
+    NO_TOOLS,
+    check_slip,
+    check_tools_differ,
+    listed_tools,
+    read_model,
+    read_schema,
+)
 from edge_router.surfaces.wire import dumps, event
 
 NAME = "anthropic"
 VERSION_HEADER = "anthropic-version"
 ID_HEADER = "request-id"
-MAX_TOKENS = 2**31 - 1
-MAX_TOOLS = 512  # agents with many servers of tools have some hundreds
-MAX_FIELDS = 100
-LONGEST_MODEL, LONGEST_TOOL = 256, 128  # characters
-MAX_STOPS, LONGEST_STOP = 64, 1000
 
 _READ = frozenset(
     {
@@ -170,7 +179,7 @@ def _request(fields: Fields) -> ChatRequest:
     }
     return ChatRequest(
         messages=messages,
-        target=_model_name(fields),
+        target=read_model(fields),
         sampling=SamplingParams(
             temperature=fields.number("temperature", low=0, high=2),
             top_p=fields.number("top_p", low=0, high=1),
@@ -188,34 +197,15 @@ def _request(fields: Fields) -> ChatRequest:
     )
 
 
-def _model_name(fields: Fields) -> str:
-    name = fields.string("model", default="auto")
-    if len(name) > LONGEST_MODEL:
-        raise InvalidRequest("model", f"has more than {LONGEST_MODEL} characters")
-    return name
-
-
 def _is_begun(last: Message) -> bool:
     """Whether it is an answer that the client has begun ("prefill")."""
     return last.role == "assistant" and not last.calls
 
 
 def _tools(fields: Fields) -> tuple[Tool | HostedTool, ...]:
-    value = fields.get("tools")
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise InvalidRequest("tools", "must be a list")
-    if len(value) > MAX_TOOLS:
-        raise InvalidRequest("tools", f"holds {len(value)} tools, more than {MAX_TOOLS}")
+    value = listed_tools(fields.get("tools"), "tools")
     tools = tuple(_tool(item, f"tools[{index}]") for index, item in enumerate(value))
-    seen: set[str] = set()
-    for index, tool in enumerate(tools):
-        if isinstance(tool, Tool) and tool.name in seen:
-            raise InvalidRequest(
-                f"tools[{index}].name", f"{clipped(tool.name)!r} is another tool's name, too"
-            )
-        seen.add(tool.name)
+    check_tools_differ(tools, "tools")
     return tools
 
 
@@ -234,16 +224,14 @@ def _tool(item: object, where: str) -> Tool | HostedTool:
     if kind == "function":
         raise tool.refuse("type", "is OpenAI's; a tool here has name, description and input_schema")
     if kind not in (None, "custom"):
+        check_slip(tool, "type", ("custom",))
         return HostedTool(tool.string("type", default=""), item)
     name = item.get("name")
     if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_TOOL:
         raise tool.refuse("name", f"must be a string of 1 to {LONGEST_TOOL} characters")
-    schema = item.get("input_schema")
-    if not isinstance(schema, Mapping):
-        reason = "is missing" if schema is None else "must be a JSON schema"
-        raise tool.refuse("input_schema", f'{reason}; {{"type": "object"}} is one without arguments')
-    if schema.get("type", "object") != "object":
-        raise tool.refuse("input_schema.type", "must be object")
+    schema = read_schema(tool, "input_schema")
+    if schema is None:
+        raise tool.refuse("input_schema", 'is missing; {"type": "object"} is one without arguments')
     description = item.get("description")
     if not isinstance(description, str | None):
         raise tool.refuse("description", "must be a string")
@@ -254,7 +242,6 @@ def _tool(item: object, where: str) -> Tool | HostedTool:
 
 
 def _tool_choice(fields: Fields, tools: tuple[Tool | HostedTool, ...]) -> ToolChoice:
-    """Without a tool in sight nothing can be chosen, unless it is named."""
     choice = fields.object("tool_choice")
     if choice is None:
         return ToolChoice()
@@ -265,7 +252,9 @@ def _tool_choice(fields: Fields, tools: tuple[Tool | HostedTool, ...]) -> ToolCh
     if kind == "tool":
         return ToolChoice("required", (_chosen(choice, tools),), parallel)
     if kind == "any":
-        return ToolChoice("required", parallel=parallel) if tools else ToolChoice()
+        if not tools:
+            raise choice.refuse("type", NO_TOOLS)
+        return ToolChoice("required", parallel=parallel)
     if kind in ("auto", "none"):
         return ToolChoice("none" if kind == "none" else "auto", parallel=parallel)
     raise choice.refuse("type", "must be auto, any, tool or none")
@@ -289,7 +278,8 @@ def _reasoning(fields: Fields, effort: str | None) -> tuple[ReasoningOptions, Bo
     thinking = fields.object("thinking")
     if thinking is None:
         return ReasoningOptions(None if effort is None else False, effort), {}
-    kind, visible = thinking.get("type"), thinking.get("display") != "omitted"
+    kind = thinking.get("type")
+    visible = thinking.choice("display", "summarized", "omitted") != "omitted"
     budget = thinking.integer("budget_tokens", low=1, high=MAX_TOKENS)
     if kind == "enabled":
         return ReasoningOptions(True, effort, budget, visible), {}
@@ -304,7 +294,7 @@ def _reasoning(fields: Fields, effort: str | None) -> tuple[ReasoningOptions, Bo
 def _output(fields: Fields) -> tuple[Output, str | None, Body]:
     """The form of the answer, how much effort it is worth, and what else `output_config` holds."""
     config = fields.object("output_config") or Fields({})
-    effort = None if config.get("effort") is None else config.string("effort", default="")
+    effort = config.choice("effort", *EFFORTS)
     rest = {name: value for name, value in config.body.items() if name not in ("effort", "format")}
     form, where = config.object("format"), "output_config.format"
     if form is None:
@@ -319,6 +309,7 @@ def _form(form: Fields | None, where: str) -> Output:
     if not isinstance(kind, str):
         raise InvalidRequest(f"{where}.type", "must be json_schema")
     if kind != "json_schema":
+        check_slip(Fields(form.body, within=where), "type", ("json_schema",))
         return ForeignOutput(form.body)
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"{where}.schema", "must be a JSON schema")

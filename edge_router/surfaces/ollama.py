@@ -44,10 +44,23 @@ from edge_router.chat.request import (
 )
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel, clipped
 from edge_router.field_names import check_inner, check_names
-from edge_router.fields import Fields, plain_object, shown
+from edge_router.fields import Fields, listed, plain_object, shown
 from edge_router.privacy import body_marks
 from edge_router.surfaces.base import Body, Call, Encoder, Errand, Failure, Head, Host, ModelInfo, Query
 from edge_router.surfaces.embedding import embed, texts
+from edge_router.surfaces.limits import (
+    EFFORTS,
+    INT64,
+    LONGEST_STOP,
+    MAX_STOPS,
+    MAX_TOKENS,
+    NO_TOOLS,
+    bounded_name,
+    check_tools_differ,
+    listed_tools,
+    read_schema,
+)
+from edge_router.surfaces.pairing import Pairing
 from edge_router.surfaces.wire import dumps
 from edge_router.types import LATEST
 
@@ -56,9 +69,6 @@ CHAT, GENERATE = "/api/chat", "/api/generate"
 # Clients ask for features by it: 0.13.3 for Responses, 0.14 for Messages. What 0.35 brought is not here.
 VERSION = "0.14.0"
 RUNNING = "Ollama is running"  # word for word what its clients look for at /, on its own port
-MAX_TOOLS, MAX_STOPS, LONGEST_STOP, LONGEST_NAME = 512, 64, 1000, 256
-MAX_TOKENS = 2**31 - 1
-INT64 = 2**63
 
 _ROLES = ("system", "user", "assistant", "tool")
 _ENVELOPE = frozenset({"model", "name", "stream", "format", "keep_alive", "options", "think", "private"})
@@ -238,7 +248,7 @@ def _request(
         max_tokens=_max_tokens(options),
         stop=options.strings("stop", most=MAX_STOPS, longest=LONGEST_STOP),
         tools=tools,
-        tool_choice=_tool_choice(fields),
+        tool_choice=_tool_choice(fields, tools),
         output=_output(fields),
         reasoning=_reasoning(fields),
         logprobs=logprobs,
@@ -252,9 +262,7 @@ def _request(
 def _model(fields: Fields) -> str:
     """`name` is what it was called once, and what pull and show still get from the npm package."""
     name = fields.string("model", default="") or fields.string("name", default="auto")
-    if len(name) > LONGEST_NAME:
-        raise fields.refuse("model", f"has more than {LONGEST_NAME} characters")
-    return name
+    return bounded_name(fields, "model", name)
 
 
 def _unloads(fields: Fields) -> bool:
@@ -310,10 +318,10 @@ def _reasoning(fields: Fields) -> ReasoningOptions:
     wanted = fields.get("think")
     if isinstance(wanted, bool) or wanted is None:
         return ReasoningOptions(wanted)
-    if not isinstance(wanted, str) or not 0 < len(wanted) <= 20:
-        raise fields.refuse("think", "must be true, false, or how much: low, medium, high")
     if wanted in ("true", "false", "none"):
         return ReasoningOptions(wanted == "true")
+    if wanted not in EFFORTS:
+        raise fields.refuse("think", f"must be true or false, or how much: {listed(EFFORTS[1:])}")
     return ReasoningOptions(True, wanted)
 
 
@@ -330,14 +338,10 @@ def _extra(fields: Fields, options: Fields) -> dict[str, object]:
 
 
 def _tools(fields: Fields) -> tuple[Tool, ...]:
-    given = fields.get("tools")
-    if given is None:
-        return ()
-    if not isinstance(given, list):
-        raise fields.refuse("tools", "must be a list")
-    if len(given) > MAX_TOOLS:
-        raise fields.refuse("tools", f"holds {len(given)} tools, at most {MAX_TOOLS} are taken")
-    return tuple(_tool(item, f"tools[{index}]") for index, item in enumerate(given))
+    given = listed_tools(fields.get("tools"), "tools")
+    tools = tuple(_tool(item, f"tools[{index}]") for index, item in enumerate(given))
+    check_tools_differ(tools, "tools")
+    return tools
 
 
 def _tool(item: object, where: str) -> Tool:
@@ -352,21 +356,24 @@ def _tool(item: object, where: str) -> Tool:
     name = fields.string("name", default="")
     if not name:
         raise fields.refuse("name", "is missing")
-    parameters = fields.object("parameters")
     strict = fields.boolean("strict") if fields.get("strict") is not None else None
-    return Tool(name, _text(fields, "description"), parameters.body if parameters else None, strict)
+    return Tool(name, _text(fields, "description"), read_schema(fields, "parameters"), strict)
 
 
-def _tool_choice(fields: Fields) -> ToolChoice:
+def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
     """Ollama itself has none, but the provider for Vercel's AI SDK sends OpenAI's."""
     match fields.get("tool_choice"):
         case None | "auto":
             return ToolChoice()
         case "none":
             return ToolChoice("none")
+        case "required" if not tools:
+            raise fields.refuse("tool_choice", NO_TOOLS)
         case "required":
             return ToolChoice("required")
         case {"function": {"name": str(name)}}:
+            if not any(tool.name == name for tool in tools):
+                raise fields.refuse("tool_choice", f"names {shown(name)!r}, which is not among the tools")
             return ToolChoice("required", (name,))
     raise fields.refuse("tool_choice", "must be auto, none, required or one function")
 
@@ -375,8 +382,7 @@ class _Turns:
     """Reads messages, gives each call an id and each result its call's."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, str] = {}  # calls without a result yet: id -> name
-        self._seen: set[str] = set()
+        self._pairing, self._count = Pairing(), 0
 
     def read(self, items: Iterable[object]) -> Iterator[Message]:
         for index, item in enumerate(items):
@@ -413,39 +419,35 @@ class _Turns:
             if not name:
                 raise inner.refuse("name", "is missing")
             identity = self._identity(Fields(item, within=place).string("id", default=""))
-            self._waiting[identity] = name
-            yield ToolCall(identity, name, _arguments(inner))
+            arguments = _arguments(inner)
+            self._pairing.call(identity, name)
+            yield ToolCall(identity, name, arguments)
 
     def _identity(self, given: str) -> str:
         """The id that it has, or one that no call before it has."""
-        identity, count = given, len(self._seen)
-        while not identity or identity in self._seen:
-            identity, count = f"call_{count}", count + 1
-        self._seen.add(identity)
+        identity = given
+        while not identity or self._pairing.knows(identity):
+            identity, self._count = f"call_{self._count}", self._count + 1
         return identity
 
     def _result(self, fields: Fields, where: str, said: tuple[Part, ...]) -> ToolResult:
         """Of the call that it names by id or by tool; of the first that waits where it names none."""
         name = _text(fields, "tool_name") or _text(fields, "name")
         wanted = _text(fields, "tool_call_id")
-        if wanted in self._waiting:
-            found: str | None = wanted
-        else:
-            found = next((each for each, tool in self._waiting.items() if name in ("", tool)), None)
-        if found is None:
-            of = f" of {shown(name)!r}" if name else ""
-            raise InvalidRequest(where, f"is the result of a call, and no call{of} before it waits for one")
-        return ToolResult(found, said, name=self._waiting.pop(found))
+        found, tool = self._pairing.result(
+            wanted if self._pairing.waits(wanted) else "", f"{where}.tool_call_id", name=name, of=where
+        )
+        return ToolResult(found, said, name=tool)
 
 
 def _arguments(function: Fields) -> str:
     """JSON, as it stands there or as some clients write it, in a string."""
     value = function.get("arguments")
-    if isinstance(value, str):
-        return value
     if value is None or isinstance(value, Mapping):
         return dumps(value or {}).decode()
-    raise function.refuse("arguments", "must be an object")
+    if not isinstance(value, str) or _object(value) is None:
+        raise function.refuse("arguments", "must be an object")
+    return value
 
 
 def _text(fields: Fields, name: str) -> str:

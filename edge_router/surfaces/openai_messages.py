@@ -25,6 +25,7 @@ from edge_router.chat.message import (
     ToolResult,
 )
 from edge_router.errors import InvalidRequest
+from edge_router.surfaces.pairing import Pairing
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # what endpoints call them
@@ -45,14 +46,16 @@ def read_messages(value: object) -> tuple[Message, ...]:
     if not value:
         raise InvalidRequest("messages", "must hold at least one message")
     reader = _Reader()
-    return tuple(reader.read(item, index) for index, item in enumerate(value))
+    messages = tuple(reader.read(item, index) for index, item in enumerate(value))
+    reader.pairing.end()
+    return messages
 
 
 class _Reader:
     """One conversation. Calls without an id get one that stays the same however long it goes on."""
 
     def __init__(self) -> None:
-        self._open: list[ToolCall] = []  # calls that have no result yet
+        self.pairing = Pairing()
 
     def read(self, item: object, index: int) -> Message:
         where = f"messages[{index}]"
@@ -65,7 +68,7 @@ class _Reader:
         parts = _content(item.get("content"), role, where)
         name = _text(rest, "name")
         if role in ("tool", _OLDER_RESULT):
-            return Message("tool", (self._result(role, rest, parts, name),))
+            return Message("tool", (self._result(role, rest, parts, name, where),))
         if role == "assistant":
             refusal = _text(rest, "refusal")
             refused = () if refusal is None else (Refusal(refusal),)
@@ -73,17 +76,17 @@ class _Reader:
         return Message(cast(Role, role), parts, name, rest)
 
     def _result(
-        self, role: str, rest: dict[str, object], parts: tuple[Part, ...], name: str | None
+        self, role: str, rest: dict[str, object], parts: tuple[Part, ...], name: str | None, where: str
     ) -> ToolResult:
+        field, stated = f"{where}.tool_call_id", None
         if role == _OLDER_RESULT:
-            stated, rest["role"] = None, role
+            rest["role"] = role
         else:
             stated = _text(rest, "tool_call_id")
-        meant = (call for call in self._open if (call.id == stated if stated else name in (None, call.name)))
-        call = next(meant, None)
-        if call is not None:
-            self._open.remove(call)
-        return ToolResult(stated or (call.id if call else ""), parts, name=name, extra=rest)
+            if stated is None and "tool_call_id" in rest:
+                raise InvalidRequest(field, "must be a string")
+        answered, _ = self.pairing.result(stated or "", field, name=name, of=where)
+        return ToolResult(answered, parts, name=name, extra=rest)
 
     def _calls(self, rest: dict[str, object], index: int, where: str) -> Iterator[Part]:
         for number, item in enumerate(_stated_calls(rest)):
@@ -91,8 +94,11 @@ class _Reader:
             if not isinstance(item, Mapping):
                 raise InvalidRequest(place, "must be an object")
             call = _call(item, f"call_{index}_{number}", place)
-            if isinstance(call, ToolCall):
-                self._open.append(call)
+            if isinstance(call, Foreign):
+                self.pairing.call(str(item.get("id")), "")
+            else:
+                text = "" if call.free else call.arguments
+                self.pairing.call(call.id, call.name, text, f"{place}.function.arguments")
             yield call
 
 
@@ -176,7 +182,7 @@ _HELD = {
 }
 
 
-def _call(item: Fields, made_up: str, where: str) -> Part:
+def _call(item: Fields, made_up: str, where: str) -> ToolCall | Foreign:
     """A call that says nothing of what it calls is its endpoint's own."""
     kind = "custom" if isinstance(item.get("custom"), Mapping) else "function"
     held = item.get(kind)
@@ -185,6 +191,8 @@ def _call(item: Fields, made_up: str, where: str) -> Part:
     if not isinstance(held, Mapping):
         raise InvalidRequest(f"{where}.{kind}", "must be an object")
     named, text = held.get("name"), held.get(_TEXTS[kind])
+    if not isinstance(text, str | Mapping | None):
+        raise InvalidRequest(f"{where}.{kind}.{_TEXTS[kind]}", "must be a string")
     inner = _but(held, "name", _TEXTS[kind])
     known = ("custom", "input") if kind == "custom" else ("function", "arguments")
     extra = _but(item, "id", "type", known[0])

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 from edge_router.chat.request import ForeignOutput, JsonOutput, Output, TextOutput
 from edge_router.errors import InvalidRequest
+from edge_router.fields import Fields
+from edge_router.surfaces.limits import check_slip
 
 FIELD = "response_format"
+FORMS = ("text", "json_object", "json_schema")
 # What other servers call it; they alone know what these mean.
 FOREIGN_FIELDS = (
     *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"),
@@ -47,6 +50,7 @@ def read_output(value: object) -> Output:
         return _described(value)
     if not isinstance(kind, str):
         raise InvalidRequest(f"{FIELD}.type", "must be text, json_object or json_schema")
+    check_slip(Fields(value, within=FIELD), "type", FORMS)
     return ForeignOutput(value)
 
 

@@ -14,20 +14,24 @@ from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Extra, ForeignOutput, Need, SamplingParams, TextOutput
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names
-from edge_router.fields import Fields, plain, plain_object, shown
+from edge_router.fields import Fields, listed, plain, plain_object, shown
 from edge_router.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
 from edge_router.surfaces import openai_output, openai_tools
 from edge_router.surfaces.base import Call
+from edge_router.surfaces.limits import (
+    INT64,
+    LONGEST_STOP,
+    MAX_FIELDS,
+    MAX_STOPS,
+    MAX_TOKENS,
+    VERBOSITIES,
+    read_model,
+)
 from edge_router.surfaces.openai_messages import read_messages
 from edge_router.surfaces.openai_reasoning import read_reasoning
 
 PROTOCOL = "openai"  # of `Extra`
 INCLUDE_USAGE = "include_usage"  # of `Call.options`: a stream's last chunk carries the usage
-INT64 = 2**63
-MAX_TOKENS = 2**31 - 1
-MAX_FIELDS = 100  # of a request
-LONGEST_MODEL = 256  # characters
-MAX_STOPS, LONGEST_STOP = 64, 1000  # editors send a dozen
 TOKEN_DIGITS = 9
 COMPLETION_DEFAULT_TOKENS = 16  # OpenAI's own default for /v1/completions
 
@@ -58,6 +62,7 @@ _ENVELOPE = ("extra_body", "extra_headers", "extra_query", "timeout")
 _ARGUMENTS = ("mask", "cancel")
 KNOWN = frozenset({*_READ, *PASSED_ON, *_ENVELOPE, *_ARGUMENTS})
 
+_FORMS = ("text", "audio", "image")  # of an answer
 # What errors call that which the weak model can't serve.
 _NAMES = {
     Need.TOOLS: openai_tools.TOOLS,
@@ -82,7 +87,7 @@ def parse_chat(body: Mapping[str, object]) -> Call:
         raise InvalidRequest("top_logprobs", "needs logprobs to be true")
     request = ChatRequest(
         messages=read_messages(fields.get("messages")),
-        target=read_target(fields),
+        target=read_model(fields),
         sampling=read_sampling(fields),
         max_tokens=_max_tokens(fields),
         stop=read_stop(fields),
@@ -111,7 +116,7 @@ def parse_completion(body: Mapping[str, object]) -> Call:
     )
     request = ChatRequest(
         messages=(Message("user", prompt),),
-        target=read_target(fields),
+        target=read_model(fields),
         sampling=read_sampling(fields),
         max_tokens=tokens,
         stop=read_stop(fields),
@@ -147,7 +152,7 @@ def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
     if elsewhere is not None and isinstance(output, TextOutput):
         output = ForeignOutput({})
     tools, choice = openai_tools.read_tools(passed)
-    spoken = passed.get("modalities")
+    fields.choice("verbosity", *VERBOSITIES)
     names = {**_NAMES, **(_OLDER_NAMES if openai_tools.OLDER_TOOLS in passed else {})}
     if fields.get(openai_tools.SEARCH) is not None:
         names[Need.HOSTED_TOOLS] = openai_tools.SEARCH
@@ -162,11 +167,21 @@ def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
         tool_choice=choice,
         output=output,
         reasoning=read_reasoning(passed),
-        spoken=isinstance(spoken, list) and any(form != "text" for form in spoken),
+        spoken=_speaks(fields),
         continue_final=goes_on,
         extra=Extra(PROTOCOL, passed),
         names=names,
     )
+
+
+def _speaks(fields: Fields) -> bool:
+    """Whether an answer is to be heard, or seen."""
+    forms = fields.get("modalities")
+    if forms is None:
+        return False
+    if not isinstance(forms, list) or not all(isinstance(form, str) and form in _FORMS for form in forms):
+        raise fields.refuse("modalities", f"must be a list of {listed(_FORMS)}")
+    return any(form != "text" for form in forms)
 
 
 def _passed_on(fields: Fields) -> dict[str, object]:
@@ -176,13 +191,6 @@ def _passed_on(fields: Fields) -> dict[str, object]:
         if name not in PASSED_ON:
             check_inner(value, shown(name))
     return passed
-
-
-def read_target(fields: Fields) -> str:
-    name = fields.string("model", default="auto")
-    if len(name) > LONGEST_MODEL:
-        raise InvalidRequest("model", f"has more than {LONGEST_MODEL} characters")
-    return name
 
 
 def read_stop(fields: Fields) -> tuple[str, ...]:

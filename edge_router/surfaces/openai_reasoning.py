@@ -8,39 +8,48 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_router.chat.request import ReasoningOptions
+from edge_router.fields import Fields, listed
+from edge_router.surfaces.limits import EFFORTS
 
-Fields = Mapping[str, object]
+Held = Mapping[str, object]
 _NONE = "none"  # as an effort
 _LEAST = ("minimal",)  # an effort that asks for hardly any thoughts
-_OFF, _ON = ("disabled", "off", "false"), ("enabled", "on", "true", "adaptive", "auto")
+_SWITCHES = {
+    **dict.fromkeys(("disabled", "off", "false"), False),
+    **dict.fromkeys(("enabled", "on", "true", "adaptive", "auto", "default"), True),
+}
 
 
-def read_reasoning(passed: Fields) -> ReasoningOptions:
+def read_reasoning(passed: Held) -> ReasoningOptions:
     """Of a body's fields. Of those that contradict each other the first in this order is believed:
     `reasoning_effort`, `reasoning` (OpenRouter), `chat_template_kwargs` (vLLM, llama.cpp), `thinking`
-    (Anthropic), `think` (Ollama), `enable_thinking`.
+    (Anthropic), `think` (Ollama), `enable_thinking`. Raises `InvalidRequest`.
     """
-    reasoning, template = _held(passed, "reasoning"), _held(passed, "chat_template_kwargs")
-    thinking = _held(passed, "thinking")
-    efforts = (passed.get("reasoning_effort"), reasoning.get("effort"), template.get("reasoning_effort"))
-    effort = next((one for one in (*efforts, passed.get("think")) if isinstance(one, str) and one), None)
-    switches = (
-        *(reasoning.get("enabled"), template.get("enable_thinking"), template.get("thinking")),
-        *(thinking.get("type"), passed.get("think"), passed.get("enable_thinking")),
-    )
-    enabled = next((on for switch in switches if (on := _switch(switch)) is not None), None)
-    if effort is not None and _switch(effort) is None:
+    fields = Fields(passed)
+    reasoning, template = _within(fields, "reasoning"), _within(fields, "chat_template_kwargs")
+    thinking = Fields({}) if isinstance(fields.get("thinking"), bool) else _within(fields, "thinking")
+    stated = [
+        _stated(where, name)
+        for where, name in (
+            *((fields, "reasoning_effort"), (reasoning, "effort"), (reasoning, "enabled")),
+            *((template, "reasoning_effort"), (template, "enable_thinking"), (template, "thinking")),
+            *((thinking, "type"), (fields, "thinking"), (fields, "think"), (fields, "enable_thinking")),
+        )
+    ]
+    enabled = next((on for on, _ in stated if on is not None), None)
+    effort = next((word for _, word in stated if word is not None), None)
+    if effort is not None:
         enabled = False if effort == _NONE else enabled if effort in _LEAST else True
-    budgets = (reasoning.get("max_tokens"), thinking.get("budget_tokens"), passed.get("thinking_budget"))
-    budget = next((one for one in budgets if isinstance(one, int) and not isinstance(one, bool)), None)
+    budgets = ((reasoning, "max_tokens"), (thinking, "budget_tokens"), (fields, "thinking_budget"))
+    budget = next((count for where, name in budgets if (count := where.integer(name)) is not None), None)
     if budget == 0 and effort is None:
         enabled = False
     if enabled is None and budget is not None and budget > 0:
         enabled = True
-    hidden = reasoning.get("exclude") is True or passed.get("include_reasoning") is False
+    hidden = reasoning.boolean("exclude") or not fields.boolean("include_reasoning", default=True)
     return ReasoningOptions(
         enabled,
-        None if effort in (None, _NONE) or _switch(effort) is not None else effort,
+        None if effort == _NONE else effort,
         budget if budget is not None and budget > 0 else None,
         not hidden,
     )
@@ -58,14 +67,19 @@ def written_reasoning(options: ReasoningOptions) -> dict[str, object]:
     return {"reasoning_effort": "medium"} if options.enabled else {}
 
 
-def _held(passed: Fields, name: str) -> Fields:
-    value = passed.get(name)
-    return value if isinstance(value, Mapping) else {}
+def _within(fields: Fields, name: str) -> Fields:
+    return fields.object(name) or Fields({}, within=name)
 
 
-def _switch(value: object) -> bool | None:
+def _stated(fields: Fields, name: str) -> tuple[bool | None, str | None]:
+    """Whether to think, or how much. An empty word is none, as some programs write it."""
+    value = fields.get(name)
     if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return False if value.lower() in _OFF else True if value.lower() in _ON else None
-    return None
+        return value, None
+    if value in (None, "") or (name == "thinking" and isinstance(value, Mapping)):
+        return None, None
+    if isinstance(value, str) and value.lower() in _SWITCHES:
+        return _SWITCHES[value.lower()], None
+    if isinstance(value, str) and value in EFFORTS:
+        return None, value
+    raise fields.refuse(name, f"must be {listed(('true', 'false', *EFFORTS))}")

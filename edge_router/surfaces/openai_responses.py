@@ -28,6 +28,7 @@ from edge_router.chat.joining import join_pieces, update_fields
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall
 from edge_router.chat.reply import Reply
 from edge_router.errors import InvalidRequest, UnknownResponse
+from edge_router.fields import Fields
 from edge_router.surfaces import wire
 from edge_router.surfaces.base import Body, Call, Failure, Head, Host, Query
 from edge_router.surfaces.responses_request import Options, parse, sealed
@@ -96,7 +97,7 @@ class OpenAIResponses:
         """The newest first, as there; a page at a time."""
         id, kept = self._kept(body)
         items = [_listed(item, f"in_{id.removeprefix('resp_')}_{n}") for n, item in enumerate(kept.given)]
-        if body.get("order") != "asc":
+        if Fields(body).choice("order", "asc", "desc") != "asc":
             items.reverse()
         limit, after = str(body.get("limit", MOST_LISTED)), body.get("after")
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_LISTED):

@@ -10,7 +10,8 @@ from typing import Literal, cast
 
 from edge_router.chat.request import GrammarOutput, HostedTool, Tool, ToolChoice
 from edge_router.errors import InvalidRequest
-from edge_router.fields import shown
+from edge_router.fields import Fields, listed, shown
+from edge_router.surfaces.limits import check_slip, check_tools_differ, listed_tools, read_schema
 
 TOOLS, CHOICE, PARALLEL = "tools", "tool_choice", "parallel_tool_calls"
 OLDER_TOOLS, OLDER_CHOICE = "functions", "function_call"
@@ -20,8 +21,9 @@ _FREE = "custom"  # the type of a tool that takes any text
 Mode = Literal["auto", "none", "required"]
 _MODES: Mapping[str, Mode] = {"auto": "auto", "none": "none", "required": "required"}
 _SAME = {"any": "required"}  # Mistral's and Anthropic's word
+_NAMING = ("function", _FREE, "tool")  # types of a choice that has a tool's name beside it, or below
 
-Fields = Mapping[str, object]
+Held = Mapping[str, object]
 AnyTool = Tool | HostedTool
 
 
@@ -54,31 +56,30 @@ def read_tools(passed: dict[str, object]) -> tuple[tuple[AnyTool, ...], ToolChoi
     return (*listed, *hosted), ToolChoice(choice.mode, choice.names, parallel)
 
 
-def _object(value: object, where: str) -> Fields:
+def _object(value: object, where: str) -> Held:
     if not isinstance(value, Mapping):
         raise InvalidRequest(where, "must be an object")
     return value
 
 
 def _listed(
-    passed: dict[str, object], name: str, read: Callable[[Fields, str], AnyTool]
+    passed: dict[str, object], name: str, read: Callable[[Held, str], AnyTool]
 ) -> tuple[AnyTool, ...]:
-    value = passed.get(name)
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise InvalidRequest(name, "must be a list")
+    value = listed_tools(passed.get(name), name)
     if not value:
-        del passed[name]
+        passed.pop(name, None)
     found = (f"{name}[{index}]" for index in range(len(value)))
-    return tuple(read(_object(item, where), where) for item, where in zip(value, found, strict=True))
+    tools = tuple(read(_object(item, where), where) for item, where in zip(value, found, strict=True))
+    check_tools_differ(tools, name)
+    return tools
 
 
-def _tool(item: Fields, where: str) -> AnyTool:
+def _tool(item: Held, where: str) -> AnyTool:
     kind = item.get("type", "function")
     if not isinstance(kind, str):
         raise InvalidRequest(f"{where}.type", "must be a string")
     if kind not in ("function", _FREE):
+        check_slip(Fields(item, within=where), "type", ("function", _FREE))
         return HostedTool(kind, item)
     held, within = item.get(kind), f"{where}.{kind}"
     extra = _but(item, "type", kind)
@@ -88,10 +89,8 @@ def _tool(item: Fields, where: str) -> AnyTool:
     return _custom(held, extra, within) if kind == _FREE else _function(held, extra, within)
 
 
-def _function(held: Fields, extra: Fields, where: str) -> Tool:
-    parameters, strict = held.get("parameters"), held.get("strict")
-    if not isinstance(parameters, Mapping | None):
-        raise InvalidRequest(f"{where}.parameters", "must be a JSON schema: an object")
+def _function(held: Held, extra: Held, where: str) -> Tool:
+    parameters, strict = read_schema(Fields(held, within=where), "parameters"), held.get("strict")
     if not isinstance(strict, bool | None):
         raise InvalidRequest(f"{where}.strict", "must be true or false")
     rest = _but(held, "name", "description", "parameters", "strict")
@@ -99,97 +98,117 @@ def _function(held: Fields, extra: Fields, where: str) -> Tool:
     return Tool(name, description, parameters, strict, extra=_beside(extra, "function", rest))
 
 
-def _custom(held: Fields, extra: Fields, where: str) -> Tool:
-    form, rest = _grammar(held.get("format")), _but(held, "name", "description", "format")
-    if form is None and held.get("format") not in (None, {"type": "text"}):
-        rest["format"] = held["format"]
+def _custom(held: Held, extra: Held, where: str) -> Tool:
+    form, rest = _form(Fields(held, within=where)), _but(held, "name", "description", "format")
     extra = _beside(extra, _FREE, rest)
     return Tool(_name(held, where), _description(held, where), free=True, form=form, extra=extra)
 
 
-def _beside(extra: Fields, kind: str, rest: Fields) -> Fields:
+def _beside(extra: Held, kind: str, rest: Held) -> Held:
     return {**extra, kind: rest} if rest else extra
 
 
-def _name(held: Fields, where: str) -> str:
+def _name(held: Held, where: str) -> str:
     name = held.get("name")
     if not isinstance(name, str) or not name:
         raise InvalidRequest(f"{where}.name", "must be a string that is not empty")
     return name
 
 
-def _description(held: Fields, where: str) -> str:
+def _description(held: Held, where: str) -> str:
     description = held.get("description")
     if not isinstance(description, str | None):
         raise InvalidRequest(f"{where}.description", "must be a string")
     return description or ""
 
 
-def _grammar(form: object) -> GrammarOutput | None:
-    grammar = form.get("grammar") if isinstance(form, Mapping) else None
-    if not isinstance(grammar, Mapping):
+def _form(held: Fields) -> GrammarOutput | None:
+    """What a free tool's text is held to."""
+    form = held.object("format")
+    if form is None or form.choice("type", "text", "grammar") in (None, "text"):
         return None
-    syntax, source = grammar.get("syntax"), grammar.get("definition")
-    if syntax not in ("lark", "regex") or not isinstance(source, str):
-        return None
-    return GrammarOutput(syntax, source)
+    return read_grammar(form.object("grammar") or Fields({}, within=f"{form.within}.grammar"))
+
+
+def read_grammar(fields: Fields) -> GrammarOutput:
+    """Raises `InvalidRequest`."""
+    syntax, source = fields.choice("syntax", "lark", "regex"), fields.string("definition", default="")
+    if syntax is None:
+        raise fields.refuse("syntax", "must be lark or regex")
+    if not source:
+        raise fields.refuse("definition", "is missing")
+    return GrammarOutput(cast("Literal['lark', 'regex']", syntax), source)
 
 
 def _chosen(passed: dict[str, object], name: str, tools: Sequence[AnyTool]) -> ToolChoice:
-    """The choice in the field `name`, which stays in `passed` where it can't be written from what is read."""
+    """The choice in the field `name`, which stays in `passed` where it can't be written from what is read.
+
+    A word alone demands nothing where there are no tools: LlamaIndex writes "required" with every question
+    for which it has none.
+    """
     stated = passed.get(name)
     if not isinstance(stated, str | Mapping | None):
         raise InvalidRequest(name, "must be a word or an object that names a tool")
-    mode = _mode(stated)
+    mode = _mode(stated, name)
     if not tools:
         passed.pop(name, None)
         if isinstance(stated, Mapping) and mode == "required":
             raise InvalidRequest(name, "names a tool, and there are no tools")
         return ToolChoice()
     known, names = {tool.name for tool in tools}, []
-    for kind, wanted in _named(stated):
-        if wanted in known:
-            names.append(wanted)
-        elif kind in ("function", _FREE):
+    for wanted in _named(stated, name):
+        if wanted not in known:
             raise InvalidRequest(name, f"names {shown(wanted)!r}, which is not among the tools")
+        names.append(wanted)
     choice = ToolChoice(mode, tuple(names))
     if name == CHOICE and stated != "auto" and stated in (None, _written_choice(choice, tools)):
         passed.pop(name, None)
     return choice
 
 
-def _mode(stated: object) -> Mode:
-    """What is not known demands nothing, unless it names something."""
+def _mode(stated: object, where: str) -> Mode:
+    """A type that is no such word names a tool."""
     if not isinstance(stated, Mapping):
-        return _word(stated, "auto")
+        return _word(stated, where)
     allowed, kind = stated.get("allowed_tools"), stated.get("type")
     if isinstance(allowed, Mapping):
-        return _word(allowed.get("mode"), "auto")
-    return _word(kind, "required")
+        return _word(allowed.get("mode"), f"{where}.allowed_tools.mode")
+    return _word(kind, where) if isinstance(kind, str) and _SAME.get(kind, kind) in _MODES else "required"
 
 
-def _word(stated: object, unknown: Mode) -> Mode:
-    return _MODES.get(_SAME.get(stated, stated), unknown) if isinstance(stated, str) else unknown
+def _word(stated: object, where: str) -> Mode:
+    if stated is None:
+        return "auto"
+    word = _SAME.get(stated, stated) if isinstance(stated, str) else ""
+    if word not in _MODES:
+        raise InvalidRequest(where, f"must be {listed((*_MODES,))}, or an object that names a tool")
+    return _MODES[word]
 
 
-def _named(stated: object) -> Iterator[tuple[object, str]]:
-    """The types of tools that a choice speaks of, and their names; without one a type is a name."""
+def _named(stated: object, where: str) -> Iterator[str]:
+    """What a choice names: tools, or an endpoint's own by their type."""
     if not isinstance(stated, Mapping):
         return
     allowed = stated.get("allowed_tools")
     if isinstance(allowed, Mapping):
-        listed = allowed.get("tools")
-        for item in listed if isinstance(listed, list) else ():
-            yield from _named(item)
+        items = allowed.get("tools")
+        if not isinstance(items, list | None):
+            raise InvalidRequest(f"{where}.allowed_tools.tools", "must be a list of tools")
+        for item in items or ():
+            yield from _named(_object(item, f"{where}.allowed_tools.tools"), where)
         return
     kind = stated.get("type", "function")
-    held = stated.get(kind) if isinstance(kind, str) else None
-    name = held.get("name") if isinstance(held, Mapping) else stated.get("name", kind)
-    if isinstance(name, str) and (kind, name) not in (("function", "function"), (_FREE, _FREE)):
-        yield kind, name
+    if not isinstance(kind, str):
+        raise InvalidRequest(f"{where}.type", "must be a string")
+    held = stated.get(kind)
+    named = held.get("name") if isinstance(held, Mapping) else stated.get("name")
+    if isinstance(named, str) and kind in _NAMING:
+        yield named
+    elif kind not in (*_NAMING, *_MODES, *_SAME):
+        yield kind
 
 
-def _but(fields: Fields, *names: str) -> dict[str, object]:
+def _but(fields: Held, *names: str) -> dict[str, object]:
     return {name: value for name, value in fields.items() if name not in names}
 
 
@@ -229,7 +248,7 @@ def _written(tool: AnyTool) -> dict[str, object]:
         "strict": tool.strict,
         "format": form,
     }
-    inner = cast(Fields, tool.extra.get(kind, {}))
+    inner = cast(Held, tool.extra.get(kind, {}))
     held = {"name": tool.name, **{k: v for k, v in stated.items() if v is not None}, **inner}
     return {"type": kind, **tool.extra, kind: held}
 

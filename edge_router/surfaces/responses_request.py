@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import cast
 
 from edge_router import strict_json
 from edge_router.chat.joining import join_pieces
@@ -32,7 +32,6 @@ from edge_router.chat.request import (
     ChatRequest,
     Extra,
     ForeignOutput,
-    GrammarOutput,
     HostedTool,
     JsonOutput,
     Need,
@@ -45,15 +44,26 @@ from edge_router.errors import InvalidRequest, PreviousResponseGone, UnknownResp
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain_object, shown
 from edge_router.privacy import body_marks
-from edge_router.surfaces.openai_parsing import read_limit, read_sampling, read_stop, read_target
+from edge_router.surfaces.limits import (
+    LONGEST_TOOL,
+    MAX_TOOLS,
+    NO_TOOLS,
+    VERBOSITIES,
+    check_slip,
+    listed_tools,
+    read_model,
+    read_schema,
+)
+from edge_router.surfaces.openai_output import FORMS
+from edge_router.surfaces.openai_parsing import read_limit, read_sampling, read_stop
 from edge_router.surfaces.openai_reasoning import read_reasoning
+from edge_router.surfaces.openai_tools import Mode, read_grammar
+from edge_router.surfaces.pairing import Pairing
 from edge_router.surfaces.responses_store import Item, Kept, ResponseStore
 from edge_router.surfaces.wire import dumps
 
 PROTOCOL = "openai-responses"
 MAX_ITEMS = 20_000
-MAX_TOOLS = 512
-LONGEST_NAME = 128  # characters of a tool's
 LONGEST_FLAT = 64  # what endpoints take as a function's name
 SIGNED = "edge_router.1:"  # begins an `encrypted_content` of ours
 
@@ -101,6 +111,8 @@ _NAMES = {
     Need.FOREIGN: "text.format",
     Need.LOGPROBS: "include",
 }
+_OWN_TOOLS = ("function", "custom", "namespace")
+_SUMMARIZE, _SUMMARIES = ("summary", "generate_summary"), ("auto", "concise", "detailed", "none")
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
 _ENCRYPTED = "encrypted_content"  # the label of thoughts that another endpoint encrypted, too
@@ -140,8 +152,10 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
     reader.read(given, "input")
     instructions = fields.get("instructions")
     messages = (*_instructions(instructions), *reader.messages)
-    include = fields.strings("include", most=50, longest=100)
+    include = _include(fields)
     text, reasoning = (fields.object(name) or Fields({}, within=name) for name in ("text", "reasoning"))
+    text.choice("verbosity", *VERBOSITIES)
+    fields.choice("truncation", "auto", "disabled")
     top_logprobs = fields.integer("top_logprobs", low=0, high=20) or 0
     options = Options(
         echo=_echo(fields),
@@ -149,12 +163,12 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
         before=before,
         namespaces=tools.namespaces,
         store=fields.boolean("store", default=True),
-        summary=any(reasoning.get(name) is not None for name in ("summary", "generate_summary")),
+        summary=any(reasoning.choice(name, *_SUMMARIES) not in (None, "none") for name in _SUMMARIZE),
         encrypted=ENCRYPTED in include,
     )
     request = ChatRequest(
         messages=messages,
-        target=read_target(fields),
+        target=read_model(fields),
         sampling=read_sampling(fields),
         max_tokens=read_limit(fields, "max_output_tokens"),
         stop=read_stop(fields),
@@ -214,6 +228,15 @@ def _given(fields: Fields, before: Kept | None) -> list[Item]:
     if len(value) > MAX_ITEMS:
         raise InvalidRequest("input", f"holds more than {MAX_ITEMS} items")
     return value
+
+
+def _include(fields: Fields) -> tuple[str, ...]:
+    """What endpoints' own tools found is theirs to know."""
+    include = fields.strings("include", most=50, longest=100)
+    for wanted in include:
+        if wanted.startswith(("reasoning", "message.output")) and wanted not in (LOGPROBS, ENCRYPTED):
+            raise fields.refuse("include", f"knows of answers only {LOGPROBS} and {ENCRYPTED}")
+    return include
 
 
 def _instructions(value: object) -> tuple[Message, ...]:
@@ -280,8 +303,9 @@ def _output(fields: Fields) -> Output:
     if kind == "json_object":
         return JsonOutput()
     if kind == "grammar":
-        return _grammar(form)
+        return read_grammar(form)
     if kind != "json_schema":
+        check_slip(form, "type", (*FORMS, "grammar"))
         return ForeignOutput(form.body)
     schema = form.get("schema")
     if not isinstance(schema, Mapping):
@@ -293,16 +317,6 @@ def _output(fields: Fields) -> Output:
         _optional_text(form, "description"),
         None if strict is None else form.boolean("strict"),
     )
-
-
-def _grammar(form: Fields) -> GrammarOutput:
-    syntax = form.string("syntax", default="")
-    if syntax not in ("lark", "regex"):
-        raise form.refuse("syntax", "must be lark or regex")
-    source = form.string("definition", default="")
-    if not source:
-        raise form.refuse("definition", "is missing")
-    return GrammarOutput(cast('Literal["lark", "regex"]', syntax), source)
 
 
 def _optional_text(fields: Fields, name: str) -> str | None:
@@ -324,11 +338,7 @@ class _Tools:
     namespaces: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def read(self, value: object, where: str) -> None:
-        if value is None:
-            return
-        if not isinstance(value, list):
-            raise InvalidRequest(where, "must be a list of tools")
-        for index, item in enumerate(value):
+        for index, item in enumerate(listed_tools(value, where)):
             self._add(_object(item, f"{where}[{index}]"))
             if len(self.found) > MAX_TOOLS:
                 raise InvalidRequest(where, f"holds more than {MAX_TOOLS} tools")
@@ -343,6 +353,7 @@ class _Tools:
         elif kind == "namespace":
             self._add_namespace(item)
         elif kind:
+            check_slip(item, "type", _OWN_TOOLS)
             self.found.append(HostedTool(kind, item.body))
         else:
             raise item.refuse("type", "is missing")
@@ -379,15 +390,10 @@ def _callable(item: Fields, kind: str, name: str) -> Tool:
     description = _optional_text(item, "description") or ""
     if kind == "custom":
         form = item.object("format")
-        grammar = None
-        if form is not None and form.get("type") not in (None, "text"):
-            if form.get("type") != "grammar":
-                raise form.refuse("type", "must be text or grammar")
-            grammar = _grammar(form)
+        bound = form is not None and form.choice("type", "text", "grammar") == "grammar"
+        grammar = read_grammar(form) if form is not None and bound else None
         return Tool(name, description, free=True, form=grammar)
-    parameters, strict = item.get("parameters"), item.get("strict")
-    if parameters is not None and not isinstance(parameters, Mapping):
-        raise item.refuse("parameters", "must be a JSON schema, an object")
+    parameters, strict = read_schema(item, "parameters"), item.get("strict")
     return Tool(name, description, parameters, None if strict is None else item.boolean("strict"))
 
 
@@ -396,8 +402,8 @@ def _name(item: Fields) -> str:
     if not isinstance(name, str) or not name:
         below = " (it stands beside type here, not below function)" if item.get("function") else ""
         raise item.refuse("name", f"is missing: a tool is called by it{below}")
-    if len(name) > LONGEST_NAME:
-        raise item.refuse("name", f"has more than {LONGEST_NAME} characters")
+    if len(name) > LONGEST_TOOL:
+        raise item.refuse("name", f"has more than {LONGEST_TOOL} characters")
     return name
 
 
@@ -408,12 +414,11 @@ def _choice(fields: Fields, tools: _Tools) -> ToolChoice:
     if value is None or isinstance(value, str):
         if value not in (None, "auto", "none", "required"):
             raise InvalidRequest("tool_choice", "must be auto, none, required, or an object that names tools")
-        mode = cast('Literal["auto", "none", "required"]', value or "auto")
-        return ToolChoice(mode if tools.found else "auto", (), parallel)
+        return _mode(value or "auto", tools, parallel)
     choice = _object(value, "tool_choice")
     kind = choice.string("type", default="")
     if kind in ("auto", "none", "required"):  # as Anthropic's clients write it
-        return ToolChoice(cast('Literal["auto", "none", "required"]', kind), (), parallel)
+        return _mode(kind, tools, parallel)
     if kind != "allowed_tools":
         return ToolChoice("required", _chosen(choice, tools), parallel)
     allowed = choice.get("tools")
@@ -424,10 +429,14 @@ def _choice(fields: Fields, tools: _Tools) -> ToolChoice:
         for index, one in enumerate(allowed)
         for name in _chosen(_object(one, f"tool_choice.tools[{index}]"), tools)
     ]
-    mode = cast('Literal["auto", "required"]', choice.string("mode", default="auto"))
-    if mode not in ("auto", "required"):
-        raise choice.refuse("mode", "must be auto or required")
-    return ToolChoice(mode, tuple(dict.fromkeys(names)), parallel)
+    mode = choice.choice("mode", "auto", "required") or "auto"
+    return ToolChoice(cast(Mode, mode), tuple(dict.fromkeys(names)), parallel)
+
+
+def _mode(mode: str, tools: _Tools, parallel: bool | None) -> ToolChoice:
+    if mode == "required" and not tools.found:
+        raise InvalidRequest("tool_choice", NO_TOOLS)
+    return ToolChoice(cast(Mode, mode) if tools.found else "auto", (), parallel)
 
 
 def _chosen(choice: Fields, tools: _Tools) -> tuple[str, ...]:
@@ -464,12 +473,13 @@ class _Reader:
     _turn: list[Part] = field(default_factory=list)  # of the assistant, under way
     _spoke: bool = False  # and whether a message of its is in it
     _thoughts: dict[str, int] = field(default_factory=dict)  # and where its last ones of each label are
-    _calls: set[str] = field(default_factory=set)
+    _pairing: Pairing = field(default_factory=Pairing)
 
     def read(self, items: Sequence[Item], where: str) -> None:
         for index, item in enumerate(items):
             self._read(_object(item, f"{where}[{index}]"))
         self._close()
+        self._pairing.end()
 
     def _read(self, item: Fields) -> None:
         kind = item.string("type", default="message" if "role" in item.body else "item_reference")
@@ -479,7 +489,8 @@ class _Reader:
             self._think(item)
         elif kind in _CALLS:
             call = _call(item, _CALLS[kind], free=kind == "custom_tool_call")
-            self._calls.add(call.id)
+            text = "" if call.free else call.arguments
+            self._pairing.call(call.id, call.name, text, f"{item.within}.arguments")
             self._turn.append(call)
         elif kind in _RESULTS:
             self._result(item)
@@ -521,8 +532,9 @@ class _Reader:
 
     def _result(self, item: Fields) -> None:
         call_id = item.string("call_id", default="")
-        if call_id not in self._calls:
-            raise item.refuse("call_id", f"{shown(call_id)!r} is a call that was never made")
+        if not call_id:
+            raise item.refuse("call_id", "is missing: it names the call")
+        self._pairing.result(call_id, f"{item.within}.call_id")
         self._close()
         result = ToolResult(call_id, _content(item, "output", asked=True))
         self.messages.append(Message("tool", (result,)))

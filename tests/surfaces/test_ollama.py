@@ -140,7 +140,8 @@ def test_form_and_thoughts() -> None:
 
 def test_tools() -> None:
     function = {"name": "add", "description": "adds", "parameters": SCHEMA}
-    request = chat(tools=[{"type": "function", "function": function}, {"function": {"name": "now"}}])
+    tools = [{"type": "function", "function": function}, {"function": {"name": "now"}}]
+    request = chat(tools=tools)
     assert request.tools == (Tool("add", "adds", SCHEMA), Tool("now"))
     assert Need.TOOLS in request.needs
     for choice, wanted in (
@@ -150,7 +151,7 @@ def test_tools() -> None:
         ("required", ToolChoice("required")),
         ({"type": "function", "function": {"name": "add"}}, ToolChoice("required", ("add",))),
     ):
-        assert chat(tool_choice=choice).tool_choice == wanted, choice
+        assert chat(tools=tools, tool_choice=choice).tool_choice == wanted, choice
 
 
 def test_calls_and_results_are_paired_in_their_order() -> None:

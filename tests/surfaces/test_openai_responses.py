@@ -364,7 +364,8 @@ def test_choices_of_tools() -> None:
 
 
 def test_a_choice_among_no_tools_is_none() -> None:
-    assert parsed(tool_choice="required").tool_choice == ToolChoice()
+    for choice in ("auto", "none", {"type": "none"}):
+        assert parsed(tool_choice=choice).tool_choice == ToolChoice(), choice
 
 
 BAD: list[tuple[Body, str, str]] = [
@@ -391,7 +392,7 @@ BAD: list[tuple[Body, str, str]] = [
         "input[0].content[0].file_data",
         "is missing",
     ),
-    ({"input": [RESULT]}, "input[0].call_id", "never made"),
+    ({"input": [RESULT]}, "input[0].call_id", "no message before it makes"),
     ({"input": [CALL, {"type": "function_call_output", "call_id": "c1"}]}, "input[1].output", "missing"),
     ({"input": [{**CALL, "call_id": None}]}, "input[0].call_id", "is missing"),
     ({"input": [{**CALL, "name": ""}]}, "input[0].name", "is missing"),
@@ -422,7 +423,7 @@ BAD: list[tuple[Body, str, str]] = [
     ({"tools": [{"type": "function", "function": {"name": "x"}}]}, "tools[0].name", "below function"),
     ({"tools": [{**WEATHER, "parameters": "x"}]}, "tools[0].parameters", "JSON schema"),
     ({"tools": [WEATHER, WEATHER]}, "tools[1].name", "another tool"),
-    ({"tools": [{**WEATHER, "name": f"t{n}"} for n in range(1000)]}, "tools", "more than 512"),
+    ({"tools": [{**WEATHER, "name": f"t{n}"} for n in range(1000)]}, "tools", "at most 512"),
     ({"tools": [{**AGENTS, "tools": [{"type": "function"}]}]}, "tools[0].tools[0].name", "is missing"),
     ({"tools": [{**SHELL, "format": {"type": "x"}}]}, "tools[0].format.type", "text or grammar"),
     ({"tools": [WEATHER], "tool_choice": "some"}, "tool_choice", "must be auto"),

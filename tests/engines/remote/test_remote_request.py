@@ -191,7 +191,7 @@ FIELDS = [
     *(
         {"tools": [FUNCTION, FREE, {"type": "web_search"}], "tool_choice": choice}
         for choice in (
-            *("auto", "none", "required", "any", "who knows", {"type": "function"}, {"type": "web_search"}),
+            *("auto", "none", "required", "any", {"type": "function"}, {"type": "web_search"}),
             {"type": "function", "function": {"name": "f"}},
             {"type": "custom", "custom": {"name": "run"}},
             {"type": "tool", "name": "f"},
@@ -311,8 +311,8 @@ HISTORY = {
 
 def test_a_history_goes_out_as_it_came():
     for name, turn in HISTORY.items():
-        request = ChatRequest((*parse_messages([turn]), Message("user", "hi")))
-        assert request_body(request, "remote")["messages"][0] == turn, name
+        request = ChatRequest(parse_messages([HISTORY["a call"], turn]))
+        assert request_body(request, "remote")["messages"][1] == turn, name
 
 
 def test_what_means_the_same_goes_out_in_one_way():
