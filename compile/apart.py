@@ -56,7 +56,10 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
+    """`broken_off`: by an error, so that nothing was done in the time it took."""
+
     number: int
+    broken_off: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,10 @@ Said = Began | Advanced | Ended | Noted | Done | Failed
 
 class _ElsewhereError(Exception):
     """Where in the other process an error came from, as the cause of the one that is raised here."""
+
+
+class _BrokenOffError(Exception):
+    """What ends a step here whose error, told at the end, was raised in the other process."""
 
 
 def build(job: Job, progress: Progress) -> bool:
@@ -139,7 +146,7 @@ class _Reader:
                     self._repeat(said)
         finally:
             for number in reversed(list(self._steps)):
-                self._leave(number)
+                self._leave(number, broken_off=True)
 
     def _listen(self) -> None:
         try:
@@ -157,13 +164,14 @@ class _Reader:
                 self._steps[number] = context, context.__enter__()
             case Advanced(number, amount):
                 self._steps[number][1].advance(amount)
-            case Ended(number):
-                self._leave(number)
+            case Ended(number, broken_off):
+                self._leave(number, broken_off=broken_off)
             case Noted(text):
                 self._progress.note(text)
 
-    def _leave(self, number: int) -> None:
-        self._steps.pop(number)[0].__exit__(None, None, None)
+    def _leave(self, number: int, *, broken_off: bool) -> None:
+        error = _BrokenOffError() if broken_off else None
+        self._steps.pop(number)[0].__exit__(type(error) if error else None, error, None)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

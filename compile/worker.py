@@ -63,11 +63,13 @@ class Speaker:
     def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Step]:
         step = _Step(self, next(self._numbers))
         self.say(Began(step.number, name, total, unit))
+        broken_off = True
         try:
             yield step
+            broken_off = False
         finally:
             step.tell()
-            self.say(Ended(step.number))
+            self.say(Ended(step.number, broken_off))
 
     def note(self, text: str) -> None:
         self.say(Noted(text))

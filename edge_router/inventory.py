@@ -48,6 +48,7 @@ def _weak(pool: Pool, config: Config) -> ModelInfo:
         serves=pool.weak_serves,
         local=True,
         loaded=pool.weak_loaded,
+        reasons=None if engine is None else engine.capabilities.learned_thoughts,
         size=None if plan is None else plan.total,
     )
     if pool.weak_given:

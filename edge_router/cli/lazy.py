@@ -6,7 +6,7 @@ The names and one-line helps stand in a table, so that help and shell completion
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -29,9 +29,13 @@ class Verb:
 
 
 class LazyGroup(TyperGroup):
-    """Subclasses set `verbs`. Contexts and commands are `Any`: typer's base classes changed their home."""
+    """Subclasses set `verbs`. Contexts and commands are `Any`: typer's base classes changed their home.
+
+    `elsewhere`: other programs' words, and ours for them.
+    """
 
     verbs: tuple[Verb, ...] = ()
+    elsewhere: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -39,7 +43,7 @@ class LazyGroup(TyperGroup):
             self.add_command(TyperCommand(verb.name, help=verb.help), verb.name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name, placeholder, rest = super().resolve_command(ctx, args)
+        name, placeholder, rest = super().resolve_command(ctx, self._in_our_words(args))
         module = next((verb.module for verb in self.verbs if verb.name == name), None)
         if module is None:
             return name, placeholder, rest
@@ -47,6 +51,13 @@ class LazyGroup(TyperGroup):
         command.name = name
         _add_common(command, [param for param in self.params if param.name in _RECORDED])
         return name, command, rest
+
+    def _in_our_words(self, args: list[str]) -> list[str]:
+        """Of theirs an option may be the last word, which then takes what follows."""
+        *verb, last = self.elsewhere.get(args[0], args[:1])
+        follows = args[1:]
+        takes = not last.startswith("-") or (follows and not follows[0].startswith("-"))
+        return [*verb, last, *follows] if takes else [*verb, *follows]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         width = max(len(verb.name) for verb in self.verbs)

@@ -38,8 +38,43 @@ VERBS = (
 )
 
 
+# What Ollama's users type.
+ELSEWHERE = {
+    "run": ("chat", "--model"),
+    "pull": ("models", "pull"),
+    "list": ("models", "list"),
+    "ls": ("models", "list"),
+    "show": ("models", "show"),
+    "rm": ("models", "remove"),
+}
+FIRST = 'edge-router chat "What is the capital of France?"'
+
+
 class Root(LazyGroup):
-    verbs = VERBS
+    verbs, elsewhere = VERBS, ELSEWHERE
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """A usage error names our way where a question, or a word that we have no verb for, stands first."""
+        if args[0] == "help":
+            _help(ctx, args[1:])
+            args = [*args[1:], "--help"]
+        if args[0] == "ps":
+            ctx.fail(
+                "A model is loaded by the process that answers: a server tells of its own at /api/ps, and "
+                "what is built is listed by: edge-router artifacts list"
+            )
+        if " " in args[0].strip():
+            from edge_router.cli.sentences import command
+
+            ctx.fail(f"No such command. To ask that: {command('chat', args[0])}")
+        return super().resolve_command(ctx, args)
+
+
+def _help(ctx: typer.Context, verb: Sequence[str] = ()) -> None:
+    """Of the whole, where no `verb` is named, and nothing else then."""
+    if not verb:
+        output.write(f"{ctx.get_help()}\n")
+        raise typer.Exit
 
 
 def _version(wanted: bool) -> None:
@@ -67,12 +102,18 @@ def _root(
 ) -> None:
     """Answers on your own machine when a small model is good enough; only hard queries go to a strong one."""
     ctx.ensure_object(Options).add(config=config, settings=settings or (), debug=debug, quiet=quiet)
+    if ctx.invoked_subcommand is None:
+        _help(ctx)
 
 
 def parser() -> Any:
     """The command line as typer has it."""
     app = typer.Typer(cls=Root, rich_markup_mode=None)
-    app.callback(context_settings={"help_option_names": ["-h", "--help"]})(_root)
+    app.callback(
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=f"Begin with: {FIRST}",
+    )(_root)
     return get_command(app)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -34,7 +35,7 @@ def _open_streams() -> None:
     """A standard stream that was closed (`>&-`, a desktop program without a console) leads nowhere instead.
 
     The number of a closed one goes to the next file that is opened, and what a library prints would end up
-    in that file.
+    in that file. An answer that nobody could get is an error all the same.
     """
     for number in range(3):
         try:
@@ -46,9 +47,17 @@ def _open_streams() -> None:
                 os.close(nowhere)
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as above
+    if sys.stdout is None:
+        sys.stdout = _Closed()
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as above
+
+
+class _Closed(io.TextIOBase):
+    """A standard output that is not there. Writing to it raises what the system raises."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 def finish() -> None:
@@ -96,20 +105,24 @@ def plain(text: str) -> str:
 
 def say(text: str, *, style: str = "") -> None:
     """One line to stderr; `style` is rich's ("dim", "red") and shows on a terminal only."""
-    if style and shows_colour(sys.stderr):
-        _print(sys.stderr, text, style)
-    else:
-        sys.stderr.write(plain(text) + "\n")
-        sys.stderr.flush()
+    _beside(text, style, "\n")
 
 
 def murmur(text: str) -> None:
     """To stderr at once and without a line's end, dim on a terminal: what goes along with an answer."""
-    if shows_colour(sys.stderr):
-        _print(sys.stderr, text, "dim", end="")
-    else:
-        sys.stderr.write(plain(text))
-    sys.stderr.flush()
+    _beside(text, "dim", "")
+
+
+def _beside(text: str, style: str, end: str) -> None:
+    """To stderr. Where that cannot be written (a full disk under a log) the work goes on without."""
+    try:
+        if style and shows_colour(sys.stderr):
+            _print(sys.stderr, text, style, end)
+        else:
+            sys.stderr.write(plain(text) + end)
+        sys.stderr.flush()
+    except OSError:
+        drop(sys.stderr)
 
 
 def part() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from edge_router.sizes import binary
 
 ME = "edge-router"
 SHOWN_NAMES = 10  # of what there is, where none is near
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?", re.ASCII)
 
 
 def sentence(error: e.EdgeRouterError) -> str:
@@ -80,6 +82,10 @@ def _unknown_name(error: e.UnknownName) -> str:
     nearest = f"the nearest is {_or(error.nearest)}" if error.nearest else f"there is {_some(error.known)}"
     what = f"there is no {error.kind} named {error.name!r}, {nearest}"
     if isinstance(error, e.UnknownModel):
+        if _REPOSITORY.fullmatch(error.name):
+            what = f"there is no file or folder {error.name}"
+            hub = f"hf:{error.name}"
+            return _then(what, f"the repository on the hub is written {hub}", "models", "pull", hub)
         return _then(what, "all of them are listed by", "models", "list")
     if error.kind == "client":
         return _then(what, "all of them are listed by", "launch")
@@ -147,7 +153,9 @@ def _disk_full(error: e.DiskFull) -> str:
     free = f", {size(error.free)} free" if error.free is not None else ""
     return _then(
         f"no space left for {error.path}{amounts}{free}",
-        "make room, for instance with",
+        f"remove a model that is not needed (`{command('models', 'list')}` tells their sizes, "
+        f"`{command('models', 'remove', '--help')}` how), set EDGE_ROUTER_HOME to a folder on a larger "
+        "disk, or remove what serves no more with",
         *("artifacts", "prune"),
     )
 

@@ -26,15 +26,15 @@ def lines(
     variables: Mapping[str, str],
     copied: Mapping[str, str],
     removed: Sequence[str],
-    command: Sequence[str],
+    commands: Sequence[Sequence[str]],
 ) -> list[str]:
-    """`copied` variables get what another one holds, whose value so shows nowhere."""
+    """`copied` variables get what another one holds, whose value so shows nowhere; `commands` follow."""
     if shell is Shell.SH:
         return [
             *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
             *(f'export {name}="${other}"' for name, other in copied.items()),
             *([f"unset {' '.join(removed)}"] if removed else []),
-            shlex.join(command),
+            *map(shlex.join, commands),
         ]
     if shell is Shell.POWERSHELL:
         places = ", ".join(f"Env:{name}" for name in removed)
@@ -42,13 +42,13 @@ def lines(
             *(f"$env:{name} = {_single(value)}" for name, value in variables.items()),
             *(f"$env:{name} = $env:{other}" for name, other in copied.items()),
             *([f"Remove-Item {places} -ErrorAction SilentlyContinue"] if removed else []),
-            f"& {' '.join(map(_single, command))}",
+            *(f"& {' '.join(map(_single, command))}" for command in commands),
         ]
     return [
         *(f'set "{name}={value}"' for name, value in variables.items()),
         *(f'set "{name}=%{other}%"' for name, other in copied.items()),
         *(f'set "{name}="' for name in removed),
-        subprocess.list2cmdline(command),
+        *map(subprocess.list2cmdline, commands),
     ]
 
 

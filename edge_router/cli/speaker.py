@@ -54,7 +54,7 @@ class Speaker:
         self.model = "auto"
         self.last: Answer | None = None
         self._turn: Turn | None = None
-        self._suggested = False
+        self._suggested = self._cannot_think_said = False
 
     def use(self, name: str | None) -> None:
         """Ask `name` from now on. Raises `UnknownModel`, and then nothing has changed."""
@@ -102,6 +102,7 @@ class Speaker:
         for remark in (reasons.fallback(answer), reasons.truncation(answer)):
             if remark is not None:
                 output.say(remark, style="yellow")
+        self._say_that_it_cannot_think(answer)
         thinking = False
         for event in turn:
             if isinstance(event, ReasoningDelta) and event.text and answer.request.reasoning.shown:
@@ -115,6 +116,14 @@ class Speaker:
                 parts.append(event.text)
                 if not self._session.json:
                     output.write(event.text)
+
+    def _say_that_it_cannot_think(self, answer: Answer) -> None:
+        """Once, where thoughts are asked of a model that has none."""
+        if not self._reasoning.enabled or self._cannot_think_said or answer.decision.model != "weak":
+            return
+        if self._controller.model("weak").reasons is False:
+            self._cannot_think_said = True
+            output.say(f"{answer.model} has not learned to think; it answers without.", style="yellow")
 
     def _suggest(self, answer: Answer) -> None:
         """Once: the demo model shows that it works, and a real one is a command away."""

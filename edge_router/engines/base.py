@@ -40,6 +40,7 @@ class Capabilities:
     `trained_context` is for how many tokens its model was trained, however many its window has room for.
     `vocab_size` counts the tokens that have a text. What was calibrated for a model is found by `weights`.
     `learned_tools`: its model was taught to call tools at all; how well has to be measured.
+    `learned_thoughts`: to think before it answers, within marks; None where only its endpoint knows.
     """
 
     serves: frozenset[Need] = frozenset()
@@ -48,6 +49,7 @@ class Capabilities:
     vocab_size: int | None = None
     weights: str | None = None
     learned_tools: bool = False
+    learned_thoughts: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

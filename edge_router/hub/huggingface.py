@@ -113,12 +113,13 @@ def _chosen(source: HubSource, listing: Listing, target: Path) -> list[str]:
         reason = f"looked for {looked_for(source.files)}; the repository holds {held or 'nothing'}"
         raise WeightsUnavailable(str(source), reason, target)
     if missing := missing_parts(names):
-        raise WeightsUnavailable(str(source), f"the repository has no {', '.join(missing[:3])}", target)
+        raise WeightsUnavailable(str(source), f"the repository has no {_some(missing[:3])}", target)
     return names
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    """In quotes: a name may hold blanks, commas and whatever else its owner thought of."""
+    return ", ".join(map(ascii, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
 
 
 def _download(source: HubSource, listing: Listing, names: list[str], partial: Path) -> None:

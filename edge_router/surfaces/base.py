@@ -126,7 +126,8 @@ class Surface(Protocol):
 class ModelInfo:
     """A name that may be asked for, and what is known of the model behind it. Sizes in bytes.
 
-    `created`: since when it is here, in seconds since 1970. `reasons`: it thinks before it answers, or can.
+    `created`: since when it is here, in seconds since 1970. `reasons`: it thinks before it answers, or can;
+    None where nobody knows yet.
     `dimension`: of its vectors, 0 before it is known; None for a model that answers chats.
     """
 
@@ -141,7 +142,7 @@ class ModelInfo:
     quantization: str | None = None
     digest: str | None = None
     created: int | None = None
-    reasons: bool = False
+    reasons: bool | None = None
     dimension: int | None = None
 
 

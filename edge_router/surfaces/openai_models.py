@@ -33,7 +33,7 @@ def _model(info: ModelInfo) -> Body:
             "tools": Need.TOOLS in info.serves,
             "vision": Need.IMAGES in info.serves,
             "json": Need.JSON in info.serves,
-            "reasoning": info.reasons,
+            "reasoning": bool(info.reasons),
         },
         "local": info.local,
     }

@@ -246,7 +246,9 @@ def test_config_init_with_force_begins_anew_and_keeps_a_copy(cli, home):
 def test_config_init_says_what_share_of_typical_prompts_would_go_where(cli, settings, words):
     done = cli("config", "init", *settings)
     assert done.code == 0 and words in done.err
-    assert "typical" not in cli("config", "init", "-q", *settings).err
+    assert "take what fits with: edge-router config init --yes" in done.err, "nobody could be asked"
+    assert not cli("config", "init", "-q", *settings).err.count("typical")
+    assert ("There is no strong model" in cli("route", "--typical").err) is (not settings)
 
 
 def test_two_who_set_keys_at_once_lose_none(home):

@@ -111,6 +111,13 @@ def test_a_path_is_a_question(talk, models):
     assert models.weak.calls[0].messages[0].text == "/etc/hosts: what is it for?"
 
 
+def test_words_of_other_programs_do_what_ours_do(talk, models):
+    done = talk("Easy.", "/clear", "Easy again.", "/load weak", "/?", "/bye", "Never asked.")
+    assert done.code == 0 and [len(call.messages) for call in models.weak.calls] == [1, 1]
+    assert "A new conversation." in done.err and "Asking" in done.err and "/help" in done.err
+    assert talk("quit", "Never asked.").code == 0 and len(models.weak.calls) == 2
+
+
 def test_exit_leaves(talk, models):
     assert talk("/exit", "never asked").code == 0
     assert not models.weak.calls

@@ -56,6 +56,7 @@ def test_doctor_says_what_is_here(cli, not_built, paths):
         "edge-router compile",
     ):
         assert words in done.out, words
+    assert "* works" in done.err and "! is wrong" not in done.err
 
 
 def test_doctor_json(cli, not_built):

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ NASTY = """it's "so" $HOME `x` & {"a": "b c"}"""
 def test_each_shell_reads_the_words_as_they_are_meant():
     def lines(shell: Shell) -> list[str]:
         return shells.lines(
-            shell, variables={"A": NASTY}, copied={"B": "C"}, removed=["D", "E"], command=["run", NASTY]
+            shell, variables={"A": NASTY}, copied={"B": "C"}, removed=["D", "E"], commands=[["run", NASTY]]
         )
 
     export, copied, unset, command = lines(Shell.SH)
@@ -147,15 +148,13 @@ def test_each_shell_reads_the_words_as_they_are_meant():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks a POSIX shell")
 def test_a_posix_shell_reads_them_so():
-    import subprocess
-
     show = 'import os, sys; print([os.environ.get(name) for name in "ABD"], sys.argv[1:])'
     lines = shells.lines(
         Shell.SH,
         variables={"A": NASTY},
         copied={"B": "C"},
         removed=["D"],
-        command=[sys.executable, "-c", show, NASTY],
+        commands=[[sys.executable, "-c", show, NASTY]],
     )
     environ = {**os.environ, "C": "copied", "D": "there"}
     done = subprocess.run(
@@ -295,6 +294,20 @@ def test_where_the_client_is_not_here_the_lines_are_printed(cli, user):
     assert done.code == 127 and "npm install -g @anthropic-ai/claude-code" in done.err
     assert done.out == cli("launch", "claude", "--print", "--shell", shells.usual(), "--", "-p", "hi").out
     assert URL in done.out and done.out.rstrip().endswith("hi" if os.name != "nt" else "'hi'")
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform == "win32", reason="asks a POSIX shell")
+@each("name, file", [("llm", "extra-openai-models.yaml"), ("continue", ".continue/edge_router.yaml")])
+def test_what_is_printed_is_all_that_a_client_needs(cli, user, name, file):
+    printed = cli("launch", name, "--print", "--shell", "sh", "-m", "strong", "-o", "server.port=7000")
+    fake(user / "bin", clients.find(name).program)
+    fake(user / "bin", "edge-router", "import sys; from edge_router.cli.main import main; main()")
+    subprocess.run(["/bin/sh", "-ec", printed.out], check=True, capture_output=True)
+    written = (user / file).read_text("utf-8")
+    assert "strong" in written and "http://127.0.0.1:7000/v1" in written
+    before = json.loads(cli("launch", name, "--json").out)["before"]
+    assert before == [["edge-router", "launch", name, "--model", "auto", "--write"]]
 
 
 def test_writing_keeps_what_was_there_and_a_copy(cli, user):

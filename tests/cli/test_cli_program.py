@@ -143,6 +143,13 @@ def test_a_full_disk_under_stdout_is_told(program):
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stderr_costs_no_answer(program):
+    with Path("/dev/full").open("w") as full:
+        done = program("chat", "x", *SCRIPTED, stdout=subprocess.PIPE, stderr=full)
+    assert (done.returncode, done.stdout) == (0, "You said: x\n")
+
+
 def test_libraries_keep_their_warnings(environment, tmp_path):
     script = tmp_path / "noisy.py"
     script.write_text(
@@ -246,7 +253,9 @@ main()
 @pytest.mark.skipif(sys.platform == "win32", reason="closes streams as a POSIX shell does")
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
 @pytest.mark.parametrize("arguments", [("route", "-o", "router.name=length", "hi"), ("--help",)])
-def test_a_closed_stream_is_no_fault(environment, arguments, closed, tmp_path):
+def test_a_closed_stream_is_no_fault_unless_the_answer_belongs_there(
+    environment, arguments, closed, tmp_path
+):
     """And what is written meanwhile does not land in a file that took the stream's number."""
     code = (
         "import os, sys; [os.close(int(number)) for number in sys.argv[1].split(',')]; "
@@ -257,5 +266,6 @@ def test_a_closed_stream_is_no_fault(environment, arguments, closed, tmp_path):
         [sys.executable, "-c", code, numbers, *arguments],
         capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert done.returncode == (1 in closed) and "Traceback" not in done.stderr
     assert bool(done.stdout) is (1 not in closed)
+    assert ("standard output cannot be written" in done.stderr) is (1 in closed and 2 not in closed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,9 @@ import pytest
 from edge_router import children
 from edge_router.catalog import find_model
 from edge_router.compile import apart
+from edge_router.compile.apart import _Reader
 from edge_router.compile.pipeline import BuildSettings, CompiledModel, ensure
-from edge_router.compile.worker import failed
+from edge_router.compile.worker import Speaker, failed
 from edge_router.errors import (
     BuildFailed,
     ContextOverflow,
@@ -39,6 +42,7 @@ class Watching(SilentProgress):
     def __init__(self, reached: Callable[[str], None] = lambda name: None) -> None:
         self.steps: dict[str, list[int | None]] = {}
         self.open: list[str] = []
+        self.whole: list[str] = []  # that ended without an error
         self._reached = reached
 
     @contextmanager
@@ -48,6 +52,7 @@ class Watching(SilentProgress):
         self._reached(name)
         try:
             yield _Counter(self.steps[name])
+            self.whole.append(name)
         finally:
             self.open.remove(name)
 
@@ -84,7 +89,7 @@ def test_it_is_built_elsewhere_and_found_here(away: list[Any], make: Any) -> Non
     built = make(progress=watching)
     assert built.library.is_file() and built == make(build=False)
     assert len(away) == 1 and away[0].returncode == 0
-    assert {"quantize", "verify", "compile", "link"} <= set(watching.steps) and not watching.open
+    assert {"quantize", "verify", "compile", "link"} <= set(watching.whole) and not watching.open
     total, done = watching.steps["quantize"]
     assert total == done and total is not None and total > 5
     make()
@@ -115,6 +120,20 @@ def test_an_error_comes_back_as_it_was(away: list[Any], tiny: Any, tmp_path: Pat
         ensure(find_model(str(source)), SMALL, paths=paths, progress=watching)
     assert caught.value.path == file and caught.value.expected
     assert "open_weights" in str(caught.value.__cause__) and not watching.open
+
+
+def test_a_step_that_an_error_ends_is_not_told_as_one_that_was_done() -> None:
+    out, watching = io.BytesIO(), Watching()
+    speaker = Speaker(out)
+    with speaker.step("unpack"):
+        pass
+    with pytest.raises(OSError), speaker.step("fetch"):
+        raise OSError
+    out.seek(0)
+    child: Any = SimpleNamespace(stdin=io.BytesIO(), stdout=out)
+    assert _Reader(child, watching).read(SimpleNamespace()) is None  # type: ignore[arg-type]
+    assert list(watching.steps) == ["unpack", "fetch"] and not watching.open
+    assert watching.whole == ["unpack"]
 
 
 @pytest.mark.parametrize(

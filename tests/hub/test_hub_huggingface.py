@@ -66,7 +66,10 @@ def test_a_missing_format_names_what_is_there(hub: Any, repository: Any, downloa
     with pytest.raises(WeightsUnavailable) as caught:
         fetch(SOURCE, downloads)
     assert "model*.safetensors" in caught.value.reason
-    assert "the repository holds README.md, config.json, tokenizer.json, weights.ckpt" in caught.value.reason
+    assert (
+        "the repository holds 'README.md', 'config.json', 'tokenizer.json', 'weights.ckpt'"
+        in caught.value.reason
+    )
     repository.large, repository.small = {}, {}
     with pytest.raises(WeightsUnavailable, match="the repository holds nothing"):
         fetch(SOURCE, downloads)
@@ -308,7 +311,7 @@ def test_what_is_not_clear_is_listed_with_a_way_that_works(
 
 def test_a_missing_part_is_said_before_the_others_are_fetched(hub: Any, downloads: Path) -> None:
     gguf_repository(hub, SPLIT[0], SPLIT[2])
-    with pytest.raises(WeightsUnavailable, match=f"the repository has no {SPLIT[1]}"):
+    with pytest.raises(WeightsUnavailable, match=f"the repository has no '{SPLIT[1]}'"):
         fetch(SOURCE, downloads)
     assert not any("resolve" in line for line in hub.requests)
 

@@ -20,8 +20,10 @@ SLOW_INPUT_S = 2.0  # a pipe that stays open looks like a program that hangs
 def chat(
     ctx: typer.Context,
     prompt: Annotated[
-        str | None,
-        typer.Argument(help="The question. Without it, a conversation begins.", show_default=False),
+        list[str] | None,
+        typer.Argument(
+            metavar="PROMPT", help="The question. Without it, a conversation begins.", show_default=False
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -67,7 +69,8 @@ def chat(
         "seed": seed,
         "private": private or None,
     }
-    text = joined(readable(prompt), piped_input(given=prompt is not None))
+    question = readable(" ".join(prompt)) if prompt else None  # words without quotes around them
+    text = joined(question, piped_input(given=question is not None))
     if text is None and json:
         raise typer.BadParameter("--json needs a prompt, as an argument or piped in")
     if text is not None and not text.strip():
@@ -86,11 +89,9 @@ def chat(
             Conversation(speaker, system=system).run()
 
 
-def readable(argument: str | None) -> str | None:
+def readable(argument: str) -> str:
     """An argument that was not UTF-8 comes as lone surrogates, which no tokenizer takes."""
-    return (
-        None if argument is None else argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    )
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def joined(prompt: str | None, piped: str | None) -> str | None:

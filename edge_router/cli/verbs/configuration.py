@@ -221,6 +221,9 @@ def _told(backup: Path | None) -> None:
 def _with_proposal(wanted: Config, session: Session, *, yes: bool) -> Config:
     """Nothing is looked for where nobody can say yes, and nothing proposed for what is set."""
     if not (yes or is_someone_there()):
+        if not session.options.quiet:
+            taking = session.command("config", "init", "--yes")
+            output.say(f"Nobody can be asked here, so no model is proposed; take what fits with: {taking}")
         return wanted
     from edge_router.cli.verbs.proposal import propose, settings_of, show
 

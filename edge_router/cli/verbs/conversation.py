@@ -58,8 +58,9 @@ class Conversation:
 
     def _take(self, text: str) -> None:
         name, _, rest = text.partition(" ")
-        if name.startswith("/") and name[1:].isalpha() and "\n" not in name:
-            command = COMMANDS.get(name)
+        name = text if text in ELSEWHERE else name
+        if name in ELSEWHERE or (name.startswith("/") and name[1:].isalpha() and "\n" not in name):
+            command = COMMANDS.get(ELSEWHERE.get(name, name))
             if command is None:
                 output.say(f"There is no command {name}; /help lists them.", style="red")
             else:
@@ -158,4 +159,11 @@ COMMANDS: Mapping[str, Callable[[Conversation, str], None]] = {
     "/down": Conversation.down,
     "/save": Conversation.save,
     "/exit": Conversation.exit,
+}
+# What users of other programs type.
+ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("/bye", "/quit", "exit", "quit"), "/exit"),
+    **dict.fromkeys(("/clear", "/reset"), "/new"),
+    "/load": "/model",
+    "/?": "/help",
 }

@@ -14,6 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _STYLES = {"ok": "", "note": "yellow", "bad": "bold red"}
 _NAME_WIDTH = 23  # of the longest, a package
 _SIGNS = {"ok": " ", "note": "*", "bad": "!"}
+_MEANING = {"note": "works, and is worth knowing", "bad": "is wrong, and mended by what stands there"}
 
 
 @app.command()
@@ -52,6 +53,11 @@ def doctor(
         output.write_styled(
             f"{_SIGNS[finding.state]} {finding.name.ljust(_NAME_WIDTH)}{finding.text}", _STYLES[finding.state]
         )
+    if not (json or session.options.quiet):
+        there = {finding.state for finding in found}
+        legend = [f"{_SIGNS[state]} {words}" for state, words in _MEANING.items() if state in there]
+        if legend:
+            output.say("; ".join(legend), style="dim")
     broken = any(finding.state == "bad" for finding in found)
     if json:
         output.write_json({"ok": not broken, "findings": [finding.to_dict() for finding in found]})

@@ -15,7 +15,7 @@ from edge_router.cli import clients, output, shells
 from edge_router.cli.building import make_ready
 from edge_router.cli.client_files import Unmergeable, merged, save
 from edge_router.cli.clients import CLIENTS, Client, Target
-from edge_router.cli.sentences import quoted
+from edge_router.cli.sentences import ME, quoted
 from edge_router.cli.session import Session, nearest, server_key
 from edge_router.cli.shells import Shell
 from edge_router.cli.verbs import launching
@@ -73,10 +73,10 @@ def launch(
     if write:
         return _write(chosen, target, session)
     if json:
-        return output.write_json(_facts(chosen, target, tuple(own or ())))
+        return output.write_json(_facts(chosen, target, tuple(own or ()), session))
     program = shutil.which(chosen.program)
     if print_ or program is None:
-        _print(chosen, target, tuple(own or ()), shell or shells.usual())
+        _print(chosen, target, tuple(own or ()), shell or shells.usual(), session)
         if print_:
             return None
         missing = f"{chosen.title} is not here: no {chosen.program} on the PATH"
@@ -175,19 +175,29 @@ def _keyless(client: Client, target: Target) -> dict[str, str]:
     return {client.key_variable: clients.NO_KEY} if client.key_variable and not target.key_env else {}
 
 
-def _print(client: Client, target: Target, own: tuple[str, ...], shell: Shell) -> None:
+def _print(client: Client, target: Target, own: tuple[str, ...], shell: Shell, session: Session) -> None:
     copied = _copied(client, target)
+    program = [client.program, *clients.arguments(client, target, os.environ, own)]
     lines = shells.lines(
         shell,
         variables={**clients.variables(client, target, os.environ), **_keyless(client, target)},
         copied=copied,
         removed=[name for name in client.without if name not in copied],
-        command=[client.program, *clients.arguments(client, target, os.environ, own)],
+        commands=[*_writing(client, target, session), program],
     )
     output.write("".join(f"{line}\n" for line in lines))
 
 
-def _facts(client: Client, target: Target, own: tuple[str, ...]) -> dict[str, object]:
+def _writing(client: Client, target: Target, session: Session) -> list[list[str]]:
+    """What has to be run before a client that is told an address by its file only."""
+    if client.file is None or not client.file.needed:
+        return []
+    settings = [f"--set={key}={value}" for key, value in session.options.settings.items()]
+    config = [] if session.options.config is None else ["--config", str(session.options.config.absolute())]
+    return [[ME, "launch", client.name, "--model", target.model, "--write", *settings, *config]]
+
+
+def _facts(client: Client, target: Target, own: tuple[str, ...], session: Session) -> dict[str, object]:
     file = clients.place(client, os.environ)
     return {
         "name": client.name,
@@ -198,6 +208,7 @@ def _facts(client: Client, target: Target, own: tuple[str, ...]) -> dict[str, ob
         "variables": {**clients.variables(client, target, os.environ), **_keyless(client, target)},
         "copied": _copied(client, target),
         "removed": list(client.without),
+        "before": _writing(client, target, session),
         "command": [client.program, *clients.arguments(client, target, os.environ, own)],
         "file": None if file is None else str(file),
     }

@@ -9,8 +9,9 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.chat import piped_input, readable
-from edge_router.types import Decision
+from edge_router.types import Decision, Reason
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -41,11 +42,15 @@ def route(
     session = Session(ctx, json=json)
     if typical and prompts:
         raise typer.BadParameter("--typical brings its own prompts")
-    texts = _typical() if typical else [readable(prompt) or "" for prompt in prompts or ()] or _lines()
-    with session.controller(session.config(offline=offline)) as controller:
+    texts = _typical() if typical else [readable(prompt) for prompt in prompts or ()] or _lines()
+    config = session.config(offline=offline)
+    with session.controller(config) as controller:
         decisions = [controller.route(text, model=model, private=private) for text in texts]
     if typical and not json:
         _show_kinds(decisions)
+        missing = any(decision.reason is Reason.STRONG_UNAVAILABLE for decision in decisions)
+        if missing and not session.options.quiet:
+            traffic.tell(config, session)
     elif json:
         output.write_json([decision.to_dict() for decision in decisions])
     else:

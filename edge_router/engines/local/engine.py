@@ -91,6 +91,7 @@ class LocalEngine:
             self.vocab_size,
             self.weights_key,
             self._answers.calls is not None,
+            self._answers.thoughts is not None,
         )
 
     @property
