@@ -54,7 +54,7 @@ LAYERS = [
         "routers",
         "engines",
     },
-    {"control", "inventory", "client", "thread_stream", "aio"},
+    {"control", "client", "thread_stream", "aio"},
     {"bench", "labelling", "server"},
     {"cli", "__main__"},
 ]
@@ -177,8 +177,7 @@ def test_the_core_speaks_words_of_its_own() -> None:
         found = list(modules(PACKAGE / folder, "edge_router." + folder.replace("/", ".")))
         assert len(found) > 3, folder
         for module, file in found:
-            # What every surface promises knows no protocol.
-            used = [name for name in imports(file, module_level=False) if name != "edge_router.surfaces.base"]
+            used = imports(file, module_level=False)
             assert not [name for name in used if name.startswith(PROTOCOLS)], module
             assert not THEIRS.intersection(strings(file)), module
             assert "tool_calls" not in keys(file), module  # as a reason to finish it is ours

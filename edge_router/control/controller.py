@@ -15,12 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from edge_router.chat.events import Usage
+from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import FORM_NEEDS, ChatRequest, Need
 from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, primed
+from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.pool import Pool
 from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
@@ -33,15 +35,14 @@ from edge_router.errors import (
     InvalidRequest,
     InvalidRouter,
     LowConfidence,
+    StrongNotConfigured,
     UnsupportedRequest,
 )
-from edge_router.inventory import chat_models, embedding_models
 from edge_router.ledger import Ledger, Record, message_of
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.routers.base import AsksWeak, Router
-from edge_router.surfaces.base import ModelInfo
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.spending import Payment, Spending
 from edge_router.types import Cancel, Decision, Progress, Reason
@@ -209,8 +210,8 @@ class CoreController:
         Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ...
         """
         known = {info.name: info for info in self.models()}
-        if name not in known:
-            self.check_model(name)
+        if name not in known and policy.parse_model(name, self._pool.names()).tier == "strong":
+            raise StrongNotConfigured
         return known.get(name) or replace(known["auto"], name=name)
 
     def count_tokens(self, request: ChatRequest) -> int:

@@ -68,10 +68,9 @@ def strength_of(card: ModelCard) -> float | None:
     if card.strength is not None:
         return card.strength
     try:
-        tensors = ModelShape.of(card.config, card.name).tensors()
+        parameters = ModelShape.of(card.config, card.name).parameters
     except EdgeRouterError:
         return None
-    parameters = sum(tensor.rows * tensor.columns * tensor.count for tensor in tensors)
     by_size = _AT_4B + _PER_DOUBLING * math.log2(parameters / 4e9)
     return round(min(max(by_size, _LEAST), _MOST), 2)
 

@@ -25,6 +25,7 @@ SMALL = (
 )  # bytes that are parsed on the event loop; more could take it 5 ms, and everybody's streams wait
 CONTENT_LENGTH_DIGITS = 12
 _HOLD = "body"  # in scope["state"]
+_CURL = "application/x-www-form-urlencoded"
 _PIECE = 256 * 1024
 # To zlib: with gzip's header, or with zlib's own. Some clients' "deflate" has none at all.
 _FORMATS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -114,11 +115,15 @@ def parse_object(data: bytes | bytearray) -> dict[str, object]:
 
 
 def _check_type(request: Request) -> None:
-    """JSON, or nothing said, as many clients do; but a page can say nothing, too, without asking us first."""
+    """JSON; or nothing said, as many clients do, or what curl says of any data, as in Ollama's examples.
+
+    A page can have both sent without asking us first, too. Its scripts bring an Origin then, and a form,
+    which in an old browser brings none, has every brace of JSON escaped. One of type text/plain has not.
+    """
     types = request.headers.getlist("content-type")
-    if not types and not any(name == "origin" or name.startswith("sec-fetch-") for name in request.headers):
-        return
-    if len(types) != 1 or types[0].partition(";")[0].strip().lower() != "application/json":
+    said = types[0].partition(";")[0].strip().lower() if len(types) == 1 else "" if types else None
+    page = any(name in ("origin", "referer") or name.startswith("sec-fetch-") for name in request.headers)
+    if said != "application/json" and (page or said not in (None, _CURL)):
         raise HTTPException(415, "Send the body as JSON, with `Content-Type: application/json`.")
 
 

@@ -29,6 +29,7 @@ from edge_router.chat.events import (
 )
 from edge_router.chat.in_turn import Nesting
 from edge_router.chat.message import Message, Refusal
+from edge_router.chat.model import ModelInfo
 from edge_router.chat.reply import Reply
 from edge_router.chat.request import (
     ChatRequest,
@@ -59,7 +60,7 @@ from edge_router.surfaces.anthropic_content import (
     tool_block,
     written_blocks,
 )
-from edge_router.surfaces.base import Body, Call, Failure, Head, Host, ModelInfo, Query
+from edge_router.surfaces.base import Body, Call, Failure, Head, Host, Query
 from edge_router.surfaces.limits import (
     EFFORTS,
     LONGEST_STOP,

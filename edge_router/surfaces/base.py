@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge_router.chat.events import Event
+from edge_router.chat.model import ModelInfo
 from edge_router.chat.reply import Reply
-from edge_router.chat.request import ChatRequest, Need
+from edge_router.chat.request import ChatRequest
 from edge_router.types import Decision
 
 if TYPE_CHECKING:
@@ -120,30 +121,6 @@ class Surface(Protocol):
     def comment(self, text: str) -> bytes:
         """What keeps a stream open and no client takes for a part of the answer; `text` is in one line."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A name that may be asked for, and what is known of the model behind it. Sizes in bytes.
-
-    `created`: since when it is here, in seconds since 1970. `reasons`: it thinks before it answers, or can;
-    None where nobody knows yet.
-    `dimension`: of its vectors, 0 before it is known; None for a model that answers chats.
-    """
-
-    name: str
-    context_window: int | None = None  # tokens
-    serves: frozenset[Need] = frozenset()
-    local: bool = False
-    loaded: bool = False
-    size: int | None = None
-    architecture: str | None = None
-    parameters: int | None = None
-    quantization: str | None = None
-    digest: str | None = None
-    created: int | None = None
-    reasons: bool | None = None
-    dimension: int | None = None
 
 
 class Host(Protocol):

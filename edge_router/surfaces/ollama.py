@@ -29,6 +29,7 @@ from edge_router.chat.events import (
     Usage,
 )
 from edge_router.chat.message import Image, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from edge_router.chat.model import ModelInfo
 from edge_router.chat.reply import Reply
 from edge_router.chat.request import (
     ChatRequest,
@@ -46,7 +47,7 @@ from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel, c
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, listed, plain_object, shown
 from edge_router.privacy import body_marks
-from edge_router.surfaces.base import Body, Call, Encoder, Errand, Failure, Head, Host, ModelInfo, Query
+from edge_router.surfaces.base import Body, Call, Encoder, Errand, Failure, Head, Host, Query
 from edge_router.surfaces.embedding import embed, texts
 from edge_router.surfaces.limits import (
     EFFORTS,
@@ -651,17 +652,17 @@ def _tags(body: Mapping[str, object], host: Host) -> Body:
 
 
 def _ps(body: Mapping[str, object], host: Host) -> Body:
-    loaded = [info for info in host.models() if info.local and info.loaded]
-    return {
-        "models": [
-            _listed(info)
-            | {
-                "expires_at": _FOREVER,
-                "size_vram": info.size or 0,
-                "context_length": info.context_window or 0,
-            }
-            for info in loaded
-        ]
+    """What is in memory, once each."""
+    return {"models": [_running(info) for info in host.models() if info.local and info.loaded and info.own]}
+
+
+def _running(info: ModelInfo) -> Body:
+    taken = info.memory or info.size or 0
+    return _listed(info) | {
+        "size": taken,
+        "size_vram": taken,
+        "expires_at": _FOREVER,
+        "context_length": info.context_window or 0,
     }
 
 
@@ -724,7 +725,7 @@ def _details(info: ModelInfo) -> Body:
     family = info.architecture or _UNKNOWN
     return {
         "parent_model": "",
-        "format": "",
+        "format": info.form or "",
         "family": family,
         "families": [family],
         "parameter_size": _short(info.parameters),

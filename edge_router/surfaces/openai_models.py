@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
-from edge_router.surfaces.base import Body, Host, ModelInfo, Query
+from edge_router.surfaces.base import Body, Host, Query
 
 PATH = "/v1/models"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_router.vram.backends import BACKENDS, Backend, backend
-from edge_router.vram.estimate import NO_WINDOW, Place, Settings, estimate
+from edge_router.vram.estimate import NO_WINDOW, Place, Settings, estimate, weight_bytes
 from edge_router.vram.planner import Plan, Planner, Remedy, Wish
 from edge_router.vram.products import PARTS, Product, total
 from edge_router.vram.shapes import ModelShape
@@ -24,4 +24,5 @@ __all__ = [
     "backend",
     "estimate",
     "total",
+    "weight_bytes",
 ]

@@ -89,6 +89,11 @@ def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: P
     return *counted, product("margin", "for what is not counted", thousandths=share, bytes=thousandth)
 
 
+def weight_bytes(shape: ModelShape, form: Quantization) -> int:
+    """Of all weights, as they lie on the disk and in memory."""
+    return total(tuple(_parameters(shape, form)))
+
+
 def tensor_bytes(tensor: Tensor, form: Quantization) -> tuple[int, ...]:
     """Of each array that stores one of these tensors: packed weights and scales, or the plain one."""
     return tuple(item.bytes // tensor.count for item in _stored(tensor, form))

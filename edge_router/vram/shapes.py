@@ -112,6 +112,10 @@ class ModelShape:
             sinks=_sinks(config),
         )
 
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.rows * tensor.columns * tensor.count for tensor in self.tensors())
+
     def tensors(self) -> tuple[Tensor, ...]:
         """Every parameter, fused as MLC fuses them: q, k and v; gate and up."""
         found = [Tensor("embedding", "embedding", self.vocabulary, self.hidden)]

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ CHAT: dict[str, Any] = {"model": "weak", "messages": [{"role": "user", "content"
 MAX_BODY = Limits().body_bytes
 LOCAL = ("host", "localhost")
 JSON = ("content-type", "application/json")
+FORM = ("content-type", "application/x-www-form-urlencoded")
 
 
 @each(
@@ -68,7 +70,10 @@ def test_a_byte_order_mark_does_no_harm(setup: Callable[..., Any]) -> None:
         [("sec-fetch-site", "cross-site")],
         [("sec-fetch-mode", "no-cors")],
         [("content-type", "text/plain")],
-        [("content-type", "application/x-www-form-urlencoded")],
+        [FORM, ("origin", "http://localhost")],
+        [FORM, ("sec-fetch-site", "cross-site")],
+        [FORM, ("referer", "http://elsewhere.example/")],
+        [FORM, FORM],
         [("content-type", "multipart/form-data; boundary=x")],
         [("content-type", "application/jsonp")],
         [("content-type", "text/plain; application/json")],
@@ -95,6 +100,17 @@ def test_other_types(setup: Callable[..., Any], headers: list[tuple[str, str]]) 
 def test_json_by_its_other_spellings(setup: Callable[..., Any], kind: str) -> None:
     headers = [LOCAL, ("content-type", kind), ("content-encoding", "identity")]
     assert setup().call(body=CHAT, headers=headers, json_type=False).status == 200
+
+
+def test_json_as_curl_sends_it_and_what_a_form_writes(setup: Callable[..., Any]) -> None:
+    """An old browser's form brings no Origin; whatever its fields hold, it cannot write JSON."""
+    one = setup()
+    for path in ("/api/chat", "/api/generate", "/v1/chat/completions"):
+        body = {"prompt": "hi"} if path == "/api/generate" else CHAT
+        assert one.call(path=path, body=body, headers=[LOCAL, FORM], json_type=False).status == 200, path
+        form = urlencode({json.dumps(body): ""}).encode()
+        assert one.call(path=path, body=form, headers=[LOCAL, FORM], json_type=False).status == 400, path
+    assert len(one.weak.calls) == 3
 
 
 def test_a_large_body_is_read(setup: Callable[..., Any]) -> None:

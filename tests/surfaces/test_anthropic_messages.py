@@ -22,6 +22,7 @@ from edge_router.chat.events import (
     Usage,
 )
 from edge_router.chat.message import File, Foreign, Image, Message, Reasoning, Text, ToolCall, ToolResult
+from edge_router.chat.model import ModelInfo
 from edge_router.chat.reply import collect
 from edge_router.chat.request import (
     ChatRequest,
@@ -37,7 +38,7 @@ from edge_router.chat.request import (
 )
 from edge_router.errors import InvalidRequest, UnknownModel
 from edge_router.surfaces.anthropic_messages import AnthropicMessages
-from edge_router.surfaces.base import Call, Failure, Head, Host, ModelInfo
+from edge_router.surfaces.base import Call, Failure, Head, Host
 from edge_router.surfaces.limits import MAX_TOOLS
 from edge_router.types import Decision, Reason
 

@@ -23,6 +23,7 @@ from edge_router.chat.events import (
     Usage,
 )
 from edge_router.chat.message import Image, Message, Reasoning, Text, ToolCall
+from edge_router.chat.model import ModelInfo
 from edge_router.chat.reply import collect
 from edge_router.chat.request import (
     ChatRequest,
@@ -36,7 +37,7 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel
-from edge_router.surfaces.base import Call, Errand, Failure, Head, ModelInfo
+from edge_router.surfaces.base import Call, Errand, Failure, Head
 from edge_router.surfaces.ollama import CHAT, GENERATE, Ollama
 from edge_router.types import Decision, Reason
 
@@ -482,9 +483,11 @@ def test_errors_are_strings_and_nothing_else_is_between_lines() -> None:
 # ---- questions ---------------------------------------------------------------------------------------------
 
 MODELS = (
-    ModelInfo("auto", 2048),
+    ModelInfo("auto", False, 2048, local=True, loaded=True),
     ModelInfo(
-        *("SmolLM2", 2048, frozenset({Need.TOOLS, Need.IMAGES}), True, True, 90_000_000, "llama"),
+        *("SmolLM2", True, 2048, frozenset({Need.TOOLS, Need.IMAGES}), True, True, 76_000_000, 90_000_000),
+        form="mlc",
+        architecture="llama",
         parameters=134_515_008,
         quantization="q4f16_1",
         created=1_700_000_000,
@@ -507,7 +510,7 @@ def test_models_are_listed_with_what_is_known_of_them(host_of: HostOf) -> None:
         assert each["size"] >= 0 and len(each["digest"]) == 64, each
     assert tags[1]["details"] == {
         "parent_model": "",
-        "format": "",
+        "format": "mlc",
         "family": "llama",
         "families": ["llama"],
         "parameter_size": "135M",
@@ -515,8 +518,10 @@ def test_models_are_listed_with_what_is_known_of_them(host_of: HostOf) -> None:
     }
     assert tags[1]["modified_at"] == "2023-11-14T22:13:20Z"
     assert tags[2]["details"]["parameter_size"] == "20.0B"
+    assert tags[1]["size"] == 76_000_000
     (loaded,) = ask("/api/ps", host)["models"]
-    assert (loaded["name"], loaded["size_vram"], loaded["context_length"]) == ("SmolLM2", 90_000_000, 2048)
+    assert (loaded["name"], loaded["size"], loaded["size_vram"]) == ("SmolLM2", 90_000_000, 90_000_000)
+    assert loaded["context_length"] == 2048
 
 
 def test_one_model_is_shown(host_of: HostOf) -> None:

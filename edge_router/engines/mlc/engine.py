@@ -43,7 +43,12 @@ class MlcEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(frozenset({Need.LOGPROBS}), self._context_window_size, weights=self.weights_key)
+        return Capabilities(
+            frozenset({Need.LOGPROBS}),
+            self._context_window_size,
+            weights=self.weights_key,
+            learned_thoughts=self._directory.answers.thoughts is not None,
+        )
 
     def prepare(self, request: ChatRequest) -> Prompt:
         """Without a count where only MLC knows how a prompt looks. Raises `TemplateError`."""
