@@ -15,29 +15,36 @@ from edge_router.vram.library import write_usage
 
 if TYPE_CHECKING:
     from edge_router.compile.targets import TargetSpec
+    from edge_router.mlc_python import MlcPython
 
 _LIBRARY_BYTES = 64 << 20  # what compiling and linking leave behind, with room for their temporary files
 
 
 class LibraryStep:
-    """`config` is an mlc-chat-config with the wanted windows, `model_dir` the weights that it will run."""
+    """`config` is an mlc-chat-config with the wanted windows, `model_dir` the weights that it will run.
+
+    After `make`, `by_mlc` says whether mlc_llm's own compiler made the library.
+    """
 
     def __init__(
         self, recipe: Recipe, workshop: Workshop, config: Mapping[str, object], model_dir: Path
     ) -> None:
         self._recipe, self._shop, self._model_dir = recipe, workshop, model_dir
         self._numbers = _numbers(config)
+        self.by_mlc = False
 
     def make(self) -> tuple[Path, str]:
         """The file and its key."""
         if self._recipe.target == PROGRAM:
             return self._program()
-        return self._mlc() if self._recipe.target == MLC else self._library()
+        if self._recipe.target == MLC:
+            return self._for_mlc()
+        return self._library(shared=self._recipe.shared)
 
-    def _library(self) -> tuple[Path, str]:
+    def _library(self, *, shared: bool) -> tuple[Path, str]:
         from edge_router.compile.link import library_name
 
-        target, name, shop = self._target(), library_name(shared=self._recipe.shared), self._shop
+        target, name, shop = self._target(), library_name(shared=shared), self._shop
         inputs = library_inputs(self._recipe, self._numbers, target.fingerprint_parts(), name)
         found = shop.store.find("library", key(inputs))
         if found is None:
@@ -56,7 +63,7 @@ class LibraryStep:
         from edge_router.compile.targets import gpu_target, host_target
 
         kind, _, wanted = self._recipe.target.partition(":")
-        if kind == "llvm":
+        if kind in ("llvm", MLC):  # ours run in MLC's engine on the processor alone
             return host_target(self._shop.host())
         return gpu_target(kind, self._shop.host(), wanted if wanted and not wanted.isdigit() else None)
 
@@ -107,14 +114,26 @@ class LibraryStep:
             )
         return found / PROGRAM_FILE, key(inputs)
 
-    def _mlc(self) -> tuple[Path, str]:
-        """What mlc_llm's own compiler makes."""
+    def _for_mlc(self) -> tuple[Path, str]:
+        """A library of ours where MLC's engine runs one, else what mlc_llm's own compiler makes."""
+        from edge_router.compile.mlc import check_sliding, runs_ours
+        from edge_router.mlc_python import mlc_python
+
+        python = mlc_python(self._recipe.mlc_python)
+        if runs_ours(self._recipe, self._numbers, python, self._shop.progress):
+            return self._library(shared=True)
+        self.by_mlc = True
+        check_sliding(self._recipe, str(self._numbers.get("model_type")))
+        return self._mlc(python)
+
+    def _mlc(self, python: MlcPython) -> tuple[Path, str]:
         from edge_router.compile.link import shared_suffix
         from edge_router.compile.mlc import compile_mlc, mlc_inputs
         from edge_router.compile.targets import host_target
 
-        name, shop, directory = f"model{shared_suffix()}", self._shop, self._model_dir
-        inputs = mlc_inputs(self._recipe, self._numbers, host_target(shop.host()).fingerprint_parts())
+        recipe, shop, directory = self._recipe, self._shop, self._model_dir
+        name, progress = f"model{shared_suffix()}", shop.progress
+        inputs = mlc_inputs(recipe, self._numbers, host_target(shop.host()).fingerprint_parts(), python)
         found = shop.store.find("mlc-library", key(inputs))
         if found is None:
             shop.may_build("mlc-library", inputs)
@@ -122,7 +141,9 @@ class LibraryStep:
             found = shop.store.obtain(
                 "mlc-library",
                 key(inputs),
-                lambda folder: compile_mlc(self._recipe, directory, folder / name, progress=shop.progress),
+                lambda folder: compile_mlc(
+                    recipe, directory, folder / name, python=python, progress=progress
+                ),
                 inputs=inputs,
             )
         return found / name, key(inputs)

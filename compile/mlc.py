@@ -1,4 +1,4 @@
-"""Libraries for MLC's engine, made by mlc_llm's own compiler where that package is installed.
+"""Libraries for MLC's engine: whether ours run there, else made by mlc_llm's own compiler.
 
 It would make them itself when it loads, and find them again by a key that knows neither its version nor the
 machine. Ours lie in the artifact store, under a key that does. mlc_llm is never imported here: it runs as a
@@ -7,35 +7,65 @@ program, which can be ended.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
-from importlib.util import find_spec
 from pathlib import Path
 
 from edge_router.compile.fingerprint import Inputs
+from edge_router.compile.link import compiler
 from edge_router.compile.recipe import Recipe
 from edge_router.device import gpus
-from edge_router.errors import BuildFailed, EngineUnavailable
-from edge_router.telemetry import switched_off
+from edge_router.errors import BuildFailed, ConfigError
+from edge_router.mlc_python import MlcPython, here
+from edge_router.quantization import QUANTIZATIONS
 from edge_router.types import Progress
 
 FORMAT = 1  # raised when the way of compiling changes
 TIMEOUT_S = 3600.0
 _LAST_LINES = 5  # of what the compiler said
-_PACKAGES = ("mlc_llm", "tvm", "tvm_ffi")  # names to import; who distributes them differs by platform
+_SLIDING = ("mistral", "ministral3", "gemma3", "gemma3_text", "llava")
 
 
-def mlc_inputs(recipe: Recipe, config: Mapping[str, object], host: Mapping[str, object]) -> Inputs:
-    """`config` is what the library is compiled from, windows included; `host` with every CPU feature.
+def runs_ours(recipe: Recipe, config: Mapping[str, object], python: MlcPython, progress: Progress) -> bool:
+    """Whether `python` runs a library of ours: on the processor, where MLC's own is 30 times slower.
 
-    Raises `EngineUnavailable` without mlc_llm.
+    What keeps it from that where nothing else would is said.
     """
-    if find_spec("mlc_llm") is None:
-        raise EngineUnavailable("mlc", "the package mlc_llm is not installed")
+    from edge_router.compile.architectures import known
+
+    form = QUANTIZATIONS.get(recipe.quantization)
+    ours = form is not None and form.dtype != "bfloat16" and known(str(config.get("model_type")))
+    sinks = recipe.attention_sink_size is not None  # which only our own engine keeps
+    if recipe.device != "cpu" or not ours or sinks or not python.runs_libraries_of(here()):
+        return False
+    if compiler() is None:
+        progress.note(
+            "there is no C compiler, so MLC's own library does the work, which is many times slower on a "
+            "processor; one comes with: python -m pip install 'edge-router[link]'"
+        )
+        return False
+    return True
+
+
+def check_sliding(recipe: Recipe, model_type: str) -> None:
+    """Raises `ConfigError` for what MLC's compiler would drop, with a warning that nobody reads."""
+    asked = {
+        "weak.sliding_window_size": recipe.sliding_window_size,
+        "weak.attention_sink_size": recipe.attention_sink_size,
+    }
+    for key, value in asked.items():
+        if value is not None and model_type not in _SLIDING:
+            reason = (
+                f"MLC's compiler knows sliding windows of {', '.join(_SLIDING)} only, not of {model_type}"
+            )
+            raise ConfigError(key, value, reason)
+
+
+def mlc_inputs(
+    recipe: Recipe, config: Mapping[str, object], host: Mapping[str, object], python: MlcPython
+) -> Inputs:
+    """`config` is what the library is compiled from, windows included; `host` with every CPU feature."""
     on_host = recipe.device == "cpu"
     return {
         "format": FORMAT,
@@ -46,7 +76,7 @@ def mlc_inputs(recipe: Recipe, config: Mapping[str, object], host: Mapping[str, 
         "gpus": [] if on_host else [f"{gpu.name} {gpu.architecture or ''}".strip() for gpu in gpus()],
         "host": dict(host),
         "architectures": os.environ.get("MLC_MULTI_ARCH"),  # makes it compile for several GPUs
-        **_builds(),
+        **_builds(python),
     }
 
 
@@ -55,21 +85,22 @@ def compile_mlc(
     model_dir: Path,
     output: Path,
     *,
+    python: MlcPython,
     progress: Progress,
     timeout_s: float = TIMEOUT_S,
 ) -> None:
     """Write the library for the directory's model to `output`. Raises `BuildFailed`."""
     overrides = ";".join(f"{name}={value}" for name, value in _overrides(recipe).items())
-    command = [sys.executable, "-m", "mlc_llm", "compile", str(model_dir)]
-    command += ["--quantization", recipe.quantization, "--device", recipe.device]
-    command += ["--overrides", overrides, "--output", str(output)]
+    arguments = ["-m", "mlc_llm", "compile", str(model_dir)]
+    arguments += ["--quantization", recipe.quantization, "--device", recipe.device]
+    arguments += ["--overrides", overrides, "--output", str(output)]
     name = recipe.card.name
     with progress.step("compile"):
         try:
             done = subprocess.run(
-                command,
+                python.command(arguments),
                 stdin=subprocess.DEVNULL,
-                env=switched_off(os.environ),
+                env=python.environment(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 timeout=timeout_s,
@@ -90,24 +121,13 @@ def _overrides(recipe: Recipe) -> dict[str, int]:
         "sliding_window_size": recipe.sliding_window_size,
         "attention_sink_size": recipe.attention_sink_size,
     }
-    return {**recipe.windows, **{name: value for name, value in more.items() if value is not None}}
+    given = {name: value for name, value in more.items() if value is not None}
+    return {**recipe.windows, "max_batch_size": recipe.max_sequences, **given}
 
 
-def _builds() -> dict[str, object]:
-    """Version and content of what compiles and runs the library.
-
-    Nightly builds share one version number, so the list of the distribution's files, with a hash of each,
-    counts as well.
-    """
-    owners = packages_distributions()
+def _builds(python: MlcPython) -> dict[str, object]:
+    """Version and content of what compiles and runs the library."""
     found: dict[str, object] = {}
-    for package in _PACKAGES:
-        name = next(iter(owners.get(package, ())), None)
-        try:
-            held = distribution(name) if name is not None else None
-        except PackageNotFoundError:
-            held = None
-        found[package] = None if held is None else held.version
-        record = held.read_text("RECORD") if held is not None else None
-        found[f"{package}_build"] = hashlib.sha256((record or "").encode()).hexdigest()
+    for name, package in python.packages.items():
+        found[name], found[f"{name}_build"] = package.version, package.build
     return found

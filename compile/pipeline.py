@@ -33,6 +33,7 @@ class CompiledModel:
     """`config` is mlc-chat-config.json with the windows that the library was compiled for.
 
     `library` is what runs the weights: for a GPU through WebGPU it is a program, see `edge_router.program`.
+    `by_mlc`: mlc_llm's own compiler made it.
     """
 
     card: ModelCard
@@ -41,6 +42,7 @@ class CompiledModel:
     config: Mapping[str, object]
     weights_key: str
     library_key: str
+    by_mlc: bool = False
 
 
 def ensure(
@@ -86,8 +88,10 @@ def make(
     weights = WeightsStep(recipe(card, settings), workshop)
     model_dir, weights_key = weights.make()
     config = weights.recipe.applied(chat_config(model_dir))
-    library, library_key = LibraryStep(weights.recipe, workshop, config, model_dir).make()
-    return CompiledModel(weights.recipe.card, model_dir, library, config, weights_key, library_key)
+    step = LibraryStep(weights.recipe, workshop, config, model_dir)
+    library, library_key = step.make()
+    card = weights.recipe.card
+    return CompiledModel(card, model_dir, library, config, weights_key, library_key, step.by_mlc)
 
 
 class _Once:

@@ -37,6 +37,7 @@ class BuildSettings:
     attention_sink_size: int | None = None
     endless: bool = False  # a conversation beyond the context goes on, and forgets
     shared: bool = False  # a library that is linked, as MLC's runtime and others load it
+    mlc_python: str | None = None  # the Python that has mlc_llm, see `edge_router.mlc_python`
 
     @classmethod
     def from_config(cls, config: Config, *, shared: bool = False) -> BuildSettings:
@@ -70,6 +71,7 @@ class BuildSettings:
             settings,
             target=MLC,
             device=weak.device,
+            mlc_python=config.mlc.python,
         )
 
 
@@ -100,6 +102,7 @@ class Recipe:
     attention_sink_size: int | None = None
     endless: bool = False
     shared: bool = False
+    mlc_python: str | None = None
 
     def applied(self, config: Mapping[str, object]) -> dict[str, object]:
         """The mlc-chat-config with the recipe's windows.
@@ -123,7 +126,7 @@ class Recipe:
         return {
             "context_window_size": self.context_window_size,
             "prefill_chunk_size": self.prefill_chunk_size,
-            "max_batch_size": self.max_sequences if self.target == MLC else max(self.max_sequences, TOGETHER),
+            "max_batch_size": max(self.max_sequences, TOGETHER),
         }
 
 
@@ -160,4 +163,5 @@ def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
         attention_sink_size=settings.attention_sink_size,
         endless=settings.endless,
         shared=settings.shared,
+        mlc_python=settings.mlc_python,
     )

@@ -74,6 +74,7 @@ class WeakConfig:
 class MlcConfig:
     """What only the engine mlc knows, under MLC's own names."""
 
+    python: str | None = None  # the Python in which mlc_llm is installed; None: this one
     mode: str | None = None  # local, interactive, server; None: by weak.max_sequences
     gpu_memory_utilization: float | None = None  # of the GPU's memory, whoever uses it; None: MLC's 0.85
     load_timeout_s: float = 300.0  # a library that does not fit hangs it for ever

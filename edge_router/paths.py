@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 HOME_VARIABLE = "EDGE_ROUTER_HOME"
 
 
@@ -30,6 +28,8 @@ class Paths:
         home = os.environ.get(HOME_VARIABLE)
         if home:
             return cls.under(expanded(home).absolute())
+        import platformdirs  # which a Python of MLC's own need not have
+
         cache = Path(platformdirs.user_cache_dir("edge_router", appauthor=False))
         data = Path(platformdirs.user_data_dir("edge_router", appauthor=False))
         config = Path(platformdirs.user_config_dir("edge_router", appauthor=False))

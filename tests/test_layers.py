@@ -38,6 +38,7 @@ LAYERS = [
         "defects",
         "memory_metrics",
         "metrics",
+        "mlc_python",
         "labels",
         "thresholds",
         "evaluation",

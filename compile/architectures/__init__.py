@@ -23,6 +23,11 @@ def architectures() -> Registry[Any]:
     return registry
 
 
+def known(model_type: str) -> bool:
+    """Whether it is defined here or by another package."""
+    return model_type in plugins.extend(architectures(), plugins.ARCHITECTURES)
+
+
 def definition(model_type: str, registry: Registry[Any] | None = None) -> Define:
     """By default from all that is here or in the entry points of other installed packages.
 

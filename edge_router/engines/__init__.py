@@ -31,12 +31,17 @@ def weak_engines() -> Registry[Engine]:
 def resolved(config: Config) -> Config:
     """`config` with the engine that "auto" stands for; see `choice.choose_engine`.
 
-    Where the device is "auto", too, a GPU is looked for; one in software does not count.
+    Where the device is "auto", too, a GPU is looked for; one in software does not count. MLC's engine would
+    count it, so where there is no other that one is told to take the processor.
     """
+    device = config.weak.device
+    if config.weak.engine == "mlc" and device == "auto":
+        from edge_router.device import gpus
+
+        return config if gpus() else config.replace(**{"weak.device": "cpu"})
     if config.weak.engine != "auto":
         return config
-    device = config.weak.device
-    here = _here() if device == "auto" else _installed(cuda=device.startswith("cuda"))
+    here = _here(config) if device == "auto" else _installed(config, cuda=device.startswith("cuda"))
     engine = choose_engine(device, here)
     if engine == "tvm" and device == "auto" and here.cuda:
         device = "cuda"
@@ -61,22 +66,23 @@ def load_weak(registry: Registry[Engine], config: Config, paths: Paths, progress
     return registry.get("tvm")(found.replace(**_PROCESSOR), paths, progress)
 
 
-def _here() -> Here:
+def _here(config: Config) -> Here:
     """Cheap where there is no GPU to be seen."""
     from edge_router.device import gpus
 
     found = gpus()
     if not found:
         return Here()
-    own = _installed(cuda=found[0].maker == "nvidia")
+    own = _installed(config, cuda=found[0].maker == "nvidia")
     return replace(own, webgpu=_drives_a_gpu(), gpu=found[0].maker)
 
 
-def _installed(*, cuda: bool) -> Here:
+def _installed(config: Config, *, cuda: bool) -> Here:
     """`cuda`: whether to look for that, too."""
     from edge_router.engines.tvm_device import has_cuda
 
-    return Here(_is_installed("mlc_llm"), _is_installed("wgpu"), cuda and has_cuda())
+    mlc = config.mlc.python is not None or _is_installed("mlc_llm")
+    return Here(mlc, _is_installed("wgpu"), cuda and has_cuda())
 
 
 def _drives_a_gpu() -> bool:

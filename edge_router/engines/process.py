@@ -21,12 +21,15 @@ import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from edge_router import strict_json
 from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed, InternalError, is_mistake
 from edge_router.telemetry import switched_off
 from edge_router.types import Cancel
+
+if TYPE_CHECKING:
+    from edge_router.mlc_python import MlcPython
 
 Line = dict[str, Any]
 
@@ -37,9 +40,20 @@ _GONE: Line = {}
 
 
 class Child:
-    """The parent's side. `name` is the engine's, for errors. Safe to use from several threads."""
+    """The parent's side. `name` is the engine's, for errors. Safe to use from several threads.
 
-    def __init__(self, name: str, module: str, start: Mapping[str, object], *, timeout_s: float) -> None:
+    `module` is run by this Python, or by the one that `python` is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        start: Mapping[str, object],
+        *,
+        timeout_s: float,
+        python: MlcPython | None = None,
+    ) -> None:
         """Raises `EngineUnavailable` when it fails to start, or takes longer than `timeout_s`."""
         self._name = name
         self._ids = itertools.count()
@@ -48,14 +62,14 @@ class Child:
         self._first: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module] if python is None else python.program(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=switched_off(os.environ),
+            env=switched_off(os.environ) if python is None else python.environment(),
         )
         self._threads = [
             threading.Thread(target=target, name=f"{name}-{target.__name__}", daemon=True)

@@ -10,16 +10,19 @@ import pytest
 
 from edge_router.catalog import find_model
 from edge_router.cli import building
+from edge_router.cli.verbs import mlc_checks
 from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
 from edge_router.engines.remote.probe import Probe
 from edge_router.errors import StrongTimeout
 from edge_router.hub import target_of
+from edge_router.mlc_python import MlcPython, Package, here
 from edge_router.tool_calling import skill
 
 pytestmark = pytest.mark.integration
 
 MODEL = "SmolLM2-135M-Instruct"
+MLC_LLM = Package(True, (("mlc-llm-nightly", "0.21.dev3"),), "")
 
 
 @pytest.fixture
@@ -294,8 +297,33 @@ def test_doctor_leaves_other_engines_alone(cli):
     assert cli("doctor", "--offline", "-o", "weak.engine=scripted").code == 0
 
 
-def test_doctor_says_where_mlc_llm_is_to_be_had(cli, monkeypatch):
-    monkeypatch.setattr("edge_router.cli.verbs.checks.find_spec", lambda package: None)
-    done = cli("doctor", "--offline", "--json", "-o", "weak.engine=mlc")
+def test_doctor_says_where_mlc_llm_is_to_be_had(cli):
+    nowhere = ("-o", "mlc.python=/nowhere/python")
+    done = cli("doctor", "--offline", "--json", "-o", "weak.engine=mlc", *nowhere)
     found = findings(done)["Weak model", "mlc_llm"]
     assert done.code == 1 and found["state"] == "bad" and "https://llm.mlc.ai" in found["text"]
+    assert "/nowhere/python cannot be started" in found["text"]
+
+
+def test_doctor_says_what_mlc_llm_is_and_whether_it_can_compile():
+    """Serving works with TVMs that its compiler was not made for; on a processor our own libraries do."""
+    ours = here().packages
+    theirs = {**ours, "tvm": Package(True, (("mlc-ai", "0.20"),), "")}
+    both = {**ours, "tvm": Package(True, (("apache-tvm", "0.27"), ("mlc-ai", "0.20")), "")}
+    broken = "AttributeError: module 'tvm.relax' has no attribute 'Constant'"
+    for packages, why, device, states, said in (
+        (theirs, None, "vulkan", "ok ok ok", "compiles"),
+        (ours, None, "cpu", "ok ok ok", "edge-router's own libraries, which are faster"),
+        (ours, broken, "cpu", "ok ok ok", f"cannot compile ({broken}), nor need it"),
+        (ours, broken, "vulkan", "ok ok bad", "--set mlc.python=PATH"),
+        (theirs, broken, "cpu", "ok ok bad", broken),
+        (both, None, "vulkan", "ok bad ok", "0.27 (apache-tvm) and 0.20 (mlc-ai) both bring"),
+    ):
+        python = MlcPython("/opt/mlc/bin/python", (3, 13, 1), {**packages, "mlc_llm": MLC_LLM})
+        found = list(mlc_checks.told(python, on_processor=device == "cpu", why_not=lambda why=why: why))
+        row = (packages, why, device)
+        assert [finding.state for finding in found] == states.split(), row
+        text = "\n".join(finding.text for finding in found)
+        assert (
+            "0.21.dev3 (mlc-llm-nightly), in /opt/mlc/bin/python (Python 3.13.1)" in text and said in text
+        ), row

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router import mlc_python
 from edge_router.catalog import ModelCard, PypiSource, find_model
 from edge_router.compile import fingerprint
 from edge_router.compile.fingerprint import library_inputs, program_inputs, weights_inputs
@@ -93,7 +94,7 @@ def world(
         (folder / "program.json").write_text("{}", encoding="utf-8")
         found.made.append("program")
 
-    def compile_mlc(wanted: Any, model_dir: Path, output: Path, *, progress: Any) -> None:
+    def compile_mlc(wanted: Any, model_dir: Path, output: Path, *, python: Any, progress: Any) -> None:
         output.write_bytes(b"a library")
         found.made.append("mlc-library")
 
@@ -103,7 +104,6 @@ def world(
         "webgpu.build.write": write_program,
         "webgpu.build.check": lambda folder: None,
         "mlc.compile_mlc": compile_mlc,
-        "mlc.find_spec": lambda package: True,
         "mlc.gpus": lambda: found.gpus,
         "workshop.host": lambda memory: found.here,
         "link.find_spec": lambda package: True,
@@ -115,7 +115,8 @@ def world(
     monkeypatch.setattr(fingerprint, "__file__", str(compiler / "fingerprint.py"))
     builds = {"mlc_llm": "0.20.0", "mlc_llm_build": "a" * 64, "tvm": "0.27", "tvm_build": "b" * 64}
     more = {"tvm_ffi": "0.1.15", "tvm_ffi_build": "c" * 64}
-    monkeypatch.setattr("edge_router.compile.mlc._builds", lambda: builds | more | found.builds)
+    monkeypatch.setattr("edge_router.compile.mlc._builds", lambda python: builds | more | found.builds)
+    monkeypatch.setattr("edge_router.mlc_python.mlc_python", lambda setting: mlc_python.here())
     return found
 
 
@@ -288,7 +289,7 @@ def test_no_input_is_without_its_test(world: World) -> None:
         (weights_inputs(wanted, {"content": "c"}, None), WEIGHTS),
         (library_inputs(wanted, {}, {"kind": "llvm"}, "model.so"), LIBRARY),
         (program_inputs(wanted, {}), PROGRAM),
-        (mlc_inputs(wanted, {}, {}), MLC),
+        (mlc_inputs(wanted, {}, {}, mlc_python.here()), MLC),
     ):
         assert set(inputs) - ELSEWHERE == set(cases)
 

@@ -132,6 +132,23 @@ def test_a_broken_mlc_llm_that_nobody_asked_for_costs_a_note(
         load_weak(registry, Config().replace(**{"weak.device": "vulkan"}), paths, progress)
 
 
+def test_mlcs_engine_takes_the_processor_where_no_gpu_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take a Vulkan device in software; and a Python of its own counts as installed."""
+    named = Config().replace(**{"weak.engine": "mlc"})
+    elsewhere = Config().replace(**{"mlc.python": "/opt/mlc/bin/python"})
+    monkeypatch.setattr(engines, "_is_installed", lambda package: False)
+    for gpus, config, engine, device in (
+        ((), named, "mlc", "cpu"),
+        ((Gpu("Radeon", "amd"),), named, "mlc", "auto"),
+        ((), named.replace(**{"weak.device": "vulkan"}), "mlc", "vulkan"),
+        ((Gpu("Radeon", "amd"),), elsewhere, "mlc", "auto"),
+        ((), elsewhere, "tvm", "auto"),
+    ):
+        monkeypatch.setattr("edge_router.device.gpus", lambda gpus=gpus: gpus)
+        found = resolved(config).weak
+        assert (found.engine, found.device) == (engine, device), (gpus, config)
+
+
 def test_an_engine_that_was_named_stays() -> None:
     config = Config().replace(**{"weak.engine": "scripted", "weak.device": "vulkan"})
     assert resolved(config) is config

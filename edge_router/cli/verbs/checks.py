@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from edge_router.cli import output
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
-from edge_router.cli.verbs import graphics, remote_checks
+from edge_router.cli.verbs import graphics, mlc_checks, remote_checks
 from edge_router.cli.verbs.configuration import shown
 from edge_router.config import Config
 from edge_router.errors import ConfigError, InvalidModel, NotWritable, UnknownModel
@@ -236,18 +235,21 @@ def weak(session: Session, config: Config) -> Found:
     from edge_router.cli.sentences import quoted
     from edge_router.cli.suggestion import suggestion
     from edge_router.disk import tree_bytes
+    from edge_router.engines import resolved
     from edge_router.hub import target_of
 
     section = "Weak model"
     yield Finding(section, "engine", f"{config.weak.engine} on {config.weak.device}")
     if config.weak.engine not in BUILT_ENGINES:
         return
-    if config.weak.engine == "mlc" and find_spec("mlc_llm") is None:
-        mend = (
-            "the package mlc_llm is not here; its makers say how to get it: https://llm.mlc.ai/docs/install"
-        )
-        yield Finding(section, "mlc_llm", mend, "bad")
-        return
+    found = resolved(config)
+    if found.weak.engine == "mlc":
+        broken = False
+        for finding in mlc_checks.mlc(found):
+            broken = broken or finding.state == "bad"
+            yield finding
+        if broken:
+            return
     card = find_model(config.weak.model)
     yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")
     better = suggestion(config, session.paths, look=True)

@@ -7,6 +7,7 @@ from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.windows import engine_config, sequences, windows_for
 from edge_router.engines.process import Child
+from edge_router.mlc_python import mlc_python
 from edge_router.paths import Paths
 from edge_router.types import Progress
 
@@ -21,8 +22,11 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
     from edge_router.engines.tvm import built
     from edge_router.prompts.directory import ModelDirectory
 
+    python = mlc_python(config.mlc.python)
     compiled = built(config, paths, progress)
-    windows = windows_for(compiled.card.name, compiled.config, config, paths, progress)
+    windows = windows_for(
+        compiled.card.name, compiled.config, config, paths, progress, forgets=compiled.by_mlc
+    )
     directory = ModelDirectory.read(compiled.model_dir, compiled.card.name)
     start = {
         "model": str(compiled.model_dir),
@@ -31,8 +35,9 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
         "mode": config.mlc.mode or ("local" if sequences(config) > 1 else "interactive"),
         "engine_config": engine_config(config, windows),
     }
+    program, limit = "edge_router.engines.mlc.child", config.mlc.load_timeout_s
     with progress.step("load"):
-        child = Child(NAME, "edge_router.engines.mlc.child", start, timeout_s=config.mlc.load_timeout_s)
+        child = Child(NAME, program, start, timeout_s=limit, python=python)
     engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=windows.context)
     engine.weights_key = compiled.weights_key
     engine.ends_loops = config.weak.end_loops

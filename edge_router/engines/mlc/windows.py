@@ -16,34 +16,43 @@ from edge_router.types import Progress
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Tokens; `total` of all conversations. `utilization` is the budget's share of the device's memory."""
+    """Tokens; `total` of all conversations. `utilization` is the budget's share of the device's memory.
+
+    `sliding` and `sinks` are as asked, of a model whose cache forgets; None leaves them to the library.
+    """
 
     context: int
     chunk: int
     total: int
     utilization: float | None = None
+    sliding: int | None = None
+    sinks: int | None = None
 
 
 def windows_for(
-    model: str, chat: Mapping[str, Any], config: Config, paths: Paths, progress: Progress
+    model: str, chat: Mapping[str, Any], config: Config, paths: Paths, progress: Progress, *, forgets: bool
 ) -> Windows:
-    """As compiled, or as long as fits into what is free."""
+    """As compiled, or as long as fits into what is free.
+
+    `forgets`: whether MLC's cache drops what lies before a sliding window; a library of ours masks it.
+    """
     from edge_router.vram import Wish
     from edge_router.vram.backends import PAGE
     from edge_router.vram.fitting import fit
     from edge_router.vram.room import room_for
 
     context, chunk = chat["context_window_size"], chat["prefill_chunk_size"]
-    together = sequences(config)
+    together, weak = sequences(config), config.weak
+    asked = (weak.sliding_window_size, weak.attention_sink_size) if forgets else (None, None)
     try:
         room = room_for(config, paths)
     except ConfigError:
         if config.weak.vram_budget is not None:
             raise
         # What is free is not known here, and no budget was set.
-        return Windows(context, chunk, context * together)
+        return Windows(context, chunk, context * together, None, *asked)
     wish = Wish.of(chat, together)
-    window = int(chat.get("sliding_window_size") or -1)
+    window = int(chat.get("sliding_window_size") or -1) if forgets else -1
     numbers = {"model_type": chat["model_type"], **chat["model_config"], "sliding_window_size": window}
     place = replace(room.place, backend=replace(room.place.backend, forgets=window > 0))
     room = replace(room, place=place)
@@ -54,7 +63,7 @@ def windows_for(
     # Rounded down: what MLC takes for its own must stay below the budget.
     share = math.floor(1000 * fitted.plan.budget / room.whole) / 1000 if room.whole else None
     kept = (settings.pages - 1) * PAGE if window > 0 else settings.context_window_size * together
-    return Windows(settings.context_window_size, settings.prefill_chunk_size, kept, share)
+    return Windows(settings.context_window_size, settings.prefill_chunk_size, kept, share, *asked)
 
 
 def sequences(config: Config) -> int:
@@ -73,8 +82,8 @@ def engine_config(config: Config, windows: Windows) -> dict[str, object]:
         "max_single_sequence_length": windows.context,
         "max_total_sequence_length": None if config.mlc.mode == "server" else windows.total,
         "prefill_chunk_size": windows.chunk,
-        "sliding_window_size": config.weak.sliding_window_size,
-        "attention_sink_size": config.weak.attention_sink_size,
+        "sliding_window_size": windows.sliding,
+        "attention_sink_size": windows.sinks,
         "gpu_memory_utilization": asked if asked is not None else windows.utilization,
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -29,19 +29,26 @@ class Mlc:
     def __init__(self, site: Path, log: Path) -> None:
         self._site, self._log = site, log
 
-    def install(self, version: str = "0.20.0.dev0", build: str = "one") -> None:
-        """Two builds may carry one version, as nightly wheels do."""
+    def install(self, version: str = "0.20.0.dev0", build: str = "one", *, tvm: bool = True) -> None:
+        """Two builds may carry one version, as nightly wheels do.
+
+        With a `tvm` of its own, as MLC's wheels have one, so that libraries which ours made do not load.
+        """
         for old in self._site.glob("*.dist-info"):
             shutil.rmtree(old)
         shutil.copytree(STANDIN, self._site, dirs_exist_ok=True)
-        described = self._site / f"mlc_llm_standin-{version}.dist-info"
-        described.mkdir()
-        (described / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: mlc-llm-standin\nVersion: {version}\n", encoding="utf-8"
-        )
-        digest = hashlib.sha256(build.encode()).hexdigest()
-        (described / "RECORD").write_text(f"mlc_llm/__init__.py,sha256={digest},1\n", encoding="utf-8")
+        self._describe("mlc-llm-standin", version, "mlc_llm", build)
+        if tvm:
+            self._describe("mlc-ai-standin", "0.20.0", "tvm", "")
         importlib.invalidate_caches()
+
+    def _describe(self, name: str, version: str, package: str, build: str) -> None:
+        described = self._site / f"{name.replace('-', '_')}-{version}.dist-info"
+        described.mkdir()
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (described / "METADATA").write_text(text, encoding="utf-8")
+        digest = hashlib.sha256(build.encode()).hexdigest()
+        (described / "RECORD").write_text(f"{package}/__init__.py,sha256={digest},1\n", encoding="utf-8")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         if not self._log.exists():
@@ -72,6 +79,16 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sys.modules["tiny_llama_for_mlc"] = module
     spec.loader.exec_module(module)
     return Path(module.make(tmp_path_factory.mktemp("for_mlc") / "tiny-llama").folder)
+
+
+@pytest.fixture
+def sliding_folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """The same model as one whose windows MLC knows."""
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "tiny-mistral"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture

@@ -58,8 +58,11 @@ def text_of(deltas: list[Event]) -> str:
 # ---- loading -------------------------------------------------------------------------------------------------
 
 
-def test_everything_that_was_configured_reaches_the_engine(mlc: Any, open_engine: Opener) -> None:
+def test_everything_that_was_configured_reaches_the_engine(
+    mlc: Any, open_engine: Opener, sliding_folder: Path
+) -> None:
     settings = {
+        "weak.model": str(sliding_folder),
         "weak.device": "vulkan",
         "weak.prefill_chunk_size": 64,
         "weak.max_sequences": 3,
@@ -89,7 +92,7 @@ def test_everything_that_was_configured_reaches_the_engine(mlc: Any, open_engine
         "attention_sink_size": 4,
     }
     assert (engine.model_id, engine.capabilities.context_window) == (
-        "tiny-llama",
+        "tiny-mistral",
         128,
     ) and Need.TOOLS not in engine.capabilities.serves
 
@@ -139,10 +142,11 @@ def test_a_longer_context_than_fits_is_shortened_and_said(
 
 
 def test_what_slides_needs_no_whole_context(
-    mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch
+    mlc: Any, open_engine: Opener, sliding_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (Gpu("A", "nvidia", 2 << 30, 1 << 30),))
-    open_engine(**{"weak.context_window_size": 1 << 20, "weak.sliding_window_size": 4096})
+    asked = {"weak.context_window_size": 1 << 20, "weak.sliding_window_size": 4096}
+    open_engine(**{"weak.model": str(sliding_folder), **asked})
     (opened,) = mlc.events("open")
     given = opened["engine_config"]
     assert given["max_single_sequence_length"] == 1 << 20
@@ -214,8 +218,7 @@ def test_what_its_constructor_raises_is_told(
         load(config, paths, SilentProgress())
 
 
-def test_without_the_package(config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_router.compile.mlc.find_spec", lambda package: None)
+def test_without_the_package(config: Config, paths: Paths) -> None:
     with pytest.raises(EngineUnavailable, match="the package mlc_llm is not installed"):
         load(config, paths, SilentProgress())
 

@@ -1,0 +1,59 @@
+"""What `doctor` says of MLC's engine: which Python has it, of which versions, and whether it can compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge_router.cli.findings import Finding, Found
+from edge_router.config import Config
+from edge_router.errors import EngineUnavailable
+from edge_router.mlc_python import MlcPython, here, mlc_python
+
+SECTION = "Weak model"
+_OWN = "give MLC's wheels a Python of their own and name it: edge-router doctor --set mlc.python=PATH"
+
+
+def mlc(config: Config) -> Found:
+    """Its packages and its compiler; `config` says for which device."""
+    try:
+        python = mlc_python(config.mlc.python)
+    except EngineUnavailable as error:
+        mend = f"{error.reason}; its makers say how to get it: https://llm.mlc.ai/docs/install"
+        yield Finding(SECTION, "mlc_llm", mend, "bad")
+        return
+    yield from told(python, on_processor=config.weak.device == "cpu", why_not=python.why_not_compiling)
+
+
+def told(python: MlcPython, *, on_processor: bool, why_not: Callable[[], str | None]) -> Found:
+    """`why_not` says what keeps its compiler from working."""
+    version = ".".join(map(str, python.version))
+    where = "" if python.executable is None else f", in {python.executable} (Python {version})"
+    yield Finding(SECTION, "mlc_llm", f"{python.packages['mlc_llm']}{where}")
+    yield _tvm(python)
+    yield _compiler(why_not(), ours=python.runs_libraries_of(here()), on_processor=on_processor)
+
+
+def _tvm(python: MlcPython) -> Finding:
+    held = python.packages["tvm"]
+    if len(held.owners) > 1:
+        return Finding(
+            SECTION, "mlc tvm", f"{held} both bring the package tvm, and only one is it; {_OWN}", "bad"
+        )
+    return Finding(SECTION, "mlc tvm", str(held))
+
+
+def _compiler(reason: str | None, *, ours: bool, on_processor: bool) -> Finding:
+    name = "mlc compiler"
+    if reason is None:
+        also = "; edge-router's own libraries, which are faster, run on the processor" if ours else ""
+        return Finding(SECTION, name, f"compiles{also}")
+    if ours and on_processor:
+        return Finding(
+            SECTION, name, f"cannot compile ({reason}), nor need it: edge-router's own libraries run there"
+        )
+    return Finding(
+        SECTION,
+        name,
+        f"cannot compile ({reason}), as with a TVM that mlc_llm was not made for; {_OWN}",
+        "bad",
+    )
