@@ -169,7 +169,8 @@ class OpenAIEngine:
         """One request."""
         reader = AnswerReader(
             logprobs=body.get("logprobs") is not None,
-            stops=() if body.get("stop") == list(request.stop) else request.stop,
+            stops=request.stop,
+            cuts=body.get("stop") != list(request.stop),
             chunk=self._dialect.chunk,
         )
         held: list[Event] = []  # fields of the endpoint's own before any word: no answer has begun with them

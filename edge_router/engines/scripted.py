@@ -22,6 +22,7 @@ from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config
 from edge_router.engines.base import CHOOSING, Capabilities, Prompt
+from edge_router.engines.stops import StopStrings
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
 from edge_router.paths import Paths
 from edge_router.types import Cancel, Progress
@@ -30,7 +31,7 @@ Step: TypeAlias = str | Event | Exception | float | threading.Event
 """A piece of text, an event as it is, an error to raise, seconds to wait, or an event to wait for."""
 
 Reply: TypeAlias = str | Exception | Sequence[Step] | Callable[[ChatRequest], "Reply"]
-"""A text (streamed word by word, cut at max_tokens), an error, steps, or what makes a reply of a request."""
+"""A text (streamed word by word, cut at max_tokens and stops), an error, steps, or what makes a reply."""
 
 _WAKE_S = 0.005  # how soon a cancel is seen while waiting for an event
 _LOOK_S = 0.05  # how soon a close is seen while waiting for a time
@@ -89,7 +90,7 @@ class ScriptedEngine:
         while callable(reply):
             reply = reply(request)
         words = 0
-        for step in _steps(reply, request.max_tokens):
+        for step in _steps(reply, request):
             self._wait(step, cancel)
             if isinstance(step, Exception):
                 raise step
@@ -129,15 +130,17 @@ class ScriptedEngine:
             raise Cancelled
 
 
-def _steps(reply: Reply, max_tokens: int | None) -> Sequence[Step]:
+def _steps(reply: Reply, request: ChatRequest) -> Sequence[Step]:
     if isinstance(reply, Exception):
         return [reply]
     if not isinstance(reply, str):
         return cast("Sequence[Step]", reply)
-    words = re.findall(r"\s*\S+|\s+$", reply)
-    if max_tokens is not None and len(words) > max_tokens:
-        return [*words[:max_tokens], Finished("length")]
-    return words
+    stops = StopStrings(request.stop)
+    shown, stopped = stops.push(reply)
+    words: list[Step] = [*re.findall(r"\s*\S+|\s+$", shown + stops.rest())]
+    if request.max_tokens is not None and len(words) > request.max_tokens:
+        return [*words[: request.max_tokens], Finished("length")]
+    return [*words, Finished("stop", stop_sequence=stops.found)] if stopped else words
 
 
 def load_weak(config: Config, paths: Paths, progress: Progress) -> ScriptedEngine:

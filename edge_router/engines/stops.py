@@ -13,6 +13,7 @@ class StopStrings:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
+        self.found: str | None = None
         self._held = ""  # might become a stop string, so nobody has seen it
 
     def push(self, text: str) -> tuple[str, bool]:
@@ -22,8 +23,9 @@ class StopStrings:
         text = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            self._held = ""
-            return text[: min(found)[1]], True
+            end, begin = min(found)
+            self._held, self.found = "", text[begin:end]
+            return text[:begin], True
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False

@@ -171,8 +171,10 @@ class _Answer:
         if self.options.store and not self.call.request.private:
             store.add(str(body["id"]), body, self.options.given, self.options.before)
 
-    def message(self, id: str, content: Sequence[Item], status: str) -> Body:
-        return {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
+    def message(self, id: str, content: Sequence[Item], status: str, *, before_call: bool) -> Body:
+        """`phase` tells agents that these words are not the answer yet."""
+        item = {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
+        return {**item, "phase": "commentary"} if before_call else item
 
     def thoughts(self, id: str, thoughts: Reasoning, status: str) -> Body:
         """With `encrypted_content` where they would come back as less than they are."""
@@ -222,7 +224,8 @@ def _output(answer: _Answer, reply: Reply) -> list[Body]:
             for part in groups[index]:
                 content.append(_content(part, logprobs))
                 logprobs = () if isinstance(part, Text) else logprobs
-            items.append(answer.message(answer.id("msg", index), content, status))
+            calls = index + 1 < len(groups) and isinstance(groups[index + 1][0], ToolCall)
+            items.append(answer.message(answer.id("msg", index), content, status, before_call=calls))
     return items
 
 
@@ -305,6 +308,7 @@ T = TypeVar("T", bound=_Open)
 
 @dataclass(slots=True)
 class _OpenMessage(_Open):
+    before_call: bool = False
     closed: list[Body] = field(default_factory=list)  # content parts
     kind: type[Text | Refusal] | None = None  # of the content part under way
     pieces: list[str] = field(default_factory=list)
@@ -352,7 +356,7 @@ class _OpenMessage(_Open):
 
     def item(self, answer: _Answer, status: str) -> Body:
         parts = [*self.closed, *([self._part()] if self.kind is not None else [])]
-        return answer.message(self.id, parts, status)
+        return answer.message(self.id, parts, status, before_call=self.before_call)
 
 
 @dataclass(slots=True)
@@ -532,6 +536,9 @@ class ResponsesEncoder:
                 yield from self._close(thoughts, "completed")
 
     def _call(self, start: ToolCallStart) -> Iterator[bytes]:
+        message = self._current(_OpenMessage)
+        if message is not None:
+            message.before_call = True
         yield from self._close_current()
         id = self._answer.id(_prefix(start.free), len(self._items))
         call = _OpenCall(len(self._items), id, start, extra=dict(start.extra))

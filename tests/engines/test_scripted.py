@@ -35,6 +35,12 @@ def test_max_tokens_cuts_a_text():
     assert deltas[-1] == Finished("length", usage=Usage(2, 2))
 
 
+def test_a_stop_string_cuts_a_text():
+    deltas = run(ScriptedEngine("one two three"), ask(stop=("four", "o t")))
+    assert text_of(deltas) == "one tw"
+    assert deltas[-1] == Finished("stop", Usage(2, 2), stop_sequence="o t")
+
+
 def test_replies_are_given_in_order_then_the_default_for_ever():
     engine = ScriptedEngine("a", "b", default="c")
     assert [text_of(run(engine)) for _ in range(4)] == ["a", "b", "c", "c"]

@@ -78,6 +78,14 @@ def test_a_chat(client: Any, service: Any) -> None:
         assert request.messages == (Message("system", "be brief"), Message("user", "hi")) and request.stop
 
 
+def test_which_stop_string_was_met_is_told(client: Any, service: Any) -> None:
+    for stream in (False, True):
+        service.weak.queue("One two. Three four.")
+        message = asked(client, stream=stream, stop_sequences=["!", "Three"])
+        assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "Three")
+        assert [block.text for block in message.content] == ["One two. "]
+
+
 def test_text_as_it_comes(client: Any, service: Any) -> None:
     service.weak.queue([TextDelta("It "), TextDelta("rains."), DONE])
     with client.messages.stream(model="auto", max_tokens=9, messages=HI) as stream:

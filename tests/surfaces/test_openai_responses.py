@@ -570,6 +570,16 @@ def test_a_stream_and_a_whole_answer_say_the_same(name: str) -> None:
         assert added["item"].get("status") == "in_progress"
 
 
+def test_words_before_a_call_are_no_answer_yet() -> None:
+    for events, phases in (
+        (CALLING, ["commentary", None, None, None]),
+        (SPOKEN, [None]),
+        (THINKING, [None] * 4),
+    ):
+        done = named(streamed(events, {"tools": TOOLS}), "response.output_item.done")
+        assert [event["item"].get("phase") for event in done] == phases
+
+
 def test_pieces_make_the_whole() -> None:
     sent = streamed(SPOKEN, {"top_logprobs": 1})
     assert "".join(event["delta"] for event in named(sent, "output_text.delta")) == "hello"

@@ -69,6 +69,11 @@ class Answer:
             deque()
         )  # with the place where the token's text begins
 
+    @property
+    def stop(self) -> str | None:
+        """The stop string that ended it."""
+        return self._stops.found
+
     def shorten(self, max_tokens: int) -> None:
         """There is room for no more than this."""
         self._max_tokens = min(self._max_tokens, max_tokens)

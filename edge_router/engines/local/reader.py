@@ -86,6 +86,7 @@ class Reader:
         return Finished(
             reason,
             looped=looped,
+            stop_sequence=(self._sorting or self._answer).stop,
             usage=Usage(self._prompt_tokens, self._answer.tokens, cached, thoughts),
             timings=EngineTimings(
                 prefill_s=job.first_token - job.began,

@@ -27,6 +27,11 @@ class Sorting:
     def __post_init__(self) -> None:
         self._stops = StopStrings(self.stops)
 
+    @property
+    def stop(self) -> str | None:
+        """The stop string that ended it."""
+        return self._stops.found
+
     def push(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Iterator[Event]:
         """Of one token, at least."""
         if self.parts.thinking:

@@ -74,7 +74,8 @@ class MlcEngine:
                     if delta.text or delta.logprobs:
                         yield from [delta] if sorting is None else sorting.push(delta.text, delta.logprobs)
                         if sorting is not None and sorting.stopped:
-                            yield Finished("stop", _with_thoughts(usage, sorting))
+                            used = _with_thoughts(usage, sorting)
+                            yield Finished("stop", used, stop_sequence=sorting.stop)
                             return
                         if loops is not None and loops(delta.text):
                             yield from () if sorting is None else sorting.end()

@@ -70,6 +70,7 @@ _FINISH: Mapping[str, FinishReason] = {
     "sensitive": "content_filter",
     "spii": "content_filter",
 }
+_STOP_NAMES = ("stop_reason", "matched_stop")  # what vLLM and SGLang call the stop string that was met
 # Words that are written while the answer goes on.
 _NOT_YET = ("", "null", "none", "unspecified", "finish_reason_unspecified")
 _BROKEN = (
@@ -92,8 +93,8 @@ class AnswerReader:
     """Turns what one answer sends into events of ours. `end` makes the last ones.
 
     An answer ends with [DONE], or with its body: a reason to finish says why it will, and more may follow.
-    `logprobs`: they were asked for; nobody else wants to see them. `stops` end the text, where the endpoint
-    does not know of them. `chunk` makes OpenAI's form of what another protocol sends.
+    `logprobs`: they were asked for; nobody else wants to see them. `stops` end the text: `cuts` says that
+    the endpoint does not know of them. `chunk` makes OpenAI's form of what another protocol sends.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class AnswerReader:
         *,
         logprobs: bool = True,
         stops: Sequence[str] = (),
+        cuts: bool = True,
         chunk: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda piece: piece,
     ) -> None:
         self.done = False  # [DONE] came
@@ -108,7 +110,9 @@ class AnswerReader:
         self.said = False  # the last event did say something; fields of the endpoint's own alone do not
         self.has_said = False  # any event did
         self._logprobs, self._chunk = logprobs, chunk
-        self._stops = StopStrings(stops)
+        self._asked_stops = frozenset(stops)
+        self._stops = StopStrings(stops if cuts else ())
+        self._stop: str | None = None  # which one ended it, where the endpoint says so
         self._chunks = 0  # events with a list of choices
         self._passed_over = ""  # the first event that was none
         self._finish_reason: str | None = None
@@ -172,12 +176,16 @@ class AnswerReader:
 
     def finish(self) -> list[Event]:
         calls = self._calls.finish(cut=self._reason != "tool_calls")
-        return [*_text(self._stops.rest()), *calls, Finished(self._reason, self._usage)]
+        return [*_text(self._stops.rest()), *calls, self._finished()]
 
     @property
     def _reason(self) -> FinishReason:
         reason = _FINISH.get(self._finish_reason or "", "stop")
         return "tool_calls" if self._calls and reason == "stop" else reason
+
+    def _finished(self) -> Finished:
+        stop = (self._stops.found or self._stop) if self._reason == "stop" else None
+        return Finished(self._reason, self._usage, stop_sequence=stop)
 
     def cut(self) -> list[Event]:
         """The last events of an answer that is ended here, for its length."""
@@ -217,6 +225,8 @@ class AnswerReader:
             raise ErrorObject("the model failed" + ("" if reason == "error" else f" ({reason})"), None)
         if reason not in _NOT_YET:
             self._finish_reason = reason
+            named = (choice.get(name) for name in _STOP_NAMES)
+            self._stop = next((n for n in named if isinstance(n, str) and n in self._asked_stops), None)
 
     def _told(self, choice: Mapping[str, Any], *, whole: bool) -> list[Event]:
         """Of a chunk of either endpoint, or of a whole message."""

@@ -48,6 +48,9 @@ def test_a_stop_string_is_found_across_pieces_and_no_part_of_it_is_shown(
         shown += scanner.rest()
     assert shown == wanted
     assert stopped == any(stop and stop in text for stop in stops)
+    assert (
+        (scanner.found in stops and text.startswith(shown + scanner.found)) if stopped else not scanner.found
+    )
     assert scanner.rest() == ""
 
 

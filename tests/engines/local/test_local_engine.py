@@ -93,7 +93,7 @@ def test_a_stop_string_ends_the_answer_before_it(make_engine: Make, ask: Ask) ->
     stop = whole[10:13]
     text, last = answer(engine, ask("Stop?", max_tokens=40, stop=("never said", stop)))
     assert text == whole[: whole.index(stop)]
-    assert last.reason == "stop"
+    assert (last.reason, last.stop_sequence) == ("stop", stop)
 
 
 def test_logprobs_are_told_when_asked_for(make_engine: Make, ask: Ask) -> None:

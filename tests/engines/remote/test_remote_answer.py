@@ -89,6 +89,23 @@ def test_finish_reasons(theirs, ours):
     assert read(chunk(finish=theirs))[0].finish()[-1].reason == ours
 
 
+def test_which_stop_string_was_met_is_known_where_it_was_cut_here_or_is_told():
+    """By vLLM as `stop_reason`, by SGLang as `matched_stop`; a token's number or another word says nothing."""
+    for name, told, known in (
+        ("stop_reason", "END", "END"),
+        ("matched_stop", "END", "END"),
+        ("stop_reason", "end_turn", None),
+        ("matched_stop", 2, None),
+        ("stop_reason", None, None),
+    ):
+        reader = AnswerReader(stops=("END",), cuts=False)
+        reader.read(json.dumps({"choices": [{"delta": {}, "finish_reason": "stop", name: told}]}))
+        assert reader.finish() == [Finished("stop", stop_sequence=known)], (name, told)
+    reader = AnswerReader(stops=("END",))
+    deltas = [event for text in ("a E", "ND b") for event in reader.read(chunk({"content": text}))]
+    assert [*deltas, *reader.finish()] == [TextDelta("a "), Finished("stop", stop_sequence="END")]
+
+
 def test_complete_only_with_a_finish_reason_or_done():
     assert not read(chunk({"content": "x"}))[0].complete
     assert read(chunk(finish="stop"))[0].complete
