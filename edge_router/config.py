@@ -100,6 +100,22 @@ class StrongConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """What must not reach the strong model. Each kind: allow, redact (it is hidden there, and put back into
+    the answer) or local (the question stays here); None: as the level says."""
+
+    # off; standard: keys, card numbers and IBANs stay here; strict: the others are hidden, too
+    level: str = "standard"
+    secrets: str | None = None  # keys, tokens, passwords
+    cards: str | None = None
+    ibans: str | None = None
+    emails: str | None = None
+    phones: str | None = None
+    paths: str | None = None  # the home folder of this machine
+    hosts: str | None = None  # the name of this machine
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 6060
@@ -125,6 +141,7 @@ class Config:
     weak: WeakConfig = WeakConfig()
     mlc: MlcConfig = MlcConfig()
     strong: StrongConfig = StrongConfig()
+    guard: GuardConfig = GuardConfig()
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -443,6 +460,10 @@ def _check(config: Config) -> None:
     require("strong.monthly_budget", bool(priced) or not budgeted, "needs strong.price_in and price_out")
     held = budgeted and share is not None
     require("strong.monthly_budget", not held, "moves the threshold, so router.strong_share must not be set")
+    levels, actions = ("off", "standard", "strict"), ("allow", "redact", "local")
+    require("guard.level", config.guard.level in levels, f"must be one of {', '.join(levels)}")
+    for key in (f"guard.{item.name}" for item in fields(GuardConfig) if item.name != "level"):
+        require(key, config.get(key) in (None, *actions), f"must be one of {', '.join(actions)}")
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
     url = config.strong.base_url

@@ -44,6 +44,7 @@ EdgeRouterError
     TemplateError                 the model's chat template
     StrongError                   the remote model
       StrongNotConfigured
+      Withheld                    the guard or a rule keeps the question on this machine
       BudgetSpent                 this month's money for it is spent, or cannot be counted
       StrongUnreachable
       StrongRedirected            it points to another address
@@ -462,6 +463,15 @@ class StrongError(EngineError):
 class StrongNotConfigured(StrongError):
     def __init__(self) -> None:
         super().__init__("", "no strong model is configured")
+
+
+class Withheld(StrongError):
+    """`found`: what the request holds that must not leave, in words. `rule`: of the user's that says so."""
+
+    def __init__(self, found: Sequence[str] = (), rule: str | None = None) -> None:
+        self.found, self.rule = tuple(found), rule
+        why = f"the rule {rule!r} says so" if rule is not None else f"it holds {', '.join(found)}"
+        super().__init__("", f"the question stays on this machine: {why}")
 
 
 class BudgetSpent(StrongError):

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CONTEXT_OVERFLOW = "context_overflow"  # the prompt does not fit the weak model's context
     NEEDS_TOOLS = "needs_tools"  # tools or a form of answer that the weak model does not handle
     NEEDS_MEDIA = "needs_media"  # images, sounds or files that the weak model does not read
+    GUARD = "guard"  # it holds what must not leave the machine, such as a key
     BUDGET = "budget"  # the money for the strong model is spent
     PRIVATE = "private"  # the caller said that this must not leave the machine
     LOW_CONFIDENCE = "low_confidence"  # the weak model was unsure before its first token was shown
@@ -38,6 +39,8 @@ class Decision:
     """Where a query goes, and why. `score` is the estimated win rate of the strong model, 0..1.
 
     `confidence` is the estimated chance that the weak model's answer is right, where it was looked at.
+    `found` says, without repeating it, what the guard has found in the query: it stays here with the reason
+    `guard`, and is hidden from the strong model with any other.
     """
 
     model: Tier
@@ -46,15 +49,17 @@ class Decision:
     threshold: float | None = None
     router: str | None = None
     confidence: float | None = None
+    found: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """The four fields of the JSON contract."""
-        return {
+        """The four fields of the JSON contract, and what else there is to tell."""
+        told: dict[str, object] = {
             "score": self.score,
             "threshold": self.threshold,
             "model": self.model,
             "reason": str(self.reason),
         }
+        return {**told, "found": list(self.found)} if self.found else told
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ LAYERS = [
         "surfaces",
         "routers",
         "engines",
+        "guard",
     },
     {"control", "client", "thread_stream", "aio"},
     {"bench", "labelling", "server"},

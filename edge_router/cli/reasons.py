@@ -14,6 +14,7 @@ _WORDS = {
     Reason.FORCED: "as asked",
     Reason.OFFLINE: "the network is switched off",
     Reason.PRIVATE: "the question is private",
+    Reason.GUARD: "it must not leave this machine",
     Reason.CONTEXT_OVERFLOW: "the prompt does not fit the weak model",
     Reason.NEEDS_TOOLS: "the weak model cannot do what is asked",
     Reason.NEEDS_MEDIA: "the weak model reads text only",
@@ -27,8 +28,17 @@ _WORDS = {
 
 
 def why(decision: Decision) -> str:
-    """The reason, with the score where there is one."""
+    """The reason, with the score where there is one, and what the guard has found."""
+    words, held = _scored(decision), ", ".join(decision.found)
+    if held and decision.model == "strong":
+        words += f"; hidden from it: {held}"
+    return words
+
+
+def _scored(decision: Decision) -> str:
     words = _WORDS.get(decision.reason, "")
+    if decision.reason is Reason.GUARD:
+        words += f", for it holds {', '.join(decision.found)}"
     if decision.score is None or decision.threshold is None:
         return words
     score, threshold = f"{decision.score:.3f}", f"{decision.threshold:.3f}"

@@ -340,6 +340,7 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongUnauthorized: _unauthorized,
     e.StrongRateLimited: _rate_limited,
+    e.Withheld: lambda error: _then(error, "have it answered here", "chat", "--model", "weak"),
     e.BudgetSpent: lambda error: (
         _then(error.reason, "see what is wrong with", "doctor")
         if error.problem

@@ -37,7 +37,9 @@ from edge_router.errors import (
     LowConfidence,
     StrongNotConfigured,
     UnsupportedRequest,
+    Withheld,
 )
+from edge_router.guard.egress import Inspection
 from edge_router.ledger import Ledger, Record, message_of
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
@@ -292,10 +294,12 @@ class CoreController:
     ) -> tuple[Decision, policy.Situation]:
         """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
         route = policy.parse_model(request.target, self._pool.names())
+        inspection = self._inspection(route, request)
         situation = policy.Situation(
             strong_configured=self._pool.strong_configured,
             offline=self.config.offline,
             private=request.private,
+            kept=Reason.GUARD if inspection.stays else None,
             needs=request.needs,
             weak_serves=self._pool.weak_serves,
             budget_spent=self._spending is not None and self._spending.exhausted,
@@ -304,8 +308,8 @@ class CoreController:
         )
         if route.tier is not None:
             if route.tier == "strong":
-                self._refuse_strong(request, situation)
-            return policy.decide(route, None, None, situation), situation
+                self._refuse_strong(request, inspection)
+            return replace(policy.decide(route, None, None, situation), found=inspection.found), situation
         with self.defects.guard("router"):
             router = self._pool.router(route.router, cancel)
             if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
@@ -317,6 +321,7 @@ class CoreController:
         if budgeted is not None:
             threshold = budgeted.threshold(threshold)
         decision = policy.decide(replace(route, router=router.name), score, threshold, situation)
+        decision = replace(decision, found=inspection.found)
         if counts and route.threshold is None:
             with self.defects.spare("strong share"):
                 self._pool.observe(router, decision)
@@ -325,11 +330,22 @@ class CoreController:
                     budgeted.observe(score)
         return decision, situation
 
-    def _refuse_strong(self, request: ChatRequest, situation: policy.Situation) -> None:
-        """Raises `InvalidRequest` for a request that names the strong model where it must not be asked."""
+    def _inspection(self, route: policy.Route, request: ChatRequest) -> Inspection:
+        """What the guard finds, where the strong model might be asked."""
+        asked = self._pool.strong_configured and not (request.private or self.config.offline)
+        if route.tier == "weak" or not asked:
+            return Inspection()
+        with self.defects.guard("guard"):
+            return self._pool.guard.inspect(request)
+
+    def _refuse_strong(self, request: ChatRequest, inspection: Inspection) -> None:
+        """Raises `InvalidRequest` for a request that names the strong model where it must not be asked, and
+        `Withheld` where the guard keeps it here."""
         if request.private or self.config.offline:
             why = "the request is private" if request.private else "the network is switched off"
             raise InvalidRequest("model", f"{request.target!r} would leave this machine, and {why}")
+        if inspection.stays:
+            raise Withheld(inspection.stays)
 
     def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
         """Raises `UnsupportedRequest` where the weak model would leave out what is asked for."""
@@ -338,16 +354,18 @@ class CoreController:
                 raise InvalidRequest("mask", 'only the weak model can be held to it: ask for model="weak"')
             return self._pool.strong(cancel)
         if self._pool.weak_is_known:  # so that nothing is loaded for an error
-            self._check_weak_handles(request)
+            self._check_weak_handles(request, decision)
         weak = self._pool.weak(cancel)
-        self._check_weak_handles(request)
+        self._check_weak_handles(request, decision)
         return weak
 
-    def _check_weak_handles(self, request: ChatRequest) -> None:
+    def _check_weak_handles(self, request: ChatRequest, decision: Decision) -> None:
         unmet = request.needs - self._pool.weak_serves
         for need, lacks in _LACKS.items():
             if need in unmet:
                 reason = f"the weak model {lacks}, and no strong model is asked"
+                if decision.reason is Reason.GUARD:
+                    reason += f", for the request holds {', '.join(decision.found)}"
                 raise UnsupportedRequest(request.name_of(need), reason)
 
     def _fitting(
@@ -433,6 +451,8 @@ class CoreController:
             self.metrics.record(record)
         if self._ledger is not None:
             with self.defects.spare("ledger"):
+                if record.prompt is not None and self.config.ledger.store_prompts:
+                    record = replace(record, prompt=self._pool.guard.masked(record.prompt))
                 number = self._ledger.record(record)
                 if self._closed:  # an answer that ended after `close` has opened it again
                     self._ledger.close()

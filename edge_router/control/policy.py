@@ -23,6 +23,7 @@ from edge_router.errors import (
     UnknownModel,
     UnknownName,
     UnsupportedTarget,
+    Withheld,
     clipped,
 )
 from edge_router.registry import nearest
@@ -60,6 +61,7 @@ class Situation:
     strong_configured: bool
     offline: bool = False
     private: bool = False
+    kept: Reason | None = None  # why it must stay here, beside the caller's own wish
     needs: frozenset[Need] = frozenset()  # of the request
     weak_serves: frozenset[Need] = frozenset()
     weak_refused: bool = False  # it was asked, and could not take the request
@@ -69,7 +71,7 @@ class Situation:
 
     @property
     def strong_allowed(self) -> bool:
-        return self.strong_configured and not (self.offline or self.private or self.budget_spent)
+        return self.strong_configured and not (self.offline or self.private or self.kept or self.budget_spent)
 
     @property
     def unmet(self) -> frozenset[Need]:
@@ -84,6 +86,8 @@ class Situation:
     def why_not_strong(self) -> Reason:
         if self.private:
             return Reason.PRIVATE
+        if self.kept is not None:
+            return self.kept
         if self.offline:
             return Reason.OFFLINE
         return Reason.BUDGET if self.strong_configured and self.budget_spent else Reason.STRONG_UNAVAILABLE
@@ -179,6 +183,8 @@ def _after_weak(decision: Decision, error: EdgeRouterError, situation: Situation
 def _after_strong(decision: Decision, error: EdgeRouterError, situation: Situation) -> Decision | None:
     if isinstance(error, InvalidRequest | StrongRefused):
         return None
+    if isinstance(error, Withheld):
+        return fall_back(decision, Reason.GUARD, situation)
     if isinstance(error, BudgetSpent):
         return fall_back(decision, Reason.BUDGET, situation)
     if decision.reason is Reason.CONTEXT_OVERFLOW and situation.shortens:

@@ -21,6 +21,8 @@ from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Unloading
 from edge_router.engines.choice import DEVICES
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
+from edge_router.guard.egress import Guard
+from edge_router.guard.engine import GuardedEngine
 from edge_router.paths import Paths
 from edge_router.registry import Registry
 from edge_router.routers import routers
@@ -64,8 +66,10 @@ class Pool:
         check_names(config, weak=weak is None, strong=strong is None)
         if router is None:
             check_router(config, self._registry)
+        self.guard = Guard(config.guard)
         self._weak = self._engine_slot("weak model", self._make_weak, weak)
-        self._strong = self._engine_slot("strong model", self._make_strong, strong)
+        guarded = None if strong is None else GuardedEngine(strong, self.guard)
+        self._strong = self._engine_slot("strong model", self._make_strong, guarded)
         self._default_router = router
         self._gate, self._gate_sought = gate, gate is not None
         self._share: ShareTracker | None = None
@@ -267,7 +271,8 @@ class Pool:
 
     def _make_strong(self) -> Engine:
         registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)
-        return registry.get(self._config.strong.engine)(self._config, self._paths, self._progress)
+        engine = registry.get(self._config.strong.engine)(self._config, self._paths, self._progress)
+        return GuardedEngine(engine, self.guard)
 
     def retry(self) -> None:
         """Forget what failed to load: whoever asks next tries again."""

@@ -15,7 +15,8 @@ from edge_router.disk import hold
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
 from edge_router.types import SilentProgress
 
-VERSION = 4  # of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages
+# Of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages, 4 no found.
+VERSION = 5
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -34,6 +35,7 @@ CREATE TABLE decisions (
     prompt TEXT,
     confidence REAL,                -- the weak model's chance of being right, where it was looked at
     spent_prompt_tokens INTEGER, spent_completion_tokens INTEGER,  -- by the weak model, where it was too low
+    found TEXT,                     -- what the guard has found, a line each; nothing of what that says
     rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
 )"""
 _SINCE_1 = ("ALTER TABLE decisions ADD COLUMN rating INTEGER",)
@@ -43,12 +45,14 @@ _SINCE_2 = (
     "ALTER TABLE decisions ADD COLUMN spent_completion_tokens INTEGER",
 )
 _SINCE_3 = ("ALTER TABLE decisions ADD COLUMN cause_message TEXT",)
+_SINCE_4 = ("ALTER TABLE decisions ADD COLUMN found TEXT",)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
 _STEPS = {  # from an older version to this one
     0: (_TABLE, _INDEX),
-    1: (*_SINCE_1, *_SINCE_2, *_SINCE_3),
-    2: (*_SINCE_2, *_SINCE_3),
-    3: (*_SINCE_3,),
+    1: (*_SINCE_1, *_SINCE_2, *_SINCE_3, *_SINCE_4),
+    2: (*_SINCE_2, *_SINCE_3, *_SINCE_4),
+    3: (*_SINCE_3, *_SINCE_4),
+    4: _SINCE_4,
 }
 
 

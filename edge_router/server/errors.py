@@ -114,6 +114,13 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.StrongRateLimited: Rule(
         429, "rate_limit_error", "rate_limit_exceeded", "Wait, or use the model `weak`.", retry=True
     ),
+    e.Withheld: Rule(
+        403,
+        "permission_error",
+        "withheld",
+        "Take it out, or ask for the model `auto` or `weak`; with redact in its place in [guard] of the "
+        "server's configuration it is hidden from the strong model and put back.",
+    ),
     e.BudgetSpent: Rule(
         402,
         "insufficient_quota",

@@ -31,6 +31,7 @@ def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
         "score": _number(decision.score),
         "threshold": _number(decision.threshold),
         "reason": str(decision.reason),
+        "found": "; ".join(decision.found) or None,
         "fallback": None if cause is None else type(cause).__name__,
         "truncated": str(answer.truncated) if answer.truncated else None,
     }

@@ -72,6 +72,8 @@ EXAMPLES = [
     e.StrongUnauthorized("https://example.org", 401, None),
     e.StrongRateLimited("https://example.org", 30),
     e.StrongRateLimited("https://example.org"),
+    e.Withheld(("a card number, 2 times", "a key or password (GitHub)")),
+    e.Withheld(rule="customers"),
     e.BudgetSpent(20.0),
     e.BudgetSpent(20.0, "spending.sqlite3: is damaged"),
     e.StrongQuotaExceeded("https://example.org", 402, "no credits"),

@@ -1,0 +1,178 @@
+"""What the guard looks for, as one table: a kind, what it is called, and where in a text it stands.
+
+The expressions are ours and linear: no repetition stands in another that could share its letters, and those
+without an end of their own are bounded.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+from edge_router.guard import numbers
+from edge_router.guard.key_formats import KEY_FORMATS, NAMES, KeyFormat
+
+Find: TypeAlias = Callable[[str], Iterator[tuple[int, int, str]]]
+"""Start, end and what exactly it is, where that is known."""
+
+_SHORTEST_KEY = 15  # letters without a space
+# A letter before it makes it a part of something else, but for that of an escape such as \n.
+_BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf]))"
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----")
+_PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s/:@\"']{0,100}:([^\s/@\"']{3,200})@[A-Za-z0-9\[]")
+_HEADER = re.compile(
+    r"(?i:authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:bearer|basic|token)\s{1,3})([^\s\"',;]{12,})"
+)
+_NAMED = re.compile(
+    rf"(?i)(?:{'|'.join(NAMES)})s?[\"']?[ \t]{{0,4}}(?::=|=>|=|:)[ \t]{{0,4}}"
+    r"(?:\"([^\"\r\n]{8,200})\"|'([^'\r\n]{8,200})'|([^\s\"',;(){}\[\]<>]{8,200}))"
+)
+_NO_SECRET = re.compile(
+    r"(?i)example|changeme|placeholder|redacted|your[-_ ]|dummy|\*{3}|x{4}|\.{3}"
+    r"|^<|^\$|^%|^\{|\(|process\.|environ|getenv"
+)
+_MAIL = re.compile(r"@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
+_MAIL_LETTER = re.compile(r"[\w.%+\-']")
+HOSTS_OF_MANY = {
+    "localhost",
+    "localdomain",
+    "ubuntu",
+    "debian",
+    "fedora",
+    "raspberrypi",
+    "macbook",
+    "desktop",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """`kind` is what a setting is named after, `label` what its placeholders are, `noun` what people read."""
+
+    kind: str
+    label: str
+    noun: str
+    find: Find
+
+
+def detectors(machine: Machine) -> tuple[Detector, ...]:
+    """The surest first: where two find the same, it counts as the first one's."""
+    return (
+        Detector("secrets", "SECRET", "a key or password", secrets),
+        Detector("ibans", "IBAN", "an IBAN", _nameless(numbers.ibans)),
+        Detector("cards", "CARD", "a card number", _nameless(numbers.cards)),
+        Detector("emails", "EMAIL", "an e-mail address", emails),
+        Detector("paths", "HOME", "a folder of this machine", machine.paths),
+        Detector("hosts", "HOST", "the name of this machine", machine.hosts),
+        Detector("phones", "PHONE", "a telephone number", _nameless(numbers.telephones)),
+    )
+
+
+KINDS = ("secrets", "cards", "ibans", "emails", "phones", "paths", "hosts")
+
+
+def _nameless(find: Callable[[str], Iterator[tuple[int, int]]]) -> Find:
+    def found(text: str) -> Iterator[tuple[int, int, str]]:
+        return ((start, end, "") for start, end in find(text))
+
+    return found
+
+
+# ---- keys, tokens, passwords -------------------------------------------------------------------------------
+
+
+@lru_cache(None)
+def _expression(form: KeyFormat) -> re.Pattern[str]:
+    return re.compile(_BEGIN + form.pattern)
+
+
+def secrets(text: str) -> Iterator[tuple[int, int, str]]:
+    """Keys by their formats, private keys, passwords in addresses and behind their names."""
+    # Nothing with a format has a space in it, and few words are that long.
+    long = "\n".join(word for word in text.split() if len(word) >= _SHORTEST_KEY)
+    if long:
+        for form in KEY_FORMATS:
+            if any(prefix in long for prefix in form.prefixes):
+                for found in _expression(form).finditer(text):
+                    yield *found.span(), form.service
+        if "://" in long:
+            yield from ((*found.span(1), "password") for found in _ADDRESS.finditer(text))
+    if "PRIVATE KEY" in text:
+        for found in _PEM.finditer(text):
+            end = _PEM_END.search(text, found.end())
+            yield found.start(), len(text) if end is None else end.end(), "private key"
+    lowered = text.lower()
+    if "authorization" in lowered:
+        yield from ((*found.span(1), "password") for found in _HEADER.finditer(text))
+    if ("=" in text or ":" in text) and any(name in lowered for name in NAMES):
+        yield from _named(text)
+
+
+def _named(text: str) -> Iterator[tuple[int, int, str]]:
+    """A value that is a password by its name: in quotes or like one of a shell, and no word of a program."""
+    for found in _NAMED.finditer(text):
+        group = next(number for number in (1, 2, 3) if found[number] is not None)
+        value = found[group]
+        kinds = sum(bool(re.search(kind, value)) for kind in (r"[a-z]", r"[A-Z]", r"\d", r"[^\w\s]"))
+        plain = " " in value or kinds < 2 or not re.search(r"\d", value) or not re.search(r"[A-Za-z]", value)
+        if not plain and not _NO_SECRET.search(value):
+            yield *found.span(group), "password"
+
+
+# ---- persons and machines ----------------------------------------------------------------------------------
+
+
+def emails(text: str) -> Iterator[tuple[int, int, str]]:
+    for found in _MAIL.finditer(text) if "@" in text else ():
+        start = found.start()
+        while start > 0 and found.start() - start < 64 and _MAIL_LETTER.match(text, start - 1):
+            start -= 1
+        if text[start : found.start()] not in ("", "git"):  # by which every repository is fetched
+            yield start, found.end(), ""
+
+
+class Machine:
+    """What tells this machine and its user from others: the home folder and the names it is known by."""
+
+    def __init__(self, home: str, names: tuple[str, ...]) -> None:
+        self._home = self._path_of(home)
+        hosts = dict.fromkeys(part for name in names for part in (name, name.partition(".")[0]))
+        telling = [re.escape(name) for name in hosts if len(name) > 3 and name.lower() not in HOSTS_OF_MANY]
+        self._telling = tuple(name.lower() for name in hosts if re.escape(name) in telling)
+        # The longest first, which holds the others.
+        either = "|".join(sorted(telling, key=len, reverse=True))
+        self._names = re.compile(rf"(?i)(?<![\w-])(?:{either})(?![\w-])") if either else None
+
+    @classmethod
+    def here(cls) -> Machine:
+        return cls(str(Path.home()), (platform.node(),))
+
+    def paths(self, text: str) -> Iterator[tuple[int, int, str]]:
+        if self._home is not None and ("/" in text or "\\" in text):
+            yield from ((*found.span(), "") for found in self._home.finditer(text))
+
+    def hosts(self, text: str) -> Iterator[tuple[int, int, str]]:
+        lowered = text.lower()
+        if self._names is not None and any(name in lowered for name in self._telling):
+            yield from ((*found.span(), "") for found in self._names.finditer(text))
+
+    @staticmethod
+    def _path_of(home: str) -> re.Pattern[str] | None:
+        """The folder in each way to write it: with either slash, doubled in JSON and programs, from WSL."""
+        drive, _, rest = home.replace("\\", "/").rpartition(":")
+        parts = [re.escape(part) for part in rest.split("/") if part]
+        if not parts or (len(parts) == 1 and parts[0] in ("root", "tmp")):
+            return None
+        slash = r"[\\/]{1,4}"
+        begin = rf"(?:{drive}:|/mnt/{drive}|/{drive})?" if drive else ""
+        exact = "" if parts[0].lower() == "home" else "(?i)"
+        return re.compile(rf"{exact}{begin}{slash}{slash.join(parts)}(?![\w-])")
+
+
+NOUNS: Mapping[str, str] = {each.kind: each.noun for each in detectors(Machine("", ()))}

@@ -1,0 +1,47 @@
+"""The one door through which a request leaves this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edge_router.chat.events import Event
+from edge_router.chat.request import ChatRequest, JsonOutput
+from edge_router.engines.base import Capabilities, Engine, Prompt
+from edge_router.errors import StrongError
+from edge_router.guard.egress import Guard
+from edge_router.guard.restoring import Restorer
+from edge_router.types import Cancel
+
+
+class GuardedEngine:
+    """A strong model that gets what the guard releases, and whose answers have again what was hidden."""
+
+    def __init__(self, engine: Engine, guard: Guard) -> None:
+        self._engine, self._guard = engine, guard
+
+    @property
+    def model_id(self) -> str:
+        return self._engine.model_id
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._engine.capabilities
+
+    def prepare(self, request: ChatRequest) -> Prompt:
+        """Nothing yet: what leaves is looked through as it leaves."""
+        return Prompt(request)
+
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        """Raises `Withheld`, and what the engine itself raises."""
+        request, restorer = self._released(prompt.request)
+        for event in self._engine.stream(self._engine.prepare(request), cancel):
+            yield from restorer.feed(event)
+
+    def _released(self, request: ChatRequest) -> tuple[ChatRequest, Restorer]:
+        if request.private:
+            raise StrongError(self.model_id, "the request is private and must not leave this machine")
+        released, vault = self._guard.released(request)
+        return released, Restorer(vault.values, json_text=isinstance(request.output, JsonOutput))
+
+    def close(self) -> None:
+        self._engine.close()

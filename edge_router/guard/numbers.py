@@ -1,0 +1,103 @@
+"""Numbers that name a person's money or telephone: what is written like one and adds up as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+Span = tuple[int, int]
+
+# How the numbers of those who issue cards begin, and how long they are.
+_CARDS = (
+    (r"4", (13, 16, 19)),  # Visa
+    (r"5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)", (16,)),  # Mastercard
+    (r"3[47]", (15,)),  # American Express
+    (r"6011|64[4-9]|65", (16, 17, 18, 19)),  # Discover
+    (r"35(?:2[89]|[3-8])", (16, 17, 18, 19)),  # JCB
+    (r"30[0-5]|3[689]", (14, 16, 19)),  # Diners Club
+    (r"62", (16, 17, 18, 19)),  # UnionPay
+    (r"50(?:18|20|38)|5[68]|6(?:304|390|7)", (13, 14, 15, 16, 17, 18, 19)),  # Maestro
+    (r"220[0-4]", (16, 17, 18, 19)),  # Mir
+)
+_ISSUERS = tuple((re.compile(begin), frozenset(lengths)) for begin, lengths in _CARDS)
+_CARD = re.compile(r"[2-6](?:[ -]?\d){12,18}(?!\d)")  # begins with letters, for speed: no look behind
+
+# Lengths by country, from the register that SWIFT keeps.
+_IBAN_LENGTHS = {
+    **dict.fromkeys(("NO",), 15),
+    **dict.fromkeys(("BE", "BI"), 16),
+    **dict.fromkeys(("DK", "FI", "FK", "FO", "GL", "NL", "SD"), 18),
+    **dict.fromkeys(("MK", "SI"), 19),
+    **dict.fromkeys(("AT", "BA", "EE", "KZ", "LT", "LU", "MN", "XK"), 20),
+    **dict.fromkeys(("CH", "CR", "HR", "LI", "LV"), 21),
+    **dict.fromkeys(("BG", "BH", "DE", "GB", "GE", "IE", "ME", "RS", "VA"), 22),
+    **dict.fromkeys(("AE", "GI", "IL", "IQ", "OM", "SO", "TL"), 23),
+    **dict.fromkeys(("AD", "CZ", "ES", "MD", "PK", "RO", "SA", "SE", "SK", "TN", "VG"), 24),
+    **dict.fromkeys(("LY", "PT", "ST"), 25),
+    **dict.fromkeys(("IS", "TR"), 26),
+    **dict.fromkeys(("DJ", "FR", "GR", "IT", "MC", "MR", "SM", "YE"), 27),
+    **dict.fromkeys(("AL", "AZ", "BY", "CY", "DO", "GT", "HN", "HU", "LB", "NI", "PL", "SV"), 28),
+    **dict.fromkeys(("BR", "EG", "PS", "QA", "UA"), 29),
+    **dict.fromkeys(("JO", "KW", "MU"), 30),
+    **dict.fromkeys(("MT", "SC"), 31),
+    "LC": 32,
+    "RU": 33,
+}
+_IBAN_CHECK = re.compile(
+    r"\d\d(?:(?<=[A-Za-z][A-Za-z]\d\d)|(?<=[A-Za-z][A-Za-z][ -]\d\d))(?=[ -]?[A-Za-z0-9]{2})"
+)
+_IBAN = re.compile(r"[A-Za-z]{2}[ -]?\d\d(?:[ -]?[A-Za-z0-9]){11,31}")
+
+_TELEPHONE = re.compile(
+    r"[+0(2-9](?<![\w.+-].)(?:"
+    # With its country.
+    r"(?:(?<=\+)|(?<=0)0)[1-9]\d{0,2}[ ./-]?(?:\(0?\d{0,4}\)[ ./-]?)?\d(?:[ ./-]{0,2}\d){5,12}"
+    r"|(?<=0)\d{1,4}[ /-]{1,3}\d(?:[ -]?\d){4,9}"  # as at home, where numbers begin with 0
+    r"|(?<=0)\d{9,10}"
+    r"|(?<=\()0?\d{2,5}\)[ -]?\d(?:[ -]?\d){5,8}"
+    r"|(?<=[2-9])\d\d[ .-][2-9]\d\d[ .-]\d{4}"  # North America
+    r")(?![\w-])"
+)
+_FEWEST_DIGITS = 9
+
+
+def cards(text: str) -> Iterator[Span]:
+    for found in _CARD.finditer(text):
+        if found.start() and (text[found.start() - 1].isalnum() or text[found.start() - 1] in "._"):
+            continue  # within a longer number
+        digits = [int(letter) for letter in found[0] if letter.isdigit()]
+        number = "".join(map(str, digits))
+        issued = any(len(number) in lengths and begin.match(number) for begin, lengths in _ISSUERS)
+        if issued and _luhn(digits):
+            yield found.span()
+
+
+def _luhn(digits: list[int]) -> bool:
+    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def ibans(text: str) -> Iterator[Span]:
+    for digits in _IBAN_CHECK.finditer(text):
+        start = digits.start() - 2
+        if start >= 0 and text[start + 1] in " -":
+            start -= 1
+        wanted = _IBAN_LENGTHS.get(text[start : start + 2].upper()) if start >= 0 else None
+        if wanted is None or (start and text[start - 1].isalnum()):
+            continue
+        found = _IBAN.match(text, start)
+        # Words may follow it, of which it cannot be told apart but by its length.
+        places = [at for at in range(*found.span()) if text[at].isalnum()] if found else []
+        if len(places) < wanted:
+            continue
+        number = "".join(text[at] for at in places[:wanted]).upper()
+        end = places[wanted - 1] + 1
+        whole = not text[end : end + 1].isalnum()
+        if whole and int("".join(str(int(letter, 36)) for letter in number[4:] + number[:4])) % 97 == 1:
+            yield start, end
+
+
+def telephones(text: str) -> Iterator[Span]:
+    for found in _TELEPHONE.finditer(text):
+        if sum(letter.isdigit() for letter in found[0]) >= _FEWEST_DIGITS:
+            yield found.span()

@@ -1,0 +1,253 @@
+"""A request looked through: what was found in it, and the request without that.
+
+`Screening` is made of what to look for; a request that holds nothing of it is told in one pass over all of
+its texts. What cannot be taken out (it stands in a file, or as a name) is still there when the request is
+looked through once more, and keeps it here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
+
+from edge_router import strict_json
+from edge_router.chat.message import ToolCall
+from edge_router.chat.request import ChatRequest
+from edge_router.guard.detectors import Detector
+from edge_router.guard.reading import Reading
+from edge_router.surfaces.wire import dumps
+
+T = TypeVar("T")
+
+# Of a request what is never sent, or chosen by us.
+_STAYS = frozenset({"target", "private", "mask", "signals", "names", "program"})
+_PLACEHOLDER = re.compile(r"\[[A-Z]+_\d+\]")
+_CODED = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
+_BLOB = re.compile(r"(?:data:[^,\s]{0,200};base64,)?[A-Za-z0-9+/_\-]*={0,2}")
+_DEPTH = 2  # base64 within base64
+_LARGE = 1024  # letters of base64 that are read as a file and not as words
+_HEAD = 96  # of which the first ones tell whether it is text
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Where something stands in a text. `what` says which exactly, where that is known."""
+
+    kind: str
+    label: str
+    what: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Vault:
+    """What was taken out of a request: placeholders and what they stand for."""
+
+    taken: frozenset[str] = frozenset()  # placeholders that somebody has written
+    values: dict[str, str] = field(default_factory=dict)  # by placeholder
+    _places: dict[tuple[str, str], str] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def placeholder(self, label: str, value: str) -> str:
+        """The same one for the same value, numbered in the order in which they come: what a conversation
+        has begun with is written the same way in each of its turns."""
+        known = self._places.get((label, value))
+        while known is None:
+            self._counts[label] += 1
+            new = f"[{label}_{self._counts[label]}]"
+            if new not in self.taken:
+                self._places[label, value] = known = new
+                self.values[new] = value
+        return known
+
+
+class Screening:
+    """Looks for what `detectors` find. Safe to use from any number of threads."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self._detectors = tuple(detectors)
+
+    def found(self, request: ChatRequest) -> Counter[tuple[str, str]]:
+        """How often what was found, by kind and what exactly it is."""
+        texts = list(texts_of(request))
+        if not self._detectors or not self.findings("\n".join(texts)):
+            return Counter()
+        return Counter((each.kind, each.what) for text in texts for each in self.findings(text))
+
+    def hidden(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:
+        """`request` with placeholders in the place of whatever can be taken out of it."""
+        taken = frozenset(found for text in texts_of(request) for found in _PLACEHOLDER.findall(text))
+        vault = Vault(taken)
+        return mapped(request, lambda text: self.masked(text, vault)), vault
+
+    def masked(self, text: str, vault: Vault) -> str:
+        """`text` with placeholders of `vault`."""
+        pieces, at = [], 0
+        for each in self.findings(text):
+            pieces += [text[at : each.start], vault.placeholder(each.label, text[each.start : each.end])]
+            at = each.end
+        return "".join([*pieces, text[at:]])
+
+    def findings(self, text: str, depth: int = 0) -> list[Finding]:
+        """In the order in which they stand there; none within another."""
+        reading = Reading(text)
+        found: list[Finding] = []
+        for detector in self._detectors:
+            for start, end, what in detector.find(reading.plain):
+                if end > start:
+                    found.append(Finding(detector.kind, detector.label, what, *reading.span(start, end)))
+        if depth < _DEPTH:
+            found += self._coded(reading, depth)
+        return [each for each in _apart(found) if not _PLACEHOLDER.fullmatch(text, each.start, each.end)]
+
+    def _coded(self, reading: Reading, depth: int) -> Iterator[Finding]:
+        """What stands in base64: all of that is one finding."""
+        at = 0
+        for word in reading.plain.split():
+            if len(word) < 24:
+                continue
+            at = reading.plain.index(word, at)
+            for run in _CODED.finditer(word):
+                inner = decoded(run[0])
+                first = next(iter(self.findings(inner, depth + 1)), None) if inner else None
+                if first is not None:
+                    place = reading.span(at + run.start(), at + run.end())
+                    yield Finding(first.kind, first.label, first.what, *place)
+            at += len(word)
+
+
+def _apart(found: Sequence[Finding]) -> list[Finding]:
+    """In their order, without those that overlap one of a detector before, or a longer one of the same."""
+    kept: list[Finding] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for each in found:
+        first, last = bisect_right(ends, each.start), bisect_left(starts, each.end)
+        if all(other.kind == each.kind and _within(other, each) for other in kept[first:last]):
+            kept[first:last], starts[first:last], ends[first:last] = [each], [each.start], [each.end]
+    return kept
+
+
+def _within(inner: Finding, outer: Finding) -> bool:
+    size = outer.end - outer.start
+    return outer.start <= inner.start and inner.end <= outer.end and inner.end - inner.start < size
+
+
+def decoded(run: str) -> str:
+    """The text that base64 of either alphabet stands for; nothing where it is no text."""
+    run = run.rstrip("=").replace("-", "+").replace("_", "/")
+    head = _text(run[:_HEAD])
+    return head and (head if len(run) <= _HEAD else _text(run))
+
+
+def _text(run: str) -> str:
+    try:
+        data = base64.b64decode(run[: len(run) // 4 * 4] + _rest(run))
+        if b"\0" in data and not data[1::2].strip(b"\0"):
+            return data[: len(data) // 2 * 2].decode("utf-16-le")
+        text = data.decode("utf-8", "ignore" if len(run) == _HEAD else "strict")
+    except (binascii.Error, ValueError):
+        return ""
+    return "" if _CONTROL.search(text) else text
+
+
+def _rest(run: str) -> str:
+    """The last letters, padded; one alone stands for nothing."""
+    rest = run[len(run) // 4 * 4 :]
+    return rest + "=" * (4 - len(rest)) if len(rest) > 1 else ""
+
+
+# ---- every text of a request -------------------------------------------------------------------------------
+
+
+def texts_of(request: ChatRequest) -> Iterator[str]:
+    """All texts that would be sent, keys of objects among them, messages first.
+
+    Raises `TypeError` for what nobody has thought of: it must not pass unseen.
+    """
+    for each in fields(request):
+        if each.name not in _STAYS:
+            yield from _texts(getattr(request, each.name))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield _payload(value) if len(value) >= _LARGE else value
+    elif isinstance(value, ToolCall) and not value.free:
+        yield from (value.id, value.name)
+        yield from _texts(_arguments(value))
+        yield from _texts(value.extra)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(name)
+            yield from _texts(inner)
+    elif isinstance(value, tuple | list | frozenset):
+        for inner in value:
+            yield from _texts(inner)
+    elif is_dataclass(value):
+        for each in fields(value):
+            yield from _texts(getattr(value, each.name))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
+    elif not (value is None or isinstance(value, bool)):
+        raise TypeError(f"{type(value).__name__} in a request")
+
+
+def _payload(text: str) -> str:
+    """A file's words in the place of its base64: a picture's letters mean nothing."""
+    if not _BLOB.fullmatch(text):
+        return text
+    head, _, body = text.rpartition(",")
+    return f"{head}\n{decoded(body)}"
+
+
+def _arguments(call: ToolCall) -> object:
+    """What the JSON of a call holds; the text itself where it is none, or says one thing twice."""
+    try:
+        return cast(object, strict_json.parse_object(call.arguments, once=True))
+    except ValueError:
+        return call.arguments
+
+
+def mapped(value: T, change: Callable[[str], str]) -> T:
+    """`value` with `change` made to each of the texts in it, but names in objects, and files."""
+    return cast(T, _mapped(value, change))
+
+
+def _mapped(value: object, change: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        is_file = value.startswith("data:") or (len(value) >= _LARGE and _BLOB.fullmatch(value))
+        return value if is_file else change(value)
+    if isinstance(value, ChatRequest):
+        return _replaced(value, change, _STAYS)
+    if isinstance(value, ToolCall) and not value.free:
+        before = _arguments(value)
+        after = _mapped(before, change)
+        written = value.arguments if after == before else after if isinstance(after, str) else _json(after)
+        return replace(_replaced(value, change, {"arguments"}), arguments=written)
+    if isinstance(value, Mapping):
+        return {name: _mapped(inner, change) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_mapped(inner, change) for inner in value)
+    return _replaced(value, change, ()) if is_dataclass(value) else value
+
+
+def _replaced(value: Any, change: Callable[[str], str], but: Any) -> Any:
+    new = {
+        each.name: _mapped(getattr(value, each.name), change)
+        for each in fields(value)
+        if each.name not in but
+    }
+    return replace(value, **new)
+
+
+def _json(value: object) -> str:
+    return dumps(cast(Any, value)).decode()

@@ -1,0 +1,156 @@
+"""What is found in a text, and what is not."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from edge_router.guard.detectors import Machine, detectors
+from edge_router.guard.key_formats import HEX, KEY_FORMATS, KeyFormat
+from edge_router.guard.screening import Screening
+
+MACHINE = Machine("/home/alice", ("alices-laptop.lan",))
+LOOK = Screening(detectors(MACHINE))
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    return [(each.kind, text[each.start : each.end]) for each in LOOK.findings(text)]
+
+
+def letters(form: KeyFormat, count: int) -> str:
+    """So many letters that a key of that form may have."""
+    pool = [chr(code) for code in range(48, 123) if re.fullmatch(form.letters, chr(code))]
+    return "".join(pool[7 * n % len(pool)] for n in range(count)) if form.letters != HEX else "0a1b2c3d" * 20
+
+
+def key(form: KeyFormat, prefix: str) -> str:
+    """One that nobody was ever given."""
+    rest = {"SendGrid": "." + "a1B2" * 8, "Airtable": "." + "0a1b" * 16}.get(form.service, "")
+    rest = ".eyJ" + "a1B2" * 4 + "." + "c3D4" * 8 if form.service == "JSON Web Token" else rest
+    return prefix + letters(form, form.shortest + 4)[: form.shortest + 4] + rest
+
+
+def test_keys_of_every_service_are_found_wherever_they_stand() -> None:
+    assert len(KEY_FORMATS) > 70
+    for form in KEY_FORMATS:
+        for prefix in form.prefixes:
+            secret = key(form, prefix)
+            hidden = f"{secret[:6]}\u200b{secret[6:]}"
+            coded = base64.b64encode(f"# for the build\nKEY={secret}\n".encode()).decode()
+            for text, part in (
+                (f"Why does {secret} fail?", secret),
+                (f"{secret}", secret),
+                (f'{{"env": "A=1\\n{secret}"}}', secret),
+                (f"see https://example.org/?k={secret}&x=1", secret),
+                (f"copied from a page: {hidden} it was", hidden),
+                (f"kubectl says {coded} of it", coded),
+            ):
+                places = [(kind, what) for kind, what in found(text) if kind == "secrets"]
+                assert any(part in what for _, what in places), (form.service, text, places)
+
+
+def test_the_start_of_a_key_is_no_key() -> None:
+    for form in KEY_FORMATS:
+        for prefix in form.prefixes:
+            text = f"Keys of {form.service} begin with {prefix} as all know."
+            assert found(text) == [], text
+
+
+FOUND = [
+    ("cards", "Is 4111 1111 1111 1111 valid?", "4111 1111 1111 1111"),
+    ("cards", "5555-5555-5555-4444", "5555-5555-5555-4444"),
+    ("cards", "amex 378282246310005.", "378282246310005"),
+    ("cards", "４１１１１１１１１１１１１１１１", "４１１１１１１１１１１１１１１１"),
+    ("cards", "4111\u00a01111\u20111111\u00a01111", "4111\u00a01111\u20111111\u00a01111"),
+    ("ibans", "to DE89 3704 0044 0532 0130 00 by Monday", "DE89 3704 0044 0532 0130 00"),
+    ("ibans", "gb82west12345698765432", "gb82west12345698765432"),
+    ("ibans", "NL91ABNA0417164300, please", "NL91ABNA0417164300"),
+    ("ibans", "17 things, and FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
+    ("emails", "Write to jürgen.müller+x@mail.example.co.uk today", "jürgen.müller+x@mail.example.co.uk"),
+    ("emails", "<a href='mailto:bob@example.com'>", "bob@example.com"),
+    ("phones", "call +49 (0)171 2345678 now", "+49 (0)171 2345678"),
+    ("phones", "or 0171 2345678", "0171 2345678"),
+    ("phones", "(030) 12345678", "(030) 12345678"),
+    ("phones", "555-234-5678", "555-234-5678"),
+    ("paths", "open /home/alice/work/plan.txt", "/home/alice"),
+    ("paths", r'{"file": "\\home\\alice\\x"}', r"\\home\\alice"),
+    ("hosts", "ssh Alices-Laptop.lan -p 22", "Alices-Laptop.lan"),
+    ("secrets", "postgres://bob:hunter2x@db.example.com/x", "hunter2x"),
+    ("secrets", 'password = "Tr0ub4dor&3"', "Tr0ub4dor&3"),
+    ("secrets", "export DB_PASSWORD=correct1Horse", "correct1Horse"),
+    ("secrets", "Authorization: Bearer abcdef0123456789", "abcdef0123456789"),
+    ("secrets", "aws_secret_access_key: wJalrXUtnFEMIK7MDENGbPxRfiCYk3y", "wJalrXUtnFEMIK7MDENGbPxRfiCYk3y"),
+]
+
+
+def test_what_must_not_leave_is_found_whole() -> None:
+    for kind, text, part in FOUND:
+        assert found(text) == [(kind, part)], text
+    begin, end = (f"-----{word} RSA PRIVATE KEY-----" for word in ("BEGIN", "END"))
+    assert found(f"why {begin}\nMIIE\nabc\n{end} ?") == [("secrets", f"{begin}\nMIIE\nabc\n{end}")]
+    assert found(f"cut {begin}\nMIIE") == [("secrets", f"{begin}\nMIIE")]
+
+
+HARMLESS = [
+    "4111 1111 1111 1112 does not add up",
+    "94111111111111111 is longer than a card's number",
+    "3.14111111111111111 is a fraction",
+    "order 1234567890123456, id 20240131235959123",
+    "DE89370400440532013001 does not add up",
+    "ISBN 978-3-16-148410-0, 2023-01-02, 01-02-2023, 192.168.178.21, 10:30-11:45",
+    "commit 3f786850e387550fdab836ed7e6dc881de23001b of the task-management-system",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "git@github.com:owner/repo.git",
+    "@decorator\ndef f(): ...",
+    "password = os.environ['DB_PASSWORD']; token = get_token(user); key = f(x1)",
+    "max_tokens=4096, token_count: 123456789, key: value, keyboard=English",
+    "Set PASSWORD=your-password-1 or API_KEY=<your key> or TOKEN=${TOKEN1} first",
+    "the secret: nobody told the others",
+    "/home/alicex/x and /home/bob",
+    "risk-adjusted-performance-of-2024-portfolios",
+    "VGhpcyBpcyBqdXN0IGEgc2VudGVuY2Ugb2Ygbm8gaW1wb3J0YW5jZS4=",
+    "Привет, как дела? 你好，世界。 ¿Qué tal?",
+    "[SECRET_1] and postgres://bob:[SECRET_2]@db.example.com and password = '[SECRET_3]'",
+]
+
+
+def test_what_is_harmless_is_left_alone() -> None:
+    for text in HARMLESS:
+        assert found(text) == [], text
+
+
+def test_long_nonsense_costs_no_more_than_its_length() -> None:
+    """Each of these made some expression or other start anew at each of its letters, for all of the rest."""
+    for piece in (
+        "a",
+        "1",
+        "1 ",
+        "a@",
+        "@a.",
+        "sk-",
+        "eyJ.",
+        "key=",
+        "0 ",
+        "+1(",
+        "://:",
+        "DE8",
+        "-----BEGIN ",
+    ):
+        text = piece * (30_000 // len(piece))
+        assert len(LOOK.findings(text)) < len(text)  # ends
+
+
+def test_the_home_folder_is_known_however_it_is_written() -> None:
+    windows = Screening(detectors(Machine(r"C:\Users\Alice", ())))
+    for text in (
+        r"C:\Users\Alice\x",
+        r"c:\\users\\alice\\x",
+        "C:/Users/Alice/x",
+        "/mnt/c/Users/Alice/x",
+        "/c/Users/alice",
+    ):
+        assert [text[each.start : each.end] for each in windows.findings(text)] == [
+            re.sub(r"[\\/]+x$", "", text)
+        ], text
+    for home in ("/", "/root", ""):
+        assert Screening(detectors(Machine(home, ("localhost",)))).findings("/root/x on localhost") == []
