@@ -173,7 +173,7 @@ class _Answer:
 
     def message(self, id: str, content: Sequence[Item], status: str, *, before_call: bool) -> Body:
         """`phase` tells agents that these words are not the answer yet."""
-        item = {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
+        item: Body = {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
         return {**item, "phase": "commentary"} if before_call else item
 
     def thoughts(self, id: str, thoughts: Reasoning, status: str) -> Body:

@@ -576,7 +576,7 @@ def test_words_before_a_call_are_no_answer_yet() -> None:
         (SPOKEN, [None]),
         (THINKING, [None] * 4),
     ):
-        done = named(streamed(events, {"tools": TOOLS}), "response.output_item.done")
+        done = named(streamed(events, {"tools": TOOLS}), "output_item.done")
         assert [event["item"].get("phase") for event in done] == phases
 
 
