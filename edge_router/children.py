@@ -22,17 +22,24 @@ def can_start() -> bool:
 
 
 def start(code: Sequence[str], *, stderr: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Python with the arguments `code`, with pipes to its standard input and from its output.
+    """Python with the arguments `code`; it finds the modules that this process finds. See `spawn`."""
+    return spawn([sys.executable, *code], _environment(), stderr=stderr)
 
-    It finds the modules that this process finds, and is no part of this process's group: Ctrl-C is told to
-    this one alone, which ends the other one by closing its input. Raises `OSError`.
+
+def spawn(
+    command: Sequence[str], environment: Mapping[str, str], *, stderr: int | IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """A process with pipes to its standard input and from its output.
+
+    It is no part of this process's group: Ctrl-C is told to this one alone, which ends the other one by
+    closing its input. Raises `OSError`.
     """
     return subprocess.Popen(
-        [sys.executable, *code],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        env=_environment(),
+        env=environment,
         start_new_session=True,  # means nothing on Windows, where the next one has that effect
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )

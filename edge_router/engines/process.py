@@ -3,7 +3,8 @@
 Both sides write JSON, one object a line. The parent's first line says how to start; `{"ready": ...}` or
 `{"failed": ...}` answers it. Then any number of calls run at once: `{"id", "call"}` is answered by lines with
 that id, the last of which has "end" or "error"; `{"cancel": id}` ends one early. The end of the child's
-standard input ends the child, so it does not outlive its parent.
+standard input ends the child, so it does not outlive its parent. A thread that dies there, whoever made it,
+ends the child as well, and all who wait are told why: nothing else would tell them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -24,8 +26,15 @@ from contextlib import aclosing
 from typing import IO, TYPE_CHECKING, Any
 
 from edge_router import strict_json
-from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed, InternalError, is_mistake
-from edge_router.telemetry import switched_off
+from edge_router.children import can_start, spawn, start
+from edge_router.errors import (
+    Cancelled,
+    EdgeRouterError,
+    EngineUnavailable,
+    GenerationFailed,
+    InternalError,
+    is_mistake,
+)
 from edge_router.types import Cancel
 
 if TYPE_CHECKING:
@@ -49,28 +58,29 @@ class Child:
         self,
         name: str,
         module: str,
-        start: Mapping[str, object],
+        begin: Mapping[str, object],
         *,
         timeout_s: float,
         python: MlcPython | None = None,
+        refusal: Callable[[Line], EdgeRouterError] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises `EngineUnavailable` when it fails to start, or takes longer than `timeout_s`."""
-        self._name = name
+        """Raises `EngineUnavailable` when it fails to start, or takes longer than `timeout_s` by `clock`.
+
+        `refusal` is what to raise for the line of a child that has "failed", in the place of that.
+        """
+        if (python is None or python.executable is None) and not can_start():
+            raise EngineUnavailable(name, "this program has no Python that could run it")
+        self._name, self._refusal, self._clock = name, refusal, clock
         self._ids = itertools.count()
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._waiting: dict[int, queue.SimpleQueue[Line]] = {}
         self._first: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module] if python is None else python.program(module),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=switched_off(os.environ) if python is None else python.environment(),
-        )
+        if python is None or python.executable is None:
+            self._process = start(["-m", module], stderr=subprocess.PIPE)
+        else:
+            self._process = spawn(python.program(module), python.environment(), stderr=subprocess.PIPE)
         self._threads = [
             threading.Thread(target=target, name=f"{name}-{target.__name__}", daemon=True)
             for target in (self._read, self._listen)
@@ -78,7 +88,7 @@ class Child:
         for thread in self._threads:
             thread.start()
         try:
-            self._send(start)
+            self._send(begin)
             self._await_ready(timeout_s)
         except BaseException:  # Ctrl-C, too, must not leave it behind
             self._end(0)
@@ -108,13 +118,18 @@ class Child:
         self._end(_CLOSE_S)
 
     def _await_ready(self, timeout_s: float) -> None:
-        try:
-            line = self._first.get(timeout=timeout_s)
-        except queue.Empty:
-            reason = f"loading did not end within {timeout_s:g} s{self._last_words()}"
-            raise EngineUnavailable(self._name, reason) from None
+        line, until = None, self._clock() + timeout_s
+        while line is None:
+            try:
+                line = self._first.get(timeout=_WAKE_S)
+            except queue.Empty:
+                if self._clock() >= until:
+                    reason = f"loading did not end within {timeout_s:g} s{self._last_words()}"
+                    raise EngineUnavailable(self._name, reason) from None
         if "mistake" in line:
             raise mistake_of(self._name, line)
+        if "failed" in line and self._refusal is not None:
+            raise self._refusal(line)
         if "ready" not in line:
             reason = line.get("failed") or f"its process ended while loading{self._last_words(wait=True)}"
             raise EngineUnavailable(self._name, str(reason))
@@ -133,18 +148,18 @@ class Child:
         raise Cancelled
 
     def _send(self, line: Mapping[str, object]) -> None:
-        text = json.dumps(line) + "\n"
+        data = json.dumps(line).encode() + b"\n"
         stream = _pipe(self._process.stdin)
         try:
             with self._writing:
-                stream.write(text)
+                stream.write(data)
                 stream.flush()
         except (OSError, ValueError) as error:  # ended, or closed by us
             raise GenerationFailed(self._name, f"its process has ended{self._last_words()}") from error
 
     def _read(self) -> None:
-        for text in _pipe(self._process.stdout):
-            line = strict_json.parse_object(text)
+        for data in _pipe(self._process.stdout):
+            line = strict_json.parse_object(data)
             if "id" not in line:
                 self._first.put(line)
                 continue
@@ -158,9 +173,10 @@ class Child:
                 lines.put(_GONE)
 
     def _listen(self) -> None:
-        for text in _pipe(self._process.stderr):
-            if text.strip():
-                self._said.append(text.strip())
+        for data in _pipe(self._process.stderr):
+            text = data.decode("utf-8", "replace").strip()
+            if text:
+                self._said.append(text)
 
     def _last_words(self, *, wait: bool = False) -> str:
         if wait:
@@ -189,7 +205,7 @@ def mistake_of(name: str, line: Line) -> InternalError:
     return InternalError(f"process of the engine {name}", str(kind), str(place))
 
 
-def _pipe(stream: IO[str] | None) -> IO[str]:
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None  # each of them was asked for
     return stream
 
@@ -204,18 +220,23 @@ def serve(load: Callable[[Line], Any], answer: Answer, close: Callable[[Any], No
     """Runs until standard input ends. Whatever else prints goes to stderr."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
+    writing = threading.Lock()
 
     def send(line: Mapping[str, object]) -> None:
-        out.write(json.dumps(line) + "\n")
-        out.flush()
+        with writing:
+            out.write(json.dumps(line) + "\n")
+            out.flush()
 
-    start = strict_json.parse_object(sys.stdin.readline())
+    begin = strict_json.parse_object(sys.stdin.readline())
     calls = _Calls(answer, send)
+    threading.excepthook = calls.thread_died
     threading.Thread(target=calls.listen, daemon=True).start()
     try:
-        held = load(start)
+        held = load(begin)
     except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
-        send({"failed": f"{type(error).__name__}: {error}", **_mistake(error)})
+        if is_mistake(error):
+            traceback.print_exception(error)  # the parent's log
+        calls.failed(error)
         return
     try:
         asyncio.run(calls.run(held))
@@ -240,6 +261,23 @@ class _Calls:
         if self._loop is None:
             os._exit(1)  # loading may hang, and nobody waits for it any more
         self._loop.call_soon_threadsafe(self._over.set)
+
+    def failed(self, error: BaseException) -> None:
+        """Loading has."""
+        told = _told(error)
+        self._send({**told, "failed": f"{told['kind']}: {told['error']}"})
+
+    def thread_died(self, died: threading.ExceptHookArgs) -> None:
+        """All who wait would wait for ever."""
+        if died.exc_value is None or isinstance(died.exc_value, SystemExit):
+            return
+        traceback.print_exception(died.exc_value)  # the parent's log
+        if self._loop is None:
+            self.failed(died.exc_value)
+        else:
+            for number in list(self._tasks):
+                self._send({"id": number, **_told(died.exc_value)})
+        os._exit(1)
 
     async def run(self, held: Any) -> None:
         self._held, self._over = held, asyncio.Event()
@@ -269,12 +307,14 @@ class _Calls:
                     self._send({**line, "id": number})  # a chunk has an id of its own
             self._send({"id": number, "end": True})
         except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
-            self._send({"id": number, "error": str(error), "kind": type(error).__name__, **_mistake(error)})
+            if is_mistake(error):
+                traceback.print_exception(error)  # the parent's log
+            self._send({"id": number, **_told(error)})
 
 
-def _mistake(error: Exception) -> Line:
-    if not is_mistake(error):
-        return {}
-    traceback.print_exception(error)  # the parent's log
-    found = InternalError.of("", error)
-    return {"mistake": [found.kind, found.place]}
+def _told(error: BaseException) -> Line:
+    line: Line = {"error": str(error), "kind": type(error).__name__}
+    if is_mistake(error):
+        found = InternalError.of("", error)
+        line["mistake"] = [found.kind, found.place]
+    return line

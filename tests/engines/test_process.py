@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from edge_router.children import start
 from edge_router.engines.process import Child
 from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
 
@@ -24,10 +23,17 @@ async def answer(held, name, call):
         yield {"id": "its own", "number": number, "name": name, "held": held}
     if call.get("fail"):
         raise KeyError("lost")
+    if call.get("thread"):
+        threading.Thread(target=die).start()
     if call.get("wait"):
         await asyncio.sleep(600)
 
+def die():
+    raise ValueError("of a thread")
+
 def load(start):
+    if start.get("thread"):
+        threading.Thread(target=die).start()
     if start.get("hang"):
         print("loading", file=sys.stderr, flush=True)
         threading.Event().wait()
@@ -40,8 +46,7 @@ serve(load, answer, lambda held: None)
 @pytest.fixture(autouse=True)
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "counts.py").write_text(COUNTS, encoding="utf-8")
-    known = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *([known] if known else [])]))
+    monkeypatch.syspath_prepend(str(tmp_path))
 
 
 def test_calls_are_answered_each_with_its_own_lines() -> None:
@@ -93,16 +98,26 @@ def test_a_program_that_cannot_start() -> None:
 
 
 def test_it_does_not_outlive_its_parent_even_while_loading() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "counts"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with start(["-m", "counts"], stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
-        process.stdin.write('{"hang": true}\n')
+        process.stdin.write(b'{"hang": true}\n')
         process.stdin.flush()
-        assert process.stderr.readline() == "loading\n"
+        assert process.stderr.readline().strip() == b"loading"
         process.stdin.close()
         assert process.wait(60) == 1
+
+
+def test_a_thread_that_dies_is_told_to_who_waits_whatever_it_did() -> None:
+    child = Child("counter", "counts", {"held": 0}, timeout_s=60)
+    try:
+        *_, last = child.call({"to": 1, "thread": True, "wait": True}, threading.Event())
+        assert (last["kind"], last["error"]) == ("ValueError", "of a thread")
+        with pytest.raises(GenerationFailed, match="its process"):
+            list(child.call({"to": 1}, threading.Event()))
+    finally:
+        child.close()
+
+
+def test_a_thread_that_dies_while_loading_is_told_at_once() -> None:
+    with pytest.raises(EngineUnavailable, match="the engine counter cannot start: ValueError: of a thread"):
+        Child("counter", "counts", {"thread": True, "hang": True}, timeout_s=600)

@@ -10,15 +10,20 @@ from edge_router.chat.events import FinishReason, TextDelta, TokenLogprob
 from edge_router.engines.mlc import NAME
 from edge_router.engines.process import Line, mistake_of
 from edge_router.errors import (
+    REASON,
     ContextOverflow,
     EdgeRouterError,
+    EngineUnavailable,
     GenerationFailed,
     InvalidRequest,
     OutOfMemory,
+    clipped,
 )
 
 _FINISHED: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 _TOO_LONG = re.compile(r"prompt has (\d+) tokens in total, larger than the model input length limit (\d+)")
+_MEMORY = re.compile(r"out[ _]of[ _](\w+[ _])?memory|insufficient gpu memory|bad_alloc", re.IGNORECASE)
+_STACK = re.compile(r"^\s*(?:Stack trace|Traceback)\b", re.MULTILINE)
 
 
 def delta_of(choice: Mapping[str, Any]) -> TextDelta:
@@ -58,12 +63,27 @@ def error_of(line: Line) -> EdgeRouterError:
     """The one place where what MLC raises becomes ours."""
     if "mistake" in line:
         return mistake_of(NAME, line)
-    message, kind = str(line["error"]), line.get("kind")
+    message, kind = _told(line), line.get("kind")
     too_long = _TOO_LONG.search(message)
     if too_long is not None:
         return ContextOverflow(int(too_long[1]), int(too_long[2]))
     if kind in ("BadRequestError", "ValidationError"):
         return InvalidRequest(None, message)
-    if kind == "MemoryError" or "out of memory" in message.lower():
+    if _of_memory(line):
         return OutOfMemory(NAME, message)
     return GenerationFailed(NAME, message or str(kind))
+
+
+def refusal_of(line: Line) -> EdgeRouterError:
+    """What MLC raised while it was loading."""
+    reason = f"{line.get('kind')}: {_told(line)}"
+    return OutOfMemory(NAME, reason) if _of_memory(line) else EngineUnavailable(NAME, reason)
+
+
+def _told(line: Line) -> str:
+    """Without the addresses of C++ functions."""
+    return clipped(" ".join(_STACK.split(str(line["error"]))[0].split()), REASON)
+
+
+def _of_memory(line: Line) -> bool:
+    return line.get("kind") == "MemoryError" or _MEMORY.search(str(line["error"])) is not None

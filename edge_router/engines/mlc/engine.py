@@ -27,12 +27,20 @@ class MlcEngine:
     """See `engines.base.Engine` for what holds. Several answers at once are MLC's own business."""
 
     def __init__(
-        self, child: Child, directory: ModelDirectory, *, model_id: str, context_window_size: int
+        self,
+        child: Child,
+        directory: ModelDirectory,
+        *,
+        model_id: str,
+        context_window_size: int,
+        vocab_size: int,
     ) -> None:
+        """`vocab_size` counts the tokens that the model has weights for."""
         from edge_router.engines.local.prompt import Prompter
 
         self._child, self._directory = child, directory
         self._model_id, self._context_window_size = model_id, context_window_size
+        self._vocab_size = vocab_size
         self.prompts = Prompter(model_id, directory.tokenizer, directory.template, directory.answers)
         self.weights_key: str | None = None  # as of `LocalEngine`, like the next
         self.ends_loops = True
@@ -62,7 +70,13 @@ class MlcEngine:
         usage: Usage | None = None
         sorting = self._sorting(prompt)
         loops = self._guard(prompt.request)
-        call = call_for(prompt, self._model_id, self._context_window_size, sorted_here=sorting is not None)
+        call = call_for(
+            prompt,
+            self._model_id,
+            self._context_window_size,
+            self._vocab_size,
+            sorted_here=sorting is not None,
+        )
         with closing(self._child.call(call, cancel)) as lines:
             for line in lines:
                 if "error" in line:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import cast
+
 from edge_router.config import Config
 from edge_router.engines.mlc import NAME
+from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.windows import engine_config, sequences, windows_for
 from edge_router.engines.process import Child
@@ -12,11 +17,13 @@ from edge_router.paths import Paths
 from edge_router.types import Progress
 
 
-def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
+def load(
+    config: Config, paths: Paths, progress: Progress, *, clock: Callable[[], float] = time.monotonic
+) -> MlcEngine:
     """The configured weak model, fetched and built where it is missing and `weak.build` allows that.
 
-    Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `EngineUnavailable` (without
-    mlc_llm, or when loading takes longer than `mlc.load_timeout_s`), `OutOfMemory` before anything is loaded.
+    Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `OutOfMemory`,
+    `EngineUnavailable`: without mlc_llm, where MLC refuses, or after `mlc.load_timeout_s` by `clock`.
     """
     from edge_router.engines.local.settings import thinks
     from edge_router.engines.tvm import built
@@ -37,8 +44,14 @@ def load(config: Config, paths: Paths, progress: Progress) -> MlcEngine:
     }
     program, limit = "edge_router.engines.mlc.child", config.mlc.load_timeout_s
     with progress.step("load"):
-        child = Child(NAME, program, start, timeout_s=limit, python=python)
-    engine = MlcEngine(child, directory, model_id=compiled.card.name, context_window_size=windows.context)
+        child = Child(NAME, program, start, timeout_s=limit, python=python, refusal=refusal_of, clock=clock)
+    engine = MlcEngine(
+        child,
+        directory,
+        model_id=compiled.card.name,
+        context_window_size=windows.context,
+        vocab_size=cast(int, compiled.config["vocab_size"]),
+    )
     engine.weights_key = compiled.weights_key
     engine.ends_loops = config.weak.end_loops
     engine.prompts.thinks = thinks(compiled.card, config)

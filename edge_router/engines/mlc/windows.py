@@ -50,7 +50,7 @@ def windows_for(
         if config.weak.vram_budget is not None:
             raise
         # What is free is not known here, and no budget was set.
-        return Windows(context, chunk, context * together, None, *asked)
+        return Windows(context, chunk, room_of(context) * together, None, *asked)
     wish = Wish.of(chat, together)
     window = int(chat.get("sliding_window_size") or -1) if forgets else -1
     numbers = {"model_type": chat["model_type"], **chat["model_config"], "sliding_window_size": window}
@@ -62,8 +62,19 @@ def windows_for(
     settings = fitted.plan.settings
     # Rounded down: what MLC takes for its own must stay below the budget.
     share = math.floor(1000 * fitted.plan.budget / room.whole) / 1000 if room.whole else None
-    kept = (settings.pages - 1) * PAGE if window > 0 else settings.context_window_size * together
+    kept = (settings.pages - 1) * PAGE if window > 0 else room_of(settings.context_window_size) * together
     return Windows(settings.context_window_size, settings.prefill_chunk_size, kept, share, *asked)
+
+
+def room_of(context: int) -> int:
+    """Tokens that a conversation of `context` takes in MLC's KV cache: whole pages, and one more.
+
+    Without a free page nothing goes on there, however much of its last one a conversation has left: one that
+    is alone would wait for ever.
+    """
+    from edge_router.vram.backends import PAGE
+
+    return (-(-context // PAGE) + 1) * PAGE
 
 
 def sequences(config: Config) -> int:
@@ -72,15 +83,12 @@ def sequences(config: Config) -> int:
 
 
 def engine_config(config: Config, windows: Windows) -> dict[str, object]:
-    """The fields of MLC's `EngineConfig` that are not left to MLC.
-
-    In the mode "server" it is MLC that fills the GPU with as many tokens as `gpu_memory_utilization` allows.
-    """
+    """The fields of MLC's `EngineConfig` that are not left to MLC, which leaves no page free in any mode."""
     together, asked = sequences(config), config.mlc.gpu_memory_utilization
     values: dict[str, object] = {
         "max_num_sequence": together,
         "max_single_sequence_length": windows.context,
-        "max_total_sequence_length": None if config.mlc.mode == "server" else windows.total,
+        "max_total_sequence_length": windows.total,
         "prefill_chunk_size": windows.chunk,
         "sliding_window_size": windows.sliding,
         "attention_sink_size": windows.sinks,

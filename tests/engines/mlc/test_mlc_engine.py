@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +19,10 @@ from edge_router.chat.request import ChatRequest, Need, SamplingParams
 from edge_router.config import Config
 from edge_router.device import Gpu
 from edge_router.engines.base import answered
+from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.load import load
+from edge_router.engines.process import Child
 from edge_router.errors import (
     ArtifactMissing,
     BuildFailed,
@@ -30,10 +34,10 @@ from edge_router.errors import (
     OutOfMemory,
 )
 from edge_router.paths import Paths
-from edge_router.store.manifest import remember
 from edge_router.types import SilentProgress
 
-FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, HALF = 13, 14, 15, 16, 17, 18  # seeds; see standin/
+FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, STALLS = 13, 14, 15, 16, 17, 18  # seeds; see standin/
+SAID = "Voilà, the capital."
 HELLO = ChatRequest((Message("user", "Where?"),))
 Opener = Callable[..., MlcEngine]
 
@@ -76,12 +80,11 @@ def test_everything_that_was_configured_reaches_the_engine(
     assert opened["engine_config"] == {
         "max_num_sequence": 3,
         "max_single_sequence_length": 128,
-        "max_total_sequence_length": 384,
+        "max_total_sequence_length": 3 * (128 + 16),
         "prefill_chunk_size": 64,
         "sliding_window_size": 32,
         "attention_sink_size": 4,
         "gpu_memory_utilization": 0.5,
-        "prefix_cache_mode": "radix",
     }
     assert (compiled["device"], compiled["quantization"]) == ("vulkan", "q4f16_1")
     assert compiled["overrides"] == {
@@ -102,8 +105,7 @@ def test_the_mode_follows_the_number_of_answers_at_once(mlc: Any, open_engine: O
     open_engine(**{"mlc.mode": "server"})
     one, server = mlc.events("open")
     assert (one["mode"], server["mode"]) == ("interactive", "server")
-    assert one["engine_config"]["max_total_sequence_length"] == 128
-    assert "max_total_sequence_length" not in server["engine_config"]
+    assert {event["engine_config"]["max_total_sequence_length"] for event in (one, server)} == {128 + 16}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,6 @@ def test_the_mode_follows_the_number_of_answers_at_once(mlc: Any, open_engine: O
 def test_the_budget_is_told_as_a_share_of_the_gpus_memory(
     mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: float
 ) -> None:
-    """In the mode "server" it is MLC that fills what it is given."""
     gpu = Gpu("A", "nvidia", 12 << 30, 10 << 30)
     monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (gpu,))
     open_engine(**{"mlc.mode": "server", **settings})
@@ -136,7 +137,7 @@ def test_a_longer_context_than_fits_is_shortened_and_said(
     engine = load(config.replace(**{"weak.context_window_size": 1 << 20}), paths, SilentProgress())
     engine.close()
     (opened,) = mlc.events("open")
-    context = opened["engine_config"]["max_total_sequence_length"]
+    context = opened["engine_config"]["max_single_sequence_length"]
     assert 1024 <= context < 1 << 20 and engine.capabilities.context_window == context
     assert any(f"context_window_size 1048576 became {context}" in text for text in said)
 
@@ -196,25 +197,66 @@ def test_a_library_of_another_mlc_llm_is_made_anew_before_it_is_loaded(
 
 
 def test_a_constructor_that_hangs_is_ended(
-    mlc: Any, open_engine: Opener, config: Config, paths: Paths
+    mlc: Any, config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_engine()
-    library = Path(mlc.events("open")[0]["model_lib"])
-    held = library.read_text(encoding="utf-8")
-    library.write_text(held.replace("0.20", "0.19"), encoding="utf-8")  # of the same size
-    remember(library.parent)  # as if it had been built so
-    before = threading.active_count()
-    with pytest.raises(EngineUnavailable, match="mlc cannot start: loading did not end within 3 s"):
-        load(config.replace(**{"mlc.load_timeout_s": 3}), paths, SilentProgress())
-    assert len(mlc.events("open")) == 2
+    monkeypatch.setenv("MLC_STANDIN_OPEN", "hang")
+    before, seconds = threading.active_count(), itertools.count(step=100)
+    with pytest.raises(EngineUnavailable, match="mlc cannot start: loading did not end within 300 s"):
+        load(config, paths, SilentProgress(), clock=lambda: next(seconds))
     assert threading.active_count() == before
 
 
-def test_what_its_constructor_raises_is_told(
+def of_another_build(model_lib: Path, folder: Path) -> None:
+    held = model_lib.read_text(encoding="utf-8")
+    model_lib.write_text(held.replace("0.20", "0.19"), encoding="utf-8")
+
+
+def of_a_smaller_chunk(model_lib: Path, folder: Path) -> None:
+    held = json.loads(model_lib.read_text(encoding="utf-8"))
+    model_lib.write_text(json.dumps({**held, "prefill_chunk_size": 32}), encoding="utf-8")
+
+
+def without_an_index(model_lib: Path, folder: Path) -> None:
+    (folder / "tensor-cache.json").unlink()
+
+
+def of_an_old_format(model_lib: Path, folder: Path) -> None:
+    file = folder / "mlc-chat-config.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_text(encoding="utf-8")), "conv_template": "chatml"}),
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (of_another_build, r"RuntimeError: InternalError: .*cache_config.size\(\) == 5 \(6 vs. 5\)"),
+        (of_a_smaller_chunk, r"RuntimeError: InternalError: .*prefill_chunk_size \(128 vs. 32\)"),
+        (without_an_index, "RuntimeError: InternalError: Cannot open file: .*tensor-cache.json"),
+        (of_an_old_format, "ValidationError: .*conv_template"),
+    ],
+)
+def test_what_keeps_it_from_loading_is_told_at_once(
+    mlc: Any, open_engine: Opener, damage: Callable[[Path, Path], None], reason: str
+) -> None:
+    """Most of it is raised in a thread of MLC's, and its constructor waits for ever."""
+    open_engine()
+    (opened,) = mlc.events("open")
+    library, folder = Path(opened["model_lib"]), Path(opened["model"])
+    damage(library, folder)
+    before = threading.active_count()
+    start = {name: opened[name] for name in ("model", "model_lib", "device", "mode", "engine_config")}
+    with pytest.raises(EngineUnavailable, match=reason):
+        Child("mlc", "edge_router.engines.mlc.child", start, timeout_s=300, refusal=refusal_of)
+    assert threading.active_count() == before
+
+
+def test_too_little_memory_is_told_as_that(
     config: Config, mlc: Any, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLC_STANDIN_OPEN", "fail")
-    with pytest.raises(EngineUnavailable, match="RuntimeError: Insufficient GPU memory"):
+    monkeypatch.setenv("MLC_STANDIN_OPEN", "memory")
+    with pytest.raises(OutOfMemory, match="Insufficient GPU memory error"):
         load(config, paths, SilentProgress())
 
 
@@ -236,7 +278,7 @@ def test_a_library_counts_whatever_status_the_compiler_ends_with(
     mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLC_STANDIN_COMPILE", "nonzero")
-    assert text_of(ask(open_engine())) == "Paris is the capital."
+    assert text_of(ask(open_engine())) == SAID
 
 
 def test_a_compiler_that_hangs_is_ended(
@@ -254,8 +296,8 @@ def test_a_compiler_that_hangs_is_ended(
 def test_an_answer_comes_in_pieces_with_its_usage_last(mlc: Any, open_engine: Opener) -> None:
     deltas = ask(open_engine())
     (created,) = mlc.events("create")
-    usage = Usage(len(created["arguments"]["prompt"]), 5)
-    said = map(TextDelta, ["Paris", " is", " the", " capital", "."])
+    usage = Usage(len(created["arguments"]["prompt"]), 18)  # half a character, and the end, are tokens
+    said = map(TextDelta, ["V", "o", "i", "l", "à", ",", " the", " ", *"capital."])
     assert deltas == [*said, Finished("stop", usage)]
 
 
@@ -284,7 +326,7 @@ def test_a_request_goes_over_in_mlcs_types(mlc: Any, open_engine: Opener) -> Non
         "model": "tiny-llama",
     }
     assert {name: arguments[name] for name in expected} == expected
-    assert (text_of(deltas), collect(deltas).finish_reason) == ("Paris is the", "length")
+    assert (text_of(deltas), collect(deltas).finish_reason) == ("Voi", "length")
 
 
 def test_what_a_request_leaves_open_is_left_to_the_models_config(mlc: Any, open_engine: Opener) -> None:
@@ -325,8 +367,8 @@ def test_logprobs(open_engine: Opener) -> None:
     request = replace(HELLO, logprobs=True, top_logprobs=2, max_tokens=1)
     first, last = answered(engine, request, threading.Event())
     (own,) = first.logprobs
-    assert (own.token, own.logprob, own.token_bytes) == ("Paris", -0.5, b"Paris")
-    assert [(top.token, top.logprob) for top in own.top] == [("Paris", -0.5), ("?", -1.5)]
+    assert (own.token, own.token_bytes) == ("V", b"V") and -0.01 < own.logprob < 0
+    assert [top.token for top in own.top] == ["V", "?"] and own.top[1].logprob < -5
     assert last.reason == "length"
     with pytest.raises(InvalidRequest, match="at most 5"):
         list(answered(engine, replace(request, top_logprobs=6), threading.Event()))
@@ -342,13 +384,13 @@ def test_a_directory_whose_format_only_mlc_knows(mlc: Any, open_engine: Opener) 
     (created,) = mlc.events("create")
     assert created["kind"] == "ChatCompletions"
     assert created["arguments"]["messages"] == [{"role": "user", "content": "Where?"}]
-    assert text_of(deltas) == "Paris is"
+    assert text_of(deltas) == "Vo"
     first = collect(deltas).logprobs[0]
-    assert first.token_bytes == b"Paris"
-    assert [top.token_bytes for top in first.top] == [b"Paris", b"?"]
+    assert first.token_bytes == b"V"
+    assert [top.token_bytes for top in first.top] == [b"V", b"?"]
     with pytest.raises(ContextOverflow) as caught:
         list(answered(engine, ChatRequest((Message("user", "x" * 200),)), threading.Event()))
-    assert (caught.value.prompt_tokens, caught.value.context_window_size) == (200, 128)
+    assert (caught.value.prompt_tokens, caught.value.context_window_size) == (207, 128)
     late = ChatRequest((Message("user", "a"), Message("system", "b")))
     with pytest.raises(InvalidRequest, match="System prompt at position 1"):
         list(answered(engine, late, threading.Event()))
@@ -371,16 +413,30 @@ def test_an_answer_ends_where_the_context_does(mlc: Any, open_engine: Opener) ->
     assert tokens is not None and limits == [128 - tokens, 128 - tokens]
 
 
+@pytest.mark.parametrize("mode", ["local", "interactive", "server"])
+def test_an_answer_may_fill_the_context_whatever_the_prompt_leaves(open_engine: Opener, mode: str) -> None:
+    """A page of sixteen tokens has to be free, or MLC's engine never goes on."""
+    engine = open_engine(**{"mlc.mode": mode, "weak.max_sequences": 2})
+    for left in (60, 17, 16, 15, 9, 8, 1):
+        prompt = ChatRequest((Message("user", "?"),), raw_prompt="x" * (128 - left))
+        (*_, last) = ask(engine, prompt, seed=ENDLESS)
+        assert last == Finished("length", Usage(128 - left, left)), left
+
+
+def test_tokens_that_the_model_has_no_weights_for_stay_here(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    assert text_of(ask(engine, logit_bias={287: 0.0, 288: 5.0, -1: 5.0, 10**9: 5.0})) == SAID
+    (created,) = mlc.events("create")
+    assert created["arguments"]["logit_bias"] == {"287": 0.0}
+
+
 # ---- what goes wrong -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("seed", "error", "text"),
     [
-        (FAILS, GenerationFailed, "InternalError: a kernel failed"),
-        (EXHAUSTED, OutOfMemory, "CUDA: out of memory"),
         (PREEMPTED, GenerationFailed, "'preempt'"),
-        (HALF, GenerationFailed, "no end"),
     ],
 )
 def test_errors_become_ours_and_the_engine_goes_on(
@@ -389,28 +445,42 @@ def test_errors_become_ours_and_the_engine_goes_on(
     engine = open_engine()
     with pytest.raises(error, match=text):
         ask(engine, seed=seed)
-    assert text_of(ask(engine)) == "Paris is the capital."
+    assert text_of(ask(engine)) == SAID
 
 
-def test_a_crash_is_an_error_here_and_no_more(open_engine: Opener) -> None:
-    engine = open_engine()
-    for _ in range(2):
-        with pytest.raises(GenerationFailed, match="its process has ended"):
-            ask(engine, seed=CRASHES)
+@pytest.mark.parametrize(
+    ("seed", "error", "text"),
+    [
+        (FAILS, GenerationFailed, "InternalError: a kernel failed"),
+        (EXHAUSTED, OutOfMemory, "CUDA: out of memory"),
+        (CRASHES, GenerationFailed, "its process has ended"),
+    ],
+)
+def test_what_ends_mlcs_thread_is_told_to_all_who_wait_for_it(
+    open_engine: Opener, seed: int, error: type[Exception], text: str
+) -> None:
+    """Where the real one would have them wait for ever."""
+    engine = open_engine(**{"weak.max_sequences": 2})
+    other = answered(engine, replace(HELLO, sampling=SamplingParams(seed=STALLS)), threading.Event())
+    assert next(other).text == "V"
+    with pytest.raises(error, match=text):
+        ask(engine, seed=seed)
+    with pytest.raises(error, match=text):
+        list(other)
 
 
 def test_cancelling_aborts_the_request(mlc: Any, open_engine: Opener) -> None:
     engine, cancel = open_engine(), threading.Event()
-    request = replace(HELLO, sampling=SamplingParams(seed=ENDLESS))
+    request = replace(HELLO, sampling=SamplingParams(seed=STALLS))
     running = answered(engine, request, cancel)
-    assert next(running).text == "on "
+    assert next(running).text == "V"
     cancel.set()
     with pytest.raises(Cancelled):
         list(running)
     left = answered(engine, request, threading.Event())
-    assert next(left).text == "on "
+    assert next(left).text == "V"
     left.close()
-    assert text_of(ask(engine)) == "Paris is the capital."  # so the ones before were taken note of
+    assert text_of(ask(engine)) == SAID  # so the ones before were taken note of
     created = [event["arguments"]["request_id"] for event in mlc.events("create")]
     assert {event["request_id"] for event in mlc.events("abort")} == set(created[:2])
 
@@ -423,12 +493,12 @@ def test_many_at_once(open_engine: Opener) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert said == ["Paris is the capital."] * 6
+    assert said == [SAID] * 6
 
 
 def test_closing_terminates_and_ends_what_runs(mlc: Any, open_engine: Opener) -> None:
     engine = open_engine()
-    running = answered(engine, replace(HELLO, sampling=SamplingParams(seed=ENDLESS)), threading.Event())
+    running = answered(engine, replace(HELLO, sampling=SamplingParams(seed=STALLS)), threading.Event())
     next(running)
     engine.close()
     engine.close()
@@ -454,7 +524,7 @@ def test_a_process_that_failed_to_open_leaves_nothing(
     mlc: Any, config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = threading.active_count()
-    monkeypatch.setenv("MLC_STANDIN_OPEN", "fail")
+    monkeypatch.setenv("MLC_STANDIN_OPEN", "memory")
     with pytest.raises(EngineUnavailable):
         load(config, paths, SilentProgress())
     assert threading.active_count() == before

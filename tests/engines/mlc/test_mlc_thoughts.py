@@ -39,7 +39,7 @@ def ask(child: Child, tokenizer: TextTokenizer, **options: Any) -> Reply:
     directory = SimpleNamespace(
         tokenizer=tokenizer, template=template, answers=AnswerFormat.of(template, tokenizer.added)
     )
-    engine = MlcEngine(child, directory, model_id="m", context_window_size=999)  # type: ignore[arg-type]
+    engine = MlcEngine(child, directory, model_id="m", context_window_size=999, vocab_size=10**6)  # type: ignore[arg-type]
     return collect(answered(engine, ChatRequest((Message("user", "?"),), **options), threading.Event()))
 
 

@@ -34,21 +34,27 @@ def compile_(argv: list[str]) -> None:
     overrides = argparse.ArgumentParser("model config override values")
     for name in OVERRIDES:
         overrides.add_argument(f"--{name}", type=int, default=None)
-    values = vars(overrides.parse_args([f"--{item}" for item in parsed.overrides.split(";") if item]))
+    named = [f"--{item}" for item in parsed.overrides.split(";") if item]
+    found, unknown = overrides.parse_known_args(named)
+    values = vars(found)
+    if unknown:
+        print(f"Warning: unknown overrides are dropped: {unknown}")  # noqa: T201
     config = json.loads((Path(parsed.model) / "mlc-chat-config.json").read_text(encoding="utf-8"))
     assert config["quantization"] == parsed.quantization
     assert Path(parsed.output).parent.is_dir()
     given = {name: value for name, value in values.items() if value is not None}
     log("compile", device=parsed.device, quantization=parsed.quantization, overrides=given)
+    windows = ("context_window_size", "prefill_chunk_size", "max_batch_size")
+    made = library_text(**{name: given.get(name, config["model_config"][name]) for name in windows})
     match os.environ.get("MLC_STANDIN_COMPILE"):
         case "hang":
             time.sleep(600)
         case "fail":
             sys.exit("No target detected from device: vulkan. Please specify explicitly")
         case "nonzero":  # as on Windows
-            Path(parsed.output).write_text(library_text(), encoding="utf-8")
+            Path(parsed.output).write_text(made, encoding="utf-8")
             sys.exit(3)
-    Path(parsed.output).write_text(library_text(), encoding="utf-8")
+    Path(parsed.output).write_text(made, encoding="utf-8")
 
 
 if __name__ == "__main__":

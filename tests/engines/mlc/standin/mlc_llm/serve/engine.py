@@ -1,86 +1,56 @@
-"""AsyncMLCEngine as mlc_llm/serve/engine.py has it. What it says is decided by the request's seed."""
+"""AsyncMLCEngine as mlc_llm/serve/engine.py has it, over the thread of background.py."""
 
 import asyncio
 import json
 import os
 import threading
+from codecs import getincrementaldecoder
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from ..log import library_text, log
+from ..log import log
+from ..protocol import openai_api_protocol as api
+from ..protocol.error_protocol import BadRequestError
+from ..protocol.generation_config import GenerationConfig
+from ..protocol.mlc_chat_config import MLCChatConfig
+from .background import Answer, Background, Output
 from .config import EngineConfig
+from .model import Words
 
 DEVICES = ("auto", "cpu", "cuda", "rocm", "metal", "vulkan", "opencl")
-WORDS = ("Paris", " is", " the", " capital", ".")
-FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, HALF = 13, 14, 15, 16, 17, 18  # seeds
 
 
-class BadRequestError(ValueError):
-    pass
+@dataclass
+class CallbackStreamOutput:
+    """The last one has the usage, as JSON, and nothing else."""
+
+    delta_text: str
+    delta_logprob_json_strs: list[str] | None
+    finish_reason: str | None
+    request_final_usage_json_str: str | None
 
 
-class TopLogProbs(BaseModel):
-    token: str
-    logprob: float
-    bytes: list[int] | None
+class Stream:
+    """One request's; text of a character that is not whole yet comes with what completes it."""
 
+    def __init__(self, words: Words, logprobs: bool) -> None:
+        self.outputs: asyncio.Queue[CallbackStreamOutput] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._words, self._logprobs = words, logprobs
+        self._decoder = getincrementaldecoder("utf-8")("replace")
 
-class LogProbsContent(TopLogProbs):
-    top_logprobs: list[TopLogProbs] = []
-
-
-class LogProbs(BaseModel):
-    content: list[LogProbsContent]
-
-
-class CompletionLogProbs(BaseModel):
-    text_offset: list[int] | None
-    token_logprobs: list[float]
-    tokens: list[str]
-    top_logprobs: list[dict[str, float]]
-
-
-class CompletionUsage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    extra: dict[str, Any] | None = None
-
-
-class CompletionChoice(BaseModel):
-    finish_reason: str | None = None
-    index: int = 0
-    logprobs: CompletionLogProbs | None = None
-    text: str
-
-
-class CompletionResponse(BaseModel):
-    id: str
-    choices: list[CompletionChoice]
-    object: str = "text_completion"
-    usage: CompletionUsage | None = None
-
-
-class ChatMessage(BaseModel):
-    content: str | None = None
-    role: str
-
-
-class ChatChoice(BaseModel):
-    finish_reason: str | None = None
-    index: int = 0
-    delta: ChatMessage
-    logprobs: LogProbs | None = None
-
-
-class ChatStreamResponse(BaseModel):
-    id: str
-    choices: list[ChatChoice]
-    system_fingerprint: str = ""
-    object: str = "chat.completion.chunk"
-    usage: CompletionUsage | None = None
+    def put(self, output: Output) -> None:
+        """From the other thread."""
+        if output.usage is not None:
+            made = CallbackStreamOutput("", None, None, json.dumps(output.usage))
+        else:
+            data = b"".join(map(self._words.bytes_of, output.tokens))
+            text = self._decoder.decode(data, final=output.finish is not None)
+            told = output.logprobs if self._logprobs else None
+            made = CallbackStreamOutput(text, told, output.finish, None)
+        self._loop.call_soon_threadsafe(self.outputs.put_nowait, made)
 
 
 class AsyncMLCEngine:
@@ -99,35 +69,114 @@ class AsyncMLCEngine:
         assert mode in ("local", "interactive", "server")
         assert isinstance(engine_config, EngineConfig)
         folder = Path(model)
-        config = json.loads((folder / "mlc-chat-config.json").read_text(encoding="utf-8"))
-        assert isinstance(config["conv_template"], dict)
-        assert (folder / "tensor-cache.json").is_file()
+        text = (folder / "mlc-chat-config.json").read_text(encoding="utf-8")
+        config = MLCChatConfig.model_validate_json(text)
         if not Path(model_lib).is_file():
             raise FileNotFoundError(f"The `model_lib` you passed in is not a file: {model_lib}.\n")
-        values = engine_config.check()
-        log("open", model=model, device=device, mode=mode, model_lib=model_lib, engine_config=values)
-        if os.environ.get("MLC_STANDIN_OPEN") == "fail":
-            raise RuntimeError("Insufficient GPU memory: out of memory")
-        # As the real one: the background thread keeps the process alive until `terminate`.
-        self._over = threading.Event()
-        threading.Thread(target=self._over.wait).start()
-        if Path(model_lib).read_text(encoding="utf-8") != library_text():
-            # As the real one: the error is raised in a background thread, and nobody tells the constructor.
-            threading.Event().wait()
-        self.limit = engine_config.max_single_sequence_length or 0
-        self.aborted: set[str] = set()
+        log(
+            "open",
+            model=model,
+            device=device,
+            mode=mode,
+            model_lib=model_lib,
+            engine_config=engine_config.given(),
+        )
+        self._chat, self._words = config, Words(folder)
+        self._streams: dict[str, Stream] = {}
+        self._over, loaded = threading.Event(), threading.Event()
+        engine_config.mode = mode
+        self._background = Background(folder, Path(model_lib), config, engine_config, self._tell)
+        self._background.loaded = loaded.set
+        # Neither is a daemon: they keep the process alive until `terminate`.
+        self._threads = [
+            threading.Thread(target=self._background.run),
+            threading.Thread(target=self._over.wait),
+        ]
+        for thread in self._threads:
+            thread.start()
+        if os.environ.get("MLC_STANDIN_OPEN") == "hang":
+            loaded = threading.Event()
+        loaded.wait()
+        self.max_input_sequence_length = min(self._background.context, self._background.total)
         self.chat = Chat(self)
         self.completions = Completions(self)
 
+    def _tell(self, request_id: str, output: Output) -> None:
+        stream = self._streams.get(request_id)
+        if stream is not None:
+            stream.put(output)
+
     async def abort(self, request_id: str) -> None:
+        """An aborted answer gets nothing more, not even an end."""
         assert type(request_id) is str
-        self.aborted.add(request_id)
         log("abort", request_id=request_id)
+        self._streams.pop(request_id, None)
+        self._background.put("abort", request_id)
 
     def terminate(self) -> None:
         log("terminate")
         if os.environ.get("MLC_STANDIN_TERMINATE") != "forget":
             self._over.set()
+        self._background.put("exit")
+        for thread in self._threads:
+            thread.join()
+
+    async def _generate(
+        self, prompt: list[int], generation_config: GenerationConfig, request_id: str
+    ) -> AsyncGenerator[list[CallbackStreamOutput], Any]:
+        """Sends an answer's pieces, and its usage last; what is None in the config is as the model's own."""
+        assert isinstance(prompt, list) and prompt and all(type(token) is int for token in prompt)
+        assert request_id not in self._streams, "request ids must differ"
+        given = generation_config.model_dump(exclude_none=True)
+        log("generate", request_id=request_id, prompt=prompt, config=given)
+        whole = generation_config.model_copy(update=self._defaults(generation_config))
+        if (whole.temperature or 0) < 0 or not 0 <= (whole.top_p or 0) <= 1:
+            raise RuntimeError("InternalError: sampling out of its range")
+        stream = self._streams[request_id] = Stream(self._words, whole.logprobs)
+        self._background.put("add", Answer(request_id, prompt, whole))
+        while True:
+            output = await stream.outputs.get()
+            yield [output]
+            if output.request_final_usage_json_str is not None:
+                self._streams.pop(request_id, None)
+                return
+
+    def _defaults(self, config: GenerationConfig) -> dict[str, Any]:
+        names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+        return {name: getattr(self._chat, name) for name in names if getattr(config, name) is None}
+
+    def started(self, facts: dict[str, Any], prompt: list[int], logprobs: bool, top: int) -> Any:
+        """The answer to a request of either interface, which adds where the model's turns end."""
+        if len(prompt) > self.max_input_sequence_length:
+            raise BadRequestError(
+                f"Request prompt has {len(prompt)} tokens in total, larger than the model input length limit "
+                f"{self.max_input_sequence_length}."
+            )
+        stops, ends = facts["stop"] or [], self._chat.conv_template
+        config = GenerationConfig(
+            **{
+                name: facts[name]
+                for name in ("temperature", "top_p", "seed", "logit_bias", "response_format")
+            },
+            frequency_penalty=facts["frequency_penalty"],
+            presence_penalty=facts["presence_penalty"],
+            max_tokens=-1 if facts["max_tokens"] is None else facts["max_tokens"],
+            logprobs=logprobs,
+            top_logprobs=top,
+            stop_strs=[*([stops] if isinstance(stops, str) else stops), *ends.stop_str],
+            stop_token_ids=ends.stop_token_ids,
+        )
+        return self._generate(prompt, config, facts["request_id"])
+
+    def encoded(self, messages: list[dict[str, Any]]) -> list[int]:
+        """By the conversation's template: one that is plain enough for a stand-in."""
+        for number, message in enumerate(messages):
+            if message["role"] == "system" and number:
+                raise BadRequestError(f"System prompt at position {number} in the message list is invalid.")
+            assert set(message) <= {"role", "content"} and isinstance(message["content"], str)
+        return self._words.encode(
+            "".join(f"{message['role']}: {message['content']}\n" for message in messages)
+        )
 
 
 class Chat:
@@ -159,42 +208,13 @@ class Common:
         assert facts["seed"] is None or 0 <= facts["seed"] < 2**31
         bias = facts["logit_bias"] or {}
         assert all(type(token) is int and abs(value) <= 100 for token, value in bias.items())
+        assert all(abs(facts[f"{kind}_penalty"] or 0) <= 2 for kind in ("frequency", "presence"))
         assert facts["stream"] is True and facts["stream_options"] == {"include_usage": True}
+        assert set(facts["extra_body"] or {}) <= {"debug_config"}
         assert facts["request_id"] not in self.names, "request ids must differ"
         self.names.add(facts["request_id"])
         given = {name: value for name, value in facts.items() if value is not None}
         log("create", kind=type(self).__name__, arguments=given)
-
-    async def words(self, facts: dict[str, Any], prompt_tokens: int) -> Any:
-        """(word, finish reason) as they come; the usage last."""
-        if prompt_tokens > self.engine.limit:
-            raise BadRequestError(
-                f"Request prompt has {prompt_tokens} tokens in total, larger than the model input length "
-                f"limit {self.engine.limit}."
-            )
-        seed, most, said = facts["seed"], facts["max_tokens"] or 10**9, 0
-        if seed == EXHAUSTED:
-            raise RuntimeError("CUDA: out of memory")
-        if seed == ENDLESS:
-            while facts["request_id"] not in self.engine.aborted:
-                yield "on ", None
-                await asyncio.sleep(0.01)
-        for word in WORDS[:most]:
-            await asyncio.sleep(0)
-            if said == 2 and seed == FAILS:
-                raise RuntimeError("InternalError: a kernel failed")
-            if said == 2 and seed == CRASHES:
-                os._exit(7)
-            if said == 2 and seed == PREEMPTED:
-                yield "", "preempt"
-                return
-            said += 1
-            yield word, None
-        if seed == HALF:
-            return
-        yield "", "length" if most <= len(WORDS) else "stop"
-        total = prompt_tokens + said
-        yield None, CompletionUsage(prompt_tokens=prompt_tokens, completion_tokens=said, total_tokens=total)
 
 
 class ChatCompletions(Common):
@@ -226,28 +246,22 @@ class ChatCompletions(Common):
         facts = {name: value for name, value in locals().items() if name != "self"}
         self.check(facts)
         assert type(logprobs) is bool and 0 <= top_logprobs <= 20
-        for number, message in enumerate(messages):
-            if message["role"] == "system" and number:
-                raise BadRequestError(f"System prompt at position {number} in the message list is invalid.")
-            assert set(message) <= {"role", "content"} and isinstance(message["content"], str)
-        return self._stream(facts, sum(len(message["content"]) for message in messages))
+        return self._stream(facts, self.engine.encoded(messages))
 
-    async def _stream(self, facts: dict[str, Any], prompt_tokens: int) -> Any:
-        async for word, other in self.words(facts, prompt_tokens):
-            if word is None:
-                yield ChatStreamResponse(id=facts["request_id"], choices=[], usage=other)
-                continue
-            held = None
-            if facts["logprobs"] and word:
-                top = [
-                    TopLogProbs(token=word, logprob=-0.5, bytes=list(word.encode())),
-                    TopLogProbs(token="?", logprob=-1.5, bytes=None),
-                ][: facts["top_logprobs"]]
-                entry = LogProbsContent(token=word, logprob=-0.5, bytes=list(word.encode()), top_logprobs=top)
-                held = LogProbs(content=[entry])
-            delta = ChatMessage(content=word, role="assistant")
-            choice = ChatChoice(delta=delta, finish_reason=other, logprobs=held)
-            yield ChatStreamResponse(id=facts["request_id"], choices=[choice])
+    async def _stream(self, facts: dict[str, Any], prompt: list[int]) -> Any:
+        name = facts["request_id"]
+        async for (output,) in self.engine.started(facts, prompt, facts["logprobs"], facts["top_logprobs"]):
+            if output.request_final_usage_json_str is not None:
+                usage = api.CompletionUsage.model_validate_json(output.request_final_usage_json_str)
+                yield api.ChatCompletionStreamResponse(id=name, choices=[], usage=usage)
+            elif output.delta_text or output.finish_reason:
+                told = map(api.LogProbsContent.model_validate_json, output.delta_logprob_json_strs or ())
+                choice = api.ChatCompletionStreamResponseChoice(
+                    delta=api.ChatCompletionMessage(content=output.delta_text, role="assistant"),
+                    finish_reason=output.finish_reason,
+                    logprobs=api.LogProbs(content=list(told)) if facts["logprobs"] else None,
+                )
+                yield api.ChatCompletionStreamResponse(id=name, choices=[choice])
 
 
 class Completions(Common):
@@ -278,20 +292,32 @@ class Completions(Common):
     ) -> Any:
         facts = {name: value for name, value in locals().items() if name != "self"}
         self.check(facts)
-        assert isinstance(prompt, list) and prompt and all(type(token) is int for token in prompt)
+        assert isinstance(prompt, list)
         assert logprobs is None or 0 <= logprobs <= 5
-        return self._stream(facts, len(prompt))
+        return self._stream(facts, prompt)
 
-    async def _stream(self, facts: dict[str, Any], prompt_tokens: int) -> Any:
-        async for word, other in self.words(facts, prompt_tokens):
-            if word is None:
-                yield CompletionResponse(id=facts["request_id"], choices=[], usage=other)
-                continue
-            held = None
-            if facts["logprobs"] is not None and word:
-                top = dict([(word, -0.5), ("?", -1.5)][: facts["logprobs"]])
-                held = CompletionLogProbs(
-                    text_offset=None, token_logprobs=[-0.5], tokens=[word], top_logprobs=[top]
+    async def _stream(self, facts: dict[str, Any], prompt: list[int]) -> Any:
+        """What comes without a text, such as the first half of a character, is left out, log probability and all."""
+        name, top = facts["request_id"], facts["logprobs"]
+        async for (output,) in self.engine.started(facts, prompt, top is not None, top or 0):
+            if output.request_final_usage_json_str is not None:
+                usage = api.CompletionUsage.model_validate_json(output.request_final_usage_json_str)
+                yield api.CompletionResponse(id=name, choices=[], usage=usage)
+            elif output.delta_text or output.finish_reason:
+                choice = api.CompletionResponseChoice(
+                    text=output.delta_text,
+                    finish_reason=output.finish_reason,
+                    logprobs=None if top is None else _by_name(output.delta_logprob_json_strs or []),
                 )
-            choice = CompletionChoice(text=word, finish_reason=other, logprobs=held)
-            yield CompletionResponse(id=facts["request_id"], choices=[choice])
+                yield api.CompletionResponse(id=name, choices=[choice])
+
+
+def _by_name(told: list[str]) -> api.CompletionLogProbs:
+    """Tokens that have one name become one."""
+    found = [api.LogProbsContent.model_validate_json(text) for text in told]
+    return api.CompletionLogProbs(
+        text_offset=None,
+        token_logprobs=[entry.logprob for entry in found],
+        tokens=[entry.token for entry in found],
+        top_logprobs=[{top.token: top.logprob for top in entry.top_logprobs} for entry in found],
+    )
