@@ -80,11 +80,6 @@ class CallFormat:
         return ("<|python_tag|>",) if self.bare else ()
 
     @property
-    def held(self) -> bool:
-        """Whether there is a grammar of such calls: their arguments are JSON."""
-        return self.style == "json"
-
-    @property
     def bare(self) -> bool:
         """Whether nothing but its brace, at the start of an answer, tells a call."""
         return self.style == "json" and not self.open and not self.head
@@ -134,6 +129,7 @@ THOUGHTS = (
     ThoughtMarks("<thinking>", "</thinking>"),
     ThoughtMarks("<|channel>thought", "<channel|>"),
 )
+ELEMENT_END = "\n</parameter>"  # of a value within `elements`
 _MARK = re.compile(
     r"<\|[^<>|\s]{1,60}\|>|<｜[^<>｜\s]{1,60}｜>|<\|?/?\w{1,40}\|?>|<<\w{1,40}>>|\[/?[A-Z_]{2,40}\]"
 )

@@ -292,6 +292,11 @@ def parameters_of(tool: Tool) -> Mapping[str, object]:
     return tool.parameters or {"type": "object", "properties": {}}
 
 
+def is_text(schema: object) -> bool:
+    """Whether a value of a schema is a text whatever it looks like."""
+    return isinstance(schema, Mapping) and schema.get("type") == "string"
+
+
 def declared(tools: Iterable[Tool], guard: Guard) -> list[Turn]:
     """Tools as transformers has them."""
     return [{"type": "function", "function": _function(tool, guard)} for tool in tools]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,20 +137,20 @@ class AnswerMask:
             self._inner = self._form.mask(self._left)
 
     def _look_for_openings(self, token: int) -> None:
-        """Hold to the form from the token on with which the mark begins."""
+        """Hold to the form from the mark on."""
         assert self._openings is not None and self._form is not None
         marks = (*self._openings.marks, *self._openings.before)
         text = self._text_with(token, max(_SHORTEST_LOOK, *(len(mark.encode()) for mark in marks)))
         places = [at for mark in self._openings.marks if (at := text.find(mark.encode())) >= 0]
         if self._openings.bare and not self._begun:
-            said = text.lstrip()
-            if said.startswith(_BRACES):
-                places.append(len(text) - len(said))
-            self._begun = bool(said) and not any(brace.startswith(said) for brace in _BRACES)
+            words = text.lstrip()
+            if words.startswith(_BRACES):
+                places.append(len(text) - len(words))
+            self._begun = bool(words) and not any(brace.startswith(words) for brace in _BRACES)
         before = any(text.endswith(mark.encode()) for mark in self._openings.before)
         if places or before:
-            tokens = self._since(min(places)) if places else []
-            self._inner = self._form.resumed(tokens, self._left) if tokens or before else None
+            said = text[min(places) :] if places else b""
+            self._inner = self._form.resumed(said, self._left)
             self._recent.clear()
 
     def _text_with(self, token: int, longest: int) -> bytes:
@@ -160,12 +159,3 @@ class AnswerMask:
         while len(self._recent) > 1 and sum(len(data) for _, data in self._recent[1:]) >= longest:
             del self._recent[0]
         return b"".join(data for _, data in self._recent)
-
-    def _since(self, place: int) -> Sequence[int]:
-        """The recent tokens from that place in their text on; none where one lies across it."""
-        begin = 0
-        for number, (_, data) in enumerate(self._recent):
-            if begin == place and data:
-                return [token for token, _ in self._recent[number:]]
-            begin += len(data)
-        return []

@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from edge_router.prompts.answer_format import CallFormat
+from edge_router.engines.local.call_arguments import Arguments
+from edge_router.engines.local.grammar_rules import Rules, literal, sequence
+from edge_router.prompts.answer_format import ELEMENT_END, CallFormat
+
+Schema = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTool:
+    """A tool, the schema that was stated of its arguments, and what can be held to of that."""
+
+    name: str
+    stated: Schema
+    schema: Schema
 
 
 def call_grammar(
     form: CallFormat,
-    names: Sequence[str],
-    schemas: Sequence[str],
+    tools: Sequence[HeldTool],
+    spelling: Schema,
     *,
     parallel: bool,
-    otherwise: str | None = None,
+    otherwise: Schema | None = None,
 ) -> str:
     """One call or, with `parallel`, more, in llguidance's dialect of Lark's grammars. `otherwise` is the
-    schema of an answer that may come instead.
+    schema of an answer that may come instead; `spelling` says how JSON is written.
 
-    `schemas` are of the arguments of the tools with these `names`, in JSON. The form is one that can be held.
+    Raises `UnsupportedRequest` for what calls of this form cannot hold.
     """
-    assert form.held
-    rules = [f"call: {' | '.join(f'call{number}' for number in range(len(names)))}"]
-    same: dict[str, str] = {}  # schema -> the rule that it has
-    for number, (name, schema) in enumerate(zip(names, schemas, strict=True)):
-        before, behind = _around(form, name)
-        rules += [f"call{number}: {_joined(before, same.setdefault(schema, f'arguments{number}'), behind)}"]
-    rules += [f"{rule}: %json {schema}" for schema, rule in same.items()]
+    rules = Rules()
+    arguments = Arguments(form, rules, spelling)
+    calls = []
+    for tool in tools:
+        arguments.check_name(tool.name)
+        before, behind = _around(form, tool.name)
+        calls.append(sequence(literal(before), arguments.of(tool.schema, tool.stated), literal(behind)))
     start = _start(form, parallel=parallel)
     if otherwise is not None:
-        start, rules = f"({start}) | answer", [*rules, f"answer: %json {otherwise}"]
-    return "\n".join([f"start: {start}", *rules])
+        start = f"({start}) | {rules.json({**otherwise, 'x-guidance': spelling})}"
+    return "\n".join([f"start: {start}", f"call: {' | '.join(calls)}", *rules.lines()])
+
+
+def endings(form: CallFormat) -> tuple[bytes, ...]:
+    """What ends a text that stands in a call without JSON's quotes."""
+    ends = {"elements": ELEMENT_END, "bare": form.quote}
+    return (ends[form.style].encode(),) if form.style in ends else ()
 
 
 def _start(form: CallFormat, *, parallel: bool) -> str:
@@ -39,22 +59,22 @@ def _start(form: CallFormat, *, parallel: bool) -> str:
     closed = ("]" if form.listed else "") + form.close
     between = ", " if form.listed else form.between
     if form.again:
-        one = _joined(opened, "call", closed)
-        return f"{one} ({_joined(between, one)})*" if parallel else one
-    more = f"({_joined(between, 'call')})*" if parallel else ""
-    return _joined(opened, f"call {more}".rstrip(), closed)
+        one = sequence(literal(opened), "call", literal(closed))
+        return f"{one} ({sequence(literal(between), one)})*" if parallel else one
+    more = f"({sequence(literal(between), 'call')})*" if parallel else ""
+    return sequence(literal(opened), "call", more, literal(closed))
 
 
 def _around(form: CallFormat, name: str) -> tuple[str, str]:
     """What stands before the arguments of a call and behind them."""
+    match form.style:
+        case "elements":
+            return f"<function={name}>\n", "</function>"
+        case "keywords":
+            return f"{name}(", ")"
+        case "bare":
+            return f"call:{name}{{", "}"
     if form.named:
         return f"{form.head}{name}{form.middle}", form.tail
     spelled = json.dumps(name, ensure_ascii=False)
     return f'{{"name": {spelled}, "{form.arguments}": ', "}"
-
-
-def _joined(before: str, rule: str, behind: str = "") -> str:
-    """A rule between texts; a text that is empty is none in a grammar."""
-    texts = [json.dumps(before, ensure_ascii=False)] if before else []
-    ends = [json.dumps(behind, ensure_ascii=False)] if behind else []
-    return " ".join([*texts, rule, *ends])

@@ -12,7 +12,9 @@ from typing import TypeAlias
 from edge_router import strict_json
 from edge_router.chat.events import Event, ToolCallArguments, ToolCallStart
 from edge_router.chat.request import Tool
-from edge_router.prompts.answer_format import CallFormat
+from edge_router.engines.local.free_text import FreeText
+from edge_router.prompts.answer_format import ELEMENT_END, CallFormat
+from edge_router.prompts.forms import is_text, parameters_of
 
 _SPACE = " \t\r\n"
 _OBJECT_KEYS = ("arguments", "parameters")
@@ -21,6 +23,8 @@ _LONGEST = 1 << 18  # characters of a name, a key or a value that is read as a w
 _NAME = re.compile(r"[\w.:/-]")
 _BARE_KEY = re.compile(r"([{,]\s*)([\w.$-]+)(\s*:)")
 _CALL_ID = "[CALL_ID]"
+_KEYWORD = re.compile(r"""\s*([^\s=(),'"\[\]{}]+)\s*=(?!=)\s*""")
+_PIECE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", re.DOTALL)
 
 _Reading: TypeAlias = Generator[None, None, None]
 _ReadingText: TypeAlias = Generator[None, None, str]
@@ -49,6 +53,7 @@ class CallReader:
         self._tools = {tool.name: tool for tool in tools}
         self._text, self._at, self._safe = "", 0, 0  # `_safe`: what lies before is of calls
         self._ended = False
+        self._free: FreeText | None = None  # of the last call, where its tool is free
         self._events: list[Event] = []
         styles = {
             "json": self._json_calls,
@@ -171,11 +176,14 @@ class CallReader:
         yield from self._literal("<function=")
         name = self._known((yield from self._until(">")))
         self._start(name)
-        schema, said = self._tools[name].parameters or {}, False
+        schema, said = parameters_of(self._tools[name]), False
         while (yield from self._begins("<parameter=")):
             yield from self._literal("<parameter=")
             key = (yield from self._until(">")).strip()
-            value = (yield from self._until("</parameter>")).removeprefix("\n").removesuffix("\n")
+            yield from self._more()
+            lines = self._text.startswith("\n", self._at)  # then a text may hold the end's name
+            value = yield from self._until(ELEMENT_END if lines else ELEMENT_END.strip())
+            value = value.removeprefix("\n").removesuffix("" if lines else "\n")
             written = f"{_json(key)}: {_typed(value, schema, key)}"
             self._say(f", {written}" if said else f"{{{written}")
             said = True
@@ -190,7 +198,7 @@ class CallReader:
             yield from self._next()
             name = self._known((yield from self._name()))
             yield from self._literal("(")
-            self._complete(name, _keywords((yield from self._enclosed("()", "'\"")), self._tools[name]))
+            self._complete(name, _keywords((yield from self._enclosed("()", ("'", '"'))), self._tools[name]))
             following = yield from self._next()
             if following != ",":
                 break
@@ -204,10 +212,7 @@ class CallReader:
         name = self._known((yield from self._name()))
         yield from self._literal("{")
         quote = self._form.quote
-        text = yield from self._enclosed("{}", "")
-        while text.count(quote) % 2:  # the brace was within a text
-            text += "}" + (yield from self._enclosed("{}", ""))
-        self._complete(name, _bare(text, quote))
+        self._complete(name, _bare((yield from self._enclosed("{}", (quote,))), quote))
 
     # ---- what is found -------------------------------------------------------------------------------------
 
@@ -217,16 +222,22 @@ class CallReader:
         return name
 
     def _start(self, name: str) -> None:
-        self._events.append(ToolCallStart(self.index, self._new_id(), name, self._tools[name].free))
+        free = self._tools[name].free
+        self._events.append(ToolCallStart(self.index, self._new_id(), name, free))
+        self._free = FreeText() if free else None
         self.index += 1
         self.cut, self._safe = True, self._at
 
     def _say(self, text: str) -> None:
+        if self._free is not None:
+            text = self._free.push(text)
         if text:
             self._events.append(ToolCallArguments(self.index - 1, text))
         self._safe = self._at
 
     def _whole(self) -> None:
+        if self._free is not None and (rest := self._free.rest()):
+            self._events.append(ToolCallArguments(self.index - 1, rest))
         self.cut, self._safe = False, self._at
 
     def _complete(self, name: str, arguments: str) -> None:
@@ -253,6 +264,10 @@ class CallReader:
     def _begins(self, text: str) -> Generator[None, None, bool]:
         """Whether `text` comes next, behind white space; it is not taken."""
         yield from self._next()
+        return (yield from self._stands(text))
+
+    def _stands(self, text: str) -> Generator[None, None, bool]:
+        """Whether `text` comes next; it is not taken."""
         while len(self._text) - self._at < len(text) and not self._ended:
             if not text.startswith(self._text[self._at :]):
                 break
@@ -325,21 +340,27 @@ class CallReader:
             self._say(self._text[said : self._at])
         return self._text[begin : self._at]
 
-    def _enclosed(self, pair: str, quotes: str) -> _ReadingText:
+    def _enclosed(self, pair: str, quotes: Sequence[str]) -> _ReadingText:
         """What stands before the bracket that closes one of `pair`, which is taken, too."""
-        begin, depth, quote, escaped = self._at, 1, "", False
+        begin, depth, quote = self._at, 1, ""
         while True:
             yield from self._more()
             char = self._text[self._at : self._at + 1]
             if not char or self._at - begin > _LONGEST:
                 raise _NoCallError
-            self._at += 1
-            if quote:
-                quote = "" if char == quote and not escaped else quote
-                escaped = char == "\\" and not escaped
-            elif char in quotes:
-                quote = char
-            else:
+            if quote and char == "\\" and len(quote) == 1:  # what it escapes ends nothing
+                self._at += 1
+                yield from self._more()
+                self._at += 1
+                continue
+            mark = ""
+            for each in (quote,) if quote else quotes:
+                if char == each[0] and (yield from self._stands(each)):
+                    mark = each
+            self._at += len(mark) or 1
+            if mark:
+                quote = "" if quote else mark
+            elif not quote:
                 depth += (char == pair[0]) - (char == pair[1])
                 if not depth:
                     return self._text[begin : self._at - 1]
@@ -380,8 +401,7 @@ def _typed(value: str, schema: Mapping[str, object], key: str) -> str:
     """A parameter's JSON, by what its schema says that it is."""
     properties = schema.get("properties")
     described = properties.get(key) if isinstance(properties, Mapping) else None
-    kind = described.get("type") if isinstance(described, Mapping) else None
-    if kind == "string":
+    if is_text(described):
         return _json(value)
     try:
         strict_json.parse(value)
@@ -392,18 +412,41 @@ def _typed(value: str, schema: Mapping[str, object], key: str) -> str:
 
 def _keywords(text: str, tool: Tool) -> str:
     """Of what stands between the brackets of a call in Python; places are told by the schema's order."""
-    properties = (tool.parameters or {}).get("properties")
-    names = list(properties) if isinstance(properties, Mapping) else []
-    try:
-        call = ast.parse(f"f({text})", mode="eval").body
-        if not isinstance(call, ast.Call) or len(call.args) > len(names):
+    properties = parameters_of(tool).get("properties")
+    places = iter(list(properties) if isinstance(properties, Mapping) else [])
+    found: dict[str, str] = {}
+    keyed = False
+    for given in _apart(text):
+        key = _KEYWORD.match(given)
+        name = key[1] if key else next(places, None)
+        if name is None or (keyed and not key):
             raise _NoCallError
-        found = {name: ast.literal_eval(given) for name, given in zip(names, call.args, strict=False)}
-        for given in call.keywords:
-            if given.arg is None:
-                raise _NoCallError
-            found[given.arg] = ast.literal_eval(given.value)
-        return json.dumps(found, ensure_ascii=False, allow_nan=False)
+        keyed = keyed or key is not None
+        found[name] = _python(given[key.end() :] if key else given)
+    return f"{{{', '.join(f'{_json(name)}: {value}' for name, value in found.items())}}}"
+
+
+def _apart(text: str) -> list[str]:
+    """What stands between commas that are within no brackets and no texts."""
+    pieces, depth = [""], 0
+    for piece in _PIECE.findall(text):
+        depth += (piece in "([{") - (piece in ")]}")
+        if piece == "," and not depth:
+            pieces.append("")
+        else:
+            pieces[-1] += piece
+    return [piece for piece in pieces if piece.strip()]
+
+
+def _python(spelled: str) -> str:
+    """A value as Python or JSON spells it, in JSON."""
+    try:
+        strict_json.parse(spelled)
+        return spelled.strip()
+    except strict_json.NotJson:
+        pass
+    try:
+        return json.dumps(ast.literal_eval(spelled.strip()), ensure_ascii=False, allow_nan=False)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise _NoCallError from None
 

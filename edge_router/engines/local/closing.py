@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ _BYTES = (1 << 256) - 1
 LONGEST = 8192  # bytes of a way that is looked for
 _BOUNDS = (256, 2048, LONGEST)  # tried in turns, for a manner may go in circles
 _MANNERS = 8
+_STEPS = _MANNERS * sum(_BOUNDS)
 _ENOUGH = 3  # ways that were found and did not fit
-_ENDS_VALUE, _ENDS_TEXT = b"}],", b'"'  # or go on, where more is demanded
+_ENDS_VALUE, _ENDS_TEXT = b"}]),", b'"'  # or go on, where more is demanded
 _BEGINNINGS = b'0n"t[f{123456789-.'  # those of short values first
 _IN_TEXTS = b"0a-.@:/_ "  # what patterns ask for
 
@@ -46,10 +47,13 @@ class _Place:
 
 
 class Closing:
-    """Follows one answer. `push` what comes, `pop` the last of it; `way` is bytes that end it."""
+    """Follows one answer. `push` what comes, `pop` the last of it; `way` is bytes that end it.
 
-    def __init__(self, matcher: Any) -> None:
-        self._matcher = matcher
+    `endings` are what ends a text in which any byte may come.
+    """
+
+    def __init__(self, matcher: Any, endings: Sequence[bytes] = ()) -> None:
+        self._matcher, self._endings = matcher, tuple(list(ending) for ending in endings)
         self._place = self._before = _Place()
         self._length = 0  # of what was pushed last, behind `_before`
         self._manner = 0  # that found a way the last time
@@ -69,7 +73,7 @@ class Closing:
     @property
     def digits(self) -> int:
         """Of the number under way."""
-        return self._place.digits
+        return 0 if self._place.digits and self._ending(self._matcher) else self._place.digits
 
     def push(self, data: bytes) -> bool:
         """False, and nothing has come, where the form does not allow it."""
@@ -85,21 +89,34 @@ class Closing:
         self._place = self._before
         self._matcher.rollback(self._length)
 
-    def way(self, fits: Callable[[bytes], bool], longest: int = LONGEST) -> bytes | None:
-        """A way to the end that `fits`, of at most `longest` bytes; None where none is found."""
+    def way(
+        self, fits: Callable[[bytes], bool], longest: int = LONGEST, *, steps: int = _STEPS
+    ) -> bytes | None:
+        """A way to the end that `fits`, of at most `longest` bytes; None where none is found in `steps`."""
         left = sorted(range(_MANNERS), key=lambda manner: manner != self._manner)
         for bound in sorted({min(bound, longest) for bound in _BOUNDS}):
             for manner in tuple(left):
                 found = self._try(manner, bound)
-                if found is None:
+                steps -= bound if found is None else len(found)
+                if found is None and steps > 0:
                     continue
+                if found is None:
+                    return None
                 if fits(found):
                     self._manner = manner
                     return found
                 left.remove(manner)
-                if len(left) <= _MANNERS - _ENOUGH:
+                if len(left) <= _MANNERS - _ENOUGH or steps <= 0:
                     return None
         return None
+
+    def ends_by(self, way: bytes) -> bool:
+        """Whether that is a way to the end."""
+        matcher, steps = self._matcher, list(way)
+        if matcher.validate_tokens(steps) < len(steps):
+            return False
+        matcher = matcher.deep_copy()
+        return bool(matcher.try_consume_tokens(steps) == len(steps) and matcher.is_accepting())
 
     def _try(self, manner: int, longest: int) -> bytes | None:
         matcher, choose = self._matcher.deep_copy(), _Choice(manner)
@@ -107,7 +124,7 @@ class Closing:
         while not matcher.is_accepting():
             if len(way) > longest:
                 return None
-            step = matcher.compute_ff_bytes()
+            step = matcher.compute_ff_bytes() or self._ending(matcher)
             if not step:
                 step = choose.next(_allowed(matcher), within=place.within)
             else:
@@ -118,6 +135,13 @@ class Closing:
             way += step
             place = place.after(step)
         return bytes(way)
+
+    def _ending(self, matcher: Any) -> bytes:
+        """What ends the text that `matcher` is in; nothing where it is in none."""
+        for ending in self._endings:
+            if matcher.validate_tokens(ending) == len(ending):
+                return bytes(ending)
+        return b""
 
 
 class _Choice:

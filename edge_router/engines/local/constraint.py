@@ -11,13 +11,16 @@ import threading
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from edge_router.chat.request import GrammarOutput, Tool
 from edge_router.device.process import give_back
-from edge_router.engines.local.call_grammar import call_grammar
+from edge_router.engines.local.call_arguments import Arguments
+from edge_router.engines.local.call_grammar import HeldTool, call_grammar, endings
 from edge_router.engines.local.closing import Closing
 from edge_router.engines.local.form_mask import Form, first_words
+from edge_router.engines.local.grammar_rules import Rules
 from edge_router.engines.local.json_schema import followable
 from edge_router.engines.local.words import Words, byte_tokenizer
 from edge_router.errors import Cancelled, InvalidRequest, UnsupportedRequest
@@ -102,24 +105,21 @@ class Grammars:
         parallel: bool,
         otherwise: object = None,
     ) -> Form:
-        """Calls of `tools`, one or more, as the model writes them, in a form that can be held.
+        """Calls of `tools`, one or more, as the model writes them.
 
         Or JSON of the schema `otherwise`, where there is one. Arguments fit their tool's schema. Of tools
         that are not strict they are any JSON object where the schema can't be followed, or where all schemas
         together are too large.
         """
-        names = [tool.name for tool in tools]
-
         answer = None if otherwise is None else json.dumps(otherwise, default=str)
 
         def compiled() -> _Compiled:
             fault = None
-            schema = None if answer is None else _spelled(followable(otherwise, _pattern_fault))
-            for schemas in _schemas_of(tools):
-                spelled = [_spelled(each) for each in schemas]
+            schema = None if answer is None else followable(otherwise, _pattern_fault)
+            for held in _held_tools(form, tools):
                 try:
-                    source = call_grammar(form, names, spelled, parallel=parallel, otherwise=schema)
-                    return _compiled(_lark(source))
+                    source = call_grammar(form, held, _SPELLING, parallel=parallel, otherwise=schema)
+                    return _compiled(_lark(source), endings(form))
                 except UnsupportedRequest as error:
                     fault = error
             raise UnsupportedRequest("tools", fault.reason if fault is not None else "there are none")
@@ -165,30 +165,28 @@ class Grammars:
             return self._threads
 
 
-def _schemas_of(tools: Sequence[Tool]) -> Iterator[list[Mapping[str, object]]]:
-    """What their arguments may be held to, the best first."""
-    best = [_followed(tool) for tool in tools]
+def _held_tools(form: CallFormat, tools: Sequence[Tool]) -> Iterator[list[HeldTool]]:
+    """What calls of them may be held to, the best first."""
+    best = [_followed(form, tool) for tool in tools]
     yield best
-    yield [
-        schema if tool.strict or _alone(schema) else _ANY_OBJECT
-        for tool, schema in zip(tools, best, strict=True)
-    ]
-    yield [schema if tool.strict else _ANY_OBJECT for tool, schema in zip(tools, best, strict=True)]
+    for enough in (_alone, _never):
+        yield [
+            held if tool.strict or enough(held.schema) else replace(held, schema=_ANY_OBJECT)
+            for tool, held in zip(tools, best, strict=True)
+        ]
 
 
-def _spelled(schema: Mapping[str, object]) -> str:
-    return json.dumps({**schema, "x-guidance": _SPELLING})
-
-
-def _followed(tool: Tool) -> Mapping[str, object]:
-    schema = parameters_of(tool)
+def _followed(form: CallFormat, tool: Tool) -> HeldTool:
+    stated = parameters_of(tool)
     try:
-        _check_length(json.dumps(schema, default=str), "the schema")
-        return followable(schema, _pattern_fault)
+        _check_length(json.dumps(stated, default=str), "the schema")
+        schema = followable(stated, _pattern_fault)
+        Arguments(form, Rules(), _SPELLING).of(schema, stated)  # whether it has words for them
+        return HeldTool(tool.name, stated, schema)
     except InvalidRequest as error:
         if tool.strict or not isinstance(error, UnsupportedRequest):
             raise type(error)("tools", f"{tool.name[:100]}: {error.reason}") from error
-        return _ANY_OBJECT
+        return HeldTool(tool.name, stated, _ANY_OBJECT)
 
 
 def _alone(schema: Mapping[str, object]) -> bool:
@@ -198,6 +196,10 @@ def _alone(schema: Mapping[str, object]) -> bool:
     except UnsupportedRequest:
         return False
     return True
+
+
+def _never(schema: Mapping[str, object]) -> bool:
+    return False
 
 
 def _in_a_thread(work: Callable[[], T]) -> Future[T]:
@@ -266,14 +268,14 @@ def _lark(source: str) -> str:
         return str(LLMatcher.grammar_from_lark(source))
 
 
-def _compiled(grammar: str) -> _Compiled:
-    """Raises `UnsupportedRequest`."""
+def _compiled(grammar: str, endings: Sequence[bytes] = ()) -> _Compiled:
+    """`endings`: see `Closing`. Raises `UnsupportedRequest`."""
     from llguidance import LLMatcher
 
     matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
     if matcher.is_error():
         raise UnsupportedRequest(_FIELD, f"{_REFUSED}{first_words(matcher.get_error())}")
-    closing = Closing(matcher)
+    closing = Closing(matcher, endings)
     way = closing.way(lambda way: True)
     if way is None:
         fault = f": {said}" if (said := first_words(closing.fault)) else ""

@@ -102,8 +102,7 @@ class LocalEngine:
     @property
     def _serves(self) -> frozenset[Need]:
         calls = self._answers.calls if self.calls_tools else None
-        found = {Need.TOOLS} if calls is not None else set()
-        found |= {Need.TOOL_CALL} if calls is not None and calls.held else set()
+        found = {Need.TOOLS, Need.TOOL_CALL} if calls is not None else set()
         return CHOOSING | found | {Need.JSON, Need.GRAMMAR}
 
     @property
@@ -207,7 +206,7 @@ class LocalEngine:
         try:
             if isinstance(output, GrammarOutput):
                 return self._grammars.grammar(output, cancel), None
-            if not tools or calls is None or not calls.held:
+            if not tools or calls is None:
                 return (None if schema is None else self._grammars.json(schema, cancel)), None
             required = request.tool_choice.mode == "required"
             parallel = request.tool_choice.parallel is not False and not calls.bare

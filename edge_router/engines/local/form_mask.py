@@ -16,6 +16,7 @@ from edge_router.errors import GenerationFailed
 
 PACKAGE = "llguidance"
 _DIGITS = 24  # of a number; more are wanted by nobody, and a small model finds no end
+_STEPS = 2048  # in search of a way, for each token: some microseconds each
 _WIDEST = 16  # bytes of a token, as far as a way to the end is looked for
 
 
@@ -39,12 +40,11 @@ class Form:
         closing, matcher = self.closing.copy(), self.matcher.deep_copy()
         return FormMask(matcher, closing, self.way, self.words, self.threads, max_tokens)
 
-    def resumed(self, said: Sequence[int], max_tokens: int) -> FormMask | None:
-        """For one that has begun with these tokens and has so many left; None where they do not fit it."""
+    def resumed(self, said: bytes, max_tokens: int) -> FormMask | None:
+        """For one that has begun with this and has so many tokens left; None where it does not fit."""
         closing, matcher = self.closing.copy(), self.matcher.deep_copy()
-        if matcher.try_consume_tokens(list(said)) < len(said):
-            return None
-        if not all(closing.push(self.words.bytes_of(token)) for token in said):
+        tokens = self.words.cut(said)
+        if tokens is None or not closing.push(said) or matcher.try_consume_tokens(tokens) < len(tokens):
             return None
         way = closing.way(lambda way: True)
         return None if way is None else FormMask(matcher, closing, way, self.words, self.threads, max_tokens)
@@ -104,14 +104,16 @@ class FormMask:
 
     def affordable(self, token: int) -> int:
         """`token`, or what is said in its place so that the answer is closed in time."""
-        if token in self._words.ends or not self._closing.push(self._words.bytes_of(token)):
+        said = self._words.bytes_of(token)
+        if token in self._words.ends or not self._closing.push(said):
             return token
         if self._way is None:
             return token
         left, endless = self._left - 1, self._closing.digits > _DIGITS
-        way = None
-        if not endless:
-            way = self._closing.way(lambda way: self._fits(way, left), min(LONGEST, _WIDEST * (left + 1)))
+        way = None if endless else self._known_way(said, left)
+        if way is None and not endless:
+            longest = min(LONGEST, _WIDEST * (left + 1))
+            way = self._closing.way(lambda way: self._fits(way, left), longest, steps=_STEPS)
         if way is not None or (rest := self._tokens_of(self._way)) is None:
             self._way = way
             return token
@@ -139,6 +141,13 @@ class FormMask:
         self.cut = True
         self.shorten(len(rest))
         return True
+
+    def _known_way(self, said: bytes, left: int) -> bytes | None:
+        """The last way, where it still is one: a text that goes on ends as it would have before."""
+        if not isinstance(self._way, bytes):
+            return None
+        way = self._way.removeprefix(said)
+        return way if self._closing.ends_by(way) and self._fits(way, left) else None
 
     def _fits(self, way: bytes, left: int) -> bool:
         if len(way) <= left:  # no token is shorter than a byte

@@ -20,6 +20,7 @@ from edge_router.chat.request import (
     GrammarOutput,
     HostedTool,
     JsonOutput,
+    Need,
     ReasoningOptions,
     SamplingParams,
     SignalRequest,
@@ -102,6 +103,31 @@ def test_a_call_that_was_begun_is_held_to_its_tool(speaking: Make) -> None:
     )
     assert [call.name for call in reply.calls] == ["weather"] and len(reply.parts) == 1
     assert json.loads(reply.calls[0].arguments).keys() == {"city"}
+
+
+def test_the_text_of_a_free_tool_comes_as_it_is(speaking: Make) -> None:
+    call = '<tool_call>\n{"name": "patch", "arguments": {"input": "a \\"b\\"\\n"}}\n</tool_call>'
+    (made,) = ask(speaking(call), tools=(Tool("patch", free=True), WEATHER)).calls
+    assert (made.free, made.arguments) == (True, 'a "b"\n')
+
+
+def test_calls_that_are_no_json_are_held_to_their_tool(speaking: Make) -> None:
+    """Where one must come, and where one was begun."""
+    forms = (
+        ("qwen coder", "<tool_call>\n<function=made_up>\n<parameter=x>\n"),
+        ("lfm", "<|tool_call_start|>[made_up(x=1, 2"),
+    )
+    for family, says in forms:
+        engine = speaking(says, template=TEMPLATES["FAMILIES"][family])
+        for choice in (ToolChoice("auto"), ToolChoice("required")):
+            reply = ask(engine, tools=(WEATHER,), tool_choice=choice, max_tokens=300)
+            assert [call.name for call in reply.calls] == ["weather"], (family, choice, reply)
+            assert json.loads(reply.calls[0].arguments).keys() == {"city"}, (family, choice)
+        engine.calls_tools = True
+        assert engine.capabilities.serves >= {Need.TOOLS, Need.TOOL_CALL}, family
+        strict = Tool("a>b", parameters=CITY, strict=True)
+        with pytest.raises(UnsupportedRequest, match="a>b"):
+            ask(engine, tools=(strict,))
 
 
 def test_the_choice_of_tools_is_kept(speaking: Make) -> None:
