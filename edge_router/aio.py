@@ -1,6 +1,7 @@
-"""The controller for asyncio: the same one, driven from threads, so that the event loop never waits.
+"""The controller for asyncio: the same one, done in steps, so that the event loop never waits.
 
-Each answer has a thread to itself: models compute or wait there, and what they say is handed to the loop
+An answer whose model computes here has a thread to itself. One that arrives, as a remote model's does, has a
+thread for the moments at its beginning and its end; in between its reader takes it event by event
 (`thread_stream.py`).
 """
 
@@ -9,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from edge_router.chat.events import Event, Finished
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
-from edge_router.client import Controller, whole
+from edge_router.client import Controller, wholly
 from edge_router.control.answer import Answer
+from edge_router.control.steps import Pause, before_next
+from edge_router.engines.base import Arriving
 from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
@@ -35,32 +38,38 @@ _KEEP_S = 5.0  # how long a thread waits for the next answer
 class AsyncAnswer(Generic[T]):
     """`Answer`, awaited; iterate over it once. Leaving it early (`aclose`, or a cancelled task) ends it.
 
-    Its items are what `through` makes of the answer, in the answer's thread; of `AsyncController.start` they
-    are its events. A reader who does not read pauses the model. Before `begun` nothing is known of it.
+    Its items are what `through` makes of the answer, one of each event, or None; of `AsyncController.start`
+    they are its events. A reader who does not read pauses the model. Before `begun` nothing is known of it.
+    `afterwards` is done in a thread once it has ended, however it ended, also where it never began.
     """
 
     def __init__(
         self,
-        start: Callable[[Cancel], Answer],
-        through: Callable[[Answer], Iterable[T]],
+        start: Callable[[Cancel], Generator[Pause, None, Answer]],
+        through: Callable[[Answer], Iterable[T | None]],
         *,
         most: int = MOST,
         weigh: Callable[[T], int] = lambda item: 1,
         threads: IdleThreads | None = None,
+        afterwards: Callable[[], None] | None = None,
     ) -> None:
-        found = self._found = list[Answer]()  # the thread must not hold this object, which ends it when left
+        found = self._found = list[Answer]()  # work must not hold this object, which ends it when left
         cancel = self.cancel_event = threading.Event()
 
-        def work() -> Iterator[T]:
-            answer = start(cancel)
-            found.append(answer)
+        def work() -> Iterator[T | Pause | None]:
             try:
-                yield from through(answer)
+                answer = yield from start(cancel)
+                found.append(answer)
+                try:
+                    yield from _paced(through(answer), answer.arriving)
+                finally:
+                    answer.close()
             finally:
-                answer.close()
+                if afterwards is not None:
+                    afterwards()
 
         self._stream = ThreadStream(work, cancel=cancel, most=most, weigh=weigh, threads=threads)
-        weakref.finalize(self, cancel.set)
+        weakref.finalize(self, self._stream.drop)
 
     async def begun(self, wait_s: float | None = None) -> bool:
         """Whether its first item is there, after waiting for it up to `wait_s`.
@@ -133,6 +142,25 @@ class AsyncAnswer(Generic[T]):
         self.cancel()
 
 
+def _events(answer: Answer) -> Iterator[Event]:
+    return iter(answer)
+
+
+def _paced(items: Iterable[T | None], arriving: Arriving[Event] | None) -> Iterator[T | Pause | None]:
+    """`items`, with what the next one takes between those that are made of what arrives."""
+    if arriving is None:
+        yield from items
+        return
+    made = iter(items)
+    try:
+        for item in made:
+            yield item
+            yield before_next(arriving)
+    finally:
+        if isinstance(made, Generator):
+            made.close()
+
+
 class AsyncController:
     """`Controller` for asyncio, with the same arguments, or over one that exists already."""
 
@@ -143,7 +171,7 @@ class AsyncController:
 
     async def start(self, request: ChatRequest) -> AsyncAnswer[Event]:
         """Like `Controller.start`. A task cancelled while it waits here cancels the generation."""
-        answer = self.answer(request, iter)
+        answer: AsyncAnswer[Event] = self.answer(request, _events)
         try:
             await answer.begun()
         except BaseException:
@@ -154,14 +182,17 @@ class AsyncController:
     def answer(
         self,
         request: ChatRequest,
-        through: Callable[[Answer], Iterable[T]],
+        through: Callable[[Answer], Iterable[T | None]],
         *,
         most: int = MOST,
         weigh: Callable[[T], int] = lambda item: 1,
+        afterwards: Callable[[], None] | None = None,
     ) -> AsyncAnswer[T]:
         """An answer that has not begun yet, its events turned by `through`."""
-        start = partial(self.controller.start, request)
-        return AsyncAnswer(start, through, most=most, weigh=weigh, threads=self._threads)
+        start = partial(self.controller.starting, request)
+        return AsyncAnswer(
+            start, through, most=most, weigh=weigh, threads=self._threads, afterwards=afterwards
+        )
 
     async def route(
         self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
@@ -228,7 +259,7 @@ class AsyncCompletions:
             return AsyncChatStream(
                 await self._controller.start(request), include_usage=bool(call.options[INCLUDE_USAGE])
             )
-        async for completion in self._controller.answer(request, lambda answer: (whole(answer),)):
+        async for completion in self._controller.answer(request, wholly):
             return completion
         raise AssertionError("a whole answer is one item")
 

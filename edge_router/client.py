@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
-from edge_router.chat.reply import collect
+from edge_router.chat.reply import gathered
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
 from edge_router.control.answer import Answer, LinkedCancel
 from edge_router.control.controller import CoreController
@@ -107,8 +107,14 @@ class Completions:
 
 def whole(answer: Answer) -> ChatCompletion:
     """Read an answer to its end."""
-    head, reply = Head.begun(answer.model, answer.decision), collect(answer)
-    return completion(reply, head, answer.timings, answer.fallback_cause)
+    return next(made for made in wholly(answer) if made is not None)
+
+
+def wholly(answer: Answer) -> Iterator[ChatCompletion | None]:
+    """None for each of an answer's events, then what they make together."""
+    head = Head.begun(answer.model, answer.decision)
+    for reply in gathered(answer):
+        yield None if reply is None else completion(reply, head, answer.timings, answer.fallback_cause)
 
 
 class ChatStream:

@@ -1,4 +1,7 @@
-"""Items made in a thread and read on the event loop: bounded, so that a slow reader pauses their maker."""
+"""Items made in threads and read on the event loop: bounded, so that a slow reader pauses their maker.
+
+Where what makes them only waits for something, no thread waits with it, and they are made by their reader.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import asyncio
 import contextvars
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from functools import partial
+from contextlib import suppress
 from typing import Generic, TypeVar
 
+from edge_router.control.steps import LIGHT, Pause
 from edge_router.errors import Cancelled
 from edge_router.types import Cancel
 
@@ -22,11 +27,20 @@ T = TypeVar("T")
 
 
 class IdleThreads:
-    """Threads that wait a while for more work once theirs is done: one that is there begins at once."""
+    """Threads that wait a while for more work once theirs is done: one that is there begins at once.
 
-    def __init__(self, keep_s: float = 0.0) -> None:
-        self._keep_s, self._lock = keep_s, threading.Lock()
+    No more than `most` are busy with what is short. More work waits for one of them, but not for long: what
+    was thought to be short may wait for a file or for a model. Work that knows it will take long says so.
+    """
+
+    def __init__(self, keep_s: float = 0.0, *, most: int = 8, patience_s: float = 0.05) -> None:
+        self._keep_s, self._most, self._patience_s = keep_s, most, patience_s
+        self._lock = threading.Lock()  # over all of the following
         self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._short = 0  # threads that are busy with what did not say it would take long
+        self._long: set[int] = set()  # the others
+        self._helping = False  # whether a thread is about to take what waits too long
 
     @property
     def idle(self) -> int:
@@ -37,12 +51,59 @@ class IdleThreads:
         """In a thread that does nothing else meanwhile."""
         with self._lock:
             inbox = self._idle.pop() if self._idle else None
+            if inbox is None and self._short >= self._most:
+                self._waiting.append(work)
+                self._help()
+                return
+            self._short += 1
         if inbox is not None:
             inbox.put(work)
-            return
-        inbox = queue.SimpleQueue()
+        else:
+            self._start(work)
+
+    def linger(self) -> None:
+        """The work of this thread will take long: others need not wait for it."""
+        with self._lock:
+            thread = threading.get_ident()
+            if thread in self._long:
+                return
+            self._long.add(thread)
+            self._short -= 1
+            work = self._next()
+        if work is not None:
+            self._start(work)
+
+    def _next(self) -> Callable[[], None] | None:
+        """What has waited longest, to be begun now; under the lock."""
+        if not self._waiting:
+            return None
+        self._short += 1
+        return self._waiting.popleft()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         inbox.put(work)  # not as the thread's argument, which it would keep as long as it lives
         threading.Thread(target=self._serve, args=(inbox,), name=_BUSY, daemon=True).start()
+
+    def _help(self) -> None:
+        """One thread more for what still waits in a while; under the lock."""
+        if not self._helping:
+            self._helping = True
+            threading.Thread(target=self._take_late, name=_IDLE, daemon=True).start()
+
+    def _take_late(self) -> None:
+        time.sleep(self._patience_s)
+        with self._lock:
+            self._helping = False
+            work = self._next()
+            if self._waiting:
+                self._help()
+        if work is not None:
+            inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+            inbox.put(work)
+            work = None
+            threading.current_thread().name = _BUSY
+            self._serve(inbox)
 
     def _serve(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
         work: Callable[[], None] | None = inbox.get()
@@ -52,16 +113,23 @@ class IdleThreads:
             work = self._more(inbox)
 
     def _more(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> Callable[[], None] | None:
-        if not self._keep_s:
-            return None
+        with self._lock:
+            thread = threading.get_ident()
+            if thread in self._long:
+                self._long.remove(thread)
+            else:
+                self._short -= 1
+            work = self._next()
+            if work is None and self._keep_s:
+                self._idle.append(inbox)
+        if work is not None or not self._keep_s:
+            return work
         threading.current_thread().name = _IDLE
         work = self._wait(inbox)
         threading.current_thread().name = _BUSY
         return work
 
     def _wait(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> Callable[[], None] | None:
-        with self._lock:
-            self._idle.append(inbox)
         try:
             return inbox.get(timeout=self._keep_s)
         except queue.Empty:
@@ -73,30 +141,36 @@ class IdleThreads:
 
 
 class ThreadStream(Generic[T]):
-    """What `work` yields, in a thread to itself (of `threads`), for one reader on the loop that makes this.
+    """What `work` yields, made in a thread (of `threads`), for one reader on the loop that makes this.
 
-    Once `most` of it (by `weigh`) waits to be read, the thread pauses until the reader has taken it. `cancel`
-    is what `work` looks at; when it is set, whoever sets it, what waits is dropped.
+    Once `most` of it (by `weigh`) waits to be read, the thread pauses until the reader has taken it. Where
+    `work` yields a `Pause`, the thread is free until what it waits for is here; items behind a light one are
+    made on the loop, when they are read. None adds nothing. `cancel` is what `work` looks at; when it is
+    set, whoever sets it, what waits is dropped.
     """
 
     def __init__(
         self,
-        work: Callable[[], Iterator[T]],
+        work: Callable[[], Iterator[T | Pause | None]],
         *,
         cancel: Cancel,
         most: int = MOST,
         weigh: Callable[[T], int] = lambda item: 1,
         threads: IdleThreads | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._context = asyncio.get_running_loop(), contextvars.copy_context()
         self._cancel, self._most, self._weigh = cancel, most, weigh
+        self._threads = threads or IdleThreads()
+        self._work: Callable[[], Iterator[T | Pause | None]] | None = work
+        self._made: Iterator[T | Pause | None] = iter(())
         self._room = threading.Condition()  # over all of the following
         self._items: deque[T] = deque()
         self._weight = 0
         self._over = False
         self._error: BaseException | None = None
         self._reader: asyncio.Future[None] | None = None
-        (threads or IdleThreads()).run(partial(contextvars.copy_context().run, self._make, work))
+        self._parked: Pause | None = None  # nobody is at work; who takes this goes on with it
+        self._threads.run(self._make)
 
     @property
     def ended(self) -> bool:
@@ -109,35 +183,83 @@ class ThreadStream(Generic[T]):
 
     async def ready(self, wait_s: float | None = None) -> bool:
         """Whether there is something to take: items, the end or an error. Waits for it, up to `wait_s`."""
-        with self._room:
-            here = bool(self._items) or self._over
-            if not here:
-                reader = self._reader = self._loop.create_future()
-        if here:
+        if self._is_here:
             await asyncio.sleep(0)  # whoever reads as fast as we write must not keep the loop for himself
-            return True
-        timer = None if wait_s is None else self._loop.call_later(wait_s, _wake, reader)
-        try:
-            await reader
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return bool(self._items) or self._over
+        until = None if wait_s is None else self._loop.time() + wait_s
+        while True:
+            with self._room:
+                self._hand_over()
+                if self._is_here:
+                    return True
+                if until is not None and self._loop.time() >= until:
+                    return False
+                reader = self._reader = self._loop.create_future()
+            timer = None if until is None else self._loop.call_at(until, _wake, reader)
+            try:
+                await reader
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    @property
+    def _is_here(self) -> bool:
+        return bool(self._items) or self._over or self._can_draw
+
+    @property
+    def _can_draw(self) -> bool:
+        """Whether the next item can be made here."""
+        parked = self._parked
+        return parked is not None and parked.light and (parked.source is None or parked.source.here)
 
     async def take(self, wait_s: float | None = None) -> list[T]:
         """All that is here; [] where nothing has come within `wait_s`, and once it has `ended`.
 
         Raises what `work` raised, behind the items before it, and `Cancelled` after `close`.
         """
-        await self.ready(wait_s)
+        until = None if wait_s is None else self._loop.time() + wait_s
+        while await self.ready(None if until is None else until - self._loop.time()):
+            taken = self._taken() or self._drawn()
+            if taken:
+                return taken
+            if self._over:
+                self.check()
+                return []
+        return []
+
+    def _taken(self) -> list[T]:
         with self._room:
             taken = list(self._items)
             self._items.clear()
             self._weight = 0
             self._room.notify()
-        if not taken:
-            self.check()
         return taken
+
+    def _drawn(self) -> list[T]:
+        """What can be made here, as much as may wait for a reader at most."""
+        with self._room:
+            if not self._can_draw:
+                return []
+            pause, self._parked = self._parked, None
+        drawn: list[T] = []
+        weight = 0
+        try:
+            while weight < self._most and not self._cancel.is_set():
+                item = self._context.run(next, self._made)
+                if isinstance(item, Pause):
+                    pause = item
+                    if pause.source is not None and not pause.source.here:
+                        break
+                elif item is not None:
+                    drawn.append(item)
+                    weight += self._weigh(item)
+                    pause = LIGHT
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the items are taken
+            self._failed(error)
+        else:
+            assert pause is not None
+            if not self._park(pause):
+                self._threads.run(self._make)
+        return drawn
 
     def check(self) -> None:
         """Raises what `work` raised, where nothing else is here."""
@@ -149,19 +271,82 @@ class ThreadStream(Generic[T]):
         """End it, from any thread: what waits is dropped, and a reader gets `Cancelled` at once."""
         self._cancel.set()
         self._finish(Cancelled(), drop=True)
+        with self._room:
+            parked, self._parked = self._parked, None
+        if parked is not None:
+            self._threads.run(self._make)
 
-    def _make(self, work: Callable[[], Iterator[T]]) -> None:
-        made: Iterator[T] | None = None
+    def drop(self) -> None:
+        """Nobody will read it. From any place in any thread, one that holds a lock of ours too."""
+        self._cancel.set()
+        if self._parked is not None:
+            with suppress(RuntimeError):  # the interpreter ends
+                threading.Thread(target=self.close, name="edge_router dropped", daemon=True).start()
+
+    def _make(self) -> None:
+        """In a thread, until nothing is left to make or a thread would only wait."""
         try:
-            made = work()
-            for item in made:
-                self._put(item)
-            self._finish(None)
+            if self._work is not None:
+                work, self._work = self._work, None
+                self._made = work()
+            while True:
+                item = self._context.run(next, self._made)
+                if isinstance(item, Pause):
+                    if self._rests(item):
+                        return
+                elif item is not None:
+                    self._put(item)
         except BaseException as error:  # noqa: BLE001 - it is raised again where the items are taken
-            self._finish(error, drop=isinstance(error, Cancelled))
-        finally:
-            if isinstance(made, Generator):
-                made.close()
+            self._failed(error)
+
+    def _rests(self, pause: Pause) -> bool:
+        """Whether the thread has nothing to do for now."""
+        source = pause.source
+        if source is None and not pause.light:
+            self._threads.linger()
+            return False
+        if source is not None and not pause.light and (source.here or source.over):
+            return False
+        return self._park(pause)
+
+    def _park(self, pause: Pause) -> bool:
+        """Whether it waits now; what was cancelled ends in a thread instead."""
+        with self._room:
+            if self._cancel.is_set():
+                return False
+            self._parked = pause
+        if pause.source is None:
+            self._arrived()
+        else:
+            pause.source.when_here(self._arrived)
+        return True
+
+    def _arrived(self) -> None:
+        """What it waited for is here. From any thread."""
+        with self._room:
+            parked = self._parked
+            if parked is None:
+                return
+            if parked.light:
+                self._tell()
+                return
+            self._parked = None
+        self._threads.run(self._make)
+
+    def _hand_over(self) -> None:
+        """What is left takes a thread, once all before it was read; under the lock."""
+        parked = self._parked
+        if parked is None or self._items or not parked.light:
+            return
+        if parked.source is not None and parked.source.over:
+            self._parked = None
+            self._threads.run(self._make)
+
+    def _failed(self, error: BaseException) -> None:
+        made, self._made = self._made, iter(())
+        self._finish(None if isinstance(error, StopIteration) else error, drop=isinstance(error, Cancelled))
+        if isinstance(made, Generator):
+            self._context.run(made.close)
 
     def _put(self, item: T) -> None:
         with self._room:

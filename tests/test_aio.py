@@ -1,36 +1,48 @@
-"""The same controller on an event loop, which never waits for a model."""
+"""The same controller on an event loop, which never waits for a model: one that computes, one that arrives."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 
 import pytest
+from arriving import ArrivingEngine
 
-from edge_router import AsyncController, Config, Controller, ScriptedEngine
-from edge_router.chat.events import TextDelta
+from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.chat.events import Event, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import Prompt
 from edge_router.engines.scripted import Reply
-from edge_router.errors import Cancelled, GenerationFailed, InvalidRequest
+from edge_router.errors import (
+    Cancelled,
+    GenerationFailed,
+    InternalError,
+    InvalidRequest,
+    StrongInterrupted,
+    StrongUnreachable,
+)
 
 HI = [{"role": "user", "content": "hi"}]
 REQUEST = ChatRequest((Message("user", "hi"),), target="weak")
+HARD = ChatRequest((Message("user", "hi"),))
 
 
-def run(test: Callable[[AsyncController], Awaitable[None]], *replies: Reply) -> ScriptedEngine:
-    weak = ScriptedEngine(*replies, model_id="small", serves=())
+def run(test: Callable[[AsyncController], Awaitable[None]], *replies: Reply) -> None:
+    for kind in (ScriptedEngine, ArrivingEngine):
+        weak = kind(*replies, model_id="small", serves=())
 
-    async def main() -> None:
-        async with AsyncController(Controller(Config(), weak=weak)) as client:
-            await asyncio.wait_for(test(client), 20)
+        async def main(weak: ScriptedEngine = weak) -> None:
+            async with AsyncController(Controller(Config(), weak=weak)) as client:
+                await asyncio.wait_for(test(client), 20)
+                if isinstance(weak, ArrivingEngine):
+                    await eventually(lambda: not weak.under_way)
 
-    asyncio.run(main())
-    assert weak.closed
-    return weak
+        asyncio.run(main())
+        assert weak.closed
 
 
 def answering() -> list[threading.Thread]:
@@ -98,6 +110,7 @@ def test_the_loop_runs_on_while_a_model_computes() -> None:
     gate = threading.Event()
 
     async def test(client: AsyncController) -> None:
+        gate.clear()
         task = asyncio.create_task(client.chat.completions.create(messages="hi", model="weak"))
         await asyncio.sleep(0.02)  # a blocked loop would never come back to open the gate
         assert not task.done()
@@ -260,9 +273,9 @@ def test_cancel_does_not_wait_for_the_model() -> None:
     run(test, ["a", never])
 
 
-def test_a_loop_that_ended_leaves_nothing_running() -> None:
-    watched = Watched()
-    weak = ScriptedEngine(watched, serves=())
+@pytest.mark.parametrize("kind", [ScriptedEngine, ArrivingEngine])
+def test_a_loop_that_ended_leaves_nothing_running(kind: type[ScriptedEngine]) -> None:
+    weak = kind(Watched(), serves=())
     controller = Controller(Config(), weak=weak)
 
     async def main() -> None:
@@ -270,7 +283,83 @@ def test_a_loop_that_ended_leaves_nothing_running() -> None:
 
     asyncio.run(main())
     end = time.monotonic() + 10
-    while answering():
+    while answering() or getattr(weak, "under_way", 0):
         assert time.monotonic() < end
         time.sleep(0.002)
     controller.close()
+
+
+class Silent(ArrivingEngine):
+    """Says one word, or none, and then nothing; it keeps no thread while it does."""
+
+    async def _source(self, prompt: Prompt) -> AsyncGenerator[Event]:
+        self.under_way += 1
+        try:
+            if prompt.request.messages[-1].text == "word":
+                yield TextDelta("word")
+            await asyncio.sleep(3600)
+        finally:
+            self.under_way -= 1
+
+
+def test_streams_that_arrive_keep_no_threads() -> None:
+    silent = Silent(model_id="big")
+
+    async def main() -> None:
+        async with AsyncController(Controller(Config(), weak=silent)) as client:
+            before = threading.active_count()
+            said = [ChatRequest((Message("user", text),), target="weak") for text in ("word", "")]
+            answers = [client.answer(request, iter) for request in said for _ in range(50)]
+            await eventually(lambda: silent.under_way == 100)
+            assert all(await asyncio.gather(*[answer.begun() for answer in answers[:50]]))
+            assert [await answer.take() for answer in answers[:50]] == [[TextDelta("word")]] * 50
+            assert not any(await asyncio.gather(*[answer.begun(0) for answer in answers[50:]]))
+            assert threading.active_count() - before <= 16
+            await eventually(lambda: not answering())
+            for answer in answers:
+                answer.cancel()
+            await eventually(lambda: not silent.under_way)
+            for answer in answers:
+                with pytest.raises(Cancelled):
+                    await answer.take()
+
+    asyncio.run(main())
+
+
+def test_a_strong_model_that_arrives_is_recorded_replaced_and_followed_by_what_is_to_be_done() -> None:
+    """Whatever of it fails, before its first event or in its midst."""
+    told: list[str] = []
+    replies: list[Reply] = [
+        "It is Paris.",
+        StrongUnreachable("http://x", "no route"),
+        ["It", StrongInterrupted("http://x", "cut")],
+        ValueError("a mistake"),
+    ]
+    big = ArrivingEngine(*replies, model_id="big")
+    controller = Controller(
+        Config(), weak=ScriptedEngine(default="weak"), strong=big, router=ScriptedRouter(1.0)
+    )
+
+    async def ask(client: AsyncController) -> str:
+        answer = client.answer(HARD, iter, afterwards=lambda: told.append(threading.current_thread().name))
+        try:
+            said = "".join([event.text async for event in answer if isinstance(event, TextDelta)])
+        except (StrongInterrupted, InternalError) as error:
+            return type(error).__name__
+        return f"{answer.model}: {said}"
+
+    async def main() -> None:
+        async with AsyncController(controller) as client:
+            seen = [await ask(client) for _ in replies]
+            assert seen == ["big: It is Paris.", "scripted: weak", "StrongInterrupted", "InternalError"]
+            await eventually(lambda: len(told) == 4)
+            assert set(told) == {"edge_router answer"}
+            rows = controller._ledger.recent() if controller._ledger is not None else ()
+            assert [(row.decision.model, row.error, row.cause) for row in reversed(rows)] == [
+                ("strong", None, None),
+                ("weak", None, "StrongUnreachable"),
+                ("strong", "StrongInterrupted", None),
+                ("strong", "InternalError", None),
+            ]
+
+    asyncio.run(main())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import queue
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from edge_router.control.steps import Pause, before_next
+from edge_router.engines.base import Arriving
 from edge_router.errors import Cancelled, GenerationFailed
 from edge_router.thread_stream import IdleThreads, ThreadStream
 
@@ -203,3 +207,181 @@ def test_an_idle_thread_ends_after_a_while() -> None:
     while threads.idle or thread[0].is_alive():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+class Fed(Arriving[int]):
+    """Comes as the test says."""
+
+    def __init__(self) -> None:
+        self.items, self.ended, self.tell = deque[int](), False, list[Callable[[], None]]()
+
+    @property
+    def here(self) -> bool:
+        return bool(self.items)
+
+    @property
+    def over(self) -> bool:
+        return self.ended and not self.items
+
+    def when_here(self, tell: Callable[[], None]) -> None:
+        self.tell.append(tell)
+        if self.here or self.over:
+            self.feed(end=self.ended)
+
+    def feed(self, *items: int, end: bool = False) -> None:
+        self.items.extend(items)
+        self.ended = end
+        while self.tell:
+            self.tell.pop()()
+
+    def send(self, value: None) -> int:
+        if self.over:
+            raise StopIteration
+        return self.items.popleft()  # raises where it would wait
+
+    def throw(self, *error: object) -> int:
+        raise AssertionError
+
+    def turned(self, turn: object) -> Fed:
+        raise AssertionError
+
+
+def paced(fed: Fed, made_in: list[str]) -> Iterator[int | Pause | None]:
+    """Twice each odd one, nothing of an even one; says where each was made."""
+    yield Pause(fed)
+    for number in fed:
+        made_in.append(threading.current_thread().name)
+        yield None if number % 2 == 0 else 2 * number
+        yield before_next(fed)
+    made_in.append(threading.current_thread().name)
+
+
+def test_what_arrives_is_made_by_its_reader_and_ends_in_a_thread() -> None:
+    async def test() -> None:
+        fed, made_in, threads = Fed(), list[str](), IdleThreads(5.0)
+        stream = ThreadStream(lambda: paced(fed, made_in), cancel=threading.Event(), threads=threads, most=2)
+        assert not await stream.ready(0.01)
+        await eventually(lambda: threads.idle == 1)
+        fed.feed(1)
+        assert await stream.take() == [2]
+        await eventually(lambda: threads.idle == 1)
+        assert await stream.take(0.01) == []
+        taking = asyncio.ensure_future(stream.take())
+        await asyncio.sleep(0.01)
+        fed.feed(2)
+        await asyncio.sleep(0.01)
+        assert not taking.done() and len(made_in) == 2
+        fed.feed(3, 5, 7, 9)
+        assert (await taking, await stream.take()) == ([6, 10], [14, 18])
+        fed.feed(11)
+        await asyncio.sleep(0.01)
+        assert len(fed.items) == 1 and not stream.ended  # who does not read makes nothing
+        fed.feed(end=True)
+        assert (await stream.take(), await stream.take(), stream.ended_well) == ([22], [], True)
+        here = threading.current_thread().name
+        assert made_in == ["edge_router answer", *[here] * 6, "edge_router answer"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("at", ["the beginning", "the midst", "the end"])
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_what_arrives_is_ended_in_a_thread(at: str, how: str) -> None:
+    async def test() -> None:
+        fed, cancel, ended_in = Fed(), threading.Event(), list[str]()
+
+        def work() -> Iterator[int | Pause | None]:
+            try:
+                yield Pause(fed)
+                if cancel.is_set():
+                    raise Cancelled
+                for item in paced(fed, []):
+                    yield item
+                    if cancel.is_set():
+                        raise Cancelled
+            finally:
+                ended_in.append(threading.current_thread().name)
+
+        stream = ThreadStream(work, cancel=cancel)
+        if at != "the beginning":
+            fed.feed(1)
+            assert await stream.take() == [2]
+        if at == "the end":
+            fed.feed(3, end=True)
+        await eventually(lambda: stream._parked is not None)
+        stream.close() if how == "close" else stream.drop()
+        await eventually(lambda: ended_in == ["edge_router answer"])
+        with pytest.raises(Cancelled):
+            await stream.take()
+
+    run(test)
+
+
+def test_a_mistake_in_what_the_reader_makes_comes_behind_what_was_made_before_it() -> None:
+    async def test() -> None:
+        fed = Fed()
+
+        def work() -> Iterator[int | Pause | None]:
+            for item in paced(fed, []):
+                if item == 10:
+                    raise GenerationFailed("small", "NaN")
+                yield item
+
+        stream = ThreadStream(work, cancel=threading.Event())
+        fed.feed(1, 3, 5, 7)
+        seen: list[int] = []
+        with pytest.raises(GenerationFailed):
+            while True:
+                seen += await stream.take()
+        assert (seen, stream.ended, stream.ended_well) == ([2, 6], True, False)
+
+    run(test)
+
+
+def test_no_more_threads_than_are_wanted_do_what_is_short_unless_it_is_not() -> None:
+    threads, gate, done = (
+        IdleThreads(5.0, most=2, patience_s=3600),
+        threading.Event(),
+        queue.SimpleQueue[int](),
+    )
+    names = set[int]()
+
+    def short(number: int) -> None:
+        gate.wait(20)
+        names.add(threading.get_ident())
+        done.put(number)
+
+    for number in range(10):
+        threads.run(functools.partial(short, number))
+    gate.set()
+    assert [done.get(timeout=20) for _ in range(10)] and len(names) == 2
+
+    gate.clear()
+    begun = queue.SimpleQueue[int]()
+
+    def long(number: int) -> None:
+        threads.linger()
+        begun.put(number)
+        gate.wait(20)
+
+    for number in range(6):
+        threads.run(functools.partial(long, number))
+    assert sorted(begun.get(timeout=20) for _ in range(6)) == list(range(6))
+    gate.set()
+
+
+def test_what_waits_for_short_work_that_is_not_gets_a_thread_after_a_while() -> None:
+    threads, gate, begun = (
+        IdleThreads(5.0, most=1, patience_s=0.01),
+        threading.Event(),
+        queue.SimpleQueue[int](),
+    )
+
+    def work(number: int) -> None:
+        begun.put(number)
+        gate.wait(20)
+
+    for number in range(4):
+        threads.run(functools.partial(work, number))
+    assert [begun.get(timeout=20) for _ in range(4)] == [0, 1, 2, 3]
+    gate.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from edge_router.chat.events import (
@@ -70,6 +70,11 @@ class _Open:
 
 def collect(events: Iterable[Event]) -> Reply:
     """The reply that `events` make. One without an end ended by itself ("stop")."""
+    return next(reply for reply in gathered(events) if reply is not None)
+
+
+def gathered(events: Iterable[Event]) -> Iterator[Reply | None]:
+    """None for each of `events`, then the reply that they make: whoever reads it may pause between."""
     parts: list[_Open] = []
     calls: dict[int, _Open] = {}
     logprobs: list[TokenLogprob] = []
@@ -98,8 +103,9 @@ def collect(events: Iterable[Event]) -> Reply:
             foreign.append(event)
         elif isinstance(event, Finished):
             end = event
+        yield None
     made = tuple(part.part() for part in parts)
-    return Reply(
+    yield Reply(
         made,
         end.reason,
         end.usage,

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 
 from edge_router.chat.events import EngineTimings, Event, Finished, Usage
 from edge_router.chat.request import ChatRequest
+from edge_router.engines.base import Arriving
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError
 from edge_router.types import Cancel, Decision, Timings
 
@@ -59,7 +60,8 @@ class Answer:
 
     `fallback_cause` is the error that made the controller ask the other model, if it did. `truncated` is how
     many of the oldest messages were left out to make the conversation fit. `spent` is what the weak model had
-    read and written before it was found too unsure, if it was.
+    read and written before it was found too unsure, if it was. `arriving` is where its events come from, if
+    they come by themselves: while one is `here`, or the first was not read, `next` does not wait.
     """
 
     def __init__(
@@ -75,9 +77,11 @@ class Answer:
         truncated: int = 0,
         spent: Usage | None = None,
         finished: Callable[[Answer, EdgeRouterError | None], None] = lambda answer, error: None,
+        arriving: Arriving[Event] | None = None,
     ) -> None:
         self.request, self.decision, self.model = request, decision, model
         self.fallback_cause, self.truncated, self.spent = fallback_cause, truncated, spent
+        self.arriving = arriving
         self.finished: Finished | None = None  # the last event, once it was read
         self.record_id: int | None = None  # of its row in the ledger, once it has ended
         self._cancel, self._clock, self._told = cancel or threading.Event(), clock, finished

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -24,9 +24,10 @@ from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, primed
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.pool import Pool
+from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
-from edge_router.engines.base import Engine, Prompt
+from edge_router.engines.base import Arriving, Engine, Prompt
 from edge_router.errors import (
     Closed,
     ContextOverflow,
@@ -121,17 +122,22 @@ class CoreController:
 
     def start(self, request: ChatRequest, cancel: Cancel | None = None) -> Answer:
         """Score, decide and begin to generate. Raises `EdgeRouterError` where no model can answer."""
+        return done(self.starting(request, cancel or threading.Event()))
+
+    def starting(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answer]:
+        """The steps of `start`. All of them have to be done, also once `cancel` is set."""
         self._check_open()
         with self.defects.guard("controller"):
-            return self._start(request, cancel or threading.Event())
+            return (yield from self._starting(request, cancel))
 
-    def _start(self, request: ChatRequest, cancel: Cancel) -> Answer:
+    def _starting(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answer]:
         clock = Clock()
         decision, situation = self._decide(request, clock, cancel, counts=True)
         cause: EdgeRouterError | None = None
         spent: Usage | None = None
         while True:
             component = f"{decision.model} model"
+            payment: Payment | None = None
             try:
                 with self.defects.guard(component):
                     engine = self._engine(decision, request, cancel)
@@ -141,15 +147,20 @@ class CoreController:
                     if holding is not None:
                         prompt = replace(prompt, request=holding.request)
                     events = engine.stream(prompt, cancel)
+                    # Whoever is held back is read in more than one piece before anything shows.
+                    arriving = events if holding is None and isinstance(events, Arriving) else None
                     if holding is not None:
                         events = holding.sure(events)
                     if payment is not None:
                         events = payment.metered(events, partial(self.defects.spare, "spending"))
+                    yield LONG if arriving is None else Pause(arriving)
                     events = primed(events, clock, engine.model_id, component=component)
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
                 break
             except EdgeRouterError as error:
+                if payment is not None:
+                    payment.fail(error)
                 other = policy.after_failure(decision, error, situation)
                 if other is None:
                     self._failed(request, decision, error, cause, clock, spent)
@@ -171,6 +182,7 @@ class CoreController:
             truncated=left_out,
             spent=spent,
             finished=partial(self._finished, payment),
+            arriving=arriving,
         )
 
     def _payment(self, decision: Decision, request: ChatRequest) -> Payment | None:

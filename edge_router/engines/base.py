@@ -12,14 +12,17 @@ event loop: `stream` may block. What must hold:
 - `cancel` is looked at before every token; once it is set the stream ends by raising `Cancelled`.
   Closing the generator does the same.
 - Any number of threads may stream at once; an engine that can't do that queues them in fair order.
+- A stream that comes by itself, as over a network, may be `Arriving`: then no thread waits for it where the
+  answer is read on an event loop. `remote/background.py` makes one of any asynchronous generator.
 - `close` may be called twice, and ends what is running.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, Need
@@ -89,6 +92,53 @@ class Engine(Protocol):
     def close(self) -> None:
         """Release the device, the connection, the threads."""
         ...
+
+
+T = TypeVar("T")
+
+
+class Arriving(Generator[T, None, None]):
+    """A stream that comes by itself: `next` waits for it, and whoever would rather not is told when.
+
+    Nothing runs before it is asked for, in one way or the other.
+    """
+
+    @property
+    @abstractmethod
+    def here(self) -> bool:
+        """Whether `next` has something to give at once."""
+
+    @property
+    @abstractmethod
+    def over(self) -> bool:
+        """Whether nothing but the end, or an error, is left: `next` raises at once."""
+
+    @abstractmethod
+    def when_here(self, tell: Callable[[], None]) -> None:
+        """`tell` is called once, from any thread and perhaps at once, when it is `here` or `over`."""
+
+    @abstractmethod
+    def turned(self, turn: Callable[[T], Iterable[T]]) -> Arriving[T]:
+        """The same, before it has begun, with each item turned into none, one or several as it comes.
+
+        `turn` must not wait.
+        """
+
+
+def turned(events: Iterator[T], turn: Callable[[T], Iterable[T]]) -> Iterator[T]:
+    """`events`, each turned into none, one or several others; `Arriving` where they are."""
+    if isinstance(events, Arriving):
+        return events.turned(turn)
+    return _turned(events, turn)
+
+
+def _turned(events: Iterator[T], turn: Callable[[T], Iterable[T]]) -> Iterator[T]:
+    try:
+        for event in events:
+            yield from turn(event)
+    finally:
+        if isinstance(events, Generator):
+            events.close()
 
 
 def answered(engine: Engine, request: ChatRequest, cancel: Cancel) -> Iterator[Event]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.config import Config, StrongConfig
-from edge_router.engines.base import Capabilities, Prompt
+from edge_router.engines.base import Arriving, Capabilities, Prompt
 from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.background import BackgroundLoop
@@ -103,23 +103,25 @@ class OpenAIEngine:
     def prepare(self, request: ChatRequest) -> Prompt:
         return Prompt(request)
 
-    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Arriving[Event]:
         """The answer of the configured model at the configured address, whatever the request says of either.
 
         Raises the `StrongError` that fits, with the client's own as its cause. Tries again what may pass,
         as often as the settings say, but only as long as nothing of the answer was yielded.
         """
+        return self._loop.iterate(lambda: self._asked(prompt.request), cancel)
+
+    def close(self) -> None:
+        self._loop.close(self._disconnect)
+
+    def _asked(self, request: ChatRequest) -> AsyncGenerator[Event]:
         if self._loop.closed:
             raise EngineUnavailable("openai", "it is closed")
         if self._offline and not self._here:
             raise StrongUnreachable(self._endpoint.url, "the network is switched off")
-        request = prompt.request
         if request.private and not self._here:
             raise StrongError(self._endpoint.url, "the request is private and must not leave this machine")
-        yield from self._loop.iterate(lambda: self._answer(request), cancel)
-
-    def close(self) -> None:
-        self._loop.close(self._disconnect)
+        return self._answer(request)
 
     async def _disconnect(self) -> None:
         self._log_filter.stop()

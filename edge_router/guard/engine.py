@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, JsonOutput
-from edge_router.engines.base import Capabilities, Engine, Prompt
+from edge_router.engines.base import Capabilities, Engine, Prompt, turned
 from edge_router.errors import StrongError
 from edge_router.guard.egress import Guard
 from edge_router.guard.restoring import Restorer
@@ -34,8 +34,7 @@ class GuardedEngine:
     def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
         """Raises `Withheld`, and what the engine itself raises."""
         request, restorer = self._released(prompt.request)
-        for event in self._engine.stream(self._engine.prepare(request), cancel):
-            yield from restorer.feed(event)
+        return turned(self._engine.stream(self._engine.prepare(request), cancel), restorer.feed)
 
     def _released(self, request: ChatRequest) -> tuple[ChatRequest, Restorer]:
         if request.private:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_router.aio import AsyncController
-from edge_router.chat.reply import collect
+from edge_router.chat.reply import gathered
 from edge_router.control.answer import Answer
 from edge_router.errors import Cancelled
 from edge_router.server.body import read
@@ -21,7 +21,7 @@ from edge_router.server.protocols import Protocols
 from edge_router.server.ratings import Ratings, parse_thumb
 from edge_router.server.reply import decision_headers, json_bytes, json_reply
 from edge_router.server.running import Running
-from edge_router.server.streaming import AnswerStream
+from edge_router.server.streaming import AnswerStream, afterwards
 from edge_router.surfaces.base import Call, Errand, Head, Query, Surface
 from edge_router.surfaces.openai_parsing import marked
 from edge_router.surfaces.wire import dumps
@@ -99,19 +99,19 @@ class Api:
     async def _whole(self, surface: Surface, call: Call, request: Request) -> Response:
         component = f"protocol {surface.name}"
 
-        def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]]]:
-            try:
-                with self._defects.guard(component):
-                    head, whole = Head.begun(answer.model, answer.decision), collect(answer)
-                    self._ratings.ended(head.id, answer.record_id)
-                    yield dumps(surface.whole(call, head, whole)), decision_headers(answer)
-            finally:
-                answer.close()
-                if call.afterwards is not None:
-                    with self._defects.spare(component):
-                        call.afterwards(self._host)
+        def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]] | None]:
+            with self._defects.guard(component):
+                head, whole = Head.begun(answer.model, answer.decision), None
+                for whole in gathered(answer):
+                    if whole is None:
+                        yield None
+                assert whole is not None
+                self._ratings.ended(head.id, answer.record_id)
+                yield dumps(surface.whole(call, head, whole)), decision_headers(answer)
 
-        answer = self._controller.answer(call.request, reply)
+        answer = self._controller.answer(
+            call.request, reply, afterwards=afterwards(surface, call, self._controller)
+        )
         async with self._running.attended(request.receive, answer.cancel) as attention:
             try:
                 ((body, headers),) = await answer.take()

@@ -1,4 +1,4 @@
-"""One answer as its protocol streams it: events to bytes in the answer's thread, bytes to the client."""
+"""One answer as its protocol streams it: events to bytes where they are made, bytes to the client."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.limits import Limits
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
-from edge_router.surfaces.base import Call, Failure, Head, Host, Surface
+from edge_router.surfaces.base import Call, Failure, Head, Surface
 from edge_router.types import Cancel, Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
 
 
 def written(
-    answer: Answer, surface: Surface, call: Call, ended: Ended, host: Host, defects: Defects
-) -> Iterator[bytes]:
+    answer: Answer, surface: Surface, call: Call, ended: Ended, defects: Defects
+) -> Iterator[bytes | None]:
     """`answer` in its protocol's bytes, to its end or to the words that say why it breaks off.
 
-    Raises what comes before any of it.
+    None where an event adds nothing. Raises what comes before any of it.
     """
     component = f"protocol {surface.name}"
     head, begun = Head.begun(answer.model, answer.decision), False
@@ -39,9 +39,8 @@ def written(
             # A loop over it would end it before its last words.
             while (event := next(answer, None)) is not None:
                 data = encoder.feed(event)
-                if data:
-                    yield data
-                    begun = True
+                begun = begun or bool(data)
+                yield data or None
             ended(head.id, answer.record_id)
             yield encoder.end()
     except Cancelled:
@@ -54,9 +53,19 @@ def written(
         yield encoder.fail(told)
     finally:
         answer.close()
-        if call.afterwards is not None:
-            with defects.spare(component):
-                call.afterwards(host)
+
+
+def afterwards(surface: Surface, call: Call, controller: AsyncController) -> Callable[[], None] | None:
+    """What `call` has done once its answer has ended."""
+    asked, host = call.afterwards, controller.controller
+    if asked is None:
+        return None
+
+    def work() -> None:
+        with host.defects.spare(f"protocol {surface.name}"):
+            asked(host)
+
+    return work
 
 
 class AnswerStream(Response):
@@ -82,11 +91,13 @@ class AnswerStream(Response):
         super().__init__(headers=headers, media_type=surface.media_type)
         del self.headers["content-length"]
         self._surface, self._call, self._running, self._limits = surface, call, running, limits
-        host = controller.controller
-        self._defects = host.defects
-        through = partial(written, surface=surface, call=call, ended=ended, host=host, defects=host.defects)
+        self._defects = controller.controller.defects
         self._answer: AsyncAnswer[bytes] = controller.answer(
-            call.request, through, most=limits.unread_bytes, weigh=len
+            call.request,
+            partial(written, surface=surface, call=call, ended=ended, defects=self._defects),
+            most=limits.unread_bytes,
+            weigh=len,
+            afterwards=afterwards(surface, call, controller),
         )
         self._ahead = partial(ahead, self._answer.cancel_event)
 
@@ -150,7 +161,7 @@ class AnswerStream(Response):
         return f"waiting: {ahead} {'answer is' if ahead == 1 else 'answers are'} before this one"
 
     def _broken_off(self, told: Failure) -> bytes:
-        """By an encoder of its own: the answer's thread may be writing with the other one."""
+        """By an encoder of its own: a thread may be writing with the other one."""
         decision = Decision("weak", Reason.FORCED)
         return self._surface.encoder(self._call, Head.begun(self._call.request.target, decision)).fail(told)
 

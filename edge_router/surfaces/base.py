@@ -24,7 +24,7 @@ Body = dict[str, object]  # one JSON object
 class Call:
     """A request and how the caller wants to receive the answer. `options` are the surface's own.
 
-    `afterwards` is done in a thread once the answer has ended, however it ended.
+    `afterwards` is done in a thread once the answer has ended, however it ended, also where none began.
     """
 
     request: ChatRequest

@@ -37,6 +37,7 @@ from edge_router.errors import (
     StrongRefused,
     StrongUnauthorized,
     StrongUnreachable,
+    Withheld,
 )
 from edge_router.paths import Paths
 from edge_router.thresholds.metering import Meter
@@ -54,7 +55,7 @@ MEMORY_S = 3 * DAY_S  # how far back the rate of calls looks
 _SMOOTH = 0.05  # of a new answer in the mean cost
 _FREE = (  # what an endpoint does not charge for: nothing was sent, or it was refused
     *(StrongNotConfigured, StrongUnreachable, StrongUnauthorized, StrongRateLimited, StrongRefused),
-    *(StrongQuotaExceeded, StrongFailed),
+    *(StrongQuotaExceeded, StrongFailed, Withheld),
 )
 
 
@@ -91,11 +92,15 @@ class Payment:
                 yield event
         except BaseException as error:
             if not begun:
-                self._settle(Usage(0, 0) if isinstance(error, _FREE) else self._meter.estimate())
+                self.fail(error)
             raise
         finally:
             if isinstance(events, Generator):
                 events.close()
+
+    def fail(self, error: BaseException) -> None:
+        """None of the answer came."""
+        self._settle(Usage(0, 0) if isinstance(error, _FREE) else self._meter.estimate())
 
     def settle(self, usage: Usage | None) -> None:
         """The answer has ended. `usage`: what the endpoint stated; None where it did not come to that."""

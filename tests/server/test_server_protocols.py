@@ -199,3 +199,12 @@ def test_a_whole_answer_ends_with_what_is_to_be_done_afterwards(setup: Callable[
     one.weak.queue([Finished("stop")])
     assert json.loads(one.call(body={"say": "hi"}, path="/shout").body) == {"shouted": ""}
     assert own.done == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_never_began_is_followed_by_it_too(setup: Callable[..., Any], stream: bool) -> None:
+    own = Shouting()
+    one = setup(protocols=Protocols([own]))
+    one.weak.queue(GenerationFailed("small", "NaN"))
+    assert one.call(body={"say": "hi", "stream": stream}, path="/shout").status == 500
+    assert own.done == 1

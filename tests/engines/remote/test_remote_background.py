@@ -132,3 +132,46 @@ def test_many_streams_share_one_thread(loop):
     assert threading.active_count() == before + 1
     assert [list(items) for items in streams] == [list(range(1, 50))] * 10
     assert results == [0] * 10
+
+
+def test_whoever_would_not_wait_is_told_when_something_is_here(loop):
+    source, told = Source(2, ValueError("x")), threading.Event()
+    items = loop.iterate(source, threading.Event())
+    assert not items.here and not items.over and source.made == 0
+    seen = []
+    while not items.over:
+        told.clear()
+        items.when_here(told.set)
+        assert told.wait(10)
+        while items.here:
+            seen.append(next(items))
+    assert seen == [0, 1]
+    told.clear()
+    items.when_here(told.set)
+    assert told.is_set()
+    with pytest.raises(ValueError, match="x"):
+        next(items)
+    assert list(items) == []
+
+
+def test_who_asks_a_closed_loop_to_be_told_is_told():
+    loop, told = BackgroundLoop("test"), threading.Event()
+    loop.close()
+    items = loop.iterate(Source(), threading.Event())
+    items.when_here(told.set)
+    assert told.is_set() and items.over
+    with pytest.raises(Cancelled):
+        next(items)
+
+
+@pytest.mark.parametrize("begun", ["next", "told"])
+def test_a_stream_that_is_dropped_ends_its_source(loop, begun):
+    source, told = Source(1), threading.Event()
+    items = loop.iterate(source, threading.Event())
+    if begun == "next":
+        next(items)
+    else:
+        items.when_here(told.set)
+        assert told.wait(10)
+    del items
+    assert source.ended.wait(10)
