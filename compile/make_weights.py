@@ -62,7 +62,9 @@ class WeightsStep:
                 raise
             raise ArtifactMissing(wanted.card.name, "weights") from error
         if not wanted.card.config:
-            self.recipe = replace(wanted, card=complete_card(wanted.card, path))
+            card = complete_card(wanted.card, path)
+            form = card.quantization if wanted.as_stored else wanted.quantization
+            self.recipe = replace(wanted, card=card, quantization=form)
         return path
 
     def _content(self, path: Path) -> str:

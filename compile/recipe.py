@@ -103,6 +103,7 @@ class Recipe:
     endless: bool = False
     shared: bool = False
     mlc_python: str | None = None
+    as_stored: bool = False  # nobody asked for a quantization: ready weights are taken in their own
 
     def applied(self, config: Mapping[str, object]) -> dict[str, object]:
         """The mlc-chat-config with the recipe's windows.
@@ -164,4 +165,5 @@ def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
         endless=settings.endless,
         shared=settings.shared,
         mlc_python=settings.mlc_python,
+        as_stored=settings.quantization is None,
     )

@@ -48,7 +48,7 @@ class WeakConfig:
     model: str = "SmolLM2-135M-Instruct"  # a model card, a folder or a file
     engine: str = "auto"
     device: str = "auto"
-    quantization: str = "q4f16_1"
+    quantization: str | None = None  # None: the model card's, of ready weights their own
     quantizer: str | None = None  # what makes the format's codes; None: the model card's
     context_window_size: int | None = None  # None: the model card's
     prefill_chunk_size: int | None = None

@@ -42,11 +42,14 @@ _SAMPLING = {
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Tokens: of a conversation, and of one prefill call."""
+    """Tokens: of a conversation, and of one prefill call.
+
+    `max_batch_size` sequences at once are what MLC's own tool writes; whoever compiles says how many.
+    """
 
     context_window_size: int
     prefill_chunk_size: int
-    max_batch_size: int = 1
+    max_batch_size: int = 128
 
 
 def write_model(

@@ -81,6 +81,17 @@ def read_config(path: Path) -> dict[str, object]:
     return checked_config(config, folder / MLC_CONFIG)
 
 
+def ready_quantization(path: Path) -> str | None:
+    """Of an MLC directory; None for other weights. Raises `InvalidModel`, `WeightsCorrupt`."""
+    file = path / MLC_CONFIG
+    if not file.is_file():
+        return None
+    stated = _read_json(file).get("quantization")
+    if not isinstance(stated, str):
+        raise InvalidModel(file, "quantization is missing")
+    return stated
+
+
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
 

@@ -22,7 +22,7 @@ from edge_router.catalog.cards import (
     parse_model_card,
     parse_router_card,
 )
-from edge_router.catalog.configs import architecture_of, read_config
+from edge_router.catalog.configs import architecture_of, read_config, ready_quantization
 from edge_router.catalog.gguf import parts_of, title_of
 from edge_router.errors import ECHO, EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
 from edge_router.paths import expanded
@@ -127,7 +127,10 @@ def concerning(card: ModelCard) -> Iterator[None]:
 
 
 def complete_card(card: ModelCard, fetched: Path) -> ModelCard:
-    """`card` with the config and architecture that the fetched folder or file states, where it had none."""
+    """`card` with the config and architecture that the fetched folder or file states, where it had none.
+
+    Of ready weights with their quantization, too.
+    """
     if card.config:
         return card
     config = read_config(fetched)
@@ -142,6 +145,7 @@ def complete_card(card: ModelCard, fetched: Path) -> ModelCard:
         max_context=trained,
         context_window_size=window,
         prefill_chunk_size=min(DEFAULT_CHUNK, window),
+        quantization=ready_quantization(fetched) or card.quantization,
     )
 
 

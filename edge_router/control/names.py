@@ -37,7 +37,8 @@ def check_names(config: Config, *, weak: bool = True, strong: bool = True) -> No
         _check(config, "weak.engine", ("auto", *own, *plugins.names(plugins.WEAK_ENGINES)))
         return
     _check_device(config)
-    _check(config, "weak.quantization", QUANTIZATIONS)
+    if config.weak.quantization is not None:
+        _check(config, "weak.quantization", QUANTIZATIONS)
     if config.weak.quantizer is not None:
         _check(config, "weak.quantizer", QUANTIZERS)
     if engine in DEVICES:

@@ -84,7 +84,7 @@ def wish_of(config: Config, card: ModelCard) -> Wish:
     return Wish(
         weak.context_window_size or card.context_window_size,
         weak.prefill_chunk_size or card.prefill_chunk_size,
-        quantizations=(weak.quantization,),
+        quantizations=(weak.quantization or card.quantization,),
     ).together(weak.max_sequences)
 
 

@@ -51,7 +51,7 @@ def test_another_format_is_made_from_the_unquantized_weights(card: ModelCard) ->
 def test_the_configuration_becomes_settings(card: ModelCard) -> None:
     overrides = {"weak.context_window_size": 1024, "weak.max_sequences": 2, "weak.device": "cpu"}
     settings = BuildSettings.from_config(Config.load(overrides=overrides))
-    assert settings == BuildSettings("q4f16_1", None, "llvm", 1024, None, 2)
+    assert settings == BuildSettings(None, None, "llvm", 1024, None, 2)
     assert BuildSettings.from_config(Config()).target == "llvm"
 
 

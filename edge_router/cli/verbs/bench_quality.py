@@ -72,13 +72,12 @@ def _sides(config: Config, against: list[str] | tuple[()]) -> list[tuple[str, Co
     from edge_router.catalog.cards import QUANTIZERS
     from edge_router.quantization import QUANTIZATIONS
 
-    own = config.weak.quantizer or find_model(config.weak.model).quantizer
-    sides = [(f"{config.weak.quantization} by {own}", config)]
+    card = find_model(config.weak.model)
+    own, form = config.weak.quantizer or card.quantizer, config.weak.quantization or card.quantization
+    sides = [(f"{form} by {own}", config)]
     for name in against:
         if name in QUANTIZERS:
-            sides.append(
-                (f"{config.weak.quantization} by {name}", config.replace(**{"weak.quantizer": name}))
-            )
+            sides.append((f"{form} by {name}", config.replace(**{"weak.quantizer": name})))
         elif name in QUANTIZATIONS:
             sides.append((name, config.replace(**{"weak.quantization": name})))
         else:

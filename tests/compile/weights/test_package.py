@@ -201,7 +201,7 @@ def test_the_configuration_has_mlcs_keys_in_mlcs_order(directory: Path) -> None:
         "head_dim": 16,
         "tensor_parallel_shards": 1,
         "pipeline_parallel_stages": 1,
-        "max_batch_size": 1,
+        "max_batch_size": 128,
         "disaggregation": False,
     }
     assert config["active_vocab_size"] == 3 + 256 + 5  # fewer than the table has rows

@@ -18,6 +18,7 @@ from edge_router.compile.weights.package import Windows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
 from edge_router.compile.workshop import Workshop
+from edge_router.config import Config
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.paths import Paths
 from edge_router.types import SilentProgress
@@ -206,3 +207,32 @@ def test_a_damaged_index_is_told_before_a_directory_is_called_good(
     if build:
         assert good(directory, tmp_path / "home", build=True)
         assert good(directory, tmp_path / "home", build=False)
+
+
+def test_a_directory_in_another_format_is_used_as_what_it_says_it_is(
+    tiny_llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody asked for a format: a folder of one's own, and one that has to be fetched first."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    form, windows = supported("q0f16"), Windows(128, 32)
+    write_model(
+        open_weights(tiny_llama.folder), folder, config={}, form=form, quantizer="signed",
+        activations=Activations(), windows=windows,
+    )  # fmt: skip
+    monkeypatch.setattr("edge_router.compile.make_weights.fetch", lambda *_, **__: folder)
+    for name in (str(folder), "hf:owner/plain-MLC"):
+        for asked in ({}, {"weak.quantization": "q0f16"}):
+            settings = BuildSettings.from_config(Config().replace(**asked))
+            step = _step(name, settings, tmp_path)
+            assert step.make()[0] == folder, (name, asked)
+            assert step.recipe.quantization == "q0f16", (name, asked)
+        with pytest.raises(InvalidModel, match="holds q0f16 weights, not q4f16_1"):
+            _step(name, BuildSettings(quantization="q4f16_1"), tmp_path).make()
+    assert find_model(str(folder)).quantization == "q0f16"  # as plans see it
+
+
+def _step(name: str, settings: BuildSettings, home: Path) -> WeightsStep:
+    card = find_model(name)
+    shop = Workshop(card.name, Paths.under(home), SilentProgress(), build=True, offline=True)
+    return WeightsStep(recipe(card, settings), shop)
