@@ -57,6 +57,12 @@ class WeakConfig:
     max_sequences: int | None = None  # answers at the same time; None: up to 4, where memory has room
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
     unload_after_s: float | None = None  # without a question; None: the model stays loaded
+    # Of the engine remote: a server on this machine, such as http://127.0.0.1:11434 or unix:/run/llama.sock;
+    # None: the first at the usual ports that has the model
+    base_url: str | None = None
+    trusted_hosts: tuple[str, ...] = ()  # other machines that it may be on; nothing private is sent there
+    api_key_env: str | None = None  # the variable that holds its key; None: it wants none
+    server_timeout_s: float = 600.0  # for its next token, the model's way into its memory included
     overflow: str = "auto"  # beyond the context: escalate, window, truncate; auto: escalate, else truncate
     min_confidence: float | None = (
         None  # below this chance of being right: escalate, before anything is shown
@@ -421,7 +427,7 @@ def _check(config: Config) -> None:
     require("server.port", 0 <= config.server.port <= 65535, "must be between 0 and 65535")
     require("strong.max_retries", 0 <= config.strong.max_retries <= 20, "must be between 0 and 20")
     waits = ("timeout_s", "first_token_timeout_s", "total_timeout_s", "connect_timeout_s")
-    for key in (*(f"strong.{name}" for name in waits), "mlc.load_timeout_s"):
+    for key in (*(f"strong.{name}" for name in waits), "mlc.load_timeout_s", "weak.server_timeout_s"):
         wait = typing.cast("float | None", config.get(key))
         require(key, wait is None or 0 < wait <= 86400, "must be between 0 and 86400 seconds")
     windows = ("weak.context_window_size", "weak.prefill_chunk_size", "weak.sliding_window_size")

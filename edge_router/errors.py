@@ -36,6 +36,8 @@ EdgeRouterError
   EngineError                     producing an answer
     EngineUnavailable             cannot start: package, device or memory missing
       OutOfMemory
+      LocalServerDown             the server that the weak model lies in does not answer
+      ServedModelMissing          ... or has no such model
     CannotCalibrate               there is nothing to measure
     GenerationFailed              broke while generating
     InternalError                 a mistake in this program, or in a plug-in
@@ -371,6 +373,24 @@ class OutOfMemory(EngineUnavailable):
     def __init__(self, engine: str, reason: str, needed: int | None = None, free: int | None = None) -> None:
         self.needed, self.free = needed, free
         super().__init__(engine, reason)
+
+
+class LocalServerDown(EngineUnavailable):
+    """At `url`; `reason` is why it counts as not there. `kind`: which server it was, where that is known."""
+
+    def __init__(self, url: str, reason: str, kind: str = "") -> None:
+        self.url, self.kind = url, kind
+        super().__init__("remote", f"{url}: {reason}")
+        self.reason = reason
+
+
+class ServedModelMissing(EngineUnavailable):
+    """`server` (a title) at `url` has the models `known`, and not the one called `name`."""
+
+    def __init__(self, name: str, server: str, url: str, known: Sequence[str], kind: str = "") -> None:
+        self.name, self.server, self.url, self.kind = clipped(name), server, url, kind
+        self.known = tuple(known)
+        super().__init__("remote", f"{server} at {url} has no model {self.name!r}")
 
 
 class CannotCalibrate(EngineError):

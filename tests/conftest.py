@@ -22,6 +22,7 @@ from hypothesis import settings
 from edge_router.paths import Paths
 
 if TYPE_CHECKING:
+    from local_servers import StandIn
     from tokenizers import Tokenizer
 
     from edge_router.compile.pipeline import CompiledModel
@@ -250,3 +251,19 @@ def any_tokenizer(
 
     file = tokenizer_file(request.param)
     return TextTokenizer(file), Tokenizer.from_file(str(file))
+
+
+@pytest.fixture
+def local_server() -> Iterator[Callable[..., StandIn]]:
+    """local_server("ollama", context=100): a stand-in that is closed after the test; see local_servers.py."""
+    from local_servers import KINDS, StandIn
+
+    started: list[StandIn] = []
+
+    def start(kind: str, port: int = 0, **behaviour: Any) -> StandIn:
+        started.append(StandIn(KINDS[kind][0], port, **behaviour))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

@@ -239,6 +239,36 @@ def _or(names: tuple[str, ...]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
 
 
+_STARTS = {
+    "ollama": "start it with `ollama serve`",
+    "lmstudio": "start it with `lms server start`",
+    "llama.cpp": "start it with `llama-server -m MODEL.gguf`",
+    "vllm": "start it with `vllm serve MODEL`",
+    "mlc": "start it with `mlc_llm serve MODEL`",
+    "edge_router": f"start it with `{ME} serve`",
+}
+
+
+def _server_down(error: e.LocalServerDown) -> str:
+    start = _STARTS.get(error.kind, "start it")
+    return _then(
+        f"the weak model's server does not answer ({error.url}: {error.reason})",
+        f"{start}, or go back to the model that is compiled here with",
+        *("config", "set", "weak.engine=", "weak.model="),
+    )
+
+
+def _not_served(error: e.ServedModelMissing) -> str:
+    fetched = f"get it there with `ollama pull {quoted(error.name)}`" if error.kind == "ollama" else ""
+    what = f"{error.server} at {error.url} has no model {error.name!r}"
+    if not error.known:
+        load = fetched or "load one there"
+        return _then(f"{what}, nor any other that chats", f"{load} and look again with", "doctor")
+    ways = f"{fetched}, or take one that it has with" if fetched else "take one that it has with"
+    model = f"weak.model={error.known[0]}"
+    return _then(f"{what}, but {_some(error.known)}", ways, "config", "set", "weak.engine=remote", model)
+
+
 SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.EdgeRouterError: lambda error: _then(error, "look for the cause with", "doctor"),
     e.InvalidInput: lambda error: _then(error, "how it is meant is told by", "--help"),
@@ -306,6 +336,8 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.EngineError: lambda error: _then(error, "see what runs where with", "doctor"),
     e.EngineUnavailable: lambda error: _then(error, "see what it lacks with", "doctor"),
     e.OutOfMemory: _out_of_memory,
+    e.LocalServerDown: _server_down,
+    e.ServedModelMissing: _not_served,
     e.CannotCalibrate: lambda error: _then(error, "other models are listed by", "models", "list"),
     e.GenerationFailed: lambda error: _then(
         error, "try again, and if it stays so look for the cause with", "doctor"

@@ -20,6 +20,7 @@ from edge_router.cli.options import Options
 from edge_router.cli.progress import progress_for
 from edge_router.cli.sentences import command
 from edge_router.config import Config
+from edge_router.engines.choice import SERVED, weak_name
 from edge_router.errors import UnknownModel
 from edge_router.paths import Paths
 from edge_router.types import Progress
@@ -101,6 +102,8 @@ def choose_model(name: str | None, config: Config, known: tuple[str, ...]) -> tu
         return config, "auto"
     if name in known or name.startswith("router-"):
         return config, name
+    if config.weak.engine == SERVED:  # whose server says whether it has it
+        return config.replace(**{"weak.model": name}), "weak"
     from edge_router.catalog import find_model
 
     try:
@@ -121,4 +124,4 @@ def nearest(name: str, names: Sequence[str]) -> tuple[str, ...]:
 
 def weak_title(config: Config) -> str:
     """The weak model's name as people say it."""
-    return Path(config.weak.model).name
+    return weak_name(config)

@@ -15,7 +15,7 @@ from edge_router.catalog import LocalSource, find_model, is_here, parse_source
 from edge_router.catalog.cards import QUANTIZERS
 from edge_router.config import Config
 from edge_router.engines import strong_engines, weak_engines
-from edge_router.engines.choice import DEVICES
+from edge_router.engines.choice import DEVICES, SERVED
 from edge_router.errors import ConfigError
 from edge_router.quantization import QUANTIZATIONS
 
@@ -43,6 +43,8 @@ def check_names(config: Config, *, weak: bool = True, strong: bool = True) -> No
         _check(config, "weak.quantizer", QUANTIZERS)
     if engine in DEVICES:
         _check_model(config)
+    elif engine == SERVED and not config.weak.model.strip():
+        raise _error(config, "weak.model", "must be the name of a model, as its server has it")
 
 
 def check_router(config: Config, known: Iterable[str]) -> None:

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_router import plugins
@@ -19,7 +18,7 @@ from edge_router.control.slot import Slot
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Unloading
-from edge_router.engines.choice import DEVICES
+from edge_router.engines.choice import DEVICES, SERVED, weak_name
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.guard.egress import Guard
 from edge_router.guard.engine import GuardedEngine
@@ -110,7 +109,10 @@ class Pool:
         weak = self._weak.value
         if weak is not None:
             return weak.capabilities.serves
-        forms = {Need.JSON, Need.GRAMMAR} if self._config.weak.engine in ("auto", "tvm", "webgpu") else set()
+        engine = self._config.weak.engine
+        if engine == SERVED:  # the server says more, once it is asked
+            return frozenset({Need.JSON, Need.LOGPROBS} | ({Need.TOOLS} if self._likely_calls else set()))
+        forms = {Need.JSON, Need.GRAMMAR} if engine in ("auto", "tvm", "webgpu") else set()
         calls = {Need.TOOLS, Need.TOOL_CALL} if forms and self._likely_calls else set()
         return CHOOSING | forms | calls
 
@@ -122,7 +124,7 @@ class Pool:
         if self._config.weak.tools != "auto":
             return self._config.weak.tools == "yes"
         try:
-            found = find_of(self._paths, Path(self._config.weak.model).name)
+            found = find_of(self._paths, weak_name(self._config))
         except InvalidData:  # told when it is loaded
             return False
         return found is not None and found.passed
@@ -156,9 +158,9 @@ class Pool:
 
     def names(self) -> Names:
         weak, strong = self._weak.value, self._strong.value
-        weak_name = weak.model_id if weak else Path(self._config.weak.model).name
+        own = weak.model_id if weak else weak_name(self._config)
         strong_name = strong.model_id if strong else self._config.strong.model
-        return Names({*self._registry, *self._routers}, {weak_name}, {strong_name} if strong_name else set())
+        return Names({*self._registry, *self._routers}, {own}, {strong_name} if strong_name else set())
 
     def router(self, name: str | None, cancel: Cancel | None = None) -> Router:
         """The router of that name; None is the default one. Raises `UnknownName`, `InvalidRouter`."""

@@ -24,6 +24,7 @@ def weak_engines() -> Registry[Engine]:
     registry.add("tvm", "edge_router.engines.tvm:load")
     registry.add("webgpu", "edge_router.engines.webgpu.load:load")
     registry.add("mlc", "edge_router.engines.mlc.load:load")
+    registry.add("remote", "edge_router.engines.local_server.engine:load")
     registry.add("scripted", "edge_router.engines.scripted:load_weak")
     return registry
 

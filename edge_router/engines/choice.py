@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from edge_router.config import Config
 
 if TYPE_CHECKING:
     from edge_router.device.graphics import Maker
 
+SERVED = "remote"  # the engine whose models lie in a server, under names that only that knows
 WEBGPU_DEVICES = ("vulkan", "metal", "d3d12")  # what of `weak.device` the engine webgpu drives
 MLC_DEVICES = ("rocm", "opencl")  # what only the engine mlc drives
 
@@ -21,6 +25,11 @@ DEVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "mlc": ("auto", "cpu", "cuda", "metal", "vulkan", *MLC_DEVICES),
     }
 )
+
+
+def weak_name(config: Config) -> str:
+    """What the weak model is called before it is loaded: a folder's or file's name, a server's own."""
+    return config.weak.model if config.weak.engine == SERVED else Path(config.weak.model).name
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ class OpenAIEngine:
     ) -> AsyncGenerator[Sequence[Event]]:
         """The events of each chunk up to the end of the body; after [DONE] nothing is an error."""
         clock, drained = asyncio.get_running_loop().time, math.inf
-        decoder, pieces = EventDecoder(), response.iter_bytes()
+        decoder, pieces = EventDecoder(by_line=self._dialect.by_line), response.iter_bytes()
         with Watchdog(lambda: min(deadlines.when, drained), deadlines.overdue) as watchdog:
             while True:
                 try:

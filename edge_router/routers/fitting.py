@@ -8,12 +8,14 @@ prompts, so the threshold is the score that this share lies below.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from edge_router.catalog import ModelCard, find_model
 from edge_router.config import Config
+from edge_router.engines.choice import SERVED
 from edge_router.errors import EdgeRouterError
 from edge_router.routers.base import Router
 from edge_router.thresholds.typical import TYPICAL
@@ -23,6 +25,7 @@ QUANTILES = 21  # of the scores, from the lowest to the highest
 
 # How often a model's answer was as good as a strong one's, over the training pool: .62 with 4 billion
 # parameters, .75 with 8, and below that as the line goes on; the least is for models that were not in it.
+_SIZE = re.compile(r"(?<![a-zA-Z0-9.])(\d{1,4}(?:\.\d{1,2})?)([bBmM])(?![a-zA-Z0-9])")
 _AT_4B, _PER_DOUBLING, _LEAST, _MOST = 0.62, 0.13, 0.25, 0.9
 
 
@@ -56,7 +59,13 @@ def default_threshold(router: Router, config: Config) -> float:
 
 
 def strength_of_configured(config: Config) -> float | None:
-    """None for a model that cannot be found: whoever loads it says why."""
+    """None for a model that cannot be found: whoever loads it says why.
+
+    Of a server's only the name is known, which mostly holds its size: qwen3:4b.
+    """
+    if config.weak.engine == SERVED:
+        told = _SIZE.search(config.weak.model)
+        return _by_size(float(told[1]) * (1e9 if told[2] in "bB" else 1e6)) if told else None
     try:
         return strength_of(find_model(config.weak.model))
     except EdgeRouterError:
@@ -71,8 +80,12 @@ def strength_of(card: ModelCard) -> float | None:
         parameters = ModelShape.of(card.config, card.name).parameters
     except EdgeRouterError:
         return None
-    by_size = _AT_4B + _PER_DOUBLING * math.log2(parameters / 4e9)
-    return round(min(max(by_size, _LEAST), _MOST), 2)
+    return _by_size(parameters)
+
+
+def _by_size(parameters: float) -> float:
+    found = _AT_4B + _PER_DOUBLING * math.log2(max(parameters, 1.0) / 4e9)
+    return round(min(max(found, _LEAST), _MOST), 2)
 
 
 def quantile(scores: Sequence[float], share: float) -> float:

@@ -82,6 +82,12 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "Free memory, or lower weak.context_window_size, and try again.",
         retry=True,
     ),
+    e.LocalServerDown: Rule(
+        503, FAILED, "weak_model_unavailable", "Start the server that the weak model is in.", retry=True
+    ),
+    e.ServedModelMissing: Rule(
+        503, FAILED, "weak_model_unavailable", "Get it there, or set weak.model to one that is."
+    ),
     e.GenerationFailed: Rule(500, FAILED, "generation_failed", "Send the request again.", retry=True),
     e.InternalError: Rule(500, FAILED, "internal_error", SERVER_LOG),
     e.Closed: Rule(503, FAILED, "shutting_down", "Send the request again."),

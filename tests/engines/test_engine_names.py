@@ -7,7 +7,7 @@ from edge_router.types import SilentProgress
 
 
 def test_names():
-    assert tuple(weak_engines()) == ("mlc", "scripted", "tvm", "webgpu")
+    assert tuple(weak_engines()) == ("mlc", "remote", "scripted", "tvm", "webgpu")
     assert tuple(strong_engines()) == ("openai", "scripted")
 
 

@@ -83,7 +83,7 @@ LANES: Mapping[str, Lane] = {
         "compiles, loads a model, starts programs or servers; the weights come from the package index",
         fixtures=frozenset(
             {"built_home", "make_router", "program", "terminal"}
-            | {"endpoint", "hub", "index", "refused_url", "serve", "strong_process"}
+            | {"endpoint", "hub", "index", "local_server", "refused_url", "serve", "strong_process"}
         ),
         folders=("bench", "compile", "engines/mlc", "engines/webgpu", "gpu"),
     ),

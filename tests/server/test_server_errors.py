@@ -54,6 +54,8 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.LockTimeout: (Path("d"), 5.0),
     e.EngineUnavailable: ("tvm", "no library"),
     e.OutOfMemory: ("tvm", "no room"),
+    e.LocalServerDown: ("http://127.0.0.1:11434", "Connection refused"),
+    e.ServedModelMissing: ("a", "Ollama", "http://127.0.0.1:11434", ("b",)),
     e.GenerationFailed: ("tvm", "NaN"),
     e.LowConfidence: (0.2, 0.5, 8),
     e.TemplateError: ("small", "roles"),

@@ -19,9 +19,10 @@ from edge_router.cli import output
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
-from edge_router.cli.verbs import graphics, mlc_checks, remote_checks
+from edge_router.cli.verbs import graphics, local_servers, mlc_checks, remote_checks
 from edge_router.cli.verbs.configuration import shown
 from edge_router.config import Config
+from edge_router.engines.choice import SERVED
 from edge_router.errors import ConfigError, InvalidModel, NotWritable, UnknownModel
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("Router", "router", lambda: router(config))
     yield from _guarded("Router", "drift", lambda: drift(session, config))
     yield from _guarded("Weak model", "model", lambda: weak(session, config))
+    yield from _guarded("Local servers", "servers", lambda: local_servers.running(session, config))
     yield from _guarded("Strong model", "model", lambda: remote_checks.strong(session, config))
     yield from _guarded("Strong model", "budget", lambda: budget(session, config))
 
@@ -231,7 +233,7 @@ def drift(session: Session, config: Config) -> Found:
 
 def weak(session: Session, config: Config) -> Found:
     from edge_router.catalog import find_model
-    from edge_router.cli.building import BUILT_ENGINES, is_ready
+    from edge_router.cli.building import BUILT_ENGINES, is_ready, weights_key
     from edge_router.cli.sentences import quoted
     from edge_router.cli.suggestion import suggestion
     from edge_router.disk import tree_bytes
@@ -239,6 +241,9 @@ def weak(session: Session, config: Config) -> Found:
     from edge_router.hub import target_of
 
     section = "Weak model"
+    if config.weak.engine == SERVED:
+        yield from local_servers.weak(session, config)
+        return
     yield Finding(section, "engine", f"{config.weak.engine} on {config.weak.device}")
     if config.weak.engine not in BUILT_ENGINES:
         return
@@ -265,21 +270,21 @@ def weak(session: Session, config: Config) -> Found:
         yield Finding(section, "weights", mend, "note")
     if is_ready(config, session.paths):
         yield Finding(section, "compiled", "for this machine and these settings")
-        yield from _confidence(section, session, config)
-        yield from _tools(section, session, config, card.name)
+        yield from confidence(section, session, config, lambda: weights_key(config, session.paths))
+        yield from tools(section, session, config, card.name, lambda: weights_key(config, session.paths))
     else:
         mend = f"not yet; the first use does it, or now: edge-router compile {quoted(config.weak.model)}"
         yield Finding(section, "compiled", mend, "note")
 
 
-def _confidence(section: str, session: Session, config: Config) -> Found:
-    from edge_router.cli.building import weights_key
+def confidence(section: str, session: Session, config: Config, weights: Callable[[], str]) -> Found:
+    """Of a weak model by the key of its weights; nothing where no confidence is asked for."""
     from edge_router.confidence.place import find
 
     least = config.weak.min_confidence
     if least is None:
         return
-    gate = find(session.paths, weights_key(config, session.paths))
+    gate = find(session.paths, weights())
     if gate is None:
         mend = "has no effect yet; calibrate it: edge-router calibrate --confidence --strong-share 0.3"
         yield Finding(section, "confidence", f"weak.min_confidence {mend}", "note")
@@ -288,14 +293,13 @@ def _confidence(section: str, session: Session, config: Config) -> Found:
         yield Finding(section, "confidence", text)
 
 
-def _tools(section: str, session: Session, config: Config, model: str) -> Found:
+def tools(section: str, session: Session, config: Config, model: str, weights: Callable[[], str]) -> Found:
     """Where it was measured; what nobody has asked for is not missed."""
-    from edge_router.cli.building import weights_key
     from edge_router.tool_calling.skill import find, find_of
 
     if find_of(session.paths, model) is None:
         return
-    skill = find(session.paths, weights_key(config, session.paths))
+    skill = find(session.paths, weights())
     if skill is None:
         yield Finding(section, "tools", "measured with other weights: edge-router calibrate --tools", "note")
         return

@@ -28,7 +28,7 @@ COMMENTS: Mapping[str, str] = {
     "router.threads": "Threads of the router.",
     "router.provider": "Where it runs: cpu, cuda, coreml, webgpu, or auto, a GPU if one works.",
     "weak.model": "A name from `edge-router models list`, a folder, a file or hf:OWNER/REPO.",
-    "weak.engine": "What runs it: auto, tvm, webgpu, mlc or scripted.",
+    "weak.engine": "What runs it: auto, tvm, webgpu, mlc, scripted, or remote: a server on this machine.",
     "weak.device": "Where it runs: auto, cpu, cuda, vulkan, metal or d3d12; with mlc also rocm or opencl.",
     "weak.quantization": "The format of its weights. Default: the card's, of ready weights their own.",
     "weak.quantizer": "How they get there: gptq (best, slow), weighted, signed, round. Default: the card's.",
@@ -40,6 +40,10 @@ COMMENTS: Mapping[str, str] = {
     "weak.max_sequences": "Answers that are made at the same time. Default: up to 4, as memory has room.",
     "weak.vram_budget": "Memory it may take: 12GiB, or 80% of what is free. Default: 90%.",
     "weak.unload_after_s": "Seconds without a question after which its memory is given back. Default: never.",
+    "weak.base_url": "The engine remote: its server. Default: the first at a usual port that has the model.",
+    "weak.trusted_hosts": "The engine remote: other machines that it may be on; nothing private goes there.",
+    "weak.api_key_env": "The engine remote: the variable that holds its key. Default: it wants none.",
+    "weak.server_timeout_s": "The engine remote: seconds to wait for its next token, loading included.",
     "weak.overflow": "A conversation beyond the context: escalate, window (go on and forget), truncate; "
     "auto: escalate where that is possible, else truncate.",
     "weak.min_confidence": "Escalate, before anything is shown, where its chance of being right is lower. "
@@ -235,6 +239,12 @@ def _with_proposal(wanted: Config, session: Session, *, yes: bool) -> Config:
             taking = session.command("config", "init", "--yes")
             output.say(f"Nobody can be asked here, so no model is proposed; take what fits with: {taking}")
         return wanted
+    if is_someone_there() and not yes:
+        from edge_router.cli.verbs.local_servers import offered
+
+        served = offered(wanted, session)
+        if served is not None:
+            return served
     from edge_router.cli.verbs.proposal import propose, settings_of, show
 
     proposed = propose(wanted, session.paths)

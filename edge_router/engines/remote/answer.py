@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_router.chat.events import (
+    EngineTimings,
     Event,
     Finished,
     FinishReason,
@@ -117,6 +118,7 @@ class AnswerReader:
         self._passed_over = ""  # the first event that was none
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
+        self._timings: EngineTimings | None = None
         self._calls = ToolCallReader()
         self._label = ""  # the field that the last thoughts stood in
 
@@ -185,7 +187,7 @@ class AnswerReader:
 
     def _finished(self) -> Finished:
         stop = (self._stops.found or self._stop) if self._reason == "stop" else None
-        return Finished(self._reason, self._usage, stop_sequence=stop)
+        return Finished(self._reason, self._usage, self._timings, stop_sequence=stop)
 
     def cut(self) -> list[Event]:
         """The last events of an answer that is ended here, for its length."""
@@ -199,6 +201,7 @@ class AnswerReader:
         chunk = self._chunk(piece)
         _raise_error_object(chunk, name)
         self._usage = _usage(chunk.get("usage")) or self._usage
+        self._timings = _timings(chunk.get("timings")) or self._timings
         choices = chunk.get("choices")
         if choices is None:
             self._pass_over(str(chunk))
@@ -396,6 +399,21 @@ def _usage(value: object) -> Usage | None:
     if prompt is None or completion is None:
         return None
     return Usage(prompt, completion, kept or 0, thought or 0)
+
+
+def _timings(value: object) -> EngineTimings | None:
+    """As llama.cpp's server tells them, and whoever says it in its words: tokens, and milliseconds."""
+    if not isinstance(value, dict):
+        return None
+    read, written = _count(value.get("prompt_n")), _count(value.get("predicted_n"))
+    return EngineTimings(
+        _seconds(value.get("prompt_ms")), read or 0, _seconds(value.get("predicted_ms")), written or 0
+    )
+
+
+def _seconds(milliseconds: object) -> float | None:
+    fits = isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool)
+    return milliseconds / 1e3 if fits and 0 <= milliseconds < 2**53 else None  # type: ignore[operator]
 
 
 def _count(value: object) -> int | None:

@@ -71,7 +71,9 @@ _PROMPT = re.compile(
     r"|(?:prompt|input) (?:tokens|length)\W{1,4}([\d,]{1,12})"
 )
 _SUM = re.compile(r"(sum of|total|plus|\+).{0,80}(max|completion|new|output)|(prompt|input).{0,40}\+")
-_PAIR = re.compile(r"\bboth\b|together|same time|simultaneously|mutually exclusive|conflict")
+_PAIR = re.compile(
+    r"\bboth\b|supported with (?!th|your|model)|together|same time|simultaneously|mutually exclusive|conflict"
+)
 _NO_MODEL = re.compile(
     r"model.{0,80}(not exist|not found|n't exist|not a valid|unknown|decommissioned|been (shut|retired))"
     r"|not a valid model|no such model|unknown model|invalid model|no endpoints found for"

@@ -14,6 +14,11 @@ from edge_router.engines.remote.terms import Terms
 class Dialect(Protocol):
     """The rest is the same for all: connections, retries, deadlines, bounds, what is read of a chunk."""
 
+    @property
+    def by_line(self) -> bool:
+        """Whether an answer is a JSON object in each line, rather than server-sent events."""
+        ...
+
     def body(self, request: ChatRequest, model: str, terms: Terms) -> dict[str, object]:
         """The JSON of a streaming request, on the `terms` of the endpoint."""
         ...
@@ -32,6 +37,10 @@ class OpenAIDialect:
     """`newer`: see `request_body`."""
 
     newer: bool = False
+
+    @property
+    def by_line(self) -> bool:
+        return False
 
     def body(self, request: ChatRequest, model: str, terms: Terms) -> dict[str, object]:
         return request_body(request, model, terms, newer=self.newer)

@@ -21,21 +21,22 @@ class Endpoint:
     query: Mapping[str, str] = field(repr=False)
     authorization: str | None = field(repr=False)  # from user:password@
     secrets: tuple[str, ...] = field(repr=False)  # what no error may quote
+    socket: str | None = field(default=None, repr=False)  # the Unix socket that it is asked by
 
     @property
     def is_openai(self) -> bool:
         return urlsplit(self.url).hostname == urlsplit(OPENAI_URL).hostname
 
     @classmethod
-    def parse(cls, base_url: str | None) -> Endpoint:
-        """Raises `ConfigError`."""
+    def parse(cls, base_url: str | None, key: str = "strong.base_url") -> Endpoint:
+        """`key` is the setting that holds it. Raises `ConfigError`."""
         try:
             parts = urlsplit(base_url or OPENAI_URL)
             host, port = parts.hostname, parts.port
         except ValueError:  # whose words may quote a password
-            raise ConfigError("strong.base_url", base_url, "is not an address") from None
+            raise ConfigError(key, base_url, "is not an address") from None
         if not host or parts.scheme not in ("http", "https"):
-            raise ConfigError("strong.base_url", base_url, "must be http:// or https:// and a host")
+            raise ConfigError(key, base_url, "must be http:// or https:// and a host")
         place = f"[{host}]" if ":" in host else host
         url = urlunsplit((parts.scheme, f"{place}:{port}" if port else place, parts.path, "", ""))
         query = dict(parse_qsl(parts.query))

@@ -23,9 +23,11 @@ class EventDecoder:
 
     Splits at line feeds only: a text may hold U+2028, at which `str.splitlines`, and so httpx, would cut.
     Also reads what some servers make of the format: no empty lines between events, or objects alone.
+    `by_line`: each line that is an object is an event, and is given on before the next one comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_line: bool = False) -> None:
+        self._by_line = by_line
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._name = b""
@@ -54,6 +56,8 @@ class EventDecoder:
 
     def _line(self, line: bytes) -> ServerEvent | None:
         size, line = len(line) + 1, line.removesuffix(b"\r").removeprefix(BOM)
+        if self._by_line and line.startswith(b"{"):
+            return _event(line, b"")
         if line.startswith((b"data:", b"{", DONE.encode())):
             data = line.removeprefix(b"data:").removeprefix(b" ")
             whole = self._data and self._data[-1].endswith(b"}") and data.startswith((b"{", DONE.encode()))

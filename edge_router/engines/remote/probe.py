@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_router import strict_json
 from edge_router.config import StrongConfig
 from edge_router.engines.keys import Key, NoKey
-from edge_router.engines.remote.bounds import LARGEST_MESSAGE, check_message
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.failures import Translator
-from edge_router.engines.remote.outcomes import Garbled
+from edge_router.engines.remote.questions import ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import http_library, open_client
 from edge_router.errors import StrongError, StrongTimeout, StrongUnreachable
@@ -67,23 +66,12 @@ async def _probe(settings: StrongConfig, key: Key | NoKey) -> Probe:
 
 
 async def _asked(client: Any, place: Endpoint, authorization: str | None) -> Probe:
-    headers = {"Authorization": authorization} if authorization else {}
-    url = f"{place.url.rstrip('/')}/models"
-    async with client.stream("GET", url, params=dict(place.query), headers=headers) as response:
-        if response.status_code != 200:
-            return Probe(response.status_code)
-        body = bytearray()
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > LARGEST_MESSAGE:
-                return Probe(200)
-    return Probe(200, _names(bytes(body)))
+    reply = await ask(client, place, "/models", authorization=authorization)
+    return Probe(reply.status, _names(reply.facts))
 
 
-def _names(body: bytes) -> frozenset[str] | None:
+def _names(said: Mapping[str, Any] | None) -> frozenset[str] | None:
     try:
-        check_message("a list", body)
-        entries = strict_json.parse_object(body)["data"]
-        return frozenset(entry["id"] for entry in entries if isinstance(entry["id"], str))
-    except (Garbled, ValueError, KeyError, TypeError):
+        return None if said is None else frozenset(e["id"] for e in said["data"] if isinstance(e["id"], str))
+    except (KeyError, TypeError):
         return None

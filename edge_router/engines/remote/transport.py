@@ -56,6 +56,7 @@ def open_client(place: Endpoint, proxy: Proxy | None) -> Any:
             trust_env=False,
             limits=limits,
             proxy=None if proxy is None else library.Proxy(proxy.url),
+            uds=place.socket,
         )
     except (ImportError, ValueError, OSError, library.InvalidURL) as error:
         variable = "SSL_CERT_FILE or SSL_CERT_DIR" if proxy is None else proxy.variable

@@ -70,3 +70,10 @@ def test_json_that_would_become_much_larger_is_refused_before_it_is_parsed(unit)
 def test_bytes_that_are_not_text():
     with pytest.raises(Garbled, match="UTF-8"):
         list(EventDecoder().feed(b"data: \xff\n\n"))
+
+
+def test_lines_are_given_on_before_the_next_one_comes():
+    decoder = EventDecoder(by_line=True)
+    assert list(decoder.feed(b'{"a": 1}\n{"b"')) == ['{"a": 1}']
+    assert list(decoder.feed(b": 2}\r\n\n")) == ['{"b": 2}']
+    assert list(decoder.feed(b'{"c": 3}')) == [] and list(decoder.rest()) == ['{"c": 3}']

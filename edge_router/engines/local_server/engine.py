@@ -1,0 +1,302 @@
+"""The weak model in a server that already runs, through the client of the strong engine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+
+from edge_router.chat.events import Event, Finished, TextDelta
+from edge_router.chat.message import Image, Message, ToolResult
+from edge_router.chat.request import ChatRequest, JsonOutput, Need
+from edge_router.config import Config, StrongConfig
+from edge_router.engines.base import Capabilities, Prompt
+from edge_router.engines.keys import Key, NoKey, find_key
+from edge_router.engines.local.loops import asked_by, by_texts
+from edge_router.engines.local_server import NAME
+from edge_router.engines.local_server.dialects import OllamaDialect, ServedDialect
+from edge_router.engines.local_server.failures import StillLoading, ours
+from edge_router.engines.local_server.looking import (
+    Asking,
+    Reached,
+    count_tokens,
+    discover,
+    known,
+    look,
+    obtain,
+    refreshed,
+)
+from edge_router.engines.local_server.place import Place, locate
+from edge_router.engines.local_server.servers import LocalServer, ServedModel
+from edge_router.engines.openai import OpenAIEngine
+from edge_router.engines.remote.dialect import Dialect
+from edge_router.errors import (
+    EngineUnavailable,
+    GenerationFailed,
+    InvalidData,
+    LocalServerDown,
+    ServedModelMissing,
+    StrongError,
+    UnsupportedRequest,
+)
+from edge_router.paths import Paths
+from edge_router.surfaces.openai_messages import written_messages
+from edge_router.thresholds.metering import MESSAGE_TOKENS, Meter
+from edge_router.types import Cancel, Progress
+
+_LONGEST_S = 86400.0  # a whole answer may take as long as it likes: it is our own machine
+_RETRIES = 1
+_AGAIN_S = 0.5  # how often a model that is being loaded is asked for
+_NO_LOGPROBS = ("lmstudio",)  # which takes the field and gives none
+
+
+def load(config: Config, paths: Paths, progress: Progress) -> LocalServerEngine:
+    """The configured model in the configured server, or in the first on this machine that has it.
+
+    Raises `ConfigError`, `LocalServerDown`, `ServedModelMissing`, `OutOfMemory`, `EngineUnavailable`.
+    """
+    place = located(config)
+    asking = Asking(place, _key(config))
+    if config.offline and not place.here:
+        raise EngineUnavailable(NAME, f"the network is switched off, and {place.host} is another machine")
+    with progress.step("load"):
+        reached = look(asking)
+        dialect = _dialect(reached.server, ServedModel(config.weak.model), config)
+        options = dialect.options if isinstance(dialect, OllamaDialect) else {}
+        found = obtain(asking, reached, config.weak.model, options, config.weak.server_timeout_s)
+    server, model = found
+    reached = Reached(server, reached.endpoint)
+    return LocalServerEngine(
+        asking, reached, model, config, calls_tools=_calls_tools(reached, model, config, paths)
+    )
+
+
+def inspected(config: Config) -> tuple[Place, LocalServer, ServedModel]:
+    """The configured server and model as they are now; nothing is loaded. Raises what `load` does."""
+    place = located(config)
+    asking = Asking(place, _key(config))
+    reached = look(asking)
+    model = known(asking, reached, config.weak.model)
+    return place, reached.server, model
+
+
+def located(config: Config) -> Place:
+    """Where the configuration says, or where its model is found.
+
+    Raises `ConfigError`, `LocalServerDown`, `ServedModelMissing`.
+    """
+    weak = config.weak
+    if weak.base_url is not None:
+        return locate(weak.base_url, weak.trusted_hosts)
+    found = discover()
+    server = next((each for each in found if each.model(weak.model) is not None), None)
+    if server is not None:
+        return locate(server.url)
+    if not found:
+        raise LocalServerDown("the usual ports of this machine", "nothing answers", "ollama")
+    first = found[0]
+    raise ServedModelMissing(weak.model, first.title, first.url, [m.name for m in first.models], first.kind)
+
+
+def _key(config: Config) -> str | None:
+    variable = config.weak.api_key_env
+    if variable is None:
+        return None
+    found = find_key(StrongConfig(api_key_env=variable, keyring_service=config.strong.keyring_service))
+    return found.value if isinstance(found, Key) else None
+
+
+def _dialect(server: LocalServer, model: ServedModel, config: Config) -> Dialect:
+    weak = config.weak
+    thinks = bool(weak.thinking)
+    if server.kind != "ollama":
+        return ServedDialect(kind=server.kind, thinks=thinks)
+    keep = None if weak.unload_after_s is None else f"{weak.unload_after_s:g}s"
+    return OllamaDialect(model, weak.context_window_size, weak.overflow == "window", thinks, keep)
+
+
+def _calls_tools(reached: Reached, model: ServedModel, config: Config, paths: Paths) -> bool:
+    """As of a model that was compiled here: where that was measured, and found good enough."""
+    from edge_router.tool_calling.skill import find
+
+    if config.weak.tools != "auto":
+        return config.weak.tools == "yes"
+    try:
+        found = find(paths, model.weights(reached.server.kind))
+    except InvalidData as error:
+        logging.getLogger(__name__).warning("the weak model is asked to call no tools: %s", error)
+        return False
+    return found is not None and found.passed
+
+
+class LocalServerEngine:
+    """See `engines.base.Engine` for what holds. Several answers at once are the server's own business."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        reached: Reached,
+        model: ServedModel,
+        config: Config,
+        *,
+        calls_tools: bool = False,
+    ) -> None:
+        self._asking, self._reached, self._config = asking, reached, config
+        self._model, self._calls_tools = model, calls_tools
+        # What is known of it may be wrong: it is yet to be loaded, or was started anew with other settings.
+        self._stale = model.loaded is False
+        self._lock = threading.Lock()
+        dialect = _dialect(reached.server, model, config)
+        self._client = _client(reached, dialect, model.name, asking, config)
+
+    @property
+    def model_id(self) -> str:
+        return self._config.weak.model
+
+    @property
+    def server(self) -> LocalServer:
+        return self._reached.server
+
+    @property
+    def served(self) -> ServedModel:
+        """What is known of the model there."""
+        return self._model
+
+    @property
+    def capabilities(self) -> Capabilities:
+        model, kind = self._model, self.server.kind
+        return Capabilities(
+            self._serves,
+            model.context,
+            model.trained,
+            weights=model.weights(kind),
+            learned_tools=model.tools is not False,
+        )
+
+    @property
+    def _serves(self) -> frozenset[Need]:
+        found = {Need.JSON}
+        if self.server.kind not in _NO_LOGPROBS:
+            found.add(Need.LOGPROBS)
+        if self._model.images:
+            found.add(Need.IMAGES)
+        if self._calls_tools and self._model.tools is not False:
+            found.add(Need.TOOLS)
+            if self.server.kind != "ollama":  # which takes no tool_choice
+                found.add(Need.TOOL_CALL)
+        return frozenset(found)
+
+    def prepare(self, request: ChatRequest) -> Prompt:
+        """Counted where it may be too long: only the server has the tokenizer.
+
+        Raises `UnsupportedRequest` for pictures that the server would have to fetch.
+        """
+        if self._stale:
+            self._refresh()
+        _check_images(request.messages)
+        window = self._model.context
+        count = Meter(request).most().prompt_tokens + MESSAGE_TOKENS * len(request.messages)
+        if window is None or count < window:
+            return Prompt(request)
+        told = None
+        if request.raw_prompt is None and not request.tools:
+            chat = written_messages(request.messages)
+            told = count_tokens(self._asking, self._reached, self._model.name, chat)
+        return Prompt(request, count if told is None else told)
+
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        """Raises `ContextOverflow`, `LocalServerDown`, `OutOfMemory`, `GenerationFailed`, ..."""
+        request = prompt.request
+        if request.private and not self._asking.place.here:
+            raise EngineUnavailable(
+                NAME, f"the request is private, and {self._asking.place.host} is another machine"
+            )
+        loops, end = self._guard(request), time.monotonic() + self._config.weak.server_timeout_s
+        while True:
+            try:
+                with closing(self._answer(prompt, cancel)) as events:
+                    for event in events:
+                        yield event
+                        if loops is not None and isinstance(event, TextDelta) and loops(event.text):
+                            yield Finished("length", looped=True)
+                            return
+                return
+            except StillLoading:
+                if time.monotonic() > end:
+                    raise
+                cancel.wait(_AGAIN_S)
+
+    def _answer(self, prompt: Prompt, cancel: Cancel) -> Generator[Event]:
+        try:
+            events = self._client.stream(Prompt(prompt.request), cancel)
+            last = prompt.request.messages[-1]
+            yield from _gone_on(events, last.text) if prompt.request.continue_final else events
+        except StrongError as error:
+            self._stale = True
+            estimate = Meter(prompt.request).most().prompt_tokens
+            found = ours(error, self.server, self.model_id, prompt=estimate, window=self._model.context)
+            raise found from error.__cause__
+
+    def unload(self) -> None:
+        """Where the server can be told to. See `engines.base.Unloading`."""
+        if self.server.kind == "ollama":
+            with suppress(EngineUnavailable, GenerationFailed):
+                obtain(self._asking, self._reached, self._model.name, {"keep_alive": 0}, 5.0)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _refresh(self) -> None:
+        with self._lock:
+            if not self._stale:
+                return
+            found = refreshed(self._asking, self._model.name)
+            if found is not None:
+                context = self._config.weak.context_window_size or found.context or self._model.context
+                self._model, self._stale = replace(found, context=context), found.loaded is False
+
+    def _guard(self, request: ChatRequest) -> Callable[[str], bool] | None:
+        free = request.raw_prompt is None and not isinstance(request.output, JsonOutput)
+        ends = self._config.weak.end_loops and free and not request.callable_tools
+        return by_texts(asked_by(request.messages)) if ends else None
+
+
+def _gone_on(events: Iterator[Event], begun: str) -> Iterator[Event]:
+    """What follows `begun`, which llama.cpp's server says once more."""
+    held: str | None = ""
+    for event in events:
+        if held is not None and isinstance(event, TextDelta):
+            held += event.text
+            if begun.startswith(held) and held != begun:
+                continue
+            event, held = replace(event, text=held.removeprefix(begun)), None
+        elif held:
+            yield TextDelta(held)
+            held = None
+        if not isinstance(event, TextDelta) or event.text or event.logprobs:
+            yield event
+
+
+def _client(reached: Reached, dialect: Dialect, model: str, asking: Asking, config: Config) -> OpenAIEngine:
+    endpoint = reached.endpoint
+    if not isinstance(dialect, OllamaDialect):
+        endpoint = replace(endpoint, url=f"{endpoint.url}/v1")
+    wait_s = config.weak.server_timeout_s
+    settings = StrongConfig(
+        model=model,
+        timeout_s=wait_s,
+        total_timeout_s=_LONGEST_S,
+        max_retries=_RETRIES,
+    )
+    key = Key(asking.key, "weak.api_key_env") if asking.key else NoKey()
+    return OpenAIEngine(settings, keys=lambda _: key, endpoint=endpoint, dialect=dialect, here=True)
+
+
+def _check_images(messages: Sequence[Message]) -> None:
+    parts = [part for message in messages for part in message.parts]
+    parts += [inner for part in parts if isinstance(part, ToolResult) for inner in part.parts]
+    if any(isinstance(part, Image) and not part.url.startswith("data:") for part in parts):
+        raise UnsupportedRequest("messages", "a local server is sent pictures, not addresses of pictures")
