@@ -109,12 +109,17 @@ class OpenAIEngine:
         Raises the `StrongError` that fits, with the client's own as its cause. Tries again what may pass,
         as often as the settings say, but only as long as nothing of the answer was yielded.
         """
-        return self._loop.iterate(lambda: self._asked(prompt.request), cancel)
+        return self.run(lambda: self.events(prompt.request), cancel)
+
+    def run(self, source: Callable[[], AsyncGenerator[Event]], cancel: Cancel) -> Arriving[Event]:
+        """What `source()` makes of `events`, on their own event loop."""
+        return self._loop.iterate(source, cancel)
 
     def close(self) -> None:
         self._loop.close(self._disconnect)
 
-    def _asked(self, request: ChatRequest) -> AsyncGenerator[Event]:
+    def events(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """The answer, for whoever is on the event loop of `run`. Raises what `stream` does."""
         if self._loop.closed:
             raise EngineUnavailable("openai", "it is closed")
         if self._offline and not self._here:

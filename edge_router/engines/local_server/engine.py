@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.message import Image, Message, ToolResult
 from edge_router.chat.request import ChatRequest, JsonOutput, Need
 from edge_router.config import Config, StrongConfig
-from edge_router.engines.base import Capabilities, Prompt
+from edge_router.engines.base import Arriving, Capabilities, Prompt
 from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.local_server import NAME
@@ -34,6 +35,7 @@ from edge_router.engines.local_server.servers import LocalServer, ServedModel
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.dialect import Dialect
 from edge_router.errors import (
+    EdgeRouterError,
     EngineUnavailable,
     GenerationFailed,
     InvalidData,
@@ -174,6 +176,7 @@ class LocalServerEngine:
             model.trained,
             weights=model.weights(kind),
             learned_tools=model.tools is not False,
+            learned_thoughts=model.thinks,
         )
 
     @property
@@ -207,38 +210,43 @@ class LocalServerEngine:
             told = count_tokens(self._asking, self._reached, self._model.name, chat)
         return Prompt(request, count if told is None else told)
 
-    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Arriving[Event]:
         """Raises `ContextOverflow`, `LocalServerDown`, `OutOfMemory`, `GenerationFailed`, ..."""
-        request = prompt.request
-        if request.private and not self._asking.place.here:
-            raise EngineUnavailable(
-                NAME, f"the request is private, and {self._asking.place.host} is another machine"
-            )
-        loops, end = self._guard(request), time.monotonic() + self._config.weak.server_timeout_s
+        return self._client.run(lambda: self._answer(prompt.request), cancel)
+
+    async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """Once the model is there: a server may say that it is still being loaded."""
+        place = self._asking.place
+        if request.private and not place.here:
+            raise EngineUnavailable(NAME, f"the request is private, and {place.host} is another machine")
+        end = time.monotonic() + self._config.weak.server_timeout_s
         while True:
             try:
-                with closing(self._answer(prompt, cancel)) as events:
-                    for event in events:
+                async with aclosing(self._written(request)) as events:
+                    async for event in events:
                         yield event
-                        if loops is not None and isinstance(event, TextDelta) and loops(event.text):
-                            yield Finished("length", looped=True)
-                            return
                 return
-            except StillLoading:
-                if time.monotonic() > end:
-                    raise
-                cancel.wait(_AGAIN_S)
+            except StrongError as error:
+                cause, found = error.__cause__, self._ours(error, request)
+            if not isinstance(found, StillLoading) or time.monotonic() > end:
+                raise found from cause
+            await asyncio.sleep(_AGAIN_S)
 
-    def _answer(self, prompt: Prompt, cancel: Cancel) -> Generator[Event]:
-        try:
-            events = self._client.stream(Prompt(prompt.request), cancel)
-            last = prompt.request.messages[-1]
-            yield from _gone_on(events, last.text) if prompt.request.continue_final else events
-        except StrongError as error:
-            self._stale = True
-            estimate = Meter(prompt.request).most().prompt_tokens
-            found = ours(error, self.server, self.model_id, prompt=estimate, window=self._model.context)
-            raise found from error.__cause__
+    async def _written(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """One try, ended where it goes in circles."""
+        loops, echo = self._guard(request), _Echo(request)
+        async with aclosing(self._client.events(request)) as events:
+            async for come in events:
+                for event in echo.without(come):
+                    yield event
+                    if loops is not None and isinstance(event, TextDelta) and loops(event.text):
+                        yield Finished("length", looped=True)
+                        return
+
+    def _ours(self, error: StrongError, request: ChatRequest) -> EdgeRouterError:
+        self._stale = True
+        estimate = Meter(request).most().prompt_tokens
+        return ours(error, self.server, self.model_id, prompt=estimate, window=self._model.context)
 
     def unload(self) -> None:
         """Where the server can be told to. See `engines.base.Unloading`."""
@@ -264,20 +272,26 @@ class LocalServerEngine:
         return by_texts(asked_by(request.messages)) if ends else None
 
 
-def _gone_on(events: Iterator[Event], begun: str) -> Iterator[Event]:
-    """What follows `begun`, which llama.cpp's server says once more."""
-    held: str | None = ""
-    for event in events:
-        if held is not None and isinstance(event, TextDelta):
-            held += event.text
-            if begun.startswith(held) and held != begun:
-                continue
-            event, held = replace(event, text=held.removeprefix(begun)), None
-        elif held:
-            yield TextDelta(held)
-            held = None
-        if not isinstance(event, TextDelta) or event.text or event.logprobs:
+class _Echo:
+    """An answer that was begun, and that llama.cpp's server says once more before it goes on."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._begun = request.messages[-1].text if request.continue_final else ""
+        self._held = ""
+
+    def without(self, event: Event) -> Iterator[Event]:
+        if not self._begun:
             yield event
+            return
+        if isinstance(event, TextDelta):
+            self._held += event.text
+            if self._begun.startswith(self._held) and self._held != self._begun:
+                return
+            event = replace(event, text=self._held.removeprefix(self._begun))
+        elif self._held:
+            yield TextDelta(self._held)
+        self._begun = self._held = ""
+        yield event
 
 
 def _client(reached: Reached, dialect: Dialect, model: str, asking: Asking, config: Config) -> OpenAIEngine:
