@@ -284,11 +284,16 @@ def _joined(texts: Iterable[str]) -> str:
 FREE_TEXT = "input"  # the one argument by which a local model gives a free tool its text
 
 
+def free_parameters(pattern: str | None = None) -> Mapping[str, object]:
+    """Those by which a free tool gets its text, which fits `pattern`, if any."""
+    text = {"type": "string"} | ({} if pattern is None else {"pattern": pattern})
+    return {"type": "object", "properties": {FREE_TEXT: text}, "required": [FREE_TEXT]}
+
+
 def parameters_of(tool: Tool) -> Mapping[str, object]:
     """The schema of the arguments with which a local model calls it."""
     if tool.free:
-        text = {"type": "string"}
-        return {"type": "object", "properties": {FREE_TEXT: text}, "required": [FREE_TEXT]}
+        return free_parameters()
     return tool.parameters or {"type": "object", "properties": {}}
 
 

@@ -47,7 +47,8 @@ class Openings:
 class AnswerMask:
     """An `EndingMask` that is idle where anything may be said. One belongs to one answer.
 
-    What follows the thoughts is held to `form`, at once or from the first of `openings` on.
+    What follows the thoughts is held to `form`, at once or from the first of `openings` on. `begun` is how
+    an answer that goes on has begun: as the form has it.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class AnswerMask:
         thinking: Thinking | None = None,
         form: Form | None = None,
         openings: Openings | None = None,
+        begun: bytes = b"",
     ) -> None:
+        self._begun_with = begun
         self._bytes_of, self._vocab_size, self._left = tokenizer.token_bytes, vocab_size, max_tokens
         self._thoughts, self._form, self._openings = thinking, form, openings
         self._inner: FormMask | None = None
@@ -134,7 +137,8 @@ class AnswerMask:
 
     def _hold(self) -> None:
         if self._inner is None and self._form is not None and self._openings is None:
-            self._inner = self._form.mask(self._left)
+            begun = self._begun_with
+            self._inner = self._form.resumed(begun, self._left) if begun else self._form.mask(self._left)
 
     def _look_for_openings(self, token: int) -> None:
         """Hold to the form from the mark on."""

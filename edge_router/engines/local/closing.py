@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 _QUOTE, _BACKSLASH = 0x22, 0x5C
+_LINE, _RAW_LINE = b"\\n", b"\n"  # the end of a line, as JSON's texts have it and others
 _NUMBER = frozenset(b"0123456789.-+eE")
 _BYTES = (1 << 256) - 1
 LONGEST = 8192  # bytes of a way that is looked for
 _BOUNDS = (256, 2048, LONGEST)  # tried in turns, for a manner may go in circles
-_MANNERS = 8
+_MANNERS = 9
 _STEPS = _MANNERS * sum(_BOUNDS)
+_SHORT = 64  # bytes
 _ENOUGH = 3  # ways that were found and did not fit
 _ENDS_VALUE, _ENDS_TEXT = b"}]),", b'"'  # or go on, where more is demanded
 _BEGINNINGS = b'0n"t[f{123456789-.'  # those of short values first
@@ -85,6 +87,10 @@ class Closing:
         self._place = self._place.after(data)
         return True
 
+    def fitting(self, data: bytes) -> int:
+        """How many of these bytes may come."""
+        return int(self._matcher.validate_tokens(list(data)))
+
     def pop(self) -> None:
         self._place = self._before
         self._matcher.rollback(self._length)
@@ -102,8 +108,11 @@ class Closing:
                     continue
                 if found is None:
                     return None
+                best = manner
+                if manner == 0 and len(found) > _SHORT and (other := self._try(1, len(found))) is not None:
+                    best, found = min((0, found), (1, other), key=lambda each: len(each[1]))
                 if fits(found):
-                    self._manner = manner
+                    self._manner = best
                     return found
                 left.remove(manner)
                 if len(left) <= _MANNERS - _ENOUGH or steps <= 0:
@@ -126,7 +135,8 @@ class Closing:
                 return None
             step = matcher.compute_ff_bytes() or self._ending(matcher)
             if not step:
-                step = choose.next(_allowed(matcher), within=place.within)
+                line = self._line(matcher, within=place.within)
+                step = choose.next(_allowed(matcher), within=place.within, line=line)
             else:
                 choose.forget()
             if not step or matcher.try_consume_tokens(list(step)) < len(step):
@@ -135,6 +145,14 @@ class Closing:
             way += step
             place = place.after(step)
         return bytes(way)
+
+    def _line(self, matcher: Any, *, within: bool) -> bytes:
+        """What ends a line of a text here; nothing where no line may end."""
+        lines: list[bytes] = [_LINE] * within + [_RAW_LINE] * bool(self._endings)
+        for line in lines:
+            if matcher.validate_tokens(list(line)) == len(line):
+                return line
+        return b""
 
     def _ending(self, matcher: Any) -> bytes:
         """What ends the text that `matcher` is in; nothing where it is in none."""
@@ -148,18 +166,28 @@ class _Choice:
     """Of the bytes that may come next, the likeliest to lead to an end; each manner has another opinion."""
 
     def __init__(self, manner: int) -> None:
-        self._random = random.Random(manner) if manner > 1 else None
-        self._backwards = manner == 1
+        self._random = random.Random(manner) if manner > 2 else None
+        self._backwards = manner == 2
+        self._ends_lines = manner > 0  # within a text, where its pattern may want it
+        self._ended_line = False
         self._used: Counter[int] = Counter()  # in this string or number
 
     def forget(self) -> None:
         self._used.clear()
 
-    def next(self, allowed: int, *, within: bool) -> bytes:
+    def next(self, allowed: int, *, within: bool, line: bytes = b"") -> bytes:
+        """`line` ends one of a text, where that is allowed."""
+        ends, self._ended_line = bool(line) and self._ends_lines and not self._ended_line, False
+        if ends and line == _RAW_LINE:  # in such texts braces end nothing
+            self._ended_line = True
+            return line
         for byte in _ENDS_TEXT if within else _ENDS_VALUE:
             if allowed >> byte & 1:
                 self.forget()
                 return bytes([byte])
+        if ends:
+            self._ended_line = True
+            return line
         rest = [byte for byte in _ordered(within=within) if allowed >> byte & 1]
         if not rest:
             return b""

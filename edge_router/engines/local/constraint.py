@@ -22,10 +22,11 @@ from edge_router.engines.local.closing import Closing
 from edge_router.engines.local.form_mask import Form, first_words
 from edge_router.engines.local.grammar_rules import Rules
 from edge_router.engines.local.json_schema import followable
+from edge_router.engines.local.lark_pattern import lark_pattern
 from edge_router.engines.local.words import Words, byte_tokenizer
 from edge_router.errors import Cancelled, InvalidRequest, UnsupportedRequest
 from edge_router.prompts.answer_format import CallFormat
-from edge_router.prompts.forms import parameters_of
+from edge_router.prompts.forms import free_parameters, parameters_of
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.types import Cancel
 
@@ -49,6 +50,7 @@ _SPELLING: Any = {
     "key_separator": ": ",
     "json_allowed_escapes": '"\\bfnrt',
 }
+_LOOSE_SPELLING: Any = {"whitespace_pattern": r"[ \t\r\n]{0,32}"}
 _ANY_OBJECT: Mapping[str, object] = {"type": "object"}
 
 
@@ -82,15 +84,15 @@ class Grammars:
                 self._prepared = _in_a_thread(self._make_words)
             return self._prepared
 
-    def json(self, schema: object, cancel: Cancel) -> Form:
-        """JSON that fits `schema`."""
-        spelled = json.dumps(schema, default=str)
+    def json(self, schema: object, cancel: Cancel, *, loose: bool = False) -> Form:
+        """JSON that fits `schema`; `loose` takes it however somebody else may have begun to write it."""
+        stated = json.dumps(schema, default=str)
 
         def compiled() -> _Compiled:
-            _check_length(spelled, "the schema")
-            return _compiled(_json_grammar(followable(schema, _pattern_fault)))
+            _check_length(stated, "the schema")
+            return _compiled(_json_grammar(followable(schema, _pattern_fault), loose=loose))
 
-        return self._form(("json", spelled), compiled, cancel)
+        return self._form(("json", loose, stated), compiled, cancel)
 
     def grammar(self, output: GrammarOutput, cancel: Cancel) -> Form:
         """A text that a grammar, in llguidance's dialect of Lark's, or a regular expression describes."""
@@ -107,9 +109,9 @@ class Grammars:
     ) -> Form:
         """Calls of `tools`, one or more, as the model writes them.
 
-        Or JSON of the schema `otherwise`, where there is one. Arguments fit their tool's schema. Of tools
-        that are not strict they are any JSON object where the schema can't be followed, or where all schemas
-        together are too large.
+        Or JSON of the schema `otherwise`, where there is one. Arguments fit their tool's schema, the text of
+        a free tool its grammar. Of tools that are not strict they are any JSON object where the schema can't
+        be followed, or where all schemas together are too large.
         """
         answer = None if otherwise is None else json.dumps(otherwise, default=str)
 
@@ -124,7 +126,10 @@ class Grammars:
                     fault = error
             raise UnsupportedRequest("tools", fault.reason if fault is not None else "there are none")
 
-        stated = ((tool.name, tool.strict, json.dumps(parameters_of(tool), default=str)) for tool in tools)
+        stated = (
+            (tool.name, tool.strict, tool.form, json.dumps(parameters_of(tool), default=str))
+            for tool in tools
+        )
         return self._form((form, parallel, answer, *stated), compiled, cancel)
 
     def close(self) -> None:
@@ -171,7 +176,7 @@ def _held_tools(form: CallFormat, tools: Sequence[Tool]) -> Iterator[list[HeldTo
     yield best
     for enough in (_alone, _never):
         yield [
-            held if tool.strict or enough(held.schema) else replace(held, schema=_ANY_OBJECT)
+            held if _is_strict(tool) or enough(held.schema) else replace(held, schema=_ANY_OBJECT)
             for tool, held in zip(tools, best, strict=True)
         ]
 
@@ -179,14 +184,27 @@ def _held_tools(form: CallFormat, tools: Sequence[Tool]) -> Iterator[list[HeldTo
 def _followed(form: CallFormat, tool: Tool) -> HeldTool:
     stated = parameters_of(tool)
     try:
+        if tool.form is not None:
+            stated = free_parameters(_pattern_of(tool.form))
         _check_length(json.dumps(stated, default=str), "the schema")
         schema = followable(stated, _pattern_fault)
         Arguments(form, Rules(), _SPELLING).of(schema, stated)  # whether it has words for them
         return HeldTool(tool.name, stated, schema)
     except InvalidRequest as error:
-        if tool.strict or not isinstance(error, UnsupportedRequest):
+        if _is_strict(tool) or not isinstance(error, UnsupportedRequest):
             raise type(error)("tools", f"{tool.name[:100]}: {error.reason}") from error
         return HeldTool(tool.name, stated, _ANY_OBJECT)
+
+
+def _is_strict(tool: Tool) -> bool:
+    return bool(tool.strict) or tool.form is not None
+
+
+def _pattern_of(form: GrammarOutput) -> str:
+    """What the whole of a free tool's text fits."""
+    _check_length(form.source, "the grammar")
+    _check_depth(form.source)
+    return f"^(?:{form.source if form.syntax == 'regex' else lark_pattern(form.source)})$"
 
 
 def _alone(schema: Mapping[str, object]) -> bool:
@@ -243,11 +261,12 @@ def _refusing(what: str) -> Iterator[None]:
         raise UnsupportedRequest(_FIELD, f"llguidance cannot take {what}: {error}") from error
 
 
-def _json_grammar(schema: object) -> str:
+def _json_grammar(schema: object, *, loose: bool = False) -> str:
     from llguidance import LLMatcher
 
+    spelling = _LOOSE_SPELLING if loose else _SPELLING
     with _refusing("the schema"):  # a value that no JSON has, say
-        return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_SPELLING))
+        return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=spelling))
 
 
 def _text_grammar(output: GrammarOutput) -> str:

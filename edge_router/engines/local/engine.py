@@ -187,32 +187,44 @@ class LocalEngine:
         request = prompt.request
         if request.mask is not None:
             return None
-        form, openings = self._form(request, cancel)
+        form, openings, begun = self._form(request, cancel)
         thinking = self._thinking(prompt) if prompt.thinks else None
         watched = request.signals is not None and request.signals.tokens
         if form is None and (thinking is None or not (watched or thinking.budget)):
             return None
         return AnswerMask(
-            self._tokenizer, self.vocab_size, max_tokens, thinking=thinking, form=form, openings=openings
+            self._tokenizer,
+            self.vocab_size,
+            max_tokens,
+            thinking=thinking,
+            form=form,
+            openings=openings,
+            begun=begun,
         )
 
-    def _form(self, request: ChatRequest, cancel: Cancel) -> tuple[Form | None, Openings | None]:
-        """What an answer is held to, and what it waits for. Raises `InvalidRequest`."""
+    def _form(self, request: ChatRequest, cancel: Cancel) -> tuple[Form | None, Openings | None, bytes]:
+        """What an answer is held to, what it waits for, and how it has begun. Raises `InvalidRequest`."""
         output, tools, calls = request.output, callable_here(request), self._answers.calls
+        begun = request.messages[-1].text.encode() if request.continue_final else b""
+        required = bool(tools) and request.tool_choice.mode == "required"
         schema: object = None
         if isinstance(output, JsonOutput):
             schema = _ANY_OBJECT if output.schema is None else output.schema
         need = Need.TOOLS if tools else Need.GRAMMAR if isinstance(output, GrammarOutput) else Need.JSON
         try:
             if isinstance(output, GrammarOutput):
-                return self._grammars.grammar(output, cancel), None
+                return _begun(self._grammars.grammar(output, cancel), begun), None, begun
+            if schema is not None and (begun or not tools) and not required:  # what was begun is no call
+                form = self._grammars.json(schema, cancel)
+                if form.fitting(begun) < len(begun):
+                    form = _begun(self._grammars.json(schema, cancel, loose=True), begun)
+                return form, None, begun
             if not tools or calls is None:
-                return (None if schema is None else self._grammars.json(schema, cancel)), None
-            required = request.tool_choice.mode == "required"
+                return None, None, b""
             parallel = request.tool_choice.parallel is not False and not calls.bare
             otherwise = None if required else schema
             form = self._grammars.calls(calls, tools, cancel, parallel=parallel, otherwise=otherwise)
-            return form, None if required or otherwise is not None else Openings.of(calls)
+            return form, None if required or otherwise is not None else Openings.of(calls), b""
         except InvalidRequest as error:
             raise type(error)(request.name_of(need), error.reason) from error.__cause__
 
@@ -247,3 +259,13 @@ class LocalEngine:
 
     def _own_stops(self, request: ChatRequest) -> tuple[str, ...]:
         return () if request.raw_prompt is not None or self._template is None else self._template.stops
+
+
+def _begun(form: Form, begun: bytes) -> Form:
+    """`form`, which an answer that was begun so can go on with. Raises `InvalidRequest`."""
+    fits = form.fitting(begun)
+    if fits < len(begun):
+        rest = begun[fits:].decode("utf-8", "replace")
+        reason = f"allows no answer that begins as the last message does: {rest[:40]!r} does not fit"
+        raise InvalidRequest("messages", reason)
+    return form

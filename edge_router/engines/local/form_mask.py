@@ -40,6 +40,10 @@ class Form:
         closing, matcher = self.closing.copy(), self.matcher.deep_copy()
         return FormMask(matcher, closing, self.way, self.words, self.threads, max_tokens)
 
+    def fitting(self, said: bytes) -> int:
+        """How many bytes of the beginning of an answer fit."""
+        return self.closing.fitting(said)
+
     def resumed(self, said: bytes, max_tokens: int) -> FormMask | None:
         """For one that has begun with this and has so many tokens left; None where it does not fit."""
         closing, matcher = self.closing.copy(), self.matcher.deep_copy()

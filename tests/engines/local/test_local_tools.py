@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import threading
 from collections.abc import Callable, Iterator
@@ -24,13 +25,14 @@ from edge_router.chat.request import (
     ReasoningOptions,
     SamplingParams,
     SignalRequest,
+    TextOutput,
     Tool,
     ToolChoice,
 )
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.errors import UnsupportedRequest
+from edge_router.errors import InvalidRequest, UnsupportedRequest
 from edge_router.prompts.answer_format import AnswerFormat
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
@@ -170,6 +172,57 @@ def test_answers_are_held_to_a_grammar(speaking: Make) -> None:
     output = GrammarOutput("regex", "[0-9]{2}")
     assert ask(speaking("42"), output=output).text == "42"
     assert len(ask(speaking("many"), output=output).text) == 2
+
+
+def test_a_form_goes_on_from_what_was_begun(speaking: Make) -> None:
+    """However it is spelled; and says so where it can't."""
+    form = JsonOutput({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    digits, odd = GrammarOutput("regex", "[0-9]{4}"), {"names": {Need.JSON: "response_format"}}
+    for output, begun, says, whole in (
+        (form, "{", '"a": 12}', '{"a": 12}'),
+        (form, '{\n  "a":', "7}", '{\n  "a":7}'),
+        (form, '{"a": 1', "Sure!", None),
+        (form, '{"a": 1}', "Sure!", '{"a": 1}'),
+        (digits, "12", "34 or so", "1234"),
+        (TextOutput(), "{", "so", "{so"),
+    ):
+        for tools in ((), (WEATHER,)):
+            messages = (Message("user", "?"), Message("assistant", begun))
+            request = ChatRequest(messages, output=output, continue_final=True, tools=tools, max_tokens=60)
+            said = begun + collect(answered(speaking(says), request, threading.Event())).text
+            assert whole is None or said == whole, (begun, said)
+            assert output != form or json.loads(said).keys() == {"a"}, said
+    for output, begun in ((form, "Sure: {"), (form, '{"b'), (digits, "12a")):
+        request = ChatRequest(
+            (*messages[:1], Message("assistant", begun)), output=output, continue_final=True, **odd
+        )
+        field = "grammar" if output is digits else "response_format"
+        with pytest.raises(InvalidRequest, match=rf"{field}: .*does not fit"):
+            collect(answered(speaking("x"), request, threading.Event()))
+
+
+FREE = (
+    (GrammarOutput("regex", "ls (-l )?[a-z]{1,8}"), "rm -rf", "ls"),
+    (
+        GrammarOutput("lark", 'start: line+\nline: "say " WORD LF\n%import common (WORD, LF)'),
+        "say it\nno",
+        "say ",
+    ),
+)
+
+
+def test_the_text_of_a_free_tool_is_held_to_its_grammar(speaking: Make) -> None:
+    for family in ("hermes", "qwen coder", "lfm"):
+        for form, says, begins in FREE:
+            tool = Tool("run", free=True, form=form)
+            engine = speaking(json.dumps(says)[1:-1], template=TEMPLATES["FAMILIES"][family])
+            reply = ask(engine, tools=(tool,), tool_choice=ToolChoice("required"), max_tokens=120)
+            text = reply.calls[0].arguments
+            pattern = form.source if form.syntax == "regex" else r"(say [A-Za-z]+\n)+"
+            assert re.fullmatch(pattern, text) and text.startswith(begins), (family, text)
+    nested = Tool("sum", free=True, form=GrammarOutput("lark", 'start: "1" | "(" start ")"'))
+    with pytest.raises(UnsupportedRequest, match=r"sum: .*start holds itself"):
+        ask(engine, tools=(nested,))
 
 
 def test_what_cannot_be_served_names_its_field(speaking: Make) -> None:
