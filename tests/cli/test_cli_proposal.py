@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edge_router.catalog import model_cards
-from edge_router.cli.verbs import configuration, planning, proposal
+from edge_router.cli.verbs import configuration, local_servers, planning, proposal
 from edge_router.config import Config
 from edge_router.device import host
 from edge_router.vram import room as rooms
@@ -113,6 +113,7 @@ def test_nobody_is_asked_where_nobody_is(cli, home, monkeypatch):
 def test_a_person_is_asked(cli, home, machine, monkeypatch, answer, model):
     machine(8 * GIB)
     monkeypatch.setattr(configuration, "is_someone_there", lambda: True)
+    monkeypatch.setattr(local_servers, "found", list)
     monkeypatch.setattr(configuration.typer, "confirm", lambda *arguments, **options: answer)
     assert cli("config", "init").code == 0
     assert written(home).weak.model == model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edge_router.cli import output
 from edge_router.cli.failures import told
@@ -59,6 +59,29 @@ def weak(session: Session, config: Config) -> Found:
         yield Finding(section, "context", f"as Ollama sets it, by the GPU's memory; another: {widen}")
     yield from confidence(section, session, config, lambda: model.weights(server.kind))
     yield from tools(section, session, config, config.weak.model, lambda: model.weights(server.kind))
+
+
+def held(config: Config) -> Iterator[str]:
+    """What the weak model's server has taken of this machine's memory; nothing where the model is ours."""
+    from edge_router.engines.local_server.engine import inspected
+
+    if config.weak.engine != SERVED:
+        return
+    try:
+        place, server, model = inspected(config)
+    except EdgeRouterError as error:
+        yield told(error)
+        return
+    if not place.here:
+        yield f"The weak model is {model.name} on {place.host}: it takes nothing of this machine."
+    elif model.memory:
+        on_gpu = f", {output.size(model.on_gpu)} of it on a GPU" if model.on_gpu else ""
+        takes = f"which holds {output.size(model.memory)} for it{on_gpu}"
+        lies = f"The weak model is {model.name} in {server.title}"
+        yield f"{lies}, {takes}: memory that is not ours, and already missing in what is free."
+    else:
+        size = f" (its file has {output.size(model.size)})" if model.size else ""
+        yield f"The weak model is {model.name} in {server.title}{size}; how much that takes it does not tell."
 
 
 def offered(wanted: Config, session: Session) -> Config | None:

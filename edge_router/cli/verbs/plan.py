@@ -9,6 +9,7 @@ import typer
 from edge_router.catalog import ModelCard, complete_card, concerning, find_model, model_cards
 from edge_router.cli import output
 from edge_router.cli.session import Session
+from edge_router.cli.verbs import local_servers
 from edge_router.cli.verbs.planning import Planning, Report, facts, summary_rows, tell
 from edge_router.config import Config
 from edge_router.errors import WeightsUnavailable
@@ -84,6 +85,8 @@ def plan(
         output.table(columns, rows, right=right)
         if not session.options.quiet:
             output.say(planning.explanation(), style="dim")
+            for line in local_servers.held(config):
+                output.say(line, style="dim")
     if not any(report.best for report in reports):
         raise typer.Exit(DOES_NOT_FIT)
 

@@ -9,6 +9,7 @@ from edge_router.catalog import ModelCard
 from edge_router.cli import output
 from edge_router.config import Config
 from edge_router.engines import resolved
+from edge_router.engines.choice import SERVED
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
 from edge_router.quantization import QUANTIZATIONS
@@ -78,6 +79,8 @@ class Planning:
         bandwidth: str | None = None,
     ) -> Planning:
         """Raises `ConfigError`, `UnknownName`."""
+        if config.weak.engine == SERVED:  # what could be compiled here in the place of what a server holds
+            config = config.replace(**{"weak.engine": "auto"})
         config = resolved(config)
         room = room_for(config, paths)
         given = parse_size(bandwidth, key="bandwidth") if bandwidth is not None else None

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.message import Image, Message, ToolResult
@@ -35,6 +36,7 @@ from edge_router.engines.local_server.servers import LocalServer, ServedModel
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.dialect import Dialect
 from edge_router.errors import (
+    ConfigError,
     EdgeRouterError,
     EngineUnavailable,
     GenerationFailed,
@@ -70,10 +72,21 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalServerEngine:
         options = dialect.options if isinstance(dialect, OllamaDialect) else {}
         found = obtain(asking, reached, config.weak.model, options, config.weak.server_timeout_s)
     server, model = found
+    if place.here and server.kind == "edge_router" and _port(server.url) in _own_ports(config):
+        reason = "is where this very configuration serves: it would ask itself for ever"
+        raise ConfigError("weak.base_url", server.url, reason)
     reached = Reached(server, reached.endpoint)
     return LocalServerEngine(
         asking, reached, model, config, calls_tools=_calls_tools(reached, model, config, paths)
     )
+
+
+def _own_ports(config: Config) -> tuple[int | None, ...]:
+    return config.server.port, config.server.ollama_port
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 80
 
 
 def inspected(config: Config) -> tuple[Place, LocalServer, ServedModel]:
@@ -193,7 +206,7 @@ class LocalServerEngine:
         return frozenset(found)
 
     def prepare(self, request: ChatRequest) -> Prompt:
-        """Counted where it may be too long: only the server has the tokenizer.
+        """Counted from its bytes, high rather than low, and where it may be too long by a server that can.
 
         Raises `UnsupportedRequest` for pictures that the server would have to fetch.
         """
@@ -203,7 +216,7 @@ class LocalServerEngine:
         window = self._model.context
         count = Meter(request).most().prompt_tokens + MESSAGE_TOKENS * len(request.messages)
         if window is None or count < window:
-            return Prompt(request)
+            return Prompt(request, count)
         told = None
         if request.raw_prompt is None and not request.tools:
             chat = written_messages(request.messages)
@@ -247,6 +260,16 @@ class LocalServerEngine:
         self._stale = True
         estimate = Meter(request).most().prompt_tokens
         return ours(error, self.server, self.model_id, prompt=estimate, window=self._model.context)
+
+    @property
+    def plan(self) -> None:
+        """Its memory is the server's: see `engines.base.Resident`."""
+        return None
+
+    @property
+    def loaded(self) -> bool:
+        """As far as the server tells."""
+        return self._model.loaded is not False
 
     def unload(self) -> None:
         """Where the server can be told to. See `engines.base.Unloading`."""

@@ -88,7 +88,7 @@ def test_a_prompt_that_is_too_long_is_never_cut_in_silence(kind, local_server, e
 @pytest.mark.parametrize("kind", ["llama.cpp", "vllm"])
 def test_tokens_are_counted_by_a_server_that_can(kind, local_server, engine_of):
     engine = engine_of(local_server(kind, context=100), kind)
-    assert engine.prepare(ask("hi")).count is None
+    assert engine.prepare(ask("hi")).count < 100
     count = engine.prepare(ask("wörter " * 40)).count  # by its bytes it may be too long
     assert count is not None and count < 100
 
