@@ -870,6 +870,8 @@ def test_a_completion() -> None:
     assert (request.logprobs, request.top_logprobs) == (True, 0)
     assert completion(prompt=["hi"]) == completion()
     assert completion(best_of=1, echo=False, suffix="", n=1) == completion()
+    between = completion(prompt="", suffix="end").request
+    assert (between.raw_prompt, between.suffix) == ("", "end") and Need.SUFFIX in between.needs
     assert completion(logprobs=5, max_tokens=3).request.top_logprobs == 5
     assert completion(max_tokens=-1).request.max_tokens is None
 
@@ -885,7 +887,7 @@ def test_a_completion() -> None:
         ("prompt", "\udfff"),
         ("best_of", 2),
         ("echo", True),
-        ("suffix", "x"),
+        ("suffix", 3),
         ("logprobs", True),
         ("logprobs", 6),
         ("max_tokens", 0),

@@ -29,6 +29,7 @@ class Need(StrEnum):
     SPEECH = "speech"  # an answer that is heard
     JSON = "json"  # an answer held to JSON or to a schema
     GRAMMAR = "grammar"
+    SUFFIX = "suffix"  # text between two others
     LOGPROBS = "logprobs"
     MASK = "mask"  # token by token, by the caller
     FOREIGN = "foreign"  # parts or forms that only their own protocol knows
@@ -203,6 +204,7 @@ class ChatRequest:
     top_logprobs: int = 0
     continue_final: bool = False  # the last message is the assistant's, and the answer goes on with it
     raw_prompt: str | None = None  # a text to go on with, without a chat template; `messages` holds it too
+    suffix: str | None = None  # the answer is what stands between `raw_prompt` and this
     spoken: bool = False  # the answer is to be heard
     session: str | None = None
     extra: Extra = Extra()
@@ -235,6 +237,7 @@ class ChatRequest:
         found |= _OUTPUT_NEEDS[type(self.output)]
         for wanted, need in (
             (self.spoken, Need.SPEECH),
+            (self.suffix is not None, Need.SUFFIX),
             (self.logprobs, Need.LOGPROBS),
             (self.mask is not None, Need.MASK),
         ):

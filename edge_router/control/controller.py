@@ -70,6 +70,7 @@ _LACKS = {
     Need.SPEECH: "writes text only",
     Need.JSON: _NO_FORM,
     Need.GRAMMAR: _NO_FORM,
+    Need.SUFFIX: "was not taught to write the text between two others",
     Need.FOREIGN: "knows no such part or form",
     Need.MASK: "follows no mask",
     Need.LOGPROBS: "tells no log probabilities",

@@ -23,6 +23,7 @@ from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.guard.egress import Guard
 from edge_router.guard.engine import GuardedEngine
 from edge_router.paths import Paths
+from edge_router.prompts.infill import likely as infill_likely
 from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
@@ -114,7 +115,8 @@ class Pool:
             return frozenset({Need.JSON, Need.LOGPROBS} | ({Need.TOOLS} if self._likely_calls else set()))
         forms = {Need.JSON, Need.GRAMMAR} if engine in ("auto", "tvm", "webgpu") else set()
         calls = {Need.TOOLS, Need.TOOL_CALL} if forms and self._likely_calls else set()
-        return CHOOSING | forms | calls
+        between = {Need.SUFFIX} if forms and infill_likely(self._config.weak.model) else set()
+        return CHOOSING | forms | calls | between
 
     @cached_property
     def _likely_calls(self) -> bool:

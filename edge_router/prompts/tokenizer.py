@@ -90,6 +90,12 @@ class TextTokenizer:
             ids += self._continued(piece)
         return ids
 
+    def beginning(self) -> list[int]:
+        """What the tokenizer puts before a text."""
+        whole, plain = (self.encode("x", special=special) for special in (True, False))
+        places = range(len(whole) - len(plain) + 1)
+        return whole[: next((at for at in places if whole[at : at + len(plain)] == plain), 0)]
+
     def guard(self, text: str, *, own: bool = False) -> str:
         """`text` from a message, so that what looks like a mark in it does not become one.
 

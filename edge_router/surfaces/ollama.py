@@ -102,7 +102,12 @@ _PLACE = "\0"  # where text comes
 _UNKNOWN = "unknown"  # an architecture
 _SNIFFED = 24  # characters of base64, 18 bytes
 _DONE_REASONS: Mapping[FinishReason, str] = {"tool_calls": "stop"}  # all others have its own words
-_CAPABILITIES = ((Need.TOOLS, "tools"), (Need.IMAGES, "vision"), (Need.AUDIO, "audio"))
+_CAPABILITIES = (
+    (Need.TOOLS, "tools"),
+    (Need.IMAGES, "vision"),
+    (Need.AUDIO, "audio"),
+    (Need.SUFFIX, "insert"),
+)
 
 
 class Ollama:
@@ -218,17 +223,16 @@ def _generated(fields: Fields, model: str) -> ChatRequest | None:
     for name, reason in (
         ("context", f"is not kept here: send the whole conversation to {CHAT}"),
         ("template", "is the model's own; with raw the prompt is sent without one"),
-        ("suffix", "is not supported"),
     ):
         if fields.get(name):
             raise fields.refuse(name, reason)
-    prompt, images = _text(fields, "prompt"), _images(fields, "")
-    if not prompt and not images:
+    prompt, images, suffix = _text(fields, "prompt"), _images(fields, ""), _text(fields, "suffix")
+    if not prompt and not images and not suffix:
         return None
-    system, raw = _text(fields, "system"), fields.boolean("raw")
+    system, raw = _text(fields, "system"), fields.boolean("raw") or bool(suffix)
     turns = [Message("system", system)] if system and not raw else []
     turns.append(Message("user", (*((Text(prompt),) if prompt else ()), *images)))
-    return _request(fields, model, tuple(turns), raw_prompt=prompt if raw else None)
+    return _request(fields, model, tuple(turns), raw_prompt=prompt if raw else None, suffix=suffix or None)
 
 
 def _request(
@@ -239,6 +243,7 @@ def _request(
     tools: tuple[Tool, ...] = (),
     goes_on: bool = False,
     raw_prompt: str | None = None,
+    suffix: str | None = None,
 ) -> ChatRequest:
     options = fields.object("options") or Fields({})
     logprobs, likeliest = fields.boolean("logprobs"), fields.integer("top_logprobs", low=0, high=20) or 0
@@ -256,6 +261,7 @@ def _request(
         top_logprobs=likeliest if logprobs else 0,
         continue_final=goes_on,
         raw_prompt=raw_prompt,
+        suffix=suffix,
         extra=Extra(NAME, _extra(fields, options)),
     )
 

@@ -106,10 +106,11 @@ def parse_completion(body: Mapping[str, object]) -> Call:
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
-    if not isinstance(prompt, str) or not prompt:
+    suffix = fields.get("suffix")
+    if not isinstance(suffix, str | None):
+        raise InvalidRequest("suffix", "must be a string")
+    if not isinstance(prompt, str) or not (prompt or suffix):
         raise InvalidRequest("prompt", "must be a string that is not empty, or a list of one such string")
-    if fields.get("suffix") not in (None, ""):
-        raise InvalidRequest("suffix", "is not supported")
     top_logprobs = fields.integer("logprobs", low=0, high=5)
     tokens = (
         COMPLETION_DEFAULT_TOKENS if fields.get("max_tokens") is None else read_limit(fields, "max_tokens")
@@ -123,6 +124,7 @@ def parse_completion(body: Mapping[str, object]) -> Call:
         logprobs=top_logprobs is not None,
         top_logprobs=top_logprobs or 0,
         raw_prompt=prompt,
+        suffix=suffix or None,
         private=private,
     )
     return _call(fields, request)

@@ -227,6 +227,9 @@ def test_generate() -> None:
     assert (raw.messages, raw.raw_prompt) == ((user,), "go on")
     picture = asked(prompt="what?", images=[PNG]).messages[0]
     assert picture.parts == (Text("what?"), Image(f"data:image/png;base64,{PNG}"))
+    between = asked(prompt="def f(", system="be brief", suffix="return x")
+    assert (between.messages[0].text, between.raw_prompt, between.suffix) == ("def f(", "def f(", "return x")
+    assert asked(suffix="return x").suffix == "return x"
     assert asked(prompt="go on", suffix="", template="", context=[]).messages == (user,)
 
 
@@ -295,7 +298,7 @@ def test_bad_bodies_name_the_field() -> None:
             OLLAMA.parse(CHAT, {"model": "m", "messages": [USER], **fields})
         assert caught.value.param == param, fields
     for name, value in (
-        *(("context", [1, 2]), ("template", "{{ .Prompt }}"), ("suffix", "end"), ("messages", [USER])),
+        *(("context", [1, 2]), ("template", "{{ .Prompt }}"), ("messages", [USER])),
         *(("images", ["?"]), ("prompt", ["a"]), ("raw", 1)),
     ):
         with pytest.raises(InvalidRequest) as caught:

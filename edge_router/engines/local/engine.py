@@ -103,6 +103,7 @@ class LocalEngine:
     def _serves(self) -> frozenset[Need]:
         calls = self._answers.calls if self.calls_tools else None
         found = {Need.TOOLS, Need.TOOL_CALL} if calls is not None else set()
+        found |= {Need.SUFFIX} if self.prompts.infill is not None else set()
         return CHOOSING | found | {Need.JSON, Need.GRAMMAR}
 
     @property
@@ -136,7 +137,7 @@ class LocalEngine:
         sorting = self.prompts.sorting(prompt)
         answer = Answer(
             self._tokenizer,
-            end_tokens=self._end_tokens,
+            end_tokens=self._ends(request),
             max_tokens=most,
             stops=[*self._own_stops(request), *(request.stop if sorting is None else ())],
             at_start=request.raw_prompt is None,
@@ -256,6 +257,10 @@ class LocalEngine:
 
     def _text_of(self, tokens: Sequence[int]) -> str:
         return b"".join(self._tokenizer.token_bytes(token) for token in tokens).decode("utf-8", "replace")
+
+    def _ends(self, request: ChatRequest) -> frozenset[int]:
+        infill = self.prompts.infill if request.suffix is not None else None
+        return self._end_tokens | (infill.ends if infill is not None else frozenset())
 
     def _own_stops(self, request: ChatRequest) -> tuple[str, ...]:
         return () if request.raw_prompt is not None or self._template is None else self._template.stops

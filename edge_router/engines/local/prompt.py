@@ -11,6 +11,7 @@ from edge_router.engines.local.answer_parts import AnswerParts
 from edge_router.engines.local.sorting import Sorting
 from edge_router.errors import TemplateError, UnsupportedRequest
 from edge_router.prompts.answer_format import AnswerFormat
+from edge_router.prompts.infill import Infill
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
 
@@ -39,9 +40,16 @@ class Prompter:
             answers,
         )
         self.thinks = False
+        self.infill = Infill.of(tokenizer, model_id)
 
     def prepare(self, request: ChatRequest) -> LocalPrompt:
         """Raises `TemplateError`, `UnsupportedRequest` for tools of which a model can't be told."""
+        if request.raw_prompt is not None and request.suffix is not None:
+            if self.infill is None:
+                reason = f"{self._model_id} was not taught to write the text between two others"
+                raise UnsupportedRequest(request.name_of(Need.SUFFIX), reason)
+            tokens = self.infill.prompt(request.raw_prompt, request.suffix)
+            return LocalPrompt(request, len(tokens), tokens)
         if request.raw_prompt is not None:
             tokens = self._tokenizer.encode(request.raw_prompt, special=True)
             return LocalPrompt(request, len(tokens), tokens)

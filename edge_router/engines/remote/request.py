@@ -15,7 +15,7 @@ from edge_router.surfaces.openai_tools import written_tools
 
 # Fields of others may not replace ours, nor reach a proxy that takes addresses or keys from bodies.
 RESERVED = frozenset(
-    {"model", "messages", "prompt", "stream", "stream_options", "n", "best_of", "echo"}
+    {"model", "messages", "prompt", "suffix", "stream", "stream_options", "n", "best_of", "echo"}
     | {"base_url", "api_base", "api_key", "api_type", "api_version", "organization", "endpoint", "headers"}
     | {"extra_headers", "extra_query", "extra_body", "timeout", "custom_llm_provider", "user_config"}
 )
@@ -62,6 +62,8 @@ def request_body(
         body["messages"] = written_messages(request.messages if ours else without_extra(request.messages))
     else:
         body["prompt"] = request.raw_prompt
+        if request.suffix is not None:
+            body["suffix"] = request.suffix
     return terms.fitted(body)
 
 

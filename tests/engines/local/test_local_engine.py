@@ -33,7 +33,9 @@ from edge_router.errors import (
     InternalError,
     InvalidRequest,
     TemplateError,
+    UnsupportedRequest,
 )
+from edge_router.prompts.infill import Infill, InfillMarks
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
 
@@ -114,6 +116,28 @@ def test_a_raw_prompt_goes_as_it_is(make_engine: Make, ask: Ask, tokenizer: Text
     answer(engine, ask("unused", raw_prompt="the <|end|>", max_tokens=1))
     prefilled = [tokens for name, call in runner.calls if name == "prefill" for tokens in call[1]]
     assert prefilled == [*tokenizer.encode("the "), tokenizer.token("<|end|>")]
+
+
+def test_the_text_between_two_is_for_models_that_learned_it(make_engine: Make, ask: Ask) -> None:
+    engine, _ = make_engine()
+    assert Need.SUFFIX not in engine.capabilities.serves
+    with pytest.raises(UnsupportedRequest, match="suffix: fake-1 was not taught"):
+        answer(engine, ask("a", raw_prompt="a", suffix="b"))
+
+
+def test_the_text_between_two_ends_at_their_marks(
+    make_engine: Make, ask: Ask, tokenizer: TextTokenizer
+) -> None:
+    end = tokenizer.token("<|end|>")
+    engine, runner = make_engine(end_token=end)
+    engine.prompts.infill = Infill(
+        InfillMarks("<|im_start|>", "<|end|>", "<think>"), tokenizer, frozenset({end})
+    )
+    assert Need.SUFFIX in engine.capabilities.serves
+    assert answer(engine, ask("a", raw_prompt="a", suffix="b", max_tokens=200))[1].reason == "stop"
+    assert answer(engine, ask("a", raw_prompt="a", max_tokens=200))[1].reason == "length"
+    prefilled = [tokens for name, call in runner.calls if name == "prefill" for tokens in call[1]]
+    assert prefilled[:5] == engine.prompts.infill.prompt("a", "b")
 
 
 def test_users_cannot_write_control_tokens(make_engine: Make, ask: Ask, tokenizer: TextTokenizer) -> None:

@@ -82,6 +82,7 @@ def test_a_raw_prompt_goes_to_completions():
         "max_tokens": 3,
         "logprobs": 2,
     }
+    assert request_body(ask(raw_prompt="once", suffix="end"), "remote")["suffix"] == "end"
 
 
 def test_the_request_cannot_name_the_model_nor_reach_a_proxy_with_addresses_or_keys():
