@@ -27,7 +27,7 @@ from edge_router.control.pool import Pool
 from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
-from edge_router.engines.base import Arriving, Engine, Prompt
+from edge_router.engines.base import Arriving, Engine, Prompt, Restarts
 from edge_router.errors import (
     Closed,
     ContextOverflow,
@@ -267,6 +267,11 @@ class CoreController:
     def ahead(self, cancel: Cancel) -> int | None:
         """How many answers are made before the one of `cancel`; None where it does not wait for others."""
         return self._pool.ahead(cancel)
+
+    @property
+    def weak_restarts(self) -> Restarts | None:
+        """How the weak model's process fares; None where it has none of its own, or is not loaded."""
+        return self._pool.weak_restarts
 
     def check_model(self, name: str) -> None:
         """Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ..."""

@@ -17,7 +17,7 @@ from edge_router.control.policy import Names
 from edge_router.control.slot import Slot
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
-from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Unloading
+from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Restartable, Restarts, Unloading
 from edge_router.engines.choice import DEVICES, SERVED, weak_name
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.guard.egress import Guard
@@ -157,6 +157,12 @@ class Pool:
         """How many answers the weak model makes before the one of `cancel`; None where it does not wait."""
         weak = self._weak.value
         return weak.ahead(cancel) if isinstance(weak, Queueing) else None
+
+    @property
+    def weak_restarts(self) -> Restarts | None:
+        """How the weak model's process fares, where it is loaded and has one of its own."""
+        weak = self._weak.value
+        return weak.restarts if isinstance(weak, Restartable) else None
 
     def names(self) -> Names:
         weak, strong = self._weak.value, self._strong.value

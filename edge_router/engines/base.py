@@ -22,7 +22,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, Need
@@ -175,6 +175,26 @@ class Queueing(Protocol):
     def ahead(self, cancel: Cancel) -> int | None:
         """How many are before the answer that `cancel` would end; None where it has its turn."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """How an engine's process fares: `count` times it was started again, after ending for this `reason` last.
+
+    While it is "pausing" or "starting" it answers nobody.
+    """
+
+    state: Literal["running", "starting", "pausing"]
+    count: int = 0
+    reason: str | None = None
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """An engine in a process of its own, which is started again when it has ended."""
+
+    @property
+    def restarts(self) -> Restarts: ...
 
 
 @runtime_checkable

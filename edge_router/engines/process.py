@@ -4,7 +4,7 @@ Both sides write JSON, one object a line. The parent's first line says how to st
 `{"failed": ...}` answers it. Then any number of calls run at once: `{"id", "call"}` is answered by lines with
 that id, the last of which has "end" or "error"; `{"cancel": id}` ends one early. The end of the child's
 standard input ends the child, so it does not outlive its parent. A thread that dies there, whoever made it,
-ends the child as well, and all who wait are told why: nothing else would tell them.
+ends the child as well, and a line that has "last" tells all who wait why: nothing else would.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Child:
         python: MlcPython | None = None,
         refusal: Callable[[Line], EdgeRouterError] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        cancel: Cancel | None = None,
     ) -> None:
         """Raises `EngineUnavailable` when it fails to start, or takes longer than `timeout_s` by `clock`.
 
@@ -72,15 +73,22 @@ class Child:
         if (python is None or python.executable is None) and not can_start():
             raise EngineUnavailable(name, "this program has no Python that could run it")
         self._name, self._refusal, self._clock = name, refusal, clock
+        self._killed: str | None = None  # why we did it
+        self._over = False  # it has ended, or said that it will now
+        self.heard = 0  # lines of the calls so far, whomever they are for
         self._ids = itertools.count()
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._waiting: dict[int, queue.SimpleQueue[Line]] = {}
         self._first: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
-        if python is None or python.executable is None:
-            self._process = start(["-m", module], stderr=subprocess.PIPE)
-        else:
-            self._process = spawn(python.program(module), python.environment(), stderr=subprocess.PIPE)
+        try:
+            if python is None or python.executable is None:
+                self._process = start(["-m", module], stderr=subprocess.PIPE)
+            else:
+                self._process = spawn(python.program(module), python.environment(), stderr=subprocess.PIPE)
+        except OSError as error:
+            reason = f"its process cannot be started: {error.strerror or error}"
+            raise EngineUnavailable(name, reason) from error
         self._threads = [
             threading.Thread(target=target, name=f"{name}-{target.__name__}", daemon=True)
             for target in (self._read, self._listen)
@@ -89,13 +97,18 @@ class Child:
             thread.start()
         try:
             self._send(begin)
-            self._await_ready(timeout_s)
+            self._await_ready(timeout_s, cancel)
         except BaseException:  # Ctrl-C, too, must not leave it behind
             self._end(0)
             raise
 
-    def call(self, request: Mapping[str, object], cancel: Cancel) -> Generator[Line, None, None]:
-        """The lines that answer it. Raises `Cancelled`; `GenerationFailed` when the process is gone."""
+    def call(
+        self, request: Mapping[str, object], cancel: Cancel, look: Callable[[int], None] = lambda heard: None
+    ) -> Generator[Line, None, None]:
+        """The lines that answer it. Raises `Cancelled`; `GenerationFailed` when the process is gone.
+
+        `look` is called with `heard` again and again while nothing comes, and may raise.
+        """
         number, lines = next(self._ids), queue.SimpleQueue[Line]()
         with self._lock:
             self._waiting[number] = lines
@@ -103,7 +116,7 @@ class Child:
         try:
             self._send({"id": number, "call": request})
             while not ended:
-                line = self._next(lines, cancel)
+                line = self._next(lines, cancel, look)
                 ended = "end" in line or "error" in line
                 yield line
         finally:
@@ -113,16 +126,33 @@ class Child:
                 with contextlib.suppress(GenerationFailed):
                     self._send({"cancel": number})
 
+    @property
+    def running(self) -> bool:
+        return not (self._over or self._killed) and self._process.poll() is None
+
+    def wait(self) -> str:
+        """How it has ended, once it has; nothing that it said, which may be a user's."""
+        status = self._process.wait()
+        how = f"was ended: {self._killed}" if self._killed else f"has ended with status {status}"
+        return f"its process {how}"
+
+    def kill(self, reason: str) -> None:
+        """At once; whoever waits for it is told the reason."""
+        self._killed = reason
+        self._process.kill()
+
     def close(self) -> None:
         """May be called twice."""
         self._end(_CLOSE_S)
 
-    def _await_ready(self, timeout_s: float) -> None:
+    def _await_ready(self, timeout_s: float, cancel: Cancel | None) -> None:
         line, until = None, self._clock() + timeout_s
         while line is None:
             try:
                 line = self._first.get(timeout=_WAKE_S)
             except queue.Empty:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled from None
                 if self._clock() >= until:
                     reason = f"loading did not end within {timeout_s:g} s{self._last_words()}"
                     raise EngineUnavailable(self._name, reason) from None
@@ -134,16 +164,17 @@ class Child:
             reason = line.get("failed") or f"its process ended while loading{self._last_words(wait=True)}"
             raise EngineUnavailable(self._name, str(reason))
 
-    def _next(self, lines: queue.SimpleQueue[Line], cancel: Cancel) -> Line:
+    def _next(self, lines: queue.SimpleQueue[Line], cancel: Cancel, look: Callable[[int], None]) -> Line:
         while not cancel.is_set():
             try:
                 line = lines.get(timeout=_WAKE_S)
             except queue.Empty:
                 if self._process.poll() is None:
+                    look(self.heard)
                     continue
                 line = _GONE
             if line is _GONE:
-                raise GenerationFailed(self._name, f"its process has ended{self._last_words()}")
+                raise self._gone()
             return line
         raise Cancelled
 
@@ -155,7 +186,11 @@ class Child:
                 stream.write(data)
                 stream.flush()
         except (OSError, ValueError) as error:  # ended, or closed by us
-            raise GenerationFailed(self._name, f"its process has ended{self._last_words()}") from error
+            raise self._gone() from error
+
+    def _gone(self) -> GenerationFailed:
+        how = f"was ended: {self._killed}" if self._killed else f"has ended{self._last_words()}"
+        return GenerationFailed(self._name, f"its process {how}")
 
     def _read(self) -> None:
         for data in _pipe(self._process.stdout):
@@ -163,10 +198,13 @@ class Child:
             if "id" not in line:
                 self._first.put(line)
                 continue
+            self.heard += 1
+            self._over = self._over or "last" in line
             with self._lock:
                 lines = self._waiting.get(line["id"])
             if lines is not None:
                 lines.put(line)
+        self._over = True
         self._first.put(_GONE)
         with self._lock:
             for lines in self._waiting.values():
@@ -276,7 +314,7 @@ class _Calls:
             self.failed(died.exc_value)
         else:
             for number in list(self._tasks):
-                self._send({"id": number, **_told(died.exc_value)})
+                self._send({"id": number, "last": True, **_told(died.exc_value)})
         os._exit(1)
 
     async def run(self, held: Any) -> None:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from edge_router.aio import AsyncController
 from edge_router.chat.reply import gathered
 from edge_router.control.answer import Answer
+from edge_router.engines.base import Restarts
 from edge_router.errors import Cancelled
 from edge_router.server.body import read
 from edge_router.server.limits import Limits
@@ -91,7 +92,13 @@ class Api:
         return json_reply(await run_in_threadpool(self._ratings.rate, thumb))
 
     async def health(self, request: Request) -> Response:
-        return json_reply({"status": "ok"})
+        """Anyone may ask, so nothing is said of why."""
+        restarts = self._controller.controller.weak_restarts
+        if restarts is None or restarts == Restarts("running"):
+            return json_reply({"status": "ok"})
+        status = "ok" if restarts.state == "running" else "degraded"
+        process = {"state": restarts.state, "restarts": restarts.count}
+        return json_reply({"status": status, "weak_model": process})
 
     async def metrics(self, request: Request) -> Response:
         return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)

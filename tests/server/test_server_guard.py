@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
 
+from edge_router import ScriptedEngine
 from edge_router.config import Config, ServerConfig
+from edge_router.engines.base import Restarts
 from edge_router.server.security import host_name, known_hosts, plain_path
 
 CHAT = {"model": "weak", "messages": [{"role": "user", "content": "hi"}]}
@@ -109,6 +111,33 @@ def test_another_name_is_refused_everywhere(setup: Callable[..., Any], host: str
 )
 def test_the_loopback_names_with_any_port(setup: Callable[..., Any], host: str) -> None:
     assert setup().call("GET", "/health", headers=[("host", host)]).json() == {"status": "ok"}
+
+
+def test_health_tells_of_a_weak_model_whose_process_has_ended(setup: Callable[..., Any]) -> None:
+    """And not why, for anybody may ask."""
+
+    class Model(ScriptedEngine):
+        restarts = Restarts("running")
+
+    weak = Model()
+    api = setup(weak=weak)
+    for restarts, told in (
+        (Restarts("running"), {"status": "ok"}),
+        (
+            Restarts("starting", 0, "a secret"),
+            {"status": "degraded", "weak_model": {"state": "starting", "restarts": 0}},
+        ),
+        (
+            Restarts("pausing", 2, "a secret"),
+            {"status": "degraded", "weak_model": {"state": "pausing", "restarts": 2}},
+        ),
+        (
+            Restarts("running", 3, "a secret"),
+            {"status": "ok", "weak_model": {"state": "running", "restarts": 3}},
+        ),
+    ):
+        weak.restarts = restarts
+        assert api.call("GET", "/health").json() == told
 
 
 def test_names_that_the_user_adds(setup: Callable[..., Any]) -> None:

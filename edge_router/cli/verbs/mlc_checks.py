@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
 
+from edge_router import strict_json
 from edge_router.cli.findings import Finding, Found
 from edge_router.config import Config
 from edge_router.errors import EngineUnavailable
 from edge_router.mlc_python import MlcPython, here, mlc_python
 
 SECTION = "Weak model"
+_WAIT_S = 5.0  # a server that is there answers at once
+_MOST_BYTES = 1 << 16
 _OWN = "give MLC's wheels a Python of their own and name it: edge-router doctor --set mlc.python=PATH"
 
 
@@ -22,6 +26,30 @@ def mlc(config: Config) -> Found:
         yield Finding(SECTION, "mlc_llm", mend, "bad")
         return
     yield from told(python, on_processor=config.weak.device == "cpu", why_not=python.why_not_compiling)
+    yield from served(config)
+
+
+def served(config: Config) -> Found:
+    """How the process fares in a server that runs with this configuration; nothing where none does."""
+    host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
+    connection = HTTPConnection(host, config.server.port, timeout=_WAIT_S)  # which knows no proxies
+    try:
+        connection.request("GET", "/health", headers={"Accept": "application/json"})
+        process = strict_json.parse_object(connection.getresponse().read(_MOST_BYTES)).get("weak_model")
+    except (OSError, HTTPException, strict_json.NotJson):
+        return
+    finally:
+        connection.close()
+    if not isinstance(process, dict) or not isinstance(process.get("restarts"), int):
+        return
+    times, state = process["restarts"], process.get("state")
+    where = f"in the server at {host}:{config.server.port}"
+    if state == "running":
+        text = f"runs {where}, started again {times} {'time' if times == 1 else 'times'}; its log says why"
+        yield Finding(SECTION, "mlc process", text, "note")
+    else:
+        text = f"has ended {where} and is being started again; its log says why: edge-router serve --debug"
+        yield Finding(SECTION, "mlc process", text, "bad")
 
 
 def told(python: MlcPython, *, on_processor: bool, why_not: Callable[[], str | None]) -> Found:

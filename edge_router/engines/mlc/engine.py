@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_router.chat.events import Event, Finished, FinishReason, Usage
 from edge_router.chat.request import ChatRequest, Need
-from edge_router.engines.base import Capabilities, Prompt
+from edge_router.engines.base import Capabilities, Prompt, Restarts
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.call import call_for
 from edge_router.engines.mlc.chunks import delta_of, error_of, finish_of
-from edge_router.engines.process import Child
+from edge_router.engines.mlc.pace import Pace, Stalled
+from edge_router.engines.process import Line
+from edge_router.engines.restarts import Restarting
 from edge_router.errors import GenerationFailed
 from edge_router.types import Cancel
 
@@ -28,7 +30,8 @@ class MlcEngine:
 
     def __init__(
         self,
-        child: Child,
+        child: Restarting,
+        pace: Pace,
         directory: ModelDirectory,
         *,
         model_id: str,
@@ -38,7 +41,7 @@ class MlcEngine:
         """`vocab_size` counts the tokens that the model has weights for."""
         from edge_router.engines.local.prompt import Prompter
 
-        self._child, self._directory = child, directory
+        self._child, self._pace, self._directory = child, pace, directory
         self._model_id, self._context_window_size = model_id, context_window_size
         self._vocab_size = vocab_size
         self.prompts = Prompter(model_id, directory.tokenizer, directory.template, directory.answers)
@@ -77,7 +80,7 @@ class MlcEngine:
             self._vocab_size,
             sorted_here=sorting is not None,
         )
-        with closing(self._child.call(call, cancel)) as lines:
+        with closing(self._lines(call, prompt, cancel)) as lines:
             for line in lines:
                 if "error" in line:
                     raise error_of(line)
@@ -101,8 +104,29 @@ class MlcEngine:
         yield from () if sorting is None else sorting.end()
         yield Finished(finish, _with_thoughts(usage, sorting))
 
+    @property
+    def restarts(self) -> Restarts:
+        """See `engines.base.Restartable`."""
+        return self._child.restarts
+
     def close(self) -> None:
         self._child.close()
+
+    def _lines(
+        self, call: Mapping[str, object], prompt: Prompt, cancel: Cancel
+    ) -> Generator[Line, None, None]:
+        """What the child answers; a child that will not go on is ended, and started again."""
+        with (
+            self._pace.turn(_length(prompt)) as turn,
+            closing(self._child.call(call, cancel, turn.look)) as lines,
+        ):
+            try:
+                for line in lines:
+                    turn.came(self._child.heard)
+                    yield line
+            except Stalled as error:
+                self._child.end(str(error))
+                raise GenerationFailed(NAME, f"its process was ended: {error}") from error
 
     def _guard(self, request: ChatRequest) -> Callable[[str], bool] | None:
         ends = self.ends_loops and request.raw_prompt is None
@@ -112,6 +136,11 @@ class MlcEngine:
         from edge_router.engines.local.prompt import LocalPrompt
 
         return self.prompts.sorting(prompt) if isinstance(prompt, LocalPrompt) else None
+
+
+def _length(prompt: Prompt) -> int:
+    """In tokens; where MLC makes the prompt itself, in letters, of which each token has at least one."""
+    return prompt.count or sum(len(turn.text) for turn in prompt.request.messages)
 
 
 def _with_thoughts(usage: Usage | None, sorting: Sorting | None) -> Usage | None:

@@ -10,11 +10,13 @@ from edge_router.config import Config
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
+from edge_router.engines.mlc.pace import Pace
 from edge_router.engines.mlc.windows import engine_config, sequences, windows_for
 from edge_router.engines.process import Child
+from edge_router.engines.restarts import Restarting
 from edge_router.mlc_python import mlc_python
 from edge_router.paths import Paths
-from edge_router.types import Progress
+from edge_router.types import Cancel, Progress
 
 
 def load(
@@ -43,10 +45,24 @@ def load(
         "engine_config": engine_config(config, windows),
     }
     program, limit = "edge_router.engines.mlc.child", config.mlc.load_timeout_s
+
+    def begin(cancel: Cancel) -> Child:
+        return Child(
+            NAME,
+            program,
+            start,
+            timeout_s=limit,
+            python=python,
+            refusal=refusal_of,
+            clock=clock,
+            cancel=cancel,
+        )
+
     with progress.step("load"):
-        child = Child(NAME, program, start, timeout_s=limit, python=python, refusal=refusal_of, clock=clock)
+        child = Restarting(NAME, begin)
     engine = MlcEngine(
         child,
+        Pace(clock),
         directory,
         model_id=compiled.card.name,
         context_window_size=windows.context,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -40,6 +39,17 @@ FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, STALLS = 13, 14, 15, 16, 17, 18  
 SAID = "Voilà, the capital."
 HELLO = ChatRequest((Message("user", "Where?"),))
 Opener = Callable[..., MlcEngine]
+
+
+class Clock:
+    """Goes on by a step whenever it is looked at."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
 
 
 class Notes(SilentProgress):
@@ -200,9 +210,9 @@ def test_a_constructor_that_hangs_is_ended(
     mlc: Any, config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLC_STANDIN_OPEN", "hang")
-    before, seconds = threading.active_count(), itertools.count(step=100)
+    before = threading.active_count()
     with pytest.raises(EngineUnavailable, match="mlc cannot start: loading did not end within 300 s"):
-        load(config, paths, SilentProgress(), clock=lambda: next(seconds))
+        load(config, paths, SilentProgress(), clock=Clock(100))
     assert threading.active_count() == before
 
 
@@ -457,7 +467,7 @@ def test_errors_become_ours_and_the_engine_goes_on(
     ],
 )
 def test_what_ends_mlcs_thread_is_told_to_all_who_wait_for_it(
-    open_engine: Opener, seed: int, error: type[Exception], text: str
+    mlc: Any, open_engine: Opener, seed: int, error: type[Exception], text: str
 ) -> None:
     """Where the real one would have them wait for ever."""
     engine = open_engine(**{"weak.max_sequences": 2})
@@ -467,6 +477,25 @@ def test_what_ends_mlcs_thread_is_told_to_all_who_wait_for_it(
         ask(engine, seed=seed)
     with pytest.raises(error, match=text):
         list(other)
+    assert text_of(ask(engine)) == SAID  # by another process, which was started at once
+    assert engine.restarts.count == 1 and len(mlc.events("open")) == 2
+
+
+def test_an_answer_that_stalls_ends_with_its_process_and_the_next_one_is_given(
+    mlc: Any, config: Config, paths: Paths
+) -> None:
+    clock = Clock()
+    engine = load(config, paths, SilentProgress(), clock=clock)
+    try:
+        assert text_of(ask(engine)) == SAID
+        clock.step = 5.0
+        with pytest.raises(GenerationFailed, match=r"its process was ended: no token for \d+ s"):
+            ask(engine, seed=STALLS)
+        clock.step = 0.0
+        assert text_of(ask(engine)) == SAID
+        assert engine.restarts.count == 1 and "no token for" in str(engine.restarts.reason)
+    finally:
+        engine.close()
 
 
 def test_cancelling_aborts_the_request(mlc: Any, open_engine: Opener) -> None:
@@ -516,8 +545,10 @@ def test_a_process_that_does_not_end_is_ended(
     monkeypatch.setenv("MLC_STANDIN_TERMINATE", "forget")
     monkeypatch.setattr("edge_router.engines.process._CLOSE_S", 1.0)
     engine = open_engine()
+    child = engine._child._child
+    assert child is not None and child.running
     engine.close()
-    assert engine._child._process.poll() is not None
+    assert not child.running
 
 
 def test_a_process_that_failed_to_open_leaves_nothing(

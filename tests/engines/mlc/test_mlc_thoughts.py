@@ -14,6 +14,7 @@ from edge_router.chat.reply import Reply, collect
 from edge_router.chat.request import ChatRequest, ReasoningOptions
 from edge_router.engines.base import answered
 from edge_router.engines.mlc.engine import MlcEngine
+from edge_router.engines.mlc.pace import Pace
 from edge_router.prompts.answer_format import AnswerFormat
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
@@ -24,10 +25,12 @@ THINKING = runpy.run_path(str(Path(__file__).parents[2] / "prompts" / "tool_temp
 class Child:
     """Says these pieces, a token each, in the form of OpenAI's completions."""
 
+    heard = 0
+
     def __init__(self, *pieces: str) -> None:
         self.pieces, self.asked = pieces, list[Mapping[str, Any]]()
 
-    def call(self, arguments: Mapping[str, Any], cancel: object) -> Iterator[Mapping[str, Any]]:
+    def call(self, arguments: Mapping[str, Any], cancel: object, look: object) -> Iterator[Mapping[str, Any]]:
         self.asked.append(arguments["arguments"])
         yield from ({"choices": [{"text": piece, "finish_reason": None}]} for piece in self.pieces)
         yield {"choices": [{"text": "", "finish_reason": "stop"}]}
@@ -39,7 +42,7 @@ def ask(child: Child, tokenizer: TextTokenizer, **options: Any) -> Reply:
     directory = SimpleNamespace(
         tokenizer=tokenizer, template=template, answers=AnswerFormat.of(template, tokenizer.added)
     )
-    engine = MlcEngine(child, directory, model_id="m", context_window_size=999, vocab_size=10**6)  # type: ignore[arg-type]
+    engine = MlcEngine(child, Pace(), directory, model_id="m", context_window_size=999, vocab_size=10**6)  # type: ignore[arg-type]
     return collect(answered(engine, ChatRequest((Message("user", "?"),), **options), threading.Event()))
 
 
