@@ -122,6 +122,11 @@ class GuardConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RulesConfig:
+    file: str | None = None  # None: rules.toml beside the user's own configuration file, where there is one
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 6060
@@ -148,6 +153,7 @@ class Config:
     mlc: MlcConfig = MlcConfig()
     strong: StrongConfig = StrongConfig()
     guard: GuardConfig = GuardConfig()
+    rules: RulesConfig = RulesConfig()
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

@@ -7,11 +7,13 @@ EdgeRouterError
     InvalidRequest                a field of a chat request
       ContextOverflow             the prompt is longer than the context
       UnsupportedRequest          it asks for what the weak model cannot do
+      Blocked                     a rule of the user's says no
       UnknownResponse             an earlier answer that is not kept here
         PreviousResponseGone      ... and that the request goes on from
     UnknownName                   with the nearest known names
       UnknownModel
     ConfigError                   a key of the configuration
+    InvalidRules                  the user's file of rules
     UnsupportedArchitecture       no model definition for it
     UnsupportedTarget             this TVM cannot compile for it
     InvalidModel                  config, tensors or model directory contradict each other
@@ -145,6 +147,14 @@ class UnsupportedRequest(InvalidRequest):
     """The weak model cannot do what `param` asks for, and no strong one may be asked instead."""
 
 
+class Blocked(InvalidRequest):
+    """By the rule of that name; `said`: what its writer wants the caller to be told."""
+
+    def __init__(self, rule: str, said: str = "") -> None:
+        self.rule, self.said = rule, said
+        super().__init__(None, f"the rule {rule!r} lets nobody answer this{f': {said}' if said else ''}")
+
+
 class UnknownResponse(InvalidRequest):
     """`id` of an answer, or of a part of one, that was never kept here or is no longer."""
 
@@ -203,6 +213,14 @@ class ConfigError(InvalidInput):
         self.key, self.value, self.reason, self.source = key, value, reason, source
         self.misplaced_key = misplaced_key
         super().__init__(f"{key} = {value!r}{f' ({source})' if source else ''}: {reason}")
+
+
+class InvalidRules(InvalidInput):
+    """`file` of the user's own rules; `rule`: the name or number of the one that is meant, if one is."""
+
+    def __init__(self, file: str | Path, reason: str, rule: str | None = None) -> None:
+        self.file, self.reason, self.rule = str(file), clipped(reason, REASON), rule
+        super().__init__(f"{file}: {'' if rule is None else f'rule {clipped(rule)}: '}{self.reason}")
 
 
 class UnsupportedArchitecture(InvalidInput):

@@ -21,6 +21,7 @@ class Paths:
     share: Path  # what holding a strong share has learnt; JSON
     calibration: Path  # the scores that thresholds were calibrated on; JSON
     spending: Path  # what the strong model has cost, answer by answer; SQLite
+    rules: Path  # the user's own, asked before a score; TOML
     defects: Path  # mistakes in the program that were met; JSON
 
     @classmethod
@@ -42,6 +43,7 @@ class Paths:
             share=data / "share.json",
             calibration=data / "calibration.json",
             spending=data / "spending.sqlite3",
+            rules=config / "rules.toml",
             defects=data / "defects.json",
         )
 
@@ -57,6 +59,7 @@ class Paths:
             share=home / "share.json",
             calibration=home / "calibration.json",
             spending=home / "spending.sqlite3",
+            rules=home / "rules.toml",
             defects=home / "defects.json",
         )
 

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CONTEXT_OVERFLOW = "context_overflow"  # the prompt does not fit the weak model's context
     NEEDS_TOOLS = "needs_tools"  # tools or a form of answer that the weak model does not handle
     NEEDS_MEDIA = "needs_media"  # images, sounds or files that the weak model does not read
+    RULE = "rule"  # one of the user's own rules says so
     GUARD = "guard"  # it holds what must not leave the machine, such as a key
     BUDGET = "budget"  # the money for the strong model is spent
     PRIVATE = "private"  # the caller said that this must not leave the machine
@@ -40,7 +41,7 @@ class Decision:
 
     `confidence` is the estimated chance that the weak model's answer is right, where it was looked at.
     `found` says, without repeating it, what the guard has found in the query: it stays here with the reason
-    `guard`, and is hidden from the strong model with any other.
+    `guard`, and is hidden from the strong model with any other. `rule` is the user's that had a say.
     """
 
     model: Tier
@@ -50,6 +51,7 @@ class Decision:
     router: str | None = None
     confidence: float | None = None
     found: tuple[str, ...] = ()
+    rule: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract, and what else there is to tell."""
@@ -59,7 +61,8 @@ class Decision:
             "model": self.model,
             "reason": str(self.reason),
         }
-        return {**told, "found": list(self.found)} if self.found else told
+        more = {"rule": self.rule, "found": list(self.found)}
+        return told | {name: value for name, value in more.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ LAYERS = [
         "privacy",
         "response_format",
         "requests",
+        "rules",
         "surfaces",
         "routers",
         "engines",

@@ -235,7 +235,7 @@ def test_thumbs(ledger):
     assert [record.rating for record in ledger.recent()] == [-1, None]
 
 
-SINCE_4 = ("found",)
+SINCE_4 = ("found", "rule")
 SINCE_3 = (*SINCE_4, "cause_message")
 SINCE_2 = (*SINCE_3, "confidence", "spent_prompt_tokens", "spent_completion_tokens")
 

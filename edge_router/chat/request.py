@@ -207,6 +207,7 @@ class ChatRequest:
     suffix: str | None = None  # the answer is what stands between `raw_prompt` and this
     spoken: bool = False  # the answer is to be heard
     session: str | None = None
+    program: str | None = None  # that asks, as it calls itself
     extra: Extra = Extra()
     mask: Callable[[Vocabulary], TokenMask] | None = field(default=None, compare=False)  # local models only
     signals: SignalRequest | None = None  # an engine may leave `state` out

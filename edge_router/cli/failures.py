@@ -16,6 +16,7 @@ from edge_router.errors import (
     ContextOverflow,
     EdgeRouterError,
     InvalidRequest,
+    InvalidRules,
     UnknownName,
     clipped,
 )
@@ -60,4 +61,4 @@ def exit_code(error: Exception) -> int:
     """2 where what was typed or configured is wrong, 1 where it was fine and the job failed."""
     if isinstance(error, ContextOverflow):
         return FAILED
-    return USAGE if isinstance(error, InvalidRequest | UnknownName | ConfigError) else FAILED
+    return USAGE if isinstance(error, InvalidRequest | UnknownName | ConfigError | InvalidRules) else FAILED

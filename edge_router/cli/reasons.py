@@ -14,6 +14,7 @@ _WORDS = {
     Reason.FORCED: "as asked",
     Reason.OFFLINE: "the network is switched off",
     Reason.PRIVATE: "the question is private",
+    Reason.RULE: "a rule of yours says so",
     Reason.GUARD: "it must not leave this machine",
     Reason.CONTEXT_OVERFLOW: "the prompt does not fit the weak model",
     Reason.NEEDS_TOOLS: "the weak model cannot do what is asked",
@@ -30,6 +31,8 @@ _WORDS = {
 def why(decision: Decision) -> str:
     """The reason, with the score where there is one, and what the guard has found."""
     words, held = _scored(decision), ", ".join(decision.found)
+    if decision.rule is not None:
+        words += f" (rule {decision.rule!r})"
     if held and decision.model == "strong":
         words += f"; hidden from it: {held}"
     return words

@@ -277,6 +277,8 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.UnsupportedRequest: lambda error: _then(
         error.reason, "with a strong model there is more, which is named in", "config", "init"
     ),
+    e.Blocked: lambda error: _then(error.reason, "where rules are kept is shown by", "config", "show"),
+    e.InvalidRules: lambda error: _then(error, "what a rule may hold is told by", "rules", "check", "--help"),
     e.UnknownName: _unknown_name,
     e.InvalidClientFile: lambda error: _then(
         f"{error.path} {error.reason}", "or start it without touching the file", "launch", error.client

@@ -29,6 +29,7 @@ from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
 from edge_router.engines.base import Arriving, Engine, Prompt, Restarts
 from edge_router.errors import (
+    Blocked,
     Closed,
     ContextOverflow,
     EdgeRouterError,
@@ -40,12 +41,13 @@ from edge_router.errors import (
     UnsupportedRequest,
     Withheld,
 )
-from edge_router.guard.egress import Inspection
+from edge_router.guard.inspection import Inspection
 from edge_router.ledger import Ledger, Record, message_of
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.routers.base import AsksWeak, Router
+from edge_router.rules.rule import Verdict
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.spending import Payment, Spending
 from edge_router.types import Cancel, Decision, Progress, Reason
@@ -133,7 +135,15 @@ class CoreController:
 
     def _starting(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answer]:
         clock = Clock()
-        decision, situation = self._decide(request, clock, cancel, counts=True)
+        try:
+            decision, situation = self._decide(request, clock, cancel, counts=True)
+        except (Blocked, Withheld) as error:
+            reason = Reason.GUARD if isinstance(error, Withheld) and error.rule is None else Reason.RULE
+            kept = Decision("weak", reason, found=getattr(error, "found", ()), rule=error.rule)
+            self._failed(request, kept, error, None, clock, None)
+            raise
+        # A weak model may be on another machine, which gets nothing private.
+        own = request if situation.kept is None else replace(request, private=True)
         cause: EdgeRouterError | None = None
         spent: Usage | None = None
         while True:
@@ -142,7 +152,7 @@ class CoreController:
             try:
                 with self.defects.guard(component):
                     engine = self._engine(decision, request, cancel)
-                    prompt, left_out = self._fitting(engine, decision, request, situation)
+                    prompt, left_out = self._fitting(engine, decision, own, situation)
                     holding = self._holding(decision, prompt.request, situation, cancel)
                     payment = self._payment(decision, prompt.request)
                     if holding is not None:
@@ -312,22 +322,32 @@ class CoreController:
     ) -> tuple[Decision, policy.Situation]:
         """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
         route = policy.parse_model(request.target, self._pool.names())
-        inspection = self._inspection(route, request)
+        verdict = self._verdict(request)
+        ruled: str | None = None
+        if route.tier is None and verdict.model is not None:
+            route = replace(policy.parse_model(verdict.model.then, self._pool.names()), ruled=True)
+            ruled = verdict.model.name
+        inspection = Inspection() if verdict.local_only else self._inspection(route, request, verdict)
         situation = policy.Situation(
             strong_configured=self._pool.strong_configured,
             offline=self.config.offline,
             private=request.private,
-            kept=Reason.GUARD if inspection.stays else None,
+            kept=Reason.RULE if verdict.local_only else Reason.GUARD if inspection.stays else None,
             needs=request.needs,
             weak_serves=self._pool.weak_serves,
             budget_spent=self._spending is not None and self._spending.exhausted,
             shortens=self.config.weak.overflow == "auto",
             defects_escalate=self.config.weak.on_defect == "escalate",
         )
+        if route.tier == "strong" and not route.ruled:
+            self._refuse_strong(request, verdict, inspection)
+
+        def told(decision: Decision) -> Decision:
+            rule = verdict.local_only.name if verdict.local_only else ruled
+            return replace(decision, found=inspection.found, rule=rule)
+
         if route.tier is not None:
-            if route.tier == "strong":
-                self._refuse_strong(request, inspection)
-            return replace(policy.decide(route, None, None, situation), found=inspection.found), situation
+            return told(policy.decide(route, None, None, situation)), situation
         with self.defects.guard("router"):
             router = self._pool.router(route.router, cancel)
             if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
@@ -339,7 +359,7 @@ class CoreController:
         if budgeted is not None:
             threshold = budgeted.threshold(threshold)
         decision = policy.decide(replace(route, router=router.name), score, threshold, situation)
-        decision = replace(decision, found=inspection.found)
+        decision = told(decision)
         if counts and route.threshold is None:
             with self.defects.spare("strong share"):
                 self._pool.observe(router, decision)
@@ -348,20 +368,31 @@ class CoreController:
                     budgeted.observe(score)
         return decision, situation
 
-    def _inspection(self, route: policy.Route, request: ChatRequest) -> Inspection:
-        """What the guard finds, where the strong model might be asked."""
-        asked = self._pool.strong_configured and not (request.private or self.config.offline)
-        if route.tier == "weak" or not asked:
+    def _verdict(self, request: ChatRequest) -> Verdict:
+        """What the user's rules say. Raises `Blocked`."""
+        with self.defects.guard("rules"):
+            verdict = self._pool.egress.judge(request)
+        if verdict.block is not None:
+            raise Blocked(verdict.block.name, verdict.block.message)
+        return verdict
+
+    def _inspection(self, route: policy.Route, request: ChatRequest, verdict: Verdict) -> Inspection:
+        """What the guard finds, where another machine might be asked."""
+        strong = self._pool.strong_configured and route.tier != "weak"
+        leaves = strong or bool(self.config.weak.trusted_hosts)
+        if request.private or self.config.offline or not leaves:
             return Inspection()
         with self.defects.guard("guard"):
-            return self._pool.guard.inspect(request)
+            return self._pool.egress.inspect(request, verdict)
 
-    def _refuse_strong(self, request: ChatRequest, inspection: Inspection) -> None:
+    def _refuse_strong(self, request: ChatRequest, verdict: Verdict, inspection: Inspection) -> None:
         """Raises `InvalidRequest` for a request that names the strong model where it must not be asked, and
-        `Withheld` where the guard keeps it here."""
+        `Withheld` where a rule or the guard keeps it here."""
         if request.private or self.config.offline:
             why = "the request is private" if request.private else "the network is switched off"
             raise InvalidRequest("model", f"{request.target!r} would leave this machine, and {why}")
+        if verdict.local_only is not None:
+            raise Withheld(rule=verdict.local_only.name)
         if inspection.stays:
             raise Withheld(inspection.stays)
 
@@ -384,6 +415,8 @@ class CoreController:
                 reason = f"the weak model {lacks}, and no strong model is asked"
                 if decision.reason is Reason.GUARD:
                     reason += f", for the request holds {', '.join(decision.found)}"
+                elif decision.reason is Reason.RULE:
+                    reason += f", for the rule {decision.rule!r} says so"
                 raise UnsupportedRequest(request.name_of(need), reason)
 
     def _fitting(
@@ -470,7 +503,7 @@ class CoreController:
         if self._ledger is not None:
             with self.defects.spare("ledger"):
                 if record.prompt is not None and self.config.ledger.store_prompts:
-                    record = replace(record, prompt=self._pool.guard.masked(record.prompt))
+                    record = replace(record, prompt=self._pool.egress.masked(record.prompt))
                 number = self._ledger.record(record)
                 if self._closed:  # an answer that ended after `close` has opened it again
                     self._ledger.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edge_router.chat.request import MEDIA_NEEDS, Need
 from edge_router.errors import (
@@ -16,6 +17,7 @@ from edge_router.errors import (
     InternalError,
     InvalidInput,
     InvalidRequest,
+    InvalidRules,
     LowConfidence,
     OutOfMemory,
     PluginFailed,
@@ -27,6 +29,7 @@ from edge_router.errors import (
     clipped,
 )
 from edge_router.registry import nearest
+from edge_router.rules.rule import PROTECTING, Rule
 from edge_router.types import LATEST, Decision, Reason, Tier
 
 ROUTER_PREFIX = "router-"
@@ -34,11 +37,15 @@ ROUTER_PREFIX = "router-"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a model name asks for: a fixed tier, or a router with its threshold (None: the default one's)."""
+    """What a model name asks for: a fixed tier, or a router with its threshold (None: the default one's).
+
+    `ruled`: not the caller named it, but a rule of the user's.
+    """
 
     tier: Tier | None = None
     router: str | None = None
     threshold: float | None = None
+    ruled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,16 @@ def parse_model(name: str, names: Names) -> Route:
     raise UnknownModel(name, known, nearest(name, known, cutoff=0.4))
 
 
+def check_rules(rules: Iterable[Rule], names: Names, file: Path) -> None:
+    """Whether each names a model that is known. Raises `InvalidRules`."""
+    for rule in rules:
+        if rule.then not in PROTECTING:
+            try:
+                parse_model(rule.then, names)
+            except InvalidInput as error:
+                raise InvalidRules(file, f"then: {error}, or {', '.join(PROTECTING)}", rule.name) from error
+
+
 def _parse_router(rest: str, names: Names) -> Route:
     if rest in names.routers:
         return Route(router=rest)
@@ -134,12 +151,14 @@ def _parse_router(rest: str, names: Names) -> Route:
 
 def decide(route: Route, score: float | None, threshold: float | None, situation: Situation) -> Decision:
     """The first decision. `score` and `threshold` are None exactly where the route names the tier."""
-    if route.tier is not None:
+    if route.tier is not None and not route.ruled:
         return Decision(route.tier, Reason.FORCED)
-    assert score is not None and threshold is not None
-    wanted = Decision(
-        "strong" if score >= threshold else "weak", Reason.SCORE, score, threshold, route.router
-    )
+    if route.tier is not None:
+        wanted = Decision(route.tier, Reason.RULE)
+    else:
+        assert score is not None and threshold is not None
+        tier: Tier = "strong" if score >= threshold else "weak"
+        wanted = Decision(tier, Reason.SCORE, score, threshold, route.router)
     if situation.unmet:
         reason = Reason.NEEDS_MEDIA if situation.unmet & MEDIA_NEEDS else Reason.NEEDS_TOOLS
         wanted = replace(wanted, model="strong", reason=reason)

@@ -12,16 +12,17 @@ from edge_router import plugins
 from edge_router.chat.request import Need
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
+from edge_router.control.egress import Egress, load_rules, rules_file
+from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.control.names import check_names, check_router
-from edge_router.control.policy import Names
+from edge_router.control.policy import Names, check_rules
 from edge_router.control.slot import Slot
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Restartable, Restarts, Unloading
 from edge_router.engines.choice import DEVICES, SERVED, weak_name
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
-from edge_router.guard.egress import Guard
-from edge_router.guard.engine import GuardedEngine
+from edge_router.guard.inspection import Guard
 from edge_router.paths import Paths
 from edge_router.prompts.infill import likely as infill_likely
 from edge_router.registry import Registry
@@ -66,9 +67,10 @@ class Pool:
         check_names(config, weak=weak is None, strong=strong is None)
         if router is None:
             check_router(config, self._registry)
-        self.guard = Guard(config.guard)
+        rules = load_rules(config, self._paths)
+        self.egress = Egress(Guard(config.guard), rules)
         self._weak = self._engine_slot("weak model", self._make_weak, weak)
-        guarded = None if strong is None else GuardedEngine(strong, self.guard)
+        guarded = None if strong is None else GuardedEngine(strong, self.egress)
         self._strong = self._engine_slot("strong model", self._make_strong, guarded)
         self._default_router = router
         self._gate, self._gate_sought = gate, gate is not None
@@ -79,6 +81,7 @@ class Pool:
         self._lock = threading.Lock()
         if router is not None:
             self._router_slot(router.name).put(router)
+        check_rules(rules, self.names(), rules_file(config, self._paths))
 
     def _engine_slot(self, name: str, make: Callable[[], Engine], given: Engine | None) -> Slot[Engine]:
         slot = Slot(name, make, remember_s=self._config.weak.retry_load_s, dispose=partial(self._end, name))
@@ -282,7 +285,7 @@ class Pool:
     def _make_strong(self) -> Engine:
         registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)
         engine = registry.get(self._config.strong.engine)(self._config, self._paths, self._progress)
-        return GuardedEngine(engine, self.guard)
+        return GuardedEngine(engine, self.egress)
 
     def retry(self) -> None:
         """Forget what failed to load: whoever asks next tries again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -173,6 +173,3 @@ class Machine:
         begin = rf"(?:{drive}:|/mnt/{drive}|/{drive})?" if drive else ""
         exact = "" if parts[0].lower() == "home" else "(?i)"
         return re.compile(rf"{exact}{begin}{slash}{slash.join(parts)}(?![\w-])")
-
-
-NOUNS: Mapping[str, str] = {each.kind: each.noun for each in detectors(Machine("", ()))}

@@ -73,12 +73,12 @@ class Screening:
     """Looks for what `detectors` find. Safe to use from any number of threads."""
 
     def __init__(self, detectors: Sequence[Detector]) -> None:
-        self._detectors = tuple(detectors)
+        self.detectors = tuple(detectors)
 
     def found(self, request: ChatRequest) -> Counter[tuple[str, str]]:
         """How often what was found, by kind and what exactly it is."""
         texts = list(texts_of(request))
-        if not self._detectors or not self.findings("\n".join(texts)):
+        if not self.detectors or not self.findings("\n".join(texts)):
             return Counter()
         return Counter((each.kind, each.what) for text in texts for each in self.findings(text))
 
@@ -100,7 +100,7 @@ class Screening:
         """In the order in which they stand there; none within another."""
         reading = Reading(text)
         found: list[Finding] = []
-        for detector in self._detectors:
+        for detector in self.detectors:
             for start, end, what in detector.find(reading.plain):
                 if end > start:
                     found.append(Finding(detector.kind, detector.label, what, *reading.span(start, end)))
@@ -176,6 +176,13 @@ def texts_of(request: ChatRequest) -> Iterator[str]:
     for each in fields(request):
         if each.name not in _STAYS:
             yield from _texts(getattr(request, each.name))
+
+
+def words_of(request: ChatRequest) -> Iterator[str]:
+    """The texts that somebody wrote: without roles and the like, which are the same for all."""
+    for message in request.messages:
+        yield from _texts((message.parts, message.name, message.extra))
+    yield from _texts((request.tools, request.output, request.raw_prompt, request.extra.fields))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -35,6 +35,7 @@ CREATE TABLE decisions (
     prompt TEXT,
     confidence REAL,                -- the weak model's chance of being right, where it was looked at
     spent_prompt_tokens INTEGER, spent_completion_tokens INTEGER,  -- by the weak model, where it was too low
+    rule TEXT,                      -- the user's that had a say
     found TEXT,                     -- what the guard has found, a line each; nothing of what that says
     rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
 )"""
@@ -45,7 +46,10 @@ _SINCE_2 = (
     "ALTER TABLE decisions ADD COLUMN spent_completion_tokens INTEGER",
 )
 _SINCE_3 = ("ALTER TABLE decisions ADD COLUMN cause_message TEXT",)
-_SINCE_4 = ("ALTER TABLE decisions ADD COLUMN found TEXT",)
+_SINCE_4 = (
+    "ALTER TABLE decisions ADD COLUMN found TEXT",
+    "ALTER TABLE decisions ADD COLUMN rule TEXT",
+)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
 _STEPS = {  # from an older version to this one
     0: (_TABLE, _INDEX),

@@ -50,6 +50,7 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "not_supported_by_weak_model",
         "Leave it out, or configure a strong model and ask for the model `auto`.",
     ),
+    e.Blocked: Rule(403, "permission_error", "blocked_by_rule", "Change the request and send it again."),
     e.UnknownResponse: Rule(
         404, INVALID, "response_not_found", "It is kept in the server's memory unless store is false."
     ),
@@ -58,6 +59,7 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     ),
     e.UnknownName: Rule(404, INVALID, "model_not_found", "GET /v1/models lists the names."),
     e.ConfigError: Rule(500, FAILED, "configuration_error", "Mend it in the server's configuration."),
+    e.InvalidRules: Rule(500, FAILED, "configuration_error", "Mend it on the server's machine."),
     e.UnsupportedArchitecture: Rule(
         503, FAILED, "weak_model_unavailable", "Choose another weak.model; see `edge-router models list`."
     ),

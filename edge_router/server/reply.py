@@ -31,11 +31,17 @@ def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
         "score": _number(decision.score),
         "threshold": _number(decision.threshold),
         "reason": str(decision.reason),
-        "found": "; ".join(decision.found) or None,
+        "rule": _ascii(decision.rule),
+        "found": _ascii("; ".join(decision.found)),
         "fallback": None if cause is None else type(cause).__name__,
         "truncated": str(answer.truncated) if answer.truncated else None,
     }
     return {PREFIX + name: value for name, value in told.items() if value is not None}
+
+
+def _ascii(text: str | None) -> str | None:
+    """What a header can hold of the name that somebody gave a rule."""
+    return text.encode("ascii", "backslashreplace").decode() if text else None
 
 
 def _number(value: float | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from starlette.concurrency import run_in_threadpool
@@ -66,6 +67,7 @@ class Api:
             run = self._defects.guarded(component, call.run)
             return json_reply(await run_in_threadpool(run, self._host))
         call = marked(call, request.headers.items(), request.query_params.multi_items())
+        call = replace(call, request=replace(call.request, program=request.headers.get("user-agent")))
         if call.stream:
             ahead = self._controller.controller.ahead
             return AnswerStream(

@@ -77,6 +77,8 @@ EXAMPLES = [
     e.StrongUnauthorized("https://example.org", 401, None),
     e.StrongRateLimited("https://example.org", 30),
     e.StrongRateLimited("https://example.org"),
+    e.Blocked("customers", "Ask the desk."),
+    e.InvalidRules("rules.toml", "then is missing", "3"),
     e.Withheld(("a card number, 2 times", "a key or password (GitHub)")),
     e.Withheld(rule="customers"),
     e.BudgetSpent(20.0),

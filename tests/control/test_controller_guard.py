@@ -165,6 +165,17 @@ def test_the_door_itself_lets_nothing_private_out() -> None:
     assert big.calls == []
 
 
+def test_a_weak_model_on_another_machine_is_told_what_is_private() -> None:
+    """It refuses that; see engines/local_server."""
+    trusting = Config().replace(**{"weak.trusted_hosts": ["box.lan"]})
+    for config, route in ((Config(), "auto"), (trusting, "auto"), (trusting, "weak")):
+        small = weak()
+        with Controller(config, weak=small, strong=strong(), router=ScriptedRouter(HARD)) as controller:
+            controller.chat.completions.create(messages=ASKED, model=route)
+            controller.chat.completions.create(messages="Hello.", model="weak")
+        assert [call.private for call in small.calls] == [True, False], route
+
+
 def test_an_answer_that_cannot_be_had_is_told_as_ever() -> None:
     big = strong(StrongUnreachable("http://example", "no route"))
     settings = {"guard__secrets": "redact"}
@@ -198,5 +209,6 @@ def test_only_the_pool_makes_strong_models_and_puts_the_guard_before_them() -> N
             found["make_strong"].add(file.name)
     # names.py lists their names only.
     assert found["strong_engines"] == {"control/pool.py", "control/names.py"}
-    assert found["OpenAIEngine"] == {"engines/openai.py"}
+    # The weak model in a server of this machine is asked through the same client.
+    assert found["OpenAIEngine"] == {"engines/openai.py", "engines/local_server/engine.py"}
     assert found["make_strong"] == set()

@@ -30,9 +30,10 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.config import GuardConfig
+from edge_router.control.egress import Egress
 from edge_router.errors import Withheld
 from edge_router.guard.detectors import Machine
-from edge_router.guard.egress import Guard
+from edge_router.guard.inspection import Guard, Inspection
 from edge_router.guard.screening import texts_of
 
 KEY = "sk-proj-" + "aB3" * 8
@@ -40,8 +41,13 @@ MAIL = "ann@example.org"
 ASKED = ChatRequest((Message("user", "Hello."),))
 
 
-def guard(**settings: str) -> Guard:
-    return Guard(GuardConfig(**settings), Machine("/home/ann", ("annas-desk",)))  # type: ignore[arg-type]
+class Look(Egress):
+    def found(self, request: ChatRequest) -> Inspection:
+        return self.inspect(request, self.judge(request))
+
+
+def guard(**settings: str) -> Look:
+    return Look(Guard(GuardConfig(**settings), Machine("/home/ann", ("annas-desk",))))  # type: ignore[arg-type]
 
 
 def with_parts(*parts: object) -> ChatRequest:
@@ -82,7 +88,7 @@ PLACES = {
 
 def test_no_place_of_a_request_is_passed_over() -> None:
     for place, request in PLACES.items():
-        assert guard().inspect(request).stays == ("a key or password (OpenAI)",), place
+        assert guard().found(request).stays == ("a key or password (OpenAI)",), place
         released, vault = guard(secrets="redact").released(request)
         assert KEY not in repr(released), place
         assert vault.values == {"[SECRET_1]": KEY}, place
@@ -106,7 +112,7 @@ def test_what_cannot_be_taken_out_keeps_the_question_here() -> None:
 
 def test_pictures_are_no_words() -> None:
     noise = base64.b64encode(bytes(range(256)) * 4000).decode()
-    assert guard(level="strict").inspect(with_parts(Image(f"data:image/png;base64,{noise}"))).found == ()
+    assert guard(level="strict").found(with_parts(Image(f"data:image/png;base64,{noise}"))).found == ()
 
 
 def test_the_same_value_has_the_same_name_in_every_turn() -> None:
@@ -134,12 +140,12 @@ def test_a_placeholder_that_somebody_wrote_stands_for_nothing() -> None:
 
 def test_levels_say_what_is_done() -> None:
     text = f"{MAIL} +49 171 2345678 /home/ann/x annas-desk"
-    assert guard().inspect(with_parts(Text(text))).found == ()
+    assert guard().found(with_parts(Text(text))).found == ()
     released, _ = guard(level="strict").released(with_parts(Text(text)))
     assert released.messages[0].text == "[EMAIL_1] [PHONE_1] [HOME_1]/x [HOST_1]"
     assert guard(level="off").released(PLACES["text"])[0] is PLACES["text"]
     assert guard(level="strict", emails="allow").released(with_parts(Text(MAIL)))[1].values == {}
-    assert guard(level="off", emails="local").inspect(with_parts(Text(f"{MAIL} {MAIL}"))).stays == (
+    assert guard(level="off", emails="local").found(with_parts(Text(f"{MAIL} {MAIL}"))).stays == (
         "an e-mail address, 2 times",
     )
 
@@ -150,12 +156,12 @@ def test_a_request_that_is_clean_is_the_same_one() -> None:
 
 def test_what_nobody_has_thought_of_does_not_pass_unseen() -> None:
     with pytest.raises(TypeError):
-        guard().inspect(replace(ASKED, extra=Extra("openai", {"x": object()})))
+        guard().found(replace(ASKED, extra=Extra("openai", {"x": object()})))
 
 
 def test_every_field_of_a_request_is_looked_through_or_never_sent() -> None:
     marked = {each.name: f"mark of {each.name}" for each in fields(ChatRequest)}
     sent = set(texts_of(ChatRequest(**marked)))  # type: ignore[arg-type]
     assert set(marked) - {text.removeprefix("mark of ") for text in sent} == {
-        *("target", "private", "mask", "signals", "names")
+        *("target", "private", "program", "mask", "signals", "names")
     }

@@ -27,6 +27,8 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.ContextOverflow: (5000, 4096),
     e.UnsupportedRequest: ("tools", "the weak model calls no tools"),
     e.InternalError: ("weak model", "TypeError", "engine.py:7"),
+    e.Blocked: ("customers", "Ask the desk."),
+    e.InvalidRules: ("rules.toml", "then is missing", "3"),
     e.UnknownName: ("router", "mff", ("mf",), ("mf",)),
     e.UnknownModel: ("gpt", ("auto",)),
     e.CannotCalibrate: ("small", "its chat template tells of no tools"),

@@ -82,6 +82,7 @@ COMMENTS: Mapping[str, str] = {
     "guard.phones": "Telephone numbers: allow, redact, local.",
     "guard.paths": "The home folder of this machine: allow, redact, local.",
     "guard.hosts": "The name of this machine: allow, redact, local.",
+    "rules.file": "Your own rules, asked before any score. Default: rules.toml beside the configuration.",
     "server.host": "The address to listen on. Other machines get in with a key only.",
     "server.port": "The port; 0 takes a free one.",
     "server.ollama_port": "Another port for Ollama's clients, which look at 11434. Default: none.",

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, JsonOutput
+from edge_router.control.egress import Egress
 from edge_router.engines.base import Capabilities, Engine, Prompt, turned
 from edge_router.errors import StrongError
-from edge_router.guard.egress import Guard
 from edge_router.guard.restoring import Restorer
 from edge_router.types import Cancel
 
 
 class GuardedEngine:
-    """A strong model that gets what the guard releases, and whose answers have again what was hidden."""
+    """A strong model that gets what is released, and whose answers have again what was hidden from it."""
 
-    def __init__(self, engine: Engine, guard: Guard) -> None:
-        self._engine, self._guard = engine, guard
+    def __init__(self, engine: Engine, egress: Egress) -> None:
+        self._engine, self._egress = engine, egress
 
     @property
     def model_id(self) -> str:
@@ -39,7 +39,7 @@ class GuardedEngine:
     def _released(self, request: ChatRequest) -> tuple[ChatRequest, Restorer]:
         if request.private:
             raise StrongError(self.model_id, "the request is private and must not leave this machine")
-        released, vault = self._guard.released(request)
+        released, vault = self._egress.released(request)
         return released, Restorer(vault.values, json_text=isinstance(request.output, JsonOutput))
 
     def close(self) -> None:

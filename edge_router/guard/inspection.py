@@ -1,15 +1,14 @@
-"""What may leave this machine: one question, asked before a decision and once more where a request leaves."""
+"""What a request holds that must not leave, by the user's settings, and the request without it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_router.chat.request import ChatRequest
 from edge_router.config import GuardConfig
-from edge_router.errors import Withheld
-from edge_router.guard.detectors import KINDS, NOUNS, Machine, detectors
+from edge_router.guard.detectors import KINDS, Detector, Machine, detectors
 from edge_router.guard.screening import Screening, Vault
 
 ALLOW, REDACT, LOCAL = "allow", "redact", "local"
@@ -34,7 +33,9 @@ class Inspection:
 
     found: tuple[str, ...] = ()
     stays: tuple[str, ...] = ()
-    hides: bool = False
+
+
+_CLEAN = Inspection()
 
 
 class Guard:
@@ -42,38 +43,34 @@ class Guard:
 
     def __init__(self, settings: GuardConfig, machine: Machine | None = None) -> None:
         done = actions(settings)
-        looked_for = [kind for kind in KINDS if done[kind] != ALLOW]
-        here = machine or (Machine.here() if looked_for else Machine("", ()))
-        self._local = frozenset(kind for kind in looked_for if done[kind] == LOCAL)
-        self._screening = Screening([each for each in detectors(here) if each.kind in looked_for])
+        self._local = frozenset(kind for kind in KINDS if done[kind] == LOCAL)
+        self._known = detectors(machine or Machine.here())
+        self._plain = Screening([each for each in self._known if done[each.kind] != ALLOW])
 
-    def inspect(self, request: ChatRequest) -> Inspection:
-        found = self._screening.found(request)
+    def screening(self, more: Sequence[Detector] = (), *, everything: bool = False) -> Screening:
+        """What looks for the kinds of the settings, or for every kind, and for `more`."""
+        if not more and not everything:
+            return self._plain
+        return Screening([*(self._known if everything else self._plain.detectors), *more])
+
+    def inspect(self, request: ChatRequest, screening: Screening) -> Inspection:
+        found = screening.found(request)
         if not found:
             return _CLEAN
         stays = Counter({key: count for key, count in found.items() if key[0] in self._local})
         if not stays:
             # What cannot be hidden stays, too.
-            stays = self._screening.found(self._screening.hidden(request)[0])
-        return Inspection(_words(found), _words(stays), hides=not stays)
-
-    def released(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:
-        """`request` as it may leave, and what was taken out of it. Raises `Withheld` where it must not."""
-        inspection = self.inspect(request)
-        if inspection.stays:
-            raise Withheld(inspection.stays)
-        return self._screening.hidden(request) if inspection.hides else (request, Vault())
+            stays = screening.found(screening.hidden(request)[0])
+        return Inspection(_words(found, screening), _words(stays, screening))
 
     def masked(self, text: str) -> str:
         """`text` with placeholders for good, to be kept."""
-        return self._screening.masked(text, Vault())
+        return self._plain.masked(text, Vault())
 
 
-_CLEAN = Inspection()
-
-
-def _words(found: Counter[tuple[str, str]]) -> tuple[str, ...]:
+def _words(found: Counter[tuple[str, str]], screening: Screening) -> tuple[str, ...]:
+    nouns = {each.kind: each.noun for each in screening.detectors}
     words = Counter[str]()
     for (kind, what), count in found.items():
-        words[NOUNS[kind] + (f" ({what})" if what else "")] += count
+        words[nouns[kind] + (f" ({what})" if what else "")] += count
     return tuple(word if count == 1 else f"{word}, {count} times" for word, count in words.items())

@@ -1,0 +1,83 @@
+"""What may leave this machine, by the user's rules and the guard.
+
+Asked twice: before a decision is made, and once more where a request leaves (`guarded_engine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from edge_router.chat.request import ChatRequest
+from edge_router.config import Config
+from edge_router.errors import Withheld
+from edge_router.guard.detectors import Detector
+from edge_router.guard.inspection import Guard, Inspection
+from edge_router.guard.screening import Screening, Vault
+from edge_router.paths import Paths, expanded
+from edge_router.rules.file import read_rules
+from edge_router.rules.query import Query
+from edge_router.rules.rule import Rule, Verdict, judged
+
+
+def rules_file(config: Config, paths: Paths) -> Path:
+    return paths.rules if config.rules.file is None else expanded(config.rules.file)
+
+
+def load_rules(config: Config, paths: Paths) -> tuple[Rule, ...]:
+    """Those of the file that is named, or of the user's own where there is one. Raises `InvalidRules`."""
+    file = rules_file(config, paths)
+    named = config.rules.file is not None
+    return read_rules(file) if named or file.exists() else ()
+
+
+def _now() -> datetime:
+    return datetime.now()
+
+
+class Egress:
+    """Safe to use from any number of threads."""
+
+    def __init__(
+        self, guard: Guard, rules: Sequence[Rule] = (), clock: Callable[[], datetime] = _now
+    ) -> None:
+        self._guard, self._rules, self._clock = guard, tuple(rules), clock
+
+    def judge(self, request: ChatRequest) -> Verdict:
+        """What the rules say of it."""
+        return judged(self._rules, Query(request, self._clock())) if self._rules else _SILENT
+
+    def inspect(self, request: ChatRequest, verdict: Verdict) -> Inspection:
+        """What the guard finds in it, and what the rules would hide."""
+        return self._guard.inspect(request, self._screening(verdict))
+
+    def released(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:
+        """`request` as it may leave, and what was taken out of it. Raises `Withheld` where it must not."""
+        verdict = self.judge(request)
+        if (rule := verdict.block or verdict.local_only) is not None:
+            raise Withheld(rule=rule.name)
+        inspection = self.inspect(request, verdict)
+        if inspection.stays:
+            raise Withheld(inspection.stays)
+        if not inspection.found:
+            return request, Vault()
+        return self._screening(verdict).hidden(request)
+
+    def masked(self, text: str) -> str:
+        """`text` as it may be kept."""
+        return self._guard.masked(text)
+
+    def _screening(self, verdict: Verdict) -> Screening:
+        hiding = [_detector(rule) for rule in verdict.redact if rule.texts]
+        return self._guard.screening(hiding, everything=any(not rule.texts for rule in verdict.redact))
+
+
+_SILENT = Verdict()
+
+
+def _detector(rule: Rule) -> Detector:
+    def find(text: str) -> Iterator[tuple[int, int, str]]:
+        return ((*span, "") for spans in rule.texts for span in spans(text))
+
+    return Detector(f"rule {rule.name}", "HIDDEN", f"what the rule {rule.name!r} hides", find)
