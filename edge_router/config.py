@@ -478,6 +478,11 @@ def _check(config: Config) -> None:
         require(key, config.get(key) in (None, *actions), f"must be one of {', '.join(actions)}")
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
+    near = config.weak.base_url
+    place = (
+        near is None or near.startswith("unix:/") or _has_host(near if "://" in near else f"http://{near}")
+    )
+    require("weak.base_url", place, "must be an address, such as http://127.0.0.1:11434, or unix:/PATH")
     url = config.strong.base_url
     reached = url is None or url.startswith(("http://", "https://"))
     require("strong.base_url", reached, "must start with http:// or https://")

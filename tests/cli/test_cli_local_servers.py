@@ -79,6 +79,13 @@ def test_what_to_do_is_said_where_it_is_not_there(cli, local_server):
     assert told["server"]["state"] == "bad"
 
 
+def test_a_password_in_its_address_is_shown_nowhere(cli):
+    asked = ("-o", "weak.base_url=http://me:sesame-open@127.0.0.1:9")
+    for words in (("config", "show", *asked), ("doctor", "--offline", *asked, "-o", "weak.engine=remote")):
+        done = cli(*words)
+        assert "sesame" not in done.out + done.err and "127.0.0.1:9" in done.out
+
+
 def test_another_model_of_the_server_may_be_named(cli, ollama):
     done = cli("chat", "hi", "--model", "other:1b", *using(ollama))
     assert done.code == 1 and "has no model 'other:1b'" in done.err and QWEN in done.err

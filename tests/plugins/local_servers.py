@@ -25,6 +25,7 @@ class Behaviour:
     """What goes wrong, and how the model is. `refuses`: a status and what is said for each chat."""
 
     context: int = 4096
+    version: str = "0.14.2"
     loads_s: float = 0.0  # before the first token
     refuses: tuple[int, object] | None = None
     loading: int = 0  # how many requests are told that the model is being loaded
@@ -175,7 +176,7 @@ class Ollama(Handler):
     def answer(self, method: str, path: str, body: Any) -> None:
         match path:
             case "/api/version":
-                self.say(200, {"version": "0.14.2"})
+                self.say(200, {"version": self.will.version})
             case "/api/tags":
                 self.say(200, {"models": [_tag(QWEN), _tag("nomic-embed-text:latest"), _tag(CLOUD)]})
             case "/api/ps":
@@ -246,7 +247,8 @@ class Ollama(Handler):
     def lines(self, path: str, body: Any, count: int) -> Iterator[bytes]:
         written = 0
         if body.get("think"):
-            yield self.line(path, {"content": "", "thinking": "Hmm. "})
+            more = {"logprobs": self.logprobs("Hmm. ", 0)} if body.get("logprobs") else {}
+            yield self.line(path, {"content": "", "thinking": "Hmm. "}, **more)
         for call in self.will.calls if body.get("tools") else ():
             yield self.line(path, {"content": "", "tool_calls": [call]})
         most = body.get("options", {}).get("num_predict") or 10**9
@@ -321,7 +323,8 @@ class OpenAIs(Handler):
     def events(self, path: str, body: Any, count: int) -> Iterator[bytes]:
         chat = path == "/v1/chat/completions"
         if chat and self.thinking(body):
-            yield self.event(chat, {"reasoning_content": "Hmm. "})
+            logprobs = {"content": self.logprobs("Hmm. ", 0)} if self.gives_logprobs(body) else None
+            yield self.event(chat, {"reasoning_content": "Hmm. "}, logprobs)
         called = self.will.calls if body.get("tools") else ()
         for index, call in enumerate(called):
             function = {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}

@@ -15,7 +15,7 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.config_file import alone, edited, save, toml
 from edge_router.config import Config, flat, keys, read_text, variable_of
-from edge_router.redaction import hidden
+from edge_router.redaction import address, hidden
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -283,6 +283,8 @@ def shown(key: str, value: object) -> object:
         from edge_router.engines.remote.endpoint import Endpoint
 
         return Endpoint.parse(value).url
+    if key == "weak.base_url" and isinstance(value, str):
+        return address(value)
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -57,6 +57,12 @@ def weak(session: Session, config: Config) -> Found:
     if server.kind == "ollama" and config.weak.context_window_size is None:
         widen = session.command("config", "set", "weak.context_window_size=16384")
         yield Finding(section, "context", f"as Ollama sets it, by the GPU's memory; another: {widen}")
+    if not server.refuses_long:
+        text = "it cuts what is too long in silence; Ollama 0.12.6 and later are told not to: update it"
+        yield Finding(section, "version", text, "note")
+    if server.kind == "lmstudio":
+        text = "with LM Link it may run on another device; see what is linked with: lms link status"
+        yield Finding(section, "link", text)
     yield from confidence(section, session, config, lambda: model.weights(server.kind))
     yield from tools(section, session, config, config.weak.model, lambda: model.weights(server.kind))
 

@@ -45,6 +45,12 @@ class ServedDialect(OpenAIDialect):
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         return body
 
+    def chunk(self, piece: Mapping[str, Any]) -> Mapping[str, Any]:
+        choices = piece.get("choices")
+        if not isinstance(choices, list):
+            return piece
+        return {**piece, "choices": [_of_words_only(each) for each in choices]}
+
 
 @dataclass(frozen=True, slots=True)
 class OllamaDialect:
@@ -118,6 +124,7 @@ class OllamaDialect:
         choice: dict[str, Any] = {"index": 0, "delta": delta}
         if piece.get("logprobs"):
             choice["logprobs"] = {"content": piece["logprobs"]}
+        choice = _of_words_only(choice)
         if piece.get("done") is not True:
             return {"choices": [choice]}
         read, written = piece.get("prompt_eval_count", 0), piece.get("eval_count", 0)
@@ -131,6 +138,14 @@ class OllamaDialect:
                 "predicted_ms": _milliseconds(piece.get("eval_duration")),
             },
         }
+
+
+def _of_words_only(choice: Any) -> Any:
+    """A choice without the log probabilities of thoughts: how sure a model is shows in what it says."""
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict) or delta.get("content") or not delta.get("reasoning_content"):
+        return choice
+    return {name: value for name, value in choice.items() if name != "logprobs"}
 
 
 def _milliseconds(nanoseconds: object) -> float | None:

@@ -54,7 +54,6 @@ from edge_router.types import Cancel, Progress
 _LONGEST_S = 86400.0  # a whole answer may take as long as it likes: it is our own machine
 _RETRIES = 1
 _AGAIN_S = 0.5  # how often a model that is being loaded is asked for
-_NO_LOGPROBS = ("lmstudio",)  # which takes the field and gives none
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> LocalServerEngine:
@@ -195,7 +194,7 @@ class LocalServerEngine:
     @property
     def _serves(self) -> frozenset[Need]:
         found = {Need.JSON}
-        if self.server.kind not in _NO_LOGPROBS:
+        if self.server.tells_logprobs:
             found.add(Need.LOGPROBS)
         if self._model.images:
             found.add(Need.IMAGES)

@@ -27,6 +27,7 @@ _OWNERS: Mapping[str, Kind] = {
     "edge_router": "edge_router",
 }
 LATEST = ":latest"
+_REFUSES_LONG, _LOGPROBS = (0, 12, 6), (0, 12, 11)  # versions of Ollama
 _CLOUD = re.compile(r":(?:[^:/]*-)?cloud$")  # how Ollama marks what runs at its makers'
 _EMBEDDINGS = ("embedding", "embeddings")
 
@@ -71,6 +72,15 @@ class LocalServer:
     @property
     def title(self) -> str:
         return f"{TITLES[self.kind]} {self.version}".strip()
+
+    @property
+    def refuses_long(self) -> bool:
+        """Whether it says so where a prompt is too long, rather than cut it in silence."""
+        return self.kind != "ollama" or _numbers(self.version) >= _REFUSES_LONG
+
+    @property
+    def tells_logprobs(self) -> bool:
+        return self.kind != "lmstudio" and (self.kind != "ollama" or _numbers(self.version) >= _LOGPROBS)
 
     def model(self, name: str) -> ServedModel | None:
         """By its name there, as Ollama completes it, or for a file by what it is called."""
@@ -234,6 +244,13 @@ def _openai(data: Sequence[Said]) -> Iterator[ServedModel]:
             elsewhere="its own strong model" if each.get("local") is False else "",
             identity=str(each.get("root") or ""),
         )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """What does not look like one is new: those that build their own call it 0.0.0."""
+    found = re.match(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})", version)
+    numbers = tuple(map(int, found.groups())) if found else ()
+    return numbers if any(numbers) else (1,)
 
 
 def _entries(said: Said | None, name: str) -> list[Said]:

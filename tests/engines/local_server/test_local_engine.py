@@ -104,6 +104,27 @@ def test_log_probabilities(kind, local_server, engine_of):
     assert "".join(entry.token_bytes.decode() for entry in found) == (ANSWER if gives else "")
 
 
+@pytest.mark.parametrize("kind", ["ollama", "llama.cpp", "vllm"])
+def test_thoughts_do_not_count_as_words_that_it_is_sure_of(kind, local_server, engine_of):
+    reply = run(engine_of(local_server(kind), kind), ask(logprobs=True, reasoning=ReasoningOptions(True)))
+    assert reply.parts[0].text == "Hmm. " and [entry.token for entry in reply.logprobs] == list(WORDS)
+
+
+def test_what_older_ollamas_cannot_do_is_not_relied_on(local_server, engine_of):
+    for version, cuts, tells in (
+        *(
+            ("0.12.5", True, False),
+            ("0.12.6", False, False),
+            ("0.12.11", False, True),
+            ("0.40.4-rc1", False, True),
+        ),
+        ("0.0.0", False, True),
+    ):
+        engine = engine_of(local_server("ollama", version=version), "ollama")
+        assert engine.server.refuses_long is not cuts, version
+        assert (Need.LOGPROBS in engine.capabilities.serves) is tells, version
+
+
 @every_kind
 def test_tools_are_called_and_their_results_understood(kind, local_server, engine_of):
     server = local_server(kind, calls=(CALL, CALL))

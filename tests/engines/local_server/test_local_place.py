@@ -106,6 +106,10 @@ def test_a_unix_socket_is_on_this_machine():
 
 
 def test_settings_of_it_are_checked():
+    for url in ("http://", "unix:", "http://127.0.0.1:0", "http://[::1"):
+        with pytest.raises(ConfigError, match="base_url"):
+            Config().replace(**{"weak.base_url": url})
+    assert Config().replace(**{"weak.base_url": "localhost:1234"}).weak.base_url == "localhost:1234"
     with pytest.raises(ConfigError, match="server_timeout_s"):
         Config().replace(**{"weak.server_timeout_s": 0})
     with pytest.raises(ConfigError, match="api_key_env"):
