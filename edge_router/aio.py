@@ -22,9 +22,9 @@ from edge_router.control.answer import Answer
 from edge_router.control.steps import Pause, before_next
 from edge_router.engines.base import Arriving
 from edge_router.surfaces.base import Head
-from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
-from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat
-from edge_router.surfaces.openai_writing import ChunkMaker
+from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk
+from edge_router.surfaces.openai.parse import INCLUDE_USAGE, conversation, parse_chat
+from edge_router.surfaces.openai.replies import ChunkMaker
 from edge_router.thread_stream import MOST, IdleThreads, ThreadStream
 from edge_router.types import Cancel, Decision, Timings
 

@@ -14,9 +14,9 @@ from edge_router.control.answer import Answer, LinkedCancel
 from edge_router.control.controller import CoreController
 from edge_router.errors import Cancelled
 from edge_router.surfaces.base import Head
-from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk
-from edge_router.surfaces.openai_parsing import INCLUDE_USAGE, conversation, parse_chat, parse_messages
-from edge_router.surfaces.openai_writing import ChunkMaker, completion
+from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk
+from edge_router.surfaces.openai.parse import INCLUDE_USAGE, conversation, parse_chat, parse_messages
+from edge_router.surfaces.openai.replies import ChunkMaker, completion
 from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:

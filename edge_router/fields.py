@@ -149,6 +149,19 @@ class Fields:
             raise self.refuse(name, "must be a string that is not empty")
         return value
 
+    def text(self, name: str) -> str | None:
+        """Any, also an empty one."""
+        value = self.get(name)
+        if value is not None and not isinstance(value, str):
+            raise self.refuse(name, "must be a string")
+        return value
+
+    def needed_text(self, name: str) -> str:
+        value = self.text(name)
+        if value is None:
+            raise self.refuse(name, "must be a string")
+        return value
+
     def choice(self, name: str, *among: str) -> str | None:
         """One of a few words."""
         value = self.get(name)
@@ -176,6 +189,13 @@ class Fields:
 
     def _path(self, name: str) -> str:
         return f"{self.within}.{name}" if self.within else name
+
+
+def fields_at(value: object, where: str) -> Fields:
+    """The object that stands in the field `where`. Raises `InvalidRequest`."""
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(where, "must be an object")
+    return Fields(value, within=where)
 
 
 def listed(words: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from edge_router.errors import (
 )
 from edge_router.labels.judging import VERDICT_TOKENS, Judge, choice, comparison, exact, verdict
 from edge_router.labels.tables import read_rows
-from edge_router.surfaces.openai_objects import ChatCompletion
+from edge_router.surfaces.openai.objects import ChatCompletion
 from edge_router.thresholds.prices import Prices
 from edge_router.types import Progress, SilentProgress
 

@@ -11,7 +11,7 @@ from table import each
 
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names, distance, nearest, nearly_private, steers
-from edge_router.surfaces.openai_parsing import KNOWN
+from edge_router.surfaces.openai.parse import KNOWN
 
 # As llama.cpp, vLLM, SGLang, TGI, OpenRouter, Mistral, DeepSeek, xAI, Perplexity, Ollama, Groq, Anthropic and
 # Open WebUI have them.

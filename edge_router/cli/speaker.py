@@ -17,7 +17,7 @@ from edge_router.cli.suggestion import DEMO, suggestion
 from edge_router.cli.turn import Turn
 from edge_router.config import Config
 from edge_router.control.answer import Answer
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.surfaces.openai.parse import parse_chat
 
 if TYPE_CHECKING:
     from typing import Self

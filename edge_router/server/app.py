@@ -21,7 +21,7 @@ from edge_router.server.protocols import Protocols
 from edge_router.server.routes import Api
 from edge_router.server.running import Running
 from edge_router.server.security import Guard, host_name, known_hosts
-from edge_router.surfaces.ollama import RUNNING
+from edge_router.surfaces.ollama.queries import RUNNING
 
 
 def create_app(

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_router.server.errors import refusal
 from edge_router.server.limits import Limits
-from edge_router.surfaces.openai_chat import error_body
+from edge_router.surfaces.openai.encode import error_body
 from edge_router.surfaces.wire import dumps
 
 FILLER = "filler"  # in scope["state"]: bytes that change nothing, wherever in the reply's body they stand

@@ -15,7 +15,7 @@ from edge_router.errors import DuplicateName
 from edge_router.server.reply import json_reply
 from edge_router.surfaces import surfaces
 from edge_router.surfaces.base import Failure, Query, Surface
-from edge_router.surfaces.openai_chat import OpenAIChat
+from edge_router.surfaces.openai.surface import OpenAIChat
 
 REQUEST_ID = "edge_router.request_id"  # of a scope: by which the log names what the client was answered
 ID_HEADERS = ("x-request-id", "request-id")  # where OpenAI's and Anthropic's clients look for it

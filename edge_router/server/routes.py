@@ -25,7 +25,7 @@ from edge_router.server.reply import decision_headers, json_bytes, json_reply
 from edge_router.server.running import Running
 from edge_router.server.streaming import AnswerStream, afterwards
 from edge_router.surfaces.base import Call, Errand, Head, Query, Surface
-from edge_router.surfaces.openai_parsing import marked
+from edge_router.surfaces.openai.parse import marked
 from edge_router.surfaces.wire import dumps
 
 PROMETHEUS = "text/plain; version=0.0.4"

@@ -1,4 +1,8 @@
-"""The protocols that clients speak to us, a file each: bytes in, bytes out, no web framework."""
+"""The protocols that clients speak to us, a folder for each family: bytes in, bytes out, no web framework.
+
+In each, `surface` is what the server sees, `parse` makes a `ChatRequest` of a body, `encode` writes answers
+and errors, and `queries` answers what is asked beside chats. What all have in common stands beside them.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ if TYPE_CHECKING:
 def surfaces() -> Registry[Surface]:
     """Those that ship, by name. A factory takes nothing."""
     registry: Registry[Surface] = Registry("surface")
-    registry.add("openai-chat", "edge_router.surfaces.openai_chat:OpenAIChat")
-    registry.add("openai-completions", "edge_router.surfaces.openai_completions:OpenAICompletions")
-    registry.add("openai-responses", "edge_router.surfaces.openai_responses:OpenAIResponses")
-    registry.add("anthropic-messages", "edge_router.surfaces.anthropic_messages:AnthropicMessages")
-    registry.add("ollama", "edge_router.surfaces.ollama:Ollama")
+    registry.add("openai-chat", "edge_router.surfaces.openai.surface:OpenAIChat")
+    registry.add("openai-completions", "edge_router.surfaces.openai.surface:OpenAICompletions")
+    registry.add("openai-responses", "edge_router.surfaces.responses.surface:OpenAIResponses")
+    registry.add("anthropic-messages", "edge_router.surfaces.anthropic.surface:AnthropicMessages")
+    registry.add("ollama", "edge_router.surfaces.ollama.surface:Ollama")
     return registry

@@ -19,11 +19,19 @@ class Pairing:
 
     _names: dict[str, str] = field(default_factory=dict)  # of the tools, by the calls' ids
     _waiting: dict[str, str] = field(default_factory=dict)  # the same for those without a result
+    _made_up: set[str] = field(default_factory=set)  # ids that their calls came without
     _broken: dict[str, str] = field(default_factory=dict)  # and where arguments stand that are no JSON
 
-    def call(self, id: str, name: str, arguments: str = "", where: str = "") -> None:
-        """`where`: the field in which the arguments stand; of what may be any text nothing is told."""
+    def call(
+        self, id: str, name: str, arguments: str = "", where: str = "", *, made_up: bool = False
+    ) -> None:
+        """`where`: the field in which the arguments stand; of what may be any text nothing is told.
+
+        `made_up`: the call came without an id.
+        """
         self._names[id] = self._waiting[id] = name
+        if made_up:
+            self._made_up.add(id)
         if not _is_json(arguments):
             self._broken[id] = where
 
@@ -34,14 +42,17 @@ class Pairing:
         return id in self._waiting
 
     def result(self, id: str, where: str, *, name: str | None = None, of: str = "") -> tuple[str, str]:
-        """Id and tool of the call that it answers: the one of that id, which stands in `where`, or without
-        one the first that waits, of the tool `name` if there is one. `of` is where the result stands.
+        """Id and tool of the call that it answers: the one of that id, which stands in `where`, or the first
+        that waits, of the tool `name` if there is one. `of` is where the result stands.
 
         Raises `InvalidRequest`.
         """
+        waiting = (one for one, tool in self._waiting.items() if name in (None, "", tool))
+        if id and id not in self._names:
+            id = next((one for one in waiting if one in self._made_up), id)
         if id and id not in self._names:
             raise InvalidRequest(where, f"answers the call {shown(id)!r}, which no message before it makes")
-        found = id or next((one for one, tool in self._waiting.items() if name in (None, "", tool)), "")
+        found = id or next(waiting, "")
         if not found:
             tool = f" of {shown(name)!r}" if name else ""
             raise InvalidRequest(of, f"is the result of a call, and no call{tool} before it waits for one")

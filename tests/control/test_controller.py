@@ -37,7 +37,7 @@ from edge_router.errors import (
     WeightsUnavailable,
 )
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.surfaces.openai.parse import parse_chat
 from edge_router.types import Reason
 
 

@@ -16,7 +16,7 @@ from edge_router.errors import Cancelled, Closed, EdgeRouterError, InvalidRouter
 from edge_router.paths import Paths
 from edge_router.registry import Registry
 from edge_router.routers.base import Router
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.surfaces.openai.parse import parse_chat
 
 PATIENCE_S = 30
 REQUEST = parse_chat({"messages": [{"role": "user", "content": "hello"}]}).request

@@ -11,7 +11,7 @@ from edge_router.errors import BudgetSpent, GenerationFailed
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
 from edge_router.routers.scripted import ScriptedRouter
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.surfaces.openai.parse import parse_chat
 from edge_router.types import Reason
 
 EASY, HARD = 0.1, 0.9

@@ -28,7 +28,7 @@ from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.surfaces.openai.parse import parse_chat
 from edge_router.types import Reason, SilentProgress
 from edge_router.vram import room as rooms
 

@@ -15,7 +15,7 @@ from edge_router.compile.weights.conversation import named_conversation
 from edge_router.errors import InvalidModel
 from edge_router.prompts.conversation import Conversation
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.surfaces.openai_parsing import parse_messages
+from edge_router.surfaces.openai.parse import parse_messages
 
 TALK = [Message("user", "A"), Message("assistant", "B"), Message("user", "C")]
 
@@ -62,9 +62,12 @@ def test_what_a_user_writes_is_never_a_placeholder() -> None:
     assert named("chatml").render([Message("user", "<x>")], guard=lambda text: text.upper()).count("<X>") == 1
 
 
+CALLED = {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "{}"}}
+
+
 def test_roles_that_a_format_does_not_know_are_the_users() -> None:
     assert "<|im_start|>user\nfound<|im_end|>" in named("chatml").render(
-        parse_messages([{"role": "function", "name": "f", "content": "found"}])
+        parse_messages([CALLED, {"role": "function", "name": "f", "content": "found"}])
     )
     assert "ipython<|end_header_id|>\n\nfound" in named("llama-3").render([Message("tool", "found")])
 

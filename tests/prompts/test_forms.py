@@ -13,7 +13,7 @@ from table import each
 
 from edge_router.chat.message import Message
 from edge_router.prompts.template import ChatTemplate
-from edge_router.surfaces.openai_parsing import parse_messages
+from edge_router.surfaces.openai.parse import parse_messages
 
 NAMES = (
     "chatml",

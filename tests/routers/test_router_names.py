@@ -14,7 +14,7 @@ from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import DuplicateName, InvalidRouter, UnknownName
 from edge_router.routers import graph_cards, routers
 from edge_router.routers.base import AsksWeak, Router
-from edge_router.surfaces.openai_parsing import parse_chat
+from edge_router.surfaces.openai.parse import parse_chat
 
 pytestmark = pytest.mark.integration
 

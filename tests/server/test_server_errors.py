@@ -11,7 +11,7 @@ from table import each
 
 from edge_router import errors as e
 from edge_router.server.errors import REFUSALS, RULES, failure, refusal, rule, unexpected
-from edge_router.surfaces.openai_chat import error_body
+from edge_router.surfaces.openai.encode import error_body
 
 
 def tree(root: type[e.EdgeRouterError]) -> Iterator[type[e.EdgeRouterError]]:

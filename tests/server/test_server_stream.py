@@ -24,7 +24,7 @@ from edge_router.server.protocols import Protocols
 from edge_router.server.running import Running
 from edge_router.server.security import Guard
 from edge_router.surfaces.base import Call, Head
-from edge_router.surfaces.openai_responses import OpenAIResponses
+from edge_router.surfaces.responses.surface import OpenAIResponses
 
 HI: Any = [{"role": "user", "content": "hi"}]
 

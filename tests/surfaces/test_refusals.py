@@ -200,6 +200,9 @@ def test_arguments_that_are_no_json_are_taken_only_with_the_result_that_says_so(
             assert refused(path, called(path, wrong), (path, wrong)).param == param
         for right in ({}, {"a": 1}) if path in (MESSAGES, OLLAMA) else ("", "{}", "null", ' {"a": 1}'):
             assert parsed(path, called(path, right)).messages, (path, right)
+    nameless = called(CHAT, "{", "whatever")
+    del nameless["messages"][0]["tool_calls"][0]["id"]  # then any result is the call's
+    assert len(parsed(CHAT, nameless).messages[1].results) == 1
     for path in (CHAT, RESPONSES):
         assert (
             parsed(path, called(path, '{"city": "Os', "c")).messages[0].calls[0].arguments == '{"city": "Os'

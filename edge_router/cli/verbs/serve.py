@@ -1,4 +1,4 @@
-"""`edge-router serve`: the OpenAI-compatible server."""
+"""`edge-router serve`: the server, which speaks every protocol of `surfaces`."""
 
 from __future__ import annotations
 

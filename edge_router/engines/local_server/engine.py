@@ -47,7 +47,7 @@ from edge_router.errors import (
     UnsupportedRequest,
 )
 from edge_router.paths import Paths
-from edge_router.surfaces.openai_messages import written_messages
+from edge_router.surfaces.openai.messages import written_messages
 from edge_router.thresholds.metering import MESSAGE_TOKENS, Meter
 from edge_router.types import Cancel, Progress
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from edge_router.chat.message import without_extra
 from edge_router.chat.request import ChatRequest, HostedTool, Tool
 from edge_router.engines.remote.terms import LENGTHS, NO_TERMS, Terms
-from edge_router.surfaces.openai_messages import written_messages
-from edge_router.surfaces.openai_output import written_output
-from edge_router.surfaces.openai_parsing import PROTOCOL
-from edge_router.surfaces.openai_reasoning import written_reasoning
-from edge_router.surfaces.openai_tools import written_tools
+from edge_router.surfaces.openai.messages import written_messages
+from edge_router.surfaces.openai.output import written_output
+from edge_router.surfaces.openai.parse import PROTOCOL
+from edge_router.surfaces.openai.reasoning import written_reasoning
+from edge_router.surfaces.openai.tools import written_tools
 
 # Fields of others may not replace ours, nor reach a proxy that takes addresses or keys from bodies.
 RESERVED = frozenset(

@@ -23,7 +23,7 @@ from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.errors import Cancelled, EngineUnavailable, InvalidRequest, UnsupportedRequest
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.surfaces.openai_output import read_output
+from edge_router.surfaces.openai.output import read_output
 from edge_router.types import Cancel
 
 SCHEMAS = runpy.run_path(str(Path(__file__).with_name("answer_schemas.py")))

@@ -21,8 +21,8 @@ from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.event_stream import EventDecoder
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.surfaces.base import Head
-from edge_router.surfaces.openai_completions import OpenAICompletions
-from edge_router.surfaces.openai_writing import ChunkMaker, completion
+from edge_router.surfaces.openai.replies import ChunkMaker, completion
+from edge_router.surfaces.openai.surface import OpenAICompletions
 from edge_router.surfaces.wire import dumps
 from edge_router.types import Decision, Reason
 

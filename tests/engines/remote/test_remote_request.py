@@ -15,7 +15,7 @@ from edge_router.chat.request import (
 )
 from edge_router.engines.remote.request import RESERVED, request_body
 from edge_router.engines.remote.terms import Terms
-from edge_router.surfaces.openai_parsing import parse_chat, parse_messages
+from edge_router.surfaces.openai.parse import parse_chat, parse_messages
 
 RAW = {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {}}]}
 

@@ -98,7 +98,8 @@ class _Reader:
                 self.pairing.call(str(item.get("id")), "")
             else:
                 text = "" if call.free else call.arguments
-                self.pairing.call(call.id, call.name, text, f"{place}.function.arguments")
+                field, made_up = f"{place}.function.arguments", call.id != item.get("id")
+                self.pairing.call(call.id, call.name, text, field, made_up=made_up)
             yield call
 
 

@@ -1,20 +1,16 @@
-"""Anthropic's content blocks: read from what clients send into parts, and written from parts. Pure.
+"""Anthropic's messages and their content blocks, read into turns and parts. Pure.
 
 A block's fields that have no name among our parts are kept in `extra`. A block that any model can read as
-text, such as a document that is one, is a `Text`, and its `extra` has the block itself under BLOCK. Thoughts
-of other endpoints, and what these hang on calls of tools, travel to the client and back in the place of
-Anthropic's own signatures (`_sealed`), which clients hand back untouched; unknown fields they drop.
+text, such as a document that is one, is a `Text`, and its `extra` has the block itself under BLOCK.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from edge_router import strict_json
 from edge_router.chat.message import (
     Fields,
     File,
@@ -23,7 +19,6 @@ from edge_router.chat.message import (
     Message,
     Part,
     Reasoning,
-    Refusal,
     Role,
     Text,
     ToolCall,
@@ -31,12 +26,12 @@ from edge_router.chat.message import (
 )
 from edge_router.errors import InvalidRequest
 from edge_router.fields import shown
+from edge_router.surfaces.anthropic.signatures import REDACTED, THINKING, opened
+from edge_router.surfaces.base import Body
 from edge_router.surfaces.pairing import Pairing
 
 ROLES = ("user", "assistant", "system")
-THINKING, REDACTED = "thinking_block", "redacted_thinking"  # labels of what Anthropic's own endpoint signed
 BLOCK = "block"
-NO_JSON = "INVALID_JSON"  # holds arguments that are none, as Anthropic advises for what a model cut short
 # Blocks that only Anthropic's endpoint makes something of: mostly what its own tools were asked and gave.
 FOREIGN = frozenset(
     {
@@ -47,13 +42,7 @@ FOREIGN = frozenset(
         *("tool_reference", "browser_state"),
     }
 )
-_SEAL = "edge_router."
 _CACHE = "cache_control"
-
-Body = dict[str, object]
-
-
-# ---- reading -----------------------------------------------------------------------------------------------
 
 
 def read_system(value: object) -> tuple[Message, ...]:
@@ -220,7 +209,7 @@ def _thinking(block: Fields, where: str) -> Part:
         return Reasoning(text)
     if not isinstance(signature, str):
         raise InvalidRequest(f"{where}.signature", "must be a string")
-    held = _opened(signature)
+    held = opened(signature)
     if held is None:
         return Reasoning(text, THINKING, {"signature": signature})
     label, opaque = held.get("label"), held.get("opaque")
@@ -285,30 +274,13 @@ def _but(fields: Fields, *names: str) -> Body:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-# ---- what travels in the place of a signature --------------------------------------------------------------
-
-
-def _sealed(held: Body) -> str:
-    return _SEAL + base64.urlsafe_b64encode(json.dumps(held).encode()).decode()
-
-
-def _opened(signature: str) -> Body | None:
-    """None for a signature that is not of our making."""
-    if not signature.startswith(_SEAL):
-        return None
-    try:
-        return strict_json.parse_object(base64.urlsafe_b64decode(signature.removeprefix(_SEAL)))
-    except (ValueError, strict_json.NotJson):
-        return None
-
-
 def _unsealed(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Calls with what their endpoint hung on them, which came in blocks of their own."""
     kept: list[Part] = []
     hung: dict[str, Body] = {}
     for part in parts:
         data = part.opaque.get("data") if isinstance(part, Reasoning) and part.label == REDACTED else ""
-        held = _opened(str(data))
+        held = opened(str(data))
         if held is None:
             kept.append(part)
         else:
@@ -323,70 +295,3 @@ def _unsealed(parts: Sequence[Part]) -> tuple[Part, ...]:
         else part
         for part in kept
     )
-
-
-# ---- writing -----------------------------------------------------------------------------------------------
-
-
-def written_blocks(parts: Iterable[Part], *, thoughts: bool) -> list[Body]:
-    """The content of an answer. Without `thoughts` only what they are signed with is written.
-
-    Text of blanks alone, as models write before a call, is none: Anthropic takes no such block back, and
-    clients that wait for the first text would take it for the answer.
-    """
-    return [block for part in parts for block in _written(part, thoughts=thoughts)]
-
-
-def _written(part: Part, *, thoughts: bool) -> Iterator[Body]:
-    if isinstance(part, Text | Refusal):
-        if part.text.strip():
-            yield text_block(part.text)
-    elif isinstance(part, Reasoning) and part.label == REDACTED:
-        yield redacted_block(part.opaque)
-    elif isinstance(part, Reasoning):
-        signature = signed(part.label, part.opaque)
-        if thoughts or signature:
-            yield thinking_block(part.text if thoughts else "", signature)
-    elif isinstance(part, ToolCall):
-        if part.extra:
-            yield hung_block(part.id, part.extra)
-        yield tool_block(part.id, part.name, tool_input(part.arguments))
-
-
-def text_block(text: str) -> Body:
-    return {"type": "text", "text": text}
-
-
-def thinking_block(text: str, signature: str) -> Body:
-    return {"type": "thinking", "thinking": text, "signature": signature}
-
-
-def redacted_block(opaque: Fields) -> Body:
-    return {"type": "redacted_thinking", "data": str(opaque.get("data", ""))}
-
-
-def hung_block(call_id: str, extra: Fields) -> Body:
-    """What an endpoint hung on a call, such as a signature of its own, and wants back with it."""
-    return {"type": "redacted_thinking", "data": _sealed({call_id: dict(extra)})}
-
-
-def tool_block(call_id: str, name: str, given: Fields) -> Body:
-    return {"type": "tool_use", "id": call_id, "name": name, "input": given}
-
-
-def signed(label: str, opaque: Fields) -> str:
-    """A thinking block's signature. Thoughts that nobody signed and nobody names have an empty one."""
-    own = opaque.get("signature")
-    if label == THINKING and isinstance(own, str) and len(opaque) == 1:
-        return own
-    return _sealed({"label": label, "opaque": dict(opaque)}) if label or opaque else ""
-
-
-def tool_input(arguments: str) -> Body:
-    """Arguments as the object that they should be."""
-    if not arguments.strip():
-        return {}
-    try:
-        return strict_json.parse_object(arguments)
-    except strict_json.NotJson:
-        return {NO_JSON: arguments}

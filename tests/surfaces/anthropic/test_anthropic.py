@@ -37,7 +37,7 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.errors import InvalidRequest, UnknownModel
-from edge_router.surfaces.anthropic_messages import AnthropicMessages
+from edge_router.surfaces.anthropic.surface import AnthropicMessages
 from edge_router.surfaces.base import Call, Failure, Head, Host
 from edge_router.surfaces.limits import MAX_TOOLS
 from edge_router.types import Decision, Reason

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.chat.model import ModelInfo
 from edge_router.errors import InvalidRequest, UnknownModel
-from edge_router.surfaces.base import ModelInfo
-from edge_router.surfaces.openai_embeddings import QUERIES, answer
+from edge_router.surfaces.openai.queries import QUERIES
 
 HostOf = Callable[..., Any]
+answer = next(query.answer for query in QUERIES if query.path == "/v1/embeddings")
 MODELS = (ModelInfo("mf", dimension=3), ModelInfo("weak"))
 
 
@@ -61,4 +62,4 @@ def test_bad_bodies_name_the_field(host_of: HostOf) -> None:
 
 
 def test_where_it_is_asked() -> None:
-    assert [(query.method, query.path) for query in QUERIES] == [("POST", "/v1/embeddings")]
+    assert ("POST", "/v1/embeddings") in [(query.method, query.path) for query in QUERIES]

@@ -22,7 +22,7 @@ from edge_router.chat.events import (
 from edge_router.chat.joining import join_pieces
 from edge_router.chat.reply import Reply
 from edge_router.surfaces.base import Body, Head
-from edge_router.surfaces.openai_objects import (
+from edge_router.surfaces.openai.objects import (
     ChatCompletion,
     ChatCompletionChunk,
     Choice,

@@ -38,7 +38,8 @@ from edge_router.chat.request import (
 )
 from edge_router.errors import GenerationFailed, InvalidRequest, UnknownModel
 from edge_router.surfaces.base import Call, Errand, Failure, Head
-from edge_router.surfaces.ollama import CHAT, GENERATE, Ollama
+from edge_router.surfaces.ollama.parse import CHAT, GENERATE
+from edge_router.surfaces.ollama.surface import Ollama
 from edge_router.types import Decision, Reason
 
 HostOf = Callable[..., Any]

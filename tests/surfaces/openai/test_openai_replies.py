@@ -30,9 +30,9 @@ from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
 from edge_router.surfaces.base import Body, Call, Head
-from edge_router.surfaces.openai_completions import OpenAICompletions
-from edge_router.surfaces.openai_objects import ChatCompletion, ChatCompletionChunk, OpenAIObject
-from edge_router.surfaces.openai_writing import IMPOSSIBLE, ChunkMaker, completion
+from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk, OpenAIObject
+from edge_router.surfaces.openai.replies import IMPOSSIBLE, ChunkMaker, completion
+from edge_router.surfaces.openai.surface import OpenAICompletions
 from edge_router.types import Decision, Reason
 
 DECISION = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")

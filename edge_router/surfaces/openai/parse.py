@@ -16,7 +16,6 @@ from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, listed, plain, plain_object, shown
 from edge_router.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
-from edge_router.surfaces import openai_output, openai_tools
 from edge_router.surfaces.base import Call
 from edge_router.surfaces.limits import (
     INT64,
@@ -27,8 +26,12 @@ from edge_router.surfaces.limits import (
     VERBOSITIES,
     read_model,
 )
-from edge_router.surfaces.openai_messages import read_messages
-from edge_router.surfaces.openai_reasoning import read_reasoning
+from edge_router.surfaces.openai.messages import read_messages
+from edge_router.surfaces.openai.output import FIELD as FORMAT
+from edge_router.surfaces.openai.output import FOREIGN_FIELDS, read_output
+from edge_router.surfaces.openai.reasoning import read_reasoning
+from edge_router.surfaces.openai.tools import CHOICE, OLDER_CHOICE, OLDER_TOOLS, SEARCH, TOOLS, read_tools
+from edge_router.surfaces.openai.tools import FIELDS as TOOL_FIELDS
 
 PROTOCOL = "openai"  # of `Extra`
 INCLUDE_USAGE = "include_usage"  # of `Call.options`: a stream's last chunk carries the usage
@@ -37,7 +40,7 @@ COMPLETION_DEFAULT_TOKENS = 16  # OpenAI's own default for /v1/completions
 
 # OpenAI's fields that are passed on to an endpoint, some of them in words of ours.
 PASSED_ON = (
-    *openai_tools.FIELDS,
+    *TOOL_FIELDS,
     *("response_format", "reasoning_effort", "verbosity", "user", "metadata", "service_tier", "modalities"),
     *("prediction", "audio", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
 )
@@ -65,15 +68,15 @@ KNOWN = frozenset({*_READ, *PASSED_ON, *_ENVELOPE, *_ARGUMENTS})
 _FORMS = ("text", "audio", "image")  # of an answer
 # What errors call that which the weak model can't serve.
 _NAMES = {
-    Need.TOOLS: openai_tools.TOOLS,
-    Need.TOOL_CALL: openai_tools.CHOICE,
-    Need.HOSTED_TOOLS: openai_tools.TOOLS,
+    Need.TOOLS: TOOLS,
+    Need.TOOL_CALL: CHOICE,
+    Need.HOSTED_TOOLS: TOOLS,
     Need.SPEECH: "modalities",
-    Need.JSON: openai_output.FIELD,
-    Need.GRAMMAR: openai_output.FIELD,
-    Need.FOREIGN: openai_output.FIELD,
+    Need.JSON: FORMAT,
+    Need.GRAMMAR: FORMAT,
+    Need.FOREIGN: FORMAT,
 }
-_OLDER_NAMES = {Need.TOOLS: openai_tools.OLDER_TOOLS, Need.TOOL_CALL: openai_tools.OLDER_CHOICE}
+_OLDER_NAMES = {Need.TOOLS: OLDER_TOOLS, Need.TOOL_CALL: OLDER_CHOICE}
 
 
 def parse_chat(body: Mapping[str, object]) -> Call:
@@ -149,15 +152,15 @@ def conversation(prompt: str | Sequence[object]) -> Sequence[object]:
 def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
     """`request` with all that an endpoint may do beside writing text."""
     passed = _passed_on(fields)
-    output = openai_output.read_output(passed.pop(openai_output.FIELD, None))
-    elsewhere = next((name for name in openai_output.FOREIGN_FIELDS if passed.get(name)), None)
+    output = read_output(passed.pop(FORMAT, None))
+    elsewhere = next((name for name in FOREIGN_FIELDS if passed.get(name)), None)
     if elsewhere is not None and isinstance(output, TextOutput):
         output = ForeignOutput({})
-    tools, choice = openai_tools.read_tools(passed)
+    tools, choice = read_tools(passed)
     fields.choice("verbosity", *VERBOSITIES)
-    names = {**_NAMES, **(_OLDER_NAMES if openai_tools.OLDER_TOOLS in passed else {})}
-    if fields.get(openai_tools.SEARCH) is not None:
-        names[Need.HOSTED_TOOLS] = openai_tools.SEARCH
+    names = {**_NAMES, **(_OLDER_NAMES if OLDER_TOOLS in passed else {})}
+    if fields.get(SEARCH) is not None:
+        names[Need.HOSTED_TOOLS] = SEARCH
     if elsewhere is not None:
         names[Need.FOREIGN] = elsewhere
     goes_on = passed.get("continue_final_message") is True

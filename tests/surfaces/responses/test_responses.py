@@ -50,9 +50,10 @@ from edge_router.chat.request import (
 )
 from edge_router.errors import InvalidRequest, PreviousResponseGone, UnknownResponse
 from edge_router.surfaces.base import Call, Failure, Head, Surface
-from edge_router.surfaces.openai_responses import OpenAIResponses
-from edge_router.surfaces.responses_request import flat_name, sealed, unsealed
-from edge_router.surfaces.responses_store import ResponseStore
+from edge_router.surfaces.responses.store import ResponseStore
+from edge_router.surfaces.responses.surface import OpenAIResponses
+from edge_router.surfaces.responses.thoughts import sealed, unsealed
+from edge_router.surfaces.responses.tools import flat_name
 from edge_router.types import Decision, Reason
 
 Body = dict[str, Any]

@@ -32,11 +32,11 @@ from edge_router.surfaces.limits import (
     MAX_STOPS,
     MAX_TOKENS,
 )
-from edge_router.surfaces.openai_messages import written_messages
-from edge_router.surfaces.openai_objects import Function, ReplyMessage
-from edge_router.surfaces.openai_objects import ToolCall as ToolCallOfReply
-from edge_router.surfaces.openai_output import written_output
-from edge_router.surfaces.openai_parsing import (
+from edge_router.surfaces.openai.messages import written_messages
+from edge_router.surfaces.openai.objects import Function, ReplyMessage
+from edge_router.surfaces.openai.objects import ToolCall as ToolCallOfReply
+from edge_router.surfaces.openai.output import written_output
+from edge_router.surfaces.openai.parse import (
     INCLUDE_USAGE,
     PASSED_ON,
     conversation,

@@ -1,0 +1,1 @@
+"""OpenAI's chats and completions, and what all who speak its form share."""

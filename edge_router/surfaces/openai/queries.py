@@ -1,0 +1,76 @@
+"""OpenAI's /v1/models, the names that may be asked for with what is known of the model behind each, and
+/v1/embeddings: texts in, vectors out, as numbers or in base64."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from edge_router.chat.model import ModelInfo
+from edge_router.chat.request import Need
+from edge_router.fields import Fields, plain_object
+from edge_router.surfaces.base import Body, Host, Query
+from edge_router.surfaces.vectors import embed, texts
+
+_FORMATS = ("float", "base64")  # the latter: float32, little-endian
+
+
+def _listed(body: Mapping[str, object], host: Host) -> Body:
+    return {"object": "list", "data": [_described(info) for info in host.models()]}
+
+
+def _one(body: Mapping[str, object], host: Host) -> Body:
+    return _described(host.model(str(body.get("model"))))
+
+
+def _described(info: ModelInfo) -> Body:
+    """OpenAI's four fields, and in the words of vLLM and others what assistants choose by."""
+    body: Body = {
+        "id": info.name,
+        "object": "model",
+        "created": info.created or 0,
+        "owned_by": "edge_router",
+        "max_model_len": info.context_window,
+        "context_length": info.context_window,
+        "capabilities": {
+            "chat": info.dimension is None,
+            "embeddings": info.dimension is not None,
+            "tools": Need.TOOLS in info.serves,
+            "vision": Need.IMAGES in info.serves,
+            "json": Need.JSON in info.serves,
+            "reasoning": bool(info.reasons),
+        },
+        "local": info.local,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _vectors(body: Mapping[str, object], host: Host) -> Body:
+    """Raises `InvalidRequest` that names the field, and what the host does."""
+    fields = Fields(plain_object(body))
+    model, form = fields.string("model", default=""), fields.string("encoding_format", default="float")
+    if not model:
+        raise fields.refuse("model", "must be the name of a model that makes vectors; GET /v1/models has it")
+    if form not in _FORMATS:
+        raise fields.refuse("encoding_format", f"must be {' or '.join(_FORMATS)}")
+    given = texts(fields, "input")
+    if not given:
+        raise fields.refuse("input", "must hold at least one text")
+    found = embed(host, given, model, fields.integer("dimensions", low=1, high=2**31 - 1))
+    vectors: list[object] = (
+        found.vectors.tolist()
+        if form == "float"
+        else [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in found.vectors]
+    )
+    data = [
+        {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
+    return {"object": "list", "data": data, "model": model, "usage": usage}
+
+
+QUERIES = (
+    Query("GET", "/v1/models", _listed),
+    Query("GET", "/v1/models/{model:path}", _one),
+    Query("POST", "/v1/embeddings", _vectors),
+)
