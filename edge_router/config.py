@@ -479,9 +479,9 @@ def _check(config: Config) -> None:
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
     near = config.weak.base_url
-    place = (
-        near is None or near.startswith("unix:/") or _has_host(near if "://" in near else f"http://{near}")
-    )
+    if near is not None and not near.startswith("unix:"):
+        near = near if "://" in near else f"http://{near}"
+    place = near is None or near.startswith("unix:/") or _has_host(near)
     require("weak.base_url", place, "must be an address, such as http://127.0.0.1:11434, or unix:/PATH")
     url = config.strong.base_url
     reached = url is None or url.startswith(("http://", "https://"))

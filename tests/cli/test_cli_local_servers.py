@@ -10,6 +10,8 @@ from local_servers import CLOUD, QWEN, WORDS, LMStudio
 from edge_router.cli.verbs import configuration, local_servers, proposal
 from edge_router.config import Config
 
+pytestmark = pytest.mark.integration
+
 ANSWER = "".join(WORDS)
 
 
