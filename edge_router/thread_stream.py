@@ -21,6 +21,9 @@ from edge_router.types import Cancel
 
 MOST = 32  # items that wait for their reader, where they are not weighed
 _LOOK_S = 0.2  # how often a paused maker looks whether anybody is left to read
+# What a maker waits at most until its first item is read. Python lets it go on for 5 ms before others have
+# their turn, in which time a fast one makes many more.
+_HEAD_START_S = 0.002
 _BUSY, _IDLE = "edge_router answer", "edge_router idle"  # names of threads, for who looks at a process
 
 T = TypeVar("T")
@@ -83,7 +86,12 @@ class IdleThreads:
     def _start(self, work: Callable[[], None]) -> None:
         inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         inbox.put(work)  # not as the thread's argument, which it would keep as long as it lives
-        threading.Thread(target=self._serve, args=(inbox,), name=_BUSY, daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(inbox,), name=_BUSY, daemon=True).start()
+        except RuntimeError:  # the system gives no memory for its stack
+            with self._lock:
+                self._short -= 1
+            raise
 
     def _help(self) -> None:
         """One thread more for what still waits in a while; under the lock."""
@@ -163,6 +171,8 @@ class ThreadStream(Generic[T]):
         self._threads = threads or IdleThreads()
         self._work: Callable[[], Iterator[T | Pause | None]] | None = work
         self._made: Iterator[T | Pause | None] = iter(())
+        self._begun = False  # the first item was made
+        self._read_at_once = False  # since others last had their turn
         self._room = threading.Condition()  # over all of the following
         self._items: deque[T] = deque()
         self._weight = 0
@@ -183,8 +193,9 @@ class ThreadStream(Generic[T]):
 
     async def ready(self, wait_s: float | None = None) -> bool:
         """Whether there is something to take: items, the end or an error. Waits for it, up to `wait_s`."""
-        if self._is_here:
+        if self._read_at_once and self._is_here:
             await asyncio.sleep(0)  # whoever reads as fast as we write must not keep the loop for himself
+        self._read_at_once = False
         until = None if wait_s is None else self._loop.time() + wait_s
         while True:
             with self._room:
@@ -220,6 +231,7 @@ class ThreadStream(Generic[T]):
         while await self.ready(None if until is None else until - self._loop.time()):
             taken = self._taken() or self._drawn()
             if taken:
+                self._read_at_once = True
                 return taken
             if self._over:
                 self.check()
@@ -258,7 +270,7 @@ class ThreadStream(Generic[T]):
         else:
             assert pause is not None
             if not self._park(pause):
-                self._threads.run(self._make)
+                self._go_on()
         return drawn
 
     def check(self) -> None:
@@ -274,7 +286,7 @@ class ThreadStream(Generic[T]):
         with self._room:
             parked, self._parked = self._parked, None
         if parked is not None:
-            self._threads.run(self._make)
+            self._go_on()
 
     def drop(self) -> None:
         """Nobody will read it. From any place in any thread, one that holds a lock of ours too."""
@@ -282,6 +294,13 @@ class ThreadStream(Generic[T]):
         if self._parked is not None:
             with suppress(RuntimeError):  # the interpreter ends
                 threading.Thread(target=self.close, name="edge_router dropped", daemon=True).start()
+
+    def _go_on(self) -> None:
+        """By a thread."""
+        try:
+            self._threads.run(self._make)
+        except RuntimeError as error:  # there is none
+            self._failed(error)
 
     def _make(self) -> None:
         """In a thread, until nothing is left to make or a thread would only wait."""
@@ -328,10 +347,13 @@ class ThreadStream(Generic[T]):
             if parked is None:
                 return
             if parked.light:
-                self._tell()
-                return
-            self._parked = None
-        self._threads.run(self._make)
+                reader, self._reader = self._reader, None
+            else:
+                self._parked = None
+        if parked.light:
+            self._tell(reader)
+        else:
+            self._go_on()
 
     def _hand_over(self) -> None:
         """What is left takes a thread, once all before it was read; under the lock."""
@@ -340,7 +362,7 @@ class ThreadStream(Generic[T]):
             return
         if parked.source is not None and parked.source.over:
             self._parked = None
-            self._threads.run(self._make)
+            self._go_on()
 
     def _failed(self, error: BaseException) -> None:
         made, self._made = self._made, iter(())
@@ -349,6 +371,7 @@ class ThreadStream(Generic[T]):
             self._context.run(made.close)
 
     def _put(self, item: T) -> None:
+        weight = self._weigh(item)
         with self._room:
             while self._weight >= self._most and not self._cancel.is_set():
                 if self._loop.is_closed():
@@ -357,8 +380,14 @@ class ThreadStream(Generic[T]):
             if self._cancel.is_set():
                 raise Cancelled
             self._items.append(item)
-            self._weight += self._weigh(item)
-            self._tell()
+            self._weight += weight
+            reader, self._reader = self._reader, None
+        self._tell(reader)
+        if not self._begun:
+            self._begun = True
+            with self._room:
+                if self._items:
+                    self._room.wait(_HEAD_START_S)
 
     def _finish(self, error: BaseException | None, *, drop: bool = False) -> None:
         with self._room:
@@ -367,10 +396,11 @@ class ThreadStream(Generic[T]):
             if drop:
                 self._items.clear()
                 self._room.notify()
-            self._tell()
+            reader, self._reader = self._reader, None
+        self._tell(reader)
 
-    def _tell(self) -> None:
-        reader, self._reader = self._reader, None
+    def _tell(self, reader: asyncio.Future[None] | None) -> None:
+        """Not under the lock: the reader is awake before this returns, and would wait for it."""
         if reader is None:
             return
         try:

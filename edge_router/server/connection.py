@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,6 +19,34 @@ _PROBES_S = (0.0, 0.2, 0.4, 0.8)  # between signs of life to a client that has c
 # Read at once, before others have their turn. Of a body whose length is known each byte costs next to
 # nothing; of headers and of a body in chunks a few thousand bytes can be as many things to look at.
 _COUNTED, _OTHER = 64 * 1024, 2 * 1024
+
+
+class Together:
+    """A transport whose writes of one turn of the loop leave as one: a head with the first words."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size() + sum(map(len, self._written))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        written, self._written = self._written, []
+        if written:
+            self._transport.write(b"".join(written))
 
 
 class Connection(H11Protocol, asyncio.BufferedProtocol):
@@ -38,7 +66,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Together(transport, self.loop)))
         transport.set_write_buffer_limits(0)  # paused means: there is something that the client does not take
         self._watch_asking()
 

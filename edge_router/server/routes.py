@@ -124,6 +124,7 @@ class Api:
         async with self._running.attended(request.receive, answer.cancel) as attention:
             try:
                 ((body, headers),) = await answer.take()
+                await answer.take()  # its end, and what is to be done then
             except Cancelled:
                 attention.check()
                 raise

@@ -115,7 +115,8 @@ class AnswerStream(Response):
 
     async def _start(self, scope: Scope, send: Send, begun: bool) -> None:
         if begun:
-            self.headers.update(decision_headers(self._answer))
+            told = decision_headers(self._answer).items()
+            self.raw_headers += [(name.encode(), value.encode("latin-1")) for name, value in told]
         filler = self._surface.comment("")
         if filler:
             scope.setdefault("state", {})[FILLER] = filler
