@@ -55,6 +55,13 @@ def _no_plugin() -> str | None:
 
 
 @cache
+def _no_mlc() -> str | None:
+    if os.environ.get("MLC_PYTHON") or find_spec("mlc_llm") is not None:
+        return None
+    return "not installed: mlc_llm, which is on no package index (MLC_PYTHON names a Python that has it)"
+
+
+@cache
 def _no_emulator() -> str | None:
     from edge_router.compile.gpu.nvrtc import headers
 
@@ -92,6 +99,7 @@ LANES: Mapping[str, Lane] = {
         "needs a WebGPU adapter; Mesa's in software will do", _no_adapter, fixtures=frozenset({"adapter"})
     ),
     "router_gpu": Lane("needs onnxruntime's WebGPU plugin, and a newer Vulkan than Mesa 22's", _no_plugin),
+    "mlc": Lane("needs the real mlc_llm", _no_mlc),
     "emulated": Lane(
         "needs a C++ compiler, for a GPU of NVIDIA's that is emulated",
         _no_emulator,
@@ -140,6 +148,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{UNIT}: no TVM, no model, no socket: all that is in no other lane")
     for name, lane in LANES.items():
         config.addinivalue_line("markers", f"{name}: {lane.about}")
+    _no_mlc()  # now, for tests bring stand-ins
     os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software adapter
     os.environ.setdefault(
         "TVM_THREAD_POOL_SPIN_COUNT", "0"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from edge_router.config import Config
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.pace import Pace
-from edge_router.engines.mlc.windows import engine_config, sequences, windows_for
+from edge_router.engines.mlc.windows import Windows, engine_config, sequences, windows_for
 from edge_router.engines.process import Child
 from edge_router.engines.restarts import Restarting
 from edge_router.mlc_python import mlc_python
 from edge_router.paths import Paths
 from edge_router.types import Cancel, Progress
+
+if TYPE_CHECKING:
+    from edge_router.compile.pipeline import CompiledModel
+
+CHILD = "edge_router.engines.mlc.child"
 
 
 def load(
@@ -37,19 +42,12 @@ def load(
         compiled.card.name, compiled.config, config, paths, progress, forgets=compiled.by_mlc
     )
     directory = ModelDirectory.read(compiled.model_dir, compiled.card.name)
-    start = {
-        "model": str(compiled.model_dir),
-        "model_lib": str(compiled.library),
-        "device": config.weak.device,
-        "mode": config.mlc.mode or ("local" if sequences(config) > 1 else "interactive"),
-        "engine_config": engine_config(config, windows),
-    }
-    program, limit = "edge_router.engines.mlc.child", config.mlc.load_timeout_s
+    start, limit = first_line(compiled, config, windows), config.mlc.load_timeout_s
 
     def begin(cancel: Cancel) -> Child:
         return Child(
             NAME,
-            program,
+            CHILD,
             start,
             timeout_s=limit,
             python=python,
@@ -72,3 +70,14 @@ def load(
     engine.ends_loops = config.weak.end_loops
     engine.prompts.thinks = thinks(compiled.card, config)
     return engine
+
+
+def first_line(compiled: CompiledModel, config: Config, windows: Windows) -> dict[str, object]:
+    """What the child is told: arguments of MLC's constructor."""
+    return {
+        "model": str(compiled.model_dir),
+        "model_lib": str(compiled.library),
+        "device": config.weak.device,
+        "mode": config.mlc.mode or ("local" if sequences(config) > 1 else "interactive"),
+        "engine_config": engine_config(config, windows),
+    }

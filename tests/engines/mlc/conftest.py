@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,61 @@ class Mlc:
         return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
-@pytest.fixture
-def mlc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlc:
-    site, log = tmp_path / "site", tmp_path / "log.jsonl"
+def installed(folder: Path, patch: pytest.MonkeyPatch) -> Mlc:
+    """The stand-in, in a folder that Pythons started from here look into, too."""
+    site, log = folder / "site", folder / "log.jsonl"
     site.mkdir()
-    monkeypatch.syspath_prepend(str(site))
+    patch.syspath_prepend(str(site))
     known = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *([known] if known else [])]))
-    monkeypatch.setenv("MLC_STANDIN_LOG", str(log))
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(site), *([known] if known else [])]))
+    patch.setenv("MLC_STANDIN_LOG", str(log))
     found = Mlc(site, log)
     found.install()
     return found
+
+
+def config_for(tiny_folder: Path) -> Config:
+    settings = {"model": str(tiny_folder), "engine": "mlc", "device": "cpu", "context_window_size": 128}
+    return Config().replace(**{f"weak.{name}": value for name, value in settings.items()})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an engine runs: on the stand-in, or on the real mlc_llm, in the Python that MLC_PYTHON names."""
+
+    config: Config
+    paths: Paths
+
+    def open(self, **settings: object) -> MlcEngine:
+        return load(self.config.replace(**settings), self.paths, SilentProgress())
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("real", marks=pytest.mark.mlc)])
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path
+) -> Iterator[Place]:
+    """Both, one after the other, which are held to the same."""
+    folder, config = tmp_path_factory.mktemp("place"), config_for(tiny_folder)
+    paths = Paths.under(folder / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "stand-in":
+            installed(folder, patch)
+        elif os.environ.get("MLC_PYTHON"):
+            config = config.replace(**{"mlc.python": os.environ["MLC_PYTHON"]})
+        yield Place(config, paths)
+
+
+@pytest.fixture(scope="module")
+def engine(place: Place) -> Iterator[MlcEngine]:
+    """Of four answers at once; kept for all tests of a file, for loading the real one takes half a minute."""
+    opened = place.open(**{"weak.max_sequences": 4})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def mlc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlc:
+    return installed(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -93,14 +138,7 @@ def sliding_folder(tiny_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(tiny_folder: Path) -> Config:
-    return Config().replace(
-        **{
-            "weak.model": str(tiny_folder),
-            "weak.engine": "mlc",
-            "weak.device": "cpu",
-            "weak.context_window_size": 128,
-        }
-    )
+    return config_for(tiny_folder)
 
 
 @pytest.fixture

@@ -183,22 +183,25 @@ class Background:
 
     def _ended(self, answer: Answer, token: int, output: Output) -> None:
         config, answer.held = answer.config, [*answer.held, token]
-        text = b"".join(map(self._words.bytes_of, answer.held)).decode("utf-8", "replace")
-        stops = config.stop_strs or []
-        if any(stop in text for stop in stops):
-            kept = min(text.index(stop) for stop in stops if stop in text)
-            while len(b"".join(map(self._words.bytes_of, answer.held)).decode("utf-8", "replace")) > kept:
+        data = self._data(answer.held)
+        stops = [stop.encode() for stop in config.stop_strs or ()]
+        if any(stop in data for stop in stops):
+            kept = min(data.index(stop) for stop in stops if stop in data)
+            while len(self._data(answer.held)) > kept:
                 answer.held.pop()
             output.tokens, output.finish = answer.held, "stop"
             return
         if token in (config.stop_token_ids or ()):
             output.tokens, output.finish = answer.held[:-1], "stop"
             return
-        if not any(text.endswith(stop[:n]) for stop in stops for n in range(1, len(stop))):
+        if not any(data.endswith(stop[:n]) for stop in stops for n in range(1, len(stop))):
             output.tokens, answer.held = answer.held, []
         full = len(answer.prompt) + len(answer.said) >= self.context
         if full or 0 <= config.max_tokens <= len(answer.said):
             output.tokens, output.finish = [*output.tokens, *answer.held], "length"
+
+    def _data(self, tokens: list[int]) -> bytes:
+        return b"".join(map(self._words.bytes_of, tokens))
 
     def _finish(
         self, answer: Answer, reason: str, output: Output | None = None, nothing: bool = False
