@@ -19,7 +19,7 @@ from edge_router.control.steps import LIGHT, Pause
 from edge_router.errors import Cancelled
 from edge_router.types import Cancel
 
-MOST = 32  # items that wait for their reader, where they are not weighed
+MOST = 32  # items that wait for their reader, where they are not weighed, or that it makes in one turn
 _LOOK_S = 0.2  # how often a paused maker looks whether anybody is left to read
 # What a maker waits at most until its first item is read. Python lets it go on for 5 ms before others have
 # their turn, in which time a fast one makes many more.
@@ -247,7 +247,7 @@ class ThreadStream(Generic[T]):
         return taken
 
     def _drawn(self) -> list[T]:
-        """What can be made here, as much as may wait for a reader at most."""
+        """What can be made here in one turn: others, who may be many, have theirs between."""
         with self._room:
             if not self._can_draw:
                 return []
@@ -255,7 +255,7 @@ class ThreadStream(Generic[T]):
         drawn: list[T] = []
         weight = 0
         try:
-            while weight < self._most and not self._cancel.is_set():
+            while weight < self._most and len(drawn) < MOST and not self._cancel.is_set():
                 item = self._context.run(next, self._made)
                 if isinstance(item, Pause):
                     pause = item

@@ -13,7 +13,8 @@ event loop: `stream` may block. What must hold:
   Closing the generator does the same.
 - Any number of threads may stream at once; an engine that can't do that queues them in fair order.
 - A stream that comes by itself, as over a network, may be `Arriving`: then no thread waits for it where the
-  answer is read on an event loop. `remote/background.py` makes one of any asynchronous generator.
+  answer is read on an event loop, and what is `here` is read on that loop. `remote/background.py` makes one
+  of any asynchronous generator.
 - `close` may be called twice, and ends what is running.
 """
 
