@@ -12,7 +12,6 @@ from edge_router.chat.events import FinishReason, TokenLogprob
 from edge_router.engines.local.loops import LoopGuard
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.stops import StopStrings
-from edge_router.prompts.tokenizer import TextTokenizer
 
 
 class Form(Protocol):
@@ -27,6 +26,15 @@ class Form(Protocol):
     def shorten(self, max_tokens: int) -> None: ...
 
     def hurry(self) -> bool: ...
+
+
+class Spelling(Protocol):
+    """What each token is written as."""
+
+    @property
+    def leading_space(self) -> bool: ...
+
+    def token_bytes(self, token: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class Answer:
 
     def __init__(
         self,
-        tokenizer: TextTokenizer,
+        tokenizer: Spelling,
         *,
         end_tokens: Collection[int],
         max_tokens: int,

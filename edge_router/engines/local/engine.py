@@ -37,7 +37,7 @@ from edge_router.types import Cancel
 from edge_router.vram import Plan
 
 # Tokens of thoughts, where a template has no word for how much.
-_EFFORTS = {"minimal": 256, "low": 1024, "medium": 4096}
+EFFORTS = {"minimal": 256, "low": 1024, "medium": 4096}
 _ANY_OBJECT = {"type": "object"}
 
 
@@ -236,7 +236,7 @@ class LocalEngine:
         options, spoken = prompt.request.reasoning, self._tokenizer.spoken
         budget = options.max_tokens
         if budget is None and options.effort is not None:
-            budget = _EFFORTS.get(options.effort)
+            budget = EFFORTS.get(options.effort)
         opening = () if prompt.opened else tuple(spoken(f"{marks.open}\n"))
         return Thinking(marks.close, tuple(spoken(f"\n{marks.close}\n\n")), opening, budget)
 

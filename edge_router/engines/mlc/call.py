@@ -1,52 +1,116 @@
-"""What the child is asked for a request, in MLC's types."""
+"""What the child is asked for an answer, or for a part of one: a prompt and MLC's `GenerationConfig`."""
 
 from __future__ import annotations
 
-from edge_router.engines.base import Prompt
-from edge_router.errors import ContextOverflow, InvalidRequest, UnsupportedRequest
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-MOST_LOGPROBS = 5  # MLC's limit where a prompt is given as tokens
+from edge_router.chat.request import ChatRequest, Need
+from edge_router.engines.local.sampler import SamplingDefaults
+from edge_router.engines.mlc.forms import response_format
+from edge_router.errors import UnsupportedRequest
+
+MOST_LOGPROBS = 5  # MLC's limit on processors
+_PLAIN = SamplingDefaults()
+_GREEDY_BELOW = 1e-5  # as MLC has it
 
 
-def call_for(
-    prepared: Prompt, model_id: str, context: int, vocab_size: int, *, sorted_here: bool
-) -> dict[str, object]:
-    """Which of MLC's two interfaces, and its arguments; those left out are as the model's own config.
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How one request is put to MLC. Every setting is sent: MLC forgets some that the model's config has.
 
     Tokens from `vocab_size` on stay here: MLC looks their weights up where there are none, and writes there.
-    `sorted_here`: stop strings are looked for on this side, in the text without the thoughts. Raises
-    `InvalidRequest`, `ContextOverflow`.
     """
-    request, prompt = prepared.request, prepared.tokens
-    sampling = request.sampling
-    room = None if prompt is None else context - len(prompt)
-    if prompt is not None and not prompt:
-        raise InvalidRequest("messages", "the prompt is empty")
-    if prompt is not None and room is not None and room < 1:
-        raise ContextOverflow(len(prompt), context)
-    if prompt is not None and max(prompt) >= vocab_size:  # such as a mark of pictures
-        raise InvalidRequest("messages", f"holds tokens that {model_id} has no weights for")
-    bias = {str(token): bias for token, bias in sampling.logit_bias.items() if 0 <= token < vocab_size}
-    plain = 0.0 if sampling.temperature == 0 else None  # whoever wants the likeliest token wants no other
-    limits = [limit for limit in (request.max_tokens, room) if limit is not None]
-    values: dict[str, object] = {
-        "model": model_id,
-        "max_tokens": min(limits, default=None),
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": None if sampling.seed is None else sampling.seed % 2**31,  # a C int there
-        "presence_penalty": plain if sampling.presence_penalty is None else sampling.presence_penalty,
-        "frequency_penalty": plain if sampling.frequency_penalty is None else sampling.frequency_penalty,
-        "logit_bias": bias or None,
-        "stop": None if sorted_here else list(request.stop) or None,
-    }
-    if prompt is None:
-        values["messages"] = [{"role": turn.role, "content": turn.text} for turn in request.messages]
-        values |= {"logprobs": True, "top_logprobs": request.top_logprobs} if request.logprobs else {}
-    else:
-        values["prompt"] = list(prompt)
-        values["logprobs"] = request.top_logprobs if request.logprobs else None
-        if request.logprobs and request.top_logprobs > MOST_LOGPROBS:
-            raise UnsupportedRequest("top_logprobs", f"the engine mlc gives at most {MOST_LOGPROBS}")
-    given = {name: value for name, value in values.items() if value is not None}
-    return {"chat": prompt is None, "arguments": given}
+
+    sampling: SamplingDefaults
+    logprobs: int | None  # how many of the likeliest beside each token; None: they are not the model's
+    form: Mapping[str, object] | None
+    seed: int | None
+    bias: Mapping[int, float]
+    end_tokens: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, request: ChatRequest, defaults: SamplingDefaults, vocab_size: int, end_tokens: Collection[int]
+    ) -> Calls:
+        """Raises `UnsupportedRequest` for what MLC's engine cannot do."""
+        params = request.sampling
+        if request.mask is not None:
+            raise UnsupportedRequest("mask", "the engine mlc chooses tokens where no mask reaches")
+        if params.min_p:
+            raise UnsupportedRequest("min_p", "the engine mlc has none")
+        if params.top_k not in (None, 0, 1):
+            raise UnsupportedRequest("top_k", "the engine mlc has none but 1, the likeliest token")
+        sampling = _chosen(request, defaults)
+        bias = {token: value for token, value in params.logit_bias.items() if 0 <= token < vocab_size}
+        form = response_format(request.output, request.name_of(Need.JSON))
+        if form is not None and request.continue_final:
+            reason = "the engine mlc begins a form anew, and cannot go on with one that was begun"
+            raise UnsupportedRequest(request.name_of(Need.JSON), reason)
+        own = sampling == _PLAIN and not bias and form is None
+        ends = tuple(sorted(token for token in end_tokens if token < vocab_size))
+        # A C int there.
+        seed = None if params.seed is None else params.seed % 2**31
+        return cls(sampling, _logprobs(request, own=own), form, seed, bias, ends)
+
+    def call(self, prompt: Sequence[int], max_tokens: int, *, formed: bool) -> dict[str, object]:
+        """`formed`: the answer's form is held to from here on."""
+        config: dict[str, object] = {
+            "max_tokens": max_tokens,
+            "temperature": self.sampling.temperature,
+            "top_p": self.sampling.top_p,
+            "presence_penalty": self.sampling.presence_penalty,
+            "frequency_penalty": self.sampling.frequency_penalty,
+            "repetition_penalty": self.sampling.repetition_penalty,
+            "seed": self.seed,
+            "logit_bias": {str(token): value for token, value in self.bias.items()} or None,
+            # Always: it is they that tell one token from the other, and what each stands for.
+            "logprobs": True,
+            "top_logprobs": self.logprobs or 0,
+            "stop_strs": [],  # looked for on this side, where the answer's parts are told apart
+            "stop_token_ids": list(self.end_tokens),
+            "response_format": self.form if formed else None,
+            # Its other way puts tokens in whose texts are told with other ones'.
+            "debug_config": {"grammar_execution_mode": "constraint"} if formed and self.form else None,
+        }
+        given = {name: value for name, value in config.items() if value is not None}
+        return {"prompt": list(prompt), "config": given}
+
+
+def _chosen(request: ChatRequest, defaults: SamplingDefaults) -> SamplingDefaults:
+    """The request's own over the model's, as `Sampler` takes them; the likeliest token is temperature 0."""
+
+    def chosen(given: float | None, otherwise: float) -> float:
+        return otherwise if given is None else given
+
+    params = request.sampling
+    defaults = defaults.for_request(params)
+    temperature = chosen(params.temperature, defaults.temperature)
+    greedy = temperature < _GREEDY_BELOW or params.top_k == 1
+    return SamplingDefaults(
+        temperature=0.0 if greedy else temperature,
+        top_p=chosen(params.top_p, defaults.top_p),
+        repetition_penalty=chosen(params.repetition_penalty, defaults.repetition_penalty),
+        presence_penalty=chosen(params.presence_penalty, defaults.presence_penalty),
+        frequency_penalty=chosen(params.frequency_penalty, defaults.frequency_penalty),
+    )
+
+
+def _logprobs(request: ChatRequest, *, own: bool) -> int | None:
+    """MLC gives them after bias, penalties, mask, temperature and top_p: the model's only without any.
+
+    What only we want is left out then, for nobody reads it.
+    """
+    if not request.logprobs:
+        return None
+    if not own:
+        if request.signals is not None and request.signals.alone:
+            return None
+        raise UnsupportedRequest(
+            request.name_of(Need.LOGPROBS),
+            "the engine mlc gives the model's own at temperature 1 and top_p 1 only, "
+            "without penalties, logit_bias and response_format",
+        )
+    if request.top_logprobs > MOST_LOGPROBS:
+        raise UnsupportedRequest("top_logprobs", f"the engine mlc gives at most {MOST_LOGPROBS}")
+    return request.top_logprobs

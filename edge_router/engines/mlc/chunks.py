@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from edge_router.chat.events import FinishReason, TextDelta, TokenLogprob
+from edge_router.chat.events import FinishReason
 from edge_router.engines.mlc import NAME
 from edge_router.engines.process import Line, mistake_of
 from edge_router.errors import (
@@ -26,32 +25,8 @@ _MEMORY = re.compile(r"out[ _]of[ _](\w+[ _])?memory|insufficient gpu memory|bad
 _STACK = re.compile(r"^\s*(?:Stack trace|Traceback)\b", re.MULTILINE)
 
 
-def delta_of(choice: Mapping[str, Any]) -> TextDelta:
-    """A choice of a chunk in OpenAI's form, of either interface."""
-    text = choice["delta"].get("content") if "delta" in choice else choice["text"]
-    return TextDelta(text or "", tuple(_logprobs(choice.get("logprobs") or {})))
-
-
-def _logprobs(found: Mapping[str, Any]) -> Iterator[TokenLogprob]:
-    """The interface for completions gives no bytes, so half a character is what its text makes of it."""
-    for entry in found.get("content") or ():
-        yield _named(entry, tuple(_named(other) for other in entry.get("top_logprobs") or ()))
-    if "tokens" in found:
-        for token, logprob, others in zip(
-            found["tokens"], found["token_logprobs"], found["top_logprobs"], strict=True
-        ):
-            top = tuple(TokenLogprob(name, value, name.encode()) for name, value in others.items())
-            yield TokenLogprob(token, logprob, token.encode(), top)
-
-
-def _named(entry: Mapping[str, Any], top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-    data = entry.get("bytes")
-    raw = entry["token"].encode() if data is None else bytes(data)
-    return TokenLogprob(entry["token"], entry["logprob"], raw, top)
-
-
-def finish_of(choice: Mapping[str, Any]) -> FinishReason | None:
-    reason = choice.get("finish_reason")
+def finish_of(line: Line) -> FinishReason | None:
+    reason = line.get("finish")
     if reason is None:
         return None
     if reason not in _FINISHED:  # "error", or "preempt": there was no room to go on

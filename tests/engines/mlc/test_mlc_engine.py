@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +15,11 @@ import pytest
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
-from edge_router.chat.request import ChatRequest, Need, SamplingParams
+from edge_router.chat.request import ChatRequest, JsonOutput, Need, SamplingParams, SignalRequest
 from edge_router.config import Config
 from edge_router.device import Gpu
 from edge_router.engines.base import answered
+from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.load import load
@@ -31,6 +33,7 @@ from edge_router.errors import (
     GenerationFailed,
     InvalidRequest,
     OutOfMemory,
+    UnsupportedRequest,
 )
 from edge_router.paths import Paths
 from edge_router.types import SilentProgress
@@ -305,8 +308,8 @@ def test_a_compiler_that_hangs_is_ended(
 
 def test_an_answer_comes_in_pieces_with_its_usage_last(mlc: Any, open_engine: Opener) -> None:
     deltas = ask(open_engine())
-    (created,) = mlc.events("create")
-    usage = Usage(len(created["arguments"]["prompt"]), 18)  # half a character, and the end, are tokens
+    (asked,) = mlc.events("generate")
+    usage = Usage(len(asked["prompt"]), 17)  # half a character is a token, and the end none, as in engine tvm
     said = map(TextDelta, ["V", "o", "i", "l", "à", ",", " the", " ", *"capital."])
     assert deltas == [*said, Finished("stop", usage)]
 
@@ -320,29 +323,67 @@ def test_a_request_goes_over_in_mlcs_types(mlc: Any, open_engine: Opener) -> Non
         presence_penalty=1.0,
         frequency_penalty=-1.0,
         logit_bias={7: -100.0},
+        repetition_penalty=1.2,
     )
     request = replace(HELLO, sampling=sampling, stop=("\n", "END"), max_tokens=3)
     deltas = list(answered(engine, request, threading.Event()))
-    arguments = mlc.events("create")[0]["arguments"]
-    expected = {
+    config = mlc.events("generate")[0]["config"]
+    assert config == {
+        "n": 1,
         "temperature": 0.5,
         "top_p": 0.9,
         "seed": 2**31 - 3,
         "presence_penalty": 1.0,
         "frequency_penalty": -1.0,
+        "repetition_penalty": 1.2,
         "logit_bias": {"7": -100.0},  # the log is JSON; the stand-in saw a number
-        "stop": ["\n", "END"],
+        "logprobs": True,
+        "top_logprobs": 0,
         "max_tokens": 3,
-        "model": "tiny-llama",
+        "stop_strs": [],
+        "stop_token_ids": [0, 1, 2],
     }
-    assert {name: arguments[name] for name in expected} == expected
     assert (text_of(deltas), collect(deltas).finish_reason) == ("Voi", "length")
 
 
-def test_what_a_request_leaves_open_is_left_to_the_models_config(mlc: Any, open_engine: Opener) -> None:
-    ask(open_engine())
-    sent = mlc.events("create")[0]["arguments"]
-    assert set(sent) & {"temperature", "top_p", "seed", "stop", "logit_bias", "presence_penalty"} == set()
+def test_what_a_request_leaves_open_is_as_the_models_config_says(
+    mlc: Any, open_engine: Opener, config: Config, paths: Paths
+) -> None:
+    """All of it: MLC reads no repetition penalty there. The likeliest token is chosen without penalties."""
+    engine = open_engine()
+    engine._defaults = SamplingDefaults(0.25, 0.75, 20, 1.5, 0.5, -0.5)
+    names = ("temperature", "top_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+    for sampling, sent in (
+        ({}, (0.25, 0.75, 1.5, 0.5, -0.5)),
+        ({"temperature": 0}, (0.0, 0.75, 1.0, 0.0, 0.0)),
+        ({"top_k": 1}, (0.0, 0.75, 1.5, 0.5, -0.5)),
+        ({"top_k": 0, "min_p": 0.0, "temperature": 1.0}, (1.0, 0.75, 1.5, 0.5, -0.5)),
+    ):
+        ask(engine, **sampling)
+        asked = mlc.events("generate")[-1]["config"]
+        assert tuple(asked[name] for name in names) == sent, sampling
+
+
+def test_what_mlc_cannot_do_is_refused(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    begun = (*HELLO.messages, Message("assistant", "{"))
+    for changes, sampling, param in (
+        ({}, {"top_k": 40}, "top_k"),
+        ({}, {"min_p": 0.1}, "min_p"),
+        ({"mask": lambda vocabulary: None}, {}, "mask"),
+        ({"logprobs": True}, {"temperature": 0.0}, "logprobs"),
+        ({"logprobs": True}, {"temperature": 1.0, "top_p": 0.5}, "logprobs"),
+        ({"logprobs": True}, {"temperature": 1.0, "logit_bias": {7: 1.0}}, "logprobs"),
+        ({"logprobs": True}, {"temperature": 1.0, "presence_penalty": 1.0}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 6}, {"temperature": 1.0}, "top_logprobs"),
+        ({"output": JsonOutput(), "logprobs": True}, {"temperature": 1.0}, "logprobs"),
+        ({"output": JsonOutput(), "messages": begun, "continue_final": True}, {}, "json"),
+    ):
+        with pytest.raises(UnsupportedRequest) as caught:
+            ask(engine, replace(HELLO, **changes), **sampling)
+        assert caught.value.param == param, (changes, sampling)
+    assert not mlc.events("generate")
+    assert {Need.MASK, Need.TOOLS, Need.GRAMMAR}.isdisjoint(engine.capabilities.serves)
 
 
 def test_a_prompt_is_made_as_for_the_engine_tvm(mlc: Any, open_engine: Opener) -> None:
@@ -356,7 +397,7 @@ def test_a_prompt_is_made_as_for_the_engine_tvm(mlc: Any, open_engine: Opener) -
     )
     request = ChatRequest(turns)
     list(answered(engine, request, threading.Event()))
-    prompt = mlc.events("create")[0]["arguments"]["prompt"]
+    prompt = mlc.events("generate")[0]["prompt"]
     assert len(prompt) == engine.prepare(request).count
     start, end = 1, 2
     assert (prompt.count(start), prompt.count(end)) == (5, 4)
@@ -366,44 +407,52 @@ def test_a_plain_completion_has_no_template(mlc: Any, open_engine: Opener) -> No
     engine = open_engine()
     request = ChatRequest((Message("user", "the"),), raw_prompt="the")
     list(answered(engine, request, threading.Event()))
-    prompt = mlc.events("create")[0]["arguments"]["prompt"]
+    prompt = mlc.events("generate")[0]["prompt"]
     assert prompt == engine._directory.tokenizer.encode("the", special=True)
     with pytest.raises(InvalidRequest, match="empty"):
         list(answered(engine, replace(request, raw_prompt=""), threading.Event()))
 
 
-def test_logprobs(open_engine: Opener) -> None:
+def test_log_probabilities_are_the_models_own(open_engine: Opener) -> None:
+    """With every token's bytes, also of half a character, of a space, and none of the end."""
     engine = open_engine()
-    request = replace(HELLO, logprobs=True, top_logprobs=2, max_tokens=1)
-    first, last = answered(engine, request, threading.Event())
-    (own,) = first.logprobs
-    assert (own.token, own.token_bytes) == ("V", b"V") and -0.01 < own.logprob < 0
-    assert [top.token for top in own.top] == ["V", "?"] and own.top[1].logprob < -5
-    assert last.reason == "length"
-    with pytest.raises(InvalidRequest, match="at most 5"):
-        list(answered(engine, replace(request, top_logprobs=6), threading.Event()))
+    request = replace(HELLO, logprobs=True, top_logprobs=2)
+    deltas = ask(engine, request, temperature=1.0)
+    found = collect(deltas).logprobs
+    said = b"".join(entry.token_bytes for entry in found)
+    assert said.decode() == text_of(deltas) and said.startswith("Voilà, the".encode())
+    for entry in found:
+        # The logits of the stand-in's model: what it says next, its four other ideas, and the rest.
+        row = {b"?": 3, b" the": 2, b" ": 1, b"\xc3": 0, entry.top[0].token_bytes: 6}
+        whole = math.log(sum(map(math.exp, row.values())) + (288 - len(row)) * math.exp(-6))
+        told = [entry.logprob, *(top.logprob for top in entry.top)]
+        expected = [row[entry.token_bytes], *sorted(row.values(), reverse=True)[:2]]
+        assert told == pytest.approx([logit - whole for logit in expected], abs=1e-6), entry
+    halves = [entry.token for entry in found if entry.token_bytes in (b"\xc3", b"\xa0")]
+    assert halves[:2] == ["\ufffd", "\ufffd"] and " " in [entry.token for entry in found]
 
 
-def test_a_directory_whose_format_only_mlc_knows(mlc: Any, open_engine: Opener) -> None:
-    """No Jinja template: then MLC's own interface for chats serves, with its logprobs."""
+def test_what_only_we_want_of_log_probabilities_is_left_out_where_it_would_be_wrong(
+    open_engine: Opener,
+) -> None:
+    """So `weak.min_confidence` reads no certainty from a low temperature."""
     engine = open_engine()
-    engine._directory = replace(engine._directory, template=None)
-    assert engine.prepare(HELLO).count is None
-    request = replace(HELLO, logprobs=True, top_logprobs=2, max_tokens=2)
-    deltas = list(answered(engine, request, threading.Event()))
-    (created,) = mlc.events("create")
-    assert created["kind"] == "ChatCompletions"
-    assert created["arguments"]["messages"] == [{"role": "user", "content": "Where?"}]
-    assert text_of(deltas) == "Vo"
-    first = collect(deltas).logprobs[0]
-    assert first.token_bytes == b"V"
-    assert [top.token_bytes for top in first.top] == [b"V", b"?"]
-    with pytest.raises(ContextOverflow) as caught:
-        list(answered(engine, ChatRequest((Message("user", "x" * 200),)), threading.Event()))
-    assert (caught.value.prompt_tokens, caught.value.context_window_size) == (207, 128)
-    late = ChatRequest((Message("user", "a"), Message("system", "b")))
-    with pytest.raises(InvalidRequest, match="System prompt at position 1"):
-        list(answered(engine, late, threading.Event()))
+    request = replace(HELLO, logprobs=True, signals=SignalRequest(4, alone=True))
+    for temperature, told in ((1.0, True), (0.2, False), (0.0, False)):
+        found = collect(ask(engine, request, temperature=temperature)).logprobs
+        assert bool(found) == told, temperature
+
+
+def test_json_is_held_to_by_xgrammar(mlc: Any, open_engine: Opener) -> None:
+    engine = open_engine()
+    deltas = ask(engine, replace(HELLO, output=JsonOutput({"type": ["object", "null"]})))
+    assert (text_of(deltas), deltas[-1].reason, deltas[-1].usage.completion_tokens) == ('{"a": 1}', "stop", 8)
+    (asked,) = mlc.events("generate")
+    schema = {"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}]}
+    form = asked["config"]["response_format"]
+    assert (form["type"], json.loads(form["json_schema"])) == ("json_object", schema)
+    assert asked["config"]["debug_config"] == {"grammar_execution_mode": "constraint"}
+    assert Need.JSON in engine.capabilities.serves
 
 
 def test_a_prompt_that_does_not_fit_is_not_sent(mlc: Any, open_engine: Opener) -> None:
@@ -411,14 +460,14 @@ def test_a_prompt_that_does_not_fit_is_not_sent(mlc: Any, open_engine: Opener) -
     with pytest.raises(ContextOverflow) as caught:
         list(answered(engine, ChatRequest((Message("user", "x" * 300),)), threading.Event()))
     assert caught.value.context_window_size == 128
-    assert not mlc.events("create")
+    assert not mlc.events("generate")
 
 
 def test_an_answer_ends_where_the_context_does(mlc: Any, open_engine: Opener) -> None:
     engine = open_engine()
     ask(engine)
     list(answered(engine, replace(HELLO, max_tokens=10**6), threading.Event()))
-    limits = [event["arguments"]["max_tokens"] for event in mlc.events("create")]
+    limits = [event["config"]["max_tokens"] for event in mlc.events("generate")]
     tokens = engine.prepare(HELLO).count
     assert tokens is not None and limits == [128 - tokens, 128 - tokens]
 
@@ -436,8 +485,8 @@ def test_an_answer_may_fill_the_context_whatever_the_prompt_leaves(open_engine: 
 def test_tokens_that_the_model_has_no_weights_for_stay_here(mlc: Any, open_engine: Opener) -> None:
     engine = open_engine()
     assert text_of(ask(engine, logit_bias={287: 0.0, 288: 5.0, -1: 5.0, 10**9: 5.0})) == SAID
-    (created,) = mlc.events("create")
-    assert created["arguments"]["logit_bias"] == {"287": 0.0}
+    (asked,) = mlc.events("generate")
+    assert asked["config"]["logit_bias"] == {"287": 0.0}
 
 
 # ---- what goes wrong -----------------------------------------------------------------------------------------
@@ -510,7 +559,7 @@ def test_cancelling_aborts_the_request(mlc: Any, open_engine: Opener) -> None:
     assert next(left).text == "V"
     left.close()
     assert text_of(ask(engine)) == SAID  # so the ones before were taken note of
-    created = [event["arguments"]["request_id"] for event in mlc.events("create")]
+    created = [event["request_id"] for event in mlc.events("generate")]
     assert {event["request_id"] for event in mlc.events("abort")} == set(created[:2])
 
 

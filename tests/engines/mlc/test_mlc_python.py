@@ -81,7 +81,7 @@ def test_another_python_runs_the_engine_and_its_compiler(
     finally:
         engine.close()
     events = [json.loads(line)["event"] for line in log.read_text(encoding="utf-8").splitlines()]
-    assert events == ["compile", "open", "create", "generate", "terminate"]
+    assert events == ["compile", "open", "generate", "terminate"]
 
 
 def test_what_another_python_has_is_told(other: Path) -> None:

@@ -52,6 +52,17 @@ class Answer:
         return -(-self.cached // PAGE)
 
 
+def xgrammar(schema: Any) -> None:
+    """What it does not know ends the thread, and what it ignores counts as that here."""
+    if isinstance(schema, dict):
+        for word in ("pattern", "minLength", "maximum", "allOf", "not", "oneOf"):
+            assert word not in schema
+        if not isinstance(schema.get("type", ""), str):
+            raise RuntimeError('InternalError: Check failed: schema.at("type").is<std::string>()')
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        xgrammar(inner)
+
+
 Tell = Callable[[str, Output], None]
 
 
@@ -114,6 +125,9 @@ class Background:
         self._model = lm.Model(self._words, self._chat.vocab_size, ends[0] if ends else 0)
 
     def _add(self, answer: Answer) -> None:
+        form = answer.config.response_format
+        if form is not None and form.json_schema is not None:
+            xgrammar(json.loads(form.json_schema))
         if len(answer.prompt) >= self.context:
             self._finish(answer, "length", nothing=True)
         else:
@@ -167,7 +181,8 @@ class Background:
             raise RuntimeError(
                 f"InternalError: Check failed: num_top_probs <= 5 ({config.top_logprobs} vs. 5)"
             )
-        row = self._model.logits(config.seed, len(said))
+        formed = config.response_format is not None and config.response_format.type == "json_object"
+        row = self._model.logits(config.seed, len(said), formed=formed)
         found = lm.probabilities(row, config, said)
         token = lm.sample(found, answer.chance)
         said.append(token)
@@ -176,6 +191,8 @@ class Background:
             told = lm.logprob_json(self._words, found, token, config.top_logprobs)
             output.logprobs.append(json.dumps(told))
         self._ended(answer, token, output)
+        if formed and output.finish is None and self._model.is_whole(said):
+            output.finish = "stop"  # without a token that says so
         if output.finish is None:
             self._tell(answer.id, output)
         else:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from ..protocol.generation_config import GenerationConfig
 
 SAID = "Voilà, the capital."  # "à" is two tokens, each half a character
+JSON = '{"a": 1}'  # where xgrammar holds an answer to JSON
 FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, STALLS = 13, 14, 15, 16, 17, 18  # seeds
 SURE, OTHERS, REST = 6.0, {"?": 3.0, " the": 2.0, " ": 1.0, "Ã": 0.0}, -6.0  # logits
 LEAST = 1e-10  # a probability, of which a logarithm is told
@@ -48,11 +49,16 @@ class Model:
     def __init__(self, words: Words, vocab_size: int, end: int) -> None:
         self._vocab_size = vocab_size
         self._said = [*words.encode(SAID), end]
+        self._json = words.encode(JSON)
         self._on = words.encode("on ")
         self._others = {words.encode(text)[0]: logit for text, logit in OTHERS.items()}
 
-    def logits(self, seed: int | None, place: int) -> list[float]:
-        said = self._on if seed == ENDLESS else self._said
+    def is_whole(self, said: list[int]) -> bool:
+        """Whether the grammar of JSON allows nothing but an end."""
+        return said == self._json
+
+    def logits(self, seed: int | None, place: int, *, formed: bool) -> list[float]:
+        said = self._on if seed == ENDLESS else self._json if formed else self._said
         row = [REST] * self._vocab_size
         for token, logit in {**self._others, said[place % len(said)]: SURE}.items():
             row[token] = logit
