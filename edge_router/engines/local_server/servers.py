@@ -133,7 +133,7 @@ def _chatting(entries: Sequence[Said]) -> list[Said]:
 
 
 def _tagged(entry: Said) -> ServedModel:
-    name = str(entry.get("model") or entry.get("name"))
+    name = _name(entry)
     able = _words(entry.get("capabilities"))
     return ServedModel(
         name,
@@ -178,10 +178,8 @@ def shown_model(listed: ServedModel, show: Said, running: Said | None) -> Served
 
 def running_entry(ps: Said | None, name: str) -> Said | None:
     """Of GET /api/ps."""
-    names = {name, name + LATEST}
-    return next(
-        (each for each in _entries(ps, "models") if names & {each.get("name"), each.get("model")}), None
-    )
+    names = (name, name + LATEST)
+    return next((each for each in _entries(ps, "models") if _name(each) in names), None)
 
 
 # ---- others ------------------------------------------------------------------------------------------------
@@ -201,7 +199,7 @@ def _llama_cpp(data: Sequence[Said], props: Said) -> Iterator[ServedModel]:
         value = status.get("value") if isinstance(status, dict) else None
         alone = len(data) == 1
         yield ServedModel(
-            str(each.get("id")),
+            _name(each),
             context=(context or None) if alone else _count(meta.get("n_ctx")),
             trained=_count(meta.get("n_ctx_train")),
             tools=tools if isinstance(tools, bool) else None,
@@ -219,7 +217,7 @@ def _lm_studio(entries: Sequence[Said]) -> Iterator[ServedModel]:
         trained, held = _count(each.get("max_context_length")), _count(each.get("loaded_context_length"))
         able = each.get("capabilities")
         yield ServedModel(
-            str(each.get("id")),
+            _name(each),
             context=held,
             trained=trained,
             tools="tool_use" in able if isinstance(able, list) else None,
@@ -237,7 +235,7 @@ def _openai(data: Sequence[Said]) -> Iterator[ServedModel]:
         if able.get("chat") is False:
             continue
         yield ServedModel(
-            str(each.get("id")),
+            _name(each),
             context=_count(each.get("max_model_len")),
             tools=able.get("tools") if isinstance(able.get("tools"), bool) else None,
             images=able.get("vision") is True,
@@ -254,8 +252,15 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _entries(said: Said | None, name: str) -> list[Said]:
+    """Those of a list that have a name."""
     found = (said or {}).get(name)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    entries = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [each for each in entries if _name(each)]
+
+
+def _name(entry: Said) -> str:
+    names = (entry.get("id"), entry.get("model"), entry.get("name"))
+    return next((name for name in names if isinstance(name, str) and name), "")
 
 
 def _words(value: object) -> list[str]:
