@@ -101,7 +101,7 @@ THINGS: dict[str, list[tuple[str, Body, str, str]]] = {
         (RESPONSES, {"reasoning": {"effort": "hi"}}, "reasoning.effort", EFFORT),
         (MESSAGES, {"output_config": {"effort": "hi"}}, "output_config.effort", EFFORT),
         (MESSAGES, {"thinking": {"type": "enable"}}, "thinking.type", "must be enabled"),
-        (MESSAGES, {"thinking": {"type": "enabled", "display": "omit"}}, "thinking.display", "summarized or omitted"),
+        (MESSAGES, {"thinking": {"type": "enabled", "display": "omit"}}, "thinking.display", "summarized, omitted or updates"),
         (OLLAMA, {"think": "hi"}, "think", EFFORT),
     ],
     "other words that nobody knows": [

@@ -189,7 +189,7 @@ def _reasoning(fields: Fields, effort: str | None) -> tuple[ReasoningOptions, Bo
     if thinking is None:
         return ReasoningOptions(None if effort is None else False, effort), {}
     kind = thinking.get("type")
-    visible = thinking.choice("display", "summarized", "omitted") != "omitted"
+    visible = thinking.choice("display", "summarized", "omitted", "updates") != "omitted"
     budget = thinking.integer("budget_tokens", low=1, high=MAX_TOKENS)
     if kind == "enabled":
         return ReasoningOptions(True, effort, budget, visible), {}
