@@ -33,7 +33,7 @@ VERBS = (
     Verb("label", ROUTER, "Both models on your own prompts, judged.", f"{HERE}.label"),
     Verb("rate", ROUTER, "Thumbs up or down for answers in the ledger.", f"{HERE}.rate"),
     Verb("train", ROUTER, "Train a router and measure it.", f"{HERE}.train"),
-    Verb("bench", SETUP, "Measured on this machine: weak, router, server, memory.", f"{HERE}.bench"),
+    Verb("bench", SETUP, "Measured here: weak, router, decision, server, memory.", f"{HERE}.bench"),
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
     Verb("config", SETUP, "The configuration: show, keys, init, set.", f"{HERE}.configuration"),
 )

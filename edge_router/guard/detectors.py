@@ -87,6 +87,9 @@ def _nameless(find: Callable[[str], Iterator[tuple[int, int]]]) -> Find:
 # ---- keys, tokens, passwords -------------------------------------------------------------------------------
 
 
+_PREFIXES = tuple((prefix, form) for form in KEY_FORMATS for prefix in form.prefixes)
+
+
 @lru_cache(None)
 def _expression(form: KeyFormat) -> re.Pattern[str]:
     return re.compile(_BEGIN + form.pattern)
@@ -97,10 +100,9 @@ def secrets(text: str) -> Iterator[tuple[int, int, str]]:
     # Nothing with a format has a space in it, and few words are that long.
     long = "\n".join(word for word in text.split() if len(word) >= _SHORTEST_KEY)
     if long:
-        for form in KEY_FORMATS:
-            if any(prefix in long for prefix in form.prefixes):
-                for found in _expression(form).finditer(text):
-                    yield *found.span(), form.service
+        for form in dict.fromkeys(form for prefix, form in _PREFIXES if prefix in long):
+            for found in _expression(form).finditer(text):
+                yield *found.span(), form.service
         if "://" in long:
             yield from ((*found.span(1), "password") for found in _ADDRESS.finditer(text))
     if "PRIVATE KEY" in text:
@@ -110,19 +112,30 @@ def secrets(text: str) -> Iterator[tuple[int, int, str]]:
     lowered = text.lower()
     if "authorization" in lowered:
         yield from ((*found.span(1), "password") for found in _HEADER.finditer(text))
-    if ("=" in text or ":" in text) and any(name in lowered for name in NAMES):
-        yield from _named(text)
+    if "=" in text or ":" in text:
+        yield from _named(text, lowered)
 
 
-def _named(text: str) -> Iterator[tuple[int, int, str]]:
+def _named(text: str, lowered: str) -> Iterator[tuple[int, int, str]]:
     """A value that is a password by its name: in quotes or like one of a shell, and no word of a program."""
-    for found in _NAMED.finditer(text):
+    matches: Iterator[re.Match[str]] = _NAMED.finditer(text)
+    if len(lowered) == len(text):  # the same found sooner
+        places = (at for name in NAMES for at in _places(lowered, name))
+        matches = (match for at in places if (match := _NAMED.match(text, at)) is not None)
+    for found in matches:
         group = next(number for number in (1, 2, 3) if found[number] is not None)
         value = found[group]
         kinds = sum(bool(re.search(kind, value)) for kind in (r"[a-z]", r"[A-Z]", r"\d", r"[^\w\s]"))
         plain = " " in value or kinds < 2 or not re.search(r"\d", value) or not re.search(r"[A-Za-z]", value)
         if not plain and not _NO_SECRET.search(value):
             yield *found.span(group), "password"
+
+
+def _places(text: str, word: str) -> Iterator[int]:
+    at = text.find(word)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + 1)
 
 
 # ---- persons and machines ----------------------------------------------------------------------------------

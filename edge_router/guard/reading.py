@@ -21,8 +21,10 @@ _ALIKE = dict(
 
 
 @lru_cache(4096)
-def _plain(letter: str) -> str:
-    """One letter or none in the place of `letter`."""
+def _shown(letter: str) -> str:
+    """What is seen in the place of `letter`: one letter, or none."""
+    if letter.isascii():
+        return letter
     if letter in _ALIKE:
         return _ALIKE[letter]
     kind = unicodedata.category(letter)
@@ -47,15 +49,15 @@ class Reading:
         if text.isascii():
             self.plain = text
         else:
-            others = {ord(letter): _plain(letter) for letter in set(text) if not letter.isascii()}
-            self.plain = text.translate(others)
+            changed = {ord(letter): plain for letter in set(text) if (plain := _shown(letter)) != letter}
+            self.plain = text.translate(changed) if changed else text
 
     @cached_property
     def _places(self) -> Sequence[int]:
         """Where each letter of `plain` stands in `text`."""
-        if self.text.isascii():
+        if len(self.plain) == len(self.text):
             return range(len(self.text))
-        return [at for at, letter in enumerate(self.text) if letter.isascii() or _plain(letter)]
+        return [at for at, letter in enumerate(self.text) if _shown(letter)]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Of a piece that is not empty."""

@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from edge_router import strict_json
@@ -173,9 +174,16 @@ def texts_of(request: ChatRequest) -> Iterator[str]:
 
     Raises `TypeError` for what nobody has thought of: it must not pass unseen.
     """
-    for each in fields(request):
-        if each.name not in _STAYS:
-            yield from _texts(getattr(request, each.name))
+    for name in _names(ChatRequest):
+        value = getattr(request, name)
+        if value and name not in _STAYS:
+            yield from _texts(value)
+
+
+@lru_cache(64)
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    """Of a dataclass's fields."""
+    return tuple(each.name for each in fields(kind))
 
 
 def words_of(request: ChatRequest) -> Iterator[str]:
@@ -200,8 +208,10 @@ def _texts(value: object) -> Iterator[str]:
         for inner in value:
             yield from _texts(inner)
     elif is_dataclass(value):
-        for each in fields(value):
-            yield from _texts(getattr(value, each.name))
+        kind: type[Any] = type(value)
+        for name in _names(kind):
+            if inner := getattr(value, name):  # what is empty or 0 holds no text
+                yield from _texts(inner)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)
     elif not (value is None or isinstance(value, bool)):

@@ -135,7 +135,7 @@ class _Reader:
         if not listed:
             return None
         if key == "words":
-            return Says(key, (make(listed),), last)
+            return Says(key, (make(listed),), last, tuple(word.lower() for word in listed))
         try:
             return Says(key, tuple(map(make, listed)), last)
         except BadPattern as error:

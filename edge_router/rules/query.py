@@ -12,9 +12,8 @@ from edge_router.chat.request import ChatRequest, Need
 from edge_router.guard.reading import Reading
 from edge_router.guard.screening import words_of
 
-_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _LINE_OF_CODE = re.compile(
-    r"^[ \t]*(?:"
+    r"[ \t]*(?:"
     r"(?:def|class|function|fn|func|public|private|protected|static|struct|impl|interface|enum) \w"
     r"|(?:import|from|using|package|require|#include|use) ?[\w\"'<{.]"
     r"|(?:const|let|var|val|auto|int|void) \w+ ?[=({;]"
@@ -25,11 +24,11 @@ _LINE_OF_CODE = re.compile(
     r"|[\w.]{1,100}\(.{0,200}\);?$"
     r"|[{}\])]{1,9}[;,]?$"
     r"|<\/?[a-z][^>]{0,200}>$"
-    r"|\$ \w)",
-    re.MULTILINE,
+    r"|\$ \w)"
 )
 _FEW_LINES = 3  # that look like code; prose has one now and then
-_SAMPLE = 4000  # characters that a language is told by
+_SAMPLE = 4000  # characters that code is told by
+_SAID = 600  # characters that a language is told by
 
 _NEEDS = {
     "tools": Need.TOOLS,
@@ -67,7 +66,11 @@ _WORDS = {
     "sv": "och det att är en som på för inte av med jag vi till hur vad den har ett om",
 }
 LANGUAGES = (*_WORDS, *(name for name, _ in _SCRIPTS))
-_COMMON: Mapping[str, frozenset[str]] = {name: frozenset(text.split()) for name, text in _WORDS.items()}
+_COMMON: dict[str, list[str]] = {}  # languages by word
+for _name, _text in _WORDS.items():
+    for _word in dict.fromkeys(_text.split()):
+        _COMMON.setdefault(_word, []).append(_name)
+_BEYOND = re.compile("[\u0370-\U0010ffff]")  # Latin's letters
 _WORD = re.compile(r"[^\W\d_]+")
 _FEW_WORDS = 2
 
@@ -91,6 +94,15 @@ class Query:
         return Reading(text).plain
 
     @cached_property
+    def small(self) -> str:
+        """`whole` in small letters."""
+        return self.whole.lower()
+
+    @cached_property
+    def small_last(self) -> str:
+        return self.last.lower()
+
+    @cached_property
     def content(self) -> frozenset[str]:
         """Which of `CONTENT` it has."""
         needs = self.request.needs
@@ -102,15 +114,15 @@ class Query:
 
     @cached_property
     def has_code(self) -> bool:
-        if _FENCE.search(self.last):
+        lines = self.last[:_SAMPLE].splitlines()
+        if any(line.lstrip().startswith(("```", "~~~")) for line in lines):
             return True
-        lines = _LINE_OF_CODE.finditer(self.last)
-        return sum(1 for _ in zip(lines, range(_FEW_LINES), strict=False)) == _FEW_LINES
+        return sum(_LINE_OF_CODE.match(line) is not None for line in lines) >= _FEW_LINES
 
     @cached_property
     def language(self) -> str | None:
         """Of what the user said last; None where that cannot be told."""
-        return language_of(self.last[:_SAMPLE])
+        return language_of(self.last[:_SAID])
 
     @property
     def metadata(self) -> Mapping[str, object]:
@@ -121,13 +133,15 @@ class Query:
 
 def language_of(text: str) -> str | None:
     """By its script, or by how many of its words are a language's commonest."""
-    letters = sum(map(str.isalpha, text))
-    for name, script in _SCRIPTS:
+    letters = len(text) - text.count(" ")
+    for name, script in _SCRIPTS if _BEYOND.search(text) else ():
         own = len(script.findall(text))
         if own and (own > _SCRIPT_SHARE * letters or (name in ("ja", "uk", "fa") and own > 0.05 * letters)):
             return name
-    said = _WORD.findall(text.lower())
-    counts = {name: sum(word in common for word in said) for name, common in _COMMON.items()}
+    counts = dict.fromkeys(_WORDS, 0)
+    for word in _WORD.findall(text.lower()):
+        for name in _COMMON.get(word, ()):
+            counts[name] += 1
     best, second, *_ = sorted(counts.values(), reverse=True)
     if best < _FEW_WORDS or best == second:
         return None

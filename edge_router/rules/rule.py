@@ -31,8 +31,13 @@ class Says:
     key: str
     spans: Sequence[Spans]
     last: bool
+    words: tuple[str, ...] = ()  # in small letters, one of which must be there for it to look closer
 
     def holds(self, query: Query) -> bool:
+        if self.words:
+            small = query.small_last if self.last else query.small
+            if not any(word in small for word in self.words):
+                return False
         text = query.last if self.last else query.whole
         return any(next(spans(text), None) is not None for spans in self.spans)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from edge_router.cli.verbs.bench_decision import decision
 from edge_router.cli.verbs.bench_memory import memory
 from edge_router.cli.verbs.bench_quality import quality
 from edge_router.cli.verbs.bench_router import router
@@ -18,5 +19,5 @@ def bench() -> None:
     """Measure what runs on this machine."""
 
 
-for verb in (weak, quality, router, server, memory):
+for verb in (weak, quality, router, decision, server, memory):
     app.command()(verb)
