@@ -181,9 +181,9 @@ def texts_of(request: ChatRequest) -> Iterator[str]:
 
 
 @lru_cache(64)
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    """Of a dataclass's fields."""
-    return tuple(each.name for each in fields(kind))
+def _names(kind: object) -> tuple[str, ...]:
+    """Of the fields of a dataclass."""
+    return tuple(each.name for each in fields(cast(Any, kind)))
 
 
 def words_of(request: ChatRequest) -> Iterator[str]:
@@ -208,8 +208,7 @@ def _texts(value: object) -> Iterator[str]:
         for inner in value:
             yield from _texts(inner)
     elif is_dataclass(value):
-        kind: type[Any] = type(value)
-        for name in _names(kind):
+        for name in _names(cast(object, type(value))):
             if inner := getattr(value, name):  # what is empty or 0 holds no text
                 yield from _texts(inner)
     elif isinstance(value, int | float) and not isinstance(value, bool):
