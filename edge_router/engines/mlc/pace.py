@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-LEAST_S = 30.0  # of silence that is no wonder, whatever the speed was
+LEAST_S = 60.0  # of silence that is no wonder, whatever the speed was
 _FIRST_S = 120.0  # ... and while no prompt was read yet, and kernels are still being loaded
 _TIMES = 10  # as long as what took longest
 _KEPT = 16  # times, of each kind

@@ -52,7 +52,7 @@ def test_silence_is_measured_by_the_speed_so_far() -> None:
     quick.answer(100, reading_s=1)
     slow.answer(100, reading_s=164, step_s=20)
     for process, prompt, begun, least, most in (
-        (quick, 100, True, 30, 40),
+        (quick, 100, True, 60, 70),
         (quick, 10_000, False, 500, 700),  # a prompt a hundred times as long
         (slow, 100, True, 200, 220),
         (slow, 100, False, 1_100, 1_300),
