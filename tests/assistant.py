@@ -9,16 +9,23 @@ from dataclasses import dataclass, field
 
 HELLO, WEATHER = "Say hello.", "How is the weather in Oslo and Bergen?"
 CITY_AS_JSON, WHETHER = "Tell of a city as JSON.", "Were you told to think?"
+STORY, CUT = "Tell a long story.", 5  # tokens
 GREETING, THOUGHTS = "Hello there, friend.", "Let me see."
 CITY = {"name": "Oslo", "people": 700000}
 WHETHER_TOLD = {True: "Told to think.", False: "Told not to.", None: "Told nothing."}
+# What clients/in_python.py tries with the models here, and with a real one that is too small to be judged.
+WAYS = ("chat", "stream", "tools", "think", "no_think", "as_json")
+FORMS = ("chat", "stream", "call", "no_think", "as_json", "cut")
 # Agents bring tools of their own; what is looked for in their results does not stand in these calls.
-_SHELL = "printf '%s in {}' rain"
+_SHELL = "printf '%s in {}\\n' rain; sleep 1"  # Qwen Code loses what is written right before a command's end
 CALLS: Mapping[str, str] = {
     "weather": '{"city": "@"}',
     "exec_command": json.dumps({"cmd": _SHELL.format("@")}),
     "shell_command": json.dumps({"command": _SHELL.format("@")}),
-    "Bash": json.dumps({"command": _SHELL.format("@"), "description": "Tell the weather"}),
+    **dict.fromkeys(
+        ("Bash", "bash", "run_shell_command"),
+        json.dumps({"command": _SHELL.format("@"), "description": "Tell the weather"}),
+    ),
 }
 
 
@@ -72,6 +79,40 @@ def _said(asked: Asked) -> Said | None:
     if WHETHER in asked.text:
         return Said(text=WHETHER_TOLD[asked.thinks])
     return Said(text=GREETING) if HELLO in asked.text else None
+
+
+def formed(way: str, value: object) -> bool:
+    """Whether that has the form of what a client should have got, whatever a real model wrote."""
+    if way == "chat":
+        return isinstance(value, str) and bool(value.strip())
+    if way == "stream":
+        return isinstance(value, list) and len(value) > 1 and bool("".join(value).strip())
+    if way == "call":
+        return isinstance(value, list) and bool(value) and all(map(_is_call, value))
+    if way == "as_json":
+        return _is_city(value)
+    text, other = value if isinstance(value, list | tuple) else (None, None)
+    if way == "cut":
+        return isinstance(text, str) and 0 < len(in_pieces(text)) <= CUT and other in _CUT_OFF
+    return way == "no_think" and isinstance(text, str) and bool(text.strip()) and not other
+
+
+_CUT_OFF = ("length", "max_tokens", "max_output_tokens", None)  # the last of those that say nothing
+
+
+def _is_call(value: object) -> bool:
+    name, arguments = value if isinstance(value, list | tuple) else (None, None)
+    if name == "city":
+        return _is_city(arguments)
+    return name == "weather" and _types(arguments) == {"city": str}
+
+
+def _is_city(value: object) -> bool:
+    return _types(value) == _types(CITY)
+
+
+def _types(value: object) -> Mapping[str, type]:
+    return {name: type(each) for name, each in value.items()} if isinstance(value, Mapping) else {}
 
 
 def fits(way: str, value: object) -> bool:

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import typer
-
 from edge_router.chat.request import ChatRequest
 from edge_router.cli import output
-from edge_router.cli.confirming import is_someone_there
+from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session, weak_title
 from edge_router.config import Config, WeakConfig
@@ -127,9 +125,7 @@ def _agreed(config: Config) -> bool:
     if not is_someone_there():
         return False
     card = find_model(config.weak.model)
-    return typer.confirm(
-        f"{weak_title(config)} has to be {_work(card)} first. Do that now?", default=True, err=True
-    )
+    return asked(f"{weak_title(config)} has to be {_work(card)} first. Do that now?", default=True)
 
 
 def _work(card: ModelCard) -> str:

@@ -330,6 +330,7 @@ CLIENTS = (
             "AIDER_ANALYTICS": "false",
             "AIDER_CHECK_UPDATE": "false",
             "AIDER_SHOW_MODEL_WARNINGS": "false",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches a list of prices
         },
         key_variable="OPENAI_API_KEY",
         # No variables: a project's .env counts more than they

@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from edge_router.cli import output
+
 
 def confirmed(question: str, *, yes: bool) -> bool:
     """`yes`, or what the person says. Where nobody can be asked, a usage error that names --yes."""
@@ -13,7 +15,16 @@ def confirmed(question: str, *, yes: bool) -> bool:
         return True
     if not is_someone_there():
         raise typer.BadParameter("nobody can be asked here; say --yes to go ahead")
-    return typer.confirm(question, default=False, err=True)
+    return asked(question, default=False)
+
+
+def asked(question: str, *, default: bool) -> bool:
+    """What the person there says. Ctrl-C and Ctrl-D end the program."""
+    try:
+        return typer.confirm(question, default=default, err=True)
+    except typer.Abort:
+        output.say("")
+        raise typer.Exit(output.INTERRUPTED) from None
 
 
 def is_someone_there() -> bool:

@@ -62,6 +62,12 @@ class _Closed(io.TextIOBase):
 
 def finish() -> None:
     """Flush both streams; where nobody reads any more, what is left is dropped without a word."""
+    terminal = sys.__stderr__  # rich puts one of its own in its place
+    with contextlib.suppress(OSError, ValueError):
+        if terminal is not None and "rich.progress" in sys.modules and shows_colour(terminal):
+            # A thread that was left behind with a bar has hidden the cursor
+            terminal.write("\r\x1b[2K\x1b[?25h")
+            terminal.flush()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -90,3 +90,38 @@ def test_nothing_is_removed_without_a_yes(terminal, home):
     person.wait_for("[y/N]:")
     person.type("y\n")
     assert "Freed 1 kB." in person.end()[1] and not leftover.exists()
+
+
+def test_ctrl_c_at_a_question_removes_nothing(terminal, home):
+    leftover = home / "artifacts" / "library" / "abc"
+    leftover.mkdir(parents=True)
+    person = terminal("artifacts", "clear")
+    person.wait_for("[y/N]:")
+    time.sleep(SETTLE_S)
+    person.type(CTRL_C)
+    code, shown = person.end()
+    assert code == 130 and leftover.exists() and "Traceback" not in shown
+
+
+def test_a_bar_that_a_thread_is_left_with_hides_no_cursor(terminal):
+    person = terminal(
+        script="""
+import threading
+from edge_router.cli.main import main
+from edge_router.cli.output import finish
+from edge_router.cli.progress import BarProgress
+
+begun = threading.Event()
+
+def load():
+    with BarProgress().step("load"):
+        begun.set()
+        threading.Event().wait()
+
+threading.Thread(target=load, daemon=True).start()
+begun.wait()
+finish()
+"""
+    )
+    code, shown = person.end()
+    assert code == 0 and shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")

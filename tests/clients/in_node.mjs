@@ -1,11 +1,11 @@
-// Node's clients, each with what is tried with it, as in in_python.py: `node in_node.mjs NAME URL MODEL QUESTIONS`.
+// Node's clients, each with what is tried with it, as in in_python.py: `node in_node.mjs NAME URL MODEL QUESTIONS WAY...`.
 // Runs in a folder whose node_modules has them; QUESTIONS is assistant.py's, as JSON.
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-const [name, url, model, questions] = process.argv.slice(2);
-const { HELLO, WEATHER, CITY_AS_JSON, WHETHER } = JSON.parse(questions);
+const [name, url, model, questions, ...wanted] = process.argv.slice(2);
+const { HELLO, WEATHER, CITY_AS_JSON, WHETHER, STORY, CUT } = JSON.parse(questions);
 const here = createRequire(`${process.cwd()}/package.json`);
 const load = (one) => import(pathToFileURL(here.resolve(one)));
 
@@ -45,6 +45,14 @@ async function openaiChat() {
       const message = await ask(WHETHER, { reasoning_effort: effort(on) });
       return [message.content, message.reasoning_content ?? ''];
     },
+    call: async () => {
+      const told = await ask(WEATHER, { tools: [{ type: 'function', function: FUNCTION }], tool_choice: 'required' });
+      return told.tool_calls.map((call) => [call.function.name, JSON.parse(call.function.arguments)]);
+    },
+    cut: async () => {
+      const told = await chat.completions.create({ model, messages: [user(STORY)], max_completion_tokens: CUT });
+      return [told.choices[0].message.content, told.choices[0].finish_reason];
+    },
     as_json: async () => JSON.parse((await ask(CITY_AS_JSON, { response_format })).content),
   };
 }
@@ -74,6 +82,14 @@ async function openaiResponses() {
       const told = await ask(WHETHER, { reasoning: { effort: effort(on), summary: 'auto' } });
       const items = told.output.filter((item) => item.type === 'reasoning');
       return [told.output_text, joined(items.flatMap((item) => item.summary), 'text')];
+    },
+    call: async () => {
+      const { output } = await ask(WEATHER, { tools, tool_choice: 'required' });
+      return output.filter((item) => item.type === 'function_call').map((call) => [call.name, JSON.parse(call.arguments)]);
+    },
+    cut: async () => {
+      const told = await ask(STORY, { max_output_tokens: CUT });
+      return [told.output_text, told.incomplete_details.reason];
     },
     as_json: async () => JSON.parse((await ask(CITY_AS_JSON, { text: { format } })).output_text),
   };
@@ -106,6 +122,14 @@ async function anthropic() {
       const told = await ask([user(WHETHER)], { thinking });
       return [text(told), joined(told.content.filter((block) => block.type === 'thinking'), 'thinking')];
     },
+    call: async () => {
+      const told = await ask([user(WEATHER)], { tools, tool_choice: { type: 'any' } });
+      return told.content.filter((block) => block.type === 'tool_use').map((block) => [block.name, block.input]);
+    },
+    cut: async () => {
+      const told = await ask([user(STORY)], { max_tokens: CUT });
+      return [text(told), told.stop_reason];
+    },
     as_json: async () => {
       const output_config = { format: { type: 'json_schema', schema: CITY } };
       return JSON.parse(text(await ask([user(CITY_AS_JSON)], { output_config })));
@@ -137,6 +161,10 @@ async function ollama() {
       const { message } = await ask([user(WHETHER)], { think: on });
       return [message.content, message.thinking ?? ''];
     },
+    cut: async () => {
+      const told = await ask([user(STORY)], { options: { num_predict: CUT } });
+      return [told.message.content, told.done_reason];
+    },
     as_json: async () => JSON.parse((await ask([user(CITY_AS_JSON)], { format: CITY })).message.content),
   };
 }
@@ -158,6 +186,14 @@ async function vercel(made, thinking, silent = false) {
     think: async (on) => {
       const told = await generateText({ model: made, prompt: WHETHER, providerOptions: thinking(on) });
       return [told.text, silent ? null : told.reasoningText ?? ''];
+    },
+    call: async () => {
+      const given = { model: made, prompt: WEATHER, tools, toolChoice: 'required' };
+      return (await generateText(given)).toolCalls.map((call) => [call.toolName, call.input]);
+    },
+    cut: async () => {
+      const told = await generateText({ model: made, prompt: STORY, maxOutputTokens: CUT });
+      return [told.text, told.finishReason];
     },
     as_json: async () => {
       const output = Output.object({ schema: jsonSchema(CITY) });
@@ -200,14 +236,11 @@ const CLIENTS = {
 
 const [, make] = CLIENTS[name];
 const client = await make();
-const ways = {
-  chat: client.chat, stream: client.stream, tools: client.tools,
-  think: () => client.think(true), no_think: () => client.think(false), as_json: client.as_json,
-};
+const ways = { ...client, think: () => client.think(true), no_think: () => client.think(false) };
 const found = {};
-for (const [way, go] of Object.entries(ways)) {
+for (const way of wanted.filter((each) => ways[each])) {
   try {
-    found[way] = { value: await go() };
+    found[way] = { value: await ways[way]() };
   } catch (error) {
     found[way] = { error: `${error?.constructor?.name}: ${error?.message ?? error}` };
   }

@@ -1,6 +1,7 @@
-"""Python's clients, each with what is tried with it: `python in_python.py NAME URL MODEL` prints what came of it.
+"""Python's clients, each with what is tried with it: `python in_python.py NAME URL MODEL WAY...` prints what came of it.
 
-A method that a client lacks is one that it has no word for. All raise what the client raises.
+A method that a client lacks is one that it has no word for. All raise what the client raises. `call` demands a
+call and gives those that came, `cut` an answer of CUT tokens with the client's word for why it ended.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +18,10 @@ import pydantic
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from assistant import CITY_AS_JSON, HELLO, WEATHER, WHETHER
+from assistant import CITY_AS_JSON, CUT, HELLO, STORY, WAYS, WEATHER, WHETHER
 
 Thought = tuple[str, str | None]  # the answer, and the thoughts; None where the client shows none
+Call = tuple[str, object]  # the function's name, and its arguments
 
 
 class City(pydantic.BaseModel):
@@ -101,6 +103,15 @@ class OpenAIChat(OpenAI):
         message = self.ask(WHETHER, reasoning_effort=effort(on))
         return message.content, getattr(message, "reasoning_content", "")
 
+    def call(self) -> list[Call]:
+        calls = self.ask(WEATHER, tools=[TOOL], tool_choice="required").tool_calls
+        return [(call.function.name, json.loads(call.function.arguments)) for call in calls]
+
+    def cut(self) -> Thought:
+        asked = {"model": self.model, "messages": [user(STORY)], "max_completion_tokens": CUT}
+        choice = self.client.chat.completions.create(**asked).choices[0]
+        return choice.message.content, choice.finish_reason
+
     def as_json(self) -> object:
         parsed = self.client.chat.completions.parse(
             model=self.model, messages=[user(CITY_AS_JSON)], response_format=City
@@ -141,6 +152,15 @@ class OpenAIResponses(OpenAI):
         told = self.ask(WHETHER, reasoning={"effort": effort(on), "summary": "auto"})
         items = [item for item in told.output if item.type == "reasoning"]
         return told.output_text, "".join(part.text for item in items for part in item.summary)
+
+    def call(self) -> list[Call]:
+        tools = [{"type": "function", **FUNCTION, "strict": True}]
+        output = self.ask(WEATHER, tools=tools, tool_choice="required").output
+        return [(item.name, json.loads(item.arguments)) for item in output if item.type == "function_call"]
+
+    def cut(self) -> Thought:
+        told = self.ask(STORY, max_output_tokens=CUT)
+        return told.output_text, told.incomplete_details.reason
 
     def as_json(self) -> object:
         parsed = self.client.responses.parse(model=self.model, input=CITY_AS_JSON, text_format=City)
@@ -189,7 +209,19 @@ class Anthropic:
         thinking = {"type": "enabled", "budget_tokens": 1024} if on else {"type": "disabled"}
         told = self.client.messages.create(messages=[user(WHETHER)], thinking=thinking, **self.given)
         thoughts = "".join(block.thinking for block in told.content if block.type == "thinking")
-        return told.content[-1].text, thoughts
+        return "".join(block.text for block in told.content if block.type == "text"), thoughts
+
+    def call(self) -> list[Call]:
+        tools = [{"name": "weather", "description": "of a city", "input_schema": PARAMETERS}]
+        choice = {"type": "any"}
+        told = self.client.messages.create(
+            messages=[user(WEATHER)], tools=tools, tool_choice=choice, **self.given
+        )
+        return [(block.name, block.input) for block in told.content if block.type == "tool_use"]
+
+    def cut(self) -> Thought:
+        told = self.client.messages.create(messages=[user(STORY)], **{**self.given, "max_tokens": CUT})
+        return told.content[-1].text, told.stop_reason
 
     def as_json(self) -> object:
         parsed = self.client.messages.parse(messages=[user(CITY_AS_JSON)], output_format=City, **self.given)
@@ -231,6 +263,10 @@ class Ollama:
     def think(self, on: bool) -> Thought:
         message = self.ask(user(WHETHER), think=on).message
         return message.content, message.thinking or ""
+
+    def cut(self) -> Thought:
+        told = self.ask(user(STORY), options={"num_predict": CUT})
+        return told.message.content, told.done_reason
 
     def as_json(self) -> object:
         told = self.ask(user(CITY_AS_JSON), format=City.model_json_schema())
@@ -274,6 +310,20 @@ class LangChain:
         return self.text(message), None if self.hides else thoughts
 
     hides = False
+    limit = "max_tokens"
+
+    def call(self) -> list[Call]:
+        from langchain_core.tools import tool
+
+        told = self.make().bind_tools([tool(weather)], tool_choice="any").invoke(WEATHER)
+        return [(call["name"], call["args"]) for call in told.tool_calls]
+
+    def cut(self) -> Thought:
+        message = self.make(**{self.limit: CUT}).invoke(STORY)
+        told = message.response_metadata
+        reasons = [told.get(name) for name in ("finish_reason", "stop_reason", "done_reason")]
+        reasons.append((told.get("incomplete_details") or {}).get("reason"))
+        return self.text(message), next(filter(None, reasons), "")
 
     def as_json(self) -> object:
         return self.make().with_structured_output(City).invoke(CITY_AS_JSON).model_dump()
@@ -313,14 +363,15 @@ class LangChainAnthropic(LangChain):
         from langchain_anthropic import ChatAnthropic
 
         given = {"model": self.model, "base_url": self.url, "api_key": "k", "max_retries": 0}
-        return ChatAnthropic(**given, max_tokens=2000, **more)
+        return ChatAnthropic(**{**given, "max_tokens": 2000, **more})
 
     def thinking(self, on: bool) -> dict[str, Any]:
         return {"thinking": {"type": "enabled", "budget_tokens": 1024} if on else {"type": "disabled"}}
 
 
 class LangChainOllama(LangChain):
-    package = "langchain-ollama"
+    package, limit = "langchain-ollama", "num_predict"
+    call: Any = None  # as Ollama's API, it has no word for that
 
     def make(self, **more: Any) -> Any:
         from langchain_ollama import ChatOllama
@@ -374,6 +425,14 @@ class LiteLLM:
     def thinking(self, on: bool) -> dict[str, Any]:
         return {"reasoning_effort": effort(on), "allowed_openai_params": ["reasoning_effort"]}
 
+    def call(self) -> list[Call]:
+        message = self.ask(user(WEATHER), tools=[TOOL], tool_choice="required").choices[0].message
+        return [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls]
+
+    def cut(self) -> Thought:
+        choice = self.ask(user(STORY), max_tokens=CUT).choices[0]
+        return choice.message.content, choice.finish_reason
+
     def as_json(self) -> object:
         told = self.ask(user(CITY_AS_JSON), response_format=City)
         return City.model_validate_json(told.choices[0].message.content).model_dump()
@@ -389,6 +448,7 @@ class LiteLLMAnthropic(LiteLLM):
 
 class LiteLLMOllama(LiteLLM):
     prefix, path = "ollama_chat", ""
+    call: Any = None
 
     def thinking(self, on: bool) -> dict[str, Any]:
         return {"think": on}
@@ -435,13 +495,22 @@ class PydanticAI:
         parts = run.all_messages()[-1].parts
         return run.output, "".join(part.content for part in parts if isinstance(part, ThinkingPart))
 
+    def call(self) -> list[Call]:
+        """Its way to a form, for models that know no other."""
+        from pydantic_ai import Agent
+
+        return [("city", Agent(self.make(), output_type=City).run_sync(CITY_AS_JSON).output.model_dump())]
+
+    def cut(self) -> Thought:
+        from pydantic_ai import Agent
+
+        run = Agent(self.make()).run_sync(STORY, model_settings={"max_tokens": CUT})
+        return run.output, run.all_messages()[-1].finish_reason
+
     def as_json(self) -> object:
         from pydantic_ai import Agent, NativeOutput
 
-        by_tool = Agent(self.make(), output_type=City).run_sync(CITY_AS_JSON).output
-        native = Agent(self.make(), output_type=NativeOutput(City)).run_sync(CITY_AS_JSON).output
-        assert by_tool == native
-        return native.model_dump()
+        return Agent(self.make(), output_type=NativeOutput(City)).run_sync(CITY_AS_JSON).output.model_dump()
 
 
 class PydanticAIChat(PydanticAI):
@@ -525,6 +594,10 @@ class LLM:
     def think(self, on: bool) -> Thought:
         return self.model.prompt(WHETHER, reasoning_effort=effort(on), stream=False).text(), None
 
+    def cut(self) -> Thought:
+        told = self.model.prompt(STORY, max_tokens=CUT, stream=False)
+        return told.text(), told.response_json["choices"][0]["finish_reason"]
+
     def as_json(self) -> object:
         return json.loads(self.model.prompt(CITY_AS_JSON, schema=City).text())
 
@@ -537,20 +610,22 @@ class Instructor:
     def __init__(self, url: str, model: str) -> None:
         self.url, self.model = url, model
 
-    def as_json(self) -> object:
+    def asked(self, mode: str) -> object:
         import instructor
         import openai
 
-        found = []
-        for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA, instructor.Mode.RESPONSES_TOOLS):
-            with openai.OpenAI(base_url=f"{self.url}/v1", api_key="k", max_retries=0) as client:
-                made = instructor.from_openai(client, mode=mode)
-                city = made.chat.completions.create(
-                    model=self.model, messages=[user(CITY_AS_JSON)], response_model=City, max_retries=0
-                )
-                found.append(city.model_dump())
-        assert found[1:] == found[:-1], found
-        return found[0]
+        with openai.OpenAI(base_url=f"{self.url}/v1", api_key="k", max_retries=0) as client:
+            made = instructor.from_openai(client, mode=instructor.Mode[mode])
+            city = made.chat.completions.create(
+                model=self.model, messages=[user(CITY_AS_JSON)], response_model=City, max_retries=0
+            )
+            return city.model_dump()
+
+    def call(self) -> list[Call]:
+        return [("city", self.asked("TOOLS")), ("city", self.asked("RESPONSES_TOOLS"))]
+
+    def as_json(self) -> object:
+        return self.asked("JSON_SCHEMA")
 
 
 class Agents:
@@ -603,12 +678,32 @@ class Agents:
         items = [item.raw_item for item in run.new_items if item.type == "reasoning_item"]
         return run.final_output, "".join(part.text for item in items for part in item.summary)
 
+    def call(self) -> list[Call]:
+        from agents import ModelSettings, function_tool
+
+        told: list[Call] = []
+
+        def weather(city: str) -> str:
+            told.append(("weather", {"city": city}))
+            return "rain"
+
+        settings = ModelSettings(tool_choice="required")
+        tools = [function_tool(weather)]
+        self.run(WEATHER, tools=tools, model_settings=settings, tool_use_behavior="stop_on_first_tool")
+        return told
+
     def as_json(self) -> object:
         return self.run(CITY_AS_JSON, output_type=City).final_output.model_dump()
 
 
 class AgentsChat(Agents):
     kind = "OpenAIChatCompletionsModel"
+
+    def cut(self) -> Thought:
+        """It does not say why an answer ended; in the other way it takes the end for an error."""
+        from agents import ModelSettings
+
+        return str(self.run(STORY, model_settings=ModelSettings(max_tokens=CUT)).final_output), None
 
 
 CLIENTS: dict[str, Any] = {
@@ -633,29 +728,24 @@ CLIENTS: dict[str, Any] = {
 }
 
 
-def tried(client: Any) -> dict[str, object]:
+def tried(client: Any, ways: Iterable[str] = WAYS) -> dict[str, object]:
     """What came of each; text that says what was raised, where something was."""
-    ways = {
-        "chat": lambda: client.chat(),
-        "stream": lambda: list(client.stream()),
-        "tools": lambda: client.tools(),
-        "think": lambda: client.think(True),
-        "no_think": lambda: client.think(False),
-        "as_json": lambda: client.as_json(),
-    }
     found: dict[str, object] = {}
-    for name, way in ways.items():
-        if hasattr(client, name.removeprefix("no_")):
-            try:
-                found[name] = {"value": way()}
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is what came of it
-                found[name] = {"error": f"{type(error).__name__}: {error}"}
+    for name in ways:
+        way = getattr(client, name.removeprefix("no_"), None)
+        if way is None:
+            continue
+        try:
+            value = way(name == "think") if name.endswith("think") else way()
+            found[name] = {"value": list(value) if name == "stream" else value}
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what came of it
+            found[name] = {"error": f"{type(error).__name__}: {error}"}
     return found
 
 
-def main(name: str, url: str, model: str) -> None:
+def main(name: str, url: str, model: str, *ways: str) -> None:
     kind = CLIENTS[name]
-    told = {"version": importlib.metadata.version(kind.package), **tried(kind(url, model))}
+    told = {"version": importlib.metadata.version(kind.package), **tried(kind(url, model), ways)}
     sys.stdout.write(json.dumps(told) + "\n")
 
 

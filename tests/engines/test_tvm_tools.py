@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import threading
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from edge_router.chat.request import (
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 
-TEMPLATES = runpy.run_path(str(Path(__file__).parents[1] / "prompts" / "tool_templates.py"))
+DEMO = runpy.run_path(str(Path(__file__).parents[1] / "demo_model.py"))
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "unit": {"enum": ["C", "F"]}},
@@ -39,20 +38,14 @@ def opened(built_model: Any, template: str, folder: Path) -> LocalEngine:
     """The demo model with another template."""
     from edge_router.engines.tvm import open_model
 
-    folder.mkdir()
-    for file in built_model.model_dir.iterdir():
-        if file.name != "tokenizer_config.json":
-            os.link(file, folder / file.name)
-    config = json.loads((built_model.model_dir / "tokenizer_config.json").read_text(encoding="utf-8"))
-    text = json.dumps({**config, "chat_template": template})
-    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
-    return open_model(folder, built_model.library, model_id="demo", threads=2)
+    model = DEMO["with_template"](built_model.model_dir, template, folder)
+    return open_model(model, built_model.library, model_id="demo", threads=2)
 
 
 @pytest.fixture(scope="module")
 def hermes(built_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     folder = tmp_path_factory.mktemp("hermes") / "model"
-    engine = opened(built_model, TEMPLATES["FAMILIES"]["hermes"], folder)
+    engine = opened(built_model, DEMO["HERMES"], folder)
     yield engine
     engine.close()
 
@@ -90,7 +83,7 @@ def test_tools_that_may_be_called_leave_an_answer_as_it_is(hermes: LocalEngine) 
 
 
 def test_thoughts_are_bounded_and_counted(built_model: Any, tmp_path: Path) -> None:
-    always = TEMPLATES["THINKING"][: TEMPLATES["THINKING"].index("{% if enable_thinking")] + "<think>\n"
+    always = DEMO["THINKING"].partition("{% if enable_thinking")[0] + "<think>\n"
     engine = opened(built_model, always, tmp_path / "model")
     try:
         request = ChatRequest(

@@ -44,3 +44,26 @@ def test_each_does_all_that_it_can(
             wrong = {way: told for way, told in found.items() if not assistant.fits(way, told.get("value"))}
             assert not wrong, (name, model, wrong)
     assert {asked["body"]["model"] for asked in strong_server.requests()} == {"weak"}
+
+
+def test_what_a_real_model_says_reaches_each_in_the_form_that_it_asked_for(
+    built_model: Any, serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the demo model, whose words are not looked at: calls and JSON are held to their schemas."""
+    from edge_router.engines.tvm import open_model
+
+    tests = Path(__file__).resolve().parent.parent
+    monkeypatch.syspath_prepend(str(tests))
+    clients, demo = loaded(tests / "clients" / "in_python.py"), loaded(tests / "demo_model.py")
+    assistant = sys.modules["assistant"]
+    model = demo.with_template(built_model.model_dir, demo.TOOLS_AND_THOUGHTS, tmp_path / "model")
+    engine = open_model(model, built_model.library, model_id="demo", threads=2, context_window_size=1024)
+    engine.calls_tools = True
+    url = serve(weak=engine).url
+    for name in CLIENTS:
+        client = clients.CLIENTS[name](url, "weak")
+        found = clients.tried(client, assistant.FORMS)
+        client.close()
+        assert len(found) == len(assistant.FORMS) - (name == "ollama"), (name, found)  # which demands no call
+        wrong = {way: told for way, told in found.items() if not assistant.formed(way, told.get("value"))}
+        assert not wrong, (name, wrong)

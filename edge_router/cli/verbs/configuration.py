@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_router.cli import output
-from edge_router.cli.confirming import is_someone_there
+from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.config_file import alone, edited, save, toml
@@ -256,7 +256,7 @@ def _with_proposal(wanted: Config, session: Session, *, yes: bool) -> Config:
     settings = settings_of(proposed.report, wanted)
     if not settings:
         return wanted
-    if yes or typer.confirm("Set it so?", default=True, err=True):
+    if yes or asked("Set it so?", default=True):
         return wanted.replace(**settings)
     return wanted
 

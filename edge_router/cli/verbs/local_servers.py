@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edge_router.cli import output
+from edge_router.cli.confirming import asked
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
@@ -95,8 +96,6 @@ def offered(wanted: Config, session: Session) -> Config | None:
 
     Nothing is offered in place of what was chosen.
     """
-    import typer
-
     if any(wanted.origin(key) != "default" for key in ("weak.engine", "weak.model")):
         return None
     servers = [server for server in found() if here(server)]
@@ -106,7 +105,7 @@ def offered(wanted: Config, session: Session) -> Config | None:
         output.say(
             f"{server.title} runs on this machine with {', '.join(one.name for one in usable[:SHOWN])}."
         )
-        if typer.confirm(f"Let {model.name} there be the weak model?", default=False, err=True):
+        if asked(f"Let {model.name} there be the weak model?", default=False):
             settings: dict[str, object] = {"weak.engine": SERVED, "weak.model": model.name}
             return wanted.replace(**settings, **{"weak.base_url": server.url})
     return None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -65,13 +63,10 @@ def serve(
         _leave()
 
 
-def _leave() -> None:
+def _leave() -> NoReturn:
     """End the process now: what the model's thread still computes is for nobody, and may take a minute."""
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(0)
+    output.leave(0)
 
 
 def _ready(url: str, config: Config, session: Session) -> None:
