@@ -21,9 +21,6 @@ from edge_router.types import Cancel
 
 MOST = 32  # items that wait for their reader, where they are not weighed, or that it makes in one turn
 _LOOK_S = 0.2  # how often a paused maker looks whether anybody is left to read
-# What a maker waits at most until its first item is read. Python lets it go on for 5 ms before others have
-# their turn, in which time a fast one makes many more.
-_HEAD_START_S = 0.002
 _BUSY, _IDLE = "edge_router answer", "edge_router idle"  # names of threads, for who looks at a process
 
 T = TypeVar("T")
@@ -171,7 +168,6 @@ class ThreadStream(Generic[T]):
         self._threads = threads or IdleThreads()
         self._work: Callable[[], Iterator[T | Pause | None]] | None = work
         self._made: Iterator[T | Pause | None] = iter(())
-        self._begun = False  # the first item was made
         self._read_at_once = False  # since others last had their turn
         self._room = threading.Condition()  # over all of the following
         self._items: deque[T] = deque()
@@ -383,11 +379,6 @@ class ThreadStream(Generic[T]):
             self._weight += weight
             reader, self._reader = self._reader, None
         self._tell(reader)
-        if not self._begun:
-            self._begun = True
-            with self._room:
-                if self._items:
-                    self._room.wait(_HEAD_START_S)
 
     def _finish(self, error: BaseException | None, *, drop: bool = False) -> None:
         with self._room:
