@@ -95,7 +95,7 @@ THINGS: dict[str, list[tuple[str, Body, str, str]]] = {
         (CHAT, {"reasoning": {"exclude": "yes"}}, "reasoning.exclude", "true or false"),
         (CHAT, {"chat_template_kwargs": []}, "chat_template_kwargs", "must be an object"),
         (CHAT, {"chat_template_kwargs": {"enable_thinking": "of"}}, "chat_template_kwargs.enable_thinking", "false"),
-        (CHAT, {"thinking": {"type": "enable"}}, "thinking.type", "must be true"),
+        (CHAT, {"thinking": {"type": "enable"}}, "thinking.type", "true or false"),
         (CHAT, {"thinking": 7}, "thinking", "must be an object"),
         (CHAT, {"think": "hi"}, "think", EFFORT),
         (RESPONSES, {"reasoning": {"effort": "hi"}}, "reasoning.effort", EFFORT),

@@ -82,4 +82,4 @@ def _stated(fields: Fields, name: str) -> tuple[bool | None, str | None]:
         return _SWITCHES[value.lower()], None
     if isinstance(value, str) and value in EFFORTS:
         return None, value
-    raise fields.refuse(name, f"must be {listed(('true', 'false', *EFFORTS))}")
+    raise fields.refuse(name, f"must be {listed((*EFFORTS, 'true', 'false'))}")
