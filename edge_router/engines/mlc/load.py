@@ -32,7 +32,9 @@ def load(
     Raises `UnknownModel`, `WeightsError`, `ArtifactError`, `StorageError`, `OutOfMemory`,
     `EngineUnavailable`: without mlc_llm, where MLC refuses, or after `mlc.load_timeout_s` by `clock`.
     """
+    from edge_router.engines.local.sampler import SamplingDefaults
     from edge_router.engines.local.settings import thinks
+    from edge_router.engines.mlc.limits import first_time, limits
     from edge_router.engines.tvm import built
     from edge_router.prompts.directory import ModelDirectory
 
@@ -56,8 +58,13 @@ def load(
             cancel=cancel,
         )
 
-    with progress.step("load"):
-        child = Restarting(NAME, begin)
+    for line in limits(config, SamplingDefaults.from_config(directory.config)):
+        progress.note(line)
+    with first_time(paths.artifacts / "mlc.loaded") as warning:
+        if warning is not None:
+            progress.note(warning)
+        with progress.step("load"):
+            child = Restarting(NAME, begin)
     engine = MlcEngine(
         child,
         Pace(clock),

@@ -6,6 +6,7 @@ The model is a tiny one with random weights, so nothing here depends on what it 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 from collections.abc import Callable
@@ -18,7 +19,8 @@ import pytest
 from edge_router.chat.events import Event, Finished, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
-from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.chat.request import ChatRequest, JsonOutput, SamplingParams
+from edge_router.engines import tvm
 from edge_router.engines.base import answered
 from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
@@ -26,7 +28,13 @@ from edge_router.engines.mlc.load import CHILD, first_line
 from edge_router.engines.mlc.windows import windows_for
 from edge_router.engines.process import Child
 from edge_router.engines.tvm import built
-from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable, GenerationFailed
+from edge_router.errors import (
+    Cancelled,
+    ContextOverflow,
+    EngineUnavailable,
+    GenerationFailed,
+    UnsupportedRequest,
+)
 from edge_router.mlc_python import mlc_python
 from edge_router.types import SilentProgress
 
@@ -42,6 +50,12 @@ def ask(engine: MlcEngine, request: ChatRequest = HELLO, **changed: Any) -> list
 
 def text_of(events: list[Event]) -> str:
     return collect(events).text
+
+
+def alike(one: list[tuple[bytes, float]], other: list[tuple[bytes, float]]) -> bool:
+    """Near ones may have changed places."""
+    near = all(abs(a - b) < 0.03 for (_, a), (_, b) in zip(one, other, strict=True))
+    return near and len({data for data, _ in one} & {data for data, _ in other}) >= 3
 
 
 def test_an_answer_is_events_of_text_and_an_end_with_its_usage(engine: MlcEngine) -> None:
@@ -106,6 +120,53 @@ def test_a_bias_is_obeyed_for_tokens_that_there_are(engine: MlcEngine) -> None:
     assert letter is not None
     only = SamplingParams(temperature=0.0, logit_bias={letter[-1]: 100.0})
     assert text_of(ask(engine, sampling=only, max_tokens=5)) == "qqqqq"
+
+
+def test_log_probabilities_are_the_models_own_in_this_engine_and_in_tvm(
+    engine: MlcEngine, place: Any, request: pytest.FixtureRequest
+) -> None:
+    """Whatever is drawn; where they would be something else there are none."""
+    other = tvm.load(place.config.replace(**{"weak.engine": "tvm"}), place.paths, SilentProgress())
+    wanted = replace(HELLO, logprobs=True, top_logprobs=5, max_tokens=8)
+    firsts: list[list[tuple[bytes, float]]] = []
+    try:
+        for each in (engine, other):
+            told = []
+            for seed in range(4):
+                sampling = SamplingParams(temperature=1.0, top_p=1.0, seed=seed)
+                reply = collect(ask(each, wanted, sampling=sampling))
+                said = b"".join(entry.token_bytes for entry in reply.logprobs).decode("utf-8", "replace")
+                assert said.startswith(reply.text), (each, seed)  # the last character may not be whole
+                assert reply.usage is not None and reply.usage.completion_tokens == len(reply.logprobs), each
+                for entry in reply.logprobs:
+                    best = [top.logprob for top in entry.top]
+                    assert len(best) == 5 and best == sorted(best, reverse=True), (each, entry)
+                    assert sum(map(math.exp, best)) < 1.001 and entry.logprob < best[0] + 1e-6, (each, entry)
+                told.append([(top.token_bytes, top.logprob) for top in reply.logprobs[0].top])
+            assert all(alike(row, told[0]) for row in told[1:]), each
+            firsts.append(told[0])
+            for odd in ({"temperature": 0.0}, {"temperature": 0.5}, {"temperature": 1.0, "top_p": 0.5}):
+                try:
+                    found = collect(ask(each, wanted, sampling=SamplingParams(**odd))).logprobs[0]
+                except UnsupportedRequest as error:
+                    assert error.param == "logprobs" and each is engine, odd
+                else:
+                    assert [top.logprob for top in found.top] == pytest.approx(
+                        [p for _, p in told[0]], abs=1e-3
+                    )
+    finally:
+        other.close()
+    if request.node.callspec.params["place"] == "real":  # which runs the same weights
+        assert alike(*firsts)
+
+
+def test_an_answer_is_held_to_json(engine: MlcEngine) -> None:
+    """As far as it comes; without a token that ends it MLC says so, too."""
+    for schema in (None, {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}):
+        reply = collect(ask(engine, output=JsonOutput(schema), max_tokens=60))
+        assert reply.text.startswith("{"), schema
+        if reply.finish_reason == "stop":
+            assert isinstance(json.loads(reply.text), dict), schema
 
 
 def test_a_cancelled_answer_ends_and_the_next_one_is_given(engine: MlcEngine) -> None:

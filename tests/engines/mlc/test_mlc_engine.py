@@ -22,6 +22,7 @@ from edge_router.engines.base import answered
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
+from edge_router.engines.mlc.limits import limits
 from edge_router.engines.mlc.load import load
 from edge_router.engines.process import Child
 from edge_router.errors import (
@@ -301,6 +302,21 @@ def test_a_compiler_that_hangs_is_ended(
     monkeypatch.setattr("edge_router.compile.mlc.compile_mlc.__kwdefaults__", {"timeout_s": 1.0})
     with pytest.raises(BuildFailed, match="did not end within 1 s"):
         load(config, paths, SilentProgress())
+
+
+def test_what_it_cannot_follow_and_how_long_it_takes_is_said(mlc: Any, config: Config, paths: Paths) -> None:
+    """The latter once."""
+    first, second = Notes(), Notes()
+    load(config, paths, first).close()
+    settings = {"weak.tools": "yes", "weak.min_confidence": 0.5}
+    load(config.replace(**settings), paths, second).close()
+    told = ["for the first time takes half a minute"]
+    assert [all(word in note for word in told) for note in first.notes].count(True) == 1, first.notes
+    words = ["weak.tools = yes has no effect", "weak.min_confidence has no say over other answers"]
+    assert len(second.notes) == 2 and all(w in n for w, n in zip(words, second.notes, strict=True)), (
+        second.notes
+    )
+    assert next(limits(config, SamplingDefaults(top_k=20))).endswith("own of 20 has no effect")
 
 
 # ---- answers -------------------------------------------------------------------------------------------------
