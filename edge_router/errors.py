@@ -504,12 +504,16 @@ class StrongNotConfigured(StrongError):
 
 
 class Withheld(StrongError):
-    """`found`: what the request holds that must not leave, in words. `rule`: of the user's that says so."""
+    """`found`: what the request holds that must not leave, in words. `rule`: of the user's that says so.
 
-    def __init__(self, found: Sequence[str] = (), rule: str | None = None) -> None:
-        self.found, self.rule = tuple(found), rule
+    `lacks`: what the weak model does not do, which would have to answer it.
+    """
+
+    def __init__(self, found: Sequence[str] = (), rule: str | None = None, lacks: str = "") -> None:
+        self.found, self.rule, self.lacks = tuple(found), rule, lacks
         why = f"the rule {rule!r} says so" if rule is not None else f"it holds {', '.join(found)}"
-        super().__init__("", f"the question stays on this machine: {why}")
+        unable = f", and the weak model {lacks}" if lacks else ""
+        super().__init__("", f"the question stays on this machine: {why}{unable}")
 
 
 class BudgetSpent(StrongError):

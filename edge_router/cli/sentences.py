@@ -374,7 +374,11 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongUnauthorized: _unauthorized,
     e.StrongRateLimited: _rate_limited,
-    e.Withheld: lambda error: _then(error, "have it answered here", "chat", "--model", "weak"),
+    e.Withheld: lambda error: (
+        _then(error, "what hides it from the strong model instead is listed by", "config", "keys")
+        if error.lacks
+        else _then(error, "have it answered here", "chat", "--model", "weak")
+    ),
     e.BudgetSpent: lambda error: (
         _then(error.reason, "see what is wrong with", "doctor")
         if error.problem

@@ -397,7 +397,7 @@ class CoreController:
             raise Withheld(inspection.stays)
 
     def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
-        """Raises `UnsupportedRequest` where the weak model would leave out what is asked for."""
+        """Raises `UnsupportedRequest`, `Withheld` where the weak model would leave out what is asked for."""
         if decision.model == "strong":
             if request.mask is not None:
                 raise InvalidRequest("mask", 'only the weak model can be held to it: ask for model="weak"')
@@ -412,11 +412,10 @@ class CoreController:
         unmet = request.needs - self._pool.weak_serves
         for need, lacks in _LACKS.items():
             if need in unmet:
+                if decision.reason is Reason.GUARD or (decision.reason is Reason.RULE and decision.rule):
+                    rule = decision.rule if decision.reason is Reason.RULE else None
+                    raise Withheld(decision.found, rule, lacks)
                 reason = f"the weak model {lacks}, and no strong model is asked"
-                if decision.reason is Reason.GUARD:
-                    reason += f", for the request holds {', '.join(decision.found)}"
-                elif decision.reason is Reason.RULE:
-                    reason += f", for the rule {decision.rule!r} says so"
                 raise UnsupportedRequest(request.name_of(need), reason)
 
     def _fitting(

@@ -18,9 +18,17 @@ from edge_router.chat.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from edge_router.guard.screening import mapped
+from edge_router.guard.screening import PLACEHOLDER, mapped
 
 T = TypeVar("T")
+
+
+_BEGUN = re.compile(r"\[(?:[A-Z]+(?:_[0-9]*)?)?")
+
+
+def put_back(text: str, values: Mapping[str, str]) -> str:
+    """`text` with what its placeholders stand for; the others stay."""
+    return PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), text)
 
 
 class _Channel:
@@ -28,14 +36,13 @@ class _Channel:
 
     def __init__(self, values: Mapping[str, str], *, json_text: bool = False) -> None:
         self._values = {name: _in_json(value) for name, value in values.items()} if json_text else values
-        self._any = re.compile("|".join(map(re.escape, values)))
         self._longest = max(map(len, values))
         self._held = ""
 
     def feed(self, text: str) -> str:
-        text = self._any.sub(lambda found: self._values[found[0]], self._held + text)
+        text = put_back(self._held + text, self._values)
         start = text.rfind("[", -self._longest)
-        begun = start >= 0 and any(name.startswith(text[start:]) for name in self._values)
+        begun = start >= 0 and _BEGUN.fullmatch(text, start) is not None
         self._held, text = (text[start:], text[:start]) if begun else ("", text)
         return text
 
@@ -118,13 +125,7 @@ class Restorer:
 
     def _whole(self, value: T) -> T:
         """With what stands in its texts, none of which is cut."""
-
-        def back(text: str) -> str:
-            for name, hidden in self._values.items():
-                text = text.replace(name, hidden)
-            return text
-
-        return mapped(value, back)
+        return mapped(value, lambda text: put_back(text, self._values))
 
 
 def _name(event: TextDelta | ReasoningDelta | RefusalDelta) -> Hashable:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # Of a request what is never sent, or chosen by us.
 _STAYS = frozenset({"target", "private", "mask", "signals", "names", "program"})
-_PLACEHOLDER = re.compile(r"\[[A-Z]+_\d+\]")
+PLACEHOLDER = re.compile(r"\[[A-Z]+_[0-9]+\]")
 _CODED = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
 _BLOB = re.compile(r"(?:data:[^,\s]{0,200};base64,)?[A-Za-z0-9+/_\-]*={0,2}")
 _DEPTH = 2  # base64 within base64
@@ -85,7 +85,7 @@ class Screening:
 
     def hidden(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:
         """`request` with placeholders in the place of whatever can be taken out of it."""
-        taken = frozenset(found for text in texts_of(request) for found in _PLACEHOLDER.findall(text))
+        taken = frozenset(found for text in texts_of(request) for found in PLACEHOLDER.findall(text))
         vault = Vault(taken)
         return mapped(request, lambda text: self.masked(text, vault)), vault
 
@@ -107,7 +107,7 @@ class Screening:
                     found.append(Finding(detector.kind, detector.label, what, *reading.span(start, end)))
         if depth < _DEPTH:
             found += self._coded(reading, depth)
-        return [each for each in _apart(found) if not _PLACEHOLDER.fullmatch(text, each.start, each.end)]
+        return [each for each in _apart(found) if not PLACEHOLDER.fullmatch(text, each.start, each.end)]
 
     def _coded(self, reading: Reading, depth: int) -> Iterator[Finding]:
         """What stands in base64: all of that is one finding."""

@@ -327,3 +327,17 @@ def test_doctor_says_what_mlc_llm_is_and_whether_it_can_compile():
         assert (
             "0.21.dev3 (mlc-llm-nightly), in /opt/mlc/bin/python (Python 3.13.1)" in text and said in text
         ), row
+
+
+def test_doctor_says_what_is_kept_from_the_strong_model(cli, not_built, paths):
+    found = findings(cli("doctor", "--offline", "--json"))
+    assert found["Privacy", "guard"]["text"] == "secrets, cards, ibans stay here"
+    assert found["Privacy", "rules"]["text"] == f"none; they stand in {paths.rules}"
+    paths.rules.write_text("[[rule]]\nwords = 'acme'\nthen = 'local_only'\n")
+    found = findings(cli("doctor", "--offline", "--json", "--set", "guard.level=off"))
+    assert found["Privacy", "guard"]["state"] == "note"
+    assert found["Privacy", "rules"]["text"] == f"1 in {paths.rules}"
+    paths.rules.write_text("[[rule]]\nwords = 'acme'\n")
+    found = findings(cli("doctor", "--offline", "--json"))
+    assert "rule 1: then is missing" in found["Privacy", "rules"]["text"]
+    assert found["Privacy", "rules"]["state"] == "bad"

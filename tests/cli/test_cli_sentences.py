@@ -81,6 +81,7 @@ EXAMPLES = [
     e.InvalidRules("rules.toml", "then is missing", "3"),
     e.Withheld(("a card number, 2 times", "a key or password (GitHub)")),
     e.Withheld(rule="customers"),
+    e.Withheld(("a key or password (GitHub)",), lacks="calls no tools"),
     e.BudgetSpent(20.0),
     e.BudgetSpent(20.0, "spending.sqlite3: is damaged"),
     e.StrongQuotaExceeded("https://example.org", 402, "no credits"),

@@ -27,7 +27,6 @@ from edge_router.errors import (
     InternalError,
     StrongError,
     StrongUnreachable,
-    UnsupportedRequest,
     Withheld,
 )
 from edge_router.ledger import Ledger
@@ -91,7 +90,7 @@ def test_the_strong_model_by_name_is_refused_in_one_sentence() -> None:
                 controller.chat.completions.create(messages=ASKED, model=name)
             assert KEY not in repr(error.value)
         tool = {"type": "function", "function": {"name": "f"}}
-        with pytest.raises(UnsupportedRequest, match="for the request holds a key or password"):
+        with pytest.raises(Withheld, match=r"a key or password .OpenAI., and the weak model calls no tools"):
             controller.chat.completions.create(messages=ASKED, tools=[tool])
     assert big.calls == []
 

@@ -52,6 +52,7 @@ def examine(session: Session, *, offline: bool) -> Found:
         return
     yield from _guarded("Configuration", "file", lambda: configuration(session, config))
     yield from _guarded("Configuration", "names", lambda: names(config))
+    yield from _guarded("Privacy", "rules", lambda: egress(session, config))
     yield from _guarded("Network", "proxy", lambda: remote_checks.network(config))
     yield from _guarded("Router", "router", lambda: router(config))
     yield from _guarded("Router", "drift", lambda: drift(session, config))
@@ -127,6 +128,25 @@ def reports() -> Found:
     if not early:
         text = f"{' and '.join(SWITCHES)} report nothing home: switched off before they are imported"
         yield Finding("Privacy", "reports", text)
+
+
+def egress(session: Session, config: Config) -> Found:
+    """What is kept from the strong model, and the user's own rules."""
+    from edge_router.control.egress import load_rules, rules_file
+    from edge_router.guard.inspection import LOCAL, REDACT, actions
+
+    done = actions(config.guard)
+    kept, hidden = (", ".join(kind for kind in done if done[kind] == what) for what in (LOCAL, REDACT))
+    parts = [f"{kept} stay here"] if kept else []
+    parts += [f"{hidden} are hidden from the strong model"] if hidden else []
+    if parts:
+        yield Finding("Privacy", "guard", "; ".join(parts))
+    else:
+        mend = f"is off; keep keys here with: {session.command('config', 'set', 'guard.level=standard')}"
+        yield Finding("Privacy", "guard", mend, "note")
+    file = rules_file(config, session.paths)
+    read = load_rules(config, session.paths)
+    yield Finding("Privacy", "rules", f"{len(read)} in {file}" if read else f"none; they stand in {file}")
 
 
 def defects(session: Session) -> Found:

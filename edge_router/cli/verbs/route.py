@@ -88,7 +88,8 @@ def _show_kinds(decisions: Sequence[Decision]) -> None:
 
 def _row(text: str, decision: Decision) -> tuple[str, ...]:
     score, threshold = _share(decision.score), _share(decision.threshold)
-    return (decision.model, score, threshold, str(decision.reason), _short(text))
+    reason = f"{decision.reason} ({decision.rule})" if decision.rule else str(decision.reason)
+    return (decision.model, score, threshold, reason, _short(text))
 
 
 def _short(text: str) -> str:
