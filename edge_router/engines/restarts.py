@@ -6,11 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from typing import Literal
 
 from edge_router.engines.base import Restarts
 from edge_router.engines.process import Child, Line
-from edge_router.errors import Cancelled, EdgeRouterError, EngineUnavailable, GenerationFailed
+from edge_router.errors import (
+    Cancelled,
+    EdgeRouterError,
+    EngineUnavailable,
+    GenerationFailed,
+    InternalError,
+)
 from edge_router.types import Cancel
 
 LONGEST_PAUSE_S = 60.0
@@ -62,11 +69,11 @@ class Restarting:
         self, request: Mapping[str, object], cancel: Cancel, look: Callable[[int], None] = lambda heard: None
     ) -> Generator[Line, None, None]:
         """As `Child.call`. Raises `EngineUnavailable` where there is no child, and will not be at once."""
-        child = self._running(cancel)
-        for line in child.call(request, cancel, look):
-            if "end" in line:
-                self._in_vain = 0
-            yield line
+        with closing(self._running(cancel).call(request, cancel, look)) as lines:
+            for line in lines:
+                if "end" in line:
+                    self._in_vain = 0
+                yield line
 
     def end(self, reason: str) -> None:
         """The child will not go on, and is to be replaced."""
@@ -113,10 +120,18 @@ class Restarting:
                 return
             try:
                 self._again(self._start(self._closed))
-            except EdgeRouterError as error:
+            except Exception as error:  # noqa: BLE001 - without a keeper all who ask would wait for ever
                 if self._closed.is_set():
                     return
-                self._ended(error.reason if isinstance(error, EngineUnavailable) else str(error))
+                self._ended(self._told(error))
+
+    def _told(self, error: Exception) -> str:
+        if isinstance(error, EngineUnavailable):
+            return error.reason
+        if isinstance(error, EdgeRouterError):
+            return str(error)
+        _logger.error("the engine %s cannot be started", self._name, exc_info=error)
+        return str(InternalError.of(f"start of the engine {self._name}", error))
 
     def _ended(self, reason: str) -> None:
         _logger.warning("the engine %s: %s; it is started again", self._name, reason)

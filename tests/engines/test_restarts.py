@@ -18,7 +18,8 @@ class Child:
     """In the place of a process: runs until it is told to end."""
 
     def __init__(self) -> None:
-        self.over, self.reason, self.heard, self.closed = threading.Event(), "", 0, False
+        self.over, self.reason, self.heard = threading.Event(), "", 0
+        self.closed = self.left = False
 
     @property
     def running(self) -> bool:
@@ -38,7 +39,13 @@ class Child:
 
     def call(self, request: Any, cancel: Any, look: Any) -> Iterator[dict[str, Any]]:
         self.heard += 1
-        yield {"end": True}
+        try:
+            if request.get("wait"):
+                yield {"text": "on"}
+            yield {"end": True}
+        except GeneratorExit:
+            self.left = True
+            raise
 
 
 class Children:
@@ -137,6 +144,24 @@ def test_who_asks_waits_for_a_start_and_is_refused_in_a_pause(children: Children
     children.paused.set()
     children.restarted()
     children.ask()
+
+
+def test_a_mistake_of_ours_in_starting_is_logged_and_leaves_nobody_waiting(
+    children: Children, caplog: pytest.LogCaptureFixture
+) -> None:
+    children.let.put(TypeError("a secret"))
+    children.kept.end("has ended")
+    assert children.reached.get(timeout=60) == "paused"
+    with pytest.raises(EngineUnavailable, match="something broke in the start of the engine e: TypeError"):
+        list(children.kept.call({}, threading.Event()))
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
+
+
+def test_an_answer_that_is_left_is_left_in_the_child_too(children: Children) -> None:
+    answer = children.kept.call({"wait": True}, threading.Event())
+    next(answer)
+    answer.close()
+    assert children.made[0].left
 
 
 def test_what_is_closed_stays_so(children: Children) -> None:

@@ -104,9 +104,14 @@ def test_a_longer_prompt_than_the_context_is_refused(engine: MlcEngine) -> None:
 
 
 def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(engine: MlcEngine) -> None:
-    whole = text_of(ask(engine, sampling=ENDLESS))
+    letters = engine.prepare(
+        ChatRequest((Message("user", "?"),), raw_prompt="qwertyuiopasdfghjklzxcvbnm")
+    ).tokens
+    spelling = SamplingParams(temperature=0.0, logit_bias=dict.fromkeys(letters or (), 50.0))
+    whole = text_of(ask(engine, sampling=spelling))
     stop = whole[4:7]
-    said = collect(ask(engine, sampling=ENDLESS, stop=(stop,)))
+    assert stop.isascii() and len(stop) == 3
+    said = collect(ask(engine, sampling=spelling, stop=(stop,)))
     assert (said.text, said.finish_reason) == (whole[: whole.index(stop)], "stop")
 
 
