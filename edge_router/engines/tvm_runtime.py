@@ -21,7 +21,14 @@ from edge_router.errors import EngineUnavailable, OutOfMemory
 # Exported, but only as C++. A thread that calls kernels has threads of its own, which outlive it.
 _SET_CONCURRENCY = "_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"
 _RESET_THREADS = "_ZN3tvm7runtime9threading15ResetThreadPoolEv"  # ends them, and makes as many as may be now
-_BIND = "TVM_BIND_THREADS"
+# What TVM reads when it makes threads. Left to itself it binds a new thread N to core N, so that those of
+# all engines and processes would crowd on the first cores; and a thread without work looks 300,000 times
+# for some before it sleeps, a tenth of a second of a core after each answer. Measured with the demo model,
+# two threads, 149 tokens, medians of rounds in turns: two cores of its own (five rounds) 522 tokens/s with
+# 300,000, 505 with 10,000, 509 with 1,000, 461 with 100, 184 with none, which took 2.5 times the
+# processor's time; four other threads for each core (eight rounds) 42, 32, 45, 46, 67, all but the last
+# within the noise.
+_SETTINGS = {"TVM_BIND_THREADS": "0", "TVM_THREAD_POOL_SPIN_COUNT": "1000"}
 _Task = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _NOTHING = _Task(lambda task, environment, data: 0)
 _LOADING = threading.Lock()
@@ -51,7 +58,7 @@ def use_threads(count: int) -> None:
         library[_SET_CONCURRENCY](ctypes.c_int(count))
     except AttributeError:  # Windows writes C++ names otherwise. This holds for the whole process:
         os.environ["TVM_NUM_THREADS"] = str(count)
-    with _unbound():
+    with _settings():
         _reset_threads(library)
         library.TVMBackendParallelLaunch(_NOTHING, None, 0)
 
@@ -63,7 +70,7 @@ def end_threads() -> None:
         library[_SET_CONCURRENCY](ctypes.c_int(1))  # one is this thread itself
     except AttributeError:
         return
-    with _unbound():
+    with _settings():
         _reset_threads(library)
 
 
@@ -73,17 +80,15 @@ def _reset_threads(library: ctypes.CDLL) -> None:
 
 
 @contextmanager
-def _unbound() -> Iterator[None]:
-    """Unless told otherwise TVM binds a new thread N to core N, so that those of all engines and processes
-    would crowd on the first cores."""
-    own = _BIND not in os.environ
-    if own:
-        os.environ[_BIND] = "0"
+def _settings() -> Iterator[None]:
+    """Ours in the environment, where it has none; threads that are made meanwhile keep to them."""
+    own = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
+    os.environ.update(own)
     try:
         yield
     finally:
-        if own:
-            del os.environ[_BIND]
+        for name in own:
+            os.environ.pop(name, None)
 
 
 def load_part(name: str) -> ctypes.CDLL | None:

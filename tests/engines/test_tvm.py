@@ -409,6 +409,30 @@ def test_threads_of_kernels_end_with_the_thread_that_called_them() -> None:
     assert max(counts[2:]) <= max(counts[:2]), counts  # without end_threads each would leave two for good
 
 
+REST_AFTER_KERNELS = """
+import time
+from edge_router.engines import tvm_runtime
+
+tvm_runtime.load_runtime()
+tvm_runtime.use_threads(3)
+before = time.process_time()
+time.sleep(1)
+print(time.process_time() - before)
+"""
+
+
+@pytest.mark.integration
+def test_threads_without_work_soon_sleep_unless_the_user_says_otherwise() -> None:
+    """By the processor's time, of which a busy machine takes nothing."""
+    name = "TVM_THREAD_POOL_SPIN_COUNT"
+    plain = {key: value for key, value in os.environ.items() if key != name}
+    spent = [
+        float(subprocess.check_output([sys.executable, "-c", REST_AFTER_KERNELS], env=environ, text=True))
+        for environ in (plain, {**plain, name: "600000"})
+    ]
+    assert spent[0] < spent[1] / 4, spent
+
+
 @pytest.mark.integration
 def test_without_the_symbols_threads_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tvm_runtime, "_RESET_THREADS", "no_such_symbol")

@@ -170,10 +170,12 @@ class _Choice:
         self._backwards = manner == 2
         self._ends_lines = manner > 0  # within a text, where its pattern may want it
         self._ended_line = False
-        self._used: Counter[int] = Counter()  # in this string or number
+        self._forgets = manner != 1  # else each way of going on is taken once before another comes again
+        self._used: Counter[int] = Counter()
 
     def forget(self) -> None:
-        self._used.clear()
+        if self._forgets:
+            self._used.clear()
 
     def next(self, allowed: int, *, within: bool, line: bytes = b"") -> bytes:
         """`line` ends one of a text, where that is allowed."""
