@@ -59,8 +59,8 @@ def plan(
 ) -> None:
     """What fits into a memory budget and with which windows, or what would make it fit.
 
-    The exit code is 1 if nothing fits. The speed is the bound that the memory's bandwidth sets: for each
-    token all weights are read, and half a context.
+    The exit code is 1 if nothing fits, or not with the --context and --chunk that are asked. The speed is
+    the bound that the memory's bandwidth sets: for each token all weights are read, and half a context.
     """
     session = Session(ctx, json=json)
     config = session.config(
@@ -71,11 +71,16 @@ def plan(
         weak__device=device,
     )
     planning = Planning.of(config, session.paths, quantizations=quantization, bandwidth=bandwidth)
+    asked = (context is not None, chunk is not None)
     if model is not None:
         card = _completed(find_model(model), session, config)
         report = planning.report(card)
         _check(card, report, session)
-        _one(planning, report, explain=explain, json=json)
+        if json:
+            output.write_json(facts(report))
+        else:
+            tell(report, planning, explain=explain)
+        _leave_unless(report.keeps(*asked))
         return
     reports = [planning.report(card) for card in model_cards().values()]
     if json:
@@ -87,16 +92,11 @@ def plan(
             output.say(planning.explanation(), style="dim")
             for line in local_servers.held(config):
                 output.say(line, style="dim")
-    if not any(report.best for report in reports):
-        raise typer.Exit(DOES_NOT_FIT)
+    _leave_unless(any(report.keeps(*asked) for report in reports))
 
 
-def _one(planning: Planning, report: Report, *, explain: bool, json: bool) -> None:
-    if json:
-        output.write_json(facts(report))
-    else:
-        tell(report, planning, explain=explain)
-    if report.best is None:
+def _leave_unless(fits: bool) -> None:
+    if not fits:
         raise typer.Exit(DOES_NOT_FIT)
 
 

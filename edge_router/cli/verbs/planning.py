@@ -48,6 +48,15 @@ class Report:
     def shown(self) -> Plan:
         return self.best or self.asked
 
+    def keeps(self, context: bool, chunk: bool) -> bool:
+        """Whether something fits, and those of the windows that were asked for are not given up for it."""
+        if self.best is None:
+            return False
+        found, wish = self.best.settings, self.wish
+        shorter = found.context_window_size < wish.context_window_size
+        smaller = found.prefill_chunk_size < min(wish.prefill_chunk_size, found.context_window_size)
+        return not ((context and shorter) or (chunk and smaller))
+
     @property
     def together(self) -> int:
         """Conversations at the same time, where nobody says how many."""
@@ -260,11 +269,11 @@ def _given_up(report: Report) -> list[str]:
     """How what fits differs from what was asked."""
     if report.best is None:
         return []
-    found, wish = report.best.settings, report.wish
+    found = report.best.settings
     words = []
-    if found.context_window_size < wish.context_window_size:
+    if not report.keeps(context=True, chunk=False):
         words.append("a shorter context")
-    if found.prefill_chunk_size < min(wish.prefill_chunk_size, found.context_window_size):
+    if not report.keeps(context=False, chunk=True):
         words.append("a smaller prefill chunk")
     if found.sliding_window_size != report.asked.settings.sliding_window_size:
         words.append("a sliding window")
