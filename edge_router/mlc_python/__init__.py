@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_router import strict_json
+from edge_router.children import can_start
 from edge_router.errors import EngineUnavailable
 from edge_router.mlc_python import probe
 from edge_router.paths import expanded
@@ -93,6 +94,8 @@ class MlcPython:
 def mlc_python(setting: str | None) -> MlcPython:
     """The Python that `mlc.python` names, this one where it is None. Raises `EngineUnavailable`."""
     executable = None if setting is None else str(expanded(setting))
+    if executable is None and not can_start():
+        raise EngineUnavailable("mlc", "this program is no Python; name one that has mlc_llm with mlc.python")
     found = here() if executable is None else _elsewhere(executable)
     where = "" if executable is None else f" in {executable}"
     if not found.packages or not found.packages["mlc_llm"].there:

@@ -19,6 +19,7 @@ from edge_router.catalog import find_model
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
+from edge_router.cli.verbs import mlc_checks
 from edge_router.compile.link import compiler, shared_suffix
 from edge_router.compile.pipeline import BuildSettings, CompiledModel, ensure
 from edge_router.config import Config
@@ -90,6 +91,27 @@ def test_what_another_python_has_is_told(other: Path) -> None:
     assert str(found.packages["tvm"]) == "0.9 (mlc-ai-standin)"
     assert not found.packages["tvm_ffi"].there and found.version == sys.version_info[:3]
     assert not found.runs_libraries_of(here()) and not here().packages["mlc_llm"].there
+
+
+def test_doctor_says_whether_its_compiler_works(other: Path, config: Config) -> None:
+    """Which is tried: TVMs that it was not made for lack what it imports."""
+    settings = config.replace(**{"mlc.python": str(other), "weak.device": "vulkan"})
+    found = {finding.name: finding for finding in mlc_checks.mlc(settings)}
+    assert found["mlc_llm"].text.startswith(f"0.21 (mlc-llm-standin), in {other} (Python 3.")
+    assert (found["mlc tvm"].text, found["mlc tvm"].state) == ("0.9 (mlc-ai-standin)", "ok")
+    reason = "cannot compile (ModuleNotFoundError: No module named 'mlc_llm.interface')"
+    assert found["mlc compiler"].text.startswith(reason) and found["mlc compiler"].state == "bad"
+    asked = [str(other), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
+    (site / "mlc_llm" / "interface").mkdir()
+    (site / "mlc_llm" / "interface" / "compile.py").write_text("", encoding="utf-8")
+    assert list(mlc_checks.mlc(settings))[-1].text == "compiles"
+
+
+def test_a_program_that_is_no_python_needs_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    with pytest.raises(EngineUnavailable, match=r"name one that has mlc_llm with mlc\.python"):
+        mlc_python(None)
 
 
 def test_a_python_that_is_none_is_told(tmp_path: Path) -> None:
