@@ -80,7 +80,7 @@ def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: P
         counted = (*own, *_surroundings(shape, form, place))
     else:
         weights = tuple(_parameters(shape, form))
-        cache = _kv_cache(shape, form, settings)
+        cache = _kv_cache(shape, form, settings, place)
         work = tuple(_workspace(shape, form, settings, place))
         counted = (*weights, cache, *work, *_surroundings(shape, form, place))
         if not place.backend.own_memory:
@@ -134,12 +134,17 @@ def _stored(tensor: Tensor, form: Quantization) -> Iterator[Product]:
     )
 
 
-def _kv_cache(shape: ModelShape, form: Quantization, settings: Settings) -> Product:
-    """TVM keeps whole contexts for layers with a sliding window, too, when other layers have none."""
+def _kv_cache(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> Product:
+    """TVM keeps whole contexts for layers with a sliding window, too, when other layers have none.
+
+    MLC's engine goes on only while each sequence has a free page; one that slides has them anyway.
+    """
+    whole = settings.sliding_window_size == NO_WINDOW
+    free = settings.max_sequences if place.backend.mlc and whole else 0
     return product(
         "kv_cache",
         "keys and values",
-        pages=settings.pages,
+        pages=settings.pages + free,
         tokens_each=PAGE,
         keys_and_values=2,
         layers=shape.layers,
