@@ -38,6 +38,7 @@ EdgeRouterError
   EngineError                     producing an answer
     EngineUnavailable             cannot start: package, device or memory missing
       OutOfMemory
+      EngineRestarting            its process has ended, and is started again soon
       LocalServerDown             the server that the weak model lies in does not answer
       ServedModelMissing          ... or has no such model
     CannotCalibrate               there is nothing to measure
@@ -391,6 +392,14 @@ class OutOfMemory(EngineUnavailable):
     def __init__(self, engine: str, reason: str, needed: int | None = None, free: int | None = None) -> None:
         self.needed, self.free = needed, free
         super().__init__(engine, reason)
+
+
+class EngineRestarting(EngineUnavailable):
+    """Its process has ended, for that `reason`, and is started again in `again_s` seconds."""
+
+    def __init__(self, engine: str, reason: str, again_s: float) -> None:
+        self.again_s = again_s
+        super().__init__(engine, f"{reason}; it is started again in {again_s:.0f} s")
 
 
 class LocalServerDown(EngineUnavailable):

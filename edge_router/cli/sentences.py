@@ -338,6 +338,7 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.EngineError: lambda error: _then(error, "see what runs where with", "doctor"),
     e.EngineUnavailable: lambda error: _then(error, "see what it lacks with", "doctor"),
     e.OutOfMemory: _out_of_memory,
+    e.EngineRestarting: lambda error: _then(error, "ask again then; what it lacks says", "doctor"),
     e.LocalServerDown: _server_down,
     e.ServedModelMissing: _not_served,
     e.CannotCalibrate: lambda error: _then(error, "other models are listed by", "models", "list"),

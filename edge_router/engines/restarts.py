@@ -14,6 +14,7 @@ from edge_router.engines.process import Child, Line
 from edge_router.errors import (
     Cancelled,
     EdgeRouterError,
+    EngineRestarting,
     EngineUnavailable,
     GenerationFailed,
     InternalError,
@@ -68,7 +69,7 @@ class Restarting:
     def call(
         self, request: Mapping[str, object], cancel: Cancel, look: Callable[[int], None] = lambda heard: None
     ) -> Generator[Line, None, None]:
-        """As `Child.call`. Raises `EngineUnavailable` where there is no child, and will not be at once."""
+        """As `Child.call`. Raises `EngineRestarting` where there is no child, and will not be at once."""
         with closing(self._running(cancel).call(request, cancel, look)) as lines:
             for line in lines:
                 if "end" in line:
@@ -101,7 +102,7 @@ class Restarting:
                 return child
             if until is not None:
                 left = max(0.0, until - self._clock())
-                raise EngineUnavailable(self._name, f"{reason}; it is started again in {left:.0f} s")
+                raise EngineRestarting(self._name, str(reason), left)
             self._closed.wait(_WAKE_S)
         raise Cancelled
 

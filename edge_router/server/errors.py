@@ -84,6 +84,9 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "Free memory, or lower weak.context_window_size, and try again.",
         retry=True,
     ),
+    e.EngineRestarting: Rule(
+        503, FAILED, "weak_model_unavailable", "Send it again then; " + SERVER_LOG.lower(), retry=True
+    ),
     e.LocalServerDown: Rule(
         503, FAILED, "weak_model_unavailable", "Start the server that the weak model is in.", retry=True
     ),
@@ -187,6 +190,8 @@ def failure(error: e.EdgeRouterError) -> Failure:
     headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
     if isinstance(error, e.StrongRateLimited) and error.retry_after is not None:
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))
+    if isinstance(error, e.EngineRestarting):
+        headers["retry-after"] = str(math.ceil(error.again_s))
     param = error.param if isinstance(error, e.InvalidRequest) else None
     if isinstance(error, e.StrongRefused):
         param = error.field

@@ -57,6 +57,7 @@ EXAMPLES = [
     e.OutOfMemory("tvm", "the KV cache does not fit", 8 << 30, 4 << 30),
     e.OutOfMemory("tvm", "it says no more"),
     e.LocalServerDown("http://127.0.0.1:11434", "Connection refused", "ollama"),
+    e.EngineRestarting("mlc", "its process has ended with status -9", 4.0),
     e.LocalServerDown("http://127.0.0.1:9000", "Connection refused"),
     e.ServedModelMissing("qwen3:4b", "Ollama 0.14.2", "http://127.0.0.1:11434", ["a:1b", "b"], "ollama"),
     e.ServedModelMissing("qwen3:4b", "Ollama 0.14.2", "http://127.0.0.1:11434", [], "ollama"),

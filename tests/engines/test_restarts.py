@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge_router.engines.restarts import LONGEST_PAUSE_S, Restarting
-from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
+from edge_router.errors import Cancelled, EngineRestarting, EngineUnavailable, GenerationFailed
 from edge_router.types import Cancel
 
 
@@ -138,7 +138,7 @@ def test_who_asks_waits_for_a_start_and_is_refused_in_a_pause(children: Children
     children.let.put(EngineUnavailable("e", "no memory"))
     assert children.reached.get(timeout=60) == "paused"
     assert children.kept.restarts.state == "pausing"
-    with pytest.raises(EngineUnavailable, match=r"cannot start: no memory; it is started again in 1 s"):
+    with pytest.raises(EngineRestarting, match=r"cannot start: no memory; it is started again in 1 s"):
         list(children.kept.call({}, threading.Event()))
     children.let.put(None)
     children.paused.set()

@@ -56,6 +56,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.LockTimeout: (Path("d"), 5.0),
     e.EngineUnavailable: ("tvm", "no library"),
     e.OutOfMemory: ("tvm", "no room"),
+    e.EngineRestarting: ("mlc", "its process has ended with status -9", 4.0),
     e.LocalServerDown: ("http://127.0.0.1:11434", "Connection refused"),
     e.ServedModelMissing: ("a", "Ollama", "http://127.0.0.1:11434", ("b",)),
     e.GenerationFailed: ("tvm", "NaN"),
@@ -138,6 +139,7 @@ def test_a_sentence_ends_once(reason: str) -> None:
 def test_a_rate_limit_says_how_long_to_wait() -> None:
     assert failure(e.StrongRateLimited(X, 1.2)).headers == {"retry-after": "2"}
     assert failure(e.StrongRateLimited(X, -1)).headers == {"retry-after": "0"}
+    assert failure(e.EngineRestarting("mlc", "it ended", 3.2)).headers == {"retry-after": "4"}
     assert failure(e.StrongRateLimited(X)).headers == {}
 
 
