@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -133,7 +134,7 @@ class Child:
     def wait(self) -> str:
         """How it has ended, once it has; nothing that it said, which may be a user's."""
         status = self._process.wait()
-        how = f"was ended: {self._killed}" if self._killed else f"has ended with status {status}"
+        how = f"was ended: {self._killed}" if self._killed else _ended_with(status)
         return f"its process {how}"
 
     def kill(self, reason: str) -> None:
@@ -235,6 +236,14 @@ class Child:
                 thread.join(1.0)  # children of its own might hold the pipes
         for stream in (self._process.stdout, self._process.stderr):
             _pipe(stream).close()
+
+
+def _ended_with(status: int) -> str:
+    """A system that runs out of memory sends SIGKILL; a library that breaks ends by SIGSEGV or SIGABRT."""
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:  # of its own accord, or on Windows
+        return f"has ended with status {status}"
 
 
 def mistake_of(name: str, line: Line) -> InternalError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -105,6 +107,21 @@ def test_it_does_not_outlive_its_parent_even_while_loading() -> None:
         assert process.stderr.readline().strip() == b"loading"
         process.stdin.close()
         assert process.wait(60) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals there")
+def test_how_it_ended_is_told_without_what_it_said() -> None:
+    killed, left = (Child("counter", "counts", {"held": 0}, timeout_s=60) for _ in range(2))
+    try:
+        os.kill(killed._process.pid, signal.SIGKILL)
+        assert killed.wait() == "its process was ended by SIGKILL" and not killed.running
+        left.kill("it stalled")
+        assert left.wait() == "its process was ended: it stalled" and not left.running
+        with pytest.raises(GenerationFailed, match="its process was ended: it stalled"):
+            list(left.call({"to": 1}, threading.Event()))
+    finally:
+        killed.close()
+        left.close()
 
 
 def test_a_thread_that_dies_is_told_to_who_waits_whatever_it_did() -> None:
