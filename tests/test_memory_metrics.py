@@ -6,6 +6,7 @@ import gc
 import weakref
 
 from edge_router.client import Controller
+from edge_router.engines.base import Restarts
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Metrics
@@ -51,6 +52,15 @@ def test_a_controller_shows_its_weak_models_plan() -> None:
     peak = found["edge_router_memory_peak_bytes{}"]
     assert abs(found["edge_router_memory_over_plan_bytes{}"] - (peak - 90 * MIB)) < MIB
     assert found["edge_router_weak_loaded{}"] == 0
+
+
+def test_how_often_its_process_was_started_again_is_shown_where_it_has_one() -> None:
+    class Model(ScriptedEngine):
+        restarts = Restarts("running", 3)
+
+    for weak, shown in ((Model(), 3), (ScriptedEngine(), None)):
+        with Controller(weak=weak, router__name="length") as controller:
+            assert lines(controller.metrics).get("edge_router_weak_restarts{}") == shown
 
 
 def test_a_model_that_says_nothing_counts_as_loaded() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -44,7 +44,7 @@ from edge_router.errors import (
 from edge_router.guard.inspection import Inspection
 from edge_router.ledger import Ledger, Record, message_of
 from edge_router.memory_metrics import memory_gauges
-from edge_router.metrics import Metrics
+from edge_router.metrics import Gauge, Labels, Metrics
 from edge_router.paths import Paths
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.rules.rule import Verdict
@@ -117,6 +117,8 @@ class CoreController:
             defects=self.defects,
         )
         self.metrics.add(*memory_gauges(lambda: self._pool.plan, lambda: self._pool.weak_loaded))
+        restarts = "Times that the weak model's process was started again."
+        self.metrics.add(Gauge("edge_router_weak_restarts", restarts, (), self._restarts))
         ledger = self.config.ledger
         self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
         self._spending = Spending.of(self.config, paths)
@@ -282,6 +284,11 @@ class CoreController:
     def weak_restarts(self) -> Restarts | None:
         """How the weak model's process fares; None where it has none of its own, or is not loaded."""
         return self._pool.weak_restarts
+
+    def _restarts(self) -> Iterator[tuple[Labels, float]]:
+        found = self.weak_restarts
+        if found is not None:
+            yield (), found.count
 
     def check_model(self, name: str) -> None:
         """Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ..."""
