@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 Span = tuple[int, int]
 
@@ -20,7 +20,9 @@ _CARDS = (
     (r"220[0-4]", (16, 17, 18, 19)),  # Mir
 )
 _ISSUERS = tuple((re.compile(begin), frozenset(lengths)) for begin, lengths in _CARDS)
-_CARD = re.compile(r"[2-6](?:[ -]?\d){12,18}(?!\d)")  # begins with letters, for speed: no look behind
+_DIGITS = re.compile(r"\d(?:[ -]?\d){12,}")
+_GROUP = re.compile(r"\d+")
+_SHORTEST_CARD, _LONGEST_CARD = 13, 19
 
 # Lengths by country, from the register that SWIFT keeps.
 _IBAN_LENGTHS = {
@@ -62,14 +64,34 @@ _FEWEST_DIGITS = 9
 
 
 def cards(text: str) -> Iterator[Span]:
-    for found in _CARD.finditer(text):
-        if found.start() and (text[found.start() - 1].isalnum() or text[found.start() - 1] in "._"):
-            continue  # within a longer number
-        digits = [int(letter) for letter in found[0] if letter.isdigit()]
-        number = "".join(map(str, digits))
-        issued = any(len(number) in lengths and begin.match(number) for begin, lengths in _ISSUERS)
-        if issued and _luhn(digits):
-            yield found.span()
+    for run in _DIGITS.finditer(text):
+        # Other numbers may stand beside it, such as the month in which it ends.
+        groups = list(_GROUP.finditer(text, *run.span()))
+        first = 0
+        while first < len(groups):
+            last = _card(text, groups, first)
+            if last is not None:
+                yield groups[first].start(), groups[last].end()
+            first = first + 1 if last is None else last + 1
+
+
+def _card(text: str, groups: Sequence[re.Match[str]], first: int) -> int | None:
+    """The last group of a card's number that begins with the `first`; None where none does."""
+    start, number, found = groups[first].start(), "", None
+    before = text[start - 1 : start]
+    if before.isalnum() or before in (".", "_"):
+        return None  # a part of something longer
+    for at in range(first, len(groups)):
+        number += groups[at][0]
+        if len(number) > _LONGEST_CARD:
+            break
+        if len(number) >= _SHORTEST_CARD and _issued(number) and _luhn([*map(int, number)]):
+            found = at
+    return found
+
+
+def _issued(number: str) -> bool:
+    return any(len(number) in lengths and begin.match(number) for begin, lengths in _ISSUERS)
 
 
 def _luhn(digits: list[int]) -> bool:
