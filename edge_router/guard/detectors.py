@@ -25,6 +25,8 @@ _SHORTEST_KEY = 15  # letters without a space
 _BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf]))"
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_WEB_TOKEN = re.compile(r"\.eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{16,}")
+_KEY_LETTER = re.compile(r"[A-Za-z0-9_\-]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s/:@\"']{0,100}:([^\s/@\"']{3,200})@[A-Za-z0-9\[]")
 _HEADER = re.compile(
     r"(?i:authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:bearer|basic|token)\s{1,3})([^\s\"',;]{12,})"
@@ -100,15 +102,20 @@ def secrets(text: str) -> Iterator[tuple[int, int, str]]:
     # Nothing with a format has a space in it, and few words are that long.
     long = "\n".join(word for word in text.split() if len(word) >= _SHORTEST_KEY)
     if long:
-        for form in dict.fromkeys(form for prefix, form in _PREFIXES if prefix in long):
-            for found in _expression(form).finditer(text):
-                yield *found.span(), form.service
+        for prefix, form in _PREFIXES:
+            if prefix in long:
+                expression, end = _expression(form), 0
+                for at in _places(text, prefix):
+                    key = expression.match(text, at) if at >= end else None
+                    if key is not None:
+                        end = key.end()
+                        yield at, end, form.service
+        if ".eyJ" in long:
+            yield from _web_tokens(text)
         if "://" in long:
             yield from ((*found.span(1), "password") for found in _ADDRESS.finditer(text))
     if "PRIVATE KEY" in text:
-        for found in _PEM.finditer(text):
-            end = _PEM_END.search(text, found.end())
-            yield found.start(), len(text) if end is None else end.end(), "private key"
+        yield from _private_keys(text)
     lowered = text.lower()
     if "authorization" in lowered:
         yield from ((*found.span(1), "password") for found in _HEADER.finditer(text))
@@ -116,18 +123,43 @@ def secrets(text: str) -> Iterator[tuple[int, int, str]]:
         yield from _named(text, lowered)
 
 
+def _private_keys(text: str) -> Iterator[tuple[int, int, str]]:
+    """From their first line to their last, or to the end of the text where they were cut."""
+    begin = _PEM.search(text)
+    while begin is not None:
+        last = _PEM_END.search(text, begin.end())
+        end = len(text) if last is None else last.end()
+        yield begin.start(), end, "private key"
+        begin = _PEM.search(text, end)
+
+
+def _web_tokens(text: str) -> Iterator[tuple[int, int, str]]:
+    """JSON Web Tokens, told from the dot in their midst: a text of beginnings alone has none."""
+    for at in _places(text, ".eyJ"):
+        rest, start = _WEB_TOKEN.match(text, at), at
+        while rest is not None and start > 0 and _KEY_LETTER.match(text, start - 1):
+            start -= 1
+        if rest is not None and text.startswith("eyJ", start):
+            yield start, rest.end(), "JSON Web Token"
+
+
 def _named(text: str, lowered: str) -> Iterator[tuple[int, int, str]]:
     """A value that is a password by its name: in quotes or like one of a shell, and no word of a program."""
     matches: Iterator[re.Match[str]] = _NAMED.finditer(text)
     if len(lowered) == len(text):  # the same found sooner
-        places = (at for name in NAMES for at in _places(lowered, name))
+        places = sorted(at for name in NAMES for at in _places(lowered, name))
         matches = (match for at in places if (match := _NAMED.match(text, at)) is not None)
+    end = 0
     for found in matches:
+        if found.start() < end:
+            continue
         group = next(number for number in (1, 2, 3) if found[number] is not None)
         value = found[group]
-        kinds = sum(bool(re.search(kind, value)) for kind in (r"[a-z]", r"[A-Z]", r"\d", r"[^\w\s]"))
-        plain = " " in value or kinds < 2 or not re.search(r"\d", value) or not re.search(r"[A-Za-z]", value)
+        code = group == 3 and text[found.end() : found.end() + 1] in ("(", ")", "[", ".", ";")
+        mixed = re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
+        plain = code or not mixed or " " in value
         if not plain and not _NO_SECRET.search(value):
+            end = found.end()
             yield *found.span(group), "password"
 
 

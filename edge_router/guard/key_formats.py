@@ -119,8 +119,6 @@ KEY_FORMATS = (
     KeyFormat("Dropbox", ("sl.u.", "sl.B"), shortest=60),
     KeyFormat("Facebook", ("EAAC", "EAAG", "EAAJ"), WORDS, 80),
     KeyFormat("Postman", ("PMAK-",), r"[A-Za-z0-9\-]", 50),
-    # Of no one service
-    KeyFormat("JSON Web Token", ("eyJ",), shortest=8, rest=r"\.eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{16,}"),
 )
 
 # Passwords and keys without a beginning of their own, told by the name before them.

@@ -22,6 +22,7 @@ _CARDS = (
 _ISSUERS = tuple((re.compile(begin), frozenset(lengths)) for begin, lengths in _CARDS)
 _DIGITS = re.compile(r"\d(?:[ -]?\d){12,}")
 _GROUP = re.compile(r"\d+")
+_FIRST_DIGITS, _NONE = "23456", frozenset({0})
 _SHORTEST_CARD, _LONGEST_CARD = 13, 19
 
 # Lengths by country, from the register that SWIFT keeps.
@@ -78,20 +79,26 @@ def cards(text: str) -> Iterator[Span]:
 def _card(text: str, groups: Sequence[re.Match[str]], first: int) -> int | None:
     """The last group of a card's number that begins with the `first`; None where none does."""
     start, number, found = groups[first].start(), "", None
+    if text[start] not in _FIRST_DIGITS:
+        return None
     before = text[start - 1 : start]
     if before.isalnum() or before in (".", "_"):
         return None  # a part of something longer
+    lengths: frozenset[int] = frozenset()
     for at in range(first, len(groups)):
         number += groups[at][0]
         if len(number) > _LONGEST_CARD:
             break
-        if len(number) >= _SHORTEST_CARD and _issued(number) and _luhn([*map(int, number)]):
-            found = at
+        if len(number) >= _SHORTEST_CARD:
+            lengths = lengths or _lengths(number)
+            if len(number) in lengths and _luhn([*map(int, number)]):
+                found = at
     return found
 
 
-def _issued(number: str) -> bool:
-    return any(len(number) in lengths and begin.match(number) for begin, lengths in _ISSUERS)
+def _lengths(number: str) -> frozenset[int]:
+    """How long a number may be that begins like this one."""
+    return frozenset().union(*(lengths for begin, lengths in _ISSUERS if begin.match(number))) or _NONE
 
 
 def _luhn(digits: list[int]) -> bool:
