@@ -59,7 +59,7 @@ LAYERS = [
     },
     {"control", "client", "thread_stream", "aio"},
     {"bench", "labelling", "server"},
-    {"cli", "__main__"},
+    {"cli", "routellm", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Training feeds a router as running does, with the same functions.

@@ -222,6 +222,12 @@ class CoreController:
             self._pool.router(None)
             self._pool.weak()
 
+    def router(self, name: str | None = None) -> Router:
+        """The router of that name, loaded; None is the default one. Raises `UnknownName`, `InvalidRouter`."""
+        self._check_open()
+        with self.defects.guard("router"):
+            return self._pool.router(name)
+
     def model_names(self) -> tuple[str, ...]:
         """Everything that may stand in a request's `model`."""
         return self._pool.names().all()
