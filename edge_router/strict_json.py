@@ -48,6 +48,15 @@ def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = Fals
     return value
 
 
+def unescaped(inside: str) -> str:
+    """The text that JSON writes as `inside` between two quotes, also with bare control characters, as a
+    language model may write it. Raises `NotJson`."""
+    try:
+        return str(json.loads(f'"{inside}"', strict=False))
+    except json.JSONDecodeError as error:
+        raise NotJson(f"{error.msg} (line {error.lineno}, column {error.colno})") from error
+
+
 def parse_object(
     text: str | bytes | bytearray, *, nan: bool = False, null: bool = False, once: bool = False
 ) -> dict[str, Any]:

@@ -62,16 +62,18 @@ def test_a_safetensors_file_takes_its_folders_config(folder: Path) -> None:
 
 
 def test_an_mlc_directory_is_a_model_too(tmp_path: Path) -> None:
-    data = {"model_type": "qwen2", "model_config": {"hidden_size": 32, "context_window_size": 1024}}
+    windows = {"hidden_size": 32, "context_window_size": 1024}
+    data = {"model_type": "qwen2", "quantization": "q4f16_0", "model_config": windows}
     (tmp_path / "mlc-chat-config.json").write_text(json.dumps(data))
     card = find_model(str(tmp_path))
     assert card.architecture == "qwen2" and card.config["hidden_size"] == 32 and card.max_context == 1024
+    assert card.quantization == "q4f16_0"
 
 
 def test_the_language_part_of_an_mlc_directory_that_also_sees(tmp_path: Path) -> None:
     inner = {"hidden_size": 32, "num_attention_heads": 4}
     nested = {"text_config": inner, "vocab_size": 100, "context_window_size": 1024}
-    data = {"model_type": "gemma3", "model_config": nested}
+    data = {"model_type": "gemma3", "quantization": "q4f16_1", "model_config": nested}
     (tmp_path / "mlc-chat-config.json").write_text(json.dumps(data))
     card = find_model(str(tmp_path))
     assert card.architecture == "gemma3" and card.max_context == 1024

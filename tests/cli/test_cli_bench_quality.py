@@ -47,8 +47,8 @@ def test_the_verb_measures_each_side_and_prints_a_row_for_it(cli, monkeypatch):
     assert "q4f16_1 by weighted  47 of 48" in done.out
     seeds = [FIRST_SEED, FIRST_SEED + 1]
     assert seen == [
-        ("q4f16_1", None, 1024), ("q4f16_1 by weighted", seeds, 8),
-        ("q4f16_1", "round", 1024), ("q4f16_1 by round", seeds, 8),
+        (None, None, 1024), ("q4f16_1 by weighted", seeds, 8),
+        (None, "round", 1024), ("q4f16_1 by round", seeds, 8),
         ("q0f16", None, 1024), ("q0f16", seeds, 8),
     ]  # fmt: skip
     given = cli("bench", "quality", "--json", "-o", "weak.max_sequences=2")

@@ -126,7 +126,11 @@ def test_models_verify_holds_a_ready_directory_against_its_index(cli, tmp_path):
     array = {"name": "a", "dtype": "float32", "format": "raw", "shape": [2], "byteOffset": 0, "nbytes": 8}
     shard = {"dataPath": "params_shard_0.bin", "nbytes": 8, "records": [array]}
     (tmp_path / "params_shard_0.bin").write_bytes(bytes(8))
-    config = {"model_type": "llama", "model_config": {"context_window_size": 64}}
+    config = {
+        "model_type": "llama",
+        "quantization": "q0f32",
+        "model_config": {"context_window_size": 64},
+    }
     (tmp_path / "mlc-chat-config.json").write_text(json.dumps(config))
     for name in ("tensor-cache.json", "ndarray-cache.json"):
         for changes, word in (
@@ -208,8 +212,8 @@ def test_what_cannot_be_removed_is_told(cli, paths, monkeypatch):
 def test_compile_builds_with_the_given_settings(cli, monkeypatch):
     seen = []
 
-    def build(config, paths, progress):
-        seen.append(config)
+    def build(config, paths, progress, *, shared):
+        seen.append((config, shared))
         return SimpleNamespace(card=SimpleNamespace(name=MODEL), model_dir=Path("m"), library=Path("l.so"))
 
     monkeypatch.setattr(building, "build", build)
@@ -219,6 +223,12 @@ def test_compile_builds_with_the_given_settings(cli, monkeypatch):
     how = ("--quantization", "q4f16_1", "--quantizer", "gptq")
     done = cli("compile", MODEL, *how, "--device", "cpu", "--offline", "--json")
     assert json.loads(done.out) == {"model": MODEL, "model_dir": "m", "library": "l.so"}
-    weak = seen[0].weak
+    weak = seen[0][0].weak
     assert (weak.model, weak.context_window_size, weak.prefill_chunk_size) == (MODEL, 512, 64)
-    assert seen[1].offline and seen[1].weak.device == "cpu" and seen[1].weak.quantizer == "gptq"
+    later = seen[1][0]
+    assert later.offline and later.weak.device == "cpu" and later.weak.quantizer == "gptq"
+    assert cli("compile", MODEL, "--shared").code == 0 and [shared for _, shared in seen] == [
+        False,
+        False,
+        True,
+    ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from edge_router.prompts.forms import FREE_TEXT
+from edge_router.strict_json import unescaped
 
 _OPENING = re.compile(rf'\s*\{{\s*"{FREE_TEXT}"\s*:\s*"')
 _WHOLE = re.compile(  # characters and escapes that are whole, and no half of a pair
@@ -30,7 +30,7 @@ class FreeText:
         assert found is not None
         self._held = self._held[found.end() :]
         self._over, self._within = self._held.startswith('"'), not self._held.startswith('"')
-        return str(json.loads(f'"{found[0]}"', strict=False))
+        return unescaped(found[0])
 
     def rest(self) -> str:
         """Once the arguments are whole."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from edge_router import strict_json
 from edge_router.engines.process import Line, serve
 
 
@@ -36,7 +36,7 @@ async def _answer(engine: Any, request_id: str, call: Line) -> AsyncGenerator[Li
         outputs = engine._generate(call["prompt"], GenerationConfig(**call["config"]), request_id)
         async with aclosing(outputs):
             async for (output,) in outputs:
-                tokens = [json.loads(told) for told in output.delta_logprob_json_strs or ()]
+                tokens = [strict_json.parse(told, null=True) for told in output.delta_logprob_json_strs or ()]
                 if tokens or output.finish_reason is not None:
                     yield {"tokens": tokens, "finish": output.finish_reason}
         ended = True
