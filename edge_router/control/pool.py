@@ -19,7 +19,16 @@ from edge_router.control.policy import Names, check_rules
 from edge_router.control.slot import Slot
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
-from edge_router.engines.base import CHOOSING, Engine, Queueing, Resident, Restartable, Restarts, Unloading
+from edge_router.engines.base import (
+    CHOOSING,
+    Engine,
+    Queueing,
+    Reaching,
+    Resident,
+    Restartable,
+    Restarts,
+    Unloading,
+)
 from edge_router.engines.choice import DEVICES, SERVED, weak_name
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.guard.inspection import Guard
@@ -233,7 +242,10 @@ class Pool:
 
     def _make_weak(self) -> Engine:
         registry = plugins.extend(weak_engines(), plugins.WEAK_ENGINES)
-        return load_weak(registry, self._config, self._paths, self._progress)
+        engine = load_weak(registry, self._config, self._paths, self._progress)
+        if isinstance(engine, Reaching) and engine.leaves:
+            return GuardedEngine(engine, self.egress)
+        return engine
 
     def unload(self) -> None:
         """Have the weak model give its memory back, where it is loaded and can."""

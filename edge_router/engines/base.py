@@ -170,6 +170,16 @@ class Resident(Protocol):
 
 
 @runtime_checkable
+class Reaching(Protocol):
+    """An engine whose model may lie on another machine."""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it does, so that what it is asked passes the guard."""
+        ...
+
+
+@runtime_checkable
 class Queueing(Protocol):
     """An engine that lets answers wait for each other, and can say how many do."""
 

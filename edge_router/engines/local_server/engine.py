@@ -171,6 +171,11 @@ class LocalServerEngine:
         return self._config.weak.model
 
     @property
+    def leaves(self) -> bool:
+        """See `engines.base.Reaching`: a trusted machine is not this one."""
+        return not self._asking.place.here
+
+    @property
     def server(self) -> LocalServer:
         return self._reached.server
 

@@ -17,6 +17,7 @@ from edge_router.confidence.place import keep
 from edge_router.errors import (
     ConfigError,
     ContextOverflow,
+    EdgeRouterError,
     EngineUnavailable,
     InvalidRequest,
     LocalServerDown,
@@ -123,6 +124,26 @@ def test_a_mistake_in_the_configuration_sends_nothing_away(local_server, control
     trusted = {"weak.base_url": "http://192.0.2.7:11434", "weak.trusted_hosts": ("192.0.2.7",)}
     with pytest.raises(EngineUnavailable, match="switched off"):
         start(controller_of(server, strong=None, offline=True, **trusted))
+
+
+SECRET = "sk-proj-Zk3vQ9xR7bT2nW5yL8pD4sF6gH1jK0mC"
+
+
+def test_what_leaves_for_a_trusted_machine_passes_the_guard(local_server, controller_of, monkeypatch):
+    """The stand-in is on this machine, under a name that is taken for another one's."""
+    server = local_server("ollama")
+    assert start(controller_of(server), ask(f"mine is {SECRET}"))[0] == ANSWER
+    assert SECRET in str(server.chats()[-1]), "on this machine nothing is hidden"
+    monkeypatch.setattr("edge_router.engines.local_server.place.is_loopback", lambda address: False)
+    trusted = {"weak.trusted_hosts": ("127.0.0.1",), "guard.secrets": "redact"}
+    assert start(controller_of(server, **trusted), ask(f"mine is {SECRET}"))[0] == ANSWER
+    assert len(server.chats()) == 2 and SECRET not in str(server.chats()[-1])
+    with pytest.raises(EdgeRouterError):
+        start(controller_of(server, strong=None, **trusted), ask("hi", private=True))
+    withheld = controller_of(server, strong=None, **{**trusted, "guard.secrets": "local"})
+    with pytest.raises(EdgeRouterError, match="must not leave"):
+        start(withheld, ask(f"mine is {SECRET}"))
+    assert len(server.chats()) == 2
 
 
 def test_long_conversations(local_server, controller_of):
