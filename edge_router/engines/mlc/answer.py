@@ -90,8 +90,10 @@ class MlcAnswer:
         ends_loops: bool,
         sorting: Sorting | None,
         thinking: Thinking | None,
+        tokens: Callable[[], Mapping[bytes, int]],
     ) -> None:
-        self._prompt, self._calls, self._ask = prompt, calls, ask
+        """`tokens` finds a token by what it stands for."""
+        self._prompt, self._calls, self._ask, self._tokens = prompt, calls, ask, tokens
         self._tokenizer, self._most, self._sorting, self._thinking = tokenizer, max_tokens, sorting, thinking
         self._heard = Heard(tokenizer, calls.end_tokens)
         request = prompt.request
@@ -113,8 +115,41 @@ class MlcAnswer:
         tokens = list(self._prompt.tokens)
         if self._thinking is not None:
             tokens = yield from self._think(tokens, self._thinking)
+        if not self._over and self._calls.stepwise:
+            tokens = yield from self._steps(tokens)
         if not self._over:
             yield from self._part(tokens, self._most - self._answer.tokens, formed=True)
+
+    def _steps(self, tokens: Sequence[int]) -> Generator[Event, None, list[int]]:
+        """The likeliest tokens, one call for each, as long as log probabilities are wanted.
+
+        Returns `tokens` with them.
+        """
+        signals, tokens = self._prompt.request.signals, list(tokens)
+        left = signals.tokens if signals is not None and signals.alone else None
+        while not self._over and (left is None or left > 0):
+            told = None
+            with closing(self._ask(self._calls.step(tokens), len(tokens))) as lines:
+                for line in lines:
+                    if "error" in line:
+                        raise error_of(line)
+                    told = next(iter(line.get("tokens", ())), told)
+            if told is None:
+                raise GenerationFailed(NAME, "it tells no token")
+            choice = self._choice({**told["top_logprobs"][0], "top_logprobs": told["top_logprobs"]})
+            tokens.append(self._token(bytes(told["top_logprobs"][0]["bytes"])))
+            yield from self._told(self._answer.push(replace(choice, top=choice.top[: self._calls.logprobs])))
+            left = None if left is None else left - 1
+        self._calls = replace(self._calls, logprobs=None)  # which are not the model's any more
+        return tokens
+
+    def _token(self, written: bytes) -> int:
+        """The token that is written so; of several the last, for the first stand for single bytes."""
+        added = self._tokenizer.added.get(written.decode("utf-8", "replace"))
+        found = self._tokens().get(written) if added is None else added
+        if found is None:
+            raise GenerationFailed(NAME, "it tells a token that the tokenizer does not have")
+        return found
 
     def _think(self, tokens: Sequence[int], thinking: Thinking) -> Generator[Event, None, list[int]]:
         """Returns `tokens` with the thoughts, as what was written would be read."""

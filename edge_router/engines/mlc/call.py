@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.engines.local.sampler import SamplingDefaults
@@ -23,7 +23,7 @@ class Calls:
     """
 
     sampling: SamplingDefaults
-    logprobs: int | None  # how many of the likeliest beside each token; None: they are not the model's
+    logprobs: int | None  # how many of the likeliest beside each token; None: none are told
     form: Mapping[str, object] | None
     seed: int | None
     bias: Mapping[int, float]
@@ -47,11 +47,25 @@ class Calls:
         if form is not None and request.continue_final:
             reason = "the engine mlc begins a form anew, and cannot go on with one that was begun"
             raise UnsupportedRequest(request.name_of(Need.JSON), reason)
-        own = sampling == _PLAIN and not bias and form is None
+        plain = replace(sampling, temperature=1.0, top_p=1.0) == _PLAIN and not bias and form is None
+        own = plain and (sampling == _PLAIN or sampling.temperature == 0)
         ends = tuple(sorted(token for token in end_tokens if token < vocab_size))
         # A C int there.
         seed = None if params.seed is None else params.seed % 2**31
         return cls(sampling, _logprobs(request, own=own), form, seed, bias, ends)
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether log probabilities are to be had only by choosing the likeliest token on this side.
+
+        MLC gives each token that it takes for the likeliest a probability of 1.
+        """
+        return self.logprobs is not None and self.sampling.temperature == 0
+
+    def step(self, prompt: Sequence[int]) -> dict[str, object]:
+        """One token, whichever: the likeliest ones are told beside it, as the model has them."""
+        whole = replace(self, sampling=_PLAIN, logprobs=max(self.logprobs or 0, 1))
+        return whole.call(prompt, 1, formed=False)
 
     def call(self, prompt: Sequence[int], max_tokens: int, *, formed: bool) -> dict[str, object]:
         """`formed`: the answer's form is held to from here on."""
@@ -108,7 +122,7 @@ def _logprobs(request: ChatRequest, *, own: bool) -> int | None:
             return None
         raise UnsupportedRequest(
             request.name_of(Need.LOGPROBS),
-            "the engine mlc gives the model's own at temperature 1 and top_p 1 only, "
+            "the engine mlc gives the model's own at temperature 0, or 1 with a top_p of 1, and only "
             "without penalties, logit_bias and response_format",
         )
     if request.top_logprobs > MOST_LOGPROBS:

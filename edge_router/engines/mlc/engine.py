@@ -42,6 +42,7 @@ class MlcEngine:
         self._child, self._pace, self._directory = child, pace, directory
         self._model_id, self._context_window_size = model_id, context_window_size
         self._vocab_size = vocab_size
+        self._by_bytes: Mapping[bytes, int] | None = None
         self._defaults = SamplingDefaults.from_config(directory.config)
         self.prompts = Prompter(model_id, directory.tokenizer, directory.template, directory.answers)
         self.weights_key: str | None = None  # as of `LocalEngine`, like the next
@@ -92,6 +93,7 @@ class MlcEngine:
             ends_loops=self.ends_loops,
             sorting=sorting,
             thinking=self._thinking(prompt, formed=calls.form is not None),
+            tokens=self._tokens,
         ).events()
 
     @property
@@ -101,6 +103,13 @@ class MlcEngine:
 
     def close(self) -> None:
         self._child.close()
+
+    def _tokens(self) -> Mapping[bytes, int]:
+        """Made when it is first needed, of the whole vocabulary."""
+        if self._by_bytes is None:
+            spelled = self._directory.tokenizer.vocabulary(self._vocab_size)
+            self._by_bytes = {data: token for token, data in enumerate(spelled)}
+        return self._by_bytes
 
     def _lines(self, call: Mapping[str, object], length: int, cancel: Cancel) -> Generator[Line, None, None]:
         """What the child answers; a child that will not go on is ended, and started again.

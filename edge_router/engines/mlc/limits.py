@@ -20,8 +20,8 @@ def limits(config: Config, defaults: SamplingDefaults) -> Iterator[str]:
         yield "MLC's engine can hold no answer to the form of a call, so weak.tools = yes has no effect"
     if config.weak.min_confidence is not None:
         yield (
-            "MLC's engine gives the model's own log probabilities at temperature 1 and top_p 1 only; "
-            "weak.min_confidence has no say over other answers"
+            "MLC's engine gives the model's own log probabilities at temperature 0, or 1 with a top_p of 1, "
+            "and without penalties; weak.min_confidence has no say over other answers"
         )
 
 

@@ -387,7 +387,8 @@ def test_what_mlc_cannot_do_is_refused(mlc: Any, open_engine: Opener) -> None:
         ({}, {"top_k": 40}, "top_k"),
         ({}, {"min_p": 0.1}, "min_p"),
         ({"mask": lambda vocabulary: None}, {}, "mask"),
-        ({"logprobs": True}, {"temperature": 0.0}, "logprobs"),
+        ({"logprobs": True}, {"temperature": 0.0, "presence_penalty": 0.5}, "logprobs"),
+        ({"logprobs": True}, {"temperature": 0.5}, "logprobs"),
         ({"logprobs": True}, {"temperature": 1.0, "top_p": 0.5}, "logprobs"),
         ({"logprobs": True}, {"temperature": 1.0, "logit_bias": {7: 1.0}}, "logprobs"),
         ({"logprobs": True}, {"temperature": 1.0, "presence_penalty": 1.0}, "logprobs"),
@@ -433,30 +434,34 @@ def test_log_probabilities_are_the_models_own(open_engine: Opener) -> None:
     """With every token's bytes, also of half a character, of a space, and none of the end."""
     engine = open_engine()
     request = replace(HELLO, logprobs=True, top_logprobs=2)
-    deltas = ask(engine, request, temperature=1.0)
-    found = collect(deltas).logprobs
-    said = b"".join(entry.token_bytes for entry in found)
-    assert said.decode() == text_of(deltas) and said.startswith("Voilà, the".encode())
-    for entry in found:
-        # The logits of the stand-in's model: what it says next, its four other ideas, and the rest.
-        row = {b"?": 3, b" the": 2, b" ": 1, b"\xc3": 0, entry.top[0].token_bytes: 6}
-        whole = math.log(sum(map(math.exp, row.values())) + (288 - len(row)) * math.exp(-6))
-        told = [entry.logprob, *(top.logprob for top in entry.top)]
-        expected = [row[entry.token_bytes], *sorted(row.values(), reverse=True)[:2]]
-        assert told == pytest.approx([logit - whole for logit in expected], abs=1e-6), entry
+    for temperature in (0.0, 1.0):
+        deltas = ask(engine, request, temperature=temperature)
+        found = collect(deltas).logprobs
+        said = b"".join(entry.token_bytes for entry in found)
+        assert said.decode() == text_of(deltas) and said.startswith("Voilà, the".encode()), temperature
+        for entry in found:
+            # The logits of the stand-in's model: what it says next, its four other ideas, and the rest.
+            row = {b"?": 3, b" the": 2, b" ": 1, b"\xc3": 0, entry.top[0].token_bytes: 6}
+            whole = math.log(sum(map(math.exp, row.values())) + (288 - len(row)) * math.exp(-6))
+            told = [entry.logprob, *(top.logprob for top in entry.top)]
+            expected = [row[entry.token_bytes], *sorted(row.values(), reverse=True)[:2]]
+            assert told == pytest.approx([logit - whole for logit in expected], abs=1e-6), entry
     halves = [entry.token for entry in found if entry.token_bytes in (b"\xc3", b"\xa0")]
     assert halves[:2] == ["\ufffd", "\ufffd"] and " " in [entry.token for entry in found]
 
 
 def test_what_only_we_want_of_log_probabilities_is_left_out_where_it_would_be_wrong(
-    open_engine: Opener,
+    mlc: Any, open_engine: Opener
 ) -> None:
     """So `weak.min_confidence` reads no certainty from a low temperature."""
     engine = open_engine()
     request = replace(HELLO, logprobs=True, signals=SignalRequest(4, alone=True))
-    for temperature, told in ((1.0, True), (0.2, False), (0.0, False)):
-        found = collect(ask(engine, request, temperature=temperature)).logprobs
-        assert bool(found) == told, temperature
+    for temperature, told in ((1.0, range(10, 99)), (0.2, (0,)), (0.0, (4,))):
+        reply = collect(ask(engine, request, temperature=temperature))
+        assert len(reply.logprobs) in told, temperature
+    assert reply.text == SAID and reply.usage is not None and reply.usage.completion_tokens == 17
+    calls = [event["config"]["max_tokens"] for event in mlc.events("generate")]
+    assert calls[2:6] == [1] * 4 and len(calls) == 7  # the likeliest, one by one, as long as they are wanted
 
 
 def test_json_is_held_to_by_xgrammar(mlc: Any, open_engine: Opener) -> None:

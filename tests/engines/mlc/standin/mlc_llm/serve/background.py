@@ -182,7 +182,8 @@ class Background:
                 f"InternalError: Check failed: num_top_probs <= 5 ({config.top_logprobs} vs. 5)"
             )
         formed = config.response_format is not None and config.response_format.type == "json_object"
-        row = self._model.logits(config.seed, len(said), formed=formed)
+        place = self._model.begun(answer.prompt) + len(said)
+        row = self._model.logits(config.seed, place, formed=formed)
         found = lm.probabilities(row, config, said)
         token = lm.sample(found, answer.chance)
         said.append(token)

@@ -53,6 +53,11 @@ class Model:
         self._on = words.encode("on ")
         self._others = {words.encode(text)[0]: logit for text, logit in OTHERS.items()}
 
+    def begun(self, prompt: list[int]) -> int:
+        """How many tokens of what it says a prompt ends with: those it goes on from."""
+        lengths = range(min(len(prompt), len(self._said) - 1), 0, -1)
+        return next((n for n in lengths if prompt[-n:] == self._said[:n]), 0)
+
     def is_whole(self, said: list[int]) -> bool:
         """Whether the grammar of JSON allows nothing but an end."""
         return said == self._json
