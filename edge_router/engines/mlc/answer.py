@@ -20,8 +20,8 @@ from edge_router.engines.process import Line
 from edge_router.errors import GenerationFailed
 from edge_router.prompts.tokenizer import TextTokenizer
 
-Ask = Callable[[Mapping[str, object], int], Generator[Line, None, None]]
-"""From a call and the length of its prompt to what the child answers."""
+Ask = Callable[[Mapping[str, object], Sequence[int]], Generator[Line, None, None]]
+"""From a call and its prompt to what the child answers."""
 
 _END = 0  # the number of whatever ends an answer
 
@@ -129,7 +129,7 @@ class MlcAnswer:
         left = signals.tokens if signals is not None and signals.alone else None
         while not self._over and (left is None or left > 0):
             told = None
-            with closing(self._ask(self._calls.step(tokens), len(tokens))) as lines:
+            with closing(self._ask(self._calls.step(tokens), tokens)) as lines:
                 for line in lines:
                     if "error" in line:
                         raise error_of(line)
@@ -171,7 +171,7 @@ class MlcAnswer:
     ) -> Generator[Event, None, bytes]:
         """What one call says, which ends where `until` is said; where that is awaited `most` is no end."""
         said, finish = b"", None
-        with closing(self._ask(self._calls.call(tokens, most, formed=formed), len(tokens))) as lines:
+        with closing(self._ask(self._calls.call(tokens, most, formed=formed), tokens)) as lines:
             for line in lines:
                 if "error" in line:
                     raise error_of(line)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from edge_router.engines.local.prompt import LocalPrompt
     from edge_router.engines.mlc.answer import Thinking
     from edge_router.prompts.directory import ModelDirectory
+
+
+_LAST = 8  # prompts that are remembered
 
 
 class MlcEngine:
@@ -43,6 +47,7 @@ class MlcEngine:
         self._model_id, self._context_window_size = model_id, context_window_size
         self._vocab_size = vocab_size
         self._by_bytes: Mapping[bytes, int] | None = None
+        self._last: deque[Sequence[int]] = deque(maxlen=_LAST)
         self._defaults = SamplingDefaults.from_config(directory.config)
         self.prompts = Prompter(model_id, directory.tokenizer, directory.template, directory.answers)
         self.weights_key: str | None = None  # as of `LocalEngine`, like the next
@@ -86,7 +91,7 @@ class MlcEngine:
         yield from MlcAnswer(
             prompt,
             calls,
-            lambda call, length: self._lines(call, length, cancel),
+            lambda call, tokens: self._lines(call, tokens, cancel),
             tokenizer=self._directory.tokenizer,
             max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
             stops=[*own, *(request.stop if sorting is None else ())],
@@ -111,13 +116,18 @@ class MlcEngine:
             self._by_bytes = {data: token for token, data in enumerate(spelled)}
         return self._by_bytes
 
-    def _lines(self, call: Mapping[str, object], length: int, cancel: Cancel) -> Generator[Line, None, None]:
-        """What the child answers; a child that will not go on is ended, and started again.
+    def _new(self, tokens: Sequence[int]) -> int:
+        """How many of them come behind what the last prompts began with, which MLC may have kept."""
+        shared = max((_shared(tokens, last) for last in list(self._last)), default=0)
+        self._last.append(tuple(tokens))
+        return len(tokens) - shared
 
-        `length` is the prompt's, in tokens.
-        """
+    def _lines(
+        self, call: Mapping[str, object], tokens: Sequence[int], cancel: Cancel
+    ) -> Generator[Line, None, None]:
+        """What the child answers; a child that will not go on is ended, and started again."""
         with (
-            self._pace.turn(length) as turn,
+            self._pace.turn(len(tokens), self._new(tokens)) as turn,
             closing(self._child.call(call, cancel, turn.look)) as lines,
         ):
             try:
@@ -142,3 +152,9 @@ class MlcEngine:
         spoken = self._directory.tokenizer.spoken
         opening = () if prompt.opened else spoken(f"{marks.open}\n")
         return Thinking(marks.close, opening, spoken(f"\n{marks.close}\n\n"), budget)
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    places = (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(places, min(len(one), len(other)))

@@ -39,9 +39,13 @@ class Pace:
         self._reading: deque[float] = deque(maxlen=_KEPT)  # seconds for each token of a prompt
 
     @contextmanager
-    def turn(self, prompt_tokens: int) -> Iterator[Turn]:
-        """An answer is waited for."""
-        turn = Turn(self, prompt_tokens)
+    def turn(self, prompt_tokens: int, new_tokens: int | None = None) -> Iterator[Turn]:
+        """An answer is waited for.
+
+        Of the prompt's tokens `new_tokens` were not read before, as far as is known: the others may be kept,
+        and then say nothing of how fast a prompt is read.
+        """
+        turn = Turn(self, prompt_tokens, prompt_tokens if new_tokens is None else new_tokens)
         with self._lock:
             if not self._turns:
                 self._looked, self._silent_s = self._clock(), 0.0
@@ -64,7 +68,8 @@ class Pace:
                     self._reading.clear()
                     self._steps.clear()
                 elif unread:
-                    self._reading.append(self._silent_s / (unread + _WARM_UP))
+                    read = sum(turn.new for turn in self._turns if turn.unread)
+                    self._reading.append(self._silent_s / (read + _WARM_UP))
                 else:
                     self._steps.append(self._silent_s)
                 self._heard, self._silent_s = heard, 0.0
@@ -80,10 +85,10 @@ class Pace:
 
 
 class Turn:
-    """One answer's. `unread` tokens of its prompt have to be read before it begins."""
+    """One answer's. `unread` tokens of its prompt have to be read before it begins; `new` of them surely."""
 
-    def __init__(self, pace: Pace, unread: int) -> None:
-        self._pace, self.unread = pace, unread
+    def __init__(self, pace: Pace, unread: int, new: int) -> None:
+        self._pace, self.unread, self.new = pace, unread, new
 
     def look(self, heard: int) -> None:
         """Nothing has come. Raises `Stalled`."""

@@ -24,8 +24,10 @@ class Process:
         self.clock, self.heard = Clock(), 0
         self.pace = Pace(self.clock)
 
-    def answer(self, prompt: int, reading_s: int, steps: int = 3, step_s: int = 1) -> None:
-        with self.pace.turn(prompt) as turn:
+    def answer(
+        self, prompt: int, reading_s: int, steps: int = 3, step_s: int = 1, new: int | None = None
+    ) -> None:
+        with self.pace.turn(prompt, new) as turn:
             for seconds in (reading_s, *[step_s] * steps):
                 for _ in range(seconds):
                     self.clock.now += 1
@@ -71,6 +73,16 @@ def test_what_made_a_process_slow_once_is_forgotten() -> None:
     process.heard = 0  # another process
     process.answer(10, reading_s=100)
     assert process.silence(1_000, begun=False) == pytest.approx(slow, rel=0.05)
+
+
+def test_what_was_read_before_makes_nothing_look_fast() -> None:
+    """A conversation of many turns, and then a long text."""
+    process = Process()
+    process.answer(1_000, reading_s=100)
+    expected = process.silence(2_000, begun=False)
+    for turn in range(40):
+        process.answer(1_000 + 100 * turn, reading_s=16, new=100)
+    assert process.silence(2_000, begun=False) == pytest.approx(expected, rel=0.2)
 
 
 def test_who_waits_for_others_is_not_forgotten() -> None:
