@@ -93,8 +93,9 @@ class IdleThreads:
     def _help(self) -> None:
         """One thread more for what still waits in a while; under the lock."""
         if not self._helping:
-            self._helping = True
-            threading.Thread(target=self._take_late, name=_IDLE, daemon=True).start()
+            with suppress(RuntimeError):  # there are no more: one of those that are here takes it
+                threading.Thread(target=self._take_late, name=_IDLE, daemon=True).start()
+                self._helping = True
 
     def _take_late(self) -> None:
         time.sleep(self._patience_s)
@@ -327,9 +328,10 @@ class ThreadStream(Generic[T]):
     def _park(self, pause: Pause) -> bool:
         """Whether it waits now; what was cancelled ends in a thread instead."""
         with self._room:
-            if self._cancel.is_set():
-                return False
             self._parked = pause
+            if self._cancel.is_set():  # looked at last: `drop` sets it and then looks who is parked
+                self._parked = None
+                return False
         if pause.source is None:
             self._arrived()
         else:

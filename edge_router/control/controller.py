@@ -30,6 +30,7 @@ from edge_router.defects import Defects
 from edge_router.engines.base import Arriving, Engine, Prompt, Restarts
 from edge_router.errors import (
     Blocked,
+    Cancelled,
     Closed,
     ContextOverflow,
     EdgeRouterError,
@@ -153,7 +154,7 @@ class CoreController:
             payment: Payment | None = None
             try:
                 with self.defects.guard(component):
-                    engine = self._engine(decision, request, cancel)
+                    engine = yield from self._ready(decision, request, cancel)
                     prompt, left_out = self._fitting(engine, decision, own, situation)
                     holding = self._holding(decision, prompt.request, situation, cancel)
                     payment = self._payment(decision, prompt.request)
@@ -408,6 +409,16 @@ class CoreController:
             raise Withheld(rule=verdict.local_only.name)
         if inspection.stays:
             raise Withheld(inspection.stays)
+
+    def _ready(
+        self, decision: Decision, request: ChatRequest, cancel: Cancel
+    ) -> Generator[Pause, None, Engine]:
+        """What answers; others do not wait behind who waits for it to load. Raises what `_engine` does."""
+        if cancel.is_set():  # nobody wants it any more: nothing is loaded, sent or paid for
+            raise Cancelled
+        if decision.model == "weak" and not self._pool.weak_loaded:
+            yield LONG
+        return self._engine(decision, request, cancel)
 
     def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
         """Raises `UnsupportedRequest`, `Withheld` where the weak model would leave out what is asked for."""

@@ -11,6 +11,7 @@ import pytest
 
 from edge_router import AsyncController, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import Config
+from edge_router.control.steps import LONG
 from edge_router.engines.base import Engine
 from edge_router.errors import Cancelled, Closed, EdgeRouterError, InvalidRouter, OutOfMemory
 from edge_router.paths import Paths
@@ -152,6 +153,19 @@ def test_a_cancel_is_heard_while_it_loads(tier: str, monkeypatch: pytest.MonkeyP
         joined(staying[0])
         assert staying[1] == ["strong" if tier == "strong" else "weak"]
     assert depot.loads == 1
+
+
+def test_who_waits_for_the_weak_model_says_so_before_and_a_cancelled_answer_asks_no_model(
+    monkeypatch: pytest.MonkeyPatch, depot: Depot
+) -> None:
+    with with_slow("weak", monkeypatch, depot) as controller:
+        assert next(controller.starting(REQUEST, threading.Event())) is LONG and depot.loads == 0
+    cancel = threading.Event()
+    cancel.set()
+    for tier in ("weak", "strong"):
+        with with_slow(tier, monkeypatch, depot) as controller, pytest.raises(Cancelled):
+            controller.start(REQUEST, cancel)
+    assert depot.loads == 0
 
 
 @pytest.mark.parametrize("tier", TIERS)
