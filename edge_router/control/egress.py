@@ -6,6 +6,7 @@ Asked twice: before a decision is made, and once more where a request leaves (`g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -50,7 +51,14 @@ class Egress:
 
     def inspect(self, request: ChatRequest, verdict: Verdict) -> Inspection:
         """What the guard finds in it, and what the rules would hide."""
-        return self._guard.inspect(request, self._screening(verdict))
+        screening = self._screening(verdict)
+        inspection = self._guard.inspect(request, screening)
+        if verdict.redact and not inspection.stays:
+            # What a rule finds and nobody can hide, such as letters whose accents stand apart, stays here.
+            left = Query(screening.hidden(request)[0], self._clock())
+            stays = tuple(_noun(rule) for rule in verdict.redact if rule.finds(left))
+            return replace(inspection, found=inspection.found or stays, stays=stays)
+        return inspection
 
     def released(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:
         """`request` as it may leave, and what was taken out of it. Raises `Withheld` where it must not."""
@@ -80,4 +88,8 @@ def _detector(rule: Rule) -> Detector:
     def find(text: str) -> Iterator[tuple[int, int, str]]:
         return ((*span, "") for spans in rule.texts for span in spans(text))
 
-    return Detector(f"rule {rule.name}", "HIDDEN", f"what the rule {rule.name!r} hides", find)
+    return Detector(f"rule {rule.name}", "HIDDEN", _noun(rule), find, alike=False)
+
+
+def _noun(rule: Rule) -> str:
+    return f"what the rule {rule.name!r} hides"

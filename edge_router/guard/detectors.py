@@ -55,12 +55,16 @@ HOSTS_OF_MANY = {
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """`kind` is what a setting is named after, `label` what its placeholders are, `noun` what people read."""
+    """`kind` is what a setting is named after, `label` what its placeholders are, `noun` what people read.
+
+    `alike`: letters that look as others do are taken for those.
+    """
 
     kind: str
     label: str
     noun: str
     find: Find
+    alike: bool = True
 
 
 def detectors(machine: Machine) -> tuple[Detector, ...]:
@@ -196,7 +200,11 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        return cls(str(Path.home()), (platform.node(),))
+        try:
+            home = str(Path.home())
+        except RuntimeError:  # whose user has none
+            home = ""
+        return cls(home, (platform.node(),))
 
     def paths(self, text: str) -> Iterator[tuple[int, int, str]]:
         if self._home is not None and ("/" in text or "\\" in text):

@@ -41,15 +41,23 @@ def _shown(letter: str) -> str:
     return shape if len(shape) == 1 and shape.isascii() else letter
 
 
-class Reading:
-    """`plain` is what is looked through; `span` says where in the text itself a piece of it stands."""
+def _visible(letter: str) -> str:
+    """`letter`, or nothing where it cannot be seen."""
+    return letter if letter.isascii() or unicodedata.category(letter) != "Cf" else ""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+
+class Reading:
+    """`plain` is what is looked through; `span` says where in the text itself a piece of it stands.
+
+    Without `alike` letters stay what they are, and only what cannot be seen is left out.
+    """
+
+    def __init__(self, text: str, *, alike: bool = True) -> None:
+        self.text, self._shown = text, _shown if alike else _visible
         if text.isascii():
             self.plain = text
         else:
-            changed = {ord(letter): plain for letter in set(text) if (plain := _shown(letter)) != letter}
+            changed = {ord(letter): plain for letter in set(text) if (plain := self._shown(letter)) != letter}
             self.plain = text.translate(changed) if changed else text
 
     @cached_property
@@ -57,7 +65,7 @@ class Reading:
         """Where each letter of `plain` stands in `text`."""
         if len(self.plain) == len(self.text):
             return range(len(self.text))
-        return [at for at, letter in enumerate(self.text) if _shown(letter)]
+        return [at for at, letter in enumerate(self.text) if self._shown(letter)]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Of a piece that is not empty."""

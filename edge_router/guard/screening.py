@@ -75,6 +75,7 @@ class Screening:
 
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self.detectors = tuple(detectors)
+        self._as_written = not all(each.alike for each in self.detectors)
 
     def found(self, request: ChatRequest) -> Counter[tuple[str, str]]:
         """How often what was found, by kind and what exactly it is."""
@@ -100,11 +101,13 @@ class Screening:
     def findings(self, text: str, depth: int = 0) -> list[Finding]:
         """In the order in which they stand there; none within another."""
         reading = Reading(text)
+        as_written = Reading(text, alike=False) if self._as_written else reading
         found: list[Finding] = []
         for detector in self.detectors:
-            for start, end, what in detector.find(reading.plain):
+            read = reading if detector.alike else as_written
+            for start, end, what in detector.find(read.plain):
                 if end > start:
-                    found.append(Finding(detector.kind, detector.label, what, *reading.span(start, end)))
+                    found.append(Finding(detector.kind, detector.label, what, *read.span(start, end)))
         if depth < _DEPTH:
             found += self._coded(reading, depth)
         return [each for each in _apart(found) if not PLACEHOLDER.fullmatch(text, each.start, each.end)]

@@ -15,7 +15,7 @@ from typing import cast
 
 from edge_router.errors import InvalidRules
 from edge_router.rules.patterns import BadPattern, Spans, pattern, words
-from edge_router.rules.query import CONTENT, LANGUAGES
+from edge_router.rules.query import CONTENT, LANGUAGES, as_written
 from edge_router.rules.rule import (
     DAYS,
     PROTECTING,
@@ -134,10 +134,13 @@ class _Reader:
         listed = self._texts(key)
         if not listed:
             return None
+        written = tuple(map(as_written, listed))
+        if not all(map(_is_text, written)):
+            raise self._bad(f"{key} has an entry that cannot be seen")
         if key == "words":
-            return Says(key, (make(listed),), last, tuple(word.lower() for word in listed))
+            return Says(key, (make(written),), last, tuple(word.lower() for word in written))
         try:
-            return Says(key, tuple(map(make, listed)), last)
+            return Says(key, tuple(map(make, written)), last)
         except BadPattern as error:
             raise self._bad(f"a pattern is not taken: {error}") from error
 

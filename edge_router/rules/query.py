@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
@@ -75,6 +76,11 @@ _WORD = re.compile(r"[^\W\d_]+")
 _FEW_WORDS = 2
 
 
+def as_written(text: str) -> str:
+    """`text` without what cannot be seen, each letter and its accents as one: rules and requests alike."""
+    return unicodedata.normalize("NFC", Reading(text, alike=False).plain)
+
+
 class Query:
     """`now` is in the time of this machine."""
 
@@ -84,14 +90,14 @@ class Query:
     @cached_property
     def whole(self) -> str:
         """All that somebody wrote into it, results of tools and their schemas too, as a person reads it."""
-        return Reading("\n".join(words_of(self.request))).plain
+        return as_written("\n".join(words_of(self.request)))
 
     @cached_property
     def last(self) -> str:
         """What the user said last, as a person reads it."""
         messages = self.request.messages
         text = next((each.text for each in reversed(messages) if each.role == "user"), messages[-1].text)
-        return Reading(text).plain
+        return as_written(text)
 
     @cached_property
     def small(self) -> str:

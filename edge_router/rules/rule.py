@@ -133,6 +133,10 @@ class Rule:
     def holds(self, query: Query) -> bool:
         return all(condition.holds(query) for condition in self.conditions)
 
+    def finds(self, query: Query) -> bool:
+        """Whether something that it looks for stands there, whatever its other conditions say."""
+        return any(each.holds(query) for each in self.conditions if isinstance(each, Says))
+
     @property
     def texts(self) -> tuple[Spans, ...]:
         """Where what it looks for stands: what `redact` hides."""

@@ -131,6 +131,19 @@ def test_what_a_rule_hides_is_put_back(rules: Path) -> None:
     assert reply.decision.found == ("what the rule 'project' hides, 2 times",)
 
 
+def test_what_a_rule_hides_may_be_written_in_any_letters() -> None:
+    rules = parse_rules('[[rule]]\nwords = ["секрет", "café"]\nthen = "redact"\n', Path("rules.toml"))
+    egress = Egress(Guard(GuardConfig()), rules)
+    for text, hidden in (
+        ("Это секрет.", "Это [HIDDEN_1]."),
+        ("Се\u200bкрет", "[HIDDEN_1]"),
+        ("Un café", "Un [HIDDEN_1]"),
+    ):
+        assert egress.released(ChatRequest((Message("user", text),)))[0].messages[0].text == hidden
+    with pytest.raises(Withheld, match="what the rule '1' hides"):  # its accent is a letter of its own
+        egress.released(ChatRequest((Message("user", "Un cafe\u0301"),)))
+
+
 def test_a_rule_without_words_hides_all_that_the_guard_knows(rules: Path) -> None:
     egress = Egress(Guard(GuardConfig(), Machine("/home/ann", ())), parse_rules(RULES, rules))
     request = ChatRequest((Message("user", "ann@example.org"),), program="Visitor/1.0")
