@@ -14,6 +14,7 @@ from edge_router.server.errors import failure
 from edge_router.surfaces import surfaces
 from edge_router.surfaces.base import Call, Surface
 from edge_router.surfaces.limits import MAX_TOOLS
+from edge_router.surfaces.ollama.parse import parse as ollama_request
 
 CHAT, RESPONSES, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"
 Body = dict[str, Any]
@@ -192,6 +193,28 @@ def test_tools_are_bounded_each_has_its_own_name_and_a_schema_of_an_object() -> 
             assert error.param == SCHEMAS[path] + where, (path, schema)
         for schema in ({}, {"type": "object"}, {"type": None}):
             assert parsed(path, {"tools": [tool(path, parameters=schema)]}).tools, (path, schema)
+
+
+def test_what_the_weak_model_cannot_serve_is_called_as_its_protocol_has_it() -> None:
+    schema = {"type": "json_schema", "schema": {"type": "object"}}
+    chosen: dict[str, tuple[Body, object]] = {
+        CHAT: ({"response_format": {"type": "json_object"}}, "required"),
+        RESPONSES: ({"text": {"format": {"type": "json_object"}}}, "required"),
+        MESSAGES: ({"output_config": {"format": schema}}, {"type": "any"}),
+        OLLAMA: ({"format": "json"}, "required"),
+    }
+    for path, (form, choice) in chosen.items():
+        request = parsed(path, {"tools": [tool(path)], "tool_choice": choice, **form})
+        forms = {CHAT: "response_format", RESPONSES: "text.format", OLLAMA: "format"}
+        named = {"tools", "tool_choice", forms.get(path, "output_config.format")}
+        assert {request.name_of(need) for need in request.needs} == named, path
+    older = parsed(MESSAGES, {"output_format": schema})
+    foreign = parsed(MESSAGES, {"output_config": {"format": {"type": "grammar"}}})
+    assert [older.name_of(need) for need in older.needs] == ["output_format"]
+    assert [foreign.name_of(need) for need in foreign.needs] == ["output_config.format"]
+    picture = {"prompt": "see", "images": ["iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"]}
+    asked = ollama_request("/api/generate", picture).request
+    assert asked is not None and [asked.name_of(need) for need in asked.needs] == ["images"]
 
 
 def test_arguments_that_are_no_json_are_taken_only_with_the_result_that_says_so() -> None:

@@ -15,6 +15,7 @@ from edge_router.chat.request import (
     ForeignOutput,
     HostedTool,
     JsonOutput,
+    Need,
     Output,
     ReasoningOptions,
     SamplingParams,
@@ -60,6 +61,9 @@ _PASSED = frozenset(
     }
 )
 _SERVERS = "mcp_servers"
+_FORM, _OLDER_FORM = "output_config.format", "output_format"  # its name until 2025
+# What errors call that which the weak model can't serve.
+_NAMES = {Need.TOOLS: "tools", Need.HOSTED_TOOLS: "tools", Need.TOOL_CALL: "tool_choice"}
 
 
 def parse(body: Mapping[str, object]) -> Call:
@@ -81,7 +85,7 @@ def read_request(fields: Fields) -> ChatRequest:
         if name not in _PASSED:
             check_inner(value, shown(name))
     messages = (*read_system(fields.get("system")), *read_messages(fields.get("messages")))
-    output, effort, rest = _output(fields)
+    output, where, effort, rest = _output(fields)
     reasoning, kept = _reasoning(fields, effort)
     tools = (*_tools(fields), *_servers(fields))
     extra = {
@@ -104,6 +108,7 @@ def read_request(fields: Fields) -> ChatRequest:
         private=private,
         continue_final=_is_begun(messages[-1]),
         extra=Extra(NAME, extra),
+        names={**_NAMES, Need.JSON: where, Need.FOREIGN: where},
     )
 
 
@@ -201,15 +206,15 @@ def _reasoning(fields: Fields, effort: str | None) -> tuple[ReasoningOptions, Bo
     raise thinking.refuse("type", "must be enabled, disabled, adaptive or between_tools")
 
 
-def _output(fields: Fields) -> tuple[Output, str | None, Body]:
-    """The form of the answer, how much effort it is worth, and what else `output_config` holds."""
+def _output(fields: Fields) -> tuple[Output, str, str | None, Body]:
+    """The form of the answer and its field, how much effort it is worth, what else `output_config` holds."""
     config = fields.object("output_config") or Fields({})
     effort = config.choice("effort", *EFFORTS)
     rest = {name: value for name, value in config.body.items() if name not in ("effort", "format")}
-    form, where = config.object("format"), "output_config.format"
-    if form is None:
-        form, where = fields.object("output_format"), "output_format"  # its name until 2025
-    return _form(form, where), effort, {"output_config": rest or None}
+    form, where = config.object("format"), _FORM
+    if form is None and (older := fields.object(_OLDER_FORM)) is not None:
+        form, where = older, _OLDER_FORM
+    return _form(form, where), where, effort, {"output_config": rest or None}
 
 
 def _form(form: Fields | None, where: str) -> Output:

@@ -14,6 +14,7 @@ from edge_router.chat.request import (
     ChatRequest,
     Extra,
     JsonOutput,
+    Need,
     Output,
     ReasoningOptions,
     SamplingParams,
@@ -52,6 +53,8 @@ _OPTIONS = frozenset(
         *("repeat_penalty", "presence_penalty", "frequency_penalty"),
     }
 )
+# What errors call that which the weak model can't serve.
+_NAMES = {Need.TOOLS: "tools", Need.TOOL_CALL: "tool_choice", Need.JSON: "format"}
 _DURATION = re.compile(r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?(?:ns|us|µs|ms|s|m|h)){1,8}|[+-]?\d{1,12}", re.ASCII)
 _ZERO = re.compile(r"[^1-9]*", re.ASCII)
 
@@ -111,7 +114,9 @@ def _generated(fields: Fields, model: str) -> ChatRequest | None:
     system, raw = fields.text("system") or "", fields.boolean("raw") or suffix is not None
     turns = [Message("system", system)] if system and not raw else []
     turns.append(Message("user", (*((Text(prompt),) if prompt else ()), *images)))
-    return _request(fields, model, tuple(turns), raw_prompt=prompt if raw else None, suffix=suffix)
+    return _request(
+        fields, model, tuple(turns), raw_prompt=prompt if raw else None, suffix=suffix, media="images"
+    )
 
 
 def _request(
@@ -123,6 +128,7 @@ def _request(
     goes_on: bool = False,
     raw_prompt: str | None = None,
     suffix: str | None = None,
+    media: str = "messages",
 ) -> ChatRequest:
     options = fields.object("options") or Fields({})
     logprobs, likeliest = fields.boolean("logprobs"), fields.integer("top_logprobs", low=0, high=20) or 0
@@ -142,6 +148,7 @@ def _request(
         raw_prompt=raw_prompt,
         suffix=suffix,
         extra=Extra(NAME, _extra(fields, options)),
+        names={**_NAMES, Need.FILES: media},
     )
 
 
