@@ -29,7 +29,7 @@ _LINE_OF_CODE = re.compile(
 )
 _FEW_LINES = 3  # that look like code; prose has one now and then
 _SAMPLE = 4000  # characters that code is told by
-_SAID = 600  # characters that a language is told by
+_SAID = 400  # characters that a language is told by
 
 _NEEDS = {
     "tools": Need.TOOLS,
