@@ -15,6 +15,8 @@ from edge_router.surfaces import surfaces
 from edge_router.surfaces.base import Call, Surface
 from edge_router.surfaces.limits import MAX_TOOLS
 from edge_router.surfaces.ollama.parse import parse as ollama_request
+from edge_router.surfaces.responses.parse import parse as response_request
+from edge_router.surfaces.responses.store import ResponseStore
 
 CHAT, RESPONSES, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"
 Body = dict[str, Any]
@@ -217,12 +219,28 @@ def test_what_the_weak_model_cannot_serve_is_called_as_its_protocol_has_it() -> 
     assert asked is not None and [asked.name_of(need) for need in asked.needs] == ["images"]
 
 
+def test_a_call_of_an_agents_own_shell_is_answered_as_a_functions_is() -> None:
+    """As Codex does."""
+    call = {"type": "local_shell_call", "call_id": "s", "action": {"type": "exec", "command": ["ls"]}}
+    result = {"type": "function_call_output", "call_id": "s", "output": "a.txt"}
+    messages = parsed(RESPONSES, {"input": [HI, call, result]}).messages
+    assert [each.call_id for each in messages[-1].results] == ["s"]
+    assert refused(RESPONSES, {"input": [HI, result, call]}, "before").param == "input[1].call_id"
+
+
 def test_arguments_that_are_no_json_are_taken_only_with_the_result_that_says_so() -> None:
     for path, param in ARGUMENTS.items():
         for wrong in ("{", "Oslo", 7, [1]):
             assert refused(path, called(path, wrong), (path, wrong)).param == param
         for right in ({}, {"a": 1}) if path in (MESSAGES, OLLAMA) else ("", "{}", "null", ' {"a": 1}'):
             assert parsed(path, called(path, right)).messages, (path, right)
+    store = ResponseStore()
+    cut, told = called(RESPONSES, '{"city": "Os', "c")["input"]
+    store.add("resp_1", {"id": "resp_1", "output": [{"id": "fc_1", **cut}]}, [HI])
+    whole, *_ = response_request(
+        {"previous_response_id": "resp_1", "input": [told]}, store
+    )  # the result comes later
+    assert [message.role for message in whole.messages] == ["user", "assistant", "tool"]
     nameless = called(CHAT, "{", "whatever")
     del nameless["messages"][0]["tool_calls"][0]["id"]  # then any result is the call's
     assert len(parsed(CHAT, nameless).messages[1].results) == 1

@@ -56,6 +56,9 @@ class Reader:
         for index, item in enumerate(items):
             self._read(fields_at(item, f"{where}[{index}]"))
         self._close()
+
+    def end(self) -> None:
+        """Nothing more is read. Raises `InvalidRequest` for a call that is none."""
         self._pairing.end()
 
     def _read(self, item: Fields) -> None:
@@ -129,7 +132,8 @@ class Reader:
         if kind.endswith("_output") or kind == "mcp_approval_response":
             self._close()
             self.messages.append(Message("tool", (part,)))
-        else:
+        else:  # some of these calls are answered as a function's is
+            self._pairing.call(item.text("call_id") or "", "")
             self._turn.append(part)
 
     def _close(self) -> None:

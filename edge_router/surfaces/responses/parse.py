@@ -98,6 +98,7 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
     reader = Reader(tools, store.item)
     reader.read(history, "previous_response_id")
     reader.read(given, "input")
+    reader.end()
     instructions = fields.get("instructions")
     messages = (*_instructions(instructions), *reader.messages)
     include = _include(fields)
