@@ -58,6 +58,7 @@ _MEANS_PRIVATE = frozenset(
 # Fields of other servers that look like slips of the pen.
 _NO_SLIPS = frozenset({"models", "mode", "speed", "min_tokens", "min_completion_tokens", "message_id"})
 _LONGEST = 40  # characters of a name that is compared
+_COMPARED = 2 * _LONGEST  # characters of a name that are looked at, and kept with what was found of it
 
 
 def check_names(names: Iterable[str], known: frozenset[str], within: str = "") -> None:
@@ -108,7 +109,7 @@ def _way_to_mark(value: object) -> list[str | int] | None:
                 return [*found, index]
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            if item and _holds_private(name):
+            if item and _holds_private(name[:_COMPARED]):
                 return [name]
             if name not in _SCHEMAS and not (name in _ARGUMENTS and isinstance(item, Mapping)):
                 found = _way_to_mark(item)
@@ -186,5 +187,5 @@ def distance(one: str, other: str, *, most: int) -> int:
 
 def _letters(name: str) -> str:
     """Without case, underscores and what only looks like another letter."""
-    folded = unicodedata.normalize("NFKC", name[: 2 * _LONGEST]).casefold()
+    folded = unicodedata.normalize("NFKC", name[:_COMPARED]).casefold()
     return "".join(letter for letter in folded if letter.isalnum())

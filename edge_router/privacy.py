@@ -6,6 +6,7 @@ Whatever was meant to say so and is not understood is an `InvalidRequest`, never
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_marks, nearly_private
@@ -21,11 +22,15 @@ def header_marks(headers: Iterable[tuple[str, str]]) -> Iterator[bool]:
     for name, value in headers:
         if name.lower() == PRIVATE_HEADER:
             yield mark(value, PRIVATE_HEADER)
-            continue
-        letters = "".join(letter for letter in name.lower() if letter.isalnum()).removeprefix("x")
-        rest = letters.removeprefix("edgerouter").removeprefix("x")
-        if rest == "private" or (letters.startswith("edgerouter") and nearly_private(rest)):
+        elif _means_our_header(name.lower()):
             raise InvalidRequest(shown(name.lower()), f"is not known here; did you mean {PRIVATE_HEADER}?")
+
+
+@lru_cache(maxsize=256)  # every request has the same ones
+def _means_our_header(name: str) -> bool:
+    letters = "".join(letter for letter in name if letter.isalnum()).removeprefix("x")
+    rest = letters.removeprefix("edgerouter").removeprefix("x")
+    return rest == "private" or (letters.startswith("edgerouter") and nearly_private(rest))
 
 
 def body_marks(layer: dict[str, object], within: str = "") -> Iterator[bool]:

@@ -122,8 +122,10 @@ def _check_type(request: Request) -> None:
     """
     types = request.headers.getlist("content-type")
     said = types[0].partition(";")[0].strip().lower() if len(types) == 1 else "" if types else None
+    if said == "application/json":
+        return
     page = any(name in ("origin", "referer") or name.startswith("sec-fetch-") for name in request.headers)
-    if said != "application/json" and (page or said not in (None, _CURL)):
+    if page or said not in (None, _CURL):
         raise HTTPException(415, "Send the body as JSON, with `Content-Type: application/json`.")
 
 

@@ -43,13 +43,16 @@ class Api:
         self._ratings, self._defects = Ratings(controller.controller), controller.controller.defects
 
     def routes(self) -> list[Route]:
-        handlers: dict[str, dict[str, Handler]] = {
+        own: dict[str, dict[str, Handler]] = {
             "/v1/ratings": {"POST": self.rate},
             "/health": {"GET": self.health},
             "/metrics": {"GET": self.metrics},
         }
-        for path, surface in self._protocols.chats.items():
-            handlers.setdefault(path, {})["POST"] = partial(self.chat, surface)
+        handlers: dict[str, dict[str, Handler]] = {  # chats first: one route after another is looked at
+            path: {**own.pop(path, {}), "POST": partial(self.chat, surface)}
+            for path, surface in self._protocols.chats.items()
+        }
+        handlers |= own
         for path, asked in self._protocols.queries.items():
             for method in dict.fromkeys(query.method for query in asked):
                 meant = [query for query in asked if query.method == method]
@@ -61,7 +64,7 @@ class Api:
 
     async def chat(self, surface: Surface, request: Request) -> Response:
         component = f"protocol {surface.name}"
-        parse = self._defects.guarded(component, partial(surface.parse, request.url.path))
+        parse = self._defects.guarded(component, partial(surface.parse, request.scope["path"]))
         call = await read(request, parse, self._running)
         if isinstance(call, Errand):
             run = self._defects.guarded(component, call.run)
