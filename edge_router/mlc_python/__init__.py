@@ -7,6 +7,7 @@ Python of MLC's own: its process and its compiler run there, and of this package
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ OLDEST = (3, 11)  # Python that our side of the process runs on
 _PROBE_S = 60.0  # of a cold disk
 _IMPORT_S = 300.0  # importing MLC's compiler takes half a minute, and as much again on a cold disk
 _LAST_LINE = 300  # characters
+_RAISED = re.compile(r"[\w.]*(?:Error|Exception)\b")
 
 # What tells where this Python finds its modules, which are not the other one's.
 _OURS_ALONE = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
@@ -167,5 +169,7 @@ def _environment(executable: str | None) -> dict[str, str]:
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Or what was raised, whose text may go on over more lines."""
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return lines[-1].strip()[:_LAST_LINE] if lines else ""
+    raised = [line for line in lines if _RAISED.match(line)]
+    return (raised or lines or [""])[-1].strip()[:_LAST_LINE]

@@ -104,7 +104,10 @@ def test_doctor_says_whether_its_compiler_works(other: Path, config: Config) -> 
     asked = [str(other), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
     (site / "mlc_llm" / "interface").mkdir()
-    (site / "mlc_llm" / "interface" / "compile.py").write_text("", encoding="utf-8")
+    module = site / "mlc_llm" / "interface" / "compile.py"
+    module.write_text("raise RuntimeError('no library:\\n- here')", encoding="utf-8")
+    assert "cannot compile (RuntimeError: no library:)" in list(mlc_checks.mlc(settings))[-1].text
+    module.write_text("", encoding="utf-8")
     assert list(mlc_checks.mlc(settings))[-1].text == "compiles"
 
 
