@@ -21,6 +21,7 @@ from edge_router import strict_json
 from edge_router.chat.message import ToolCall
 from edge_router.chat.request import ChatRequest
 from edge_router.guard.detectors import Detector
+from edge_router.guard.key_formats import KEY_FORMATS
 from edge_router.guard.reading import Reading
 from edge_router.surfaces.wire import dumps
 
@@ -32,7 +33,8 @@ PLACEHOLDER = re.compile(r"\[[A-Z]+_[0-9]+\]")
 _CODED = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
 _BLOB = re.compile(r"(?:data:[^,\s]{0,200};base64,)?[A-Za-z0-9+/_\-]*={0,2}")
 _DEPTH = 2  # base64 within base64
-_LARGE = 1024  # letters of base64 that are read as a file and not as words
+_LARGE = 256  # letters of base64 that are read as a file and not as words
+_BEGINNINGS = tuple(prefix for form in KEY_FORMATS for prefix in form.prefixes)
 _HEAD = 96  # of which the first ones tell whether it is text
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
@@ -221,8 +223,9 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _payload(text: str) -> str:
-    """A file's words in the place of its base64: a picture's letters mean nothing."""
-    if not _BLOB.fullmatch(text):
+    """A file's words in the place of its base64: the letters of a picture or of a signature mean nothing, but
+    where they begin as a key does."""
+    if text.startswith(_BEGINNINGS) or not _BLOB.fullmatch(text):
         return text
     head, _, body = text.rpartition(",")
     return f"{head}\n{decoded(body)}"
@@ -243,7 +246,7 @@ def mapped(value: T, change: Callable[[str], str]) -> T:
 
 def _mapped(value: object, change: Callable[[str], str]) -> object:
     if isinstance(value, str):
-        is_file = value.startswith("data:") or (len(value) >= _LARGE and _BLOB.fullmatch(value))
+        is_file = value.startswith("data:") or (len(value) >= _LARGE and _payload(value) == "\n")
         return value if is_file else change(value)
     if isinstance(value, ChatRequest):
         return _replaced(value, change, _STAYS)

@@ -115,6 +115,17 @@ def test_pictures_are_no_words() -> None:
     assert guard(level="strict").found(with_parts(Image(f"data:image/png;base64,{noise}"))).found == ()
 
 
+def test_signatures_are_no_keys_and_long_keys_are() -> None:
+    signature = "A" * 200 + "-sk-" + "aB3" * 20 + "A" * 200
+    signed = with_parts(Reasoning("Hm.", opaque={"signature": signature}), Text(f"{MAIL} asks"))
+    released, _ = guard(level="strict").released(signed)
+    assert released.messages[0].parts[0] == signed.messages[0].parts[0]
+    assert guard().found(with_parts(Text("sk-proj-" + "aB3" * 100))).stays
+    coded = base64.b64encode(f"the key of the build is {KEY}\n".encode() * 9).decode()
+    released, vault = guard(secrets="redact").released(with_parts(ToolResult("c", (Text(coded),))))
+    assert vault.values == {"[SECRET_1]": coded} and coded not in repr(released)
+
+
 def test_the_same_value_has_the_same_name_in_every_turn() -> None:
     look = guard(emails="redact")
     first = replace(ASKED, messages=(Message("user", f"{MAIL}, bob@example.org and {MAIL}"),))
