@@ -12,7 +12,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,26 @@ class StrongConfig:
     price_in: float | None = None  # of a million prompt tokens, in any money
     price_out: float | None = None  # of a million tokens of answers
     monthly_budget: float | None = None  # in the prices' money; raises the threshold to last the month
+    strategy: str = "first"  # which of several endpoints is asked: first, least_busy, weighted, cheapest
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """One of several that may be the strong model, `[endpoints.NAME]`. What it does not say, `[strong]` says,
+    but for keys and prices, which no two share unasked."""
+
+    name: str
+    protocol: str = "openai"
+    base_url: str | None = None  # None: OpenAI's own
+    models: tuple[str, ...] = ()  # the first is asked where nobody names another
+    api_key_env: str | None = None  # None: no key is sent, to OpenAI's own address that of OPENAI_API_KEY
+    price_in: float | None = None  # of a million prompt tokens
+    price_out: float | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None  # questions at once
+    weight: float = 1.0  # its share, for the strategies weighted and least_busy; 0: only in need
+    tags: tuple[str, ...] = ()  # names that several may share, for requests and rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +176,7 @@ class Config:
     rules: RulesConfig = RulesConfig()
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
+    endpoints: tuple[EndpointConfig, ...] = ()  # in the order of the file
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -194,7 +215,32 @@ class Config:
     def origin(self, key: str) -> str:
         return self.origins.get(key, "default")
 
+    @property
+    def has_strong(self) -> bool:
+        """Whether there is a strong model, be it one of several endpoints."""
+        return self.strong.model is not None or bool(self.endpoints)
+
+    @property
+    def strong_title(self) -> str | None:
+        """The strong models as people say it."""
+        own = () if self.strong.model is None else (self.strong.model,)
+        return ", ".join((*own, *(f"{each.models[0]} at {each.name}" for each in self.endpoints))) or None
+
+    @property
+    def strong_names(self) -> tuple[str, ...]:
+        """What a request may name to ask for the strong model, or for some of its endpoints."""
+        own = () if self.strong.model is None else (self.strong.model,)
+        theirs = (name for each in self.endpoints for name in (each.name, *each.models, *each.tags))
+        return tuple(dict.fromkeys((*own, *theirs)))
+
+    def every_key(self) -> tuple[str, ...]:
+        """Every key, those of the endpoints that there are included."""
+        return (*keys(), *(f"{ENDPOINTS}.{each.name}.{name}" for each in self.endpoints for name in _OF_ONE))
+
     def get(self, key: str) -> object:
+        if (of := _of_endpoint(key)) is not None:
+            held = next((each for each in self.endpoints if each.name == of[0]), None)
+            return getattr(held or EndpointConfig(of[0]), of[1])
         section, _, name = key.rpartition(".")
         return getattr(getattr(self, section) if section else self, name)
 
@@ -208,16 +254,39 @@ class Config:
         return config
 
 
+ENDPOINTS = "endpoints"
+_OF_ONE = {name: hint for name, hint in typing.get_type_hints(EndpointConfig).items() if name != "name"}
+_TAKEN = ("auto", "weak", "strong")  # names that a request's model has already
+
+
 def keys() -> tuple[str, ...]:
-    """Every key, in the order of the classes above."""
+    """Every key but those of endpoints, in the order of the classes above."""
     found: list[str] = []
     for item in fields(Config):
         section = _sections().get(item.name)
         if section is not None:
             found += [f"{item.name}.{inner.name}" for inner in fields(section)]
-        elif item.name != "origins":
+        elif item.name not in ("origins", ENDPOINTS):
             found.append(item.name)
     return tuple(found)
+
+
+def is_known(key: str) -> bool:
+    """Whether there is such a key, of an endpoint's whatever its name."""
+    of = _of_endpoint(key)
+    return key in keys() if of is None else of[1] in _OF_ONE
+
+
+def converted(key: str, value: object) -> object:
+    """`value` as the key of an endpoint takes it, whatever else is set. Raises `ConfigError`."""
+    return _with(Config(), key, value, "argument").get(key)
+
+
+def _of_endpoint(key: str) -> tuple[str, str] | None:
+    """The endpoint that a key belongs to, and its name there."""
+    section, _, rest = key.partition(".")
+    name, dot, field_name = rest.rpartition(".")
+    return (name, field_name) if section == ENDPOINTS and dot else None
 
 
 def variable_of(key: str) -> str:
@@ -251,7 +320,15 @@ def flat(text: str, source: str) -> dict[str, object]:
         raise ConfigError("file", source, f"not valid TOML: {reason}", source) from error
     found: dict[str, object] = {}
     for name, value in data.items():
-        if isinstance(value, dict):
+        if name == ENDPOINTS and isinstance(value, dict):
+            for one, settings in value.items():
+                inside = isinstance(settings, dict) and settings
+                found |= (
+                    {f"{name}.{one}.{inner}": item for inner, item in settings.items()}
+                    if inside
+                    else {f"{name}.{one}": settings}
+                )
+        elif isinstance(value, dict):
             found |= {f"{name}.{inner}": item for inner, item in value.items()}
         else:
             found[name] = value
@@ -259,21 +336,36 @@ def flat(text: str, source: str) -> dict[str, object]:
 
 
 def _with(config: Config, key: str, value: object, source: str) -> Config:
-    if key not in keys():
+    if not is_known(key):
+        if key.startswith(f"{ENDPOINTS}.") and key.count(".") == 1:
+            raise ConfigError(key, value, f"must be a table, [{key}], with models = [...] in it", source)
         if names_key(key) or is_key(key) or (isinstance(value, str) and is_key(value)):
             raise _misplaced(key, value, source)
         import difflib
 
         if sounds_private(key.rpartition(".")[2]):
             raise ConfigError(key, value, f"no such key; {_STAYS_HERE}", source)
-        near = difflib.get_close_matches(key, keys(), n=1)
+        own = _of_endpoint(key)
+        known = keys() if own is None else [f"{ENDPOINTS}.{own[0]}.{name}" for name in _OF_ONE]
+        near = difflib.get_close_matches(key, known, n=1)
         raise ConfigError(key, value, f"no such key{f'; did you mean {near[0]}?' if near else ''}", source)
+    if (of := _of_endpoint(key)) is not None:
+        return _with_endpoint(config, *of, _convert(key, value, _OF_ONE[of[1]], source))
     section, _, name = key.rpartition(".")
     if not section:
         return _replaced(config, name, _convert(key, value, typing.get_type_hints(Config)[name], source))
     holder = getattr(config, section)
     hint = typing.get_type_hints(type(holder))[name]
     return _replaced(config, section, _replaced(holder, name, _convert(key, value, hint, source)))
+
+
+def _with_endpoint(config: Config, name: str, field_name: str, value: object) -> Config:
+    known = any(each.name == name for each in config.endpoints)
+    held = config.endpoints if known else (*config.endpoints, EndpointConfig(name))
+    if field_name in ("models", "tags") and value is None:
+        value = ()
+    changed = (_replaced(each, field_name, value) if each.name == name else each for each in held)
+    return replace(config, endpoints=tuple(changed))
 
 
 _Section = typing.TypeVar("_Section")
@@ -328,7 +420,7 @@ def _misplaced(key: str, value: object, source: str) -> ConfigError:
 
 def _check_keys(config: Config) -> None:
     """No setting holds a key."""
-    for key in keys():
+    for key in config.every_key():
         value = config.get(key)
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and any(map(is_key, (text, *_place(text)))):
@@ -353,7 +445,9 @@ def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
 
     Case counts as it does where programs are started: on Windows `os.environ` has all names in capitals.
     """
-    read = (HOME_VARIABLE, config.strong.api_key_env, config.server.api_key_env, ServerConfig().api_key_env)
+    theirs = (each.api_key_env for each in config.endpoints if each.api_key_env)
+    servers = (config.server.api_key_env, ServerConfig().api_key_env)
+    read = (HOME_VARIABLE, config.strong.api_key_env, *servers, *theirs)
     known = {_letters(variable): variable for variable in (*map(variable_of, keys()), *read)}
     for variable in environment:
         name, meant = _named(variable), known.get(_letters(variable))
@@ -469,7 +563,10 @@ def _check(config: Config) -> None:
         require(key, price is None or 0 <= price < float("inf"), "must be 0 or more")
     strong = config.strong
     budgeted, priced = strong.monthly_budget is not None, strong.price_in or strong.price_out
-    require("strong.monthly_budget", bool(priced) or not budgeted, "needs strong.price_in and price_out")
+    apart = strong.model is None and bool(config.endpoints)  # each of which needs prices of its own
+    require(
+        "strong.monthly_budget", bool(priced) or apart or not budgeted, "needs strong.price_in and price_out"
+    )
     held = budgeted and share is not None
     require("strong.monthly_budget", not held, "moves the threshold, so router.strong_share must not be set")
     levels, actions = ("off", "standard", "strict"), ("allow", "redact", "local")
@@ -483,7 +580,34 @@ def _check(config: Config) -> None:
         near = near if "://" in near else f"http://{near}"
     place = near is None or near.startswith("unix:/") or _has_host(near)
     require("weak.base_url", place, "must be an address, such as http://127.0.0.1:11434, or unix:/PATH")
-    url = config.strong.base_url
-    reached = url is None or url.startswith(("http://", "https://"))
-    require("strong.base_url", reached, "must start with http:// or https://")
-    require("strong.base_url", url is None or _has_host(url), "must be an address: a host, and a port if any")
+    for key in ("strong.base_url", *(f"{ENDPOINTS}.{each.name}.base_url" for each in config.endpoints)):
+        url = typing.cast("str | None", config.get(key))
+        reached = url is None or url.startswith(("http://", "https://"))
+        require(key, reached, "must start with http:// or https://")
+        require(key, url is None or _has_host(url), "must be an address: a host, and a port if any")
+    _check_endpoints(config, require)
+
+
+def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) -> None:
+    strategies = ("first", "least_busy", "weighted", "cheapest")
+    strategy = config.strong.strategy
+    require("strong.strategy", strategy in strategies, f"must be one of {', '.join(strategies)}")
+    budgeted = config.strong.monthly_budget is not None
+    for each in config.endpoints:
+        at = f"{ENDPOINTS}.{each.name}"
+        named = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", each.name) and each.name not in _TAKEN
+        plain = "an endpoint's name is made of letters, digits, - and _, and is not one of "
+        require(f"{at}.models", bool(named), plain + ", ".join(_TAKEN))
+        require(f"{at}.models", bool(each.models) and all(each.models), "must name the models to ask it for")
+        meant = not any(name in _TAKEN or name.startswith("router-") for name in (*each.models, *each.tags))
+        require(f"{at}.tags", meant, f"no model and no tag may be called {', '.join(_TAKEN)} or router-...")
+        require(f"{at}.protocol", each.protocol == "openai", "must be openai")
+        require(f"{at}.weight", 0 <= each.weight < float("inf"), "must be 0 or more")
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
+            limit = getattr(each, name)
+            require(f"{at}.{name}", limit is None or limit >= 1, "must be at least 1")
+        for name in ("price_in", "price_out"):
+            price = getattr(each, name)
+            require(f"{at}.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")
+        priced = each.price_in is not None and each.price_out is not None
+        require(f"{at}.price_in", priced or not budgeted, "and price_out are needed by strong.monthly_budget")

@@ -572,6 +572,14 @@ class StrongRateLimited(StrongError):
         super().__init__(endpoint, f"too many requests (HTTP 429){wait}")
 
 
+class StrongPaused(StrongError):
+    """No endpoint that could answer may be asked now. `retry_after` in seconds, where that is known."""
+
+    def __init__(self, endpoint: str, reason: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(endpoint, reason)
+
+
 class StrongQuotaExceeded(StrongError):
     """The account there has no money or no quota left, whenever it is asked again."""
 

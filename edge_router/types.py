@@ -42,6 +42,7 @@ class Decision:
     `confidence` is the estimated chance that the weak model's answer is right, where it was looked at.
     `found` says, without repeating it, what the guard has found in the query: it stays here with the reason
     `guard`, and is hidden from the strong model with any other. `rule` is the user's that had a say.
+    `endpoint` is which of several has answered, once one has.
     """
 
     model: Tier
@@ -52,6 +53,7 @@ class Decision:
     confidence: float | None = None
     found: tuple[str, ...] = ()
     rule: str | None = None
+    endpoint: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract, and what else there is to tell."""
@@ -61,7 +63,7 @@ class Decision:
             "model": self.model,
             "reason": str(self.reason),
         }
-        more = {"rule": self.rule, "found": list(self.found)}
+        more = {"rule": self.rule, "found": list(self.found), "endpoint": self.endpoint}
         return told | {name: value for name, value in more.items() if value}
 
 

@@ -11,6 +11,7 @@ tools           a tool call in pieces                                  nofinish 
 refuse-FIELD    400 that names FIELD where the body holds it           lingers   never closes after finish_reason
 empty           an answer with nothing in it                           reason-WORD  WORD is in every chunk's reason
 STATUS          that HTTP status                                       STATUS-S  with Retry-After: S
+turn-I-OF-N     in turns of N requests, whoever is asked, the I-th of OF fails: 500, drops, 429
 flaky-N-STATUS  that status N times, then the rest of the path         echo      400 that repeats the key it was sent
 silent          accepts and never answers                              slow      a quarter of a second between pieces
 stall-N cut-N end-N error-N   N pieces, then: silence; a dropped connection; a clean end; an error object
@@ -372,6 +373,16 @@ class Handler(BaseHTTPRequestHandler):
         if count > int(times):
             return False
         self.refuse(int(status), [])
+        return True
+
+    def do_turn(self, place: str, of: str, length: str) -> bool:
+        with self.server.lock:
+            count = self.server.times["turn"] = self.server.times.get("turn", -1) + 1
+        if count // int(length) % int(of) != int(place):
+            return False
+        if count % 3 == 1:
+            return self.do_drop()
+        self.refuse(500 if count % 3 else 429, [])
         return True
 
     def hang(self) -> bool:

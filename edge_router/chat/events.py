@@ -75,6 +75,15 @@ class ForeignDelta:
     fields: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who gives the answer that follows, where an engine has several to ask: before all else, and followed at
+    once by the first of the answer. The controller keeps it to itself."""
+
+    model: str
+    endpoint: str
+
+
 @dataclass(slots=True)
 class HiddenState:
     """What `request.SignalRequest.state` asked for: logits behind the prompt, one for each token named."""
@@ -127,6 +136,7 @@ Event: TypeAlias = (
     | ToolCallStart
     | ToolCallArguments
     | ForeignDelta
+    | Answering
     | HiddenState
     | Finished
 )

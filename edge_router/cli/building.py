@@ -46,7 +46,7 @@ def prepare(
     try:
         build(config, session.paths, session.progress)
     except EdgeRouterError:
-        if request.private or config.offline or request.target == "weak" or config.strong.model is None:
+        if request.private or config.offline or request.target == "weak" or not config.has_strong:
             raise
 
 

@@ -95,6 +95,7 @@ def details(answer: Answer) -> list[tuple[str, str]]:
     decision, timings = answer.decision, answer.timings
     rows = [
         ("answered by", f"{answer.model} ({decision.model})"),
+        *([("endpoint", decision.endpoint)] if decision.endpoint is not None else []),
         ("reason", why(decision)),
         ("router", decision.router or "not asked"),
     ]

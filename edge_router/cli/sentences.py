@@ -375,6 +375,9 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongUnauthorized: _unauthorized,
     e.StrongRateLimited: _rate_limited,
+    e.StrongPaused: lambda error: _then(
+        error, "look at the endpoints, or stay on this machine with --model weak", "doctor"
+    ),
     e.Withheld: lambda error: (
         _then(error, "what hides it from the strong model instead is listed by", "config", "keys")
         if error.lacks

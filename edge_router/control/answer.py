@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
-from edge_router.chat.events import EngineTimings, Event, Finished, Usage
+from edge_router.chat.events import Answering, EngineTimings, Event, Finished, Usage
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.base import Arriving
 from edge_router.errors import Cancelled, EdgeRouterError, GenerationFailed, InternalError
@@ -209,13 +209,24 @@ class LinkedCancel(threading.Event):
         return self.is_set()
 
 
-def primed(events: Iterator[Event], clock: Clock, model: str, *, component: str = "model") -> Iterator[Event]:
+def primed(
+    events: Iterator[Event],
+    clock: Clock,
+    model: str,
+    *,
+    component: str = "model",
+    found: Callable[[Answering], object] = lambda answering: None,
+) -> Iterator[Event]:
     """`events` with the first one already taken, so that an error before it is raised here and now.
 
-    Whatever the `component` raises without meaning to is an `InternalError`.
+    `found` is told who answers, where that is an event of its own. Whatever the `component` raises without
+    meaning to is an `InternalError`.
     """
     guarded = _guarded(events, component)
     first = next(guarded, None)
+    if isinstance(first, Answering):
+        found(first)
+        first = next(guarded, None)  # which comes with it
     if first is None:
         raise GenerationFailed(model, "it ended without an answer")
     clock.first_event()

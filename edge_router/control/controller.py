@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from edge_router.chat.events import Usage
+from edge_router.chat.events import Answering, Usage
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import FORM_NEEDS, ChatRequest, Need
 from edge_router.confidence.gate import Gate
@@ -27,7 +27,7 @@ from edge_router.control.pool import Pool
 from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
-from edge_router.engines.base import Arriving, Engine, Prompt, Restarts
+from edge_router.engines.base import Arriving, EndpointState, Engine, Prompt, Restarts
 from edge_router.errors import (
     Blocked,
     Cancelled,
@@ -145,8 +145,7 @@ class CoreController:
             kept = Decision("weak", reason, found=getattr(error, "found", ()), rule=error.rule)
             self._failed(request, kept, error, None, clock, None)
             raise
-        # A weak model may be on another machine, which gets nothing private.
-        own = request if situation.kept is None else replace(request, private=True)
+        own = _own(request, situation)
         cause: EdgeRouterError | None = None
         spent: Usage | None = None
         while True:
@@ -168,7 +167,9 @@ class CoreController:
                     if payment is not None:
                         events = payment.metered(events, partial(self.defects.spare, "spending"))
                     yield LONG if arriving is None else Pause(arriving)
-                    events = primed(events, clock, engine.model_id, component=component)
+                    model, answering = engine.model_id, list[Answering]()
+                    events = primed(events, clock, model, component=component, found=answering.append)
+                    model, decision = _by(answering, model, decision)
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
                 break
@@ -189,7 +190,7 @@ class CoreController:
             events,
             request=request,
             decision=decision,
-            model=engine.model_id,
+            model=model,
             cancel=cancel,
             clock=clock,
             fallback_cause=cause,
@@ -288,6 +289,11 @@ class CoreController:
         return self._pool.ahead(cancel)
 
     @property
+    def endpoints(self) -> tuple[EndpointState, ...]:
+        """How the strong model's endpoints fare; none before it is asked, and where it has only one."""
+        return self._pool.endpoints
+
+    @property
     def weak_restarts(self) -> Restarts | None:
         """How the weak model's process fares; None where it has none of its own, or is not loaded."""
         return self._pool.weak_restarts
@@ -351,6 +357,7 @@ class CoreController:
             weak_serves=self._pool.weak_serves,
             budget_spent=self._spending is not None and self._spending.exhausted,
             shortens=self.config.weak.overflow == "auto",
+            asked=verdict.model.then if route.ruled and verdict.model is not None else None,
             defects_escalate=self.config.weak.on_defect == "escalate",
         )
         if route.tier == "strong" and not route.ruled:
@@ -531,6 +538,20 @@ class CoreController:
                 if self._closed:  # an answer that ended after `close` has opened it again
                     self._ledger.close()
         return number
+
+
+def _own(request: ChatRequest, situation: policy.Situation) -> ChatRequest:
+    """`request` as engines get it."""
+    # A weak model may be on another machine, which gets nothing private.
+    private = request.private or situation.kept is not None
+    return replace(request, private=private, target=situation.asked or request.target)
+
+
+def _by(answering: Sequence[Answering], model: str, decision: Decision) -> tuple[str, Decision]:
+    """Whose answer it is: of `model`, unless one of several says that it is its own."""
+    for who in answering:
+        return who.model, replace(decision, endpoint=who.endpoint)
+    return model, decision
 
 
 def _name(error: EdgeRouterError | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, JsonOutput
 from edge_router.control.egress import Egress
-from edge_router.engines.base import Capabilities, Engine, Prompt, turned
+from edge_router.engines.base import Capabilities, EndpointState, Engine, Gathering, Prompt, turned
 from edge_router.errors import StrongError
 from edge_router.guard.restoring import Restorer
 from edge_router.types import Cancel
@@ -26,6 +26,11 @@ class GuardedEngine:
     @property
     def capabilities(self) -> Capabilities:
         return self._engine.capabilities
+
+    @property
+    def endpoints(self) -> tuple[EndpointState, ...]:
+        """None where it has only one."""
+        return self._engine.endpoints if isinstance(self._engine, Gathering) else ()
 
     def prepare(self, request: ChatRequest) -> Prompt:
         """Nothing yet: what leaves is looked through as it leaves."""

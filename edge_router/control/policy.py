@@ -71,6 +71,7 @@ class Situation:
     kept: Reason | None = None  # why it must stay here, beside the caller's own wish
     needs: frozenset[Need] = frozenset()  # of the request
     weak_serves: frozenset[Need] = frozenset()
+    asked: str | None = None  # the model that one of the user's rules names
     weak_refused: bool = False  # it was asked, and could not take the request
     budget_spent: bool = False
     shortens: bool = True  # a prompt that is too long may be shortened where nobody else can take it

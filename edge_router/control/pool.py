@@ -21,7 +21,9 @@ from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import (
     CHOOSING,
+    EndpointState,
     Engine,
+    Gathering,
     Queueing,
     Reaching,
     Resident,
@@ -68,6 +70,7 @@ class Pool:
         self._config, self._paths = config, paths or Paths.default()
         self._progress: Progress = progress or SilentProgress()
         self.weak_given = weak is not None  # by a program: nothing is known of its strength
+        self.strong_given = strong is not None
         self._thresholds: dict[str, float] = {}  # by router, where none is set
         self._defects = defects or Defects(self._paths.defects)
         self._registry: Registry[Router] = plugins.extend(
@@ -114,7 +117,7 @@ class Pool:
 
     @property
     def strong_configured(self) -> bool:
-        return self._strong.value is not None or self._config.strong.model is not None
+        return self._strong.value is not None or self._config.has_strong
 
     @property
     def weak_serves(self) -> frozenset[Need]:
@@ -171,6 +174,12 @@ class Pool:
         return weak.ahead(cancel) if isinstance(weak, Queueing) else None
 
     @property
+    def endpoints(self) -> tuple[EndpointState, ...]:
+        """How the strong model's endpoints fare, where it has several and was asked for."""
+        strong = self._strong.value
+        return strong.endpoints if isinstance(strong, Gathering) else ()
+
+    @property
     def weak_restarts(self) -> Restarts | None:
         """How the weak model's process fares, where it is loaded and has one of its own."""
         weak = self._weak.value
@@ -179,8 +188,9 @@ class Pool:
     def names(self) -> Names:
         weak, strong = self._weak.value, self._strong.value
         own = weak.model_id if weak else weak_name(self._config)
-        strong_name = strong.model_id if strong else self._config.strong.model
-        return Names({*self._registry, *self._routers}, {own}, {strong_name} if strong_name else set())
+        given = strong is not None and self.strong_given
+        theirs = (strong.model_id,) if strong is not None and given else self._config.strong_names
+        return Names({*self._registry, *self._routers}, (own,), theirs)
 
     def router(self, name: str | None, cancel: Cancel | None = None) -> Router:
         """The router of that name; None is the default one. Raises `UnknownName`, `InvalidRouter`."""

@@ -106,6 +106,6 @@ def _is_installed(package: str) -> bool:
 def strong_engines() -> Registry[Engine]:
     """Engines that can be the strong model."""
     registry: Registry[Engine] = Registry("strong engine")
-    registry.add("openai", "edge_router.engines.openai:load")
+    registry.add("openai", "edge_router.engines.fleet.engine:load")
     registry.add("scripted", "edge_router.engines.scripted:load_strong")
     return registry

@@ -208,6 +208,27 @@ class Restartable(Protocol):
     def restarts(self) -> Restarts: ...
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """How one of several endpoints fares. `again_s`: seconds until it is asked again, where that is known.
+
+    "cooling": it asked to wait; "failing": left alone, but for one question now and then.
+    """
+
+    name: str
+    state: Literal["ready", "cooling", "failing"]
+    in_flight: int = 0
+    again_s: float | None = None
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """An engine that has several endpoints to ask."""
+
+    @property
+    def endpoints(self) -> tuple[EndpointState, ...]: ...
+
+
 @runtime_checkable
 class Unloading(Engine, Protocol):
     """An engine that can give its memory back, and has it again when it is asked next."""

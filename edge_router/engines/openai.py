@@ -70,9 +70,11 @@ class OpenAIEngine:
         endpoint: Endpoint | None = None,
         dialect: Dialect | None = None,
         here: bool = False,
+        loop: BackgroundLoop | None = None,
     ) -> None:
         """`endpoint`: where, instead of `strong.base_url`. `here`: on this machine, so that private requests
-        may be sent, without the network too, and never by a proxy.
+        may be sent, without the network too, and never by a proxy. `loop`: shared with others, by whoever
+        then calls `events` and `disconnect` on it, and closes it.
 
         Raises `StrongNotConfigured` where no model is named, `ConfigError` for an unusable address.
         """
@@ -83,7 +85,7 @@ class OpenAIEngine:
         self._dialect: Dialect = dialect or OpenAIDialect(newer=self._endpoint.is_openai)
         self._here = here
         self._keys = keys
-        self._loop = BackgroundLoop("edge_router-strong")
+        self._loop = loop or BackgroundLoop("edge_router-strong")
         # From here on only the loop's thread touches it.
         self._key: Key | NoKey | None = None
         self._key_lock = asyncio.Lock()
@@ -116,24 +118,29 @@ class OpenAIEngine:
         return self._loop.iterate(source, cancel)
 
     def close(self) -> None:
-        self._loop.close(self._disconnect)
+        self._loop.close(self.disconnect)
 
-    def events(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        """The answer, for whoever is on the event loop of `run`. Raises what `stream` does."""
+    def events(
+        self, request: ChatRequest, may_retry: Callable[[], bool] = lambda: True
+    ) -> AsyncGenerator[Event]:
+        """The answer, for whoever is on the event loop of `run`. Raises what `stream` does.
+
+        `may_retry` is asked before each further try.
+        """
         if self._loop.closed:
             raise EngineUnavailable("openai", "it is closed")
         if self._offline and not self._here:
             raise StrongUnreachable(self._endpoint.url, "the network is switched off")
         if request.private and not self._here:
             raise StrongError(self._endpoint.url, "the request is private and must not leave this machine")
-        return self._answer(request)
+        return self._answer(request, may_retry)
 
-    async def _disconnect(self) -> None:
+    async def disconnect(self) -> None:
         self._log_filter.stop()
         if self._client is not None:
             await self._client.close()
 
-    async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
+    async def _answer(self, request: ChatRequest, may_retry: Callable[[], bool]) -> AsyncGenerator[Event]:
         client, attempt, started = await self._connected(), 0, False
         translator, deadlines = self._translator(), self._deadlines()
         terms, mends = self._terms, 0
@@ -157,7 +164,7 @@ class OpenAIEngine:
                 failure = translator.failure(error, started=started, refused=field)
             # Outside of the handler, so that a cause that shows a key is not its context either.
             wait_s = None if started or attempt >= self._settings.max_retries else failure.wait_s(attempt)
-            if wait_s is None or not deadlines.leaves_room(wait_s):
+            if wait_s is None or not deadlines.leaves_room(wait_s) or not may_retry():
                 self._forget_key(failure.error)
                 raise failure.error from failure.cause
             attempt += 1
@@ -299,7 +306,7 @@ class OpenAIEngine:
 
     def _translator(self) -> Translator:
         key, place = self._key, self._endpoint
-        source = "strong.base_url" if place.authorization else key.source if isinstance(key, Key) else None
+        source = place.setting if place.authorization else key.source if isinstance(key, Key) else None
         return Translator(
             endpoint=place.url,
             secrets=self._secrets(),

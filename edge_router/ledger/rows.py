@@ -19,12 +19,12 @@ INSERT = """
 INSERT INTO decisions (
     time, tier, reason, router, score, threshold, model, prompt_tokens, completion_tokens, cached_tokens,
     score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause, cause_message,
-    prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule
+    prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule, endpoint
 ) VALUES (
     :time, :tier, :reason, :router, :score, :threshold, :model, :prompt_tokens, :completion_tokens,
     :cached_tokens, :score_ms, :ttft_ms, :total_ms, :prefill_tokens_per_s, :decode_tokens_per_s, :error,
     :cause, :cause_message, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens,
-    :found, :rule
+    :found, :rule, :endpoint
 )"""
 
 
@@ -53,6 +53,7 @@ def row_of(record: Record, *, with_prompt: bool) -> dict[str, object]:
         "cause_message": _text(record.cause_message),
         "prompt": _text(prompt),
         "confidence": decision.confidence,
+        "endpoint": decision.endpoint,
         "rule": _text(decision.rule),
         "found": "\n".join(decision.found) or None,
         "spent_prompt_tokens": record.spent and record.spent.prompt_tokens,
@@ -102,7 +103,7 @@ def record_of(row: sqlite3.Row) -> Record:
         return Usage(asked, get(completion, int) or 0, get(cached, int) or 0 if cached else 0)
 
     decision = (get("score", float), get("threshold", float), get("router", str), get("confidence", float))
-    egress = (tuple((get("found", str) or "").splitlines()), get("rule", str))
+    egress = (tuple((get("found", str) or "").splitlines()), get("rule", str), get("endpoint", str))
     return Record(
         Decision(_tier(stated("tier", str)), Reason(stated("reason", str)), *decision, *egress),
         stated("model", str),

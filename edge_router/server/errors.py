@@ -125,6 +125,7 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
     e.StrongRateLimited: Rule(
         429, "rate_limit_error", "rate_limit_exceeded", "Wait, or use the model `weak`.", retry=True
     ),
+    e.StrongPaused: Rule(503, FAILED, "strong_model_paused", "Wait, or use the model `weak`.", retry=True),
     e.Withheld: Rule(
         403,
         "permission_error",
@@ -188,7 +189,7 @@ def failure(error: e.EdgeRouterError) -> Failure:
     end = "" if statement.endswith("?") else "."
     message = f"{statement}{end} {how.advice}".rstrip()
     headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
-    if isinstance(error, e.StrongRateLimited) and error.retry_after is not None:
+    if isinstance(error, e.StrongRateLimited | e.StrongPaused) and error.retry_after is not None:
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))
     if isinstance(error, e.EngineRestarting):
         headers["retry-after"] = str(math.ceil(error.again_s))

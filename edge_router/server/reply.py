@@ -31,6 +31,7 @@ def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
         "score": _number(decision.score),
         "threshold": _number(decision.threshold),
         "reason": str(decision.reason),
+        "endpoint": decision.endpoint,
         "rule": _ascii(decision.rule),
         "found": _ascii("; ".join(decision.found)),
         "fallback": None if cause is None else type(cause).__name__,

@@ -98,12 +98,16 @@ class Api:
 
     async def health(self, request: Request) -> Response:
         """Anyone may ask, so nothing is said of why."""
+        told: dict[str, object] = {"status": "ok"}
         restarts = self._controller.controller.weak_restarts
-        if restarts is None or restarts == Restarts("running"):
-            return json_reply({"status": "ok"})
-        status = "ok" if restarts.state == "running" else "degraded"
-        process = {"state": restarts.state, "restarts": restarts.count}
-        return json_reply({"status": status, "weak_model": process})
+        if restarts is not None and restarts != Restarts("running"):
+            told["status"] = "ok" if restarts.state == "running" else "degraded"
+            told["weak_model"] = {"state": restarts.state, "restarts": restarts.count}
+        if endpoints := self._controller.controller.endpoints:
+            told["endpoints"] = {each.name: each.state for each in endpoints}
+            if all(each.state == "failing" for each in endpoints):
+                told["status"] = "degraded"
+        return json_reply(told)
 
     async def metrics(self, request: Request) -> Response:
         return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)

@@ -138,7 +138,7 @@ class Spending:
     @classmethod
     def of(cls, config: Config, paths: Paths) -> Spending | None:
         """None where no budget is configured."""
-        budget, prices = config.strong.monthly_budget, Prices.of(config.strong)
+        budget, prices = config.strong.monthly_budget, Prices.highest(config)
         if budget is None or prices is None:
             return None
         return cls(budget, prices, router=config.router.name, file=paths.spending)

@@ -211,9 +211,8 @@ def test_only_the_pool_makes_strong_models_and_puts_the_guard_before_them() -> N
             found["make_strong"].add(file.name)
     # names.py lists their names only.
     assert found["strong_engines"] == {"control/pool.py", "control/names.py"}
-    # The weak model in a server of this machine is asked through the same client; RouteLLM's users give
-    # theirs to the controller, whose pool puts the guard before it.
-    assert found["OpenAIEngine"] == {
-        *("engines/openai.py", "engines/local_server/engine.py", "routellm/controller.py")
-    }
+    # The weak model in a server of this machine is asked through the same client, and a fleet is several of
+    # them; RouteLLM's users give theirs to the controller, whose pool puts the guard before it.
+    others = {"engines/local_server/engine.py", "engines/fleet/engine.py", "routellm/controller.py"}
+    assert found["OpenAIEngine"] == {"engines/openai.py", *others}
     assert found["make_strong"] == set()

@@ -68,6 +68,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.StrongRedirected: (X, 307, X),
     e.StrongUnauthorized: (X, 401, "OPENAI_API_KEY"),
     e.StrongRateLimited: (X, 1.2),
+    e.StrongPaused: (X, "each endpoint is at its limit", 4.0),
     e.BudgetSpent: (20.0,),
     e.StrongQuotaExceeded: (X, 402, "no credits"),
     e.StrongRefused: (X, 404, "model", "no such model"),

@@ -225,7 +225,7 @@ def router(config: Config) -> Found:
         times.append((time.perf_counter() - begin) * 1e3)
     shown_threshold = config.router.threshold
     if shown_threshold is None:
-        fits = config.strong.model is not None
+        fits = config.has_strong
         shown_threshold = default_threshold(loaded, config) if fits else loaded.default_threshold
     yield Finding(section, loaded.name, f"threshold {shown_threshold:.3f}, loads in {load_ms:.0f} ms")
     yield _provider(section, loaded, config.router.provider)

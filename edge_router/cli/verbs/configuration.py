@@ -14,7 +14,7 @@ from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.config_file import alone, edited, save, toml
-from edge_router.config import Config, flat, keys, read_text, variable_of
+from edge_router.config import ENDPOINTS, Config, converted, flat, is_known, keys, read_text, variable_of
 from edge_router.redaction import address, hidden
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -73,6 +73,8 @@ COMMENTS: Mapping[str, str] = {
     "strong.price_in": "What a million prompt tokens cost, in any money; for replay and budgets.",
     "strong.price_out": "What a million tokens of its answers cost.",
     "strong.monthly_budget": "The most it may cost in a month; raises the threshold so that it lasts.",
+    "strong.strategy": "Which of several endpoints is asked: first (that works, in the file's order), "
+    "least_busy, weighted, cheapest.",
     "guard.level": "What must not reach the strong model: off; standard: keys, card numbers and IBANs stay "
     "here; strict: e-mail addresses, telephones, the home folder and the machine's name are hidden, too.",
     "guard.secrets": "Keys, tokens, passwords: allow, redact (hidden, and put back into the answer), local.",
@@ -91,6 +93,22 @@ COMMENTS: Mapping[str, str] = {
     "server.allowed_origins": "Web pages that may call, such as https://example.org.",
     "ledger.enabled": "Keep a local record of decisions.",
     "ledger.store_prompts": "Keep the prompts in it too.",
+}
+
+# The same for each endpoint, `endpoints.NAME.models` and so on.
+ENDPOINT_COMMENTS: Mapping[str, str] = {
+    "protocol": "What it speaks: openai.",
+    "base_url": "Its address. Default: OpenAI's own.",
+    "models": "Its models by their names there; the first is asked where nobody names another.",
+    "api_key_env": "The environment variable that holds its key, or the keyring's name for it. Default: no "
+    "key is sent, but to OpenAI's own address that of OPENAI_API_KEY.",
+    "price_in": "What a million prompt tokens cost there.",
+    "price_out": "What a million tokens of its answers cost.",
+    "requests_per_minute": "How many questions it gets in any minute. Default: any number.",
+    "tokens_per_minute": "How many tokens, of prompts and answers. Default: any number.",
+    "concurrency": "How many questions at once. Default: any number.",
+    "weight": "Its share, where strong.strategy is weighted or least_busy; 0: only where no other is left.",
+    "tags": "Names that several may share: a request's model, or a rule's then, asks those that have it.",
 }
 
 # What others than the configuration know.
@@ -115,7 +133,7 @@ def show(
     """Every value, and where it came from: default, the file, an environment variable or an argument."""
     session = Session(ctx, json=json)
     loaded = session.config()
-    found = {key: (shown(key, loaded.get(key)), loaded.origin(key)) for key in keys()}
+    found = {key: (shown(key, loaded.get(key)), loaded.origin(key)) for key in loaded.every_key()}
     if json:
         output.write_json({key: {"value": value, "origin": origin} for key, (value, origin) in found.items()})
         return
@@ -134,11 +152,12 @@ def keys_(
     """Every key, what it is when nobody sets it, and what it means; reads no configuration."""
     Session(ctx, json=json)
     defaults = Config()
+    known = (*keys(), *(f"{ENDPOINTS}.NAME.{name}" for name in ENDPOINT_COMMENTS))
     if json:
-        facts = {key: {"default": shown(key, defaults.get(key)), "about": COMMENTS[key]} for key in keys()}
+        facts = {key: {"default": shown(key, defaults.get(key)), "about": about(key)} for key in known}
         output.write_json(facts)
         return
-    rows = [(key, _text(defaults.get(key)), COMMENTS[key]) for key in keys()]
+    rows = [(key, _text(defaults.get(key)), about(key)) for key in known]
     output.table(("key", "default", "about"), rows)
 
 
@@ -161,7 +180,7 @@ def init(
     before = Config() if text is None else Config().replace(**flat(text, str(file)))
     wanted = _with_proposal(before.replace(**session.options.settings), session, yes=yes)
     _check_names(session.options.settings, {} if text is None else flat(text, str(file)), session)
-    new = {key: wanted.get(key) for key in keys() if wanted.get(key) != before.get(key)}
+    new = {key: wanted.get(key) for key in wanted.every_key() if wanted.get(key) != before.get(key)}
     with alone(file, session.progress):
         # A person was asked meanwhile: what others have set since then stays.
         anew = force or not file.exists()
@@ -190,10 +209,12 @@ def set_(
         key, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
             raise typer.BadParameter(f"{hidden(assignment)!r} is not KEY=VALUE, such as weak.threads=2")
-        if value or key not in keys():  # which is refused, with the nearest that there is
-            values[key] = Config().replace(**{key: value}).get(key)
-        else:
+        if not value and is_known(key):
             values[key] = None
+        elif key.startswith(f"{ENDPOINTS}."):  # its other settings may be in the file
+            values[key] = converted(key, value)
+        else:  # what is no key is refused, with the nearest that there is
+            values[key] = Config().replace(**{key: value}).get(key)
     with alone(file, session.progress):
         if file.exists():
             text = edited(read_text(file), values, toml_of, str(file))
@@ -265,7 +286,7 @@ def toml_of(settings: Config) -> str:
     """All keys with their comments; those that are defaults are commented out."""
     lines = ["# edge_router's configuration. A line counts once its leading # is gone.", ""]
     section = ""
-    for key in keys():
+    for key in settings.every_key():
         head, _, name = key.rpartition(".")
         if head != section:
             lines += [f"[{head}]", ""]
@@ -273,13 +294,20 @@ def toml_of(settings: Config) -> str:
         value = settings.get(key)
         line = f"{name} = {toml(value)}" if value is not None else f"{name} ="
         given = settings.origin(key) != "default"
-        lines += [f"# {COMMENTS[key]} ({variable_of(key)})", line if given else f"# {line}", ""]
+        variable = f" ({variable_of(key)})" if key in COMMENTS else ""
+        lines += [f"# {about(key)}{variable}", line if given else f"# {line}", ""]
     return "\n".join(lines)
+
+
+def about(key: str) -> str:
+    """What a key means, in a line."""
+    return COMMENTS[key] if key in COMMENTS else ENDPOINT_COMMENTS[key.rpartition(".")[2]]
 
 
 def shown(key: str, value: object) -> object:
     """As JSON, and without what an address may carry beside itself: a user, a password, a key."""
-    if key == "strong.base_url" and isinstance(value, str):
+    remote = key == "strong.base_url" or (key.startswith(f"{ENDPOINTS}.") and key.endswith(".base_url"))
+    if remote and isinstance(value, str):
         from edge_router.engines.remote.endpoint import Endpoint
 
         return Endpoint.parse(value).url

@@ -73,10 +73,10 @@ def label(
     from edge_router.thresholds.prices import Prices
 
     file = target or prompts.with_suffix(".labels.jsonl")
-    prices = Prices.of(config.strong)
+    prices = Prices.highest(config)
     if budget is not None and prices is None:
         raise typer.BadParameter("--budget needs strong.price_in and strong.price_out")
-    if config.strong.model is None and config.strong.engine == "openai":
+    if not config.has_strong and config.strong.engine == "openai":
         raise StrongNotConfigured
     if file.suffix.lower() != ".jsonl" or file.absolute() == prompts.absolute():
         raise typer.BadParameter(f"--output {file} must end in .jsonl and be another file than the prompts")

@@ -51,7 +51,7 @@ def replay(
         what = f"the ledger holds no decision of {config.router.name}"
         when = "" if days is None else f" from the last {days:g} days"
         raise typer.BadParameter(f"{what}{when}; {session.to_fill_the_ledger(config)}")
-    prices = Prices.of(config.strong)
+    prices = Prices.highest(config)
     found = run(records, threshold, prices)
     if json:
         listed = [_facts(record) for record in (*found.to_strong, *found.to_weak)[:moved]]

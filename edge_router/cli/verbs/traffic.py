@@ -36,12 +36,12 @@ def _words(config: Config, session: Session) -> list[str]:
         sent = typical_traffic(router, threshold)
     strong, n = sum(kind.strong for kind in sent), sum(kind.n for kind in sent)
     kinds = ", ".join(f"{kind.kind} {kind.strong} of {kind.n}" for kind in sent)
-    if config.strong.model is None:
+    if not config.has_strong:
         return [
             f"There is no strong model, so everything is answered here. Once strong.model names one, "
             f"{strong} of {n} typical prompts ({strong / n:.0%}) would go there ({kinds})."
         ]
     return [
-        f"{strong} of {n} typical prompts ({strong / n:.0%}) would go to {config.strong.model} ({kinds}); "
+        f"{strong} of {n} typical prompts ({strong / n:.0%}) would go to {config.strong_title} ({kinds}); "
         f"see them with: {session.command('route', '--typical')}"
     ]

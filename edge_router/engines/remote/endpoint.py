@@ -22,6 +22,7 @@ class Endpoint:
     authorization: str | None = field(repr=False)  # from user:password@
     secrets: tuple[str, ...] = field(repr=False)  # what no error may quote
     socket: str | None = field(default=None, repr=False)  # the Unix socket that it is asked by
+    setting: str = field(default="strong.base_url", repr=False)  # that holds it
 
     @property
     def is_openai(self) -> bool:
@@ -42,8 +43,8 @@ class Endpoint:
         query = dict(parse_qsl(parts.query))
         hidden = tuple(value for value in query.values() if len(value) >= SHORTEST_SECRET)
         if parts.username is None:
-            return cls(url, query, None, hidden)
+            return cls(url, query, None, hidden, setting=key)
         user, password = unquote(parts.username), unquote(parts.password or "")
         coded = b64encode(f"{user}:{password}".encode()).decode()
         secrets = tuple(text for text in (coded, password) if text)
-        return cls(url, query, f"Basic {coded}", (*secrets, *hidden))
+        return cls(url, query, f"Basic {coded}", (*secrets, *hidden), setting=key)

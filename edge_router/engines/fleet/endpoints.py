@@ -1,0 +1,59 @@
+"""The endpoints of the configuration, each as the settings of one strong engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from edge_router.config import ENDPOINTS, Config, EndpointConfig, StrongConfig
+from edge_router.engines.keys import Key, NoKey, find_key
+from edge_router.engines.remote.endpoint import Endpoint
+from edge_router.thresholds.prices import Prices
+
+
+@dataclass(frozen=True, slots=True)
+class StrongEndpoint:
+    """One of them. `settings` are those of `[strong]` with its own address, models and key in them."""
+
+    name: str
+    settings: StrongConfig
+    place: Endpoint
+    models: tuple[str, ...]
+    prices: Prices | None
+    limits: EndpointConfig
+    keyed: bool = True  # whether a key is looked for at all
+
+    def key(self) -> Key | NoKey:
+        return find_key(self.settings) if self.keyed else NoKey()
+
+    def model_for(self, target: str) -> str | None:
+        """The model that a request of that `model` is for; None where it is for other endpoints."""
+        if target in self.models:
+            return target
+        return self.models[0] if target in (self.name, *self.limits.tags) else None
+
+
+def strong_endpoints(config: Config) -> Iterator[StrongEndpoint]:
+    """`[strong]` itself, where it names a model, then the others as they stand in the file.
+
+    Raises `ConfigError`.
+    """
+    strong = config.strong
+    if strong.model is not None:
+        place = Endpoint.parse(strong.base_url)
+        own = EndpointConfig("strong", models=(strong.model,))
+        yield StrongEndpoint("strong", strong, place, own.models, Prices.of(strong), own)
+    for each in config.endpoints:
+        place = Endpoint.parse(each.base_url, f"{ENDPOINTS}.{each.name}.base_url")
+        # A key goes to the address that it was meant for: nothing is taken over from [strong].
+        variable = each.api_key_env or (StrongConfig().api_key_env if place.is_openai else None)
+        settings = replace(
+            strong,
+            base_url=each.base_url,
+            model=each.models[0],
+            api_key_env=variable or "",
+            price_in=each.price_in,
+            price_out=each.price_out,
+        )
+        keyed, prices = variable is not None, Prices.of(settings)
+        yield StrongEndpoint(each.name, settings, place, each.models, prices, each, keyed)

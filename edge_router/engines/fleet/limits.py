@@ -1,0 +1,121 @@
+"""How much one endpoint may be asked: what its owner allows, and what the endpoint itself says."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+MINUTE_S = 60.0
+FIRST_COOLING_S, LONGEST_COOLING_S = 1.0, 3600.0  # after a 429 that names no time: doubled each time
+RETRY_SHARE, RETRY_RESERVE = 0.2, 10.0  # second tries for each question, and how many may be saved up
+
+
+class Usage:
+    """What one question was counted as. Its tokens are an estimate until it has ended."""
+
+    __slots__ = ("amount", "when")
+
+    def __init__(self, when: float, amount: float) -> None:
+        self.when, self.amount = when, amount
+
+
+class Window:
+    """At most `limit` within any minute; None: without end."""
+
+    def __init__(self, limit: int | None, clock: Callable[[], float]) -> None:
+        self._limit, self._clock = limit, clock
+        self._used: deque[Usage] = deque()
+
+    def ready_in(self, amount: float) -> float:
+        """Seconds until there is room. What is more than the limit has room once nothing else is counted."""
+        if self._limit is None:
+            return 0.0
+        now = self._clock()
+        while self._used and self._used[0].when + MINUTE_S <= now:
+            self._used.popleft()
+        room = self._limit - sum(each.amount for each in self._used)
+        if not self._used or room >= amount:
+            return 0.0
+        for each in self._used:
+            room += each.amount
+            if room >= amount:
+                return each.when + MINUTE_S - now
+        return self._used[-1].when + MINUTE_S - now
+
+    def take(self, amount: float) -> Usage:
+        used = Usage(self._clock(), amount)
+        if self._limit is not None:
+            self._used.append(used)
+        return used
+
+
+class Limits:
+    """Requests and tokens a minute, questions at once, and the time that a 429 asks for. For one thread."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        self._clock, self._concurrency = clock, concurrency
+        self._requests = Window(requests_per_minute, clock)
+        self._tokens = Window(tokens_per_minute, clock)
+        self._cool_until, self._coolings = -math.inf, 0
+        self.in_flight = 0
+
+    @property
+    def cooling_s(self) -> float:
+        """Seconds that it asked to be left alone for."""
+        return max(0.0, self._cool_until - self._clock())
+
+    def ready_in(self, tokens: int) -> float:
+        """Seconds until a question of so many tokens may leave; infinite where another has to end first."""
+        if self._concurrency is not None and self.in_flight >= self._concurrency:
+            return math.inf
+        return max(self.cooling_s, self._requests.ready_in(1), self._tokens.ready_in(tokens))
+
+    def begin(self, tokens: int) -> Usage:
+        """A question leaves."""
+        self.in_flight += 1
+        self._requests.take(1)
+        return self._tokens.take(tokens)
+
+    def end(self, usage: Usage, tokens: int | None) -> None:
+        """It has ended, with so many tokens; None: nobody knows."""
+        self.in_flight -= 1
+        if tokens is not None:
+            usage.amount = tokens
+
+    def answered(self) -> None:
+        """An answer came whole."""
+        self._coolings = 0
+
+    def cool(self, seconds: float | None) -> None:
+        """It answered 429, and asked to wait; None: it did not say how long."""
+        if seconds is None:
+            if self.cooling_s:  # said to others that left together with this one
+                return
+            seconds = FIRST_COOLING_S * 2.0 ** min(self._coolings, 6)
+            self._coolings += 1
+        self._cool_until = max(self._cool_until, self._clock() + min(seconds, LONGEST_COOLING_S))
+
+
+class RetryBudget:
+    """Second tries at the same endpoint: a share of all questions, so that trouble is not doubled by us."""
+
+    def __init__(self) -> None:
+        self._left = RETRY_RESERVE
+
+    def asked(self) -> None:
+        self._left = min(RETRY_RESERVE, self._left + RETRY_SHARE)
+
+    def take(self) -> bool:
+        """Whether one is left, which is gone then."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

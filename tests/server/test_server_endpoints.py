@@ -1,0 +1,102 @@
+"""Several endpoints behind the server: who answered is told, kept and, without an address, shown to anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.config import ServerConfig
+from edge_router.errors import InvalidRules
+from edge_router.ledger import Ledger
+from edge_router.paths import Paths
+from edge_router.server.app import create_app
+
+Make = Callable[..., Controller]
+
+
+@pytest.fixture
+def make(paths: Paths, strong_server: Any) -> Iterator[Make]:
+    """make("500", "ok", **settings): a controller with the endpoints a, b, ..., to which all is hard."""
+    made: list[Controller] = []
+
+    def make(*scripts: str, **settings: object) -> Controller:
+        found: dict[str, object] = {"strong.max_retries": 0}
+        for name, script in zip("abc", scripts, strict=False):
+            found |= {
+                f"endpoints.{name}.base_url": strong_server.url(script),
+                f"endpoints.{name}.models": [f"model-{name}"],
+            }
+        config = Config().replace(**found, **settings)
+        made.append(Controller(config, weak=ScriptedEngine(model_id="small"), router=ScriptedRouter(0.9)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_who_answered_is_told_and_kept(make: Make, setup: Any, paths: Paths) -> None:
+    controller = make("401", "ok")
+    app = create_app(AsyncController(controller), ServerConfig(port=0), api_key="k")
+    called, key = setup(), ("authorization", "Bearer k")
+
+    def health() -> Any:
+        return called.call("GET", "/health", app=app).json()
+
+    def chat(model: str = "auto", **fields: object) -> Any:
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}
+        return called.call(body=body, app=app, headers=[("host", "localhost"), key])
+
+    assert health() == {"status": "ok"}  # nobody was asked yet
+    for fields in ({}, {"stream": True}):
+        reply = chat(**fields)
+        assert (reply.status, reply.header("x-edge-router-endpoint")) == (200, "b"), reply.body
+        assert b'"model":"model-b"' in reply.body.replace(b": ", b":")
+    assert health() == {"status": "ok", "endpoints": {"a": "failing", "b": "ready"}}
+    assert chat("weak").header("x-edge-router-endpoint") is None
+    assert [each.decision.endpoint for each in Ledger(paths.ledger).recent()] == [None, "b", "b"]
+    assert [each.model for each in Ledger(paths.ledger).recent()] == ["small", "model-b", "model-b"]
+    listed = called.call("GET", "/v1/models", app=app, headers=[("host", "localhost"), key]).json()
+    assert {"a", "b", "model-a", "model-b"} <= {each["id"] for each in listed["data"]}
+    refused = chat("a")
+    assert (refused.status, refused.error["code"]) == (503, "strong_model_paused")
+    assert 0 < int(refused.header("retry-after")) <= 60
+
+
+def test_the_weak_model_steps_in_where_all_fail(make: Make, setup: Any) -> None:
+    controller = make("401", "403", "quota")
+    app = create_app(AsyncController(controller), ServerConfig(port=0), api_key=None)
+    for cause in ("StrongQuotaExceeded", "StrongPaused"):
+        reply = controller.chat.completions.create(messages="hi")
+        assert (reply.model, reply.decision.reason, reply.decision.endpoint) == (
+            "small",
+            "strong_unavailable",
+            None,
+        )
+        assert type(reply.fallback_cause).__name__ == cause
+    assert setup().call("GET", "/health", app=app).json()["status"] == "degraded"
+
+
+def test_the_guard_stands_before_all_of_them(make: Make, strong_server: Any) -> None:
+    controller = make("500", "ok", **{"guard.emails": "redact"})
+    reply = controller.chat.completions.create(messages="I am ann@example.org")
+    assert "ann@example.org" in reply.text and reply.decision.endpoint == "b"
+    sent = [each["body"]["messages"][0]["content"] for each in strong_server.requests()]
+    assert sent == ["I am [EMAIL_1]"] * 2
+    controller.chat.completions.create(messages="hi", private=True)
+    assert len(strong_server.requests()) == 2
+
+
+def test_a_rule_may_name_an_endpoint(make: Make, paths: Paths) -> None:
+    rules = paths.rules
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text('[[rule]]\nname = "eu"\nwords = ["Brussels"]\nthen = "eu"\n', encoding="utf-8")
+    controller = make("ok", "ok", **{"endpoints.b.tags": ["eu"]})
+    for text, endpoint in (("Where is Brussels?", "b"), ("Where is Oslo?", "a")):
+        reply = controller.chat.completions.create(messages=text)
+        assert reply.decision.endpoint == endpoint, text
+    with pytest.raises(InvalidRules):
+        make("ok", "ok")
