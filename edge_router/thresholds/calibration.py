@@ -83,9 +83,9 @@ def _nearest(values: np.ndarray, wanted: float) -> tuple[float, float]:
     cut = int(cuts[i])
     below, above = (values[cut - 1] if cut else 0.0), (values[cut] if cut < n else 1.0)
     threshold = float(below + above) / 2
-    if cut == n and threshold <= values[-1]:
-        # Nothing lies above the highest score but, at 1.0, itself.
-        threshold = min(math.nextafter(float(values[-1]), 2.0), 1.0)
+    if cut and threshold <= values[cut - 1]:
+        # Between two neighbouring numbers lies none, and above the highest score, at 1.0, none but itself.
+        threshold = min(math.nextafter(float(values[cut - 1]), 2.0), 1.0)
     return min(max(threshold, 0.0), 1.0), float(np.mean(values >= threshold))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_router.errors import InvalidInput
@@ -13,6 +13,8 @@ scores = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
 
 @given(scores, shares)
+@example([0.0, 5e-324], 0.5)  # no number lies between these
+@example([0.5, 0.5000000000000001], 0.5)
 def test_no_other_threshold_comes_nearer(values: list[float], wanted: float) -> None:
     found = choose_threshold(values, wanted)
     reached = np.mean(np.array(values) >= found.threshold)
