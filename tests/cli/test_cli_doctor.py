@@ -217,6 +217,31 @@ def test_doctor_tries_the_key(cli, not_built, monkeypatch, answer, state, words)
     assert found["state"] == state and words in found["text"] and "sk-very-secret" not in done.out
 
 
+def test_doctor_tries_each_endpoint(cli, not_built, monkeypatch, strong_server, refused_url):
+    monkeypatch.setenv("WORK_KEY", "sk-very-secret")
+    given = {
+        "endpoints.work.models": "gpt-x,gpt-y",
+        "endpoints.work.base_url": strong_server.url(),
+        "endpoints.work.api_key_env": "WORK_KEY",
+        "endpoints.down.models": "big",
+        "endpoints.down.base_url": refused_url,
+    }
+    done = cli("doctor", "--json", *(part for key in given for part in ("-o", f"{key}={given[key]}")))
+    found = findings(done)
+    rows = (
+        ("work", "model", "ok", f"gpt-x, gpt-y at {strong_server.url()}"),
+        ("work", "key", "ok", "from the environment variable WORK_KEY"),
+        ("work", "reachable", "ok", "connects in"),
+        ("work", "access", "ok", "the list of models was given to the key from the environment variable"),
+        ("down", "key", "ok", "none is sent there; one would be named by endpoints.down.api_key_env"),
+        ("down", "reachable", "note", "check the network and endpoints.down.base_url in: edge-router config"),
+    )
+    for name, what, state, words in rows:
+        finding = found[f"Endpoint {name}", what]
+        assert finding["state"] == state and words in finding["text"], (name, what)
+    assert ("Strong model", "model") not in found and "sk-very-secret" not in done.out
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

@@ -11,8 +11,8 @@ from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found, State
 from edge_router.cli.session import Session
 from edge_router.config import Config, StrongConfig
+from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
 from edge_router.engines.keys import Key, NoKey
-from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.errors import StrongError
 from edge_router.network import BadNetworkSetting, certificate_setting, problems, proxy_for
 
@@ -25,15 +25,14 @@ def network(config: Config) -> Found:
     state: State = "note" if config.offline else "bad"
     found = [Finding(NETWORK, problem.variable, str(problem), state) for problem in problems()]
     yield from found
-    if config.strong.model is not None:
-        url = Endpoint.parse(config.strong.base_url).url
+    for url in dict.fromkeys(each.place.url for each in strong_endpoints(config)):
         try:
             proxy = proxy_for(url)
             way = f"by way of {proxy.shown} ({proxy.variable})" if proxy else "without a proxy"
             yield Finding(NETWORK, "proxy", f"{url} is asked {way}")
         except BadNetworkSetting:
             pass  # said already
-    elif not found:
+    if not config.has_strong and not found:
         yield Finding(NETWORK, "proxy", "every variable that names one can be used, or there is none")
     try:
         variable = certificate_setting()
@@ -44,28 +43,35 @@ def network(config: Config) -> Found:
 
 
 def strong(session: Session, config: Config) -> Found:
-    from edge_router.engines.keys import find_key
-
-    settings = config.strong
-    if settings.model is None:
+    if not config.has_strong:
         naming = session.command("config", "set", "strong.model=NAME")
         mend = f"none configured, so everything is answered here; name one with: {naming}"
         yield Finding(STRONG, "model", mend)
         return
-    endpoint = Endpoint.parse(settings.base_url)
-    yield Finding(STRONG, "model", f"{settings.model} at {endpoint.url}")
-    key = find_key(settings)
+    for each in strong_endpoints(config):
+        yield from _examined(each, config)
+
+
+def _examined(endpoint: StrongEndpoint, config: Config) -> Found:
+    """One endpoint, [strong] itself or another."""
+    settings, place = endpoint.settings, endpoint.place
+    section = f"Endpoint {endpoint.name}" if endpoint.is_named else STRONG
+    yield Finding(section, "model", f"{', '.join(endpoint.models)} at {place.url}")
+    key = endpoint.key()
     if isinstance(key, Key):
-        yield Finding(STRONG, "key", f"from {key.source}")
+        yield Finding(section, "key", f"from {key.source}")
+    elif endpoint.keyed:
+        yield Finding(section, "key", _no_key(settings, key), "bad" if place.is_openai else "note")
     else:
-        yield Finding(STRONG, "key", _no_key(settings, key), "bad" if endpoint.is_openai else "note")
+        variable = endpoint.setting("api_key_env")
+        yield Finding(section, "key", f"none is sent there; one would be named by {variable}")
     if config.offline:
-        yield Finding(STRONG, "reachable", "not asked, for the network is switched off")
+        yield Finding(section, "reachable", "not asked, for the network is switched off")
         return
-    reachable = _reachable(endpoint.url, settings.connect_timeout_s)
+    reachable = _reachable(endpoint, section)
     yield reachable
     if reachable.state == "ok":
-        yield _access(settings, key)
+        yield _access(endpoint, key, section)
 
 
 def _no_key(settings: StrongConfig, key: NoKey) -> str:
@@ -78,13 +84,14 @@ def _no_key(settings: StrongConfig, key: NoKey) -> str:
     return f"none in {name}, and the system keyring can't be asked ({key.problem}); set the variable: {mend}"
 
 
-def _reachable(url: str, timeout_s: float) -> Finding:
+def _reachable(endpoint: StrongEndpoint, section: str) -> Finding:
     """Only a connection: nothing is sent."""
-    mend = "check the network and strong.base_url in: edge-router config show"
+    url, timeout_s = endpoint.place.url, endpoint.settings.connect_timeout_s
+    mend = f"check the network and {endpoint.setting('base_url')} in: edge-router config show"
     try:
         proxy = proxy_for(url)
     except BadNetworkSetting as problem:
-        return Finding(STRONG, "reachable", f"no: {problem}", "bad")
+        return Finding(section, "reachable", f"no: {problem}", "bad")
     parts = urlsplit(url if proxy is None else proxy.url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 1080)
     what = "" if proxy is None else f" to the proxy {proxy.shown} ({proxy.variable})"
@@ -92,28 +99,29 @@ def _reachable(url: str, timeout_s: float) -> Finding:
     try:
         socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
     except OSError as error:
-        return Finding(STRONG, "reachable", f"no{what} ({error.strerror or error}); {mend}", "note")
-    return Finding(STRONG, "reachable", f"connects{what} in {(time.perf_counter() - begin) * 1e3:.0f} ms")
+        return Finding(section, "reachable", f"no{what} ({error.strerror or error}); {mend}", "note")
+    return Finding(section, "reachable", f"connects{what} in {(time.perf_counter() - begin) * 1e3:.0f} ms")
 
 
-def _access(settings: StrongConfig, key: Key | NoKey) -> Finding:
+def _access(endpoint: StrongEndpoint, key: Key | NoKey, section: str) -> Finding:
     """Whether the key is taken, by asking for the list of models."""
     from edge_router.engines.remote.probe import probe
 
     source = key.source if isinstance(key, Key) else None
     try:
-        answer = probe(settings, key)
+        answer = probe(endpoint.settings, key)
     except StrongError as error:
-        return Finding(STRONG, "access", told(error), "note")
+        return Finding(section, "access", told(error), "note")
     if answer.status in (401, 403):
         text = f"the key from {source} was refused (HTTP {answer.status}); replace it there"
         none = f"it wants a key (HTTP {answer.status}) and none was found"
-        return Finding(STRONG, "access", text if source else none, "bad")
+        return Finding(section, "access", text if source else none, "bad")
     if answer.status != 200:
         text = f"could not be tried: GET /models answers HTTP {answer.status}"
-        return Finding(STRONG, "access", text, "note")
+        return Finding(section, "access", text, "note")
     taken = "the list of models was given" + (f" to the key from {source}" if source else ", without a key")
-    if answer.models and settings.model not in answer.models:
-        mend = "check strong.model in: edge-router config show"
-        return Finding(STRONG, "access", f"{taken}; {settings.model} is not in it: {mend}", "note")
-    return Finding(STRONG, "access", taken)
+    absent = [model for model in endpoint.models if answer.models and model not in answer.models]
+    if absent:
+        mend = f"check {endpoint.setting('models')} in: edge-router config show"
+        return Finding(section, "access", f"{taken}; {', '.join(absent)} is not in it: {mend}", "note")
+    return Finding(section, "access", taken)

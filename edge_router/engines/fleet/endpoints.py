@@ -22,6 +22,13 @@ class StrongEndpoint:
     prices: Prices | None
     limits: EndpointConfig
     keyed: bool = True  # whether a key is looked for at all
+    is_named: bool = True  # [endpoints.NAME], not [strong]
+
+    def setting(self, name: str) -> str:
+        """The key of the configuration that holds its `models`, `base_url` and so on."""
+        if self.is_named:
+            return f"{ENDPOINTS}.{self.name}.{name}"
+        return "strong.model" if name == "models" else f"strong.{name}"
 
     def key(self) -> Key | NoKey:
         return find_key(self.settings) if self.keyed else NoKey()
@@ -42,7 +49,7 @@ def strong_endpoints(config: Config) -> Iterator[StrongEndpoint]:
     if strong.model is not None:
         place = Endpoint.parse(strong.base_url)
         own = EndpointConfig("strong", models=(strong.model,))
-        yield StrongEndpoint("strong", strong, place, own.models, Prices.of(strong), own)
+        yield StrongEndpoint("strong", strong, place, own.models, Prices.of(strong), own, is_named=False)
     for each in config.endpoints:
         place = Endpoint.parse(each.base_url, f"{ENDPOINTS}.{each.name}.base_url")
         # A key goes to the address that it was meant for: nothing is taken over from [strong].
