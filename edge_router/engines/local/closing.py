@@ -180,17 +180,18 @@ class _Choice:
     def next(self, allowed: int, *, within: bool, line: bytes = b"") -> bytes:
         """`line` ends one of a text, where that is allowed."""
         ends, self._ended_line = bool(line) and self._ends_lines and not self._ended_line, False
-        if ends and line == _RAW_LINE:  # in such texts braces end nothing
+        raw = line == _RAW_LINE  # in such texts braces end nothing
+        if ends and raw:
             self._ended_line = True
             return line
-        for byte in _ENDS_TEXT if within else _ENDS_VALUE:
+        for byte in b"" if raw else _ENDS_TEXT if within else _ENDS_VALUE:
             if allowed >> byte & 1:
                 self.forget()
                 return bytes([byte])
         if ends:
             self._ended_line = True
             return line
-        rest = [byte for byte in _ordered(within=within) if allowed >> byte & 1]
+        rest = [byte for byte in _ordered(within=within or raw) if allowed >> byte & 1]
         if not rest:
             return b""
         # The least used, so that neither a pattern nor a number can keep it in a circle.

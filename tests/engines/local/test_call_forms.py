@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_router.chat.reply import collect
-from edge_router.chat.request import Tool
+from edge_router.chat.request import GrammarOutput, Tool
 from edge_router.engines.local.answer_parts import AnswerParts
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.form_mask import Form
@@ -60,6 +61,7 @@ RICH = {
         }
     },
 }
+TEXT = {"type": "object", "required": ["a"]}
 # What a model may say that ends things where they don't end.
 NASTY = (
     "\n</parameter>", "</parameter>\n", '<|"|>', "<escape>", "</function>", "{", "}", "[", "]", "(", ")", ",", "=",
@@ -103,3 +105,21 @@ def test_no_text_breaks_a_held_call(grammars: Grammars, tokenizer: TextTokenizer
         assert fits(found, RICH), (text, found)
         seen |= found.keys()
     assert len(seen) > 5, seen
+
+
+def test_a_text_without_quotes_ends_as_soon_as_its_pattern_lets_it(
+    grammars: Grammars, tokenizer: TextTokenizer
+) -> None:
+    """Though braces, which end what JSON has open, may stand in it for ever."""
+    demands = {
+        "[0-9]": Tool("t", parameters={**TEXT, "properties": {"a": {"type": "string", "pattern": "[0-9]"}}}),
+        "<[^>]+>": Tool("t", free=True, form=GrammarOutput("lark", 'start: "<" /[^>]+/ ">"')),
+    }
+    for pattern, tool in demands.items():
+        for family in ("qwen coder", "gemma 4", "function gemma"):
+            form = grammars.calls(FAMILIES[family], [tool], Cancel(), parallel=False)
+            text = saying(form, tokenizer, form.shortest, 0)
+            parts = AnswerParts(AnswerFormat(None, FAMILIES[family]), tools=[tool])
+            reply = collect([*parts.push(text), *parts.end()])
+            assert len(reply.calls) == 1 and not parts.cut, (family, text)
+            assert re.search(pattern, reply.calls[0].arguments), (family, text)
