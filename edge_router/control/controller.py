@@ -62,13 +62,14 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _TEXT_ONLY, _NO_FORM = "reads text only, no images, sounds or files", "cannot be held to this form"
+_UNMEASURED = "was not found to call tools well enough, which `edge-router calibrate --tools` measures"
 # What a weak model does without the engine's serving that need, the plainest first.
 _LACKS = {
     Need.IMAGES: _TEXT_ONLY,
     Need.AUDIO: _TEXT_ONLY,
     Need.FILES: _TEXT_ONLY,
     Need.HOSTED_TOOLS: "has no tools of an endpoint, such as a search",
-    Need.TOOL_CALL: "calls no tools",
+    Need.TOOL_CALL: "cannot be made to call a tool",
     Need.TOOLS: "calls no tools",
     Need.SPEECH: "writes text only",
     Need.JSON: _NO_FORM,
@@ -443,6 +444,8 @@ class CoreController:
         unmet = request.needs - self._pool.weak_serves
         for need, lacks in _LACKS.items():
             if need in unmet:
+                if Need.TOOLS in unmet and need in (Need.TOOL_CALL, Need.TOOLS):
+                    lacks = _UNMEASURED if self._pool.weak_may_call_tools else _LACKS[Need.TOOLS]
                 if decision.reason is Reason.GUARD or (decision.reason is Reason.RULE and decision.rule):
                     rule = decision.rule if decision.reason is Reason.RULE else None
                     raise Withheld(decision.found, rule, lacks)

@@ -147,6 +147,12 @@ class Pool:
         return found is not None and found.passed
 
     @property
+    def weak_may_call_tools(self) -> bool:
+        """Whether only a measurement is lacking, or a better one, of a model that is loaded."""
+        weak = self._weak.value
+        return self._config.weak.tools == "auto" and weak is not None and weak.capabilities.learned_tools
+
+    @property
     def weak_is_known(self) -> bool:
         """Whether `weak_serves` says more than what is likely: it is loaded, or one of ours."""
         return self._weak.value is not None or self._config.weak.engine in DEVICES

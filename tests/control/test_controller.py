@@ -297,13 +297,27 @@ def test_tools_go_to_the_strong_model_with_all_that_belongs_to_them() -> None:
     assert big.calls[0].tools == (Tool("f"),)
 
 
+def test_a_model_that_has_learned_tools_names_what_is_lacking() -> None:
+    asked = {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}
+    for serves, setting, told in (
+        ((), "auto", "tool_choice: .*`edge-router calibrate --tools` measures"),
+        ((), "no", "tool_choice: the weak model calls no tools"),
+        ((Need.TOOLS,), "auto", "tool_choice: the weak model cannot be made to call a tool"),
+    ):
+        small = ScriptedEngine("W", serves=serves)
+        small.capabilities = replace(small.capabilities, learned_tools=True)
+        with Controller(weak=small, router=ScriptedRouter(EASY), weak__tools=setting) as controller:
+            with pytest.raises(UnsupportedRequest, match=told):
+                ask(controller, **asked)
+
+
 def test_tools_without_a_strong_model() -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
     with Controller(weak=weak("W"), router=ScriptedRouter(EASY)) as controller:
         with pytest.raises(UnsupportedRequest, match="tools: the weak model calls no tools"):
             ask(controller, tools=tools)
         assert ask(controller, tools=tools, tool_choice="none") == ("W", "small", "score")
-        with pytest.raises(InvalidRequest, match="tool_choice"):
+        with pytest.raises(UnsupportedRequest, match="tool_choice: the weak model calls no tools"):
             ask(controller, tools=tools, tool_choice="required")
         with pytest.raises(InvalidRequest, match="response_format"):
             ask(controller, response_format={"type": "json_object"})

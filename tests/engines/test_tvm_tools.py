@@ -116,7 +116,7 @@ def test_it_reaches_openais_form_and_goes_on_from_a_result(hermes: LocalEngine) 
     create = Controller(
         weak=hermes, router=ScriptedRouter(0.1)
     ).chat.completions.create  # closed by the fixture
-    with pytest.raises(UnsupportedRequest, match="calls no tools"):
+    with pytest.raises(UnsupportedRequest, match="calibrate --tools"):
         create(**asked)
     hermes.calls_tools = True
     try:
