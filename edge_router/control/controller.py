@@ -223,7 +223,7 @@ class CoreController:
         self._pool.retry()
         with self.defects.guard("controller"):
             self._pool.router(None)
-            self._pool.weak()
+            self._pool.load()
 
     def router(self, name: str | None = None) -> Router:
         """The router of that name, loaded; None is the default one. Raises `UnknownName`, `InvalidRouter`."""
@@ -277,7 +277,7 @@ class CoreController:
             if route.tier is None:
                 self._pool.router(route.router)
             if route.tier != "strong":
-                self._pool.weak()
+                self._pool.load()
 
     def unload(self, model: str) -> None:
         """Give the weak model's memory back once it is idle, if `model` is a name of it. It is loaded again

@@ -26,6 +26,7 @@ from edge_router.engines.base import (
     Gathering,
     Queueing,
     Reaching,
+    Reloading,
     Resident,
     Restartable,
     Restarts,
@@ -262,6 +263,12 @@ class Pool:
         if isinstance(engine, Reaching) and engine.leaves:
             return GuardedEngine(engine, self.egress)
         return engine
+
+    def load(self) -> None:
+        """Have the weak model in memory now, also where it gave that back. Raises what keeps it from that."""
+        weak = self.weak()
+        if isinstance(weak, Reloading):
+            weak.load()
 
     def unload(self) -> None:
         """Have the weak model give its memory back, where it is loaded and can."""

@@ -236,3 +236,12 @@ class Unloading(Engine, Protocol):
     def unload(self) -> None:
         """Once nobody waits for an answer. Returns at once."""
         ...
+
+
+@runtime_checkable
+class Reloading(Engine, Protocol):
+    """An engine that can have its memory again before it is asked for an answer."""
+
+    def load(self) -> None:
+        """Returns once it is there. Raises `EngineError`."""
+        ...

@@ -179,6 +179,10 @@ class LocalEngine:
         """See `engines.base.Unloading`."""
         self._scheduler.unload()
 
+    def load(self) -> None:
+        """See `engines.base.Reloading`."""
+        self._scheduler.load()
+
     def close(self) -> None:
         self._scheduler.close()
         self._grammars.close()

@@ -6,12 +6,14 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from edge_router.engines.local.runner import ModelRunner, is_exhausted, unmeant
-from edge_router.engines.local.worker import Job, Order, Rest, Unload, Worker
+from edge_router.engines.local.worker import Job, Load, Order, Rest, Unload, Worker
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
 
+_LOOK_S = 0.2  # how often who waits for the model looks whether it was closed meanwhile
 _STOP_WAIT_S = 30.0  # at interpreter exit; a chunk on a slow machine takes seconds
 
 
@@ -87,6 +89,18 @@ class Scheduler:
         if self.running:
             self._inbox.put(Unload())
 
+    def load(self) -> None:
+        """Have the memory again, and return once it is there. Raises what keeps it from that."""
+        order = Load()
+        self._inbox.put(order)
+        while self.running:
+            with suppress(queue.Empty):
+                error = order.told.get(timeout=_LOOK_S)
+                if error is not None:
+                    raise error
+                return
+        raise self.closed_error()
+
     def closed_error(self) -> EngineUnavailable:
         return EngineUnavailable(self._engine, "it has been closed")
 
@@ -134,6 +148,7 @@ class _Loader:
 
         Whoever waits for a model that can't be had is told why.
         """
+        asked: Load | None = None
         while True:
             if not waiting:
                 job = self.inbox.get()
@@ -141,16 +156,18 @@ class _Loader:
                     return None
                 if isinstance(job, Unload):
                     continue
-                waiting = (job,)
+                asked, waiting = (job, ()) if isinstance(job, Load) else (None, (job,))
             try:
                 runner = self.load()
             except Exception as error:  # noqa: BLE001  those who wait get it
                 come = self._come()
-                self.fail([job for job in (*waiting, *come) if isinstance(job, Job)], error)
+                self.fail([*waiting, *([asked] if asked else ()), *come], error)
                 if None in come:
                     return None
                 waiting = ()
                 continue
+            if asked is not None:
+                asked.told.put(None)
             return runner, [job for job in waiting if self._fits(job, runner.context_window_size)]
 
     def _come(self) -> list[Order]:
@@ -160,9 +177,12 @@ class _Loader:
             come.append(self.inbox.get())
         return come
 
-    def fail(self, jobs: Sequence[Job], error: Exception) -> None:
-        for job in jobs:
-            job.sink.fail(self.failure(error))
+    def fail(self, orders: Sequence[Order], error: Exception) -> None:
+        for order in orders:
+            if isinstance(order, Job):
+                order.sink.fail(self.failure(error))
+            elif isinstance(order, Load):
+                order.told.put(self.failure(error))
 
     def failure(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError):

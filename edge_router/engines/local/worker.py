@@ -96,7 +96,14 @@ class Unload:
     """Asks for the model's memory, once nobody waits for an answer."""
 
 
-Order: TypeAlias = Job | Unload | None  # None: stop
+class Load:
+    """Asks for the model's memory to be there; `told` gets None then, or what keeps it from that."""
+
+    def __init__(self) -> None:
+        self.told: queue.SimpleQueue[EngineError | None] = queue.SimpleQueue()
+
+
+Order: TypeAlias = Job | Unload | Load | None  # None: stop
 
 
 class _RunnerFailedError(Exception):
@@ -160,6 +167,8 @@ class Worker:
         for job in (*self._running, *self._waiting, *come):
             if isinstance(job, Job):
                 job.sink.fail(error)
+            elif isinstance(job, Load):
+                job.told.put(error)
         return None in come
 
     def _receive(self) -> bool | None:
@@ -176,6 +185,10 @@ class Worker:
                 return None
             if isinstance(job, Unload):
                 self._unload = True
+                continue
+            if isinstance(job, Load):
+                self._unload = False
+                job.told.put(None)
                 continue
             self._waiting.append(job)
             if idle and self._pressed():

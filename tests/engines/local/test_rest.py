@@ -108,6 +108,27 @@ def test_memory_that_is_asked_for_is_given_back_once_nobody_waits(house: House, 
     engine.unload()
 
 
+def test_memory_that_was_given_back_is_there_again_once_it_is_asked_for(house: House, ask: Any) -> None:
+    engine = house.engine()
+    for times in (2, 3):
+        engine.unload()
+        wait_until(lambda: not engine.loaded)
+        house.failures = [OutOfMemory("fake", "full")]
+        with pytest.raises(OutOfMemory):
+            engine.load()
+        engine.load()
+        engine.load()  # it is there
+        assert engine.loaded and len(house.made) == times
+    assert run(engine, ask("hello", max_tokens=5))[0] and len(house.made) == 3
+    answer = answered(engine, ask("hello", max_tokens=50), threading.Event())
+    next(answer)
+    engine.load()  # nor does it wait for who is answered
+    assert collect(answer).text
+    engine.close()
+    with pytest.raises(EngineUnavailable):
+        engine.load()
+
+
 def test_a_model_that_others_have_crowded_out_comes_back_smaller(house: House, ask: Any) -> None:
     engine = house.engine()
     run(engine, ask("hello", max_tokens=5))
