@@ -39,6 +39,7 @@ from edge_router.vram import Plan
 # Tokens of thoughts, where a template has no word for how much.
 EFFORTS = {"minimal": 256, "low": 1024, "medium": 4096}
 _ANY_OBJECT = {"type": "object"}
+_SPACE = b" \t\r\n"  # of JSON, before a value
 
 
 class LocalEngine:
@@ -220,7 +221,7 @@ class LocalEngine:
             if isinstance(output, GrammarOutput):
                 return _begun(self._grammars.grammar(output, cancel), begun), None, begun
             if schema is not None and (begun or not tools) and not required:  # what was begun is no call
-                form = self._grammars.json(schema, cancel)
+                form, begun = self._grammars.json(schema, cancel), begun.lstrip(_SPACE)
                 if form.fitting(begun) < len(begun):
                     form = _begun(self._grammars.json(schema, cancel, loose=True), begun)
                 return form, None, begun

@@ -181,6 +181,8 @@ def test_a_form_goes_on_from_what_was_begun(speaking: Make) -> None:
     for output, begun, says, whole in (
         (form, "{", '"a": 12}', '{"a": 12}'),
         (form, '{\n  "a":', "7}", '{\n  "a":7}'),
+        (form, "\n {", '"a": 12}', '\n {"a": 12}'),
+        (form, " ", '{"a": 12}', ' {"a": 12}'),
         (form, '{"a": 1', "Sure!", None),
         (form, '{"a": 1}', "Sure!", '{"a": 1}'),
         (digits, "12", "34 or so", "1234"),
