@@ -36,6 +36,8 @@ class Need(StrEnum):
 
 
 MEDIA_NEEDS = frozenset({Need.IMAGES, Need.AUDIO, Need.FILES})
+# What no endpoint can be held to, for none is told of it.
+LOCAL_NEEDS = frozenset({Need.MASK, Need.GRAMMAR})
 # Without these, text that only looks like an answer would be shown as one.
 FORM_NEEDS = frozenset({Need.TOOL_CALL, Need.JSON, Need.GRAMMAR})
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edge_router.chat.events import Answering, Usage
 from edge_router.chat.model import ModelInfo
-from edge_router.chat.request import FORM_NEEDS, ChatRequest, Need
+from edge_router.chat.request import FORM_NEEDS, LOCAL_NEEDS, ChatRequest, Need
 from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
@@ -431,8 +431,9 @@ class CoreController:
     def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
         """Raises `UnsupportedRequest`, `Withheld` where the weak model would leave out what is asked for."""
         if decision.model == "strong":
-            if request.mask is not None:
-                raise InvalidRequest("mask", 'only the weak model can be held to it: ask for model="weak"')
+            for need in LOCAL_NEEDS & request.needs:
+                told = 'only the weak model can be held to it: ask for model="weak"'
+                raise InvalidRequest(request.name_of(need), told)
             return self._pool.strong(cancel)
         if self._pool.weak_is_known:  # so that nothing is loaded for an error
             self._check_weak_handles(request, decision)
@@ -477,7 +478,7 @@ class CoreController:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
         # A form that is forced on a model makes it look unsure of its words.
-        free = decision.reason is Reason.SCORE and not request.needs & (FORM_NEEDS | {Need.MASK})
+        free = decision.reason is Reason.SCORE and not request.needs & (FORM_NEEDS | LOCAL_NEEDS)
         if bound is None or not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
         gate = self._pool.gate(cancel)

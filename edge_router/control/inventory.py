@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from edge_router.catalog import find_model
 from edge_router.chat.model import ModelInfo
-from edge_router.chat.request import Need
+from edge_router.chat.request import LOCAL_NEEDS, Need
 from edge_router.config import Config
 from edge_router.control.policy import ROUTER_PREFIX
 from edge_router.control.pool import Pool
@@ -17,7 +17,7 @@ from edge_router.errors import EdgeRouterError
 from edge_router.quantization import quantization
 from edge_router.vram import ModelShape, weight_bytes
 
-_REMOTE = frozenset(Need) - {Need.MASK}  # an endpoint says itself what it cannot
+_REMOTE = frozenset(Need) - LOCAL_NEEDS  # an endpoint says itself what it cannot
 _PACKED, _GRAPH = "mlc", "onnx"  # forms of files: weights as MLC packs them, a router's encoder
 
 

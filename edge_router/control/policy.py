@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_router.chat.request import MEDIA_NEEDS, Need
+from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, Need
 from edge_router.errors import (
     BudgetSpent,
     Cancelled,
@@ -79,16 +79,13 @@ class Situation:
 
     @property
     def strong_allowed(self) -> bool:
-        return self.strong_configured and not (self.offline or self.private or self.kept or self.budget_spent)
+        stays = self.offline or self.private or self.kept or self.budget_spent or self.needs & LOCAL_NEEDS
+        return self.strong_configured and not stays
 
     @property
     def unmet(self) -> frozenset[Need]:
-        """What the weak model would leave out. Nobody else can be held to a mask."""
-        return self.needs - self.weak_serves - {Need.MASK}
-
-    @property
-    def masked(self) -> bool:
-        return Need.MASK in self.needs
+        """What the weak model would leave out and another one need not."""
+        return self.needs - self.weak_serves - LOCAL_NEEDS
 
     @property
     def why_not_strong(self) -> Reason:
@@ -186,7 +183,7 @@ def after_failure(decision: Decision, error: EdgeRouterError, situation: Situati
 
 
 def _after_weak(decision: Decision, error: EdgeRouterError, situation: Situation) -> Decision | None:
-    if decision.reason is Reason.STRONG_UNAVAILABLE or situation.masked:
+    if decision.reason is Reason.STRONG_UNAVAILABLE:
         return None
     reason = Reason.WEAK_UNAVAILABLE
     if isinstance(error, LowConfidence):

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edge_router.chat.events import Event
-from edge_router.chat.request import ChatRequest, Need
+from edge_router.chat.request import LOCAL_NEEDS, ChatRequest, Need
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.base import Arriving, Capabilities, Prompt
 from edge_router.engines.keys import Key, NoKey, find_key
@@ -55,7 +55,7 @@ DRAIN_S = 0.2  # how long to wait for the end of the body after [DONE], so that 
 _logger = logging.getLogger(__name__)
 
 # What an endpoint may do; what it does not it says itself.
-_SERVES = frozenset(Need) - {Need.MASK}
+_SERVES = frozenset(Need) - LOCAL_NEEDS
 
 
 class OpenAIEngine:

@@ -342,8 +342,9 @@ def test_a_mask_is_the_weak_models() -> None:
     with Controller(weak=small, strong=strong("S"), router=ScriptedRouter(HARD)) as controller:
         assert ask(controller, model="weak", mask=never)[:2] == ("W", "small")
         assert small.calls[0].mask is never
-        with pytest.raises(InvalidRequest, match="mask"):
-            ask(controller, mask=never)
+        assert ask(controller, mask=never)[1:] == ("small", "strong_unavailable")
+        with pytest.raises(InvalidRequest, match="mask: only the weak model"):
+            ask(controller, model="strong", mask=never)
 
 
 def test_an_unknown_model_asks_nobody() -> None:

@@ -105,6 +105,9 @@ def test_an_unknown_model_names_the_nearest() -> None:
             Reason.NEEDS_TOOLS,
         ),
         (0.1, Situation(True, needs=frozenset({Need.MASK})), "weak", Reason.SCORE),
+        (0.9, Situation(True, needs=frozenset({Need.MASK})), "weak", Reason.STRONG_UNAVAILABLE),
+        (0.9, Situation(True, needs=frozenset({Need.GRAMMAR})), "weak", Reason.STRONG_UNAVAILABLE),
+        (0.1, Situation(True, needs=TOOLS | {Need.GRAMMAR}), "weak", Reason.STRONG_UNAVAILABLE),
         (0.1, Situation(True, private=True, needs=TOOLS), "weak", Reason.PRIVATE),
     ],
 )

@@ -60,7 +60,6 @@ ASKED: dict[str, tuple[dict[str, Any], tuple[dict[str, Any], ...]]] = {
             {"input": [*HI, {"type": "additional_tools", "tools": [{"type": "function", "name": "f"}]}]},
             {"input": said({"type": "input_image", "file_id": "x"})},
             {"text": {"format": {"type": "json_object"}}},
-            {"text": {"format": {"type": "grammar", "syntax": "regex", "definition": "a+"}}},
         ),
     ),
     "/api/chat": (
@@ -73,6 +72,20 @@ ASKED: dict[str, tuple[dict[str, Any], tuple[dict[str, Any], ...]]] = {
     ),
     "/api/generate": ({"prompt": "hi"}, ({"images": [PICTURE]}, {"format": "json"})),
 }
+
+
+def test_an_answer_held_to_a_grammar_is_never_asked_of_an_endpoint(setup: Callable[..., Any]) -> None:
+    """For it is told of none, and would answer as it likes."""
+    held = {"syntax": "regex", "definition": "a+"}
+    for path, fields in (
+        ("/v1/chat/completions", {"messages": HI, "response_format": {"type": "grammar", "grammar": held}}),
+        ("/v1/responses", {"input": "hi", "text": {"format": {"type": "grammar", **held}}}),
+    ):
+        for model in ("strong", "auto", "router-mf-0"):
+            one = setup()  # with a weak model that follows none either
+            reply = one.call(path=path, body={**fields, "stream": False, "model": model})
+            seen = (reply.status, len(one.weak.calls), len(one.strong.calls))
+            assert seen == (400, 0, 0), (path, model, reply.body)
 
 
 def test_what_only_the_strong_model_can_do_is_never_left_out(setup: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from edge_router.chat.request import ForeignOutput, JsonOutput, Output, TextOutp
 from edge_router.errors import InvalidRequest
 from edge_router.fields import Fields
 from edge_router.surfaces.limits import check_slip
+from edge_router.surfaces.openai.tools import read_grammar
 
 FIELD = "response_format"
 FORMS = ("text", "json_object", "json_schema")
@@ -28,7 +29,7 @@ _TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean",
 
 
 def read_output(value: object) -> Output:
-    """Of the field's value. A form that only others know, a grammar say, is kept as it stands.
+    """Of the field's value. A form that only others know, a grammar of no syntax say, is kept as it stands.
 
     A schema stands below "json_schema" or beside "type" (llama.cpp), or is the whole value. `true` and `{}`
     are the schemas of any JSON. Raises `InvalidRequest`.
@@ -48,6 +49,9 @@ def read_output(value: object) -> Output:
         if schema is None and kind == "json_object":
             return JsonOutput()
         return _described(value)
+    grammar = value.get("grammar")  # as a free tool has it; a text is in somebody's own dialect
+    if kind == "grammar" and isinstance(grammar, Mapping):
+        return read_grammar(Fields(grammar, within=f"{FIELD}.grammar"))
     if not isinstance(kind, str):
         raise InvalidRequest(f"{FIELD}.type", "must be text, json_object or json_schema")
     check_slip(Fields(value, within=FIELD), "type", FORMS)

@@ -523,6 +523,14 @@ def test_plain_text_is_no_format() -> None:
         assert chat(response_format=nothing) == chat()
 
 
+def test_an_answer_is_held_to_a_grammar_that_says_its_syntax() -> None:
+    request = chat(response_format=GRAMMAR).request
+    assert request.output == GrammarOutput("lark", 'start: "a"')
+    assert [request.name_of(need) for need in request.needs] == ["response_format"]
+    with pytest.raises(InvalidRequest, match=r"response_format\.grammar\.syntax: must be lark or regex"):
+        chat(response_format={"type": "grammar", "grammar": {"definition": "a+"}})
+
+
 def test_a_form_that_only_others_know_needs_a_strong_model() -> None:
     form = {"type": "grammar", "grammar": "root ::= 'a'"}
     request = chat(response_format=form).request
