@@ -102,6 +102,8 @@ def check_marks(body: Mapping[str, object], within: str = "") -> None:
 
 def _way_to_mark(value: object) -> list[str | int] | None:
     """From the innermost name outwards."""
+    if isinstance(value, str):  # most values; that it is no mapping would take ten times as long to see
+        return None
     if isinstance(value, list):
         for index, item in enumerate(value):
             found = _way_to_mark(item)
