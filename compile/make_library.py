@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 _LIBRARY_BYTES = 64 << 20  # what compiling and linking leave behind, with room for their temporary files
 
 
+def check_tools(recipe: Recipe) -> None:
+    """That there is what a library takes beside weights. Raises `EngineUnavailable`, `LinkerMissing`."""
+    from edge_router.compile.link import library_name, linker
+    from edge_router.mlc_python import mlc_python
+
+    if recipe.target == MLC:
+        mlc_python(recipe.mlc_python)
+    elif recipe.shared:
+        linker(Path(library_name(shared=True)), recipe.card.name)
+
+
 class LibraryStep:
     """`config` is an mlc-chat-config with the wanted windows, `model_dir` the weights that it will run.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edge_router.catalog import PypiSource, Source, complete_card
 from edge_router.catalog.gguf import parts_of
 from edge_router.compile.fingerprint import Inputs, key, weights_inputs
+from edge_router.compile.make_library import check_tools
 from edge_router.compile.recipe import PROGRAM, Recipe
 from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
 from edge_router.compile.workshop import Workshop
@@ -155,13 +156,14 @@ class WeightsStep:
             records(folder, hashes=True)
 
     def _check_supported(self) -> None:
-        """Architecture, format and disk space, before anything is fetched or minutes are spent."""
+        """Architecture, format, disk space and tools, before anything is fetched or minutes are spent."""
         from edge_router.compile.weights.parameters import parameters
         from edge_router.compile.weights.quantize import check_groups, stored_bytes, supported
         from edge_router.compile.weights.quantizers import check_quantizer
 
         form, card = supported(self.recipe.quantization), self.recipe.card
         check_quantizer(self.recipe.quantizer)
+        check_tools(self.recipe)
         if self.recipe.target == PROGRAM:
             from edge_router.compile.webgpu.build import check_quantization
 

@@ -54,6 +54,7 @@ EXAMPLES = [
     e.NotWritable(Path("a")),
     e.LockTimeout(Path("a.lock"), 1800),
     e.EngineUnavailable("tvm", "it is closed"),
+    e.EngineUnavailable("mlc", "the package mlc_llm is not installed"),
     e.OutOfMemory("tvm", "the KV cache does not fit", 8 << 30, 4 << 30),
     e.OutOfMemory("tvm", "it says no more"),
     e.LocalServerDown("http://127.0.0.1:11434", "Connection refused", "ollama"),

@@ -20,6 +20,7 @@ from edge_router.catalog import ModelCard, PypiSource, find_model
 from edge_router.compile.link import compiler, shared_suffix
 from edge_router.compile.pipeline import BuildSettings, CompiledModel, ensure
 from edge_router.compile.readers import open_weights
+from edge_router.compile.recipe import MLC
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.moments import write_activations
 from edge_router.compile.weights.reference import Reference
@@ -30,7 +31,9 @@ from edge_router.errors import (
     BuildFailed,
     DiskFull,
     EdgeRouterError,
+    EngineUnavailable,
     InvalidModel,
+    LinkerMissing,
     UnknownName,
     UnsupportedArchitecture,
     UnsupportedTarget,
@@ -428,6 +431,23 @@ def test_an_unknown_quantizer_is_told_before_anything_is_fetched(name: str, path
     watching = Watching()
     with pytest.raises(UnknownName, match="no quantizer named 'magic'"):
         ensure(find_model(name), BuildSettings(quantizer="magic"), paths=paths, progress=watching)
+    assert watching.steps == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        (BuildSettings(shared=True), LinkerMissing),
+        (BuildSettings(target=MLC, device="cpu", mlc_python="/nowhere/python"), EngineUnavailable),
+    ],
+)
+def test_a_missing_tool_is_told_before_anything_is_fetched(
+    settings: BuildSettings, error: type[EdgeRouterError], paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    watching = Watching()
+    with pytest.raises(error):
+        ensure(find_model("SmolLM2-135M-Instruct"), settings, paths=paths, progress=watching)
     assert watching.steps == []
 
 

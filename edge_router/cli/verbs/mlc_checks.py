@@ -14,7 +14,10 @@ from edge_router.mlc_python import MlcPython, here, mlc_python
 SECTION = "Weak model"
 _WAIT_S = 5.0  # a server that is there answers at once
 _MOST_BYTES = 1 << 16
-_OWN = "give MLC's wheels a Python of their own and name it: edge-router doctor --set mlc.python=PATH"
+_OWN = (
+    "give MLC's wheels (https://llm.mlc.ai/docs/install) a Python of their own and name it: "
+    "edge-router doctor --set weak.engine=mlc --set mlc.python=PATH"
+)
 
 
 def mlc(config: Config) -> Found:
@@ -22,8 +25,7 @@ def mlc(config: Config) -> Found:
     try:
         python = mlc_python(config.mlc.python)
     except EngineUnavailable as error:
-        mend = f"{error.reason}; its makers say how to get it: https://llm.mlc.ai/docs/install"
-        yield Finding(SECTION, "mlc_llm", mend, "bad")
+        yield Finding(SECTION, "mlc_llm", f"{error.reason}; {_OWN}", "bad")
         return
     yield from told(python, on_processor=config.weak.device == "cpu", why_not=python.why_not_compiling)
     yield from served(config)

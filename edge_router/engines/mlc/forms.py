@@ -7,8 +7,7 @@ anything else is refused here, and some things are said in other words.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
 
 from edge_router.chat.request import JsonOutput, Output
 from edge_router.errors import InvalidRequest, UnsupportedRequest
@@ -50,6 +49,13 @@ class _Reader:
 
     def __init__(self, param: str, whole: Schema) -> None:
         self._param, self._whole = param, whole
+        self._places = {
+            f"#/{part}/{name}": one
+            for part in _PARTS
+            if isinstance(held := whole.get(part), Mapping)
+            for name, one in held.items()
+        }
+        self._followed = set[str]()  # references that lead to something
 
     def read(self, schema: object, place: str, depth: int) -> dict[str, object]:
         """`schema` in the words that xgrammar knows."""
@@ -78,10 +84,20 @@ class _Reader:
     def _reference(self, stated: Schema, place: str, depth: int) -> dict[str, object]:
         self._only(stated, {"$ref"}, place)
         path = stated["$ref"]
-        places = {f"#/{part}/{name}" for part in _PARTS for name in _names(self._whole.get(part))}
-        if path not in places:
+        if not isinstance(path, str) or path not in self._places:
             raise self._refuse(place, "refers to what is not in its $defs")
+        self._follow(path, place)
         return {"$ref": path}
+
+    def _follow(self, path: str, place: str) -> None:
+        """xgrammar would follow for ever what refers to itself before it says anything."""
+        reached, depth = {path}, 0
+        while reached and path not in self._followed:
+            reached = {other for one in reached for other in _named_by(self._places.get(one))}
+            depth += 1
+            if path in reached or depth > _DEEPEST:
+                raise self._refuse(place, "refers to itself, or through too many others")
+        self._followed.add(path)
 
     def _constant(self, stated: Schema, place: str, depth: int) -> dict[str, object]:
         self._only(stated, {"const", "type"}, place)
@@ -108,9 +124,9 @@ class _Reader:
             each = [{"type": one, **{w: stated[w] for w in words & _words(one)}} for one in kind]
             self._only(stated, {"type", *(word for one in kind for word in _words(one))}, place)
             return {"anyOf": [self._typed(one, place, depth + 1) for one in each]}
-        if kind not in _WORDS:
+        if not isinstance(kind, str) or kind not in _WORDS:
             raise self._refuse(place, f"has the type {kind!r}")
-        self._only(stated, _WORDS[cast(str, kind)], place)
+        self._only(stated, _WORDS[kind], place)
         if kind == "array":
             return {"type": kind, "items": self.read(stated.get("items", True), f"{place}.items", depth + 1)}
         return self._object(stated, place, depth) if kind == "object" else {"type": kind}
@@ -119,7 +135,7 @@ class _Reader:
         held, needed = stated.get("properties", {}), stated.get("required", [])
         if not isinstance(held, Mapping) or not isinstance(needed, Sequence) or isinstance(needed, str):
             raise self._refuse(place, "has no object of properties, or no list of required ones")
-        if not set(needed) <= set(held):
+        if not all(isinstance(name, str) and name in held for name in needed):
             raise self._refuse(place, "requires properties that it does not describe")
         found: dict[str, object] = {"type": "object"}
         if held:
@@ -144,8 +160,16 @@ class _Reader:
         return UnsupportedRequest(self._param, f"{place} {reason}")
 
 
-def _names(held: object) -> list[str]:
-    return list(held) if isinstance(held, Mapping) else []
+def _named_by(schema: object) -> Iterator[str]:
+    """The references that a schema makes of the very value that it is of."""
+    waiting = [schema]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            if isinstance(one.get("$ref"), str):
+                yield one["$ref"]
+            held = one.get("anyOf")
+            waiting += held if isinstance(held, list | tuple) else ()
 
 
 def _words(kind: object) -> frozenset[str]:

@@ -56,8 +56,8 @@ class Pace:
             with self._lock:
                 self._turns.remove(turn)
 
-    def look(self, heard: int) -> None:
-        """`heard` counts the process's words so far. Raises `Stalled`."""
+    def look(self, heard: int, begun: Turn | None = None) -> None:
+        """`heard` counts the process's words so far, the last of which began `begun`. Raises `Stalled`."""
         with self._lock:
             now = self._clock()
             self._silent_s += min(now - self._looked, _LONGEST_LOOK_S)
@@ -67,10 +67,9 @@ class Pace:
                 if heard < self._heard:  # from another process, which has to warm up again
                     self._reading.clear()
                     self._steps.clear()
-                elif unread:
-                    read = sum(turn.new for turn in self._turns if turn.unread)
-                    self._reading.append(self._silent_s / (read + _WARM_UP))
-                else:
+                elif begun is not None:
+                    self._reading.append(self._silent_s / (begun.new + _WARM_UP))
+                elif not unread:  # else it may have waited for another's prompt, or that for it
                     self._steps.append(self._silent_s)
                 self._heard, self._silent_s = heard, 0.0
                 return
@@ -96,5 +95,5 @@ class Turn:
 
     def came(self, heard: int) -> None:
         """Something has."""
-        self._pace.look(heard)
+        self._pace.look(heard, self if self.unread else None)
         self.unread = 0

@@ -62,13 +62,23 @@ def test_what_an_answer_would_not_be_held_to_is_refused() -> None:
         ({"$defs": {"a": {"format": "email"}}, "$ref": "#/$defs/a"}, "$defs.a says format"),
         ({"type": "text"}, "has the type 'text'"),
         ({"type": ["string", 3]}, "has the type 3"),
+        ({"type": {"a": 1}}, "has the type {'a': 1}"),
+        ({"type": ["string", []]}, "has the type []"),
+        ({"$ref": ["#/$defs/a"], "$defs": {"a": {}}}, "not in its $defs"),
+        ({"type": "object", "properties": {"a": {}}, "required": [{"a": 1}]}, "requires properties"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "refers to itself"),
+        ({"items": {"$ref": "#/$defs/a"}, "type": "array", "$defs": {
+            "a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [STRING, {"anyOf": [{"$ref": "#/$defs/a"}]}]}}},
+         "refers to itself"),
+        ({"$ref": "#/$defs/0", "$defs": {str(n): {"$ref": f"#/$defs/{n + 1}"} for n in range(99)} | {"99": {}}},
+         "too many others"),
         ({"type": "object", "required": ["a"]}, "requires properties"),
         ({"type": "object", "properties": []}, "no object of properties"),
         ({"enum": []}, "enum"),
         ({"anyOf": "x"}, "anyOf"),
         ({"type": "array", "items": False}, "must be a schema that allows something"),
         (deep, "64 levels"),
-    ):
+    ):  # fmt: skip
         with pytest.raises(UnsupportedRequest) as caught:
             response_format(JsonOutput(schema), "response_format")
         assert caught.value.param == "response_format" and said in str(caught.value), schema

@@ -97,6 +97,20 @@ def test_who_waits_for_others_is_not_forgotten() -> None:
         reader.came(process.heard)
 
 
+def test_what_waits_for_its_turn_makes_no_prompt_look_fast() -> None:
+    """One sequence at a time, as by default: an answer, and a long prompt behind it that nobody reads yet."""
+    process = Process()
+    process.answer(1_000, reading_s=100)
+    expected = process.silence(1_000, begun=False)
+    with process.pace.turn(1_000) as answer, process.pace.turn(1_000) as waiting:
+        for _ in range(100):
+            process.clock.now += 1
+            waiting.look(process.heard)
+            process.heard += 1
+            answer.came(process.heard)
+    assert process.silence(1_000, begun=False) >= expected
+
+
 def test_no_time_passes_while_nobody_waits_or_the_machine_sleeps() -> None:
     process = Process()
     process.answer(100, reading_s=1)
