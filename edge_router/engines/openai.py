@@ -120,27 +120,22 @@ class OpenAIEngine:
     def close(self) -> None:
         self._loop.close(self.disconnect)
 
-    def events(
-        self, request: ChatRequest, may_retry: Callable[[], bool] = lambda: True
-    ) -> AsyncGenerator[Event]:
-        """The answer, for whoever is on the event loop of `run`. Raises what `stream` does.
-
-        `may_retry` is asked before each further try.
-        """
+    def events(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """The answer, for whoever is on the event loop of `run`. Raises what `stream` does."""
         if self._loop.closed:
             raise EngineUnavailable("openai", "it is closed")
         if self._offline and not self._here:
             raise StrongUnreachable(self._endpoint.url, "the network is switched off")
         if request.private and not self._here:
             raise StrongError(self._endpoint.url, "the request is private and must not leave this machine")
-        return self._answer(request, may_retry)
+        return self._answer(request)
 
     async def disconnect(self) -> None:
         self._log_filter.stop()
         if self._client is not None:
             await self._client.close()
 
-    async def _answer(self, request: ChatRequest, may_retry: Callable[[], bool]) -> AsyncGenerator[Event]:
+    async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
         client, attempt, started = await self._connected(), 0, False
         translator, deadlines = self._translator(), self._deadlines()
         terms, mends = self._terms, 0
@@ -164,7 +159,7 @@ class OpenAIEngine:
                 failure = translator.failure(error, started=started, refused=field)
             # Outside of the handler, so that a cause that shows a key is not its context either.
             wait_s = None if started or attempt >= self._settings.max_retries else failure.wait_s(attempt)
-            if wait_s is None or not deadlines.leaves_room(wait_s) or not may_retry():
+            if wait_s is None or not deadlines.leaves_room(wait_s):
                 self._forget_key(failure.error)
                 raise failure.error from failure.cause
             attempt += 1

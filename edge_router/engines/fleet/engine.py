@@ -1,8 +1,8 @@
 """Several endpoints that answer as one strong model.
 
 A question goes to one of those that are ready. Where that fails before anything of the answer came, the next
-is asked, each once; only where none is left it is asked again, as `strong.max_retries` says. All of it runs
-on one event loop, so nothing here takes a lock.
+is asked; where all have failed they are asked once more, as often as `strong.max_retries` says. All of it
+runs on one event loop, so nothing here takes a lock.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
 from edge_router.engines.fleet.limits import Limits, RetryBudget
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.background import BackgroundLoop
+from edge_router.engines.remote.failures import FIRST_WAIT_S, is_passing
 from edge_router.errors import (
     EdgeRouterError,
     EngineUnavailable,
     StrongError,
+    StrongFailed,
+    StrongInterrupted,
     StrongNotConfigured,
     StrongPaused,
     StrongRateLimited,
@@ -98,17 +101,18 @@ class FleetEngine:
         """Raises `StrongNotConfigured` where there is none."""
         if not endpoints:
             raise StrongNotConfigured
+        self._rounds = endpoints[0].settings.max_retries  # which is that of [strong], for all
         self._strategy, self._offline, self._clock, self._draw = strategy, offline, clock, draw
         self._loop = BackgroundLoop("edge_router-strong")
         self._members = tuple(Member(each, self._engines(each), clock) for each in endpoints)
-        self._retries = RetryBudget()
+        self._budget = RetryBudget()
         self._changed = asyncio.Event()  # set, and another put in its place, when an endpoint may be free
 
     def _engines(self, endpoint: StrongEndpoint) -> dict[str, OpenAIEngine]:
         """By model: what one of them does not take is no word on the others."""
         return {
             model: OpenAIEngine(
-                replace(endpoint.settings, model=model),
+                replace(endpoint.settings, model=model, max_retries=0),
                 offline=self._offline,
                 keys=lambda _: endpoint.key(),
                 endpoint=endpoint.place,
@@ -157,17 +161,26 @@ class FleetEngine:
         return self._answer(request)
 
     async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        meter, untried = Meter(request), self._asked(request.target)
+        meter, wanted = Meter(request), self._asked(request.target)
         tokens = meter.most().prompt_tokens
         until = self._clock() + LONGEST_WAIT_S
-        self._retries.asked()
+        self._budget.asked()
         failure: EdgeRouterError | None = None
+        untried, rounds, passing = dict(wanted), 0, False
         while True:
+            if not untried:
+                assert failure is not None
+                wait_s = FIRST_WAIT_S * 2.0**rounds * (1 - self._draw() / 4)
+                again = passing and rounds < self._rounds and self._clock() + wait_s < until
+                if not again or not self._budget.take():
+                    raise failure
+                await asyncio.sleep(wait_s)
+                untried, rounds, passing = dict(wanted), rounds + 1, False
             member = await self._ready(list(untried), tokens, until, meter, failure)
             model = untried.pop(member)
             started = False
             try:
-                async with aclosing(self._attempt(member, model, request, tokens, untried)) as events:
+                async with aclosing(self._attempt(member, model, request, tokens)) as events:
                     async for event in events:
                         if not started:
                             started = True
@@ -175,23 +188,18 @@ class FleetEngine:
                         yield event
                 return
             except (StrongError, EngineUnavailable) as error:
-                if started or not untried:
+                if started:
                     raise
-                failure = error
+                failure, passing = error, passing or _is_passing(error)
 
     async def _attempt(
-        self, member: Member, model: str, request: ChatRequest, tokens: int, untried: Mapping[Member, str]
+        self, member: Member, model: str, request: ChatRequest, tokens: int
     ) -> AsyncGenerator[Event]:
         """One endpoint's answer, and what is learnt of the endpoint by it."""
         breaker, limits = member.breaker, member.limits
         attempt, usage, used = breaker.begin(), limits.begin(tokens), None
-
-        def may_retry() -> bool:
-            others = any(other.breaker.passes for other in untried)
-            return not others and self._retries.take()
-
         try:
-            async with aclosing(member.engines[model].events(request, may_retry)) as events:
+            async with aclosing(member.engines[model].events(request)) as events:
                 async for event in events:
                     if breaker.trying:
                         breaker.answers(attempt)
@@ -250,6 +258,13 @@ class FleetEngine:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(wait_s, left_s)):
                     await self._changed.wait()
+
+
+def _is_passing(error: EdgeRouterError) -> bool:
+    """Whether the same may go well in a moment. What has timed out has taken its time already."""
+    if isinstance(error, StrongFailed):
+        return is_passing(error.status)
+    return isinstance(error, StrongRateLimited | StrongInterrupted | StrongUnreachable)
 
 
 def _paused(members: Sequence[Member], wait_s: float | None) -> StrongPaused:

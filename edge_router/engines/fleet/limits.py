@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 MINUTE_S = 60.0
 FIRST_COOLING_S, LONGEST_COOLING_S = 1.0, 3600.0  # after a 429 that names no time: doubled each time
-RETRY_SHARE, RETRY_RESERVE = 0.2, 10.0  # second tries for each question, and how many may be saved up
+RETRY_SHARE, RETRY_RESERVE = 0.2, 10.0  # further rounds for each question, and how many may be saved up
 
 
 class Usage:
@@ -105,7 +105,7 @@ class Limits:
 
 
 class RetryBudget:
-    """Second tries at the same endpoint: a share of all questions, so that trouble is not doubled by us."""
+    """Further rounds over the endpoints: a share of all questions, so that trouble is not doubled by us."""
 
     def __init__(self) -> None:
         self._left = RETRY_RESERVE

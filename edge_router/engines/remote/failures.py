@@ -103,13 +103,13 @@ class Translator:
         if isinstance(error, openai.APIStatusError):
             message, after = complaint(error), retry_after_s(error.response.headers)
             hint = error.response.headers.get("x-should-retry")
-            passing = hint == "true" if hint in ("true", "false") else _is_passing(error.status_code)
+            passing = hint == "true" if hint in ("true", "false") else is_passing(error.status_code)
             return Failure(self._of_status(error.status_code, message, after), kept, passing, after)
         if isinstance(error, ErrorObject):
             if started:
                 return Failure(StrongInterrupted(self.endpoint, self._clean(error.message)), kept)
             status = error.code or 200
-            return Failure(self._of_status(status, error.message, None), kept, _is_passing(status))
+            return Failure(self._of_status(status, error.message, None), kept, is_passing(status))
         if isinstance(error, Overdue):
             return Failure(self._of_deadline(error, started), kept)
         if isinstance(error, Redirected):
@@ -211,7 +211,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
     return max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
 
 
-def _is_passing(status: int) -> bool:
+def is_passing(status: int) -> bool:
     return status in (408, 409, 429) or status >= 500
 
 

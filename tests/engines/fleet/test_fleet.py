@@ -213,13 +213,16 @@ def test_where_all_fail_the_last_error_is_told_then_that_they_rest(make: Make, s
     assert len(strong_server.requests()) == 2
 
 
-def test_the_last_one_is_asked_again(make: Make, strong_server: Any) -> None:
-    """And no other: it would be asked twice while there is one that was not asked yet."""
-    urls = [strong_server.url(script) for script in ("flaky-1-500+ok", "flaky-2-503+ok")]
-    fleet = make(*urls, strong_max_retries=2)
-    assert run(fleet)[0] == "b"
-    asked = Counter(each["path"].split("/")[1] for each in strong_server.requests())
-    assert asked == {"flaky-1-500+ok": 1, "flaky-2-503+ok": 3}
+def test_where_all_fail_they_are_asked_again(make: Make, strong_server: Any) -> None:
+    """None twice while there is one that was not asked yet, and no longer than the settings say."""
+    urls = [strong_server.url(script) for script in ("flaky-2-500+ok", "flaky-1-503+ok")]
+    assert run(make(*urls, strong_max_retries=2))[0] == "b"
+    asked = [each["path"].split("/")[1] for each in strong_server.requests()]
+    assert asked == ["flaky-2-500+ok", "flaky-1-503+ok"] * 2
+    for script, times in (("500", 3), ("429", 3), ("413", 1), ("401", 1), ("html", 1), ("429-600", 1)):
+        strong_server.forget()
+        assert isinstance(failed(make(strong_server.url(script), strong_max_retries=2)), StrongError)
+        assert len(strong_server.requests()) == times, script
 
 
 def test_what_one_refuses_another_may_take(make: Make, strong_server: Any) -> None:
