@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from edge_router.guard import numbers
-from edge_router.guard.key_formats import KEY_FORMATS, NAMES, KeyFormat
+from edge_router.guard.key_formats import KEY_FORMATS, NAMES, PASSWORDS, KeyFormat
 
 Find: TypeAlias = Callable[[str], Iterator[tuple[int, int, str]]]
 """Start, end and what exactly it is, where that is known."""
@@ -31,14 +31,30 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s/:@\"']{0,100}:([^\s
 _HEADER = re.compile(
     r"(?i:authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:bearer|basic|token)\s{1,3})([^\s\"',;]{12,})"
 )
+# A name, perhaps quoted, in brackets or with its type, and what it is set to.
 _NAMED = re.compile(
-    rf"(?i)(?:{'|'.join(NAMES)})s?[\"']?[ \t]{{0,4}}(?::=|=>|=|:)[ \t]{{0,4}}"
-    r"(?:\"([^\"\r\n]{8,200})\"|'([^'\r\n]{8,200})'|([^\s\"',;(){}\[\]<>]{8,200}))"
+    rf"(?i)({'|'.join(NAMES)})s?(?:\\?[\"'])?\]?[ \t]{{0,4}}"
+    r"(:[ \t]{0,2}(?:str|string)[ \t]{0,2}=|:=|=>|=|:|>|(?<=[ \t])is(?=[ \t])|(?<=[ \t]))[ \t]{0,4}"
+    r"(?:\\?\"([^\"\r\n]{8,200}?)\\?\"|\\?'([^'\r\n]{8,200}?)\\?'|([^\s\"',;(){}\[\]<>]{8,200}))"
 )
+_OPTION = re.compile(r"--[a-z]{0,12}-?\Z|\blogin \S{1,64}\s\Z")
 _NO_SECRET = re.compile(
     r"(?i)example|changeme|placeholder|redacted|your[-_ ]|dummy|\*{3}|x{4}|\.{3}"
     r"|^<|^\$|^%|^\{|\(|process\.|environ|getenv"
 )
+_DULL_PASSWORD = re.compile(r"(?i)pass|passw(?:or)?d|pwd|secret|guest|admin|root|test")
+# Which key it is, as the name says before it.
+_KEY_OF_ACCESS = re.compile(
+    r"(?i)(?:api|access|secret|private|auth|account|encryption|signing|service|master|shared|client|app)"
+    r"[ _\-]?\Z"
+)
+_KEY_OF_DATA = re.compile(
+    r"(?i)(?:public|pub|primary|foreign|sort|partition|cache|idempotency|unique|object|routing|websocket|group"
+    r"|shard|hash|row|index|lookup|composite|natural|surrogate|candidate|version|s3|redis)[ _\-]?\Z"
+)
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_WORD = re.compile(r"[A-Z]*[a-z]*(?:[A-Z][a-z]{2,})*[0-9]{0,4}")
+_LONGEST_WORD = 24
 _MAIL = re.compile(r"@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
 _MAIL_LETTER = re.compile(r"[\w.%+\-']")
 HOSTS_OF_MANY = {
@@ -111,20 +127,19 @@ def secrets(text: str) -> Iterator[tuple[int, int, str]]:
                 expression, end = _expression(form), 0
                 for at in _places(text, prefix):
                     key = expression.match(text, at) if at >= end else None
-                    if key is not None:
+                    if key is not None and not (form.mixed and _is_words(key[0].removeprefix(prefix))):
                         end = key.end()
                         yield at, end, form.service
         if ".eyJ" in long:
             yield from _web_tokens(text)
         if "://" in long:
-            yield from ((*found.span(1), "password") for found in _ADDRESS.finditer(text))
+            yield from _in_addresses(text)
     if "PRIVATE KEY" in text:
         yield from _private_keys(text)
     lowered = text.lower()
     if "authorization" in lowered:
-        yield from ((*found.span(1), "password") for found in _HEADER.finditer(text))
-    if "=" in text or ":" in text:
-        yield from _named(text, lowered)
+        yield from _in_headers(text)
+    yield from _named(text, lowered)
 
 
 def _private_keys(text: str) -> Iterator[tuple[int, int, str]]:
@@ -147,6 +162,21 @@ def _web_tokens(text: str) -> Iterator[tuple[int, int, str]]:
             yield start, rest.end(), "JSON Web Token"
 
 
+def _in_addresses(text: str) -> Iterator[tuple[int, int, str]]:
+    """Passwords before a host, but for those that stand for one: variables, and what every manual writes."""
+    for found in _ADDRESS.finditer(text):
+        user = found[0].partition("://")[2].partition(":")[0]
+        dull = found[1] == user or _DULL_PASSWORD.fullmatch(found[1])
+        if not dull and not _NO_SECRET.search(found[1]):
+            yield *found.span(1), "password"
+
+
+def _in_headers(text: str) -> Iterator[tuple[int, int, str]]:
+    for found in _HEADER.finditer(text):
+        if not _NO_SECRET.search(found[1]) and not _is_words(found[1]):
+            yield *found.span(1), "password"
+
+
 def _named(text: str, lowered: str) -> Iterator[tuple[int, int, str]]:
     """A value that is a password by its name: in quotes or like one of a shell, and no word of a program."""
     matches: Iterator[re.Match[str]] = _NAMED.finditer(text)
@@ -157,14 +187,42 @@ def _named(text: str, lowered: str) -> Iterator[tuple[int, int, str]]:
     for found in matches:
         if found.start() < end:
             continue
-        group = next(number for number in (1, 2, 3) if found[number] is not None)
-        value = found[group]
-        code = group == 3 and text[found.end() : found.end() + 1] in ("(", ")", "[", ".", ";")
+        group = next(number for number in (3, 4, 5) if found[number] is not None)
+        value, after = found[group], text[found.end() : found.end() + 1]
+        code = group == 5 and (after in ("(", "[") or (after in (")", ".", ";") and _is_words(value)))
         mixed = re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
-        plain = code or not mixed or " " in value
+        plain = code or not mixed or " " in value or not _is_secret(text, found, value)
         if not plain and not _NO_SECRET.search(value):
             end = found.end()
             yield *found.span(group), "password"
+
+
+def _is_secret(text: str, named: re.Match[str], value: str) -> bool:
+    """By its name and its look together: keys and tokens have names that much else has, too."""
+    name, way = named[1].lower(), named[2]
+    before = text[max(0, named.start() - 80) : named.start()]
+    if (way == "" and not _OPTION.search(before)) or (way == ">" and not text.startswith("</", named.end())):
+        return False
+    if name in PASSWORDS:
+        return not (value.startswith(("/", "~/", "./")) and _is_words(value))
+    if way == ">" or _is_words(value):
+        return False
+    if name != "key":
+        return True
+    if _KEY_OF_ACCESS.search(before):
+        return True
+    within = named[1][0] == "k" and before[-1:].isalpha()  # as in monkey
+    short = len(value) < _SHORTEST_KEY
+    return not (short or within or _KEY_OF_DATA.search(before) or _UUID.fullmatch(value))
+
+
+def _is_words(value: str) -> bool:
+    """Whether it is made of words and small numbers, as names in programs and paths are: user_id_2024."""
+    pieces = [piece for piece in re.split(r"[\W_]+", value) if piece]
+    if not all(_WORD.fullmatch(piece) and len(piece) <= _LONGEST_WORD for piece in pieces):
+        return False
+    numbered = sum(piece[0].isalpha() and piece[-1].isdigit() for piece in pieces)
+    return any(len(piece) > 2 and piece.isalpha() for piece in pieces) and 2 * numbered <= len(pieces)
 
 
 def _places(text: str, word: str) -> Iterator[int]:

@@ -121,5 +121,6 @@ KEY_FORMATS = (
     KeyFormat("Postman", ("PMAK-",), r"[A-Za-z0-9\-]", 50),
 )
 
-# Passwords and keys without a beginning of their own, told by the name before them.
-NAMES = ("password", "passwd", "pwd", "passphrase", "secret", "token", "key", "credential", "auth")
+# Passwords and keys without a beginning of their own, told by the name before them. Passwords may be words.
+PASSWORDS = ("password", "passwd", "pwd", "passphrase", "secret", "passwort", "kennwort", "mot de passe")
+NAMES = (*PASSWORDS, "token", "key", "credential", "auth")
