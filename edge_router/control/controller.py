@@ -513,7 +513,7 @@ class CoreController:
             self.defects.note(error)
         if payment is not None:
             with self.defects.spare("spending"):
-                payment.settle(answer.usage)
+                payment.settle(answer.usage, answer.decision.endpoint)
                 if self._spending is not None and self._closed:  # it has opened the file again
                     self._spending.close()
         record = Record(

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -32,6 +32,7 @@ from edge_router.errors import (
     StorageError,
     StrongFailed,
     StrongNotConfigured,
+    StrongPaused,
     StrongQuotaExceeded,
     StrongRateLimited,
     StrongRefused,
@@ -55,7 +56,7 @@ MEMORY_S = 3 * DAY_S  # how far back the rate of calls looks
 _SMOOTH = 0.05  # of a new answer in the mean cost
 _FREE = (  # what an endpoint does not charge for: nothing was sent, or it was refused
     *(StrongNotConfigured, StrongUnreachable, StrongUnauthorized, StrongRateLimited, StrongRefused),
-    *(StrongQuotaExceeded, StrongFailed, Withheld),
+    *(StrongPaused, StrongQuotaExceeded, StrongFailed, Withheld),
 )
 
 
@@ -102,15 +103,18 @@ class Payment:
         """None of the answer came."""
         self._settle(Usage(0, 0) if isinstance(error, _FREE) else self._meter.estimate())
 
-    def settle(self, usage: Usage | None) -> None:
-        """The answer has ended. `usage`: what the endpoint stated; None where it did not come to that."""
-        self._settle(self._meter.usage(usage))
+    def settle(self, usage: Usage | None, endpoint: str | None = None) -> None:
+        """The answer has ended. `usage`: what the endpoint stated; None where it did not come to that.
 
-    def _settle(self, usage: Usage) -> None:
+        `endpoint`: which of several gave it.
+        """
+        self._settle(self._meter.usage(usage), endpoint)
+
+    def _settle(self, usage: Usage, endpoint: str | None = None) -> None:
         with self._lock:
             settled, self._settled = self._settled, True
         if not settled:
-            self._spending.settle(self._number, usage)
+            self._spending.settle(self._number, usage, endpoint)
 
 
 class Spending:
@@ -124,7 +128,10 @@ class Spending:
         router: str,
         file: Path,
         clock: Callable[[], float] = time.time,
+        by_endpoint: Mapping[str, Prices] = {},
     ) -> None:
+        """`prices` are the highest, for what is not answered yet; `by_endpoint` those of one of several."""
+        self._by_endpoint = dict(by_endpoint)
         self.budget, self._prices, self._router, self.file = budget, prices, router, file
         self._clock, self._payments = clock, Payments(file, clock)
         self._lock = threading.Lock()  # of what follows; never held while a file is waited for
@@ -141,7 +148,8 @@ class Spending:
         budget, prices = config.strong.monthly_budget, Prices.highest(config)
         if budget is None or prices is None:
             return None
-        return cls(budget, prices, router=config.router.name, file=paths.spending)
+        own = {each.name: found for each in config.endpoints if (found := Prices.of(each)) is not None}
+        return cls(budget, prices, router=config.router.name, file=paths.spending, by_endpoint=own)
 
     @property
     def spent(self) -> float:
@@ -172,12 +180,13 @@ class Spending:
             raise BudgetSpent(self.budget, "" if self._problem is None else str(self._problem))
         return Payment(self, request, number)
 
-    def settle(self, number: int | None, usage: Usage) -> None:
+    def settle(self, number: int | None, usage: Usage, endpoint: str | None = None) -> None:
         """The answer of that row has ended; None: it has none yet.
 
         Raises nothing: what cannot be written counts here, and is written later.
         """
-        cost = self._prices.cost(usage)
+        prices = self._prices if endpoint is None else self._by_endpoint.get(endpoint, self._prices)
+        cost = prices.cost(usage)
         with self._lock:
             before, month = self._pace.mean_cost, self._payments.month()
             if cost:

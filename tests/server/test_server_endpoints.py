@@ -9,7 +9,7 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import ServerConfig
-from edge_router.errors import InvalidRules
+from edge_router.errors import ConfigError, InvalidRules
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
 from edge_router.server.app import create_app
@@ -78,6 +78,24 @@ def test_the_weak_model_steps_in_where_all_fail(make: Make, setup: Any) -> None:
         )
         assert type(reply.fallback_cause).__name__ == cause
     assert setup().call("GET", "/health", app=app).json()["status"] == "degraded"
+
+
+def test_a_budget_pays_each_its_own_price(make: Make) -> None:
+    """The stand-in states 7 tokens in and 4 out."""
+    prices = {
+        **{f"endpoints.a.price_{way}": 1e6 for way in ("in", "out")},
+        **{f"endpoints.b.price_{way}": 1e4 for way in ("in", "out")},
+    }
+    controller = make("500", "ok", **{"strong.monthly_budget": 1e9, **prices})
+    assert controller._spending is not None
+    controller.chat.completions.create(messages="hi")
+    assert controller._spending.spent == pytest.approx(0.11)
+    paused = make("401", "401", **{"strong.monthly_budget": 1e9, **prices})
+    for _ in range(2):
+        assert paused.chat.completions.create(messages="hi").model == "small"
+    assert paused._spending is not None and paused._spending.spent == pytest.approx(0.11)
+    with pytest.raises(ConfigError, match=r"endpoints\.a\.price_in.* are needed by strong\.monthly_budget"):
+        make("ok", **{"strong.monthly_budget": 1.0, "strong.price_in": 1.0})
 
 
 def test_the_guard_stands_before_all_of_them(make: Make, strong_server: Any) -> None:
