@@ -362,8 +362,6 @@ def _with(config: Config, key: str, value: object, source: str) -> Config:
 def _with_endpoint(config: Config, name: str, field_name: str, value: object) -> Config:
     known = any(each.name == name for each in config.endpoints)
     held = config.endpoints if known else (*config.endpoints, EndpointConfig(name))
-    if field_name in ("models", "tags") and value is None:
-        value = ()
     changed = (_replaced(each, field_name, value) if each.name == name else each for each in held)
     return replace(config, endpoints=tuple(changed))
 

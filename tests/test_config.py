@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.config import Config, keys, variable_of
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
+
+KEY = "sk-proj-" + "aB3" * 8
 
 
 def write(folder: Path, text: str) -> Path:
@@ -244,3 +247,66 @@ def test_what_a_cluster_tells_of_a_service_of_our_name_is_no_setting(
 def test_an_amount_of_memory_needs_a_unit(value: str) -> None:
     with pytest.raises(ConfigError, match=r"weak\.vram_budget"):
         Config.load(environ={"EDGE_ROUTER_WEAK_VRAM_BUDGET": value})
+
+
+ENDPOINTS = """
+offline = false
+[endpoints.work]
+models = ["large", "small"]
+base_url = "https://llm.example.org/v1"
+weight = 2
+tags = ["eu"]
+[endpoints.mine]
+models = "phi"
+"""
+
+
+def test_endpoints_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
+    config = Config.load(
+        write(tmp_path, ENDPOINTS), environ={}, overrides={"endpoints.work.concurrency": "3"}
+    )
+    work, mine = config.endpoints
+    assert (work.name, work.models, work.weight, work.concurrency) == ("work", ("large", "small"), 2.0, 3)
+    assert (mine.name, mine.models, mine.base_url, mine.api_key_env) == ("mine", ("phi",), None, None)
+    assert config.strong_names == ("work", "large", "small", "eu", "mine", "phi")
+    assert config.has_strong and not Config().has_strong
+    assert config.get("endpoints.work.tags") == ("eu",) and config.get("endpoints.work.price_in") is None
+    assert config.origin("endpoints.work.concurrency") == "argument"
+
+
+@each(
+    "settings, words",
+    (
+        ({"endpoints.a.modles": ["x"]}, "did you mean endpoints.a.models"),
+        ({"endpoints.a": {}}, "must be a table"),
+        ({"endpoints.a": "http://x"}, "must be a table"),
+        ({"endpoints.a.weight": 1}, "must name the models"),
+        ({"endpoints.a.models": []}, "must name the models"),
+        ({"endpoints.auto.models": ["x"]}, "is not one of auto, weak, strong"),
+        ({"endpoints.a b.models": ["x"]}, "is made of letters"),
+        ({"endpoints..models": ["x"]}, "is made of letters"),
+        ({"endpoints.a.models": ["weak"]}, "may be called"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.tags": ["router-mf"]}, "may be called"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.protocol": "smtp"}, "must be openai"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.weight": -1}, "must be 0 or more"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.concurrency": 0}, "must be at least 1"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.price_in": float("nan")}, "must be 0 or more"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.base_url": "ftp://x"}, "must start with http"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.api_key_env": KEY}, "not the key itself|no key belongs"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.api_key": KEY}, "no key belongs"),
+        ({"endpoints.a.models": ["x"], "endpoints.a.base_url": f"https://h/{KEY}/v1"}, "no key belongs"),
+        ({"strong.strategy": "best"}, "must be one of first, least_busy, weighted, cheapest"),
+    ),
+)
+def test_endpoints_that_cannot_be(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        Config().replace(**settings)
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_of_an_endpoint_may_have_our_prefix() -> None:
+    settings: dict[str, object] = {
+        "endpoints.a.models": ["x"],
+        "endpoints.a.api_key_env": "EDGE_ROUTER_WORK_KEY",
+    }
+    Config.load(environ={"EDGE_ROUTER_WORK_KEY": "k"}, overrides=settings)

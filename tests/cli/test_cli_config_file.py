@@ -133,6 +133,38 @@ def test_config_set_edits_in_place_and_keeps_a_copy(cli, home):
     assert again.code == 0 and file.read_bytes() == before and backup.read_bytes() == OWN.encode()
 
 
+def test_config_set_takes_endpoints(cli, home):
+    file = home / "config.toml"
+    file.write_text("# mine\n[weak]\nthreads = 2\n", encoding="utf-8")
+    place = "https://me:hunter2@llm.example.org/v1"
+    done = cli("config", "set", "endpoints.work.models=large,small", f"endpoints.work.base_url={place}")
+    assert done.code == 0, done.err
+    assert cli("config", "set", "endpoints.work.weight=2", "endpoints.mine.models=phi").code == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("# mine\n") and text.count("[endpoints.work]") == 1
+    work, mine = Config.load(file, environ={}).endpoints
+    assert (work.models, work.base_url, work.weight, mine.models) == (
+        ("large", "small"),
+        place,
+        2.0,
+        ("phi",),
+    )
+    for wrong in ("endpoints.work.wieght=3", "endpoints.other.weight=3", "endpoints.work.weight=heavy"):
+        assert cli("config", "set", wrong).code != 0 and file.read_text(encoding="utf-8") == text, wrong
+    shown = cli("config", "show")
+    assert "https://llm.example.org/v1" in shown.out and "hunter2" not in shown.out + shown.err
+    assert cli("config", "set", "endpoints.mine.models=").code == 0
+    assert [each.name for each in Config.load(file, environ={}).endpoints] == ["work"]
+    assert "endpoints.NAME.models" in cli("config", "keys").out
+
+
+def test_a_file_that_is_written_anew_keeps_its_endpoints():
+    config = Config().replace(
+        **{"endpoints.a.models": ["m"], "endpoints.a.tags": ["eu"], "endpoints.b.models": ["n"]}
+    )
+    assert Config().replace(**flat(toml_of(config), "")).endpoints == config.endpoints
+
+
 def test_config_set_begins_a_file_where_there_is_none(cli, home):
     assert cli("config", "set", "weak.threads=2", "server.allowed_hosts=a,b").code == 0
     loaded = Config.load(home / "config.toml", environ={})
