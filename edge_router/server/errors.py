@@ -130,8 +130,8 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         403,
         "permission_error",
         "withheld",
-        "Take it out, or ask for the model `auto` or `weak`; with redact in its place in [guard] of the "
-        "server's configuration it is hidden from the strong model and put back.",
+        "Take it out, or ask for the model `auto` or `weak`; where the rule, or [guard] of the server's "
+        "configuration, says redact in its place, it is hidden from the strong model and put back.",
     ),
     e.BudgetSpent: Rule(
         402,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -358,6 +359,8 @@ def test_doctor_says_what_is_kept_from_the_strong_model(cli, not_built, paths):
     found = findings(cli("doctor", "--offline", "--json"))
     assert found["Privacy", "guard"]["text"] == "secrets, cards, ibans stay here"
     assert found["Privacy", "rules"]["text"] == f"none; they stand in {paths.rules}"
+    sections = [section for section, _ in found]
+    assert [name for name, _ in groupby(sections)] == list(dict.fromkeys(sections)), "each stands once"
     paths.rules.write_text("[[rule]]\nwords = 'acme'\nthen = 'local_only'\n")
     found = findings(cli("doctor", "--offline", "--json", "--set", "guard.level=off"))
     assert found["Privacy", "guard"]["state"] == "note"

@@ -42,7 +42,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("This machine", "machine", lambda: machine(session))
     yield from _guarded("This machine", "webgpu", graphics.webgpu)
     yield from _guarded("Packages", "packages", packages)
-    yield from _guarded("Privacy", "reports", reports)
+    yield from _guarded("Packages", "reports", reports)
     yield from _guarded("Folders", "folders", lambda: folders(session))
     yield from _guarded("Defects", "defects", lambda: defects(session))
     try:
@@ -124,10 +124,10 @@ def reports() -> Found:
     early = reporting(os.environ, sys.modules)
     for name in early:
         mend = f"may report home; set {SWITCHES[name]}=1 before it is imported"
-        yield Finding("Privacy", name, mend, "bad")
+        yield Finding("Packages", name, mend, "bad")
     if not early:
         text = f"{' and '.join(SWITCHES)} report nothing home: switched off before they are imported"
-        yield Finding("Privacy", "reports", text)
+        yield Finding("Packages", "reports", text)
 
 
 def egress(session: Session, config: Config) -> Found:
