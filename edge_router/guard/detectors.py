@@ -55,7 +55,7 @@ _KEY_OF_DATA = re.compile(
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _WORD = re.compile(r"[A-Z]*[a-z]*(?:[A-Z][a-z]{2,})*[0-9]{0,4}")
 _LONGEST_WORD = 24
-_MAIL = re.compile(r"@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
+_MAIL = re.compile(r"(?:@|%40)(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
 _MAIL_LETTER = re.compile(r"[\w.%+\-']")
 HOSTS_OF_MANY = {
     "localhost",
@@ -236,7 +236,7 @@ def _places(text: str, word: str) -> Iterator[int]:
 
 
 def emails(text: str) -> Iterator[tuple[int, int, str]]:
-    for found in _MAIL.finditer(text) if "@" in text else ():
+    for found in _MAIL.finditer(text) if "@" in text or "%40" in text else ():
         start = found.start()
         while start > 0 and found.start() - start < 64 and _MAIL_LETTER.match(text, start - 1):
             start -= 1

@@ -69,6 +69,7 @@ FOUND = [
     ("ibans", "NL91ABNA0417164300, please", "NL91ABNA0417164300"),
     ("ibans", "17 things, and FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
     ("emails", "Write to jürgen.müller+x@mail.example.co.uk today", "jürgen.müller+x@mail.example.co.uk"),
+    ("emails", "https://example.com/?to=bob%40example.org&x=1", "bob%40example.org"),
     ("emails", "<a href='mailto:bob@example.com'>", "bob@example.com"),
     ("phones", "call +49 (0)171 2345678 now", "+49 (0)171 2345678"),
     ("phones", "or 0171 2345678", "0171 2345678"),

@@ -37,6 +37,7 @@ class Behaviour:
     thinks: bool = True
     calls: tuple[dict[str, Any], ...] = ()
     key: str | None = None
+    passes_on: bool = False  # Ollama, to its makers' servers, whatever the model's name
     moved_to: str | None = None
     seen: list[tuple[str, str, Any, dict[str, str]]] = field(
         default_factory=list
@@ -212,7 +213,7 @@ class Ollama(Handler):
                 **found,
                 "model_info": info,
                 "capabilities": able,
-                **(elsewhere if body["model"] == CLOUD else {}),
+                **(elsewhere if body["model"] == CLOUD or self.will.passes_on else {}),
             },
         )
 
@@ -274,6 +275,8 @@ class Ollama(Handler):
 
     def line(self, path: str, said: dict[str, Any], done: bool = False, **more: Any) -> bytes:
         opening = {"model": QWEN, "created_at": "2026-11-30T10:00:00.123456789Z"}
+        if self.will.passes_on:
+            opening |= {"remote_model": "gpt-oss:120b", "remote_host": "https://ollama.com:443"}
         if path == "/api/chat":
             body = {**opening, "message": {"role": "assistant", **said}}
         else:

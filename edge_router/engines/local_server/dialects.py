@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_router.chat.message import Image, Message, Part, Reasoning, ToolResult
 from edge_router.chat.request import ChatRequest, JsonOutput, SamplingParams, Tool
-from edge_router.engines.local_server.servers import Kind, ServedModel
+from edge_router.engines.local_server.servers import Kind, ServedModel, cloud_of
 from edge_router.engines.remote.dialect import OpenAIDialect
 from edge_router.engines.remote.terms import Terms
 from edge_router.strict_json import NotJson, parse_object
@@ -113,6 +113,8 @@ class OllamaDialect:
     def chunk(self, piece: Mapping[str, Any]) -> Mapping[str, Any]:
         if "error" in piece:
             return {"error": {"message": str(piece["error"]), "code": piece.get("status")}}
+        if elsewhere := cloud_of("", piece):  # by now: it was another model when it was loaded
+            return {"error": {"message": f"the model runs at {elsewhere}, not on this machine", "code": None}}
         message = piece.get("message")
         if not isinstance(message, dict):
             message = {"content": piece.get("response"), "thinking": piece.get("thinking")}

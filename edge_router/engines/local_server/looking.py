@@ -88,11 +88,17 @@ def known(asking: Asking, reached: Reached, name: str) -> ServedModel:
 
 
 def refreshed(asking: Asking, name: str) -> ServedModel | None:
-    """The same of a server that may have been started anew; None where it does not tell."""
+    """The same of a server that may have been started anew; None where it does not tell.
+
+    Raises `ConfigError` for a model that runs on another machine by now.
+    """
     try:
-        return known(asking, look(asking), name)
+        reached = look(asking)
+        model = known(asking, reached, name)
     except (LocalServerDown, ServedModelMissing):
         return None
+    _check_here(reached.server, model, name)
+    return model
 
 
 def count_tokens(asking: Asking, reached: Reached, model: str, messages: Sequence[object]) -> int | None:
@@ -185,13 +191,17 @@ async def _obtained(
 ) -> tuple[LocalServer, ServedModel]:
     server = await _loaded(asking, reached, name, limit_s) if reached.server.loading else reached.server
     model = await _known(asking, server, name, reached.endpoint)
-    if model.elsewhere:
-        reason = f"runs at {model.elsewhere}, not on this machine: {server.title} only passes questions on"
-        raise ConfigError("weak.model", name, reason)
+    _check_here(server, model, name)
     if server.kind != "ollama":
         return server, model
     await _load(asking, reached, model.name, options, limit_s)
     return server, await _shown(asking, reached.endpoint, model)
+
+
+def _check_here(server: LocalServer, model: ServedModel, name: str) -> None:
+    if model.elsewhere:
+        reason = f"runs at {model.elsewhere}, not on this machine: {server.title} only passes questions on"
+        raise ConfigError("weak.model", name, reason)
 
 
 async def _known(asking: Asking, server: LocalServer, name: str, endpoint: Endpoint) -> ServedModel:

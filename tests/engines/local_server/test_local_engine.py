@@ -299,6 +299,22 @@ def test_what_ollama_only_passes_on_is_no_local_model(local_server, engine_of):
     assert not server.chats()
 
 
+def test_a_model_that_is_passed_on_by_now_is_asked_no_more(local_server, engine_of):
+    server = local_server("ollama")
+    engine = engine_of(server, "ollama")
+    assert run(engine).text == ANSWER
+    server.behaviour.passes_on = True
+    with pytest.raises(GenerationFailed, match=r"ollama\.com"):
+        run(engine)
+    asked = len(server.chats())
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"ollama\.com"):
+            run(engine)
+    assert len(server.chats()) == asked
+    server.behaviour.passes_on = False
+    assert run(engine).text == ANSWER
+
+
 @pytest.mark.parametrize("kind", ["ollama", "llama.cpp"])
 def test_memory_that_runs_out(kind, local_server, engine_of):
     said = "model requires more system memory (5.6 GiB) than is available (3.2 GiB)"
