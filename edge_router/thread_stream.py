@@ -339,16 +339,21 @@ class ThreadStream(Generic[T]):
         return True
 
     def _arrived(self) -> None:
-        """What it waited for is here. From any thread."""
+        """What it waited for is here. From any thread.
+
+        An end takes a thread at once, whether anybody reads or not, where there is room for its words.
+        """
         with self._room:
             parked = self._parked
             if parked is None:
                 return
-            if parked.light:
+            ends = parked.source is not None and parked.source.over and self._weight < self._most
+            waits = parked.light and not ends
+            if waits:
                 reader, self._reader = self._reader, None
             else:
                 self._parked = None
-        if parked.light:
+        if waits:
             self._tell(reader)
         else:
             self._go_on()

@@ -256,6 +256,25 @@ def paced(fed: Fed, made_in: list[str]) -> Iterator[int | Pause | None]:
     made_in.append(threading.current_thread().name)
 
 
+@pytest.mark.parametrize("unread", [True, False])
+def test_what_arrives_ends_though_nobody_reads(unread: bool) -> None:
+    """It may be written down then, and whoever closes everything may never read."""
+
+    async def test() -> None:
+        fed, made_in = Fed(), list[str]()
+        fed.feed(1)
+        stream = ThreadStream(lambda: paced(fed, made_in), cancel=threading.Event())
+        await eventually(lambda: bool(fed.tell))
+        if not unread:
+            assert await stream.take() == [2]
+        fed.feed(end=True)
+        await eventually(lambda: len(made_in) == 2)
+        assert [*(await stream.take() if unread else ()), *await stream.take()] == [2] * unread
+        assert stream.ended_well
+
+    run(test)
+
+
 def test_what_arrives_is_made_by_its_reader_and_ends_in_a_thread() -> None:
     async def test() -> None:
         fed, made_in, threads = Fed(), list[str](), IdleThreads(5.0)
