@@ -14,7 +14,7 @@ from edge_router.errors import DiskFull, LockTimeout, NotWritable, StorageError
 from edge_router.types import Progress
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}  # the last: a limit, or FAT32
 _WINDOWS_FULL = {39, 112}  # ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL
 
 

