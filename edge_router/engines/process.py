@@ -195,7 +195,11 @@ class Child:
 
     def _read(self) -> None:
         for data in _pipe(self._process.stdout):
-            line = strict_json.parse_object(data)
+            try:
+                line = strict_json.parse_object(data)
+            except strict_json.NotJson:  # of what starts a Python, before its output is `serve`'s alone
+                self._hear(data)
+                continue
             if "id" not in line:
                 self._first.put(line)
                 continue
@@ -213,9 +217,12 @@ class Child:
 
     def _listen(self) -> None:
         for data in _pipe(self._process.stderr):
-            text = data.decode("utf-8", "replace").strip()
-            if text:
-                self._said.append(text)
+            self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
+        text = data.decode("utf-8", "replace").strip()
+        if text:
+            self._said.append(text)
 
     def _last_words(self, *, wait: bool = False) -> str:
         if wait:
@@ -281,7 +288,7 @@ def serve(load: Callable[[Line], Any], answer: Answer, close: Callable[[Any], No
     try:
         held = load(begin)
     except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
-        if is_mistake(error):
+        if _is_ours(error):
             traceback.print_exception(error)  # the parent's log
         calls.failed(error)
         return
@@ -354,14 +361,23 @@ class _Calls:
                     self._send({**line, "id": number})  # a chunk has an id of its own
             self._send({"id": number, "end": True})
         except Exception as error:  # noqa: BLE001 - another package's; the parent tells it
-            if is_mistake(error):
+            if _is_ours(error):
                 traceback.print_exception(error)  # the parent's log
             self._send({"id": number, **_told(error)})
 
 
+def _is_ours(error: BaseException) -> bool:
+    """Whether it is a mistake of this package: what another one raises says what that one lacks."""
+    if not is_mistake(error):
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__"))
+    return module == "__main__" or module.partition(".")[0] == __package__.partition(".")[0]
+
+
 def _told(error: BaseException) -> Line:
     line: Line = {"error": str(error), "kind": type(error).__name__}
-    if is_mistake(error):
+    if _is_ours(error):
         found = InternalError.of("", error)
         line["mistake"] = [found.kind, found.place]
     return line

@@ -113,23 +113,28 @@ def here() -> MlcPython:
 def _elsewhere(executable: str) -> MlcPython:
     try:
         done = _run(executable, ["-c", Path(probe.__file__).read_text(encoding="utf-8")], _PROBE_S)
-    except OSError as error:
-        reason = f"mlc.python = {executable} cannot be started: {error.strerror or error}"
+    except (OSError, ValueError) as error:  # the latter of a name that no file can have
+        reason = f"mlc.python = {executable} cannot be started: {getattr(error, 'strerror', None) or error}"
         raise EngineUnavailable("mlc", reason) from error
     if done is None:
         raise EngineUnavailable("mlc", f"mlc.python = {executable} did not answer within {_PROBE_S:g} s")
     try:
-        facts = strict_json.parse_object(done.stdout)
-        version = tuple(facts["version"])
-    except (strict_json.NotJson, KeyError, TypeError) as error:
+        found = _of(executable, _told(done.stdout))
+        too_old = found.version < OLDEST
+    except (strict_json.NotJson, LookupError, TypeError, ValueError) as error:
         reason = f"mlc.python = {executable} is no Python: {_last_line(done) or 'it says nothing'}"
         raise EngineUnavailable("mlc", reason) from error
-    if version < OLDEST:
-        told, oldest = ".".join(map(str, version)), ".".join(map(str, OLDEST))
+    if too_old:
+        told, oldest = ".".join(map(str, found.version)), ".".join(map(str, OLDEST))
         raise EngineUnavailable(
             "mlc", f"mlc.python = {executable} is Python {told}; it takes {oldest} or newer"
         )
-    return _of(executable, facts)
+    return found
+
+
+def _told(output: str) -> dict[str, Any]:
+    """What the probe says last; a Python's own start-up may have said something before. Raises `NotJson`."""
+    return strict_json.parse_object((output.strip().splitlines() or [""])[-1])
 
 
 def _of(executable: str | None, facts: Mapping[str, Any]) -> MlcPython:

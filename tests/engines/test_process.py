@@ -12,7 +12,7 @@ import pytest
 
 from edge_router.children import start
 from edge_router.engines.process import Child
-from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed
+from edge_router.errors import Cancelled, EngineUnavailable, GenerationFailed, InternalError
 
 COUNTS = """
 import asyncio, sys, threading
@@ -39,6 +39,10 @@ def load(start):
     if start.get("hang"):
         print("loading", file=sys.stderr, flush=True)
         threading.Event().wait()
+    if start.get("import"):
+        import another_package
+    if start.get("mistake"):
+        start["nothing"]
     return start["held"]
 
 serve(load, answer, lambda held: None)
@@ -110,6 +114,25 @@ def test_it_does_not_outlive_its_parent_even_while_loading() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no signals there")
+def test_what_its_python_says_when_it_starts_is_no_answer(tmp_path: Path) -> None:
+    """Such as a `sitecustomize`, or a script around it."""
+    (tmp_path / "sitecustomize.py").write_text("print('noise', [], flush=True)", encoding="utf-8")
+    child = Child("counter", "counts", {"held": "x"}, timeout_s=60)
+    try:
+        assert len([*child.call({"to": 2}, threading.Event())]) == 3
+    finally:
+        child.close()
+
+
+def test_what_another_package_lacks_is_told_and_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    """As mlc_llm says it of a TVM that it was not made for."""
+    (tmp_path / "another_package.py").write_text("import types\ntypes.Constant\n", encoding="utf-8")
+    with pytest.raises(EngineUnavailable, match="AttributeError: module 'types' has no attribute 'Constant'"):
+        Child("counter", "counts", {"import": True}, timeout_s=60)
+    with pytest.raises(InternalError, match=r"KeyError at .*counts\.py"):
+        Child("counter", "counts", {"mistake": True}, timeout_s=60)
+
+
 def test_how_it_ended_is_told_without_what_it_said() -> None:
     killed, left = (Child("counter", "counts", {"held": 0}, timeout_s=60) for _ in range(2))
     try:

@@ -21,7 +21,11 @@ from edge_router.errors import (
 
 _FINISHED: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 _TOO_LONG = re.compile(r"prompt has (\d+) tokens in total, larger than the model input length limit (\d+)")
-_MEMORY = re.compile(r"out[ _]of[ _](\w+[ _])?memory|insufficient gpu memory|bad_alloc", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"out[ _]?of[ _]?(\w+[ _])?memory|insufficient gpu memory|bad_alloc|cannot allocate memory"
+    r"|mem_object_allocation_failure",
+    re.IGNORECASE,
+)
 _STACK = re.compile(r"^\s*(?:Stack trace|Traceback)\b", re.MULTILINE)
 
 

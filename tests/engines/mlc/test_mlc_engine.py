@@ -629,3 +629,17 @@ def test_a_process_that_failed_to_open_leaves_nothing(
     with pytest.raises(EngineUnavailable):
         load(config, paths, SilentProgress())
     assert threading.active_count() == before
+
+
+def test_every_devices_words_for_too_little_memory_are_known() -> None:
+    for kind, message in (
+        ("RuntimeError", "CUDA_ERROR_OUT_OF_MEMORY"),
+        ("RuntimeError", "hipErrorOutOfMemory"),
+        ("RuntimeError", "kIOGPUCommandBufferCallbackErrorOutOfMemory"),
+        ("RuntimeError", "vkAllocateMemory: VK_ERROR_OUT_OF_DEVICE_MEMORY"),
+        ("RuntimeError", "CL_MEM_OBJECT_ALLOCATION_FAILURE"),
+        ("OSError", "[Errno 12] Cannot allocate memory"),
+        ("RuntimeError", "std::bad_alloc"),
+        ("MemoryError", ""),
+    ):
+        assert isinstance(refusal_of({"kind": kind, "error": message}), OutOfMemory), message

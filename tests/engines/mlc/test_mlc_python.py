@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,9 @@ def test_a_program_that_is_no_python_is_told(tmp_path: Path) -> None:
         ("echo hello", "is no Python: hello"),
         ("exit 3", "is no Python: it says nothing"),
         ('echo \'{"version": [3, 9, 1], "packages": {}}\'', "is Python 3.9.1; it takes 3.11 or newer"),
+        ('echo \'{"version": "3.13", "packages": {}}\'', "is no Python: {"),
+        ('echo \'{"version": [3, 13], "packages": {"tvm": 1}}\'', "is no Python: {"),
+        (f'echo hello; exec {shlex.quote(sys.executable)} "$@"', "the package mlc_llm is not installed in "),
     ):
         program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         program.chmod(0o755)

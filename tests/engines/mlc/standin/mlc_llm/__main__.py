@@ -18,7 +18,10 @@ OVERRIDES = (
     "tensor_parallel_shards",
     "pipeline_parallel_stages",
 )
-QUANTIZATIONS = ("q0f16", "q0f32", "q3f16_1", "q4f16_0", "q4f16_1", "q4f16_2", "q4f32_1")
+QUANTIZATIONS = (
+    *("q0f16", "q0bf16", "q0f32", "q3f16_0", "q3f16_1", "q4f16_0", "q4f16_1", "q4f16_2", "q4f32_1"),
+    *("q4bf16_0", "q4bf16_1"),
+)
 
 
 def compile_(argv: list[str]) -> None:
