@@ -148,7 +148,10 @@ class Spending:
         budget, prices = config.strong.monthly_budget, Prices.highest(config)
         if budget is None or prices is None:
             return None
-        own = {each.name: found for each in config.endpoints if (found := Prices.of(each)) is not None}
+        priced = {each.name: Prices.of(each) for each in config.endpoints} | {
+            "strong": Prices.of(config.strong)
+        }
+        own = {name: each for name, each in priced.items() if each is not None}
         return cls(budget, prices, router=config.router.name, file=paths.spending, by_endpoint=own)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ def make(paths: Paths, strong_server: Any) -> Iterator[Make]:
                 f"endpoints.{name}.base_url": strong_server.url(script),
                 f"endpoints.{name}.models": [f"model-{name}"],
             }
-        config = Config().replace(**found, **settings)
+        config = Config().replace(**{**found, **settings})
         made.append(Controller(config, weak=ScriptedEngine(model_id="small"), router=ScriptedRouter(0.9)))
         return made[-1]
 
@@ -78,6 +79,29 @@ def test_the_weak_model_steps_in_where_all_fail(make: Make, setup: Any) -> None:
         )
         assert type(reply.fallback_cause).__name__ == cause
     assert setup().call("GET", "/health", app=app).json()["status"] == "degraded"
+
+
+def test_many_at_once_on_an_event_loop(make: Make) -> None:
+    controller = make("turn-0-3-40+ok", "turn-1-3-40+ok", "turn-2-3-40+ok", **{"strong.max_retries": 2})
+    asked = [f"question {number}" for number in range(120)]
+
+    async def ask(
+        client: AsyncController, text: str, limit: asyncio.Semaphore
+    ) -> tuple[str, str, str | None]:
+        async with limit:
+            stream = await client.chat.completions.create(messages=text, stream=True)
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+            return "".join(pieces), stream.decision.reason, stream.decision.endpoint
+
+    async def all_of_them() -> list[tuple[str, str, str | None]]:
+        async with AsyncController(controller) as client:
+            limit = asyncio.Semaphore(12)
+            return await asyncio.gather(*(ask(client, text, limit) for text in asked))
+
+    found = asyncio.run(all_of_them())
+    for text, (answer, reason, endpoint) in zip(asked, found, strict=True):
+        assert answer.startswith(f"strong: {text} ·") and answer.count("strong:") == 1, text
+        assert reason == "score" and endpoint in ("a", "b", "c")
 
 
 def test_a_budget_pays_each_its_own_price(make: Make) -> None:

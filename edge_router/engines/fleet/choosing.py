@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-STRATEGIES = ("first", "least_busy", "weighted", "cheapest")
-
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -19,9 +17,9 @@ class Load:
 
 
 def chosen(loads: Sequence[Load], strategy: str, draw: Callable[[], float]) -> int:
-    """The place of the one to ask; of equals the first. `draw` gives numbers from 0 to below 1.
+    """The place of the one to ask by `strong.strategy`; of equals the first.
 
-    Weight 0 is for those that are asked only where no other is left.
+    `draw` gives numbers from 0 to below 1. Weight 0 is for those that are asked only where no other is left.
     """
 
     def rank(place: int) -> float:

@@ -43,7 +43,7 @@ from edge_router.thresholds.metering import Meter
 from edge_router.types import LATEST, Cancel, Progress
 
 LONGEST_WAIT_S = 12.0  # for an endpoint that is at its limit: the weak model answers sooner
-TRIAL_WAIT_S = 3.0  # for word of the one question that another is tried with, where all have failed
+TRIAL_WAIT_S = 5.0  # for word of the one question that another is tried with, where all have failed
 
 
 class Member:
