@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -49,9 +50,15 @@ class Defect:
 class Defects:
     """What broke in one process. Safe to use from several threads. Raises nothing of its own."""
 
-    def __init__(self, file: Path | None = None, count: Callable[[str, str], None] | None = None) -> None:
-        """`count` is told the component and the exception's class each time."""
-        self._file, self._count = file, count
+    def __init__(
+        self,
+        file: Path | None = None,
+        count: Callable[[str, str], None] | None = None,
+        mask: Callable[[str], str] = str,
+    ) -> None:
+        """`count` is told the component and the exception's class each time. `mask` takes secrets out of what
+        is logged: an exception may say what a user wrote."""
+        self._file, self._count, self._mask = file, count, mask
         self._lock = threading.Lock()
         self._met: dict[_Cause, int] = {}  # since the file was written
 
@@ -84,8 +91,16 @@ class Defects:
         if self._count is not None:
             self._count(error.component, error.kind)
         if first:
-            _logger.error("%s", error, exc_info=error)
+            _logger.error("%s\n%s", error, self._trace(error))
             self.save()
+
+    def _trace(self, error: InternalError) -> str:
+        try:
+            return self._mask("".join(traceback.format_exception(error)).rstrip())
+        except Exception:  # noqa: BLE001 - what cannot be masked is not shown
+            return (
+                f"its traceback is not shown, for it could not be looked through for secrets: {error.place}"
+            )
 
     def save(self) -> None:
         """Write down what was met since the last time."""

@@ -63,10 +63,19 @@ def test_it_is_logged_once_with_its_traceback_and_counted_each_time(
         "something broke in the weak model",
         "something broke in the ledger",
     ]
-    assert all(record.exc_info for record in logged) and "raise mistake" in caplog.text
+    assert all("raise mistake" in record.getMessage() for record in logged)
     rendered = metrics.render()
     assert 'edge_router_defects_total{component="weak model",error="TypeError"} 5' in rendered
     assert 'edge_router_defects_total{component="ledger",error="TypeError"} 1' in rendered
+
+
+def test_what_is_logged_of_it_is_masked_or_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(text: str) -> str:
+        raise ValueError(text)
+
+    meet(Defects(mask=lambda text: text.replace("diary", "[HIDDEN_1]")), RuntimeError("my diary"))
+    meet(Defects(mask=broken), RuntimeError("my diary"))
+    assert "my [HIDDEN_1]" in caplog.text and "diary" not in caplog.text
 
 
 def test_it_is_written_down_with_its_count_over_several_runs(tmp_path: Path) -> None:

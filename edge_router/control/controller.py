@@ -107,7 +107,9 @@ class CoreController:
         self.config = config.replace(**overrides) if config is not None else Config.load(overrides=overrides)
         paths = paths or Paths.default()
         self.metrics = Metrics()
-        self.defects = Defects(paths.defects, self.metrics.defect)
+        self.defects = Defects(
+            paths.defects, self.metrics.defect, lambda text: self._pool.egress.masked(text)
+        )
         self._pool = Pool(
             self.config,
             weak=weak,

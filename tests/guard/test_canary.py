@@ -14,7 +14,7 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import ServerConfig
-from edge_router.errors import Withheld
+from edge_router.errors import InternalError, Withheld
 from edge_router.labelling import Labelling, Task, label
 from edge_router.server.app import create_app
 
@@ -236,3 +236,14 @@ def test_what_fails_is_sent_no_other_way(
                 assert not leaked(repr(error).encode()), url
     assert len(strong_server.requests()) > 6
     assert leaked(sent) == []
+
+
+def test_a_mistake_is_logged_without_it(paths: Any, caplog: pytest.LogCaptureFixture) -> None:
+    weak = ScriptedEngine(ValueError(f"cannot read {WORDS}"))
+    with (
+        Controller(Config(), weak=weak, router=ScriptedRouter(0.1), paths=paths) as one,
+        pytest.raises(InternalError),
+    ):
+        one.chat.completions.create(messages=ASKED)
+    assert "cannot read hard: [SECRET_1], [CARD_1]" in caplog.text
+    assert KEY not in caplog.text and CARD not in caplog.text
