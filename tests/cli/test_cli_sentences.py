@@ -73,6 +73,8 @@ EXAMPLES = [
     e.Closed(),
     e.StrongNotConfigured(),
     e.StrongUnreachable("https://example.org", "refused"),
+    e.StrongPaused("https://example.org", "it is at its limit", 4.0),
+    e.StrongPaused("https://example.org", "it failed five times"),
     e.StrongTimeout("https://example.org", 60),
     e.StrongRedirected("https://example.org", 307, "https://www.example.org/v1"),
     e.StrongUnauthorized("https://example.org", 401, "the environment variable OPENAI_API_KEY"),

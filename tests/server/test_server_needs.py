@@ -81,7 +81,7 @@ def test_an_answer_held_to_a_grammar_is_never_asked_of_an_endpoint(setup: Callab
         ("/v1/chat/completions", {"messages": HI, "response_format": {"type": "grammar", "grammar": held}}),
         ("/v1/responses", {"input": "hi", "text": {"format": {"type": "grammar", **held}}}),
     ):
-        for model in ("strong", "auto", "router-mf-0"):
+        for model in ("strong", "auto", "router-word-0"):
             one = setup()  # with a weak model that follows none either
             reply = one.call(path=path, body={**fields, "stream": False, "model": model})
             seen = (reply.status, len(one.weak.calls), len(one.strong.calls))
