@@ -18,17 +18,13 @@ from edge_router.chat.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from edge_router.guard.screening import PLACEHOLDER, mapped
+from edge_router.guard.screening import mapped, put_back
 
 T = TypeVar("T")
 
 
-_BEGUN = re.compile(r"\[(?:[A-Z]+(?:_[0-9]*)?)?")
-
-
-def put_back(text: str, values: Mapping[str, str]) -> str:
-    """`text` with what its placeholders stand for; the others stay."""
-    return PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), text)
+_BEGUN = re.compile(r"\[[A-Za-z]*\\{0,2}(?:_[0-9]*)?")
+_BACKSLASHES = 2  # that may stand in one
 
 
 class _Channel:
@@ -36,15 +32,19 @@ class _Channel:
 
     def __init__(self, values: Mapping[str, str], *, json_text: bool = False) -> None:
         self._values = {name: _in_json(value) for name, value in values.items()} if json_text else values
-        self._longest = max(map(len, values))
+        self._longest = max(map(len, values)) + _BACKSLASHES
         self._held = ""
 
     def feed(self, text: str) -> str:
         text = put_back(self._held + text, self._values)
         start = text.rfind("[", -self._longest)
-        begun = start >= 0 and _BEGUN.fullmatch(text, start) is not None
+        begun = start >= 0 and self._may_become_one(text[start:])
         self._held, text = (text[start:], text[:start]) if begun else ("", text)
         return text
+
+    def _may_become_one(self, text: str) -> bool:
+        plain = text.replace("\\", "").upper()
+        return _BEGUN.fullmatch(text) is not None and any(name.startswith(plain) for name in self._values)
 
     def rest(self) -> str:
         held, self._held = self._held, ""

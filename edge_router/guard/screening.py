@@ -30,6 +30,8 @@ T = TypeVar("T")
 # Of a request what is never sent, or chosen by us.
 _STAYS = frozenset({"target", "private", "mask", "signals", "names", "program"})
 PLACEHOLDER = re.compile(r"\[[A-Z]+_[0-9]+\]")
+# The same in an answer: models write names in small letters, and a backslash where Markdown may want one.
+_REWRITTEN = re.compile(r"\[([A-Za-z]+)\\{0,2}_([0-9]+)\]")
 _CODED = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
 _BLOB = re.compile(r"(?:data:[^,\s]{0,200};base64,)?[A-Za-z0-9+/_\-]*={0,2}")
 _DEPTH = 2  # base64 within base64
@@ -72,6 +74,16 @@ class Vault:
         return known
 
 
+def spelled(rewritten: re.Match[str]) -> str:
+    """A placeholder as it was written first."""
+    return f"[{rewritten[1].upper()}_{rewritten[2]}]"
+
+
+def put_back(text: str, values: Mapping[str, str]) -> str:
+    """`text` with what its placeholders stand for; the others stay."""
+    return _REWRITTEN.sub(lambda found: values.get(spelled(found), found[0]), text)
+
+
 class Screening:
     """Looks for what `detectors` find. Safe to use from any number of threads."""
 
@@ -88,7 +100,7 @@ class Screening:
 
     def hidden(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:
         """`request` with placeholders in the place of whatever can be taken out of it."""
-        taken = frozenset(found for text in texts_of(request) for found in PLACEHOLDER.findall(text))
+        taken = frozenset(spelled(found) for text in texts_of(request) for found in _REWRITTEN.finditer(text))
         vault = Vault(taken)
         return mapped(request, lambda text: self.masked(text, vault)), vault
 

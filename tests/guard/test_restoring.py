@@ -36,6 +36,17 @@ def test_a_placeholder_is_put_back_wherever_it_is_cut() -> None:
     assert restored(*map(TextDelta, text)).text == whole
 
 
+def test_it_may_be_written_in_other_ways() -> None:
+    for written in ("[email_1]", "[Email_1]", r"[EMAIL\_1]", r"[email\_1]"):
+        for cut in range(1, len(written)):
+            told = restored(TextDelta("to " + written[:cut]), TextDelta(written[cut:] + ", x")).text
+            assert told == "to ann@example.org, x", (written, cut)
+    for other in ("[email 1]", "[EMAIL_01]", "[e]mail_1", r"[EMAIL\\\_1]", "[EMAIL-1]"):
+        assert restored(*map(TextDelta, other)).text == other
+    escaped = restored(*map(TextDelta, r'{"a": "[EMAIL\\_1]"}'), json_text=True).text
+    assert json.loads(escaped) == {"a": "ann@example.org"}
+
+
 def test_nothing_is_held_back_but_what_may_be_one() -> None:
     restorer = Restorer(VALUES, json_text=False)
     for given, told in (("see [1], ", "see [1], "), ("[EM", ""), ("PTY] [", "[EMPTY] "), ("x", "[x")):
