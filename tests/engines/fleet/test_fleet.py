@@ -117,12 +117,17 @@ def test_a_fault_of_one_of_three_reaches_nobody(make: Make, strong_server: Any, 
     good, refused = strong_server.url("ok"), "http://127.0.0.1:9/v1"
     urls = {script: strong_server.url(script) for script in SCRIPTS}
     urls |= {name: endpoint(handler).url for name, handler in RAW.items()} | {"refused": refused}
-    fleets = {name: make(url, good, good) for name, url in urls.items()}
-    fleets |= {f"{name}, and 500": make(url, strong_server.url("500"), good) for name, url in urls.items()}
+    patient = {"strong_max_retries": 2, "strong_timeout_s": 4.0}
+    fleets = {name: make(url, good, good, **patient) for name, url in urls.items()}
+    fleets |= {
+        f"{name}, and 500": make(url, strong_server.url("500"), good, **patient) for name, url in urls.items()
+    }
     with ThreadPoolExecutor(16) as pool:
         found = dict(zip(fleets, pool.map(lambda each: run(each), fleets.values()), strict=True))
-    for name, answer in found.items():
-        assert answer == ("c" if "and 500" in name else "b", reply_text("hi")), name
+    for name, (who, text) in found.items():
+        assert text == reply_text("hi"), (name, who)
+        # On a busy machine the first good one may be too slow, too.
+        assert who in ({"c"} if "and 500" in name else {"b", "c"}), name
 
 
 def test_once_it_has_begun_an_answer_is_nobody_elses(make: Make, strong_server: Any) -> None:
