@@ -11,10 +11,13 @@ from edge_router.cli.options import Options
 from edge_router.cli.sentences import ME, quoted, sentence
 from edge_router.disk import as_storage_error
 from edge_router.errors import (
+    ArtifactMissing,
+    BuildFailed,
     Cancelled,
     ConfigError,
     ContextOverflow,
     EdgeRouterError,
+    EngineUnavailable,
     InvalidRequest,
     InvalidRules,
     UnknownName,
@@ -22,6 +25,7 @@ from edge_router.errors import (
 )
 
 FAILED, USAGE = 1, 2
+_OF_SETTINGS = (ArtifactMissing, BuildFailed, EngineUnavailable)  # of what was configured for this once, too
 
 
 def report(error: Exception, options: Options) -> int:
@@ -34,8 +38,12 @@ def report(error: Exception, options: Options) -> int:
     if options.debug:
         sys.stderr.write("".join(traceback.format_exception(error)))
     text = told(error)
-    if options.config is not None and f": {ME} " in text and "--config" not in text:
-        text += f" --config {quoted(options.config)}"  # what is typed next is about the same settings
+    if f": {ME} " in text:  # what is typed next is about the same settings
+        if isinstance(error, _OF_SETTINGS):
+            again = {name: value for name, value in options.settings.items() if name not in text}
+            text += "".join(f" --set {quoted(f'{name}={value}')}" for name, value in again.items())
+        if options.config is not None and "--config" not in text:
+            text += f" --config {quoted(options.config)}"
     output.say(f"error: {text}", style="red")
     return exit_code(error)
 

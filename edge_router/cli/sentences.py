@@ -179,11 +179,6 @@ def _out_of_memory(error: e.OutOfMemory) -> str:
     )
 
 
-def _of_engine(error: e.EngineUnavailable) -> list[str]:
-    """For `doctor`, which looks at the engine that is configured: it may have been asked for once only."""
-    return ["--set", "weak.engine=mlc"] if error.engine == "mlc" else []
-
-
 def _linker(error: e.LinkerMissing) -> str:
     tried = ", ".join(error.tried)
     return (
@@ -341,11 +336,9 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         error, "wait for it or end it, then see what is there with", "artifacts", "list"
     ),
     e.EngineError: lambda error: _then(error, "see what runs where with", "doctor"),
-    e.EngineUnavailable: lambda error: _then(error, "see what it lacks with", "doctor", *_of_engine(error)),
+    e.EngineUnavailable: lambda error: _then(error, "see what it lacks with", "doctor"),
     e.OutOfMemory: _out_of_memory,
-    e.EngineRestarting: lambda error: _then(
-        error, "ask again then; what it lacks says", "doctor", *_of_engine(error)
-    ),
+    e.EngineRestarting: lambda error: _then(error, "ask again then; what it lacks says", "doctor"),
     e.LocalServerDown: _server_down,
     e.ServedModelMissing: _not_served,
     e.CannotCalibrate: lambda error: _then(error, "other models are listed by", "models", "list"),

@@ -242,6 +242,20 @@ def test_what_is_typed_next_reads_the_same_file(options, cli, tmp_path):
     assert command[3:] == (["--config", str(file)] if options else [])
 
 
+def test_what_is_typed_next_is_about_the_same_engine(cli):
+    """Another one's library, or what another one lacks, would not help."""
+    nowhere = "mlc.python=/nowhere/my python"
+    done = cli("doctor", "--memory", "--set", "weak.engine=mlc", "--set", nowhere)
+    (command,) = commands(done.err.strip())
+    assert command[1:] == ["doctor", "--set", "weak.engine=mlc", "--set", nowhere]
+    done = cli("chat", "hello", "--set", "weak.engine=mlc", "--set", "weak.build=false")
+    (command,) = commands(done.err.strip())
+    assert command[1:] == ["doctor", "--set", "weak.engine=mlc", "--set", "weak.build=false"]
+    done = cli("serve", "--set", "weak.model=Qwen3-4B", "--set", "weak.quantization=q0f16")
+    (command,) = commands(done.err.strip())
+    assert command[1:3] == ["compile", "Qwen3-4B"] and command[-1] == "weak.quantization=q0f16"
+
+
 @pytest.mark.parametrize(
     "broken", ["[weak]\nthreads = 'two'\n", "[weak]\nthread = 2\n", "[router]\nthreshold = 7\n"]
 )
