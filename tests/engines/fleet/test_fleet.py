@@ -112,11 +112,13 @@ RAW = {
 }
 
 
-def test_a_fault_of_one_of_three_reaches_nobody(make: Make, strong_server: Any, endpoint: Any) -> None:
+def test_a_fault_of_one_of_three_reaches_nobody(
+    make: Make, strong_server: Any, endpoint: Any, refused_url: str
+) -> None:
     """Each asked first, alone and with a second one that fails; the answer is there once, and whole."""
-    good, refused = strong_server.url("ok"), "http://127.0.0.1:9/v1"
+    good = strong_server.url("ok")
     urls = {script: strong_server.url(script) for script in SCRIPTS}
-    urls |= {name: endpoint(handler).url for name, handler in RAW.items()} | {"refused": refused}
+    urls |= {name: endpoint(handler).url for name, handler in RAW.items()} | {"refused": refused_url}
     patient = {"strong_max_retries": 2, "strong_timeout_s": 4.0}
     fleets = {name: make(url, good, good, **patient) for name, url in urls.items()}
     fleets |= {
@@ -132,7 +134,7 @@ def test_a_fault_of_one_of_three_reaches_nobody(make: Make, strong_server: Any, 
 
 def test_once_it_has_begun_an_answer_is_nobody_elses(make: Make, strong_server: Any) -> None:
     for script in ("cut-2", "end-2", "error-2", "stall-2"):
-        fleet, shown = make(strong_server.url(script), strong_server.url("ok"), strong_timeout_s=1.0), []
+        fleet, shown = make(strong_server.url(script), strong_server.url("ok")), []
         with pytest.raises(StrongInterrupted):
             for event in answered(fleet, ask(), threading.Event()):
                 shown.append(event)
