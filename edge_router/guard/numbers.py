@@ -22,6 +22,8 @@ _CARDS = (
 _ISSUERS = tuple((re.compile(begin), frozenset(lengths)) for begin, lengths in _CARDS)
 _DIGITS = re.compile(r"\d(?:[ -]?\d){12,}")
 _GROUP = re.compile(r"\d+")
+_GROUPS = ((4, 6, 5), (4, 6, 4), (4, 3, 3, 3), (6, 13), (8, 8))  # beside fours
+_MONTH = re.compile(r"(?:0[1-9]|1[0-2])[2-4]\d")  # in which a card ends
 _FIRST_DIGITS, _NONE = "23456", frozenset({0})
 _SHORTEST_CARD, _LONGEST_CARD = 13, 19
 
@@ -50,6 +52,7 @@ _IBAN_CHECK = re.compile(
     r"\d\d(?:(?<=[A-Za-z][A-Za-z]\d\d)|(?<=[A-Za-z][A-Za-z][ -]\d\d))(?=[ -]?[A-Za-z0-9]{2})"
 )
 _IBAN = re.compile(r"[A-Za-z]{2}[ -]?\d\d(?:[ -]?[A-Za-z0-9]){11,31}")
+_DASHED = re.compile(r"[^-]+|(?:[^-]{4}-)+[^-]{1,4}")  # where there are dashes, they part it into fours
 
 _TELEPHONE = re.compile(
     r"[+0(2-9](?<![\w.+-].)(?:"
@@ -68,12 +71,14 @@ def cards(text: str) -> Iterator[Span]:
     for run in _DIGITS.finditer(text):
         # Other numbers may stand beside it, such as the month in which it ends.
         groups = list(_GROUP.finditer(text, *run.span()))
-        first = 0
+        first = told = 0
         while first < len(groups):
             last = _card(text, groups, first)
-            if last is not None:
+            if last is not None and not _in_a_table(text, groups[told:first], groups, first, last):
                 yield groups[first].start(), groups[last].end()
-            first = first + 1 if last is None else last + 1
+                first = told = last + 1
+            else:
+                first += 1
 
 
 def _card(text: str, groups: Sequence[re.Match[str]], first: int) -> int | None:
@@ -91,9 +96,33 @@ def _card(text: str, groups: Sequence[re.Match[str]], first: int) -> int | None:
             break
         if len(number) >= _SHORTEST_CARD:
             lengths = lengths or _lengths(number)
-            if len(number) in lengths and _luhn([*map(int, number)]):
+            good = len(number) in lengths and not text[groups[at].end() :][:1].isalpha()
+            if good and _is_grouped_so(groups[first : at + 1]) and _luhn([*map(int, number)]):
                 found = at
     return found
+
+
+def _is_grouped_so(groups: Sequence[re.Match[str]]) -> bool:
+    """Whether cards are written in such groups."""
+    sizes = tuple(len(group[0]) for group in groups)
+    fours = len(sizes) > 3 and all(size == 4 for size in sizes[:-1])
+    return len(sizes) == 1 or fours or sizes in _GROUPS
+
+
+def _in_a_table(
+    text: str,
+    before: Sequence[re.Match[str]],
+    groups: Sequence[re.Match[str]],
+    first: int,
+    last: int,
+) -> bool:
+    """Whether its groups are some of many numbers, of which every tenth four add up."""
+    if first == last:
+        return False
+    if before and len(before[-1][0]) == 4:
+        return True
+    after = groups[last + 1][0] if last + 1 < len(groups) else ""
+    return len(after) == 4 and not _MONTH.fullmatch(after) and _card(text, groups, last + 1) is None
 
 
 def _lengths(number: str) -> frozenset[int]:
@@ -121,7 +150,7 @@ def ibans(text: str) -> Iterator[Span]:
             continue
         number = "".join(text[at] for at in places[:wanted]).upper()
         end = places[wanted - 1] + 1
-        whole = not text[end : end + 1].isalnum()
+        whole = not text[end : end + 1].isalnum() and _DASHED.fullmatch(text, start, end) is not None
         if whole and int("".join(str(int(letter, 36)) for letter in number[4:] + number[:4])) % 97 == 1:
             yield start, end
 

@@ -61,11 +61,14 @@ FOUND = [
     ("cards", "5555-5555-5555-4444", "5555-5555-5555-4444"),
     ("cards", "4111 1111 1111 1111 12/27 123", "4111 1111 1111 1111"),
     ("cards", "2 4111 1111 1111 1111 9", "4111 1111 1111 1111"),
+    ("cards", "4111 1111 1111 1111 1229 123", "4111 1111 1111 1111"),
     ("cards", "amex 378282246310005.", "378282246310005"),
+    ("cards", "amex 3782-822463-10005.", "3782-822463-10005"),
     ("cards", "４１１１１１１１１１１１１１１１", "４１１１１１１１１１１１１１１１"),
     ("cards", "4111\u00a01111\u20111111\u00a01111", "4111\u00a01111\u20111111\u00a01111"),
     ("ibans", "to DE89 3704 0044 0532 0130 00 by Monday", "DE89 3704 0044 0532 0130 00"),
     ("ibans", "gb82west12345698765432", "gb82west12345698765432"),
+    ("ibans", "DE89-3704-0044-0532-0130-00", "DE89-3704-0044-0532-0130-00"),
     ("ibans", "NL91ABNA0417164300, please", "NL91ABNA0417164300"),
     ("ibans", "17 things, and FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
     ("emails", "Write to jürgen.müller+x@mail.example.co.uk today", "jürgen.müller+x@mail.example.co.uk"),
@@ -112,11 +115,13 @@ HARMLESS = [
     "4111 1111 1111 1112 does not add up",
     "94111111111111111 is longer than a card's number",
     "3.14111111111111111 is a fraction",
+    "9 8123 4111 1111 1111 1111, 4111 1111 1111 1111 9876 and 41 111111 1111 111 1 1 are of tables",
+    "4111111111111111f3 and 2bfd7760-3668-1376-2361-00e4b56a289e",
     "order 1234567890123456, id 20240131235959123",
     "DE89370400440532013001 does not add up",
     "ISBN 978-3-16-148410-0, 2023-01-02, 01-02-2023, 192.168.178.21, 10:30-11:45",
     "commit 3f786850e387550fdab836ed7e6dc881de23001b of the task-management-system",
-    "550e8400-e29b-41d4-a716-446655440000",
+    "550e8400-e29b-41d4-a716-446655440000, ee1579e7-ea61-a3a9-daeb-cac6bc50d495",
     "git@github.com:owner/repo.git",
     "@decorator\ndef f(): ...",
     "password = os.environ['DB_PASSWORD']; token = get_token(user); key = f(x1)",
@@ -145,6 +150,11 @@ HARMLESS = [
 def test_what_is_harmless_is_left_alone() -> None:
     for text in HARMLESS:
         assert found(text) == [], text
+
+
+def test_two_cards_in_a_row_are_both_found() -> None:
+    both = "4111 1111 1111 1111 5555 5555 5555 4444"
+    assert found(both) == [("cards", both[:19]), ("cards", both[20:])]
 
 
 def test_long_nonsense_costs_no_more_than_its_length() -> None:
