@@ -74,7 +74,7 @@ def cards(text: str) -> Iterator[Span]:
         first = told = 0
         while first < len(groups):
             last = _card(text, groups, first)
-            if last is not None and not _in_a_table(text, groups[told:first], groups, first, last):
+            if last is not None and not _in_a_table(text, groups, told, first, last):
                 yield groups[first].start(), groups[last].end()
                 first = told = last + 1
             else:
@@ -109,17 +109,12 @@ def _is_grouped_so(groups: Sequence[re.Match[str]]) -> bool:
     return len(sizes) == 1 or fours or sizes in _GROUPS
 
 
-def _in_a_table(
-    text: str,
-    before: Sequence[re.Match[str]],
-    groups: Sequence[re.Match[str]],
-    first: int,
-    last: int,
-) -> bool:
-    """Whether its groups are some of many numbers, of which every tenth four add up."""
+def _in_a_table(text: str, groups: Sequence[re.Match[str]], told: int, first: int, last: int) -> bool:
+    """Whether its groups are some of many numbers, of which every tenth four add up. Those before `told` are
+    of other cards."""
     if first == last:
         return False
-    if before and len(before[-1][0]) == 4:
+    if first > told and len(groups[first - 1][0]) == 4:
         return True
     after = groups[last + 1][0] if last + 1 < len(groups) else ""
     return len(after) == 4 and not _MONTH.fullmatch(after) and _card(text, groups, last + 1) is None
