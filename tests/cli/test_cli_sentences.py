@@ -242,6 +242,7 @@ def test_what_is_typed_next_reads_the_same_file(options, cli, tmp_path):
     assert command[3:] == (["--config", str(file)] if options else [])
 
 
+@pytest.mark.integration  # serve looks for the router first
 def test_what_is_typed_next_is_about_the_same_engine(cli):
     """Another one's library, or what another one lacks, would not help."""
     nowhere = "mlc.python=/nowhere/my python"
@@ -290,9 +291,10 @@ def told_commands() -> list[tuple[str, str]]:
     return found
 
 
-@each("where, command", told_commands())
-def test_every_command_that_is_told_anywhere_is_accepted(where, command, accepts):
-    assert accepts(shlex.split(command)), where
+def test_every_command_that_is_told_anywhere_is_accepted(accepts):
+    told = told_commands()
+    assert len(told) > 20
+    assert [row for row in told if not accepts(shlex.split(row[1]))] == []
 
 
 @each("error", [*EXAMPLES, *PARENTS])

@@ -6,11 +6,6 @@ from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from anthropic.types.beta import BetaOutputConfigParam, BetaThinkingConfigAdaptiveParam
-from openai.types.chat.completion_create_params import CompletionCreateParamsBase
-from openai.types.responses import ResponseIncludable, ResponseTextConfig, ToolChoiceOptions
-from openai.types.responses.response_create_params import ResponseCreateParamsBase
-from openai.types.shared import Reasoning, ReasoningEffort
 
 from edge_router.surfaces.anthropic.surface import AnthropicMessages
 from edge_router.surfaces.openai.surface import OpenAIChat
@@ -44,6 +39,13 @@ def message(body: Body) -> object:
 
 
 def test_every_word_is_taken() -> None:
+    # Here, for they take seconds, which who only collects tests need not wait for.
+    from anthropic.types.beta import BetaOutputConfigParam, BetaThinkingConfigAdaptiveParam
+    from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+    from openai.types.responses import ResponseIncludable, ResponseTextConfig, ToolChoiceOptions
+    from openai.types.responses.response_create_params import ResponseCreateParamsBase
+    from openai.types.shared import Reasoning, ReasoningEffort
+
     rows: list[tuple[Callable[[Body], object], list[str], Callable[[str], Body]]] = [
         (chat, words(ReasoningEffort), lambda word: {"reasoning_effort": word}),
         (chat, words(CompletionCreateParamsBase, "verbosity"), lambda word: {"verbosity": word}),
