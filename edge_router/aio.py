@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _KEEP_S = 5.0  # how long a thread waits for the next answer
+_SETTLE_S = 3.0  # hundreds of rows of the ledger, on a busy machine
 
 
 class AsyncAnswer(Generic[T]):
@@ -204,6 +205,11 @@ class AsyncController:
 
     async def close(self) -> None:
         await asyncio.to_thread(self.controller.close)
+        await asyncio.to_thread(self.settle)
+
+    def settle(self) -> None:
+        """Wait, not for long, until what has ended is written down."""
+        self._threads.settle(_SETTLE_S)
 
     async def __aenter__(self) -> Self:
         return self

@@ -36,6 +36,7 @@ class IdleThreads:
     def __init__(self, keep_s: float = 0.0, *, most: int = 8, patience_s: float = 0.05) -> None:
         self._keep_s, self._most, self._patience_s = keep_s, most, patience_s
         self._lock = threading.Lock()  # over all of the following
+        self._settled = threading.Condition(self._lock)
         self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
         self._waiting: deque[Callable[[], None]] = deque()
         self._short = 0  # threads that are busy with what did not say it would take long
@@ -61,6 +62,11 @@ class IdleThreads:
         else:
             self._start(work)
 
+    def settle(self, wait_s: float) -> bool:
+        """Whether all work is done that does not take long, after waiting for it up to `wait_s`."""
+        with self._settled:
+            return self._settled.wait_for(lambda: not (self._short or self._waiting), wait_s)
+
     def linger(self) -> None:
         """The work of this thread will take long: others need not wait for it."""
         with self._lock:
@@ -70,6 +76,7 @@ class IdleThreads:
             self._long.add(thread)
             self._short -= 1
             work = self._next()
+            self._settled.notify_all()
         if work is not None:
             self._start(work)
 
@@ -126,8 +133,10 @@ class IdleThreads:
             else:
                 self._short -= 1
             work = self._next()
-            if work is None and self._keep_s:
-                self._idle.append(inbox)
+            if work is None:
+                self._settled.notify_all()
+                if self._keep_s:
+                    self._idle.append(inbox)
         if work is not None or not self._keep_s:
             return work
         threading.current_thread().name = _IDLE

@@ -52,6 +52,7 @@ def run(
     `ConfigError`, and whatever keeps the weak model or the router from loading.
     """
     settings, limits = settings or controller.config.server, limits or Limits()
+    answering = AsyncController(controller)
     try:
         with ExitStack() as held:
             listeners = [held.enter_context(listener) for listener in _bound(settings, bool(api_key))]
@@ -59,10 +60,11 @@ def run(
             for listener in listeners:
                 ready_to_listen(listener)
             url = url_of(listeners[0])
-            app = create_app(AsyncController(controller), settings, api_key=api_key, limits=limits)
+            app = create_app(answering, settings, api_key=api_key, limits=limits)
             _Server(app, settings, limits, lambda: on_ready(url), stop or threading.Event()).run(listeners)
     finally:
         closed = _closed(controller)
+        answering.settle()
     return closed
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from edge_router.config import StrongConfig
 from edge_router.engines.openai import OpenAIEngine
+from edge_router.ledger import Ledger
+from edge_router.paths import Paths
 
 OPEN = 200
 HANDFUL = 16  # threads: those that decide, the strong model's, and one that looks up names
@@ -76,5 +78,28 @@ def test_two_hundred_open_answers_are_no_threads(
                     await asyncio.wait_for(reader.readuntil(b"strong:"), 60)
             assert threading.active_count() - before <= HANDFUL
         await until(lambda: all(each["gone"] for each in strong_server.requests()))
+
+    asyncio.run(main())
+
+
+def test_a_server_that_stops_has_written_a_row_for_each_answer_that_it_broke_off(
+    serve: Callable[..., Any], strong_server: Any, room_for_sockets: None, paths: Paths
+) -> None:
+    """Its return ends the process, and with it whatever would write them later."""
+    settings = StrongConfig(base_url=strong_server.url("stall-1"), model="remote", timeout_s=120.0)
+    served = serve(strong=OpenAIEngine(settings), ledger=True)
+
+    async def main() -> None:
+        with ExitStack() as open_ones:
+            readers = []
+            for _ in range(OPEN):
+                reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+                open_ones.callback(writer.close)
+                writer.write(request(stream=True))
+                readers.append(reader)
+            for reader in readers:
+                await asyncio.wait_for(reader.readuntil(b"strong:"), 60)
+            await asyncio.to_thread(served.stop)
+            assert len(Ledger(paths.ledger).recent(2 * OPEN)) == OPEN
 
     asyncio.run(main())
