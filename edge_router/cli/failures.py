@@ -39,7 +39,7 @@ def report(error: Exception, options: Options) -> int:
         sys.stderr.write("".join(traceback.format_exception(error)))
     text = told(error)
     if f": {ME} " in text:  # what is typed next is about the same settings
-        if isinstance(error, _OF_SETTINGS):
+        if isinstance(error, _OF_SETTINGS) and f": {ME} config set " not in text:  # which lasts
             again = {name: value for name, value in options.settings.items() if name not in text}
             text += "".join(f" --set {quoted(f'{name}={value}')}" for name, value in again.items())
         if options.config is not None and "--config" not in text:

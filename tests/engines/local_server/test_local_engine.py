@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import ExitStack, suppress
 
 import pytest
 from local_servers import CLOUD, KINDS, WORDS, LlamaCpp, StandIn
@@ -420,6 +421,8 @@ def test_a_unix_socket(local_server, engine_of, tmp_path):
     relay.bind(os.fspath(path))
     relay.listen()
 
+    ends, threads = ExitStack(), []
+
     def carry(source, target):
         try:
             while data := source.recv(65536):
@@ -428,21 +431,31 @@ def test_a_unix_socket(local_server, engine_of, tmp_path):
         except OSError:
             pass
 
-    def serve():
-        try:
-            while True:
-                inner, outer = relay.accept()[0], socket.create_connection(("127.0.0.1", server.port))
-                threading.Thread(target=carry, args=(inner, outer), daemon=True).start()
-                threading.Thread(target=carry, args=(outer, inner), daemon=True).start()
-        except OSError:
-            pass
+    def start(work, *arguments):
+        threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        threads[-1].start()
 
-    threading.Thread(target=serve, daemon=True).start()
+    def serve():
+        with suppress(OSError):
+            while True:
+                inner = ends.enter_context(relay.accept()[0])
+                outer = ends.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                start(carry, inner, outer)
+                start(carry, outer, inner)
+
+    start(serve)
+    engine = engine_of(server, "llama.cpp", base_url=f"unix:{path}")
     try:
-        assert run(engine_of(server, "llama.cpp", base_url=f"unix:{path}"), ask(private=True)).text == ANSWER
+        assert run(engine, ask(private=True)).text == ANSWER
     finally:
+        engine.close()
+        relay.shutdown(socket.SHUT_RDWR)  # which wakes who accepts
         relay.close()
+        threads[0].join(10)
         server.close()
+        for thread in threads[1:]:
+            thread.join(10)
+        ends.close()
 
 
 # ---- finding them

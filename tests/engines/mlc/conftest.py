@@ -38,18 +38,22 @@ class Mlc:
         for old in self._site.glob("*.dist-info"):
             shutil.rmtree(old)
         shutil.copytree(STANDIN, self._site, dirs_exist_ok=True)
-        self._describe("mlc-llm-standin", version, "mlc_llm", build)
+        self._describe("mlc-llm-standin", version, "mlc_llm/__init__.py", build)
         if tvm:
-            self._describe("mlc-ai-standin", "0.20.0", "tvm", "")
+            # No package: the real one, further on in the path, is what is imported. But it is there, for some
+            # Pythons count no file that is not.
+            (self._site / "tvm").mkdir(exist_ok=True)
+            (self._site / "tvm" / "standin.py").touch()
+            self._describe("mlc-ai-standin", "0.20.0", "tvm/standin.py", "")
         importlib.invalidate_caches()
 
-    def _describe(self, name: str, version: str, package: str, build: str) -> None:
+    def _describe(self, name: str, version: str, file: str, build: str) -> None:
         described = self._site / f"{name.replace('-', '_')}-{version}.dist-info"
         described.mkdir()
         text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         (described / "METADATA").write_text(text, encoding="utf-8")
         digest = hashlib.sha256(build.encode()).hexdigest()
-        (described / "RECORD").write_text(f"{package}/__init__.py,sha256={digest},1\n", encoding="utf-8")
+        (described / "RECORD").write_text(f"{file},sha256={digest},1\n", encoding="utf-8")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         if not self._log.exists():
