@@ -79,9 +79,12 @@ def probabilities(row: list[float], config: GenerationConfig, said: list[int]) -
         factor = config.repetition_penalty or 1.0
         row[token] = row[token] / factor if row[token] > 0 else row[token] * factor
     if config.temperature == 0:
-        return [float(token == row.index(max(row))) for token in range(len(row))]
-    raised = [math.exp((logit - max(row)) / (config.temperature or 1.0)) for logit in row]
-    found = [value / sum(raised) for value in raised]
+        likeliest = row.index(max(row))
+        return [float(token == likeliest) for token in range(len(row))]
+    highest = max(row)
+    raised = [math.exp((logit - highest) / (config.temperature or 1.0)) for logit in row]
+    whole = sum(raised)
+    found = [value / whole for value in raised]
     kept, total = set[int](), 0.0
     top_p = 1.0 if config.top_p is None else config.top_p
     for token in sorted(range(len(found)), key=lambda token: -found[token]):
