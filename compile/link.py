@@ -65,18 +65,23 @@ def linker(output: Path, model: str) -> list[str] | None:
         return None
     command = compiler()
     if command is None:
-        raise LinkerMissing(model, (*_COMPILERS, "ziglang"))
+        raise LinkerMissing(model, (*_named(), "ziglang"))
     return command
 
 
 def compiler() -> list[str] | None:
     """The command of a C compiler, if there is one."""
-    named = os.environ.get("CC")
-    for name in [named] if named else _COMPILERS:
+    for name in _named():
         found = shutil.which(name)
         if found:
             return [found]
     return [sys.executable, "-m", "ziglang", "cc"] if find_spec("ziglang") is not None else None
+
+
+def _named() -> tuple[str, ...]:
+    """The one that CC names is the only one then, as for other programs that compile."""
+    named = os.environ.get("CC")
+    return (named,) if named else _COMPILERS
 
 
 def _packer() -> Callable[..., None]:

@@ -91,6 +91,10 @@ def test_without_a_linker_the_choices_are_named(
     with pytest.raises(LinkerMissing) as caught:
         link.link(executable, tmp_path / "model.so")
     assert {"clang", "ziglang"} <= set(caught.value.tried)
+    monkeypatch.setenv("CC", "mycc")
+    with pytest.raises(LinkerMissing) as caught:
+        link.link(executable, tmp_path / "model.so")
+    assert tuple(caught.value.tried) == ("mycc", "ziglang")
     assert link.library_name() == f"model{link.shared_suffix()}"
 
 
