@@ -137,11 +137,8 @@ class ContextOverflow(InvalidRequest):
         self.prompt_tokens, self.context_window_size = prompt_tokens, context_window_size
         self.longest = longest
         self.over_by = prompt_tokens - (context_window_size - 1)
-        super().__init__(
-            "messages",
-            f"the prompt has {prompt_tokens} tokens, {self.over_by} more than the context of "
-            f"{context_window_size} leaves room for",
-        )
+        more = f"{self.over_by} more than the context of {context_window_size} leaves room for"
+        super().__init__("messages", f"the prompt has {prompt_tokens} tokens, {more}")
 
 
 class UnsupportedRequest(InvalidRequest):
@@ -172,10 +169,8 @@ class UnknownName(InvalidInput):
     def __init__(self, kind: str, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
         self.kind, self.name = kind, clipped(hidden(name))
         self.known, self.nearest = tuple(dict.fromkeys(known)), tuple(nearest)
-        hint = (
-            f"; nearest: {', '.join(self.nearest)}" if self.nearest else f"; known: {', '.join(self.known)}"
-        )
-        super().__init__(f"there is no {kind} named {self.name!r}{hint}")
+        hint = f"nearest: {', '.join(self.nearest)}" if self.nearest else f"known: {', '.join(self.known)}"
+        super().__init__(f"there is no {kind} named {self.name!r}; {hint}")
 
 
 class UnknownModel(UnknownName):
@@ -227,9 +222,8 @@ class InvalidRules(InvalidInput):
 class UnsupportedArchitecture(InvalidInput):
     def __init__(self, name: str, supported: Sequence[str]) -> None:
         self.name, self.supported = clipped(name), tuple(supported)
-        super().__init__(
-            f"the architecture {self.name!r} is not supported; supported: {', '.join(self.supported)}"
-        )
+        known = ", ".join(self.supported)
+        super().__init__(f"the architecture {self.name!r} is not supported; supported: {known}")
 
 
 class UnsupportedTarget(InvalidInput):
@@ -487,10 +481,8 @@ class LowConfidence(EngineError):
 
     def __init__(self, chance: float, bound: float, tokens: int) -> None:
         self.chance, self.bound, self.tokens = chance, bound, tokens
-        super().__init__(
-            f"the weak model's chance of being right was put at {chance:.2f} after {tokens} tokens, below "
-            f"{bound:g}"
-        )
+        put = f"the weak model's chance of being right was put at {chance:.2f}"
+        super().__init__(f"{put} after {tokens} tokens, below {bound:g}")
 
 
 class TemplateError(EngineError):
@@ -502,9 +494,15 @@ class TemplateError(EngineError):
 class StrongError(EngineError):
     """The remote model. `endpoint` is its address without credentials."""
 
+    section = "strong"  # of the configuration that says where it is; of several, endpoints.NAME
+
     def __init__(self, endpoint: str, reason: str) -> None:
         self.endpoint, self.reason = endpoint, reason
         super().__init__(f"{endpoint}: {reason}" if endpoint else reason)
+
+    def setting_of(self, name: str) -> str:
+        """The key of that section that holds its base_url, its model and so on."""
+        return f"{self.section}.{'models' if name == 'model' and self.section != 'strong' else name}"
 
 
 class StrongNotConfigured(StrongError):

@@ -190,7 +190,8 @@ def _linker(error: e.LinkerMissing) -> str:
 def _unauthorized(error: e.StrongUnauthorized) -> str:
     if error.key_source is None:
         what = f"{error.endpoint} wants a key and none was found"
-        return _then(what, "where it is looked for is shown by", "doctor")
+        named = f"{error.setting_of('api_key_env')} names the variable; where it is looked for is shown by"
+        return _then(what, named, "doctor")
     what = f"{error.endpoint} refused the key from {error.key_source} (HTTP {error.status})"
     return _then(what, "replace it there and check with", "doctor")
 
@@ -299,9 +300,7 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         "route by length for now",
         *("chat", "-o", "router.name=length"),
     ),
-    e.InvalidData: lambda error: _then(
-        error, "which files and columns are read is told by", "evaluate", "--help"
-    ),
+    e.InvalidData: lambda error: _then(error, "what files and columns are read says", "evaluate", "--help"),
     e.DuplicateName: lambda error: (
         f"{error}; remove one of the two: python -m pip uninstall {quoted(error.owners[1])}"
     ),
@@ -362,12 +361,12 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongUnreachable: lambda error: _then(
         f"{error.endpoint} cannot be reached ({error.reason})",
-        "check the network and strong.base_url, or stay on this machine",
+        f"check the network and {error.setting_of('base_url')}, or stay on this machine",
         *("chat", "--offline"),
     ),
     e.StrongRedirected: lambda error: _then(
         f"{error.endpoint} points to {error.target} (HTTP {error.status}), and the prompt does not follow it",
-        "if that is where it belongs, name it as strong.base_url in the file that is shown by",
+        f"if that is right, name it as {error.setting_of('base_url')} in the file that is shown by",
         *("config", "show"),
     ),
     e.StrongTimeout: lambda error: _then(
@@ -395,12 +394,12 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongRefused: lambda error: _then(
         f"{error.endpoint} does not take {error.field} as it is (HTTP {error.status}: {error.message})",
-        "check strong.model and strong.base_url in",
+        f"check {error.setting_of('model')} and {error.setting_of('base_url')} in",
         *("config", "show"),
     ),
     e.StrongFailed: lambda error: _then(
         f"{error.endpoint} refused (HTTP {error.status}: {error.message})",
-        "check strong.model and strong.base_url in",
+        f"check {error.setting_of('model')} and {error.setting_of('base_url')} in",
         *("config", "show"),
     ),
     e.StrongInterrupted: lambda error: _then(
@@ -410,7 +409,7 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     ),
     e.StrongGarbled: lambda error: _then(
         f"{error.endpoint} did not answer as OpenAI's API does ({error.reason})",
-        "check strong.base_url in",
+        f"check {error.setting_of('base_url')} in",
         *("config", "show"),
     ),
     e.StrongEmpty: lambda error: _then(

@@ -21,7 +21,10 @@ FAILED = "server_error"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one kind of error is told. `retry`: the same request may work later, as it stands."""
+    """How one kind of error is told. `retry`: the same request may work later, as it stands.
+
+    In braces: a setting of the endpoint that failed.
+    """
 
     status: int
     type: str
@@ -31,6 +34,7 @@ class Rule:
 
 
 DOCTOR = "Run `edge-router doctor` on the server's machine: it names the command that mends it."
+_SETTINGS = ("base_url", "model", "api_key_env")
 SERVER_LOG = "The server's log holds the cause."
 
 # A kind without a row of its own is told as its nearest parent is.
@@ -106,12 +110,10 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         502,
         FAILED,
         "strong_model_unreachable",
-        "Check strong.base_url and the network, or use the model `weak`.",
+        "Check {base_url} and the network, or use the model `weak`.",
         retry=True,
     ),
-    e.StrongRedirected: Rule(
-        502, FAILED, "strong_model_redirected", "Set strong.base_url to where it belongs."
-    ),
+    e.StrongRedirected: Rule(502, FAILED, "strong_model_redirected", "Set {base_url} to where it belongs."),
     e.StrongTimeout: Rule(
         504,
         FAILED,
@@ -120,7 +122,10 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         retry=True,
     ),
     e.StrongUnauthorized: Rule(
-        502, FAILED, "strong_model_unauthorized", "Put a valid key there on the server's machine."
+        502,
+        FAILED,
+        "strong_model_unauthorized",
+        "Put a valid key on the server's machine where {api_key_env} says.",
     ),
     e.StrongRateLimited: Rule(
         429, "rate_limit_error", "rate_limit_exceeded", "Wait, or use the model `weak`.", retry=True
@@ -149,14 +154,14 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         400,
         INVALID,
         "strong_model_refused",
-        "Change it, name another strong.model in the server's configuration, or use the model `weak`.",
+        "Change it, name another {model} in the server's configuration, or use the model `weak`.",
     ),
     e.StrongFailed: Rule(
         502, FAILED, "strong_model_failed", "Try again, or use the model `weak`.", retry=True
     ),
     e.StrongInterrupted: Rule(502, FAILED, "strong_model_interrupted", "Send it again.", retry=True),
     e.StrongGarbled: Rule(
-        502, FAILED, "strong_model_garbled", "Check that strong.base_url is an OpenAI-compatible endpoint."
+        502, FAILED, "strong_model_garbled", "Check that {base_url} is an OpenAI-compatible endpoint."
     ),
     e.StrongEmpty: Rule(502, FAILED, "strong_model_empty", "Send it again.", retry=True),
     e.ServerError: Rule(500, FAILED, "internal_error", SERVER_LOG),
@@ -187,7 +192,10 @@ def failure(error: e.EdgeRouterError) -> Failure:
         how = Rule(400, INVALID, "strong_model_refused", "Change the request and send it again.")
     statement = clipped(str(error).rstrip(" ."), STATEMENT)
     end = "" if statement.endswith("?") else "."
-    message = f"{statement}{end} {how.advice}".rstrip()
+    advice = how.advice
+    if isinstance(error, e.StrongError):
+        advice = advice.format_map({name: error.setting_of(name) for name in _SETTINGS})
+    message = f"{statement}{end} {advice}".rstrip()
     headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
     if isinstance(error, e.StrongRateLimited | e.StrongPaused) and error.retry_after is not None:
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))

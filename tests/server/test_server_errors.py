@@ -10,6 +10,7 @@ import pytest
 from table import each
 
 from edge_router import errors as e
+from edge_router.cli.sentences import sentence
 from edge_router.server.errors import REFUSALS, RULES, failure, refusal, rule, unexpected
 from edge_router.surfaces.openai.encode import error_body
 
@@ -152,6 +153,24 @@ def test_clients_are_told_not_to_repeat_what_cannot_work() -> None:
 def test_what_the_strong_model_refuses_is_the_callers_to_mend() -> None:
     assert failure(e.StrongFailed(X, 400, "bad tools")).status == 400
     assert failure(e.StrongFailed(X, 418, "teapot")).status == 502
+
+
+def test_the_settings_of_the_endpoint_that_failed_are_named() -> None:
+    for error, one, of_several in (
+        (e.StrongUnreachable(X, "refused"), "strong.base_url", "endpoints.work.base_url"),
+        (e.StrongRedirected(X, 307, X), "strong.base_url", "endpoints.work.base_url"),
+        (e.StrongGarbled(X, "a web page"), "strong.base_url", "endpoints.work.base_url"),
+        (e.StrongRefused(X, 400, "tools", "no"), "strong.model", "endpoints.work.models"),
+        (e.StrongFailed(X, 404, "no such model"), "strong.model", "endpoints.work.models"),
+        (e.StrongUnauthorized(X, 401, None), "strong.api_key_env", "endpoints.work.api_key_env"),
+    ):
+        told = (sentence(error), failure(error).message)
+        assert one in told[0] and "{" not in told[1], told
+        error.section = "endpoints.work"
+        again = (sentence(error), failure(error).message)
+        assert of_several in again[0] and not any("strong." in each for each in again), again
+        if not isinstance(error, e.StrongFailed):
+            assert one in told[1] and of_several in again[1], again
 
 
 def test_a_new_kind_is_told_as_its_parent() -> None:

@@ -24,11 +24,14 @@ class StrongEndpoint:
     keyed: bool = True  # whether a key is looked for at all
     is_named: bool = True  # [endpoints.NAME], not [strong]
 
+    @property
+    def section(self) -> str:
+        """Of the configuration."""
+        return f"{ENDPOINTS}.{self.name}" if self.is_named else "strong"
+
     def setting(self, name: str) -> str:
         """The key of the configuration that holds its `models`, `base_url` and so on."""
-        if self.is_named:
-            return f"{ENDPOINTS}.{self.name}.{name}"
-        return "strong.model" if name == "models" else f"strong.{name}"
+        return f"{self.section}.{'model' if name == 'models' and not self.is_named else name}"
 
     def key(self) -> Key | NoKey:
         return find_key(self.settings) if self.keyed else NoKey()

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from edge_router.chat.events import Answering, Event, Finished
 from edge_router.chat.request import ChatRequest
@@ -41,6 +42,8 @@ from edge_router.errors import (
 from edge_router.paths import Paths
 from edge_router.thresholds.metering import Meter
 from edge_router.types import LATEST, Cancel, Progress
+
+Failure = TypeVar("Failure", bound=EdgeRouterError)
 
 LONGEST_WAIT_S = 12.0  # for an endpoint that is at its limit: the weak model answers sooner
 TRIAL_WAIT_S = 5.0  # for word of the one question that another is tried with, where all have failed
@@ -79,9 +82,16 @@ class Member:
         cost = None if prices is None else prices.cost(cost_of.most())
         return Load(self.endpoint.limits.weight, self.limits.in_flight, cost)
 
+    def blamed(self, error: Failure) -> Failure:
+        """So that whoever reads it is told of this one's settings."""
+        if isinstance(error, StrongError):
+            error.section = self.endpoint.section
+        return error
+
     def failed(self, error: EdgeRouterError) -> None:
         """What is learnt of the endpoint, beside what its breaker learns."""
         self.last = type(error).__name__
+        self.blamed(error)
         if isinstance(error, StrongRateLimited):
             self.limits.cool(error.retry_after)
 
@@ -152,11 +162,12 @@ class FleetEngine:
     def _events(self, request: ChatRequest) -> AsyncGenerator[Event]:
         if self._loop.closed:
             raise EngineUnavailable("openai", "it is closed")
+        first = self._members[0]
         if self._offline:
-            raise StrongUnreachable(self._members[0].endpoint.place.url, "the network is switched off")
+            raise first.blamed(StrongUnreachable(first.endpoint.place.url, "the network is switched off"))
         if request.private:
             raise StrongError(
-                self._members[0].endpoint.place.url, "the request is private and must not leave this machine"
+                first.endpoint.place.url, "the request is private and must not leave this machine"
             )
         return self._answer(request)
 
@@ -271,11 +282,11 @@ def _paused(members: Sequence[Member], wait_s: float | None) -> StrongPaused:
     """Why none of them may be asked now: of the first, for what ails the others is shown by doctor."""
     first = members[0]
     if first.breaker.passes:
-        return StrongPaused(first.endpoint.place.url, "it is at its limit", wait_s)
+        return first.blamed(StrongPaused(first.endpoint.place.url, "it is at its limit", wait_s))
     last = "" if first.last is None else f" ({first.last})"
     again = first.breaker.ready_in
     reason = f"it failed{last} and is left alone for another {math.ceil(again)} s"
-    return StrongPaused(first.endpoint.place.url, reason, again)
+    return first.blamed(StrongPaused(first.endpoint.place.url, reason, again))
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> Engine:

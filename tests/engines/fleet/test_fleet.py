@@ -220,6 +220,20 @@ def test_where_all_fail_the_last_error_is_told_then_that_they_rest(make: Make, s
     assert len(strong_server.requests()) == 2
 
 
+def test_a_failure_names_the_settings_of_its_own_endpoint(
+    make: Make, strong_server: Any, refused_url: str
+) -> None:
+    urls = {
+        "unreachable": refused_url,
+        **{each: strong_server.url(each) for each in ("401", "html", "moved")},
+    }
+    for url in urls.values():
+        fleet = make(url, strong_server.url("400"))
+        error = failed(fleet, ask(target="a"))
+        assert isinstance(error, StrongError) and error.section == "endpoints.a", error
+        assert getattr(failed(fleet), "section", None) == "endpoints.b"  # the last that was asked
+
+
 def test_where_all_fail_they_are_asked_again(make: Make, strong_server: Any) -> None:
     """None twice while there is one that was not asked yet, and no longer than the settings say."""
     urls = [strong_server.url(script) for script in ("flaky-2-500+ok", "flaky-1-503+ok")]
