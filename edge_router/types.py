@@ -42,7 +42,7 @@ class Decision:
     `confidence` is the estimated chance that the weak model's answer is right, where it was looked at.
     `found` says, without repeating it, what the guard has found in the query: it stays here with the reason
     `guard`, and is hidden from the strong model with any other. `rule` is the user's that had a say.
-    `endpoint` is which of several has answered, once one has.
+    `endpoint` is which of several has answered, once one has. `caller` is whose key the query came with.
     """
 
     model: Tier
@@ -54,6 +54,7 @@ class Decision:
     found: tuple[str, ...] = ()
     rule: str | None = None
     endpoint: str | None = None
+    caller: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract, and what else there is to tell."""
@@ -63,7 +64,12 @@ class Decision:
             "model": self.model,
             "reason": str(self.reason),
         }
-        more = {"rule": self.rule, "found": list(self.found), "endpoint": self.endpoint}
+        more = {
+            "rule": self.rule,
+            "found": list(self.found),
+            "endpoint": self.endpoint,
+            "caller": self.caller,
+        }
         return told | {name: value for name, value in more.items() if value}
 
 

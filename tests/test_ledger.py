@@ -18,7 +18,7 @@ from edge_router.types import Decision, Reason, Timings
 WEAK = Decision("weak", Reason.SCORE, 0.2, 0.5, "mf")
 STRONG = Decision("strong", Reason.SCORE, 0.9, 0.5, "mf")
 FULL = Record(
-    STRONG,
+    replace(STRONG, endpoint="work", caller="anna"),
     "big",
     Usage(10, 20, 5),
     Timings(1.0, 2.0, 3.0, 4.0, 5.0),
@@ -235,7 +235,8 @@ def test_thumbs(ledger):
     assert [record.rating for record in ledger.recent()] == [-1, None]
 
 
-SINCE_5 = ("endpoint",)
+SINCE_6 = ("caller",)
+SINCE_5 = (*SINCE_6, "endpoint")
 SINCE_4 = (*SINCE_5, "found", "rule")
 SINCE_3 = (*SINCE_4, "cause_message")
 SINCE_2 = (*SINCE_3, "confidence", "spent_prompt_tokens", "spent_completion_tokens")
@@ -243,7 +244,7 @@ SINCE_2 = (*SINCE_3, "confidence", "spent_prompt_tokens", "spent_completion_toke
 
 @pytest.mark.parametrize(
     ("version", "missing"),
-    [(1, (*SINCE_2, "rating")), (2, SINCE_2), (3, SINCE_3), (4, SINCE_4), (5, SINCE_5)],
+    [(1, (*SINCE_2, "rating")), (2, SINCE_2), (3, SINCE_3), (4, SINCE_4), (5, SINCE_5), (6, SINCE_6)],
 )
 def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing):
     ledger.record(FULL)
@@ -254,8 +255,9 @@ def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing)
         connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     (old,) = ledger.recent()
-    assert old.decision.endpoint is None
-    assert version == 5 or old.decision.found == ()
+    assert old.decision.caller is None
+    assert old.decision.endpoint == ("work" if version == 6 else None)
+    assert version >= 5 or old.decision.found == ()
     assert version >= 4 or old.cause_message is None
     if version < 3:
         assert old.rating is old.spent is old.decision.confidence is None

@@ -210,6 +210,7 @@ class ChatRequest:
     spoken: bool = False  # the answer is to be heard
     session: str | None = None
     program: str | None = None  # that asks, as it calls itself
+    caller: str | None = None  # whose key it came with, by its name in the configuration
     extra: Extra = Extra()
     mask: Callable[[Vocabulary], TokenMask] | None = field(default=None, compare=False)  # local models only
     signals: SignalRequest | None = None  # an engine may leave `state` out

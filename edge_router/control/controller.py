@@ -54,10 +54,9 @@ from edge_router.thresholds.spending import Payment, Spending
 from edge_router.types import Cancel, Decision, Progress, Reason
 
 if TYPE_CHECKING:
-    from edge_router.routers.embedding import Embeddings
-
-if TYPE_CHECKING:
     from typing import Self
+
+    from edge_router.routers.embedding import Embeddings
 
 _logger = logging.getLogger(__name__)
 
@@ -145,7 +144,8 @@ class CoreController:
             decision, situation = self._decide(request, clock, cancel, counts=True)
         except (Blocked, Withheld) as error:
             reason = Reason.GUARD if isinstance(error, Withheld) and error.rule is None else Reason.RULE
-            kept = Decision("weak", reason, found=getattr(error, "found", ()), rule=error.rule)
+            found = getattr(error, "found", ())
+            kept = Decision("weak", reason, found=found, rule=error.rule, caller=request.caller)
             self._failed(request, kept, error, None, clock, None)
             raise
         own = _own(request, situation)
@@ -368,7 +368,7 @@ class CoreController:
 
         def told(decision: Decision) -> Decision:
             rule = verdict.local_only.name if verdict.local_only else ruled
-            return replace(decision, found=inspection.found, rule=rule)
+            return replace(decision, found=inspection.found, rule=rule, caller=request.caller)
 
         if route.tier is not None:
             return told(policy.decide(route, None, None, situation)), situation

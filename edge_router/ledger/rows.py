@@ -19,12 +19,12 @@ INSERT = """
 INSERT INTO decisions (
     time, tier, reason, router, score, threshold, model, prompt_tokens, completion_tokens, cached_tokens,
     score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause, cause_message,
-    prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule, endpoint
+    prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule, endpoint, caller
 ) VALUES (
     :time, :tier, :reason, :router, :score, :threshold, :model, :prompt_tokens, :completion_tokens,
     :cached_tokens, :score_ms, :ttft_ms, :total_ms, :prefill_tokens_per_s, :decode_tokens_per_s, :error,
     :cause, :cause_message, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens,
-    :found, :rule, :endpoint
+    :found, :rule, :endpoint, :caller
 )"""
 
 
@@ -54,6 +54,7 @@ def row_of(record: Record, *, with_prompt: bool) -> dict[str, object]:
         "prompt": _text(prompt),
         "confidence": decision.confidence,
         "endpoint": decision.endpoint,
+        "caller": decision.caller,
         "rule": _text(decision.rule),
         "found": "\n".join(decision.found) or None,
         "spent_prompt_tokens": record.spent and record.spent.prompt_tokens,
@@ -104,8 +105,9 @@ def record_of(row: sqlite3.Row) -> Record:
 
     decision = (get("score", float), get("threshold", float), get("router", str), get("confidence", float))
     egress = (tuple((get("found", str) or "").splitlines()), get("rule", str), get("endpoint", str))
+    caller = get("caller", str)
     return Record(
-        Decision(_tier(stated("tier", str)), Reason(stated("reason", str)), *decision, *egress),
+        Decision(_tier(stated("tier", str)), Reason(stated("reason", str)), *decision, *egress, caller),
         stated("model", str),
         usage("prompt_tokens", "completion_tokens", "cached_tokens"),
         Timings(
