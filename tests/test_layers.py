@@ -22,6 +22,7 @@ LAYERS = [
         "network",
         "program",
         "quantization",
+        "questions",
         "redaction",
         "sizes",
         "strict_json",

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, Need
+from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Capabilities:
     `vocab_size` counts the tokens that have a text. What was calibrated for a model is found by `weights`.
     `learned_tools`: its model was taught to call tools at all; how well has to be measured.
     `learned_thoughts`: to think before it answers, within marks; None where only its endpoint knows.
+    `decides`: it answers typed questions, so that it is `Decides`, whatever else it is.
     """
 
     serves: frozenset[Need] = frozenset()
@@ -54,6 +56,7 @@ class Capabilities:
     weights: str | None = None
     learned_tools: bool = False
     learned_thoughts: bool | None = None
+    decides: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,17 @@ class Weighing(Engine, Protocol):
 
     def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """The logit of each reply, a token, behind the prompt. Raises what `stream` raises."""
+        ...
+
+
+@runtime_checkable
+class Decides(Protocol):
+    """An engine that answers typed questions, where its capabilities say so."""
+
+    def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
+        """The answers as they are found; the same promises as of `stream` hold. Its usage counts a token
+        that all questions share once, those of the questions as prompt, and none as completion unless some
+        were written. Raises `EngineError`, `ContextOverflow` for a state that may not be cut."""
         ...
 
 

@@ -25,6 +25,9 @@ from edge_router.engines.base import CHOOSING, Capabilities, Prompt
 from edge_router.engines.stops import StopStrings
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
 from edge_router.paths import Paths
+from edge_router.questions.answer import normalized
+from edge_router.questions.inquiry import Answered, Declined, Inquiry, InquiryEvent, StateCut
+from edge_router.questions.question import Question
 from edge_router.types import Cancel, Progress
 
 Step: TypeAlias = str | Event | Exception | float | threading.Event
@@ -32,6 +35,9 @@ Step: TypeAlias = str | Event | Exception | float | threading.Event
 
 Reply: TypeAlias = str | Exception | Sequence[Step] | Callable[[ChatRequest], "Reply"]
 """A text (streamed word by word, cut at max_tokens and stops), an error, steps, or what makes a reply."""
+
+Verdict: TypeAlias = Sequence[float] | None
+"""Probabilities of a question's options or levels, or of (no, yes); None declines it."""
 
 _WAKE_S = 0.005  # how soon a cancel is seen while waiting for an event
 _LOOK_S = 0.05  # how soon a close is seen while waiting for a time
@@ -42,8 +48,17 @@ def echo(request: ChatRequest) -> str:
     return f"You said: {request.messages[-1].text}"
 
 
+def weighed(inquiry: Inquiry, question: Question) -> Verdict:
+    """What an engine thinks of a question by itself: numbers that depend on all that was said, only."""
+    said = "\n".join(message.text for message in inquiry.state)
+    return normalized([1 + zlib.crc32(f"{said}\n{question}\n{i}".encode()) for i in range(question.size)])
+
+
 class ScriptedEngine:
-    """Gives the queued replies, one per call, then `default` for ever. Safe to use from several threads."""
+    """Gives the queued replies, one per call, then `default` for ever. Safe to use from several threads.
+
+    `judge` answers typed questions; an engine without it takes none. `before_verdicts` come first, as steps.
+    """
 
     def __init__(
         self,
@@ -52,13 +67,19 @@ class ScriptedEngine:
         context_window_size: int | None = None,
         serves: Iterable[Need] = Need,
         default: Reply = echo,
+        judge: Callable[[Inquiry, Question], Verdict] | None = weighed,
+        before_verdicts: Sequence[float | Exception | threading.Event] = (),
     ) -> None:
         self._model_id, self._default = model_id, default
-        self.capabilities = Capabilities(CHOOSING | frozenset(serves), context_window_size)
+        self._judge, self._before_verdicts = judge, before_verdicts
+        self.capabilities = Capabilities(
+            CHOOSING | frozenset(serves), context_window_size, decides=judge is not None
+        )
         self._replies = deque(replies)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self.calls: list[ChatRequest] = []
+        self.inquiries: list[Inquiry] = []
 
     @property
     def model_id(self) -> str:
@@ -111,6 +132,31 @@ class ScriptedEngine:
             raise EngineUnavailable(self._model_id, "it is closed")
         said = "\n".join(message.text for message in prompt.request.messages)
         return tuple(zlib.crc32(f"{said}\n{reply}".encode("utf-8", "replace")) / 2**32 for reply in replies)
+
+    def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
+        """Counts the words of the state and of all instructions."""
+        assert self._judge is not None, "its capabilities say that it does not"
+        with self._lock:
+            self.inquiries.append(inquiry)
+        if self.closed:
+            raise EngineUnavailable(self._model_id, "it is closed")
+        state = sum(len(message.text.split()) for message in inquiry.state)
+        window = self.capabilities.context_window
+        if window is not None and state >= window:
+            if inquiry.truncation == "refuse":
+                raise ContextOverflow(state, window)
+            yield StateCut(state - window)
+            state = window
+        for step in self._before_verdicts:
+            self._wait(step, cancel)
+            if isinstance(step, Exception):
+                raise step
+        for index, question in enumerate(inquiry.questions):
+            self._wait("", cancel)
+            verdict = self._judge(inquiry, question)
+            yield Declined(index) if verdict is None else Answered(index, tuple(verdict))
+        asked = sum(len(question.instructions.split()) for question in inquiry.questions)
+        yield Finished("stop", Usage(state + asked, 0))
 
     def close(self) -> None:
         self._closed.set()

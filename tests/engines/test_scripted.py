@@ -6,9 +6,12 @@ from edge_router.chat.events import Finished, TextDelta, ToolCallStart, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
-from edge_router.engines.base import answered
-from edge_router.engines.scripted import ScriptedEngine
+from edge_router.engines.base import Decides, answered
+from edge_router.engines.scripted import ScriptedEngine, Verdict
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable, StrongUnreachable
+from edge_router.questions.inquiry import Answered, Declined, Inquiry, StateCut
+from edge_router.questions.question import Choice, Option, Question, YesNo
+from edge_router.types import Cancel
 
 
 def ask(text="two words", **fields):
@@ -129,3 +132,32 @@ def test_each_thread_gets_its_own_reply():
         thread.join()
     assert sorted(said, key=int) == [str(n) for n in range(50)]
     assert len(engine.calls) == 50
+
+
+def test_it_answers_typed_questions() -> None:
+    def judge(inquiry: Inquiry, question: Question) -> Verdict:
+        return None if question.name == "no" else (0.25, 0.75)
+
+    engine = ScriptedEngine(judge=judge, context_window_size=3)
+    assert engine.capabilities.decides and isinstance(engine, Decides)
+    inquiry = Inquiry("two words", [YesNo("no"), YesNo("yes", "Is it?")])
+    assert list(engine.decide(inquiry, Cancel())) == [
+        Declined(0),
+        Answered(1, (0.25, 0.75)),
+        Finished("stop", Usage(4, 0)),
+    ]
+    assert engine.inquiries == [inquiry]
+    with pytest.raises(ContextOverflow):
+        list(engine.decide(Inquiry("far too many words", [YesNo()]), Cancel()))
+    cut = list(engine.decide(Inquiry("far too many words", [YesNo("yes")], "middle"), Cancel()))
+    assert cut[0] == StateCut(1)
+    assert not ScriptedEngine(judge=None).capabilities.decides
+
+
+def test_what_it_thinks_of_a_question_depends_on_what_is_said_only() -> None:
+    asked = Choice("a", "Which?", (Option("x"), Option("y"), Option("z")))
+    first, again, other = (
+        next(iter(ScriptedEngine().decide(Inquiry(state, [asked]), Cancel()))) for state in ("s", "s", "t")
+    )
+    assert first == again != other
+    assert isinstance(first, Answered) and sum(first.probabilities) == pytest.approx(1)

@@ -1,0 +1,74 @@
+"""What can be asked of a state: whether something holds, which of several, where on a scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class YesNo:
+    """Whether something holds. `yes` and `no` say when that would be the answer.
+
+    `name`, here and in the others, is the caller's own; `instructions` may be empty where the rest says it.
+    """
+
+    name: str | None = None
+    instructions: str = ""
+    yes: str | None = None
+    no: str | None = None
+
+    @property
+    def size(self) -> int:
+        """How many probabilities answer it: those of no and yes."""
+        return 2
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One of a choice. The text "true" and the boolean are different values."""
+
+    value: str | bool
+    description: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What a model reads and says for it."""
+        return self.value if isinstance(self.value, str) else str(self.value).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which one of the options."""
+
+    name: str | None = None
+    instructions: str = ""
+    options: tuple[Option, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One step of a scale."""
+
+    label: str
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where on a scale; `levels` stand lowest first."""
+
+    name: str | None = None
+    instructions: str = ""
+    levels: tuple[Level, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.levels)
+
+
+Question: TypeAlias = YesNo | Choice | Scale
