@@ -33,6 +33,12 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"  # the weak model was unsure before its first token was shown
     NO_MEMORY = "no_memory"  # the weak model no longer fits into the memory that is free
     CACHED = "cached"  # the response cache had the answer
+    SESSION = "session"  # the conversation stays with the model that has read it so far
+
+
+# What keeps a conversation with its model: a tool's result belongs to whoever made the call, and a prompt
+# that was read would have to be read again.
+Hold = Literal["tool_call", "prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class Decision:
     `found` says, without repeating it, what the guard has found in the query: it stays here with the reason
     `guard`, and is hidden from the strong model with any other. `rule` is the user's that had a say.
     `endpoint` is which of several has answered, once one has. `caller` is whose key the query came with.
+    `held` is what keeps the conversation with its model, where that decided, and `held_tokens` what the other
+    one would have had to read again.
     """
 
     model: Tier
@@ -55,6 +63,8 @@ class Decision:
     rule: str | None = None
     endpoint: str | None = None
     caller: str | None = None
+    held: Hold | None = None
+    held_tokens: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract, and what else there is to tell."""
@@ -69,6 +79,8 @@ class Decision:
             "found": list(self.found),
             "endpoint": self.endpoint,
             "caller": self.caller,
+            "held": self.held,
+            "held_tokens": self.held_tokens,
         }
         return told | {name: value for name, value in more.items() if value}
 

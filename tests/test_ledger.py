@@ -18,7 +18,7 @@ from edge_router.types import Decision, Reason, Timings
 WEAK = Decision("weak", Reason.SCORE, 0.2, 0.5, "mf")
 STRONG = Decision("strong", Reason.SCORE, 0.9, 0.5, "mf")
 FULL = Record(
-    replace(STRONG, endpoint="work", caller="anna"),
+    replace(STRONG, endpoint="work", caller="anna", held="prompt", held_tokens=812),
     "big",
     Usage(10, 20, 5),
     Timings(1.0, 2.0, 3.0, 4.0, 5.0),
@@ -235,7 +235,8 @@ def test_thumbs(ledger):
     assert [record.rating for record in ledger.recent()] == [-1, None]
 
 
-SINCE_6 = ("caller",)
+SINCE_7 = ("held", "held_tokens")
+SINCE_6 = (*SINCE_7, "caller")
 SINCE_5 = (*SINCE_6, "endpoint")
 SINCE_4 = (*SINCE_5, "found", "rule")
 SINCE_3 = (*SINCE_4, "cause_message")
@@ -244,7 +245,15 @@ SINCE_2 = (*SINCE_3, "confidence", "spent_prompt_tokens", "spent_completion_toke
 
 @pytest.mark.parametrize(
     ("version", "missing"),
-    [(1, (*SINCE_2, "rating")), (2, SINCE_2), (3, SINCE_3), (4, SINCE_4), (5, SINCE_5), (6, SINCE_6)],
+    [
+        (1, (*SINCE_2, "rating")),
+        (2, SINCE_2),
+        (3, SINCE_3),
+        (4, SINCE_4),
+        (5, SINCE_5),
+        (6, SINCE_6),
+        (7, SINCE_7),
+    ],
 )
 def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing):
     ledger.record(FULL)
@@ -255,8 +264,9 @@ def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing)
         connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     (old,) = ledger.recent()
-    assert old.decision.caller is None
-    assert old.decision.endpoint == ("work" if version == 6 else None)
+    assert old.decision.held is old.decision.held_tokens is None
+    assert old.decision.caller == ("anna" if version == 7 else None)
+    assert old.decision.endpoint == ("work" if version >= 6 else None)
     assert version >= 5 or old.decision.found == ()
     assert version >= 4 or old.cause_message is None
     if version < 3:

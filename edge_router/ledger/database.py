@@ -16,8 +16,8 @@ from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, 
 from edge_router.types import SilentProgress
 
 # Of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages, 4 no found,
-# 5 no endpoint, 6 no caller.
-VERSION = 7
+# 5 no endpoint, 6 no caller, 7 nothing of sessions.
+VERSION = 8
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -39,6 +39,8 @@ CREATE TABLE decisions (
     rule TEXT,                      -- the user's that had a say
     endpoint TEXT,                  -- which of several has answered
     caller TEXT,                    -- whose key the query came with
+    held TEXT,                      -- what kept the conversation with its model, where that decided
+    held_tokens INTEGER,            -- that the other model would have had to read again
     found TEXT,                     -- what the guard has found, a line each; nothing of what that says
     rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
 )"""
@@ -55,15 +57,15 @@ _SINCE_4 = (
 )
 _SINCE_5 = ("ALTER TABLE decisions ADD COLUMN endpoint TEXT",)
 _SINCE_6 = ("ALTER TABLE decisions ADD COLUMN caller TEXT",)
+_SINCE_7 = (
+    "ALTER TABLE decisions ADD COLUMN held TEXT",
+    "ALTER TABLE decisions ADD COLUMN held_tokens INTEGER",
+)
+_SINCE = (_SINCE_1, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6, _SINCE_7)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
 _STEPS = {  # from an older version to this one
     0: (_TABLE, _INDEX),
-    1: (*_SINCE_1, *_SINCE_2, *_SINCE_3, *_SINCE_4, *_SINCE_5, *_SINCE_6),
-    2: (*_SINCE_2, *_SINCE_3, *_SINCE_4, *_SINCE_5, *_SINCE_6),
-    3: (*_SINCE_3, *_SINCE_4, *_SINCE_5, *_SINCE_6),
-    4: (*_SINCE_4, *_SINCE_5, *_SINCE_6),
-    5: (*_SINCE_5, *_SINCE_6),
-    6: _SINCE_6,
+    **{old: tuple(step for steps in _SINCE[old - 1 :] for step in steps) for old in range(1, VERSION)},
 }
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar, cast, get_args
 
 from edge_router.chat.events import Usage
 from edge_router.ledger.records import Record
-from edge_router.types import Decision, Reason, Tier, Timings
+from edge_router.types import Decision, Hold, Reason, Tier, Timings
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -19,12 +19,13 @@ INSERT = """
 INSERT INTO decisions (
     time, tier, reason, router, score, threshold, model, prompt_tokens, completion_tokens, cached_tokens,
     score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause, cause_message,
-    prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule, endpoint, caller
+    prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule, endpoint, caller,
+    held, held_tokens
 ) VALUES (
     :time, :tier, :reason, :router, :score, :threshold, :model, :prompt_tokens, :completion_tokens,
     :cached_tokens, :score_ms, :ttft_ms, :total_ms, :prefill_tokens_per_s, :decode_tokens_per_s, :error,
     :cause, :cause_message, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens,
-    :found, :rule, :endpoint, :caller
+    :found, :rule, :endpoint, :caller, :held, :held_tokens
 )"""
 
 
@@ -55,6 +56,8 @@ def row_of(record: Record, *, with_prompt: bool) -> dict[str, object]:
         "confidence": decision.confidence,
         "endpoint": decision.endpoint,
         "caller": decision.caller,
+        "held": decision.held,
+        "held_tokens": decision.held_tokens,
         "rule": _text(decision.rule),
         "found": "\n".join(decision.found) or None,
         "spent_prompt_tokens": record.spent and record.spent.prompt_tokens,
@@ -105,9 +108,17 @@ def record_of(row: sqlite3.Row) -> Record:
 
     decision = (get("score", float), get("threshold", float), get("router", str), get("confidence", float))
     egress = (tuple((get("found", str) or "").splitlines()), get("rule", str), get("endpoint", str))
-    caller = get("caller", str)
+    caller, held = get("caller", str), _hold(get("held", str))
     return Record(
-        Decision(_tier(stated("tier", str)), Reason(stated("reason", str)), *decision, *egress, caller),
+        Decision(
+            _tier(stated("tier", str)),
+            Reason(stated("reason", str)),
+            *decision,
+            *egress,
+            caller,
+            held,
+            get("held_tokens", int),
+        ),
         stated("model", str),
         usage("prompt_tokens", "completion_tokens", "cached_tokens"),
         Timings(
@@ -138,6 +149,12 @@ def _tier(word: str) -> Tier:
     for tier in get_args(Tier):
         if word == tier:
             return cast(Tier, tier)
+    raise ValueError(word)
+
+
+def _hold(word: str | None) -> Hold | None:
+    if word is None or word in get_args(Hold):
+        return cast("Hold | None", word)
     raise ValueError(word)
 
 

@@ -32,6 +32,8 @@ def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
         "threshold": _number(decision.threshold),
         "reason": str(decision.reason),
         "endpoint": decision.endpoint,
+        "held": decision.held,
+        "held-tokens": None if decision.held_tokens is None else str(decision.held_tokens),
         "rule": _ascii(decision.rule),
         "found": _ascii("; ".join(decision.found)),
         "fallback": None if cause is None else type(cause).__name__,
