@@ -50,7 +50,8 @@ class Decision:
     `guard`, and is hidden from the strong model with any other. `rule` is the user's that had a say.
     `endpoint` is which of several has answered, once one has. `caller` is whose key the query came with.
     `held` is what keeps the conversation with its model, where that decided, and `held_tokens` what the other
-    one would have had to read again.
+    one would have had to read again. `would_escalate`: the weak model answers only because the strong one
+    cannot be asked now.
     """
 
     model: Tier
@@ -65,6 +66,7 @@ class Decision:
     caller: str | None = None
     held: Hold | None = None
     held_tokens: int | None = None
+    would_escalate: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract, and what else there is to tell."""
@@ -74,13 +76,14 @@ class Decision:
             "model": self.model,
             "reason": str(self.reason),
         }
-        more = {
+        more: dict[str, object] = {
             "rule": self.rule,
             "found": list(self.found),
             "endpoint": self.endpoint,
             "caller": self.caller,
             "held": self.held,
             "held_tokens": self.held_tokens,
+            "would_escalate": self.would_escalate,
         }
         return told | {name: value for name, value in more.items() if value}
 

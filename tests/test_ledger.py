@@ -235,7 +235,8 @@ def test_thumbs(ledger):
     assert [record.rating for record in ledger.recent()] == [-1, None]
 
 
-SINCE_7 = ("held", "held_tokens")
+SINCE_8 = ("would_escalate",)
+SINCE_7 = (*SINCE_8, "held", "held_tokens")
 SINCE_6 = (*SINCE_7, "caller")
 SINCE_5 = (*SINCE_6, "endpoint")
 SINCE_4 = (*SINCE_5, "found", "rule")
@@ -253,6 +254,7 @@ SINCE_2 = (*SINCE_3, "confidence", "spent_prompt_tokens", "spent_completion_toke
         (5, SINCE_5),
         (6, SINCE_6),
         (7, SINCE_7),
+        (8, SINCE_8),
     ],
 )
 def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing):
@@ -261,11 +263,13 @@ def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing)
     with sqlite3.connect(paths.ledger) as connection:
         for name in missing:
             connection.execute(f"ALTER TABLE decisions DROP COLUMN {name}")
+        connection.execute("DROP TABLE upgrades")
         connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     (old,) = ledger.recent()
-    assert old.decision.held is old.decision.held_tokens is None
-    assert old.decision.caller == ("anna" if version == 7 else None)
+    assert not old.decision.would_escalate
+    assert old.decision.held_tokens == (812 if version == 8 else None)
+    assert old.decision.caller == ("anna" if version >= 7 else None)
     assert old.decision.endpoint == ("work" if version >= 6 else None)
     assert version >= 5 or old.decision.found == ()
     assert version >= 4 or old.cause_message is None

@@ -368,7 +368,9 @@ class CoreController:
 
         def told(decision: Decision) -> Decision:
             rule = verdict.local_only.name if verdict.local_only else ruled
-            return replace(decision, found=inspection.found, rule=rule, caller=request.caller)
+            would = decision.would_escalate and not self._stays(request, verdict)
+            found = inspection.found
+            return replace(decision, found=found, rule=rule, caller=request.caller, would_escalate=would)
 
         if route.tier is not None:
             return told(policy.decide(route, None, None, situation)), situation
@@ -408,6 +410,11 @@ class CoreController:
             return Inspection()
         with self.defects.guard("guard"):
             return self._pool.egress.inspect(request, verdict)
+
+    def _stays(self, request: ChatRequest, verdict: Verdict) -> bool:
+        """Whether the guard keeps it here, also where nobody is there that it could be sent to."""
+        with self.defects.guard("guard"):
+            return bool(self._pool.egress.inspect(request, verdict).stays)
 
     def _refuse_strong(self, request: ChatRequest, verdict: Verdict, inspection: Inspection) -> None:
         """Raises `InvalidRequest` for a request that names the strong model where it must not be asked, and

@@ -161,7 +161,7 @@ def decide(route: Route, score: float | None, threshold: float | None, situation
         reason = Reason.NEEDS_MEDIA if situation.unmet & MEDIA_NEEDS else Reason.NEEDS_TOOLS
         wanted = replace(wanted, model="strong", reason=reason)
     if wanted.model == "strong" and not situation.strong_allowed:
-        return replace(wanted, model="weak", reason=situation.why_not_strong)
+        return _instead(wanted, situation.why_not_strong, situation)
     return wanted
 
 
@@ -205,7 +205,7 @@ def _after_strong(decision: Decision, error: EdgeRouterError, situation: Situati
     if isinstance(error, BudgetSpent):
         return fall_back(decision, Reason.BUDGET, situation)
     if decision.reason is Reason.CONTEXT_OVERFLOW and situation.shortens:
-        return replace(decision, model="weak", reason=Reason.STRONG_UNAVAILABLE)
+        return _instead(decision, Reason.STRONG_UNAVAILABLE, situation)
     return fall_back(decision, Reason.STRONG_UNAVAILABLE, situation)
 
 
@@ -227,4 +227,14 @@ def fall_back(decision: Decision, reason: Reason, situation: Situation) -> Decis
         return None
     if situation.unmet or situation.weak_refused:
         return None
-    return replace(decision, model="weak", reason=reason)
+    return _instead(decision, reason, situation)
+
+
+# Why the strong model cannot be asked now, and could be another time; not why it must not be asked.
+_PASSING = frozenset({Reason.OFFLINE, Reason.STRONG_UNAVAILABLE, Reason.BUDGET})
+
+
+def _instead(decision: Decision, reason: Reason, situation: Situation) -> Decision:
+    """The weak model's turn, which was to be the strong one's."""
+    wanted = reason in _PASSING and not situation.needs & LOCAL_NEEDS
+    return replace(decision, model="weak", reason=reason, would_escalate=wanted)

@@ -130,6 +130,7 @@ class Ledger:
             with self._database.writing() as connection:
                 limit = float("inf") if before is None else before
                 count = connection.execute("DELETE FROM decisions WHERE time < ?", (limit,)).rowcount
+                connection.execute("DELETE FROM upgrades WHERE id NOT IN (SELECT id FROM decisions)")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds copies
             return count
         except InvalidData:

@@ -16,8 +16,9 @@ from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, 
 from edge_router.types import SilentProgress
 
 # Of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages, 4 no found,
-# 5 no endpoint, 6 no caller, 7 nothing of sessions.
-VERSION = 8
+# 5 no endpoint, 6 no caller, 7 nothing of sessions, 8 nothing to
+# upgrade.
+VERSION = 9
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -41,6 +42,7 @@ CREATE TABLE decisions (
     caller TEXT,                    -- whose key the query came with
     held TEXT,                      -- what kept the conversation with its model, where that decided
     held_tokens INTEGER,            -- that the other model would have had to read again
+    would_escalate INTEGER,         -- 1 where the weak model answered only for want of the strong one
     found TEXT,                     -- what the guard has found, a line each; nothing of what that says
     rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
 )"""
@@ -61,10 +63,22 @@ _SINCE_7 = (
     "ALTER TABLE decisions ADD COLUMN held TEXT",
     "ALTER TABLE decisions ADD COLUMN held_tokens INTEGER",
 )
-_SINCE = (_SINCE_1, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6, _SINCE_7)
+_UPGRADES = """
+CREATE TABLE upgrades (             -- answers that the strong model may better; only where prompts are kept
+    id INTEGER PRIMARY KEY,         -- of the decision
+    request TEXT NOT NULL,          -- the whole question, as JSON
+    answer TEXT NOT NULL,           -- the weak model's
+    declined INTEGER,               -- 1 where the user is content with it
+    refused TEXT,                   -- why the strong model will not better it: a class name
+    claimed REAL,                   -- since when a process has the strong model at it
+    better TEXT, better_model TEXT, better_time REAL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL
+)"""
+_SINCE_8 = ("ALTER TABLE decisions ADD COLUMN would_escalate INTEGER", _UPGRADES)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
+_SINCE = (_SINCE_1, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6, _SINCE_7, _SINCE_8)
 _STEPS = {  # from an older version to this one
-    0: (_TABLE, _INDEX),
+    0: (_TABLE, _INDEX, _UPGRADES),
     **{old: tuple(step for steps in _SINCE[old - 1 :] for step in steps) for old in range(1, VERSION)},
 }
 

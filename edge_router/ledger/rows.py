@@ -20,12 +20,12 @@ INSERT INTO decisions (
     time, tier, reason, router, score, threshold, model, prompt_tokens, completion_tokens, cached_tokens,
     score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause, cause_message,
     prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule, endpoint, caller,
-    held, held_tokens
+    held, held_tokens, would_escalate
 ) VALUES (
     :time, :tier, :reason, :router, :score, :threshold, :model, :prompt_tokens, :completion_tokens,
     :cached_tokens, :score_ms, :ttft_ms, :total_ms, :prefill_tokens_per_s, :decode_tokens_per_s, :error,
     :cause, :cause_message, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens,
-    :found, :rule, :endpoint, :caller, :held, :held_tokens
+    :found, :rule, :endpoint, :caller, :held, :held_tokens, :would_escalate
 )"""
 
 
@@ -58,6 +58,7 @@ def row_of(record: Record, *, with_prompt: bool) -> dict[str, object]:
         "caller": decision.caller,
         "held": decision.held,
         "held_tokens": decision.held_tokens,
+        "would_escalate": int(decision.would_escalate) or None,
         "rule": _text(decision.rule),
         "found": "\n".join(decision.found) or None,
         "spent_prompt_tokens": record.spent and record.spent.prompt_tokens,
@@ -118,6 +119,7 @@ def record_of(row: sqlite3.Row) -> Record:
             caller,
             held,
             get("held_tokens", int),
+            bool(get("would_escalate", int)),
         ),
         stated("model", str),
         usage("prompt_tokens", "completion_tokens", "cached_tokens"),

@@ -34,6 +34,7 @@ def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
         "endpoint": decision.endpoint,
         "held": decision.held,
         "held-tokens": None if decision.held_tokens is None else str(decision.held_tokens),
+        "would-escalate": "true" if decision.would_escalate else None,
         "rule": _ascii(decision.rule),
         "found": _ascii("; ".join(decision.found)),
         "fallback": None if cause is None else type(cause).__name__,

@@ -19,7 +19,7 @@ def test_route_json_is_a_list_of_decisions(cli, models):
     done = cli("route", "--json", "--offline", stdin="a hard one\n\nan easy one\n")
     decisions = json.loads(done.out)
     assert decisions == [
-        {"score": 0.9, "threshold": 0.5, "model": "weak", "reason": "offline"},
+        {"score": 0.9, "threshold": 0.5, "model": "weak", "reason": "offline", "would_escalate": True},
         {"score": 0.1, "threshold": 0.5, "model": "weak", "reason": "score"},
     ]
 

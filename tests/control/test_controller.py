@@ -84,6 +84,7 @@ def test_a_decision_says_all() -> None:
         "threshold": 0.5,
         "model": "weak",
         "reason": "strong_unavailable",
+        "would_escalate": True,
     }
     assert decision.router == "scripted"
 

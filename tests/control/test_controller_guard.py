@@ -216,3 +216,11 @@ def test_only_the_pool_makes_strong_models_and_puts_the_guard_before_them() -> N
     others = {"engines/local_server/engine.py", "engines/fleet/engine.py", "routellm/controller.py"}
     assert found["OpenAIEngine"] == {"engines/openai.py", *others}
     assert found["make_strong"] == set()
+
+
+def test_what_the_guard_keeps_here_would_not_have_escalated_either() -> None:
+    for settings in ({"offline": True}, {}):
+        big = strong() if settings else None
+        with Controller(weak=weak(), strong=big, router=ScriptedRouter(HARD), **settings) as controller:
+            assert not controller.route(ASKED).would_escalate, settings
+            assert controller.route("Why is it refused?").would_escalate, settings

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.chat.request import MEDIA_NEEDS, Need
-from edge_router.control.policy import Names, Route, Situation, decide, escalate, fall_back, parse_model
-from edge_router.errors import InvalidRequest, UnknownModel, UnknownName
+from edge_router.control.policy import (
+    Names,
+    Route,
+    Situation,
+    after_failure,
+    decide,
+    escalate,
+    fall_back,
+    parse_model,
+)
+from edge_router.errors import (
+    BudgetSpent,
+    EdgeRouterError,
+    InvalidRequest,
+    StrongPaused,
+    StrongUnreachable,
+    UnknownModel,
+    UnknownName,
+    Withheld,
+)
 from edge_router.types import Decision, Reason
 
 NAMES = Names(routers={"mf", "length", "my-router"}, weak={"SmolLM2"}, strong={"gpt-big"})
@@ -113,7 +134,35 @@ def test_an_unknown_model_names_the_nearest() -> None:
 )
 def test_first_decision(score: float, situation: Situation, model: str, reason: Reason) -> None:
     decision = decide(Route(router="mf"), score, 0.5, situation)
-    assert decision == Decision(model, reason, score, 0.5, "mf")  # type: ignore[arg-type]
+    assert replace(decision, would_escalate=False) == Decision(model, reason, score, 0.5, "mf")  # type: ignore[arg-type]
+
+
+AUTO, RULED = Route(router="mf"), Route(tier="strong", ruled=True)
+
+
+@each(
+    "route, score, situation, would",
+    [
+        (AUTO, 0.9, Situation(True, offline=True), True),
+        (AUTO, 0.9, Situation(True, budget_spent=True), True),
+        (AUTO, 0.9, ALONE, True),
+        (AUTO, 0.1, Situation(False, needs=TOOLS), True),
+        (RULED, None, Situation(True, offline=True), True),
+        (AUTO, 0.9, WITH_STRONG, False),
+        (AUTO, 0.1, Situation(True, offline=True), False),
+        (AUTO, 0.9, Situation(True, private=True), False),
+        (AUTO, 0.9, Situation(True, private=True, offline=True), False),
+        (AUTO, 0.9, Situation(True, kept=Reason.RULE, offline=True), False),
+        (AUTO, 0.9, Situation(True, kept=Reason.GUARD), False),
+        (AUTO, 0.9, Situation(True, needs=frozenset({Need.GRAMMAR})), False),
+        (Route(tier="weak"), None, Situation(True, offline=True), False),
+        (Route(tier="weak", ruled=True), None, Situation(True, offline=True), False),
+    ],
+)
+def test_who_would_have_escalated(
+    route: Route, score: float | None, situation: Situation, would: bool
+) -> None:
+    assert decide(route, score, None if score is None else 0.5, situation).would_escalate is would
 
 
 def test_a_named_tier_is_taken_without_a_score() -> None:
@@ -123,6 +172,21 @@ def test_a_named_tier_is_taken_without_a_score() -> None:
 
 WEAK = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")
 STRONG = Decision("strong", Reason.SCORE, 0.9, 0.5, "mf")
+
+
+@each(
+    "error, would",
+    [
+        (StrongUnreachable("http://there", "refused"), True),
+        (StrongPaused("http://there", "it is at its limit", 3.0), True),
+        (BudgetSpent(1.0), True),
+        (Withheld(("a key",)), False),
+    ],
+)
+def test_who_would_have_escalated_after_a_failure(error: EdgeRouterError, would: bool) -> None:
+    for reason in (Reason.SCORE, Reason.LOW_CONFIDENCE, Reason.RULE):
+        other = after_failure(replace(STRONG, reason=reason), error, WITH_STRONG)
+        assert other is not None and other.would_escalate is would, reason
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_a_fallback_is_told(served: Any) -> None:
     assert raw.parse().model == "small"
     assert raw.headers["x-edge-router-fallback"] == "StrongUnreachable"
     assert raw.headers["x-edge-router-reason"] == "strong_unavailable"
+    assert raw.headers["x-edge-router-would-escalate"] == "true"
 
 
 def test_turns_left_out_are_told(serve: Any) -> None:
