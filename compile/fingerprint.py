@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -127,10 +127,9 @@ def installed(distribution: str) -> str | None:
 
 def plugged(architecture: str) -> dict[str, str]:
     """The files of other packages that say what this architecture is: module to hash."""
-    points = [*entry_points(group=plugins.ARCHITECTURES, name=architecture)]
-    points += entry_points(group=plugins.LAYOUTS, name=architecture)
+    points = [*plugins.points(plugins.ARCHITECTURES), *plugins.points(plugins.LAYOUTS)]
     found: dict[str, str] = {}
-    for module in {point.module for point in points}:
+    for module in {point.module for point in points if point.name == architecture}:
         try:
             spec = find_spec(module)
         except ModuleNotFoundError:  # its parent; whoever loads it says so

@@ -36,7 +36,7 @@ def prepare(
     where one may, the controller meets the same error, asks it instead and says why.
     """
     try:
-        if is_ready(config, session.paths):
+        if begin(session, config, controller, request.target):
             return
     except EdgeRouterError:
         return
@@ -48,6 +48,14 @@ def prepare(
     except EdgeRouterError:
         if request.private or config.offline or request.target == "weak" or not config.has_strong:
             raise
+
+
+def begin(session: Session, config: Config, controller: Controller, target: str) -> bool:
+    """Begins to load what answers `target`, unless that must be built first. Raises what is wrong with it."""
+    ready = is_ready(config, session.paths)
+    if ready:
+        controller.begin(target)
+    return ready
 
 
 def make_ready(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -11,12 +12,13 @@ import typer
 from edge_router.chat.events import ReasoningDelta, RefusalDelta, TextDelta
 from edge_router.chat.request import ChatRequest, ReasoningOptions
 from edge_router.cli import logs, output, reasons
-from edge_router.cli.building import prepare
+from edge_router.cli.building import begin, prepare
 from edge_router.cli.session import Session, choose_model, weak_title
 from edge_router.cli.suggestion import DEMO, suggestion
 from edge_router.cli.turn import Turn
 from edge_router.config import Config
 from edge_router.control.answer import Answer
+from edge_router.errors import EdgeRouterError
 from edge_router.surfaces.openai.parse import parse_chat
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ class Speaker:
             self._controller.close()
             self._config, self._controller = config, fresh
         self.model = model
+
+    def begin(self) -> None:
+        """Load what will be asked while the question is still typed; what is wrong is told to who asks."""
+        with contextlib.suppress(EdgeRouterError):
+            begin(self._session, self._config, self._controller, self.model)
 
     def once(self, text: str, system: str | None) -> None:
         """One question, one answer; Ctrl-C ends the program."""

@@ -227,6 +227,17 @@ class CoreController:
             self._pool.router(None)
             self._pool.load()
 
+    def begin(self, target: str = "auto") -> None:
+        """Begin to load what a request with this `target` may need, and return at once: it is on its way.
+
+        What could not be loaded is told to who asks for it. Raises `UnknownModel`, `UnknownName`.
+        """
+        self._check_open()
+        with self.defects.guard("controller"):
+            route = policy.parse_model(target, self._pool.names())
+            if route.tier != "strong":
+                self._pool.begin(route.router, scored=route.tier is None)
+
     def router(self, name: str | None = None) -> Router:
         """The router of that name, loaded; None is the default one. Raises `UnknownName`, `InvalidRouter`."""
         self._check_open()

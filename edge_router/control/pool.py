@@ -264,6 +264,12 @@ class Pool:
             return GuardedEngine(engine, self.egress)
         return engine
 
+    def begin(self, router: str | None, *, scored: bool) -> None:
+        """Begin to load the weak model, and a router where one scores. Who asks is told what keeps them."""
+        if scored and (router is not None or self._default_router is None):
+            self._router_slot(router or self._config.router.name).begin()
+        self._weak.begin()
+
     def load(self) -> None:
         """Have the weak model in memory now, also where it gave that back. Raises what keeps it from that."""
         weak = self.weak()

@@ -82,6 +82,11 @@ class Slot(Generic[T]):
         assert attempt.value is not None
         return attempt.value
 
+    def begin(self) -> None:
+        """Have it made, without waiting for it. Raises `Closed`."""
+        if self.value is None:
+            self._current()
+
     def retry(self) -> None:
         """Forget a failure: whoever asks next tries again."""
         with self._lock:

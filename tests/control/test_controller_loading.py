@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from edge_router import AsyncController, Controller, ScriptedEngine, ScriptedRouter
+from edge_router.chat.events import TextDelta
 from edge_router.config import Config
 from edge_router.control.steps import LONG
 from edge_router.engines.base import Engine
@@ -251,3 +254,29 @@ def test_on_an_event_loop_it_is_the_same(monkeypatch: pytest.MonkeyPatch, depot:
     asyncio.run(main())
     depot.open_.set()
     eventually(lambda: [engine.closed for engine in depot.made] == [True])
+
+
+def test_what_a_question_may_need_is_begun_side_by_side(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal's user types while it loads; what is known to go to the strong model loads nothing here."""
+
+    def routers(*arguments: object) -> Registry[Router]:
+        registry: Registry[Router] = Registry("router")
+        registry.add("mf", depot.router)
+        return registry
+
+    monkeypatch.setattr("edge_router.control.pool.routers", routers)
+    config = Config().replace(**{"weak.engine": "tvm", "weak.device": "cpu", "strong.model": "big"})
+    for target, loads in (("strong", 0), ("weak", 1), ("auto", 2), ("router-mf-0.5", 2)):
+        depot.loads = 0
+        depot.open_.clear()
+        with Controller(config) as controller:
+            controller.begin(target)
+            controller.begin(target)  # once, however often it is asked for
+            eventually(partial(lambda wanted: depot.loads == wanted, loads))
+            depot.open_.set()
+            if target != "strong":
+                answer = controller.start(replace(REQUEST, target=target))
+                assert [event.text for event in answer if isinstance(event, TextDelta)] == ["W"], target
+            assert depot.loads == loads, target

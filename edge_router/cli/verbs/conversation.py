@@ -30,6 +30,7 @@ class Conversation:
     def run(self) -> None:
         """Until /exit, Ctrl-D, or Ctrl-C twice at an empty prompt (then the exit code is 130)."""
         output.say("Type your question; /help lists the commands, Ctrl-D leaves.", style="dim")
+        self._speaker.begin()
         interrupted = False
         while True:
             try:

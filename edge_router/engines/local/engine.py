@@ -72,7 +72,6 @@ class LocalEngine:
         self._scheduler = Scheduler(name, load, rest)
         self._line = Line()
         self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
-        self._grammars.prepare()
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_context: int | None = None  # for which the model was trained
         self.longest_answer: int | None = None  # tokens, where the request does not say
@@ -182,6 +181,7 @@ class LocalEngine:
 
     def load(self) -> None:
         """See `engines.base.Reloading`."""
+        self._grammars.prepare()
         self._scheduler.load()
 
     def close(self) -> None:
