@@ -24,6 +24,7 @@ from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, primed
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.pool import Pool
+from edge_router.control.recording import Recorder
 from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
@@ -43,7 +44,7 @@ from edge_router.errors import (
     Withheld,
 )
 from edge_router.guard.inspection import Inspection
-from edge_router.ledger import Ledger, Record, message_of
+from edge_router.ledger import Record
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Gauge, Labels, Metrics
 from edge_router.paths import Paths
@@ -122,8 +123,8 @@ class CoreController:
         self.metrics.add(*memory_gauges(lambda: self._pool.plan, lambda: self._pool.weak_loaded))
         restarts = "Times that the weak model's process was started again."
         self.metrics.add(Gauge("edge_router_weak_restarts", restarts, (), self._restarts))
-        ledger = self.config.ledger
-        self._ledger = Ledger(paths.ledger, store_prompts=ledger.store_prompts) if ledger.enabled else None
+        masked = self._pool.egress.masked
+        self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, masked)
         self._spending = Spending.of(self.config, paths)
         self._created = int(time.time())
         self._closed = False
@@ -146,7 +147,7 @@ class CoreController:
             reason = Reason.GUARD if isinstance(error, Withheld) and error.rule is None else Reason.RULE
             found = getattr(error, "found", ())
             kept = Decision("weak", reason, found=found, rule=error.rule, caller=request.caller)
-            self._failed(request, kept, error, None, clock, None)
+            self._recorder.failed(request, kept, error, clock)
             raise
         own = _own(request, situation)
         cause: EdgeRouterError | None = None
@@ -181,7 +182,7 @@ class CoreController:
                     payment.fail(error)
                 other = policy.after_failure(decision, error, situation)
                 if other is None:
-                    self._failed(request, decision, error, cause, clock, spent)
+                    self._recorder.failed(request, decision, error, clock, cause=cause, spent=spent)
                     raise error from cause or error.__cause__
                 _logger.info("the %s answers instead: %s", f"{other.model} model", type(error).__name__)
                 if isinstance(error, LowConfidence):
@@ -327,7 +328,7 @@ class CoreController:
         Raises `StorageError`, `InvalidData` of the ledger.
         """
         self._check_open()
-        return None if self._ledger is None else self._ledger.rate(record_id, rating)
+        return self._recorder.rate(record_id, rating)
 
     def close(self) -> None:
         """Ends what is running and releases the models, for good. May be called twice."""
@@ -336,8 +337,7 @@ class CoreController:
         if self._spending is not None:
             with self.defects.spare("spending"):
                 self._spending.close()
-        if self._ledger is not None:
-            self._ledger.close()
+        self._recorder.close()
         self.defects.save()
 
     def __enter__(self) -> Self:
@@ -504,30 +504,6 @@ class CoreController:
         gate = self._pool.gate(cancel)
         return None if gate is None else Holding(gate, bound, request)
 
-    def _failed(
-        self,
-        request: ChatRequest,
-        decision: Decision,
-        error: EdgeRouterError,
-        cause: EdgeRouterError | None,
-        clock: Clock,
-        spent: Usage | None,
-    ) -> None:
-        """No model could begin to answer."""
-        self._record(
-            Record(
-                decision,
-                "",
-                None,
-                clock.timings(),
-                _name(error),
-                _name(cause),
-                request.messages[-1].text,
-                spent=spent,
-                cause_message=_message(cause, request),
-            )
-        )
-
     def _finished(self, payment: Payment | None, answer: Answer, error: EdgeRouterError | None) -> None:
         if isinstance(error, InternalError):
             self.defects.note(error)
@@ -536,32 +512,7 @@ class CoreController:
                 payment.settle(answer.usage, answer.decision.endpoint)
                 if self._spending is not None and self._closed:  # it has opened the file again
                     self._spending.close()
-        record = Record(
-            answer.decision,
-            answer.model,
-            answer.usage,
-            answer.timings,
-            _name(error),
-            _name(answer.fallback_cause),
-            answer.request.messages[-1].text,
-            spent=answer.spent,
-            cause_message=_message(answer.fallback_cause, answer.request),
-        )
-        answer.record_id = self._record(record)
-
-    def _record(self, record: Record) -> int | None:
-        """The id of its row, where there is one. An answer is never lost for what writes it down."""
-        number: int | None = None
-        with self.defects.spare("metrics"):
-            self.metrics.record(record)
-        if self._ledger is not None:
-            with self.defects.spare("ledger"):
-                if record.prompt is not None and self.config.ledger.store_prompts:
-                    record = replace(record, prompt=self._pool.egress.masked(record.prompt))
-                number = self._ledger.record(record)
-                if self._closed:  # an answer that ended after `close` has opened it again
-                    self._ledger.close()
-        return number
+        answer.record_id = self._recorder.finished(answer, error)
 
 
 def _own(request: ChatRequest, situation: policy.Situation) -> ChatRequest:
@@ -576,16 +527,6 @@ def _by(answering: Sequence[Answering], model: str, decision: Decision) -> tuple
     for who in answering:
         return who.model, replace(decision, endpoint=who.endpoint)
     return model, decision
-
-
-def _name(error: EdgeRouterError | None) -> str | None:
-    return type(error).__name__ if error is not None else None
-
-
-def _message(error: EdgeRouterError | None, request: ChatRequest) -> str | None:
-    if error is None:
-        return None
-    return message_of(error, [message.text for message in request.messages])
 
 
 def _checked(router: Router, score: float) -> float:
