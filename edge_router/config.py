@@ -10,25 +10,24 @@ import logging
 import os
 import re
 import tomllib
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from edge_router.caller_config import CALLERS, CallerConfig, check_callers
 from edge_router.errors import ConfigError, clipped
 from edge_router.field_names import sounds_private
 from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
+from edge_router.setting_values import setting_value
 from edge_router.sizes import parse_size
+from edge_router.variable_names import PREFIX, letters, named, nearest, without_links
 
-PREFIX = "EDGE_ROUTER_"
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
 _STAYS_HERE = "EDGE_ROUTER_OFFLINE=1 (offline = true in the file) keeps every question on this machine"
-_LINK = re.compile(r"_SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)$|_PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?$")
-_PORT = re.compile(r"_PORT$")
 _logger = logging.getLogger(__name__)
 
 
@@ -177,6 +176,7 @@ class Config:
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
     endpoints: tuple[EndpointConfig, ...] = ()  # in the order of the file
+    callers: tuple[CallerConfig, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -195,7 +195,7 @@ class Config:
         path = file or Paths.default().config_file
         if file is not None or path.is_file():
             layers.append((str(path), flat(read_text(path), str(path))))
-        environment = _without_links(os.environ if environ is None else environ)
+        environment = without_links(os.environ if environ is None else environ)
         for key in keys():
             variable = variable_of(key)
             if variable in environment:
@@ -233,14 +233,24 @@ class Config:
         theirs = (name for each in self.endpoints for name in (each.name, *each.models, *each.tags))
         return tuple(dict.fromkeys((*own, *theirs)))
 
+    @property
+    def is_budgeted(self) -> bool:
+        """Whether money for the strong model is counted, for all together or for a caller."""
+        return self.strong.monthly_budget is not None or any(each.is_budgeted for each in self.callers)
+
     def every_key(self) -> tuple[str, ...]:
-        """Every key, those of the endpoints that there are included."""
-        return (*keys(), *(f"{ENDPOINTS}.{each.name}.{name}" for each in self.endpoints for name in _OF_ONE))
+        """Every key, those of the endpoints and callers that there are included."""
+        named = ((table, each.name) for table in _NAMED for each in self.named(table))
+        return (*keys(), *(f"{table}.{one}.{name}" for table, one in named for name in _NAMED[table].hints))
+
+    def named(self, table: str) -> tuple[EndpointConfig | CallerConfig, ...]:
+        """All of `endpoints`, or of `callers`."""
+        return typing.cast("tuple[EndpointConfig | CallerConfig, ...]", getattr(self, table))
 
     def get(self, key: str) -> object:
-        if (of := _of_endpoint(key)) is not None:
-            held = next((each for each in self.endpoints if each.name == of[0]), None)
-            return getattr(held or EndpointConfig(of[0]), of[1])
+        if (of := _of_named(key)) is not None:
+            held = next((each for each in self.named(of.table) if each.name == of.one), None)
+            return getattr(held or _NAMED[of.table].kind(of.one), of.field)
         section, _, name = key.rpartition(".")
         return getattr(getattr(self, section) if section else self, name)
 
@@ -255,38 +265,67 @@ class Config:
 
 
 ENDPOINTS = "endpoints"
-_OF_ONE = {name: hint for name, hint in typing.get_type_hints(EndpointConfig).items() if name != "name"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Tables that the user names: `[endpoints.NAME]`. `hints` are the types of their settings."""
+
+    kind: type[EndpointConfig] | type[CallerConfig]
+    has: str  # what such a table should hold, for errors
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        found = typing.get_type_hints(self.kind)
+        return {name: hint for name, hint in found.items() if name != "name"}
+
+
+class _Place(typing.NamedTuple):
+    table: str
+    one: str
+    field: str
+
+
+_NAMED = {
+    ENDPOINTS: _Table(EndpointConfig, "models = [...]"),
+    CALLERS: _Table(CallerConfig, "api_key_env or key_hash"),
+}
 _TAKEN = ("auto", "weak", "strong")  # names that a request's model has already
 
 
 def keys() -> tuple[str, ...]:
-    """Every key but those of endpoints, in the order of the classes above."""
+    """Every key but those of endpoints and callers, in the order of the classes above."""
     found: list[str] = []
     for item in fields(Config):
         section = _sections().get(item.name)
         if section is not None:
             found += [f"{item.name}.{inner.name}" for inner in fields(section)]
-        elif item.name not in ("origins", ENDPOINTS):
+        elif item.name not in ("origins", *_NAMED):
             found.append(item.name)
     return tuple(found)
 
 
 def is_known(key: str) -> bool:
-    """Whether there is such a key, of an endpoint's whatever its name."""
-    of = _of_endpoint(key)
-    return key in keys() if of is None else of[1] in _OF_ONE
+    """Whether there is such a key, of an endpoint's or a caller's whatever its name."""
+    of = _of_named(key)
+    return key in keys() if of is None else of.field in _NAMED[of.table].hints
 
 
 def converted(key: str, value: object) -> object:
-    """`value` as the key of an endpoint takes it, whatever else is set. Raises `ConfigError`."""
+    """`value` as the key of an endpoint or a caller takes it, whatever else is set. Raises `ConfigError`."""
     return _with(Config(), key, value, "argument").get(key)
 
 
-def _of_endpoint(key: str) -> tuple[str, str] | None:
-    """The endpoint that a key belongs to, and its name there."""
-    section, _, rest = key.partition(".")
-    name, dot, field_name = rest.rpartition(".")
-    return (name, field_name) if section == ENDPOINTS and dot else None
+def is_of_named(key: str) -> bool:
+    """Whether it is in a table that the user names, such as `[endpoints.NAME]`."""
+    return key.partition(".")[0] in _NAMED
+
+
+def _of_named(key: str) -> _Place | None:
+    """Where in such a table a key is; None for others."""
+    table, _, rest = key.partition(".")
+    one, dot, field_name = rest.rpartition(".")
+    return _Place(table, one, field_name) if table in _NAMED and dot else None
 
 
 def variable_of(key: str) -> str:
@@ -320,7 +359,7 @@ def flat(text: str, source: str) -> dict[str, object]:
         raise ConfigError("file", source, f"not valid TOML: {reason}", source) from error
     found: dict[str, object] = {}
     for name, value in data.items():
-        if name == ENDPOINTS and isinstance(value, dict):
+        if name in _NAMED and isinstance(value, dict):
             for one, settings in value.items():
                 inside = isinstance(settings, dict) and settings
                 found |= (
@@ -337,33 +376,37 @@ def flat(text: str, source: str) -> dict[str, object]:
 
 def _with(config: Config, key: str, value: object, source: str) -> Config:
     if not is_known(key):
-        if key.startswith(f"{ENDPOINTS}.") and key.count(".") == 1:
-            raise ConfigError(key, value, f"must be a table, [{key}], with models = [...] in it", source)
+        if is_of_named(key) and key.count(".") == 1:
+            has = _NAMED[key.partition(".")[0]].has
+            raise ConfigError(key, value, f"must be a table, [{key}], with {has} in it", source)
         if names_key(key) or is_key(key) or (isinstance(value, str) and is_key(value)):
             raise _misplaced(key, value, source)
         import difflib
 
         if sounds_private(key.rpartition(".")[2]):
             raise ConfigError(key, value, f"no such key; {_STAYS_HERE}", source)
-        own = _of_endpoint(key)
-        known = keys() if own is None else [f"{ENDPOINTS}.{own[0]}.{name}" for name in _OF_ONE]
+        own = _of_named(key)
+        known = (
+            keys() if own is None else [f"{own.table}.{own.one}.{name}" for name in _NAMED[own.table].hints]
+        )
         near = difflib.get_close_matches(key, known, n=1)
         raise ConfigError(key, value, f"no such key{f'; did you mean {near[0]}?' if near else ''}", source)
-    if (of := _of_endpoint(key)) is not None:
-        return _with_endpoint(config, *of, _convert(key, value, _OF_ONE[of[1]], source))
+    if (of := _of_named(key)) is not None:
+        return _with_named(config, of, setting_value(key, value, _NAMED[of.table].hints[of.field], source))
     section, _, name = key.rpartition(".")
     if not section:
-        return _replaced(config, name, _convert(key, value, typing.get_type_hints(Config)[name], source))
+        return _replaced(config, name, setting_value(key, value, typing.get_type_hints(Config)[name], source))
     holder = getattr(config, section)
     hint = typing.get_type_hints(type(holder))[name]
-    return _replaced(config, section, _replaced(holder, name, _convert(key, value, hint, source)))
+    return _replaced(config, section, _replaced(holder, name, setting_value(key, value, hint, source)))
 
 
-def _with_endpoint(config: Config, name: str, field_name: str, value: object) -> Config:
-    known = any(each.name == name for each in config.endpoints)
-    held = config.endpoints if known else (*config.endpoints, EndpointConfig(name))
-    changed = (_replaced(each, field_name, value) if each.name == name else each for each in held)
-    return replace(config, endpoints=tuple(changed))
+def _with_named(config: Config, of: _Place, value: object) -> Config:
+    held = config.named(of.table)
+    if all(each.name != of.one for each in held):
+        held = (*held, _NAMED[of.table].kind(of.one))
+    changed = (_replaced(each, of.field, value) if each.name == of.one else each for each in held)
+    return _replaced(config, of.table, tuple(changed))
 
 
 _Section = typing.TypeVar("_Section")
@@ -374,44 +417,13 @@ def _replaced(holder: _Section, name: str, value: object) -> _Section:
     return typing.cast(_Section, replace(typing.cast(Any, holder), **{name: value}))
 
 
-def _convert(key: str, value: object, hint: Any, source: str) -> object:
-    """`value` as `hint`; strings (the environment, the command line) are read, other types must fit."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    wanted = next(option for option in options if option is not type(None))
-    if type(None) in options and (value is None or value == ""):
-        return None
-    if typing.get_origin(wanted) is tuple:
-        parts = (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
-        if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
-            return tuple(parts)
-        raise ConfigError(key, value, "must be a list of strings", source)
-    if wanted is bool:
-        word = str(value).lower()
-        if word in {"true", "1", "yes", "on"}:
-            return True
-        if word in {"false", "0", "no", "off"}:
-            return False
-        raise ConfigError(key, value, "must be true or false", source)
-    if wanted is str and isinstance(value, str):
-        return value
-    if wanted in (int, float) and not isinstance(value, bool) and isinstance(value, str | int | float):
-        try:
-            number = wanted(value)
-        except (ValueError, OverflowError):
-            number = None
-        if number is not None and (wanted is float or float(value) == number):
-            return number
-    names = {int: "a whole number", float: "a number", str: "a string"}
-    raise ConfigError(key, value, f"must be {names[wanted]}", source)
-
-
 def _misplaced(key: str, value: object, source: str) -> ConfigError:
     """A key of some service stands in the configuration, where it would be shown, kept and copied."""
     section = ServerConfig if key.startswith("server.") else StrongConfig
     keyring = "" if section is ServerConfig else " or into the system's keyring"
     place = f"put it into the environment variable {section().api_key_env}{keyring}"
+    if (of := _of_named(key)) is not None and of.table == CALLERS:
+        place = f"put it into a variable that api_key_env names, or run `edge-router keys new {of.one}`"
     reason = f"no key belongs into the configuration: {place}"
     return ConfigError(key, value, reason, source, misplaced_key=True)
 
@@ -443,12 +455,13 @@ def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
 
     Case counts as it does where programs are started: on Windows `os.environ` has all names in capitals.
     """
-    theirs = (each.api_key_env for each in config.endpoints if each.api_key_env)
+    others: tuple[EndpointConfig | CallerConfig, ...] = (*config.endpoints, *config.callers)
+    theirs = (each.api_key_env for each in others if each.api_key_env)
     servers = (config.server.api_key_env, ServerConfig().api_key_env)
     read = (HOME_VARIABLE, config.strong.api_key_env, *servers, *theirs)
-    known = {_letters(variable): variable for variable in (*map(variable_of, keys()), *read)}
+    known = {letters(variable): variable for variable in (*map(variable_of, keys()), *read)}
     for variable in environment:
-        name, meant = _named(variable), known.get(_letters(variable))
+        name, meant = named(variable), known.get(letters(variable))
         if name is None or variable == meant:
             continue
         key = name.lower().replace("_", ".", 1)
@@ -458,44 +471,12 @@ def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
                 raise _misplaced(key, REST, variable)
         elif meant is None and sounds_private(name):
             raise ConfigError(key, REST, f"no such key; {_STAYS_HERE}", variable)
-        meant = meant or (_nearest(name, known.values()) if ours else None)
+        meant = meant or (nearest(name, known.values()) if ours else None)
         if meant is not None or (ours and key.partition(".")[0] in _sections()):
             hint = f"; did you mean {meant}?" if meant else ""
             raise ConfigError(key, REST, f"no such key{hint}", variable)
         if ours:
             _logger.warning("nobody reads the environment variable %s", clipped(variable))
-
-
-def _without_links(environment: Mapping[str, str]) -> dict[str, str]:
-    """All but what Kubernetes and Docker tell every container of a service that is named as we are.
-
-    EDGE_ROUTER_SERVICE_HOST and EDGE_ROUTER_PORT=tcp://10.0.0.7:6060 were set by nobody.
-    """
-    return {
-        name: value
-        for name, value in environment.items()
-        if not (name.startswith(PREFIX) and (_LINK.search(name) or (_PORT.search(name) and "://" in value)))
-    }
-
-
-def _named(variable: str) -> str | None:
-    """What stands behind our prefix, however that is written; None where it is not."""
-    found = re.fullmatch(r"edge[-_. ]?router[-_. ]*(.+)", variable, re.IGNORECASE)
-    return found[1] if found else None
-
-
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    import difflib
-
-    names = {variable.removeprefix(PREFIX): variable for variable in known}
-    near = difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.8)
-    near = near or [full for full in names if full.endswith(f"_{name.upper()}")][:1]
-    return names[near[0]] if near else None
-
-
-def _letters(name: str) -> str:
-    """Without what is easily mistaken: case, and the signs between words."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _has_host(url: str) -> bool:
@@ -584,13 +565,15 @@ def _check(config: Config) -> None:
         require(key, reached, "must start with http:// or https://")
         require(key, url is None or _has_host(url), "must be an address: a host, and a port if any")
     _check_endpoints(config, require)
+    known = bool(priced) or apart
+    check_callers(config.callers, require, budgeted=budgeted, shared=share is not None, priced=known)
 
 
 def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) -> None:
     strategies = ("first", "least_busy", "weighted", "cheapest")
     strategy = config.strong.strategy
     require("strong.strategy", strategy in strategies, f"must be one of {', '.join(strategies)}")
-    budgeted = config.strong.monthly_budget is not None
+    budgeted = config.is_budgeted
     for each in config.endpoints:
         at = f"{ENDPOINTS}.{each.name}"
         named = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", each.name) and each.name not in _TAKEN
@@ -608,4 +591,4 @@ def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) 
             price = getattr(each, name)
             require(f"{at}.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")
         priced = each.price_in is not None and each.price_out is not None
-        require(f"{at}.price_in", priced or not budgeted, "and price_out are needed by strong.monthly_budget")
+        require(f"{at}.price_in", priced or not budgeted, "and price_out are needed by a budget")

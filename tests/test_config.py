@@ -310,3 +310,54 @@ def test_a_key_of_an_endpoint_may_have_our_prefix() -> None:
         "endpoints.a.api_key_env": "EDGE_ROUTER_WORK_KEY",
     }
     Config.load(environ={"EDGE_ROUTER_WORK_KEY": "k"}, overrides=settings)
+
+
+HASHED = "sha256:" + "0" * 32 + ":" + "1" * 64
+PRICED = {"strong.model": "big", "strong.price_in": 1.0, "strong.price_out": 2.0}
+
+
+def test_callers_stand_beside_the_endpoints(tmp_path: Path) -> None:
+    text = '[callers.anna]\nkey_hash = "' + HASHED + '"\nmodels = ["weak"]\n[callers.ben]\ndaily_budget = 1\n'
+    config = Config.load(write(tmp_path, text), environ={}, overrides=PRICED)
+    anna, ben = config.callers
+    assert (anna.name, anna.key_hash, anna.models, anna.is_budgeted) == ("anna", HASHED, ("weak",), False)
+    assert (ben.name, ben.daily_budget, ben.is_budgeted) == ("ben", 1.0, True)
+    assert config.is_budgeted and not Config().is_budgeted
+    assert config.get("callers.ben.concurrency") is None and "callers.ben.threshold" in config.every_key()
+    Config.load(
+        write(tmp_path, "[callers.a]\napi_key_env = 'EDGE_ROUTER_ANNA'"), environ={"EDGE_ROUTER_ANNA": "x"}
+    )
+
+
+@each(
+    "settings, words",
+    (
+        ({"callers.a": {}}, "must be a table.*api_key_env or key_hash"),
+        ({"callers.a.budget": 1}, "did you mean callers.a"),
+        ({"callers.a b.models": ["x"]}, "is made of letters"),
+        ({"callers..models": ["x"]}, "is made of letters"),
+        ({"callers.a.models": [""]}, "must be names of models"),
+        ({"callers.a.key_hash": "sha256:x"}, "edge-router keys new a"),
+        ({"callers.a.key_hash": KEY}, "no key belongs.*edge-router keys new a"),
+        ({"callers.a.api_key": KEY}, "no key belongs.*edge-router keys new a"),
+        ({"callers.a.api_key_env": KEY}, "no key belongs|not the key itself"),
+        ({"callers.a.key_hash": HASHED, "callers.b.key_hash": HASHED}, "another caller's"),
+        ({"callers.a.threshold": 1.5}, "must be between 0 and 1"),
+        ({"callers.a.strong_share": -1}, "must be between 0 and 1"),
+        ({"callers.a.monthly_budget": -1, **PRICED}, "must be 0 or more"),
+        ({"callers.a.daily_budget": float("nan"), **PRICED}, "must be 0 or more"),
+        ({"callers.a.daily_budget": 1, "strong.model": "big"}, "needs the strong model's prices"),
+        ({"callers.a.daily_budget": 1, "endpoints.x.models": ["m"]}, "are needed by a budget"),
+        ({"callers.a.concurrency": 0}, "must be at least 1"),
+        ({"callers.a.tokens_per_minute": 0}, "must be at least 1"),
+        ({"callers.a.requests_per_minute": "x"}, "must be a whole number"),
+        ({"callers.a.strong_share": 0.5, "callers.a.threshold": 0.5}, "moves the threshold"),
+        ({"callers.a.strong_share": 0.5, "callers.a.daily_budget": 1, **PRICED}, "moves the threshold"),
+        ({"callers.a.strong_share": 0.5, "strong.monthly_budget": 1, **PRICED}, "moves the threshold"),
+        ({"callers.a.daily_budget": 1, "router.strong_share": 0.5, **PRICED}, "moves the threshold"),
+    ),
+)
+def test_what_callers_cannot_be(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        Config().replace(**settings)
+    assert KEY not in str(caught.value)

@@ -28,7 +28,18 @@ LAYERS = [
         "strict_json",
         "telemetry",
     },
-    {"paths", "registry", "fields", "field_names", "config", "disk", "children"},
+    {
+        "paths",
+        "registry",
+        "fields",
+        "field_names",
+        "config",
+        "caller_config",
+        "setting_values",
+        "variable_names",
+        "disk",
+        "children",
+    },
     {
         "catalog",
         "hub",
@@ -47,6 +58,7 @@ LAYERS = [
         "prompts",
     },
     {
+        "callers",
         "confidence",
         "tool_calling",
         "privacy",

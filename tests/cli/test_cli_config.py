@@ -7,17 +7,16 @@ import tomllib
 
 import pytest
 
-from edge_router.cli.verbs.configuration import COMMENTS, ENDPOINT_COMMENTS, shown, toml_of
+from edge_router.cli.verbs.configuration import COMMENTS, NAMED_COMMENTS, shown, toml_of
 from edge_router.config import Config, keys
 
-WITH_ENDPOINT = Config().replace(**{"endpoints.a.models": ["m"]})
+NAMED = Config().replace(**{"endpoints.a.models": ["m"], "callers.a.models": ["weak"]})
 
 
 def test_every_key_is_explained():
     assert set(COMMENTS) == set(keys())
-    assert {f"endpoints.a.{name}" for name in ENDPOINT_COMMENTS} == set(WITH_ENDPOINT.every_key()) - set(
-        keys()
-    )
+    explained = {f"{table}.a.{name}" for table, comments in NAMED_COMMENTS.items() for name in comments}
+    assert explained == set(NAMED.every_key()) - set(keys())
 
 
 def test_config_show_says_where_each_value_came_from(cli, home, monkeypatch):

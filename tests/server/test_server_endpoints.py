@@ -118,7 +118,7 @@ def test_a_budget_pays_each_its_own_price(make: Make) -> None:
     for _ in range(2):
         assert paused.chat.completions.create(messages="hi").model == "small"
     assert paused._spending is not None and paused._spending.spent == pytest.approx(0.11)
-    with pytest.raises(ConfigError, match=r"endpoints\.a\.price_in.* are needed by strong\.monthly_budget"):
+    with pytest.raises(ConfigError, match=r"endpoints\.a\.price_in.* are needed by a budget"):
         make("ok", **{"strong.monthly_budget": 1.0, "strong.price_in": 1.0})
 
 

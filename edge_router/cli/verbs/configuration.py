@@ -9,13 +9,24 @@ from typing import Annotated
 
 import typer
 
+from edge_router.caller_config import CALLERS
 from edge_router.cli import output
 from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.config_file import alone, edited, save, toml
-from edge_router.config import ENDPOINTS, Config, converted, flat, is_known, keys, read_text, variable_of
-from edge_router.redaction import address, hidden
+from edge_router.config import (
+    ENDPOINTS,
+    Config,
+    converted,
+    flat,
+    is_known,
+    is_of_named,
+    keys,
+    read_text,
+    variable_of,
+)
+from edge_router.redaction import HIDDEN, address, hidden
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -111,6 +122,22 @@ ENDPOINT_COMMENTS: Mapping[str, str] = {
     "tags": "Names that several may share: a request's model, or a rule's then, asks those that have it.",
 }
 
+# The same for each caller, `callers.NAME.models` and so on.
+CALLER_COMMENTS: Mapping[str, str] = {
+    "api_key_env": "The environment variable that holds its key.",
+    "key_hash": "Of its key, as `edge-router keys new NAME` writes it here.",
+    "model": "What it gets where it asks for auto: weak, a router with a threshold, an endpoint, ...",
+    "models": "What it may ask for and be answered by, such as weak, auto, an endpoint. Default: all.",
+    "threshold": "Its own in the place of router.threshold.",
+    "strong_share": "Its own in the place of router.strong_share.",
+    "monthly_budget": "The most the strong model may cost for it in a month; raises its threshold.",
+    "daily_budget": "The same for a day.",
+    "requests_per_minute": "How much it may ask in any minute. Default: any number.",
+    "tokens_per_minute": "How many tokens, of prompts and answers. Default: any number.",
+    "concurrency": "How many answers at once. Default: any number.",
+}
+NAMED_COMMENTS = {ENDPOINTS: ENDPOINT_COMMENTS, CALLERS: CALLER_COMMENTS}
+
 # What others than the configuration know.
 NAMES = frozenset(
     {
@@ -152,7 +179,8 @@ def keys_(
     """Every key, what it is when nobody sets it, and what it means; reads no configuration."""
     Session(ctx, json=json)
     defaults = Config()
-    known = (*keys(), *(f"{ENDPOINTS}.NAME.{name}" for name in ENDPOINT_COMMENTS))
+    named = (f"{table}.NAME.{name}" for table, comments in NAMED_COMMENTS.items() for name in comments)
+    known = (*keys(), *named)
     if json:
         facts = {key: {"default": shown(key, defaults.get(key)), "about": about(key)} for key in known}
         output.write_json(facts)
@@ -211,7 +239,7 @@ def set_(
             raise typer.BadParameter(f"{hidden(assignment)!r} is not KEY=VALUE, such as weak.threads=2")
         if not value and is_known(key):
             values[key] = None
-        elif key.startswith(f"{ENDPOINTS}."):  # its other settings may be in the file
+        elif is_of_named(key):  # its other settings may be in the file
             values[key] = converted(key, value)
         else:  # what is no key is refused, with the nearest that there is
             values[key] = Config().replace(**{key: value}).get(key)
@@ -301,7 +329,7 @@ def toml_of(settings: Config) -> str:
 
 def about(key: str) -> str:
     """What a key means, in a line."""
-    return COMMENTS[key] if key in COMMENTS else ENDPOINT_COMMENTS[key.rpartition(".")[2]]
+    return COMMENTS[key] if key in COMMENTS else NAMED_COMMENTS[key.partition(".")[0]][key.rpartition(".")[2]]
 
 
 def shown(key: str, value: object) -> object:
@@ -311,6 +339,8 @@ def shown(key: str, value: object) -> object:
         from edge_router.engines.remote.endpoint import Endpoint
 
         return Endpoint.parse(value).url
+    if key.startswith(f"{CALLERS}.") and key.endswith(".key_hash") and value is not None:
+        return HIDDEN
     if key == "weak.base_url" and isinstance(value, str):
         return address(value)
     return list(value) if isinstance(value, tuple) else value
