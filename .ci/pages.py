@@ -1,0 +1,83 @@
+"""Print what the READMEs and guides say of themselves: a line for each file, a line for each setting.
+
+`--write` puts each part into its page, between the lines `<!-- NAME -->` and `<!-- /NAME -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def first_sentence(file: Path) -> str:
+    """Raises `SystemExit` for a file that says nothing of itself."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    sentence = re.split(r"(?<=[.!?]) (?=[A-Z`])", paragraph)[0]
+    if not sentence:
+        raise SystemExit(f"{file.relative_to(ROOT)} has no docstring")
+    return sentence.rstrip(".")
+
+
+def lines(folder: Path, depth: int = 0) -> list[str]:
+    """`folder`, its files and then its folders."""
+    init = folder / "__init__.py"
+    pad = "  " * depth
+    files = sorted(file for file in folder.glob("*.py") if file != init)
+    found = [f"{pad}{folder.name}/".ljust(30) + first_sentence(init)]
+    found += [f"{pad}  {file.name}".ljust(30) + first_sentence(file) for file in files]
+    for inner in sorted(path for path in folder.iterdir() if (path / "__init__.py").is_file()):
+        found += lines(inner, depth + 1)
+    return found
+
+
+def structure(folder: str) -> str:
+    return "\n".join(["```", *lines(ROOT / folder), "```", ""])
+
+
+def settings() -> str:
+    """A row for each key: its default, its meaning as `config init` tells it."""
+    from edge_router.cli.verbs.configuration import COMMENTS, ENDPOINT_COMMENTS, toml
+    from edge_router.config import Config
+
+    def row(key: str, default: object, meaning: str) -> str:
+        shown = "" if default is None else f"`{toml(default)}`"
+        return f"| `{key}` | {shown} | {meaning} |".replace("||", "\\|\\|")
+
+    config = Config()
+    rows = [row(key, config.get(key), meaning) for key, meaning in COMMENTS.items()]
+    rows += [row(f"endpoints.NAME.{name}", None, meaning) for name, meaning in ENDPOINT_COMMENTS.items()]
+    return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+PAGES: dict[tuple[str, str], Callable[[], str]] = {
+    ("edge_router/README.md", "structure"): lambda: structure("edge_router"),
+    ("compile/README.md", "structure"): lambda: structure("compile"),
+    ("edge_router/guide/settings.md", "settings"): settings,
+}
+
+
+def renewed(page: str, name: str, part: str) -> str:
+    """The page's text with its part `name` as it ought to be."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    marked = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+    if not marked.search(text):
+        raise SystemExit(f"{page} has no place for {name!r}")
+    return marked.sub(lambda _: part, text)
+
+
+def main() -> None:
+    for (page, name), part in PAGES.items():
+        if "--write" in sys.argv:
+            (ROOT / page).write_text(renewed(page, name, part()), encoding="utf-8")
+        elif renewed(page, name, part()) != (ROOT / page).read_text(encoding="utf-8"):
+            raise SystemExit(f"{page} is not what `python .ci/pages.py --write` writes")
+
+
+if __name__ == "__main__":
+    main()
