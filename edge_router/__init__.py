@@ -22,34 +22,45 @@ if TYPE_CHECKING:
     from edge_router.client import Controller
     from edge_router.config import Config
     from edge_router.engines.scripted import ScriptedEngine
+    from edge_router.questions.question import Choice, Level, Option, Scale, YesNo
     from edge_router.routers.scripted import ScriptedRouter
     from edge_router.types import Decision, Reason
 
 __version__ = "0.1.0"
 __all__ = [
     "AsyncController",
+    "Choice",
     "Config",
     "Controller",
     "Decision",
+    "Level",
+    "Option",
     "Reason",
+    "Scale",
     "ScriptedEngine",
     "ScriptedRouter",
     "TokenMask",
     "Vocabulary",
+    "YesNo",
     "__version__",
     "errors",
 ]
 
 _HOMES = {
     "AsyncController": "edge_router.aio",
+    "Choice": "edge_router.questions.question",
     "Config": "edge_router.config",
     "Controller": "edge_router.client",
     "Decision": "edge_router.types",
+    "Level": "edge_router.questions.question",
+    "Option": "edge_router.questions.question",
     "Reason": "edge_router.types",
+    "Scale": "edge_router.questions.question",
     "ScriptedEngine": "edge_router.engines.scripted",
     "ScriptedRouter": "edge_router.routers.scripted",
     "TokenMask": "edge_router.chat.request",
     "Vocabulary": "edge_router.chat.request",
+    "YesNo": "edge_router.questions.question",
 }
 
 

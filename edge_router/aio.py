@@ -21,6 +21,11 @@ from edge_router.client import Controller, wholly
 from edge_router.control.answer import Answer
 from edge_router.control.steps import Pause, before_next
 from edge_router.engines.base import Arriving
+from edge_router.errors import Cancelled
+from edge_router.questions.asking import inquiry_request
+from edge_router.questions.inquiry import Truncation
+from edge_router.questions.question import Question
+from edge_router.questions.result import Answers
 from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai.parse import INCLUDE_USAGE, conversation, parse_chat
@@ -143,6 +148,39 @@ class AsyncAnswer(Generic[T]):
         self.cancel()
 
 
+class Inquiring:
+    """Typed questions under way; nobody has to wait for them in a thread of his own."""
+
+    def __init__(
+        self,
+        answering: Callable[[ChatRequest, Cancel], Generator[Pause, None, Answers]],
+        request: ChatRequest,
+        threads: IdleThreads,
+    ) -> None:
+        cancel = self.cancel_event = threading.Event()
+
+        def work() -> Iterator[Answers | Pause | None]:
+            yield (yield from answering(request, cancel))
+
+        self._stream = ThreadStream(work, cancel=cancel, threads=threads)
+        weakref.finalize(self, self._stream.drop)
+
+    async def ready(self, wait_s: float) -> bool:
+        """Whether `answers` has no need to wait, after waiting up to `wait_s`."""
+        return await self._stream.ready(wait_s)
+
+    async def answers(self) -> Answers:
+        """Once. Raises what kept all models from answering."""
+        found = await self._stream.take()
+        if not found:
+            raise Cancelled
+        return found[0]
+
+    def cancel(self) -> None:
+        """End it, from any thread."""
+        self._stream.close()
+
+
 def _events(answer: Answer) -> Iterator[Event]:
     return iter(answer)
 
@@ -199,6 +237,27 @@ class AsyncController:
         self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
     ) -> Decision:
         return await asyncio.to_thread(self.controller.route, prompt, model=model, private=private)
+
+    def inquiry(self, request: ChatRequest) -> Inquiring:
+        """The answers to its typed questions, which are being found."""
+        return Inquiring(self.controller.answering, request, self._threads)
+
+    async def decide(
+        self,
+        state: object,
+        questions: Sequence[Question] | Mapping[str, Question],
+        *,
+        model: str = "auto",
+        private: bool = False,
+        truncation: Truncation = "refuse",
+    ) -> Answers:
+        """As `Controller.decide`. A task that is cancelled meanwhile ends it."""
+        request = inquiry_request(state, questions, model=model, private=private, truncation=truncation)
+        inquiring = self.inquiry(request)
+        try:
+            return await inquiring.answers()
+        finally:
+            inquiring.cancel()
 
     async def warm(self) -> None:
         await asyncio.to_thread(self.controller.warm)

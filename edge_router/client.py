@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,12 @@ from edge_router.chat.reply import gathered
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
 from edge_router.control.answer import Answer, LinkedCancel
 from edge_router.control.controller import CoreController
+from edge_router.control.steps import done
 from edge_router.errors import Cancelled
+from edge_router.questions.asking import inquiry_request
+from edge_router.questions.inquiry import Truncation
+from edge_router.questions.question import Question
+from edge_router.questions.result import Answers
 from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai.parse import INCLUDE_USAGE, conversation, parse_chat, parse_messages
@@ -35,7 +41,25 @@ class Controller(CoreController):
     ) -> Decision:
         """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key."""
         messages = parse_messages(conversation(prompt))
-        return self.decide(ChatRequest(messages, target=model, private=private))
+        return self.decision(ChatRequest(messages, target=model, private=private))
+
+    def decide(
+        self,
+        state: object,
+        questions: Sequence[Question] | Mapping[str, Question],
+        *,
+        model: str = "auto",
+        private: bool = False,
+        truncation: Truncation = "refuse",
+        cancel: Cancel | None = None,
+    ) -> Answers:
+        """Typed questions about a text or any JSON value, answered with probabilities.
+
+        What the weak model is unsure of goes to the strong one, and nothing else. A state longer than the
+        weak model's context is refused, or loses its "middle". Raises what `chat.completions.create` does.
+        """
+        request = inquiry_request(state, questions, model=model, private=private, truncation=truncation)
+        return done(self.answering(request, cancel or threading.Event()))
 
 
 class Starts(Protocol):

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     PRIVATE = "private"  # the caller said that this must not leave the machine
     LOW_CONFIDENCE = "low_confidence"  # the weak model was unsure before its first token was shown
     NO_MEMORY = "no_memory"  # the weak model no longer fits into the memory that is free
+    CONFIDENCE = "confidence"  # of typed questions: how sure the weak model is of each
     CACHED = "cached"  # the response cache had the answer
     SESSION = "session"  # the conversation stays with the model that has read it so far
 

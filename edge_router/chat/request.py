@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from edge_router.questions.question import Question
+
 
 class Need(StrEnum):
     """What an answer takes beyond plain text; engines say which of them they serve."""
@@ -32,6 +34,7 @@ class Need(StrEnum):
     SUFFIX = "suffix"  # text between two others
     LOGPROBS = "logprobs"
     MASK = "mask"  # token by token, by the caller
+    QUESTIONS = "questions"  # probabilities that answer typed questions, in place of words
     FOREIGN = "foreign"  # parts or forms that only their own protocol knows
 
 
@@ -110,7 +113,18 @@ class ForeignOutput:
     body: Mapping[str, object]
 
 
-Output: TypeAlias = TextOutput | JsonOutput | GrammarOutput | ForeignOutput
+@dataclass(frozen=True, slots=True)
+class QuestionsOutput:
+    """No words, but an answer to each of these; the messages are the state that they are about.
+
+    `cuts`: a state that is too long loses its middle, instead of being refused.
+    """
+
+    questions: tuple[Question, ...]
+    cuts: bool = False
+
+
+Output: TypeAlias = TextOutput | JsonOutput | GrammarOutput | QuestionsOutput | ForeignOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +274,7 @@ _OUTPUT_NEEDS: Mapping[type, frozenset[Need]] = {
     TextOutput: frozenset(),
     JsonOutput: frozenset({Need.JSON}),
     GrammarOutput: frozenset({Need.GRAMMAR}),
+    QuestionsOutput: frozenset({Need.QUESTIONS}),
     ForeignOutput: frozenset({Need.FOREIGN}),
 }
 _PART_NEEDS: Mapping[type, Need] = {

@@ -40,7 +40,7 @@ def prepare(
             return
     except EdgeRouterError:
         return
-    if controller.decide(request).model == "strong":
+    if controller.decision(request).model == "strong":
         return
     _allow(config, yes=yes)
     try:

@@ -21,6 +21,7 @@ _WORDS = {
     Reason.NEEDS_MEDIA: "the weak model reads text only",
     Reason.BUDGET: "the money for the strong model is spent",
     Reason.LOW_CONFIDENCE: "the weak model was unsure",
+    Reason.CONFIDENCE: "how sure the weak model is decides",
     Reason.NO_MEMORY: "the weak model no longer fits into memory",
     Reason.WEAK_UNAVAILABLE: "the weak model could not answer",
     Reason.STRONG_UNAVAILABLE: "no strong model can be asked",

@@ -22,7 +22,9 @@ from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, primed
+from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
+from edge_router.control.lacks import check_handles
 from edge_router.control.pool import Pool
 from edge_router.control.recording import Recorder
 from edge_router.control.steps import LONG, Pause, done
@@ -40,7 +42,6 @@ from edge_router.errors import (
     InvalidRouter,
     LowConfidence,
     StrongNotConfigured,
-    UnsupportedRequest,
     Withheld,
 )
 from edge_router.guard.inspection import Inspection
@@ -48,6 +49,8 @@ from edge_router.ledger import Record
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Gauge, Labels, Metrics
 from edge_router.paths import Paths
+from edge_router.questions.bounds import Bounds
+from edge_router.questions.result import Answers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.rules.rule import Verdict
 from edge_router.thresholds.metering import Meter
@@ -61,34 +64,16 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_TEXT_ONLY, _NO_FORM = "reads text only, no images, sounds or files", "cannot be held to this form"
-_UNMEASURED = "was not found to call tools well enough, which `edge-router calibrate --tools` measures"
-# What a weak model does without the engine's serving that need, the plainest first.
-_LACKS = {
-    Need.IMAGES: _TEXT_ONLY,
-    Need.AUDIO: _TEXT_ONLY,
-    Need.FILES: _TEXT_ONLY,
-    Need.HOSTED_TOOLS: "has no tools of an endpoint, such as a search",
-    Need.TOOL_CALL: "cannot be made to call a tool",
-    Need.TOOLS: "calls no tools",
-    Need.SPEECH: "writes text only",
-    Need.JSON: _NO_FORM,
-    Need.GRAMMAR: _NO_FORM,
-    Need.SUFFIX: "was not taught to write the text between two others",
-    Need.FOREIGN: "knows no such part or form",
-    Need.MASK: "follows no mask",
-    Need.LOGPROBS: "tells no log probabilities",
-}
-
 
 class CoreController:
     """Sends each query to the weak or the strong model and answers it. Safe to use from several threads.
 
     `weak`, `strong` and `router` replace what the configuration names: a program that embeds this passes
-    its own engines, a test passes scripted ones. `gate` is what `weak.min_confidence` goes by; of a model
-    that was built here it is found. Nothing is loaded before it is needed, or `warm` is called. Settings are
-    configuration keys with two underscores: `Controller(weak__threads=2)`. Raises `ConfigError`, and
-    `UnknownModel` for a `weak.model` that nobody knows. After `close` everything raises `Closed`.
+    its own engines, a test passes scripted ones. `gate` is what `weak.min_confidence` goes by, and `bounds`
+    what keeps answers to typed questions here; of a model that was built here both are found. Nothing is
+    loaded before it is needed, or `warm` is called. Settings are configuration keys with two underscores:
+    `Controller(weak__threads=2)`. Raises `ConfigError`, and `UnknownModel` for a `weak.model` that nobody
+    knows. After `close` everything raises `Closed`.
     """
 
     def __init__(
@@ -99,6 +84,7 @@ class CoreController:
         strong: Engine | None = None,
         router: Router | None = None,
         gate: Gate | None = None,
+        bounds: Bounds | None = None,
         paths: Paths | None = None,
         progress: Progress | None = None,
         **settings: object,
@@ -126,6 +112,14 @@ class CoreController:
         masked = self._pool.egress.masked
         self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, masked)
         self._spending = Spending.of(self.config, paths)
+        self._inquiries = Inquiries(
+            self.defects,
+            decide=self._decided,
+            ready=self._ready,
+            payment=self._payment,
+            record=self._recorder.record,
+            bounds=lambda weak: bounds or self._pool.bounds(weak),
+        )
         self._created = int(time.time())
         self._closed = False
 
@@ -141,15 +135,8 @@ class CoreController:
 
     def _starting(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answer]:
         clock = Clock()
-        try:
-            decision, situation = self._decide(request, clock, cancel, counts=True)
-        except (Blocked, Withheld) as error:
-            reason = Reason.GUARD if isinstance(error, Withheld) and error.rule is None else Reason.RULE
-            found = getattr(error, "found", ())
-            kept = Decision("weak", reason, found=found, rule=error.rule, caller=request.caller)
-            self._recorder.failed(request, kept, error, clock)
-            raise
-        own = _own(request, situation)
+        decision, situation = self._decided(request, clock, cancel)
+        own = policy.own(request, situation)
         cause: EdgeRouterError | None = None
         spent: Usage | None = None
         while True:
@@ -211,7 +198,16 @@ class CoreController:
         """
         return self._spending.begin(request) if self._spending and decision.model == "strong" else None
 
-    def decide(self, request: ChatRequest) -> Decision:
+    def answering(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answers]:
+        """The steps to the answers of `request`, whose output is typed questions.
+
+        Raises `EdgeRouterError` where no model can answer.
+        """
+        self._check_open()
+        with self.defects.guard("controller"):
+            return (yield from self._inquiries.answering(request, cancel))
+
+    def decision(self, request: ChatRequest) -> Decision:
         """Where `request` would go; no model is loaded and none is asked whether it can be reached."""
         self._check_open()
         with self.defects.guard("controller"):
@@ -351,6 +347,19 @@ class CoreController:
         if self._closed:
             raise Closed
 
+    def _decided(
+        self, request: ChatRequest, clock: Clock, cancel: Cancel
+    ) -> tuple[Decision, policy.Situation]:
+        """Of a query that is going to be answered. What keeps it from being asked anywhere is recorded."""
+        try:
+            return self._decide(request, clock, cancel, counts=True)
+        except (Blocked, Withheld) as error:
+            reason = Reason.GUARD if isinstance(error, Withheld) and error.rule is None else Reason.RULE
+            found = getattr(error, "found", ())
+            kept = Decision("weak", reason, found=found, rule=error.rule, caller=request.caller)
+            self._recorder.failed(request, kept, error, clock)
+            raise
+
     def _decide(
         self, request: ChatRequest, clock: Clock, cancel: Cancel | None = None, *, counts: bool = False
     ) -> tuple[Decision, policy.Situation]:
@@ -383,7 +392,7 @@ class CoreController:
             found = inspection.found
             return replace(decision, found=found, rule=rule, caller=request.caller, would_escalate=would)
 
-        if route.tier is not None:
+        if route.tier is not None or Need.QUESTIONS in request.needs:
             return told(policy.decide(route, None, None, situation)), situation
         with self.defects.guard("router"):
             router = self._pool.router(route.router, cancel)
@@ -462,16 +471,9 @@ class CoreController:
         return weak
 
     def _check_weak_handles(self, request: ChatRequest, decision: Decision) -> None:
-        unmet = request.needs - self._pool.weak_serves
-        for need, lacks in _LACKS.items():
-            if need in unmet:
-                if Need.TOOLS in unmet and need in (Need.TOOL_CALL, Need.TOOLS):
-                    lacks = _UNMEASURED if self._pool.weak_may_call_tools else _LACKS[Need.TOOLS]
-                if decision.reason is Reason.GUARD or (decision.reason is Reason.RULE and decision.rule):
-                    rule = decision.rule if decision.reason is Reason.RULE else None
-                    raise Withheld(decision.found, rule, lacks)
-                reason = f"the weak model {lacks}, and no strong model is asked"
-                raise UnsupportedRequest(request.name_of(need), reason)
+        check_handles(
+            request, decision, self._pool.weak_serves, may_call_tools=self._pool.weak_may_call_tools
+        )
 
     def _fitting(
         self, engine: Engine, decision: Decision, request: ChatRequest, situation: policy.Situation
@@ -513,13 +515,6 @@ class CoreController:
                 if self._spending is not None and self._closed:  # it has opened the file again
                     self._spending.close()
         answer.record_id = self._recorder.finished(answer, error)
-
-
-def _own(request: ChatRequest, situation: policy.Situation) -> ChatRequest:
-    """`request` as engines get it."""
-    # A weak model may be on another machine, which gets nothing private.
-    private = request.private or situation.kept is not None
-    return replace(request, private=private, target=situation.asked or request.target)
 
 
 def _by(answering: Sequence[Answering], model: str, decision: Decision) -> tuple[str, Decision]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, JsonOutput
@@ -11,6 +12,8 @@ from edge_router.engines.base import Capabilities, EndpointState, Engine, Gather
 from edge_router.errors import StrongError
 from edge_router.guard.restoring import Restorer
 from edge_router.types import Cancel
+
+T = TypeVar("T")
 
 
 class GuardedEngine:
@@ -40,6 +43,13 @@ class GuardedEngine:
         """Raises `Withheld`, and what the engine itself raises."""
         request, restorer = self._released(prompt.request)
         return turned(self._engine.stream(self._engine.prepare(request), cancel), restorer.feed)
+
+    def through(self, request: ChatRequest, ask: Callable[[Engine, ChatRequest], Iterator[T]]) -> Iterator[T]:
+        """What `ask` gets of the engine with what may leave of `request`. Nothing is put back into it.
+
+        Raises `Withheld`, and what `ask` raises.
+        """
+        return ask(self._engine, self._released(request)[0])
 
     def _released(self, request: ChatRequest) -> tuple[ChatRequest, Restorer]:
         if request.private:

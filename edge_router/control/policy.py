@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, Need
+from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, ChatRequest, Need
 from edge_router.errors import (
     BudgetSpent,
     Cancelled,
@@ -147,12 +147,22 @@ def _parse_router(rest: str, names: Names) -> Route:
     return Route(router=router, threshold=threshold)
 
 
+def own(request: ChatRequest, situation: Situation) -> ChatRequest:
+    """`request` as engines get it."""
+    # A weak model may be on another machine, which gets nothing private.
+    private = request.private or situation.kept is not None
+    return replace(request, private=private, target=situation.asked or request.target)
+
+
 def decide(route: Route, score: float | None, threshold: float | None, situation: Situation) -> Decision:
-    """The first decision. `score` and `threshold` are None exactly where the route names the tier."""
+    """The first decision. `score` and `threshold` are None where the route names the tier, and for typed
+    questions, of which the weak model says itself how sure it is."""
     if route.tier is not None and not route.ruled:
         return Decision(route.tier, Reason.FORCED)
     if route.tier is not None:
         wanted = Decision(route.tier, Reason.RULE)
+    elif Need.QUESTIONS in situation.needs:
+        wanted = Decision("weak", Reason.CONFIDENCE)
     else:
         assert score is not None and threshold is not None
         tier: Tier = "strong" if score >= threshold else "weak"

@@ -37,6 +37,7 @@ from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.guard.inspection import Guard
 from edge_router.paths import Paths
 from edge_router.prompts.infill import likely as infill_likely
+from edge_router.questions.bounds import Bounds
 from edge_router.registry import Registry
 from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
@@ -125,7 +126,8 @@ class Pool:
         """What the weak model can do beside plain text; before it is loaded, what it is likely to."""
         weak = self._weak.value
         if weak is not None:
-            return weak.capabilities.serves
+            able = weak.capabilities
+            return able.serves | {Need.QUESTIONS} if able.decides else able.serves
         engine = self._config.weak.engine
         if engine == SERVED:  # the server says more, once it is asked
             return frozenset({Need.JSON, Need.LOGPROBS} | ({Need.TOOLS} if self._likely_calls else set()))
@@ -316,6 +318,10 @@ class Pool:
         if found is None:
             logging.getLogger(__name__).warning("weak.min_confidence has no effect: %s", problem)
         return found
+
+    def bounds(self, weak: Engine) -> Bounds:
+        """How sure `weak` must be of a typed question, as it was measured; no bounds where it was not."""
+        return Bounds()
 
     def strong(self, cancel: Cancel | None = None) -> Engine:
         """Raises `StrongNotConfigured`."""

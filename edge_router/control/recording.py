@@ -45,7 +45,7 @@ class Recorder:
         spent: Usage | None = None,
     ) -> None:
         """No model could begin to answer."""
-        self._record(
+        self.record(
             Record(
                 decision,
                 "",
@@ -61,7 +61,7 @@ class Recorder:
 
     def finished(self, answer: Answer, error: EdgeRouterError | None) -> int | None:
         """An answer has ended, with `error` where it ended badly: the id of its row, where there is one."""
-        return self._record(
+        return self.record(
             Record(
                 answer.decision,
                 answer.model,
@@ -85,7 +85,8 @@ class Recorder:
         if self.ledger is not None:
             self.ledger.close()
 
-    def _record(self, record: Record) -> int | None:
+    def record(self, record: Record) -> int | None:
+        """The id of its row, where there is one."""
         number: int | None = None
         with self._defects.spare("metrics"):
             self._metrics.record(record)

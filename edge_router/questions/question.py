@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,13 +38,21 @@ class Option:
         return self.value if isinstance(self.value, str) else str(self.value).lower()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Choice:
-    """Which one of the options."""
+    """Which one of the options; a value stands for an option without a description."""
 
-    name: str | None = None
-    instructions: str = ""
-    options: tuple[Option, ...] = ()
+    name: str | None
+    instructions: str
+    options: tuple[Option, ...]
+
+    def __init__(
+        self, name: str | None = None, instructions: str = "", options: Sequence[Option | str | bool] = ()
+    ) -> None:
+        _set(self, name, instructions)
+        object.__setattr__(
+            self, "options", tuple(each if isinstance(each, Option) else Option(each) for each in options)
+        )
 
     @property
     def size(self) -> int:
@@ -58,13 +67,21 @@ class Level:
     description: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Scale:
-    """Where on a scale; `levels` stand lowest first."""
+    """Where on a scale; `levels` stand lowest first, and a text stands for one without a description."""
 
-    name: str | None = None
-    instructions: str = ""
-    levels: tuple[Level, ...] = ()
+    name: str | None
+    instructions: str
+    levels: tuple[Level, ...]
+
+    def __init__(
+        self, name: str | None = None, instructions: str = "", levels: Sequence[Level | str] = ()
+    ) -> None:
+        _set(self, name, instructions)
+        object.__setattr__(
+            self, "levels", tuple(each if isinstance(each, Level) else Level(each) for each in levels)
+        )
 
     @property
     def size(self) -> int:
@@ -72,3 +89,8 @@ class Scale:
 
 
 Question: TypeAlias = YesNo | Choice | Scale
+
+
+def _set(question: Choice | Scale, name: str | None, instructions: str) -> None:
+    object.__setattr__(question, "name", name)
+    object.__setattr__(question, "instructions", instructions)

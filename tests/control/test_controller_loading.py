@@ -193,7 +193,7 @@ CALLS: list[Callable[[Controller], object]] = [
     lambda controller: controller.chat.completions.create(messages="x"),
     lambda controller: controller.chat.completions.create(messages="x", model="strong"),
     lambda controller: controller.chat.completions.create(messages="x", stream=True),
-    lambda controller: controller.decide(REQUEST),
+    lambda controller: controller.decision(REQUEST),
     lambda controller: controller.route("x"),
     lambda controller: controller.warm(),
     lambda controller: controller.rate(1, 1),

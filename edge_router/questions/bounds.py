@@ -1,0 +1,21 @@
+"""How sure an answer must be to stay with the weak model, by the type of its question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_router.questions.question import Choice, Question, YesNo
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least confidence of each type, 0..1; None where nothing was promised for it: then all stay."""
+
+    yes_no: float | None = None
+    choice: float | None = None
+    scale: float | None = None
+
+    def of(self, question: Question) -> float | None:
+        if isinstance(question, YesNo):
+            return self.yes_no
+        return self.choice if isinstance(question, Choice) else self.scale
