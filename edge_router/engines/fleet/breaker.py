@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -22,15 +23,18 @@ from edge_router.errors import (
 IN_A_ROW = 3  # failures that open it
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # doubled each time that the trial fails, too
 SETTLED_PAUSE_S = 60.0  # of what no waiting mends: a refused key, spent quota
+EARLY_S = 1.0  # after a trial that failed, before another where nobody else is left
 
 State = Literal["closed", "open", "half_open"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a failure says of its endpoint. `settled`: the next question would fail in the same way."""
+    """What a failure says of its endpoint. `settled`: the next question would fail in the same way; `slow`:
+    it would wait long for that."""
 
     settled: bool = False
+    slow: bool = False
 
 
 def fault_of(error: EdgeRouterError) -> Fault | None:
@@ -39,7 +43,9 @@ def fault_of(error: EdgeRouterError) -> Fault | None:
         return Fault(settled=True)
     if isinstance(error, StrongFailed):
         return Fault() if error.status >= 500 or error.status == 408 else None
-    if isinstance(error, StrongUnreachable | StrongTimeout | StrongInterrupted | StrongGarbled):
+    if isinstance(error, StrongTimeout):
+        return Fault(slow=True)
+    if isinstance(error, StrongUnreachable | StrongInterrupted | StrongGarbled):
         return Fault()
     return None
 
@@ -61,7 +67,8 @@ class Breaker:
         self._clock = clock
         self._failures = self._pauses = self._epoch = 0
         self._until: float | None = None  # None: closed
-        self._trying = self._settled = False
+        self._failed_at = self._trial_at = -math.inf
+        self._trying, self._last = False, Fault()
 
     @property
     def state(self) -> State:
@@ -80,9 +87,20 @@ class Breaker:
         return self._trying
 
     @property
+    def trying_s(self) -> float:
+        """For how long; infinite where it is not."""
+        return self._clock() - self._trial_at if self._trying else math.inf
+
+    @property
     def tries_early(self) -> bool:
-        """Whether it may be tried before its time where nobody else is left: not once a trial has failed."""
-        return self._until is not None and not self._trying and self._pauses == 1 and not self._settled
+        """Whether it may be tried before its time where nobody else is left: not at once after a trial."""
+        rested = self._pauses == 1 or self._clock() - self._failed_at >= EARLY_S
+        return self._until is not None and not self._trying and rested and not self._last.settled
+
+    @property
+    def slow(self) -> bool:
+        """Whether what opened it took its time."""
+        return self._until is not None and self._last.slow
 
     @property
     def ready_in(self) -> float:
@@ -92,7 +110,7 @@ class Breaker:
     def begin(self) -> Attempt:
         """A question leaves, which `passes`, or is tried early."""
         if self._until is not None:
-            self._trying = True
+            self._trying, self._trial_at = True, self._clock()
             self._epoch += 1
         return Attempt(self._epoch)
 
@@ -110,10 +128,11 @@ class Breaker:
         if attempt.epoch != self._epoch:
             return
         self._failures += 1
+        self._last, self._failed_at = fault, self._clock()
         if self._trying or fault.settled or self._failures >= IN_A_ROW:
             first = SETTLED_PAUSE_S if fault.settled else FIRST_PAUSE_S
             pause_s = min(first * 2.0**self._pauses, LONGEST_PAUSE_S)
-            self._until, self._trying, self._settled = self._clock() + pause_s, False, fault.settled
+            self._until, self._trying = self._clock() + pause_s, False
             self._pauses += 1
             self._epoch += 1
 

@@ -8,92 +8,34 @@ runs on one event loop, so nothing here takes a lock.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import TypeVar
 
 from edge_router.chat.events import Answering, Event, Finished
 from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.engines import openai
 from edge_router.engines.base import Arriving, Capabilities, EndpointState, Engine, Prompt
-from edge_router.engines.fleet.breaker import Breaker, fault_of
-from edge_router.engines.fleet.choosing import Load, chosen
+from edge_router.engines.fleet.breaker import fault_of
+from edge_router.engines.fleet.choosing import chosen
+from edge_router.engines.fleet.course import Candidate, Course
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
-from edge_router.engines.fleet.limits import Limits, RetryBudget
+from edge_router.engines.fleet.limits import RetryBudget
+from edge_router.engines.fleet.member import Member
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.background import BackgroundLoop
-from edge_router.engines.remote.failures import FIRST_WAIT_S, is_passing
 from edge_router.errors import (
-    EdgeRouterError,
     EngineUnavailable,
     StrongError,
-    StrongFailed,
-    StrongInterrupted,
     StrongNotConfigured,
-    StrongPaused,
-    StrongRateLimited,
     StrongUnreachable,
 )
 from edge_router.paths import Paths
 from edge_router.thresholds.metering import Meter
 from edge_router.types import LATEST, Cancel, Progress
-
-Failure = TypeVar("Failure", bound=EdgeRouterError)
-
-LONGEST_WAIT_S = 12.0  # for an endpoint that is at its limit: the weak model answers sooner
-TRIAL_WAIT_S = 5.0  # for word of the one question that another is tried with, where all have failed
-
-
-class Member:
-    """One endpoint as it is now. For one thread; `state` may be read from others."""
-
-    def __init__(
-        self, endpoint: StrongEndpoint, engines: Mapping[str, OpenAIEngine], clock: Callable[[], float]
-    ) -> None:
-        limits = endpoint.limits
-        self.endpoint, self.engines = endpoint, engines
-        self.breaker = Breaker(clock)
-        self.limits = Limits(
-            clock,
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
-            concurrency=limits.concurrency,
-        )
-        self.last: str | None = None  # the name of the error that it last failed with
-
-    @property
-    def name(self) -> str:
-        return self.endpoint.name
-
-    @property
-    def state(self) -> EndpointState:
-        busy, cooling_s = self.limits.in_flight, self.limits.cooling_s
-        if self.breaker.state != "closed":
-            return EndpointState(self.name, "failing", busy, self.breaker.ready_in or None)
-        return EndpointState(self.name, "cooling" if cooling_s else "ready", busy, cooling_s or None)
-
-    def load(self, cost_of: Meter) -> Load:
-        prices = self.endpoint.prices
-        cost = None if prices is None else prices.cost(cost_of.most())
-        return Load(self.endpoint.limits.weight, self.limits.in_flight, cost)
-
-    def blamed(self, error: Failure) -> Failure:
-        """So that whoever reads it is told of this one's settings."""
-        if isinstance(error, StrongError):
-            error.section = self.endpoint.section
-        return error
-
-    def failed(self, error: EdgeRouterError) -> None:
-        """What is learnt of the endpoint, beside what its breaker learns."""
-        self.last = type(error).__name__
-        self.blamed(error)
-        if isinstance(error, StrongRateLimited):
-            self.limits.cool(error.retry_after)
 
 
 class FleetEngine:
@@ -172,48 +114,56 @@ class FleetEngine:
         return self._answer(request)
 
     async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        meter, wanted = Meter(request), self._asked(request.target)
+        meter = Meter(request)
         tokens = meter.most().prompt_tokens
-        until = self._clock() + LONGEST_WAIT_S
+        course = Course(
+            self._asked(request.target), tokens, retries=self._rounds, clock=self._clock, draw=self._draw
+        )
         self._budget.asked()
-        failure: EdgeRouterError | None = None
-        untried, rounds, passing = dict(wanted), 0, False
         while True:
-            if not untried:
-                assert failure is not None
-                wait_s = FIRST_WAIT_S * 2.0**rounds * (1 - self._draw() / 4)
-                again = passing and rounds < self._rounds and self._clock() + wait_s < until
-                if not again or not self._budget.take():
-                    raise failure
-                await asyncio.sleep(wait_s)
-                untried, rounds, passing = dict(wanted), rounds + 1, False
-            member = await self._ready(list(untried), tokens, until, meter, failure)
-            model = untried.pop(member)
+            asked = await self._next(course, meter)
             started = False
             try:
-                async with aclosing(self._attempt(member, model, request, tokens)) as events:
+                async with aclosing(self._attempt(asked, request, tokens)) as events:
                     async for event in events:
                         if not started:
                             started = True
-                            yield Answering(model, member.name)
+                            yield Answering(asked.model, asked.member.name)
                         yield event
                 return
             except (StrongError, EngineUnavailable) as error:
                 if started:
                     raise
-                failure, passing = error, passing or _is_passing(error)
+                course.failed(asked, error)
 
-    async def _attempt(
-        self, member: Member, model: str, request: ChatRequest, tokens: int
-    ) -> AsyncGenerator[Event]:
+    async def _next(self, course: Course, meter: Meter) -> Candidate:
+        """The one to ask, once it may be asked. Raises what `Course.over` says where there is none."""
+        while True:
+            ready = course.ready()
+            if ready:
+                loads = [each.member.load(meter) for each in ready]
+                found = ready[chosen(loads, self._strategy, self._draw)]
+                if found.fresh or self._budget.take():
+                    return found
+                course.spare(found)
+                continue
+            wait_s = course.wait_s()
+            if wait_s is None:
+                raise course.over()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+
+    async def _attempt(self, asked: Candidate, request: ChatRequest, tokens: int) -> AsyncGenerator[Event]:
         """One endpoint's answer, and what is learnt of the endpoint by it."""
-        breaker, limits = member.breaker, member.limits
+        member, breaker, limits = asked.member, asked.member.breaker, asked.member.limits
         attempt, usage, used = breaker.begin(), limits.begin(tokens), None
         try:
-            async with aclosing(member.engines[model].events(request)) as events:
+            async with aclosing(member.engines[asked.model].events(request)) as events:
                 async for event in events:
-                    if breaker.trying:
+                    if breaker.trying or usage.probes:
                         breaker.answers(attempt)
+                        limits.answers(usage)
                         self._tell()
                     if isinstance(event, Finished) and event.usage is not None:
                         used = event.usage.total_tokens
@@ -235,58 +185,13 @@ class FleetEngine:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def _asked(self, target: str) -> dict[Member, str]:
+    def _asked(self, target: str) -> Sequence[Candidate]:
         """Who may answer a request of that `model`, and with which of theirs."""
-        named = {member: member.endpoint.model_for(target) for member in self._members}
-        found = {member: model for member, model in named.items() if model is not None}
+        named = [(member, member.endpoint.model_for(target)) for member in self._members]
+        found = [Candidate(member, model) for member, model in named if model is not None]
         if not found and target.endswith(LATEST):
             return self._asked(target.removesuffix(LATEST))
-        return found or {member: member.endpoint.models[0] for member in self._members}
-
-    async def _ready(
-        self,
-        untried: Sequence[Member],
-        tokens: int,
-        until: float,
-        meter: Meter,
-        failure: EdgeRouterError | None,
-    ) -> Member:
-        """The one to ask, once it may be asked. Raises `failure`, or `StrongPaused` where there is none."""
-        trial_until = self._clock() + TRIAL_WAIT_S
-        while True:
-            passing = [member for member in untried if member.breaker.passes]
-            passing = passing or [member for member in untried if member.breaker.tries_early]
-            free = [member for member in passing if not member.limits.ready_in(tokens)]
-            if free:
-                loads = [member.load(meter) for member in free]
-                return free[chosen(loads, self._strategy, self._draw)]
-            wait_s = min((member.limits.ready_in(tokens) for member in passing), default=math.inf)
-            tried = any(member.breaker.trying for member in untried)
-            left_s = (until if passing else trial_until) - self._clock()
-            known = wait_s < math.inf
-            if not (passing or tried) or left_s <= 0 or (known and wait_s > left_s):
-                raise failure or _paused(untried, wait_s if known else None)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(wait_s, left_s)):
-                    await self._changed.wait()
-
-
-def _is_passing(error: EdgeRouterError) -> bool:
-    """Whether the same may go well in a moment. What has timed out has taken its time already."""
-    if isinstance(error, StrongFailed):
-        return is_passing(error.status)
-    return isinstance(error, StrongRateLimited | StrongInterrupted | StrongUnreachable)
-
-
-def _paused(members: Sequence[Member], wait_s: float | None) -> StrongPaused:
-    """Why none of them may be asked now: of the first, for what ails the others is shown by doctor."""
-    first = members[0]
-    if first.breaker.passes:
-        return first.blamed(StrongPaused(first.endpoint.place.url, "it is at its limit", wait_s))
-    last = "" if first.last is None else f" ({first.last})"
-    again = first.breaker.ready_in
-    reason = f"it failed{last} and is left alone for another {math.ceil(again)} s"
-    return first.blamed(StrongPaused(first.endpoint.place.url, reason, again))
+        return found or [Candidate(member, member.endpoint.models[0]) for member in self._members]
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> Engine:

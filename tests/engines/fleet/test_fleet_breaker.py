@@ -42,8 +42,10 @@ COURSES = (
     ("fff 5 s ff", "closed", True, False),
     ("fff 5 s fff", "open", False, True),
     ("fff 5 f", "open", False, False),
-    ("fff 5 f 9.9", "open", False, False),
-    ("fff 5 f 10", "half_open", True, False),
+    ("fff 5 f 0.9", "open", False, False),
+    ("fff 5 f 1", "open", False, True),
+    ("fff 5 f 9.9", "open", False, True),
+    ("fff 5 f 10", "half_open", True, True),
     ("fff 5 b", "open", False, False),
     ("fff 5 b 10 s", "closed", True, False),
     ("k", "open", False, False),
@@ -56,8 +58,8 @@ COURSES = (
     ("<<<< >>> 5 s >", "closed", True, False),
     ("<<<< >>> 5 < >", "half_open", False, False),
     # The longest pause.
-    ("fff 5 f 10 f 20 f 40 f 80 f 160 f 300 f 299", "open", False, False),
-    ("fff 5 f 10 f 20 f 40 f 80 f 160 f 300 f 300", "half_open", True, False),
+    ("fff 5 f 10 f 20 f 40 f 80 f 160 f 300 f 299", "open", False, True),
+    ("fff 5 f 10 f 20 f 40 f 80 f 160 f 300 f 300", "half_open", True, True),
 )
 
 
@@ -113,7 +115,7 @@ def test_what_an_error_says_of_its_endpoint() -> None:
         (StrongRedirected(X, 307, X), Fault(settled=True)),
         (EngineUnavailable("openai", "no key has that"), Fault(settled=True)),
         (StrongUnreachable(X, "refused"), Fault()),
-        (StrongTimeout(X, 60.0), Fault()),
+        (StrongTimeout(X, 60.0), Fault(slow=True)),
         (StrongInterrupted(X, "cut"), Fault()),
         (StrongGarbled(X, "a web page"), Fault()),
         (StrongFailed(X, 500, "broke"), Fault()),

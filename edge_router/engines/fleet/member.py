@@ -1,0 +1,64 @@
+"""One endpoint of several, as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from edge_router.engines.base import EndpointState
+from edge_router.engines.fleet.breaker import Breaker
+from edge_router.engines.fleet.choosing import Load
+from edge_router.engines.fleet.endpoints import StrongEndpoint
+from edge_router.engines.fleet.limits import Limits
+from edge_router.engines.openai import OpenAIEngine
+from edge_router.errors import EdgeRouterError, StrongError, StrongRateLimited
+from edge_router.thresholds.metering import Meter
+
+Failure = TypeVar("Failure", bound=EdgeRouterError)
+
+
+class Member:
+    """One endpoint as it is now. For one thread; `state` may be read from others."""
+
+    def __init__(
+        self, endpoint: StrongEndpoint, engines: Mapping[str, OpenAIEngine], clock: Callable[[], float]
+    ) -> None:
+        limits = endpoint.limits
+        self.endpoint, self.engines = endpoint, engines
+        self.breaker = Breaker(clock)
+        self.limits = Limits(
+            clock,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            concurrency=limits.concurrency,
+        )
+        self.last: str | None = None  # the name of the error that it last failed with
+
+    @property
+    def name(self) -> str:
+        return self.endpoint.name
+
+    @property
+    def state(self) -> EndpointState:
+        busy, cooling_s = self.limits.in_flight, self.limits.cooling_s
+        if self.breaker.state != "closed":
+            return EndpointState(self.name, "failing", busy, self.breaker.ready_in or None)
+        return EndpointState(self.name, "cooling" if cooling_s else "ready", busy, cooling_s or None)
+
+    def load(self, cost_of: Meter) -> Load:
+        prices = self.endpoint.prices
+        cost = None if prices is None else prices.cost(cost_of.most())
+        return Load(self.endpoint.limits.weight, self.limits.in_flight, cost)
+
+    def blamed(self, error: Failure) -> Failure:
+        """So that whoever reads it is told of this one's settings."""
+        if isinstance(error, StrongError):
+            error.section = self.endpoint.section
+        return error
+
+    def failed(self, error: EdgeRouterError) -> None:
+        """What is learnt of the endpoint, beside what its breaker learns."""
+        self.last = type(error).__name__
+        self.blamed(error)
+        if isinstance(error, StrongRateLimited):
+            self.limits.cool(error.retry_after)
