@@ -19,6 +19,8 @@ from edge_router.paths import expanded
 Quantizer = Literal["gptq", "weighted", "signed", "round"]
 QUANTIZERS: tuple[Quantizer, ...] = ("gptq", "weighted", "signed", "round")  # the best first
 
+ABILITIES = ("tools", "thinking")
+
 
 @dataclass(frozen=True, slots=True)
 class PypiSource:
@@ -87,6 +89,7 @@ class ModelCard:
     card with the second moments of the activations, for the "weighted" quantizer. `strength` is the share of
     ordinary prompts that it is left to answer where a strong model could be asked; None: by its size.
     `thinking`: whether it thinks before an answer where nobody says and its template has a word for it.
+    `abilities`: what its template has words for, "tools" and "thinking"; how well it does is measured.
     """
 
     name: str
@@ -104,6 +107,7 @@ class ModelCard:
     original: Source | None = None
     strength: float | None = None
     thinking: bool = False
+    abilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +154,14 @@ def parse_model_card(file: Traversable | Path) -> ModelCard:
         original=_source(table.table("original")) if "original" in table else None,
         strength=table.share("strength") if "strength" in table else None,
         thinking=table.flag("thinking", default=False),
+        abilities=table.texts("abilities", ()),
     )
     table.done()
     stem = file.name.removesuffix(".toml")
     if card.name != stem:
         raise table.bad("name", f"must be the file's own name, {stem!r}")
+    if unknown := set(card.abilities) - set(ABILITIES):
+        raise table.bad("abilities", f"knows {', '.join(ABILITIES)}, not {', '.join(sorted(unknown))}")
     if card.context_window_size > card.max_context:
         raise table.bad("context_window_size", f"is more than max_context ({card.max_context})")
     if card.prefill_chunk_size > card.context_window_size:

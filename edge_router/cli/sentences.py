@@ -87,6 +87,10 @@ def _unknown_name(error: e.UnknownName) -> str:
             hub = f"hf:{error.name}"
             return _then(what, f"the repository on the hub is written {hub}", "models", "pull", hub)
         return _then(what, "all of them are listed by", "models", "list")
+    if error.kind == "GPU":
+        return _then(
+            what, "any other is described with", *("plan", "--vram-budget", "12GiB", "--bandwidth", "360GB")
+        )
     if error.kind == "client":
         return _then(what, "all of them are listed by", "launch")
     return _then(what, "what is configured is shown by", "config", "show")

@@ -75,17 +75,49 @@ def test_the_whole_catalogue(cli):
     assert rows[MODEL][0] == "yes" and rows["gemma-2-9b-it"][0] == "shorter"
     small = cli("plan", "--vram-budget", "4GiB", "--device", "cuda", "-q").out
     assert re.search(r"gemma-2-9b-it +no ", small)
-    assert rows["Qwen3-4B"][:2] == ["yes", "4096"] and int(rows["Qwen3-4B"][2]) > 4096
+    assert rows["Qwen3-4B"][:5] == ["yes", "62%", "2.3", "GB", "4096"] and int(rows["Qwen3-4B"][5]) > 4096
     assert "6.3 GiB on cuda" in done.err and "10 GB/s" in done.err
     assert cli("plan", "--vram-budget", "6GiB", "--device", "cuda", "--quiet").err == ""
 
 
 def test_the_whole_catalogue_as_json(cli):
     plans = json.loads(cli("plan", "--vram-budget", "8GB", "--device", "cuda", "--json").out)
-    assert [plan["model"] for plan in plans] == list(model_cards())
+    assert sorted(plan["model"] for plan in plans) == sorted(model_cards())
     for plan in plans:
         assert plan["fits"] == (plan["bytes"]["total"] <= 8_000_000_000)
         assert plan["bytes"]["router"] == 0
+
+
+def test_the_catalogue_begins_with_what_a_person_would_take(cli):
+    """The strongest of what fits whole and is fast enough; made for one purpose, slow, cut, or too large: later."""
+    done = cli("plan", "--gpu", "rtx3060")
+    header, *lines = done.out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert " ".join(header.split()) == "model fits answers download context longest memory tok/s can"
+    assert names[0] == "gemma-2-9b-it" and names.index("Qwen3-8B") < names.index("Qwen3-4B")
+    assert names.index(MODEL) < names.index("DeepSeek-R1-Distill-Llama-8B") < names.index(GORILLA)
+    assert "10.8 GiB on cuda" in done.err and "360 GB/s (RTX 3060, as its maker says)" in done.err
+    assert "tools, thinking" in lines[names.index("Qwen3-8B")] and "4.6 GB" in lines[names.index("Qwen3-8B")]
+    slow = json.loads(
+        cli("plan", "--gpu", "Apple M2", "--vram-budget", "16GB", "--bandwidth", "40GB", "--json").out
+    )
+    order = [plan["model"] for plan in slow]
+    assert order.index("gemma-2-9b-it") > order.index(MODEL), "7 tokens a second are no reader's pace"
+    tight = cli("plan", "--gpu", "RTX 3060", "--vram-budget", "6GiB").out.splitlines()
+    assert [line.split()[1] for line in tight[-2:]] == ["shorter", "no"]
+
+
+def test_gpus_that_are_not_here(cli):
+    for name in ("RTX 3060", "NVIDIA GeForce RTX 3060", "rtx 3060 12 GB"):
+        plan = json.loads(cli("plan", MODEL, "--gpu", name, "--json").out)
+        assert (plan["device"], plan["budget_bytes"], plan["free_bytes"]) == ("cuda", 11059 << 20, None), name
+    assert json.loads(cli("plan", MODEL, "--gpu", "Radeon RX 7800XT", "--json").out)["device"] == "vulkan"
+    given = cli("plan", MODEL, "--gpu", "RTX 3060", "--vram-budget", "5GiB", "--bandwidth", "100GB").out
+    assert "of 5.0 GiB" in given and "100 GB/s (as given)" in given
+    unknown = cli("plan", "--gpu", "RTX 3600")
+    assert unknown.code == 2 and "RTX 3060" in unknown.err and "--bandwidth" in unknown.err
+    shared = cli("plan", "--gpu", "m2 pro")
+    assert shared.code == 2 and "--vram-budget" in shared.err and "Apple M2 Pro" in shared.err
 
 
 def test_gorilla_on_a_card_beside_a_desktop(cli):

@@ -10,13 +10,19 @@ from edge_router.catalog import ModelCard, complete_card, concerning, find_model
 from edge_router.cli import output
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import local_servers
-from edge_router.cli.verbs.planning import Planning, Report, facts, summary_rows, tell
+from edge_router.cli.verbs.planning import Planning, Report, best_first, facts, summary_rows, tell
 from edge_router.config import Config
+from edge_router.device.gpu_models import GpuModel, find_gpu, gpu_models
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub import target_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+LEGEND = (
+    "The best first. answers: the share of ordinary prompts it is left beside a strong model; "
+    "download: about; can: what its template has words for. One is taken by: "
+    "edge-router config set weak.model=NAME"
+)
 DOES_NOT_FIT = 1  # the exit code, so that a script can ask
 
 
@@ -54,6 +60,14 @@ def plan(
         str | None,
         typer.Option(metavar="SIZE", help="What the device reads in a second, such as 360GB, for the speed."),
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A GPU that need not be here, such as 'RTX 3060': its memory but a tenth, its bandwidth.",
+            autocompletion=lambda: list(gpu_models()),
+        ),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how each amount comes about.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object, or a list of them.")] = False,
 ) -> None:
@@ -63,6 +77,10 @@ def plan(
     the bound that the memory's bandwidth sets: for each token all weights are read, and half a context.
     """
     session = Session(ctx, json=json)
+    known = find_gpu(gpu) if gpu is not None else None
+    if known is not None:
+        device = device or known.device
+        vram_budget = vram_budget or _budget_of(known)
     config = session.config(
         weak__vram_budget=vram_budget,
         weak__context_window_size=context,
@@ -70,7 +88,7 @@ def plan(
         weak__max_sequences=conversations,
         weak__device=device,
     )
-    planning = Planning.of(config, session.paths, quantizations=quantization, bandwidth=bandwidth)
+    planning = Planning.of(config, session.paths, quantizations=quantization, bandwidth=bandwidth, gpu=known)
     asked = (context is not None, chunk is not None)
     if model is not None:
         card = _completed(find_model(model), session, config)
@@ -82,7 +100,7 @@ def plan(
             tell(report, planning, explain=explain)
         _leave_unless(report.keeps(*asked))
         return
-    reports = [planning.report(card) for card in model_cards().values()]
+    reports = best_first(planning.report(card) for card in model_cards().values())
     if json:
         output.write_json([facts(report) for report in reports])
     else:
@@ -90,9 +108,18 @@ def plan(
         output.table(columns, rows, right=right)
         if not session.options.quiet:
             output.say(planning.explanation(), style="dim")
+            output.say(LEGEND, style="dim")
             for line in local_servers.held(config):
                 output.say(line, style="dim")
     _leave_unless(any(report.keeps(*asked) for report in reports))
+
+
+def _budget_of(gpu: GpuModel) -> str:
+    """Its memory but a tenth, which the screen and other programs hold."""
+    if gpu.memory is None:
+        reason = f"{gpu.name} shares the computer's memory, of which there are several sizes; how much of it?"
+        raise typer.BadParameter(reason, param_hint="--vram-budget")
+    return f"{gpu.memory * 9 // 10 >> 20}MiB"
 
 
 def _leave_unless(fits: bool) -> None:

