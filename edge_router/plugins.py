@@ -34,7 +34,7 @@ def extend(registry: Registry[T], group: str) -> Registry[T]:
 
 def points(group: str) -> EntryPoints:
     """The group's entry points, of one look through all that is installed: it takes milliseconds."""
-    return _installed(tuple(sys.path)).select(group=group)
+    return _installed(tuple(sys.path))[group]
 
 
 def names(group: str) -> frozenset[str]:
@@ -42,9 +42,10 @@ def names(group: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def _installed(path: tuple[str, ...]) -> EntryPoints:
-    """`path`: where it was looked for."""
-    return entry_points()
+def _installed(path: tuple[str, ...]) -> dict[str, EntryPoints]:
+    """Of all our groups; `path`: where they were looked for."""
+    found = entry_points()
+    return {group: found.select(group=group) for group in GROUPS}
 
 
 def owner(point: EntryPoint) -> str:
