@@ -1,19 +1,26 @@
-"""One client's connection: uvicorn's, with deadlines, and with an ear for clients that left, or only half."""
+"""One client's connection: its requests as h11 reads them, deadlines, and an ear for clients that left, or
+only half.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+from urllib.parse import unquote
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import Scope
+from uvicorn import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
 
 from edge_router.server.errors import refusal
+from edge_router.server.exchange import Exchange, head_of
 from edge_router.server.limits import Limits
 from edge_router.surfaces.openai.encode import error_body
 from edge_router.surfaces.wire import dumps
 
-FILLER = "filler"  # in scope["state"]: bytes that change nothing, wherever in the reply's body they stand
 HEAD_BYTES = 16 * 1024  # of a request's line and headers
 _PROBES_S = (0.0, 0.2, 0.4, 0.8)  # between signs of life to a client that has closed its side
 # Read at once, before others have their turn. Of a body whose length is known each byte costs next to
@@ -21,110 +28,194 @@ _PROBES_S = (0.0, 0.2, 0.4, 0.8)  # between signs of life to a client that has c
 _COUNTED, _OTHER = 64 * 1024, 2 * 1024
 
 
-class Together:
-    """A transport whose writes of one turn of the loop leave as one: a head with the first words."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._written: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._written:
-            self._loop.call_soon(self._flush)
-        self._written.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def get_write_buffer_size(self) -> int:
-        return self._transport.get_write_buffer_size() + sum(map(len, self._written))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def _flush(self) -> None:
-        written, self._written = self._written, []
-        if written:
-            self._transport.write(b"".join(written))
-
-
-class Connection(H11Protocol, asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol):
     """Ends a connection whose client is too slow to ask, or does not read what it asked for.
 
     A client that closes its side after a whole request may have left or may still read: only writing tells,
     so it is written to, what changes nothing (`FILLER`, or an interim response), until it is answered.
+
+    Replies are written by an `Exchange`, one after another: h11, which would take half of a short answer's
+    time for that, reads one request and makes room for the reader of the next one.
     """
 
-    def __init__(self, limits: Limits, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._limits = limits
+    def __init__(
+        self,
+        limits: Limits,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self._limits, self._app, self._app_state = limits, config.loaded_app, app_state
+        self._keep_s, self._server = config.timeout_keep_alive, server_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._reader = h11.Connection(h11.SERVER, HEAD_BYTES)
+        self._exchange: Exchange | None = None
         self._asking: asyncio.TimerHandle | None = None
+        self._keeping: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._probing: asyncio.TimerHandle | None = None
         self._half_closed = False
+        self._most = _OTHER
         self._unread = bytearray()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        super().connection_made(cast(asyncio.Transport, Together(transport, self.loop)))
-        transport.set_write_buffer_limits(0)  # paused means: there is something that the client does not take
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._flow = FlowControl(self.transport)
+        self._here, self._there = get_local_addr(self.transport), get_remote_addr(self.transport)
+        self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own
+        self.transport.set_write_buffer_limits(0)  # paused means: there is something that is not taken
         self._watch_asking()
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        in_body = self.conn.their_state is h11.SEND_BODY
-        counted = in_body and any(name == b"content-length" for name, _ in self.headers)
-        self._unread = bytearray(_COUNTED if counted else _OTHER)
+        self._unread = bytearray(self._most)
         return self._unread
 
     def buffer_updated(self, nbytes: int) -> None:
-        data, self._unread = self._unread, bytearray()
-        self.data_received(bytes(data[:nbytes]))
+        data, self._unread = bytes(memoryview(self._unread)[:nbytes]), bytearray()
+        self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unkeep()
+        self._reader.receive_data(data)
+        self._read()
         self._watch_asking()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "This is no well-formed HTTP request with less than 16 KiB of headers.")
-        self.transport.close()
-
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn's closes, always
-        if self._answered or self.cycle.more_body:
+    def eof_received(self) -> bool | None:
+        if self._exchange is None or self._answered or self._exchange.more_body:
             return None
         self._half_closed = True
         self._probe(0)
         return True
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._half_closed and self._answered:
-            self.transport.close()
-        elif self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
-            self._watch_asking()  # half of the next request, or the rest of a body, which nobody reads
-
     def pause_writing(self) -> None:
-        super().pause_writing()
+        self._flow.pause_writing()
         self._watch_writing(self._limits.write_s)
 
     def resume_writing(self) -> None:
-        super().resume_writing()
+        self._flow.resume_writing()
         self._unwatch_writing()
 
     def shutdown(self) -> None:
-        super().shutdown()
-        if self.flow.write_paused:
+        """The server stops: what is being answered ends, and is the last."""
+        if self._exchange is None or self._answered:
+            self.transport.close()
+        else:
+            self._exchange.keep_alive = False
+        if self._flow.write_paused:
             self._watch_writing(self._limits.grace_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+        self._server.connections.discard(self)
+        if self._exchange is not None:
+            self._exchange.disconnect()
+        self._flow.resume_writing()
         self._unwatch_writing()
+        self._unkeep()
         for timer in (self._asking, self._probing):
             if timer is not None:
                 timer.cancel()
 
     @property
     def _answered(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        return self._exchange is None or self._exchange.complete
+
+    def _read(self) -> None:
+        """What has come, to the end of the request that is to be answered first."""
+        while not self.transport.is_closing():
+            exchange = self._exchange
+            if not (exchange is None or exchange.complete or exchange.more_body):
+                if self._reader.trailing_data[0]:
+                    self._flow.pause_reading()
+                return
+            try:
+                event = self._reader.next_event()
+            except h11.RemoteProtocolError:
+                self._malformed()
+                return
+            if isinstance(event, h11.Request):
+                self._begin(event)
+            elif isinstance(event, h11.Data) and exchange is not None:
+                if not exchange.complete:
+                    exchange.feed(event.data)
+            elif isinstance(event, h11.EndOfMessage) and exchange is not None:
+                self._most = _OTHER
+                exchange.fed()
+                if exchange.complete:
+                    self._next()
+            else:
+                return
+
+    def _begin(self, request: h11.Request) -> None:
+        headers = list(request.headers)  # their names in lower case
+        said = dict(headers)
+        length = said.get(b"content-length")
+        self._most = _OTHER if length is None else max(_OTHER, min(int(length), _COUNTED))
+        path, _, query = request.target.partition(b"?")
+        version = request.http_version.decode("ascii")
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": version,
+            "server": self._here,
+            "client": self._there,
+            "scheme": "http",
+            "method": request.method.decode("ascii"),
+            "root_path": "",
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
+            "headers": headers,
+            "state": self._app_state.copy(),
+        }
+        closes = any(name == b"connection" and b"close" in _tokens(value) for name, value in headers)
+        self._exchange = exchange = Exchange(
+            scope,
+            self.transport,
+            self._flow,
+            keep_alive=version == "1.1" and not closes,
+            expects_continue=self._reader.they_are_waiting_for_100_continue,
+            headers=self._server.default_headers,
+            ended=self._replied,
+        )
+        task = self._loop.create_task(exchange.run(self._app))
+        task.add_done_callback(self._server.tasks.discard)
+        self._server.tasks.add(task)
+
+    def _replied(self) -> None:
+        self._server.total_requests += 1
+        if self.transport.is_closing() or self._exchange is None:
+            return
+        if self._half_closed:
+            self.transport.close()
+            return
+        self._unkeep()
+        self._keeping = self._loop.call_later(self._keep_s, self.transport.close)
+        self._flow.resume_reading()
+        if self._exchange.more_body:
+            self._watch_asking()  # the rest of a body, which nobody reads
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """The next request, of which some may be here."""
+        rest, _ = self._reader.trailing_data
+        self._reader = h11.Connection(h11.SERVER, HEAD_BYTES)
+        if rest:
+            self._reader.receive_data(rest)
+            self._loop.call_soon(self._read_next)
+
+    def _read_next(self) -> None:
+        if self._answered:
+            self._read()
+            self._watch_asking()
+
+    def _unkeep(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            self._keeping = None
 
     def _watch_asking(self) -> None:
         if not self._answered:
@@ -132,46 +223,46 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
                 self._asking.cancel()
                 self._asking = None
         elif self._asking is None:
-            self._asking = self.loop.call_later(self._limits.head_s, self._give_up)
+            self._asking = self._loop.call_later(self._limits.head_s, self._give_up)
 
     def _give_up(self) -> None:
         """Nothing more came of a request that has begun, or of a body that nobody reads."""
         self._asking = None
         if self.transport.is_closing():
             return
-        if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+        if self._reader.their_state is h11.IDLE and self._reader.trailing_data[0]:
             self._refuse(408, "The request's headers took too long. Send them at once.")
         self.transport.close()
 
+    def _malformed(self) -> None:
+        """A body that is malformed may have its answer already, or half of it."""
+        exchange = self._exchange
+        if exchange is None or not (exchange.started and exchange.more_body):
+            self._refuse(400, "This is no well-formed HTTP request with less than 16 KiB of headers.")
+        if exchange is not None:
+            exchange.disconnect()
+        self.transport.close()
+
     def _refuse(self, status: int, message: str) -> None:
-        told = refusal(status, message)
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        for event in (
-            h11.Response(status_code=status, headers=headers),
-            h11.Data(data=dumps(error_body(told))),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        body = dumps(error_body(refusal(status, message)))
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        self.transport.write(head_of(status, headers) + body)
 
     def _probe(self, number: int) -> None:
-        if self._answered or self.transport.is_closing():
+        if self._exchange is None or self._answered or self.transport.is_closing():
             return
-        filler = self.scope["state"].get(FILLER)
-        if self.cycle.response_started and filler is not None:
-            self._write(h11.Data(data=filler))
-        elif not self.cycle.response_started and self.scope["http_version"] == "1.1":
-            self._write(h11.InformationalResponse(status_code=100, headers=[], reason="Continue"))
+        self._exchange.fill()
         wait_s = _PROBES_S[number + 1] if number + 1 < len(_PROBES_S) else self._limits.comment_s
-        self._probing = self.loop.call_later(wait_s, self._probe, number + 1)
-
-    def _write(self, event: h11.Event) -> None:
-        if not self.flow.write_paused:
-            self.transport.write(self.conn.send(event) or b"")
+        self._probing = self._loop.call_later(wait_s, self._probe, number + 1)
 
     def _watch_writing(self, wait_s: float) -> None:
         self._unwatch_writing()
         waits = self.transport.get_write_buffer_size()
-        self._stuck = self.loop.call_later(wait_s, self._look_at_writing, wait_s, waits)
+        self._stuck = self._loop.call_later(wait_s, self._look_at_writing, wait_s, waits)
 
     def _look_at_writing(self, wait_s: float, waited: int) -> None:
         if self.transport.get_write_buffer_size() < waited:
@@ -183,3 +274,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [token.strip() for token in value.lower().split(b",")]

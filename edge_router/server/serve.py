@@ -19,7 +19,7 @@ from edge_router.aio import AsyncController
 from edge_router.client import Controller
 from edge_router.config import ServerConfig
 from edge_router.server.app import create_app
-from edge_router.server.connection import HEAD_BYTES, Connection
+from edge_router.server.connection import Connection
 from edge_router.server.limits import Limits
 from edge_router.server.listen import OLLAMA_PORT, PORT, bind, ready_to_listen, refused, url_of
 
@@ -106,7 +106,6 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=cast("type[asyncio.Protocol]", partial(Connection, limits)),
-                h11_max_incomplete_event_size=HEAD_BYTES,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",

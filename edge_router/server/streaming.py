@@ -13,8 +13,8 @@ from edge_router.aio import AsyncAnswer, AsyncController
 from edge_router.control.answer import Answer
 from edge_router.defects import Defects
 from edge_router.errors import Cancelled, EdgeRouterError, InternalError
-from edge_router.server.connection import FILLER
 from edge_router.server.errors import failure, refusal, unexpected
+from edge_router.server.exchange import FILLER
 from edge_router.server.limits import Limits
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
