@@ -11,13 +11,12 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from edge_router.chat.events import Event, Finished
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
-from edge_router.client import Controller, wholly
+from edge_router.client import Controller, own_words, wholly
 from edge_router.control.answer import Answer
 from edge_router.control.steps import Pause, before_next
 from edge_router.engines.base import Arriving
@@ -294,6 +293,7 @@ class AsyncCompletions:
         model: str = "auto",
         stream: Literal[False] = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        response_cache: str | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
 
@@ -305,6 +305,7 @@ class AsyncCompletions:
         model: str = "auto",
         stream: Literal[True],
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        response_cache: str | None = None,
         **fields: object,
     ) -> AsyncChatStream: ...
 
@@ -315,11 +316,12 @@ class AsyncCompletions:
         model: str = "auto",
         stream: bool = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        response_cache: str | None = None,
         **fields: object,
     ) -> ChatCompletion | AsyncChatStream:
         """As `Completions.create`."""
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        request = call.request if mask is None else replace(call.request, mask=mask)
+        request = own_words(call.request, mask, response_cache)
         if call.stream:
             return AsyncChatStream(
                 await self._controller.start(request), include_usage=bool(call.options[INCLUDE_USAGE])

@@ -19,6 +19,7 @@ from edge_router.questions.asking import inquiry_request
 from edge_router.questions.inquiry import Truncation
 from edge_router.questions.question import Question
 from edge_router.questions.result import Answers
+from edge_router.response_cache.wish import wish
 from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai.parse import INCLUDE_USAGE, conversation, parse_chat, parse_messages
@@ -85,6 +86,7 @@ class Completions:
         model: str = "auto",
         stream: Literal[False] = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        response_cache: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
@@ -97,6 +99,7 @@ class Completions:
         model: str = "auto",
         stream: Literal[True],
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        response_cache: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatStream: ...
@@ -108,6 +111,7 @@ class Completions:
         model: str = "auto",
         stream: bool = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
+        response_cache: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion | ChatStream:
@@ -115,18 +119,30 @@ class Completions:
 
         A stream comes back with its first token. `cancel` is a `threading.Event`: once it is set, before that
         or after, the model stops. `mask` says token by token what the weak model may write; it is made anew
-        for each answer. Raises `InvalidRequest`, `Cancelled` where there is no answer yet, and whatever kept
-        both models from answering.
+        for each answer. `response_cache` says whether the answer may be one that was given before, and be
+        kept: "no-cache", "no-store", "max-age=60", "use". Raises `InvalidRequest`, `Cancelled` where there is
+        no answer yet, and whatever kept both models from answering.
         """
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
         own = None if cancel is None else LinkedCancel(cancel)
-        request = call.request if mask is None else replace(call.request, mask=mask)
+        request = own_words(call.request, mask, response_cache)
         answer = self._controller.start(request, own)
         return (
             ChatStream(answer, include_usage=bool(call.options[INCLUDE_USAGE]))
             if call.stream
             else whole(answer)
         )
+
+
+def own_words(
+    request: ChatRequest,
+    mask: Callable[[Vocabulary], TokenMask] | None,
+    response_cache: str | None,
+) -> ChatRequest:
+    """`request` with what Python callers say beside OpenAI's fields. Raises `InvalidRequest`."""
+    if response_cache is not None:
+        request = replace(request, response_cache=wish(response_cache, "response_cache"))
+    return request if mask is None else replace(request, mask=mask)
 
 
 def whole(answer: Answer) -> ChatCompletion:

@@ -23,7 +23,7 @@ from edge_router.field_names import sounds_private
 from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.setting_values import setting_value
-from edge_router.sizes import parse_size
+from edge_router.sizes import Share, parse_size
 from edge_router.variable_names import PREFIX, letters, named, nearest, without_links
 
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
@@ -163,6 +163,18 @@ class LedgerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseCacheConfig:
+    """Answers that are given again to who asks the same."""
+
+    mode: str = "off"  # memory: until the program ends; disk: in a file that only its user may read
+    max_age_s: float = 604_800.0  # a week
+    max_size: str = "100MB"  # what was asked for the longest ago goes first
+    sampled: bool = False  # also answers drawn at random: no temperature, or one above 0
+    tools: bool = False  # also answers that may call tools
+    similarity: float | None = None  # also to who asks nearly the same; see calibrate --cache
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings. Build it with `Config.load`; `origin("weak.threads")` says where a value came from."""
 
@@ -175,6 +187,7 @@ class Config:
     rules: RulesConfig = RulesConfig()
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
+    response_cache: ResponseCacheConfig = ResponseCacheConfig()
     endpoints: tuple[EndpointConfig, ...] = ()  # in the order of the file
     callers: tuple[CallerConfig, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -552,6 +565,15 @@ def _check(config: Config) -> None:
     require("guard.level", config.guard.level in levels, f"must be one of {', '.join(levels)}")
     for key in (f"guard.{item.name}" for item in fields(GuardConfig) if item.name != "level"):
         require(key, config.get(key) in (None, *actions), f"must be one of {', '.join(actions)}")
+    modes, least_alike = ("off", "memory", "disk"), config.response_cache.similarity
+    known_mode = config.response_cache.mode in modes
+    require("response_cache.mode", known_mode, f"must be one of {', '.join(modes)}")
+    alike = least_alike is None or 0 < least_alike <= 1
+    require("response_cache.similarity", alike, "must be above 0 and at most 1")
+    require("response_cache.max_age_s", config.response_cache.max_age_s > 0, "must be above 0 seconds")
+    most, set_by = config.response_cache.max_size, config.origin("response_cache.max_size")
+    relative = isinstance(parse_size(most, key="response_cache.max_size", source=set_by), Share)
+    require("response_cache.max_size", not relative, "must be an amount such as 100MB")
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
     near = config.weak.base_url

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from edge_router.ledger import Record
+from edge_router.types import Reason
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -80,6 +81,12 @@ class Gauge:
             yield _line(self.name, zip(self.labels, values, strict=True), amount)
 
 
+class Count(Gauge):
+    """What somebody else has counted since this process began."""
+
+    kind = "counter"
+
+
 class Metrics:
     """What one process did since it started. Safe to use from several threads."""
 
@@ -110,7 +117,7 @@ class Metrics:
             self._requests.add((tier, str(decision.reason)))
             if record.error is not None:
                 self._failures.add((tier, record.error))
-            if usage is not None:
+            if usage is not None and decision.reason is not Reason.CACHED:  # which nobody has read or written
                 self._tokens.add((tier, "prompt"), usage.prompt_tokens)
                 self._tokens.add((tier, "completion"), usage.completion_tokens)
                 self._tokens.add((tier, "cached"), usage.cached_tokens)

@@ -22,6 +22,7 @@ class Paths:
     calibration: Path  # the scores that thresholds were calibrated on; JSON
     spending: Path  # what the strong model has cost, answer by answer; SQLite
     rules: Path  # the user's own, asked before a score; TOML
+    responses: Path  # answers that may be given again, where the user keeps them; SQLite
     defects: Path  # mistakes in the program that were met; JSON
 
     @classmethod
@@ -44,6 +45,7 @@ class Paths:
             calibration=data / "calibration.json",
             spending=data / "spending.sqlite3",
             rules=config / "rules.toml",
+            responses=cache / "responses.sqlite3",
             defects=data / "defects.json",
         )
 
@@ -60,6 +62,7 @@ class Paths:
             calibration=home / "calibration.json",
             spending=home / "spending.sqlite3",
             rules=home / "rules.toml",
+            responses=home / "responses.sqlite3",
             defects=home / "defects.json",
         )
 

@@ -52,7 +52,8 @@ class Decision:
     `endpoint` is which of several has answered, once one has. `caller` is whose key the query came with.
     `held` is what keeps the conversation with its model, where that decided, and `held_tokens` what the other
     one would have had to read again. `would_escalate`: the weak model answers only because the strong one
-    cannot be asked now.
+    cannot be asked now. `age_s` is how long ago an answer of the response cache was made, `similarity` how
+    near its question is to this one, where it is another.
     """
 
     model: Tier
@@ -68,6 +69,8 @@ class Decision:
     held: Hold | None = None
     held_tokens: int | None = None
     would_escalate: bool = False
+    age_s: float | None = None
+    similarity: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract, and what else there is to tell."""
@@ -85,8 +88,10 @@ class Decision:
             "held": self.held,
             "held_tokens": self.held_tokens,
             "would_escalate": self.would_escalate,
+            "similarity": self.similarity,
         }
-        return told | {name: value for name, value in more.items() if value}
+        age = {} if self.age_s is None else {"age_s": self.age_s}
+        return told | {name: value for name, value in more.items() if value} | age
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ LAYERS = [
         "privacy",
         "response_format",
         "requests",
+        "response_cache",
         "rules",
         "surfaces",
         "routers",

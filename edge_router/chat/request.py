@@ -203,6 +203,17 @@ class Extra:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseCacheWish:
+    """Whether an answer may be one that was given before (`read`), not older than `max_age_s`, and be kept
+    (`write`). `use`: also one that was drawn at random or calls tools, whatever the settings say."""
+
+    read: bool = True
+    write: bool = True
+    use: bool = False
+    max_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One query. `target` is the model's name as the caller wrote it: auto, weak, strong, an id, ..."""
 
@@ -225,6 +236,7 @@ class ChatRequest:
     session: str | None = None
     program: str | None = None  # that asks, as it calls itself
     caller: str | None = None  # whose key it came with, by its name in the configuration
+    response_cache: ResponseCacheWish = ResponseCacheWish()
     extra: Extra = Extra()
     mask: Callable[[Vocabulary], TokenMask] | None = field(default=None, compare=False)  # local models only
     signals: SignalRequest | None = None  # an engine may leave `state` out

@@ -27,6 +27,7 @@ from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.lacks import check_handles
 from edge_router.control.pool import Pool
 from edge_router.control.recording import Recorder
+from edge_router.control.response_cache import Keeping, Lookup, ResponseCache, keeping
 from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
@@ -112,6 +113,7 @@ class CoreController:
         masked = self._pool.egress.masked
         self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, masked)
         self._spending = Spending.of(self.config, paths)
+        self._responses = ResponseCache.of(self.config, paths, self._pool, self.defects, self.metrics)
         self._inquiries = Inquiries(
             self.defects,
             decide=self._decided,
@@ -135,7 +137,22 @@ class CoreController:
 
     def _starting(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answer]:
         clock = Clock()
-        decision, situation = self._decided(request, clock, cancel)
+        lookup = None if self._responses is None else self._responses.lookup(request)
+        decision, situation = self._decided(request, clock, cancel, lookup)
+        if lookup is not None and lookup.found is not None:
+            return lookup.answer(decision, cancel, clock, partial(self._finished, None, lookup))
+        return (yield from self._asking(request, decision, situation, lookup, cancel, clock))
+
+    def _asking(
+        self,
+        request: ChatRequest,
+        decision: Decision,
+        situation: policy.Situation,
+        lookup: Lookup | None,
+        cancel: Cancel,
+        clock: Clock,
+    ) -> Generator[Pause, None, Answer]:
+        """One model, or the other where that cannot."""
         own = policy.own(request, situation)
         cause: EdgeRouterError | None = None
         spent: Usage | None = None
@@ -157,6 +174,7 @@ class CoreController:
                         events = holding.sure(events)
                     if payment is not None:
                         events = payment.metered(events, partial(self.defects.spare, "spending"))
+                    events, kept = keeping(events, lookup)
                     yield LONG if arriving is None else Pause(arriving)
                     model, answering = engine.model_id, list[Answering]()
                     events = primed(events, clock, model, component=component, found=answering.append)
@@ -187,7 +205,7 @@ class CoreController:
             fallback_cause=cause,
             truncated=left_out,
             spent=spent,
-            finished=partial(self._finished, payment),
+            finished=partial(self._finished, payment, kept),
             arriving=arriving,
         )
 
@@ -334,6 +352,8 @@ class CoreController:
             with self.defects.spare("spending"):
                 self._spending.close()
         self._recorder.close()
+        if self._responses is not None:
+            self._responses.close()
         self.defects.save()
 
     def __enter__(self) -> Self:
@@ -348,11 +368,11 @@ class CoreController:
             raise Closed
 
     def _decided(
-        self, request: ChatRequest, clock: Clock, cancel: Cancel
+        self, request: ChatRequest, clock: Clock, cancel: Cancel, lookup: Lookup | None = None
     ) -> tuple[Decision, policy.Situation]:
         """Of a query that is going to be answered. What keeps it from being asked anywhere is recorded."""
         try:
-            return self._decide(request, clock, cancel, counts=True)
+            return self._decide(request, clock, cancel, lookup, counts=True)
         except (Blocked, Withheld) as error:
             reason = Reason.GUARD if isinstance(error, Withheld) and error.rule is None else Reason.RULE
             found = getattr(error, "found", ())
@@ -361,7 +381,13 @@ class CoreController:
             raise
 
     def _decide(
-        self, request: ChatRequest, clock: Clock, cancel: Cancel | None = None, *, counts: bool = False
+        self,
+        request: ChatRequest,
+        clock: Clock,
+        cancel: Cancel | None = None,
+        lookup: Lookup | None = None,
+        *,
+        counts: bool = False,
     ) -> tuple[Decision, policy.Situation]:
         """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
         route = policy.parse_model(request.target, self._pool.names())
@@ -392,21 +418,30 @@ class CoreController:
             found = inspection.found
             return replace(decision, found=found, rule=rule, caller=request.caller, would_escalate=would)
 
+        def decided(score: float | None, threshold: float | None = None) -> Decision:
+            return told(policy.decide(route, score, threshold, situation))
+
+        egress = (verdict, inspection)
         if route.tier is not None or Need.QUESTIONS in request.needs:
-            return told(policy.decide(route, None, None, situation)), situation
+            kept = lookup and lookup.exact(route, situation, egress, decided)
+            return kept or decided(None), situation
         with self.defects.guard("router"):
             router = self._pool.router(route.router, cancel)
             if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
                 self._pool.weak(cancel)  # scoring would wait for it and hear no cancel
             threshold = self._pool.threshold(router) if route.threshold is None else route.threshold
-            with clock.scoring():
-                score = _checked(router, router.score(request.messages))
+        counts = counts and route.threshold is None
         budgeted = self._spending if route.threshold is None and self._pool.is_default(router) else None
         if budgeted is not None:
             threshold = budgeted.threshold(threshold)
-        decision = policy.decide(replace(route, router=router.name), score, threshold, situation)
-        decision = told(decision)
-        if counts and route.threshold is None:
+        route = replace(route, router=router.name)
+        by_score = partial(decided, threshold=threshold)
+        if lookup is not None and (kept := lookup.exact(route, situation, egress, by_score)) is not None:
+            return kept, situation
+        with self.defects.guard("router"), clock.scoring():
+            score = _checked(router, router.score(request.messages))
+        decision = by_score(score)
+        if counts:
             with self.defects.spare("strong share"):
                 self._pool.observe(router, decision)
             if budgeted is not None:
@@ -506,9 +541,17 @@ class CoreController:
         gate = self._pool.gate(cancel)
         return None if gate is None else Holding(gate, bound, request)
 
-    def _finished(self, payment: Payment | None, answer: Answer, error: EdgeRouterError | None) -> None:
+    def _finished(
+        self,
+        payment: Payment | None,
+        kept: Keeping | Lookup | None,
+        answer: Answer,
+        error: EdgeRouterError | None,
+    ) -> None:
         if isinstance(error, InternalError):
             self.defects.note(error)
+        if kept is not None:
+            kept.ended(answer, error)
         if payment is not None:
             with self.defects.spare("spending"):
                 payment.settle(answer.usage, answer.decision.endpoint)

@@ -37,6 +37,8 @@ def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
         "would-escalate": "true" if decision.would_escalate else None,
         "rule": _ascii(decision.rule),
         "found": _ascii("; ".join(decision.found)),
+        "age": _number(decision.age_s),
+        "similarity": _number(decision.similarity),
         "fallback": None if cause is None else type(cause).__name__,
         "truncated": str(answer.truncated) if answer.truncated else None,
     }

@@ -17,6 +17,7 @@ from edge_router.chat.reply import gathered
 from edge_router.control.answer import Answer
 from edge_router.engines.base import Restarts
 from edge_router.errors import Cancelled
+from edge_router.response_cache.wish import wish_of
 from edge_router.server.body import read
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
@@ -70,7 +71,11 @@ class Api:
             run = self._defects.guarded(component, call.run)
             return json_reply(await run_in_threadpool(run, self._host))
         call = marked(call, request.headers.items(), request.query_params.multi_items())
-        call = replace(call, request=replace(call.request, program=request.headers.get("user-agent")))
+        headers = request.headers
+        told = replace(
+            call.request, program=headers.get("user-agent"), response_cache=wish_of(headers.items())
+        )
+        call = replace(call, request=told)
         if call.stream:
             ahead = self._controller.controller.ahead
             return AnswerStream(

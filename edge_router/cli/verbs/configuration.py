@@ -104,6 +104,14 @@ COMMENTS: Mapping[str, str] = {
     "server.allowed_origins": "Web pages that may call, such as https://example.org.",
     "ledger.enabled": "Keep a local record of decisions.",
     "ledger.store_prompts": "Keep the prompts in it too.",
+    "response_cache.mode": "Give an answer again to who asks the same: off; memory (until the program ends); "
+    "disk, in a file that only you may read.",
+    "response_cache.max_age_s": "How old such an answer may be, in seconds.",
+    "response_cache.max_size": "How much of them to keep; what was asked for the longest ago goes first.",
+    "response_cache.sampled": "Also answers drawn at random: without a temperature, or with one above 0.",
+    "response_cache.tools": "Also answers that may call tools.",
+    "response_cache.similarity": "Also to who asks nearly the same, from this cosine on, 0 to 1; "
+    "edge-router calibrate --cache finds it. Default: only the same.",
 }
 
 # The same for each endpoint, `endpoints.NAME.models` and so on.

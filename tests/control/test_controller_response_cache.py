@@ -1,0 +1,368 @@
+"""Answers that are given again: to whom, in place of which model, and what is kept of them where."""
+
+from __future__ import annotations
+
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from edge_router.chat.events import (
+    Finished,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.client import Controller
+from edge_router.config import Config
+from edge_router.engines.scripted import Reply, ScriptedEngine
+from edge_router.errors import Blocked, GenerationFailed, InvalidRequest, StrongUnreachable
+from edge_router.ledger import Ledger
+from edge_router.paths import Paths
+from edge_router.response_cache.store import AnswerStore
+from edge_router.routers.scripted import ScriptedRouter
+from edge_router.types import Reason
+
+EASY, HARD = 0.1, 0.9
+ON = {"response_cache.mode": "memory"}
+
+
+def weak(*replies: Reply, **more: object) -> ScriptedEngine:
+    return ScriptedEngine(*replies, model_id="small", **more)  # type: ignore[arg-type]
+
+
+def strong(*replies: Reply) -> ScriptedEngine:
+    return ScriptedEngine(*replies, model_id="big")
+
+
+Make = Callable[..., Controller]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """make(score, weak=..., strong=..., **settings): a controller that keeps answers in memory."""
+    made: list[Controller] = []
+
+    def make(score: float = EASY, **given: object) -> Controller:
+        engines = {name: given.pop(name) for name in ("weak", "strong") if name in given}
+        settings = {name.replace("__", "."): value for name, value in given.items()}
+        config = Config().replace(**{**ON, **settings})
+        engines.setdefault("weak", weak())
+        made.append(Controller(config, router=ScriptedRouter(score), **engines))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def ask(controller: Controller, text: str = "hi", **fields: object) -> tuple[str, str]:
+    reply = controller.chat.completions.create(messages=text, **{"temperature": 0, **fields})  # type: ignore[call-overload]
+    return reply.text, reply.decision.reason
+
+
+def test_the_same_is_answered_once(make: Make, paths: Paths) -> None:
+    small = weak("one", "two")
+    controller = make(weak=small)
+    first = controller.chat.completions.create(messages="hi", temperature=0)
+    again = controller.chat.completions.create(messages="hi", temperature=0)
+    assert (first.text, first.decision.reason, first.decision.age_s) == ("one", Reason.SCORE, None)
+    assert (again.text, again.model, again.decision.reason) == ("one", "small", Reason.CACHED)
+    assert again.decision.age_s is not None and 0 <= again.decision.age_s < 60
+    assert {"reason": "cached", "age_s": again.decision.age_s}.items() <= again.decision.to_dict().items()
+    assert (again.usage.prompt_tokens, again.usage.completion_tokens) == (1, 1)
+    assert again.usage.prompt_tokens_details.cached_tokens == 1
+    assert again.id != first.id and len(small.calls) == 1
+    assert ask(controller, "hello") == ("two", "score")
+    assert [each.decision.reason for each in Ledger(paths.ledger).recent()] == ["score", "cached", "score"]
+    assert not paths.responses.exists()
+
+
+def test_it_is_off_unless_somebody_switches_it_on(make: Make, paths: Paths) -> None:
+    controller = make(weak=weak("one", "two"), response_cache__mode="off")
+    assert [ask(controller)[0], ask(controller)[0]] == ["one", "two"]
+    assert not paths.responses.exists()
+
+
+def test_whatever_changes_an_answer_asks_anew(make: Make) -> None:
+    """And what changes none does not."""
+    small = weak(default=lambda request: f"answer {len(small.calls)}")
+    controller = make(weak=small)
+    for fields in (
+        {},
+        {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hi"}]},
+        {"messages": [{"role": "user", "content": "hi", "name": "ann"}]},
+        {"max_tokens": 50},
+        {"stop": ["x"]},
+        {"seed": 1},
+        {"top_p": 0.5},
+        {"frequency_penalty": 1},
+        {"response_format": {"type": "json_object"}},
+        {"reasoning_effort": "high"},
+        {"model": "weak"},
+        {"model": "router-scripted"},
+        {"verbosity": "low"},
+    ):
+        fields = {"messages": "hi", "temperature": 0, **fields}
+        create = controller.chat.completions.create
+        before = len(small.calls)
+        told = [create(**fields).decision.reason for _ in range(2)]  # type: ignore[call-overload]
+        expected = 0 if fields.get("model") == "router-scripted" else 1  # it is what auto means
+        assert (len(small.calls) - before, told[1]) == (expected, "cached"), fields
+    before = len(small.calls)
+    for same in ({"user": "ann"}, {"metadata": {"n": "1"}}, {"private": True}, {"model": "auto"}):
+        assert ask(controller, **same)[1] == "cached", same
+    assert len(small.calls) == before
+
+
+def test_nobody_gets_what_another_caller_asked_for(make: Make) -> None:
+    controller = make(weak=weak("one", "two", "three"))
+    told = []
+    for caller in ("ann", "bob", None, "ann", "bob", None):
+        request = ChatRequest((Message("user", "hi"),), sampling=SamplingParams(0), caller=caller)
+        told.append("".join(e.text for e in controller.start(request) if isinstance(e, TextDelta)))
+    assert told == ["one", "two", "three"] * 2
+
+
+def test_what_is_not_sure_to_come_again_is_kept_only_where_asked_for(make: Make) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    far = [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]
+    rows: tuple[tuple[dict[str, object], bool, dict[str, object]], ...] = (
+        ({"temperature": None}, True, {"response_cache__sampled": True}),
+        ({"temperature": 0.7}, True, {"response_cache__sampled": True}),
+        ({"temperature": 0.7, "top_k": 1}, True, {}),
+        ({"tools": tools}, True, {"response_cache__tools": True}),
+        ({"messages": [{"role": "user", "content": picture}]}, True, {}),
+        ({"messages": [{"role": "user", "content": far}]}, False, {}),
+        ({"logprobs": True}, False, {}),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "wav"}}, False, {}),
+        ({"web_search_options": {}}, False, {}),
+    )
+    for fields, asked, settings in rows:
+        for wish, more, expected in (
+            (None, {}, fields.get("top_k") == 1),
+            ("use", {}, asked),
+            (None, settings, bool(settings) or fields.get("top_k") == 1),
+        ):
+            controller = make(**more)
+            given = {"messages": "hi", "temperature": 0, **fields, "response_cache": wish}
+            create = controller.chat.completions.create
+            told = [create(**given).decision.reason for _ in range(2)]  # type: ignore[call-overload]
+            assert (told[1] == "cached") is expected, (fields, wish, more, told)
+
+
+def test_a_request_says_what_it_wants(make: Make) -> None:
+    controller = make(weak=weak(*"abcdef"))
+    for wish, said in (
+        ("no-store", "a"),
+        (None, "b"),
+        (None, "b"),
+        ("no-store", "c"),
+        (None, "b"),
+        ("no-cache", "d"),
+        (None, "d"),
+        ("max-age=3600", "d"),
+        ("max-age=0, no-store", "e"),
+        ("NO-CACHE , max-age=5", "f"),
+    ):
+        assert ask(controller, response_cache=wish)[0] == said, wish
+    for wrong in ("nostore", "max-age=x", "private=no", "no-cache no-store"):
+        with pytest.raises(InvalidRequest, match="response_cache"):
+            ask(controller, response_cache=wrong)
+
+
+def test_only_what_ended_whole_is_kept(make: Make) -> None:
+    """Everything else is asked anew."""
+    for reply, kept in (
+        ("fine", True),
+        ([ReasoningDelta("hm "), "so"], True),
+        (["cut ", Finished("length")], False),
+        (["going round ", Finished("length", looped=True)], False),
+        (["filtered", Finished("content_filter")], False),
+        ([RefusalDelta("I won't.")], False),
+        ([ToolCallStart(0, "c", "f"), ToolCallArguments(0, "{}"), Finished("tool_calls")], True),
+        ("", False),
+        ([ReasoningDelta("only thoughts")], False),
+        (["half", GenerationFailed("tvm", "boom")], False),
+    ):
+        controller = make(weak=weak(reply, default="anew"))
+        with suppress(GenerationFailed):
+            ask(controller)
+        again = ask(controller)
+        assert (again[1] == "cached") is kept, reply
+        assert kept or again[0] == "anew", reply
+
+
+def test_what_its_reader_left_is_not_kept(make: Make) -> None:
+    controller = make(weak=weak(["one ", "two ", "three"], ["one ", "two ", "three"], default="anew"))
+    with controller.chat.completions.create(messages="hi", temperature=0, stream=True) as stream:
+        next(stream)
+    assert ask(controller)[0] == "one two three"
+    cancel = threading.Event()
+    stream = controller.chat.completions.create(messages="other", temperature=0, stream=True, cancel=cancel)
+    next(stream)
+    cancel.set()
+    assert len(list(stream)) < 3
+    assert ask(controller, "other") == ("anew", "score")
+
+
+def test_a_shortened_conversation_is_not_kept(make: Make) -> None:
+    small = weak(context_window_size=10)
+    controller = make(weak=small)
+    messages = [{"role": "user", "content": "a b c d e f g"}] * 3
+    create = controller.chat.completions.create
+    assert [create(messages=messages, temperature=0).decision.reason for _ in range(2)] == ["score"] * 2
+
+
+def test_it_streams_again_in_pieces(make: Make) -> None:
+    text = "A longer answer, so that it comes in more than one piece when it is given again."
+    said = [ReasoningDelta("Let me "), ReasoningDelta("think."), *(f"{word} " for word in text.split())]
+    controller = make(weak=weak(said, default="anew"))
+    request = ChatRequest((Message("user", "hi"),), sampling=SamplingParams(0))
+    first, again = (list(controller.start(request)) for _ in range(2))
+
+    def of(kind: type, events: list[object]) -> str:
+        return "".join(event.text for event in events if isinstance(event, kind))  # type: ignore[attr-defined]
+
+    for kind in (ReasoningDelta, TextDelta):
+        assert of(kind, first) == of(kind, again) != ""
+    assert len([event for event in again if isinstance(event, TextDelta)]) >= 3
+    assert isinstance(again[-1], Finished) and again[-1].reason == "stop"
+    stream = controller.chat.completions.create(messages="hi", temperature=0, stream=True)
+    assert stream.decision.reason is Reason.CACHED
+    assert len([chunk for chunk in stream if chunk.choices[0].delta.content]) >= 3
+
+
+def test_tool_calls_come_again(make: Make) -> None:
+    call = [ToolCallStart(0, "c1", "f"), ToolCallArguments(0, '{"a":'), ToolCallArguments(0, "1}")]
+    controller = make(weak=weak([*call, Finished("tool_calls")]), response_cache__tools=True)
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    for reason in ("score", "cached"):
+        reply = controller.chat.completions.create(messages="hi", temperature=0, tools=tools)
+        assert reply.decision.reason == reason
+        (made,) = reply.choices[0].message.tool_calls
+        assert (made.id, made.function.name, made.function.arguments) == ("c1", "f", '{"a":1}')
+        assert reply.choices[0].finish_reason == "tool_calls"
+
+
+def test_the_threshold_that_holds_now_decides(make: Make, paths: Paths) -> None:
+    """An answer of the weak model serves where that would answer now, one of the strong model always."""
+
+    def told(score: float, threshold: float, **settings: object) -> tuple[str, str]:
+        controller = make(
+            score, weak=weak("W"), strong=strong("S"), router__threshold=threshold, **settings, **SHARED
+        )
+        found = ask(controller, str(score))
+        controller.close()
+        return found
+
+    SHARED = {"response_cache__mode": "disk"}
+    assert told(0.4, 0.5) == ("W", "score")
+    assert told(0.4, 0.45) == ("W", "cached")
+    assert told(0.4, 0.3) == ("S", "score")  # which takes its place
+    assert told(0.4, 0.5) == ("S", "cached")
+    assert told(0.4, 0.5, offline=True) == ("S", "cached")
+    assert told(0.9, 0.5, offline=True) == ("W", "offline")
+    assert told(0.9, 0.5, offline=True) == ("W", "cached")
+    assert told(0.9, 0.5) == ("S", "score")
+
+
+def test_what_stood_in_for_the_strong_model_is_not_said_again(make: Make) -> None:
+    down = StrongUnreachable("http://example", "no route")
+    controller = make(HARD, weak=weak("W"), strong=strong(down, "S"))
+    assert ask(controller) == ("W", "strong_unavailable")
+    assert ask(controller) == ("S", "score")
+    assert ask(controller) == ("S", "cached")
+
+
+def test_another_model_or_setting_answers_anew(make: Make) -> None:
+    def told(small: ScriptedEngine, **settings: object) -> str:
+        controller = make(weak=small, response_cache__mode="disk", **settings)
+        found = ask(controller)[1]
+        controller.close()
+        return found
+
+    assert told(weak()) == "score"
+    assert told(weak()) == "cached"
+    assert told(ScriptedEngine(model_id="other")) == "score"
+    assert told(ScriptedEngine(model_id="other"), weak__thinking=True) == "score"
+    assert told(ScriptedEngine(model_id="other"), weak__thinking=True, weak__threads=3) == "cached"
+    kept = weak()
+    kept.capabilities = ScriptedEngine().capabilities.__class__(weights="other weights")
+    assert told(kept) == "score"
+
+
+RULES = """
+[[rule]]
+name = "bombs"
+words = "bomb"
+then = "block"
+[[rule]]
+name = "customers"
+words = "acme"
+then = "local_only"
+"""
+
+
+def test_rules_and_the_guard_stand_before_it(make: Make, paths: Paths) -> None:
+    def controller(**settings: object) -> Controller:
+        return make(HARD, weak=weak("W"), strong=strong("S"), response_cache__mode="disk", **settings)
+
+    for text in ("a bomb", "acme", "ann@example.org"):
+        assert ask(controller(), text) == ("S", "score"), text
+    paths.rules.write_text(RULES, encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(Blocked):
+            ask(controller(), "a bomb")
+    assert ask(controller(), "acme") == ("W", "rule")
+    assert ask(controller(), "acme") == ("W", "cached")
+    for _ in range(2):
+        assert ask(controller(guard__emails="local"), "ann@example.org")[0] == "W"
+
+
+def test_a_hit_costs_nothing(make: Make, paths: Paths) -> None:
+    prices = {"strong__price_in": 1e6, "strong__price_out": 1e6, "strong__monthly_budget": 100.0}
+    controller = make(HARD, strong=strong("S"), **prices)
+    ask(controller)
+    spending = controller._spending
+    assert spending is not None
+    spent = spending.spent
+    assert spent > 0 and ask(controller) == ("S", "cached") and spending.spent == spent
+    written = controller.metrics.render()
+    assert 'edge_router_requests_total{tier="strong",reason="cached"} 1' in written
+    assert 'edge_router_tokens_total{tier="strong",kind="completion"} 1\n' in written
+    assert 'edge_router_response_cache_lookups_total{result="hit"} 1' in written
+    assert 'edge_router_response_cache_lookups_total{result="miss"} 1' in written
+    assert "edge_router_response_cache_answers{} 1" in written
+
+
+def test_what_is_on_disk_is_for_its_user_alone(make: Make, paths: Paths) -> None:
+    controller = make(
+        weak=weak("kept", "the key is sk-proj-" + "a1B2" * 12, "shown"), response_cache__mode="disk"
+    )
+    assert ask(controller, "private one", private=True)[0] == "kept"
+    assert not paths.responses.exists()
+    ask(controller, "a secret")
+    assert AnswerStore(paths.responses).totals().answers == 0
+    ask(controller, "plain")
+    controller.close()
+    if sys.platform != "win32":
+        for file in (paths.responses, Path(f"{paths.responses}-wal")):
+            if file.exists():
+                assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (entry,) = AnswerStore(paths.responses).entries()
+    other = make(weak=weak("anew"), response_cache__mode="disk")
+    assert ask(other, "plain", private=True)[1] == "cached"  # nothing leaves, nothing is written of it
+    other.close()
+    assert AnswerStore(paths.responses).entries() == [entry]
+    content = paths.responses.read_bytes()
+    assert b"private one" not in content and b"plain" not in content and b"sk-proj" not in content
