@@ -175,6 +175,17 @@ class ResponseCacheConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionsConfig:
+    """Conversations that stay with their model. Nothing of what they say is kept, only keyed hashes of it."""
+
+    enabled: bool = True  # results of tools go to the model that made the call; see stickiness for the rest
+    # How much what a switch has to read again counts against it; 0: not at all, only results of tools bind
+    stickiness: float = 1.0
+    ttl_s: float = 3600.0  # since its last answer
+    max_fingerprints: int = 20_000  # two or more of each answer, some 200 bytes each; the oldest go first
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings. Build it with `Config.load`; `origin("weak.threads")` says where a value came from."""
 
@@ -188,6 +199,7 @@ class Config:
     server: ServerConfig = ServerConfig()
     ledger: LedgerConfig = LedgerConfig()
     response_cache: ResponseCacheConfig = ResponseCacheConfig()
+    sessions: SessionsConfig = SessionsConfig()
     endpoints: tuple[EndpointConfig, ...] = ()  # in the order of the file
     callers: tuple[CallerConfig, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -553,6 +565,10 @@ def _check(config: Config) -> None:
     for key in ("strong.price_in", "strong.price_out", "strong.monthly_budget"):
         price = typing.cast("float | None", config.get(key))
         require(key, price is None or 0 <= price < float("inf"), "must be 0 or more")
+    sticky, alive = config.sessions.stickiness, config.sessions.ttl_s
+    require("sessions.stickiness", 0 <= sticky < float("inf"), "must be 0 or more")
+    require("sessions.ttl_s", 0 < alive < float("inf"), "must be more than 0 seconds")
+    require("sessions.max_fingerprints", config.sessions.max_fingerprints >= 1, "must be at least 1")
     strong = config.strong
     budgeted, priced = strong.monthly_budget is not None, strong.price_in or strong.price_out
     apart = strong.model is None and bool(config.endpoints)  # each of which needs prices of its own

@@ -102,6 +102,14 @@ class Metrics:
             "edge_router_defects_total", "Mistakes in the program that were met.", ("component", "error")
         )
         self._tokens = Counter("edge_router_tokens_total", "Tokens, where they are known.", ("tier", "kind"))
+        self._holds = Counter(
+            "edge_router_session_holds_total",
+            "Answers that stayed with a conversation's model.",
+            ("tier", "held"),
+        )
+        self._held = Counter(
+            "edge_router_session_tokens_total", "Tokens that no other model had to read again.", ("tier",)
+        )
         self._score = Histogram("edge_router_score_seconds", "Time to score a query.", ("router",))
         self._first = Histogram("edge_router_first_token_seconds", "Time to the first token.", ("tier",))
         self._total = Histogram("edge_router_answer_seconds", "Time to the end of the answer.", ("tier",))
@@ -117,6 +125,9 @@ class Metrics:
             self._requests.add((tier, str(decision.reason)))
             if record.error is not None:
                 self._failures.add((tier, record.error))
+            if decision.held is not None:
+                self._holds.add((tier, decision.held))
+                self._held.add((tier,), decision.held_tokens or 0)
             if usage is not None and decision.reason is not Reason.CACHED:  # which nobody has read or written
                 self._tokens.add((tier, "prompt"), usage.prompt_tokens)
                 self._tokens.add((tier, "completion"), usage.completion_tokens)
@@ -141,7 +152,10 @@ class Metrics:
         """Prometheus text format, version 0.0.4."""
         with self._lock:
             parts: list[str] = []
-            counters = (self._requests, self._failures, self._defects, self._tokens)
+            counters = (
+                *(self._requests, self._failures, self._defects),
+                *(self._tokens, self._holds, self._held),
+            )
             histograms = (self._score, self._first, self._total)
             metrics: list[Counter | Histogram | Gauge] = [*counters, *histograms, *self._gauges]
             for metric in metrics:

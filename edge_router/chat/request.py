@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from edge_router.chat.events import Answering
 from edge_router.chat.message import Audio, File, Foreign, Image, Message, Part, ToolResult
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ class ChatRequest:
     program: str | None = None  # that asks, as it calls itself
     caller: str | None = None  # whose key it came with, by its name in the configuration
     response_cache: ResponseCacheWish = ResponseCacheWish()
+    reader: Answering | None = None  # of several strong models, the one that has read the conversation so far
     extra: Extra = Extra()
     mask: Callable[[Vocabulary], TokenMask] | None = field(default=None, compare=False)  # local models only
     signals: SignalRequest | None = None  # an engine may leave `state` out

@@ -28,6 +28,7 @@ from edge_router.control.lacks import check_handles
 from edge_router.control.pool import Pool
 from edge_router.control.recording import Recorder
 from edge_router.control.response_cache import Keeping, Lookup, ResponseCache, keeping
+from edge_router.control.sessions import Session, Sessions
 from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
 from edge_router.defects import Defects
@@ -55,6 +56,7 @@ from edge_router.questions.result import Answers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.rules.rule import Verdict
 from edge_router.thresholds.metering import Meter
+from edge_router.thresholds.prices import Prices
 from edge_router.thresholds.spending import Payment, Spending
 from edge_router.types import Cancel, Decision, Progress, Reason
 
@@ -122,6 +124,8 @@ class CoreController:
             record=self._recorder.record,
             bounds=lambda weak: bounds or self._pool.bounds(weak),
         )
+        self._sessions = Sessions(self.config.sessions, Prices.highest(self.config))
+        self.metrics.add(*self._sessions.gauges())
         self._created = int(time.time())
         self._closed = False
 
@@ -175,6 +179,9 @@ class CoreController:
                     if payment is not None:
                         events = payment.metered(events, partial(self.defects.spare, "spending"))
                     events, kept = keeping(events, lookup)
+                    spare = partial(self.defects.spare, "sessions")
+                    answerer = (decision.model, engine.model_id)
+                    events = self._sessions.noted(events, situation.session, own, answerer, spare)
                     yield LONG if arriving is None else Pause(arriving)
                     model, answering = engine.model_id, list[Answering]()
                     events = primed(events, clock, model, component=component, found=answering.append)
@@ -408,6 +415,8 @@ class CoreController:
             shortens=self.config.weak.overflow == "auto",
             asked=verdict.model.then if route.ruled and verdict.model is not None else None,
             defects_escalate=self.config.weak.on_defect == "escalate",
+            session=self._session(request),
+            facts=self._sessions.facts,
         )
         if route.tier == "strong" and not route.ruled:
             self._refuse_strong(request, verdict, inspection)
@@ -448,6 +457,11 @@ class CoreController:
                 with self.defects.spare("spending"):
                     budgeted.observe(score)
         return decision, situation
+
+    def _session(self, request: ChatRequest) -> Session | None:
+        with self.defects.spare("sessions"):
+            return self._sessions.look(request)
+        return None
 
     def _verdict(self, request: ChatRequest) -> Verdict:
         """What the user's rules say. Raises `Blocked`."""

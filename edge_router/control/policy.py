@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, ChatRequest, Need
+from edge_router.control import sessions
+from edge_router.control.sessions import Facts, Session
 from edge_router.errors import (
     BudgetSpent,
     Cancelled,
@@ -76,6 +78,8 @@ class Situation:
     budget_spent: bool = False
     shortens: bool = True  # a prompt that is too long may be shortened where nobody else can take it
     defects_escalate: bool = False  # the user wants an answer even where the program is at fault
+    session: Session | None = None  # what is known of the conversation
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def strong_allowed(self) -> bool:
@@ -151,7 +155,8 @@ def own(request: ChatRequest, situation: Situation) -> ChatRequest:
     """`request` as engines get it."""
     # A weak model may be on another machine, which gets nothing private.
     private = request.private or situation.kept is not None
-    return replace(request, private=private, target=situation.asked or request.target)
+    reader = situation.session.endpoint if situation.session is not None else None
+    return replace(request, private=private, target=situation.asked or request.target, reader=reader)
 
 
 def decide(route: Route, score: float | None, threshold: float | None, situation: Situation) -> Decision:
@@ -167,9 +172,15 @@ def decide(route: Route, score: float | None, threshold: float | None, situation
         assert score is not None and threshold is not None
         tier: Tier = "strong" if score >= threshold else "weak"
         wanted = Decision(tier, Reason.SCORE, score, threshold, route.router)
+        session, facts = situation.session, situation.facts
+        held = sessions.decide(session, score, threshold, facts) if session is not None else None
+        if held is not None:
+            wanted = replace(
+                wanted, model=held.tier, reason=Reason.SESSION, held=held.why, held_tokens=held.tokens
+            )
     if situation.unmet:
         reason = Reason.NEEDS_MEDIA if situation.unmet & MEDIA_NEEDS else Reason.NEEDS_TOOLS
-        wanted = replace(wanted, model="strong", reason=reason)
+        wanted = _moved(wanted, "strong", reason)
     if wanted.model == "strong" and not situation.strong_allowed:
         return _instead(wanted, situation.why_not_strong, situation)
     return wanted
@@ -223,7 +234,7 @@ def escalate(decision: Decision, reason: Reason, situation: Situation) -> Decisi
     """The weak model can't: the strong one instead, or None where that is not allowed."""
     if decision.model != "weak" or decision.reason is Reason.FORCED or not situation.strong_allowed:
         return None
-    return replace(decision, model="strong", reason=reason)
+    return _moved(decision, "strong", reason)
 
 
 def fall_back(decision: Decision, reason: Reason, situation: Situation) -> Decision | None:
@@ -247,4 +258,9 @@ _PASSING = frozenset({Reason.OFFLINE, Reason.STRONG_UNAVAILABLE, Reason.BUDGET})
 def _instead(decision: Decision, reason: Reason, situation: Situation) -> Decision:
     """The weak model's turn, which was to be the strong one's."""
     wanted = reason in _PASSING and not situation.needs & LOCAL_NEEDS
-    return replace(decision, model="weak", reason=reason, would_escalate=wanted)
+    return replace(_moved(decision, "weak", reason), would_escalate=wanted)
+
+
+def _moved(decision: Decision, tier: Tier, reason: Reason) -> Decision:
+    """By something that goes before what the score and the conversation say."""
+    return replace(decision, model=tier, reason=reason, held=None, held_tokens=None)

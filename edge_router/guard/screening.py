@@ -28,7 +28,7 @@ from edge_router.surfaces.wire import dumps
 T = TypeVar("T")
 
 # Of a request what is never sent, or chosen by us.
-_STAYS = frozenset({"target", "private", "mask", "signals", "names", "program"})
+_STAYS = frozenset({"target", "private", "mask", "signals", "names", "program", "reader"})
 PLACEHOLDER = re.compile(r"\[[A-Z]+_[0-9]+\]")
 # The same in an answer: models write names in small letters, and a backslash where Markdown may want one.
 _REWRITTEN = re.compile(r"\[([A-Za-z]+)\\{0,2}_([0-9]+)\]")

@@ -29,6 +29,7 @@ from edge_router.surfaces.base import Call, Errand, Head, Query, Surface
 from edge_router.surfaces.openai.parse import marked
 from edge_router.surfaces.wire import dumps
 
+SESSION = "x-edge-router-session"  # what a client calls the conversation
 PROMETHEUS = "text/plain; version=0.0.4"
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -73,7 +74,10 @@ class Api:
         call = marked(call, request.headers.items(), request.query_params.multi_items())
         headers = request.headers
         told = replace(
-            call.request, program=headers.get("user-agent"), response_cache=wish_of(headers.items())
+            call.request,
+            program=headers.get("user-agent"),
+            session=headers.get(SESSION) or None,
+            response_cache=wish_of(headers.items()),
         )
         call = replace(call, request=told)
         if call.stream:

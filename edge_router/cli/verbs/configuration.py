@@ -112,6 +112,10 @@ COMMENTS: Mapping[str, str] = {
     "response_cache.tools": "Also answers that may call tools.",
     "response_cache.similarity": "Also to who asks nearly the same, from this cosine on, 0 to 1; "
     "edge-router calibrate --cache finds it. Default: only the same.",
+    "sessions.enabled": "Conversations stay with their model, and results of tools with who made the call.",
+    "sessions.stickiness": "How much a prompt to be read again counts against a switch; 0: not at all.",
+    "sessions.ttl_s": "Seconds after its last answer for which a conversation is remembered.",
+    "sessions.max_fingerprints": "How many are remembered, two or more of each answer; no words are.",
 }
 
 # The same for each endpoint, `endpoints.NAME.models` and so on.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from edge_router.chat.events import Answering
 from edge_router.engines.fleet.member import Member
 from edge_router.engines.remote.failures import FIRST_WAIT_S, is_passing
 from edge_router.errors import (
@@ -23,17 +24,30 @@ TRIAL_WAIT_S = 5.0  # for word of the one question that another is tried with, w
 
 @dataclass(slots=True, eq=False)
 class Candidate:
-    """A model of one endpoint. Those of a lower `rank` go before the others."""
+    """A model of one endpoint. Those of a lower `rank` go before the others. `any_model`: nobody named it."""
 
     member: Member
     model: str
     rank: int = 0
     failures: int = 0  # of this question
     again_at: float = -math.inf  # not before that; infinite: not at all
+    any_model: bool = False
 
     @property
     def fresh(self) -> bool:
         return not self.failures
+
+
+def known_first(candidates: Sequence[Candidate], reader: Answering | None) -> Sequence[Candidate]:
+    """`candidates`, of which the one that has read the conversation so far goes before all others, with the
+    model that did."""
+    first = min(each.rank for each in candidates)
+    for each in candidates:
+        if reader is not None and each.member.name == reader.endpoint:
+            each.rank = first - 1
+            if each.any_model and reader.model in each.member.endpoint.models:
+                each.model = reader.model
+    return candidates
 
 
 class Course:

@@ -21,7 +21,7 @@ from edge_router.engines import openai
 from edge_router.engines.base import Arriving, Capabilities, EndpointState, Engine, Prompt
 from edge_router.engines.fleet.breaker import fault_of
 from edge_router.engines.fleet.choosing import chosen
-from edge_router.engines.fleet.course import Candidate, Course
+from edge_router.engines.fleet.course import Candidate, Course, known_first
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
 from edge_router.engines.fleet.limits import RetryBudget
 from edge_router.engines.fleet.member import Member
@@ -117,7 +117,11 @@ class FleetEngine:
         meter = Meter(request)
         tokens = meter.most().prompt_tokens
         course = Course(
-            self._asked(request.target), tokens, retries=self._rounds, clock=self._clock, draw=self._draw
+            known_first(self._asked(request.target), request.reader),
+            tokens,
+            retries=self._rounds,
+            clock=self._clock,
+            draw=self._draw,
         )
         self._budget.asked()
         while True:
@@ -191,7 +195,9 @@ class FleetEngine:
         found = [Candidate(member, model) for member, model in named if model is not None]
         if not found and target.endswith(LATEST):
             return self._asked(target.removesuffix(LATEST))
-        return found or [Candidate(member, member.endpoint.models[0]) for member in self._members]
+        return found or [
+            Candidate(member, member.endpoint.models[0], any_model=True) for member in self._members
+        ]
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> Engine:

@@ -358,3 +358,19 @@ def test_while_one_fails_after_the_other_no_answer_is_lost_or_mixed_up(
             found = list(pool.map(lambda text, fleet=fleet: run(fleet, ask(text)), texts))
         assert [text for _, text in found] == [reply_text(text) for text in texts], strategy
         assert len({endpoint for endpoint, _ in found}) > 1, strategy
+
+
+def test_whoever_has_read_a_conversation_is_asked_first(make: Make, strong_server: Any) -> None:
+    """While it works, whatever the strategy says, for the model that it was; never one that was not named."""
+    urls = [strong_server.url("ok") for _ in NAMES]
+    for strategy in ("first", "least_busy", "weighted", "cheapest"):
+        engine = make(*urls, strong_strategy=strategy, endpoints_c_models=["model-c", "other-c"])
+        for model, asked in (("other-c", "other-c"), ("gone", "model-c")):
+            who, *_ = answered(engine, ask(reader=Answering(model, "c")), threading.Event())
+            assert who == Answering(asked, "c"), strategy
+        assert run(engine, ask(reader=Answering("model-c", "c"), target="a"))[0] == "a"
+        assert run(engine, ask(reader=Answering("m", "gone")))[0] in NAMES
+    settled = make(strong_server.url("ok"), strong_server.url("401"))
+    home = ask(reader=Answering("model-b", "b"))
+    assert [run(settled, home)[0] for _ in range(3)] == ["a"] * 3  # asked once, and no more
+    assert states(settled) == {"a": "ready", "b": "failing"}
