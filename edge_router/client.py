@@ -14,6 +14,7 @@ from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
 from edge_router.control.answer import Answer, LinkedCancel
 from edge_router.control.controller import CoreController
 from edge_router.control.steps import done
+from edge_router.control.upgrading import Upgrade
 from edge_router.errors import Cancelled
 from edge_router.questions.asking import inquiry_request
 from edge_router.questions.inquiry import Truncation
@@ -61,6 +62,36 @@ class Controller(CoreController):
         """
         request = inquiry_request(state, questions, model=model, private=private, truncation=truncation)
         return done(self.answering(request, cancel or threading.Event()))
+
+    def upgrades(self, *ids: int, since: float = 0.0, every: bool = False) -> tuple[Upgrade, ...]:
+        """What the weak model answered only for want of the strong one, oldest first. They are kept
+        with `ledger.store_prompts`.
+
+        Those that the strong one has bettered, or will not, only where they are named, or with `every`.
+        `since`: seconds since 1970. Raises `InvalidRequest` for an id that is not there.
+        """
+        found = self._upgrader.find(ids, since)
+        return tuple(each for each in found if ids or every or each.state == "open")
+
+    def upgrade(
+        self,
+        *ids: int,
+        since: float = 0.0,
+        max_cost: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[Upgrade]:
+        """Asks the strong model for those answers, or for all that `upgrades` lists, one after the other.
+
+        Each is kept as soon as it is there, so whoever stops loses none, and the next call goes on. Ends
+        before one that could take the cost above `max_cost`. Raises what keeps the strong model from
+        answering; what it will not answer has `refused`.
+        """
+        self._check_open()
+        return self._upgrader.ask(ids, since=since, max_cost=max_cost, cancel=cancel)
+
+    def keep_weak_answer(self, number: int) -> None:
+        """The answer of that id is good enough: `upgrades` lists it no more."""
+        self._upgrader.decline(number)
 
 
 class Starts(Protocol):

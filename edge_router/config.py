@@ -160,6 +160,9 @@ class ServerConfig:
 class LedgerConfig:
     enabled: bool = True
     store_prompts: bool = False
+    # What the weak model answered only for want of the strong one, where prompts are stored: kept whole, for
+    # edge-router upgrade to ask again (ask), or as soon as the strong one answers again (auto); off: not kept
+    upgrade: str = "ask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,6 +593,8 @@ def _check(config: Config) -> None:
     most, set_by = config.response_cache.max_size, config.origin("response_cache.max_size")
     relative = isinstance(parse_size(most, key="response_cache.max_size", source=set_by), Share)
     require("response_cache.max_size", not relative, "must be an amount such as 100MB")
+    betters = ("off", "ask", "auto")
+    require("ledger.upgrade", config.ledger.upgrade in betters, f"must be one of {', '.join(betters)}")
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
     near = config.weak.base_url

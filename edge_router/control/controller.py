@@ -26,11 +26,12 @@ from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.lacks import check_handles
 from edge_router.control.pool import Pool
-from edge_router.control.recording import Recorder
+from edge_router.control.recording import Heard, Recorder
 from edge_router.control.response_cache import Keeping, Lookup, ResponseCache, keeping
 from edge_router.control.sessions import Session, Sessions
 from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
+from edge_router.control.upgrading import Upgrader
 from edge_router.defects import Defects
 from edge_router.engines.base import Arriving, EndpointState, Engine, Prompt, Restarts
 from edge_router.errors import (
@@ -112,8 +113,11 @@ class CoreController:
         self.metrics.add(*memory_gauges(lambda: self._pool.plan, lambda: self._pool.weak_loaded))
         restarts = "Times that the weak model's process was started again."
         self.metrics.add(Gauge("edge_router_weak_restarts", restarts, (), self._restarts))
-        masked = self._pool.egress.masked
-        self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, masked)
+        egress = self._pool.egress
+        self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, egress)
+        self._upgrader = Upgrader(
+            self.config, self._recorder.ledger, egress, self.start, lambda: self._pool.strong_configured
+        )
         self._spending = Spending.of(self.config, paths)
         self._responses = ResponseCache.of(self.config, paths, self._pool, self.defects, self.metrics)
         self._inquiries = Inquiries(
@@ -144,7 +148,7 @@ class CoreController:
         lookup = None if self._responses is None else self._responses.lookup(request)
         decision, situation = self._decided(request, clock, cancel, lookup)
         if lookup is not None and lookup.found is not None:
-            return lookup.answer(decision, cancel, clock, partial(self._finished, None, lookup))
+            return lookup.answer(decision, cancel, clock, partial(self._finished, None, lookup, None))
         return (yield from self._asking(request, decision, situation, lookup, cancel, clock))
 
     def _asking(
@@ -202,8 +206,9 @@ class CoreController:
                 elif isinstance(error, InvalidRequest) and not isinstance(error, ContextOverflow):
                     situation = replace(situation, weak_refused=True)
                 decision, cause = other, error
+        heard = self._recorder.listening(decision)
         return Answer(
-            events,
+            events if heard is None else heard.through(events),
             request=request,
             decision=decision,
             model=model,
@@ -212,7 +217,7 @@ class CoreController:
             fallback_cause=cause,
             truncated=left_out,
             spent=spent,
-            finished=partial(self._finished, payment, kept),
+            finished=partial(self._finished, payment, kept, heard),
             arriving=arriving,
         )
 
@@ -559,6 +564,7 @@ class CoreController:
         self,
         payment: Payment | None,
         kept: Keeping | Lookup | None,
+        heard: Heard | None,
         answer: Answer,
         error: EdgeRouterError | None,
     ) -> None:
@@ -571,7 +577,7 @@ class CoreController:
                 payment.settle(answer.usage, answer.decision.endpoint)
                 if self._spending is not None and self._closed:  # it has opened the file again
                     self._spending.close()
-        answer.record_id = self._recorder.finished(answer, error)
+        answer.record_id = self._recorder.finished(answer, error, heard)
 
 
 def _by(answering: Sequence[Answering], model: str, decision: Decision) -> tuple[str, Decision]:

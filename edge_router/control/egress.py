@@ -76,6 +76,10 @@ class Egress:
         """`text` as it may be kept."""
         return self._guard.masked(text)
 
+    def kept(self, request: ChatRequest) -> ChatRequest:
+        """`request` as it may be kept."""
+        return self._guard.kept(request)
+
     def _screening(self, verdict: Verdict) -> Screening:
         hiding = [_detector(rule) for rule in verdict.redact if rule.texts]
         return self._guard.screening(hiding, everything=any(not rule.texts for rule in verdict.redact))

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from edge_router.chat.events import Usage
+from edge_router.chat.events import Event, TextDelta, ToolCallStart, Usage
 from edge_router.chat.request import ChatRequest
 from edge_router.config import LedgerConfig
 from edge_router.control.answer import Answer, Clock
+from edge_router.control.egress import Egress
 from edge_router.defects import Defects
-from edge_router.errors import EdgeRouterError
+from edge_router.engines.remote.kept_question import written
+from edge_router.errors import EdgeRouterError, InvalidData, StorageError
 from edge_router.ledger import Ledger, Record, message_of
 from edge_router.metrics import Metrics
 from edge_router.paths import Paths
 from edge_router.types import Decision
+
+_logger = logging.getLogger(__name__)
+
+
+class Heard:
+    """What an answer says, while it is read."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._called = False
+
+    def through(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, TextDelta):
+                self._pieces.append(event.text)
+            elif isinstance(event, ToolCallStart):
+                self._called = True
+            yield event
+
+    @property
+    def text(self) -> str | None:
+        """None where there is nothing that could be bettered: a call of a tool has been acted upon."""
+        return None if self._called else "".join(self._pieces).strip() or None
 
 
 class Recorder:
@@ -27,10 +53,10 @@ class Recorder:
         paths: Paths,
         metrics: Metrics,
         defects: Defects,
-        masked: Callable[[str], str],
+        egress: Egress,
     ) -> None:
-        """`masked`: a text as it may be kept."""
-        self._metrics, self._defects, self._masked = metrics, defects, masked
+        self._metrics, self._defects, self._egress = metrics, defects, egress
+        self._keeps_questions = settings.store_prompts and settings.upgrade != "off"
         self._stores_prompts, self._closed = settings.store_prompts, False
         self.ledger = Ledger(paths.ledger, store_prompts=settings.store_prompts) if settings.enabled else None
 
@@ -59,9 +85,15 @@ class Recorder:
             )
         )
 
-    def finished(self, answer: Answer, error: EdgeRouterError | None) -> int | None:
+    def listening(self, decision: Decision) -> Heard | None:
+        """What hears an answer that the strong model may better later; None for all others."""
+        return Heard() if decision.would_escalate and self._keeps_questions else None
+
+    def finished(
+        self, answer: Answer, error: EdgeRouterError | None, heard: Heard | None = None
+    ) -> int | None:
         """An answer has ended, with `error` where it ended badly: the id of its row, where there is one."""
-        return self.record(
+        number = self.record(
             Record(
                 answer.decision,
                 answer.model,
@@ -74,6 +106,20 @@ class Recorder:
                 cause_message=_message(answer.fallback_cause, answer.request),
             )
         )
+        if number is not None and error is None and heard is not None:
+            with self._defects.spare("ledger"):
+                self._keep(number, answer.request, heard)
+        return number
+
+    def _keep(self, number: int, request: ChatRequest, heard: Heard) -> None:
+        question = written(self._egress.kept(request))
+        if self.ledger is not None and question is not None and heard.text is not None:
+            try:
+                self.ledger.upgrades.keep(number, question, self._egress.masked(heard.text))
+            except (StorageError, InvalidData) as problem:
+                _logger.warning("an answer is not kept to be bettered: %s", problem)
+            if self._closed:
+                self.ledger.close()
 
     def rate(self, number: int, rating: Literal[1, -1]) -> Record | None:
         """None where there is no such row. Raises `StorageError`, `InvalidData`."""
@@ -93,7 +139,7 @@ class Recorder:
         if self.ledger is not None:
             with self._defects.spare("ledger"):
                 if record.prompt is not None and self._stores_prompts:
-                    record = replace(record, prompt=self._masked(record.prompt))
+                    record = replace(record, prompt=self._egress.masked(record.prompt))
                 number = self.ledger.record(record)
                 if self._closed:  # which has opened it again
                     self.ledger.close()

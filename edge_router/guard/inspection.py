@@ -67,6 +67,10 @@ class Guard:
         """`text` with placeholders for good, to be kept."""
         return self._plain.masked(text, Vault())
 
+    def kept(self, request: ChatRequest) -> ChatRequest:
+        """`request` with placeholders for good."""
+        return self._plain.hidden(request)[0]
+
 
 def _words(found: Counter[tuple[str, str]], screening: Screening) -> tuple[str, ...]:
     nouns = {each.kind: each.noun for each in screening.detectors}

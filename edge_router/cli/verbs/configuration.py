@@ -104,6 +104,7 @@ COMMENTS: Mapping[str, str] = {
     "server.allowed_origins": "Web pages that may call, such as https://example.org.",
     "ledger.enabled": "Keep a local record of decisions.",
     "ledger.store_prompts": "Keep the prompts in it too.",
+    "ledger.upgrade": "What the strong one was not there for, to be bettered: ask (by hand), auto, off.",
     "response_cache.mode": "Give an answer again to who asks the same: off; memory (until the program ends); "
     "disk, in a file that only you may read.",
     "response_cache.max_age_s": "How old such an answer may be, in seconds.",
