@@ -222,6 +222,8 @@ class Lookup:
             threshold=None,
             router=None,
             endpoint=entry.endpoint,
+            held=None,
+            held_tokens=None,
             would_escalate=wanted.would_escalate and entry.tier == "weak",
             age_s=round(max(0.0, time.time() - entry.time), 3),
         )

@@ -37,7 +37,10 @@ from edge_router.chat.request import ChatRequest, Extra, Need
 
 # Fields of a request that are no part of the key: looked at by the policy, or by nobody who answers.
 _ELSEWHERE = frozenset(
-    {"target", "private", "session", "program", "caller", "response_cache", "names", "mask", "signals"}
+    {
+        *("target", "private", "session", "program", "caller", "reader", "response_cache"),
+        *("names", "mask", "signals"),
+    }
 )
 # Fields for an endpoint that change nothing of what it says.
 _SAME_ANSWER = frozenset(
