@@ -49,11 +49,14 @@ def check_callers(
     `budgeted`: there is a budget for all together; `shared`: a strong share is held for all; `priced`: it is
     known what the strong model costs.
     """
-    hashes: set[str] = set()
+    hashes, names = set[str](), set[str]()
     for each in callers:
         at = f"{CALLERS}.{each.name}"
         named = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", each.name) is not None
         require(f"{at}.models", named, "a caller's name is made of letters, digits, - and _")
+        other = each.name.lower() not in names  # each has a folder, which on many systems is one for both
+        require(f"{at}.models", other, "differs from another caller's name only in capitals")
+        names.add(each.name.lower())
         hashed = each.key_hash is None or HASH.fullmatch(each.key_hash) is not None
         require(f"{at}.key_hash", hashed, f"must be what `edge-router keys new {each.name}` writes there")
         require(f"{at}.key_hash", each.key_hash not in hashes, "is another caller's, too")

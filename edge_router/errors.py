@@ -10,6 +10,9 @@ EdgeRouterError
       Blocked                     a rule of the user's says no
       UnknownResponse             an earlier answer that is not kept here
         PreviousResponseGone      ... and that the request goes on from
+    CallerRefused                 what the key of a request does not allow
+      ModelNotAllowed
+      CallerLimited               more than it may ask now
     UnknownName                   with the nearest known names
       UnknownModel
     ConfigError                   a key of the configuration
@@ -151,6 +154,26 @@ class Blocked(InvalidRequest):
     def __init__(self, rule: str, said: str = "") -> None:
         self.rule, self.said = rule, said
         super().__init__(None, f"the rule {rule!r} lets nobody answer this{f': {said}' if said else ''}")
+
+
+class CallerRefused(InvalidInput):
+    """What the key that a request came with does not allow. Tells of no other caller."""
+
+
+class ModelNotAllowed(CallerRefused):
+    """`name` as it was asked for; `allowed`: what may be."""
+
+    def __init__(self, name: str, allowed: Sequence[str]) -> None:
+        self.name, self.allowed = clipped(name), tuple(allowed)
+        super().__init__(f"the model {self.name!r} is not among those of this key: {', '.join(self.allowed)}")
+
+
+class CallerLimited(CallerRefused):
+    """More than `limit` of `what`, such as requests a minute. `retry_after` in seconds."""
+
+    def __init__(self, what: str, limit: int, retry_after: float) -> None:
+        self.what, self.limit, self.retry_after = what, limit, retry_after
+        super().__init__(f"this key is good for {limit:,} {what}, which are used up")
 
 
 class UnknownResponse(InvalidRequest):
@@ -524,12 +547,15 @@ class Withheld(StrongError):
 
 
 class BudgetSpent(StrongError):
-    """Asking it would pass `strong.monthly_budget`. `problem`: why nobody can tell what was spent, if so."""
+    """Asking it would pass a budget; None: of all callers together, which is told to none of them.
 
-    def __init__(self, budget: float, problem: str = "") -> None:
-        self.budget, self.problem = budget, problem
-        why = f"what was spent cannot be told ({problem})" if problem else "this month's money is spent"
-        super().__init__("", f"{why}, of a budget of {budget:g}")
+    `problem`: why nobody can tell what was spent, if so.
+    """
+
+    def __init__(self, budget: float | None, problem: str = "", *, period: str = "month") -> None:
+        self.budget, self.problem, self.period = budget, problem, period
+        why = f"what was spent cannot be told ({problem})" if problem else f"this {period}'s money is spent"
+        super().__init__("", why if budget is None else f"{why}, of a budget of {budget:g}")
 
 
 class StrongUnreachable(StrongError):

@@ -21,6 +21,7 @@ class Paths:
     share: Path  # what holding a strong share has learnt; JSON
     calibration: Path  # the scores that thresholds were calibrated on; JSON
     spending: Path  # what the strong model has cost, answer by answer; SQLite
+    callers: Path  # what is kept of each caller, a folder each
     rules: Path  # the user's own, asked before a score; TOML
     responses: Path  # answers that may be given again, where the user keeps them; SQLite
     defects: Path  # mistakes in the program that were met; JSON
@@ -44,6 +45,7 @@ class Paths:
             share=data / "share.json",
             calibration=data / "calibration.json",
             spending=data / "spending.sqlite3",
+            callers=data / "callers",
             rules=config / "rules.toml",
             responses=cache / "responses.sqlite3",
             defects=data / "defects.json",
@@ -61,6 +63,7 @@ class Paths:
             share=home / "share.json",
             calibration=home / "calibration.json",
             spending=home / "spending.sqlite3",
+            callers=home / "callers",
             rules=home / "rules.toml",
             responses=home / "responses.sqlite3",
             defects=home / "defects.json",

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     NO_MEMORY = "no_memory"  # the weak model no longer fits into the memory that is free
     CONFIDENCE = "confidence"  # of typed questions: how sure the weak model is of each
     CACHED = "cached"  # the response cache had the answer
+    CALLER = "caller"  # the key that it came with is good for the weak model only
     SESSION = "session"  # the conversation stays with the model that has read it so far
 
 

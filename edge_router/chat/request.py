@@ -236,6 +236,7 @@ class ChatRequest:
     spoken: bool = False  # the answer is to be heard
     session: str | None = None
     program: str | None = None  # that asks, as it calls itself
+    among: tuple[str, ...] = ()  # the only strong models, endpoints or tags that may answer; (): any
     caller: str | None = None  # whose key it came with, by its name in the configuration
     response_cache: ResponseCacheWish = ResponseCacheWish()
     reader: Answering | None = None  # of several strong models, the one that has read the conversation so far

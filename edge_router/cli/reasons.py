@@ -26,6 +26,7 @@ _WORDS = {
     Reason.WEAK_UNAVAILABLE: "the weak model could not answer",
     Reason.STRONG_UNAVAILABLE: "no strong model can be asked",
     Reason.CACHED: "it had been answered before",
+    Reason.CALLER: "this caller may use the weak model only",
     Reason.SESSION: "the conversation stays with its model",
 }
 

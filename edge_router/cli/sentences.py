@@ -386,6 +386,11 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         if error.lacks
         else _then(error, "have it answered here", "chat", "--model", "weak")
     ),
+    e.ModelNotAllowed: lambda error: _then(error, "what each caller may use is listed by", "keys", "list"),
+    e.CallerRefused: lambda error: _then(error, "what each caller may use is listed by", "keys", "list"),
+    e.CallerLimited: lambda error: _then(
+        f"{error}; wait {error.retry_after:g} s", "or raise it; see", "keys", "list"
+    ),
     e.BudgetSpent: lambda error: (
         _then(error.reason, "see what is wrong with", "doctor")
         if error.problem

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from edge_router.chat.events import Answering, EngineTimings, Event, Finished, Usage
 from edge_router.chat.request import ChatRequest
@@ -260,3 +261,10 @@ def _chain(first: Event, events: Iterator[Event]) -> Iterator[Event]:
 def _close(events: Iterator[Event]) -> None:
     if isinstance(events, Generator):
         events.close()
+
+
+def by_whom(answering: Sequence[Answering], model: str, decision: Decision) -> tuple[str, Decision]:
+    """Whose answer it is: of `model`, unless one of several says that it is its own."""
+    for who in answering:
+        return who.model, replace(decision, endpoint=who.endpoint)
+    return model, decision

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from edge_router.callers.register import Callers, Visit
 from edge_router.chat.events import Answering, Usage
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import FORM_NEEDS, LOCAL_NEEDS, ChatRequest, Need
@@ -21,7 +22,7 @@ from edge_router.confidence.gate import Gate
 from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.control import policy
-from edge_router.control.answer import Answer, Clock, primed
+from edge_router.control.answer import Answer, Clock, by_whom, primed
 from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.lacks import check_handles
@@ -42,7 +43,6 @@ from edge_router.errors import (
     EdgeRouterError,
     InternalError,
     InvalidRequest,
-    InvalidRouter,
     LowConfidence,
     StrongNotConfigured,
     Withheld,
@@ -54,11 +54,12 @@ from edge_router.metrics import Gauge, Labels, Metrics
 from edge_router.paths import Paths
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.result import Answers
-from edge_router.routers.base import AsksWeak, Router
+from edge_router.routers.base import AsksWeak, Router, checked_score
 from edge_router.rules.rule import Verdict
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.prices import Prices
-from edge_router.thresholds.spending import Payment, Spending
+from edge_router.thresholds.purses import Purses
+from edge_router.thresholds.spending import Payment
 from edge_router.types import Cancel, Decision, Progress, Reason
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class CoreController:
         self._upgrader = Upgrader(
             self.config, self._recorder.ledger, egress, self.start, lambda: self._pool.strong_configured
         )
-        self._spending = Spending.of(self.config, paths)
+        self.callers = Callers(self.config, paths, self._pool.names)
         self._responses = ResponseCache.of(self.config, paths, self._pool, self.defects, self.metrics)
         self._inquiries = Inquiries(
             self.defects,
@@ -141,15 +142,17 @@ class CoreController:
         """The steps of `start`. All of them have to be done, also once `cancel` is set."""
         self._check_open()
         with self.defects.guard("controller"):
-            return (yield from self._starting(request, cancel))
+            request = self.callers.asked(request)
+            with self.callers.begin(request) as visit:
+                return (yield from self._starting(request, cancel, visit))
 
-    def _starting(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answer]:
+    def _starting(self, request: ChatRequest, cancel: Cancel, visit: Visit) -> Generator[Pause, None, Answer]:
         clock = Clock()
         lookup = None if self._responses is None else self._responses.lookup(request)
         decision, situation = self._decided(request, clock, cancel, lookup)
         if lookup is not None and lookup.found is not None:
-            return lookup.answer(decision, cancel, clock, partial(self._finished, None, lookup, None))
-        return (yield from self._asking(request, decision, situation, lookup, cancel, clock))
+            return lookup.answer(decision, cancel, clock, partial(self._finished, None, visit, lookup, None))
+        return (yield from self._asking(request, decision, situation, lookup, visit, cancel, clock))
 
     def _asking(
         self,
@@ -157,6 +160,7 @@ class CoreController:
         decision: Decision,
         situation: policy.Situation,
         lookup: Lookup | None,
+        visit: Visit,
         cancel: Cancel,
         clock: Clock,
     ) -> Generator[Pause, None, Answer]:
@@ -189,7 +193,7 @@ class CoreController:
                     yield LONG if arriving is None else Pause(arriving)
                     model, answering = engine.model_id, list[Answering]()
                     events = primed(events, clock, model, component=component, found=answering.append)
-                    model, decision = _by(answering, model, decision)
+                    model, decision = by_whom(answering, model, decision)
                     if holding is not None:
                         decision = replace(decision, confidence=holding.chance)
                 break
@@ -217,7 +221,7 @@ class CoreController:
             fallback_cause=cause,
             truncated=left_out,
             spent=spent,
-            finished=partial(self._finished, payment, kept, heard),
+            finished=partial(self._finished, payment, visit, kept, heard),
             arriving=arriving,
         )
 
@@ -226,7 +230,7 @@ class CoreController:
 
         Raises `BudgetSpent`.
         """
-        return self._spending.begin(request) if self._spending and decision.model == "strong" else None
+        return self.callers.purses(request.caller).begin(request) if decision.model == "strong" else None
 
     def answering(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answers]:
         """The steps to the answers of `request`, whose output is typed questions.
@@ -235,13 +239,17 @@ class CoreController:
         """
         self._check_open()
         with self.defects.guard("controller"):
-            return (yield from self._inquiries.answering(request, cancel))
+            request = self.callers.asked(request)
+            with self.callers.begin(request) as visit:
+                answers = yield from self._inquiries.answering(request, cancel)
+                visit.end(answers.usage.total_tokens)
+                return answers
 
     def decision(self, request: ChatRequest) -> Decision:
         """Where `request` would go; no model is loaded and none is asked whether it can be reached."""
         self._check_open()
         with self.defects.guard("controller"):
-            return self._decide(request, Clock())[0]
+            return self._decide(self.callers.asked(request), Clock())[0]
 
     def warm(self) -> None:
         """Load the router and the weak model now, as `serve` does before it listens.
@@ -360,9 +368,8 @@ class CoreController:
         """Ends what is running and releases the models, for good. May be called twice."""
         self._closed = True
         self._pool.close()
-        if self._spending is not None:
-            with self.defects.spare("spending"):
-                self._spending.close()
+        with self.defects.spare("spending"):
+            self.callers.budgets.close()
         self._recorder.close()
         if self._responses is not None:
             self._responses.close()
@@ -402,6 +409,7 @@ class CoreController:
         counts: bool = False,
     ) -> tuple[Decision, policy.Situation]:
         """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
+        purses, caller = self.callers.purses(request.caller), self.callers.find(request.caller)
         route = policy.parse_model(request.target, self._pool.names())
         verdict = self._verdict(request)
         ruled: str | None = None
@@ -416,7 +424,8 @@ class CoreController:
             kept=Reason.RULE if verdict.local_only else Reason.GUARD if inspection.stays else None,
             needs=request.needs,
             weak_serves=self._pool.weak_serves,
-            budget_spent=self._spending is not None and self._spending.exhausted,
+            budget_spent=purses.exhausted,
+            weak_only=self.callers.allowed(request.caller).stays,
             shortens=self.config.weak.overflow == "auto",
             asked=verdict.model.then if route.ruled and verdict.model is not None else None,
             defects_escalate=self.config.weak.on_defect == "escalate",
@@ -443,24 +452,24 @@ class CoreController:
             router = self._pool.router(route.router, cancel)
             if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
                 self._pool.weak(cancel)  # scoring would wait for it and hear no cancel
-            threshold = self._pool.threshold(router) if route.threshold is None else route.threshold
+            threshold = route.threshold
+            if threshold is None:
+                threshold = self._pool.threshold(router, caller.settings)
         counts = counts and route.threshold is None
-        budgeted = self._spending if route.threshold is None and self._pool.is_default(router) else None
-        if budgeted is not None:
-            threshold = budgeted.threshold(threshold)
+        budgeted = purses if route.threshold is None and self._pool.is_default(router) else Purses()
+        threshold = budgeted.threshold(threshold)
         route = replace(route, router=router.name)
         by_score = partial(decided, threshold=threshold)
         if lookup is not None and (kept := lookup.exact(route, situation, egress, by_score)) is not None:
             return kept, situation
         with self.defects.guard("router"), clock.scoring():
-            score = _checked(router, router.score(request.messages))
+            score = checked_score(router, request.messages)
         decision = by_score(score)
         if counts:
             with self.defects.spare("strong share"):
-                self._pool.observe(router, decision)
-            if budgeted is not None:
-                with self.defects.spare("spending"):
-                    budgeted.observe(score)
+                self._pool.observe(router, decision, caller.settings)
+            with self.defects.spare("spending"):
+                budgeted.observe(score)
         return decision, situation
 
     def _session(self, request: ChatRequest) -> Session | None:
@@ -563,11 +572,13 @@ class CoreController:
     def _finished(
         self,
         payment: Payment | None,
+        visit: Visit,
         kept: Keeping | Lookup | None,
         heard: Heard | None,
         answer: Answer,
         error: EdgeRouterError | None,
     ) -> None:
+        visit.end(None if answer.usage is None else answer.usage.total_tokens)
         if isinstance(error, InternalError):
             self.defects.note(error)
         if kept is not None:
@@ -575,20 +586,6 @@ class CoreController:
         if payment is not None:
             with self.defects.spare("spending"):
                 payment.settle(answer.usage, answer.decision.endpoint)
-                if self._spending is not None and self._closed:  # it has opened the file again
-                    self._spending.close()
+                if self._closed:  # it has opened the file again
+                    self.callers.budgets.close()
         answer.record_id = self._recorder.finished(answer, error, heard)
-
-
-def _by(answering: Sequence[Answering], model: str, decision: Decision) -> tuple[str, Decision]:
-    """Whose answer it is: of `model`, unless one of several says that it is its own."""
-    for who in answering:
-        return who.model, replace(decision, endpoint=who.endpoint)
-    return model, decision
-
-
-def _checked(router: Router, score: float) -> float:
-    """Raises `InvalidRouter`: what is no number would compare as an easy question."""
-    if not (isinstance(score, int | float) and 0 <= score <= 1):
-        raise InvalidRouter(router.name, f"its score is {score!r}, not a number in 0..1")
-    return score

@@ -76,6 +76,7 @@ class Situation:
     asked: str | None = None  # the model that one of the user's rules names
     weak_refused: bool = False  # it was asked, and could not take the request
     budget_spent: bool = False
+    weak_only: bool = False  # whoever asks may use nothing else
     shortens: bool = True  # a prompt that is too long may be shortened where nobody else can take it
     defects_escalate: bool = False  # the user wants an answer even where the program is at fault
     session: Session | None = None  # what is known of the conversation
@@ -83,8 +84,8 @@ class Situation:
 
     @property
     def strong_allowed(self) -> bool:
-        stays = self.offline or self.private or self.kept or self.budget_spent or self.needs & LOCAL_NEEDS
-        return self.strong_configured and not stays
+        stays = self.offline or self.private or self.kept or self.budget_spent or self.weak_only
+        return self.strong_configured and not stays and not self.needs & LOCAL_NEEDS
 
     @property
     def unmet(self) -> frozenset[Need]:
@@ -99,6 +100,8 @@ class Situation:
             return self.kept
         if self.offline:
             return Reason.OFFLINE
+        if self.weak_only:
+            return Reason.CALLER
         return Reason.BUDGET if self.strong_configured and self.budget_spent else Reason.STRONG_UNAVAILABLE
 
 

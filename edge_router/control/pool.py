@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from edge_router import plugins
+from edge_router.caller_config import CallerConfig
 from edge_router.chat.request import Need
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
@@ -88,7 +89,7 @@ class Pool:
         self._strong = self._engine_slot("strong model", self._make_strong, guarded)
         self._default_router = router
         self._gate, self._gate_sought = gate, gate is not None
-        self._share: ShareTracker | None = None
+        self._shares: dict[str | None, ShareTracker] = {}  # by caller; None: of all others together
         self._routers: dict[str, Slot[Router]] = {}
         self._embedders: Embedders | None = None
         self._closed = False
@@ -213,14 +214,16 @@ class Pool:
             router.use_weak(self.weak)
         return router
 
-    def threshold(self, router: Router) -> float:
-        """The configured threshold belongs to the configured router; any other has its default."""
+    def threshold(self, router: Router, caller: CallerConfig | None = None) -> float:
+        """The configured threshold, or the caller's own, belongs to the configured router; any other has its
+        default."""
         if not self.is_default(router):
             return self._default_threshold(router)
-        tracker = self._tracker(router)
+        tracker = self._tracker(router, caller)
         if tracker is not None:
             return tracker.threshold
-        configured = self._config.router.threshold
+        own = None if caller is None else caller.threshold
+        configured = self._config.router.threshold if own is None else own
         return configured if configured is not None else self._default_threshold(router)
 
     def _default_threshold(self, router: Router) -> float:
@@ -232,9 +235,9 @@ class Pool:
                 self._thresholds[router.name] = default_threshold(router, self._config)
             return self._thresholds[router.name]
 
-    def observe(self, router: Router, decision: Decision) -> None:
+    def observe(self, router: Router, decision: Decision, caller: CallerConfig | None = None) -> None:
         """A query was decided by `threshold(router)`: what holds a strong share learns from it."""
-        tracker = self._tracker(router) if self.is_default(router) else None
+        tracker = self._tracker(router, caller) if self.is_default(router) else None
         if tracker is not None and decision.score is not None and decision.threshold is not None:
             tracker.observe(decision.score, sent=decision.score >= decision.threshold)
 
@@ -242,15 +245,24 @@ class Pool:
         """Whether it is the one that the configured threshold belongs to."""
         return self._default_router is router or router.name == self._config.router.name
 
-    def _tracker(self, router: Router) -> ShareTracker | None:
-        share = self._config.router.strong_share
+    def _tracker(self, router: Router, caller: CallerConfig | None = None) -> ShareTracker | None:
+        """None where it is a threshold that is set."""
+        share, name, file = self._config.router.strong_share, None, self._paths.share
+        if caller is not None and caller.threshold is not None:
+            return None
+        if caller is not None and caller.strong_share is not None:
+            share, name, file = (
+                caller.strong_share,
+                caller.name,
+                self._paths.callers / caller.name / file.name,
+            )
         if share is None:
             return None
         with self._lock:
-            if self._share is None:
+            if name not in self._shares:
                 start = router.default_threshold
-                self._share = ShareTracker(share, start, router=router.name, file=self._paths.share)
-            return self._share
+                self._shares[name] = ShareTracker(share, start, router=router.name, file=file)
+            return self._shares[name]
 
     def weak(self, cancel: Cancel | None = None) -> Engine:
         """Raises `EdgeRouterError` where it cannot be had: missing weights, no memory, a failed build.
@@ -346,8 +358,8 @@ class Pool:
         with self._lock:
             self._closed, self._embedders = True, None
             slots: list[Slot[Any]] = [self._weak, self._strong, *self._routers.values()]
-        if self._share is not None:
+        for share in self._shares.values():
             with self._defects.spare("strong share"):
-                self._share.save()
+                share.save()
         for slot in slots:
             slot.close()

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from edge_router.chat.message import Message
 from edge_router.engines.base import Engine
+from edge_router.errors import InvalidRouter
 
 
 class Router(Protocol):
@@ -42,3 +43,11 @@ class AsksWeak(Protocol):
     def use_weak(self, weak: Callable[[], Engine]) -> None:
         """Called before the first score."""
         ...
+
+
+def checked_score(router: Router, messages: Sequence[Message]) -> float:
+    """Raises `InvalidRouter`: what is no number would compare as an easy question."""
+    score = router.score(messages)
+    if not (isinstance(score, int | float) and 0 <= score <= 1):
+        raise InvalidRouter(router.name, f"its score is {score!r}, not a number in 0..1")
+    return score

@@ -55,6 +55,13 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "Leave it out, or configure a strong model and ask for the model `auto`.",
     ),
     e.Blocked: Rule(403, "permission_error", "blocked_by_rule", "Change the request and send it again."),
+    e.CallerRefused: Rule(403, "permission_error", "forbidden", "Ask whoever runs this server."),
+    e.ModelNotAllowed: Rule(
+        403, "permission_error", "model_not_allowed", "GET /v1/models lists what it is good for."
+    ),
+    e.CallerLimited: Rule(
+        429, "rate_limit_error", "rate_limit_exceeded", "Wait as long as Retry-After says.", retry=True
+    ),
     e.UnknownResponse: Rule(
         404, INVALID, "response_not_found", "It is kept in the server's memory unless store is false."
     ),
@@ -199,13 +206,15 @@ def failure(error: e.EdgeRouterError) -> Failure:
     headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
     if isinstance(error, e.StrongRateLimited | e.StrongPaused) and error.retry_after is not None:
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))
+    if isinstance(error, e.CallerLimited):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, e.EngineRestarting):
         headers["retry-after"] = str(math.ceil(error.again_s))
     param = error.param if isinstance(error, e.InvalidRequest) else None
     if isinstance(error, e.StrongRefused):
         param = error.field
     param = None if param is None else clipped(param)
-    if isinstance(error, e.UnknownName):
+    if isinstance(error, e.UnknownName | e.ModelNotAllowed):
         param = "model"
     return Failure(how.status, message, how.type, how.code, param, headers)
 

@@ -2,7 +2,8 @@
 
 A row is there before the question leaves, with the most that its answer may cost, and is corrected when the
 answer has ended: a process that dies in between has paid too much rather than nothing. Sums are made of rows,
-so no wrong clock, cut-off write or second process can take a payment back.
+so no wrong clock, cut-off write or second process can take a payment back. A file counts by
+months or by days.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.ledger.database import Database, Schema
@@ -18,7 +20,7 @@ _TABLES = (
     """CREATE TABLE payments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     time REAL NOT NULL,             -- seconds since 1970, UTC
-    month TEXT NOT NULL,            -- as the user's calendar had it then: 2026-11
+    month TEXT NOT NULL,            -- as the user's calendar had it then: 2026-11; of days 2026-11-30
     cost REAL NOT NULL,             -- in the money of the prices
     open INTEGER NOT NULL           -- 1 while the answer is under way: the cost is what it may be at most
 )""",
@@ -27,6 +29,17 @@ _TABLES = (
 )
 _SCHEMA = Schema(1, {0: _TABLES})
 _BUSY_S = 0.05  # a question that is only routed must not wait for a file
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What money is for. `name` is that of the one that a time (seconds since 1970) is in; later ones sort
+    behind earlier ones. `end` is when that one is over."""
+
+    word: str
+    name: Callable[[float], str]
+    end: Callable[[float], float]
+
 
 # A month begins at its first row. It also takes in what directly precedes that under a later month's name:
 # the clock was wrong then. Where the clock is wrong now, by having gone back, no earlier row ends a month.
@@ -40,11 +53,14 @@ FROM payments WHERE id >= MIN(
 class Payments:
     """Safe to use from several threads and processes. Every call raises `StorageError`, `InvalidData`."""
 
-    def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
-        self._database, self._clock = Database(file, _SCHEMA), clock
+    def __init__(
+        self, file: Path, clock: Callable[[], float] = time.time, period: Period | None = None
+    ) -> None:
+        self._database, self._clock, self._period = Database(file, _SCHEMA), clock, period or MONTH
 
     def month(self) -> str:
-        return month_of(self._clock())
+        """The period that it is now, whichever is counted by."""
+        return self._period.name(self._clock())
 
     def sum(self) -> float:
         """What this month cost, with what is put down for answers under way."""
@@ -115,3 +131,18 @@ def month_end(now: float) -> float:
     here = time.localtime(now)
     year, month = (here.tm_year + 1, 1) if here.tm_mon == 12 else (here.tm_year, here.tm_mon + 1)
     return time.mktime((year, month, 1, 0, 0, 0, 0, 0, -1))
+
+
+def day_of(now: float) -> str:
+    """As the user's calendar has it: 2026-11-30."""
+    return time.strftime("%Y-%m-%d", time.localtime(now))
+
+
+def day_end(now: float) -> float:
+    """When the day of `now` is over; seconds since 1970."""
+    here = time.localtime(now)
+    return time.mktime((here.tm_year, here.tm_mon, here.tm_mday + 1, 0, 0, 0, 0, 0, -1))
+
+
+MONTH = Period("month", month_of, month_end)
+DAY = Period("day", day_of, day_end)

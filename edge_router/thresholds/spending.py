@@ -1,4 +1,4 @@
-"""A month's money for the strong model: paid answer by answer, and spread over the rest of the month.
+"""A month's money for the strong model, or a day's: paid answer by answer, and spread over the rest of it.
 
 Before a question leaves, what its answer may cost at most is put down; when the answer has ended, by itself,
 by its reader's leaving or by a failure, what it did cost. So the sum is never passed by more than one answer.
@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -42,7 +42,7 @@ from edge_router.errors import (
 )
 from edge_router.paths import Paths
 from edge_router.thresholds.metering import Meter
-from edge_router.thresholds.payments import Payments, month_end, month_of
+from edge_router.thresholds.payments import MONTH, Payments, Period, month_end, month_of
 from edge_router.thresholds.prices import Prices
 
 __all__ = ["DAY_S", "ENOUGH", "Payment", "Spending", "month_end", "month_of"]
@@ -73,8 +73,9 @@ class _Pace:
 class Payment:
     """For one answer, from before its question leaves until it has ended."""
 
-    def __init__(self, spending: Spending, request: ChatRequest, number: int) -> None:
-        self._spending, self._number, self._meter = spending, number, Meter(request)
+    def __init__(self, put_down: Sequence[tuple[Spending, int]], request: ChatRequest) -> None:
+        """`put_down`: whose money it takes, and the row of each."""
+        self._put_down, self._meter = tuple(put_down), Meter(request)
         self._lock, self._settled = threading.Lock(), False
 
     def metered(
@@ -113,8 +114,8 @@ class Payment:
     def _settle(self, usage: Usage, endpoint: str | None = None) -> None:
         with self._lock:
             settled, self._settled = self._settled, True
-        if not settled:
-            self._spending.settle(self._number, usage, endpoint)
+        for spending, number in () if settled else self._put_down:
+            spending.settle(number, usage, endpoint)
 
 
 class Spending:
@@ -129,11 +130,12 @@ class Spending:
         file: Path,
         clock: Callable[[], float] = time.time,
         by_endpoint: Mapping[str, Prices] = {},
+        period: Period = MONTH,
     ) -> None:
         """`prices` are the highest, for what is not answered yet; `by_endpoint` those of one of several."""
         self._by_endpoint = dict(by_endpoint)
         self.budget, self._prices, self._router, self.file = budget, prices, router, file
-        self._clock, self._payments = clock, Payments(file, clock)
+        self.period, self._clock, self._payments = period, clock, Payments(file, clock, period)
         self._lock = threading.Lock()  # of what follows; never held while a file is waited for
         self._own: dict[str, float] = {}  # paid by this process, by month: a lost file takes none of it back
         self._unwritten: list[tuple[int | None, float]] = []  # a row and its cost; None: a row of its own
@@ -144,19 +146,26 @@ class Spending:
 
     @classmethod
     def of(cls, config: Config, paths: Paths) -> Spending | None:
-        """None where no budget is configured."""
-        budget, prices = config.strong.monthly_budget, Prices.highest(config)
+        """Of all callers together. None where no budget is configured."""
+        return cls.within(config.strong.monthly_budget, config, paths.spending)
+
+    @classmethod
+    def within(
+        cls, budget: float | None, config: Config, file: Path, period: Period = MONTH
+    ) -> Spending | None:
+        """Of `budget`, kept in `file`. None without one."""
+        prices = Prices.highest(config)
         if budget is None or prices is None:
             return None
         priced = {each.name: Prices.of(each) for each in config.endpoints} | {
             "strong": Prices.of(config.strong)
         }
         own = {name: each for name, each in priced.items() if each is not None}
-        return cls(budget, prices, router=config.router.name, file=paths.spending, by_endpoint=own)
+        return cls(budget, prices, router=config.router.name, file=file, by_endpoint=own, period=period)
 
     @property
     def spent(self) -> float:
-        """This month, by every process, with what is under way; infinite where nobody can tell."""
+        """In this period, by every process, with what is under way; infinite where nobody can tell."""
         spent = self._sum()
         return math.inf if self._problem is not None else spent
 
@@ -171,6 +180,10 @@ class Spending:
 
     def begin(self, request: ChatRequest) -> Payment:
         """Before a question leaves. Raises `BudgetSpent` where no money is left, or nobody can tell."""
+        return Payment([(self, self.put_down(request))], request)
+
+    def put_down(self, request: ChatRequest) -> int:
+        """The row of what its answer may cost at most. Raises as `begin`."""
         self._write_rest()
         most, spent = self._prices.cost(Meter(request).most()), self.spent
         number: int | None = None
@@ -180,8 +193,9 @@ class Spending:
             except (StorageError, InvalidData) as error:
                 self._fail(error)
         if number is None:
-            raise BudgetSpent(self.budget, "" if self._problem is None else str(self._problem))
-        return Payment(self, request, number)
+            problem = "" if self._problem is None else str(self._problem)
+            raise BudgetSpent(self.budget, problem, period=self.period.word)
+        return number
 
     def settle(self, number: int | None, usage: Usage, endpoint: str | None = None) -> None:
         """The answer of that row has ended; None: it has none yet.
@@ -213,7 +227,7 @@ class Spending:
             self._changed = True
 
     def threshold(self, base: float) -> float:
-        """`base`, or more where it would spend the money before the month is over."""
+        """`base`, or more where it would spend the money before the period is over."""
         spent = self._sum()
         with self._lock:
             share = self._affordable(spent)
@@ -254,7 +268,7 @@ class Spending:
         # Calls of less than a day are taken for a day's: most people sleep.
         age = max(now - pace.first, DAY_S)
         rate = pace.calls * fade / (MEMORY_S * (1 - math.exp(-age / MEMORY_S)))
-        coming = rate * (month_end(now) - now)
+        coming = rate * (self.period.end(now) - now)
         return (self.budget - spent) / (coming * pace.mean_cost) if coming > 0 else math.inf
 
     def _sum(self) -> float:

@@ -12,6 +12,7 @@ from edge_router.ledger import Ledger
 from edge_router.paths import Paths
 from edge_router.routers.scripted import ScriptedRouter
 from edge_router.surfaces.openai.parse import parse_chat
+from edge_router.thresholds.payments import Period, month_of
 from edge_router.types import Reason
 
 EASY, HARD = 0.1, 0.9
@@ -92,7 +93,6 @@ def test_when_the_months_money_is_spent_the_weak_model_answers(paths: Paths) -> 
 def test_a_threshold_in_the_name_is_not_moved_by_the_budget(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_router.thresholds.spending.month_end", lambda now: now + 10 * 86_400)
     settings = {"strong.monthly_budget": 3.0, "strong.price_in": 1e6, "strong.model": "big"}
     router = ScriptedRouter(HARD)
     with Controller(
@@ -103,6 +103,8 @@ def test_a_threshold_in_the_name_is_not_moved_by_the_budget(
             ask(here)
         router.answer = HARD
         ask(here)
+        common = here.callers.budgets.common
+        monkeypatch.setattr(common, "period", Period("month", month_of, lambda now: now + 10 * 86_400))
         moved = here.route("hello").threshold
         assert moved is not None and moved > router.default_threshold
         assert here.route("hello", model="router-scripted-0.25").threshold == 0.25

@@ -124,7 +124,8 @@ def test_whatever_changes_an_answer_asks_anew(make: Make) -> None:
 
 
 def test_nobody_gets_what_another_caller_asked_for(make: Make) -> None:
-    controller = make(weak=weak("one", "two", "three"))
+    callers = {"callers__ann__models": (), "callers__bob__models": ()}
+    controller = make(weak=weak("one", "two", "three"), **callers)
     told = []
     for caller in ("ann", "bob", None, "ann", "bob", None):
         request = ChatRequest((Message("user", "hi"),), sampling=SamplingParams(0), caller=caller)
@@ -333,7 +334,7 @@ def test_a_hit_costs_nothing(make: Make, paths: Paths) -> None:
     prices = {"strong__price_in": 1e6, "strong__price_out": 1e6, "strong__monthly_budget": 100.0}
     controller = make(HARD, strong=strong("S"), **prices)
     ask(controller)
-    spending = controller._spending
+    spending = controller.callers.budgets.common
     assert spending is not None
     spent = spending.spent
     assert spent > 0 and ask(controller) == ("S", "cached") and spending.spent == spent

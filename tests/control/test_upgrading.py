@@ -236,7 +236,8 @@ def test_costs_are_foreseen_bounded_and_paid_for(paths: Paths) -> None:
         done = list(controller.upgrade(max_cost=8.0))
         assert [each.cost for each in done] == [3.0, 3.0] and controller.upgrades()[0].id == 3
         assert list(controller.upgrade(max_cost=4.9)) == []
-        assert controller._spending is not None and 6.0 <= controller._spending.spent < 100
+        common = controller.callers.budgets.common
+    assert common is not None and 6.0 <= common.spent < 100
     with made(config=Config().replace(**prices, **{"strong.monthly_budget": 1.0})) as poor:
         with pytest.raises(BudgetSpent):
             next(poor.upgrade())

@@ -111,13 +111,14 @@ def test_a_budget_pays_each_its_own_price(make: Make) -> None:
         **{f"endpoints.b.price_{way}": 1e4 for way in ("in", "out")},
     }
     controller = make("500", "ok", **{"strong.monthly_budget": 1e9, **prices})
-    assert controller._spending is not None
+    assert controller.callers.budgets.common is not None
     controller.chat.completions.create(messages="hi")
-    assert controller._spending.spent == pytest.approx(0.11)
+    assert controller.callers.budgets.common.spent == pytest.approx(0.11)
     paused = make("401", "401", **{"strong.monthly_budget": 1e9, **prices})
     for _ in range(2):
         assert paused.chat.completions.create(messages="hi").model == "small"
-    assert paused._spending is not None and paused._spending.spent == pytest.approx(0.11)
+    spending = paused.callers.budgets.common
+    assert spending is not None and spending.spent == pytest.approx(0.11)
     with pytest.raises(ConfigError, match=r"endpoints\.a\.price_in.* are needed by a budget"):
         make("ok", **{"strong.monthly_budget": 1.0, "strong.price_in": 1.0})
 

@@ -71,6 +71,8 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.StrongRateLimited: (X, 1.2),
     e.StrongPaused: (X, "each endpoint is at its limit", 4.0),
     e.BudgetSpent: (20.0,),
+    e.ModelNotAllowed: ("strong", ("weak", "auto")),
+    e.CallerLimited: ("requests a minute", 10, 4.2),
     e.StrongQuotaExceeded: (X, 402, "no credits"),
     e.StrongRefused: (X, 404, "model", "no such model"),
     e.StrongFailed: (X, 500, "broke"),

@@ -117,7 +117,7 @@ class FleetEngine:
         meter = Meter(request)
         tokens = meter.most().prompt_tokens
         course = Course(
-            known_first(self._asked(request.target), request.reader),
+            known_first(self._asked(request.target, request.among), request.reader),
             tokens,
             retries=self._rounds,
             clock=self._clock,
@@ -189,8 +189,16 @@ class FleetEngine:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def _asked(self, target: str) -> Sequence[Candidate]:
-        """Who may answer a request of that `model`, and with which of theirs."""
+    def _asked(self, target: str, among: Sequence[str] = ()) -> Sequence[Candidate]:
+        """Who may answer a request of that `model`, and with which of theirs; of `among` only, where they are
+        named, whatever else was asked for."""
+        if among:
+            target = target.removesuffix(LATEST)
+            named = [(member, _one_of(member.endpoint, target, among)) for member in self._members]
+            found = [Candidate(member, model) for member, model in named if model is not None]
+            if not found:
+                raise StrongNotConfigured
+            return [each for each in found if each.member.endpoint.model_for(target)] or found
         named = [(member, member.endpoint.model_for(target)) for member in self._members]
         found = [Candidate(member, model) for member, model in named if model is not None]
         if not found and target.endswith(LATEST):
@@ -198,6 +206,13 @@ class FleetEngine:
         return found or [
             Candidate(member, member.endpoint.models[0], any_model=True) for member in self._members
         ]
+
+
+def _one_of(endpoint: StrongEndpoint, target: str, among: Sequence[str]) -> str | None:
+    """The model of `endpoint` for a request of that `model` that may be answered by those only."""
+    models = [model for name in among if (model := endpoint.model_for(name)) is not None]
+    wanted = endpoint.model_for(target)
+    return wanted if wanted in models else next(iter(models), None)
 
 
 def load(config: Config, paths: Paths, progress: Progress) -> Engine:

@@ -28,17 +28,15 @@ class Window:
     """At most `limit` within any minute; None: without end."""
 
     def __init__(self, limit: int | None, clock: Callable[[], float]) -> None:
-        self._limit, self._clock = limit, clock
+        self.limit, self._clock = limit, clock
         self._used: deque[Usage] = deque()
 
     def ready_in(self, amount: float) -> float:
         """Seconds until there is room. What is more than the limit has room once nothing else is counted."""
-        if self._limit is None:
+        if self.limit is None:
             return 0.0
         now = self._clock()
-        while self._used and self._used[0].when + MINUTE_S <= now:
-            self._used.popleft()
-        room = self._limit - sum(each.amount for each in self._used)
+        room = self.limit - self._sum(now)
         if not self._used or room >= amount:
             return 0.0
         for each in self._used:
@@ -49,9 +47,26 @@ class Window:
 
     def take(self, amount: float) -> Usage:
         used = Usage(self._clock(), amount)
-        if self._limit is not None:
+        if self.limit is not None:
             self._used.append(used)
         return used
+
+    @property
+    def left(self) -> int:
+        """How much of the limit is; 0 where there is none."""
+        return max(0, int((self.limit or 0) - self._sum(self._clock())))
+
+    @property
+    def full_in(self) -> float:
+        """Seconds until all of it is left."""
+        now = self._clock()
+        return self._used[-1].when + MINUTE_S - now if self._sum(now) else 0.0
+
+    def _sum(self, now: float) -> float:
+        """What was used in the last minute."""
+        while self._used and self._used[0].when + MINUTE_S <= now:
+            self._used.popleft()
+        return sum(each.amount for each in self._used)
 
 
 class Limits:
@@ -66,8 +81,8 @@ class Limits:
         concurrency: int | None = None,
     ) -> None:
         self._clock, self._concurrency = clock, concurrency
-        self._requests = Window(requests_per_minute, clock)
-        self._tokens = Window(tokens_per_minute, clock)
+        self.requests = Window(requests_per_minute, clock)
+        self.tokens = Window(tokens_per_minute, clock)
         self._cool_until, self._coolings = -math.inf, 0
         self._early = math.inf  # when it may be asked although it cools: of a time that it did not state
         self._probing = False
@@ -93,13 +108,13 @@ class Limits:
         cooling_s = self.cooling_s
         if early and cooling_s:
             cooling_s = min(cooling_s, math.inf if self._probing else max(0.0, self._early - self._clock()))
-        return max(cooling_s, self._requests.ready_in(1), self._tokens.ready_in(tokens))
+        return max(cooling_s, self.requests.ready_in(1), self.tokens.ready_in(tokens))
 
     def begin(self, tokens: int) -> Usage:
         """A question leaves."""
         self.in_flight += 1
-        self._requests.take(1)
-        usage = self._tokens.take(tokens)
+        self.requests.take(1)
+        usage = self.tokens.take(tokens)
         if self.cooling_s:
             self._probing = usage.probes = True
         return usage

@@ -1,0 +1,140 @@
+"""All callers of one controller: what each may use, how much, and from which money."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+from edge_router.caller_config import CallerConfig
+from edge_router.callers.allowance import Allowance, Standing
+from edge_router.callers.allowed import AUTO, Allowed
+from edge_router.chat.request import ChatRequest
+from edge_router.config import Config
+from edge_router.engines.fleet.limits import Usage
+from edge_router.errors import ModelNotAllowed, UnknownName
+from edge_router.paths import Paths
+from edge_router.registry import nearest
+from edge_router.thresholds.metering import Meter
+from edge_router.thresholds.purses import Budgets, Purses
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One of them, or whoever asks without being one: `settings` are None, and there is no bound."""
+
+    settings: CallerConfig | None
+    allowance: Allowance | None = None
+
+
+class Names(Protocol):
+    """The names that the weak and the strong model have of their own."""
+
+    @property
+    def weak(self) -> Collection[str]: ...
+
+    @property
+    def strong(self) -> Collection[str]: ...
+
+
+class Visit:
+    """One request, from its beginning to the end of its answer, as far as its caller's limits count it.
+
+    A block of it that fails has ended it.
+    """
+
+    def __init__(self, allowance: Allowance | None = None, usage: Usage | None = None) -> None:
+        self._allowance, self._usage = allowance, usage
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self.end(None)
+
+    def end(self, tokens: int | None) -> None:
+        """May be called twice. None: nobody knows how many."""
+        usage, self._usage = self._usage, None
+        if self._allowance is not None and usage is not None:
+            self._allowance.end(usage, tokens)
+
+
+class Callers:
+    """Safe to use from several threads. A `caller` that is None is bound by nothing but the common budget."""
+
+    def __init__(self, config: Config, paths: Paths, names: Callable[[], Names]) -> None:
+        """`names`: those of the models, as they are now."""
+        self._names, self.budgets = names, Budgets.of(config, paths)
+        self._known = {each.name: Caller(each, Allowance(each)) for each in config.callers}
+        self._nobody = Caller(None)
+
+    def find(self, name: str | None) -> Caller:
+        """Raises `UnknownName`."""
+        if name is None:
+            return self._nobody
+        if name not in self._known:
+            known = tuple(self._known)
+            raise UnknownName("caller", name, known, nearest(name, known))
+        return self._known[name]
+
+    def allowed(self, name: str | None) -> Allowed:
+        """What it may ask for. Raises `UnknownName`."""
+        settings = self.find(name).settings
+        return (
+            Allowed()
+            if settings is None
+            else Allowed(settings.models, self._names().weak, self._names().strong)
+        )
+
+    def asked(self, request: ChatRequest) -> ChatRequest:
+        """`request` as it is meant: `auto` is what its caller gets for it, by the models that he may use.
+
+        Raises `UnknownName`, `ModelNotAllowed`.
+        """
+        settings = self.find(request.caller).settings
+        if settings is None:
+            return request
+        if request.target == AUTO and settings.model is not None:
+            return replace(request, target=settings.model, among=self.allowed(request.caller).among)
+        self.check_model(request.caller, request.target)
+        return replace(request, among=self.allowed(request.caller).among)
+
+    def check_model(self, caller: str | None, name: str) -> None:
+        """Raises `ModelNotAllowed`."""
+        allowed = self.allowed(caller)
+        if not allowed.permits(name):
+            raise ModelNotAllowed(name, allowed.models)
+
+    def check(self, request: ChatRequest) -> None:
+        """Whether it may begin now; nothing is counted.
+
+        Raises `UnknownName`, `ModelNotAllowed`, `CallerLimited`.
+        """
+        allowance = self.find(request.caller).allowance
+        if allowance is not None:
+            self.asked(request)
+            allowance.check(_tokens(request))
+
+    def begin(self, request: ChatRequest) -> Visit:
+        """It begins. Raises `UnknownName`, `CallerLimited`."""
+        allowance = self.find(request.caller).allowance
+        return Visit() if allowance is None else Visit(allowance, allowance.begin(_tokens(request)))
+
+    def count(self, caller: str | None, tokens: int) -> None:
+        """Something that takes no time, such as an embedding. Raises as `begin`."""
+        allowance = self.find(caller).allowance
+        if allowance is not None:
+            allowance.end(allowance.begin(tokens), tokens)
+
+    def purses(self, caller: str | None) -> Purses:
+        return self.budgets.purses(caller)
+
+    def standing(self, caller: str | None) -> Standing:
+        """What is left of its limits."""
+        allowance = self.find(caller).allowance
+        return Standing() if allowance is None else allowance.standing
+
+
+def _tokens(request: ChatRequest) -> int:
+    return Meter(request).most().prompt_tokens
