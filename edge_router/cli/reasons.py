@@ -45,6 +45,10 @@ def _scored(decision: Decision) -> str:
     words = _WORDS.get(decision.reason, "")
     if decision.reason is Reason.GUARD:
         words += f", for it holds {', '.join(decision.found)}"
+    if decision.held == "tool_call":
+        words = "it called the tool whose result came"
+    elif decision.held_tokens:
+        words += f", for the other one would have to read {decision.held_tokens:,} tokens again"
     if decision.score is None or decision.threshold is None:
         return words
     score, threshold = f"{decision.score:.3f}", f"{decision.threshold:.3f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edge_router.chat.events import Usage
 from edge_router.ledger import Record
 from edge_router.thresholds.prices import Prices
 from edge_router.types import Reason
@@ -23,6 +24,20 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """What it has spared that conversations stay with their model: `switches` that the score alone would have
+    made, `tokens` that the other model would have read again, and what those that the strong one did not read
+    would have cost; None without prices."""
+
+    switches: int
+    tokens: int
+    cost: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        return {"switches": self.switches, "tokens": self.tokens, "cost": _rounded(self.cost)}
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """`kept`: answers that no threshold moves, for something else than the score decided.
 
@@ -38,6 +53,7 @@ class Replay:
     to_strong: tuple[Record, ...]
     to_weak: tuple[Record, ...]
     unpriced: int
+    sessions: Spared
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -49,6 +65,7 @@ class Replay:
             "to_strong": len(self.to_strong),
             "to_weak": len(self.to_weak),
             "unpriced": self.unpriced,
+            "sessions": self.sessions.to_dict(),
         }
 
 
@@ -69,7 +86,25 @@ def replay(records: Iterable[Record], threshold: float, prices: Prices | None = 
         to_strong=tuple(record for record in after if record.decision.model == "weak"),
         to_weak=tuple(record for record in before if id(record) not in then),
         unpriced=sum(record.usage is None for record in priced),
+        sessions=spared(found, prices),
     )
+
+
+def spared(records: Iterable[Record], prices: Prices | None = None) -> Spared:
+    switched = [record for record in records if _was_switch(record)]
+    tokens = {record.decision.model: 0 for record in switched}
+    for record in switched:
+        tokens[record.decision.model] += record.decision.held_tokens or 0
+    unread = Usage(tokens.get("weak", 0), 0)  # by the strong model, since the weak one went on
+    return Spared(len(switched), sum(tokens.values()), None if prices is None else prices.cost(unread))
+
+
+def _was_switch(record: Record) -> bool:
+    """Whether the score alone would have asked the other model."""
+    decision = record.decision
+    if decision.held is None or decision.score is None or decision.threshold is None:
+        return False
+    return (decision.score >= decision.threshold) != (decision.model == "strong")
 
 
 def _is_strong(record: Record, threshold: float) -> bool:

@@ -134,6 +134,16 @@ def test_every_reason_has_words(reason):
     assert reasons.why(Decision("weak", reason))
 
 
+def test_what_keeps_a_conversation_in_words() -> None:
+    held = Decision("weak", Reason.SESSION, 0.6, 0.5, held="prompt", held_tokens=1500)
+    assert reasons.why(held) == (
+        "the conversation stays with its model, for the other one would have to read 1,500 tokens again; "
+        "score 0.600, threshold 0.500"
+    )
+    called = Decision("strong", Reason.SESSION, 0.1, 0.5, held="tool_call", held_tokens=9)
+    assert reasons.why(called) == "it called the tool whose result came; score 0.100, threshold 0.500"
+
+
 def test_scores_that_look_alike_are_told_apart():
     text = reasons.why(Decision("weak", Reason.SCORE, 0.11598, 0.11601))
     assert text == "score 0.115980 is below the threshold 0.116010"

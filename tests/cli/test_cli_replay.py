@@ -46,6 +46,15 @@ def test_replay_without_prices_says_which_keys_they_are(cli, traffic):
     assert "strong.price_in" in cli("replay", "--threshold", "0.3").err
 
 
+def test_replay_says_what_sessions_have_spared(cli, traffic, paths):
+    assert "conversations" not in cli("replay", "--threshold", "0.3").err
+    held = Decision("weak", Reason.SESSION, 0.6, 0.5, "mf", held="prompt", held_tokens=1500)
+    Ledger(paths.ledger).record(Record(held, "weak", Usage(2000, 100)))
+    done = cli("replay", "--threshold", "0.3", *PRICED)
+    assert "stayed with their model once" in done.err
+    assert "1,500 tokens not read again, which would have cost 0.0150" in done.err
+
+
 def test_replay_of_nothing(cli, traffic):
     assert "no decision of static" in cli("replay", "--threshold", "0.3", "--router", "static").err
     assert cli("replay", "--threshold", "0.3", "--days", "1").code == 2

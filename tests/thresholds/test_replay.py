@@ -8,8 +8,8 @@ from edge_router.chat.events import Usage
 from edge_router.config import StrongConfig
 from edge_router.ledger import Record
 from edge_router.thresholds.prices import Prices
-from edge_router.thresholds.replay import replay
-from edge_router.types import Decision, Reason, Tier
+from edge_router.thresholds.replay import Spared, replay, spared
+from edge_router.types import Decision, Hold, Reason, Tier
 
 COUNTED = Usage(100, 10)
 PRICES = Prices(price_in=10.0, price_out=30.0)
@@ -65,3 +65,28 @@ def test_prices_are_those_configured() -> None:
     assert Prices.of(StrongConfig()) is None
     assert Prices.of(StrongConfig(price_out=8.0)) == Prices(0.0, 8.0)
     assert Prices(2.0, 8.0).cost(Usage(500_000, 250_000)) == 3.0
+
+
+def held(tier: Tier, score: float, held: Hold | None, tokens: int, reason: Reason = Reason.SESSION) -> Record:
+    return Record(Decision(tier, reason, score, 0.5, "mf", held=held, held_tokens=tokens), tier, COUNTED)
+
+
+def test_what_sessions_have_spared() -> None:
+    records = [
+        held("weak", 0.6, "prompt", 3000),
+        held("weak", 0.9, "tool_call", 500),
+        held("strong", 0.1, "prompt", 700),
+        held("strong", 0.9, "tool_call", 0),  # where the score would have sent it, too
+        *TRAFFIC,
+    ]
+    assert spared(records) == Spared(3, 4200, None)
+    assert spared(records, PRICES) == Spared(
+        3, 4200, pytest.approx(3500 * 10e-6)
+    )  # which the weak one had read
+    assert replay(records, 0.4, PRICES).to_dict()["sessions"] == {
+        "switches": 3,
+        "tokens": 4200,
+        "cost": 0.035,
+    }
+    assert replay(TRAFFIC, 0.4).to_dict()["sessions"] == {"switches": 0, "tokens": 0, "cost": None}
+    assert replay(records, 0.4).kept == 6  # no threshold moves them

@@ -12,7 +12,7 @@ from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
     from edge_router.ledger import Record
-    from edge_router.thresholds.replay import Replay
+    from edge_router.thresholds.replay import Replay, Spared
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -58,6 +58,7 @@ def replay(
         output.write_json({**found.to_dict(), **({"moved": listed} if moved else {})})
         return
     _show(found)
+    _show_sessions(found.sessions)
     _list(found, moved)
     if prices is None:
         output.say("Set strong.price_in and strong.price_out to see what it costs.", style="dim")
@@ -75,6 +76,16 @@ def _show(found: Replay) -> None:
         f"{found.n:,} answers: {len(found.to_strong):,} would move to the strong model, "
         f"{len(found.to_weak):,} to the weak one; in {found.kept:,} the score did not decide"
     )
+
+
+def _show_sessions(spared: Spared) -> None:
+    if spared.switches:
+        cost = "" if spared.cost is None else f", which would have cost {spared.cost:.4f}"
+        times = "once" if spared.switches == 1 else f"{spared.switches:,} times"
+        output.say(
+            f"conversations stayed with their model {times} where the score alone would have asked the other "
+            f"one: {spared.tokens:,} tokens not read again{cost}"
+        )
 
 
 def _list(found: Replay, count: int) -> None:
