@@ -38,7 +38,6 @@ class Answers(Sequence[Answer]):
     timings: Timings = field(default_factory=Timings)
     fallback_cause: Exception | None = None
     record_id: int | None = None
-    truncated: int = 0  # messages that were left out: none ever is
 
     @overload
     def __getitem__(self, place: int | str) -> Answer: ...
@@ -63,6 +62,11 @@ class Answers(Sequence[Answer]):
     def by_name(self) -> Mapping[str, Answer]:
         """Of the questions that have one."""
         return {each.name: each.answer for each in self.given if each.name is not None}
+
+    @property
+    def truncated(self) -> int:
+        """As a chat's answer has it: that something was left out."""
+        return self.cut
 
     @property
     def decision(self) -> Decision:

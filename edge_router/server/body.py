@@ -16,9 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_router import strict_json
 from edge_router.errors import InvalidRequest
-from edge_router.fields import shown
+from edge_router.fields import plain, shown
+from edge_router.server import multipart, zstd
 from edge_router.server.limits import Limits
 from edge_router.server.running import STOPPING, Running
+from edge_router.surfaces.base import FILES
 
 SMALL = (
     8 * 1024
@@ -84,22 +86,34 @@ class Bodies:
             self._bytes += more
 
 
-async def read(request: Request, parse: Callable[[dict[str, object]], T], running: Running) -> T:
-    """The body, a JSON object, through `parse`.
+async def read(
+    request: Request,
+    parse: Callable[[dict[str, object]], T],
+    running: Running,
+    *,
+    files_beside: str | None = None,
+) -> T:
+    """The body, a JSON object, through `parse`. `files_beside`: it may be a part of that name, beside files.
 
     Raises `InvalidRequest`, `HTTPException` 408, 413, 415 or 503.
     """
-    _check_type(request)
+    boundary = None if files_beside is None else multipart.boundary(request)
+    if boundary is None:
+        _check_type(request)
     packed = _encoding(request)
     hold: Hold = request.scope["state"][_HOLD]
     data = await _read(request, hold, running)
-    if packed is None and len(data) <= SMALL:
+    if packed is None and boundary is None and len(data) <= SMALL:
         return parse(parse_object(data))
 
     def work() -> T:
         whole = data if packed is None else _unpacked(data, packed, hold)
+        files: dict[str, object] = {}
+        if boundary is not None and files_beside is not None:
+            whole, held = multipart.split(whole, boundary, files_beside)
+            files = {FILES: held}
         _check_values(whole, hold.limits.body_values)
-        return parse(parse_object(whole))
+        return parse({**parse_object(whole), **files})
 
     return await run_in_threadpool(work)
 
@@ -111,7 +125,17 @@ def parse_object(data: bytes | bytearray) -> dict[str, object]:
     except strict_json.StatedTwice as error:  # the one that is not heard may be what keeps the request here
         raise InvalidRequest(shown(error.name), "stands there twice") from error
     except strict_json.NotJson as error:
+        _check_finite(data)
         raise InvalidRequest(None, f"the body is not JSON: {error}") from error
+
+
+def _check_finite(data: bytes | bytearray) -> None:
+    """Raises `InvalidRequest` that names the field, if a NaN is all that keeps `data` from being JSON."""
+    try:
+        found = strict_json.parse(data, nan=True)
+    except strict_json.NotJson:
+        return
+    plain(found)
 
 
 def _check_type(request: Request) -> None:
@@ -133,7 +157,7 @@ def _encoding(request: Request) -> str | None:
     name = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
     if name in ("", "identity"):
         return None
-    if name not in _FORMATS:
+    if name not in _FORMATS and not (name == zstd.NAME and zstd.is_here()):
         raise HTTPException(415, "Send the body packed with gzip or deflate, or without a Content-Encoding.")
     return name
 
@@ -158,6 +182,8 @@ async def _read(request: Request, hold: Hold, running: Running) -> bytearray:
 
 def _unpacked(data: bytearray, encoding: str, hold: Hold) -> bytearray:
     """Counted as it grows: a small body may unpack to a thousand times its size."""
+    if encoding == zstd.NAME:
+        return zstd.unpacked(data, hold.take)
     forms = [_FORMATS[encoding], _BARE] if encoding == "deflate" else [_FORMATS[encoding]]
     for form in forms:
         try:

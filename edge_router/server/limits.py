@@ -16,6 +16,7 @@ class Limits:
     write_s: float = 60.0  # without a byte taken by a client to whom there is something to write
     grace_s: float = 0.5  # the same, while the server stops
     hold_s: float = 0.3  # a stream's headers wait so long for the decision
+    quiet_s: float = 2.0  # a reply in one body that takes longer begins with blanks
     comment_s: float = 5.0  # between two signs of life where there is nothing to say
     body_bytes: int = 32 * MIB  # images for the strong model travel in bodies
     body_values: int = 100_000  # of JSON; a long conversation has thousands

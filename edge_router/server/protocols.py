@@ -14,11 +14,12 @@ from edge_router import plugins
 from edge_router.errors import DuplicateName
 from edge_router.server.reply import json_reply
 from edge_router.surfaces import surfaces
-from edge_router.surfaces.base import Failure, Query, Surface
+from edge_router.surfaces.base import Failure, Query, Restating, Surface
 from edge_router.surfaces.openai.surface import OpenAIChat
 
 REQUEST_ID = "edge_router.request_id"  # of a scope: by which the log names what the client was answered
-ID_HEADERS = ("x-request-id", "request-id")  # where OpenAI's and Anthropic's clients look for it
+# Where OpenAI's, Anthropic's and TypeSafe's clients look for it.
+ID_HEADERS = ("x-request-id", "request-id", "x-typesafe-request-id")
 
 
 class Protocols:
@@ -47,7 +48,8 @@ class Protocols:
         ids = {name: scope[REQUEST_ID] for name in ID_HEADERS if REQUEST_ID in scope}
         failure = replace(failure, headers={**failure.headers, **ids})
         surface = self._of(scope["path"], Headers(scope=scope))
-        return json_reply(surface.error(failure), failure.status, failure.headers)
+        status = surface.status(failure) if isinstance(surface, Restating) else failure.status
+        return json_reply(surface.error(failure), status, failure.headers)
 
     def _of(self, path: str, headers: Mapping[str, str]) -> Surface:
         """The one whose paths have most in common with `path`, from the start."""

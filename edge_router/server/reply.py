@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from edge_router.aio import AsyncAnswer
 from edge_router.control.answer import Answer
+from edge_router.questions.result import Answers
 from edge_router.surfaces.wire import dumps
 
 PREFIX = "x-edge-router-"
@@ -23,7 +24,7 @@ def json_bytes(body: bytes, status: int = 200, headers: Mapping[str, str] | None
     return Response(body, status, headers, media_type="application/json")
 
 
-def decision_headers(answer: Answer | AsyncAnswer[bytes]) -> dict[str, str]:
+def decision_headers(answer: Answer | AsyncAnswer[bytes] | Answers) -> dict[str, str]:
     """Where the answer came from and why. Bodies stay exactly their protocol's."""
     decision, cause = answer.decision, answer.fallback_cause
     told = {

@@ -18,6 +18,7 @@ from edge_router.control.answer import Answer
 from edge_router.engines.base import Restarts
 from edge_router.errors import Cancelled
 from edge_router.response_cache.wish import wish_of
+from edge_router.server.asking import AnsweredQuestions
 from edge_router.server.body import read
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
@@ -25,7 +26,7 @@ from edge_router.server.ratings import Ratings, parse_thumb
 from edge_router.server.reply import decision_headers, json_bytes, json_reply
 from edge_router.server.running import Running
 from edge_router.server.streaming import AnswerStream, afterwards
-from edge_router.surfaces.base import Call, Errand, Head, Query, Surface
+from edge_router.surfaces.base import Asking, Call, Chatting, Errand, Head, Query, Surface, TakesFiles
 from edge_router.surfaces.openai.parse import marked
 from edge_router.surfaces.wire import dumps
 
@@ -67,7 +68,8 @@ class Api:
     async def chat(self, surface: Surface, request: Request) -> Response:
         component = f"protocol {surface.name}"
         parse = self._defects.guarded(component, partial(surface.parse, request.scope["path"]))
-        call = await read(request, parse, self._running)
+        files_beside = surface.files_beside if isinstance(surface, TakesFiles) else None
+        call = await read(request, parse, self._running, files_beside=files_beside)
         if isinstance(call, Errand):
             run = self._defects.guarded(component, call.run)
             return json_reply(await run_in_threadpool(run, self._host))
@@ -80,6 +82,11 @@ class Api:
             response_cache=wish_of(headers.items()),
         )
         call = replace(call, request=told)
+        if isinstance(call, Asking):
+            return AnsweredQuestions(
+                self._controller, surface, call, self._running, self._limits, self._ratings.ended
+            )
+        assert isinstance(surface, Chatting)  # who parses chats
         if call.stream:
             ahead = self._controller.controller.ahead
             return AnswerStream(
@@ -121,7 +128,7 @@ class Api:
     async def metrics(self, request: Request) -> Response:
         return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)
 
-    async def _whole(self, surface: Surface, call: Call, request: Request) -> Response:
+    async def _whole(self, surface: Chatting, call: Call, request: Request) -> Response:
         component = f"protocol {surface.name}"
 
         def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]] | None]:

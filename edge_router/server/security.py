@@ -31,7 +31,8 @@ OPEN_PATHS = ("/health",)  # without a key
 SHOWN_HEADERS = (
     "x-edge-router-model, x-edge-router-score, x-edge-router-threshold, x-edge-router-reason, "
     "x-edge-router-endpoint, x-edge-router-held, x-edge-router-held-tokens, x-edge-router-age, "
-    "x-edge-router-fallback, x-edge-router-truncated, x-edge-router-would-escalate, x-request-id, request-id"
+    "x-edge-router-fallback, x-edge-router-truncated, x-edge-router-would-escalate, x-request-id, "
+    "request-id, x-typesafe-request-id"
 )
 # With another name in each place.
 CHANGING_SCHEMES = ("vscode-webview", "chrome-extension", "moz-extension", "safari-web-extension")

@@ -18,14 +18,14 @@ from edge_router.server.exchange import FILLER
 from edge_router.server.limits import Limits
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
-from edge_router.surfaces.base import Call, Failure, Head, Surface
+from edge_router.surfaces.base import Call, Chatting, Failure, Head
 from edge_router.types import Cancel, Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
 
 
 def written(
-    answer: Answer, surface: Surface, call: Call, ended: Ended, defects: Defects
+    answer: Answer, surface: Chatting, call: Call, ended: Ended, defects: Defects
 ) -> Iterator[bytes | None]:
     """`answer` in its protocol's bytes, to its end or to the words that say why it breaks off.
 
@@ -55,7 +55,7 @@ def written(
         answer.close()
 
 
-def afterwards(surface: Surface, call: Call, controller: AsyncController) -> Callable[[], None] | None:
+def afterwards(surface: Chatting, call: Call, controller: AsyncController) -> Callable[[], None] | None:
     """What `call` has done once its answer has ended."""
     asked, host = call.afterwards, controller.controller
     if asked is None:
@@ -80,7 +80,7 @@ class AnswerStream(Response):
     def __init__(
         self,
         controller: AsyncController,
-        surface: Surface,
+        surface: Chatting,
         call: Call,
         running: Running,
         limits: Limits,

@@ -22,4 +22,6 @@ def surfaces() -> Registry[Surface]:
     registry.add("openai-responses", "edge_router.surfaces.responses.surface:OpenAIResponses")
     registry.add("anthropic-messages", "edge_router.surfaces.anthropic.surface:AnthropicMessages")
     registry.add("ollama", "edge_router.surfaces.ollama.surface:Ollama")
+    registry.add("typesafe-systemone", "edge_router.surfaces.decisions.surface:SystemOne")
+    registry.add("openai-decisions", "edge_router.surfaces.decisions.surface:Decisions")
     return registry

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from edge_router.chat.events import Event
 from edge_router.chat.model import ModelInfo
@@ -15,9 +15,11 @@ from edge_router.chat.request import ChatRequest
 from edge_router.types import Decision
 
 if TYPE_CHECKING:
+    from edge_router.questions.result import Answers
     from edge_router.routers.embedding import Embeddings
 
 Body = dict[str, object]  # one JSON object
+FILES = "files beside it"  # of a body
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,19 @@ class Call:
     stream: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     afterwards: Callable[[Host], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request of typed questions, and what writes the body of their answers.
+
+    `any_model`: a name that nobody knows stands for the default one, as clients send the name of a model that
+    only their own service has.
+    """
+
+    request: ChatRequest
+    write: Callable[[Head, Answers], Body]
+    any_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +99,7 @@ class Encoder(Protocol):
 
 
 class Surface(Protocol):
-    """One protocol. Pure and safe to use from any thread."""
+    """One protocol. Pure and safe to use from any thread. One that takes chats is `Chatting`, too."""
 
     @property
     def name(self) -> str: ...
@@ -104,14 +119,8 @@ class Surface(Protocol):
         """What else it answers."""
         ...
 
-    def parse(self, path: str, body: Mapping[str, object]) -> Call | Errand:
+    def parse(self, path: str, body: Mapping[str, object]) -> Call | Asking | Errand:
         """Raises `InvalidRequest` that names the field."""
-        ...
-
-    def encoder(self, call: Call, head: Head) -> Encoder: ...
-
-    def whole(self, call: Call, head: Head, reply: Reply) -> Body:
-        """The body of an answer that is not streamed."""
         ...
 
     def error(self, failure: Failure) -> Body:
@@ -120,6 +129,35 @@ class Surface(Protocol):
 
     def comment(self, text: str) -> bytes:
         """What keeps a stream open and no client takes for a part of the answer; `text` is in one line."""
+        ...
+
+
+@runtime_checkable
+class Chatting(Surface, Protocol):
+    """A protocol whose requests are chats."""
+
+    def encoder(self, call: Call, head: Head) -> Encoder: ...
+
+    def whole(self, call: Call, head: Head, reply: Reply) -> Body:
+        """The body of an answer that is not streamed."""
+        ...
+
+
+@runtime_checkable
+class Restating(Protocol):
+    """A protocol with statuses of its own."""
+
+    def status(self, failure: Failure) -> int: ...
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A protocol whose bodies may be multipart."""
+
+    @property
+    def files_beside(self) -> str:
+        """The name of the part that holds the JSON. What the other ones hold stands in the body that is
+        parsed, as `FILES`: bytes by the parts' names."""
         ...
 
 

@@ -35,7 +35,7 @@ FORM = ("content-type", "application/x-www-form-urlencoded")
         (b"[]", "JSON object"),
         (b'"text"', "JSON object"),
         (b"null", "JSON object"),
-        (b'{"temperature": NaN}', "NaN is not JSON"),
+        (b'{"temperature": NaN}', "temperature: must be a finite number"),
         (b'{"temperature": Infinity}', "Infinity is not JSON"),
         (b'{"temperature": -Infinity}', "-Infinity is not JSON"),
         (b'{"temperature": 1e999}', "too large"),

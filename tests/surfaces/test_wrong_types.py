@@ -10,8 +10,9 @@ from typing import Any
 
 from edge_router.engines.remote.request import request_body
 from edge_router.errors import InvalidRequest, UnknownResponse
+from edge_router.questions.in_words import in_words
 from edge_router.surfaces import surfaces
-from edge_router.surfaces.base import Call, Surface
+from edge_router.surfaces.base import Asking, Call, Surface
 
 WRONG: tuple[Any, ...] = (
     *(True, 0, -1, 1.5, 1e308, 2**70, "", "x", "\0", "€€€", "data:,", "x" * 300, None),
@@ -115,6 +116,31 @@ BODIES: dict[str, dict[str, Any]] = {
         "reasoning": {"effort": "low", "summary": "auto"}, "max_output_tokens": 20, "top_logprobs": 1,
         "include": ["reasoning.encrypted_content"], "background": False, "stop": ["a"], "logit_bias": {"1": 1},
     },
+    "/v1/systemone": {
+        "model": "jev-latest", "private": False, "metadata": {"a": "b"}, "truncation": "auto",
+        "state": {"text": ASK, "photo": "<image:1>", "more": [1, None, 1.5, True]},
+        "assets": {"<image:1>": {"type": "image", "format": "png", "data_base64": PICTURE}},
+        "questions": {
+            "a": {"type": "noul", "instructions": "i", "criteria": {"true": "t", "false": {"a": 1}}},
+            "b": {"type": "choice", "instructions": {"a": 1}, "criteria": {"x": "d", "y": None, "z": ["e"]}},
+            "c": {"type": "score", "instructions": ["i"], "criteria": ["low", "mid", {"a": "high"}]}},
+    },
+    "/v1/decisions": {
+        "model": "auto", "private": False, "metadata": {"a": "b"}, "truncation": "disabled",
+        "prompt_cache_key": "k", "prompt_cache_options": {"mode": "explicit"}, "safety_identifier": "s",
+        "input": [
+            {"type": "message", "role": "user", "content": [
+                {"type": "input_text", "text": ASK}, {"type": "input_image", "image_url": URL},
+                {"type": "input_json", "data": {"a": [1, {"b": None}]}}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_json", "data": [1]}]}],
+        "questions": [
+            {"type": "predicate", "name": "a", "instructions": "i"},
+            {"type": "choice", "name": None, "instructions": "i", "choices": [
+                {"value": "true", "description": "d"}, {"value": True}]},
+            {"type": "score", "instructions": "i", "levels": [
+                {"label": "low", "description": None}, {"label": "high"}]}],
+    },
     "/api/chat": {
         "model": "auto", "private": False, "think": "low", "keep_alive": "5m", "format": SCHEMA,
         "messages": [
@@ -166,6 +192,9 @@ def look(surface: Surface, path: str, body: Any, told: object) -> bool:
     """Whether it was taken, and can be sent on."""
     try:
         call = surface.parse(path, body)
+        if isinstance(call, Asking):
+            assert call.request.needs is not None
+            json.dumps(request_body(in_words(call.request), "m"), allow_nan=False)
         if isinstance(call, Call):
             json.dumps(request_body(call.request, "m"), allow_nan=False)
             assert call.request.needs is not None

@@ -16,7 +16,7 @@ from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, listed, plain, plain_object, shown
 from edge_router.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
-from edge_router.surfaces.base import Call
+from edge_router.surfaces.base import Asking, Call
 from edge_router.surfaces.limits import (
     INT64,
     LONGEST_STOP,
@@ -133,7 +133,9 @@ def parse_completion(body: Mapping[str, object]) -> Call:
     return _call(fields, request)
 
 
-def marked(call: Call, headers: Iterable[tuple[str, str]], query: Iterable[tuple[str, str]]) -> Call:
+def marked(
+    call: Call | Asking, headers: Iterable[tuple[str, str]], query: Iterable[tuple[str, str]]
+) -> Call | Asking:
     """`call`, private where the HTTP request around its body says so. Raises `InvalidRequest`."""
     found = [*header_marks(headers), *marks(query, "")]
     return replace(call, request=replace(call.request, private=True)) if any(found) else call

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
@@ -16,7 +17,16 @@ _FORMATS = ("float", "base64")  # the latter: float32, little-endian
 
 
 def _listed(body: Mapping[str, object], host: Host) -> Body:
-    return {"object": "list", "data": [_described(info) for info in host.models()]}
+    """In OpenAI's form, and beside it in that of TypeSafe's clients."""
+    infos = host.models()
+    models = [_briefly(info) for info in infos if info.dimension is None]
+    return {"object": "list", "data": [_described(info) for info in infos], "models": models}
+
+
+def _briefly(info: ModelInfo) -> Body:
+    since = datetime.fromtimestamp(info.created or 0, UTC)
+    what = "Answers on this machine." if info.local else "Answers here or elsewhere, as its name says."
+    return {"name": info.name, "description": what, "release_date": f"{since:%Y-%m-%d}"}
 
 
 def _one(body: Mapping[str, object], host: Host) -> Body:

@@ -1,0 +1,1 @@
+"""Typed questions answered with probabilities: TypeSafe's System One, and OpenAI's Decisions."""

@@ -1,0 +1,288 @@
+"""Typed questions over HTTP: both protocols, long waits, multipart and packed bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from table import each
+
+from edge_router import ScriptedEngine
+from edge_router.errors import StrongFailed, WeightsUnavailable
+from edge_router.questions.inquiry import Inquiry
+from edge_router.questions.question import Question
+from edge_router.server.limits import Limits
+from edge_router.surfaces.decisions.encode import BLANK
+
+PNG = b"\x89PNG\r\n\x1a\n\0--x\r\n\xff"
+SYSTEMONE = {
+    "state": "My invoice is wrong.",
+    "model": "jev-latest",
+    "questions": {
+        "b": {"type": "noul", "instructions": "Is it?"},
+        "a": {"type": "score", "criteria": ["x", "y"]},
+    },
+}
+DECISIONS = {
+    "input": "My invoice is wrong.",
+    "model": "auto",
+    "questions": [{"type": "predicate", "instructions": "Is it?"}],
+}
+BODIES = {"/v1/systemone": SYSTEMONE, "/v1/decisions": DECISIONS}
+
+
+def half(inquiry: Inquiry, question: Question) -> tuple[float, float]:
+    return (0.25, 0.75)
+
+
+def small(**fields: Any) -> ScriptedEngine:
+    return ScriptedEngine(model_id="small", serves=(), **{"judge": half, **fields})
+
+
+def test_both_protocols_answer(setup: Callable[..., Any]) -> None:
+    one = setup(weak=small())
+    reply = one.call(path="/v1/systemone", body=SYSTEMONE)
+    assert reply.status == 200 and list(reply.json()["answers"]) == ["b", "a"]
+    assert reply.json()["answers"]["b"] == {"type": "noul", "noul": 0.75}
+    assert reply.header("x-typesafe-request-id") == reply.header("x-request-id") is not None
+    assert (reply.header("x-edge-router-model"), reply.header("x-edge-router-reason")) == (
+        "weak",
+        "confidence",
+    )
+    reply = one.call(path="/v1/decisions", body=DECISIONS)
+    assert reply.json()["answers"] == [{"type": "predicate", "name": None, "probability": 0.75}]
+    assert reply.json()["model"] == "small"
+
+
+def test_only_typesafes_clients_may_name_any_model(setup: Callable[..., Any]) -> None:
+    one = setup(weak=small())
+    for name in ("jev-latest", "weak", "small", "router-word"):
+        assert one.call(path="/v1/systemone", body={**SYSTEMONE, "model": name}).status == 200, name
+    assert one.call(path="/v1/decisions", body={**DECISIONS, "model": "gpt-6-luna"}).status == 404
+
+
+def test_models_are_listed_for_every_client(setup: Callable[..., Any]) -> None:
+    body = setup().call("GET", "/v1/models").json()
+    assert body["object"] == "list" and {each["id"] for each in body["data"]} >= {"auto", "weak"}
+    for each_one in body["models"]:
+        assert set(each_one) == {"name", "description", "release_date"}
+        assert all(isinstance(value, str) and value for value in each_one.values())
+    assert {each["name"] for each in body["models"]} >= {"auto", "weak"}
+
+
+def test_errors_have_the_protocols_form(setup: Callable[..., Any]) -> None:
+    one = setup(weak=small(), api_key="k")
+    refused = one.call(path="/v1/systemone", body=SYSTEMONE)
+    assert refused.status == 401 and isinstance(refused.json()["detail"], str)
+    key = [("host", "localhost"), ("authorization", "Bearer k")]
+    bad = one.call(path="/v1/systemone", body={**SYSTEMONE, "questions": {}}, headers=key)
+    assert bad.status == 422 and bad.json()["detail"][0]["loc"] == ["body", "questions"]
+    assert bad.header("x-typesafe-request-id")
+    bad = one.call(path="/v1/decisions", body={**DECISIONS, "questions": []}, headers=key)
+    assert bad.status == 400 and bad.error["param"] == "questions"
+    for path in BODIES:
+        nan = json.dumps(BODIES[path]).replace('"My invoice is wrong."', '[{"a": NaN}]').encode()
+        bad = one.call(path=path, body=nan, headers=key)
+        where = "state[0].a" if path == "/v1/systemone" else "input[0].a"
+        assert where in json.dumps(bad.json()) or bad.json()["detail"][0]["loc"] == ["body", "state", 0, "a"]
+        twice = b'{"questions": {"a": {"type": "choice", "criteria": {"x": null, "x": null}}}, "state": "s"}'
+        assert one.call(path=path, body=twice, headers=key).status in (400, 422)
+
+
+def test_a_state_that_is_too_long_is_refused_or_cut(setup: Callable[..., Any]) -> None:
+    def one() -> Any:
+        return setup(
+            weak=small(context_window_size=2),
+            strong=ScriptedEngine(judge=None, default=StrongFailed("x", 500, "no")),
+        )
+
+    refused = one().call(path="/v1/systemone", body={**SYSTEMONE, "model": "weak"})
+    assert refused.status == 422 and "tokens" in refused.json()["detail"][0]["msg"]
+    assert one().call(path="/v1/decisions", body={**DECISIONS, "model": "weak"}).error["code"] == (
+        "context_length_exceeded"
+    )
+    cut = one().call(path="/v1/systemone", body={**SYSTEMONE, "truncation": "auto"})
+    assert cut.json()["edge_router"]["truncated_tokens"] == 2
+    assert cut.header("x-edge-router-truncated") == "2"
+
+
+@each("path", list(BODIES))
+def test_headers_and_blanks_keep_a_client_that_has_to_wait(setup: Callable[..., Any], path: str) -> None:
+    gate = threading.Event()
+    one = setup(weak=small(before_verdicts=[gate]), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    told = asyncio.run(slow(one.app(), path, after=3, then=gate.set))
+    assert told[0]["status"] == 200
+    blanks = [message["body"] for message in told[1:-1]]
+    assert len(blanks) >= 3 and set(blanks) == {BLANK}
+    assert json.loads(b"".join(message["body"] for message in told[1:]))["usage"]["input_tokens"] > 0
+    assert not told[-1].get("more_body")
+
+
+@each("path", list(BODIES))
+def test_an_error_behind_the_headers_breaks_the_reply_off(setup: Callable[..., Any], path: str) -> None:
+    gate = threading.Event()
+    steps = [gate, WeightsUnavailable("m", "no network")]
+    one = setup(weak=small(before_verdicts=steps), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    body = {**BODIES[path], "model": "weak"}
+    told = asyncio.run(slow(one.app(), path, after=1, then=gate.set, body=body))
+    assert told[-1]["more_body"], "a client would take it for whole"
+    assert b"no network" in told[-1]["body"]
+
+
+async def slow(
+    app: Any, path: str, *, after: int, then: Callable[[], None], body: Any = None
+) -> list[dict[str, Any]]:
+    """What the app tells, which `then` lets go on once it has told `after` blanks."""
+    told: list[dict[str, Any]] = []
+    waiting = [
+        {"type": "http.request", "body": json.dumps(body or BODIES[path]).encode(), "more_body": False}
+    ]
+
+    async def receive() -> dict[str, Any]:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop()
+
+    async def send(message: dict[str, Any]) -> None:
+        told.append(message)
+        if len(told) == after + 1:
+            then()
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "server": ("127.0.0.1", 6060),
+    }
+    await asyncio.wait_for(app(scope, receive, send), 30)
+    return told
+
+
+def parts(*named: tuple[str, str, bytes], boundary: str = "x") -> bytes:
+    written = b""
+    for name, kind, content in named:
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\nContent-Type: {kind}\r\n\r\n'
+        )
+        written += head.encode() + content + b"\r\n"
+    return written + f"--{boundary}--\r\n".encode()
+
+
+ASSETS = {
+    **SYSTEMONE,
+    "state": "See <image:1>",
+    "assets": {"<image:1>": {"type": "image", "part": "asset-0"}},
+}
+JSON = ("request", "application/json", json.dumps(ASSETS).encode())
+IMAGE = ("asset-0", "image/png", PNG)
+
+
+def multipart(
+    one: Any,
+    body: bytes,
+    *headers: tuple[str, str],
+    kind: str = "multipart/form-data; boundary=x",
+    path: str = "/v1/systemone",
+) -> Any:
+    given = [("host", "localhost"), ("content-type", kind), *headers]
+    return one.call(path=path, body=body, headers=given, json_type=False)
+
+
+def test_images_come_beside_the_json_and_go_where_they_are_read(setup: Callable[..., Any]) -> None:
+    big = ScriptedEngine(model_id="big", judge=half)
+    one = setup(weak=small(), strong=big)
+    reply = multipart(one, parts(JSON, IMAGE))
+    assert reply.status == 200, reply.body
+    assert (reply.json()["model"], reply.header("x-edge-router-reason")) == ("big", "needs_media")
+    (inquiry,) = big.inquiries
+    assert "data:image/png;base64," in str(inquiry.state)
+    refused = multipart(one, parts((*JSON[:2], json.dumps({**ASSETS, "model": "weak"}).encode()), IMAGE))
+    assert refused.status == 422 and "images" in refused.json()["detail"][0]["msg"]
+    assert refused.json()["detail"][0]["loc"] == ["body", "state"]
+
+
+@each(
+    "body, status",
+    [
+        (parts(JSON), 422),  # the image is missing
+        (parts(IMAGE), 422),
+        (parts(JSON, JSON, IMAGE), 422),
+        (parts(JSON, IMAGE, IMAGE), 422),
+        (parts(("request", "text/plain", JSON[2]), IMAGE), 422),
+        (parts(JSON, IMAGE)[:-6], 422),
+        (parts(JSON, IMAGE, boundary="y"), 422),
+        (b"", 422),
+        (parts(JSON, *[(f"asset-{n}", "image/png", PNG) for n in range(65)]), 422),
+        (b"--x\r\n\r\nno name\r\n--x--\r\n", 422),
+        (parts(("request", "application/json", b"[]"), IMAGE), 422),
+    ],
+)
+def test_a_body_of_parts_that_is_none_is_refused(setup: Callable[..., Any], body: bytes, status: int) -> None:
+    one = setup(weak=small(), strong=ScriptedEngine(judge=half))
+    reply = multipart(one, body)
+    assert reply.status == status and reply.json()["detail"]
+    assert not one.strong.inquiries
+
+
+def test_no_page_and_no_other_path_sends_parts(setup: Callable[..., Any]) -> None:
+    one = setup(weak=small())
+    assert multipart(one, parts(JSON, IMAGE), ("referer", "http://evil.example/")).status == 415
+    assert multipart(one, parts(JSON, IMAGE), kind="multipart/mixed; boundary=x").status == 415
+    assert multipart(one, parts(JSON, IMAGE), kind="multipart/form-data").status == 415
+    for path in ("/v1/decisions", "/v1/chat/completions"):
+        assert multipart(one, parts(JSON, IMAGE), path=path).status == 415, path
+
+
+def packed(data: bytes) -> bytes | None:
+    """None where this Python cannot."""
+    try:
+        from backports.zstd import compress
+    except ImportError:
+        return None
+    return bytes(compress(data))
+
+
+def test_a_body_packed_with_zstd_is_read_where_that_can_be_unpacked(setup: Callable[..., Any]) -> None:
+    one = setup(weak=small(), limits=replace(Limits(), body_bytes=100_000))
+    body = {**SYSTEMONE, "state": "word " * 1000}
+    headers = [("host", "localhost"), ("content-encoding", "zstd")]
+
+    def ask(data: bytes) -> Any:
+        return one.call(path="/v1/systemone", body=data, headers=headers)
+
+    data = packed(json.dumps(body).encode())
+    if data is None:
+        assert ask(b"\x28\xb5\x2f\xfd").status == 415
+        return
+    assert ask(data).status == 200
+    bomb = packed(json.dumps({**SYSTEMONE, "state": "a" * 1_000_000}).encode())
+    assert bomb is not None and ask(bomb).status == 413
+    for broken in (data[:-3], data + b"x", b"no zstd", b"", data + data):
+        assert ask(broken).status == 422, broken[:9]
+
+
+@pytest.mark.integration
+def test_over_a_socket_an_error_behind_the_headers_ends_no_reply(serve: Callable[..., Any]) -> None:
+    gate = threading.Event()
+    steps = [gate, WeightsUnavailable("m", "no network")]
+    served = serve(weak=small(before_verdicts=steps), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    body = json.dumps({**SYSTEMONE, "model": "weak"}).encode()
+    with socket.create_connection(("127.0.0.1", served.port), 30) as client:
+        client.sendall(
+            b"POST /v1/systemone HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        seen = client.recv(4096)
+        gate.set()
+        while piece := client.recv(4096):
+            seen += piece
+    assert seen.startswith(b"HTTP/1.1 200") and b"no network" in seen
+    assert not seen.endswith(b"0\r\n\r\n")
