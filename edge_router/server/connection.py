@@ -34,8 +34,8 @@ class Connection(asyncio.BufferedProtocol):
     A client that closes its side after a whole request may have left or may still read: only writing tells,
     so it is written to, what changes nothing (`FILLER`, or an interim response), until it is answered.
 
-    Replies are written by an `Exchange`, one after another: h11, which would take half of a short answer's
-    time for that, reads one request and makes room for the reader of the next one.
+    h11 reads heads, and bodies in chunks. A body of a known length is so many bytes, and replies are written
+    by an `Exchange`: h11 would take longer for those than all else takes here.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Connection(asyncio.BufferedProtocol):
         self._stuck: asyncio.TimerHandle | None = None
         self._probing: asyncio.TimerHandle | None = None
         self._half_closed = False
-        self._most = _OTHER
-        self._unread = bytearray()
+        self._left = 0  # bytes of a body whose length is known
+        self._room = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -70,17 +70,19 @@ class Connection(asyncio.BufferedProtocol):
         self._watch_asking()
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        self._unread = bytearray(self._most)
-        return self._unread
+        self._room = bytearray(max(_OTHER, min(self._left, _COUNTED)))
+        return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        data, self._unread = bytes(memoryview(self._unread)[:nbytes]), bytearray()
+        data, self._room = bytes(memoryview(self._room)[:nbytes]), bytearray()
         self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         self._unkeep()
-        self._reader.receive_data(data)
-        self._read()
+        data = self._counted(data)
+        if data:
+            self._reader.receive_data(data)
+            self._read()
         self._watch_asking()
 
     def eof_received(self) -> bool | None:
@@ -138,21 +140,36 @@ class Connection(asyncio.BufferedProtocol):
             if isinstance(event, h11.Request):
                 self._begin(event)
             elif isinstance(event, h11.Data) and exchange is not None:
-                if not exchange.complete:
-                    exchange.feed(event.data)
+                exchange.feed(event.data)
             elif isinstance(event, h11.EndOfMessage) and exchange is not None:
-                self._most = _OTHER
+                self._another()
                 exchange.fed()
-                if exchange.complete:
-                    self._next()
             else:
                 return
+
+    def _another(self) -> None:
+        """A reader for what is not the last one's."""
+        rest, _ = self._reader.trailing_data
+        self._reader = h11.Connection(h11.SERVER, HEAD_BYTES)
+        rest = self._counted(rest)
+        if rest:
+            self._reader.receive_data(rest)
+
+    def _counted(self, data: bytes) -> bytes:
+        """Feeds a body of a known length; what of `data` is behind it."""
+        if not self._left or self._exchange is None:
+            return data
+        body, rest = data[: self._left], data[self._left :]
+        self._left -= len(body)
+        if body:
+            self._exchange.feed(body)
+        if not self._left:
+            self._exchange.fed()
+        return rest
 
     def _begin(self, request: h11.Request) -> None:
         headers = list(request.headers)  # their names in lower case
         said = dict(headers)
-        length = said.get(b"content-length")
-        self._most = _OTHER if length is None else max(_OTHER, min(int(length), _COUNTED))
         path, _, query = request.target.partition(b"?")
         version = request.http_version.decode("ascii")
         scope: Scope = {
@@ -183,6 +200,11 @@ class Connection(asyncio.BufferedProtocol):
         task = self._loop.create_task(exchange.run(self._app))
         task.add_done_callback(self._server.tasks.discard)
         self._server.tasks.add(task)
+        if b"transfer-encoding" not in said:
+            self._left = int(said.get(b"content-length", 0))
+            self._another()
+            if not self._left:
+                exchange.fed()
 
     def _replied(self) -> None:
         self._server.total_requests += 1
@@ -196,21 +218,12 @@ class Connection(asyncio.BufferedProtocol):
         self._flow.resume_reading()
         if self._exchange.more_body:
             self._watch_asking()  # the rest of a body, which nobody reads
-        else:
-            self._next()
-
-    def _next(self) -> None:
-        """The next request, of which some may be here."""
-        rest, _ = self._reader.trailing_data
-        self._reader = h11.Connection(h11.SERVER, HEAD_BYTES)
-        if rest:
-            self._reader.receive_data(rest)
+        elif self._reader.trailing_data[0]:
             self._loop.call_soon(self._read_next)
 
     def _read_next(self) -> None:
-        if self._answered:
-            self._read()
-            self._watch_asking()
+        self._read()
+        self._watch_asking()
 
     def _unkeep(self) -> None:
         if self._keeping is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 FILLER = "filler"  # in scope["state"]: bytes that change nothing, wherever in the reply's body they stand
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 _HIGH_WATER = 64 * 1024  # of a body that nobody has read yet
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\0\r\n]*\r\n)*")
@@ -34,7 +34,7 @@ class Flow(Protocol):
 def head_of(status: int, headers: Headers) -> bytes:
     """Of a reply, to the empty line. Raises ValueError for what would be more or less than its headers."""
     lines = b"".join([piece for name, value in headers for piece in (name, b": ", value, b"\r\n")])
-    if not _LINES.fullmatch(lines):
+    if lines.count(b"\n") != len(headers) or not _LINES.fullmatch(lines):
         raise ValueError(f"a header of the reply is malformed: {lines!r}")
     return b"%b%b\r\n" % (_STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status, lines)
 
@@ -83,7 +83,9 @@ class Exchange:
             self._transport.close()
 
     def feed(self, data: bytes) -> None:
-        """More of the request's body."""
+        """More of the request's body, which nobody wants once there is a reply."""
+        if self.complete:
+            return
         self._body += data
         if len(self._body) > _HIGH_WATER:
             self._flow.pause_reading()

@@ -216,49 +216,6 @@ async def read_pieces(sent: bytes) -> list[int]:
     return sizes
 
 
-class Wire:
-    """What a connection writes to, without a socket."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.write = self.sent.append
-
-    def get_extra_info(self, name: str) -> None: ...
-
-    def set_write_buffer_limits(self, high: int) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.sent[-1:] == [b"closed"]
-
-    def close(self) -> None:
-        self.sent.append(b"closed")
-
-
-def test_a_head_leaves_with_the_first_words_and_the_end_with_the_last() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"first", "more_body": True})
-        await asyncio.sleep(0.01)
-        await send({"type": "http.response.body", "body": b"last"})
-
-    async def main() -> list[bytes]:
-        config = uvicorn.Config(app, lifespan="off", log_config=None)
-        wire, one = Wire(), Connection(Limits(), config=config, server_state=ServerState(), app_state={})
-        one.connection_made(wire)  # type: ignore[arg-type]
-        one.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        while not wire.is_closing():
-            await asyncio.sleep(0.001)
-        one.connection_lost(None)
-        return wire.sent
-
-    first, last, *rest = asyncio.run(asyncio.wait_for(main(), 20))
-    assert first.startswith(b"HTTP/1.1 200") and first.endswith(b"first\r\n")
-    assert last.startswith(b"4\r\nlast\r\n0\r\n") and set(rest) == {b"closed"}
-
-
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
