@@ -34,6 +34,7 @@ VERBS = (
     Verb("rate", ROUTER, "Thumbs up or down for answers in the ledger.", f"{HERE}.rate"),
     Verb("train", ROUTER, "Train a router and measure it.", f"{HERE}.train"),
     Verb("bench", SETUP, "Measured here: weak, router, decision, server, memory.", f"{HERE}.bench"),
+    Verb("cache", SETUP, "Answers that are given again: list, show, clear.", f"{HERE}.response_cache"),
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
     Verb("keys", SETUP, "Keys of callers, each with limits of its own: new, list.", f"{HERE}.keys"),
     Verb("config", SETUP, "The configuration: show, keys, init, set.", f"{HERE}.configuration"),

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -197,6 +198,19 @@ def size(count: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:.0f} {unit}" if unit in ("B", "kB") or value >= 100 else f"{value:.1f} {unit}"
+
+
+def ago(when: float) -> str:
+    """A time in seconds since 1970, as people say it."""
+    seconds = time.time() - when
+    return "now" if seconds < 60 else f"{span(seconds)} ago"
+
+
+def span(seconds: float) -> str:
+    for unit, length in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def leave(code: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge_router.cli.output import span
 from edge_router.cli.sentences import sentence
 from edge_router.control.answer import Answer
 from edge_router.errors import LowConfidence
@@ -34,6 +35,10 @@ _WORDS = {
 def why(decision: Decision) -> str:
     """The reason, with the score where there is one, and what the guard has found."""
     words, held = _scored(decision), ", ".join(decision.found)
+    if decision.age_s is not None:
+        words += f", {span(decision.age_s)} ago"
+    if decision.similarity is not None:
+        words += f", to a question that is {decision.similarity:.3f} the same"
     if decision.rule is not None:
         words += f" (rule {decision.rule!r})"
     if held and decision.model == "strong":

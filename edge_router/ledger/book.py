@@ -21,6 +21,7 @@ from edge_router.ledger.database import Database
 from edge_router.ledger.records import Record, Summary
 from edge_router.ledger.rows import INSERT, records_of, row_of, score_of
 from edge_router.ledger.upgrades import Upgrades
+from edge_router.types import Reason
 
 # Of rows that `record_of` knows; what is no number sorts behind all of them.
 _SUMMARY = """
@@ -107,7 +108,8 @@ class Ledger:
         def sums(by: str, of: str) -> dict[str, int]:
             counter: Counter[str] = Counter()
             for row in rows:
-                counter[row[by]] += int(row[of])
+                if by == "reason" or row["reason"] != Reason.CACHED:  # nobody was asked for those
+                    counter[row[by]] += int(row[of])
             return dict(counter)
 
         return Summary(

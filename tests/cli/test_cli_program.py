@@ -47,7 +47,7 @@ def test_completion_of_a_verb_loads_next_to_nothing(environment, program):
         "COMP_CWORD": "1",
     }
     done = program(env=env)
-    assert done.stdout.split() == ["chat", "compile", "calibrate", "config"]
+    assert done.stdout.split() == ["chat", "compile", "calibrate", "cache", "config"]
 
 
 def test_completion_knows_the_models(environment, program):

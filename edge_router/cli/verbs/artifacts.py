@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -38,7 +37,7 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
         output.write_json({"artifacts": records, "damaged": damaged, "bytes": inventory.bytes})
         return
     rows = [
-        (record.kind, record.model, output.size(record.bytes), _ago(record.last_used), record.key[:12])
+        (record.kind, record.model, output.size(record.bytes), output.ago(record.last_used), record.key[:12])
         for record in inventory.records
     ]
     output.table(("kind", "model", "size", "used", "key"), rows, right=("size",))
@@ -148,11 +147,3 @@ def _facts(record: ArtifactRecord) -> dict[str, object]:
         "version": record.version,
         "inputs": dict(record.inputs),
     }
-
-
-def _ago(when: float) -> str:
-    seconds = max(0.0, time.time() - when)
-    for unit, length in (("d", DAY_S), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return "now"

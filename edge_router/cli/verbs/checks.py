@@ -19,7 +19,7 @@ from edge_router.cli import output
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
-from edge_router.cli.verbs import graphics, local_servers, mlc_checks, remote_checks
+from edge_router.cli.verbs import graphics, local_servers, mlc_checks, remote_checks, response_cache
 from edge_router.cli.verbs.configuration import shown
 from edge_router.config import Config
 from edge_router.engines.choice import SERVED
@@ -53,6 +53,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("Configuration", "file", lambda: configuration(session, config))
     yield from _guarded("Configuration", "names", lambda: names(config))
     yield from _guarded("Privacy", "rules", lambda: egress(session, config))
+    yield from _guarded("Privacy", "response cache", lambda: response_cache.check(session, config))
     yield from _guarded("Network", "proxy", lambda: remote_checks.network(config))
     yield from _guarded("Router", "router", lambda: router(config))
     yield from _guarded("Router", "drift", lambda: drift(session, config))
