@@ -23,6 +23,7 @@ VERBS = (
     Verb("launch", ANSWERS, "Claude Code, Codex and others, asking that server.", f"{HERE}.launch"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
     Verb("rules", ANSWERS, "Your own rules, asked before any score: check.", f"{HERE}.rules"),
+    Verb("upgrade", ANSWERS, "What the strong model was not there for, asked again.", f"{HERE}.upgrade"),
     Verb("plan", MODELS, "What fits into a memory budget, with which windows.", f"{HERE}.plan"),
     Verb("models", MODELS, "Weak models: list, show, pull, verify, remove.", f"{HERE}.models"),
     Verb("compile", MODELS, "Fetch, quantize and compile a model for this machine.", f"{HERE}.build"),

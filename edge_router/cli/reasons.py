@@ -113,6 +113,8 @@ def details(answer: Answer) -> list[tuple[str, str]]:
     ]
     if decision.confidence is not None:
         rows.append(("chance of being right", f"{decision.confidence:.2f}, put by the weak model"))
+    if decision.would_escalate:
+        rows.append(("for the strong model", "once it can be asked: edge-router upgrade"))
     cause = fallback(answer)
     if cause:
         rows.append(("fallback", cause))

@@ -23,6 +23,7 @@ from edge_router.confidence.holding import Holding
 from edge_router.config import Config
 from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, by_whom, primed
+from edge_router.control.background_upgrades import BackgroundUpgrades
 from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.lacks import check_handles
@@ -119,6 +120,7 @@ class CoreController:
         self._upgrader = Upgrader(
             self.config, self._recorder.ledger, egress, self.start, lambda: self._pool.strong_configured
         )
+        self._background = BackgroundUpgrades(self.config.ledger, self._upgrader, self.defects)
         self.callers = Callers(self.config, paths, self._pool.names)
         self._responses = ResponseCache.of(self.config, paths, self._pool, self.defects, self.metrics)
         self._inquiries = Inquiries(
@@ -258,6 +260,7 @@ class CoreController:
         """
         self._check_open()
         self._pool.retry()
+        self._background.wake()
         with self.defects.guard("controller"):
             self._pool.router(None)
             self._pool.load()
@@ -367,6 +370,7 @@ class CoreController:
     def close(self) -> None:
         """Ends what is running and releases the models, for good. May be called twice."""
         self._closed = True
+        self._background.close()
         self._pool.close()
         with self.defects.spare("spending"):
             self.callers.budgets.close()
@@ -589,3 +593,5 @@ class CoreController:
                 if self._closed:  # it has opened the file again
                     self.callers.budgets.close()
         answer.record_id = self._recorder.finished(answer, error, heard)
+        if answer.decision.model == "strong" and error is None:
+            self._background.wake()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from table import each
 
 from edge_router.chat.events import Finished, ToolCallArguments, ToolCallStart
 from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config import Config, LedgerConfig
+from edge_router.control.background_upgrades import BackgroundUpgrades
 from edge_router.engines.remote.kept_question import read, written
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (
@@ -359,3 +362,62 @@ def test_what_no_version_of_ours_has_written_is_refused(text: str) -> None:
 def test_too_large_a_question_is_not_kept() -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "x" * 1_000_001}]}
     assert written(parse_chat(body).request) is None
+
+
+def background(controller: Controller, **settings: object) -> BackgroundUpgrades:
+    wanted = LedgerConfig(store_prompts=True, **{"upgrade": "auto", **settings})  # type: ignore[arg-type]
+    return BackgroundUpgrades(wanted, controller._upgrader, controller.defects, grace_s=0.0)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Within a time that no machine is too busy for."""
+    until = time.monotonic() + 60
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.005)
+    return holds()
+
+
+def test_what_is_open_is_bettered_by_itself_once_the_strong_model_is_back() -> None:
+    with made(DOWN, DOWN, DOWN, "S1", "S2") as controller:
+        ask(controller, "a")
+        ask(controller, "b")
+        off = background(controller, upgrade="ask")
+        off.wake()
+        auto = background(controller)
+        auto.wake()  # it is still down, and rests
+        assert eventually(lambda: len(strong_of(controller).calls) == 3) and len(controller.upgrades()) == 2
+        auto.wake()
+        assert eventually(lambda: not controller.upgrades())
+        assert eventually(lambda: auto._thread is None)
+        assert [each.better for each in controller.upgrades(every=True)] == ["S1", "S2"]
+        auto.close()
+        off.close()
+
+
+def test_closing_ends_it_and_leaves_the_question_open(paths: Paths) -> None:
+    reached = threading.Event()
+
+    def slow(_: object) -> Reply:
+        reached.set()
+        return ["S", 600.0, "S"]
+
+    with made(DOWN, slow) as controller:
+        ask(controller)
+        auto = background(controller)
+        auto.wake()
+        assert reached.wait(60)
+        auto.close()
+        assert auto._thread is None
+        auto.wake()
+        assert auto._thread is None and [each.state for each in controller.upgrades()] == ["open"]
+
+
+def test_a_controller_begins_with_it_once_the_strong_model_has_answered() -> None:
+    for mode, begun in (("auto", True), ("ask", False)):
+        with made(DOWN, "S", ledger__upgrade=mode) as controller:
+            ask(controller)
+            assert controller._background._thread is None
+            ask(controller)
+            assert (controller._background._thread is not None) is begun, mode
+            waits = controller._background
+        assert waits._thread is None  # its time of grace is no reason to wait
