@@ -24,6 +24,7 @@ from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.setting_values import setting_value
 from edge_router.sizes import Share, parse_size
+from edge_router.tier_config import TierConfig, check_tiers
 from edge_router.variable_names import PREFIX, letters, named, nearest, without_links
 
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
@@ -35,9 +36,7 @@ _logger = logging.getLogger(__name__)
 class RouterConfig:
     name: str = "mf"
     threshold: float | None = None  # None: what the router's model card says
-    strong_share: float | None = (
-        None  # hold this share of the calls for the strong model; moves the threshold
-    )
+    strong_share: float | None = None  # of the calls, held for the strong model; moves the threshold
     threads: int = 1
     provider: str = "cpu"  # of onnxruntime: cpu, cuda, coreml, webgpu; auto: a GPU if one works
 
@@ -63,9 +62,7 @@ class WeakConfig:
     api_key_env: str | None = None  # the variable that holds its key; None: it wants none
     server_timeout_s: float = 600.0  # for its next token, the model's way into its memory included
     overflow: str = "auto"  # beyond the context: escalate, window, truncate; auto: escalate, else truncate
-    min_confidence: float | None = (
-        None  # below this chance of being right: escalate, before anything is shown
-    )
+    min_confidence: float | None = None  # a lower chance of being right: escalate before anything is shown
     tools: str = "auto"  # calls them itself: yes, no; auto: where calibrate --tools has found it good enough
     thinking: bool | None = None  # where a request does not say; None: the model card's
     end_loops: bool = True  # an answer that has come to nothing but the same, over and over
@@ -193,6 +190,7 @@ class Config:
     """All settings. Build it with `Config.load`; `origin("weak.threads")` says where a value came from."""
 
     offline: bool = False  # never use the network: no strong model, no fetching
+    tiers: tuple[TierConfig, ...] = ()  # more than two models; (): weak and strong, by router.threshold
     router: RouterConfig = RouterConfig()
     weak: WeakConfig = WeakConfig()
     mlc: MlcConfig = MlcConfig()
@@ -528,6 +526,7 @@ def _check(config: Config) -> None:
     require("router.strong_share", share is None or 0 <= share <= 1, "must be between 0 and 1")
     both = share is not None and threshold is not None
     require("router.strong_share", not both, "moves the threshold, so router.threshold must not be set")
+    check_tiers(config.tiers, config.strong_names, require, threshold=threshold)
     theirs = config.server.ollama_port
     require("server.ollama_port", theirs is None or 1 <= theirs <= 65535, "must be between 1 and 65535")
     require("server.ollama_port", theirs != config.server.port, "must be another one than server.port")

@@ -95,6 +95,9 @@ class Metrics:
         self._requests = Counter(
             "edge_router_requests_total", "Answers, by the tier that gave them.", ("tier", "reason")
         )
+        self._tiers = Counter(
+            "edge_router_tier_requests_total", "Answers for which the score chose that model.", ("model",)
+        )
         self._failures = Counter(
             "edge_router_failures_total", "Answers that ended in an error.", ("tier", "error")
         )
@@ -123,6 +126,8 @@ class Metrics:
         tier = decision.model
         with self._lock:
             self._requests.add((tier, str(decision.reason)))
+            if decision.tier_model is not None:
+                self._tiers.add((decision.tier_model,))
             if record.error is not None:
                 self._failures.add((tier, record.error))
             if decision.held is not None:
@@ -153,7 +158,7 @@ class Metrics:
         with self._lock:
             parts: list[str] = []
             counters = (
-                *(self._requests, self._failures, self._defects),
+                *(self._requests, self._tiers, self._failures, self._defects),
                 *(self._tokens, self._holds, self._held),
             )
             histograms = (self._score, self._first, self._total)

@@ -7,6 +7,7 @@ import typing
 from typing import Any
 
 from edge_router.errors import ConfigError
+from edge_router.tier_config import TierConfig
 
 
 def setting_value(key: str, value: object, hint: Any, source: str) -> object:
@@ -18,6 +19,8 @@ def setting_value(key: str, value: object, hint: Any, source: str) -> object:
     wanted = next(option for option in options if option is not type(None))
     if type(None) in options and (value is None or value == ""):
         return None
+    if typing.get_origin(wanted) is tuple and typing.get_args(wanted)[0] is TierConfig:
+        return TierConfig.read(key, value, source)
     if typing.get_origin(wanted) is tuple:
         parts = (
             [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -51,6 +51,7 @@ class Decision:
     `found` says, without repeating it, what the guard has found in the query: it stays here with the reason
     `guard`, and is hidden from the strong model with any other. `rule` is the user's that had a say.
     `endpoint` is which of several has answered, once one has. `caller` is whose key the query came with.
+    `tier_model` is the one that the score chose, where there are more than two (`tiers`).
     `held` is what keeps the conversation with its model, where that decided, and `held_tokens` what the other
     one would have had to read again. `would_escalate`: the weak model answers only because the strong one
     cannot be asked now. `age_s` is how long ago an answer of the response cache was made, `similarity` how
@@ -72,6 +73,7 @@ class Decision:
     would_escalate: bool = False
     age_s: float | None = None
     similarity: float | None = None
+    tier_model: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The four fields of the JSON contract, and what else there is to tell."""
@@ -90,6 +92,7 @@ class Decision:
             "held_tokens": self.held_tokens,
             "would_escalate": self.would_escalate,
             "similarity": self.similarity,
+            "tier_model": self.tier_model,
         }
         age = {} if self.age_s is None else {"age_s": self.age_s}
         return told | {name: value for name, value in more.items() if value} | age

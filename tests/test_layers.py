@@ -35,6 +35,7 @@ LAYERS = [
         "field_names",
         "config",
         "caller_config",
+        "tier_config",
         "setting_values",
         "variable_names",
         "disk",

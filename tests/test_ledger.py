@@ -235,7 +235,8 @@ def test_thumbs(ledger):
     assert [record.rating for record in ledger.recent()] == [-1, None]
 
 
-SINCE_8 = ("would_escalate",)
+SINCE_9 = ("tier_model",)
+SINCE_8 = (*SINCE_9, "would_escalate")
 SINCE_7 = (*SINCE_8, "held", "held_tokens")
 SINCE_6 = (*SINCE_7, "caller")
 SINCE_5 = (*SINCE_6, "endpoint")
@@ -255,6 +256,7 @@ SINCE_2 = (*SINCE_3, "confidence", "spent_prompt_tokens", "spent_completion_toke
         (6, SINCE_6),
         (7, SINCE_7),
         (8, SINCE_8),
+        (9, SINCE_9),
     ],
 )
 def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing):
@@ -267,8 +269,8 @@ def test_a_ledger_of_an_older_version(paths, ledger, problems, version, missing)
         connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     (old,) = ledger.recent()
-    assert not old.decision.would_escalate
-    assert old.decision.held_tokens == (812 if version == 8 else None)
+    assert old.decision.tier_model is None and (version >= 9 or not old.decision.would_escalate)
+    assert old.decision.held_tokens == (812 if version >= 8 else None)
     assert old.decision.caller == ("anna" if version >= 7 else None)
     assert old.decision.endpoint == ("work" if version >= 6 else None)
     assert version >= 5 or old.decision.found == ()

@@ -220,6 +220,8 @@ class ChatRequest:
 
     messages: tuple[Message, ...]
     target: str = "auto"
+    alternatives: tuple[str, ...] = ()  # whom to ask, in this order, where `target` cannot answer now
+    lesser: tuple[str, ...] = ()  # whom to ask behind those, in need only
     sampling: SamplingParams = SamplingParams()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()

@@ -39,6 +39,8 @@ def why(decision: Decision) -> str:
         words += f", {span(decision.age_s)} ago"
     if decision.similarity is not None:
         words += f", to a question that is {decision.similarity:.3f} the same"
+    if decision.tier_model is not None:
+        words += f", for {decision.tier_model}"
     if decision.rule is not None:
         words += f" (rule {decision.rule!r})"
     if held and decision.model == "strong":

@@ -176,7 +176,8 @@ class CoreController:
             try:
                 with self.defects.guard(component):
                     engine = yield from self._ready(decision, request, cancel)
-                    prompt, left_out = self._fitting(engine, decision, own, situation)
+                    asked = policy.addressed(own, decision)
+                    prompt, left_out = self._fitting(engine, decision, asked, situation)
                     holding = self._holding(decision, prompt.request, situation, cancel)
                     payment = self._payment(decision, prompt.request)
                     if holding is not None:
@@ -228,10 +229,7 @@ class CoreController:
         )
 
     def _payment(self, decision: Decision, request: ChatRequest) -> Payment | None:
-        """What is put down for a strong answer; None for a weak one, and where no budget is set.
-
-        Raises `BudgetSpent`.
-        """
+        """What is put down for a strong answer, where a budget is set. Raises `BudgetSpent`."""
         return self.callers.purses(request.caller).begin(request) if decision.model == "strong" else None
 
     def answering(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answers]:
@@ -432,6 +430,7 @@ class CoreController:
             weak_only=self.callers.allowed(request.caller).stays,
             shortens=self.config.weak.overflow == "auto",
             asked=verdict.model.then if route.ruled and verdict.model is not None else None,
+            tiers=policy.tiers_for(route, self.config),
             defects_escalate=self.config.weak.on_defect == "escalate",
             session=self._session(request),
             facts=self._sessions.facts,

@@ -175,7 +175,7 @@ class Inquiries:
                 part.model = engine.model_id
                 payment = self._payment(decision, in_words(request))
                 yield LONG
-                part.read(answers_of(engine, request, cancel))
+                part.read(answers_of(engine, policy.addressed(request, decision), cancel))
         except EdgeRouterError as error:
             part.error = error
         if payment is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, ChatRequest, Need
+from edge_router.config import Config
 from edge_router.control import sessions
 from edge_router.control.sessions import Facts, Session
 from edge_router.errors import (
@@ -32,6 +33,7 @@ from edge_router.errors import (
 )
 from edge_router.registry import nearest
 from edge_router.rules.rule import PROTECTING, Rule
+from edge_router.tier_config import TierConfig, chosen
 from edge_router.types import LATEST, Decision, Reason, Tier
 
 ROUTER_PREFIX = "router-"
@@ -74,6 +76,7 @@ class Situation:
     needs: frozenset[Need] = frozenset()  # of the request
     weak_serves: frozenset[Need] = frozenset()
     asked: str | None = None  # the model that one of the user's rules names
+    tiers: tuple[TierConfig, ...] = ()  # more than two models, where the score chooses among them
     weak_refused: bool = False  # it was asked, and could not take the request
     budget_spent: bool = False
     weak_only: bool = False  # whoever asks may use nothing else
@@ -154,12 +157,36 @@ def _parse_router(rest: str, names: Names) -> Route:
     return Route(router=router, threshold=threshold)
 
 
+def tiers_for(route: Route, config: Config) -> tuple[TierConfig, ...]:
+    """The models that a score may choose among: of the configured router only, whose thresholds they are."""
+    own = route.tier is None and route.threshold is None and route.router in (None, config.router.name)
+    return config.tiers if own else ()
+
+
 def own(request: ChatRequest, situation: Situation) -> ChatRequest:
-    """`request` as engines get it."""
+    """`request` as engines get it, once it is `addressed`."""
     # A weak model may be on another machine, which gets nothing private.
     private = request.private or situation.kept is not None
     reader = situation.session.endpoint if situation.session is not None else None
-    return replace(request, private=private, target=situation.asked or request.target, reader=reader)
+    stronger = tuple(tier.model for tier in situation.tiers[1:])
+    target = situation.asked or request.target
+    return replace(request, private=private, target=target, alternatives=stronger, reader=reader)
+
+
+def addressed(request: ChatRequest, decision: Decision) -> ChatRequest:
+    """To the one of several stronger models that the decision names: where that cannot answer, those above
+    it are asked, upwards, then those below it, downwards.
+
+    Who has read the conversation so far goes before it unless it is below; for the result of a tool always.
+    """
+    if decision.tier_model is None or decision.tier_model not in request.alternatives:
+        return request
+    stronger = request.alternatives
+    place = stronger.index(decision.tier_model)
+    above, below = stronger[place + 1 :], tuple(reversed(stronger[:place]))
+    if decision.held == "tool_call":
+        above, below = (*above, *below), ()
+    return replace(request, target=decision.tier_model, alternatives=above, lesser=below)
 
 
 def decide(route: Route, score: float | None, threshold: float | None, situation: Situation) -> Decision:
@@ -186,7 +213,14 @@ def decide(route: Route, score: float | None, threshold: float | None, situation
         wanted = _moved(wanted, "strong", reason)
     if wanted.model == "strong" and not situation.strong_allowed:
         return _instead(wanted, situation.why_not_strong, situation)
-    return wanted
+    return _tiered(wanted, situation)
+
+
+def _tiered(decision: Decision, situation: Situation) -> Decision:
+    """With the one of several stronger models that the score chooses."""
+    if decision.model != "strong" or not situation.tiers:
+        return decision
+    return replace(decision, tier_model=chosen(situation.tiers, decision.score))
 
 
 def after_failure(decision: Decision, error: EdgeRouterError, situation: Situation) -> Decision | None:
@@ -237,7 +271,7 @@ def escalate(decision: Decision, reason: Reason, situation: Situation) -> Decisi
     """The weak model can't: the strong one instead, or None where that is not allowed."""
     if decision.model != "weak" or decision.reason is Reason.FORCED or not situation.strong_allowed:
         return None
-    return _moved(decision, "strong", reason)
+    return _tiered(_moved(decision, "strong", reason), situation)
 
 
 def fall_back(decision: Decision, reason: Reason, situation: Situation) -> Decision | None:
@@ -261,7 +295,7 @@ _PASSING = frozenset({Reason.OFFLINE, Reason.STRONG_UNAVAILABLE, Reason.BUDGET})
 def _instead(decision: Decision, reason: Reason, situation: Situation) -> Decision:
     """The weak model's turn, which was to be the strong one's."""
     wanted = reason in _PASSING and not situation.needs & LOCAL_NEEDS
-    return replace(_moved(decision, "weak", reason), would_escalate=wanted)
+    return replace(_moved(decision, "weak", reason), would_escalate=wanted, tier_model=None)
 
 
 def _moved(decision: Decision, tier: Tier, reason: Reason) -> Decision:

@@ -44,6 +44,7 @@ from edge_router.routers import routers
 from edge_router.routers.base import AsksWeak, Router
 from edge_router.routers.fitting import default_threshold
 from edge_router.thresholds.tracking import ShareTracker
+from edge_router.tier_config import bound_of
 from edge_router.types import Cancel, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
 
@@ -223,7 +224,7 @@ class Pool:
         if tracker is not None:
             return tracker.threshold
         own = None if caller is None else caller.threshold
-        configured = self._config.router.threshold if own is None else own
+        configured = bound_of(self._config) if own is None else own
         return configured if configured is not None else self._default_threshold(router)
 
     def _default_threshold(self, router: Router) -> float:

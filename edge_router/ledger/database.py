@@ -17,8 +17,8 @@ from edge_router.types import SilentProgress
 
 # Of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages, 4 no found,
 # 5 no endpoint, 6 no caller, 7 nothing of sessions, 8 nothing to
-# upgrade.
-VERSION = 9
+# upgrade, 9 no tier_model.
+VERSION = 10
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -43,6 +43,7 @@ CREATE TABLE decisions (
     held TEXT,                      -- what kept the conversation with its model, where that decided
     held_tokens INTEGER,            -- that the other model would have had to read again
     would_escalate INTEGER,         -- 1 where the weak model answered only for want of the strong one
+    tier_model TEXT,                -- the model that the score chose, where there are more than two
     found TEXT,                     -- what the guard has found, a line each; nothing of what that says
     rating INTEGER                  -- the user's: 1 is thumbs up, -1 down
 )"""
@@ -75,8 +76,9 @@ CREATE TABLE upgrades (             -- answers that the strong model may better;
     prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL
 )"""
 _SINCE_8 = ("ALTER TABLE decisions ADD COLUMN would_escalate INTEGER", _UPGRADES)
+_SINCE_9 = ("ALTER TABLE decisions ADD COLUMN tier_model TEXT",)
 _INDEX = "CREATE INDEX decisions_by_time ON decisions (time)"
-_SINCE = (_SINCE_1, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6, _SINCE_7, _SINCE_8)
+_SINCE = (_SINCE_1, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6, _SINCE_7, _SINCE_8, _SINCE_9)
 _STEPS = {  # from an older version to this one
     0: (_TABLE, _INDEX, _UPGRADES),
     **{old: tuple(step for steps in _SINCE[old - 1 :] for step in steps) for old in range(1, VERSION)},

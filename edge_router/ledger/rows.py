@@ -20,12 +20,12 @@ INSERT INTO decisions (
     time, tier, reason, router, score, threshold, model, prompt_tokens, completion_tokens, cached_tokens,
     score_ms, ttft_ms, total_ms, prefill_tokens_per_s, decode_tokens_per_s, error, cause, cause_message,
     prompt, confidence, spent_prompt_tokens, spent_completion_tokens, found, rule, endpoint, caller,
-    held, held_tokens, would_escalate
+    held, held_tokens, would_escalate, tier_model
 ) VALUES (
     :time, :tier, :reason, :router, :score, :threshold, :model, :prompt_tokens, :completion_tokens,
     :cached_tokens, :score_ms, :ttft_ms, :total_ms, :prefill_tokens_per_s, :decode_tokens_per_s, :error,
     :cause, :cause_message, :prompt, :confidence, :spent_prompt_tokens, :spent_completion_tokens,
-    :found, :rule, :endpoint, :caller, :held, :held_tokens, :would_escalate
+    :found, :rule, :endpoint, :caller, :held, :held_tokens, :would_escalate, :tier_model
 )"""
 
 
@@ -59,6 +59,7 @@ def row_of(record: Record, *, with_prompt: bool) -> dict[str, object]:
         "held": decision.held,
         "held_tokens": decision.held_tokens,
         "would_escalate": int(decision.would_escalate) or None,
+        "tier_model": _text(decision.tier_model),
         "rule": _text(decision.rule),
         "found": "\n".join(decision.found) or None,
         "spent_prompt_tokens": record.spent and record.spent.prompt_tokens,
@@ -120,6 +121,7 @@ def record_of(row: sqlite3.Row) -> Record:
             held,
             get("held_tokens", int),
             bool(get("would_escalate", int)),
+            tier_model=get("tier_model", str),
         ),
         stated("model", str),
         usage("prompt_tokens", "completion_tokens", "cached_tokens"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edge_router import strict_json
 from edge_router.disk import storage_errors, write_text
+from edge_router.tier_config import bound_of
 
 if TYPE_CHECKING:
     from edge_router.config import Config
@@ -88,7 +89,7 @@ def current_drift(config: Config, paths: Paths) -> Drift | None:
     """
     from edge_router.ledger import Ledger
 
-    configured = config.router.threshold
+    configured = bound_of(config)
     base = load(paths.calibration).get(config.router.name)
     if base is None or configured is None or not math.isclose(base.threshold, configured, rel_tol=1e-4):
         return None

@@ -9,16 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table import each
 
-from edge_router.chat.request import MEDIA_NEEDS, Need
+from edge_router.chat.message import Message
+from edge_router.chat.request import MEDIA_NEEDS, ChatRequest, Need
+from edge_router.config import Config
 from edge_router.control.policy import (
     Names,
     Route,
     Situation,
+    addressed,
     after_failure,
     decide,
     escalate,
     fall_back,
+    own,
     parse_model,
+    tiers_for,
 )
 from edge_router.errors import (
     BudgetSpent,
@@ -30,6 +35,7 @@ from edge_router.errors import (
     UnknownName,
     Withheld,
 )
+from edge_router.tier_config import TierConfig
 from edge_router.types import Decision, Reason
 
 NAMES = Names(routers={"mf", "length", "my-router"}, weak={"SmolLM2"}, strong={"gpt-big"})
@@ -258,3 +264,67 @@ def test_a_higher_score_never_turns_strong_into_weak(
     low, high = sorted((low, high))
     if decide(Route(router="mf"), low, threshold, situation).model == "strong":
         assert decide(Route(router="mf"), high, threshold, situation).model == "strong"
+
+
+TIERS = tuple(
+    TierConfig(at, model) for at, model in ((0, "weak"), (0.3, "small"), (0.6, "big"), (0.9, "huge"))
+)
+TIERED = Situation(strong_configured=True, tiers=TIERS)
+
+
+@each(
+    "score, threshold, more, model, order",
+    (
+        (0.29, 0.3, {}, "weak", ()),
+        (0.3, 0.3, {}, "strong", ("small", "big", "huge")),
+        (0.6, 0.3, {}, "strong", ("big", "huge", "small")),
+        (0.95, 0.3, {}, "strong", ("huge", "big", "small")),
+        (0.65, 0.7, {}, "weak", ()),  # a budget has raised it
+        (0.75, 0.7, {}, "strong", ("big", "huge", "small")),
+        (0.1, 0.3, {"needs": TOOLS}, "strong", ("small", "big", "huge")),
+        (0.7, 0.3, {"needs": TOOLS}, "strong", ("big", "huge", "small")),
+        (0.95, 0.3, {"private": True}, "weak", ()),
+        (0.95, 0.3, {"offline": True}, "weak", ()),
+        (0.95, 0.3, {"budget_spent": True}, "weak", ()),
+    ),
+)
+def test_the_score_chooses_among_more_than_two(
+    score: float, threshold: float, more: dict[str, object], model: str, order: tuple[str, ...]
+) -> None:
+    situation = replace(TIERED, **more)  # type: ignore[arg-type]
+    decision = decide(Route(), score, threshold, situation)
+    asked = addressed(own(ChatRequest((Message("user", "hi"),)), situation), decision)
+    assert decision.model == model and decision.tier_model == (order[0] if order else None)
+    if order:
+        assert (asked.target, *asked.alternatives, *asked.lesser) == order
+    else:
+        assert asked.target == "auto"
+
+
+def test_who_steps_in_where_there_are_more_than_two() -> None:
+    """For the weak model the one above it, or the one that the score chose; for all of those the weak one."""
+    weak = decide(Route(), 0.1, 0.3, TIERED)
+    higher = escalate(weak, Reason.LOW_CONFIDENCE, TIERED)
+    assert higher is not None and higher.tier_model == "small"
+    back = fall_back(decide(Route(), 0.95, 0.3, TIERED), Reason.STRONG_UNAVAILABLE, TIERED)
+    assert back is not None and (back.model, back.tier_model, back.would_escalate) == ("weak", None, True)
+
+
+def test_tiers_are_of_the_configured_router() -> None:
+    config = Config().replace(
+        **{
+            "endpoints.a.models": ["small", "big"],
+            "tiers": [{"at": 0, "model": "weak"}, {"at": 0.3, "model": "small"}, {"at": 0.6, "model": "big"}],
+        }
+    )
+    assert [tier.model for tier in config.tiers] == ["weak", "small", "big"]
+    for name, applies in (
+        ("auto", True),
+        ("router-mf", True),
+        ("router-mf-0.116", False),  # of two models, as ever
+        ("router-length", False),
+        ("weak", False),
+        ("strong", False),
+        ("gpt-big", False),
+    ):
+        assert bool(tiers_for(parse_model(name, NAMES), config)) is applies, name

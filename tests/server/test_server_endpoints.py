@@ -143,3 +143,36 @@ def test_a_rule_may_name_an_endpoint(make: Make, paths: Paths) -> None:
         assert reply.decision.endpoint == endpoint, text
     with pytest.raises(InvalidRules):
         make("ok", "ok")
+
+
+def test_the_score_chooses_among_more_than_two(make: Make, setup: Any, paths: Paths) -> None:
+    """Shown in the decision, the header, the ledger, the metrics; another steps in where one fails."""
+    tiers = "0:weak,0.3:a,0.6:b,0.8:model-c"
+    rows = (
+        (0.2, ("ok", "ok", "ok"), "auto", "small", None, None),
+        (0.3, ("ok", "ok", "ok"), "auto", "model-a", "a", "a"),
+        (0.7, ("ok", "ok", "ok"), "auto", "model-b", "b", "b"),
+        (0.9, ("ok", "ok", "ok"), "auto", "model-c", "model-c", "c"),
+        (0.9, ("ok", "ok", "ok"), "router-scripted-0.1", "model-a", None, "a"),  # two models, as ever
+        (0.7, ("ok", "401", "ok"), "auto", "model-c", "b", "c"),
+        (0.7, ("ok", "401", "500"), "auto", "model-a", "b", "a"),
+        (0.7, ("500", "401", "drop"), "auto", "small", None, None),
+    )
+    for score, scripts, model, answered, tier, endpoint in rows:
+        controller = make(*scripts, tiers=tiers, **{"router.name": "mf"})
+        controller._pool._default_router.answer = score  # type: ignore[union-attr]
+        reply = controller.chat.completions.create(messages="hi", model=model)
+        row = (score, scripts, model)
+        assert reply.model == answered, row
+        told = (reply.decision.tier_model, reply.decision.endpoint)
+        assert told == (tier, endpoint), row
+        latest = Ledger(paths.ledger).recent()[0].decision
+        assert (latest.tier_model, latest.endpoint) == told, row
+        counted = f'edge_router_tier_requests_total{{model="{tier}"}} 1' in controller.metrics.render()
+        assert counted is (tier is not None), row
+    controller = make("ok", "ok", "ok", tiers=tiers)
+    controller.chat.completions.create(messages="hi", private=True)
+    app = create_app(AsyncController(controller), ServerConfig(port=0), api_key=None)
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+    reply = setup().call(body=body, app=app)
+    assert reply.header("x-edge-router-tier-model") == "model-c"

@@ -17,6 +17,7 @@ from pathlib import Path
 from edge_router.config import Config, flat
 from edge_router.disk import hold, storage_errors, write_bytes, write_text
 from edge_router.errors import ConfigError
+from edge_router.tier_config import TierConfig, plain, written
 from edge_router.types import Progress
 
 Flat = Mapping[str, object]  # "section.name" to a value; None: to be taken out
@@ -39,7 +40,7 @@ def edited(text: str, values: Flat, anew: Callable[[Config], str], source: str) 
         lines = _with(lines, key, value)
     found = ("\r\n" if "\r\n" in text else "\n").join([*lines, ""])
     try:
-        done = flat(found, source) == {key: _plain(value) for key, value in meant.items()}
+        done = flat(found, source) == {key: plain_value(value) for key, value in meant.items()}
     except ConfigError:
         done = False
     return found if done else anew(config)
@@ -72,11 +73,15 @@ def save(file: Path, text: str) -> Path | None:
 
 
 def toml(value: object) -> str:
-    """Strings, booleans, numbers and lists of strings: JSON writes them as TOML does."""
-    return json.dumps(_plain(value), ensure_ascii=False)
+    """Strings, booleans, numbers and lists of strings: JSON writes them as TOML does; and tiers."""
+    if isinstance(value, tuple) and value and isinstance(value[0], TierConfig):
+        return written(value)
+    return json.dumps(plain_value(value), ensure_ascii=False)
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
+    if isinstance(value, tuple) and value and isinstance(value[0], TierConfig):
+        return plain(value)
     return list(value) if isinstance(value, tuple) else value
 
 

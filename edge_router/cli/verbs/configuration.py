@@ -14,7 +14,7 @@ from edge_router.cli import output
 from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
-from edge_router.cli.verbs.config_file import alone, edited, save, toml
+from edge_router.cli.verbs.config_file import alone, edited, plain_value, save, toml
 from edge_router.config import (
     ENDPOINTS,
     Config,
@@ -33,6 +33,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 # One line for each key; a test holds this against the keys that there are.
 COMMENTS: Mapping[str, str] = {
     "offline": "Never use the network: no strong model, nothing is fetched.",
+    "tiers": "More than two models, each for the scores from its own threshold on. Default: two models.",
     "router.name": "What scores the prompts: mf, bert, sw_ranking, static; or the controls length, random.",
     "router.threshold": "Scores from here on go to the strong model, 0 to 1. Default: by the weak model.",
     "router.strong_share": "Hold this share of the calls for the strong model, 0 to 1; moves the threshold.",
@@ -356,7 +357,7 @@ def shown(key: str, value: object) -> object:
         return HIDDEN
     if key == "weak.base_url" and isinstance(value, str):
         return address(value)
-    return list(value) if isinstance(value, tuple) else value
+    return plain_value(value)
 
 
 def _text(value: object) -> str:

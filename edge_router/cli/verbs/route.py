@@ -89,7 +89,8 @@ def _show_kinds(decisions: Sequence[Decision]) -> None:
 def _row(text: str, decision: Decision) -> tuple[str, ...]:
     score, threshold = _share(decision.score), _share(decision.threshold)
     reason = f"{decision.reason} ({decision.rule})" if decision.rule else str(decision.reason)
-    return (decision.model, score, threshold, reason, _short(text))
+    model = decision.model if decision.tier_model is None else f"{decision.model} ({decision.tier_model})"
+    return (model, score, threshold, reason, _short(text))
 
 
 def _short(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge_router.cli import output
 from edge_router.errors import EdgeRouterError
+from edge_router.tier_config import bound_of
 
 if TYPE_CHECKING:
     from edge_router.cli.session import Session
@@ -31,7 +32,7 @@ def _words(config: Config, session: Session) -> list[str]:
         router = models.router(None)
         if isinstance(router, AsksWeak):
             return []
-        alone = not models.strong_configured and config.router.threshold is None
+        alone = not models.strong_configured and bound_of(config) is None
         threshold = default_threshold(router, config) if alone else models.threshold(router)
         sent = typical_traffic(router, threshold)
     strong, n = sum(kind.strong for kind in sent), sum(kind.n for kind in sent)

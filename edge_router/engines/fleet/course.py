@@ -24,7 +24,8 @@ TRIAL_WAIT_S = 5.0  # for word of the one question that another is tried with, w
 
 @dataclass(slots=True, eq=False)
 class Candidate:
-    """A model of one endpoint. Those of a lower `rank` go before the others. `any_model`: nobody named it."""
+    """A model of one endpoint. Those of a lower `rank` go before the others. `any_model`: nobody named it;
+    `lesser`: less than what is wanted, for need only."""
 
     member: Member
     model: str
@@ -32,6 +33,7 @@ class Candidate:
     failures: int = 0  # of this question
     again_at: float = -math.inf  # not before that; infinite: not at all
     any_model: bool = False
+    lesser: bool = False
 
     @property
     def fresh(self) -> bool:
@@ -40,10 +42,12 @@ class Candidate:
 
 def known_first(candidates: Sequence[Candidate], reader: Answering | None) -> Sequence[Candidate]:
     """`candidates`, of which the one that has read the conversation so far goes before all others, with the
-    model that did."""
+    model that did. None that is less than what is wanted does."""
+    there = [each for each in candidates if reader is not None and each.member.name == reader.endpoint]
+    same = [each for each in there if reader is not None and each.model == reader.model]
     first = min(each.rank for each in candidates)
-    for each in candidates:
-        if reader is not None and each.member.name == reader.endpoint:
+    for each in same or there:
+        if reader is not None and not each.lesser:
             each.rank = first - 1
             if each.any_model and reader.model in each.member.endpoint.models:
                 each.model = reader.model

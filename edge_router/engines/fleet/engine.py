@@ -117,7 +117,7 @@ class FleetEngine:
         meter = Meter(request)
         tokens = meter.most().prompt_tokens
         course = Course(
-            known_first(self._asked(request.target, request.among), request.reader),
+            known_first(self._asked(request), request.reader),
             tokens,
             retries=self._rounds,
             clock=self._clock,
@@ -189,29 +189,42 @@ class FleetEngine:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def _asked(self, target: str, among: Sequence[str] = ()) -> Sequence[Candidate]:
-        """Who may answer a request of that `model`, and with which of theirs; of `among` only, where they are
-        named, whatever else was asked for."""
-        if among:
-            target = target.removesuffix(LATEST)
-            named = [(member, _one_of(member.endpoint, target, among)) for member in self._members]
-            found = [Candidate(member, model) for member, model in named if model is not None]
-            if not found:
-                raise StrongNotConfigured
-            return [each for each in found if each.member.endpoint.model_for(target)] or found
-        named = [(member, member.endpoint.model_for(target)) for member in self._members]
-        found = [Candidate(member, model) for member, model in named if model is not None]
+    def _asked(self, request: ChatRequest) -> Sequence[Candidate]:
+        """Who may answer it, and with which of their models; the alternatives rank behind its own. Only those
+        `among` which it may be, where they are named, whatever else was asked for."""
+        names, above = (request.target, *request.alternatives, *request.lesser), len(request.alternatives)
+        found = self._ranked(names, above, request.among) or self._ranked(("",), 0, request.among)
+        if not found:
+            raise StrongNotConfigured
+        return found
+
+    def _ranked(self, names: Sequence[str], above: int, among: Sequence[str]) -> Sequence[Candidate]:
+        found: dict[tuple[Member, str], Candidate] = {}
+        for rank, name in enumerate(names):
+            for each in self._named(name):
+                model = _one_of(each, name, among)
+                if model is not None:
+                    each.model, each.rank, each.lesser = model, rank, rank > above
+                    found.setdefault((each.member, model), each)
+        return tuple(found.values())
+
+    def _named(self, target: str) -> Sequence[Candidate]:
+        """Those that such a `model` means; all of them where it means none."""
+        models = [(member, member.endpoint.model_for(target)) for member in self._members]
+        found = [Candidate(member, model) for member, model in models if model is not None]
         if not found and target.endswith(LATEST):
-            return self._asked(target.removesuffix(LATEST))
-        return found or [
-            Candidate(member, member.endpoint.models[0], any_model=True) for member in self._members
-        ]
+            return self._named(target.removesuffix(LATEST))
+        every = [Candidate(member, member.endpoint.models[0], any_model=True) for member in self._members]
+        return found or every
 
 
-def _one_of(endpoint: StrongEndpoint, target: str, among: Sequence[str]) -> str | None:
-    """The model of `endpoint` for a request of that `model` that may be answered by those only."""
+def _one_of(candidate: Candidate, target: str, among: Sequence[str]) -> str | None:
+    """Its model, or another of its endpoint's where only those `among` which it may be are allowed."""
+    if not among:
+        return candidate.model
+    endpoint = candidate.member.endpoint
     models = [model for name in among if (model := endpoint.model_for(name)) is not None]
-    wanted = endpoint.model_for(target)
+    wanted = endpoint.model_for(target.removesuffix(LATEST))
     return wanted if wanted in models else next(iter(models), None)
 
 

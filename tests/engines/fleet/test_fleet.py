@@ -277,6 +277,30 @@ def test_a_request_may_name_endpoint_model_or_tag(make: Make, strong_server: Any
     assert isinstance(failed(fleet, ask(target="model-b")), StrongFailed)  # and nobody else was asked
 
 
+def test_where_one_cannot_answer_the_alternatives_are_asked_in_their_order(
+    make: Make, strong_server: Any
+) -> None:
+    ok, broken = strong_server.url("ok"), strong_server.url("500")
+    for urls, target, alternatives, endpoint in (
+        ((ok, ok, ok), "b", ("c", "a"), "b"),
+        ((ok, broken, ok), "b", ("c", "a"), "c"),
+        ((ok, broken, broken), "b", ("c", "a"), "a"),
+        ((ok, ok, ok), "b", (), "b"),
+    ):
+        found = run(make(*urls), ask(target=target, alternatives=alternatives))
+        assert found == (endpoint, reply_text("hi")), (urls, target)
+    alone = make(ok, broken)
+    assert isinstance(failed(alone, ask(target="b")), StrongFailed)  # who named it gets no other
+    for reader, wanted, above, below, endpoint in (
+        ("c", "a", ("b", "c"), (), "c"),  # who has read the conversation is above: nothing to gain
+        ("a", "b", ("c",), ("a",), "b"),  # ... is below what is wanted now
+        ("a", "b", ("c", "a"), (), "a"),  # ... has called a tool
+    ):
+        known = Answering(f"model-{reader}", reader)
+        asked = ask(target=wanted, alternatives=above, lesser=below, reader=known)
+        assert run(make(ok, ok, ok), asked)[0] == endpoint, (reader, wanted)
+
+
 def test_who_is_asked(make: Make, strong_server: Any) -> None:
     ok, draws = strong_server.url("ok"), itertools.cycle((0.1, 0.9))
     cheap = make(ok, ok, strong_strategy="cheapest", endpoints_a_price_in=2.0, endpoints_b_price_in=1.0)

@@ -1,0 +1,104 @@
+"""The setting `tiers`: more than two models, each for the scores from its own threshold on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from edge_router.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_router.config import Config
+
+WEAK = "weak"
+_FORM = '[{ at = 0, model = "weak" }, { at = 0.3, model = "NAME" }, ...]'
+
+
+@dataclass(frozen=True, slots=True)
+class TierConfig:
+    """A model for scores from `at` on. `model`: `weak`, an endpoint, one of its models or a tag."""
+
+    at: float
+    model: str
+
+    def __str__(self) -> str:
+        """As it is written in the file; a table within a line."""
+        from json import dumps
+
+        return f"{{ at = {self.at:.6g}, model = {dumps(self.model, ensure_ascii=False)} }}"
+
+    @classmethod
+    def read(cls, key: str, value: object, source: str) -> tuple[TierConfig, ...]:
+        """Tables of the file, or `0:weak, 0.3:NAME` of an argument. Raises `ConfigError`."""
+        parts: object = value
+        if isinstance(value, str):
+            parts = [cls._pair(part) for part in value.split(",") if part.strip()]
+        try:
+            if isinstance(parts, list | tuple):
+                return tuple(each if isinstance(each, cls) else cls._of(each) for each in parts)
+        except (TypeError, ValueError, KeyError):
+            pass
+        raise ConfigError(key, value, f"must be {_FORM}", source)
+
+    @staticmethod
+    def _pair(part: str) -> dict[str, object]:
+        at, _, model = part.partition(":")
+        return {"at": float(at) if at.strip().replace(".", "", 1).isdigit() else at, "model": model.strip()}
+
+    @classmethod
+    def _of(cls, table: object) -> TierConfig:
+        if not isinstance(table, Mapping) or set(table) != {"at", "model"}:
+            raise TypeError
+        at, model = table["at"], table["model"]
+        if isinstance(at, bool) or not isinstance(at, int | float) or not isinstance(model, str):
+            raise TypeError
+        return cls(float(at), model)
+
+
+def plain(tiers: Sequence[TierConfig]) -> list[dict[str, object]]:
+    """As JSON has them."""
+    return [{"at": tier.at, "model": tier.model} for tier in tiers]
+
+
+def written(tiers: Sequence[TierConfig]) -> str:
+    """The value of the setting, as the file has it."""
+    return f"[{', '.join(map(str, tiers))}]"
+
+
+def check_tiers(
+    tiers: Sequence[TierConfig],
+    strong: Collection[str],
+    require: Callable[[str, bool, str], None],
+    *,
+    threshold: float | None,
+) -> None:
+    """Calls `require` with a key, whether what it says can be, and what it must be.
+
+    `strong`: what may be asked beside the weak model; `threshold`: of the router's, where one is set.
+    """
+    if not tiers:
+        return
+    first, *rest = tiers
+    require("tiers", first == TierConfig(0.0, WEAK) and bool(rest), f"must be {_FORM}")
+    bounds = [tier.at for tier in tiers]
+    rising = all(below < above <= 1 for below, above in pairwise(bounds))
+    require("tiers", rising, "each must begin above the one before it, and not above 1")
+    names = [tier.model for tier in rest]
+    unknown = [name for name in names if name not in strong]
+    known = f"; there is {', '.join(strong)}" if strong else ", and there is none"
+    require("tiers", not unknown, f"must name endpoints, their models or tags{known}")
+    require("tiers", len(set(names)) == len(names), "must name each model once")
+    require("tiers", threshold is None, "say the threshold themselves, so router.threshold must not be set")
+
+
+def bound_of(config: Config) -> float | None:
+    """The score from which on the weak model is not asked, where that is set."""
+    return config.tiers[1].at if config.tiers else config.router.threshold
+
+
+def chosen(tiers: Sequence[TierConfig], score: float | None) -> str:
+    """The model for a query of that score which is not the weak one's."""
+    reached = [tier.model for tier in tiers[1:] if score is not None and score >= tier.at]
+    return reached[-1] if reached else tiers[1].model
