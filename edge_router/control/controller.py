@@ -117,11 +117,16 @@ class CoreController:
         self.metrics.add(Gauge("edge_router_weak_restarts", restarts, (), self._restarts))
         egress = self._pool.egress
         self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, egress)
+        self.callers = Callers(self.config, paths, self._pool.names)
         self._upgrader = Upgrader(
-            self.config, self._recorder.ledger, egress, self.start, lambda: self._pool.strong_configured
+            self.config,
+            self._recorder.ledger,
+            egress,
+            self.start,
+            configured=lambda: self._pool.strong_configured,
+            allowed=self.callers.allowed,
         )
         self._background = BackgroundUpgrades(self.config.ledger, self._upgrader, self.defects)
-        self.callers = Callers(self.config, paths, self._pool.names)
         self._responses = ResponseCache.of(self.config, paths, self._pool, self.defects, self.metrics)
         self._inquiries = Inquiries(
             self.defects,

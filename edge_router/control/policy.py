@@ -294,7 +294,7 @@ _PASSING = frozenset({Reason.OFFLINE, Reason.STRONG_UNAVAILABLE, Reason.BUDGET})
 
 def _instead(decision: Decision, reason: Reason, situation: Situation) -> Decision:
     """The weak model's turn, which was to be the strong one's."""
-    wanted = reason in _PASSING and not situation.needs & LOCAL_NEEDS
+    wanted = reason in _PASSING and not (situation.weak_only or situation.needs & LOCAL_NEEDS)
     return replace(_moved(decision, "weak", reason), would_escalate=wanted, tier_model=None)
 
 

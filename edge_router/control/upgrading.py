@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from edge_router.callers.allowed import Allowed
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Tool, ToolChoice
 from edge_router.config import Config
@@ -19,11 +20,13 @@ from edge_router.errors import (
     EdgeRouterError,
     GenerationFailed,
     InvalidRequest,
+    ModelNotAllowed,
     StrongError,
     StrongFailed,
     StrongNotConfigured,
     StrongRefused,
     StrongUnreachable,
+    UnknownName,
     UnsupportedRequest,
     Withheld,
 )
@@ -35,7 +38,7 @@ from edge_router.types import Cancel, Reason
 
 State = Literal["open", "better", "declined", "refused"]
 # Of the question, which stays what it is; anything else is of the strong model, and may pass.
-_SETTLED = (Blocked, InvalidRequest, UnsupportedRequest, Withheld)
+_SETTLED = (Blocked, InvalidRequest, ModelNotAllowed, UnknownName, UnsupportedRequest, Withheld)
 _NOT_WANTED = (400, 413, 422)  # HTTP
 
 
@@ -76,10 +79,11 @@ class Upgrader:
         egress: Egress,
         start: Callable[[ChatRequest, Cancel | None], Answer],
         configured: Callable[[], bool],
+        allowed: Callable[[str | None], Allowed],
     ) -> None:
-        """`configured`: whether there is a strong model."""
+        """`configured`: whether there is a strong model. `allowed`: what the caller of that name may use."""
         self._config, self._egress, self._start = config, egress, start
-        self._configured = configured
+        self._configured, self._allowed = configured, allowed
         self._kept: Upgrades | None = None if ledger is None else ledger.upgrades
         self._prices = Prices.highest(config)
 
@@ -195,12 +199,22 @@ class Upgrader:
         request = read(kept.request)
         if any(isinstance(tool, Tool) for tool in request.tools):  # nobody is there to act upon a call
             request = replace(request, tool_choice=ToolChoice("none"))
+        request = self._by_rights(request)
         rule = self._egress.judge(request).model
         if rule is None or rule.then in ("auto", "strong") or rule.then.startswith("router-"):
             return request
         if rule.then not in self._config.strong_names:
             raise Withheld(rule=rule.name)
         return replace(request, target=rule.then)
+
+    def _by_rights(self, request: ChatRequest) -> ChatRequest:
+        """As its caller may be answered. Raises `ModelNotAllowed`, and `UnknownName` for one that is gone."""
+        allowed = self._allowed(request.caller)
+        if allowed.stays:
+            raise ModelNotAllowed("strong", allowed.models)
+        request = replace(request, target=(allowed.among or (request.target,))[0])
+        # Who has no more than "auto" names no model; whoever runs this may.
+        return request if allowed.permits(request.target) else replace(request, caller=None)
 
     def _told(self, kept: KeptAnswer) -> Upgrade:
         record, better = kept.record, kept.better

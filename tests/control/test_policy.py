@@ -160,6 +160,8 @@ AUTO, RULED = Route(router="mf"), Route(tier="strong", ruled=True)
         (AUTO, 0.9, Situation(True, private=True, offline=True), False),
         (AUTO, 0.9, Situation(True, kept=Reason.RULE, offline=True), False),
         (AUTO, 0.9, Situation(True, kept=Reason.GUARD), False),
+        (AUTO, 0.9, Situation(True, weak_only=True), False),
+        (AUTO, 0.9, Situation(True, weak_only=True, offline=True), False),
         (AUTO, 0.9, Situation(True, needs=frozenset({Need.GRAMMAR})), False),
         (Route(tier="weak"), None, Situation(True, offline=True), False),
         (Route(tier="weak", ruled=True), None, Situation(True, offline=True), False),

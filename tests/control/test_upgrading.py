@@ -6,12 +6,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from table import each
 
 from edge_router.chat.events import Finished, ToolCallArguments, ToolCallStart
+from edge_router.chat.reply import collect
 from edge_router.client import Controller
 from edge_router.config import Config, LedgerConfig
 from edge_router.control.background_upgrades import BackgroundUpgrades
@@ -421,3 +423,27 @@ def test_a_controller_begins_with_it_once_the_strong_model_has_answered() -> Non
             assert (controller._background._thread is not None) is begun, mode
             waits = controller._background
         assert waits._thread is None  # its time of grace is no reason to wait
+
+
+@each(
+    "models, target, refused",
+    [
+        ((), "strong", None),
+        (("auto",), "strong", None),
+        (("weak", "big"), "big", None),
+        (("weak",), "", "ModelNotAllowed"),
+        (None, "", "UnknownName"),  # it is no caller any more
+    ],
+)
+def test_what_a_caller_may_not_use_does_not_better_its_answers(
+    models: tuple[str, ...] | None, target: str, refused: str | None, paths: Paths
+) -> None:
+    Ledger(paths.ledger).clear()
+    with made(callers__ann__models=(), offline=True) as controller:
+        request = parse_chat({"model": "auto", "messages": TALK}).request
+        collect(controller.start(replace(request, caller="ann")))
+    now = {} if models is None else {"callers__ann__models": models}
+    with made("S", **now) as controller:
+        (done,) = controller.upgrade()
+        assert done.refused == refused and done.better == (None if refused else "S")
+        assert [call.target for call in strong_of(controller).calls] == ([] if refused else [target])
