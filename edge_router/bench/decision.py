@@ -96,7 +96,7 @@ def bench_decision(
     before: dict[str, Latency] = {}
     with (progress or SilentProgress()).step("decide", total=len(_PROMPTS), unit="prompts") as step:
         for kind, words in _PROMPTS.items():
-            text = (words * (LENGTH // len(words) + 1))[:LENGTH]
+            text = _long(words)
             request = ChatRequest((Message("user", text),))
             first: list[float] = []
             second: list[float] = []
@@ -112,3 +112,12 @@ def bench_decision(
 def _asked(egress: Egress, request: ChatRequest) -> object:
     """What the controller does before it asks for a score."""
     return egress.inspect(request, egress.judge(request))
+
+
+def prose() -> str:
+    """One of its prompts."""
+    return _long(_PROMPTS["prose"])
+
+
+def _long(words: str) -> str:
+    return (words * (LENGTH // len(words) + 1))[:LENGTH]

@@ -50,6 +50,7 @@ INSERT OR REPLACE INTO answers (
     key, caller, time, used, hits, bytes, tier, model, maker, endpoint, score, context, vector, events
 ) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _ROW = 400  # bytes that a row takes beside its events and its vector
+TOUCHES_S = 5.0
 MOST_COMPARED = 2_000  # questions of one context, those that were asked last
 
 
@@ -142,6 +143,9 @@ class AnswerStore:
         self.file, self._most, self._age, self._clock = file, max_bytes, max_age_s, clock
         self._place: _Place = _Memory() if file is None else Database(file, _SCHEMA)
         self._reading: _Place = self._place if file is None else Database(file, _SCHEMA)
+        self._touching = threading.Lock()  # of what follows
+        self._touched: dict[str, tuple[int, float]] = {}  # by key: how often, and when last
+        self._settled = time.monotonic()
 
     def find(self, key: str, *, max_age_s: float | None = None) -> Entry | None:
         """The answer of that key, unless it is too old."""
@@ -158,6 +162,7 @@ class AnswerStore:
 
     def entries(self) -> list[Entry]:
         """All that may still be given, the last used first, without their events."""
+        self._settle()
         found = self._read("SELECT * FROM listed ORDER BY used DESC", ())
         return [each for each in found if self._is_fresh(each, None)]
 
@@ -169,6 +174,7 @@ class AnswerStore:
     def totals(self) -> Totals:
         if not self._reading.exists():
             return Totals()
+        self._settle()
         query = "SELECT COUNT(*), TOTAL(bytes), TOTAL(hits) FROM answers"
         with self._reading.writing() as connection:
             return Totals(*(int(value) for value in connection.execute(query).fetchone()))
@@ -186,15 +192,33 @@ class AnswerStore:
             *(entry.maker, entry.endpoint, entry.score, entry.context, entry.vector, entry.text),
         )
         with self._place.writing() as connection, _together(connection):
+            self._write_touched(connection)
             connection.execute(_INSERT, row)
             connection.execute("DELETE FROM answers WHERE time < ?", (self._clock() - self._age,))
             self._make_room(connection)
 
     def touch(self, key: str) -> None:
-        """It was given again."""
-        with self._place.writing() as connection:
-            query = "UPDATE answers SET used = ?, hits = hits + 1 WHERE key = ?"
-            connection.execute(query, (self._clock(), key))
+        """It was given again. Written down with the next answer that is kept, or some seconds later: a write
+        would take as long as all else."""
+        with self._touching:
+            count, _ = self._touched.get(key, (0, 0.0))
+            self._touched[key] = (count + 1, self._clock())
+            if time.monotonic() - self._settled < TOUCHES_S:
+                return
+        self._settle()
+
+    def _settle(self) -> None:
+        """Write down what was given again."""
+        if self._touched and self._place.exists():
+            with self._place.writing() as connection, _together(connection):
+                self._write_touched(connection)
+
+    def _write_touched(self, connection: sqlite3.Connection) -> None:
+        with self._touching:
+            touched, self._touched = self._touched, {}
+            self._settled = time.monotonic()
+        rows = [(used, count, key) for key, (count, used) in touched.items()]
+        connection.executemany("UPDATE answers SET used = ?, hits = hits + ? WHERE key = ?", rows)
 
     def remove(self, keys: Sequence[str]) -> None:
         with self._place.writing() as connection, _together(connection):
@@ -222,6 +246,7 @@ class AnswerStore:
 
     def close(self) -> None:
         """May be called twice; a later call opens the file again."""
+        self._settle()
         self._place.close()
         self._reading.close()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edge_router import ScriptedRouter
-from edge_router.bench.decision import bench_decision, sample_rules
-from edge_router.config import GuardConfig
+from edge_router.bench.decision import LENGTH, bench_decision, prose, sample_rules
+from edge_router.bench.response_cache import bench_response_cache
+from edge_router.config import Config, GuardConfig
 
 
 def test_rules_and_guard_are_measured_beside_the_decision() -> None:
@@ -16,3 +17,11 @@ def test_rules_and_guard_are_measured_beside_the_decision() -> None:
     for kind, row in prompts.items():
         assert 0 < row["rules_and_guard_p50_ms"] <= row["rules_and_guard_p95_ms"], kind
     assert {each.n for each in found.before.values()} == {3}
+
+
+def test_an_answer_given_again_is_measured_beside_the_decision() -> None:
+    router = ScriptedRouter(0.5)
+    told = bench_response_cache(router, prose(), Config(), rounds=3).to_dict()
+    assert told["characters"] == LENGTH and len(router.calls) == 2 + 23  # two to be kept, and each decision
+    for way in ("decision_p50_ms", "disk_p50_ms", "disk_p95_ms", "memory_p50_ms", "memory_p95_ms"):
+        assert isinstance(told[way], float) and told[way] > 0, way  # type: ignore[operator]
