@@ -13,6 +13,11 @@ STORY, CUT = "Tell a long story.", 5  # tokens
 GREETING, THOUGHTS = "Hello there, friend.", "Let me see."
 CITY = {"name": "Oslo", "people": 700000}
 WHETHER_TOLD = {True: "Told to think.", False: "Told not to.", None: "Told nothing."}
+MAIL, TEAMS = "I was charged twice. Please fix this ASAP. ", ("billing", "technical", "other")
+ANGER = ("calm", "annoyed", "furious")
+SURE = 0.9  # of the first option and level, and of yes
+# What clients/questions_in_python.py tries.
+QUESTION_WAYS = ("decide", "act", "image", "refuse")
 # What clients/in_python.py tries with the models here, and with a real one that is too small to be judged.
 WAYS = ("chat", "stream", "tools", "think", "no_think", "as_json")
 FORMS = ("chat", "stream", "call", "no_think", "as_json", "cut")
@@ -62,7 +67,38 @@ def in_pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+", text)
 
 
+def _answers(text: str) -> str:
+    """To typed questions that were put in words."""
+    blocks = re.split(r"^(q[0-9]+): ", text, flags=re.MULTILINE)[1:]
+    found = {
+        name: {"probability": SURE} if "Write the probability" in block else {"number": 1, "certainty": SURE}
+        for name, block in zip(blocks[::2], blocks[1::2], strict=True)
+    }
+    return json.dumps(found)
+
+
+def judged(size: int, *, yes_no: bool = False) -> tuple[float, ...]:
+    """The probabilities of an answer to a typed question, the same that the strong model writes."""
+    rest = ((1 - SURE) / (size - 1),) * (size - 1)
+    return (*rest, SURE) if yes_no else (SURE, *rest)
+
+
+def decided(way: str, value: object) -> bool:
+    """Whether that is what a client of typed questions should have got."""
+    if way == "decide":
+        team, *numbers = value if isinstance(value, list) else [None]
+        expected = (SURE, SURE, (1 - SURE) / 2 * (1 + 2))
+        close = (abs(one - other) < 1e-9 for one, other in zip(numbers, expected, strict=False))
+        return team == TEAMS[0] and len(numbers) == len(expected) and all(close)
+    if way == "refuse":
+        field = any(name in str(value) for name in ("questions.q.criteria", "questions[0].choices"))
+        return field and any(kind in str(value) for kind in ("Unprocessable", "BadRequestError"))
+    return value == ("unverified" if way == "act" else "weak")  # what the strong model is called
+
+
 def _said(asked: Asked) -> Said | None:
+    if asked.text.startswith("Answer the following questions"):
+        return Said(text=_answers(asked.text))
     makers = [name for name, parameters in asked.tools.items() if set(parameters) == set(CITY)]
     known = [name for name in asked.tools if name in CALLS]
     if CITY_AS_JSON in asked.text:

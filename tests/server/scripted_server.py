@@ -22,15 +22,17 @@ from edge_router.chat.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from edge_router.chat.request import ChatRequest, JsonOutput, Tool
+from edge_router.chat.request import MEDIA_NEEDS, ChatRequest, JsonOutput, Need, Tool
 from edge_router.config import ServerConfig
 from edge_router.engines.scripted import Reply, echo
 from edge_router.errors import EdgeRouterError
+from edge_router.questions.inquiry import Inquiry
+from edge_router.questions.question import Question, YesNo
 from edge_router.server.serve import run
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from assistant import Asked, Said, assist, in_pieces
+from assistant import Asked, Said, assist, in_pieces, judged
 
 PACES = {"slow": 0.05, "steady": 0.02}
 
@@ -74,6 +76,10 @@ def events(said: Said) -> Iterator[Event]:
     yield Finished("tool_calls" if said.calls else "stop")
 
 
+def judge(inquiry: Inquiry, question: Question) -> tuple[float, ...]:
+    return judged(question.size, yes_no=isinstance(question, YesNo))
+
+
 def say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -90,7 +96,7 @@ def main() -> int:
     config = Config()
     if options.strong:
         config = config.replace(**{"strong.base_url": options.strong, "strong.model": "weak"})
-    weak = ScriptedEngine(model_id="small", default=answer)
+    weak = ScriptedEngine(model_id="small", default=answer, serves=set(Need) - MEDIA_NEEDS, judge=judge)
     try:
         run(
             Controller(

@@ -124,5 +124,6 @@ def detail(failure: Failure) -> Body:
     if failure.status not in (BAD_REQUEST, UNPROCESSABLE):
         return {"detail": failure.message}
     steps = [found[2] or int(found[1]) for found in _STEP.finditer(failure.param or "")]
-    told = {"type": failure.code or failure.type, "loc": ["body", *steps], "msg": failure.message}
+    message = failure.message.removeprefix(f"{failure.param}: ")  # which is said beside it
+    told = {"type": failure.code or failure.type, "loc": ["body", *steps], "msg": message}
     return {"detail": [told]}

@@ -25,7 +25,8 @@ def _listed(body: Mapping[str, object], host: Host) -> Body:
 
 def _briefly(info: ModelInfo) -> Body:
     since = datetime.fromtimestamp(info.created or 0, UTC)
-    what = "Answers on this machine." if info.local else "Answers here or elsewhere, as its name says."
+    where = "On this machine." if info.local else "On another machine."
+    what = where if info.own else "Another word for a model, or a choice among several."
     return {"name": info.name, "description": what, "release_date": f"{since:%Y-%m-%d}"}
 
 
