@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from starlette.applications import Starlette
@@ -12,12 +13,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from edge_router.aio import AsyncController
+from edge_router.callers.keys import Keys
 from edge_router.config import ServerConfig
-from edge_router.errors import EdgeRouterError, clipped
+from edge_router.errors import CallerLimited, EdgeRouterError, clipped
 from edge_router.server.body import Bodies
+from edge_router.server.doors import Doors
 from edge_router.server.errors import failure, refusal
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
+from edge_router.server.rates import rate_headers
 from edge_router.server.routes import Api
 from edge_router.server.running import Running
 from edge_router.server.security import Guard, host_name, known_hosts
@@ -34,25 +38,28 @@ def create_app(
 ) -> Starlette:
     """An app over `controller`, which stays the caller's to close. Nothing is loaded here.
 
-    `api_key` is asked of every request except /health; None asks for none. `app.state.running.stop()`,
+    `api_key`, or that of a caller of the configuration, is asked of every request except /health; without
+    either none is. Keys are read now, and not again. `app.state.running.stop()`,
     on the app's event loop, ends what is under way. `protocols`: those that are installed, where None.
 
-    Raises `PluginFailed`, `DuplicateName` for protocols of other packages that cannot be spoken.
+    Raises `PluginFailed`, `DuplicateName` for protocols of other packages that cannot be spoken, and
+    `ConfigError` for callers' keys that cannot be.
     """
     running, limits, spoken = Running(), limits or Limits(), protocols or Protocols.installed()
+    doors = Doors(controller.controller, spoken)
     guard = Middleware(
         Guard,
         hosts=known_hosts(settings.host, settings.allowed_hosts),
         origins=settings.allowed_origins,
-        api_key=api_key,
+        keys=Keys.of(controller.controller.config.callers, owner=api_key or None),
         protocols=spoken,
         defects=controller.controller.defects,
     )
     app = Starlette(
-        routes=[*Api(controller, running, limits, spoken).routes(), _root(settings.ollama_port)],
+        routes=[*Api(controller, running, limits, spoken, doors).routes(), _root(settings.ollama_port)],
         middleware=[guard, Middleware(Bodies, limits=limits)],
         exception_handlers={
-            EdgeRouterError: partial(_ours, spoken),
+            EdgeRouterError: partial(_ours, doors),
             HTTPException: partial(_refused, spoken),
         },
     )
@@ -61,9 +68,13 @@ def create_app(
     return app
 
 
-async def _ours(protocols: Protocols, request: Request, error: Exception) -> Response:
+async def _ours(doors: Doors, request: Request, error: Exception) -> Response:
     assert isinstance(error, EdgeRouterError)
-    return protocols.failed(request.scope, failure(error))
+    door, told = doors.of(request.scope), failure(error)
+    if isinstance(error, CallerLimited):
+        headers = rate_headers(door.standing, door.protocols.of(request.scope).name)
+        told = replace(told, headers={**told.headers, **headers})
+    return door.protocols.failed(request.scope, told)
 
 
 def _root(ollama_port: int | None) -> Route:

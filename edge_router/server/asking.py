@@ -11,12 +11,13 @@ from starlette.types import Message, Receive, Scope, Send
 from edge_router.aio import AsyncController
 from edge_router.errors import EdgeRouterError, InternalError, UnknownName
 from edge_router.questions.result import Answers
+from edge_router.server.doors import Door
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.exchange import FILLER
 from edge_router.server.limits import Limits
+from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers, json_bytes
 from edge_router.server.running import STOPPING, Running
-from edge_router.server.streaming import Ended
 from edge_router.surfaces.base import Asking, Failure, Head, Surface
 from edge_router.surfaces.wire import dumps
 
@@ -36,11 +37,11 @@ class AnsweredQuestions(Response):
         asking: Asking,
         running: Running,
         limits: Limits,
-        ended: Ended,
+        door: Door,
     ) -> None:
         super().__init__(media_type="application/json")
         del self.headers["content-length"]
-        self._surface, self._running, self._limits, self._ended = surface, running, limits, ended
+        self._surface, self._running, self._limits, self._door = surface, running, limits, door
         self._defects = controller.controller.defects
         self._asking = _known(asking, controller)
         self._inquiring = controller.inquiry(self._asking.request)
@@ -53,7 +54,7 @@ class AnsweredQuestions(Response):
             finally:
                 attention.check()  # it may have been cancelled for that
             if answers is not None:
-                headers = decision_headers(answers)
+                headers = decision_headers(answers) | rate_headers(self._door.standing, self._surface.name)
                 await json_bytes(self._written(answers), headers=headers)(scope, receive, send)
             else:
                 await self._slowly(scope, send)
@@ -79,7 +80,7 @@ class AnsweredQuestions(Response):
     def _written(self, answers: Answers) -> bytes:
         with self._defects.guard(f"protocol {self._surface.name}"):
             head = Head.begun(answers.model, answers.decision)
-            self._ended(head.id, answers.record_id)
+            self._door.ratings.ended(head.id, answers.record_id)
             return dumps(self._asking.write(head, answers))
 
     def _failed(self, error: Exception) -> Failure:

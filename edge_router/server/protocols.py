@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -25,7 +25,11 @@ ID_HEADERS = ("x-request-id", "request-id", "x-typesafe-request-id")
 class Protocols:
     """Those of this package and of others. Raises `DuplicateName` for two that take chats at one path."""
 
-    def __init__(self, spoken: Sequence[Surface]) -> None:
+    def __init__(
+        self, spoken: Sequence[Surface], makers: Sequence[Callable[[], Surface]] | None = None
+    ) -> None:
+        """`makers` make the same anew; their classes, where None."""
+        self._makers = tuple(map(type, spoken)) if makers is None else tuple(makers)
         self._default = OpenAIChat()  # where a path says nothing
         self.all = tuple(spoken)
         self.chats: dict[str, Surface] = {}
@@ -42,17 +46,23 @@ class Protocols:
     def installed(cls) -> Protocols:
         """Raises `PluginFailed`, `DuplicateName`."""
         registry = plugins.extend(surfaces(), plugins.SURFACES)
-        return cls([registry.get(name)() for name in registry])
+        makers = [registry.get(name) for name in registry]
+        return cls([make() for make in makers], makers)
+
+    def anew(self) -> Protocols:
+        """The same, with nothing kept in them."""
+        return Protocols([make() for make in self._makers], self._makers)
 
     def failed(self, scope: Scope, failure: Failure) -> Response:
         ids = {name: scope[REQUEST_ID] for name in ID_HEADERS if REQUEST_ID in scope}
         failure = replace(failure, headers={**failure.headers, **ids})
-        surface = self._of(scope["path"], Headers(scope=scope))
+        surface = self.of(scope)
         status = surface.status(failure) if isinstance(surface, Restating) else failure.status
         return json_reply(surface.error(failure), status, failure.headers)
 
-    def _of(self, path: str, headers: Mapping[str, str]) -> Surface:
-        """The one whose paths have most in common with `path`, from the start."""
+    def of(self, scope: Scope) -> Surface:
+        """The one whose paths have most in common with that of a request, from the start."""
+        path, headers = scope["path"], Headers(scope=scope)
 
         def common(surface: Surface) -> tuple[int, bool]:
             named = any(query.header in headers for query in surface.queries if query.header)

@@ -20,13 +20,15 @@ from edge_router.errors import Cancelled
 from edge_router.response_cache.wish import wish_of
 from edge_router.server.asking import AnsweredQuestions
 from edge_router.server.body import read
+from edge_router.server.doors import Door, Doors
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
-from edge_router.server.ratings import Ratings, parse_thumb
+from edge_router.server.rates import rate_headers
+from edge_router.server.ratings import parse_thumb
 from edge_router.server.reply import decision_headers, json_bytes, json_reply
 from edge_router.server.running import Running
 from edge_router.server.streaming import AnswerStream, afterwards
-from edge_router.surfaces.base import Asking, Call, Chatting, Errand, Head, Query, Surface, TakesFiles
+from edge_router.surfaces.base import Asking, Call, Chatting, Errand, Head, TakesFiles
 from edge_router.surfaces.openai.parse import marked
 from edge_router.surfaces.wire import dumps
 
@@ -39,11 +41,16 @@ class Api:
     """The handlers, over one controller."""
 
     def __init__(
-        self, controller: AsyncController, running: Running, limits: Limits, protocols: Protocols
+        self,
+        controller: AsyncController,
+        running: Running,
+        limits: Limits,
+        protocols: Protocols,
+        doors: Doors,
     ) -> None:
         self._controller, self._running, self._limits = controller, running, limits
-        self._protocols, self._host = protocols, controller.controller
-        self._ratings, self._defects = Ratings(controller.controller), controller.controller.defects
+        self._protocols, self._doors = protocols, doors
+        self._defects = controller.controller.defects
 
     def routes(self) -> list[Route]:
         own: dict[str, dict[str, Handler]] = {
@@ -52,50 +59,49 @@ class Api:
             "/metrics": {"GET": self.metrics},
         }
         handlers: dict[str, dict[str, Handler]] = {  # chats first: one route after another is looked at
-            path: {**own.pop(path, {}), "POST": partial(self.chat, surface)}
-            for path, surface in self._protocols.chats.items()
+            path: {**own.pop(path, {}), "POST": partial(self.chat, path)} for path in self._protocols.chats
         }
         handlers |= own
         for path, asked in self._protocols.queries.items():
             for method in dict.fromkeys(query.method for query in asked):
-                meant = [query for query in asked if query.method == method]
-                handlers.setdefault(path, {})[method] = partial(self.query, meant)
+                handlers.setdefault(path, {})[method] = partial(self.query, path, method)
         return [
             Route(path, partial(_by_method, of_path), methods=list(of_path))
             for path, of_path in sorted(handlers.items(), key=lambda item: "{" in item[0])
         ]
 
-    async def chat(self, surface: Surface, request: Request) -> Response:
+    async def chat(self, path: str, request: Request) -> Response:
+        door = self._doors.of(request.scope)
+        surface = door.protocols.chats[path]
         component = f"protocol {surface.name}"
         parse = self._defects.guarded(component, partial(surface.parse, request.scope["path"]))
         files_beside = surface.files_beside if isinstance(surface, TakesFiles) else None
         call = await read(request, parse, self._running, files_beside=files_beside)
         if isinstance(call, Errand):
             run = self._defects.guarded(component, call.run)
-            return json_reply(await run_in_threadpool(run, self._host))
+            return json_reply(await run_in_threadpool(run, door.host))
         call = marked(call, request.headers.items(), request.query_params.multi_items())
         headers = request.headers
         told = replace(
             call.request,
+            caller=door.caller,
             program=headers.get("user-agent"),
             session=headers.get(SESSION) or None,
             response_cache=wish_of(headers.items()),
         )
         call = replace(call, request=told)
         if isinstance(call, Asking):
-            return AnsweredQuestions(
-                self._controller, surface, call, self._running, self._limits, self._ratings.ended
-            )
+            return AnsweredQuestions(self._controller, surface, call, self._running, self._limits, door)
         assert isinstance(surface, Chatting)  # who parses chats
         if call.stream:
-            ahead = self._controller.controller.ahead
-            return AnswerStream(
-                self._controller, surface, call, self._running, self._limits, self._ratings.ended, ahead
-            )
-        return await self._whole(surface, call, request)
+            door.callers.check(told)  # while there still is a status to say no with
+            return AnswerStream(self._controller, surface, call, self._running, self._limits, door)
+        return await self._whole(surface, call, request, door)
 
-    async def query(self, meant: list[Query], request: Request) -> Response:
-        """Of those the first whose header is there, or the one that asks for none."""
+    async def query(self, path: str, method: str, request: Request) -> Response:
+        """Of those there the first whose header is there, or the one that asks for none."""
+        door = self._doors.of(request.scope)
+        meant = [query for query in door.protocols.queries[path] if query.method == method]
         chosen = [query for query in meant if query.header and query.header in request.headers]
         chosen += [query for query in meant if query.header is None]
         if not chosen:
@@ -106,11 +112,11 @@ class Api:
         else:
             body = {**request.query_params, **named}
         answer = self._defects.guarded(f"protocol at {chosen[0].path}", chosen[0].answer)
-        return json_reply(await run_in_threadpool(answer, body, self._host))
+        return json_reply(await run_in_threadpool(answer, body, door.host))
 
     async def rate(self, request: Request) -> Response:
         thumb = await read(request, parse_thumb, self._running)
-        return json_reply(await run_in_threadpool(self._ratings.rate, thumb))
+        return json_reply(await run_in_threadpool(self._doors.of(request.scope).ratings.rate, thumb))
 
     async def health(self, request: Request) -> Response:
         """Anyone may ask, so nothing is said of why."""
@@ -126,9 +132,11 @@ class Api:
         return json_reply(told)
 
     async def metrics(self, request: Request) -> Response:
+        if self._doors.of(request.scope).caller is not None:
+            raise HTTPException(403, "The metrics tell of all callers. Ask with the server's own key.")
         return Response(self._controller.controller.metrics.render(), media_type=PROMETHEUS)
 
-    async def _whole(self, surface: Chatting, call: Call, request: Request) -> Response:
+    async def _whole(self, surface: Chatting, call: Call, request: Request, door: Door) -> Response:
         component = f"protocol {surface.name}"
 
         def reply(answer: Answer) -> Iterator[tuple[bytes, dict[str, str]] | None]:
@@ -138,11 +146,11 @@ class Api:
                     if whole is None:
                         yield None
                 assert whole is not None
-                self._ratings.ended(head.id, answer.record_id)
+                door.ratings.ended(head.id, answer.record_id)
                 yield dumps(surface.whole(call, head, whole)), decision_headers(answer)
 
         answer = self._controller.answer(
-            call.request, reply, afterwards=afterwards(surface, call, self._controller)
+            call.request, reply, afterwards=afterwards(surface, call, self._defects, door.host)
         )
         async with self._running.attended(request.receive, answer.cancel) as attention:
             try:
@@ -151,7 +159,7 @@ class Api:
             except Cancelled:
                 attention.check()
                 raise
-        return json_bytes(body, headers=headers)
+        return json_bytes(body, headers={**headers, **rate_headers(door.standing, surface.name)})
 
 
 async def _by_method(handlers: dict[str, Handler], request: Request) -> Response:

@@ -7,7 +7,6 @@ one that the user allowed. Both are looked at before anything else, for paths th
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 import uuid
@@ -19,9 +18,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge_router.callers.keys import Keys
 from edge_router.config import ServerConfig
 from edge_router.defects import Defects
 from edge_router.errors import InternalError, clipped
+from edge_router.server.doors import CALLER
 from edge_router.server.errors import refusal, unexpected
 from edge_router.server.protocols import ID_HEADERS, REQUEST_ID, Protocols
 from edge_router.surfaces.base import Failure
@@ -89,13 +90,13 @@ class Guard:
         *,
         hosts: frozenset[str],
         origins: Iterable[str],
-        api_key: str | None,
+        keys: Keys,
         protocols: Protocols,
         defects: Defects,
     ) -> None:
         self._app, self._hosts, self._listed = app, hosts, tuple(origins)
         self._origins = frozenset(map(_plain_origin, self._listed))
-        self._key = api_key.encode() if api_key else None
+        self._keys = keys
         self._protocols, self._defects = protocols, defects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,9 +189,11 @@ class Guard:
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=allowed)
 
     def _unauthorized(self, scope: Scope, headers: Headers) -> Failure | None:
-        if self._key is None or scope["path"] in OPEN_PATHS:
+        """What is said to who has no key that is known; whose it is stands in `scope` otherwise."""
+        if not self._keys.demanded or scope["path"] in OPEN_PATHS:
             return None
-        if any(hmac.compare_digest(key.encode("latin-1"), self._key) for key in _keys(headers)):
+        known, scope[CALLER] = self._keys.find(key.encode("latin-1") for key in _keys(headers))
+        if known:
             return None
         ways = "`Authorization: Bearer <key>` or `x-api-key: <key>`"
         message = f"The API key is missing or wrong. Send it as {ways}."

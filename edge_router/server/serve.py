@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from uvicorn.server import HANDLED_SIGNALS
 
 from edge_router.aio import AsyncController
+from edge_router.callers.keys import Keys
 from edge_router.client import Controller
 from edge_router.config import ServerConfig
 from edge_router.server.app import create_app
@@ -48,14 +49,15 @@ def run(
     Signals are handled in the main thread only; from another one, set `stop`. On a stop, streams end with an
     error event, waiting requests with 503.
 
-    Raises `UnsafeBind` (an address that other machines reach, without `api_key`), `PortInUse`,
+    Raises `UnsafeBind` (an address that other machines reach, without a key), `PortInUse`,
     `ConfigError`, and whatever keeps the weak model or the router from loading.
     """
     settings, limits = settings or controller.config.server, limits or Limits()
     answering = AsyncController(controller)
     try:
+        has_key = Keys.of(controller.config.callers, owner=api_key or None).demanded
         with ExitStack() as held:
-            listeners = [held.enter_context(listener) for listener in _bound(settings, bool(api_key))]
+            listeners = [held.enter_context(listener) for listener in _bound(settings, has_key)]
             controller.warm()
             for listener in listeners:
                 ready_to_listen(listener)

@@ -13,13 +13,15 @@ from edge_router.aio import AsyncAnswer, AsyncController
 from edge_router.control.answer import Answer
 from edge_router.defects import Defects
 from edge_router.errors import Cancelled, EdgeRouterError, InternalError
+from edge_router.server.doors import Door
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.exchange import FILLER
 from edge_router.server.limits import Limits
+from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
-from edge_router.surfaces.base import Call, Chatting, Failure, Head
-from edge_router.types import Cancel, Decision, Reason
+from edge_router.surfaces.base import Call, Chatting, Failure, Head, Host
+from edge_router.types import Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
 
@@ -55,14 +57,14 @@ def written(
         answer.close()
 
 
-def afterwards(surface: Chatting, call: Call, controller: AsyncController) -> Callable[[], None] | None:
+def afterwards(surface: Chatting, call: Call, defects: Defects, host: Host) -> Callable[[], None] | None:
     """What `call` has done once its answer has ended."""
-    asked, host = call.afterwards, controller.controller
+    asked = call.afterwards
     if asked is None:
         return None
 
     def work() -> None:
-        with host.defects.spare(f"protocol {surface.name}"):
+        with defects.spare(f"protocol {surface.name}"):
             asked(host)
 
     return work
@@ -84,8 +86,7 @@ class AnswerStream(Response):
         call: Call,
         running: Running,
         limits: Limits,
-        ended: Ended,
-        ahead: Callable[[Cancel], int | None],
+        door: Door,
     ) -> None:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         super().__init__(headers=headers, media_type=surface.media_type)
@@ -94,12 +95,12 @@ class AnswerStream(Response):
         self._defects = controller.controller.defects
         self._answer: AsyncAnswer[bytes] = controller.answer(
             call.request,
-            partial(written, surface=surface, call=call, ended=ended, defects=self._defects),
+            partial(written, surface=surface, call=call, ended=door.ratings.ended, defects=self._defects),
             most=limits.unread_bytes,
             weigh=len,
-            afterwards=afterwards(surface, call, controller),
+            afterwards=afterwards(surface, call, self._defects, door.host),
         )
-        self._ahead = partial(ahead, self._answer.cancel_event)
+        self._door, self._ahead = door, partial(controller.controller.ahead, self._answer.cancel_event)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._running.attended(receive, self._answer.cancel) as attention:
@@ -115,8 +116,8 @@ class AnswerStream(Response):
 
     async def _start(self, scope: Scope, send: Send, begun: bool) -> None:
         if begun:
-            told = decision_headers(self._answer).items()
-            self.raw_headers += [(name.encode(), value.encode("latin-1")) for name, value in told]
+            told = decision_headers(self._answer) | rate_headers(self._door.standing, self._surface.name)
+            self.raw_headers += [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
         filler = self._surface.comment("")
         if filler:
             scope.setdefault("state", {})[FILLER] = filler

@@ -67,9 +67,10 @@ class Setup:
     limits: Limits = field(default_factory=Limits)
     protocols: Protocols | None = None
     ledger: bool = False
+    config: dict[str, object] = field(default_factory=dict)  # more settings, by their keys
 
     def controller(self) -> Controller:
-        config = Config().replace(**{"ledger.enabled": self.ledger})
+        config = Config().replace(**{"ledger.enabled": self.ledger, **self.config})
         return Controller(
             config, weak=self.weak, strong=self.strong, router=ScriptedRouter(by_word, name="word")
         )

@@ -34,7 +34,8 @@ def serve(
     """A server on this machine for OpenAI's, Anthropic's and Ollama's clients: 127.0.0.1:6060.
 
     A key is asked of clients when one stands in EDGE_ROUTER_API_KEY (or the variable named by
-    server.api_key_env), and has to be for any address that other machines can reach.
+    server.api_key_env) or callers have keys of their own (`edge-router keys new NAME`); one has to be for any
+    address that other machines can reach. Settings are read at the start only.
     """
     session = Session(ctx)
     config = session.config(
@@ -43,15 +44,15 @@ def serve(
     if model is not None:
         config, _ = choose_model(model, config, ())
     key = server_key(config)
+    from edge_router.callers.keys import Keys
     from edge_router.server.listen import OLLAMA_PORT, bind
     from edge_router.server.serve import run
 
     def try_port() -> None:
-        bind(config.server.host, config.server.port, has_key=key is not None).close()
+        has_key = Keys.of(config.callers, owner=key).demanded
+        bind(config.server.host, config.server.port, has_key=has_key).close()
         if config.server.ollama_port is not None:
-            bind(
-                config.server.host, config.server.ollama_port, has_key=key is not None, setting=OLLAMA_PORT
-            ).close()
+            bind(config.server.host, config.server.ollama_port, has_key=has_key, setting=OLLAMA_PORT).close()
 
     make_ready(session, config, yes=yes, before=try_port)
     closed = run(
