@@ -24,6 +24,18 @@ _DIGITS = re.compile(r"\d(?:[ -]?\d){12,}")
 _GROUP = re.compile(r"\d+")
 _GROUPS = ((4, 6, 5), (4, 6, 4), (4, 3, 3, 3), (6, 13), (8, 8))  # beside fours
 _MONTH = re.compile(r"(?:0[1-9]|1[0-2])[2-4]\d")  # in which a card ends
+_NEAR_CARD = 80  # letters before and behind plain digits
+_ENDS_IN_NUMBER, _NUMBER_FIRST = re.compile(r"\d{13}\W{0,4}\Z"), re.compile(r"\W{0,4}\d{13}")
+_AROUND = " \t\r.,;:!?'\"()[]{}<>`"
+_ENDS = re.compile(r"[\s,;|]{1,3}(?:(?i:exp\w{0,8})\W{0,3})?(?:0[1-9]|1[0-2])\s?[/-]\s?(?:20)?[2-4]\d(?!\d)")
+_CARD_WORD = re.compile(
+    r"(?i)(?<![a-z])(?:(?:credit|debit|bank|charge|payment)?[ _-]?cards?[ _-]?(?:number|holder|num|no|nr)?"
+    r"|(?:kredit|debit|bank|ec|giro)?-?karten?-?(?:nummer|nr)?|carte (?:bancaire|bleue|de cr[eé]dit)"
+    r"|tarjetas?|cart(?:a di credito|[aã]o)|creditcard\w{0,6}|karty?|kort|kaart|карт[аыу]"
+    r"|visa|master ?card|maestro|amex|american express|diners(?: club)?|discover|jcb|union ?pay"
+    r"|charged?|pay with|billing|cvv2?|cvc2?|cc(?:n|_?num(?:ber)?)?|pan)(?![a-z])"
+    r"|信用卡|银行卡|卡号|カード"
+)
 _FIRST_DIGITS, _NONE = "23456", frozenset({0})
 _SHORTEST_CARD, _LONGEST_CARD = 13, 19
 
@@ -68,6 +80,9 @@ _FEWEST_DIGITS = 9
 
 
 def cards(text: str) -> Iterator[Span]:
+    """Numbers that are written in groups as on cards, and of plain digits those that something else tells:
+    one in eleven orders' numbers adds up, too."""
+    plain, others = dict[Span, str](), set[str]()
     for run in _DIGITS.finditer(text):
         # Other numbers may stand beside it, such as the month in which it ends.
         groups = list(_GROUP.finditer(text, *run.span()))
@@ -75,10 +90,30 @@ def cards(text: str) -> Iterator[Span]:
         while first < len(groups):
             last = _card(text, groups, first)
             if last is not None and not _in_a_table(text, groups, told, first, last):
-                yield groups[first].start(), groups[last].end()
+                span = groups[first].start(), groups[last].end()
+                if first == last:
+                    plain[span] = text[slice(*span)]
+                else:
+                    yield span
                 first = told = last + 1
             else:
+                if _SHORTEST_CARD <= len(groups[first][0]) <= _LONGEST_CARD:
+                    others.add(groups[first][0])
                 first += 1
+    # That most of several add up by chance happens once in a hundred times.
+    sure = len({*plain.values()}) > max(1, len(others)) or any(_is_told(text, *span) for span in plain)
+    yield from plain if sure else ()
+
+
+def _is_told(text: str, start: int, end: int) -> bool:
+    """Whether what stands around plain digits says that they are a card's: nothing at all does, too."""
+    before, after = text[max(0, start - _NEAR_CARD) : start], text[end : end + _NEAR_CARD]
+    if _ENDS.match(after) or _CARD_WORD.search(before) or _CARD_WORD.search(after):
+        return True
+    line, rest = before.rpartition("\n"), after.partition("\n")
+    # A line among others of numbers is one of a list.
+    listed = _ENDS_IN_NUMBER.search(line[0]) or _NUMBER_FIRST.match(rest[2])
+    return not (line[2].strip(_AROUND) or rest[0].strip(_AROUND) or listed)
 
 
 def _card(text: str, groups: Sequence[re.Match[str]], first: int) -> int | None:

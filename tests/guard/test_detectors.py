@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import random
 import re
 
+from edge_router.guard import numbers
 from edge_router.guard.detectors import Machine, detectors
 from edge_router.guard.key_formats import HEX, KEY_FORMATS, KeyFormat
 from edge_router.guard.screening import Screening
@@ -66,6 +68,12 @@ FOUND = [
     ("cards", "amex 3782-822463-10005.", "3782-822463-10005"),
     ("cards", "４１１１１１１１１１１１１１１１", "４１１１１１１１１１１１１１１１"),
     ("cards", "4111\u00a01111\u20111111\u00a01111", "4111\u00a01111\u20111111\u00a01111"),
+    ("cards", "Meine Kreditkarte 4111111111111111 wird abgelehnt", "4111111111111111"),
+    ("cards", "try 4111111111111111 12/27 123", "4111111111111111"),
+    ("cards", "4111111111111111, exp. 03/2028", "4111111111111111"),
+    ("cards", "cardNumber=4111111111111111&n=1", "4111111111111111"),
+    ("cards", '{"pan": "4111111111111111", "n": 1}', "4111111111111111"),
+    ("cards", "Is this one right?\n\n  4111111111111111\n\nThanks", "4111111111111111"),
     ("ibans", "to DE89 3704 0044 0532 0130 00 by Monday", "DE89 3704 0044 0532 0130 00"),
     ("ibans", "gb82west12345698765432", "gb82west12345698765432"),
     ("ibans", "DE89-3704-0044-0532-0130-00", "DE89-3704-0044-0532-0130-00"),
@@ -117,6 +125,8 @@ HARMLESS = [
     "3.14111111111111111 is a fraction",
     "9 8123 4111 1111 1111 1111, 4111 1111 1111 1111 9876 and 41 111111 1111 111 1 1 are of tables",
     "4111111111111111f3 and 2bfd7760-3668-1376-2361-00e4b56a289e",
+    "the order 4111111111111111 of 2024, track it at https://example.org/4111111111111111",
+    "shipped:\n4111111111111111\n4532015112830367\n5425233430109904\n4000000000000003",
     "order 1234567890123456, id 20240131235959123",
     "DE89370400440532013001 does not add up",
     "ISBN 978-3-16-148410-0, 2023-01-02, 01-02-2023, 192.168.178.21, 10:30-11:45",
@@ -150,6 +160,27 @@ HARMLESS = [
 def test_what_is_harmless_is_left_alone() -> None:
     for text in HARMLESS:
         assert found(text) == [], text
+
+
+def test_plain_digits_are_seldom_taken_for_a_card_and_cards_always_are() -> None:
+    draw = random.Random(16)
+    orders = [draw.choice("456") + "".join(draw.choices("0123456789", k=15)) for _ in range(2000)]
+    cards = [
+        number for number in orders if numbers._luhn([*map(int, number)]) and numbers._lengths(number) >= {16}
+    ]
+    assert len(cards) > 100
+    for form in (
+        "The order {} was sent.",
+        "id={}&x=1",
+        '{{"order": {}, "n": 3}}',
+        "see /orders/{}.html, please",
+    ):
+        assert sum(found(form.format(number)) != [] for number in orders) == 0, form
+    for form in ("my card {}", "{}", "{} 12/27", "cvv 123, number {}", "CC: {}.", "charge {} please"):
+        for number in cards:
+            assert found(form.format(number)) == [("cards", number)], form
+    table = "".join(f"{place},Ann,{number}\n" for place, number in enumerate(cards[:30]))
+    assert len(found(table)) == 30  # a table of cards needs no word that says so
 
 
 def test_two_cards_in_a_row_are_both_found() -> None:
