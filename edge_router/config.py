@@ -338,7 +338,7 @@ def is_known(key: str) -> bool:
 
 
 def converted(key: str, value: object) -> object:
-    """`value` as the key of an endpoint or a caller takes it, whatever else is set. Raises `ConfigError`."""
+    """`value` as a key takes it, whatever else is set. Raises `ConfigError`."""
     return _with(Config(), key, value, "argument").get(key)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edge_router.chat.events import Usage
 from edge_router.ledger import Record
 from edge_router.thresholds.prices import Prices
+from edge_router.tier_config import WEAK, TierConfig, chosen
 from edge_router.types import Reason
 
 
@@ -88,6 +90,23 @@ def replay(records: Iterable[Record], threshold: float, prices: Prices | None = 
         unpriced=sum(record.usage is None for record in priced),
         sessions=spared(found, prices),
     )
+
+
+def tier_counts(
+    records: Iterable[Record], tiers: Sequence[TierConfig], threshold: float
+) -> dict[str, tuple[int, int]]:
+    """For each of more than two models: how many answers it was to give, and would be by `tiers`, where the
+    weak one is asked below `threshold`. Empty without tiers."""
+    was, then = Counter[str](), Counter[str]()
+    for record in records if tiers else ():
+        decision = record.decision
+        given = decision.tier_model or decision.model
+        was[given] += 1
+        if decision.reason is Reason.SCORE and decision.score is not None:
+            given = chosen(tiers, decision.score) if decision.score >= threshold else WEAK
+        then[given] += 1
+    names = dict.fromkeys((*(tier.model for tier in tiers), *was, *then))
+    return {name: (was[name], then[name]) for name in names}
 
 
 def spared(records: Iterable[Record], prices: Prices | None = None) -> Spared:

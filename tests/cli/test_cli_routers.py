@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 
+from edge_router.config import Config
 from edge_router.ledger import Ledger, Record
+from edge_router.thresholds import drift
+from edge_router.tier_config import plain
 from edge_router.types import Decision, Reason
 
 
@@ -77,6 +82,37 @@ def test_calibrate_on_prompts(cli, tmp_path):
         ).out
     )
     assert report["router"] == "length" and report["share"] == 0.3 and report["n"] == 100
+
+
+def test_calibrate_for_more_than_two_models(cli, tmp_path, paths):
+    file, settings = tmp_path / "prompts.txt", tmp_path / "config.toml"
+    file.write_text("\n".join("word " * (n + 1) for n in range(100)), encoding="utf-8")
+    settings.write_text(
+        '[router]\nname = "length"\n[endpoints.a]\nmodels = ["small", "big"]\nprice_in = 1\nprice_out = 4\n',
+        encoding="utf-8",
+    )
+    asked = ("--config", str(settings), "calibrate", "--prompts", str(file))
+    done = cli(*asked, "--tier-shares", "weak=0.5,small=0.3,big=0.2")
+    tiers = tomllib.loads(done.out)["tiers"]
+    assert [each["model"] for each in tiers] == ["weak", "small", "big"]
+    assert "30.0% to small" in done.err and "config set tiers=0:weak," in done.err
+    command = re.search(r"tiers=(\S+)", done.err)
+    assert cli("--config", str(settings), "config", "set", command[0]).code == 0  # as it was printed
+    config = Config.load(settings, environ={})
+    assert plain(config.tiers) == tiers
+    assert drift.load(paths.calibration)["length"].threshold == tiers[1]["at"]
+    found = json.loads(cli(*asked, "--tier-shares", "0.2,0.4,0.4", "--json").out)
+    assert [round(each["share"], 1) for each in found["shares"]] == [0.2, 0.4, 0.4]
+    paid = json.loads(cli(*asked, "--tier-price", "0.5", "--json").out)
+    assert paid["cost_per_query"] == pytest.approx(0.0005, rel=0.05)
+    for wrong, words in (
+        (("--tier-shares", "0.5,0.5"), "a share for each of the tiers"),
+        (("--tier-shares", "weak=0.5,tiny=0.5"), "there is no model tiny; there is a, small, big"),
+        (("--tier-shares", "weak=0.5,small=0.9"), "make 1 together"),
+        (("--tier-shares", "weak=1", "--strong-share", "0.3"), "take one of"),
+    ):
+        done = cli(*asked, *wrong)
+        assert done.code in (1, 2) and done.out == "" and words in " ".join(done.err.split()), wrong
 
 
 def test_calibrate_on_the_ledger(cli, paths):

@@ -11,6 +11,7 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
 from edge_router.cli.session import Session
+from edge_router.cli.tiers import calibrate_tiers, tell
 from edge_router.cli.tool_calling import CASES, calibrate_tools
 from edge_router.config import Config
 
@@ -33,6 +34,14 @@ def calibrate(
         int | None, typer.Option(metavar="N", min=1, help="Of the ledger only the last N scores.")
     ] = None,
     router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router.")] = None,
+    tier_shares: Annotated[
+        str | None,
+        typer.Option(metavar="SHARES", help="Of more than two models: weak=0.6,NAME=0.3,NAME=0.1."),
+    ] = None,
+    tier_price: Annotated[
+        float | None,
+        typer.Option(metavar="MONEY", min=0, help="Of the tiers that are set, for 1,000 queries."),
+    ] = None,
     confidence: Annotated[
         bool,
         typer.Option(
@@ -60,6 +69,9 @@ def calibrate(
     sample's scores looked like is remembered: once router.threshold is set to what is found here, doctor and
     serve say when the traffic no longer looks like it.
 
+    With --tier-shares the thresholds of several models are found together, each for its share of the calls;
+    with --tier-price those at which the tiers that are set cost so much, in the proportions that they have.
+
     With --confidence the weak model answers questions with known answers, your own or ones that are made up,
     and what tells its right from its wrong answers is learnt: the log probabilities of its first tokens and a
     probe on its last hidden state. Nothing is escalated for that before weak.min_confidence is set.
@@ -72,9 +84,12 @@ def calibrate(
     if tools:
         calibrate_tools(session, session.config(), count=CASES, yes=yes)
         return
-    if strong_share is None:
+    by_tiers = tier_shares is not None or tier_price is not None
+    if by_tiers and (confidence or strong_share is not None or (tier_shares and tier_price is not None)):
+        raise typer.BadParameter("take one of --strong-share, --tier-shares and --tier-price")
+    if strong_share is None and not by_tiers:
         raise typer.BadParameter("say which share of the calls is for the strong model: --strong-share 0.3")
-    if confidence:
+    if confidence and strong_share is not None:
         check_options(ledger=ledger, tokens=tokens)
         calibrate_confidence(
             session,
@@ -92,11 +107,19 @@ def calibrate(
     config = session.config(router__name=router)
     from edge_router.errors import StorageError
     from edge_router.thresholds import drift
-    from edge_router.thresholds.calibration import choose_threshold
+    from edge_router.thresholds.calibration import Calibration, choose_threshold
+    from edge_router.thresholds.tiers import TierCalibration
 
     scores = _ledger_scores(session, config, last) if prompts is None else _scores(session, config, prompts)
-    found = choose_threshold(scores, strong_share)
-    base = drift.baseline(config.router.name, found.threshold, scores)
+    name = config.router.name
+    found: Calibration | TierCalibration
+    if strong_share is None:
+        found = calibrate_tiers(session, config, scores, tier_shares, tier_price)
+        threshold = found.tiers[1].at
+    else:
+        found = choose_threshold(scores, strong_share)
+        threshold = found.threshold
+    base = drift.baseline(name, threshold, scores)
     try:
         drift.save(session.paths.calibration, base)
     except StorageError as error:
@@ -104,10 +127,12 @@ def calibrate(
     for warning in found.warnings:
         output.say(f"warning: {warning}", style="yellow")
     if json:
-        output.write_json({"router": config.router.name, **found.to_dict()})
+        output.write_json({"router": name, **found.to_dict()})
+        return
+    if isinstance(found, TierCalibration):
+        tell(found, name)
         return
     output.write(f"{found.threshold:.6g}\n")
-    name = config.router.name
     output.say(
         f"{name} sends {found.share:.1%} of {found.n} prompts to the strong model from there on, and "
         f"{found.low:.1%} to {found.high:.1%} of others like them; set router.threshold, or ask "

@@ -253,7 +253,7 @@ def set_(
             raise typer.BadParameter(f"{hidden(assignment)!r} is not KEY=VALUE, such as weak.threads=2")
         if not value and is_known(key):
             values[key] = None
-        elif is_of_named(key):  # its other settings may be in the file
+        elif is_of_named(key) or key == "tiers":  # its other settings, or its models, may be in the file
             values[key] = converted(key, value)
         else:  # what is no key is refused, with the nearest that there is
             values[key] = Config().replace(**{key: value}).get(key)

@@ -25,8 +25,9 @@ SHOWN = 60  # characters of a prompt in the list
 def replay(
     ctx: typer.Context,
     threshold: Annotated[
-        float, typer.Option(metavar="T", min=0, max=1, help="Scores from there on go to the strong model.")
-    ],
+        float | None,
+        typer.Option(metavar="T", min=0, max=1, help="Scores from there on go to the strong model."),
+    ] = None,
     router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router's answers.")] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
     moved: Annotated[
@@ -36,6 +37,9 @@ def replay(
 ) -> None:
     """What another threshold would have done with what the ledger holds; no model answers.
 
+    Where there are more than two models (tiers) their shares are told, too, as they were and as the tiers are
+    set now; then --threshold may be left out.
+
     Money needs the strong model's prices: strong.price_in and strong.price_out, of a million tokens. What an
     answer of the weak model would have cost is an estimate from its own token counts.
     """
@@ -44,7 +48,13 @@ def replay(
     from edge_router.ledger import Ledger
     from edge_router.thresholds.prices import Prices
     from edge_router.thresholds.replay import replay as run
+    from edge_router.thresholds.replay import tier_counts
+    from edge_router.tier_config import bound_of
 
+    if threshold is None and config.tiers:
+        threshold = bound_of(config)
+    if threshold is None:
+        raise typer.BadParameter("say from which score on the strong model is asked: --threshold 0.3")
     since = 0.0 if days is None else time.time() - days * DAY_S
     records = Ledger(session.paths.ledger).records(router=config.router.name, since=since)
     if not records:
@@ -53,11 +63,16 @@ def replay(
         raise typer.BadParameter(f"{what}{when}; {session.to_fill_the_ledger(config)}")
     prices = Prices.highest(config)
     found = run(records, threshold, prices)
+    counts = tier_counts(records, config.tiers, threshold)
     if json:
         listed = [_facts(record) for record in (*found.to_strong, *found.to_weak)[:moved]]
-        output.write_json({**found.to_dict(), **({"moved": listed} if moved else {})})
+        by_tier = {"tiers": counts} if counts else {}
+        output.write_json({**found.to_dict(), **by_tier, **({"moved": listed} if moved else {})})
         return
     _show(found)
+    if counts:
+        rows = [(name, f"{was:,}", f"{then:,}") for name, (was, then) in counts.items()]
+        output.table(("model", "as it was", "by the tiers"), rows, right=("as it was", "by the tiers"))
     _show_sessions(found.sessions)
     _list(found, moved)
     if prices is None:
