@@ -218,6 +218,15 @@ class TvmRunner:
         return self._rows(lambda: self._cache.decode(sequences, tokens), len(sequences))
 
     @property
+    def together(self) -> int:
+        return self._cache.together
+
+    def prefill_many(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
+        assert isinstance(self._cache, RuntimeCache)
+        cache = self._cache
+        return self._rows(lambda: cache.prefill_many(sequences, tokens), len(sequences))
+
+    @property
     def overlaps(self) -> bool:
         return self._device.name != CPU
 
@@ -310,7 +319,8 @@ class TvmRunner:
             raise _unfitting(model_dir, error) from error
 
     def _make_cache(self, machine: Any, metadata: _Metadata) -> RuntimeCache | SlidingCache:
-        sizes = Sizes(self.context_window_size, self.prefill_chunk_size, self.max_sequences)
+        together = metadata.number("max_batch_size")
+        sizes = Sizes(self.context_window_size, self.prefill_chunk_size, self.max_sequences, together)
         made = (self._ffi, machine, self._parameters, sizes)
         try:
             if metadata.sliding is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """In tokens: of a sequence, and of one prefill call; how many sequences decode at once."""
+    """In tokens: of a sequence, and of one prefill call; how many sequences decode, and are read, at once."""
 
     context: int
     chunk: int
     sequences: int
+    together: int = 1
 
     @property
     def pages(self) -> int:
@@ -36,11 +38,13 @@ class Sizes:
 class RuntimeCache:
     """TVM's own: everything stays. `machine` is the library's, `parameters` its weights."""
 
-    functions = ("embed", "prefill", "decode", "batch_decode", "create_tir_paged_kv_cache")
+    functions = ("embed", "batch_prefill", "decode", "batch_decode", "create_tir_paged_kv_cache")
 
     def __init__(self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes, device: Device) -> None:
         self._shape, self._device, self._parameters = ffi.Shape, device, parameters
-        numbers = (sizes.sequences, sizes.pages * sizes.sequences * PAGE_SIZE, sizes.chunk, PAGE_SIZE, 0)
+        self.together = sizes.together
+        most, tokens = max(sizes.sequences, sizes.together), sizes.pages * sizes.sequences * PAGE_SIZE
+        numbers = (most, tokens, sizes.chunk, PAGE_SIZE, 0)
         self._embed, self._prefill, self._decode, self._batch_decode, create = (
             machine[name] for name in self.functions
         )
@@ -56,7 +60,10 @@ class RuntimeCache:
         self._free_pages = function("vm.builtin.attention_kv_cache_get_num_available_pages")
         self._reshape = function("vm.builtin.reshape")
         self._ids = aligned((max(sizes.chunk, sizes.sequences),), np.int32)
-        self._ids_there = device.empty(self._ids.shape, "int32")
+        self._ends = aligned((most,), np.int32)
+        self._ids_there, self._ends_there = (
+            device.empty(array.shape, "int32") for array in (self._ids, self._ends)
+        )
 
     @property
     def free_tokens(self) -> int:
@@ -84,22 +91,31 @@ class RuntimeCache:
         return -(-(length + count) // PAGE_SIZE) - -(-length // PAGE_SIZE)
 
     def prefill(self, sequence: int, tokens: Sequence[int]) -> Any:
-        return self._run(self._prefill, [sequence], [len(tokens)], tokens)
+        return self.prefill_many([sequence], [tokens])
+
+    def prefill_many(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Any:
+        """One function for one and for many: each has buffers of its own, which stay."""
+        lengths = [len(more) for more in tokens]
+        ends = self._ends[: len(lengths)]
+        ends[:] = np.cumsum(lengths) - 1
+        embedded = self._embedded(1, list(chain.from_iterable(tokens)))
+        return self._run(
+            self._prefill, sequences, lengths, embedded, self._device.put(ends, self._ends_there)
+        )
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Any:
         run = self._decode if len(sequences) == 1 else self._batch_decode
-        return self._run(run, sequences, [1] * len(sequences), tokens)
+        return self._run(run, sequences, [1] * len(sequences), self._embedded(len(sequences), tokens))
 
-    def _run(
-        self, function: Any, sequences: Sequence[int], lengths: Sequence[int], tokens: Sequence[int]
-    ) -> Any:
+    def _embedded(self, rows: int, tokens: Sequence[int]) -> Any:
         ids = self._ids[: len(tokens)]
         ids[:] = tokens
-        embedded = self._embed(self._device.put(ids, self._ids_there), self._parameters)
-        rows = (len(sequences), len(tokens) // len(sequences), embedded.shape[-1])
-        embedded = self._reshape(embedded, self._shape(rows))
+        found = self._embed(self._device.put(ids, self._ids_there), self._parameters)
+        return self._reshape(found, self._shape((rows, len(tokens) // rows, found.shape[-1])))
+
+    def _run(self, function: Any, sequences: Sequence[int], lengths: Sequence[int], *given: Any) -> Any:
         self._begin(self._state, self._shape(sequences), self._shape(lengths))
-        logits = function(embedded, self._state, self._parameters)[0]
+        logits = function(*given, self._state, self._parameters)[0]
         self._end(self._state)
         return logits
 
@@ -111,6 +127,7 @@ class SlidingCache:
     """
 
     functions = ("sliding_prefill", "sliding_decode", "sliding_batch_decode")
+    together = 1
 
     def __init__(
         self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes, kept: Mapping[str, Any],

@@ -78,14 +78,17 @@ class TextTokenizer:
         found = self._tokenizer.token_to_id(name)
         return None if found is None else int(found)
 
-    def encode(self, text: str, *, special: bool = False) -> list[int]:
+    def encode(self, text: str, *, special: bool = False, follows: bool = False) -> list[int]:
         """Tokens of `text`, in which control tokens such as <|im_end|> mean what they say.
 
-        `special` adds what the tokenizer puts around a text, such as a token for its beginning. `guard`ed
-        parts are plain text whatever they look like.
+        `special` adds what the tokenizer puts around a text, such as a token for its beginning. `follows`:
+        other text comes before it. `guard`ed parts are plain text whatever they look like.
         """
         first, *rest = _clean(text).split(_SEAM)
-        ids = list(self._tokenizer.encode(first, add_special_tokens=special).ids)
+        if follows:
+            ids = self._continued(first)
+        else:
+            ids = list(self._tokenizer.encode(first, add_special_tokens=special).ids)
         for piece in rest:
             ids += self._continued(piece)
         return ids

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_router import strict_json
 
 USAGE = "memory.json"
-_CALLED = ("embed", "prefill", "decode")
+_CALLED = ("embed", "batch_prefill", "decode")
 _TOGETHER = "batch_decode"  # called for several conversations only
 
 

@@ -21,9 +21,9 @@ from edge_router.client import Controller
 from edge_router.config import Config
 from edge_router.device import Gpu, host, process
 from edge_router.engines.local import memory
+from edge_router.engines.local.jobs import Rest
 from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import is_exhausted
-from edge_router.engines.local.worker import Rest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths

@@ -20,7 +20,9 @@ from edge_router.engines.base import CHOOSING, Capabilities, Prompt
 from edge_router.engines.local.answer import Answer
 from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
 from edge_router.engines.local.constraint import Grammars
+from edge_router.engines.local.deciding import Decider
 from edge_router.engines.local.form_mask import Form
+from edge_router.engines.local.jobs import Job, Rest
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.prompt import LocalPrompt, Prompter, callable_here
@@ -28,11 +30,11 @@ from edge_router.engines.local.reader import Reader
 from edge_router.engines.local.runner import ModelRunner
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
 from edge_router.engines.local.scheduler import Scheduler
-from edge_router.engines.local.worker import Job, Rest
 from edge_router.errors import ContextOverflow, InvalidRequest
 from edge_router.prompts.answer_format import TEXT_ONLY, AnswerFormat
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
+from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
 from edge_router.vram import Plan
 
@@ -71,6 +73,7 @@ class LocalEngine:
         self.prompts = Prompter(model_id, tokenizer, template, answers)
         self._scheduler = Scheduler(name, load, rest)
         self._line = Line()
+        self.decider = Decider(model_id, tokenizer, self.prompts, self._scheduler, self._line)
         self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_context: int | None = None  # for which the model was trained
@@ -92,6 +95,7 @@ class LocalEngine:
             self.weights_key,
             self._answers.calls is not None,
             self._answers.thoughts is not None,
+            decides=self._template is not None,
         )
 
     @property
@@ -155,7 +159,12 @@ class LocalEngine:
             signals=request.signals,
         )
         left = threading.Event()
-        job = Job(tokens, sampler, reader, lambda: left.is_set() or cancel.is_set())
+        job = Job(
+            tokens=tokens,
+            sampler=sampler,
+            sink=reader,
+            cancelled=lambda: left.is_set() or cancel.is_set(),
+        )
         with self._line.standing(cancel, job):
             self._scheduler.submit(job)
             try:
@@ -174,6 +183,11 @@ class LocalEngine:
         request = replace(prompt.request, max_tokens=1, logprobs=False, signals=signals)
         stream = self.stream(replace(prompt, request=request), cancel)
         return next(event.values for event in stream if isinstance(event, HiddenState))
+
+    def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
+        """See `engines.base.Decides`; what was read is kept for a state that begins the same."""
+        self.decider.longest = self.longest_context
+        return self.decider.decide(inquiry, cancel)
 
     def unload(self) -> None:
         """See `engines.base.Unloading`."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edge_router.engines.local.worker import Job
+from edge_router.engines.local.jobs import Task
 from edge_router.types import Cancel
 
 
@@ -15,10 +15,10 @@ class Line:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._jobs: list[tuple[Cancel, Job]] = []
+        self._jobs: list[tuple[Cancel, Task]] = []
 
     @contextmanager
-    def standing(self, cancel: Cancel, job: Job) -> Iterator[None]:
+    def standing(self, cancel: Cancel, job: Task) -> Iterator[None]:
         """While `job` is waited for and made; `cancel` is what its caller knows it by."""
         entry = cancel, job
         with self._lock:

@@ -15,7 +15,7 @@ from edge_router.config import Config
 from edge_router.device import free_memory
 from edge_router.device.process import can_reserve, give_back, resident_bytes
 from edge_router.engines.local.constraint import tokenizer_bytes
-from edge_router.engines.local.worker import Rest
+from edge_router.engines.local.jobs import Rest
 from edge_router.engines.tvm_runtime import load_runtime
 from edge_router.errors import OutOfMemory
 from edge_router.paths import Paths

@@ -25,6 +25,16 @@ class LocalPrompt(Prompt):
     thinks: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a template makes of a request, `begin` before it; the rest is as in `LocalPrompt`."""
+
+    begin: tuple[int, ...]
+    text: str
+    opened: bool
+    thinks: bool
+
+
 class Prompter:
     """Of one model. Safe to use from many threads. `thinks`: where the request does not say, and the template
     has a word for it.
@@ -53,6 +63,22 @@ class Prompter:
         if request.raw_prompt is not None:
             tokens = self._tokenizer.encode(request.raw_prompt, special=True)
             return LocalPrompt(request, len(tokens), tokens)
+        written = self._written(request)
+        tokens = [*written.begin, *self._tokenizer.encode(written.text)]
+        return LocalPrompt(request, len(tokens), tokens, written.opened, written.thinks)
+
+    def around(self, request: ChatRequest, place: str) -> tuple[list[int], str]:
+        """What comes before `place` in the last message that has it, as tokens, and the text behind it.
+
+        Raises what `prepare` does.
+        """
+        written = self._written(request)
+        before, found, behind = written.text.rpartition(place)
+        if not found:
+            raise TemplateError(self._model_id, "it leaves out what is said")
+        return [*written.begin, *self._tokenizer.encode(before)], behind
+
+    def _written(self, request: ChatRequest) -> _Written:
         if self._template is None:
             raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
         tools, reasoning = callable_here(request), self._reasoning(self._template, request.reasoning)
@@ -68,8 +94,7 @@ class Prompter:
         if opened and marks is not None and (begun or reasoning.enabled is False):
             text, opened = f"{text}\n{marks.close}\n\n", False
         thinks = opened or (marks is not None and reasoning.enabled is True and not begun)
-        tokens = [*self._template.begin, *self._tokenizer.encode(text + begun)]
-        return LocalPrompt(request, len(tokens), tokens, opened, thinks)
+        return _Written(self._template.begin, text + begun, opened, thinks)
 
     def sorting(self, prompt: LocalPrompt) -> Sorting | None:
         """None where an answer is text and nothing else."""

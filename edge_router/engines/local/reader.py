@@ -15,10 +15,10 @@ from edge_router.chat.events import (
     Usage,
 )
 from edge_router.engines.local.answer import Answer
+from edge_router.engines.local.jobs import Job
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.sorting import Sorting
-from edge_router.engines.local.worker import Job
 from edge_router.errors import Cancelled, EngineError
 from edge_router.types import Cancel
 

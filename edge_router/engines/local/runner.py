@@ -151,3 +151,17 @@ class OverlappingRunner(ModelRunner, Protocol):
     ) -> Logits:
         """As `decode`; `meanwhile` is called when all work has been started. It raises nothing."""
         ...
+
+
+@runtime_checkable
+class BatchingRunner(ModelRunner, Protocol):
+    """One that reads several prompts in one call, where that is quicker."""
+
+    @property
+    def together(self) -> int:
+        """Sequences of one call at most; 1 where it is not."""
+        ...
+
+    def prefill_many(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
+        """Append to each its tokens, at most one chunk in all; shape (len(sequences), vocab_size)."""
+        ...

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from edge_router.engines.local.jobs import Load, Order, Rest, Task, Unload
 from edge_router.engines.local.runner import ModelRunner, is_exhausted, unmeant
-from edge_router.engines.local.worker import Job, Load, Order, Rest, Unload, Worker
+from edge_router.engines.local.worker import Worker
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
 
 _LOOK_S = 0.2  # how often who waits for the model looks whether it was closed meanwhile
@@ -78,7 +79,7 @@ class Scheduler:
     def running(self) -> bool:
         return self._closer.alive and self._thread.is_alive()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Task) -> None:
         """Raises `EngineUnavailable` after `close`."""
         if not self.running:
             raise self.closed_error()
@@ -143,7 +144,7 @@ class _Loader:
         self._facts.loaded = False
         runner.close()
 
-    def again(self, waiting: Sequence[Job]) -> tuple[ModelRunner, Sequence[Job]] | None:
+    def again(self, waiting: Sequence[Task]) -> tuple[ModelRunner, Sequence[Task]] | None:
         """The model and who waits for it; None when it is time to stop. Waits until somebody does.
 
         Whoever waits for a model that can't be had is told why.
@@ -179,7 +180,7 @@ class _Loader:
 
     def fail(self, orders: Sequence[Order], error: Exception) -> None:
         for order in orders:
-            if isinstance(order, Job):
+            if isinstance(order, Task):
                 order.sink.fail(self.failure(error))
             elif isinstance(order, Load):
                 order.told.put(self.failure(error))
@@ -189,7 +190,7 @@ class _Loader:
             return error
         return unmeant(self.engine, error, "no room for the model")
 
-    def _fits(self, job: Job, context: int) -> bool:
+    def _fits(self, job: Task, context: int) -> bool:
         """The context may have got shorter since the job was made."""
         room = context - len(job.tokens)
         if room < 1:
@@ -206,7 +207,7 @@ def _serve(loader: _Loader, rest: Rest, started: queue.SimpleQueue[BaseException
         started.put(error)
         return
     started.put(None)
-    found: tuple[ModelRunner, Sequence[Job]] | None = (runner, ())
+    found: tuple[ModelRunner, Sequence[Task]] | None = (runner, ())
     while found is not None:
         runner, waiting = found
         left = _work(loader, runner, rest, waiting)
@@ -214,7 +215,7 @@ def _serve(loader: _Loader, rest: Rest, started: queue.SimpleQueue[BaseException
         found = None if left is None else loader.again(left)
 
 
-def _work(loader: _Loader, runner: ModelRunner, rest: Rest, waiting: Sequence[Job]) -> Sequence[Job] | None:
+def _work(loader: _Loader, runner: ModelRunner, rest: Rest, waiting: Sequence[Task]) -> Sequence[Task] | None:
     """Until it is time to stop (None), or to load the model again: then who waits for it.
 
     An error that no answer is to blame for ends those under way; the next one finds the model loaded anew.

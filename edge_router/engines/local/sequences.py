@@ -10,10 +10,20 @@ from edge_router.engines.local.runner import ModelRunner
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """One sequence of the runner, and the tokens whose keys and values it holds."""
+    """One sequence of the runner, and the tokens whose keys and values it holds.
+
+    `joints`: between which places it was read in one call each, where that is known. What is read after
+    others is not quite what is read with them, for numbers are rounded.
+    """
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
+    joints: tuple[int, ...] = ()
+
+    @property
+    def next_joint(self) -> int:
+        """How many tokens it holds when the next call that reads some is over."""
+        return next(joint for joint in self.joints if joint > len(self.tokens))
 
 
 class SequencePool:
@@ -32,15 +42,40 @@ class SequencePool:
         """A sequence that holds a prefix of `prompt`, shorter than it: its last token must yield logits."""
         best, shared = None, 0
         for held in (*self._kept, *self._active):
-            common = _common_prefix(held.tokens, prompt[:-1])
+            common = common_prefix(held.tokens, prompt[:-1])
             worth = common >= self._runner.page_size or common == len(held.tokens)
             if common > shared and worth and self._runner.holds(held.sequence, common):
                 best, shared = held, common
         if best is not None and best in self._kept and shared == len(best.tokens):
             self._kept.remove(best)
             self._active.append(best)
+            best.joints = ()
             return best
         return self._begin_new(prompt, best, shared)
+
+    def resume(self, tokens: Sequence[int], joints: tuple[int, ...]) -> Held:
+        """A sequence that holds a part of `tokens`, perhaps all, read as it is to be: between `joints`."""
+        best, shared = None, 0
+        for held in (*self._kept, *self._active):
+            common, count = common_prefix(held.tokens, tokens), common_prefix(held.joints, joints)
+            while count and joints[count - 1] > common:
+                count -= 1
+            at = joints[count - 1] if count else 0
+            if at > shared and self._runner.holds(held.sequence, at):
+                best, shared = held, at
+        if best is not None and best in self._kept and shared == len(best.tokens):
+            self._kept.remove(best)
+            self._active.append(best)
+            best.joints = joints
+            return best
+        held = Held(self._next, list(tokens[:shared]), joints)
+        self._next += 1
+        if best is None:
+            self._runner.add_sequence(held.sequence)
+        else:
+            self._runner.fork_sequence(best.sequence, held.sequence, shared)
+        self._active.append(held)
+        return held
 
     def _begin_new(self, prompt: Sequence[int], parent: Held | None, shared: int) -> Held:
         page = self._runner.page_size
@@ -60,6 +95,21 @@ class SequencePool:
         self._active.append(held)
         return held
 
+    def fork(self, parent: Held) -> Held:
+        """A sequence that holds all that `parent` does; `drop` it."""
+        held = Held(self._next, list(parent.tokens))
+        self._next += 1
+        self._runner.fork_sequence(parent.sequence, held.sequence, len(parent.tokens))
+        self._active.append(held)
+        return held
+
+    def part(self, held: Held) -> Held:
+        """A fork with which to go on; `held` stays as it is for others that begin the same."""
+        child = self.fork(held)
+        child.joints = held.joints
+        self.finish(held)
+        return child
+
     def finish(self, held: Held) -> None:
         """Nothing more is added for now; keep it for a prompt that begins the same."""
         self._active.remove(held)
@@ -73,9 +123,13 @@ class SequencePool:
 
     def make_room(self, growth: Sequence[tuple[Held, int]]) -> bool:
         """Evict until each sequence can grow by its count of tokens. False when that can't be had."""
-        page = self._runner.page_size
-        pages = sum(self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth)
-        while pages and self._runner.free_tokens < pages * page:
+        return self.spare(
+            sum(self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth)
+        )
+
+    def spare(self, pages: int) -> bool:
+        """Evict until so many pages are free. False when that can't be had."""
+        while pages and self._runner.free_tokens < pages * self._runner.page_size:
             if not self._kept:
                 return False
             self._evict()
@@ -90,7 +144,8 @@ class SequencePool:
         self._runner.remove_sequence(self._kept.pop(0).sequence)
 
 
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many tokens both begin with."""
     for index, (one, other) in enumerate(zip(left, right, strict=False)):
         if one != other:
             return index

@@ -14,11 +14,11 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeVar
 
+from edge_router.engines.local.jobs import Job, Load, Order, Rest, Survey, Task, Unload
 from edge_router.engines.local.runner import (
     ChoosingRunner,
     Likeliest,
@@ -35,81 +35,13 @@ _SHARED_CHUNK = 128  # tokens of a prompt at once while others wait for their ne
 _KEPT = 16  # conversations; memory limits them long before, this limits the search through them
 
 
-class Sink(Protocol):
-    """Who receives an answer. Called in the scheduler's thread, so it must not block."""
-
-    def push(self, choice: Choice, job: Job) -> bool:
-        """One more token. True when the answer is complete."""
-        ...
-
-    def ends(self, choice: Choice) -> bool:
-        """Whether `push` of it would surely complete the answer; if not, it still may."""
-        ...
-
-    def fail(self, error: EngineError) -> None:
-        """Nothing follows."""
-        ...
-
-    def limit(self, max_tokens: int) -> None:
-        """The answer may not get longer by more than this, whatever was asked."""
-        ...
-
-
-def _never() -> bool:
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """When the model's memory is given back: after `idle_s` without work, and when other programs need it.
-
-    `pressed` says whether what the model may still take is no longer there. It is asked when work comes to an
-    idle model, and every `look_s` while it works.
-    """
-
-    idle_s: float | None = None
-    pressed: Callable[[], bool] = _never
-    look_s: float = 0.5
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One answer to be computed. `tokens` is the prompt, to which the chosen tokens are added."""
-
-    tokens: list[int]
-    sampler: Sampler
-    sink: Sink
-    cancelled: Callable[[], bool]
-    held: Held | None = None
-    cached_tokens: int | None = None  # of the prompt, found in the KV cache; None before the job began
-    began: float = 0.0  # time.perf_counter(), like the next two
-    first_token: float = 0.0
-    last_token: float = 0.0
-
-    @property
-    def pending(self) -> int:
-        """Tokens that the model has not seen yet."""
-        return len(self.tokens) - (len(self.held.tokens) if self.held else 0)
-
-
-class Unload:
-    """Asks for the model's memory, once nobody waits for an answer."""
-
-
-class Load:
-    """Asks for the model's memory to be there; `told` gets None then, or what keeps it from that."""
-
-    def __init__(self) -> None:
-        self.told: queue.SimpleQueue[EngineError | None] = queue.SimpleQueue()
-
-
-Order: TypeAlias = Job | Unload | Load | None  # None: stop
+T = TypeVar("T", bound=Task)
 
 
 class _RunnerFailedError(Exception):
     """A call of the runner failed while it was made for `jobs`."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Task]) -> None:
         self.jobs = tuple(jobs)
         super().__init__()
 
@@ -123,23 +55,23 @@ class Worker:
         runner: ModelRunner,
         inbox: queue.SimpleQueue[Order],
         rest: Rest,
-        waiting: Sequence[Job] = (),
+        waiting: Sequence[Task] = (),
     ) -> None:
         self._engine, self._runner, self._inbox, self._rest = engine, runner, inbox, rest
         self._chooser = runner if isinstance(runner, ChoosingRunner) else None
         self._overlapping = runner if isinstance(runner, OverlappingRunner) and runner.overlaps else None
         self._untold: list[tuple[Job, Choice]] = []  # chosen, and not yet pushed
-        self._complete: list[Job] = []  # that have yet to leave
+        self._complete: list[Task] = []  # that have yet to leave
         self._pool = SequencePool(runner, _KEPT)
-        self._waiting: deque[Job] = deque(waiting)
-        self._running: list[Job] = []  # in the order of their admission
+        self._waiting: deque[Task] = deque(waiting)
+        self._running: list[Task] = []  # in the order of their admission
         self._turn = 0  # whose prompt goes on next
         self._crowded = False  # no pages for one more until somebody leaves
         self._damaged = False  # an error left the KV cache in an unknown state
         self._unload = False  # as soon as there is nothing to do
         self._looked = time.monotonic()  # when `pressed` was asked
 
-    def run(self) -> Sequence[Job] | None:
+    def run(self) -> Sequence[Task] | None:
         """Until it is time to stop (None), or to give the memory back: then who waits for it to come back."""
         while (goes_on := self._receive()) is not None:
             if not goes_on:
@@ -147,12 +79,13 @@ class Worker:
                 self._start_anew(self._complete)
                 return tuple(self._waiting)
             try:
-                if self._waiting or any(job.pending > 1 for job in self._running):
+                if self._waiting or any(job.unread for job in self._running):
                     self._settle()  # a prompt may take long, and nobody waits for another's
                 self._drop_cancelled()
                 self._admit()
                 self._prefill()
                 self._drop_cancelled()
+                self._survey()
                 self._decode()
             except _RunnerFailedError as failure:
                 self._recover(failure)
@@ -165,7 +98,7 @@ class Worker:
         while not self._inbox.empty():
             come.append(self._inbox.get())
         for job in (*self._running, *self._waiting, *come):
-            if isinstance(job, Job):
+            if isinstance(job, Task):
                 job.sink.fail(error)
             elif isinstance(job, Load):
                 job.told.put(error)
@@ -213,7 +146,7 @@ class Worker:
                 if self._damaged:
                     self._pool.reset()
                     self._damaged = False
-                held = self._pool.begin(job.tokens)
+                held = self._begin(job)
                 enough = self._pool.make_room([(held, len(job.tokens) - len(held.tokens))])
                 if not enough and self._running:
                     self._pool.drop(held)
@@ -226,27 +159,58 @@ class Worker:
                 job.cached_tokens = len(held.tokens)
                 job.began = time.perf_counter()
 
+    def _begin(self, job: Task) -> Held:
+        if isinstance(job, Survey):
+            step = min(self._runner.prefill_chunk_size, _SHARED_CHUNK)
+            return self._pool.resume(job.tokens, job.joints(step))
+        return self._pool.begin(job.tokens)
+
     def _prefill(self) -> None:
         """One chunk of one prompt, in turns."""
-        unread = [job for job in self._running if job.pending > 1]
+        unread = [job for job in self._running if job.unread]
         if not unread:
             return
         self._turn += 1
         turn = unread[self._turn % len(unread)]
         shared = len(unread) < len(self._running)
         chunk = min(turn.pending, self._runner.prefill_chunk_size, _SHARED_CHUNK if shared else turn.pending)
+        if isinstance(turn, Survey) and turn.held is not None:
+            chunk = min(chunk, turn.held.next_joint - len(turn.held.tokens))
         for job, held in self._with_room([turn], chunk):
             tokens = job.tokens[len(held.tokens) : len(held.tokens) + chunk]
             with self._blaming([job]):
                 logits = self._runner.prefill(held.sequence, tokens)
-            held.tokens += tokens
-            if job.pending == 0:
+                held.tokens += tokens
+                if isinstance(job, Survey) and len(held.tokens) == job.head and job.pending:
+                    job.held = self._pool.part(held)
+            if isinstance(job, Job) and job.pending == 0:
                 self._choose(job, logits)
                 self._settle()
 
+    def _survey(self) -> None:
+        """Some branches of one survey, in turns."""
+        ready = [job for job in self._running if isinstance(job, Survey) and not job.unread]
+        if not ready:
+            return
+        self._turn += 1
+        turn, most = ready[self._turn % len(ready)], self._runner.prefill_chunk_size
+        if len(ready) < len(self._running):
+            most = min(most, _SHARED_CHUNK)
+        with self._blaming([turn]):
+            pages = turn.branches.least(self._runner.page_size)
+            while not self._pool.spare(pages) and len(self._running) > 1:
+                self._give_up()
+            if turn.held is None:
+                return
+            turn.branches.step(self._runner, self._pool, turn.held, most)
+        if turn.branches.complete:
+            turn.branches.listener.over(turn.cached_tokens or 0)
+            self._leave(turn)
+
     def _decode(self) -> None:
         """One token of every answer."""
-        batch = self._with_room([job for job in self._running if job.pending == 1], 1)
+        going = [job for job in self._running if isinstance(job, Job) and job.pending == 1]
+        batch = self._with_room(going, 1)
         if not batch:
             return
         jobs, tokens = [job for job, _ in batch], [job.tokens[-1] for job, _ in batch]
@@ -320,7 +284,7 @@ class Worker:
 
     # ---- who is in, and who has to go ----------------------------------------------------------------------
 
-    def _with_room(self, jobs: Sequence[Job], count: int) -> list[tuple[Job, Held]]:
+    def _with_room(self, jobs: Sequence[T], count: int) -> list[tuple[T, Held]]:
         """Those of `jobs` that can grow by `count` tokens, after the last to come have made room."""
         while True:
             fitting = [(job, job.held) for job in jobs if job in self._running and job.held is not None]
@@ -328,14 +292,18 @@ class Worker:
                 enough = self._pool.make_room([(held, count) for _, held in fitting])
                 if enough or len(self._running) == 1:
                     return fitting
-                last = self._running.pop()
-                self._waiting.appendleft(last)
-                self._crowded = True
-                held, last.held = last.held, None
-                if held is not None:
-                    self._pool.drop(held)
+                self._give_up()
 
-    def _leave(self, job: Job, error: EngineError | None = None) -> None:
+    def _give_up(self) -> None:
+        """The last that came makes room, and is computed again when there is some."""
+        last = self._running.pop()
+        self._waiting.appendleft(last)
+        self._crowded = True
+        held, last.held = last.held, None
+        if held is not None:
+            self._pool.drop(held)
+
+    def _leave(self, job: Task, error: EngineError | None = None) -> None:
         """What it has computed is kept: the conversation may go on."""
         if error is not None:
             job.sink.fail(error)
@@ -349,7 +317,7 @@ class Worker:
                 self._pool.finish(job.held)
 
     @contextmanager
-    def _blaming(self, jobs: Sequence[Job]) -> Iterator[None]:
+    def _blaming(self, jobs: Sequence[Task]) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -374,7 +342,7 @@ class Worker:
         self._complete.clear()
         self._crowded, self._damaged = False, True
 
-    def _start_anew(self, over: Sequence[Job]) -> None:
+    def _start_anew(self, over: Sequence[Task]) -> None:
         """Nobody runs any more; all but those that are `over` wait, in their order, to be computed again."""
         going = [job for job in self._running if job not in over]
         for job in going:

@@ -11,7 +11,7 @@ from edge_router.config import Config
 from edge_router.device import free_memory, host
 from edge_router.device.process import resident_bytes
 from edge_router.device.vulkan import VulkanDevice, vulkan_devices
-from edge_router.engines.local.worker import Rest
+from edge_router.engines.local.jobs import Rest
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter
 from edge_router.paths import Paths
 from edge_router.program import PAGE_SIZE, Windows

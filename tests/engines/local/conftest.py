@@ -178,6 +178,18 @@ class OverlappingFake(FakeRunner):
         super()._called(name, argument)
 
 
+class BatchingFake(FakeRunner):
+    """One that reads several prompts in one call."""
+
+    together = 4
+
+    def prefill_many(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> np.ndarray:
+        self._called("prefill_many", (list(sequences), [list(more) for more in tokens]))
+        assert 0 < len(sequences) <= self.together
+        assert 0 < sum(map(len, tokens)) <= self.prefill_chunk_size and all(tokens)
+        return np.stack([self._append(s, more) for s, more in zip(sequences, tokens, strict=True)])
+
+
 RUNNERS: dict[str, type[FakeRunner]] = {"in turns": FakeRunner, "overlapping": OverlappingFake}
 
 
@@ -190,6 +202,11 @@ def runner_kind() -> str:
 @pytest.fixture
 def fake_runner() -> type[FakeRunner]:
     return FakeRunner
+
+
+@pytest.fixture
+def batching_runner() -> type[FakeRunner]:
+    return BatchingFake
 
 
 EngineMaker = Callable[..., tuple[LocalEngine, FakeRunner]]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 
+from edge_router.engines.local.jobs import Job
 from edge_router.engines.local.line import Line
-from edge_router.engines.local.worker import Job
 
 
 def job() -> Job:
-    return Job([1], None, None, lambda: False)  # type: ignore[arg-type]  # nobody computes it
+    # nobody computes it
+    return Job(tokens=[1], sampler=None, sink=None, cancelled=lambda: False)  # type: ignore[arg-type]
 
 
 def test_the_place_in_the_line() -> None:

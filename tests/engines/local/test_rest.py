@@ -13,8 +13,8 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
+from edge_router.engines.local.jobs import Rest
 from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.engines.local.worker import Rest
 from edge_router.errors import EngineError, EngineUnavailable, InternalError, OutOfMemory
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
