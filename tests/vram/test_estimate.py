@@ -160,7 +160,9 @@ def test_a_processor_touches_no_more_of_it_than_the_formula_says(smol):
 def test_a_library_says_what_it_takes(tmp_path):
     library = tmp_path / "model.so"
     assert library_bytes(library, 1) is None
-    write_usage(library, {"embed": 1, "batch_prefill": 20, "decode": 300, "batch_decode": 4000, "batch_verify": 5})
+    write_usage(
+        library, {"embed": 1, "batch_prefill": 20, "decode": 300, "batch_decode": 4000, "batch_verify": 5}
+    )
     assert (library_bytes(library, 1), library_bytes(library, 2)) == (321, 4321)
     write_usage(library, {"embed": 1})
     assert library_bytes(library, 1) is None
