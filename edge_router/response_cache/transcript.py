@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
+from edge_router import strict_json
 from edge_router.chat.events import (
     Answering,
     Event,
@@ -100,7 +101,7 @@ class Transcript:
 
 def load(text: str) -> list[Event]:
     """The events again; all of the prompt's tokens are told as kept. Raises `ValueError`, `TypeError`."""
-    events, (reason, counted, stop_sequence) = json.loads(text)
+    events, (reason, counted, stop_sequence) = strict_json.parse(text)
     if reason not in _WHOLE:
         raise ValueError(reason)
     prompt, completion, thoughts = map(int, counted or (0, 0, 0))

@@ -254,9 +254,10 @@ def circling(tokens: list[int], size: int, words: list[int]) -> np.ndarray:
     return row
 
 
-def test_the_tokenizer_is_made_while_the_model_is_loaded(
+def test_the_tokenizer_is_made_where_the_model_is_loaded_ahead_of_questions(
     make_engine: Make, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A server warms up; one question, held to nothing, needs none of it and would wait for its processor."""
     began = threading.Event()
     whole = TextTokenizer.vocabulary
 
@@ -265,7 +266,9 @@ def test_the_tokenizer_is_made_while_the_model_is_loaded(
         return whole(self, size)
 
     monkeypatch.setattr(TextTokenizer, "vocabulary", vocabulary)
-    make_engine(end=True)
+    engine = make_engine(end=True)
+    assert not began.is_set()
+    engine.load()
     assert began.wait(20)
 
 
