@@ -266,7 +266,7 @@ def test_the_tokenizer_is_made_where_the_model_is_loaded_ahead_of_questions(
         return whole(self, size)
 
     monkeypatch.setattr(TextTokenizer, "vocabulary", vocabulary)
-    engine = make_engine(end=True)
+    engine, _ = make_engine(end=True)
     assert not began.is_set()
     engine.load()
     assert began.wait(20)
