@@ -22,6 +22,7 @@ VERBS = (
     Verb("serve", ANSWERS, "A server for OpenAI's, Anthropic's and Ollama's clients.", f"{HERE}.serve"),
     Verb("launch", ANSWERS, "Claude Code, Codex and others, asking that server.", f"{HERE}.launch"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
+    Verb("decide", ANSWERS, "Typed questions about a text, with probabilities.", f"{HERE}.decide"),
     Verb("rules", ANSWERS, "Your own rules, asked before any score: check.", f"{HERE}.rules"),
     Verb("upgrade", ANSWERS, "What the strong model was not there for, asked again.", f"{HERE}.upgrade"),
     Verb("plan", MODELS, "What fits into a memory budget, with which windows.", f"{HERE}.plan"),

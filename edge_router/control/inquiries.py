@@ -110,6 +110,7 @@ class Inquiries:
         output, clock = request.output, Clock()
         assert isinstance(output, QuestionsOutput)
         decision, situation = self._decide(request, clock, cancel)
+        decision = replace(decision, would_escalate=False)  # only words are asked for again
         own = policy.own(request, situation)
         first = yield from self._first(own, decision, situation, clock, cancel)
         given = [first.given(index) for index in range(len(output.questions))]

@@ -126,6 +126,7 @@ def test_what_must_not_leave_stays(settings: dict[str, object], private: bool) -
     with Controller(Config(), weak=weak(), strong=big, bounds=BOUNDS, **settings) as controller:
         answers = controller.decide(STATE, ALL, private=private)
         assert {model for _, model, _ in told(answers)} == {"small"}
+        assert not answers.decision.would_escalate  # `upgrade` asks for words
         with pytest.raises(InvalidRequest):
             controller.decide(STATE, ALL, private=True, model="strong")
     assert not big.inquiries and not big.calls
