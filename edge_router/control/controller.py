@@ -473,6 +473,8 @@ class CoreController:
         with self.defects.guard("router"), clock.scoring():
             score = checked_score(router, request.messages)
         decision = by_score(score)
+        if lookup is not None and (kept := lookup.similar(router, decision)) is not None:
+            return kept, situation
         if counts:
             with self.defects.spare("strong share"):
                 self._pool.observe(router, decision, caller.settings)

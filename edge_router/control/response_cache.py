@@ -26,13 +26,15 @@ from edge_router.control.answer import Answer, Clock
 from edge_router.control.policy import Route, Situation
 from edge_router.control.pool import Pool
 from edge_router.defects import Defects
-from edge_router.errors import EdgeRouterError, InvalidData, StorageError
+from edge_router.errors import EdgeRouterError, InvalidData, InvalidRouter, StorageError
 from edge_router.guard.inspection import Inspection
 from edge_router.metrics import Count, Gauge, Labels, Metrics
 from edge_router.paths import Paths
 from edge_router.response_cache.key import digest, is_kept, key_of
+from edge_router.response_cache.similar import nearest, packed, question_of, remainder
 from edge_router.response_cache.store import AnswerStore, Entry
 from edge_router.response_cache.transcript import Transcript
+from edge_router.routers.base import Embeds, Router
 from edge_router.rules.rule import Verdict
 from edge_router.sizes import parse_size
 from edge_router.types import Cancel, Decision, Reason, Tier
@@ -68,6 +70,7 @@ class ResponseCache:
         self._looks = Counter[str]()
         self._told: set[type[Exception]] = set()
         self._rests_until = 0.0
+        self._blind = set[str]()  # routers without vectors
 
     @classmethod
     def of(
@@ -122,6 +125,22 @@ class ResponseCache:
             return True
         return not request.private and self._pool.egress.masked(text) == text
 
+    def vector(self, router: Router, text: str) -> tuple[str, bytes] | None:
+        """Of `text`, with the space that it is in; None of a router that makes none, which is told once."""
+        if router.name in self._blind:
+            return None
+        problem = "it makes no vectors of texts"
+        if isinstance(router, Embeds):
+            try:
+                return router.space, packed(router.embed_texts([text]))
+            except InvalidRouter as error:
+                problem = str(error)
+        self._blind.add(router.name)
+        _logger.warning(
+            "response_cache.similarity has no effect with the router %s: %s", router.name, problem
+        )
+        return None
+
     def count(self, result: str) -> None:
         with self._lock:
             self._looks[result] += 1
@@ -172,6 +191,9 @@ class Lookup:
         self._cache, self._request = cache, request
         self.spared = partial(cache.defects.spare, "response cache")
         self._key: str | None = None
+        self._context: str | None = None  # of nearly the same questions, where those count
+        self._vector: bytes | None = None
+        self._routed: tuple[object, ...] = ()
         self.found: Entry | None = None
         self._events: list[Event] = []
 
@@ -188,15 +210,46 @@ class Lookup:
         """
         with self._cache.spared():
             named = situation.asked or self._request.target if route.tier == "strong" else None
-            self._key = key_of(self._request, route.tier, route.router, named, _facts(*egress))
+            self._routed = (route.tier, route.router, named, _facts(*egress))
+            self._key = key_of(self._request, *self._routed)
             if self._reads:
                 entry = self._cache.store.find(self._key, max_age_s=self._request.response_cache.max_age_s)
                 if entry is not None and (route.tier is not None or entry.score is not None):
                     decision = wanted(entry.score)
                     if self._serves(entry, decision):
                         return self._take(entry, decision, "hit")
-                self._cache.count("miss")
+                if route.tier is not None or self._cache.settings.similarity is None:
+                    self._cache.count("miss")
         return None
+
+    def similar(self, router: Router, decision: Decision) -> Decision | None:
+        """The decision for an answer to nearly the same question; None where there is none.
+
+        `decision` is where this one would go.
+        """
+        least, text = self._cache.settings.similarity, question_of(self._request)
+        if least is None or self._key is None:
+            return None
+        with self._cache.spared():
+            made = None if text is None else self._cache.vector(router, text)
+            if made is not None and text is not None:
+                space, self._vector = made
+                self._context = key_of(remainder(self._request, text), "similar", space, *self._routed)
+            if not self._reads:
+                return None
+            found = self._nearest(self._request.response_cache.max_age_s)
+            if found is not None and found[1] >= least and self._serves(found[0], decision):
+                entry = self._cache.store.find(found[0].key)
+                if entry is not None:
+                    taken = self._take(entry, decision, "similar")
+                    return replace(taken, similarity=round(found[1], 6))
+            self._cache.count("miss")
+        return None
+
+    def _nearest(self, max_age_s: float | None) -> tuple[Entry, float] | None:
+        if self._context is None or self._vector is None:
+            return None
+        return nearest(self._vector, self._cache.store.similar(self._context, max_age_s=max_age_s))
 
     @property
     def _reads(self) -> bool:
@@ -280,7 +333,9 @@ class Lookup:
                 maker,
                 decision.endpoint,
                 decision.score,
-                text=transcript.dump(),
+                self._context,
+                self._vector,
+                transcript.dump(),
             )
             self._cache.store.put(entry)
 

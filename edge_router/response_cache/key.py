@@ -20,6 +20,9 @@ Not part of it, and looked at when an answer is found (`control/response_cache.p
 - who answered, by its settings and, of the weak model, its weights' fingerprint, so it has to be loaded;
 - the age.
 
+Nearly the same question (`similar.py`) has the same key but for the words that hold its last message
+together: system prompts, forms, models and all that was said before are the very same there, too.
+
 Who asks, and whether it must stay here (`session`, `program`, `private`), changes what the policy decides,
 not what a model says.
 """

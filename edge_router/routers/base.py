@@ -9,10 +9,14 @@ from a hash of the text for that reason). No text is too long, empty or strange 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge_router.chat.message import Message
 from edge_router.engines.base import Engine
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 from edge_router.errors import InvalidRouter
 
 
@@ -51,3 +55,17 @@ def checked_score(router: Router, messages: Sequence[Message]) -> float:
     if not (isinstance(score, int | float) and 0 <= score <= 1):
         raise InvalidRouter(router.name, f"its score is {score!r}, not a number in 0..1")
     return score
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A router that makes a vector of a text on its way to the score."""
+
+    @property
+    def space(self) -> str:
+        """What vectors must share to be compared: the network that made them."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.floating]:
+        """[texts, dimension]. Raises `InvalidRouter` where there is none after all."""
+        ...

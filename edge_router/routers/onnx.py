@@ -5,7 +5,9 @@ It runs on one thread: a second gains nothing on so small a graph and would take
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -81,6 +83,12 @@ class OnnxRouter:
     def surface_names(self) -> tuple[str, ...]:
         """The surface features that it is fed, in their order."""
         return self._surface
+
+    @cached_property
+    def space(self) -> str:
+        """By its graph: another network's vectors are in another space."""
+        with (self._card.directory / self._card.graph).open("rb") as graph:
+            return f"{self.name} {hashlib.sha256(graph.read()).hexdigest()}"
 
     @property
     def provider(self) -> str:

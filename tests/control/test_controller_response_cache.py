@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge_router.aio import AsyncController
 from edge_router.chat.events import (
     Finished,
     ReasoningDelta,
@@ -24,10 +29,19 @@ from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.client import Controller
 from edge_router.config import Config
 from edge_router.engines.scripted import Reply, ScriptedEngine
-from edge_router.errors import Blocked, GenerationFailed, InvalidRequest, StrongUnreachable
+from edge_router.errors import (
+    Blocked,
+    DiskFull,
+    EdgeRouterError,
+    GenerationFailed,
+    InvalidData,
+    InvalidRequest,
+    LockTimeout,
+    StrongUnreachable,
+)
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
-from edge_router.response_cache.store import AnswerStore
+from edge_router.response_cache.store import AnswerStore, Entry
 from edge_router.routers.scripted import ScriptedRouter
 from edge_router.types import Reason
 
@@ -367,3 +381,178 @@ def test_what_is_on_disk_is_for_its_user_alone(make: Make, paths: Paths) -> None
     assert AnswerStore(paths.responses).entries() == [entry]
     content = paths.responses.read_bytes()
     assert b"private one" not in content and b"plain" not in content and b"sk-proj" not in content
+
+
+class Embedding(ScriptedRouter):
+    """Vectors by how many letters a text has."""
+
+    space = "letters"
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([[1.0, len(text) / 100] for text in texts])
+
+
+def embedding(score: float = EASY, small: ScriptedEngine | None = None, **settings: object) -> Controller:
+    config = Config().replace(**{**ON, "response_cache.similarity": 0.99, **settings})
+    return Controller(config, router=Embedding(score), weak=small or weak(), strong=strong("S"))
+
+
+FRANCE = ("What is the capital of France?", "what's the capital of france", "Tell me the capital of France!")
+
+
+def test_nearly_the_same_is_answered_once(paths: Paths) -> None:
+    small = weak(default=lambda request: f"answer {len(small.calls)}")
+    with embedding(small=small, **{"response_cache.mode": "disk"}) as controller:
+        told = [controller.chat.completions.create(messages=text, temperature=0) for text in FRANCE]
+        assert [each.text for each in told] == ["answer 1"] * 3
+        assert [each.decision.reason for each in told] == ["score", "cached", "cached"]
+        assert told[0].decision.similarity is None
+        assert all(0.99 <= (each.decision.similarity or 0) <= 1 for each in told[1:])
+        assert (
+            controller.chat.completions.create(messages=FRANCE[0], temperature=0).decision.similarity is None
+        )
+        assert ask(controller, "What is the capital of Spain?")[0] == "answer 2"
+        far = "Hello! " * 40 + "Tell me the capital of France!"  # the same words, another vector
+        assert ask(controller, far)[0] == "answer 3"
+        written = controller.metrics.render()
+        for result, count in (("hit", 1), ("similar", 2), ("miss", 3)):
+            assert f'lookups_total{{result="{result}"}} {count}' in written
+
+
+def test_all_else_has_to_be_the_very_same() -> None:
+    one, other = FRANCE[:2]
+    for fields in (
+        {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": other}]},
+        {
+            "messages": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b"},
+                {"role": "user", "content": other},
+            ]
+        },
+        {"response_format": {"type": "json_object"}},
+        {"max_tokens": 9},
+        {"model": "weak"},
+        {"response_cache": "no-cache"},
+        {"response_cache": "no-store"},
+    ):
+        with embedding() as controller:
+            assert ask(controller, one)[1] == "score"
+            given = {"messages": other, "temperature": 0, **fields}
+            reply = controller.chat.completions.create(**given)  # type: ignore[call-overload]
+            assert reply.decision.reason != "cached", fields
+            assert ask(controller, other)[1] == "cached"
+    with embedding(**{"response_cache.similarity": None}) as controller:
+        assert [ask(controller, text)[1] for text in (one, other)] == ["score", "score"]
+
+
+def test_it_is_not_said_where_the_strong_model_would_answer() -> None:
+    router = Embedding(lambda text: HARD if text == FRANCE[1] else EASY)
+    config = Config().replace(**{**ON, "response_cache.similarity": 0.9})
+    with Controller(config, router=router, weak=weak("W", "V"), strong=strong("S")) as controller:
+        assert ask(controller, FRANCE[0]) == ("W", "score")
+        assert ask(controller, FRANCE[1]) == ("S", "score")
+        assert ask(controller, FRANCE[2]) in (("W", "cached"), ("S", "cached"))
+
+
+def test_a_router_without_vectors_is_told_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    controller = make(response_cache__similarity=0.9)
+    assert [ask(controller, text)[1] for text in FRANCE] == ["score"] * 3
+    assert caplog.text.count("has no effect with the router scripted: it makes no vectors of texts") == 1
+
+
+@pytest.mark.integration
+def test_the_shipped_router_makes_vectors() -> None:
+    config = Config().replace(**{**ON, "response_cache.similarity": 0.8})
+    with Controller(config, weak=weak("one"), strong=strong("S")) as controller:
+        assert ask(controller, FRANCE[0], model="router-mf-1")[1] == "score"
+        for text in FRANCE[1:]:
+            assert ask(controller, text, model="router-mf-1") == ("one", "cached"), text
+        assert ask(controller, "What is the capital of Spain?", model="router-mf-1")[1] == "score"
+
+
+class Broken(AnswerStore):
+    """What may break, breaks; `what` says how."""
+
+    what: Exception = ValueError("a mistake")
+
+    def find(self, key: str, *, max_age_s: float | None = None) -> Entry | None:
+        raise self.what
+
+    put = touch = find  # type: ignore[assignment]
+
+
+def test_whatever_breaks_costs_no_answer_and_is_told_once(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    for what, said in (
+        (DiskFull(Path("x")), "the response cache is not used"),
+        (InvalidData("x", "is damaged"), "the response cache is not used"),
+        (LockTimeout(Path("x"), 2.0), "the response cache is not used"),
+        (ValueError("a mistake"), "ERROR    edge_router.defects"),
+    ):
+        caplog.clear()
+        controller = make(weak=weak("a", "b", "c"))
+        assert controller._responses is not None
+        store = controller._responses.store = Broken(None)
+        store.what = what
+        assert [ask(controller)[0] for _ in range(3)] == ["a", "b", "c"], what
+        assert caplog.text.count(said) == 1, (what, caplog.text)
+
+
+def test_a_row_that_cannot_be_read_is_made_anew(make: Make, paths: Paths) -> None:
+    controller = make(weak=weak("a", "b", "c"), response_cache__mode="disk")
+    ask(controller)
+    with sqlite3.connect(paths.responses) as connection:
+        connection.execute('UPDATE answers SET events = \'[[["text"]],["stop",null,null]]\'')
+    connection.close()
+    assert ask(controller) == ("b", "score")
+    controller.close()
+    again = make(weak=weak("d", "e"), response_cache__mode="disk")
+    assert [ask(again), ask(again)] == [("d", "score"), ("d", "cached")]
+    assert again._responses is not None and not again._responses.rests
+
+
+def test_many_at_once_mix_nothing_up(make: Make) -> None:
+    controller = make(
+        weak=weak(default=lambda request: f"for {request.messages[-1].text}"), response_cache__mode="disk"
+    )
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda number: (number % 5, ask(controller, f"q{number % 5}")), range(100)))
+    assert all(text == f"for q{number}" for number, (text, _) in told)
+    assert {reason for _, (_, reason) in told} == {"score", "cached"}
+
+
+def test_an_answer_that_ends_after_closing_writes_nothing(make: Make, paths: Paths) -> None:
+    controller = make(weak=weak("one two"), response_cache__mode="disk")
+    answer = controller.start(ChatRequest((Message("user", "hi"),), sampling=SamplingParams(0)))
+    next(answer)
+    controller.close()
+    with suppress(EdgeRouterError):
+        list(answer)
+    assert not paths.responses.exists()
+
+
+def test_asyncio(make: Make) -> None:
+    async def asked() -> list[tuple[str, str]]:
+        async with AsyncController(make(weak=weak("one two three"))) as controller:
+            found = []
+            for stream in (False, True, True):
+                create = controller.chat.completions.create
+                given = await create(messages="hi", temperature=0, stream=stream)  # type: ignore[call-overload]
+                if stream:
+                    text = "".join([chunk.choices[0].delta.content or "" async for chunk in given])
+                else:
+                    text = given.text
+                found.append((text, given.decision.reason))
+            refreshed = await controller.chat.completions.create(
+                messages="hi", temperature=0, response_cache="no-cache"
+            )
+            return [*found, (refreshed.text, refreshed.decision.reason)]
+
+    assert asyncio.run(asked()) == [
+        ("one two three", "score"),
+        ("one two three", "cached"),
+        ("one two three", "cached"),
+        ("You said: hi", "score"),
+    ]
