@@ -1,18 +1,21 @@
-"""What rules and the guard add to a decision: both on the same prompts, in turns with the decision alone."""
+"""What rules, guard and the look-up of the session add to a decision: on the same prompts, in turns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from edge_router.bench.latency import Latency, timed
 from edge_router.bench.router import decision
+from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.config import GuardConfig
+from edge_router.config import GuardConfig, SessionsConfig
 from edge_router.control.egress import Egress
+from edge_router.control.sessions import Sessions
 from edge_router.guard.inspection import Guard
 from edge_router.routers.base import Router
 from edge_router.rules.file import parse_rules
@@ -41,6 +44,7 @@ name = "accounts {n}"
 pattern = '(?i)\\bacct{n}[- ]?\\d{{6}}\\b'
 then = "redact"
 """
+_TURNS = (Message("user", "Hello."), Message("assistant", "Hello, what can I do for you?"))
 _MORE = "".join(
     f'[[rule]]\n{condition}\nthen = "weak"\n'
     for condition in (
@@ -55,7 +59,7 @@ _MORE = "".join(
 
 @dataclass(frozen=True, slots=True)
 class DecisionBench:
-    """By kind of prompt: the decision alone, and what is asked before it."""
+    """By kind of prompt: the decision alone, and what goes before it."""
 
     rules: int
     alone: Mapping[str, Latency]
@@ -68,8 +72,8 @@ class DecisionBench:
             "prompts": {
                 kind: {
                     "decision_p50_ms": round(self.alone[kind].p50, 4),
-                    "rules_and_guard_p50_ms": round(self.before[kind].p50, 4),
-                    "rules_and_guard_p95_ms": round(self.before[kind].p95, 4),
+                    "before_p50_ms": round(self.before[kind].p50, 4),
+                    "before_p95_ms": round(self.before[kind].p95, 4),
                 }
                 for kind in self.alone
             },
@@ -91,27 +95,38 @@ def bench_decision(
 ) -> DecisionBench:
     """`rules`: those of `sample_rules` where there are none."""
     rules = tuple(rules) or sample_rules()
-    egress = Egress(Guard(settings), rules)
+    egress, sessions = Egress(Guard(settings), rules), Sessions(SessionsConfig())
     alone: dict[str, Latency] = {}
     before: dict[str, Latency] = {}
     with (progress or SilentProgress()).step("decide", total=len(_PROMPTS), unit="prompts") as step:
         for kind, words in _PROMPTS.items():
             text = _long(words)
-            request = ChatRequest((Message("user", text),))
+            request = ChatRequest((*_TURNS, Message("user", text)))
+            _note(sessions, request)
             first: list[float] = []
             second: list[float] = []
             for _ in range(_WARM_UP + rounds):
                 first.append(timed(partial(decision, router, text)))
-                second.append(timed(partial(_asked, egress, request)))
+                second.append(timed(partial(_asked, egress, sessions, request)))
             alone[kind] = Latency.of(first[_WARM_UP:])
             before[kind] = Latency.of(second[_WARM_UP:])
             step.advance()
     return DecisionBench(len(rules), alone, before)
 
 
-def _asked(egress: Egress, request: ChatRequest) -> object:
+def _note(sessions: Sessions, request: ChatRequest) -> None:
+    """What has been answered before."""
+    before = replace(request, messages=request.messages[:-2])
+    events = sessions.noted(
+        iter([Finished("stop")]), sessions.look(before), before, ("weak", ""), nullcontext
+    )
+    for _ in events:
+        pass
+
+
+def _asked(egress: Egress, sessions: Sessions, request: ChatRequest) -> object:
     """What the controller does before it asks for a score."""
-    return egress.inspect(request, egress.judge(request))
+    return egress.inspect(request, egress.judge(request)), sessions.look(request)
 
 
 def prose() -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain
+from itertools import pairwise
 
 from edge_router import strict_json
 from edge_router.chat.message import Audio, File, Foreign, Image, Message, Part, Refusal, Text, ToolCall
@@ -18,6 +18,7 @@ from edge_router.chat.message import ToolResult as Result
 from edge_router.chat.request import ChatRequest
 
 _SIZE = 16  # bytes
+_SYSTEM, _WORDS = ("system", "developer"), (Text, Refusal)
 _LARGE = 4096  # letters of a picture or a sound, of which the ends tell it from others
 
 
@@ -72,18 +73,20 @@ class Fingerprints:
         self._key = key or os.urandom(32)
 
     def conversation(self, request: ChatRequest) -> Conversation:
-        messages = tuple(_merged(request.messages))
-        first = next((at for at, each in enumerate(messages) if each.role not in ("system", "developer")), 0)
-        scope = self._of(b"scope", _bytes(request.caller or ""), _bytes(request.session or ""))
-        names = (_bytes(tool.name) for tool in request.tools)  # which stand before all else, too
-        system = self._of(*chain.from_iterable(_told(each.parts) for each in messages[:first]), b"", *names)
-        begins = [scope]
-        for message in messages[first:]:
-            begins.append(self._next(begins[-1], message))
+        messages = _merged(request.messages)
+        first = next((at for at, each in enumerate(messages) if each.role not in _SYSTEM), 0)
         named = request.session is not None
-        return Conversation(
-            scope, named, system, messages[first:], tuple(begins), request.continue_final and len(begins) > 1
-        )
+        scope = b""
+        if named or request.caller is not None:
+            scope = self._of(b"scope", _bytes(request.caller or ""), _bytes(request.session or ""))
+        system = b""
+        if first or request.tools:  # which stand before all else, too
+            told = [piece for each in messages[:first] for piece in _told(each.parts)]
+            system = self._of(*told, b"", *(_bytes(tool.name) for tool in request.tools))
+        said, begins = tuple(messages[first:]), [scope]
+        for message in said:
+            begins.append(self._next(begins[-1], message))
+        return Conversation(scope, named, system, said, tuple(begins), request.continue_final and bool(said))
 
     def answered(self, conversation: Conversation, parts: Sequence[Part]) -> bytes:
         """Of the conversation with that answer at its end."""
@@ -99,48 +102,39 @@ class Fingerprints:
         return self._of(before, _bytes(message.role), *_told(message.parts))
 
     def _of(self, *pieces: bytes) -> bytes:
-        hashed = blake2b(key=self._key, digest_size=_SIZE)
-        for piece in pieces:
-            hashed.update(len(piece).to_bytes(8, "big"))
-            hashed.update(piece)
-        return hashed.digest()
+        whole = b"".join([part for piece in pieces for part in (len(piece).to_bytes(8, "big"), piece)])
+        return blake2b(whole, key=self._key, digest_size=_SIZE).digest()
 
 
-def _merged(messages: Iterable[Message]) -> Iterator[Message]:
+def _merged(messages: Sequence[Message]) -> Sequence[Message]:
     """What the assistant said in a row as one: clients send its words and its calls together or apart."""
-    said: list[Part] = []
+    if not any(one.role == other.role == "assistant" for one, other in pairwise(messages)):
+        return messages
+    merged: list[Message] = []
     for message in messages:
-        if message.role == "assistant":
-            said += message.parts
-            continue
-        if said:
-            yield Message("assistant", said)
-            said = []
-        yield message
-    if said:
-        yield Message("assistant", said)
+        if merged and merged[-1].role == message.role == "assistant":
+            merged[-1] = Message("assistant", (*merged[-1].parts, *message.parts))
+        else:
+            merged.append(message)
+    return merged
 
 
-def _told(parts: Sequence[Part]) -> Iterator[bytes]:
+def _told(parts: Sequence[Part]) -> list[bytes]:
     """What every client sends back as it came: no thoughts, ids and blanks at the ends, and text as one."""
-    text = "".join(part.text for part in parts if isinstance(part, Text | Refusal)).strip()
-    if text:
-        yield _bytes(text)
+    text = "".join([part.text for part in parts if isinstance(part, _WORDS)]).strip()
+    found = [_bytes(text)] if text else []
     for part in parts:
-        if isinstance(part, Text):
-            continue
         if isinstance(part, ToolCall):
-            yield _bytes(part.name)
-            yield _bytes(part.arguments) if part.free else _canonical(part.arguments)
+            found += (_bytes(part.name), _bytes(part.arguments) if part.free else _canonical(part.arguments))
         elif isinstance(part, Result):
-            yield b"result"
-            yield from _told(part.parts)
+            found += (b"result", *_told(part.parts))
         elif isinstance(part, Image | File):
-            yield _ends(part.url or "")
+            found.append(_ends(part.url or ""))
         elif isinstance(part, Audio):
-            yield _ends(part.data)
+            found.append(_ends(part.data))
         elif isinstance(part, Foreign):
-            yield _bytes(part.kind)
+            found.append(_bytes(part.kind))
+    return found
 
 
 def _canonical(arguments: str) -> bytes:

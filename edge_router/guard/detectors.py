@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-from edge_router.guard import numbers
+from edge_router.guard import gates, numbers
 from edge_router.guard.key_formats import KEY_FORMATS, NAMES, PASSWORDS, KeyFormat
 
 Find: TypeAlias = Callable[[str], Iterator[tuple[int, int, str]]]
@@ -73,7 +73,8 @@ HOSTS_OF_MANY = {
 class Detector:
     """`kind` is what a setting is named after, `label` what its placeholders are, `noun` what people read.
 
-    `alike`: letters that look as others do are taken for those.
+    `alike`: letters that look as others do are taken for those. `gate` is an expression of RE2's for what
+    stands in every text in which it finds something; see gates.py.
     """
 
     kind: str
@@ -81,15 +82,16 @@ class Detector:
     noun: str
     find: Find
     alike: bool = True
+    gate: str | None = None
 
 
 def detectors(machine: Machine) -> tuple[Detector, ...]:
     """The surest first: where two find the same, it counts as the first one's."""
     return (
-        Detector("secrets", "SECRET", "a key or password", secrets),
-        Detector("ibans", "IBAN", "an IBAN", _nameless(numbers.ibans)),
-        Detector("cards", "CARD", "a card number", _nameless(numbers.cards)),
-        Detector("emails", "EMAIL", "an e-mail address", emails),
+        Detector("secrets", "SECRET", "a key or password", secrets, gate=gates.SECRETS),
+        Detector("ibans", "IBAN", "an IBAN", _nameless(numbers.ibans), gate=gates.IBANS),
+        Detector("cards", "CARD", "a card number", _nameless(numbers.cards), gate=gates.CARDS),
+        Detector("emails", "EMAIL", "an e-mail address", emails, gate=gates.EMAILS),
         Detector("paths", "HOME", "a folder of this machine", machine.paths),
         Detector("hosts", "HOST", "the name of this machine", machine.hosts),
         Detector("phones", "PHONE", "a telephone number", _nameless(numbers.telephones)),

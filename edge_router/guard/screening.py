@@ -21,11 +21,13 @@ from edge_router import strict_json
 from edge_router.chat.message import ToolCall
 from edge_router.chat.request import ChatRequest
 from edge_router.guard.detectors import Detector
+from edge_router.guard.gates import CODED, all_of, gate
 from edge_router.guard.key_formats import KEY_FORMATS
 from edge_router.guard.reading import Reading
 from edge_router.surfaces.wire import dumps
 
 T = TypeVar("T")
+_LISTS = (tuple, list, frozenset)
 
 # Of a request what is never sent, or chosen by us.
 _STAYS = frozenset({"target", "private", "mask", "signals", "names", "program", "reader"})
@@ -90,10 +92,13 @@ class Screening:
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self.detectors = tuple(detectors)
         self._as_written = not all(each.alike for each in self.detectors)
+        own = [each.gate for each in self.detectors]
+        self._gates = {each: gate(each) for each in (*own, CODED) if each is not None}
+        self._gate = all_of([*own, CODED])
 
     def found(self, request: ChatRequest) -> Counter[tuple[str, str]]:
         """How often what was found, by kind and what exactly it is."""
-        texts = list(texts_of(request))
+        texts = texts_of(request)
         if not self.detectors or not self.findings("\n".join(texts)):
             return Counter()
         return Counter((each.kind, each.what) for text in texts for each in self.findings(text))
@@ -115,14 +120,18 @@ class Screening:
     def findings(self, text: str, depth: int = 0) -> list[Finding]:
         """In the order in which they stand there; none within another."""
         reading = Reading(text)
+        if self._gate is not None and not self._gate(reading.plain):
+            return []
         as_written = Reading(text, alike=False) if self._as_written else reading
         found: list[Finding] = []
         for detector in self.detectors:
             read = reading if detector.alike else as_written
+            if detector.gate is not None and not self._gates[detector.gate](read.plain):
+                continue
             for start, end, what in detector.find(read.plain):
                 if end > start:
                     found.append(Finding(detector.kind, detector.label, what, *read.span(start, end)))
-        if depth < _DEPTH:
+        if depth < _DEPTH and self._gates[CODED](reading.plain):
             found += self._coded(reading, depth)
         return [each for each in _apart(found) if not PLACEHOLDER.fullmatch(text, each.start, each.end)]
 
@@ -186,15 +195,17 @@ def _rest(run: str) -> str:
 # ---- every text of a request -------------------------------------------------------------------------------
 
 
-def texts_of(request: ChatRequest) -> Iterator[str]:
+def texts_of(request: ChatRequest) -> list[str]:
     """All texts that would be sent, keys of objects among them, messages first.
 
     Raises `TypeError` for what nobody has thought of: it must not pass unseen.
     """
+    found: list[str] = []
     for name in _names(ChatRequest):
         value = getattr(request, name)
         if value and name not in _STAYS:
-            yield from _texts(value)
+            _gather(value, found)
+    return found
 
 
 @lru_cache(64)
@@ -203,33 +214,35 @@ def _names(kind: object) -> tuple[str, ...]:
     return tuple(each.name for each in fields(cast(Any, kind)))
 
 
-def words_of(request: ChatRequest) -> Iterator[str]:
+def words_of(request: ChatRequest) -> list[str]:
     """The texts that somebody wrote: without roles and the like, which are the same for all."""
+    found: list[str] = []
     for message in request.messages:
-        yield from _texts((message.parts, message.name, message.extra))
-    yield from _texts((request.tools, request.output, request.raw_prompt, request.extra.fields))
+        _gather((message.parts, message.name, message.extra), found)
+    _gather((request.tools, request.output, request.raw_prompt, request.extra.fields), found)
+    return found
 
 
-def _texts(value: object) -> Iterator[str]:
+def _gather(value: object, found: list[str]) -> None:
     if isinstance(value, str):
-        yield _payload(value) if len(value) >= _LARGE else value
+        found.append(_payload(value) if len(value) >= _LARGE else value)
     elif isinstance(value, ToolCall) and not value.free:
-        yield from (value.id, value.name)
-        yield from _texts(_arguments(value))
-        yield from _texts(value.extra)
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _texts(name)
-            yield from _texts(inner)
-    elif isinstance(value, tuple | list | frozenset):
+        found += (value.id, value.name)
+        _gather(_arguments(value), found)
+        _gather(value.extra, found)
+    elif isinstance(value, _LISTS):
         for inner in value:
-            yield from _texts(inner)
+            _gather(inner, found)
     elif is_dataclass(value):
         for name in _names(cast(object, type(value))):
             if inner := getattr(value, name):  # what is empty or 0 holds no text
-                yield from _texts(inner)
+                _gather(inner, found)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            _gather(name, found)
+            _gather(inner, found)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield str(value)
+        found.append(str(value))
     elif not (value is None or isinstance(value, bool)):
         raise TypeError(f"{type(value).__name__} in a request")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from edge_router.errors import InvalidRules
-from edge_router.rules.patterns import BadPattern, Spans, pattern, words
+from edge_router.rules.patterns import BadPattern, Either, Spans, pattern, words
 from edge_router.rules.query import CONTENT, LANGUAGES, as_written
 from edge_router.rules.rule import (
     DAYS,
@@ -61,7 +61,8 @@ def parse_rules(text: str, file: Path) -> tuple[Rule, ...]:
         raise InvalidRules(file, "rules are written below [[rule]], each its own")
     if len(tables) > _MOST_RULES:
         raise InvalidRules(file, f"it holds more than {_MOST_RULES} rules")
-    rules = tuple(_Reader(table, number, file).rule() for number, table in enumerate(tables, start=1))
+    either = Either()
+    rules = tuple(_Reader(table, number, file, either).rule() for number, table in enumerate(tables, start=1))
     names = [rule.name for rule in rules]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -72,8 +73,8 @@ def parse_rules(text: str, file: Path) -> tuple[Rule, ...]:
 class _Reader:
     """One table, key by key."""
 
-    def __init__(self, table: Mapping[str, object], number: int, file: Path) -> None:
-        self._left, self._file = dict(table), file
+    def __init__(self, table: Mapping[str, object], number: int, file: Path, either: Either) -> None:
+        self._left, self._file, self._either = dict(table), file, either
         self._name = str(number)
         self._name = self._text("name", self._name)
         self._then = self._text("then")
@@ -140,9 +141,12 @@ class _Reader:
         if key == "words":
             return Says(key, (make(written),), last, tuple(word.lower() for word in written))
         try:
-            return Says(key, tuple(map(make, written)), last)
+            spans = tuple(map(make, written))
         except BadPattern as error:
             raise self._bad(f"a pattern is not taken: {error}") from error
+        for source in written:
+            self._either.add(source)
+        return Says(key, spans, last, among=self._either)
 
     def _some(
         self, key: str, known: Sequence[str], make: Callable[[frozenset[str]], Condition]

@@ -38,6 +38,37 @@ def _spaced(letter: str) -> bool:
     return letter.isdigit() or letter.lower() != letter.upper()
 
 
+class Either:
+    """Expressions that are all tried at once: most texts have none of them, which one pass tells."""
+
+    def __init__(self) -> None:
+        self._sources: list[str] = []
+        self._search: Callable[[bytes], object] | None = None
+
+    def add(self, source: str) -> None:
+        """One that `pattern` has taken, before the first text comes."""
+        self._sources.append(source)
+
+    def stands_in(self, text: bytes) -> bool:
+        """Whether one of them does, or may: some cannot be put together."""
+        if self._search is None:
+            self._search = self._together()
+        return self._search(text) is not None
+
+    def _together(self) -> Callable[[bytes], object]:
+        import re2
+
+        options = re2.Options()
+        options.log_errors, options.never_capture, options.max_mem = False, True, 8 * _MOST_MEMORY
+        try:
+            search: Callable[[bytes], object] = re2.compile(
+                "|".join(f"(?:{source})" for source in self._sources), options
+            ).search
+        except re2.error:
+            return lambda text: text
+        return search
+
+
 def pattern(source: str) -> Spans:
     """Where the expression matches. Raises `BadPattern`."""
     import re2
@@ -56,8 +87,9 @@ def pattern(source: str) -> Spans:
     if compiled.search("") is not None:
         raise BadPattern("it matches where nothing stands, and so everywhere")
 
-    def found(text: str) -> Iterator[tuple[int, int]]:
-        whole = text if text.isascii() else _HALF.sub("\ufffd", text)
-        return (each.span() for each in compiled.finditer(whole))
+    return lambda text: (each.span() for each in compiled.finditer(well_formed(text)))
 
-    return found
+
+def well_formed(text: str) -> str:
+    """`text` as UTF-8 can hold it."""
+    return text if text.isascii() else _HALF.sub("\ufffd", text)

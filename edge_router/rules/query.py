@@ -7,11 +7,13 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 
 from edge_router.chat.message import ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.guard.reading import Reading
 from edge_router.guard.screening import words_of
+from edge_router.rules.patterns import Either, well_formed
 
 _LINE_OF_CODE = re.compile(
     r"[ \t]*(?:"
@@ -86,18 +88,31 @@ class Query:
 
     def __init__(self, request: ChatRequest, now: datetime) -> None:
         self.request, self.now = request, now
+        self._has: dict[tuple[Either, bool], bool] = {}
+
+    @cached_property
+    def _last(self) -> str:
+        messages = self.request.messages
+        return next((each.text for each in reversed(messages) if each.role == "user"), messages[-1].text)
 
     @cached_property
     def whole(self) -> str:
         """All that somebody wrote into it, results of tools and their schemas too, as a person reads it."""
-        return as_written("\n".join(words_of(self.request)))
+        whole = "\n".join(words_of(self.request))
+        return self.last if whole == self._last else as_written(whole)
 
     @cached_property
     def last(self) -> str:
         """What the user said last, as a person reads it."""
-        messages = self.request.messages
-        text = next((each.text for each in reversed(messages) if each.role == "user"), messages[-1].text)
-        return as_written(text)
+        return as_written(self._last)
+
+    def has(self, either: Either, *, last: bool) -> bool:
+        """Whether one of many expressions stands in it, found out once for all rules."""
+        known = self._has.get((either, last))
+        if known is None:
+            text = self.last if last else self.whole
+            known = self._has[either, last] = either.stands_in(well_formed(text).encode())
+        return known
 
     @cached_property
     def small(self) -> str:
@@ -123,7 +138,8 @@ class Query:
         lines = self.last[:_SAMPLE].splitlines()
         if any(line.lstrip().startswith(("```", "~~~")) for line in lines):
             return True
-        return sum(_LINE_OF_CODE.match(line) is not None for line in lines) >= _FEW_LINES
+        of_code = (line for line in lines if _LINE_OF_CODE.match(line) is not None)
+        return len(tuple(islice(of_code, _FEW_LINES))) == _FEW_LINES
 
     @cached_property
     def language(self) -> str | None:
@@ -145,8 +161,8 @@ def language_of(text: str) -> str | None:
         if own and (own > _SCRIPT_SHARE * letters or (name in ("ja", "uk", "fa") and own > 0.05 * letters)):
             return name
     counts = dict.fromkeys(_WORDS, 0)
-    for word in _WORD.findall(text.lower()):
-        for name in _COMMON.get(word, ()):
+    for names in filter(None, map(_COMMON.get, _WORD.findall(text.lower()))):
+        for name in names:
             counts[name] += 1
     best, second, *_ = sorted(counts.values(), reverse=True)
     if best < _FEW_WORDS or best == second:

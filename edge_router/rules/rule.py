@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Protocol
 
-from edge_router.rules.patterns import Spans
+from edge_router.rules.patterns import Either, Spans
 from edge_router.rules.query import Query
 
 BLOCK, LOCAL_ONLY, REDACT = "block", "local_only", "redact"
@@ -32,12 +32,15 @@ class Says:
     spans: Sequence[Spans]
     last: bool
     words: tuple[str, ...] = ()  # in small letters, one of which must be there for it to look closer
+    among: Either | None = None  # or one of these expressions
 
     def holds(self, query: Query) -> bool:
         if self.words:
             small = query.small_last if self.last else query.small
             if not any(word in small for word in self.words):
                 return False
+        if self.among is not None and not query.has(self.among, last=self.last):
+            return False
         text = query.last if self.last else query.whole
         return any(next(spans(text), None) is not None for spans in self.spans)
 

@@ -186,6 +186,66 @@ def test_no_expression_takes_longer_than_its_text() -> None:
     assert time.perf_counter() - begin < 20
 
 
+def test_what_is_tried_at_once_holds_as_each_does_alone() -> None:
+    """Expressions whose flags, quotes and names would reach into the next one's."""
+    sources = (
+        *(
+            "(?i)straße",
+            "ACCT-[0-9]{4}",
+            r"\bx\d+\b",
+            "^begin",
+            "end$",
+            r"\Aonly\z",
+            "(?s)a.b",
+            "(?m)^row$",
+            "a|bc",
+        ),
+        *("(?P<n>1)2", "(?P<n>3)4", r"\Qa+b(", r"\pL7", "ü{2}", "[^ -~]{3}"),
+    )
+    texts = (
+        *(
+            "STRASSE",
+            "Straße STRAßE",
+            "acct-1234",
+            "ACCT-1234",
+            "x12",
+            "ax12",
+            "begin",
+            "not begin",
+            "end",
+            "end .",
+        ),
+        *(
+            "only",
+            "only\n",
+            "a\nb",
+            "x\nrow\ny",
+            "BC",
+            "bc",
+            "12",
+            "34",
+            "a+b(",
+            "ü7",
+            "7",
+            "üü",
+            "日本語",
+            "\ud8007",
+            "",
+        ),
+    )
+    alone = [parse_rules(f"[[rule]]\nthen = 'weak'\npattern = '{each}'", FILE)[0] for each in sources]
+    for some in (sources, sources[:9], sources[:11]):
+        together = parse_rules(
+            "".join(f"[[rule]]\nthen = 'weak'\npattern = '{each}'\n" for each in some), FILE
+        )
+        for text in texts:
+            query = Query(asked(text or "."), MONDAY)
+            held = [rule.holds(query) for rule in together]
+            assert held == [rule.holds(Query(asked(text or "."), MONDAY)) for rule in alone[: len(some)]], (
+                text
+            )
+
+
 def test_protection_holds_beside_everything_and_the_first_model_counts() -> None:
     rules = parse_rules(
         """

@@ -1,4 +1,4 @@
-"""`edge-router bench decision`: what rules and the guard add to a decision here."""
+"""`edge-router bench decision`: what goes before a decision, and how long it takes here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def decision(
     rounds: Annotated[int, typer.Option(min=1, help="Of each kind of prompt.")] = 500,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
-    """What rules and the guard add to a decision, on prompts of 2,000 characters, one thread.
+    """What rules, guard and session add to a decision, on prompts of 2,000 characters, one thread.
 
     The rules are your own, or fifteen made up ones where you have none. The last line is an answer that was
     given before and is given again, from the request to its end.
@@ -39,7 +39,7 @@ def decision(
         (kind, f"{alone.p50:.3f}", f"{before.p50:.3f}", f"{before.p95:.3f}")
         for kind, alone, before in ((kind, found.alone[kind], found.before[kind]) for kind in found.alone)
     ]
-    columns = ("", "decision p50 ms", "rules and guard p50 ms", "p95 ms")
+    columns = ("", "decision p50 ms", "rules, guard, session p50 ms", "p95 ms")
     output.table(columns, rows, right=columns[1:])
     output.write(
         f"An answer of {WORDS} words given again: {again.disk.p50:.3f} ms from the disk, "
