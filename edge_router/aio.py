@@ -11,6 +11,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -233,9 +234,15 @@ class AsyncController:
         )
 
     async def route(
-        self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
+        self,
+        prompt: str | Sequence[object],
+        *,
+        model: str = "auto",
+        private: bool = False,
+        caller: str | None = None,
     ) -> Decision:
-        return await asyncio.to_thread(self.controller.route, prompt, model=model, private=private)
+        route = partial(self.controller.route, model=model, private=private, caller=caller)
+        return await asyncio.to_thread(route, prompt)
 
     def inquiry(self, request: ChatRequest) -> Inquiring:
         """The answers to its typed questions, which are being found."""
@@ -248,11 +255,12 @@ class AsyncController:
         *,
         model: str = "auto",
         private: bool = False,
+        caller: str | None = None,
         truncation: Truncation = "refuse",
     ) -> Answers:
         """As `Controller.decide`. A task that is cancelled meanwhile ends it."""
         request = inquiry_request(state, questions, model=model, private=private, truncation=truncation)
-        inquiring = self.inquiry(request)
+        inquiring = self.inquiry(replace(request, caller=caller))
         try:
             return await inquiring.answers()
         finally:
@@ -294,6 +302,7 @@ class AsyncCompletions:
         stream: Literal[False] = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
+        caller: str | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
 
@@ -306,6 +315,7 @@ class AsyncCompletions:
         stream: Literal[True],
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
+        caller: str | None = None,
         **fields: object,
     ) -> AsyncChatStream: ...
 
@@ -317,11 +327,12 @@ class AsyncCompletions:
         stream: bool = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
+        caller: str | None = None,
         **fields: object,
     ) -> ChatCompletion | AsyncChatStream:
         """As `Completions.create`."""
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        request = own_words(call.request, mask, response_cache)
+        request = own_words(call.request, mask, response_cache, caller)
         if call.stream:
             return AsyncChatStream(
                 await self._controller.start(request), include_usage=bool(call.options[INCLUDE_USAGE])

@@ -39,11 +39,19 @@ class Controller(CoreController):
         return Chat(self)
 
     def route(
-        self, prompt: str | Sequence[object], *, model: str = "auto", private: bool = False
+        self,
+        prompt: str | Sequence[object],
+        *,
+        model: str = "auto",
+        private: bool = False,
+        caller: str | None = None,
     ) -> Decision:
-        """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key."""
+        """The decision for a prompt, or for a list of OpenAI messages. Needs no weights, network or key.
+
+        `caller`: one of the configuration's, for whom it is.
+        """
         messages = parse_messages(conversation(prompt))
-        return self.decision(ChatRequest(messages, target=model, private=private))
+        return self.decision(ChatRequest(messages, target=model, private=private, caller=caller))
 
     def decide(
         self,
@@ -52,6 +60,7 @@ class Controller(CoreController):
         *,
         model: str = "auto",
         private: bool = False,
+        caller: str | None = None,
         truncation: Truncation = "refuse",
         cancel: Cancel | None = None,
     ) -> Answers:
@@ -61,7 +70,7 @@ class Controller(CoreController):
         weak model's context is refused, or loses its "middle". Raises what `chat.completions.create` does.
         """
         request = inquiry_request(state, questions, model=model, private=private, truncation=truncation)
-        return done(self.answering(request, cancel or threading.Event()))
+        return done(self.answering(replace(request, caller=caller), cancel or threading.Event()))
 
     def upgrades(self, *ids: int, since: float = 0.0, every: bool = False) -> tuple[Upgrade, ...]:
         """What the weak model answered only for want of the strong one, oldest first. They are kept
@@ -118,6 +127,7 @@ class Completions:
         stream: Literal[False] = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
+        caller: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
@@ -131,6 +141,7 @@ class Completions:
         stream: Literal[True],
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
+        caller: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatStream: ...
@@ -143,6 +154,7 @@ class Completions:
         stream: bool = False,
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
+        caller: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion | ChatStream:
@@ -151,12 +163,13 @@ class Completions:
         A stream comes back with its first token. `cancel` is a `threading.Event`: once it is set, before that
         or after, the model stops. `mask` says token by token what the weak model may write; it is made anew
         for each answer. `response_cache` says whether the answer may be one that was given before, and be
-        kept: "no-cache", "no-store", "max-age=60", "use". Raises `InvalidRequest`, `Cancelled` where there is
-        no answer yet, and whatever kept both models from answering.
+        kept: "no-cache", "no-store", "max-age=60", "use". `caller`: one of the configuration's, within
+        whose limits it is. Raises `InvalidRequest`, `Cancelled` where there is no answer yet, and whatever
+        kept both models from answering.
         """
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
         own = None if cancel is None else LinkedCancel(cancel)
-        request = own_words(call.request, mask, response_cache)
+        request = own_words(call.request, mask, response_cache, caller)
         answer = self._controller.start(request, own)
         return (
             ChatStream(answer, include_usage=bool(call.options[INCLUDE_USAGE]))
@@ -169,11 +182,12 @@ def own_words(
     request: ChatRequest,
     mask: Callable[[Vocabulary], TokenMask] | None,
     response_cache: str | None,
+    caller: str | None,
 ) -> ChatRequest:
     """`request` with what Python callers say beside OpenAI's fields. Raises `InvalidRequest`."""
     if response_cache is not None:
         request = replace(request, response_cache=wish(response_cache, "response_cache"))
-    return request if mask is None else replace(request, mask=mask)
+    return replace(request, mask=mask, caller=caller)
 
 
 def whole(answer: Answer) -> ChatCompletion:

@@ -113,6 +113,17 @@ class Metrics:
         self._held = Counter(
             "edge_router_session_tokens_total", "Tokens that no other model had to read again.", ("tier",)
         )
+        self._callers = Counter(
+            "edge_router_caller_requests_total", "Answers for each caller.", ("caller", "tier")
+        )
+        self._caller_tokens = Counter(
+            "edge_router_caller_tokens_total",
+            "Tokens for each caller.",
+            ("caller", "tier"),
+        )
+        self._refused = Counter(
+            "edge_router_caller_refusals_total", "What callers' limits did not allow.", ("caller", "error")
+        )
         self._score = Histogram("edge_router_score_seconds", "Time to score a query.", ("router",))
         self._first = Histogram("edge_router_first_token_seconds", "Time to the first token.", ("tier",))
         self._total = Histogram("edge_router_answer_seconds", "Time to the end of the answer.", ("tier",))
@@ -137,6 +148,10 @@ class Metrics:
                 self._tokens.add((tier, "prompt"), usage.prompt_tokens)
                 self._tokens.add((tier, "completion"), usage.completion_tokens)
                 self._tokens.add((tier, "cached"), usage.cached_tokens)
+                if decision.caller is not None:
+                    self._caller_tokens.add((decision.caller, tier), usage.total_tokens)
+            if decision.caller is not None:
+                self._callers.add((decision.caller, tier))
             if record.spent is not None:
                 self._tokens.add(("weak", "prompt"), record.spent.prompt_tokens)
                 self._tokens.add(("weak", "completion"), record.spent.completion_tokens)
@@ -147,6 +162,11 @@ class Metrics:
             ):
                 if milliseconds is not None:
                     histogram.add((label,), milliseconds / 1e3)
+
+    def refused(self, caller: str, error: str) -> None:
+        """A caller of the configuration was refused what its limits do not allow."""
+        with self._lock:
+            self._refused.add((caller, error))
 
     def defect(self, component: str, kind: str) -> None:
         """One mistake in the program was met."""
@@ -160,6 +180,7 @@ class Metrics:
             counters = (
                 *(self._requests, self._tiers, self._failures, self._defects),
                 *(self._tokens, self._holds, self._held),
+                *(self._callers, self._caller_tokens, self._refused),
             )
             histograms = (self._score, self._first, self._total)
             metrics: list[Counter | Histogram | Gauge] = [*counters, *histograms, *self._gauges]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
@@ -12,7 +13,7 @@ from edge_router.callers.allowed import AUTO, Allowed
 from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.engines.fleet.limits import Usage
-from edge_router.errors import ModelNotAllowed, UnknownName
+from edge_router.errors import CallerLimited, ModelNotAllowed, UnknownName
 from edge_router.paths import Paths
 from edge_router.registry import nearest
 from edge_router.thresholds.metering import Meter
@@ -63,9 +64,15 @@ class Visit:
 class Callers:
     """Safe to use from several threads. A `caller` that is None is bound by nothing but the common budget."""
 
-    def __init__(self, config: Config, paths: Paths, names: Callable[[], Names]) -> None:
-        """`names`: those of the models, as they are now."""
-        self._names, self.budgets = names, Budgets.of(config, paths)
+    def __init__(
+        self,
+        config: Config,
+        paths: Paths,
+        names: Callable[[], Names],
+        refused: Callable[[str, str], None] = lambda caller, error: None,
+    ) -> None:
+        """`names`: those of the models, as they are now. `refused`: who met an error of which name."""
+        self._names, self._refused, self.budgets = names, refused, Budgets.of(config, paths)
         self._known = {each.name: Caller(each, Allowance(each)) for each in config.callers}
         self._nobody = Caller(None)
 
@@ -81,11 +88,10 @@ class Callers:
     def allowed(self, name: str | None) -> Allowed:
         """What it may ask for. Raises `UnknownName`."""
         settings = self.find(name).settings
-        return (
-            Allowed()
-            if settings is None
-            else Allowed(settings.models, self._names().weak, self._names().strong)
-        )
+        if settings is None or not settings.models:
+            return Allowed()
+        names = self._names()
+        return Allowed(settings.models, names.weak, names.strong)
 
     def asked(self, request: ChatRequest) -> ChatRequest:
         """`request` as it is meant: `auto` is what its caller gets for it, by the models that he may use.
@@ -104,6 +110,7 @@ class Callers:
         """Raises `ModelNotAllowed`."""
         allowed = self.allowed(caller)
         if not allowed.permits(name):
+            self._refused(caller or "", ModelNotAllowed.__name__)
             raise ModelNotAllowed(name, allowed.models)
 
     def check(self, request: ChatRequest) -> None:
@@ -114,18 +121,31 @@ class Callers:
         allowance = self.find(request.caller).allowance
         if allowance is not None:
             self.asked(request)
-            allowance.check(_tokens(request))
+            with self._told(request.caller):
+                allowance.check(_tokens(request))
 
     def begin(self, request: ChatRequest) -> Visit:
         """It begins. Raises `UnknownName`, `CallerLimited`."""
         allowance = self.find(request.caller).allowance
-        return Visit() if allowance is None else Visit(allowance, allowance.begin(_tokens(request)))
+        if allowance is None:
+            return Visit()
+        with self._told(request.caller):
+            return Visit(allowance, allowance.begin(_tokens(request)))
 
     def count(self, caller: str | None, tokens: int) -> None:
         """Something that takes no time, such as an embedding. Raises as `begin`."""
         allowance = self.find(caller).allowance
         if allowance is not None:
-            allowance.end(allowance.begin(tokens), tokens)
+            with self._told(caller):
+                allowance.end(allowance.begin(tokens), tokens)
+
+    @contextmanager
+    def _told(self, caller: str | None) -> Iterator[None]:
+        try:
+            yield
+        except CallerLimited as error:
+            self._refused(caller or "", type(error).__name__)
+            raise
 
     def purses(self, caller: str | None) -> Purses:
         return self.budgets.purses(caller)

@@ -38,7 +38,7 @@ VERBS = (
     Verb("bench", SETUP, "Measured here: weak, router, decision, server, memory.", f"{HERE}.bench"),
     Verb("cache", SETUP, "Answers that are given again: list, show, clear.", f"{HERE}.response_cache"),
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
-    Verb("keys", SETUP, "Keys of callers, each with limits of its own: new, list.", f"{HERE}.keys"),
+    Verb("keys", SETUP, "Keys of callers, each with limits of its own: new, list, usage.", f"{HERE}.keys"),
     Verb("config", SETUP, "The configuration: show, keys, init, set.", f"{HERE}.configuration"),
 )
 

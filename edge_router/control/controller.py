@@ -117,7 +117,7 @@ class CoreController:
         self.metrics.add(Gauge("edge_router_weak_restarts", restarts, (), self._restarts))
         egress = self._pool.egress
         self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, egress)
-        self.callers = Callers(self.config, paths, self._pool.names)
+        self.callers = Callers(self.config, paths, self._pool.names, self.metrics.refused)
         self._upgrader = Upgrader(
             self.config,
             self._recorder.ledger,

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from edge_router import plugins
+from edge_router.caller_config import CALLERS
+from edge_router.callers.allowed import Allowed
 from edge_router.catalog import LocalSource, find_model, is_here, parse_source
 from edge_router.catalog.cards import QUANTIZERS
 from edge_router.config import Config
+from edge_router.control.policy import Names, parse_model
 from edge_router.engines import strong_engines, weak_engines
 from edge_router.engines.choice import DEVICES, SERVED
-from edge_router.errors import ConfigError
+from edge_router.errors import ConfigError, InvalidInput
 from edge_router.quantization import QUANTIZATIONS
 
 _NUMBER = re.compile(r"\d+|sm_\d+[a-z]?")  # which of several, or what to compile for
@@ -50,6 +53,26 @@ def check_names(config: Config, *, weak: bool = True, strong: bool = True) -> No
 def check_router(config: Config, known: Iterable[str]) -> None:
     """Raises `ConfigError`."""
     _check(config, "router.name", tuple(known))
+
+
+def check_callers(config: Config, names: Names, others: Callable[[], Collection[str]]) -> None:
+    """Of the models that callers may use; `others` are no models for chats. Raises `ConfigError`."""
+    for each in config.callers:
+        for model in each.models:
+            try:
+                parse_model(model, names)
+            except InvalidInput as error:
+                if model not in others():
+                    raise _error(config, f"{CALLERS}.{each.name}.models", str(error)) from error
+        if each.model is None:
+            continue
+        key = f"{CALLERS}.{each.name}.model"
+        try:
+            parse_model(each.model, names)
+        except InvalidInput as error:
+            raise _error(config, key, str(error)) from error
+        if not Allowed(each.models, names.weak, names.strong).permits(each.model):
+            raise _error(config, key, f"must be one that {CALLERS}.{each.name}.models has")
 
 
 def _check_device(config: Config) -> None:

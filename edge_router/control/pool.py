@@ -15,7 +15,7 @@ from edge_router.confidence.gate import Gate
 from edge_router.config import Config
 from edge_router.control.egress import Egress, load_rules, rules_file
 from edge_router.control.guarded_engine import GuardedEngine
-from edge_router.control.names import check_names, check_router
+from edge_router.control.names import check_callers, check_names, check_router
 from edge_router.control.policy import Names, check_rules
 from edge_router.control.slot import Slot
 from edge_router.defects import Defects
@@ -98,6 +98,7 @@ class Pool:
         if router is not None:
             self._router_slot(router.name).put(router)
         check_rules(rules, self.names(), rules_file(config, self._paths))
+        check_callers(config, self.names(), lambda: self.embedders().names())
 
     def _engine_slot(self, name: str, make: Callable[[], Engine], given: Engine | None) -> Slot[Engine]:
         slot = Slot(name, make, remember_s=self._config.weak.retry_load_s, dispose=partial(self._end, name))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 from edge_router.callers.keys import Keys
+from edge_router.chat.events import Usage
 from edge_router.config import Config
+from edge_router.ledger import Ledger, Record
+from edge_router.types import Decision, Reason
 
 
 def test_a_key_is_made_printed_once_and_kept_as_a_hash(cli, home):
@@ -54,3 +57,42 @@ def test_what_a_caller_may_is_listed(cli, home, monkeypatch):
     monkeypatch.setenv("KEY_OF_A", "0123456789abcdef")
     done = cli("keys", "list")
     assert "which is not set" not in done.out and "0123456789abcdef" not in done.out
+
+
+def test_what_each_caller_has_used(cli, paths):
+    ledger = Ledger(paths.ledger)
+    for caller, tier, reason, error in (
+        ("anna", "strong", Reason.SCORE, None),
+        ("anna", "weak", Reason.SCORE, "GenerationFailed"),
+        ("anna", "strong", Reason.CACHED, None),
+        (None, "strong", Reason.SCORE, None),
+    ):
+        decision = Decision(tier, reason, 0.5, 0.5, "mf", caller=caller)
+        ledger.record(Record(decision, tier, Usage(1000, 500), error=error))
+    ledger.close()
+    prices = ("-o", "strong.price_in=10", "-o", "strong.price_out=30")
+    rows = [line.split() for line in cli("keys", "usage", *prices).out.splitlines()]
+    assert rows[1:] == [["anna", "3", "2", "1", "3,000", "0.0250"], ["-", "1", "1", "0", "1,500", "0.0250"]]
+    found = json.loads(cli("keys", "usage", "--json").out)
+    assert found["anna"] == {"answers": 3, "strong": 2, "errors": 1, "tokens": 3000, "cost": None}
+    replayed = json.loads(cli("replay", "--threshold", "0.9", "--caller", "anna", "--json").out)
+    assert replayed["n"] == 3
+    assert "for ben" in cli("replay", "--threshold", "0.9", "--caller", "ben").err
+
+
+def test_doctor_shows_callers_and_no_key(cli, monkeypatch):
+    key = cli("keys", "new", "anna").out.strip()
+    settings = (
+        "strong.price_in=1",
+        "strong.price_out=1",
+        "callers.anna.daily_budget=2",
+        "callers.ben.models=weak",
+    )
+    assert cli("config", "set", *settings, "callers.eve.api_key_env=KEY_OF_EVE").code == 0
+    done = cli("doctor", "--offline", "--json")
+    found = {each["name"]: each for each in json.loads(done.out)["findings"] if each["section"] == "Callers"}
+    assert "key hashed" in found["anna"]["text"] and "0.0000 of 2 spent this day" in found["anna"]["text"]
+    assert "edge-router keys new ben" in found["ben"]["text"] and found["ben"]["state"] == "note"
+    assert "KEY_OF_EVE, which is not set" in found["eve"]["text"]
+    assert found["keys"]["state"] == "bad" and "KEY_OF_EVE" in found["keys"]["text"]
+    assert key not in done.out and "sha256" not in done.out

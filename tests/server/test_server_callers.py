@@ -56,7 +56,9 @@ def desk(setup: Make) -> Make:
     def make(*, api_key: str | None = OWNER, ledger: bool = False, **settings: object) -> Desk:
         config = HASHES | {name.replace("__", "."): value for name, value in settings.items()}
         weak = ScriptedEngine(default=lambda request: "here", model_id="small")
-        strong = ScriptedEngine(default=lambda request: "there", model_id="big")
+        strong = ScriptedEngine(
+            default=lambda request: [TextDelta("there"), Finished("stop", Usage(1, 1))], model_id="big"
+        )
         return Desk(setup(api_key=api_key, config=config, weak=weak, strong=strong, ledger=ledger))
 
     return make
@@ -191,15 +193,11 @@ def test_nobody_rates_what_another_was_told_or_reads_the_metrics(desk: Make) -> 
 
 
 def test_a_spent_budget_keeps_its_caller_here_and_tells_no_sums(desk: Make) -> None:
-    def costly(request: Any) -> Any:
-        return [TextDelta("there"), Finished("stop", Usage(1, 1))]
-
     one = desk(
         callers__anna__daily_budget=2.5,
         strong__monthly_budget=1e6,
         **{name.replace(".", "__"): value for name, value in PRICED.items()},
     )
-    one.setup.strong.default = costly
     hard = {"messages": HARD, "max_tokens": 1}
     reasons = [one.ask(ANNA, body=hard).header("x-edge-router-reason") for _ in range(5)]
     assert reasons == ["score", "score", "score", "budget", "budget"]

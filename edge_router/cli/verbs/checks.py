@@ -19,7 +19,14 @@ from edge_router.cli import output
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
-from edge_router.cli.verbs import graphics, local_servers, mlc_checks, remote_checks, response_cache
+from edge_router.cli.verbs import (
+    caller_checks,
+    graphics,
+    local_servers,
+    mlc_checks,
+    remote_checks,
+    response_cache,
+)
 from edge_router.cli.verbs.configuration import shown
 from edge_router.config import Config
 from edge_router.engines.choice import SERVED
@@ -61,6 +68,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("Local servers", "servers", lambda: local_servers.running(session, config))
     yield from _guarded("Strong model", "model", lambda: remote_checks.strong(session, config))
     yield from _guarded("Strong model", "budget", lambda: budget(session, config))
+    yield from _guarded("Callers", "callers", lambda: caller_checks.callers(session, config))
 
 
 def _guarded(section: str, name: str, check: Callable[[], Found]) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import Annotated
 
 import typer
@@ -15,6 +16,8 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs.config_file import alone, edited, save
 from edge_router.cli.verbs.configuration import toml_of
 from edge_router.config import Config, flat, read_text
+
+DAY_S = 86_400.0
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -69,6 +72,35 @@ def list_(
         for each in found
     ]
     output.table(("caller", "key", "limits"), rows)
+
+
+@app.command()
+def usage(
+    ctx: typer.Context,
+    days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """What each caller has used, as the ledger has it: answers, tokens, and money where prices are set."""
+    session = Session(ctx, json=json)
+    config = session.config()
+    from edge_router.callers.usage import used
+    from edge_router.ledger import Ledger
+    from edge_router.thresholds.prices import Prices
+
+    since = 0.0 if days is None else time.time() - days * DAY_S
+    found = used(Ledger(session.paths.ledger).records(since=since), Prices.highest(config))
+    if json:
+        output.write_json({name or "": sums.to_dict() for name, sums in found.items()})
+        return
+    rows = [
+        (
+            *(name or "-", f"{sums.answers:,}", f"{sums.strong:,}", f"{sums.errors:,}", f"{sums.tokens:,}"),
+            "-" if sums.cost is None else f"{sums.cost:.4f}",
+        )
+        for name, sums in found.items()
+    ]
+    numbers = ("answers", "strong", "errors", "tokens", "cost")
+    output.table(("caller", *numbers), rows, right=numbers)
 
 
 def key_of(caller: CallerConfig) -> str | None:

@@ -29,6 +29,9 @@ def replay(
         typer.Option(metavar="T", min=0, max=1, help="Scores from there on go to the strong model."),
     ] = None,
     router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router's answers.")] = None,
+    caller: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what that caller has asked.")
+    ] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
     moved: Annotated[
         int, typer.Option(metavar="N", min=0, help="List up to N answers that would have moved.")
@@ -57,8 +60,10 @@ def replay(
         raise typer.BadParameter("say from which score on the strong model is asked: --threshold 0.3")
     since = 0.0 if days is None else time.time() - days * DAY_S
     records = Ledger(session.paths.ledger).records(router=config.router.name, since=since)
+    records = tuple(each for each in records if caller in (None, each.decision.caller))
     if not records:
-        what = f"the ledger holds no decision of {config.router.name}"
+        whose = "" if caller is None else f" for {caller}"
+        what = f"the ledger holds no decision of {config.router.name}{whose}"
         when = "" if days is None else f" from the last {days:g} days"
         raise typer.BadParameter(f"{what}{when}; {session.to_fill_the_ledger(config)}")
     prices = Prices.highest(config)
