@@ -588,7 +588,8 @@ class CoreController:
         answer: Answer,
         error: EdgeRouterError | None,
     ) -> None:
-        visit.end(None if answer.usage is None else answer.usage.total_tokens)
+        anew = answer.decision.reason is not Reason.CACHED  # else no model has read or written anything
+        visit.end(None if answer.usage is None else answer.usage.total_tokens * anew)
         if isinstance(error, InternalError):
             self.defects.note(error)
         if kept is not None:
@@ -599,5 +600,5 @@ class CoreController:
                 if self._closed:  # it has opened the file again
                     self.callers.budgets.close()
         answer.record_id = self._recorder.finished(answer, error, heard)
-        if answer.decision.model == "strong" and error is None:
+        if answer.decision.model == "strong" and error is None and anew:
             self._background.wake()

@@ -119,6 +119,12 @@ class ResponseCache:
         strong = [getattr(config.strong, name) for name in _STRONG]
         return digest([self._pool.names().strong, strong, endpoints])
 
+    def is_asked_for(self, answer: Answer) -> bool:
+        """Whether it is of the one of several strong models that the score chose, where it did."""
+        chosen, endpoint = answer.decision.tier_model, answer.decision.endpoint
+        tags = next((each.tags for each in self._config.endpoints if each.name == endpoint), ())
+        return chosen is None or chosen in (endpoint, answer.model, *tags)
+
     def may_be_written(self, request: ChatRequest, text: str) -> bool:
         """Whether an answer of that `text` may be kept where this is kept."""
         if self.store.file is None:
@@ -193,6 +199,7 @@ class Lookup:
         self._key: str | None = None
         self._context: str | None = None  # of nearly the same questions, where those count
         self._vector: bytes | None = None
+        self._weak_only = False  # its caller may ask nothing else
         self._routed: tuple[object, ...] = ()
         self.found: Entry | None = None
         self._events: list[Event] = []
@@ -208,6 +215,7 @@ class Lookup:
 
         `wanted` decides by a score that was given to it.
         """
+        self._weak_only = situation.weak_only
         with self._cache.spared():
             named = situation.asked or self._request.target if route.tier == "strong" else None
             self._routed = (route.tier, route.router, named, _facts(*egress))
@@ -256,8 +264,11 @@ class Lookup:
         return self._request.response_cache.read and not self._cache.rests
 
     def _serves(self, entry: Entry, wanted: Decision) -> bool:
-        better = entry.tier == "strong" or wanted.model == "weak"
-        return better and entry.maker == self._cache.maker(entry.tier)
+        if entry.tier == "weak":
+            good = wanted.model == "weak"
+        else:
+            good = wanted.tier_model in (None, entry.asked) and not self._weak_only
+        return good and entry.maker == self._cache.maker(entry.tier)
 
     def _take(self, entry: Entry, wanted: Decision, result: str) -> Decision:
         try:
@@ -275,6 +286,7 @@ class Lookup:
             threshold=None,
             router=None,
             endpoint=entry.endpoint,
+            tier_model=entry.asked,
             held=None,
             held_tokens=None,
             would_escalate=wanted.would_escalate and entry.tier == "weak",
@@ -318,6 +330,7 @@ class Lookup:
         """Keep what was made, if it is an answer to be given again."""
         decision, whole = answer.decision, error is None and transcript.whole and not answer.truncated
         stands_in = decision.model == "weak" and answer.fallback_cause is not None
+        stands_in = stands_in or not self._cache.is_asked_for(answer)
         if not whole or stands_in or self._key is None or self._cache.rests:
             return
         with self._cache.spared():
@@ -332,6 +345,7 @@ class Lookup:
                 answer.model,
                 maker,
                 decision.endpoint,
+                decision.tier_model,
                 decision.score,
                 self._context,
                 self._vector,

@@ -15,8 +15,9 @@ Not part of it, and looked at when an answer is found (`control/response_cache.p
 
 - the threshold and the score: the policy decides anew, with the score that was kept. An answer of the weak
   model serves only where that would answer now; one of the strong model always, for it is no worse and costs
-  nothing. So whatever moves thresholds (a share, a budget, `offline`, a strong model configured later) is
-  heard, and what the weak model said in the strong one's place is not said again once that works;
+  nothing; of several (`tiers`) where the same one would answer, or the weak model. So whatever moves
+  thresholds (a share, a budget, `offline`, a strong model configured later) is heard, and what one model said
+  in place of another is not said again once that works;
 - who answered, by its settings and, of the weak model, its weights' fingerprint, so it has to be loaded;
 - the age.
 

@@ -33,13 +33,14 @@ _TABLES = (
     model TEXT NOT NULL,            -- the id of the model that gave it
     maker TEXT NOT NULL,            -- a hash of what that model was and how it was set
     endpoint TEXT,
+    asked TEXT,                     -- which of several strong models the score chose
     score REAL,
     events TEXT NOT NULL,           -- JSON; see transcript.py
     context TEXT,                   -- what has to be the same for nearly the same question
     vector BLOB                     -- of the question: float16, of length 1
 ) WITHOUT ROWID""",
     """CREATE VIEW listed AS
-SELECT key, caller, time, used, hits, bytes, tier, model, maker, endpoint, score, context, vector
+SELECT key, caller, time, used, hits, bytes, tier, model, maker, endpoint, asked, score, context, vector
 FROM answers""",
     "CREATE INDEX answers_by_use ON answers (used, bytes)",
     "CREATE INDEX answers_by_context ON answers (context, used) WHERE context IS NOT NULL",
@@ -47,8 +48,8 @@ FROM answers""",
 _SCHEMA = Schema(1, {0: _TABLES})
 _INSERT = """
 INSERT OR REPLACE INTO answers (
-    key, caller, time, used, hits, bytes, tier, model, maker, endpoint, score, context, vector, events
-) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    key, caller, time, used, hits, bytes, tier, model, maker, endpoint, asked, score, context, vector, events
+) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _ROW = 400  # bytes that a row takes beside its events and its vector
 TOUCHES_S = 5.0
 MOST_COMPARED = 2_000  # questions of one context, those that were asked last
@@ -65,6 +66,7 @@ class Entry:
     model: str
     maker: str
     endpoint: str | None = None
+    asked: str | None = None
     score: float | None = None
     context: str | None = None
     vector: bytes | None = None
@@ -189,7 +191,7 @@ class AnswerStore:
             return
         row = (
             *(entry.key, entry.caller, entry.time, self._clock(), size, entry.tier, entry.model),
-            *(entry.maker, entry.endpoint, entry.score, entry.context, entry.vector, entry.text),
+            *(entry.maker, entry.endpoint, entry.asked, entry.score, entry.context, entry.vector, entry.text),
         )
         with self._place.writing() as connection, _together(connection):
             self._write_touched(connection)

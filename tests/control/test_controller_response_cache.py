@@ -17,6 +17,7 @@ import pytest
 
 from edge_router.aio import AsyncController
 from edge_router.chat.events import (
+    Answering,
     Finished,
     ReasoningDelta,
     RefusalDelta,
@@ -556,3 +557,33 @@ def test_asyncio(make: Make) -> None:
         ("one two three", "cached"),
         ("You said: hi", "score"),
     ]
+
+
+def test_of_several_strong_models_the_one_that_the_score_chooses() -> None:
+    router = ScriptedRouter(0.5, name="mf")
+    names = ("mid", "top")
+    endpoints = {f"endpoints.{name}.models": [f"model-{name}"] for name in names}
+    endpoints |= {f"endpoints.{name}.base_url": "http://127.0.0.1:9" for name in names}
+
+    def controller(at: float, stands_in: bool = False) -> Controller:
+        tiers = f"0:weak, {at}:mid, {at + 0.3}:top"
+        config = Config().replace(**{"response_cache.mode": "disk", "tiers": tiers, **endpoints})
+        said = "top" if at < 0.2 or stands_in else "mid"
+        big = ScriptedEngine([Answering(f"model-{said}", said), f"from {said}"], model_id="big")
+        return Controller(config, router=router, weak=weak("W"), strong=big)
+
+    for at, expected in (
+        (0.3, ("from mid", "score")),
+        (0.3, ("from mid", "cached")),
+        (0.6, ("from mid", "cached")),  # the weak model would answer: this is no worse
+        (0.1, ("from top", "score")),
+        (0.1, ("from top", "cached")),
+        (0.3, ("from mid", "score")),  # one of another model is not what is wanted
+    ):
+        with controller(at) as made:
+            assert ask(made) == expected, at
+    for text in ("a", "b"):  # what another said in its place
+        with controller(0.3, stands_in=True) as made:
+            assert made.chat.completions.create(messages=text, temperature=0).decision.tier_model == "mid"
+        with controller(0.3) as made:
+            assert ask(made, text) == ("from mid", "score"), text
