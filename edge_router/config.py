@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from edge_router.caller_config import CALLERS, CallerConfig, check_callers
 from edge_router.errors import ConfigError, clipped
 from edge_router.field_names import sounds_private
+from edge_router.listed_prices import is_listed
 from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.setting_values import setting_value
@@ -571,12 +572,12 @@ def _check(config: Config) -> None:
     require("sessions.stickiness", 0 <= sticky < float("inf"), "must be 0 or more")
     require("sessions.ttl_s", 0 < alive < float("inf"), "must be more than 0 seconds")
     require("sessions.max_fingerprints", config.sessions.max_fingerprints >= 1, "must be at least 1")
-    strong = config.strong
-    budgeted, priced = strong.monthly_budget is not None, strong.price_in or strong.price_out
+    strong, budgeted = config.strong, config.strong.monthly_budget is not None
+    listed = config.is_budgeted and is_listed(strong)
+    priced = strong.price_in or strong.price_out or listed
     apart = strong.model is None and bool(config.endpoints)  # each of which needs prices of its own
-    require(
-        "strong.monthly_budget", bool(priced) or apart or not budgeted, "needs strong.price_in and price_out"
-    )
+    known = bool(priced) or apart
+    require("strong.monthly_budget", known or not budgeted, "needs strong.price_in and price_out")
     held = budgeted and share is not None
     require("strong.monthly_budget", not held, "moves the threshold, so router.strong_share must not be set")
     levels, actions = ("off", "standard", "strict"), ("allow", "redact", "local")
@@ -607,7 +608,6 @@ def _check(config: Config) -> None:
         require(key, reached, "must start with http:// or https://")
         require(key, url is None or _has_host(url), "must be an address: a host, and a port if any")
     _check_endpoints(config, require)
-    known = bool(priced) or apart
     check_callers(config.callers, require, budgeted=budgeted, shared=share is not None, priced=known)
 
 
@@ -633,4 +633,5 @@ def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) 
             price = getattr(each, name)
             require(f"{at}.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")
         priced = each.price_in is not None and each.price_out is not None
-        require(f"{at}.price_in", priced or not budgeted, "and price_out are needed by a budget")
+        priced = priced or not budgeted or is_listed(each)
+        require(f"{at}.price_in", priced, "and price_out are needed by a budget")

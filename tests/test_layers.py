@@ -36,6 +36,7 @@ LAYERS = [
         "config",
         "caller_config",
         "tier_config",
+        "listed_prices",
         "setting_values",
         "variable_names",
         "disk",

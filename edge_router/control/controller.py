@@ -136,7 +136,7 @@ class CoreController:
             record=self._recorder.record,
             bounds=lambda weak: bounds or self._pool.bounds(weak),
         )
-        self._sessions = Sessions(self.config.sessions, Prices.highest(self.config))
+        self._sessions = Sessions(self.config.sessions, Prices.highest(self.config, own=True))
         self.metrics.add(*self._sessions.gauges())
         self._created = int(time.time())
         self._closed = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from edge_router.callers.allowed import Allowed
@@ -85,7 +86,10 @@ class Upgrader:
         self._config, self._egress, self._start = config, egress, start
         self._configured, self._allowed = configured, allowed
         self._kept: Upgrades | None = None if ledger is None else ledger.upgrades
-        self._prices = Prices.highest(config)
+
+    @cached_property
+    def _prices(self) -> Prices | None:
+        return Prices.highest(self._config)
 
     def find(self, ids: tuple[int, ...] = (), since: float = 0.0) -> tuple[Upgrade, ...]:
         """All that are kept, oldest first, in any state. Raises `InvalidRequest` for an id that is not."""

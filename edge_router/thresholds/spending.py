@@ -154,7 +154,7 @@ class Spending:
         cls, budget: float | None, config: Config, file: Path, period: Period = MONTH
     ) -> Spending | None:
         """Of `budget`, kept in `file`. None without one."""
-        prices = Prices.highest(config)
+        prices = None if budget is None else Prices.highest(config)
         if budget is None or prices is None:
             return None
         priced = {each.name: Prices.of(each) for each in config.endpoints} | {

@@ -175,6 +175,7 @@ def show(
     session = Session(ctx, json=json)
     loaded = session.config()
     found = {key: (shown(key, loaded.get(key)), loaded.origin(key)) for key in loaded.every_key()}
+    found |= _listed(loaded)
     if json:
         output.write_json({key: {"value": value, "origin": origin} for key, (value, origin) in found.items()})
         return
@@ -339,6 +340,19 @@ def toml_of(settings: Config) -> str:
         variable = f" ({variable_of(key)})" if key in COMMENTS else ""
         lines += [f"# {about(key)}{variable}", line if given else f"# {line}", ""]
     return "\n".join(lines)
+
+
+def _listed(loaded: Config) -> dict[str, tuple[object, str]]:
+    """Prices that nobody set, where a list has them: the value of each key, and the list."""
+    from edge_router.engines.fleet.endpoints import strong_endpoints
+
+    found: dict[str, tuple[object, str]] = {}
+    for each in strong_endpoints(loaded):
+        if each.prices is not None and each.prices.source is not None:
+            source = each.prices.source
+            found[each.setting("price_in")] = (each.prices.price_in, source)
+            found[each.setting("price_out")] = (each.prices.price_out, source)
+    return found
 
 
 def about(key: str) -> str:

@@ -7,6 +7,7 @@ import socket
 import time
 from urllib.parse import urlsplit
 
+from edge_router import listed_prices
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found, State
 from edge_router.cli.session import Session
@@ -14,6 +15,7 @@ from edge_router.config import Config, StrongConfig
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
 from edge_router.engines.keys import Key, NoKey
 from edge_router.errors import StrongError
+from edge_router.listed_prices import EXTRA, PACKAGE
 from edge_router.network import BadNetworkSetting, certificate_setting, problems, proxy_for
 
 STRONG, NETWORK = "Strong model", "Network"
@@ -65,6 +67,7 @@ def _examined(endpoint: StrongEndpoint, config: Config) -> Found:
     else:
         variable = endpoint.setting("api_key_env")
         yield Finding(section, "key", f"none is sent there; one would be named by {variable}")
+    yield _prices(endpoint, section)
     if config.offline:
         yield Finding(section, "reachable", "not asked, for the network is switched off")
         return
@@ -72,6 +75,20 @@ def _examined(endpoint: StrongEndpoint, config: Config) -> Found:
     yield reachable
     if reachable.state == "ok":
         yield _access(endpoint, key, section)
+
+
+def _prices(endpoint: StrongEndpoint, section: str) -> Finding:
+    """What it costs, and by whose word."""
+    prices = endpoint.prices
+    if prices is None:
+        mend = f"set {endpoint.setting('price_in')} and {endpoint.setting('price_out')}"
+        more = "" if listed_prices.is_here() else f", or: python -m pip install 'edge-router[{EXTRA}]'"
+        what = f"{PACKAGE} does not know it there" if listed_prices.is_here() else "not known"
+        return Finding(section, "prices", f"{what}; for budgets and replay {mend}{more}")
+    steps = [f"{each.price_in:g} and {each.price_out:g} above {each.start:,}" for each in prices.steps]
+    costs = "; ".join([f"{prices.price_in:g} in, {prices.price_out:g} out for a million tokens", *steps])
+    text = f"{costs}, by {'your settings' if prices.source is None else prices.source}"
+    return Finding(section, "prices", text)
 
 
 def _no_key(settings: StrongConfig, key: NoKey) -> str:

@@ -43,16 +43,18 @@ class StrongEndpoint:
         return self.models[0] if target in (self.name, *self.limits.tags) else None
 
 
-def strong_endpoints(config: Config) -> Iterator[StrongEndpoint]:
+def strong_endpoints(config: Config, *, own_prices: bool = False) -> Iterator[StrongEndpoint]:
     """`[strong]` itself, where it names a model, then the others as they stand in the file.
 
-    Raises `ConfigError`.
+    `own_prices`: none are looked for that the user does not say. Raises `ConfigError`.
     """
     strong = config.strong
     if strong.model is not None:
         place = Endpoint.parse(strong.base_url)
         own = EndpointConfig("strong", models=(strong.model,))
-        yield StrongEndpoint("strong", strong, place, own.models, Prices.of(strong), own, is_named=False)
+        yield StrongEndpoint(
+            "strong", strong, place, own.models, Prices.of(strong, own=own_prices), own, is_named=False
+        )
     for each in config.endpoints:
         place = Endpoint.parse(each.base_url, f"{ENDPOINTS}.{each.name}.base_url")
         # A key goes to the address that it was meant for: nothing is taken over from [strong].
@@ -65,5 +67,5 @@ def strong_endpoints(config: Config) -> Iterator[StrongEndpoint]:
             price_in=each.price_in,
             price_out=each.price_out,
         )
-        keyed, prices = variable is not None, Prices.of(settings)
+        keyed, prices = variable is not None, Prices.of(each, own=own_prices)
         yield StrongEndpoint(each.name, settings, place, each.models, prices, each, keyed)

@@ -235,5 +235,6 @@ def load(config: Config, paths: Paths, progress: Progress) -> Engine:
     """
     if not config.endpoints:
         return openai.load(config, paths, progress)
-    endpoints = tuple(strong_endpoints(config))
-    return FleetEngine(endpoints, strategy=config.strong.strategy, offline=config.offline)
+    strategy = config.strong.strategy
+    endpoints = tuple(strong_endpoints(config, own_prices=strategy != "cheapest"))
+    return FleetEngine(endpoints, strategy=strategy, offline=config.offline)
