@@ -7,8 +7,6 @@ looked through once more, and keeps it here.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -18,9 +16,10 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from edge_router import strict_json
-from edge_router.chat.message import ToolCall
+from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest
 from edge_router.guard.detectors import Detector
+from edge_router.guard.encodings import decoded, encoded
 from edge_router.guard.gates import CODED, all_of, gate
 from edge_router.guard.key_formats import KEY_FORMATS
 from edge_router.guard.reading import Reading
@@ -34,13 +33,11 @@ _STAYS = frozenset({"target", "private", "mask", "signals", "names", "program", 
 PLACEHOLDER = re.compile(r"\[[A-Z]+_[0-9]+\]")
 # The same in an answer: models write names in small letters, and a backslash where Markdown may want one.
 _REWRITTEN = re.compile(r"\[([A-Za-z]+)\\{0,2}_([0-9]+)\]")
-_CODED = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
 _BLOB = re.compile(r"(?:data:[^,\s]{0,200};base64,)?[A-Za-z0-9+/_\-]*={0,2}")
-_DEPTH = 2  # base64 within base64
+_DEPTH = 2  # one code within another
+_SEAM = 96  # letters on each side of where one text ends and the next begins
 _LARGE = 256  # letters of base64 that are read as a file and not as words
 _BEGINNINGS = tuple(prefix for form in KEY_FORMATS for prefix in form.prefixes)
-_HEAD = 96  # of which the first ones tell whether it is text
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +96,23 @@ class Screening:
     def found(self, request: ChatRequest) -> Counter[tuple[str, str]]:
         """How often what was found, by kind and what exactly it is."""
         texts = texts_of(request)
-        if not self.detectors or not self.findings("\n".join(texts)):
+        if not self.detectors:
             return Counter()
-        return Counter((each.kind, each.what) for text in texts for each in self.findings(text))
+        whole = self.findings("\n".join(texts))
+        found = [each for text in texts for each in self.findings(text)] if whole else []
+        return Counter((each.kind, each.what) for each in (*found, *self._across(request)))
+
+    def _across(self, request: ChatRequest) -> Iterator[Finding]:
+        """What has its beginning in one text and its end in the next."""
+        places = seams(request)
+        if not places or not self.findings("\n".join(left + right for left, right in places)):
+            return
+        for left, right in places:
+            # What stands wholly in one of them is found there.
+            left, right = self.masked(left, Vault()), self.masked(right, Vault())
+            for each in self.findings(left + right):
+                if each.start < len(left) < each.end:
+                    yield each
 
     def hidden(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:
         """`request` with placeholders in the place of whatever can be taken out of it."""
@@ -136,19 +147,14 @@ class Screening:
         return [each for each in _apart(found) if not PLACEHOLDER.fullmatch(text, each.start, each.end)]
 
     def _coded(self, reading: Reading, depth: int) -> Iterator[Finding]:
-        """What stands in base64: all of that is one finding."""
-        at = 0
-        for word in reading.plain.split():
-            if len(word) < 24:
-                continue
-            at = reading.plain.index(word, at)
-            for run in _CODED.finditer(word):
-                inner = decoded(run[0])
-                first = next(iter(self.findings(inner, depth + 1)), None) if inner else None
-                if first is not None:
-                    place = reading.span(at + run.start(), at + run.end())
-                    yield Finding(first.kind, first.label, first.what, *place)
-            at += len(word)
+        """What stands in base64 or as the numbers of its letters: all of that is one finding."""
+        pieces = [piece for piece in encoded(reading.plain) if piece[2]]
+        if len(pieces) > 1 and not self.findings("\n".join(inner for _, _, inner in pieces), depth + 1):
+            return
+        for start, end, inner in pieces:
+            first = next(iter(self.findings(inner, depth + 1)), None)
+            if first is not None:
+                yield Finding(first.kind, first.label, first.what, *reading.span(start, end))
 
 
 def _apart(found: Sequence[Finding]) -> list[Finding]:
@@ -166,30 +172,6 @@ def _apart(found: Sequence[Finding]) -> list[Finding]:
 def _within(inner: Finding, outer: Finding) -> bool:
     size = outer.end - outer.start
     return outer.start <= inner.start and inner.end <= outer.end and inner.end - inner.start < size
-
-
-def decoded(run: str) -> str:
-    """The text that base64 of either alphabet stands for; nothing where it is no text."""
-    run = run.rstrip("=").replace("-", "+").replace("_", "/")
-    head = _text(run[:_HEAD])
-    return head and (head if len(run) <= _HEAD else _text(run))
-
-
-def _text(run: str) -> str:
-    try:
-        data = base64.b64decode(run[: len(run) // 4 * 4] + _rest(run))
-        if b"\0" in data and not data[1::2].strip(b"\0"):
-            return data[: len(data) // 2 * 2].decode("utf-16-le")
-        text = data.decode("utf-8", "ignore" if len(run) == _HEAD else "strict")
-    except (binascii.Error, ValueError):
-        return ""
-    return "" if _CONTROL.search(text) else text
-
-
-def _rest(run: str) -> str:
-    """The last letters, padded; one alone stands for nothing."""
-    rest = run[len(run) // 4 * 4 :]
-    return rest + "=" * (4 - len(rest)) if len(rest) > 1 else ""
 
 
 # ---- every text of a request -------------------------------------------------------------------------------
@@ -221,6 +203,41 @@ def words_of(request: ChatRequest) -> list[str]:
         _gather((message.parts, message.name, message.extra), found)
     _gather((request.tools, request.output, request.raw_prompt, request.extra.fields), found)
     return found
+
+
+def seams(request: ChatRequest) -> list[tuple[str, str]]:
+    """The end of each text, and how those go on that follow it: in the whole conversation, and in what the
+    same one wrote."""
+    said: dict[str, list[str]] = {}
+    whole = said[""] = []
+    for message in request.messages:
+        texts = [text for text in spoken(message.parts) if text.strip()]
+        whole += texts
+        said.setdefault(message.role, []).extend(texts)
+    rows = said.values() if len(said) > 2 else (whole,)
+    return list(dict.fromkeys(pair for texts in rows for pair in _pairs(texts)))
+
+
+def _pairs(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for place in range(1, len(texts)):
+        after, at = "", place
+        while len(after) < _SEAM and at < len(texts):
+            after, at = after + texts[at][: 2 * _SEAM].strip()[:_SEAM], at + 1
+        before = texts[place - 1][-2 * _SEAM :].rstrip()[-_SEAM:]
+        yield before, after
+        if before[-1:].isdigit() and after[:1].isdigit():  # groups of digits
+            yield f"{before} ", after
+
+
+def spoken(parts: Sequence[Part]) -> Iterator[str]:
+    """The texts in which somebody wrote something, in their order."""
+    for part in parts:
+        if isinstance(part, ToolResult):
+            yield from spoken(part.parts)
+        elif isinstance(part, ToolCall):
+            yield part.arguments
+        elif isinstance(part, Text | Reasoning | Refusal):
+            yield part.text
 
 
 def _gather(value: object, found: list[str]) -> None:

@@ -31,13 +31,19 @@ def key(form: KeyFormat, prefix: str) -> str:
     return prefix + letters(form, form.shortest + 4)[: form.shortest + 4] + rest
 
 
+def escaped(note: bytes) -> str:
+    return "".join(f"\\x{code:02x}" for code in note)
+
+
 def test_keys_of_every_service_are_found_wherever_they_stand() -> None:
     assert len(KEY_FORMATS) > 70
     for form in KEY_FORMATS:
         for prefix in form.prefixes:
             secret = key(form, prefix)
             hidden = f"{secret[:6]}\u200b{secret[6:]}"
-            coded = base64.b64encode(f"# for the build\nKEY={secret}\n".encode()).decode()
+            note = f"# for the build\nKEY={secret}\n".encode()
+            coded, dump = base64.b64encode(note).decode(), note.hex(" ")
+            wrapped = "\n".join(coded[at : at + 44] for at in range(0, len(coded), 44))
             for text, part in (
                 (f"Why does {secret} fail?", secret),
                 (f"{secret}", secret),
@@ -45,6 +51,10 @@ def test_keys_of_every_service_are_found_wherever_they_stand() -> None:
                 (f"see https://example.org/?k={secret}&x=1", secret),
                 (f"copied from a page: {hidden} it was", hidden),
                 (f"kubectl says {coded} of it", coded),
+                (f"in a file:\n{wrapped}\nplease", wrapped),
+                (f"hex {secret.encode().hex()} of it", secret.encode().hex()),
+                (f"dumped: be {dump} so", dump),
+                (f"b'{escaped(note)}'", escaped(note)),
             ):
                 places = [(kind, what) for kind, what in found(text) if kind == "secrets"]
                 assert any(part in what for _, what in places), (form.service, text, places)
@@ -130,6 +140,7 @@ HARMLESS = [
     "order 1234567890123456, id 20240131235959123",
     "DE89370400440532013001 does not add up",
     "ISBN 978-3-16-148410-0, 2023-01-02, 01-02-2023, 192.168.178.21, 10:30-11:45",
+    "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08, 0x41, 0x42, 0x43 and 4d 5a 90 00",
     "commit 3f786850e387550fdab836ed7e6dc881de23001b of the task-management-system",
     "550e8400-e29b-41d4-a716-446655440000, ee1579e7-ea61-a3a9-daeb-cac6bc50d495",
     "git@github.com:owner/repo.git",
@@ -191,6 +202,7 @@ def test_two_cards_in_a_row_are_both_found() -> None:
 def test_long_nonsense_costs_no_more_than_its_length() -> None:
     """Each of these made some expression or other start anew at each of its letters, for all of the rest."""
     pieces = "a|1|1 |4 |0 |a@|@a.|sk-|sk-a1|eyJ-|.eyJaaaaaaaaaaaaa|key=|+1(|://:|DE8|-----BEGIN "
+    pieces += "|41|41 |%41|aaaaaaaaaaaaaaaaaaaaaaaa\n|44444444444444444444444444444444 "
     for piece in pieces.split("|"):
         text = piece * (10_000 // len(piece))
         assert len(LOOK.findings(text)) < len(text)  # ends

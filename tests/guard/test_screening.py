@@ -38,6 +38,7 @@ from edge_router.guard.screening import texts_of
 
 KEY = "sk-proj-" + "aB3" * 8
 MAIL = "ann@example.org"
+FOUND = ("a key or password (OpenAI)",)
 ASKED = ChatRequest((Message("user", "Hello."),))
 
 
@@ -176,3 +177,36 @@ def test_every_field_of_a_request_is_looked_through_or_never_sent() -> None:
     assert set(marked) - {text.removeprefix("mark of ") for text in sent} == {
         *("target", "private", "program", "reader", "mask", "signals", "names")
     }
+
+
+def said(*texts: tuple[str, str]) -> ChatRequest:
+    return replace(ASKED, messages=tuple(Message(role, text) for role, text in texts))  # type: ignore[arg-type]
+
+
+def test_what_is_split_over_texts_is_found_and_stays() -> None:
+    card = "4111 1111 1111 1111"
+    for name, request in {
+        "two parts": with_parts(Text(f"it is {KEY[:12]}"), Text(f"{KEY[12:]}, why?")),
+        "three parts": with_parts(Text(f"it is {KEY[:12]}"), Text(KEY[12:18]), Text(KEY[18:])),
+        "two messages": said(("user", KEY[:12]), ("user", KEY[12:])),
+        "an answer between": said(("user", f"is {KEY[:12]}\n"), ("assistant", "Go on."), ("user", KEY[12:])),
+        "the answer goes on": said(("user", "go on: " + KEY[:12]), ("assistant", KEY[12:])),
+        "a result": with_parts(ToolResult("c", (Text(KEY[:12]), Text(KEY[12:])))),
+        "a card": said(("user", "charge " + card[:9]), ("assistant", "And?"), ("user", card[9:])),
+    }.items():
+        assert len(guard().found(request).stays) == 1, name
+        with pytest.raises(Withheld):
+            guard(secrets="redact", cards="redact").released(request)
+
+
+def test_texts_that_only_follow_each_other_are_no_key() -> None:
+    for request in (
+        said(("user", "What is a good password:"), ("assistant", "Tr0ub4dor33x")),
+        said(("user", "They begin with sk-"), ("assistant", "image-processing-toolkit, do they?")),
+        said(("user", "order 4111 1111"), ("assistant", "1112 were sent in 2024")),
+    ):
+        assert guard(level="strict").found(request).found == ()
+    # What stands wholly in one of them is hidden there, whatever follows it.
+    released, vault = guard(emails="redact").released(said(("user", f"to {MAIL}"), ("assistant", "Thanks")))
+    assert released.messages[0].text == "to [EMAIL_1]" and list(vault.values.values()) == [MAIL]
+    assert guard().found(said(("user", KEY), ("user", "and so on"))).found == FOUND
