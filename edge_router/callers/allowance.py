@@ -65,6 +65,10 @@ class Allowance:
             self._limits.end(usage, tokens)
 
     @property
+    def counts_tokens(self) -> bool:
+        return self._caller.tokens_per_minute is not None
+
+    @property
     def standing(self) -> Standing:
         with self._lock:
             return Standing(

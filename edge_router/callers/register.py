@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from edge_router.caller_config import CallerConfig
 from edge_router.callers.allowance import Allowance, Standing
 from edge_router.callers.allowed import AUTO, Allowed
+from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.engines.fleet.limits import Usage
@@ -44,8 +45,14 @@ class Visit:
     A block of it that fails has ended it.
     """
 
-    def __init__(self, allowance: Allowance | None = None, usage: Usage | None = None) -> None:
+    def __init__(
+        self,
+        allowance: Allowance | None = None,
+        usage: Usage | None = None,
+        request: ChatRequest | None = None,
+    ) -> None:
         self._allowance, self._usage = allowance, usage
+        self._meter = None if request is None else Meter(request)
 
     def __enter__(self) -> Self:
         return self
@@ -54,11 +61,27 @@ class Visit:
         if kind is not None:
             self.end(None)
 
+    def metered(self, events: Iterator[Event]) -> Iterator[Event]:
+        """`events`, looked at as they pass: who leaves before the end has had what came so far."""
+        return events if self._meter is None else _read(events, self._meter)
+
     def end(self, tokens: int | None) -> None:
-        """May be called twice. None: nobody knows how many."""
+        """May be called twice. None: nobody has said how many, so that they are estimated."""
         usage, self._usage = self._usage, None
+        if tokens is None and self._meter is not None:
+            tokens = self._meter.estimate().total_tokens
         if self._allowance is not None and usage is not None:
             self._allowance.end(usage, tokens)
+
+
+def _read(events: Iterator[Event], meter: Meter) -> Iterator[Event]:
+    try:
+        for event in events:
+            meter.read(event)
+            yield event
+    finally:
+        if isinstance(events, Generator):
+            events.close()
 
 
 class Callers:
@@ -130,7 +153,8 @@ class Callers:
         if allowance is None:
             return Visit()
         with self._told(request.caller):
-            return Visit(allowance, allowance.begin(_tokens(request)))
+            usage = allowance.begin(_tokens(request))
+        return Visit(allowance, usage, request if allowance.counts_tokens else None)
 
     def count(self, caller: str | None, tokens: int) -> None:
         """Something that takes no time, such as an embedding. Raises as `begin`."""

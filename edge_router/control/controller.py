@@ -194,6 +194,7 @@ class CoreController:
                         events = holding.sure(events)
                     if payment is not None:
                         events = payment.metered(events, partial(self.defects.spare, "spending"))
+                    events = visit.metered(events)
                     events, kept = keeping(events, lookup)
                     spare = partial(self.defects.spare, "sessions")
                     answerer = (decision.model, engine.model_id)

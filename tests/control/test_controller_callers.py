@@ -194,6 +194,20 @@ def test_whatever_ends_an_answer_gives_its_place_back(make: Make) -> None:
     assert ask(controller, "0.1", caller="a")[0] == "weak"
 
 
+def test_who_leaves_before_the_end_has_had_what_came(make: Make) -> None:
+    controller = make(callers__a__tokens_per_minute=500, callers__b__tokens_per_minute=500)
+    weak, _ = engines(controller)
+    weak.queue(["word " * 100] * 10, ["word " * 100] * 10)
+    for caller, read in (("a", 1), ("b", 9)):
+        stream = controller.chat.completions.create(messages="0.1", caller=caller, stream=True)
+        for _ in range(read + 1):
+            next(stream)
+        stream.close()
+    assert ask(controller, "0.1", caller="a")[0] == "weak"
+    with pytest.raises(CallerLimited, match="tokens a minute"):
+        ask(controller, "0.1", caller="b")
+
+
 def test_money_of_its_own_by_the_month_and_the_day(make: Make) -> None:
     controller = make(
         **priced(callers__month__monthly_budget=2.0, callers__day__daily_budget=1.0, callers__free__models=())

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter, errors
+from edge_router.chat.events import Finished, TextDelta, Usage
 from edge_router.chat.request import JsonOutput
 
 
@@ -86,3 +87,62 @@ def test_it_does_not_ask_itself(behind, front):
     port = int(behind.url.rpartition(":")[2])
     with pytest.raises(errors.ConfigError, match="ask itself"):
         front(behind.url, **{"server.port": port}).chat.completions.create(messages="hi")
+
+
+def test_the_one_in_front_is_a_caller_of_the_one_behind(serve, monkeypatch, request):
+    """Which knows it by its key, and holds it to its limits; what it may not have is answered in front."""
+    key = "sk-er-" + "f6" * 16
+    monkeypatch.setenv("KEY_OF_FRONT", key)
+    priced = {"strong.model": "big", "strong.price_in": 0.0, "strong.price_out": 1e6}
+    answer = [TextDelta("behind, strong"), Finished("stop", Usage(1, 1))]
+
+    def behind(**limits):
+        settings = {f"callers.front.{name}": value for name, value in limits.items()}
+        config = {"callers.front.api_key_env": "KEY_OF_FRONT", **priced, **settings}
+        weak = ScriptedEngine(default=lambda asked: "behind, weak", model_id="small")
+        return serve(
+            config=config, weak=weak, strong=ScriptedEngine(default=lambda asked: answer, model_id="big")
+        )
+
+    def in_front(url, model, variable="KEY_OF_FRONT"):
+        config = Config().replace(
+            **{
+                "strong.base_url": f"{url}/v1",
+                "strong.model": model,
+                "strong.api_key_env": variable,
+                "strong.max_retries": 0,
+                "callers.desk.requests_per_minute": 100,
+            }
+        )
+        controller = Controller(
+            config,
+            weak=ScriptedEngine(default=lambda asked: "in front", model_id="front-small"),
+            router=ScriptedRouter(lambda text: float("hard" in text)),
+        )
+        request.addfinalizer(controller.close)
+        return controller
+
+    def ask(controller, model="auto"):
+        reply = controller.chat.completions.create(messages="hard", model=model, max_tokens=2, caller="desk")
+        assert key not in str(reply.fallback_cause)
+        return reply.text, str(reply.decision.reason), type(reply.fallback_cause).__name__
+
+    served = behind()
+    one = in_front(served.url, "big")
+    assert ask(one) == ("behind, strong", "score", "NoneType")
+    assert served.strong.calls[-1].caller == "front"  # and not the caller of the one in front
+    assert ask(in_front(served.url, "big", "NO_KEY")) == (
+        "in front",
+        "strong_unavailable",
+        "StrongUnauthorized",
+    )
+    limited = in_front(behind(requests_per_minute=1).url, "big")
+    assert [ask(limited)[0] for _ in range(2)] == ["behind, strong", "in front"]
+    with pytest.raises(errors.StrongRateLimited) as caught:
+        ask(limited, "strong")
+    assert caught.value.retry_after is not None and 1 <= caught.value.retry_after <= 60
+    weak_only = behind(models=["weak"])
+    assert ask(in_front(weak_only.url, "big"))[:2] == ("in front", "strong_unavailable")
+    assert ask(in_front(weak_only.url, "auto"))[0] == "behind, weak"
+    poor = in_front(behind(daily_budget=1.0).url, "big")
+    assert [ask(poor)[0] for _ in range(2)] == ["behind, strong", "in front"]
