@@ -10,7 +10,7 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import ServerConfig
-from edge_router.errors import ConfigError, InvalidRules
+from edge_router.errors import ConfigError, InvalidRules, ModelNotAllowed
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
 from edge_router.server.app import create_app
@@ -176,3 +176,50 @@ def test_the_score_chooses_among_more_than_two(make: Make, setup: Any, paths: Pa
     body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
     reply = setup().call(body=body, app=app)
     assert reply.header("x-edge-router-tier-model") == "model-c"
+
+
+def test_a_caller_is_answered_only_by_the_endpoints_that_it_may_use(make: Make) -> None:
+    settings = {
+        "callers.first.models": ["weak", "b"],
+        "callers.tagged.models": ["auto", "eu"],
+        "callers.model.models": ["model-c"],
+        "callers.any.models": ["auto"],
+        "endpoints.b.tags": ["eu"],
+        "endpoints.c.tags": ["eu"],
+    }
+    controller = make("ok", "500", "ok", **settings)
+
+    def ask(caller: str | None, model: str = "auto") -> tuple[str, str | None]:
+        decision = controller.chat.completions.create(messages="hi", model=model, caller=caller).decision
+        return str(decision.reason), decision.endpoint
+
+    assert ask(None) == ask("any") == ("score", "a")
+    assert ask("first") == ("strong_unavailable", None)  # b fails, and nobody else may step in
+    assert ask("tagged") == ("score", "c")
+    assert ask("model", "model-c") == ("forced", "c")
+    for caller, model in (
+        ("first", "a"),
+        ("first", "strong"),
+        ("model", "auto"),
+        ("tagged", "c"),
+        ("any", "a"),
+    ):
+        with pytest.raises(ModelNotAllowed):
+            ask(caller, model)
+    with pytest.raises(ConfigError, match=r"callers\.x\.models"):
+        make("ok", **{"callers.x.models": ["b"]})
+
+
+def test_a_rule_leads_no_caller_to_an_endpoint_that_it_may_not_use(make: Make, paths: Paths) -> None:
+    paths.config_file.parent.mkdir(parents=True, exist_ok=True)
+    paths.rules.write_text('[[rule]]\nname = "to a"\nthen = "a"\nwords = ["hi"]\n', encoding="utf-8")
+    controller = make("ok", "ok", **{"callers.x.models": ["weak", "b"], "callers.y.models": ["weak"]})
+    told = [
+        controller.chat.completions.create(messages="hi", caller=caller).decision
+        for caller in (None, "x", "y")
+    ]
+    assert [(each.model, each.endpoint) for each in told] == [
+        ("strong", "a"),
+        ("strong", "b"),
+        ("weak", None),
+    ]

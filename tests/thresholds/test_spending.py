@@ -31,6 +31,7 @@ from edge_router.errors import (
     StrongUnreachable,
 )
 from edge_router.paths import Paths
+from edge_router.thresholds.payments import DAY, MONTH, day_end, day_of
 from edge_router.thresholds.prices import Prices
 from edge_router.thresholds.spending import DAY_S, ENOUGH, Spending, month_end, month_of
 
@@ -407,6 +408,59 @@ def test_months() -> None:
     december = time.mktime((2026, 12, 31, 23, 0, 0, 0, 0, -1))
     assert month_of(december) == "2026-12" and month_of(month_end(december)) == "2027-01"
     assert month_of(month_end(START) - 1) == month_of(START) == "2026-11"
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process can be set on POSIX only")
+def test_days_and_months_end_in_the_users_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        for zone, noon, ends in (
+            ("UTC", 1_793_448_000, 12 * 3600),  # 2026-10-31 12:00
+            ("Asia/Kolkata", 1_793_448_000, 6.5 * 3600),  # 17:30 there
+            ("America/New_York", 1_793_505_600, 25 * 3600),  # 2026-11-01 00:00, a day of 25 hours
+            ("Europe/Berlin", 1_792_879_200, 25 * 3600),  # 2026-10-25 00:00, another one
+            ("Europe/Berlin", 1_774_738_800, 23 * 3600),  # 2026-03-29 00:00, a day of 23
+        ):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            assert day_end(noon) - noon == ends, zone
+            assert day_of(day_end(noon) - 1) == day_of(noon) < day_of(day_end(noon)), zone
+            assert MONTH.name(MONTH.end(noon) - 1) == MONTH.name(noon) < MONTH.name(MONTH.end(noon)), zone
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_days_money_is_there_again_the_next_day_and_not_before(paths: Paths) -> None:
+    clock = Clock(START + 3600)
+    file = paths.callers / "anna" / "day.sqlite3"
+
+    def today() -> Spending:
+        return Spending(2.0, PRICES, router="mf", file=file, clock=clock, period=DAY)
+
+    money = today()
+    money.pay(COIN), money.pay(COIN)
+    assert money.exhausted
+    with pytest.raises(BudgetSpent, match="this day's money is spent, of a budget of 2"):
+        money.begin(QUESTION)
+    money.close()
+    assert today().exhausted  # after a new start
+    clock.now -= 7 * DAY_S
+    assert today().spent == 2  # a clock that goes back gives nothing back
+    clock.now = day_end(START + 3600) - 1
+    assert today().exhausted
+    clock.now += 1
+    assert today().spent == 0 and not today().exhausted
+
+
+def test_a_days_money_raises_the_threshold_towards_its_evening(paths: Paths) -> None:
+    clock = Clock(START)
+    money = Spending(10.0, PRICES, router="mf", file=paths.spending, clock=clock, period=DAY)
+    for number in range(100):
+        money.observe(number / 100)
+    money.pay(COIN)
+    assert money.threshold(0.5) > 0.85
+    clock.now = day_end(START) - 60
+    assert money.threshold(0.5) == 0.5  # what is left is enough for its last minute
 
 
 def test_it_is_configured(paths: Paths) -> None:
