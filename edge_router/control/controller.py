@@ -574,7 +574,8 @@ class CoreController:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
         # A form that is forced on a model makes it look unsure of its words.
-        free = decision.reason is Reason.SCORE and not request.needs & (FORM_NEEDS | LOCAL_NEEDS)
+        scored = decision.reason is Reason.SCORE or decision.held == "prompt"
+        free = scored and not request.needs & (FORM_NEEDS | LOCAL_NEEDS)
         if bound is None or not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
         gate = self._pool.gate(cancel)

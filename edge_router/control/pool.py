@@ -241,7 +241,9 @@ class Pool:
         """A query was decided by `threshold(router)`: what holds a strong share learns from it."""
         tracker = self._tracker(router, caller) if self.is_default(router) else None
         if tracker is not None and decision.score is not None and decision.threshold is not None:
-            tracker.observe(decision.score, sent=decision.score >= decision.threshold)
+            reached = decision.score >= decision.threshold
+            sent = reached if decision.held is None else decision.model == "strong"
+            tracker.observe(decision.score, sent=sent)
 
     def is_default(self, router: Router) -> bool:
         """Whether it is the one that the configured threshold belongs to."""

@@ -48,7 +48,8 @@ class ShareTracker:
             return self._threshold()
 
     def observe(self, score: float, *, sent: bool) -> None:
-        """A query of this score was decided; `sent`: its score reached the threshold."""
+        """A query of this score was decided; `sent`: its score reached the threshold, or its conversation
+        stays with the strong model."""
         with self._lock:
             self._level += RATE * (sent - self.share)
             self._scores.append(score)

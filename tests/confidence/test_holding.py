@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.aio import AsyncController
-from edge_router.chat.events import Event, HiddenState, TextDelta, TokenLogprob, Usage
+from edge_router.chat.events import Event, Finished, HiddenState, TextDelta, TokenLogprob, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
@@ -85,6 +85,18 @@ def test_an_unsure_answer_is_the_strong_models_from_its_first_word_on(paths: Pat
     assert record.model == "big" and record.usage is not None
     assert 'edge_router_tokens_total{tier="weak",kind="completion"} 3' in rendered
     assert 'edge_router_requests_total{tier="strong",reason="low_confidence"} 1' in rendered
+
+
+def test_in_a_conversation_that_stays_with_the_weak_model_too() -> None:
+    """Whose score is above the threshold, so that its doubt counts all the more."""
+    first = [*SURE, Finished("stop", Usage(90_000, 1))]
+    with controller(small(first, UNSURE), "Surely.") as asked:
+        said = collect(asked.start(request())).text
+        turns = [*HELLO, {"role": "assistant", "content": said}, {"role": "user", "content": "and?"}]
+        asked._pool.router(None).answer = 0.6  # type: ignore[attr-defined]
+        assert asked.route(turns).reason is Reason.SESSION
+        answer = asked.start(parse_chat({"messages": turns}).request)
+        assert (answer.model, answer.decision.reason, answer.decision.held) == ("big", "low_confidence", None)
 
 
 def test_a_sure_answer_is_shown_whole_and_without_what_was_looked_at(paths: Paths) -> None:

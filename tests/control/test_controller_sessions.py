@@ -181,6 +181,21 @@ def test_what_it_spares_is_kept_and_counted() -> None:
     talk.controller.close()
 
 
+def test_a_share_that_is_held_counts_where_conversations_stay() -> None:
+    talk = Talk(calling, router__strong_share=0.5, strong__model="big")
+    counted: list[bool] = []
+    talk.controller._pool.threshold(talk.controller._pool.router(None))
+    tracker = talk.controller._pool._shares[None]
+    tracker.observe = lambda score, *, sent: counted.append(sent)  # type: ignore[method-assign]
+    talk.ask("weather?", 0.1, tools=TOOLS)
+    talk.tell(0.9, tools=TOOLS)
+    talk.messages.clear()
+    talk.ask("weather there?", 0.9, tools=TOOLS)
+    talk.tell(0.1, tools=TOOLS)
+    assert counted == [False, False, True, True]
+    talk.controller.close()
+
+
 def test_the_same_over_asyncio() -> None:
     talk = Talk()
 
