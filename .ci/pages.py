@@ -42,7 +42,7 @@ def structure(folder: str) -> str:
 
 def settings() -> str:
     """A row for each key: its default, its meaning as `config init` tells it."""
-    from edge_router.cli.verbs.configuration import COMMENTS, ENDPOINT_COMMENTS, toml
+    from edge_router.cli.verbs.configuration import COMMENTS, NAMED_COMMENTS, toml
     from edge_router.config import Config
 
     def row(key: str, default: object, meaning: str) -> str:
@@ -51,7 +51,11 @@ def settings() -> str:
 
     config = Config()
     rows = [row(key, config.get(key), meaning) for key, meaning in COMMENTS.items()]
-    rows += [row(f"endpoints.NAME.{name}", None, meaning) for name, meaning in ENDPOINT_COMMENTS.items()]
+    rows += [
+        row(f"{table}.NAME.{name}", None, meaning)
+        for table, comments in NAMED_COMMENTS.items()
+        for name, meaning in comments.items()
+    ]
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows, ""])
 
 
