@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -433,3 +434,20 @@ def test_how_fast_they_read_is_measured(sessions: Sessions) -> None:
     assert sessions.facts.reads_per_s["strong"] == 2000
     answered(sessions, request, "strong", [Text("x")], Usage(501, 1))
     assert sessions.facts.reads_per_s["strong"] > 2000  # it has come at once
+
+
+def test_many_conversations_at_once(sessions: Sessions) -> None:
+    """From several threads, each with hundreds of them, none of which is taken for another."""
+
+    def talk(thread: int) -> None:
+        chats = [Chat(sessions) for _ in range(150)]
+        for turn in range(3):
+            for number, chat in enumerate(chats):
+                tier: Tier = "strong" if (thread + number) % 2 else "weak"
+                found = chat.ask(f"question {turn} of {thread}, {number}")
+                assert told(found) == ((tier, None, {tier: turn}) if turn else (None, None, {}))
+                chat.hear(tier, f"answer {turn} to {thread}, {number}", tokens=turn + 1)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(talk, range(8)))
+    assert len(sessions) == 8 * 150 * 3 * 2

@@ -3,6 +3,7 @@ one edge-router in front of another."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -248,6 +249,29 @@ def test_a_conversation_keeps_its_endpoint_while_that_is_healthy(paths: Paths, s
         home.breaker._until = None
         assert chat(controller, talk, "go on").decision.endpoint == other  # which has read it by now
     assert {each.decision.endpoint for each in Ledger(paths.ledger).recent(4)} == {other}
+
+
+def test_the_same_for_streams_that_arrive(strong_server: Any) -> None:
+    settings: dict[str, object] = {"strong.strategy": "weighted"}
+    for name in ("a", "b"):
+        settings |= {f"endpoints.{name}.base_url": strong_server.url("ok")}
+        settings |= {f"endpoints.{name}.models": [f"model-{name}"]}
+    controller = Controller(Config().replace(**settings), weak=ScriptedEngine(), router=ScriptedRouter(0.9))
+
+    async def main() -> None:
+        async with AsyncController(controller) as client:
+            for _ in range(4):
+                talk: list[JSON] = []
+                asked: set[str | None] = set()
+                for _ in range(6):
+                    talk.append({"role": "user", "content": "go on"})
+                    stream = await client.chat.completions.create(messages=talk, stream=True)
+                    said = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+                    talk.append({"role": "assistant", "content": "".join(said)})
+                    asked.add(stream.decision.endpoint)
+                assert len(asked) == 1, asked
+
+    asyncio.run(main())
 
 
 def test_two_edge_routers_one_in_front_of_the_other(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
