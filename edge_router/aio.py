@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -75,7 +74,10 @@ class AsyncAnswer(Generic[T]):
                     afterwards()
 
         self._stream = ThreadStream(work, cancel=cancel, most=most, weigh=weigh, threads=threads)
-        weakref.finalize(self, self._stream.drop)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_stream"):
+            self._stream.drop()
 
     async def begun(self, wait_s: float | None = None) -> bool:
         """Whether its first item is there, after waiting for it up to `wait_s`.
@@ -163,7 +165,10 @@ class Inquiring:
             yield (yield from answering(request, cancel))
 
         self._stream = ThreadStream(work, cancel=cancel, threads=threads)
-        weakref.finalize(self, self._stream.drop)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_stream"):
+            self._stream.drop()
 
     async def ready(self, wait_s: float) -> bool:
         """Whether `answers` has no need to wait, after waiting up to `wait_s`."""

@@ -179,7 +179,8 @@ class ThreadStream(Generic[T]):
         self._work: Callable[[], Iterator[T | Pause | None]] | None = work
         self._made: Iterator[T | Pause | None] = iter(())
         self._read_at_once = False  # since others last had their turn
-        self._room = threading.Condition()  # over all of the following
+        self._lock = threading.RLock()  # over all of the following
+        self._room = threading.Condition(self._lock)
         self._items: deque[T] = deque()
         self._weight = 0
         self._over = False
@@ -204,7 +205,7 @@ class ThreadStream(Generic[T]):
         self._read_at_once = False
         until = None if wait_s is None else self._loop.time() + wait_s
         while True:
-            with self._room:
+            with self._lock:
                 self._hand_over()
                 if self._is_here:
                     return True
@@ -245,7 +246,7 @@ class ThreadStream(Generic[T]):
         return []
 
     def _taken(self) -> list[T]:
-        with self._room:
+        with self._lock:
             taken = list(self._items)
             self._items.clear()
             self._weight = 0
@@ -254,7 +255,7 @@ class ThreadStream(Generic[T]):
 
     def _drawn(self) -> list[T]:
         """What can be made here in one turn: others, who may be many, have theirs between."""
-        with self._room:
+        with self._lock:
             if not self._can_draw:
                 return []
             pause, self._parked = self._parked, None
@@ -281,7 +282,7 @@ class ThreadStream(Generic[T]):
 
     def check(self) -> None:
         """Raises what `work` raised, where nothing else is here."""
-        with self._room:
+        with self._lock:
             if self._error is not None and not self._items:
                 raise self._error
 
@@ -289,7 +290,7 @@ class ThreadStream(Generic[T]):
         """End it, from any thread: what waits is dropped, and a reader gets `Cancelled` at once."""
         self._cancel.set()
         self._finish(Cancelled(), drop=True)
-        with self._room:
+        with self._lock:
             parked, self._parked = self._parked, None
         if parked is not None:
             self._go_on()
@@ -336,7 +337,7 @@ class ThreadStream(Generic[T]):
 
     def _park(self, pause: Pause) -> bool:
         """Whether it waits now; what was cancelled ends in a thread instead."""
-        with self._room:
+        with self._lock:
             self._parked = pause
             if self._cancel.is_set():  # looked at last: `drop` sets it and then looks who is parked
                 self._parked = None
@@ -352,7 +353,7 @@ class ThreadStream(Generic[T]):
 
         An end takes a thread at once, whether anybody reads or not, where there is room for its words.
         """
-        with self._room:
+        with self._lock:
             parked = self._parked
             if parked is None:
                 return
@@ -384,7 +385,7 @@ class ThreadStream(Generic[T]):
 
     def _put(self, item: T) -> None:
         weight = self._weigh(item)
-        with self._room:
+        with self._lock:
             while self._weight >= self._most and not self._cancel.is_set():
                 if self._loop.is_closed():
                     self._cancel.set()
@@ -397,7 +398,7 @@ class ThreadStream(Generic[T]):
         self._tell(reader)
 
     def _finish(self, error: BaseException | None, *, drop: bool = False) -> None:
-        with self._room:
+        with self._lock:
             if not self._over or (drop and self._items):  # what is cut must not look complete
                 self._over, self._error = True, error
             if drop:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_router import strict_json
@@ -170,7 +170,12 @@ async def _read(request: Request, hold: Hold, running: Running) -> bytearray:
     try:
         async with asyncio.timeout(limits.body_s) as deadline:
             with running.ended_by(lambda: deadline.reschedule(0)):
-                async for piece in request.stream():
+                more = True
+                while more:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    piece, more = message.get("body", b""), message.get("more_body", False)
                     hold.take(len(piece))
                     data += piece
     except TimeoutError:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -26,36 +25,57 @@ class Running:
         for end in tuple(self._ends):
             end()
 
-    @contextmanager
-    def ended_by(self, end: Callable[[], None]) -> Iterator[None]:
+    def ended_by(self, end: Callable[[], None]) -> _Block:
         """`end` is called when the server stops in the midst of the block, or has been told to before."""
-        self._ends.append(end)
-        if self.stopping:
-            end()
-        try:
-            yield
-        finally:
-            self._ends.remove(end)
+        return _Block(self, end)
 
-    @asynccontextmanager
-    async def attended(self, receive: Receive, end: Callable[[], None]) -> AsyncIterator[Attention]:
+    def attended(self, receive: Receive, end: Callable[[], None]) -> _Attended:
         """While a request is answered, its body read: `end` is called when the client leaves, when the server
         stops, and at last.
         """
-        attention = Attention(self)
-        watch = asyncio.ensure_future(_disconnected(receive))
+        return _Attended(self, receive, end)
 
-        def left(watch: asyncio.Future[None]) -> None:
-            attention.left = not watch.cancelled()
+    def add(self, end: Callable[[], None]) -> None:
+        self._ends.append(end)
+        if self.stopping:
             end()
 
-        watch.add_done_callback(left)
-        try:
-            with self.ended_by(end):
-                yield attention
-        finally:
-            watch.cancel()
-            end()
+    def remove(self, end: Callable[[], None]) -> None:
+        self._ends.remove(end)
+
+
+class _Block:
+    """Classes, since each answer has two such blocks, and generators would take three times as long."""
+
+    def __init__(self, running: Running, end: Callable[[], None]) -> None:
+        self._running, self._end = running, end
+
+    def __enter__(self) -> None:
+        self._running.add(self._end)
+
+    def __exit__(self, *exception: object) -> None:
+        self._running.remove(self._end)
+
+
+class _Attended:
+    def __init__(self, running: Running, receive: Receive, end: Callable[[], None]) -> None:
+        self._running, self._receive, self._end = running, receive, end
+        self._attention = Attention(running)
+
+    async def __aenter__(self) -> Attention:
+        self._watch = asyncio.ensure_future(_disconnected(self._receive))
+        self._watch.add_done_callback(self._left)
+        self._running.add(self._end)
+        return self._attention
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._running.remove(self._end)
+        self._watch.cancel()
+        self._end()
+
+    def _left(self, watch: asyncio.Future[None]) -> None:
+        self._attention.left = not watch.cancelled()
+        self._end()
 
 
 class Attention:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
+import secrets
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
@@ -109,7 +109,7 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, status = Headers(scope=scope), 0
-        number = f"req_{uuid.uuid4().hex}"
+        number = f"req_{secrets.token_hex(16)}"
         scope = {**scope, "path": plain_path(scope["path"]), REQUEST_ID: number}
         shown = clipped(scope["path"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import threading
@@ -59,12 +60,15 @@ def run(
         with ExitStack() as held:
             listeners = [held.enter_context(listener) for listener in _bound(settings, has_key)]
             controller.warm()
+            gc.collect()
+            gc.freeze()  # what is loaded stays: to look through it again and again would stop all for 50 ms
             for listener in listeners:
                 ready_to_listen(listener)
             url = url_of(listeners[0])
             app = create_app(answering, settings, api_key=api_key, limits=limits)
             _Server(app, settings, limits, lambda: on_ready(url), stop or threading.Event()).run(listeners)
     finally:
+        gc.unfreeze()
         closed = _closed(controller)
         answering.settle()
     return closed

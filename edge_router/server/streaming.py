@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -70,6 +70,9 @@ def afterwards(surface: Chatting, call: Call, defects: Defects, host: Host) -> C
     return work
 
 
+_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
 class AnswerStream(Response):
     """Streams the answer to `call`. However it ends, nothing goes on generating behind it.
 
@@ -88,9 +91,7 @@ class AnswerStream(Response):
         limits: Limits,
         door: Door,
     ) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(headers=headers, media_type=surface.media_type)
-        del self.headers["content-length"]
+        self.raw_headers = [*_HEADERS, (b"content-type", _content_type(surface.media_type))]
         self._surface, self._call, self._running, self._limits = surface, call, running, limits
         self._defects = controller.controller.defects
         self._answer: AsyncAnswer[bytes] = controller.answer(
@@ -166,6 +167,11 @@ class AnswerStream(Response):
         """By an encoder of its own: a thread may be writing with the other one."""
         decision = Decision("weak", Reason.FORCED)
         return self._surface.encoder(self._call, Head.begun(self._call.request.target, decision)).fail(told)
+
+
+@cache
+def _content_type(media_type: str) -> bytes:
+    return (media_type + ("; charset=utf-8" if media_type.startswith("text/") else "")).encode("latin-1")
 
 
 async def _send(send: Send, data: bytes, *, more: bool = True) -> None:

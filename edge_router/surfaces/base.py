@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -67,7 +67,7 @@ class Head:
     @classmethod
     def begun(cls, model: str, decision: Decision) -> Head:
         """Of an answer that begins now."""
-        return cls(uuid.uuid4().hex, int(time.time()), model, decision)
+        return cls(secrets.token_hex(16), int(time.time()), model, decision)
 
 
 @dataclass(frozen=True, slots=True)

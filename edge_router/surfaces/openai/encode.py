@@ -22,9 +22,10 @@ class ChatEncoder:
         self._before, self._behind = self._written(self._maker.text_chunk("")).rsplit(_NO_TEXT, 1)
 
     def feed(self, event: Event) -> bytes:
-        if type(event) is TextDelta and not event.logprobs and self._maker.started:
-            return self._before + wire.string(event.text) + self._behind
-        return b"".join(map(self._written, self._maker.chunks(event)))
+        opening = b"" if self._maker.started else self._written(self._maker.opening())
+        if type(event) is TextDelta and not event.logprobs:
+            return opening + self._before + wire.string(event.text) + self._behind
+        return opening + b"".join(map(self._written, self._maker.chunks(event)))
 
     def end(self) -> bytes:
         return (self._written(self._maker.usage_chunk()) if self._include_usage else b"") + DONE

@@ -52,10 +52,13 @@ class ChunkMaker:
         self._free: set[int] = set()  # calls that take any text
         self._usage: Usage | None = None
 
+    def opening(self) -> ChatCompletionChunk:
+        self.started = True
+        return self._chunk(ChunkChoice(ChunkDelta(role="assistant", content="")))
+
     def chunks(self, event: Event) -> Iterator[ChatCompletionChunk]:
         if not self.started:
-            self.started = True
-            yield self._chunk(ChunkChoice(ChunkDelta(role="assistant", content="")))
+            yield self.opening()
         if isinstance(event, Finished):
             self._usage = event.usage
             yield self._chunk(ChunkChoice(ChunkDelta(), finish_reason=event.reason))
