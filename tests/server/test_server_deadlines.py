@@ -447,6 +447,7 @@ def test_headers_and_comments_come_before_the_first_token(serve: Callable[..., A
         ": x-edge-router-score: 0.875",
         ": x-edge-router-threshold: 0.5",
         ": x-edge-router-reason: strong_unavailable",
+        ": x-edge-router-would-escalate: true",
         ": x-edge-router-fallback: StrongUnreachable",
     ]
 
