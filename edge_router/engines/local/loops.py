@@ -3,7 +3,8 @@
 A circle is the same tokens over and over, without a change, up to where the answer stands. Poems, lists,
 tables and code repeat themselves, too, but seldom so often; what has no words (a grid of zeros, an empty
 table), stands in a block of code or is more than one text of JSON may do so for longer, and what the user
-wrote may be wanted for ever.
+wrote may be wanted for ever. Whole sentences in a row, or paragraphs, say enough once they have come five
+times; lines do not, for they are of songs and lists.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from edge_router.chat.message import Message
 TIMES = 6  # that the same has to come
 SPAN = 320  # tokens that this has to take
 PATIENCE = 4  # times as many for what has no words, within a block of code, and for JSON
+SENTENCE_TIMES, SENTENCE = 5, 40  # that whole sentences have to come, of so many letters with the space
 _EVERY = 32  # tokens between two looks
+_END_OF_SENTENCE = re.compile(r"[.!?…](?:[\"'”’»)*_]{0,3})\s|[。！？]")
+_LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
+_NO_PROSE = re.compile(r"[|<>{}=;\\`]|\d[\d.,:/-]*\s+\d")
 _WORD = re.compile(r"[^\W\d_]{2}")
 _BETWEEN = re.compile(r"[\W_]+")
 
@@ -35,10 +40,12 @@ class LoopGuard:
     def push(self, token: int) -> bool:
         """Whether the answer may end here."""
         self._tokens.append(token)
-        if len(self._tokens) < SPAN or len(self._tokens) % _EVERY:
+        if len(self._tokens) % _EVERY:
             return False
-        period, span = circle(self._tokens[-SPAN * PATIENCE :])
-        return span >= SPAN and self._counts(self._tokens[-period:], span)
+        (period, span), sentences = circles(self._tokens[-SPAN * PATIENCE :], (TIMES, SENTENCE_TIMES))
+        if span >= SPAN and self._counts(self._tokens[-period:], span):
+            return True
+        return sentences[0] > 0 and self._are_sentences(self._tokens[-sentences[0] :])
 
     def _counts(self, repeated: Sequence[int], span: int) -> bool:
         text = self._text_of(repeated)
@@ -47,6 +54,16 @@ class LoopGuard:
         data = not _WORD.search(text) or (self._formed and '"' in text)
         data = data or bool(self._text_of(self._tokens).count("```") % 2)
         return span >= (SPAN * PATIENCE if data else SPAN)
+
+    def _are_sentences(self, repeated: Sequence[int]) -> bool:
+        """Whether it is whole sentences of prose, begun anywhere within themselves, that nobody asked for."""
+        text = self._text_of(repeated)
+        if len(text) < SENTENCE or self._formed or not _END_OF_SENTENCE.search(text + text):
+            return False
+        if _LINE_END.search(text + text[:1]) or _NO_PROSE.search(text):
+            return False
+        in_code = self._text_of(self._tokens).count("```") % 2
+        return not in_code and not self._is_wanted(_BETWEEN.sub("", text.casefold()))
 
     def _is_wanted(self, text: str) -> bool:
         """Whether `text`, begun anywhere within itself, stands in what the user wrote."""
@@ -80,9 +97,15 @@ def circle(tokens: Sequence[int]) -> tuple[int, int]:
 
     (0, 0) where nothing comes `TIMES` times at the end. Takes a time in proportion to the tokens.
     """
-    if tokens.count(tokens[-1]) < TIMES:
-        return 0, 0
-    backwards, found = tokens[::-1], (0, 0)
+    return circles(tokens, (TIMES,))[0]
+
+
+def circles(tokens: Sequence[int], times: Sequence[int]) -> list[tuple[int, int]]:
+    """The same for each of `times`."""
+    found, fewest = [(0, 0) for _ in times], min(times)
+    if tokens.count(tokens[-1]) < fewest:
+        return found
+    backwards = tokens[::-1]
     border = [0] * len(backwards)  # of each beginning: how much of it is its end, too (Knuth, Morris, Pratt)
     for end in range(1, len(backwards)):
         length = border[end - 1]
@@ -90,6 +113,9 @@ def circle(tokens: Sequence[int]) -> tuple[int, int]:
             length = border[length - 1]
         border[end] = length + (backwards[end] == backwards[length])
         period, span = end + 1 - border[end], end + 1
-        if period * TIMES <= span:
-            found = period, span
+        if period * fewest <= span:
+            found = [
+                (period, span) if period * count <= span else before
+                for count, before in zip(times, found, strict=True)
+            ]
     return found

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from table import each
 
 from edge_router.chat.message import Message
 from edge_router.engines.local.loops import PATIENCE, SPAN, TIMES, LoopGuard, asked_by, by_texts, circle
@@ -62,12 +63,12 @@ def prose(words: int, seed: int = 0) -> str:
 
 SENTENCE = "The sea is a vast and mysterious realm. "
 CIRCLES = {
-    "a sentence": SENTENCE,
     "two words": "very very ",
     "a word": "vanilla ",
     "a numbered line": "1. Coffee with milk\n",
-    "a paragraph": f"{prose(50)}.\n\n",
-    "a long paragraph": f"{prose(150)}.\n\n",
+    "a long line": f"{prose(50)}\n",
+    "a very long line": f"{prose(150)}\n",
+    "a short sentence": "The sea is wide. ",
     "words between stars": "**Espresso** and ",
     "no Latin letters": "я не знаю, что сказать. ",
 }
@@ -82,6 +83,28 @@ def test_a_circle_ends_the_answer_soon(repeated, before):
     assert end is not None and begins + lasts - 5 <= end <= begins + lasts + period + 40
 
 
+SENTENCES = {
+    "a sentence": SENTENCE,
+    "two sentences": SENTENCE + "She walked to the shore, and nobody was there. ",
+    "a long paragraph": f"{prose(150)}.\n\n",
+    "a question": "But who would have thought that the sea was so deep? ",
+    "paragraphs": f"{SENTENCE.strip()}\n\n",
+    "in quotes": '"I have never seen anything like this before," he said. ',
+    "no Latin letters": "я не знаю, что сказать, и никто не знает этого. ",
+    "no spaces": "我不知道该说什么，也没有人知道该说什么，大海是广阔而神秘的，小船都回家了，天空是灰色的。",
+}
+
+
+@pytest.mark.parametrize("before", ["", prose(100, seed=1) + ". ", prose(2000, seed=1) + ". "])
+@each("name, repeated", list(SENTENCES.items()))
+def test_whole_sentences_end_the_answer_sooner(name, repeated, before):
+    period = len(Tokens()(repeated * 3)) // 3
+    begins = len(Tokens()(before))
+    end = ends_at(before + repeated * 100)
+    assert end is not None and begins + 5 * period - 5 <= end <= begins + 6 * period + 36, name
+
+
+LICENCE = "THE SOFTWARE IS PROVIDED AS IS, WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED. "
 TABLE = "| Monday | 9:00 | room 1 |\n| --- | --- | --- |\n"
 MEANT = {
     "prose": prose(5000),
@@ -100,6 +123,33 @@ MEANT = {
     "rows of SQL": "```sql\n" + "INSERT INTO t VALUES (NULL, NULL);\n" * 70 + "```\n",
     "assembly": "```\n" + "nop\n" * 400 + "```\n",
     "JSON": "[" + ", ".join("0.0" for _ in range(300)) + "]",
+    "four times the same sentence": f"{prose(60)}. " + SENTENCE * 4 + f"{prose(300)}.",
+    "a refrain of long lines": "".join(
+        f"{prose(30, seed=n)}\n\n" + "And the sea, the sea is wide, and the boats go home at night.\n" * 4
+        for n in range(12)
+    ),
+    "a mantra": f"{prose(60)}.\n"
+    + "May all beings be happy, may all beings be free from harm.\n" * 12
+    + prose(60),
+    "a short answer of a child": f"{prose(60)}. " + "Are we there yet? " * 12 + prose(300),
+    "a licence": "".join(f"{n}. {LICENCE}{prose(12, seed=n)}.\n\n" for n in range(30)),
+    "paragraphs in HTML": "<div>\n"
+    + "<p>Lorem ipsum dolor sit amet, consectetur adipiscing elit.</p>\n" * 9
+    + f"</div>\n{prose(200)}",
+    "paragraphs in HTML, in a row": f"{prose(20)} "
+    + "<p>Lorem ipsum dolor sit amet, consectetur adipiscing elit.</p> " * 9
+    + prose(200),
+    "comments in code": "```js\n"
+    + "// This function does nothing at all, and never did. " * 9
+    + f"\n```\n{prose(99)}",
+    "a table of sentences": "| a | b |\n|---|---|\n"
+    + "| It is as it was before, and so it stays. | yes |\n" * 14
+    + prose(99),
+    "statements in a row": "x = f('What is it that we are to do with this?'); " * 9 + prose(99),
+    "a log": "09:15:02 10.0.0.7 The connection was refused by the other side. " * 9 + prose(99),
+    "the same question in an interview": "".join(
+        f"And then, what did you do about it? {prose(9, seed=n)}. " for n in range(40)
+    ),
     "a sentence, thirty times": "All work and no play makes Jack a dull boy.\n" * 28,
     "counting": " ".join(str(n) for n in range(2000)),
     "a song": "".join(f"{n} bottles of beer on the wall, {n} bottles of beer.\n" for n in range(99, 0, -1)),
@@ -140,9 +190,18 @@ def test_only_what_users_and_programs_said_counts_as_asked():
 
 def test_texts_serve_where_there_are_no_tokens():
     push = by_texts("")
-    pieces = ["It", " is", " so", "."] * 200
+    pieces = ["It", " is", " so", "\n"] * 200
     end = next(place for place, piece in enumerate(pieces) if push(piece))
     assert SPAN - 1 <= end <= SPAN + 32
+
+
+def test_sentences_that_were_asked_for_may_be_repeated():
+    asked = f"Write a hundred times in a row: {SENTENCE}"
+    assert ends_at(SENTENCE * 100, asked) is None
+    tokens = Tokens()
+    numbers = tokens('{"text": "' + SENTENCE * 30)
+    formed = LoopGuard("", tokens.text_of, formed=True)
+    assert not any(formed.push(number) for number in numbers)
 
 
 @given(
