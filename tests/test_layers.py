@@ -74,7 +74,7 @@ LAYERS = [
         "guard",
     },
     {"control", "client", "thread_stream", "aio"},
-    {"bench", "labelling", "server"},
+    {"bench", "labelled_questions", "labelling", "server"},
     {"cli", "routellm", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

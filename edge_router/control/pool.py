@@ -93,6 +93,7 @@ class Pool:
         self._shares: dict[str | None, ShareTracker] = {}  # by caller; None: of all others together
         self._routers: dict[str, Slot[Router]] = {}
         self._embedders: Embedders | None = None
+        self._bounds: dict[str, Bounds] = {}  # of typed questions, by the weak model's weights
         self._closed = False
         self._lock = threading.Lock()
         if router is not None:
@@ -337,7 +338,23 @@ class Pool:
 
     def bounds(self, weak: Engine) -> Bounds:
         """How sure `weak` must be of a typed question, as it was measured; no bounds where it was not."""
-        return Bounds()
+        weights = weak.capabilities.weights
+        if weights is None:
+            return Bounds()
+        with self._lock:
+            if weights not in self._bounds:
+                self._bounds[weights] = self._measured(weights)
+            return self._bounds[weights]
+
+    def _measured(self, weights: str) -> Bounds:
+        from edge_router.thresholds.question_bounds import find
+
+        try:
+            found = find(self._paths, weights)
+        except InvalidData as error:
+            logging.getLogger(__name__).warning("all answers to typed questions stay: %s", error)
+            found = None
+        return Bounds() if found is None else found.bounds
 
     def strong(self, cancel: Cancel | None = None) -> Engine:
         """Raises `StrongNotConfigured`."""

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from edge_router.questions.question import Choice, Question, YesNo
 
+NONE_STAYS = 2.0  # no confidence reaches that
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least confidence of each type, 0..1; None where nothing was promised for it: then all stay."""
+    """The least confidence of each type, 0..1 or `NONE_STAYS`; None where nothing is known: then all stay."""
 
     yes_no: float | None = None
     choice: float | None = None

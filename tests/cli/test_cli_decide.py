@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from table import each
 
+from edge_router.cli.session import Session
 from edge_router.cli.verbs.decide import BAR, _asked
+from edge_router.client import Controller
+from edge_router.config import Config
+from edge_router.control.pool import Pool
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import WeightsUnavailable
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Choice, Question, Scale, YesNo
+from edge_router.routers.scripted import ScriptedRouter
 
 ASK = (
     *("--choice", "Whose is it? billing, technical,sales", "--yes-no", "Is it urgent?"),
@@ -112,3 +119,65 @@ def test_what_is_no_question_is_said(decided: Any, words: tuple[str, ...], told:
 )
 def test_the_words_before_a_list_are_the_question(text: str, asked: str, listed: list[str]) -> None:
     assert _asked(text) == (asked, listed)
+
+
+@pytest.fixture
+def measured_model(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    """A model that was built, as far as calibration is concerned; sure of what is right."""
+    engine = ScriptedEngine(model_id="small", judge=lambda inquiry, question: (0.1, 0.9))
+    engine.capabilities = replace(engine.capabilities, weights="key")
+    monkeypatch.setattr(engine, "close", lambda: None)  # one pool after the other uses it
+
+    def pool(session: Session, config: Config) -> Pool:
+        return Pool(config, weak=engine, router=ScriptedRouter(0.5), paths=session.paths)
+
+    monkeypatch.setattr(Session, "pool", pool)
+    monkeypatch.setattr("edge_router.cli.questions.make_ready", lambda *arguments, **named: None)
+    monkeypatch.setattr("edge_router.cli.building.weights_key", lambda config, paths: "key")
+    return engine
+
+
+def labels(tmp_path: Path, count: int, wrong: int = 0) -> str:
+    file = tmp_path / "labels.jsonl"
+    rows = [
+        {"state": str(n), "type": "noul", "instructions": "Is it?", "answer": n >= wrong}
+        for n in range(count)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return str(file)
+
+
+def test_calibrate_finds_and_keeps_how_sure_is_sure_enough(
+    cli: Any, measured_model: ScriptedEngine, tmp_path: Path
+) -> None:
+    done = cli("calibrate", "--decisions", labels(tmp_path, 100), "--max-error", "0.05")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[1].split("  ")[0] == "yes or no" and "100.0%" in done.out
+    with Controller(weak=measured_model, strong=ScriptedEngine(model_id="big", judge=None)) as controller:
+        (given,) = controller.decide("s", [YesNo(None, "Is it?")]).given
+    assert (given.model, given.decision.threshold) == ("small", 0.0)
+    shown = cli("replay", "--decisions")
+    assert shown.code == 0 and shown.out.count("yes or no") >= 6 and "*" in shown.out
+    body = json.loads(cli("replay", "--decisions", "--json").out)
+    assert body["replay"][0] == {"type": "yes_no", "bound": 0.0, "stay": 1.0, "wrong": 0.0, "in_force": True}
+
+
+def test_calibrate_says_how_many_labels_are_missing(
+    cli: Any, measured_model: ScriptedEngine, tmp_path: Path
+) -> None:
+    done = cli("calibrate", "--decisions", labels(tmp_path, 40))
+    assert done.code == 0 and "19 labels are missing" in done.err
+    done = cli("calibrate", "--decisions", labels(tmp_path, 100, wrong=50))
+    assert "none stays" in done.err
+    body = json.loads(cli("calibrate", "--json", "--decisions", labels(tmp_path, 100, wrong=50)).out)
+    assert body["types"]["yes_no"]["missing"] == 0
+    big = ScriptedEngine(model_id="big", judge=lambda inquiry, question: (0.5, 0.5))
+    with Controller(weak=measured_model, strong=big) as controller:
+        (given,) = controller.decide("s", [YesNo(None, "Is it?")]).given
+    assert (given.model, str(given.decision.reason)) == ("big", "confidence")
+    assert cli("calibrate", "--decisions", str(tmp_path / "none.jsonl")).code == 1
+
+
+def test_replay_of_what_was_never_measured_says_what_to_do(cli: Any, measured_model: ScriptedEngine) -> None:
+    done = cli("replay", "--decisions")
+    assert done.code == 1 and "calibrate --decisions" in done.err

@@ -10,6 +10,7 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
+from edge_router.cli.questions import calibrate_decisions
 from edge_router.cli.session import Session
 from edge_router.cli.tiers import calibrate_tiers, tell
 from edge_router.cli.tool_calling import CASES, calibrate_tools
@@ -60,6 +61,14 @@ def calibrate(
     tools: Annotated[
         bool, typer.Option("--tools", help="Of the weak model's calls of tools instead: how many are right.")
     ] = False,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of typed questions instead: .jsonl, with the right answers."),
+    ] = None,
+    max_error: Annotated[
+        float,
+        typer.Option(metavar="SHARE", min=0.001, max=0.5, help="With --decisions: wrong ones that stay."),
+    ] = 0.05,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
@@ -79,8 +88,16 @@ def calibrate(
     With --tools it answers questions with tools that are made up: is the right one called, with the right
     arguments, and none where none fits? What is found is kept with its weights; a model that is good enough
     is asked to call tools from then on (weak.tools).
+
+    With --decisions it answers typed questions with known answers. Each line of the file has a state,
+    questions as /v1/systemone takes them, and answers by their names. How sure it must be for at most
+    --max-error of the answers that stay to be wrong is kept with its weights, by type; the others go to the
+    strong model.
     """
     session = Session(ctx, json=json)
+    if decisions is not None:
+        calibrate_decisions(session, session.config(), decisions, max_error=max_error, yes=yes)
+        return
     if tools:
         calibrate_tools(session, session.config(), count=CASES, yes=yes)
         return

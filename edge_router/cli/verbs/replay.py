@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_router.cli import output
+from edge_router.cli.questions import replay_decisions
 from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def replay(
     moved: Annotated[
         int, typer.Option(metavar="N", min=0, help="List up to N answers that would have moved.")
     ] = 0,
+    decisions: Annotated[
+        bool,
+        typer.Option("--decisions", help="Of typed questions: what stays, and what is wrong of it."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
     """What another threshold would have done with what the ledger holds; no model answers.
@@ -45,9 +50,15 @@ def replay(
 
     Money needs the strong model's prices: strong.price_in and strong.price_out, of a million tokens. What an
     answer of the weak model would have cost is an estimate from its own token counts.
+
+    With --decisions: how many answers to typed questions would stay from which confidence on, and how many of
+    these were wrong, when `calibrate --decisions` last asked.
     """
     session = Session(ctx, json=json)
     config = session.config(router__name=router)
+    if decisions:
+        replay_decisions(session, config)
+        return
     from edge_router.ledger import Ledger
     from edge_router.thresholds.prices import Prices
     from edge_router.thresholds.replay import replay as run
