@@ -410,3 +410,20 @@ def test_a_file_that_vanishes_is_made_again(ledger, paths, problems, lost):
         other.close()
     assert ledger.record(Record(WEAK, "again")) is not None
     assert Ledger(paths.ledger).recent(1)[0].model == "again" and problems == []
+
+
+def test_two_in_one_process_keep_their_rows_while_another_comes_and_goes(paths):
+    """On Unix, whoever closes a file ends all locks that its process holds on it, SQLite's too: then another
+    process that closes the ledger takes itself for the last, and removes the log that these still write to."""
+    one, two = Ledger(paths.ledger), Ledger(paths.ledger)
+    assert one.record(FULL) and two.record(FULL)
+    code = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('UPDATE decisions SET rating = 1')"
+    )
+    subprocess.run([sys.executable, "-c", f"{code}; c.commit(); c.close()", str(paths.ledger)], check=True)
+    for ledger in (one, two) * 3:
+        assert ledger.record(FULL)
+    assert len(Ledger(paths.ledger).records()) == 8
+    one.close()
+    two.close()
+    assert len(Ledger(paths.ledger).records()) == 8

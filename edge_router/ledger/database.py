@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,8 +162,11 @@ class Database:
                 draft.replace(self._path)
 
     def _connected(self, path: Path) -> sqlite3.Connection:
-        # Prompts may be in it: nobody else's business. SQLite gives its log the same rights.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Prompts may be in it: nobody else's business. SQLite gives its log the same rights. A file that is
+        # there is not opened beside SQLite: closing it would end the locks of all this process's connections,
+        # and another process would take away the log that they write to.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.row_factory = sqlite3.Row
