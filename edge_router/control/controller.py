@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -36,6 +36,7 @@ from edge_router.control.truncation import truncated
 from edge_router.control.upgrading import Upgrader
 from edge_router.defects import Defects
 from edge_router.engines.base import Arriving, EndpointState, Engine, Prompt, Restarts
+from edge_router.engines.fleet.gauges import endpoint_gauges
 from edge_router.errors import (
     Blocked,
     Cancelled,
@@ -113,6 +114,7 @@ class CoreController:
             defects=self.defects,
         )
         self.metrics.add(*memory_gauges(lambda: self._pool.plan, lambda: self._pool.weak_loaded))
+        self.metrics.add(*endpoint_gauges(lambda: self._pool.endpoints))
         restarts = "Times that the weak model's process was started again."
         self.metrics.add(Gauge("edge_router_weak_restarts", restarts, (), self._restarts))
         egress = self._pool.egress
@@ -354,10 +356,8 @@ class CoreController:
         """How the weak model's process fares; None where it has none of its own, or is not loaded."""
         return self._pool.weak_restarts
 
-    def _restarts(self) -> Iterator[tuple[Labels, float]]:
-        found = self.weak_restarts
-        if found is not None:
-            yield (), found.count
+    def _restarts(self) -> list[tuple[Labels, float]]:
+        return [] if (found := self.weak_restarts) is None else [((), found.count)]
 
     def check_model(self, name: str) -> None:
         """Raises what a request with `name` as its `model` would: `UnknownModel`, `UnknownName`, ..."""

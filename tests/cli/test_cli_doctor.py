@@ -6,12 +6,14 @@ import json
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 
+from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.catalog import find_model
 from edge_router.cli import building
-from edge_router.cli.verbs import mlc_checks
+from edge_router.cli.verbs import launching, mlc_checks, remote_checks
 from edge_router.confidence import place
 from edge_router.confidence.gate import Gate, Head
 from edge_router.engines.remote.probe import Probe
@@ -226,6 +228,7 @@ def test_doctor_tries_each_endpoint(cli, not_built, monkeypatch, strong_server, 
         "endpoints.work.api_key_env": "WORK_KEY",
         "endpoints.down.models": "big",
         "endpoints.down.base_url": refused_url,
+        "server.port": "1",
     }
     done = cli("doctor", "--json", *(part for key in given for part in ("-o", f"{key}={given[key]}")))
     found = findings(done)
@@ -236,11 +239,40 @@ def test_doctor_tries_each_endpoint(cli, not_built, monkeypatch, strong_server, 
         ("work", "access", "ok", "the list of models was given to the key from the environment variable"),
         ("down", "key", "ok", "none is sent there; one would be named by endpoints.down.api_key_env"),
         ("down", "reachable", "note", "check the network and endpoints.down.base_url in: edge-router config"),
+        ("work", "prices", "ok", "for budgets and replay set endpoints.work.price_in"),
+        ("work", "state", "ok", "ready; no server of edge-router runs at 127.0.0.1:1"),
+        ("down", "state", "note", "would fail, as told above; no server of edge-router runs at 127.0.0.1:1"),
     )
     for name, what, state, words in rows:
         finding = found[f"Endpoint {name}", what]
         assert finding["state"] == state and words in finding["text"], (name, what)
     assert ("Strong model", "model") not in found and "sk-very-secret" not in done.out
+
+
+def test_doctor_tells_how_endpoints_fare_in_the_server_that_runs(strong_server, paths):
+    settings = {"strong.max_retries": 0, "server.port": 0}
+    for name, script in (("a", "401"), ("b", "429-600"), ("c", "ok")):
+        settings |= {
+            f"endpoints.{name}.models": ["m"],
+            f"endpoints.{name}.base_url": strong_server.url(script),
+        }
+    config = Config().replace(**settings)
+    controller = Controller(config, weak=ScriptedEngine(), router=ScriptedRouter(0.9))
+    with controller, launching.serving(controller, None) as url:
+        port = urlsplit(url).port
+        here = SimpleNamespace(command=lambda *words: " ".join(words))
+        asked = config.replace(**{"server.port": port})
+
+        def told():
+            found = list(remote_checks.strong(here, asked))
+            return {each.section[-1]: (each.state, each.text) for each in found if each.name == "state"}
+
+        assert {text.partition(",")[0] for _, text in told().values()} == {"ready"}  # nobody was asked yet
+        controller.chat.completions.create(messages="hi")
+        states = told()
+    for name, state, words in (("a", "note", "failing"), ("b", "note", "cooling"), ("c", "ok", "ready")):
+        assert states[name][0] == state and states[name][1].startswith(words), states
+        assert f"in the server at 127.0.0.1:{port}" in states[name][1], states
 
 
 @pytest.mark.parametrize(

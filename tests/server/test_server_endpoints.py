@@ -57,6 +57,9 @@ def test_who_answered_is_told_and_kept(make: Make, setup: Any, paths: Paths) -> 
         assert (reply.status, reply.header("x-edge-router-endpoint")) == (200, "b"), reply.body
         assert b'"model":"model-b"' in reply.body.replace(b": ", b":")
     assert health() == {"status": "ok", "endpoints": {"a": "failing", "b": "ready"}}
+    metrics = called.call("GET", "/metrics", app=app, headers=[("host", "localhost"), key]).body.decode()
+    assert 'edge_router_endpoint_state{endpoint="a",state="failing"} 1' in metrics
+    assert 'edge_router_endpoint_in_flight{endpoint="b"} 0' in metrics
     assert chat("weak").header("x-edge-router-endpoint") is None
     assert [each.decision.endpoint for each in Ledger(paths.ledger).recent()] == [None, "b", "b"]
     assert [each.model for each in Ledger(paths.ledger).recent()] == ["small", "model-b", "model-b"]

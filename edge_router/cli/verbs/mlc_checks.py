@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException
 
-from edge_router import strict_json
 from edge_router.cli.findings import Finding, Found
+from edge_router.cli.verbs.running_server import running
 from edge_router.config import Config
 from edge_router.errors import EngineUnavailable
 from edge_router.mlc_python import MlcPython, here, mlc_python
@@ -33,19 +32,12 @@ def mlc(config: Config) -> Found:
 
 def served(config: Config) -> Found:
     """How the process fares in a server that runs with this configuration; nothing where none does."""
-    host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
-    connection = HTTPConnection(host, config.server.port, timeout=_WAIT_S)  # which knows no proxies
-    try:
-        connection.request("GET", "/health", headers={"Accept": "application/json"})
-        process = strict_json.parse_object(connection.getresponse().read(_MOST_BYTES)).get("weak_model")
-    except (OSError, HTTPException, strict_json.NotJson):
-        return
-    finally:
-        connection.close()
-    if not isinstance(process, dict) or not isinstance(process.get("restarts"), int):
+    server = running(config)
+    process = None if server is None else server.health.get("weak_model")
+    if server is None or not isinstance(process, dict) or not isinstance(process.get("restarts"), int):
         return
     times, state = process["restarts"], process.get("state")
-    where = f"in the server at {host}:{config.server.port}"
+    where = f"in the server at {server.at}"
     if state == "running":
         text = f"runs {where}, started again {times} {'time' if times == 1 else 'times'}; its log says why"
         yield Finding(SECTION, "mlc process", text, "note")

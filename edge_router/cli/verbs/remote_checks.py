@@ -11,6 +11,7 @@ from edge_router import listed_prices
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found, State
 from edge_router.cli.session import Session
+from edge_router.cli.verbs.running_server import RunningServer, address, running
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
 from edge_router.engines.keys import Key, NoKey
@@ -50,8 +51,14 @@ def strong(session: Session, config: Config) -> Found:
         mend = f"none configured, so everything is answered here; name one with: {naming}"
         yield Finding(STRONG, "model", mend)
         return
+    server = running(config) if config.endpoints else None
     for each in strong_endpoints(config):
-        yield from _examined(each, config)
+        tried = list[Finding]()
+        for finding in _examined(each, config):
+            tried.append(finding)
+            yield finding
+        if config.endpoints:
+            yield _state(each, tried, server, config)
 
 
 def _examined(endpoint: StrongEndpoint, config: Config) -> Found:
@@ -75,6 +82,26 @@ def _examined(endpoint: StrongEndpoint, config: Config) -> Found:
     yield reachable
     if reachable.state == "ok":
         yield _access(endpoint, key, section)
+
+
+def _state(
+    endpoint: StrongEndpoint, tried: list[Finding], server: RunningServer | None, config: Config
+) -> Finding:
+    """How it fares in the server that runs, or else as it was found now."""
+    section = tried[0].section
+    if server is None:
+        state = {finding.name: finding.state for finding in tried}
+        works = state.get("reachable") == state.get("access") == "ok"
+        word = "not tried" if config.offline else "ready" if works else "would fail, as told above"
+        text = f"{word}; no server of edge-router runs at {address(config)}"
+        return Finding(section, "state", text, "ok" if works or config.offline else "note")
+    known = server.endpoints.get(endpoint.name)
+    text = f"{known or 'ready, and was not asked yet'}, in the server at {server.at}"
+    if known == "failing":
+        text += ": it is left alone, but for one question now and then"
+    if known == "cooling":
+        text += ": it asked to wait"
+    return Finding(section, "state", text, "ok" if known in (None, "ready") else "note")
 
 
 def _prices(endpoint: StrongEndpoint, section: str) -> Finding:

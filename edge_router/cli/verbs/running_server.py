@@ -1,0 +1,48 @@
+"""The server that runs with this configuration, if one does: what it tells anybody of its health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+from edge_router import strict_json
+from edge_router.config import Config
+
+_WAIT_S, _MOST_BYTES = 2.0, 100_000
+_ANY = ("0.0.0.0", "::")  # noqa: S104 - not listened on here
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """`at` is its host and port."""
+
+    at: str
+    health: Mapping[str, Any]
+
+    @property
+    def endpoints(self) -> Mapping[str, Any]:
+        """The state of each of several endpoints by its name; none before the first was asked."""
+        found = self.health.get("endpoints")
+        return found if isinstance(found, dict) else {}
+
+
+def address(config: Config) -> str:
+    host = "127.0.0.1" if config.server.host in _ANY else config.server.host
+    return f"{host}:{config.server.port}"
+
+
+def running(config: Config) -> RunningServer | None:
+    """None where nothing answers there that has health to tell."""
+    at = address(config)
+    host, _, port = at.rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=_WAIT_S)  # which knows no proxies
+    try:
+        connection.request("GET", "/health", headers={"Accept": "application/json"})
+        health = strict_json.parse_object(connection.getresponse().read(_MOST_BYTES))
+    except (OSError, HTTPException, strict_json.NotJson):
+        return None
+    finally:
+        connection.close()
+    return RunningServer(at, health) if health.get("status") in ("ok", "degraded") else None
