@@ -30,6 +30,8 @@ KINDS: tuple[Kind, ...] = ("yes_no", "choice", "scale")
 KIND, FILE, FORMAT = "decisions", "bounds.json", 1
 DOUBT = 0.05  # the chance that a promise does not hold
 STEPS = 100  # bounds that are looked at: 0.99, 0.98, ...
+_DEVIATIONS = 1.645  # of a normal distribution, which are passed with the chance DOUBT
+_MANY = 10_000  # labels; for more the normal distribution will do
 _START = 4  # the strictest bound keeps one of so many labels
 
 
@@ -132,15 +134,16 @@ def find_bound(seen: Sequence[Seen], max_error: float) -> Found:
 
 
 def _missing(first: Found, n: int, max_error: float) -> int:
-    """How many labels more would promise it for the strictest bound, at the share of wrong ones that was seen
-    there; 0 where no number would."""
+    """About how many labels more would promise it for the strictest bound, at the share of wrong ones that
+    was seen there; 0 where no number would."""
     share = first.wrong / first.kept
     if share >= max_error:
         return 0
-    more = first.kept
-    while upper_bound(round(share * more), more) > max_error:
-        more = math.ceil(more * 1.1)
-    return max(1, math.ceil((more - first.kept) * n / first.kept))
+    spread = _DEVIATIONS**2 * share * (1 - share) / (max_error - share) ** 2
+    needed = math.ceil(max(spread, at_least(max_error), first.kept + 1))
+    while needed < _MANY and _at_most(math.ceil(share * needed), needed, max_error) > DOUBT:
+        needed = math.ceil(needed * 1.1)  # few errors are less normal
+    return math.ceil((needed - first.kept) * n / first.kept)
 
 
 @dataclass(frozen=True, slots=True)
