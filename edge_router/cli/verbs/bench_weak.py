@@ -43,6 +43,12 @@ def weak(
     tune: Annotated[
         bool, typer.Option("--tune", help="Instead: the GPU's shaders, also in layouts that are not in use.")
     ] = False,
+    decide: Annotated[
+        bool,
+        typer.Option(
+            "--decide", help="Instead: typed questions, beside reading them once and the same as JSON."
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
@@ -56,6 +62,9 @@ def weak(
         make_ready(session, config, yes=yes)
     if tune:
         _tune(session, config, json=json)
+        return
+    if decide:
+        _decide(session, config, rounds, json=json)
         return
     from edge_router.bench.weak import ROUNDS, bench_weak
     from edge_router.bench.weak_results import SHORT, USUAL
@@ -99,6 +108,33 @@ def _tune(session: Session, config: Config, *, json: bool) -> None:
         rows.append((name, "*" if trial.used else "", trial.layout, f"{1e6 * trial.seconds:.1f}", speed))
         last = trial.shader
     output.table(("shader", "", "layout", "us", "GB/s"), rows, right=("us", "GB/s"))
+
+
+def _decide(session: Session, config: Config, rounds: int | None, *, json: bool) -> None:
+    from edge_router.bench.questions import bench_questions
+    from edge_router.bench.weak import ROUNDS
+
+    with hushed():
+        found = bench_questions(config, session.paths, progress=session.progress, rounds=rounds or ROUNDS)
+    if json:
+        output.write_json(found.to_dict())
+        return
+    told = f"{found.questions} questions of {found.question_tokens} tokens about {found.state_tokens}"
+    short = f"one yes or no, {found.short_tokens} tokens"
+    output.write(f"{found.model}: {told}\n")
+    columns = ("", "median", "low", "high")
+    rows = [
+        ("read as one prompt, ms", *_three(found.read, 1e3)),
+        ("answered, ms", *_three(found.asked, 1e3)),
+        ("answered, over reading", *_ratio(found.ratio)),
+        ("answered the first time, ms", f"{1e3 * found.first:.0f}", "", ""),
+        ("written as JSON, ms", *_three(found.written, 1e3)),
+        ("JSON over answered", *_ratio(found.quicker)),
+        (f"{short}, read, ms", *_three(found.short_read, 1e3)),
+        (f"{short}, answered, ms", *_three(found.short_asked, 1e3)),
+        ("answered, over reading", *_ratio(found.short_ratio)),
+    ]
+    output.table(columns, rows, right=columns[1:])
 
 
 def _gpu_rows(gpu: Profile) -> list[tuple[str, str, str]]:
@@ -147,5 +183,9 @@ def _rows(found: WeakBench) -> list[tuple[str, ...]]:
     return rows
 
 
-def _three(value: Measured) -> tuple[str, str, str]:
-    return f"{value.median:.0f}", f"{value.low:.0f}", f"{value.high:.0f}"
+def _three(value: Measured, factor: float = 1) -> tuple[str, str, str]:
+    return f"{factor * value.median:.0f}", f"{factor * value.low:.0f}", f"{factor * value.high:.0f}"
+
+
+def _ratio(value: Measured) -> tuple[str, str, str]:
+    return f"{value.median:.2f}", f"{value.low:.2f}", f"{value.high:.2f}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +15,8 @@ import numpy as np
 from edge_router.engines.local.runner import BatchingRunner, Logits, ModelRunner
 from edge_router.engines.local.sampler import NothingToChooseError
 from edge_router.engines.local.sequences import Held, SequencePool
+
+_FEW = 8  # tokens of one call: up to so many another kernel multiplies, whose sums are rounded otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,11 @@ class Branches:
 
     def _batch(self, runner: ModelRunner, pool: SequencePool, most: int) -> list[Branch]:
         batch: list[Branch] = []
-        tokens = taken = 0
-        page = runner.page_size
-        for branch in islice(self._branches, self._done, self._done + _width(runner)):
-            tokens += len(branch.tokens)
+        taken, page = 0, runner.page_size
+        ahead = self._branches[self._done : self._done + _width(runner)]
+        for branch in ahead[: _together([len(branch.tokens) for branch in ahead], most)]:
             taken += least(branch, page)
-            if batch and (tokens > most or not pool.spare(taken)):
+            if batch and not pool.spare(taken):
                 break
             batch.append(branch)
         return batch
@@ -105,7 +105,8 @@ class Branches:
             for beginning in weighing.branch.beginnings
         ]
         while left:
-            count = min(_width(runner), len(left))
+            lengths = [len(beginning) for *_, beginning in left[: _width(runner)]]
+            count = _together(lengths, runner.prefill_chunk_size)
             most = max(pages(len(beginning), runner.page_size) for *_, beginning in left)
             while count > 1 and not pool.spare(count * most):
                 count -= 1
@@ -135,6 +136,21 @@ class _Weighing:
         for number, reply in enumerate(self.branch.replies):
             if len(reply) > length and reply[:length] == beginning:
                 self.logprobs[number] += float(row[reply[length]] - total)
+
+
+def _together(lengths: Sequence[int], most: int) -> int:
+    """How many of the first are read in one call, which has room for `most` tokens; one at least.
+
+    None is read by another kernel than if it were alone.
+    """
+    most = most if lengths[0] > _FEW else min(most, _FEW)
+    count, total = 1, lengths[0]
+    while count < len(lengths) and (lengths[count] > _FEW) == (lengths[0] > _FEW):
+        total += lengths[count]
+        if total > most:
+            break
+        count += 1
+    return count
 
 
 def _width(runner: ModelRunner) -> int:
