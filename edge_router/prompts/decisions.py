@@ -14,6 +14,7 @@ from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.questions.question import Choice, Question, YesNo
 
 BEGUN = "Answer:"  # what the model has said already
+_YES_NO = "Answer yes or no."
 _LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _PAIRS = tuple(first + second for first in _LETTERS for second in _LETTERS)
 
@@ -30,7 +31,8 @@ def by_labels(question: Question) -> Wording:
     """Each option is answered by its own label."""
     if isinstance(question, YesNo):
         said = _lines(("Yes", question.yes), ("No", question.no)) if question.yes or question.no else ()
-        return Wording(_joined(question.instructions or "Yes or no?", *said), ("no", "yes"))
+        asked = f"{question.instructions} {_YES_NO}".strip()
+        return Wording(_joined(asked, *said), ("no", "yes"))
     rows = _rows(question)
     labels = tuple(label for label, _ in rows)
     asked = question.instructions or f"Which fits best: {', '.join(labels)}?"

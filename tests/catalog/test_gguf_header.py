@@ -394,3 +394,11 @@ def test_no_file_divides_plan_and_compile(gguf_file: Path) -> None:
                 said.append(None)
                 assert not isinstance(error, MemoryError)
         assert said[0] == said[1] or said[1] is None  # compile looks at the tensors, too
+
+
+def test_a_decision_model_is_told_as_one_and_never_taken_for_one_that_chats(tmp_path: Path) -> None:
+    for extra in ({"decision.type": "laya"}, {"decision.type": 2, "decision.count": 3}):
+        file = write(tmp_path / f"{len(extra)}.gguf", **extra)
+        for ask in (lambda path: find_model(str(path)), lambda path: open_weights(path).config, gguf_config):
+            with pytest.raises(InvalidModel, match=r"it is a decision model .*typed questions.*no text"):
+                ask(file)

@@ -14,6 +14,7 @@ _FREQUENCIES, _LONG, _SHORT = ROPE_TENSORS
 # Layers of Gemma 2 and 3 of 27B, which divide scores by the root of hidden / heads; no key says so.
 _LARGEST = {"gemma2": 46, "gemma3": 62}
 _LOCAL_BASE = 10000.0  # of Gemma 3's layers with a window, where no key says it
+_DECISION, _SHOWN = ".decision.type", 40  # the key behind the architecture's name, characters of its value
 _REALS = {"attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta"}
 _STATED = {
     "context_length": "max_position_embeddings",
@@ -43,6 +44,12 @@ class GgufConfig:
         family = fields.get("general.architecture")
         if not isinstance(family, str) or not family:
             raise InvalidModel(source, "general.architecture is missing")
+        decision = next((value for name, value in fields.items() if name.endswith(_DECISION)), None)
+        if decision is not None:
+            what = f"it is a decision model ({str(decision)[:_SHOWN]}), which answers typed questions"
+            raise InvalidModel(
+                source, f"{what} with numbers and writes no text; servers such as Ollama run it"
+            )
         if (kind := fields.get("general.type", "model")) != "model":
             raise InvalidModel(source, f"holds no model but a part of one: general.type is {kind!r}")
         self._family = family
