@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from edge_router.chat.events import Finished, TextDelta, Usage
 from edge_router.cli.reasons import why
 from edge_router.ledger import Ledger, Record
@@ -107,3 +109,30 @@ def test_the_ledger_counts_what_nobody_was_asked_for_apart(paths):
 def test_words():
     decision = Decision("weak", Reason.CACHED, age_s=7300.0, similarity=0.98765)
     assert why(decision) == ("it had been answered before, 2 h ago, to a question that is 0.988 the same")
+
+
+@pytest.mark.integration
+def test_calibrating_on_ones_own_prompts(cli, paths, tmp_path):
+    assert "--ledger or --prompts FILE" in cli("calibrate", "--cache").err
+    few = cli("calibrate", "--cache", "--ledger")
+    assert few.code == 2 and "edge-router config set ledger.store_prompts=true" in few.err
+    ledger = Ledger(paths.ledger, store_prompts=True)
+    for n in range(30):
+        ledger.record(
+            Record(Decision("weak", Reason.SCORE), "m", prompt=f"What is {n} times {n + 7} in Rome?")
+        )
+    ledger.record(
+        Record(Decision("weak", Reason.SCORE), "m", prompt="Tell me what 3 times 10 is in Rome, please.")
+    )
+    ledger.record(Record(Decision("weak", Reason.SCORE), "m", prompt="what's 3 times 10 in rome"))
+    ledger.close()
+    done = cli("calibrate", "--cache", "--ledger")
+    assert done.code == 0 and 0.3 < float(done.out.splitlines()[0]) < 1
+    assert "response_cache.similarity=" in done.err and "none would" in done.err
+    told = json.loads(cli("calibrate", "--cache", "--ledger", "--json").out)
+    assert told["n"] == 32 and told["wrapped"] >= 0.94 and told["changed_by_vector_alone"] > 0.5
+    assert {"one", "other", "cosine"} == set(told["pairs"][0])
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(f"What is {n} times 3?" for n in range(40)), encoding="utf-8")
+    assert cli("calibrate", "--cache", "--prompts", file).code == 0
+    assert "makes no vectors" in cli("calibrate", "--cache", "--prompts", file, "--router", "random").err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from edge_router.cli import output
 from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
 from edge_router.cli.questions import calibrate_decisions
 from edge_router.cli.session import Session
+from edge_router.cli.similarity import calibrate_cache
 from edge_router.cli.tiers import calibrate_tiers, tell
 from edge_router.cli.tool_calling import CASES, calibrate_tools
 from edge_router.config import Config
@@ -69,6 +71,12 @@ def calibrate(
         float,
         typer.Option(metavar="SHARE", min=0.001, max=0.5, help="With --decisions: wrong ones that stay."),
     ] = 0.05,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache", help="When a question counts as nearly the same (response_cache.similarity)."
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
@@ -93,10 +101,16 @@ def calibrate(
     questions as /v1/systemone takes them, and answers by their names. How sure it must be for at most
     --max-error of the answers that stay to be wrong is kept with its weights, by type; the others go to the
     strong model.
+
+    With --cache your own prompts are wrapped in politeness and changed in a word: from how near on is a
+    question answered as another was? The ledger has prompts with ledger.store_prompts only.
     """
     session = Session(ctx, json=json)
     if decisions is not None:
         calibrate_decisions(session, session.config(), decisions, max_error=max_error, yes=yes)
+        return
+    if cache:
+        calibrate_cache(session, session.config(router__name=router), prompts=prompts, ledger=ledger)
         return
     if tools:
         calibrate_tools(session, session.config(), count=CASES, yes=yes)
@@ -122,8 +136,6 @@ def calibrate(
     if (prompts is not None) == ledger:
         raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
     config = session.config(router__name=router)
-    from edge_router.errors import StorageError
-    from edge_router.thresholds import drift
     from edge_router.thresholds.calibration import Calibration, choose_threshold
     from edge_router.thresholds.tiers import TierCalibration
 
@@ -136,11 +148,7 @@ def calibrate(
     else:
         found = choose_threshold(scores, strong_share)
         threshold = found.threshold
-    base = drift.baseline(name, threshold, scores)
-    try:
-        drift.save(session.paths.calibration, base)
-    except StorageError as error:
-        output.say(f"the sample is not remembered: {error}", style="dim")
+    _remember(session, name, threshold, scores)
     for warning in found.warnings:
         output.say(f"warning: {warning}", style="yellow")
     if json:
@@ -156,6 +164,17 @@ def calibrate(
         f"router-{name}-{found.threshold:.6g}",
         style="dim",
     )
+
+
+def _remember(session: Session, router: str, threshold: float, scores: Sequence[float]) -> None:
+    """What the sample's scores look like, to be held against the traffic's."""
+    from edge_router.errors import StorageError
+    from edge_router.thresholds import drift
+
+    try:
+        drift.save(session.paths.calibration, drift.baseline(router, threshold, scores))
+    except StorageError as error:
+        output.say(f"the sample is not remembered: {error}", style="dim")
 
 
 def _ledger_scores(session: Session, config: Config, last: int | None) -> tuple[float, ...]:
