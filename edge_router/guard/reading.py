@@ -20,6 +20,9 @@ _ALIKE = dict(
 )
 
 
+_ASCII = bytes(range(128))
+
+
 @lru_cache(4096)
 def _shown(letter: str) -> str:
     """What is seen in the place of `letter`: one letter, or none."""
@@ -46,6 +49,11 @@ def _visible(letter: str) -> str:
     return letter if letter.isascii() or unicodedata.category(letter) != "Cf" else ""
 
 
+def _beyond_ascii(text: str) -> str:
+    """Its letters but those of ASCII, which most are: by way of bytes, in a sixth of the time."""
+    return text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+
+
 class Reading:
     """`plain` is what is looked through; `span` says where in the text itself a piece of it stands.
 
@@ -57,7 +65,8 @@ class Reading:
         if text.isascii():
             self.plain = text
         else:
-            changed = {ord(letter): plain for letter in set(text) if (plain := self._shown(letter)) != letter}
+            letters = set(_beyond_ascii(text))
+            changed = {ord(letter): plain for letter in letters if (plain := self._shown(letter)) != letter}
             self.plain = text.translate(changed) if changed else text
 
     @cached_property

@@ -74,7 +74,7 @@ for _name, _text in _WORDS.items():
     for _word in dict.fromkeys(_text.split()):
         _COMMON.setdefault(_word, []).append(_name)
 _BEYOND = re.compile("[\u0370-\U0010ffff]")  # Latin's letters
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"\w+")
 _FEW_WORDS = 2
 
 

@@ -229,26 +229,29 @@ def chat(controller: Controller, messages: list[JSON], text: str, **fields: Any)
     return reply
 
 
-def test_a_conversation_keeps_its_endpoint_while_that_is_healthy(paths: Paths, strong_server: Any) -> None:
-    """Weighted, so that without it each turn might go to any."""
+def test_a_conversation_keeps_its_endpoint_while_that_is_healthy(serve: Any, paths: Paths) -> None:
+    """Weighted, so that without it each turn might go to any. Both are edge-routers, of which one ends."""
+    servers = {name: serve() for name in ("a", "b")}
     settings: dict[str, object] = {"strong.max_retries": 0, "strong.strategy": "weighted"}
-    for name, script in (("a", "ok"), ("b", "ok")):
-        settings |= {f"endpoints.{name}.base_url": strong_server.url(script)}
-        settings |= {f"endpoints.{name}.models": [f"model-{name}"]}
+    for name, server in servers.items():
+        settings |= {f"endpoints.{name}.base_url": f"{server.url}/v1", f"endpoints.{name}.models": ["big"]}
     config = Config().replace(**settings)
     with Controller(config, weak=ScriptedEngine(), router=ScriptedRouter(0.9)) as controller:
-        for _ in range(4):
+        talks: list[tuple[str, list[JSON]]] = []
+        for number in range(8):
             talk: list[JSON] = []
-            first = chat(controller, talk, "hi").decision.endpoint
-            assert [chat(controller, talk, "go on").decision.endpoint for _ in range(5)] == [first] * 5
-        fleet = controller._pool.strong()._engine  # type: ignore[attr-defined]
-        home = next(member for member in fleet._members if member.name == first)
-        home.breaker._until = float("inf")  # it has failed, and is left alone
-        other = "b" if first == "a" else "a"
-        assert [chat(controller, talk, "go on").decision.endpoint for _ in range(3)] == [other] * 3
-        home.breaker._until = None
-        assert chat(controller, talk, "go on").decision.endpoint == other  # which has read it by now
-    assert {each.decision.endpoint for each in Ledger(paths.ledger).recent(4)} == {other}
+            first = chat(controller, talk, f"hi {number}").decision.endpoint
+            talks.append((first, talk))
+            assert [chat(controller, talk, "go on").decision.endpoint for _ in range(3)] == [first] * 3
+        home, talk = talks[-1]
+        other = "b" if home == "a" else "a"
+        servers[home].stop()
+        assert [chat(controller, talk, "go on").decision.endpoint for _ in range(4)] == [other] * 4
+        states = {each.name: each.state for each in controller.endpoints}
+        assert states[other] == "ready"
+        assert {chat(controller, talk, "and").decision.endpoint for _, talk in talks} == {other}
+    kept = Ledger(paths.ledger).recent(4)
+    assert {(each.decision.endpoint, each.error) for each in kept} == {(other, None)}
 
 
 def test_the_same_for_streams_that_arrive(strong_server: Any) -> None:
