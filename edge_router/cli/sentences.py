@@ -244,21 +244,12 @@ def _or(names: tuple[str, ...]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
 
 
-_STARTS = {
-    "ollama": "start it with `ollama serve`",
-    "lmstudio": "start it with `lms server start`",
-    "llama.cpp": "start it with `llama-server -m MODEL.gguf`",
-    "vllm": "start it with `vllm serve MODEL`",
-    "mlc": "start it with `mlc_llm serve MODEL`",
-    "edge_router": f"start it with `{ME} serve`",
-}
-
-
 def _server_down(error: e.LocalServerDown) -> str:
-    start = _STARTS.get(error.kind, "start it")
+    from edge_router.engines.local_server.servers import how_to_start
+
     return _then(
         f"the weak model's server does not answer ({error.url}: {error.reason})",
-        f"{start}, or go back to the model that is compiled here with",
+        f"{how_to_start(error.kind)}, or go back to the model that is compiled here with",
         *("config", "set", "weak.engine=", "weak.model="),
     )
 

@@ -34,7 +34,7 @@ from edge_router.engines.base import (
     Unloading,
 )
 from edge_router.engines.choice import DEVICES, SERVED, weak_name
-from edge_router.errors import Closed, InvalidData, StrongNotConfigured
+from edge_router.errors import Closed, EdgeRouterError, InvalidData, LocalServerDown, StrongNotConfigured
 from edge_router.guard.inspection import Guard
 from edge_router.paths import Paths
 from edge_router.prompts.infill import likely as infill_likely
@@ -50,6 +50,8 @@ from edge_router.vram import Plan
 
 if TYPE_CHECKING:
     from edge_router.routers.embedding import Embedders
+
+_DOWN_S = 1.0  # in which a server that was not there is not asked for again
 
 
 class Pool:
@@ -102,10 +104,15 @@ class Pool:
         check_callers(config, self.names(), lambda: self.embedders().names())
 
     def _engine_slot(self, name: str, make: Callable[[], Engine], given: Engine | None) -> Slot[Engine]:
-        slot = Slot(name, make, remember_s=self._config.weak.retry_load_s, dispose=partial(self._end, name))
+        slot = Slot(name, make, remember_s=self._remember_s, dispose=partial(self._end, name))
         if given is not None:
             slot.put(given)
         return slot
+
+    def _remember_s(self, error: EdgeRouterError) -> float:
+        """How long what could not be loaded is not tried again; whether a server is there is asked soon."""
+        longest = self._config.weak.retry_load_s
+        return min(longest, _DOWN_S) if isinstance(error, LocalServerDown) else longest
 
     def _end(self, name: str, engine: Engine) -> None:
         with self._defects.spare(name):
@@ -118,7 +125,7 @@ class Pool:
                 raise Closed
             if name not in self._routers:
                 make = partial(self._make_router, name)
-                self._routers[name] = Slot("router", make, remember_s=self._config.weak.retry_load_s)
+                self._routers[name] = Slot("router", make, remember_s=self._remember_s)
             return self._routers[name]
 
     @property

@@ -33,8 +33,8 @@ class Slot(Generic[T]):
     """Safe to use from any number of threads. `name` is what an `InternalError` of `make` calls it.
 
     `make` runs in a thread of its own, so that who waits can leave while it goes on for the others. What it
-    raises is told to all who ask within `remember_s` seconds. After `close` nothing is given any more; what
-    is still being made then is closed, by `dispose`, once it is there.
+    raises is told to all who ask within the seconds that `remember_s` gives for it. After `close` nothing is
+    given any more; what is still being made then is closed, by `dispose`, once it is there.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Slot(Generic[T]):
         name: str,
         make: Callable[[], T],
         *,
-        remember_s: float,
+        remember_s: Callable[[EdgeRouterError], float],
         dispose: Callable[[T], None] = lambda value: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -142,7 +142,7 @@ class Slot(Generic[T]):
             wanted = not self._closed
             if wanted:
                 attempt.value, attempt.error = value, error
-                attempt.until = self._clock() + self._remember_s
+                attempt.until = self._clock() + (0.0 if error is None else self._remember_s(error))
             attempt.done.set()
         if value is not None and not wanted:
             self._dispose(value)

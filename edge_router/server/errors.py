@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from edge_router import errors as e
+from edge_router.engines.local_server.servers import how_to_start
 from edge_router.errors import clipped
 from edge_router.surfaces.base import Failure
 
@@ -23,7 +24,7 @@ FAILED = "server_error"
 class Rule:
     """How one kind of error is told. `retry`: the same request may work later, as it stands.
 
-    In braces: a setting of the endpoint that failed.
+    In braces: a setting of the endpoint that failed; `start`: what starts a local server.
     """
 
     status: int
@@ -99,7 +100,7 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         503, FAILED, "weak_model_unavailable", "Send it again then; " + SERVER_LOG.lower(), retry=True
     ),
     e.LocalServerDown: Rule(
-        503, FAILED, "weak_model_unavailable", "Start the server that the weak model is in.", retry=True
+        503, FAILED, "weak_model_unavailable", "The weak model's server is not there: {start}.", retry=True
     ),
     e.ServedModelMissing: Rule(
         503, FAILED, "weak_model_unavailable", "Get it there, or set weak.model to one that is."
@@ -202,6 +203,8 @@ def failure(error: e.EdgeRouterError) -> Failure:
     advice = how.advice
     if isinstance(error, e.StrongError):
         advice = advice.format_map({name: error.setting_of(name) for name in _SETTINGS})
+    if isinstance(error, e.LocalServerDown):
+        advice = advice.format(start=how_to_start(error.kind))
     message = f"{statement}{end} {advice}".rstrip()
     headers = {} if how.retry or how.status < 500 else {"x-should-retry": "false"}
     if isinstance(error, e.StrongRateLimited | e.StrongPaused) and error.retry_after is not None:

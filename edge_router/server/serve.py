@@ -20,6 +20,7 @@ from edge_router.aio import AsyncController
 from edge_router.callers.keys import Keys
 from edge_router.client import Controller
 from edge_router.config import ServerConfig
+from edge_router.errors import LocalServerDown
 from edge_router.server.app import create_app
 from edge_router.server.connection import Connection
 from edge_router.server.limits import Limits
@@ -36,6 +37,7 @@ def run(
     *,
     api_key: str | None = None,
     on_ready: Callable[[str], None] = lambda url: None,
+    on_waiting: Callable[[LocalServerDown], None] = lambda error: None,
     stop: threading.Event | None = None,
     limits: Limits | None = None,
 ) -> bool:
@@ -47,6 +49,7 @@ def run(
     `settings` are `controller.config.server` where None. First the ports are taken, then the models are
     loaded, then the server listens and `on_ready` is called with its address, such as
     "http://127.0.0.1:6060" (port 0: the real one); `settings.ollama_port` is one more for the same server.
+    A weak model that lies in another server may come later: `on_waiting` is told why it is not there.
     Signals are handled in the main thread only; from another one, set `stop`. On a stop, streams end with an
     error event, waiting requests with 503.
 
@@ -59,7 +62,10 @@ def run(
         has_key = Keys.of(controller.config.callers, owner=api_key or None).demanded
         with ExitStack() as held:
             listeners = [held.enter_context(listener) for listener in _bound(settings, has_key)]
-            controller.warm()
+            try:
+                controller.warm()
+            except LocalServerDown as error:  # the strong model answers until it is there
+                on_waiting(error)
             gc.collect()
             gc.freeze()  # what is loaded stays: to look through it again and again would stop all for 50 ms
             for listener in listeners:

@@ -42,7 +42,7 @@ class Workshop:
         return Slot(
             "weak model",
             self.make,
-            remember_s=remember_s,
+            remember_s=lambda error: remember_s,
             dispose=self.disposed.append,
             clock=lambda: self.now,
         )
@@ -200,7 +200,7 @@ def test_what_a_failed_load_had_made_is_let_go() -> None:
         alive.append(weakref.ref(big))
         raise OutOfMemory("tvm", "full")
 
-    slot = Slot("weak model", make, remember_s=30)
+    slot = Slot("weak model", make, remember_s=lambda error: 30)
     with pytest.raises(OutOfMemory):
         slot.get()
     import gc

@@ -9,6 +9,7 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
+from edge_router.cli.sentences import sentence
 from edge_router.cli.session import Session, choose_model, server_key
 from edge_router.config import Config
 from edge_router.errors import EdgeRouterError
@@ -59,9 +60,14 @@ def serve(
         session.controller(config),
         api_key=key,
         on_ready=lambda url: _ready(url, config, session),
+        on_waiting=_waiting,
     )
     if not closed:
         _leave()
+
+
+def _waiting(error: EdgeRouterError) -> None:
+    output.say(f"warning: {sentence(error)}; it is taken as soon as it is there", style="yellow")
 
 
 def _leave() -> NoReturn:

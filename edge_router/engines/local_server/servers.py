@@ -274,3 +274,18 @@ def _count(value: object) -> int | None:
 def _stem(name: str) -> str:
     """Of a file's path, on any system."""
     return re.split(r"[/\\]", name)[-1].removesuffix(".gguf").lower()
+
+
+_STARTS = {
+    "ollama": "ollama serve",
+    "lmstudio": "lms server start",
+    "llama.cpp": "llama-server -m MODEL.gguf",
+    "vllm": "vllm serve MODEL",
+    "mlc": "mlc_llm serve MODEL",
+    "edge_router": "edge-router serve",
+}
+
+
+def how_to_start(kind: str) -> str:
+    """What to do where a server of that kind is not there; "" is one that nobody has seen yet."""
+    return f"start it with `{_STARTS[kind]}`" if kind in _STARTS else "start it"
