@@ -37,6 +37,9 @@ class _Entry:
     salt: str
     digest: bytes
 
+    def fits(self, key: bytes) -> bool:
+        return hmac.compare_digest(_digest(key, self.salt), self.digest)
+
 
 class Keys:
     """Which caller a key is of. They are read once: a change of the settings counts after a new start."""
@@ -60,12 +63,14 @@ class Keys:
         variable that holds no key, or too short a one, for a key that two have, and where nobody has any.
         """
         environment, seen = os.environ if environ is None else environ, dict[bytes, str]()
+        hashed = {f"{CALLERS}.{each.name}.key_hash": each.key_hash for each in callers if each.key_hash}
         salt = secrets.token_hex(16)  # of those that are here in clear, so that they can be told apart
 
         def entry(name: str | None, key: str, setting: str, source: str) -> _Entry:
-            found = _Entry(name, salt, _digest(key.encode("utf-8", "surrogateescape"), salt))
-            if seen.setdefault(found.digest, setting) != setting:
-                raise ConfigError(setting, source, f"holds the same key as {seen[found.digest]}")
+            found = _Entry(name, salt, _digest(_bytes(key), salt))
+            same = [at for at, text in hashed.items() if _parsed(None, text).fits(_bytes(key))]
+            if seen.setdefault(found.digest, setting) != setting or same:
+                raise ConfigError(setting, source, f"holds the same key as {[*same, seen[found.digest]][0]}")
             return found
 
         entries = [] if owner is None else [entry(None, owner, "server.api_key_env", "")]
@@ -95,12 +100,12 @@ class Keys:
         known, caller = False, None
         for key in keys:
             for each in self._entries:
-                if hmac.compare_digest(_digest(key, each.salt), each.digest) and not known:
+                if each.fits(key) and not known:
                     known, caller = True, each.caller
         return known, caller
 
 
-def _parsed(caller: str, text: str) -> _Entry:
+def _parsed(caller: str | None, text: str) -> _Entry:
     """Of a hash that the configuration has checked."""
     assert HASH.fullmatch(text)
     _, salt, digest = text.split(":")
@@ -109,3 +114,8 @@ def _parsed(caller: str, text: str) -> _Entry:
 
 def _digest(key: bytes, salt: str) -> bytes:
     return hashlib.sha256(salt.encode() + key).digest()
+
+
+def _bytes(key: str) -> bytes:
+    """As a header brings them, whatever a variable holds."""
+    return key.encode("utf-8", "surrogateescape")

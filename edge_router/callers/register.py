@@ -19,6 +19,7 @@ from edge_router.paths import Paths
 from edge_router.registry import nearest
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.purses import Budgets, Purses
+from edge_router.types import LATEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +125,22 @@ class Callers:
         settings = self.find(request.caller).settings
         if settings is None:
             return request
-        if request.target == AUTO and settings.model is not None:
-            return replace(request, target=settings.model, among=self.allowed(request.caller).among)
         self.check_model(request.caller, request.target)
-        return replace(request, among=self.allowed(request.caller).among)
+        is_auto = request.target.removesuffix(LATEST) == AUTO
+        target = settings.model if is_auto and settings.model is not None else request.target
+        return replace(request, target=target, among=self.allowed(request.caller).among)
+
+    def permits(self, caller: str | None, name: str) -> bool:
+        """Whether a request of its may have `name` as its model."""
+        settings = self.find(caller).settings
+        own = settings is not None and settings.model is not None and name.removesuffix(LATEST) == AUTO
+        return own or self.allowed(caller).permits(name)
 
     def check_model(self, caller: str | None, name: str) -> None:
         """Raises `ModelNotAllowed`."""
-        allowed = self.allowed(caller)
-        if not allowed.permits(name):
+        if not self.permits(caller, name):
             self._refused(caller or "", ModelNotAllowed.__name__)
-            raise ModelNotAllowed(name, allowed.models)
+            raise ModelNotAllowed(name, self.allowed(caller).models)
 
     def check(self, request: ChatRequest) -> None:
         """Whether it may begin now; nothing is counted.

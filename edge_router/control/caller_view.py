@@ -23,8 +23,8 @@ class CallerView:
         self._callers: Callers = controller.callers
 
     def models(self) -> tuple[ModelInfo, ...]:
-        allowed = self._callers.allowed(self._caller)
-        return tuple(info for info in self._controller.models() if allowed.permits(info.name))
+        listed = self._controller.models()
+        return tuple(info for info in listed if self._callers.permits(self._caller, info.name))
 
     def model(self, name: str) -> ModelInfo:
         self._callers.check_model(self._caller, name)

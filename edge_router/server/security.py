@@ -33,7 +33,9 @@ SHOWN_HEADERS = (
     "x-edge-router-model, x-edge-router-score, x-edge-router-threshold, x-edge-router-reason, "
     "x-edge-router-endpoint, x-edge-router-held, x-edge-router-held-tokens, x-edge-router-age, "
     "x-edge-router-fallback, x-edge-router-truncated, x-edge-router-would-escalate, x-request-id, "
-    "request-id, x-typesafe-request-id"
+    "request-id, x-typesafe-request-id, retry-after, "
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 # With another name in each place.
 CHANGING_SCHEMES = ("vscode-webview", "chrome-extension", "moz-extension", "safari-web-extension")

@@ -56,6 +56,16 @@ def test_keys_of_variables_of_hashes_and_the_owners() -> None:
             r"the same key as callers\.a\.api_key_env",
         ),
         ([CallerConfig("a", api_key_env="A")], {"A": OTHER}, r"the same key as server\.api_key_env"),
+        (
+            [CallerConfig("a", key_hash=hash_of(OTHER))],
+            {"OWNER": OTHER},
+            r"the same key as callers\.a\.key_hash",
+        ),
+        (
+            [CallerConfig("a", key_hash=hash_of(KEY)), CallerConfig("b", api_key_env="B")],
+            {"B": KEY},
+            r"the same key as callers\.a\.key_hash",
+        ),
     ),
 )
 def test_what_cannot_be(callers: list[CallerConfig], environ: dict[str, str], words: str) -> None:

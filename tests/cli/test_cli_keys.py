@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from edge_router.callers.keys import Keys
 from edge_router.chat.events import Usage
 from edge_router.config import Config
@@ -96,3 +98,13 @@ def test_doctor_shows_callers_and_no_key(cli, monkeypatch):
     assert "KEY_OF_EVE, which is not set" in found["eve"]["text"]
     assert found["keys"]["state"] == "bad" and "KEY_OF_EVE" in found["keys"]["text"]
     assert key not in done.out and "sha256" not in done.out
+
+
+@pytest.mark.integration
+def test_route_says_where_a_callers_prompts_would_go(cli):
+    settings = ("callers.anna.model=weak", "callers.anna.models=weak", "router.name=length")
+    assert cli("config", "set", *settings).code == 0
+    assert json.loads(cli("route", "hi", "--caller", "anna", "--json").out)[0]["caller"] == "anna"
+    refused = cli("route", "hi", "--caller", "anna", "--model", "strong")
+    assert refused.code and "edge-router keys list" in refused.err
+    assert "ben" in cli("route", "hi", "--caller", "ben").err

@@ -79,6 +79,7 @@ def test_a_threshold_a_share_and_a_model_of_its_own(make: Make) -> None:
         "here": ("weak", "forced", "here"),
         "there": ("strong", "forced", "there"),
     }
+    assert ask(controller, "0.7", caller="here", model="auto:latest") == ("weak", "forced", "here")
     assert ask(controller, "0.7") == ("strong", "score", None)
     assert controller.route("0.3", caller="low").threshold == 0.2
     assert controller.route("0.3").threshold == 0.5
@@ -226,6 +227,19 @@ def test_money_of_its_own_by_the_month_and_the_day(make: Make) -> None:
     controller.close()
     again = make(**priced(callers__month__monthly_budget=2.0, callers__day__daily_budget=1.0))
     assert [ask(again, caller=name)[1] for name in ("month", "day")] == ["budget", "budget"]
+
+
+def test_an_answer_that_is_under_way_goes_on_while_its_money_runs_out(make: Make) -> None:
+    controller = make(**priced(callers__a__daily_budget=1.0))
+    _, strong = engines(controller)
+    strong.queue(["one ", "two"])
+    stream = controller.chat.completions.create(messages="0.9", caller="a", stream=True, max_tokens=5)
+    told = [next(stream).choices[0].delta.content, next(stream).choices[0].delta.content]
+    assert ask(controller, caller="a")[1] == "budget"
+    told += [chunk.choices[0].delta.content for chunk in stream]
+    assert "".join(text or "" for text in told) == "one two"
+    assert 0 < controller.callers.purses("a").own[0].spent < 5  # what it was, not what it might have been
+    controller.close()
 
 
 def test_a_callers_answer_is_paid_from_both_purses_or_from_none(make: Make) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import openai
 import pytest
 
 from edge_router import ScriptedEngine
@@ -167,6 +169,17 @@ def test_models_are_those_that_a_caller_may_use(desk: Make) -> None:
     assert one.ask(ANNA, "/api/show", {"model": "strong"}).status in (403, 404)
 
 
+def test_auto_is_there_for_who_gets_another_model_for_it(desk: Make) -> None:
+    one = desk(callers__anna__models=("big",), callers__anna__model="big")
+    assert {model["id"] for model in one.get(ANNA, "/v1/models").json()["data"]} == {"auto", "big"}
+    for path, body in CHATS.items():
+        assert one.ask(ANNA, path).header("x-edge-router-model") == "strong", path
+        assert one.ask(ANNA, path, {**body, "model": "weak"}).status == 403, path
+    assert one.ask(ANNA, "/api/chat", {"messages": TURN, "keep_alive": 0}).status == 200
+    assert one.ask(ANNA, "/api/chat", {"messages": [], "model": "weak"}).status == 403  # to load it
+    assert one.setup.weak.calls == []
+
+
 def test_an_answer_that_one_has_stored_is_there_for_nobody_else(desk: Make) -> None:
     one = desk()
     kept = one.ask(ANNA, "/v1/responses").json()["id"]
@@ -249,6 +262,24 @@ def test_a_stream_that_is_left_gives_its_place_back(serve: Make) -> None:
     for _ in range(3):  # the client tries again until the place is free
         with client.chat.completions.create(model="weak", messages=TURN, stream=True) as stream:  # type: ignore[arg-type]
             assert next(iter(stream))
+
+
+def test_many_clients_at_the_limit_at_the_same_time(serve: Make) -> None:
+    served = serve(config=HASHES | {"callers.anna.requests_per_minute": 5})
+    clients = {key: served.client(api_key=key) for key in (ANNA, BEN)}
+
+    def ask(number: int) -> int:
+        key = ANNA if number % 2 else BEN
+        raw = clients[key].chat.completions.with_raw_response
+        try:
+            raw.create(model="weak", messages=TURN, stream=number % 3 == 0)  # type: ignore[call-overload]
+        except openai.RateLimitError as error:
+            return error.status_code
+        return 200 if key == ANNA else 0
+
+    with ThreadPoolExecutor(12) as threads:
+        told = list(threads.map(ask, range(40)))
+    assert (told.count(0), told.count(200), told.count(429)) == (20, 5, 15)
 
 
 def test_keys_are_read_at_the_start_only(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,9 @@ def route(
         str, typer.Option("--model", "-m", metavar="NAME", help="auto or router-NAME-THRESHOLD.")
     ] = "auto",
     private: Annotated[bool, typer.Option("--private", help="As for a private question.")] = False,
+    caller: Annotated[
+        str | None, typer.Option(metavar="NAME", help="As for that caller of the server.")
+    ] = None,
     typical: Annotated[
         bool, typer.Option("--typical", help="Ask for typical prompts that ship with it; shown by kind.")
     ] = False,
@@ -45,7 +48,7 @@ def route(
     texts = _typical() if typical else [readable(prompt) for prompt in prompts or ()] or _lines()
     config = session.config(offline=offline)
     with session.controller(config) as controller:
-        decisions = [controller.route(text, model=model, private=private) for text in texts]
+        decisions = [controller.route(text, model=model, private=private, caller=caller) for text in texts]
     if typical and not json:
         _show_kinds(decisions)
         missing = any(decision.reason is Reason.STRONG_UNAVAILABLE for decision in decisions)
