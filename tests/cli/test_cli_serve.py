@@ -12,6 +12,8 @@ import urllib.request
 
 import pytest
 
+from edge_router.errors import LocalServerDown
+
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
 
 
@@ -61,13 +63,15 @@ def test_ollamas_port_is_tried_and_told_too(cli, models, monkeypatch):
         done = cli("serve", "--port", "0", *chosen, *SCRIPTED)
     assert done.code == 1 and f"127.0.0.1:{port} is in use, most likely by Ollama" in done.err
 
-    def run(controller, *, api_key, on_ready):
+    def run(controller, *, api_key, on_ready, on_waiting):
+        on_waiting(LocalServerDown("http://127.0.0.1:11434", "refused", "ollama"))
         on_ready("http://127.0.0.1:1")
         return True
 
     monkeypatch.setattr("edge_router.server.serve.run", run)
     told = f"Listening on http://127.0.0.1:1/v1 and, as Ollama would, on http://127.0.0.1:{port} (weak"
-    assert told in cli("serve", *chosen).err
+    said = cli("serve", *chosen).err
+    assert told in said and "start it with `ollama serve`" in said and "as soon as it is there" in said
 
 
 def test_a_public_address_needs_a_key(cli, models):
@@ -83,7 +87,7 @@ def test_a_port_that_is_none(cli, models, port):
 def test_the_key_reaches_the_server(cli, models, monkeypatch):
     seen = {}
 
-    def run(controller, *, api_key, on_ready):
+    def run(controller, *, api_key, on_ready, on_waiting):
         seen["key"] = api_key
         on_ready("http://127.0.0.1:1")
         return True
