@@ -43,21 +43,21 @@ Trail: TypeAlias = "tuple[Trail | None, str | int]"  # the way to a value; spell
 
 
 def _plain(value: object, trail: Trail | None, depth: int) -> object:
+    if isinstance(value, str):
+        return _text(value, trail)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
         if value.bit_length() > LONGEST_NUMBER:
             raise InvalidRequest(_spelled(trail), "is a number of too many digits")
         return value
-    if isinstance(value, str):
-        return _text(value, trail)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidRequest(_spelled(trail), f"must be a finite number, not {value}")
         return value
     if depth > MAX_DEPTH:
         raise InvalidRequest(_spelled(trail), "is nested too deeply")
-    if isinstance(value, _OBJECTS):
+    if not isinstance(value, list) and isinstance(value, _OBJECTS):
         return {_key(key, trail): _plain(item, (trail, key), depth + 1) for key, item in value.items()}
     if isinstance(value, _LISTS) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(item, (trail, index), depth + 1) for index, item in enumerate(value)]
@@ -116,7 +116,7 @@ class Fields:
 
     def integer(self, name: str, *, low: int | None = None, high: int | None = None) -> int | None:
         """Any, or one between both."""
-        value = self.get(name)
+        value = self.body.get(name)
         if value is None:
             return None
         if isinstance(value, float) and value.is_integer():
@@ -129,7 +129,7 @@ class Fields:
 
     def number(self, name: str, *, low: float, high: float, above: bool = False) -> float | None:
         """`above`: `low` itself is out of range."""
-        value = self.get(name)
+        value = self.body.get(name)
         if value is None:
             return None
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -140,7 +140,7 @@ class Fields:
         return float(value)
 
     def boolean(self, name: str, *, default: bool = False) -> bool:
-        value = self.get(name)
+        value = self.body.get(name)
         if value is None:
             return default
         if not isinstance(value, bool):
@@ -148,7 +148,7 @@ class Fields:
         return value
 
     def string(self, name: str, *, default: str) -> str:
-        value = self.get(name)
+        value = self.body.get(name)
         if value is None:
             return default
         if not isinstance(value, str) or not value:
@@ -157,7 +157,7 @@ class Fields:
 
     def text(self, name: str) -> str | None:
         """Any, also an empty one."""
-        value = self.get(name)
+        value = self.body.get(name)
         if value is not None and not isinstance(value, str):
             raise self.refuse(name, "must be a string")
         return value
@@ -170,14 +170,14 @@ class Fields:
 
     def choice(self, name: str, *among: str) -> str | None:
         """One of a few words."""
-        value = self.get(name)
+        value = self.body.get(name)
         if value is not None and (not isinstance(value, str) or value not in among):
             raise self.refuse(name, f"must be {listed(among)}")
         return value
 
     def strings(self, name: str, *, most: int, longest: int) -> tuple[str, ...]:
         """One string, or a list of at most `most`, none longer than `longest`; empty ones are left out."""
-        value = self.get(name)
+        value = self.body.get(name)
         items = [value] if isinstance(value, str) else [] if value is None else value
         if not isinstance(items, list) or len(items) > most or not all(isinstance(one, str) for one in items):
             raise self.refuse(name, f"must be a string or a list of at most {most}")
@@ -186,7 +186,7 @@ class Fields:
         return tuple(one for one in items if one)
 
     def object(self, name: str) -> Fields | None:
-        value = self.get(name)
+        value = self.body.get(name)
         if value is None:
             return None
         if not isinstance(value, Mapping):

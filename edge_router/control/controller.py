@@ -573,12 +573,11 @@ class CoreController:
     ) -> Holding | None:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
-        if bound is None:
-            return None
-        # A form that is forced on a model makes it look unsure of its words.
         scored = decision.reason is Reason.SCORE or decision.held == "prompt"
-        free = scored and not request.needs & (FORM_NEEDS | LOCAL_NEEDS)
-        if not free or policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
+        # A form that is forced on a model makes it look unsure of its words.
+        if bound is None or not scored or request.needs & (FORM_NEEDS | LOCAL_NEEDS):
+            return None
+        if policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
         gate = self._pool.gate(cancel)
         return None if gate is None else Holding(gate, bound, request)

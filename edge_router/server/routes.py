@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from edge_router.aio import AsyncController
 from edge_router.chat.reply import gathered
@@ -67,7 +68,7 @@ class Api:
             for method in dict.fromkeys(query.method for query in asked):
                 handlers.setdefault(path, {})[method] = partial(self.query, path, method)
         return [
-            Route(path, partial(_by_method, of_path), methods=list(of_path))
+            Route(path, _Endpoint(of_path), methods=list(of_path))
             for path, of_path in sorted(handlers.items(), key=lambda item: "{" in item[0])
         ]
 
@@ -165,6 +166,15 @@ class Api:
         return json_bytes(body, headers={**headers, **rate_headers(door.standing, surface.name)})
 
 
-async def _by_method(handlers: dict[str, Handler], request: Request) -> Response:
-    method = "GET" if request.method == "HEAD" and "HEAD" not in handlers else request.method
-    return await handlers[method](request)
+class _Endpoint:
+    """An app, since Starlette would wrap a function once more in what it does about errors."""
+
+    def __init__(self, handlers: dict[str, Handler]) -> None:
+        self._handlers = handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "HEAD" and method not in self._handlers:
+            method = "GET"
+        response = await self._handlers[method](Request(scope, receive, send))
+        await response(scope, receive, send)

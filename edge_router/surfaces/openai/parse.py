@@ -60,6 +60,12 @@ _READ = frozenset(
         *("prompt", "best_of", "echo", "suffix"),
     }
 )
+_SAMPLING = frozenset(
+    {
+        *("temperature", "top_p", "top_k", "min_p", "seed"),
+        *("repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias"),
+    }
+)
 # What OpenAI's client takes beside the fields of a body, and what our own takes.
 _ENVELOPE = ("extra_body", "extra_headers", "extra_query", "timeout")
 _ARGUMENTS = ("mask", "cancel")
@@ -230,6 +236,8 @@ def _seed(fields: Fields) -> int | None:
 
 
 def read_sampling(fields: Fields) -> SamplingParams:
+    if _SAMPLING.isdisjoint(fields.body):  # as with many
+        return SamplingParams()
     return SamplingParams(
         temperature=fields.number("temperature", low=0, high=2),
         top_p=fields.number("top_p", low=0, high=1),
