@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from edge_router.ledger import Record
@@ -24,8 +24,13 @@ class Used:
         return {**asdict(self), "cost": None if self.cost is None else round(self.cost, 6)}
 
 
-def used(records: Iterable[Record], prices: Prices | None) -> dict[str | None, Used]:
-    """By caller, in the order of their names; None is whoever is no caller, and comes last."""
+def used(
+    records: Iterable[Record], prices: Prices | None, by_endpoint: Mapping[str, Prices] = {}
+) -> dict[str | None, Used]:
+    """By caller, in the order of their names; None is whoever is no caller, and comes last.
+
+    `by_endpoint`: what those cost that are one of several; `prices` are for all others.
+    """
     found: dict[str | None, Used] = {}
     for record in records:
         sums = found.setdefault(record.decision.caller, Used(cost=None if prices is None else 0.0))
@@ -37,5 +42,5 @@ def used(records: Iterable[Record], prices: Prices | None) -> dict[str | None, U
             continue
         sums.tokens += record.usage.total_tokens
         if is_strong and prices is not None and sums.cost is not None:
-            sums.cost += prices.cost(record.usage)
+            sums.cost += by_endpoint.get(record.decision.endpoint or "", prices).cost(record.usage)
     return dict(sorted(found.items(), key=lambda item: (item[0] is None, item[0] or "")))

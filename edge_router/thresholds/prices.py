@@ -50,6 +50,12 @@ class Prices:
         steps = [Step(start, *_most(priced, start + 1)) for start in starts]
         return cls(*_most(priced, 0), tuple(steps), priced[0].source if len(priced) == 1 else None)
 
+    @classmethod
+    def by_endpoint(cls, config: Config) -> dict[str, Prices]:
+        """Of each that has some, by its name; `[strong]` is named strong."""
+        every = {each.name: cls.of(each) for each in config.endpoints} | {"strong": cls.of(config.strong)}
+        return {name: each for name, each in every.items() if each is not None}
+
     def at(self, prompt_tokens: int) -> tuple[float, float]:
         """Of a prompt of that length, and its answer."""
         reached = [step for step in self.steps if prompt_tokens > step.start]

@@ -157,10 +157,7 @@ class Spending:
         prices = None if budget is None else Prices.highest(config)
         if budget is None or prices is None:
             return None
-        priced = {each.name: Prices.of(each) for each in config.endpoints} | {
-            "strong": Prices.of(config.strong)
-        }
-        own = {name: each for name, each in priced.items() if each is not None}
+        own = Prices.by_endpoint(config)
         return cls(budget, prices, router=config.router.name, file=file, by_endpoint=own, period=period)
 
     @property

@@ -88,7 +88,8 @@ def usage(
     from edge_router.thresholds.prices import Prices
 
     since = 0.0 if days is None else time.time() - days * DAY_S
-    found = used(Ledger(session.paths.ledger).records(since=since), Prices.highest(config))
+    records = Ledger(session.paths.ledger).records(since=since)
+    found = used(records, Prices.highest(config), Prices.by_endpoint(config))
     if json:
         output.write_json({name or "": sums.to_dict() for name, sums in found.items()})
         return
