@@ -39,6 +39,7 @@ from edge_router.errors import (
 )
 from edge_router.network import BadNetworkSetting, Proxy, proxy_for
 from edge_router.paths import Paths
+from edge_router.response_cache.wish import header_of
 from edge_router.types import Cancel, Progress
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class OpenAIEngine:
         )
         held: list[Event] = []  # fields of the endpoint's own before any word: no answer has begun with them
         async with AsyncExitStack() as stack:
-            asked = _posted(client, self._dialect.path(body), body)
+            asked = _posted(client, self._dialect.path(body), body, header_of(request.response_cache))
             async with _until(deadlines):
                 response = await stack.enter_async_context(asked)
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -328,9 +329,12 @@ class OpenAIEngine:
 
 
 @asynccontextmanager
-async def _posted(client: openai.AsyncOpenAI, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any]:
+async def _posted(
+    client: openai.AsyncOpenAI, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+) -> AsyncGenerator[Any]:
     """The answer's head; its body is read by whoever wants it, up to the end of the context."""
-    response: Any = await client.post(path, cast_to=object, body=body, options={"headers": AS_IT_COMES})
+    options: Any = {"headers": {**AS_IT_COMES, **headers}}
+    response: Any = await client.post(path, cast_to=object, body=body, options=options)
     try:
         yield response
     finally:

@@ -39,15 +39,23 @@ def wish_of(headers: Iterable[tuple[str, str]]) -> ResponseCacheWish:
     for name, value in headers:
         name = name.lower()
         if name == HEADER:
-            found = _both(found, wish(value, name))
+            found = stricter(found, wish(value, name))
         elif name == _STANDARD:
-            found = _both(found, wish(value, name, strict=False))
+            found = stricter(found, wish(value, name, strict=False))
         elif name.startswith("x-edge-router-") and "cache" in name:
             raise InvalidRequest(shown(name), f"is not known here; did you mean {HEADER}?")
     return found
 
 
-def _both(one: ResponseCacheWish, other: ResponseCacheWish) -> ResponseCacheWish:
+def header_of(wish: ResponseCacheWish) -> dict[str, str]:
+    """What an endpoint is told that may keep answers itself, such as another edge-router."""
+    if not wish.write:
+        return {"Cache-Control": "no-store"}
+    return {} if wish.read else {"Cache-Control": "no-cache"}
+
+
+def stricter(one: ResponseCacheWish, other: ResponseCacheWish) -> ResponseCacheWish:
+    """What both allow."""
     ages = [wish.max_age_s for wish in (one, other) if wish.max_age_s is not None]
     return ResponseCacheWish(
         one.read and other.read, one.write and other.write, one.use or other.use, min(ages, default=None)

@@ -19,7 +19,7 @@ from edge_router.chat.reply import gathered
 from edge_router.control.answer import Answer
 from edge_router.engines.base import Restarts
 from edge_router.errors import Cancelled
-from edge_router.response_cache.wish import wish_of
+from edge_router.response_cache.wish import stricter, wish_of
 from edge_router.server.asking import AnsweredQuestions
 from edge_router.server.body import read
 from edge_router.server.doors import Door, Doors
@@ -91,7 +91,7 @@ class Api:
             caller=door.caller,
             program=headers.get("user-agent"),
             session=headers.get(SESSION) or None,
-            response_cache=wish_of(headers.items()),
+            response_cache=stricter(call.request.response_cache, wish_of(headers.items())),
         )
         call = replace(call, request=told)
         if isinstance(call, Asking):

@@ -6,7 +6,7 @@ import pytest
 
 from edge_router.chat.request import ResponseCacheWish
 from edge_router.errors import InvalidRequest
-from edge_router.response_cache.wish import wish_of
+from edge_router.response_cache.wish import header_of, wish_of
 
 ANEW, NOTHING = ResponseCacheWish(read=False), ResponseCacheWish(read=False, write=False)
 
@@ -40,3 +40,9 @@ def test_a_slip_is_no_silence() -> None:
     ):
         with pytest.raises(InvalidRequest):
             wish_of([(name, value)])
+
+
+def test_what_the_next_one_is_told() -> None:
+    assert header_of(ResponseCacheWish(use=True, max_age_s=5)) == {}
+    assert header_of(ANEW) == {"Cache-Control": "no-cache"}
+    assert header_of(NOTHING) == header_of(ResponseCacheWish(write=False)) == {"Cache-Control": "no-store"}

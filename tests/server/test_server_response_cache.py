@@ -137,6 +137,8 @@ def test_a_stored_conversation_goes_on_from_what_was_kept(served: Serve) -> None
         body = {"input": "and?", "previous_response_id": before, **ZERO}
         assert whole_of(path, call(path, body).json()) == said
     assert len(small.calls) == 2
+    assert whole_of(path, call(path, {"input": "new", "store": False, **ZERO}).json()) == "three"
+    assert whole_of(path, call(path, {"input": "new", **ZERO}).json()) == "anew"  # it was not to be kept
 
 
 def test_headers_say_what_is_wanted(served: Serve) -> None:
@@ -195,9 +197,36 @@ def test_two_edge_routers_one_in_front_of_the_other(serve: Any, paths: Paths, tm
     assert [asked(one), asked(one)] == [("one", "score"), ("one", "cached")]
     assert asked(one, private=True) == ("one", "cached")
     assert asked(one, response_cache="no-cache") == ("two", "score")
+    assert behind.weak.calls[-1].response_cache.read is False  # which goes on, and "no-store" with it
     one.close()
     again = front("a")
     assert asked(again)[1] == "score", "whose model is not known yet"
     assert asked(again) == ("three", "cached")
     again.close()
     assert len(behind.weak.calls) == 3
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("side", ["weak", "strong"])
+def test_both_keep_answers_and_no_cache_passes_both(
+    side: str, paths: Paths, tmp_path: Path, serve: Any
+) -> None:
+    inner = ScriptedEngine(*"abcdefg", model_id="small")
+    kept = {"response_cache.mode": "memory"}
+    url = serve(weak=inner, config=kept).url
+    found: dict[str, object] = {"strong.model": "auto", "strong.base_url": f"{url}/v1"}
+    engines = {"weak": ScriptedEngine(model_id="own")}
+    if side == "weak":
+        found = {"weak.engine": "remote", "weak.model": "auto", "weak.base_url": f"{url}/v1"}
+        engines = {}
+    router = ScriptedRouter(0.1 if side == "weak" else 0.9)
+    config = Config().replace(**{**kept, **found})
+    with Controller(config, router=router, paths=Paths.under(tmp_path / "front"), **engines) as front:
+
+        def ask(**fields: object) -> str:
+            create = front.chat.completions.create
+            return str(create(messages="hi", temperature=0, **fields).text)  # type: ignore[call-overload]
+
+        assert [ask(), ask(), ask(response_cache="no-cache"), ask()] == ["a", "a", "b", "b"]
+        assert [ask(response_cache="no-store"), ask()] == ["c", "b"]
+        assert len(inner.calls) == 3

@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_router.chat.message import Message
-from edge_router.chat.request import ChatRequest, Extra, ForeignOutput, JsonOutput, Need, Output, TextOutput
+from edge_router.chat.request import (
+    ChatRequest,
+    Extra,
+    ForeignOutput,
+    JsonOutput,
+    Need,
+    Output,
+    ResponseCacheWish,
+    TextOutput,
+)
 from edge_router.errors import InvalidRequest, PreviousResponseGone
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain_object, shown
@@ -128,6 +137,7 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
         private=private,
         logprobs=LOGPROBS in include or top_logprobs > 0,
         top_logprobs=top_logprobs,
+        response_cache=ResponseCacheWish(write=options.store),
         extra=Extra(PROTOCOL, _extra(fields)),
         names=_NAMES,
     )
