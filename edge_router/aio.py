@@ -308,6 +308,7 @@ class AsyncCompletions:
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
         caller: str | None = None,
+        session: str | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
 
@@ -321,6 +322,7 @@ class AsyncCompletions:
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
         caller: str | None = None,
+        session: str | None = None,
         **fields: object,
     ) -> AsyncChatStream: ...
 
@@ -333,11 +335,12 @@ class AsyncCompletions:
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
         caller: str | None = None,
+        session: str | None = None,
         **fields: object,
     ) -> ChatCompletion | AsyncChatStream:
         """As `Completions.create`."""
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
-        request = own_words(call.request, mask, response_cache, caller)
+        request = own_words(call.request, mask, response_cache, caller, session)
         if call.stream:
             return AsyncChatStream(
                 await self._controller.start(request), include_usage=bool(call.options[INCLUDE_USAGE])

@@ -128,6 +128,7 @@ class Completions:
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
         caller: str | None = None,
+        session: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion: ...
@@ -142,6 +143,7 @@ class Completions:
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
         caller: str | None = None,
+        session: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatStream: ...
@@ -155,6 +157,7 @@ class Completions:
         mask: Callable[[Vocabulary], TokenMask] | None = None,
         response_cache: str | None = None,
         caller: str | None = None,
+        session: str | None = None,
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion | ChatStream:
@@ -164,12 +167,13 @@ class Completions:
         or after, the model stops. `mask` says token by token what the weak model may write; it is made anew
         for each answer. `response_cache` says whether the answer may be one that was given before, and be
         kept: "no-cache", "no-store", "max-age=60", "use". `caller`: one of the configuration's, within
-        whose limits it is. Raises `InvalidRequest`, `Cancelled` where there is no answer yet, and whatever
+        whose limits it is. `session`: what you call the conversation, which tells it from all others that
+        begin alike. Raises `InvalidRequest`, `Cancelled` where there is no answer yet, and whatever
         kept both models from answering.
         """
         call = parse_chat({**fields, "messages": conversation(messages), "model": model, "stream": stream})
         own = None if cancel is None else LinkedCancel(cancel)
-        request = own_words(call.request, mask, response_cache, caller)
+        request = own_words(call.request, mask, response_cache, caller, session)
         answer = self._controller.start(request, own)
         return (
             ChatStream(answer, include_usage=bool(call.options[INCLUDE_USAGE]))
@@ -183,11 +187,12 @@ def own_words(
     mask: Callable[[Vocabulary], TokenMask] | None,
     response_cache: str | None,
     caller: str | None,
+    session: str | None,
 ) -> ChatRequest:
     """`request` with what Python callers say beside OpenAI's fields. Raises `InvalidRequest`."""
     if response_cache is not None:
         request = replace(request, response_cache=wish(response_cache, "response_cache"))
-    return replace(request, mask=mask, caller=caller)
+    return replace(request, mask=mask, caller=caller, session=session or None)
 
 
 def whole(answer: Answer) -> ChatCompletion:

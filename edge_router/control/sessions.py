@@ -28,6 +28,7 @@ ANSWER_S = 5.0  # that people wait for one anyway
 MOST_RAISED = 1.0  # upwards: twice the threshold's odds suffice, however long the conversation is
 CACHE_S = 600.0  # for so long endpoints keep a prompt that they have read
 READS_PER_S: Mapping[Tier, float] = {"weak": 500.0, "strong": 2000.0}  # tokens, before any was measured
+FASTEST_PER_S = 20_000.0  # no endpoint is; what it had at hand and does not tell of looks so
 _MEASURED_TOKENS = 500  # of fewer, an endpoint's time says more of the way there
 _EDGE = 1e-6  # a score of exactly 0 or 1 has no odds
 
@@ -321,4 +322,4 @@ class _Listener:
         elif self._turn.tier == "strong" and usage is not None:
             read = usage.prompt_tokens - usage.cached_tokens
             if read >= _MEASURED_TOKENS:
-                self._sessions.measured("strong", read, self._waited_s)
+                self._sessions.measured("strong", read, max(self._waited_s, read / FASTEST_PER_S))

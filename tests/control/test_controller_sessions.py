@@ -213,6 +213,30 @@ def test_the_same_over_asyncio() -> None:
     assert asyncio.run(main()) == [("small", "score"), ("small", "session"), ("big", "score")]
 
 
+def test_a_program_may_name_its_conversations() -> None:
+    talk = Talk()
+    turn = [{"role": "user", "content": "hi"}]
+    go_on = [*turn, {"role": "assistant", "content": "said"}, {"role": "user", "content": "go on"}]
+
+    def ask(messages: list[dict[str, str]], score: float, session: str | None) -> tuple[str, str]:
+        talk.score = score
+        reply = talk.controller.chat.completions.create(messages=messages, session=session)
+        return reply.model, str(reply.decision.reason)
+
+    assert ask(turn, 0.1, "one") == ("small", "score")
+    assert ask(turn, 0.9, "other") == ("big", "score")
+    assert ask(go_on, 0.55, "one") == ("small", "session")
+    assert ask(go_on, 0.55, "") == ("big", "score")  # of whom nothing is known
+
+    async def asked() -> str:
+        client = AsyncController(talk.controller)
+        reply = await client.chat.completions.create(messages=go_on, session="one")
+        return str(reply.decision.reason)
+
+    assert asyncio.run(asked()) == "session"
+    talk.controller.close()
+
+
 def test_a_fault_of_the_table_costs_no_answer() -> None:
     def broken(*_: object) -> None:
         raise ValueError("a mistake")
