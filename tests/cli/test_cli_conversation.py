@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from edge_router.chat.events import Finished, Usage
 from edge_router.cli import reader
 from edge_router.cli.reader import Reader
 from edge_router.cli.verbs.conversation import COMMANDS
@@ -52,6 +53,14 @@ def test_the_history_goes_along(talk, models):
         ("assistant", "You said: My name is Ada."),
         ("user", "What is my name?"),
     ]
+
+
+def test_a_long_conversation_stays_with_its_model_and_why_says_so(talk, models):
+    models.strong.queue(["Proven.", Finished("stop", Usage(90_000, 1))])
+    done = talk("something hard", "and easy?", "/why", "/new", "easy")
+    assert done.out == "Proven.\nYou said: and easy?\nYou said: easy\n"
+    assert [len(engine.calls) for engine in (models.strong, models.weak)] == [2, 1]
+    assert "the other one would have to read 90,001 tokens again" in " ".join(done.err.split())
 
 
 def test_new_forgets_all_but_the_system_message(talk, models):

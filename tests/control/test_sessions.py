@@ -440,7 +440,7 @@ def test_many_conversations_at_once(sessions: Sessions) -> None:
     """From several threads, each with hundreds of them, none of which is taken for another."""
 
     def talk(thread: int) -> None:
-        chats = [Chat(sessions) for _ in range(150)]
+        chats = [Chat(sessions) for _ in range(50)]
         for turn in range(3):
             for number, chat in enumerate(chats):
                 tier: Tier = "strong" if (thread + number) % 2 else "weak"
@@ -450,4 +450,4 @@ def test_many_conversations_at_once(sessions: Sessions) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(talk, range(8)))
-    assert len(sessions) == 8 * 150 * 3 * 2
+    assert len(sessions) == 8 * 50 * 3 * 2

@@ -96,14 +96,14 @@ def test_they_are_open_wherever_something_is_found() -> None:
     opens = {each.kind: gate(each.gate or "") for each in ALL}
     whole = all_of([each.gate for each in ALL])
     assert whole is not None
-    for _ in range(3000):
+    for _ in range(1500):
         makers = [keys, passwords, *[lambda draw: draw.choice(PIECES)] * 3]
         text = Reading("".join(draw.choice(makers)(draw) for _ in range(draw.randrange(1, 7)))).plain
         for each in ALL:
             if next(iter(each.find(text)), None) is not None:
                 found[each.kind] += 1
                 assert opens[each.kind](text) and whole(text), (each.kind, text)
-    assert min(found.values()) > 50, found
+    assert min(found.values()) > 25, found
 
 
 def test_they_are_closed_to_what_people_mostly_write() -> None:
