@@ -40,6 +40,25 @@ class Spared:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenAgain:
+    """What the response cache has spared: `answers` given again, how many of them `strong` ones, and what
+    those would have cost."""
+
+    answers: int
+    strong: int
+    cost: float | None
+
+    @classmethod
+    def of(cls, records: Iterable[Record], prices: Prices | None = None) -> GivenAgain:
+        again = [record for record in records if record.decision.reason is Reason.CACHED]
+        strong = [record for record in again if record.decision.model == "strong"]
+        return cls(len(again), len(strong), _cost(strong, prices))
+
+    def to_dict(self) -> dict[str, object]:
+        return {"answers": self.answers, "strong": self.strong, "cost": _rounded(self.cost)}
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """`kept`: answers that no threshold moves, for something else than the score decided.
 

@@ -42,6 +42,18 @@ def test_replay_as_json(cli, traffic):
     assert found["moved"] == [{"id": 4, "to": "strong", "score": 0.3, "prompt": "prompt\n3"}]
 
 
+def test_replay_tells_what_was_given_again(cli, traffic, paths):
+    ledger = Ledger(paths.ledger)
+    for tier in ("weak", "strong", "strong"):
+        ledger.record(Record(Decision(tier, Reason.CACHED), tier, Usage(1000, 100, 1000)))
+    ledger.close()
+    done = cli("replay", "--threshold", "0.8", *PRICED)
+    assert "10 answers: 0 would move" in done.err  # and no more
+    assert "3 more were given again, 2 of them the strong model's, which would have cost 0.0260" in done.err
+    told = json.loads(cli("replay", "--threshold", "0.8", "--json").out)
+    assert told["n"] == 10 and told["given_again"] == {"answers": 3, "strong": 2, "cost": None}
+
+
 def test_replay_without_prices_says_which_keys_they_are(cli, traffic):
     assert "strong.price_in" in cli("replay", "--threshold", "0.3").err
 

@@ -61,8 +61,8 @@ def replay(
         return
     from edge_router.ledger import Ledger
     from edge_router.thresholds.prices import Prices
+    from edge_router.thresholds.replay import GivenAgain, tier_counts
     from edge_router.thresholds.replay import replay as run
-    from edge_router.thresholds.replay import tier_counts
     from edge_router.tier_config import bound_of
 
     if threshold is None and config.tiers:
@@ -70,8 +70,9 @@ def replay(
     if threshold is None:
         raise typer.BadParameter("say from which score on the strong model is asked: --threshold 0.3")
     since = 0.0 if days is None else time.time() - days * DAY_S
-    records = Ledger(session.paths.ledger).records(router=config.router.name, since=since)
-    records = tuple(each for each in records if caller in (None, each.decision.caller))
+    every = Ledger(session.paths.ledger).records(since=since)
+    every = tuple(each for each in every if caller in (None, each.decision.caller))
+    records = tuple(each for each in every if each.decision.router == config.router.name)
     if not records:
         whose = "" if caller is None else f" for {caller}"
         what = f"the ledger holds no decision of {config.router.name}{whose}"
@@ -79,17 +80,22 @@ def replay(
         raise typer.BadParameter(f"{what}{when}; {session.to_fill_the_ledger(config)}")
     prices = Prices.highest(config)
     found = run(records, threshold, prices)
-    counts = tier_counts(records, config.tiers, threshold)
+    counts, again = tier_counts(records, config.tiers, threshold), GivenAgain.of(every, prices)
     if json:
         listed = [_facts(record) for record in (*found.to_strong, *found.to_weak)[:moved]]
         by_tier = {"tiers": counts} if counts else {}
-        output.write_json({**found.to_dict(), **by_tier, **({"moved": listed} if moved else {})})
+        told = {**found.to_dict(), "given_again": again.to_dict(), **by_tier}
+        output.write_json({**told, **({"moved": listed} if moved else {})})
         return
     _show(found)
     if counts:
         rows = [(name, f"{was:,}", f"{then:,}") for name, (was, then) in counts.items()]
         output.table(("model", "as it was", "by the tiers"), rows, right=("as it was", "by the tiers"))
     _show_sessions(found.sessions)
+    if again.answers:
+        cost = "" if again.cost is None else f", which would have cost {again.cost:.4f}"
+        words = f"{again.answers:,} more were given again, {again.strong:,} of them the strong model's{cost}"
+        output.say(f"{words}; see them with: {session.command('cache', 'list')}")
     _list(found, moved)
     if prices is None:
         output.say("Set strong.price_in and strong.price_out to see what it costs.", style="dim")
