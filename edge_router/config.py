@@ -22,6 +22,7 @@ from edge_router.errors import ConfigError, clipped
 from edge_router.field_names import sounds_private
 from edge_router.listed_prices import is_listed
 from edge_router.paths import HOME_VARIABLE, Paths
+from edge_router.question_config import NO_ENDPOINT, QuestionsConfig, check_questions
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.setting_values import setting_value
 from edge_router.sizes import Share, parse_size
@@ -196,6 +197,7 @@ class Config:
     weak: WeakConfig = WeakConfig()
     mlc: MlcConfig = MlcConfig()
     strong: StrongConfig = StrongConfig()
+    questions: QuestionsConfig = NO_ENDPOINT
     guard: GuardConfig = GuardConfig()
     rules: RulesConfig = RulesConfig()
     server: ServerConfig = ServerConfig()
@@ -608,6 +610,7 @@ def _check(config: Config) -> None:
         require(key, reached, "must start with http:// or https://")
         require(key, url is None or _has_host(url), "must be an address: a host, and a port if any")
     _check_endpoints(config, require)
+    check_questions(config.questions, require)
     check_callers(config.callers, require, budgeted=budgeted, shared=share is not None, priced=known)
 
 

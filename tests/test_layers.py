@@ -35,6 +35,7 @@ LAYERS = [
         "field_names",
         "config",
         "caller_config",
+        "question_config",
         "tier_config",
         "listed_prices",
         "setting_values",

@@ -426,7 +426,7 @@ class CoreController:
             ruled = verdict.model.name
         inspection = Inspection() if verdict.local_only else self._inspection(route, request, verdict)
         situation = policy.Situation(
-            strong_configured=self._pool.strong_configured,
+            strong_configured=self._pool.strong_for(request.needs),
             offline=self.config.offline,
             private=request.private,
             kept=Reason.RULE if verdict.local_only else Reason.GUARD if inspection.stays else None,
@@ -498,7 +498,7 @@ class CoreController:
 
     def _inspection(self, route: policy.Route, request: ChatRequest, verdict: Verdict) -> Inspection:
         """What the guard finds, where another machine might be asked."""
-        strong = self._pool.strong_configured and route.tier != "weak"
+        strong = self._pool.strong_for(request.needs) and route.tier != "weak"
         leaves = strong or bool(self.config.weak.trusted_hosts)
         if request.private or self.config.offline or not leaves:
             return Inspection()
@@ -537,7 +537,7 @@ class CoreController:
             for need in LOCAL_NEEDS & request.needs:
                 told = 'only the weak model can be held to it: ask for model="weak"'
                 raise InvalidRequest(request.name_of(need), told)
-            return self._pool.strong(cancel)
+            return self._pool.strong(cancel, request.needs)
         if self._pool.weak_is_known:  # so that nothing is loaded for an error
             self._check_weak_handles(request, decision)
         weak = self._pool.weak(cancel)

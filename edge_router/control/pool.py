@@ -88,6 +88,7 @@ class Pool:
         rules = load_rules(config, self._paths)
         self.egress = Egress(Guard(config.guard), rules)
         self._weak = self._engine_slot("weak model", self._make_weak, weak)
+        self._asked = self._engine_slot("endpoint of typed questions", self._make_asked, None)
         guarded = None if strong is None else GuardedEngine(strong, self.egress)
         self._strong = self._engine_slot("strong model", self._make_strong, guarded)
         self._default_router = router
@@ -363,11 +364,24 @@ class Pool:
             found = None
         return Bounds() if found is None else found.bounds
 
-    def strong(self, cancel: Cancel | None = None) -> Engine:
-        """Raises `StrongNotConfigured`."""
-        if not self.strong_configured and not self._closed:
+    def strong(self, cancel: Cancel | None = None, needs: frozenset[Need] = frozenset()) -> Engine:
+        """For typed questions the endpoint that is made for them, if there is one. Raises
+        `StrongNotConfigured`."""
+        if not self.strong_for(needs) and not self._closed:
             raise StrongNotConfigured
-        return self._strong.get(cancel)
+        return (self._asked if self._has_asked(needs) else self._strong).get(cancel)
+
+    def strong_for(self, needs: frozenset[Need]) -> bool:
+        """Whether there is a strong model for what needs those."""
+        return self.strong_configured or self._has_asked(needs)
+
+    def _has_asked(self, needs: frozenset[Need]) -> bool:
+        return Need.QUESTIONS in needs and self._config.questions.base_url is not None
+
+    def _make_asked(self) -> Engine:
+        from edge_router.engines.remote.question_endpoint import QuestionEndpoint
+
+        return GuardedEngine(QuestionEndpoint(self._config), self.egress)
 
     def _make_strong(self) -> Engine:
         registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)
@@ -377,7 +391,7 @@ class Pool:
     def retry(self) -> None:
         """Forget what failed to load: whoever asks next tries again."""
         with self._lock:
-            slots: list[Slot[Any]] = [self._weak, self._strong, *self._routers.values()]
+            slots: list[Slot[Any]] = [self._weak, self._strong, self._asked, *self._routers.values()]
         for slot in slots:
             slot.retry()
 
@@ -385,7 +399,7 @@ class Pool:
         """For good. What is still being loaded is closed when it is there. May be called twice."""
         with self._lock:
             self._closed, self._embedders = True, None
-            slots: list[Slot[Any]] = [self._weak, self._strong, *self._routers.values()]
+            slots: list[Slot[Any]] = [self._weak, self._strong, self._asked, *self._routers.values()]
         for share in self._shares.values():
             with self._defects.spare("strong share"):
                 share.save()

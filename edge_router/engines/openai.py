@@ -189,7 +189,7 @@ class OpenAIEngine:
             async with _until(deadlines):
                 response = await stack.enter_async_context(asked)
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            asked_whole = not body["stream"] and kind not in ("text/event-stream", "text/html")
+            asked_whole = not body.get("stream") and kind not in ("text/event-stream", "text/html")
             if kind == "application/json" or asked_whole:
                 async with _until(deadlines):
                     whole = await _whole(response)

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from table import each
 
-from edge_router import ScriptedEngine
+from edge_router import Choice, Config, Controller, ScriptedEngine, YesNo
 from edge_router.errors import StrongFailed, WeightsUnavailable
+from edge_router.questions.answer import YesNoAnswer
+from edge_router.questions.bounds import Bounds
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Question
 from edge_router.server.limits import Limits
@@ -286,3 +288,40 @@ def test_over_a_socket_an_error_behind_the_headers_ends_no_reply(serve: Callable
             seen += piece
     assert seen.startswith(b"HTTP/1.1 200") and b"no network" in seen
     assert not seen.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("protocol", ["decisions", "systemone"])
+def test_what_is_unsure_goes_on_to_an_endpoint_of_either_protocol(
+    serve: Callable[..., Any], protocol: str
+) -> None:
+    """Which is another of ours here; one question of two goes on, by no name of its caller's."""
+
+    def unsure(inquiry: Inquiry, question: Question) -> tuple[float, ...]:
+        return (0.5, 0.5) if question.name == "urgent" else (0.9, 0.05, 0.05)
+
+    served = serve(weak=small(), api_key="k" * 20)
+    settings = {
+        "base_url": f"{served.url}/v1",
+        "protocol": protocol,
+        "model": "weak",
+        "api_key_env": "ASKED_KEY",
+    }
+    config = Config().replace(**{f"questions.{name}": value for name, value in settings.items()})
+    asked = [YesNo("urgent", "Is it?", yes="now"), Choice("team", "Whose?", ("a", "b", "c"))]
+    bounds = Bounds(yes_no=0.2, choice=0.2)
+    with Controller(config, weak=small(judge=unsure), bounds=bounds) as controller:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASKED_KEY", "k" * 20)
+            urgent, team = controller.decide("Fix it now.", asked).given
+        assert (urgent.decision.model, str(urgent.decision.reason)) == ("strong", "confidence")
+        assert isinstance(urgent.answer, YesNoAnswer) and urgent.answer.probability == 0.75
+        assert team.model == "small"
+        (inquiry,) = served.weak.inquiries
+        assert [question.name for question in inquiry.questions] == ["q1"]
+        assert controller.decide("Fix it.", asked, private=True).given[0].model == "small"
+        kept = controller.decide("My key is ghp_" + "A1b2C3d4E5" * 3 + "f6G7h8", asked).given[0]
+        assert kept.model == "small" and kept.decision.found and len(served.weak.inquiries) == 1
+        served.stop()
+        left = controller.decide("Fix it.", asked)
+        assert str(left.given[0].decision.reason) == "strong_unavailable" and left.fallback_cause

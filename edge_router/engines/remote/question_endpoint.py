@@ -1,0 +1,64 @@
+"""An endpoint of typed questions: connections, retries, deadlines and bounds are as for the strong model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from edge_router.chat.events import Event, Finished, TextDelta
+from edge_router.chat.request import ChatRequest, Need, QuestionsOutput
+from edge_router.config import Config
+from edge_router.engines.base import Capabilities, Prompt
+from edge_router.engines.keys import NoKey, find_key
+from edge_router.engines.openai import OpenAIEngine
+from edge_router.engines.remote.endpoint import Endpoint
+from edge_router.engines.remote.question_dialects import DIALECTS, QuestionDialect
+from edge_router.questions.inquiry import Inquiry, InquiryEvent
+from edge_router.types import Cancel
+
+SETTING = "questions.base_url"
+
+
+class QuestionEndpoint:
+    """Safe to use from any number of threads. Raises `ConfigError` for an unusable address."""
+
+    def __init__(self, config: Config) -> None:
+        own = config.questions
+        settings = replace(
+            config.strong, base_url=own.base_url, model=own.model, api_key_env=own.api_key_env or ""
+        )
+        self._dialect: QuestionDialect = DIALECTS[own.protocol]()
+        self._engine = OpenAIEngine(
+            settings,
+            offline=config.offline,
+            keys=find_key if own.api_key_env else lambda settings: NoKey(),
+            endpoint=Endpoint.parse(own.base_url, SETTING),
+            dialect=self._dialect,
+        )
+        self.capabilities = Capabilities(frozenset({Need.QUESTIONS, Need.IMAGES}), decides=True)
+
+    @property
+    def model_id(self) -> str:
+        return self._engine.model_id
+
+    def prepare(self, request: ChatRequest) -> Prompt:
+        return self._engine.prepare(request)
+
+    def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        """The answers as the text of one, in the endpoint's own words."""
+        return self._engine.stream(prompt, cancel)
+
+    def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
+        """Raises the `StrongError` that fits."""
+        request = ChatRequest(inquiry.state, output=QuestionsOutput(inquiry.questions))
+        text, last = "", Finished("stop")
+        for event in self._engine.stream(self._engine.prepare(request), cancel):
+            if isinstance(event, TextDelta):
+                text += event.text
+            elif isinstance(event, Finished):
+                last = event
+        yield from self._dialect.read(text, inquiry.questions)
+        yield last
+
+    def close(self) -> None:
+        self._engine.close()

@@ -1,0 +1,158 @@
+"""Typed questions in the words of both protocols, and what their endpoints may answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from table import each
+
+from edge_router.chat.message import Image, Message, Text
+from edge_router.chat.request import ChatRequest, QuestionsOutput
+from edge_router.engines.remote.question_dialects import DecisionsDialect, SystemOneDialect
+from edge_router.engines.remote.terms import NO_TERMS
+from edge_router.questions.inquiry import Answered, Declined
+from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
+from edge_router.surfaces.decisions.surface import Decisions, SystemOne
+
+ALL: tuple[Question, ...] = (
+    YesNo("x", "Is it?", yes="It is.", no="It is not."),
+    Choice("x", "", (Option("true", "as text"), Option(True))),
+    Scale(None, "How?", (Level("low", "d"), Level("high"))),
+)
+IMAGE = Image("data:image/png;base64,AAAA")
+BOTH: tuple[Any, ...] = (DecisionsDialect(), SystemOneDialect())
+
+
+def body(dialect: Any, *messages: Message, questions: tuple[Question, ...] = ALL) -> Any:
+    request = ChatRequest(messages, output=QuestionsOutput(questions))
+    return json.loads(json.dumps(dialect.body(request, "m", NO_TERMS)))
+
+
+def test_decisions_are_asked() -> None:
+    asked = body(DecisionsDialect(), Message("user", "Hi"))
+    assert (asked["model"], asked["input"], set(asked)) == ("m", "Hi", {"model", "input", "questions"})
+    assert asked["questions"] == [
+        {
+            "type": "predicate",
+            "name": "q1",
+            "instructions": "Is it?\nAnswer true when: It is.\nAnswer false when: It is not.",
+        },
+        {
+            "type": "choice",
+            "name": "q2",
+            "instructions": "Which of these is it?",
+            "choices": [{"value": "true", "description": "as text"}, {"value": True}],
+        },
+        {
+            "type": "score",
+            "name": "q3",
+            "instructions": "How?",
+            "levels": [{"label": "low", "description": "d"}, {"label": "high"}],
+        },
+    ]
+
+
+def test_system_one_is_asked() -> None:
+    asked = body(SystemOneDialect(), Message("user", (Text("See "), IMAGE, Text("!"))))
+    assert asked["state"] == "See <image:1>!"
+    assert asked["assets"] == {"<image:1>": {"type": "image", "format": "png", "data_base64": "AAAA"}}
+    assert asked["questions"] == {
+        "q1": {
+            "type": "noul",
+            "instructions": "Is it?",
+            "criteria": {"true": "It is.", "false": "It is not."},
+        },
+        "q2": {
+            "type": "choice",
+            "instructions": "Which of these is it?",
+            "criteria": {"true": "as text", "true (2)": None},
+        },
+        "q3": {"type": "score", "instructions": "How?", "criteria": ["low: d", "high"]},
+    }
+
+
+def test_what_is_asked_is_what_our_own_server_takes() -> None:
+    talk = (Message("system", "s"), Message("user", (Text("a"), IMAGE)), Message("assistant", "b"))
+    for messages in ((Message("user", "Hi"),), talk):
+        one = SystemOne().parse("/v1/systemone", body(SystemOneDialect(), *messages)).request
+        other = Decisions().parse("/v1/decisions", body(DecisionsDialect(), *messages)).request
+        for request in (one, other):
+            assert isinstance(request.output, QuestionsOutput) and len(request.output.questions) == 3
+            assert any(message.has_media for message in request.messages) == (messages is talk)
+
+
+DECISIONS = [
+    {"type": "predicate", "name": "q1", "probability": 0.75},
+    {
+        "type": "choice",
+        "probabilities": [{"value": True, "probability": 3}, {"value": "true", "probability": 1}],
+    },
+    {"type": "score", "probabilities": [{"value": 1, "probability": 0.5}, {"value": 0, "probability": 0.5}]},
+]
+SYSTEMONE = {
+    "q3": {"type": "score", "probabilities": {"0": 0.5, "1": 0.5}},
+    "q2": {"type": "choice", "probabilities": {"true": 0.25, "true (2)": 0.75}},
+    "q1": {"type": "noul", "noul": 0.75},
+}
+
+
+def read(dialect: Any, answers: object) -> list[Any]:
+    chunk = dialect.chunk(
+        {"answers": answers, "usage": {"input_tokens": 7, "output_tokens": 0}, "model": "m"}
+    )
+    assert chunk["usage"]["prompt_tokens"] == 7
+    return list(dialect.read(chunk["choices"][0]["message"]["content"], ALL))
+
+
+@each("dialect, answers", [(DecisionsDialect(), DECISIONS), (SystemOneDialect(), SYSTEMONE)])
+def test_answers_are_read(dialect: Any, answers: object) -> None:
+    assert read(dialect, answers) == [
+        Answered(0, (0.25, 0.75)),
+        Answered(1, (0.25, 0.75)),
+        Answered(2, (0.5, 0.5)),
+    ]
+
+
+@each(
+    "answer",
+    [
+        None,
+        {"type": "refusal"},
+        {"type": "noul", "noul": None},
+        {"type": "noul", "noul": True},
+        {"type": "noul", "noul": "0.5"},
+        {"type": "predicate", "probability": float("nan")},
+        7,
+    ],
+)
+def test_what_is_no_answer_is_declined(answer: object) -> None:
+    assert read(DecisionsDialect(), [answer, *DECISIONS[1:]])[0] == Declined(0)
+    assert read(SystemOneDialect(), {**SYSTEMONE, "q1": answer})[0] == Declined(0)
+
+
+@each(
+    "probabilities",
+    [None, [], {}, [1, 2], {"true": 1}, {"0": 0.0, "1": 0.0}, {"true": -1, "true (2)": 0}, [{"value": True}]],
+)
+def test_probabilities_that_are_none_are_declined(probabilities: object) -> None:
+    for dialect, answers in (
+        (DecisionsDialect(), [{"probabilities": probabilities}] * 3),
+        (SystemOneDialect(), {f"q{n}": {"probabilities": probabilities} for n in (1, 2, 3)}),
+    ):
+        assert read(dialect, answers) == [Declined(0), Declined(1), Declined(2)]
+
+
+def test_too_few_answers_are_declined_and_errors_are_left_to_others() -> None:
+    assert read(DecisionsDialect(), DECISIONS[:1])[1:] == [Declined(1), Declined(2)]
+    assert read(SystemOneDialect(), {})[0] == Declined(0)
+    for dialect in BOTH:
+        error = {"error": {"message": "no"}}
+        assert dialect.chunk(error) == error
+
+
+@pytest.mark.parametrize("value, expected", [(1.2, 1.0), (-0.1, 0.0)])
+def test_numbers_are_held_within_what_they_mean(value: float, expected: float) -> None:
+    answered = read(SystemOneDialect(), {**SYSTEMONE, "q1": {"noul": value}})[0]
+    assert answered == Answered(0, (1 - expected, expected))
