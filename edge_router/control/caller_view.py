@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edge_router.callers.allowed import AUTO, ROUTED, WEAK
 from edge_router.callers.register import Callers
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import ChatRequest
@@ -24,7 +26,16 @@ class CallerView:
 
     def models(self) -> tuple[ModelInfo, ...]:
         listed = self._controller.models()
-        return tuple(info for info in listed if self._callers.permits(self._caller, info.name))
+        permitted = (info for info in listed if self._callers.permits(self._caller, info.name))
+        if not self._callers.allowed(self._caller).stays:
+            return tuple(permitted)
+        weak = next(
+            info for info in listed if info.name == WEAK
+        )  # whose answers are all that `auto` can bring
+        return tuple(
+            replace(weak, name=info.name, own=info.own) if info.name.startswith((AUTO, ROUTED)) else info
+            for info in permitted
+        )
 
     def model(self, name: str) -> ModelInfo:
         self._callers.check_model(self._caller, name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from table import each
 
-from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
+from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter, YesNo
 from edge_router.chat.events import Finished, TextDelta, Usage
 from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.errors import (
@@ -270,6 +271,42 @@ def test_a_budget_moves_the_threshold_of_its_caller_alone(make: Make) -> None:
     moved = controller.route("0.6", caller="a").threshold
     assert moved is not None and moved > 0.3
     del controller  # what it comes to is in test_spending; here: whose it is
+
+
+def test_typed_questions_are_asked_within_the_same_limits(make: Make) -> None:
+    controller = make(
+        callers__a__models=("weak",), callers__a__requests_per_minute=2, callers__b__concurrency=1
+    )
+    asked = [YesNo("urgent", "Is it urgent?")]
+    answers = controller.decide("0.9", asked, caller="a")
+    assert (answers.model, answers.decision.caller) == ("small", "a")
+    with pytest.raises(ModelNotAllowed):
+        controller.decide("0.9", asked, caller="a", model="strong")
+    ask(controller, caller="a")
+    with pytest.raises(CallerLimited):
+        controller.decide("0.9", asked, caller="a")
+    for _ in range(3):  # each gives its place back
+        controller.decide("0.9", asked, caller="b")
+
+
+def test_in_asyncio_it_is_the_same(make: Make) -> None:
+    controller = make(callers__a__models=("weak",), callers__a__requests_per_minute=3)
+
+    async def run() -> None:
+        answering = AsyncController(controller)
+        assert (await answering.route("0.9", caller="a")).reason == "caller"
+        create = answering.chat.completions.create
+        assert (await create(messages="0.9", caller="a")).decision.caller == "a"
+        stream = await create(messages="0.9", caller="a", stream=True)
+        assert [chunk async for chunk in stream] and stream.decision.caller == "a"
+        assert (await answering.decide("0.9", [YesNo("x", "Is it?")], caller="a")).decision.caller == "a"
+        for again in (create(messages="0.9", caller="a"), create(messages="0.9", caller="a", stream=True)):
+            with pytest.raises(CallerLimited):
+                await again
+        with pytest.raises(ModelNotAllowed):
+            await create(messages="0.9", caller="a", model="big")
+
+    asyncio.run(run())
 
 
 def test_two_processes_count_into_one_sum(make: Make) -> None:

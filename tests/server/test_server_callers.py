@@ -29,6 +29,13 @@ CHATS: dict[str, dict[str, Any]] = {
     "/api/chat": {"messages": TURN},
     "/api/generate": {"prompt": "hi"},
 }
+SYSTEMONE = {
+    "state": "My invoice is wrong.",
+    "model": "jev-latest",
+    "questions": {"b": {"type": "noul", "instructions": "Is it?"}},
+}
+DECISIONS = {"input": "Wrong.", "questions": [{"type": "predicate", "instructions": "Is it?"}]}
+BODIES: dict[str, dict[str, Any]] = {"/v1/systemone": SYSTEMONE, "/v1/decisions": DECISIONS}
 Make = Callable[..., Any]
 
 
@@ -46,7 +53,7 @@ class Desk:
         if path.startswith("/v1/messages"):
             headers = [("host", "localhost"), ("x-api-key", key), ("anthropic-version", "2023-06-01")]
         if method == "POST" and given is not None:
-            given = {"model": "auto", "stream": False, **given}
+            given = {"model": "auto", **({"stream": False} if path in CHATS else {}), **given}
         return self.setup.call(method, path, given, headers=headers, app=self.app)
 
     def get(self, key: str, path: str) -> Any:
@@ -57,7 +64,7 @@ class Desk:
 def desk(setup: Make) -> Make:
     def make(*, api_key: str | None = OWNER, ledger: bool = False, **settings: object) -> Desk:
         config = HASHES | {name.replace("__", "."): value for name, value in settings.items()}
-        weak = ScriptedEngine(default=lambda request: "here", model_id="small")
+        weak = ScriptedEngine(default=lambda request: "here", model_id="small", serves=())
         strong = ScriptedEngine(
             default=lambda request: [TextDelta("there"), Finished("stop", Usage(1, 1))], model_id="big"
         )
@@ -158,6 +165,10 @@ def test_models_are_those_that_a_caller_may_use(desk: Make) -> None:
         return {model["id"] for model in one.get(key, "/v1/models").json()["data"]}
 
     assert names(ANNA) == {"auto", "weak", "small"}
+    told = {key: one.get(key, "/v1/models").json()["data"] for key in (ANNA, BEN)}
+    assert [model["local"] for model in told[ANNA] if model["id"] == "auto"] == [True]
+    tools = {key: next(m["capabilities"]["tools"] for m in told[key] if m["id"] == "auto") for key in told}
+    assert tools == {ANNA: False, BEN: True}  # of what may answer
     assert names(BEN) == {"auto"}
     assert {"strong", "big", "router-word"} < names(OWNER)
     assert one.get(ANNA, "/v1/models/strong").status == 403
@@ -280,6 +291,19 @@ def test_many_clients_at_the_limit_at_the_same_time(serve: Make) -> None:
     with ThreadPoolExecutor(12) as threads:
         told = list(threads.map(ask, range(40)))
     assert (told.count(0), told.count(200), told.count(429)) == (20, 5, 15)
+
+
+def test_typed_questions_know_their_caller(desk: Make) -> None:
+    one = desk(callers__anna__models=("weak",), callers__ben__requests_per_minute=1)
+    for path, body in BODIES.items():
+        assert one.ask("", path, body).status == 401, path
+        assert one.ask(ANNA, path, {**body, "model": "strong"}).status == 403, path
+        assert one.ask(ANNA, path, body).status == 200, path
+    told = one.ask(BEN, "/v1/systemone", SYSTEMONE)
+    assert told.status == 200 and told.header("x-ratelimit-remaining-requests") == "0"
+    for path, body in BODIES.items():
+        limited = one.ask(BEN, path, body)
+        assert limited.status == 429 and int(limited.header("retry-after")) >= 1, path
 
 
 def test_keys_are_read_at_the_start_only(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
