@@ -55,6 +55,17 @@ def test_a_model_that_cannot_is_told_so(cli, weak):
     assert "built here" in cli("calibrate", "--tools").err
 
 
+def test_another_model_is_calibrated_by_its_name(cli, weak, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "edge_router.cli.verbs.calibrate.calibrate_tools", lambda session, config, **how: asked.append(config)
+    )
+    assert cli("calibrate", "--tools", "-m", "SmolLM2-360M-Instruct").code == 0
+    assert asked[0].weak.model == "SmolLM2-360M-Instruct"
+    done = cli("calibrate", "--tools", "-m", "smollm2-360m")
+    assert done.code == 2 and "SmolLM2-360M-Instruct" in done.err
+
+
 def test_a_share_is_needed_for_everything_else(cli):
     done = cli("calibrate", "--ledger")
     assert done.code == 2 and "--strong-share" in done.err

@@ -12,7 +12,7 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.confidence import QUESTIONS, TOKENS, calibrate_confidence, check_options
 from edge_router.cli.questions import calibrate_decisions
-from edge_router.cli.session import Session
+from edge_router.cli.session import Session, choose_model
 from edge_router.cli.similarity import calibrate_cache
 from edge_router.cli.tiers import calibrate_tiers, tell
 from edge_router.cli.tool_calling import CASES, calibrate_tools
@@ -37,6 +37,10 @@ def calibrate(
         int | None, typer.Option(metavar="N", min=1, help="Of the ledger only the last N scores.")
     ] = None,
     router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Another weak model than the configured one."),
+    ] = None,
     tier_shares: Annotated[
         str | None,
         typer.Option(metavar="SHARES", help="Of more than two models: weak=0.6,NAME=0.3,NAME=0.1."),
@@ -106,14 +110,15 @@ def calibrate(
     question answered as another was? The ledger has prompts with ledger.store_prompts only.
     """
     session = Session(ctx, json=json)
+    config, _ = choose_model(model, session.config(router__name=router), ())
     if decisions is not None:
-        calibrate_decisions(session, session.config(), decisions, max_error=max_error, yes=yes)
+        calibrate_decisions(session, config, decisions, max_error=max_error, yes=yes)
         return
     if cache:
-        calibrate_cache(session, session.config(router__name=router), prompts=prompts, ledger=ledger)
+        calibrate_cache(session, config, prompts=prompts, ledger=ledger)
         return
     if tools:
-        calibrate_tools(session, session.config(), count=CASES, yes=yes)
+        calibrate_tools(session, config, count=CASES, yes=yes)
         return
     by_tiers = tier_shares is not None or tier_price is not None
     if by_tiers and (confidence or strong_share is not None or (tier_shares and tier_price is not None)):
@@ -124,7 +129,7 @@ def calibrate(
         check_options(ledger=ledger, tokens=tokens)
         calibrate_confidence(
             session,
-            session.config(router__name=router),
+            config,
             strong_share=strong_share,
             prompts=prompts,
             answers=answers,
@@ -135,7 +140,6 @@ def calibrate(
         return
     if (prompts is not None) == ledger:
         raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
-    config = session.config(router__name=router)
     from edge_router.thresholds.calibration import Calibration, choose_threshold
     from edge_router.thresholds.tiers import TierCalibration
 

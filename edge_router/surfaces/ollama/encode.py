@@ -50,8 +50,8 @@ def whole(call: Call, head: Head, reply: Reply, now: float) -> Body:
 
 
 def error_body(failure: Failure) -> Body:
-    """A text: its clients show nothing else."""
-    return {"error": failure.message}
+    """A text: its clients show nothing else. What it tells to ask is a route of theirs."""
+    return {"error": failure.message.replace("GET /v1/models", "GET /api/tags")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class OllamaEncoder:
         return _ndjson({**self._opening, **said(self._path, {"content": ""}), **closing})
 
     def fail(self, failure: Failure) -> bytes:
-        return _ndjson({"error": failure.message})
+        return _ndjson(error_body(failure))
 
     def _line(self, told: Body, logprobs: tuple[TokenLogprob, ...] = ()) -> bytes:
         body = {**self._opening, **said(self._path, told), "done": False}

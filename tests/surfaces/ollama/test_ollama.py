@@ -477,10 +477,10 @@ def test_arguments_that_are_no_object_have_no_place() -> None:
 
 
 def test_errors_are_strings_and_nothing_else_is_between_lines() -> None:
-    failure = Failure(404, "There is no such model.", "invalid_request_error")
-    assert OLLAMA.error(failure) == {"error": "There is no such model."}
+    failure = Failure(404, "There is no such model. GET /v1/models lists them.", "invalid_request_error")
+    assert OLLAMA.error(failure) == {"error": "There is no such model. GET /api/tags lists them."}
     encoder = OLLAMA.encoder(parsed({"messages": [USER]}), HEAD)
-    assert encoder.fail(failure) == b'{"error":"There is no such model."}\n'
+    assert encoder.fail(failure) == b'{"error":"There is no such model. GET /api/tags lists them."}\n'
     assert OLLAMA.comment("still at it") == b""
 
 
