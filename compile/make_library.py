@@ -131,7 +131,7 @@ class LibraryStep:
         from edge_router.mlc_python import mlc_python
 
         python = mlc_python(self._recipe.mlc_python)
-        if runs_ours(self._recipe, self._numbers, python, self._shop.progress):
+        if runs_ours(self._recipe, self._numbers, python):
             return self._library(shared=True)
         self.by_mlc = True
         check_sliding(self._recipe, str(self._numbers.get("model_type")))
@@ -139,7 +139,7 @@ class LibraryStep:
 
     def _mlc(self, python: MlcPython) -> tuple[Path, str]:
         from edge_router.compile.link import shared_suffix
-        from edge_router.compile.mlc import compile_mlc, mlc_inputs
+        from edge_router.compile.mlc import NO_COMPILER, compile_mlc, lacks_compiler_only, mlc_inputs
         from edge_router.compile.targets import host_target
 
         recipe, shop, directory = self._recipe, self._shop, self._model_dir
@@ -148,6 +148,8 @@ class LibraryStep:
         found = shop.store.find("mlc-library", key(inputs))
         if found is None:
             shop.may_build("mlc-library", inputs)
+            if lacks_compiler_only(recipe, self._numbers, python):
+                progress.note(NO_COMPILER)
             require_space(shop.paths.artifacts, _LIBRARY_BYTES)
             found = shop.store.obtain(
                 "mlc-library",

@@ -12,7 +12,7 @@ from edge_router.catalog import PypiSource, Source, complete_card
 from edge_router.catalog.gguf import parts_of
 from edge_router.compile.fingerprint import Inputs, key, weights_inputs
 from edge_router.compile.make_library import check_tools
-from edge_router.compile.recipe import PROGRAM, Recipe
+from edge_router.compile.recipe import MLC, PROGRAM, Recipe
 from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
 from edge_router.compile.workshop import Workshop
 from edge_router.disk import require_space
@@ -169,10 +169,20 @@ class WeightsStep:
 
             check_quantization(form.name)
         if card.config:
+            self._check_windows()
             wanted = parameters(card.config, card.name)
             check_groups(form, wanted, card.name)
             needed = sum(stored_bytes(form, parameter) for parameter in wanted)
             require_space(self._shop.paths.artifacts, needed + _SPARE_BYTES)
+
+    def _check_windows(self) -> None:
+        """Raises `ConfigError` for a sliding window that what makes the library would drop."""
+        from edge_router.compile.mlc import check_sliding, runs_ours
+        from edge_router.mlc_python import mlc_python
+
+        recipe, numbers = self.recipe, self.recipe.card.config
+        if recipe.target == MLC and not runs_ours(recipe, numbers, mlc_python(recipe.mlc_python)):
+            check_sliding(recipe, str(numbers.get("model_type")))
 
     def _moments_hash(self) -> str | None:
         raw = self._moments_bytes()

@@ -27,25 +27,25 @@ _LAST_LINES = 5  # of what the compiler said
 _SLIDING = ("mistral", "ministral3", "gemma3", "gemma3_text", "llava")
 
 
-def runs_ours(recipe: Recipe, config: Mapping[str, object], python: MlcPython, progress: Progress) -> bool:
-    """Whether `python` runs a library of ours: on the processor, where MLC's own is 30 times slower.
+NO_COMPILER = (
+    "there is no C compiler, so MLC's own library does the work, which is many times slower on a processor; "
+    "one comes with: python -m pip install 'edge-router[link]'"
+)
 
-    What keeps it from that where nothing else would is said.
-    """
+
+def runs_ours(recipe: Recipe, config: Mapping[str, object], python: MlcPython) -> bool:
+    """Whether `python` runs a library of ours: on the processor, where MLC's own is 30 times slower."""
+    return lacks_compiler_only(recipe, config, python) and compiler() is not None
+
+
+def lacks_compiler_only(recipe: Recipe, config: Mapping[str, object], python: MlcPython) -> bool:
+    """Whether it would, if there is a C compiler."""
     from edge_router.compile.architectures import known
 
     form = QUANTIZATIONS.get(recipe.quantization)
     ours = form is not None and form.dtype != "bfloat16" and known(str(config.get("model_type")))
     sinks = recipe.attention_sink_size is not None  # which only our own engine keeps
-    if recipe.device != "cpu" or not ours or sinks or not python.runs_libraries_of(here()):
-        return False
-    if compiler() is None:
-        progress.note(
-            "there is no C compiler, so MLC's own library does the work, which is many times slower on a "
-            "processor; one comes with: python -m pip install 'edge-router[link]'"
-        )
-        return False
-    return True
+    return recipe.device == "cpu" and ours and not sinks and python.runs_libraries_of(here())
 
 
 def check_sliding(recipe: Recipe, model_type: str) -> None:

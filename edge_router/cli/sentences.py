@@ -103,6 +103,8 @@ def _config(error: e.ConfigError) -> str:
             "write a fresh one with",
             *("config", "init", "--force", "--config", error.value),
         )
+    if error.key == "weak.vram_budget" and error.value is None:
+        return _then(error.reason, "say how much there is, such as", "config", "set", f"{error.key}=12GiB")
     where = f" (from {error.source})" if error.source not in ("", "argument") else ""
     what = f"{error.key} = {error.value!r}{where}: {error.reason}"
     if error.misplaced_key:

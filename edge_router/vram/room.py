@@ -55,7 +55,8 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
     text = config.weak.vram_budget
     budget = DEFAULT_BUDGET if text is None else parse_size(text, source=config.origin("weak.vram_budget"))
     if free is None and isinstance(budget, Share):
-        reason = f"how much memory of {runtime.name} is free is not known; name an amount such as 12GiB"
+        what = "the GPU of the engine mlc" if runtime.mlc else runtime.name
+        reason = f"how much memory of {what} is free cannot be told here"
         raise ConfigError("weak.vram_budget", text, reason, config.origin("weak.vram_budget"))
     place = Place(
         runtime,

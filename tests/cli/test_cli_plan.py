@@ -155,6 +155,15 @@ def test_a_budget_below_the_parameters(cli):
     assert cli("plan", "--vram-budget", "100MiB", "--device", "cuda").code == 1
 
 
+def test_a_gpu_of_which_nothing_is_known_wants_an_amount(cli, monkeypatch):
+    monkeypatch.setattr("edge_router.vram.room.gpus", tuple)
+    done = cli("plan", MODEL, "--set", "weak.engine=mlc")
+    assert done.code == 2 and done.err == (
+        "error: how much memory of the GPU of the engine mlc is free cannot be told here; say how much there is, "
+        "such as: edge-router config set weak.vram_budget=12GiB\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["-3GiB", "12XB", "lots", "0", "101%", "9999999TiB"])
 def test_amounts_that_are_none(cli, text):
     done = cli("plan", MODEL, f"--vram-budget={text}")

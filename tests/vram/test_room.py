@@ -63,7 +63,7 @@ def test_a_gpu_that_is_not_here_can_be_planned_for_with_an_amount(paths, monkeyp
     room = room_for(load(weak__device="cuda", weak__vram_budget="12GiB"), paths)
     assert (room.free, room.budget) == (None, 12 * GIB)
     for text in ("80%", None):
-        with pytest.raises(ConfigError, match="is not known"):
+        with pytest.raises(ConfigError, match="cannot be told here"):
             room_for(load(weak__device="cuda", weak__vram_budget=text), paths)
     with pytest.raises(UnknownName, match="cuda"):
         room_for(load(weak__device="tpu", weak__vram_budget="12GiB"), paths)

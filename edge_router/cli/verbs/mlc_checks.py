@@ -13,10 +13,17 @@ from edge_router.mlc_python import MlcPython, here, mlc_python
 SECTION = "Weak model"
 _WAIT_S = 5.0  # a server that is there answers at once
 _MOST_BYTES = 1 << 16
-_OWN = (
-    "give MLC's wheels (https://llm.mlc.ai/docs/install) a Python of their own and name it: "
-    "edge-router doctor --set weak.engine=mlc --set mlc.python=PATH"
-)
+_WHEELS = "MLC's wheels (https://llm.mlc.ai/docs/install)"
+
+
+def _advice(python: str | None) -> str:
+    """What helps: a Python of their own, or where one is named already, the right wheels in that."""
+    if python is not None:
+        return f"put {_WHEELS}, of one release, into that Python, or name another one with mlc.python"
+    return (
+        f"give {_WHEELS} a Python of their own and name it: "
+        "edge-router doctor --set weak.engine=mlc --set mlc.python=PATH"
+    )
 
 
 def mlc(config: Config) -> Found:
@@ -24,7 +31,7 @@ def mlc(config: Config) -> Found:
     try:
         python = mlc_python(config.mlc.python)
     except EngineUnavailable as error:
-        yield Finding(SECTION, "mlc_llm", f"{error.reason}; {_OWN}", "bad")
+        yield Finding(SECTION, "mlc_llm", f"{error.reason}; {_advice(config.mlc.python)}", "bad")
         return
     yield from told(python, on_processor=config.weak.device == "cpu", why_not=python.why_not_compiling)
     yield from served(config)
@@ -52,19 +59,23 @@ def told(python: MlcPython, *, on_processor: bool, why_not: Callable[[], str | N
     where = "" if python.executable is None else f", in {python.executable} (Python {version})"
     yield Finding(SECTION, "mlc_llm", f"{python.packages['mlc_llm']}{where}")
     yield _tvm(python)
-    yield _compiler(why_not(), ours=python.runs_libraries_of(here()), on_processor=on_processor)
+    ours = python.runs_libraries_of(here())
+    yield _compiler(why_not(), _advice(python.executable), ours=ours, on_processor=on_processor)
 
 
 def _tvm(python: MlcPython) -> Finding:
     held = python.packages["tvm"]
     if len(held.owners) > 1:
         return Finding(
-            SECTION, "mlc tvm", f"{held} both bring the package tvm, and only one is it; {_OWN}", "bad"
+            SECTION,
+            "mlc tvm",
+            f"{held} both bring the package tvm, and only one is it; {_advice(python.executable)}",
+            "bad",
         )
     return Finding(SECTION, "mlc tvm", str(held))
 
 
-def _compiler(reason: str | None, *, ours: bool, on_processor: bool) -> Finding:
+def _compiler(reason: str | None, advice: str, *, ours: bool, on_processor: bool) -> Finding:
     name = "mlc compiler"
     if reason is None:
         also = "; edge-router's own libraries, which are faster, run on the processor" if ours else ""
@@ -76,6 +87,6 @@ def _compiler(reason: str | None, *, ours: bool, on_processor: bool) -> Finding:
     return Finding(
         SECTION,
         name,
-        f"cannot compile ({reason}), as with a TVM that mlc_llm was not made for; {_OWN}",
+        f"cannot compile ({reason}), as with a TVM that mlc_llm was not made for; {advice}",
         "bad",
     )

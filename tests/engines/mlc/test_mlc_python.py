@@ -184,7 +184,26 @@ def test_without_a_linker_mlcs_own_library_does_the_work_and_that_is_said(
     progress = SilentProgress()
     monkeypatch.setattr(progress, "note", notes.append)
     assert _built(config, paths, progress).by_mlc
-    assert any("pip install 'edge-router[link]'" in note for note in notes)
+    assert _built(config, paths, progress).by_mlc
+    assert sum("pip install 'edge-router[link]'" in note for note in notes) == 1
+
+
+def test_a_window_that_mlc_would_drop_is_refused_before_anything_is_quantized(
+    mlc: Any, config: Config, paths: Paths
+) -> None:
+    sliding = {"weak.sliding_window_size": 64, "weak.device": "vulkan"}
+    with pytest.raises(ConfigError, match=r"sliding windows of mistral, .*, not of llama"):
+        _built(config.replace(**sliding), paths)
+    assert not (paths.artifacts / "weights").exists()
+
+
+def test_doctor_advises_by_whether_a_python_is_named(tmp_path: Path) -> None:
+    for named, advice in (
+        ({}, "a Python of their own"),
+        ({"mlc.python": str(tmp_path / "no")}, "into that Python"),
+    ):
+        (finding,) = mlc_checks.mlc(Config().replace(**{"weak.engine": "mlc", **named}))
+        assert finding.state == "bad" and advice in finding.text, finding.text
 
 
 def _built(config: Config, paths: Paths, progress: SilentProgress | None = None) -> CompiledModel:
