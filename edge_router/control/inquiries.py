@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from edge_router.chat.events import Answering, Finished, RefusalDelta, TextDelta, Usage
+from edge_router.chat.events import Answering, Usage
 from edge_router.chat.request import ChatRequest, QuestionsOutput
 from edge_router.control import policy
 from edge_router.control.answer import Clock
@@ -19,6 +19,7 @@ from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.control.steps import LONG, Pause
 from edge_router.defects import Defects
 from edge_router.engines.base import Decides, Engine
+from edge_router.engines.worded import written
 from edge_router.errors import (
     Cancelled,
     Closed,
@@ -31,11 +32,10 @@ from edge_router.errors import (
 from edge_router.ledger import Record, message_of
 from edge_router.questions.answer import NoAnswer, answer_of
 from edge_router.questions.bounds import Bounds
-from edge_router.questions.in_words import in_words, read
+from edge_router.questions.in_words import in_words
 from edge_router.questions.inquiry import Answered, Declined, Inquiry, InquiryEvent, StateCut, Truncation
 from edge_router.questions.question import Question
 from edge_router.questions.result import Answers, Given
-from edge_router.strict_json import NotJson
 from edge_router.thresholds.spending import Payment
 from edge_router.types import Cancel, Decision, Reason
 
@@ -259,29 +259,4 @@ def answers_of(engine: Engine, request: ChatRequest, cancel: Cancel) -> Iterator
     if engine.capabilities.decides and isinstance(engine, Decides):
         truncation: Truncation = "middle" if output.cuts else "refuse"
         return engine.decide(Inquiry(request.messages, output.questions, truncation), cancel)
-    return _written(engine, request, output.questions, cancel)
-
-
-def _written(
-    engine: Engine, request: ChatRequest, questions: tuple[Question, ...], cancel: Cancel
-) -> Iterator[InquiryEvent | Answering]:
-    """By a model that only writes."""
-    prompt = engine.prepare(in_words(request))
-    text, refused, last = "", "", None
-    for event in engine.stream(prompt, cancel):
-        if isinstance(event, TextDelta):
-            text += event.text
-        elif isinstance(event, RefusalDelta):
-            refused += event.text
-        elif isinstance(event, Answering):
-            yield event
-        elif isinstance(event, Finished):
-            last = event
-    if refused:
-        yield from (Declined(index, refused) for index in range(len(questions)))
-    else:
-        try:
-            yield from read(text, questions)
-        except NotJson as error:
-            raise GenerationFailed(engine.model_id, f"its answers are not JSON: {error}") from error
-    yield last or Finished("stop")
+    return written(engine, request, output.questions, cancel)

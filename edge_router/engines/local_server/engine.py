@@ -35,6 +35,7 @@ from edge_router.engines.local_server.place import Place, locate
 from edge_router.engines.local_server.servers import LocalServer, ServedModel
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.dialect import Dialect
+from edge_router.engines.worded import by_logprobs
 from edge_router.errors import (
     ConfigError,
     EdgeRouterError,
@@ -47,6 +48,7 @@ from edge_router.errors import (
     UnsupportedRequest,
 )
 from edge_router.paths import Paths
+from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.surfaces.openai.messages import written_messages
 from edge_router.thresholds.metering import MESSAGE_TOKENS, Meter
 from edge_router.types import Cancel, Progress
@@ -95,6 +97,9 @@ def inspected(config: Config) -> tuple[Place, LocalServer, ServedModel]:
     reached = look(asking)
     model = known(asking, reached, config.weak.model)
     return place, reached.server, model
+
+
+_LIKELIEST = 20  # tokens that every server tells beside the one that is taken
 
 
 def located(config: Config) -> Place:
@@ -194,7 +199,13 @@ class LocalServerEngine:
             weights=model.weights(kind),
             learned_tools=model.tools is not False,
             learned_thoughts=model.thinks,
+            # Elsewhere a question is sent with all that holds for it, by whoever knows of that.
+            decides=self.server.tells_logprobs and self._asking.place.here,
         )
+
+    def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
+        """See `engines.base.Decides`; one question after the other, of which the server keeps the state."""
+        return by_logprobs(self, inquiry, cancel, _LIKELIEST)
 
     @property
     def _serves(self) -> frozenset[Need]:

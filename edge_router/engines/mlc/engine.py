@@ -14,7 +14,9 @@ from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.pace import Pace, Stalled
 from edge_router.engines.process import Line
 from edge_router.engines.restarts import Restarting
+from edge_router.engines.worded import by_logprobs
 from edge_router.errors import ContextOverflow, GenerationFailed, InvalidRequest
+from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
 
 if TYPE_CHECKING:
@@ -64,7 +66,14 @@ class MlcEngine:
             self._context_window_size,
             weights=self.weights_key,
             learned_thoughts=self._directory.answers.thoughts is not None,
+            decides=True,
         )
+
+    def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
+        """See `engines.base.Decides`; one question after the other, of which MLC keeps the state."""
+        from edge_router.engines.mlc.call import MOST_LOGPROBS
+
+        return by_logprobs(self, inquiry, cancel, MOST_LOGPROBS)
 
     def prepare(self, request: ChatRequest) -> LocalPrompt:
         """Raises `TemplateError`, `UnsupportedRequest` for tools."""

@@ -205,8 +205,8 @@ def test_how_questions_are_worded():
     assert by_labels(QUESTIONS[0]).text == "Is this about food? Answer yes or no."
     assert by_labels(QUESTIONS[0]).replies == ("no", "yes")
     assert by_labels(QUESTIONS[1]).text == "Which city?"
-    assert by_labels(QUESTIONS[2]).text == "How was it?\n- bad: nobody eats it\n- good"
-    assert by_labels(QUESTIONS[3]).text == "Answer yes or no.\n- Yes: it rains\n- No: it is dry"
+    assert by_labels(QUESTIONS[2]).text == "bad: nobody eats it\ngood\n\nHow was it?"
+    assert by_labels(QUESTIONS[3]).text == "Yes: it rains\nNo: it is dry\n\nAnswer yes or no."
     assert by_labels(Choice(None, "", ["a", "b"])).text == "Which fits best: a, b?"
     wording = by_codes(QUESTIONS[1], "ABCD", 1)
     assert wording.replies == ("D", "A", "B", "C")
