@@ -28,6 +28,14 @@ class StatedTwice(NotJson):
         super().__init__(f"{name[:40]!r} stands there twice")
 
 
+class TooDeep(NotJson):
+    """Nobody writes what is nested so deeply on purpose. `name`: the field of the object in which that is."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        super().__init__("nested too deeply")
+
+
 def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = False, once: bool = False) -> Any:
     """The value that `text` (UTF-8 where it is bytes) stands for. Raises `NotJson`.
 
@@ -42,9 +50,10 @@ def parse(text: str | bytes | bytearray, *, nan: bool = False, null: bool = Fals
     except json.JSONDecodeError as error:
         raise NotJson(f"{error.msg} (line {error.lineno}, column {error.colno})") from error
     except RecursionError as error:
-        raise NotJson("nested too deeply") from error
+        raise TooDeep from error
     if _may_be_deep(text) and _deeper_than(MAX_DEPTH, value):
-        raise NotJson("nested too deeply")
+        fields = value.items() if isinstance(value, dict) else ()
+        raise TooDeep(next((name for name, item in fields if _deeper_than(MAX_DEPTH - 1, item)), None))
     return value
 
 

@@ -124,6 +124,9 @@ def parse_object(data: bytes | bytearray) -> dict[str, object]:
         return strict_json.parse_object(data, once=True)
     except strict_json.StatedTwice as error:  # the one that is not heard may be what keeps the request here
         raise InvalidRequest(shown(error.name), "stands there twice") from error
+    except strict_json.TooDeep as error:
+        name = None if error.name is None else shown(error.name)
+        raise InvalidRequest(name, "is nested too deeply" if name else f"the body is {error}") from error
     except strict_json.NotJson as error:
         _check_finite(data)
         raise InvalidRequest(None, f"the body is not JSON: {error}") from error

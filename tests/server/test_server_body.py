@@ -43,6 +43,7 @@ FORM = ("content-type", "application/x-www-form-urlencoded")
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b'{"tools": ' + b"[" * 80 + b"]" * 80 + b"}", "nested too deeply"),
+        (b'{"user": "a", "tools": ' + b"[" * 200 + b"]" * 200 + b"}", "tools: is nested too deeply"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
         (json.dumps({"a": "b"}).encode("utf-16"), "not UTF-8"),
