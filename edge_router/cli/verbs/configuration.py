@@ -87,6 +87,11 @@ COMMENTS: Mapping[str, str] = {
     "strong.monthly_budget": "The most it may cost in a month; raises the threshold so that it lasts.",
     "strong.strategy": "Which of several endpoints is asked: first (that works, in the file's order), "
     "least_busy, weighted, cheapest.",
+    "questions.base_url": "Where typed questions go of which the weak model is unsure, up to /v1. Default: "
+    "to the strong model, in words.",
+    "questions.protocol": "What it speaks: decisions (OpenAI's) or systemone (TypeSafe's).",
+    "questions.model": "Which model it is asked for, such as jev-latest.",
+    "questions.api_key_env": "The variable that holds its key. Default: it wants none.",
     "guard.level": "What must not reach the strong model: off; standard: keys, card numbers and IBANs stay "
     "here; strict: e-mail addresses, telephones, the home folder and the machine's name are hidden, too.",
     "guard.secrets": "Keys, tokens, passwords: allow, redact (hidden, and put back into the answer), local.",
