@@ -101,6 +101,8 @@ class StrongConfig:
     price_in: float | None = None  # of a million prompt tokens, in any money
     price_out: float | None = None  # of a million tokens of answers
     monthly_budget: float | None = None  # in the prices' money; raises the threshold to last the month
+    hedge: bool = False  # ask a second endpoint where the first is silent for longer than it usually is
+    hedge_after_ms: int | None = None  # ... or for so long
     strategy: str = "first"  # which of several endpoints is asked: first, least_busy, weighted, cheapest
 
 
@@ -523,6 +525,9 @@ def _check(config: Config) -> None:
         if not holds:
             raise ConfigError(key, config.get(key), reason, config.origin(key))
 
+    def one_of(key: str, *words: str) -> None:
+        require(key, config.get(key) in words, f"must be one of {', '.join(words)}")
+
     threshold = config.router.threshold
     require("router.threshold", threshold is None or 0 <= threshold <= 1, "must be between 0 and 1")
     share = config.router.strong_share
@@ -539,8 +544,8 @@ def _check(config: Config) -> None:
     for key in (*(f"strong.{name}" for name in waits), "mlc.load_timeout_s", "weak.server_timeout_s"):
         wait = typing.cast("float | None", config.get(key))
         require(key, wait is None or 0 < wait <= 86400, "must be between 0 and 86400 seconds")
-    windows = ("weak.context_window_size", "weak.prefill_chunk_size", "weak.sliding_window_size")
-    for key in windows:
+    windows = ("context_window_size", "prefill_chunk_size", "sliding_window_size")
+    for key in (*(f"weak.{name}" for name in windows), "strong.hedge_after_ms"):
         value = typing.cast("int | None", config.get(key))
         require(key, value is None or value >= 1, "must be at least 1")
     for key in ("weak.threads", "router.threads"):
@@ -559,12 +564,9 @@ def _check(config: Config) -> None:
     least = config.weak.min_confidence
     require("weak.min_confidence", least is None or 0 <= least <= 1, "must be between 0 and 1")
     require("weak.retry_load_s", 0 <= config.weak.retry_load_s <= 86400, "must be 0 to 86400 seconds")
-    ends = ("error", "escalate")
-    require("weak.on_defect", config.weak.on_defect in ends, f"must be one of {', '.join(ends)}")
-    ways = ("auto", "escalate", "window", "truncate")
-    calls = ("auto", "yes", "no")
-    require("weak.tools", config.weak.tools in calls, f"must be one of {', '.join(calls)}")
-    require("weak.overflow", config.weak.overflow in ways, f"must be one of {', '.join(ways)}")
+    one_of("weak.on_defect", "error", "escalate")
+    one_of("weak.tools", "auto", "yes", "no")
+    one_of("weak.overflow", "auto", "escalate", "window", "truncate")
     if config.weak.vram_budget is not None:
         parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))
     for key in ("strong.price_in", "strong.price_out", "strong.monthly_budget"):
@@ -597,8 +599,7 @@ def _check(config: Config) -> None:
     require("response_cache.max_size", not relative, "must be an amount such as 100MB")
     betters = ("off", "ask", "auto")
     require("ledger.upgrade", config.ledger.upgrade in betters, f"must be one of {', '.join(betters)}")
-    providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
-    require("router.provider", config.router.provider in providers, f"must be one of {', '.join(providers)}")
+    one_of("router.provider", "auto", "cpu", "cuda", "coreml", "webgpu")
     near = config.weak.base_url
     if near is not None and not near.startswith("unix:"):
         near = near if "://" in near else f"http://{near}"

@@ -78,10 +78,12 @@ class ForeignDelta:
 @dataclass(frozen=True, slots=True)
 class Answering:
     """Who gives the answer that follows, where an engine has several to ask: before all else, and followed at
-    once by the first of the answer. The controller keeps it to itself."""
+    once by the first of the answer. The controller keeps it to itself. `hedged`: others that were asked, too,
+    and were silent for longer."""
 
     model: str
     endpoint: str
+    hedged: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

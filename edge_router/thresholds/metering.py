@@ -49,6 +49,10 @@ class Meter:
         """Before it has begun: what it may be, and beyond which it is unlikely to go."""
         return Usage(self._prompt_estimate, ANSWER_TOKENS if self._most is None else self._most)
 
+    def unheard(self) -> Usage:
+        """Of an endpoint that has read the question and was not heard any more."""
+        return Usage(self._prompt_estimate, 0)
+
     def usage(self, stated: Usage | None) -> Usage:
         """What is to be paid: what the endpoint stated, as far as that can be, or else an estimate."""
         if stated is None:

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from edge_router import strict_json
-from edge_router.chat.events import Event, Usage
+from edge_router.chat.events import Answering, Event, Usage
 from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.errors import (
@@ -76,7 +76,7 @@ class Payment:
     def __init__(self, put_down: Sequence[tuple[Spending, int]], request: ChatRequest) -> None:
         """`put_down`: whose money it takes, and the row of each."""
         self._put_down, self._meter = tuple(put_down), Meter(request)
-        self._lock, self._settled = threading.Lock(), False
+        self._lock, self._settled, self._hedged = threading.Lock(), False, tuple[str, ...]()
 
     def metered(
         self, events: Iterator[Event], spared: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -91,6 +91,8 @@ class Payment:
                 begun = True
                 with spared():
                     self._meter.read(event)
+                    if isinstance(event, Answering):
+                        self._hedged = event.hedged
                 yield event
         except BaseException as error:
             if not begun:
@@ -115,7 +117,7 @@ class Payment:
         with self._lock:
             settled, self._settled = self._settled, True
         for spending, number in () if settled else self._put_down:
-            spending.settle(number, usage, endpoint)
+            spending.settle(number, usage, endpoint, {name: self._meter.unheard() for name in self._hedged})
 
 
 class Spending:
@@ -130,10 +132,11 @@ class Spending:
         file: Path,
         clock: Callable[[], float] = time.time,
         by_endpoint: Mapping[str, Prices] = {},
+        hedges: bool = False,
         period: Period = MONTH,
     ) -> None:
         """`prices` are the highest, for what is not answered yet; `by_endpoint` those of one of several."""
-        self._by_endpoint = dict(by_endpoint)
+        self._by_endpoint, self._hedges = dict(by_endpoint), hedges
         self.budget, self._prices, self._router, self.file = budget, prices, router, file
         self.period, self._clock, self._payments = period, clock, Payments(file, clock, period)
         self._lock = threading.Lock()  # of what follows; never held while a file is waited for
@@ -157,8 +160,15 @@ class Spending:
         prices = None if budget is None else Prices.highest(config)
         if budget is None or prices is None:
             return None
-        own = Prices.by_endpoint(config)
-        return cls(budget, prices, router=config.router.name, file=file, by_endpoint=own, period=period)
+        return cls(
+            budget,
+            prices,
+            router=config.router.name,
+            file=file,
+            by_endpoint=Prices.by_endpoint(config),
+            hedges=config.strong.hedge,
+            period=period,
+        )
 
     @property
     def spent(self) -> float:
@@ -182,7 +192,9 @@ class Spending:
     def put_down(self, request: ChatRequest) -> int:
         """The row of what its answer may cost at most. Raises as `begin`."""
         self._write_rest()
-        most, spent = self._prices.cost(Meter(request).most()), self.spent
+        meter, spent = Meter(request), self.spent
+        most = self._prices.cost(meter.most())
+        most += self._prices.cost(meter.unheard()) if self._hedges else 0.0
         number: int | None = None
         if spent < self.budget:
             try:
@@ -194,13 +206,19 @@ class Spending:
             raise BudgetSpent(self.budget, problem, period=self.period.word)
         return number
 
-    def settle(self, number: int | None, usage: Usage, endpoint: str | None = None) -> None:
-        """The answer of that row has ended; None: it has none yet.
+    def settle(
+        self,
+        number: int | None,
+        usage: Usage,
+        endpoint: str | None = None,
+        hedged: Mapping[str, Usage] = {},
+    ) -> None:
+        """The answer of that row has ended; None: it has none yet. `hedged`: what others have read.
 
         Raises nothing: what cannot be written counts here, and is written later.
         """
-        prices = self._prices if endpoint is None else self._by_endpoint.get(endpoint, self._prices)
-        cost = prices.cost(usage)
+        cost = self._prices_of(endpoint).cost(usage)
+        cost += sum(self._prices_of(name).cost(read) for name, read in hedged.items())
         with self._lock:
             before, month = self._pace.mean_cost, self._payments.month()
             if cost:
@@ -209,6 +227,9 @@ class Spending:
             self._unwritten.append((number, cost))
             self._changed = True
         self._write_rest()
+
+    def _prices_of(self, endpoint: str | None) -> Prices:
+        return self._prices if endpoint is None else self._by_endpoint.get(endpoint, self._prices)
 
     def pay(self, usage: Usage) -> None:
         """An answer that was not begun here. Raises nothing, as `settle`."""

@@ -85,6 +85,8 @@ COMMENTS: Mapping[str, str] = {
     "strong.price_in": "What a million prompt tokens cost, in any money; for replay and budgets.",
     "strong.price_out": "What a million tokens of its answers cost.",
     "strong.monthly_budget": "The most it may cost in a month; raises the threshold so that it lasts.",
+    "strong.hedge": "Ask a second endpoint where the first is silent for longer than usual; both are paid.",
+    "strong.hedge_after_ms": "How long that is. Default: what 95% of its own answers took to begin.",
     "strong.strategy": "Which of several endpoints is asked: first (that works, in the file's order), "
     "least_busy, weighted, cheapest.",
     "questions.base_url": "Where typed questions go of which the weak model is unsure, up to /v1. Default: "

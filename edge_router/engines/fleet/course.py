@@ -68,7 +68,7 @@ class Course:
     ) -> None:
         self.candidates = tuple(candidates)
         self.failure: EdgeRouterError | None = None  # of the last that was asked
-        self._tokens, self._retries, self._clock, self._draw = tokens, retries, clock, draw
+        self.tokens, self._retries, self._clock, self._draw = tokens, retries, clock, draw
         self._until = clock() + LONGEST_WAIT_S
 
     def ready(self) -> Sequence[Candidate]:
@@ -85,6 +85,12 @@ class Course:
                     first = min(each.rank for each in kind)
                     return [each for each in kind if each.rank == first]
         return ()
+
+    def beside(self, asked: Candidate) -> Sequence[Candidate]:
+        """Those that may be asked, too, while `asked` is silent."""
+        others = [each for each in self.candidates if each.member is not asked.member and each.fresh]
+        ready = [each for each in others if not each.lesser and self._open_s(each) <= 0]
+        return [each for each in ready if each.rank == min(other.rank for other in ready)]
 
     def wait_s(self) -> float | None:
         """Seconds until somebody may be asked, or less, should something change; None: nobody will be."""
@@ -110,20 +116,20 @@ class Course:
 
     def over(self) -> EdgeRouterError:
         """What is told where nobody can answer."""
-        return self.failure or paused([each.member for each in self.candidates], self._tokens)
+        return self.failure or paused([each.member for each in self.candidates], self.tokens)
 
     def _open_s(self, candidate: Candidate) -> float:
         """Seconds until it may be asked; infinite: nobody knows, or never."""
         if not candidate.member.breaker.passes:
             return math.inf
-        return self._not_before(candidate, candidate.member.limits.ready_in(self._tokens))
+        return self._not_before(candidate, candidate.member.limits.ready_in(self.tokens))
 
     def _early_s(self, candidate: Candidate) -> float:
         """Seconds until it may be tried although it rests, where nobody else is left."""
         breaker = candidate.member.breaker
         if not (breaker.passes or breaker.tries_early) or self._has_better(candidate):
             return math.inf
-        return self._not_before(candidate, candidate.member.limits.ready_in(self._tokens, early=True))
+        return self._not_before(candidate, candidate.member.limits.ready_in(self.tokens, early=True))
 
     def _not_before(self, candidate: Candidate, room_s: float) -> float:
         return max(room_s, candidate.again_at - self._clock())

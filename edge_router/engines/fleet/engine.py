@@ -23,6 +23,7 @@ from edge_router.engines.fleet.breaker import fault_of
 from edge_router.engines.fleet.choosing import chosen
 from edge_router.engines.fleet.course import Candidate, Course, known_first
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
+from edge_router.engines.fleet.hedging import Run, stopped
 from edge_router.engines.fleet.limits import RetryBudget
 from edge_router.engines.fleet.member import Member
 from edge_router.engines.openai import OpenAIEngine
@@ -57,7 +58,9 @@ class FleetEngine:
         self._strategy, self._offline, self._clock, self._draw = strategy, offline, clock, draw
         self._loop = BackgroundLoop("edge_router-strong")
         self._members = tuple(Member(each, self._engines(each), clock) for each in endpoints)
-        self._budget = RetryBudget()
+        self._budget, self._hedging = RetryBudget(), RetryBudget()
+        hedge_ms = endpoints[0].settings.hedge_after_ms
+        self._hedges, self._hedge_after_s = endpoints[0].settings.hedge, hedge_ms and hedge_ms / 1e3
         self._changed = asyncio.Event()  # set, and another put in its place, when an endpoint may be free
 
     def _engines(self, endpoint: StrongEndpoint) -> dict[str, OpenAIEngine]:
@@ -115,30 +118,87 @@ class FleetEngine:
 
     async def _answer(self, request: ChatRequest) -> AsyncGenerator[Event]:
         meter = Meter(request)
-        tokens = meter.most().prompt_tokens
         course = Course(
             known_first(self._asked(request), request.reader),
-            tokens,
+            meter.most().prompt_tokens,
             retries=self._rounds,
             clock=self._clock,
             draw=self._draw,
         )
         self._budget.asked()
+        self._hedging.asked()
         while True:
-            asked = await self._next(course, meter)
-            started = False
+            asked, started = await self._next(course, meter), False
             try:
-                async with aclosing(self._attempt(asked, request, tokens)) as events:
+                answer = self._hedged(asked, course, request, meter) if self._hedges else None
+                async with aclosing(answer or self._alone(asked, course, request)) as events:
                     async for event in events:
-                        if not started:
-                            started = True
-                            yield Answering(asked.model, asked.member.name)
+                        started = True
                         yield event
                 return
-            except (StrongError, EngineUnavailable) as error:
+            except (StrongError, EngineUnavailable):
                 if started:
                     raise
+
+    async def _alone(self, asked: Candidate, course: Course, request: ChatRequest) -> AsyncGenerator[Event]:
+        """The answer of `asked`. Tells `course` where that fails before its first word."""
+        started = False
+        try:
+            async with aclosing(self._attempt(asked, request, course.tokens)) as events:
+                async for event in events:
+                    if not started:
+                        started = True
+                        yield Answering(asked.model, asked.member.name)
+                    yield event
+        except (StrongError, EngineUnavailable) as error:
+            if not started:
                 course.failed(asked, error)
+            raise
+
+    async def _hedged(
+        self, asked: Candidate, course: Course, request: ChatRequest, meter: Meter
+    ) -> AsyncGenerator[Event]:
+        """The answer of `asked`, or of a second one that speaks before it. Tells `course` who failed."""
+        after_s = self._hedge_s(asked.member)
+        runs = {asked: Run(self._attempt(asked, request, course.tokens))}
+        try:
+            await asyncio.wait([runs[asked].begun], timeout=after_s)
+            if not runs[asked].begun.done() and (second := self._second(asked, course, meter)) is not None:
+                runs[second] = Run(self._attempt(second, request, course.tokens))
+            listening = dict(runs)
+            while not (speaking := [each for each, run in listening.items() if run.speaks]):
+                for each in [each for each, run in listening.items() if run.begun.done()]:
+                    failure = listening.pop(each).failure
+                    if failure is None:
+                        return
+                    if not isinstance(failure, StrongError | EngineUnavailable):
+                        raise failure
+                    course.failed(each, failure)
+                    if not listening:
+                        raise failure
+                waiting = [run.begun for run in listening.values()]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            first = speaking[0]
+            others = [each for each in listening if each is not first]
+            for each in others:
+                listening[each].cancel()
+            yield Answering(first.model, first.member.name, tuple(each.member.name for each in others))
+            async with aclosing(runs[first].items()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await stopped(runs.values())
+
+    def _hedge_s(self, member: Member) -> float | None:
+        """How long it may be silent before a second one is asked; None: for as long as it likes."""
+        return member.first_words.usual_s if self._hedge_after_s is None else self._hedge_after_s
+
+    def _second(self, asked: Candidate, course: Course, meter: Meter) -> Candidate | None:
+        """Who is asked beside it: another endpoint that works, and is no less than what is wanted."""
+        ready = course.beside(asked)
+        if not ready or not self._hedging.take():
+            return None
+        return ready[chosen([each.member.load(meter) for each in ready], self._strategy, self._draw)]
 
     async def _next(self, course: Course, meter: Meter) -> Candidate:
         """The one to ask, once it may be asked. Raises what `Course.over` says where there is none."""
@@ -162,9 +222,13 @@ class FleetEngine:
         """One endpoint's answer, and what is learnt of the endpoint by it."""
         member, breaker, limits = asked.member, asked.member.breaker, asked.member.limits
         attempt, usage, used = breaker.begin(), limits.begin(tokens), None
+        asked_at, silent = self._clock(), True
         try:
             async with aclosing(member.engines[asked.model].events(request)) as events:
                 async for event in events:
+                    if silent:
+                        silent = False
+                        member.first_words.heard(self._clock() - asked_at)
                     if breaker.trying or usage.probes:
                         breaker.answers(attempt)
                         limits.answers(usage)

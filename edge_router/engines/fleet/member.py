@@ -9,6 +9,7 @@ from edge_router.engines.base import EndpointState
 from edge_router.engines.fleet.breaker import Breaker
 from edge_router.engines.fleet.choosing import Load
 from edge_router.engines.fleet.endpoints import StrongEndpoint
+from edge_router.engines.fleet.hedging import FirstWords
 from edge_router.engines.fleet.limits import Limits
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.errors import EdgeRouterError, StrongError, StrongRateLimited
@@ -32,6 +33,7 @@ class Member:
             tokens_per_minute=limits.tokens_per_minute,
             concurrency=limits.concurrency,
         )
+        self.first_words = FirstWords()
         self.last: str | None = None  # the name of the error that it last failed with
 
     @property
