@@ -142,11 +142,12 @@ class Pool:
             return able.serves | {Need.QUESTIONS} if able.decides else able.serves
         engine = self._config.weak.engine
         if engine == SERVED:  # the server says more, once it is asked
-            return frozenset({Need.JSON, Need.LOGPROBS} | ({Need.TOOLS} if self._likely_calls else set()))
+            calls = {Need.TOOLS} if self._likely_calls else set()
+            return frozenset({Need.JSON, Need.LOGPROBS, Need.QUESTIONS} | calls)
         forms = {Need.JSON, Need.GRAMMAR} if engine in ("auto", "tvm", "webgpu") else set()
         calls = {Need.TOOLS, Need.TOOL_CALL} if forms and self._likely_calls else set()
         between = {Need.SUFFIX} if forms and infill_likely(self._config.weak.model) else set()
-        return CHOOSING | forms | calls | between
+        return CHOOSING | {Need.QUESTIONS} | forms | calls | between
 
     @cached_property
     def _likely_calls(self) -> bool:
