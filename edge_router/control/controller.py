@@ -27,9 +27,10 @@ from edge_router.control.background_upgrades import BackgroundUpgrades
 from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.lacks import check_handles
+from edge_router.control.lookup import Keeping, Lookup, keeping, looked_up
 from edge_router.control.pool import Pool
 from edge_router.control.recording import Heard, Recorder
-from edge_router.control.response_cache import Keeping, Lookup, ResponseCache, keeping
+from edge_router.control.response_cache import ResponseCache
 from edge_router.control.sessions import Session, Sessions
 from edge_router.control.steps import LONG, Pause, done
 from edge_router.control.truncation import truncated
@@ -157,7 +158,7 @@ class CoreController:
 
     def _starting(self, request: ChatRequest, cancel: Cancel, visit: Visit) -> Generator[Pause, None, Answer]:
         clock = Clock()
-        lookup = None if self._responses is None else self._responses.lookup(request)
+        lookup = looked_up(self._responses, request)
         decision, situation = self._decided(request, clock, cancel, lookup)
         if lookup is not None and lookup.found is not None:
             return lookup.answer(decision, cancel, clock, partial(self._finished, None, visit, lookup, None))

@@ -11,14 +11,14 @@ The key is a hash of:
 - what rules and the guard said: `local_only`, what is hidden, what must stay here. Another set of rules makes
   other answers. A rule that blocks has raised before anybody looks here.
 
-Not part of it, and looked at when an answer is found (`control/response_cache.py`):
+Not part of it, and looked at when an answer is found (`control/lookup.py`):
 
 - the threshold and the score: the policy decides anew, with the score that was kept. An answer of the weak
   model serves only where that would answer now; one of the strong model always, for it is no worse and costs
   nothing; of several (`tiers`) where the same one would answer, or the weak model. So whatever moves
   thresholds (a share, a budget, `offline`, a strong model configured later) is heard, and what one model said
   in place of another is not said again once that works;
-- who answered, by its settings and, of the weak model, its weights' fingerprint, so it has to be loaded;
+- who answered, by its settings and, of the weak model, its weights' fingerprint;
 - the age.
 
 Nearly the same question (`similar.py`) has the same key but for the words that hold its last message

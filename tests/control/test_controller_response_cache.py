@@ -587,3 +587,21 @@ def test_of_several_strong_models_the_one_that_the_score_chooses() -> None:
             assert made.chat.completions.create(messages=text, temperature=0).decision.tier_model == "mid"
         with controller(0.3) as made:
             assert ask(made, text) == ("from mid", "score"), text
+
+
+@pytest.mark.integration
+def test_a_compiled_model_is_known_by_its_weights_before_it_is_loaded(built_home: Path) -> None:
+    paths = Paths.under(built_home)
+    config = Config().replace(**{"response_cache.mode": "disk", "offline": True})
+    told = []
+    for settings in ({}, {}, {"weak.context_window_size": 512}):
+        with Controller(config.replace(**settings), router=ScriptedRouter(EASY), paths=paths) as controller:
+            reply = controller.chat.completions.create(messages="Say yes.", temperature=0, max_tokens=40)
+            told.append((reply.text, reply.decision.reason, controller._pool.loaded_weak is None))
+    assert told[0][0] == told[1][0] == told[2][0] != ""
+    assert [(reason, cold) for _, reason, cold in told] == [
+        ("score", False),
+        ("cached", True),
+        ("score", False),
+    ]
+    paths.responses.unlink()
