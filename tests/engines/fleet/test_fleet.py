@@ -102,10 +102,26 @@ def raw(head: bytes, *pieces: bytes, forever: bool = False) -> Callable[[Callabl
     return handler
 
 
+def endless(head: bytes, piece: bytes) -> Callable[[Callable[[bytes], None], int], None]:
+    """What never comes to the end of its headers, or of its first event."""
+
+    def handler(write: Callable[[bytes], None], _: int) -> None:
+        write(b"HTTP/1.1 200 OK\r\n" + head)
+        while True:
+            write(piece)
+            time.sleep(0.01)
+
+    return handler
+
+
 STREAM = b"Content-Type: text/event-stream"
 RAW = {
     "endless comments": raw(STREAM, b": still here\n\n", forever=True),
     "endless nothing": raw(STREAM, b'data: {"choices": [{"delta": {"content": ""}}]}\n\n', forever=True),
+    "endless JSON": raw(b"Content-Type: application/json", b'{"choices": [', b" " * 9, forever=True),
+    "endless headers": endless(b"", b"X-More: 1\r\n"),
+    "slow, a byte at a time": endless(STREAM + b'\r\n\r\ndata: {"choices": [', b" "),
+    "no type": raw(b"X-Other: 1", b'data: {"choices": ['),
     "cut in mid-character": raw(STREAM, 'data: {"choices": [{"delta": {"content": "ç'.encode()[:-1]),
     "a picture": raw(b"Content-Type: image/png", b"\x89PNG\r\n"),
     "another length": raw(STREAM + b"\r\nContent-Length: 99", b"data: {"),
@@ -115,7 +131,8 @@ RAW = {
 def test_a_fault_of_one_of_three_reaches_nobody(
     make: Make, strong_server: Any, endpoint: Any, refused_url: str
 ) -> None:
-    """Each asked first, alone and with a second one that fails; the answer is there once, and whole."""
+    """Each asked first, alone, with a second one that fails, and with one that is asked where it is silent;
+    the answer is there once, and whole."""
     good = strong_server.url("ok")
     urls = {script: strong_server.url(script) for script in SCRIPTS}
     urls |= {name: endpoint(handler).url for name, handler in RAW.items()} | {"refused": refused_url}
@@ -124,6 +141,8 @@ def test_a_fault_of_one_of_three_reaches_nobody(
     fleets |= {
         f"{name}, and 500": make(url, strong_server.url("500"), good, **patient) for name, url in urls.items()
     }
+    soon = {**patient, "strong_hedge": True, "strong_hedge_after_ms": 150}
+    fleets |= {f"{name}, hedged": make(url, good, good, **soon) for name, url in urls.items()}
     with ThreadPoolExecutor(16) as pool:
         found = dict(zip(fleets, pool.map(lambda each: run(each), fleets.values()), strict=True))
     for name, (who, text) in found.items():
