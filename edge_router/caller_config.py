@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 CALLERS = "callers"
+_RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)  # no names of folders on Windows
 HASH = re.compile(r"sha256:[0-9a-f]{32}:[0-9a-f]{64}")
 
 
@@ -53,7 +54,11 @@ def check_callers(
     for each in callers:
         at = f"{CALLERS}.{each.name}"
         named = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", each.name) is not None
-        require(f"{at}.models", named, "a caller's name is made of letters, digits, - and _")
+        named = named and _RESERVED.fullmatch(each.name) is None
+        plain = (
+            "a caller's name is made of letters, digits, - and _, and none of Windows's devices, such as con"
+        )
+        require(f"{at}.models", named, plain)
         other = each.name.lower() not in names  # each has a folder, which on many systems is one for both
         require(f"{at}.models", other, "differs from another caller's name only in capitals")
         names.add(each.name.lower())

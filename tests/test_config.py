@@ -335,6 +335,8 @@ def test_callers_stand_beside_the_endpoints(tmp_path: Path) -> None:
         ({"callers.a": {}}, "must be a table.*api_key_env or key_hash"),
         ({"callers.a.budget": 1}, "did you mean callers.a"),
         ({"callers.a b.models": ["x"]}, "is made of letters"),
+        ({"callers.Con.models": ["x"]}, "Windows"),
+        ({"callers.a.models": ["x"], "callers.A.models": ["x"]}, "only in capitals"),
         ({"callers..models": ["x"]}, "is made of letters"),
         ({"callers.a.models": [""]}, "must be names of models"),
         ({"callers.a.key_hash": "sha256:x"}, "edge-router keys new a"),

@@ -56,5 +56,5 @@ class CallerView:
         self._controller.load(model)
 
     def unload(self, model: str) -> None:
+        """Nothing: others may be waiting for it, and its memory is for the owner to give back."""
         self._callers.check_model(self._caller, model)
-        self._controller.unload(model)

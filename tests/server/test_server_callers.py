@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -304,6 +305,23 @@ def test_typed_questions_know_their_caller(desk: Make) -> None:
     for path, body in BODIES.items():
         limited = one.ask(BEN, path, body)
         assert limited.status == 429 and int(limited.header("retry-after")) >= 1, path
+
+
+def test_no_caller_takes_the_weak_model_from_the_others(desk: Make) -> None:
+    class Unloaded(ScriptedEngine):
+        unloads = 0
+
+        def unload(self) -> None:
+            self.unloads += 1
+
+    weak = Unloaded(model_id="small")
+    one = desk()
+    one = Desk(replace(one.setup, weak=weak))
+    for body in ({"messages": TURN, "keep_alive": 0}, {"messages": [], "keep_alive": 0}):
+        assert one.ask(ANNA, "/api/chat", body).status == 200
+    assert weak.unloads == 0
+    one.ask(OWNER, "/api/chat", {"messages": TURN, "keep_alive": 0})
+    assert weak.unloads == 1
 
 
 def test_keys_are_read_at_the_start_only(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
