@@ -15,6 +15,7 @@ from edge_router.registry import Registry
 from edge_router.routers.base import Router
 
 KIND = "router"
+_LEARNED = "mf"  # who steps in for the weak model's own judgement
 
 
 def routers(own: Path | None = None, provider: str = "cpu") -> Registry[Router]:
@@ -29,6 +30,7 @@ def routers(own: Path | None = None, provider: str = "cpu") -> Registry[Router]:
     for name in cards:
         registry.add(name, partial(_onnx, cards.get(name), provider), owner=cards.owner(name))
     registry.add("causal_llm", _causal)
+    registry.add("decision", partial(_decision, cards, provider))
     registry.add("length", _length)
     registry.add("random", _random)
     return registry
@@ -68,6 +70,12 @@ def _random(threads: int = 1) -> Router:
     from edge_router.routers.controls import RandomRouter
 
     return RandomRouter()
+
+
+def _decision(cards: Registry[RouterCard], provider: str, threads: int = 1) -> Router:
+    from edge_router.routers.decision import DecisionRouter
+
+    return DecisionRouter(lambda: _onnx(cards.get(_LEARNED), provider, threads))
 
 
 def _causal(threads: int = 1) -> Router:
