@@ -51,7 +51,8 @@ def echo(request: ChatRequest) -> str:
 def weighed(inquiry: Inquiry, question: Question) -> Verdict:
     """What an engine thinks of a question by itself: numbers that depend on all that was said, only."""
     said = "\n".join(message.text for message in inquiry.state)
-    return normalized([1 + zlib.crc32(f"{said}\n{question}\n{i}".encode("utf-8", "surrogatepass")) for i in range(question.size)])
+    seeds = (f"{said}\n{question}\n{place}" for place in range(question.size))
+    return normalized([1 + zlib.crc32(seed.encode("utf-8", "surrogatepass")) for seed in seeds])
 
 
 class ScriptedEngine:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import Cancelled, ContextOverflow, GenerationFailed
 from edge_router.program import Windows
+from edge_router.questions.inquiry import Answered, Inquiry
+from edge_router.questions.question import Choice, YesNo
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -136,3 +139,30 @@ def test_a_lost_device_costs_one_answer(
     assert answer(engine, asking("Hello", max_tokens=8))[0] == before
     assert len(runners) == 2
     engine.close()
+
+
+def test_typed_questions_have_the_same_answer_alone_together_and_from_what_was_kept(
+    engine: LocalEngine, adapter: Adapter, tiny_model: Any
+) -> None:
+    state = "Peter ordered a red guitar on Monday. It will be sent to Lisbon."
+    questions = (
+        YesNo(None, "Is it red?"),
+        Choice(None, "Where does it go?", ["Oslo", "Lisbon", "Lisbon or Rome"]),
+        *(YesNo(None, f"Is it number {number}?") for number in range(6)),
+    )
+    together, again = decided(engine, state, questions), decided(engine, state, questions)
+    windows = Windows(320, 64)
+    with closing(
+        open_model(tiny_model.directory, tiny_model.file, adapter, windows=windows, model_id="m")
+    ) as other:
+        alone = [decided(other, state, (question,))[0] for question in questions[:3]]
+    for row in together:
+        assert sum(row) == pytest.approx(1, abs=1e-12)
+    assert again == [pytest.approx(row, abs=1e-5) for row in together]
+    assert alone == [pytest.approx(row, abs=1e-5) for row in together[:3]]
+
+
+def decided(engine: LocalEngine, state: str, questions: Sequence[YesNo | Choice]) -> list[tuple[float, ...]]:
+    events = engine.decide(Inquiry(state, questions), threading.Event())
+    found = {event.index: event.probabilities for event in events if isinstance(event, Answered)}
+    return [found[index] for index in range(len(questions))]
