@@ -6,6 +6,7 @@ answer.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -65,14 +66,15 @@ class DecisionRouter:
         return engine
 
 
-class _Deadline:
+class _Deadline(threading.Event):
     """A `types.Cancel` that is set once the time is over."""
 
     def __init__(self, seconds: float) -> None:
+        super().__init__()
         self._end = time.monotonic() + seconds
 
     def is_set(self) -> bool:
-        return time.monotonic() > self._end
+        return super().is_set() or time.monotonic() > self._end
 
 
 def moved(score: float, threshold: float, onto: float) -> float:
