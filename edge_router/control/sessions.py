@@ -143,7 +143,7 @@ class Sessions:
         prints: Fingerprints | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._prices, self._clock = settings, prices, clock
+        self._settings, self._prices, self.clock = settings, prices, clock
         self._prints = prints or Fingerprints()
         self._turns: OrderedDict[bytes, Turn] = OrderedDict()
         self._reads_per_s: dict[Tier, float] = dict(READS_PER_S)
@@ -170,7 +170,7 @@ class Sessions:
             return self._looked(conversation)
 
     def _looked(self, conversation: Conversation) -> Session:
-        now = self._clock()
+        now = self.clock()
         results = conversation.results
         turns = list(self._read(conversation, now))
         maker = self._maker(conversation, results, now) if results else None
@@ -239,7 +239,7 @@ class Sessions:
             keys.append(self._prints.answered(conversation, parts))
         keys += [self._prints.call(conversation, part) for part in parts if isinstance(part, ToolCall)]
         keys += [conversation.scope] if conversation.named else []
-        now = self._clock()
+        now = self.clock()
         turn = replace(turn, at=now)
         with self._lock:
             for key in keys:
@@ -280,7 +280,7 @@ class _Listener:
 
     def __init__(self, sessions: Sessions, session: Session, request: ChatRequest, turn: Turn) -> None:
         self._sessions, self._session, self._request, self._turn = sessions, session, request, turn
-        self._asked_at, self._waited_s = time.perf_counter(), 0.0
+        self._asked_at, self._waited_s = sessions.clock(), 0.0
         self._begun = False
         self._text: list[str] = []
         self._calls: dict[int, tuple[ToolCallStart, list[str]]] = {}
@@ -301,7 +301,7 @@ class _Listener:
             self._end(event)
 
     def _begin(self) -> None:
-        self._begun, self._waited_s = True, time.perf_counter() - self._asked_at
+        self._begun, self._waited_s = True, self._sessions.clock() - self._asked_at
         self._turn = replace(self._turn, tokens=Meter(self._request).most().prompt_tokens)
         self._sessions.note(self._session, self._turn)
 

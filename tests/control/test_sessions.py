@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -420,7 +420,7 @@ def test_what_is_kept_says_nothing_of_what_was_said(sessions: Sessions) -> None:
     assert not set(other.begins) & set(sessions._turns)  # the key is another one in each process
 
 
-def test_how_fast_they_read_is_measured(sessions: Sessions) -> None:
+def test_how_fast_they_read_is_measured(sessions: Sessions, clock: Clock) -> None:
     request = ChatRequest((Message("user", "hi"),))
     assert sessions.facts.reads_per_s == {"weak": 500.0, "strong": 2000.0}
     timings = EngineTimings(prefill_s=2.0, prefill_tokens=100)
@@ -433,7 +433,16 @@ def test_how_fast_they_read_is_measured(sessions: Sessions) -> None:
     answered(sessions, request, "strong", [Text("x")], Usage(499, 1))
     assert sessions.facts.reads_per_s["strong"] == 2000
     answered(sessions, request, "strong", [Text("x")], Usage(501, 1))
-    assert sessions.facts.reads_per_s["strong"] == 20_000  # it has come at once
+    assert sessions.facts.reads_per_s["strong"] == 20_000  # it has come at once, which nobody can
+
+    def later() -> Iterator[Event]:
+        clock.now += 2
+        yield TextDelta("x")
+        clock.now += 9
+        yield Finished("stop", Usage(9000, 1, cached_tokens=1000))
+
+    list(sessions.noted(later(), sessions.look(request), request, ("strong", "big"), nullcontext))
+    assert sessions.facts.reads_per_s["strong"] == 20_000 + (4000 - 20_000) / 4
 
 
 def test_many_conversations_at_once(sessions: Sessions) -> None:
