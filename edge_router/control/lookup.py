@@ -160,7 +160,8 @@ class Lookup:
     def keeping(self) -> Keeping | None:
         """What keeps the answer that is made now; None where it is not to be kept."""
         rests = self._cache.rests or self._key is None
-        return Keeping(self) if self._request.response_cache.write and not rests else None
+        wanted = self._request.response_cache.write and self._cache.may_be_written(self._request)
+        return Keeping(self) if wanted and not rests else None
 
     def ended(self, answer: Answer, error: EdgeRouterError | None) -> None:
         """What was found has been given."""

@@ -121,11 +121,11 @@ class ResponseCache:
         tags = next((each.tags for each in self._config.endpoints if each.name == endpoint), ())
         return chosen is None or chosen in (endpoint, answer.model, *tags)
 
-    def may_be_written(self, request: ChatRequest, text: str) -> bool:
+    def may_be_written(self, request: ChatRequest, text: str = "") -> bool:
         """Whether an answer of that `text` may be kept where this is kept."""
         if self.store.file is None:
             return True
-        return not request.private and self._pool.egress.masked(text) == text
+        return not request.private and (not text or self._pool.egress.masked(text) == text)
 
     def vector(self, router: Router, text: str) -> tuple[str, bytes] | None:
         """Of `text`, with the space that it is in; None of a router that makes none, which is told once."""

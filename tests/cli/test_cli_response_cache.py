@@ -74,7 +74,9 @@ def test_a_damaged_file_is_told_and_removed(cli, models, paths):
     models.weak.queue("one", "two")
     done = cli(*ASK)
     assert done.out == "one\n" and done.code == 0 and done.err.count("the response cache is not used") == 1
-    assert cli("cache", "list").code != 0
+    for verb in (("list",), ("show", "a")):
+        told = cli("cache", *verb)
+        assert told.code == 1 and "damaged" in told.err and "remove it: edge-router cache clear" in told.err
     removed = cli("cache", "clear", "-y")
     assert "is damaged" in removed.err and "Removed the damaged file." in removed.err
     assert not paths.responses.exists()

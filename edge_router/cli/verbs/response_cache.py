@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,7 +36,7 @@ def cache() -> None:
 def list_(ctx: typer.Context, json: Json = False) -> None:
     """Every answer that may be given again, the last asked for first."""
     session = Session(ctx, json=json)
-    with closing(_store(session)) as store:
+    with _opened(session) as store:
         entries = store.entries()
     if json:
         output.write_json({"answers": [_facts(entry) for entry in entries], "file": str(store.file)})
@@ -54,7 +55,8 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
     output.table(columns, rows, right=("given again", "size"))
     hits = sum(entry.hits for entry in entries)
     size = output.size(sum(entry.bytes for entry in entries))
-    output.say(f"{len(entries):,} answers, given again {hits:,} times, {size}", style="dim")
+    answers = f"{len(entries):,} answer{'' if len(entries) == 1 else 's'}"
+    output.say(f"{answers}, given again {hits:,} time{'' if hits == 1 else 's'}, {size}", style="dim")
 
 
 @app.command()
@@ -67,7 +69,7 @@ def show(
     session = Session(ctx, json=json)
     from edge_router.chat.reply import collect
 
-    with closing(_store(session)) as store:
+    with _opened(session) as store:
         found = store.named(key)
     if len(found) != 1:
         listed = session.command("cache", "list")
@@ -131,6 +133,19 @@ def check(session: Session, config: Config) -> Found:
     else:
         words = {"off": "off: no answer is kept", "memory": "in memory, until the program ends"}
         yield Finding(section, name, words[settings.mode])
+
+
+@contextmanager
+def _opened(session: Session) -> Iterator[AnswerStore]:
+    """Ends the program with what mends it where the file is damaged."""
+    with closing(_store(session)) as store:
+        try:
+            yield store
+        except InvalidData as error:
+            output.say(
+                f"{store.file} {error.reason}; remove it: {session.command('cache', 'clear')}", style="red"
+            )
+            raise typer.Exit(1) from error
 
 
 def _store(session: Session) -> AnswerStore:
