@@ -95,7 +95,7 @@ def bench_decision(
 ) -> DecisionBench:
     """`rules`: those of `sample_rules` where there are none."""
     rules = tuple(rules) or sample_rules()
-    egress, sessions = Egress(Guard(settings), rules), Sessions(SessionsConfig())
+    egress, sessions = Egress(Guard(settings), lambda: rules), Sessions(SessionsConfig())
     alone: dict[str, Latency] = {}
     before: dict[str, Latency] = {}
     with (progress or SilentProgress()).step("decide", total=len(_PROMPTS), unit="prompts") as step:

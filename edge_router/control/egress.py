@@ -8,29 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from edge_router.chat.request import ChatRequest
-from edge_router.config import Config
 from edge_router.errors import Withheld
 from edge_router.guard.detectors import Detector
 from edge_router.guard.inspection import Guard, Inspection
 from edge_router.guard.screening import Screening, Vault
-from edge_router.paths import Paths, expanded
-from edge_router.rules.file import read_rules
 from edge_router.rules.query import Query
 from edge_router.rules.rule import Rule, Verdict, judged
-
-
-def rules_file(config: Config, paths: Paths) -> Path:
-    return paths.rules if config.rules.file is None else expanded(config.rules.file)
-
-
-def load_rules(config: Config, paths: Paths) -> tuple[Rule, ...]:
-    """Those of the file that is named, or of the user's own where there is one. Raises `InvalidRules`."""
-    file = rules_file(config, paths)
-    named = config.rules.file is not None
-    return read_rules(file) if named or file.exists() else ()
 
 
 def _now() -> datetime:
@@ -41,13 +26,18 @@ class Egress:
     """Safe to use from any number of threads."""
 
     def __init__(
-        self, guard: Guard, rules: Sequence[Rule] = (), clock: Callable[[], datetime] = _now
+        self,
+        guard: Guard,
+        rules: Callable[[], Sequence[Rule]] = tuple,
+        clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._guard, self._rules, self._clock = guard, tuple(rules), clock
+        """`rules`: those that hold now."""
+        self._guard, self._rules, self._clock = guard, rules, clock
 
     def judge(self, request: ChatRequest) -> Verdict:
         """What the rules say of it."""
-        return judged(self._rules, Query(request, self._clock())) if self._rules else _SILENT
+        rules = self._rules()
+        return judged(rules, Query(request, self._clock())) if rules else _SILENT
 
     def inspect(self, request: ChatRequest, verdict: Verdict) -> Inspection:
         """What the guard finds in it, and what the rules would hide."""

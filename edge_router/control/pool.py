@@ -13,11 +13,12 @@ from edge_router.caller_config import CallerConfig
 from edge_router.chat.request import Need
 from edge_router.confidence.gate import Gate
 from edge_router.config import Config
-from edge_router.control.egress import Egress, load_rules, rules_file
+from edge_router.control.egress import Egress
 from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.control.names import check_callers, check_names, check_router
-from edge_router.control.policy import Names, check_rules
-from edge_router.control.slot import Slot
+from edge_router.control.policy import Names
+from edge_router.control.rule_source import RuleSource
+from edge_router.control.slot import Slot, remembered
 from edge_router.defects import Defects
 from edge_router.engines import load_weak, strong_engines, weak_engines
 from edge_router.engines.base import (
@@ -34,7 +35,7 @@ from edge_router.engines.base import (
     Unloading,
 )
 from edge_router.engines.choice import DEVICES, SERVED, weak_name
-from edge_router.errors import Closed, EdgeRouterError, InvalidData, LocalServerDown, StrongNotConfigured
+from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.guard.inspection import Guard
 from edge_router.paths import Paths
 from edge_router.prompts.infill import likely as infill_likely
@@ -50,8 +51,6 @@ from edge_router.vram import Plan
 
 if TYPE_CHECKING:
     from edge_router.routers.embedding import Embedders
-
-_DOWN_S = 1.0  # in which a server that was not there is not asked for again
 
 
 class Pool:
@@ -85,8 +84,9 @@ class Pool:
         check_names(config, weak=weak is None, strong=strong is None)
         if router is None:
             check_router(config, self._registry)
-        rules = load_rules(config, self._paths)
-        self.egress = Egress(Guard(config.guard), rules)
+        self._remembered = remembered(config.weak.retry_load_s)
+        rules = RuleSource(config, self._paths, self.names)
+        self.egress = Egress(Guard(config.guard), rules.current)
         self._weak = self._engine_slot("weak model", self._make_weak, weak)
         self._asked = self._engine_slot("endpoint of typed questions", self._make_asked, None)
         guarded = None if strong is None else GuardedEngine(strong, self.egress)
@@ -101,19 +101,14 @@ class Pool:
         self._lock = threading.Lock()
         if router is not None:
             self._router_slot(router.name).put(router)
-        check_rules(rules, self.names(), rules_file(config, self._paths))
+        rules.check()
         check_callers(config, self.names(), lambda: self.embedders().names())
 
     def _engine_slot(self, name: str, make: Callable[[], Engine], given: Engine | None) -> Slot[Engine]:
-        slot = Slot(name, make, remember_s=self._remember_s, dispose=partial(self._end, name))
+        slot = Slot(name, make, remember_s=self._remembered, dispose=partial(self._end, name))
         if given is not None:
             slot.put(given)
         return slot
-
-    def _remember_s(self, error: EdgeRouterError) -> float:
-        """How long what could not be loaded is not tried again; whether a server is there is asked soon."""
-        longest = self._config.weak.retry_load_s
-        return min(longest, _DOWN_S) if isinstance(error, LocalServerDown) else longest
 
     def _end(self, name: str, engine: Engine) -> None:
         with self._defects.spare(name):
@@ -126,7 +121,7 @@ class Pool:
                 raise Closed
             if name not in self._routers:
                 make = partial(self._make_router, name)
-                self._routers[name] = Slot("router", make, remember_s=self._remember_s)
+                self._routers[name] = Slot("router", make, remember_s=self._remembered)
             return self._routers[name]
 
     @property

@@ -10,13 +10,23 @@ import traceback
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from edge_router.errors import Cancelled, Closed, EdgeRouterError, InternalError, OutOfMemory
+from edge_router.errors import Cancelled, Closed, EdgeRouterError, InternalError, LocalServerDown, OutOfMemory
 from edge_router.types import Cancel
 
 T = TypeVar("T")
 
 _WAKE_S = 0.02  # how soon who waits sees a cancel
 _ROOM = 32 << 20  # bytes of address space: a stack, and what a thread takes at once
+_DOWN_S = 1.0  # in which a server that was not there is not asked for again
+
+
+def remembered(longest_s: float) -> Callable[[EdgeRouterError], float]:
+    """How long what could not be loaded is not tried again: `longest_s`, or until a server may be there."""
+
+    def seconds(error: EdgeRouterError) -> float:
+        return min(longest_s, _DOWN_S) if isinstance(error, LocalServerDown) else longest_s
+
+    return seconds
 
 
 class _Attempt(Generic[T]):

@@ -373,7 +373,7 @@ def test_doctor_says_what_mlc_llm_is_and_whether_it_can_compile():
         (theirs, None, "vulkan", "ok ok ok", "compiles"),
         (ours, None, "cpu", "ok ok ok", "edge-router's own libraries, which are faster"),
         (ours, broken, "cpu", "ok ok ok", f"cannot compile ({broken}), nor need it"),
-        (ours, broken, "vulkan", "ok ok bad", "--set mlc.python=PATH"),
+        (ours, broken, "vulkan", "ok ok bad", "of one release, into that Python"),
         (theirs, broken, "cpu", "ok ok bad", broken),
         (both, None, "vulkan", "ok bad ok", "0.27 (apache-tvm) and 0.20 (mlc-ai) both bring"),
     ):

@@ -133,7 +133,7 @@ def test_what_a_rule_hides_is_put_back(rules: Path) -> None:
 
 def test_what_a_rule_hides_may_be_written_in_any_letters() -> None:
     rules = parse_rules('[[rule]]\nwords = ["секрет", "café"]\nthen = "redact"\n', Path("rules.toml"))
-    egress = Egress(Guard(GuardConfig()), rules)
+    egress = Egress(Guard(GuardConfig()), lambda: rules)
     for text, hidden in (
         ("Это секрет.", "Это [HIDDEN_1]."),
         ("Се\u200bкрет", "[HIDDEN_1]"),
@@ -145,7 +145,7 @@ def test_what_a_rule_hides_may_be_written_in_any_letters() -> None:
 
 
 def test_a_rule_without_words_hides_all_that_the_guard_knows(rules: Path) -> None:
-    egress = Egress(Guard(GuardConfig(), Machine("/home/ann", ())), parse_rules(RULES, rules))
+    egress = Egress(Guard(GuardConfig(), Machine("/home/ann", ())), lambda: parse_rules(RULES, rules))
     request = ChatRequest((Message("user", "ann@example.org"),), program="Visitor/1.0")
     assert egress.released(request)[0].messages[0].text == "[EMAIL_1]"
     with pytest.raises(Withheld):  # it makes nothing laxer
@@ -156,7 +156,7 @@ def test_hours_are_those_of_the_clock() -> None:
     rules = parse_rules('[[rule]]\nhours = "22:00-06:00"\nthen = "local_only"\n', Path("rules.toml"))
     request = ChatRequest((Message("user", "Hello."),))
     for hour, kept in ((23, True), (5, True), (6, False), (12, False)):
-        egress = Egress(Guard(GuardConfig()), rules, lambda hour=hour: datetime(2026, 11, 30, hour))
+        egress = Egress(Guard(GuardConfig()), lambda: rules, lambda hour=hour: datetime(2026, 11, 30, hour))
         assert (egress.judge(request).local_only is not None) is kept, hour
         if kept:
             with pytest.raises(Withheld):  # at the door, too, whoever asks

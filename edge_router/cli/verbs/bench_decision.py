@@ -25,7 +25,7 @@ def decision(
     config = session.config()
     from edge_router.bench.decision import LENGTH, bench_decision, prose
     from edge_router.bench.response_cache import WORDS, bench_response_cache
-    from edge_router.control.egress import load_rules
+    from edge_router.control.rule_source import load_rules
 
     rules = load_rules(config, session.paths)
     with closing(session.pool(config)) as models:

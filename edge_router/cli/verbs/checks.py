@@ -141,7 +141,7 @@ def reports() -> Found:
 
 def egress(session: Session, config: Config) -> Found:
     """What is kept from the strong model, and the user's own rules."""
-    from edge_router.control.egress import load_rules, rules_file
+    from edge_router.control.rule_source import load_rules, rules_file
     from edge_router.guard.inspection import LOCAL, REDACT, actions
 
     done = actions(config.guard)

@@ -59,7 +59,7 @@ def check(
     """
     session = Session(ctx, json=json)
     config = session.config(rules__file=str(file))
-    from edge_router.control.egress import load_rules
+    from edge_router.control.rule_source import load_rules
 
     read = load_rules(config, session.paths)
     requests = [_request(readable(prompt) or "", program, metadata or ()) for prompt in prompts or ()]

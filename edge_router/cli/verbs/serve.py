@@ -36,7 +36,8 @@ def serve(
 
     A key is asked of clients when one stands in EDGE_ROUTER_API_KEY (or the variable named by
     server.api_key_env) or callers have keys of their own (`edge-router keys new NAME`); one has to be for any
-    address that other machines can reach. Settings are read at the start only.
+    address that other machines can reach. Settings are read at the start only,
+    your own rules (rules.toml) again once they have changed.
     """
     session = Session(ctx)
     config = session.config(
