@@ -324,6 +324,33 @@ def test_no_caller_takes_the_weak_model_from_the_others(desk: Make) -> None:
     assert weak.unloads == 1
 
 
+def test_the_clients_of_other_people_know_what_they_are_told(serve: Make) -> None:
+    import anthropic
+    import ollama
+
+    limits = {"callers.anna.models": ["weak"], "callers.anna.requests_per_minute": 2}
+    url = serve(config=HASHES | limits).url
+    asked: dict[str, Any] = {"model": "auto", "max_tokens": 9, "messages": TURN}
+    with anthropic.Anthropic(base_url=url, api_key=ANNA, max_retries=0) as client:
+        create = client.messages.create
+        assert create(**asked).content[0].text == "You said: hi"
+        with pytest.raises(anthropic.PermissionDeniedError):
+            create(**{**asked, "model": "strong"})
+        create(**asked)
+        for stream in (False, True):
+            with pytest.raises(anthropic.RateLimitError) as caught:
+                create(**asked, stream=stream)
+            told = caught.value.response.headers
+            assert 1 <= int(told["retry-after"]) <= 60
+            assert told["anthropic-ratelimit-requests-remaining"] == "0"
+    mine = ollama.Client(url, headers={"Authorization": f"Bearer {ANNA}"})
+    for model, status in (("auto", 429), ("strong", 403)):
+        with pytest.raises(ollama.ResponseError) as refused:
+            mine.chat(model, messages=TURN)
+        assert refused.value.status_code == status
+    assert [model.model for model in mine.list().models] == ["auto", "weak", "small"]
+
+
 def test_keys_are_read_at_the_start_only(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY_OF_EVE", "e5" * 16)
     one = desk(callers__eve__api_key_env="KEY_OF_EVE")
