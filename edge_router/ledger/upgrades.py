@@ -12,6 +12,11 @@ from edge_router.ledger.database import Database
 from edge_router.ledger.records import Record
 from edge_router.ledger.rows import record_of
 
+MOST = 1000  # that wait: whole conversations, each with all before it
+_OFTEN = 32  # rows between two looks at how many there are
+_FORGET = """
+DELETE FROM upgrades WHERE better IS NULL AND claimed IS NULL
+    AND id NOT IN (SELECT id FROM upgrades WHERE better IS NULL ORDER BY id DESC LIMIT ?)"""
 _KEPT_S = 1800.0  # so long a process may have the strong model at one; then it has died at it
 _FIND = """
 SELECT decisions.*, upgrades.request AS asked, upgrades.answer, upgrades.declined, upgrades.refused,
@@ -45,13 +50,16 @@ class KeptAnswer:
 class Upgrades:
     """Safe to use from several threads and processes. Raises `StorageError`, `InvalidData`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, most: int = MOST) -> None:
+        self._database, self._most = database, most
 
     def keep(self, number: int, request: str, answer: str) -> None:
-        """An answer of the row `number` that may be bettered."""
+        """An answer of the row `number` that may be bettered. Of those that are not the oldest go in time."""
         query = "INSERT OR REPLACE INTO upgrades (id, request, answer) VALUES (?, ?, ?)"
-        self._write(query, (number, request, answer.encode("utf-8", "replace").decode()))
+        with self._database.writing() as connection:
+            connection.execute(query, (number, request, answer.encode("utf-8", "replace").decode()))
+            if number % _OFTEN == 0:
+                connection.execute(_FORGET, (self._most,))
 
     def find(self, *, since: float = 0.0, ids: Collection[int] = ()) -> tuple[KeptAnswer, ...]:
         """Those of `ids`, or all, oldest first. `since`: seconds since 1970."""

@@ -45,7 +45,9 @@ def test_all_or_some_are_asked_and_both_answers_shown(cli: Any, models: Any, kep
     shown = cli("upgrade", "--done")
     assert shown.out.count("-- big:") == 3 and shown.code == 0
     assert len(json.loads(cli("upgrade", "--done", "--json").out)) == 3
-    assert "no answer here" in cli("upgrade", "--all").err
+    assert "No answer here waits" in cli("upgrade", "--all").err
+    again = cli("upgrade", "2")
+    assert "better 2" in again.out and len(models.strong.calls) == 3  # it costs no second time
 
 
 def test_an_error_ends_the_run_and_the_same_command_goes_on(cli: Any, models: Any, kept: None) -> None:

@@ -29,12 +29,13 @@ from edge_router.errors import (
     StrongRefused,
     StrongUnreachable,
 )
-from edge_router.ledger import Ledger
+from edge_router.ledger import Ledger, Record
+from edge_router.ledger.upgrades import Better, Upgrades
 from edge_router.paths import Paths
 from edge_router.routers.scripted import ScriptedRouter
 from edge_router.surfaces.anthropic.surface import AnthropicMessages
 from edge_router.surfaces.openai.parse import parse_chat, parse_completion
-from edge_router.types import Reason
+from edge_router.types import Decision, Reason
 
 HARD = 0.9
 KEY = "sk-proj-" + "aB3" * 8
@@ -290,6 +291,19 @@ def test_clearing_the_ledger_clears_them_too(paths: Paths) -> None:
     assert ledger.clear() == 1 and ledger.upgrades.find() == ()
     ledger.close()
     assert not any(b"secret wish" in file.read_bytes() for file in paths.ledger.parent.glob("ledger*"))
+
+
+def test_of_those_that_wait_the_oldest_go_and_none_that_was_bettered(paths: Paths) -> None:
+    ledger = Ledger(paths.ledger)
+    upgrades = Upgrades(ledger._database, most=10)
+    for place in range(64):
+        number = ledger.record(Record(Decision("weak", Reason.OFFLINE), "small", time=float(place)))
+        assert number is not None
+        upgrades.keep(number, "{}", "W")
+        if number == 5:
+            upgrades.better(5, Better("S", "big", 1.0), None)
+    assert [each.record.id for each in upgrades.find()] == [5, *range(55, 65)]
+    ledger.close()
 
 
 def test_a_ledger_of_an_older_version_has_none(paths: Paths) -> None:

@@ -79,6 +79,9 @@ def upgrade(
         if done:
             _show_done([each for each in found if each.better is not None], session)
             return
+        for each in found if numbers and not json and not dry_run else ():
+            if each.better is not None:
+                _show(each, session)
         found = tuple(each for each in found if each.better is None)
         if not found and not numbers:
             _nothing(session)
@@ -94,7 +97,7 @@ def _nothing(session: Session) -> None:
     if session.json:
         output.write_json([])
         return
-    output.say("There is no answer here for which the strong model was only not there.")
+    output.say("No answer here waits for the strong model.")
     settings = session.config().ledger
     if not settings.enabled or not settings.store_prompts:
         keep = session.command(*KEEP_PROMPTS, *(() if settings.enabled else ("ledger.enabled=true",)))
@@ -140,7 +143,7 @@ def _ask(controller: Controller, ids: Sequence[int], max_cost: float | None, ses
             why = f"; more could cost above {max_cost:g}" if told and max_cost is not None else why
             output.say(f"{_answers(left)} left{why}.", style="dim")
     if asked and spent:
-        output.say(f"{spent:.4f} spent", style="dim")
+        output.say(f"{_money(spent)} spent", style="dim")
     return asked
 
 
@@ -220,4 +223,4 @@ def _line(prompt: str) -> str:
 
 
 def _money(cost: float | None) -> str:
-    return "-" if cost is None else f"{cost:.4f}"
+    return "-" if cost is None else f"{cost:.4f}" if cost >= 0.001 else f"{cost:.6f}"
