@@ -370,6 +370,8 @@ class CoreController:
         Raises `StorageError`, `InvalidData` of the ledger.
         """
         self._check_open()
+        if rating < 0 and self._responses is not None:
+            self._responses.forget(record_id)
         return self._recorder.rate(record_id, rating)
 
     def close(self) -> None:
@@ -596,13 +598,13 @@ class CoreController:
         visit.end(None if answer.usage is None else answer.usage.total_tokens * anew)
         if isinstance(error, InternalError):
             self.defects.note(error)
-        if kept is not None:
-            kept.ended(answer, error)
         if payment is not None:
             with self.defects.spare("spending"):
                 payment.settle(answer.usage, answer.decision.endpoint)
                 if self._closed:  # it has opened the file again
                     self.callers.budgets.close()
         answer.record_id = self._recorder.finished(answer, error, heard)
+        if kept is not None:
+            kept.ended(answer, error)
         if answer.decision.model == "strong" and error is None and anew:
             self._background.wake()

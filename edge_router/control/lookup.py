@@ -165,6 +165,8 @@ class Lookup:
 
     def ended(self, answer: Answer, error: EdgeRouterError | None) -> None:
         """What was found has been given."""
+        if self.found is not None:
+            self._cache.given(answer.record_id, self.found.key)
         on_disk = self._cache.store.file is not None
         shown = on_disk and self._request.private  # that it was asked would be written
         if self.found is not None and not shown and not self._cache.rests:
@@ -197,6 +199,7 @@ class Lookup:
                 transcript.dump(),
             )
             self._cache.store.put(entry)
+            self._cache.given(answer.record_id, entry.key)
 
 
 def keeping(events: Iterator[Event], lookup: Lookup | None) -> tuple[Iterator[Event], Keeping | None]:

@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -36,6 +36,7 @@ from edge_router.sizes import parse_size
 from edge_router.types import Tier
 
 _logger = logging.getLogger(__name__)
+_REMEMBERED = 1000  # answers that may still be rated
 _REST_S = 30.0  # after something went wrong, in which nothing is looked up
 # Settings that change nothing of what a model says.
 _WEAK_APART = frozenset(
@@ -68,6 +69,7 @@ class ResponseCache:
         self._looks = Counter[str]()
         self._told: set[type[Exception]] = set()
         self._rests_until = 0.0
+        self._keys: OrderedDict[int, str] = OrderedDict()  # of the last answers, by their rows in the ledger
         self._blind = set[str]()  # routers without vectors
 
     @classmethod
@@ -142,6 +144,22 @@ class ResponseCache:
             "response_cache.similarity has no effect with the router %s: %s", router.name, problem
         )
         return None
+
+    def given(self, row: int | None, key: str) -> None:
+        """The answer of that key has been given, now or again; `row`: of the ledger, where it has one."""
+        with self._lock:
+            if row is not None:
+                self._keys[row] = key
+            if len(self._keys) > _REMEMBERED:
+                self._keys.popitem(last=False)
+
+    def forget(self, row: int) -> None:
+        """The answer of that row was no good: it is not given again."""
+        with self._lock:
+            key = self._keys.pop(row, None)
+        if key is not None:
+            with self.spared():
+                self.store.remove([key])
 
     def count(self, result: str) -> None:
         with self._lock:

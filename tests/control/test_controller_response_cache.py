@@ -138,6 +138,16 @@ def test_whatever_changes_an_answer_asks_anew(make: Make) -> None:
     assert len(small.calls) == before
 
 
+def test_what_was_rated_down_is_not_said_again(make: Make) -> None:
+    controller = make(weak=weak("bad", "good"))
+    request = ChatRequest((Message("user", "hi"),), sampling=SamplingParams(0))
+    for rating, expected in ((1, "bad"), (-1, "bad"), (1, "good"), (1, "good")):
+        answer = controller.start(request)
+        assert "".join(each.text for each in answer if isinstance(each, TextDelta)) == expected
+        assert answer.record_id is not None
+        controller.rate(answer.record_id, rating)  # type: ignore[arg-type]
+
+
 def test_nobody_gets_what_another_caller_asked_for(make: Make) -> None:
     callers = {"callers__ann__models": (), "callers__bob__models": ()}
     controller = make(weak=weak("one", "two", "three"), **callers)
