@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.errors import InvalidInput
@@ -19,6 +19,7 @@ _DRAW = random.Random(7)
 SCORES = [_DRAW.random() for _ in range(1000)]
 
 
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=5))
 def test_each_gets_its_share(parts: list[int]) -> None:
     names = ["weak", *(f"model-{place}" for place in range(1, len(parts)))]
