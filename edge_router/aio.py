@@ -170,7 +170,7 @@ class Inquiring:
         if hasattr(self, "_stream"):
             self._stream.drop()
 
-    async def ready(self, wait_s: float) -> bool:
+    async def ready(self, wait_s: float | None = None) -> bool:
         """Whether `answers` has no need to wait, after waiting up to `wait_s`."""
         return await self._stream.ready(wait_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -13,7 +14,7 @@ from edge_router.errors import EdgeRouterError, InternalError, UnknownName
 from edge_router.questions.result import Answers
 from edge_router.server.doors import Door
 from edge_router.server.errors import failure, refusal, unexpected
-from edge_router.server.exchange import FILLER
+from edge_router.server.exchange import FILLER, BrokenOff
 from edge_router.server.limits import Limits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers, json_bytes
@@ -28,6 +29,9 @@ class AnsweredQuestions(Response):
     Where they take longer than clients should be left without a word, the headers go ahead and blanks follow,
     which change nothing before JSON. An error then has no status left to be told by: it is written, and the
     reply broken off, so that no client takes it for whole.
+
+    TypeSafe's client for Node (0.6.0) gives a reply ten seconds in all, and where they end behind its headers
+    the whole program ends; without them it asks again. So it is left waiting.
     """
 
     def __init__(
@@ -49,7 +53,8 @@ class AnsweredQuestions(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._running.attended(receive, self._inquiring.cancel) as attention:
             try:
-                ready = await self._inquiring.ready(self._limits.quiet_s)
+                quiet_s = None if _ends_with_a_late_reply(scope) else self._limits.quiet_s
+                ready = await self._inquiring.ready(quiet_s)
                 answers = await self._inquiring.answers() if ready else None
             finally:
                 attention.check()  # it may have been cancelled for that
@@ -76,6 +81,8 @@ class AnsweredQuestions(Response):
         except Exception as error:  # noqa: BLE001 - it is noted where nobody meant it, and told
             last, whole = dumps(self._surface.error(self._failed(error))), False
         await _told(send, {"type": "http.response.body", "body": last, "more_body": not whole})
+        if not whole:
+            raise BrokenOff
 
     def _written(self, answers: Answers) -> bytes:
         with self._defects.guard(f"protocol {self._surface.name}"):
@@ -90,6 +97,11 @@ class AnsweredQuestions(Response):
             return failure(error)
         self._defects.note(InternalError.of("server", error))
         return unexpected()
+
+
+def _ends_with_a_late_reply(scope: Scope) -> bool:
+    runtime = Headers(scope=scope).get("x-typesafe-runtime", "python")
+    return not runtime.lower().startswith("python")
 
 
 def _known(asking: Asking, controller: AsyncController) -> Asking:

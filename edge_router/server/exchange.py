@@ -39,6 +39,10 @@ def head_of(status: int, headers: Headers) -> bytes:
     return b"%b%b\r\n" % (_STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status, lines)
 
 
+class BrokenOff(Exception):
+    """Raised by an app that ends a reply in its midst on purpose, after all that it has to say."""
+
+
 class Exchange:
     """`receive` and `send` of an ASGI app, which `run` runs. `ended` is called once the reply is whole.
 
@@ -75,6 +79,8 @@ class Exchange:
             await app(self.scope, self.receive, self.send)
             if not (self.complete or self.disconnected):
                 raise RuntimeError("the app has ended before its reply")
+        except BrokenOff:
+            self._transport.close()
         except BaseException as error:  # noqa: BLE001 - logged; half a reply must not look like a whole one
             if not isinstance(error, asyncio.CancelledError):
                 _log.error("a request ended badly", exc_info=error)

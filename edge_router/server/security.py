@@ -24,6 +24,7 @@ from edge_router.defects import Defects
 from edge_router.errors import InternalError, clipped
 from edge_router.server.doors import CALLER
 from edge_router.server.errors import refusal, unexpected
+from edge_router.server.exchange import BrokenOff
 from edge_router.server.protocols import ID_HEADERS, REQUEST_ID, Protocols
 from edge_router.surfaces.base import Failure
 
@@ -130,6 +131,9 @@ class Guard:
         answer = self._protocols.failed(scope, refused) if refused else answer
         try:
             await (answer or self._app)(scope, receive, dressed)
+        except BrokenOff:
+            log.info("%s %s %a: its answer is broken off", number, scope["method"], shown)
+            raise
         except ClientDisconnect:
             log.info("%s %s %a: the client has left", number, scope["method"], shown)
             return

@@ -6,7 +6,8 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from edge_router.questions.answer import YesNoAnswer
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Question
+from edge_router.server.exchange import BrokenOff
 from edge_router.server.limits import Limits
 from edge_router.surfaces.decisions.encode import BLANK
 
@@ -132,15 +134,22 @@ def test_an_error_behind_the_headers_breaks_the_reply_off(setup: Callable[..., A
     steps = [gate, WeightsUnavailable("m", "no network")]
     one = setup(weak=small(before_verdicts=steps), limits=Limits(quiet_s=0.0, comment_s=0.01))
     body = {**BODIES[path], "model": "weak"}
-    told = asyncio.run(slow(one.app(), path, after=1, then=gate.set, body=body))
+    told = asyncio.run(slow(one.app(), path, after=1, then=gate.set, body=body, broken=True))
     assert told[-1]["more_body"], "a client would take it for whole"
     assert b"no network" in told[-1]["body"]
 
 
 async def slow(
-    app: Any, path: str, *, after: int, then: Callable[[], None], body: Any = None
+    app: Any,
+    path: str,
+    *,
+    after: int,
+    then: Callable[[], None],
+    body: Any = None,
+    broken: bool = False,
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> list[dict[str, Any]]:
-    """What the app tells, which `then` lets go on once it has told `after` blanks."""
+    """What the app tells, which `then` lets go on once it has told `after` blanks; `broken`: off, at last."""
     told: list[dict[str, Any]] = []
     waiting = [
         {"type": "http.request", "body": json.dumps(body or BODIES[path]).encode(), "more_body": False}
@@ -161,11 +170,22 @@ async def slow(
         "method": "POST",
         "path": path,
         "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), *headers],
         "server": ("127.0.0.1", 6060),
     }
-    await asyncio.wait_for(app(scope, receive, send), 30)
+    with pytest.raises(BrokenOff) if broken else nullcontext():
+        await asyncio.wait_for(app(scope, receive, send), 30)
     return told
+
+
+def test_a_client_whose_program_would_end_by_it_gets_no_headers_ahead(setup: Callable[..., Any]) -> None:
+    gate = threading.Event()
+    one = setup(weak=small(before_verdicts=[gate]), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    threading.Timer(0.05, gate.set).start()
+    headers = [(b"x-typesafe-runtime", b"node/20.20.2 (linux; x64)")]
+    told = asyncio.run(slow(one.app(), "/v1/systemone", after=9, then=gate.set, headers=headers))
+    assert [message["type"] for message in told] == ["http.response.start", "http.response.body"]
+    assert told[1]["body"].startswith(b"{")
 
 
 def parts(*named: tuple[str, str, bytes], boundary: str = "x") -> bytes:
