@@ -200,8 +200,17 @@ def words_of(request: ChatRequest) -> list[str]:
     """The texts that somebody wrote: without roles and the like, which are the same for all."""
     found: list[str] = []
     for message in request.messages:
-        _gather((message.parts, message.name, message.extra), found)
-    _gather((request.tools, request.output, request.raw_prompt, request.extra.fields), found)
+        for part in message.parts:
+            if type(part) is Text and part.text and not part.extra:  # which most are
+                found.append(_payload(part.text) if len(part.text) >= _LARGE else part.text)
+            else:
+                _gather(part, found)
+        for told in (message.name, message.extra):
+            if told:
+                _gather(told, found)
+    for more in (request.tools, request.output, request.raw_prompt, request.extra.fields):
+        if more:
+            _gather(more, found)
     return found
 
 
