@@ -1,4 +1,4 @@
-"""The weak model asked yes or no whether a question is hard: its word where it comes in time, else a router's."""
+"""The weak model asked how hard a question is: its word where it comes in time, else a learned router's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_router.chat.message import Image, Message
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import Cancelled, GenerationFailed, InvalidRequest, InvalidRouter
 from edge_router.questions.inquiry import Answered, Inquiry, InquiryEvent
-from edge_router.questions.question import YesNo
+from edge_router.questions.question import Scale
 from edge_router.routers.controls import LengthRouter
 from edge_router.routers.decision import DecisionRouter, moved
 from edge_router.types import Cancel
@@ -21,7 +21,7 @@ HELLO = (Message("user", "hello"),)
 
 
 class Deciding(ScriptedEngine):
-    """Says `yes` of all questions, or raises it, and remembers what it was asked."""
+    """Gives the hardest level that probability, the easiest the rest; or raises it."""
 
     def __init__(self, yes: float | Exception) -> None:
         super().__init__(model_id="small", context_window_size=1000)
@@ -35,7 +35,7 @@ class Deciding(ScriptedEngine):
             while not cancel.is_set():
                 threading.Event().wait(0.005)
             raise Cancelled
-        yield Answered(0, (1 - self.yes, self.yes))
+        yield Answered(0, (1 - self.yes, 0, 0, 0, self.yes))
         yield Finished("stop")
 
 
@@ -52,14 +52,14 @@ def router(engine: ScriptedEngine, limit_s: float = 60.0) -> DecisionRouter:
     return made
 
 
-def test_the_score_is_the_probability_of_yes() -> None:
+def test_the_score_is_the_expected_level() -> None:
     engine = Deciding(0.3)
     talk = (Message("system", "Be brief."), *HELLO)
-    assert router(engine).score(talk) == 0.3
+    assert router(engine).score(talk) == pytest.approx(0.3)
     (inquiry,) = engine.asked
     assert inquiry.state == talk and inquiry.truncation == "middle"
-    assert len(inquiry.questions) == 1 and isinstance(inquiry.questions[0], YesNo)
-    assert router(engine).score_texts(["a", "b"]) == [0.3, 0.3]
+    assert len(inquiry.questions) == 1 and isinstance(inquiry.questions[0], Scale)
+    assert router(engine).score_texts(["a", "b"]) == pytest.approx([0.3, 0.3])
 
 
 @pytest.mark.parametrize(

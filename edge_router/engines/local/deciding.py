@@ -116,7 +116,8 @@ class Decider:
 
     def _tells_apart(self, wording: Wording) -> bool:
         replies = tuple(self._reply(reply) for reply in wording.replies)
-        return len(set(replies)) == len(replies) and len(Branch((), replies).beginnings) <= _MOST_READ
+        different = len(set(replies)) == len(replies) and all(replies)
+        return different and len(Branch((), replies).beginnings) <= _MOST_READ
 
     def _reply(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.continued(f" {text}"))

@@ -43,7 +43,7 @@ class SurveyReader:
     @property
     def most(self) -> int:
         """Tokens of the KV cache without which one of them cannot be read, in whole pages."""
-        shared = -(-len(self._shared) // PAGE_SIZE)
+        shared = -(-len(self._shared) // PAGE_SIZE) + 1  # what comes behind the head begins one
         return (shared + max(least(branch, PAGE_SIZE) for branch in self._branches)) * PAGE_SIZE
 
     def job(self, cancelled: Callable[[], bool]) -> Survey:
