@@ -26,7 +26,7 @@ from edge_router.questions.question import Choice, Question, Scale, YesNo
 from edge_router.types import Progress
 
 COUNT = 20
-_STATE = 2000  # tokens, about
+STATE = 2000  # tokens, about
 _SENTENCE = "The customer wrote again that the {thing} which came on day {day} is {state}. "
 _THINGS = ("lamp", "guitar", "camera", "kettle", "tent", "printer", "clock")
 _STATES = ("broken", "late", "fine", "too small", "not what was ordered")
@@ -38,8 +38,9 @@ _SHORT = "Order {number}: the kettle that you sent me leaks, and I would like to
 class QuestionsBench:
     """Seconds. `read`: state and questions as one prompt; `asked`: the answers; `written`: the same as JSON.
 
-    `ratio` and `quicker` are medians of rounds: `asked` over `read`, `written` over `asked`. `first`: with
-    questions that were never asked before. The `short` ones are of one yes or no over a short text.
+    The `kept_` ones are of a state that was read before. `ratio` is `asked` over `read`, `quicker` is
+    `written` over `asked`. `first`: with questions that were never asked before. The `short_` ones are of one
+    yes or no over a short text.
     """
 
     model: str
@@ -52,6 +53,9 @@ class QuestionsBench:
     written: Measured
     ratio: Measured
     quicker: Measured
+    kept_asked: Measured
+    kept_written: Measured
+    kept_quicker: Measured
     short_tokens: int
     short_read: Measured
     short_asked: Measured
@@ -61,7 +65,15 @@ class QuestionsBench:
         return asdict(self)
 
 
-def bench_questions(config: Config, paths: Paths, *, progress: Progress, rounds: int = 5) -> QuestionsBench:
+def bench_questions(
+    config: Config,
+    paths: Paths,
+    *,
+    progress: Progress,
+    rounds: int = 5,
+    count: int = COUNT,
+    state_tokens: int = STATE,
+) -> QuestionsBench:
     """Raises what starting the engine raises, `EngineUnavailable` for one that does not answer questions."""
     from edge_router.engines import load_weak, weak_engines
 
@@ -69,7 +81,7 @@ def bench_questions(config: Config, paths: Paths, *, progress: Progress, rounds:
     try:
         if not isinstance(engine, Decides) or not engine.capabilities.decides:
             raise EngineUnavailable(config.weak.engine, "it answers no typed questions by itself")
-        return _measure(_Asker(engine, engine), progress, rounds)
+        return _measure(_Asker(engine, engine, state_tokens), _questions(count), progress, rounds)
     finally:
         engine.close()
 
@@ -77,8 +89,8 @@ def bench_questions(config: Config, paths: Paths, *, progress: Progress, rounds:
 class _Asker:
     """Asks and takes the time."""
 
-    def __init__(self, engine: Engine, decides: Decides) -> None:
-        self.engine, self._decides = engine, decides
+    def __init__(self, engine: Engine, decides: Decides, state_tokens: int) -> None:
+        self.engine, self._decides, self._state_tokens = engine, decides, state_tokens
 
     def ask(self, state: str, questions: Sequence[Question]) -> tuple[float, Finished]:
         begin = time.perf_counter()
@@ -99,70 +111,72 @@ class _Asker:
         list(answered(self.engine, in_words(request), threading.Event()))
         return time.perf_counter() - begin
 
+    def filled(self, text: str, tokens: int) -> str:
+        """`text` made as long as all that was read for questions, the template included."""
+        return text + " so" * max(tokens - self.count(text), 0)
+
+    def state(self, number: int) -> str:
+        """A text of its own for each number."""
+        text = f"Letters of customer {number}. "
+        sentence = self.count(_SENTENCE.format(thing=_THINGS[0], day=10, state=_STATES[0]))
+        for place in range(self._state_tokens // sentence):
+            day, thing, state = (number + place) % 28 + 1, _THINGS[place % 7], _STATES[(number + place) % 5]
+            text += _SENTENCE.format(thing=thing, day=day, state=state)
+        return text
+
     def count(self, text: str) -> int:
         return self.engine.prepare(ChatRequest((), raw_prompt=text)).count or 0
 
 
-def _measure(asker: _Asker, progress: Progress, rounds: int) -> QuestionsBench:
-    questions, short = _questions(COUNT), YesNo(None, "Does the writer want a refund?")
-    first, last = asker.ask(_state(asker, 0), questions)
+def _measure(asker: _Asker, questions: Sequence[Question], progress: Progress, rounds: int) -> QuestionsBench:
+    short = YesNo(None, "Does the writer want a refund?")
+    first, last = asker.ask(asker.state(0), questions)
     asker.ask(_SHORT.format(number=0), [short])
-    rows: list[tuple[float, ...]] = []
+    rows: dict[str, list[float]] = {}
+    short_tokens = 0
     with progress.step("measure", total=rounds) as step:
         for number in range(1, rounds + 1):
-            state = _state(asker, number)
-            text = "".join([state, *(f"\n\n{question.instructions}\nAnswer:" for question in questions)])
-            told = f"{number} {_SHORT.format(number=number)}\n\n{short.instructions}"
+            state, other = asker.state(number), asker.state(-number)
             asked, last = asker.ask(state, questions)
-            short_asked, short_last = asker.ask(_SHORT.format(number=number), [short])
-            tokens = short_last.usage.prompt_tokens if short_last.usage else 0
-            missing = tokens - asker.count(told)
-            rows.append(
-                (
-                    asker.read(_as_long_as(asker, f"{number + rounds} {text}", last)),
-                    asked,
-                    asker.write(_state(asker, -number), questions),
-                    asker.read(told + " so" * max(missing, 0)),
-                    short_asked,
-                    float(tokens),
-                )
-            )
+            text = "".join([state, *(f"\n\n{question.instructions}\nAnswer:" for question in questions)])
+            told = _SHORT.format(number=number)
+            short_asked, short_last = asker.ask(told, [short])
+            short_tokens = _tokens(short_last)
+            short_text = asker.filled(f"{number} {told}\n\n{short.instructions}", short_tokens)
+            row = {
+                "asked": asked,
+                "read": asker.read(asker.filled(f"{number + rounds} {text}", _tokens(last))),
+                "written": asker.write(other, questions),
+                "kept_asked": asker.ask(state, questions)[0],
+                "kept_written": asker.write(other, questions),
+                "short_asked": short_asked,
+                "short_read": asker.read(
+                    asker.filled(f"{number} {told}\n\n{short.instructions}", short_tokens)
+                ),
+            }
+            row |= {
+                "ratio": asked / row["read"],
+                "quicker": row["written"] / asked,
+                "kept_quicker": row["kept_written"] / row["kept_asked"],
+                "short_ratio": short_asked / row["short_read"],
+            }
+            for name, value in row.items():
+                rows.setdefault(name, []).append(value)
             step.advance()
-    read, asked_s, written, short_read, short_asked_s, short_tokens = map(list, zip(*rows, strict=True))
-    state_tokens = asker.count(_state(asker, 1))
-    short_ratio = [mine / other for mine, other in zip(short_asked_s, short_read, strict=True)]
+    state_tokens = asker.count(asker.state(1))
     return QuestionsBench(
         model=asker.engine.model_id,
         state_tokens=state_tokens,
         questions=len(questions),
-        question_tokens=(last.usage.prompt_tokens if last.usage else 0) - state_tokens,
-        read=Measured.of(read),
-        asked=Measured.of(asked_s),
+        question_tokens=_tokens(last) - state_tokens,
         first=first,
-        written=Measured.of(written),
-        ratio=Measured.of([mine / other for mine, other in zip(asked_s, read, strict=True)]),
-        quicker=Measured.of([other / mine for mine, other in zip(asked_s, written, strict=True)]),
-        short_tokens=int(short_tokens[-1]),
-        short_read=Measured.of(short_read),
-        short_asked=Measured.of(short_asked_s),
-        short_ratio=Measured.of(short_ratio),
+        short_tokens=short_tokens,
+        **{name: Measured.of(values) for name, values in rows.items()},
     )
 
 
-def _as_long_as(asker: _Asker, text: str, last: Finished) -> str:
-    """`text` with as many tokens as all that was read for the questions, templates included."""
-    missing = (last.usage.prompt_tokens if last.usage else 0) - asker.count(text)
-    return text + " so" * max(missing, 0)
-
-
-def _state(asker: _Asker, number: int) -> str:
-    """A text of its own for each number."""
-    text = f"Letters of customer {number}. "
-    sentence = asker.count(_SENTENCE.format(thing=_THINGS[0], day=10, state=_STATES[0]))
-    for place in range(_STATE // sentence):
-        day, thing, state = (number + place) % 28 + 1, _THINGS[place % 7], _STATES[(number + place) % 5]
-        text += _SENTENCE.format(thing=thing, day=day, state=state)
-    return text
+def _tokens(last: Finished) -> int:
+    return last.usage.prompt_tokens if last.usage else 0
 
 
 def _questions(count: int) -> list[Question]:
