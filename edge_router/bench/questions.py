@@ -150,9 +150,7 @@ def _measure(asker: _Asker, questions: Sequence[Question], progress: Progress, r
                 "kept_asked": asker.ask(state, questions)[0],
                 "kept_written": asker.write(other, questions),
                 "short_asked": short_asked,
-                "short_read": asker.read(
-                    asker.filled(f"{number} {told}\n\n{short.instructions}", short_tokens)
-                ),
+                "short_read": asker.read(short_text),
             }
             row |= {
                 "ratio": asked / row["read"],
