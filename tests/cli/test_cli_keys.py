@@ -82,6 +82,7 @@ def test_what_each_caller_has_used(cli, paths):
     assert "for ben" in cli("replay", "--threshold", "0.9", "--caller", "ben").err
 
 
+@pytest.mark.integration
 def test_doctor_shows_callers_and_no_key(cli, monkeypatch):
     key = cli("keys", "new", "anna").out.strip()
     settings = (

@@ -82,6 +82,7 @@ def test_a_damaged_file_is_told_and_removed(cli, models, paths):
     assert not paths.responses.exists()
 
 
+@pytest.mark.integration
 def test_doctor_tells_of_it(cli, models, paths):
     def found(*more):
         told = json.loads(cli(*more, "doctor", "--offline", "--json").out)
