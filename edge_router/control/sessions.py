@@ -270,7 +270,12 @@ def _heard(
             with spare():
                 listener.heard(event)
             yield event
+            if not listener.noted:  # behind the first words, which need not wait for it
+                with spare():
+                    listener.begin()
     finally:
+        with spare():
+            listener.begin()
         if isinstance(events, Generator):
             events.close()
 
@@ -281,7 +286,7 @@ class _Listener:
     def __init__(self, sessions: Sessions, session: Session, request: ChatRequest, turn: Turn) -> None:
         self._sessions, self._session, self._request, self._turn = sessions, session, request, turn
         self._asked_at, self._waited_s = sessions.clock(), 0.0
-        self._begun = False
+        self.noted = self._begun = False
         self._text: list[str] = []
         self._calls: dict[int, tuple[ToolCallStart, list[str]]] = {}
 
@@ -290,7 +295,7 @@ class _Listener:
             self._turn = replace(self._turn, model=event.model, endpoint=event.endpoint)
             return
         if not self._begun:
-            self._begin()
+            self._begun, self._waited_s = True, self._sessions.clock() - self._asked_at
         if isinstance(event, TextDelta):
             self._text.append(event.text)
         elif isinstance(event, ToolCallStart):
@@ -298,10 +303,14 @@ class _Listener:
         elif isinstance(event, ToolCallArguments):
             self._calls[event.index][1].append(event.text)
         elif isinstance(event, Finished):
+            self.begin()
             self._end(event)
 
-    def _begin(self) -> None:
-        self._begun, self._waited_s = True, self._sessions.clock() - self._asked_at
+    def begin(self) -> None:
+        """Note that it has begun, if it has and nobody did yet."""
+        if self.noted or not self._begun:
+            return
+        self.noted = True
         self._turn = replace(self._turn, tokens=Meter(self._request).most().prompt_tokens)
         self._sessions.note(self._session, self._turn)
 
