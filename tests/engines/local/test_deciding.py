@@ -73,7 +73,7 @@ def test_an_answer_is_how_likely_each_label_is_beside_the_same_question_without_
     with_state, without = (
         by_hand(runner, tokenizer, state, "Which city?", ["Oslo", "Porto", "Rome"]) for state in (STATE, None)
     )
-    weights = np.exp(with_state - without)
+    weights = np.exp((with_state - without) / engine.decider.manner.temperatures[Choice])
     assert found == pytest.approx(weights / weights.sum(), abs=1e-9)
     assert math.fsum(found) == pytest.approx(1, abs=1e-12)
 
@@ -196,7 +196,7 @@ def test_what_labels_cannot_tell_apart_codes_do(make_engine, tokenizer):
         with_state, without = (
             by_hand(runner, tokenizer, state, wording.text, wording.replies) for state in (STATE, None)
         )
-        weights = np.exp(with_state - without)
+        weights = np.exp((with_state - without) / engine.decider.manner.temperatures[Choice])
         found.append(weights / weights.sum())
     assert (one, other) == pytest.approx(sum(found) / 2, abs=1e-9)
 
