@@ -310,6 +310,9 @@ def test_where_one_cannot_answer_the_alternatives_are_asked_in_their_order(
         assert found == (endpoint, reply_text("hi")), (urls, target)
     alone = make(ok, broken)
     assert isinstance(failed(alone, ask(target="b")), StrongFailed)  # who named it gets no other
+    for among, endpoint in ((("c",), "c"), (("model-a",), "a"), (("a", "c"), "c")):
+        may = ask(target="b", alternatives=("c",), lesser=("a",), among=among)  # what its caller may use
+        assert run(make(ok, ok, ok), may)[0] == endpoint, among
     for reader, wanted, above, below, endpoint in (
         ("c", "a", ("b", "c"), (), "c"),  # who has read the conversation is above: nothing to gain
         ("a", "b", ("c",), ("a",), "b"),  # ... is below what is wanted now
