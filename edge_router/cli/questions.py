@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
+from edge_router.cli.findings import Finding
+from edge_router.cli.findings import Found as Findings
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 from edge_router.config import Config
-from edge_router.errors import CannotCalibrate
+from edge_router.errors import CannotCalibrate, EdgeRouterError
 from edge_router.questions.bounds import NONE_STAYS
 
 if TYPE_CHECKING:
@@ -132,3 +135,46 @@ def _mark(row: dict[str, Any]) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
+
+
+def check(session: Session, config: Config) -> Findings:
+    """What `doctor` tells of typed questions."""
+    from edge_router.cli.building import weights_key
+    from edge_router.thresholds.question_bounds import find
+
+    section = "Typed questions"
+    try:
+        measured = find(session.paths, weights_key(config, session.paths))
+    except EdgeRouterError:  # told with the model
+        measured = None
+    if measured is None:
+        again = session.command("calibrate", "--decisions", "FILE")
+        yield Finding(
+            section, "sure enough", f"all answers stay; how sure is sure enough is found by: {again}"
+        )
+    else:
+        bounds = [f"{NAMES[kind]} {_from(found.bound)}" for kind, found in measured.found.items()]
+        told = f"{', '.join(bounds)}; of these at most {measured.max_error:.1%} wrong"
+        yield Finding(section, "sure enough", told)
+    yield from _endpoint(section, session, config)
+
+
+def _from(bound: float | None) -> str:
+    if bound is None:
+        return "always (too few labels)"
+    return "never" if bound >= NONE_STAYS else f"from {bound:.2f}"
+
+
+def _endpoint(section: str, session: Session, config: Config) -> Findings:
+    from edge_router.engines.remote.endpoint import Endpoint
+
+    own = config.questions
+    if own.base_url is None:
+        where = "to the strong model, in words" if config.has_strong else "nowhere: there is no strong model"
+        yield Finding(section, "others", where)
+        return
+    place = Endpoint.parse(own.base_url, "questions.base_url").url
+    yield Finding(section, "others", f"to {own.model} at {place} ({own.protocol})")
+    if own.api_key_env and not os.environ.get(own.api_key_env):
+        lacks = f"{own.api_key_env} is not set; if the keyring has no key by that name, set it"
+        yield Finding(section, "key", lacks, "note")

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from table import each
 
+from edge_router.cli import questions
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.decide import BAR, _asked
+from edge_router.cli.verbs.decide import app as decide_app
 from edge_router.client import Controller
 from edge_router.config import Config
 from edge_router.control.pool import Pool
@@ -181,3 +184,21 @@ def test_calibrate_says_how_many_labels_are_missing(
 def test_replay_of_what_was_never_measured_says_what_to_do(cli: Any, measured_model: ScriptedEngine) -> None:
     done = cli("replay", "--decisions")
     assert done.code == 1 and "calibrate --decisions" in done.err
+
+
+def test_doctor_tells_how_sure_is_sure_enough(
+    cli: Any, measured_model: ScriptedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(**settings: object) -> str:
+        given = Config().replace(**{name.replace("__", "."): value for name, value in settings.items()})
+        found = questions.check(Session(typer.Context(typer.main.get_command(decide_app))), given)
+        return "\n".join(f"{each.state} {each.text}" for each in found)
+
+    assert "all answers stay" in told() and "there is no strong model" in told()
+    assert cli("calibrate", "--decisions", labels(tmp_path, 100)).code == 0
+    assert "yes or no from 0.00; of these at most 5.0% wrong" in told(strong__model="big")
+    monkeypatch.delenv("ASKED_KEY", raising=False)
+    url = "http://user:secret@127.0.0.1:9/v1"
+    text = told(questions__base_url=url, questions__model="jev", questions__api_key_env="ASKED_KEY")
+    assert "to jev at http://127.0.0.1:9/v1 (decisions)" in text and "secret" not in text
+    assert "note ASKED_KEY is not set" in text

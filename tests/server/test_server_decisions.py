@@ -287,6 +287,10 @@ def test_a_body_packed_with_zstd_is_read_where_that_can_be_unpacked(setup: Calla
     assert ask(data).status == 200
     bomb = packed(json.dumps({**SYSTEMONE, "state": "a" * 1_000_000}).encode())
     assert bomb is not None and ask(bomb).status == 413
+    packed_parts = packed(parts(JSON))
+    assert packed_parts is not None
+    told = multipart(one, packed_parts, ("content-encoding", "zstd"))
+    assert "names no part" in told.json()["detail"][0]["msg"]  # so it was unpacked, and taken apart
     for broken in (data[:-3], data + b"x", b"no zstd", b"", data + data):
         assert ask(broken).status == 422, broken[:9]
 

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.cli import output
+from edge_router.cli import output, questions
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
@@ -68,6 +68,7 @@ def examine(session: Session, *, offline: bool) -> Found:
     yield from _guarded("Local servers", "servers", lambda: local_servers.running(session, config))
     yield from _guarded("Strong model", "model", lambda: remote_checks.strong(session, config))
     yield from _guarded("Strong model", "budget", lambda: budget(session, config))
+    yield from _guarded("Typed questions", "sure enough", lambda: questions.check(session, config))
     yield from _guarded("Callers", "callers", lambda: caller_checks.callers(session, config))
 
 

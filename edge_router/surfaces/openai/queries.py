@@ -50,6 +50,7 @@ def _described(info: ModelInfo) -> Body:
             "vision": Need.IMAGES in info.serves,
             "json": Need.JSON in info.serves,
             "reasoning": bool(info.reasons),
+            "questions": Need.QUESTIONS in info.serves,
         },
         "local": info.local,
     }
