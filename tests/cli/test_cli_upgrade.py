@@ -14,6 +14,8 @@ from edge_router.errors import StrongUnreachable
 from edge_router.ledger import Ledger
 from edge_router.paths import Paths
 
+pytestmark = pytest.mark.integration  # some seconds of writing to disk
+
 KEEP = ("--set", "ledger.store_prompts=true")
 PRICED = ("--set", "strong.price_in=1e6", "--set", "strong.price_out=1e6")
 

@@ -37,6 +37,8 @@ from edge_router.surfaces.anthropic.surface import AnthropicMessages
 from edge_router.surfaces.openai.parse import parse_chat, parse_completion
 from edge_router.types import Decision, Reason
 
+pytestmark = pytest.mark.integration  # some seconds of writing to disk
+
 HARD = 0.9
 KEY = "sk-proj-" + "aB3" * 8
 DOWN = StrongUnreachable("http://there", "refused")
