@@ -52,6 +52,7 @@ class Connection(asyncio.BufferedProtocol):
         self._keep_s, self._server = config.timeout_keep_alive, server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._reader = h11.Connection(h11.SERVER, HEAD_BYTES)
+        self._spare: h11.Connection | None = None  # made while nobody waits
         self._exchange: Exchange | None = None
         self._asking: asyncio.TimerHandle | None = None
         self._keeping: asyncio.TimerHandle | None = None
@@ -150,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
     def _another(self) -> None:
         """A reader for what is not the last one's."""
         rest, _ = self._reader.trailing_data
-        self._reader = h11.Connection(h11.SERVER, HEAD_BYTES)
+        self._reader, self._spare = self._spare or h11.Connection(h11.SERVER, HEAD_BYTES), None
         rest = self._counted(rest)
         if rest:
             self._reader.receive_data(rest)
@@ -216,6 +217,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unkeep()
         self._keeping = self._loop.call_later(self._keep_s, self.transport.close)
         self._flow.resume_reading()
+        self._spare = self._spare or h11.Connection(h11.SERVER, HEAD_BYTES)
         if self._exchange.more_body:
             self._watch_asking()  # the rest of a body, which nobody reads
         elif self._reader.trailing_data[0]:
