@@ -136,12 +136,21 @@ class ContextOverflow(InvalidRequest):
     `longest` is the longest context that the model was trained for, where that is known.
     """
 
-    def __init__(self, prompt_tokens: int, context_window_size: int, longest: int | None = None) -> None:
-        self.prompt_tokens, self.context_window_size = prompt_tokens, context_window_size
-        self.longest = longest
+    def __init__(
+        self,
+        prompt_tokens: int,
+        context_window_size: int,
+        longest: int | None = None,
+        field: str = "messages",
+    ) -> None:
+        self.prompt_tokens, self.context_window_size, self.longest = (
+            prompt_tokens,
+            context_window_size,
+            longest,
+        )
         self.over_by = prompt_tokens - (context_window_size - 1)
         more = f"{self.over_by} more than the context of {context_window_size} leaves room for"
-        super().__init__("messages", f"the prompt has {prompt_tokens} tokens, {more}")
+        super().__init__(field, f"the prompt has {prompt_tokens} tokens, {more}")
 
 
 class UnsupportedRequest(InvalidRequest):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from edge_router.chat.events import Answering, Usage
-from edge_router.chat.request import ChatRequest, QuestionsOutput
+from edge_router.chat.request import ChatRequest, Need, QuestionsOutput
 from edge_router.control import policy
 from edge_router.control.answer import Clock
 from edge_router.control.guarded_engine import GuardedEngine
@@ -192,6 +192,9 @@ class Inquiries:
         assert part.error is not None
         clock.stop()
         self._written_down(request, part, clock)
+        if type(part.error) is ContextOverflow:
+            over, state = part.error, request.name_of(Need.FILES)  # what its caller calls the state
+            return ContextOverflow(over.prompt_tokens, over.context_window_size, over.longest, state)
         return part.error
 
     def _written_down(self, request: ChatRequest, part: Part, clock: Clock) -> int | None:

@@ -38,7 +38,7 @@ def inquiry_request(
         target=model,
         private=private,
         output=QuestionsOutput(tuple(questions), cuts=truncation == "middle"),
-        names={Need.QUESTIONS: "questions"},
+        names={Need.QUESTIONS: "questions", Need.FILES: "state"},
     )
 
 

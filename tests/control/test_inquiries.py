@@ -222,8 +222,10 @@ def test_a_state_that_is_too_long_goes_on_or_is_cut_or_is_refused() -> None:
         assert told(controller.decide(long, ALL))[0] == ("team", "big", "context_overflow")
         cut = controller.decide(long, ALL, truncation="middle")
         assert (cut.cut, told(cut)[0][1]) == (10, "small")
-    with Controller(weak=weak(context_window_size=10)) as controller, pytest.raises(ContextOverflow):
-        controller.decide(long, ALL)
+    with Controller(weak=weak(context_window_size=10)) as controller:
+        with pytest.raises(ContextOverflow) as refused:
+            controller.decide(long, ALL)
+    assert refused.value.param == "state"
 
 
 def test_images_go_where_they_are_read() -> None:

@@ -108,6 +108,7 @@ def test_a_state_that_is_too_long_is_refused_or_cut(setup: Callable[..., Any]) -
 
     refused = one().call(path="/v1/systemone", body={**SYSTEMONE, "model": "weak"})
     assert refused.status == 422 and "tokens" in refused.json()["detail"][0]["msg"]
+    assert refused.json()["detail"][0]["loc"] == ["body", "state"]
     assert one().call(path="/v1/decisions", body={**DECISIONS, "model": "weak"}).error["code"] == (
         "context_length_exceeded"
     )
