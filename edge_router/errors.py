@@ -137,20 +137,12 @@ class ContextOverflow(InvalidRequest):
     """
 
     def __init__(
-        self,
-        prompt_tokens: int,
-        context_window_size: int,
-        longest: int | None = None,
-        field: str = "messages",
+        self, prompt_tokens: int, context_window_size: int, longest: int | None = None, at: str = "messages"
     ) -> None:
-        self.prompt_tokens, self.context_window_size, self.longest = (
-            prompt_tokens,
-            context_window_size,
-            longest,
-        )
-        self.over_by = prompt_tokens - (context_window_size - 1)
+        self.prompt_tokens, self.context_window_size = prompt_tokens, context_window_size
+        self.longest, self.over_by = longest, prompt_tokens - (context_window_size - 1)
         more = f"{self.over_by} more than the context of {context_window_size} leaves room for"
-        super().__init__(field, f"the prompt has {prompt_tokens} tokens, {more}")
+        super().__init__(at, f"the prompt has {prompt_tokens} tokens, {more}")
 
 
 class UnsupportedRequest(InvalidRequest):
