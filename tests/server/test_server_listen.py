@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from edge_router import Controller
-from edge_router.config import ServerConfig
+from edge_router.config import Config, ServerConfig
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ConfigError, PortInUse, UnsafeBind
 from edge_router.server import listen
@@ -135,7 +135,7 @@ class Unloadable:
     """A controller's place: loading takes for ever, so it must not begin."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed, self.config = False, Config()
 
     def warm(self) -> None:
         raise AssertionError("it loads before it has the port")
