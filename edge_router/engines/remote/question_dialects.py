@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edge_router import strict_json
 from edge_router.chat.message import Image, Message, Text, text_of
 from edge_router.chat.request import ChatRequest, QuestionsOutput
 from edge_router.engines.remote.dialect import Dialect
@@ -57,7 +58,7 @@ class DecisionsDialect:
 
     def read(self, text: str, questions: Sequence[Question]) -> Iterator[Answered | Declined]:
         """The answers, of what `chunk` made."""
-        answers = json.loads(text)
+        answers = strict_json.parse(text, nan=True)
         for index, question in enumerate(questions):
             yield _read(index, question, answers[index] if index < len(answers) else None, _listed)
 
@@ -85,7 +86,7 @@ class SystemOneDialect:
 
     def read(self, text: str, questions: Sequence[Question]) -> Iterator[Answered | Declined]:
         """The answers, of what `chunk` made."""
-        answers = json.loads(text)
+        answers = strict_json.parse(text, nan=True)
         for index, question in enumerate(questions):
             yield _read(index, question, answers.get(_name(index)), _labelled)
 
