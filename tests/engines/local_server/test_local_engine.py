@@ -98,7 +98,7 @@ def test_tokens_are_counted_by_a_server_that_can(kind, local_server, engine_of):
 def test_log_probabilities(kind, local_server, engine_of):
     engine = engine_of(local_server(kind), kind)
     gives = kind != "lmstudio"
-    assert (Need.LOGPROBS in engine.capabilities.serves) is gives
+    assert (Need.LOGPROBS in engine.capabilities.serves) is gives is engine.capabilities.decides
     found = run(engine, ask(logprobs=True, top_logprobs=2)).logprobs
     assert [entry.token for entry in found] == (list(WORDS) if gives else [])
     assert all(entry.logprob == -0.25 and len(entry.top) == 2 for entry in found)
@@ -407,6 +407,7 @@ def test_a_trusted_machine_gets_nothing_private(local_server, engine_of, monkeyp
     with pytest.raises(ConfigError, match="trusted_hosts"):
         engine_of(server, "ollama")
     engine = engine_of(server, "ollama", trusted_hosts=("127.0.0.1",))
+    assert not engine.capabilities.decides  # so that who asks may say that it is private
     assert run(engine).text == ANSWER
     with pytest.raises(EngineUnavailable, match="private"):
         run(engine, ask(private=True))
