@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeAlias
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import MEDIA_NEEDS, ChatRequest, Need, ReasoningOptions
@@ -28,8 +29,12 @@ from edge_router.questions.inquiry import Answered, Inquiry, InquiryEvent, State
 from edge_router.questions.question import Choice, Question, Scale, YesNo
 from edge_router.types import Cancel
 
+_Replies: TypeAlias = tuple[tuple[int, ...], ...]
+_Key: TypeAlias = tuple[str, _Replies]
+
 _KNOWN = 1024  # questions whose answer without a state is remembered
 _MOST_READ = 64  # beginnings of labels, for which a list with codes is the shorter way
+_LEAST = 1e-9  # of a reply's probability, that it is not the beginning of a longer one
 _PLACE = "qzjquestionjzq"  # stands for what is asked
 _CUT = " [...] "
 _CUTS = 12  # times that a state is shortened until it fits
@@ -59,7 +64,7 @@ class _Put:
 
     index: int
     text: str
-    replies: tuple[tuple[int, ...], ...]
+    replies: _Replies
 
 
 class Decider:
@@ -73,25 +78,29 @@ class Decider:
         self._model_id, self._tokenizer, self._prompts = model_id, tokenizer, prompts
         self._scheduler, self._line = scheduler, line
         self._lock = threading.Lock()
-        self._priors: OrderedDict[tuple[object, ...], tuple[float, ...]] = OrderedDict()
+        self._priors: OrderedDict[_Key, tuple[float, ...]] = OrderedDict()
 
     def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
         """See `engines.base.Decides`. Raises what `LocalEngine.stream` does."""
         request = ChatRequest(inquiry.state)
         for need in sorted(request.needs & (MEDIA_NEEDS | {Need.FOREIGN})):
             raise UnsupportedRequest(request.name_of(need), f"{self._model_id} reads text only")
+        if not inquiry.questions:
+            raise InvalidRequest("questions", "there are none")
         puts = [
             put for index, question in enumerate(inquiry.questions) for put in self._puts(index, question)
         ]
         survey, cut = self._fitting(inquiry, puts)
         if cut:
             yield StateCut(cut)
-        priors = self._without_state(puts, cancel) if self.manner.prior else [None] * len(puts)
+        priors = self._without_state(puts, cancel) if self.manner.prior else None
         left = [sum(put.index == index for put in puts) for index in range(len(inquiry.questions))]
         found: list[list[tuple[float, ...]]] = [[] for _ in inquiry.questions]
         for number, logprobs in self._surveyed(survey, cancel):
             put, question = puts[number], inquiry.questions[puts[number].index]
-            found[put.index].append(self._probabilities(question, put, logprobs, priors[number]))
+            found[put.index].append(
+                self._probabilities(question, put, logprobs, priors[number] if priors else None)
+            )
             if len(found[put.index]) == left[put.index]:
                 yield Answered(put.index, _mean(found[put.index]))
         yield survey.finished()
@@ -160,25 +169,22 @@ class Decider:
 
     # ---- what is found -------------------------------------------------------------------------------------
 
-    def _without_state(self, puts: Sequence[_Put], cancel: Cancel) -> list[tuple[float, ...] | None]:
+    def _without_state(self, puts: Sequence[_Put], cancel: Cancel) -> Sequence[tuple[float, ...]]:
         """What the model says to each where it is told nothing; asked once."""
         keys = [(put.text, put.replies) for put in puts]
         with self._lock:
-            missing = list(
-                {key: put for key, put in zip(keys, puts, strict=True) if key not in self._priors}.values()
-            )
+            known = {key: self._priors[key] for key in keys if key in self._priors}
+            for key in known:
+                self._priors.move_to_end(key)
+        missing = list({key: put for key, put in zip(keys, puts, strict=True) if key not in known}.values())
         if missing:
-            survey = self._reader((), missing)
-            for number, logprobs in self._surveyed(survey, cancel):
-                self._remember((missing[number].text, missing[number].replies), logprobs)
-        with self._lock:
-            found = [self._priors.get(key) for key in keys]
-            for key in keys:
-                if key in self._priors:
-                    self._priors.move_to_end(key)
-        return found
+            for number, logprobs in self._surveyed(self._reader((), missing), cancel):
+                key = missing[number].text, missing[number].replies
+                known[key] = logprobs
+                self._remember(key, logprobs)
+        return [known[key] for key in keys]
 
-    def _remember(self, key: tuple[object, ...], logprobs: tuple[float, ...]) -> None:
+    def _remember(self, key: _Key, logprobs: tuple[float, ...]) -> None:
         with self._lock:
             self._priors[key] = logprobs
             while len(self._priors) > _KNOWN:
@@ -210,19 +216,17 @@ class Decider:
                 left.set()
 
 
-def _apart(replies: Sequence[tuple[int, ...]], logprobs: Sequence[float]) -> list[float]:
+def _apart(replies: _Replies, logprobs: Sequence[float]) -> list[float]:
     """Log probabilities of each reply and no longer one: "good" is not the beginning of "good enough"."""
-    found = []
-    for number, reply in enumerate(replies):
-        longer = [
-            math.exp(logprobs[other] - logprobs[number])
-            for other, its in enumerate(replies)
-            if len(its) > len(reply)
-            and its[: len(reply)] == reply
-            and not any(len(reply) < len(one) < len(its) and its[: len(one)] == one for one in replies)
-        ]
-        found.append(logprobs[number] + math.log(max(1 - math.fsum(longer), 1e-9)))
-    return found
+    known = dict(zip(replies, logprobs, strict=True))
+
+    def own(reply: tuple[int, ...]) -> float:
+        longer = [one for one in known if len(one) > len(reply) and one[: len(reply)] == reply]
+        next_ones = [one for one in longer if not any(one != other == one[: len(other)] for other in longer)]
+        share = math.fsum(math.exp(known[one] - known[reply]) for one in next_ones)
+        return known[reply] + math.log(max(1 - share, _LEAST))
+
+    return [own(reply) for reply in replies]
 
 
 def _mean(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:

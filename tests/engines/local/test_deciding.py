@@ -13,9 +13,10 @@ from edge_router.chat.events import Finished
 from edge_router.chat.message import Image, Message
 from edge_router.chat.request import ChatRequest, ReasoningOptions
 from edge_router.engines.base import answered
+from edge_router.engines.local.deciding import _apart
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.prompt import Prompter
-from edge_router.errors import Cancelled, ContextOverflow, UnsupportedRequest
+from edge_router.errors import Cancelled, ContextOverflow, InvalidRequest, UnsupportedRequest
 from edge_router.prompts.answer_format import AnswerFormat, ThoughtMarks
 from edge_router.prompts.decisions import asked as decided
 from edge_router.prompts.decisions import by_codes, by_labels, codes
@@ -211,3 +212,17 @@ def test_how_questions_are_worded():
     wording = by_codes(QUESTIONS[1], "ABCD", 1)
     assert wording.replies == ("D", "A", "B", "C")
     assert wording.text.splitlines()[1:3] == ["A. Lisbon", "B. Lisbon or Porto"]
+
+
+def test_a_label_that_begins_longer_ones_has_what_they_leave():
+    good, enough, now, well = (1,), (1, 2), (1, 2, 3), (1, 4)
+    logprobs = [math.log(each) for each in (0.5, 0.3, 0.1, 0.05)]
+    found = [math.exp(each) for each in _apart((good, enough, now, well), logprobs)]
+    assert found == pytest.approx([0.5 - 0.3 - 0.05, 0.3 - 0.1, 0.1, 0.05])
+    assert math.exp(_apart((good, enough, enough), [*logprobs[:2], logprobs[1]])[0]) == pytest.approx(0.2)
+    assert math.isfinite(_apart((good, enough), [logprobs[0], logprobs[0]])[0])
+
+
+def test_no_questions_are_refused(make_engine):
+    with pytest.raises(InvalidRequest, match="questions"):
+        list(make_engine()[0].decide(Inquiry(STATE, []), threading.Event()))
