@@ -151,8 +151,8 @@ class Restarting:
             self._until = None
 
     def _again(self, child: Child) -> None:
+        _logger.warning("the engine %s runs again", self._name)
         with self._lock:
             self._child, self._count = child, self._count + 1
-        _logger.warning("the engine %s runs again", self._name)
         if self._closed.is_set():  # meanwhile
             child.close()
