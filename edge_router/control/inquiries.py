@@ -128,6 +128,9 @@ class Inquiries:
                 parts.append(more)
                 for place, index in enumerate(unsure):
                     given[index] = _over(given[index], more, place, situation)
+            else:
+                for index in unsure:
+                    given[index] = _kept(given[index], situation.why_not_strong)
         clock.stop()
         rows = [self._written_down(own, each, clock) for each in parts]
         errors = [error for each in parts for error in (each.error, each.cause) if error is not None]
@@ -239,13 +242,17 @@ def _is_unsure(given: Given) -> bool:
     return bound is not None and given.answer.confidence < bound
 
 
+def _kept(weak: Given, reason: Reason) -> Given:
+    """The weak model's own answer, which would not have been enough but for `reason`."""
+    return replace(weak, decision=replace(weak.decision, reason=reason))
+
+
 def _over(weak: Given, more: Part, place: int, situation: policy.Situation) -> Given:
     """What the strong model says of a question of which the weak one is unsure; the weak one's own answer
     where the strong one has none."""
     if more.error is not None:
         fallen = policy.after_failure(more.decision, more.error, situation)
-        reason = Reason.STRONG_UNAVAILABLE if fallen is None else fallen.reason
-        return replace(weak, decision=replace(weak.decision, reason=reason))
+        return _kept(weak, Reason.STRONG_UNAVAILABLE if fallen is None else fallen.reason)
     given = more.given(place)
     asked = replace(
         given.decision, confidence=weak.decision.confidence, threshold=weak.decision.threshold

@@ -176,11 +176,31 @@ class LiteLLM:
         return [team["choice"], chosen, urgent["probability"], anger["score"]]
 
 
+class LiteLLMSystemOne(LiteLLM):
+    def decide(self) -> object:
+        from litellm.systemone.main import systemone
+
+        told: Any = systemone(
+            model=f"typesafe/{self.model}",
+            api_base=self.url,
+            api_key="k",
+            state={"document": MAIL},
+            questions={
+                "team": {"type": "choice", "instructions": "Whose?", "criteria": dict.fromkeys(TEAMS)},
+                "urgent": {"type": "noul", "instructions": "Is it urgent?"},
+                "anger": {"type": "score", "instructions": "How angry?", "criteria": list(ANGER)},
+            },
+        )
+        team, urgent, anger = (told.answers[name] for name in ("team", "urgent", "anger"))
+        return [team.choice, team.probabilities[team.choice], urgent.noul, anger.score]
+
+
 in_python.CLIENTS = {
     "typesafe-sdk": TypeSafe,
     "openai, decisions": OpenAI,
     "langchain-openai, decisions": LangChain,
     "litellm, decisions": LiteLLM,
+    "litellm, systemone": LiteLLMSystemOne,
 }
 
 if __name__ == "__main__":

@@ -102,6 +102,22 @@ def test_two_questions_stay_and_one_is_sent_on() -> None:
     assert answers.usage.prompt_tokens == (4 + 7) + (4 + 3)
 
 
+def test_no_strong_model_is_a_reason_to_stay_too() -> None:
+    with Controller(weak=weak(), bounds=BOUNDS) as controller:
+        assert told(controller.decide(STATE, ALL))[1] == ("urgent", "small", "strong_unavailable")
+
+
+def test_a_budget_that_is_spent_keeps_them_here() -> None:
+    config = Config().replace(
+        **{"strong.price_in": 1e6, "strong.price_out": 1e6, "strong.monthly_budget": 0.0001}
+    )
+    big = strong()
+    with Controller(config, weak=weak(), strong=big, bounds=BOUNDS) as controller:
+        assert told(controller.decide(STATE, ALL))[1] == ("urgent", "big", "confidence")  # which it pays
+        assert told(controller.decide(STATE, ALL))[1] == ("urgent", "small", "budget")
+    assert len(big.inquiries) == 1
+
+
 def test_without_bounds_nothing_is_sent_on() -> None:
     big = strong()
     with Controller(weak=weak(), strong=big) as controller:
@@ -118,14 +134,20 @@ def test_a_named_model_answers_all(model: str, expected: str) -> None:
 
 
 @each(
-    "settings, private",
-    [({"offline": True}, False), ({}, True)],
+    "settings, private, reason",
+    [({"offline": True}, False, "offline"), ({}, True, "private")],
 )
-def test_what_must_not_leave_stays(settings: dict[str, object], private: bool) -> None:
+def test_what_must_not_leave_stays_and_says_why(
+    settings: dict[str, object], private: bool, reason: str
+) -> None:
     big = strong()
     with Controller(Config(), weak=weak(), strong=big, bounds=BOUNDS, **settings) as controller:
         answers = controller.decide(STATE, ALL, private=private)
-        assert {model for _, model, _ in told(answers)} == {"small"}
+        assert told(answers) == [
+            ("team", "small", "confidence"),
+            ("urgent", "small", reason),
+            ("anger", "small", "confidence"),
+        ]
         assert not answers.decision.would_escalate  # `upgrade` asks for words
         with pytest.raises(InvalidRequest):
             controller.decide(STATE, ALL, private=True, model="strong")
@@ -148,7 +170,7 @@ def test_a_key_keeps_all_questions_here(state: object, questions: Sequence[Quest
     big = strong()
     with Controller(Config(), weak=weak(), strong=big, bounds=BOUNDS) as controller:
         answers = controller.decide(state, questions)
-        assert told(answers) == [("urgent", "small", "confidence")]
+        assert told(answers) == [("urgent", "small", "guard")]
         assert answers.given[0].decision.found
         with pytest.raises(Withheld):
             controller.decide(state, questions, model="strong")
