@@ -31,6 +31,7 @@ class Candidate:
     model: str
     rank: int = 0
     failures: int = 0  # of this question
+    failed_at: float = -math.inf
     again_at: float = -math.inf  # not before that; infinite: not at all
     any_model: bool = False
     lesser: bool = False
@@ -38,6 +39,11 @@ class Candidate:
     @property
     def fresh(self) -> bool:
         return not self.failures
+
+    @property
+    def recovered(self) -> bool:
+        """Whether it has answered another question since it failed."""
+        return not self.fresh and self.member.answered_at > self.failed_at
 
 
 def known_first(candidates: Sequence[Candidate], reader: Answering | None) -> Sequence[Candidate]:
@@ -74,11 +80,13 @@ class Course:
     def ready(self) -> Sequence[Candidate]:
         """Those that may be asked now, all of them equally good; none where it is to wait.
 
-        Whoever was not asked yet goes before one that failed, whoever works before one that rests.
+        Whoever was not asked yet goes before one that failed, and of these one that has answered others
+        since; whoever works before one that rests.
         """
         fresh = [each for each in self.candidates if each.fresh]
-        again = [each for each in self.candidates if not each.fresh]
-        for asked in (fresh, again):
+        recovered = [each for each in self.candidates if each.recovered]
+        again = [each for each in self.candidates if not each.fresh and not each.recovered]
+        for asked in (fresh, recovered, again):
             for opens_s in (self._open_s, self._early_s):
                 kind = [each for each in asked if opens_s(each) <= 0]
                 if kind:
@@ -105,10 +113,10 @@ class Course:
 
     def failed(self, candidate: Candidate, error: EdgeRouterError) -> None:
         self.failure = error
-        candidate.failures += 1
+        candidate.failures, candidate.failed_at = candidate.failures + 1, self._clock()
         again = _is_passing(error) and candidate.failures <= self._retries
         wait_s = FIRST_WAIT_S * 2.0 ** (candidate.failures - 1) * (1 - self._draw() / 4)
-        candidate.again_at = self._clock() + wait_s if again else math.inf
+        candidate.again_at = candidate.failed_at + wait_s if again else math.inf
 
     def spare(self, candidate: Candidate) -> None:
         """It is not asked again."""

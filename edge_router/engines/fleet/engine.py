@@ -207,7 +207,7 @@ class FleetEngine:
             if ready:
                 loads = [each.member.load(meter) for each in ready]
                 found = ready[chosen(loads, self._strategy, self._draw)]
-                if found.fresh or self._budget.take():
+                if found.fresh or found.recovered or self._budget.take():
                     return found
                 course.spare(found)
                 continue
@@ -227,8 +227,8 @@ class FleetEngine:
             async with aclosing(member.engines[asked.model].events(request)) as events:
                 async for event in events:
                     if silent:
-                        silent = False
-                        member.first_words.heard(self._clock() - asked_at)
+                        silent, member.answered_at = False, self._clock()
+                        member.first_words.heard(member.answered_at - asked_at)
                     if breaker.trying or usage.probes:
                         breaker.answers(attempt)
                         limits.answers(usage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ class Member:
             concurrency=limits.concurrency,
         )
         self.first_words = FirstWords()
+        self.answered_at = -math.inf  # when its last answer began
         self.last: str | None = None  # the name of the error that it last failed with
 
     @property

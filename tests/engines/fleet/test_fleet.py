@@ -406,6 +406,18 @@ def test_while_one_fails_after_the_other_no_answer_is_lost_or_mixed_up(
         assert len({endpoint for endpoint, _ in found}) > 1, strategy
 
 
+def test_many_that_met_all_failing_lose_nothing_where_one_answers_again(
+    make: Make, strong_server: Any
+) -> None:
+    """More at once than may be asked again, which is for endpoints that nobody is answered by."""
+    urls = [strong_server.url(f"turn-{place}-3-25+ok") for place in range(3)]
+    fleet = make(*urls, strong_max_retries=2, strong_timeout_s=30.0)
+    texts = [f"question {number}" for number in range(80)]
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(lambda text: run(fleet, ask(text)), texts))
+    assert [text for _, text in found] == [reply_text(text) for text in texts]
+
+
 def test_whoever_has_read_a_conversation_is_asked_first(make: Make, strong_server: Any) -> None:
     """While it works, whatever the strategy says, for the model that it was; never one that was not named."""
     urls = [strong_server.url("ok") for _ in NAMES]

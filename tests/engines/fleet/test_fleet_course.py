@@ -120,6 +120,21 @@ def test_one_that_failed_is_asked_again_after_a_while() -> None:
         assert fleet.course.wait_s() is None, error
 
 
+def test_of_those_that_failed_one_that_has_answered_others_since_goes_first() -> None:
+    """And costs no further round: it is not in trouble any more."""
+    fleet = Fleet(".", ".", ".")
+    for candidate in fleet.candidates:
+        fleet.course.failed(candidate, StrongFailed(X, 500, "broke"))
+    fleet.now += 0.25
+    assert fleet.ready() == "abc" and not any(each.recovered for each in fleet.candidates)
+    fleet.members[1].answered_at = 0.1
+    assert fleet.ready() == "b" and [each.recovered for each in fleet.candidates] == [False, True, False]
+    fleet.course.failed(fleet.candidates[1], StrongFailed(X, 500, "broke again"))
+    assert fleet.ready() == "ac" and not fleet.candidates[1].recovered
+    fleet.members[0].answered_at = fleet.candidates[0].failed_at  # of the same moment: nothing is known
+    assert not fleet.candidates[0].recovered
+
+
 def test_a_probe_that_is_answered_ends_the_cooling() -> None:
     def probe(then: Callable[[Fleet], None]) -> float:
         fleet = Fleet("g", "r")
