@@ -128,7 +128,7 @@ def test_each_call_of_an_answer_fails_in_turn(controller: Any, memory: Memory) -
     memory.again(None)
     wanted = ask(asked)
     met = set(memory.calls)
-    assert {"prefill", "decode", "choose", "vm.builtin.kv_state_begin_forward"} <= met
+    assert {"batch_prefill", "decode", "choose", "vm.builtin.kv_state_begin_forward"} <= met
     number, ended = 0, False
     while not ended:
         number += 1
