@@ -98,13 +98,29 @@ def replay_decisions(session: Session, config: Config) -> None:
         again = session.command("calibrate", "--decisions", "FILE")
         raise CannotCalibrate(config.weak.model, f"nothing was measured of it yet: {again}")
     if session.json:
-        output.write_json({**measured.to_dict(), "replay": _replayed(measured)})
+        texts, gone_on = _in_ledger(session)
+        traffic = {"texts": texts, "gone_on_in_part": gone_on}
+        output.write_json({**measured.to_dict(), "replay": _replayed(measured), "ledger": traffic})
         return
     rows = [
         (NAMES[row["type"]], _bound(row["bound"]), f"{row['stay']:.1%}", _share(row["wrong"]), _mark(row))
         for row in _replayed(measured)
     ]
     output.table(("type", "sure from", "stay here", "of these wrong", "in force"), rows, right=_RIGHT)
+    texts, gone_on = _in_ledger(session)
+    if texts:
+        output.say(f"of {texts:,} texts in the ledger {gone_on:,} went on with some of their questions")
+
+
+def _in_ledger(session: Session) -> tuple[int, int]:
+    """How many texts the weak model was asked about, and how many went on with what it was unsure of:
+    each model that is asked has a row."""
+    from edge_router.ledger import Ledger
+    from edge_router.types import Reason
+
+    records = Ledger(session.paths.ledger).records()
+    models = [each.decision.model for each in records if each.decision.reason is Reason.CONFIDENCE]
+    return models.count("weak"), models.count("strong")
 
 
 def _replayed(measured: Measured) -> list[dict[str, Any]]:

@@ -161,6 +161,7 @@ def test_calibrate_finds_and_keeps_how_sure_is_sure_enough(
     assert (given.model, given.decision.threshold) == ("small", 0.0)
     shown = cli("replay", "--decisions")
     assert shown.code == 0 and shown.out.count("yes or no") >= 6 and "*" in shown.out
+    assert "of 1 texts in the ledger 0 went on" in shown.err
     body = json.loads(cli("replay", "--decisions", "--json").out)
     assert body["replay"][0] == {"type": "yes_no", "bound": 0.0, "stay": 1.0, "wrong": 0.0, "in_force": True}
 
