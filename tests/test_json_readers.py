@@ -111,7 +111,7 @@ MANIFEST = {
     "files": {"a.bin": {"bytes": 4, "sha256": "03ac674216f3e15c761ee1a5e255f067953623c8b388b4459e13f978d7c846f4"}},
 }  # fmt: skip
 SEEN = ["digest", "kind", True, [0.1], [-0.2]]
-USED = {"embed": 1, "prefill": 2, "decode": 3, "batch_decode": 4}
+USED = {"embed": 1, "batch_prefill": 2, "decode": 3, "batch_decode": 4}
 RECORD = {"source": "s", "origin": "o", "files": {"": {"bytes": 4, "mtime_ns": 1, "sha256": "0"}}}
 HOST = {"key": "k", "cpu": "znver4", "features": ["avx2"]}
 READ = {"surface": [], "format": 1, "max_tokens": 64, "tail_tokens": 8}
