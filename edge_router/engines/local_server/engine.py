@@ -221,22 +221,30 @@ class LocalServerEngine:
         return frozenset(found)
 
     def prepare(self, request: ChatRequest) -> Prompt:
-        """Counted from its bytes, high rather than low, and where it may be too long by a server that can.
+        """Counted from its bytes, high rather than low, and where it may be too long by a server that can,
+        once that has said how much it takes now.
 
         Raises `UnsupportedRequest` for pictures that the server would have to fetch.
         """
         if self._stale:
             self._refresh()
         _check_images(request.messages)
-        window = self._model.context
         count = Meter(request).most().prompt_tokens + MESSAGE_TOKENS * len(request.messages)
-        if window is None or count < window:
+        if self._has_room(count):
+            return Prompt(request, count)
+        self._stale = True  # it may have been started anew, with more
+        self._refresh()
+        if self._has_room(count):
             return Prompt(request, count)
         told = None
         if request.raw_prompt is None and not request.tools:
             chat = written_messages(request.messages)
             told = count_tokens(self._asking, self._reached, self._model.name, chat)
         return Prompt(request, count if told is None else told)
+
+    def _has_room(self, count: int) -> bool:
+        window = self._model.context
+        return window is None or count < window
 
     def stream(self, prompt: Prompt, cancel: Cancel) -> Arriving[Event]:
         """Raises `ContextOverflow`, `LocalServerDown`, `OutOfMemory`, `GenerationFailed`, ..."""

@@ -358,6 +358,21 @@ def test_a_server_that_goes_in_mid_answer_and_comes_back(kind, local_server, eng
         assert engine.capabilities.context_window == 3000  # started anew with other settings
 
 
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm"])
+def test_a_server_that_was_started_anew_with_a_larger_context_is_given_longer_prompts(
+    local_server, engine_of, kind
+):
+    server = local_server(kind, context=1000)
+    engine = engine_of(server, kind)
+    long = ask("word " * 2000)
+    prompt = engine.prepare(long)
+    assert prompt.count >= engine.capabilities.context_window
+    server.close()
+    local_server(kind, server.port, context=30_000)
+    prompt = engine.prepare(long)
+    assert prompt.count < engine.capabilities.context_window == 30_000
+
+
 def test_it_does_not_follow_to_another_address(local_server, engine_of):
     other = local_server("ollama")
     server = local_server("ollama", moved_to=other.address)
