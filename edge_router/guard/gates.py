@@ -39,8 +39,8 @@ SECRETS = "|".join(
 CARDS = r"[0-9](?:[ \-]?[0-9]){12}"
 IBANS = r"[A-Za-z]{2}[ \-]?[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11}"
 EMAILS = "@|%40"
-# Base64, and the numbers of ASCII's letters.
-CODED = r"[A-Za-z0-9+/_\-]{24}|(?:(?:\\x|0x|%)?[2-7][0-9a-fA-F][ ,:;]{0,2}\n?){16}"
+# Base64, and as many hexadecimal numbers as a key has letters: of whatever, for a key may stand among others.
+CODED = r"[A-Za-z0-9+/_\-]{24}|(?:(?:\\x|0x|%)?[0-9a-fA-F]{2}[ ,:;]{0,2}\n?){16}"
 
 
 def gate(*expressions: str) -> Callable[[str], bool]:

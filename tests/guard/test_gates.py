@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import random
+from collections.abc import Callable
 
 from edge_router.bench.decision import _PROMPTS
 from edge_router.guard.detectors import Machine, detectors
+from edge_router.guard.encodings import encoded
 from edge_router.guard.gates import CODED, all_of, gate
 from edge_router.guard.key_formats import KEY_FORMATS, NAMES
 from edge_router.guard.reading import Reading
@@ -104,6 +107,28 @@ def test_they_are_open_wherever_something_is_found() -> None:
                 found[each.kind] += 1
                 assert opens[each.kind](text) and whole(text), (each.kind, text)
     assert min(found.values()) > 25, found
+
+
+def test_that_of_codes_is_open_wherever_one_is_read() -> None:
+    """Bytes that are no letters stand around a key, too: ends of lines, other numbers."""
+    ways: tuple[Callable[[bytes], str], ...] = (
+        bytes.hex,
+        lambda data: data.hex(" "),
+        lambda data: data.hex(":"),
+        lambda data: "".join(f"\\x{each:02x}" for each in data),
+        lambda data: ", ".join(f"0x{each:02X}" for each in data),
+        lambda data: "".join(f"%{each:02X}" for each in data),
+        lambda data: "\n".join(data[at : at + 8].hex(" ") for at in range(0, len(data), 8)),
+        lambda data: base64.b64encode(data).decode(),
+        lambda data: base64.encodebytes(data).decode(),
+    )
+    draw, opens = random.Random(16), gate(CODED)
+    for number in range(900):
+        inner = "".join(draw.choices(LETTERS, k=draw.randrange(10, 40))).encode()
+        around = [bytes(draw.choices(b"\n\t\x00\xffa", k=draw.randrange(6))) for _ in range(2)]
+        text = draw.choice(("", "as ", "1")) + ways[number % len(ways)](inner.join(around))
+        if any(meaning for _, _, meaning in encoded(text)):
+            assert opens(text), text
 
 
 def test_they_are_closed_to_what_people_mostly_write() -> None:
