@@ -1,8 +1,8 @@
 """The user's rules as they stand in their file now: read at the start, and again once the file has changed.
 
-A new text counts when it has stayed the same between two looks, for a file that is half written may lack the
-rule that keeps a question here. One that cannot be followed, or a file that is gone, changes nothing: the
-rules before it hold, and that is told once.
+A new text counts when it has stayed the same between two looks, or was written a while before the first: a file
+that is half written may lack the rule that keeps a question here. One that cannot be followed, or a file that
+is gone, changes nothing: the rules before it hold, and that is told once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from edge_router.rules.file import read_rules
 from edge_router.rules.rule import Rule
 
 _EVERY_S = 1.0  # between two looks at the file
+_WHOLE_S = 3.0  # after which nobody is still writing it; some systems keep times to two seconds
 _logger = logging.getLogger(__name__)
 _Look = tuple[int, int, int] | None  # when it was written, its size, which file; None: there is none
 
@@ -45,9 +46,11 @@ class RuleSource:
         paths: Paths,
         names: Callable[[], Names],
         clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
     ) -> None:
-        """`names`: those of the models that rules may name."""
-        self._file, self._names, self._clock = rules_file(config, paths), names, clock
+        """`names`: those of the models that rules may name. `calendar`: the clock of files' times."""
+        self._file, self._names = rules_file(config, paths), names
+        self._clock, self._calendar = clock, calendar
         self._lock = threading.Lock()
         self._read = self._seen = _look(self._file)
         self._next = clock() + _EVERY_S
@@ -69,7 +72,7 @@ class RuleSource:
     def _renew(self) -> None:
         look, before = _look(self._file), self._seen
         self._seen = look
-        if look == self._read or look != before:
+        if look == self._read or not (look == before or self._is_settled(look)):
             return
         self._read = look
         if look is None:
@@ -83,6 +86,10 @@ class RuleSource:
             return
         self._rules = rules
         _logger.info("%s was read again: %d rules", self._file, len(rules))
+
+    def _is_settled(self, look: _Look) -> bool:
+        """Whether it was written long enough ago: the first question behind a change may come much later."""
+        return look is not None and self._calendar() - look[0] / 1e9 >= _WHOLE_S
 
 
 def _look(file: Path) -> _Look:

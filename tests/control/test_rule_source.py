@@ -25,15 +25,17 @@ class Watched:
     """A source whose time passes as told."""
 
     def __init__(self, paths: Paths, **settings: object) -> None:
-        self.now = 0.0
+        self.now = self.written = 0.0
         self.file = paths.rules
         config = Config().replace(**settings)
-        self.source = RuleSource(config, paths, lambda: NAMES, lambda: self.now)
+        clock = lambda: self.now  # noqa: E731
+        self.source = RuleSource(config, paths, lambda: NAMES, clock, clock)
 
-    def write(self, text: str) -> None:
-        before = self.file.stat().st_mtime_ns if self.file.exists() else 0
+    def write(self, text: str, ago: float = 0.0) -> None:
+        """As somebody does at this moment, or did so many seconds ago; never twice at the same time."""
         self.file.write_text(text, encoding="utf-8")
-        os.utime(self.file, ns=(before + 10**9, before + 10**9))  # some systems count in whole seconds
+        self.written = max(self.written + 1e-3, self.now - ago)
+        os.utime(self.file, (self.written, self.written))
 
     def names(self, looks: int = 1) -> list[str]:
         for _ in range(looks):
@@ -59,6 +61,14 @@ def test_a_change_counts_once_it_has_stayed(watched: Watched) -> None:
     assert watched.names() == ["b"] and watched.names() == ["c"]
     watched.write("")
     assert watched.names(2) == []  # somebody wants none
+
+
+def test_what_was_written_a_while_ago_counts_for_the_first_question_that_comes(watched: Watched) -> None:
+    watched.now = 60.0
+    watched.write(KEEPS.format("b", "block"), ago=20.0)
+    assert watched.names() == ["b"]
+    watched.write(KEEPS.format("c", "block"), ago=-3600.0)  # by a wrong clock
+    assert watched.names() == ["b"] and watched.names() == ["c"]
 
 
 def test_nothing_is_looked_at_between_two_looks(watched: Watched) -> None:
