@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from edge_router.callers.register import Callers, Visit
 from edge_router.chat.events import Answering, Usage
@@ -66,8 +66,6 @@ from edge_router.thresholds.spending import Payment
 from edge_router.types import Cancel, Decision, Progress, Reason
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from edge_router.routers.embedding import Embeddings
 
 _logger = logging.getLogger(__name__)
@@ -161,7 +159,8 @@ class CoreController:
         lookup = looked_up(self._responses, request)
         decision, situation = self._decided(request, clock, cancel, lookup)
         if lookup is not None and lookup.found is not None:
-            return lookup.answer(decision, cancel, clock, partial(self._finished, None, visit, lookup, None))
+            ended = partial(self._finished, None, visit, lookup, None)
+            return lookup.answer(decision, cancel, clock, ended, self._sessions, situation.session)
         return (yield from self._asking(request, decision, situation, lookup, visit, cancel, clock))
 
     def _asking(

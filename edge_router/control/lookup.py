@@ -12,6 +12,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.control.answer import Answer, Clock
 from edge_router.control.policy import Route, Situation
 from edge_router.control.response_cache import ResponseCache
+from edge_router.control.sessions import Session, Sessions
 from edge_router.errors import EdgeRouterError, InvalidData
 from edge_router.guard.inspection import Inspection
 from edge_router.response_cache.key import key_of
@@ -143,9 +144,14 @@ class Lookup:
         cancel: Cancel,
         clock: Clock,
         finished: Callable[[Answer, EdgeRouterError | None], None],
+        sessions: Sessions,
+        session: Session | None,
     ) -> Answer:
-        """What was found, in pieces."""
+        """What was found, in pieces. The conversation goes on as if it had been made now."""
         assert self.found is not None
+        with self._cache.defects.spare("sessions"):
+            answerer = (self.found.tier, self.found.model, self.found.endpoint)
+            sessions.given_again(self._events, session, self._request, answerer)
         clock.first_event()
         return Answer(
             iter(self._events),

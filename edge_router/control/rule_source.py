@@ -1,8 +1,8 @@
 """The user's rules as they stand in their file now: read at the start, and again once the file has changed.
 
-A new text counts when it has stayed the same between two looks, or was written a while before the first: a file
-that is half written may lack the rule that keeps a question here. One that cannot be followed, or a file that
-is gone, changes nothing: the rules before it hold, and that is told once.
+A new text counts when it has stayed the same between two looks, or was written a while before the first:
+what is half written may lack the rule that keeps a question here. A file that cannot be followed, or is gone,
+changes nothing: the rules before it hold, and that is told once.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -231,8 +231,24 @@ class Sessions:
         turn = Turn(*answerer, None, 0, 0.0, session.conversation.system)
         return _heard(events, _Listener(self, session, request, turn), spare)
 
-    def note(self, session: Session, turn: Turn, parts: tuple[Part, ...] = ()) -> None:
-        """`turn` has answered; `parts` are the whole answer, once it is whole."""
+    def given_again(
+        self,
+        events: Sequence[Event],
+        session: Session | None,
+        request: ChatRequest,
+        answerer: tuple[Tier, str, str | None],
+    ) -> None:
+        """An answer of a tier's model and endpoint that was kept: the conversation is theirs, of which they
+        have read no more than before."""
+        if session is not None:
+            turn = Turn(*answerer, session.held.get(answerer[0], 0), 0.0, session.conversation.system)
+            listener = _Listener(self, session, request, turn, anew=False)
+            for event in events:
+                listener.heard(event)
+
+    def note(self, session: Session, turn: Turn, parts: tuple[Part, ...] = (), *, anew: bool = True) -> None:
+        """`turn` has answered; `parts` are the whole answer, once it is whole. Without `anew` what is known
+        of such a turn stays as it is."""
         conversation = session.conversation
         keys = [conversation.asked]
         if parts:
@@ -243,8 +259,9 @@ class Sessions:
         turn = replace(turn, at=now)
         with self._lock:
             for key in keys:
-                self._turns[key] = turn
-                self._turns.move_to_end(key)
+                if anew or self._turn(key, now) is None:
+                    self._turns[key] = turn
+                    self._turns.move_to_end(key)
             while len(self._turns) > self._settings.max_fingerprints:
                 self._turns.popitem(last=False)
             oldest = next(iter(self._turns.items()), None)
@@ -283,8 +300,12 @@ def _heard(
 class _Listener:
     """Hears one answer, and notes it: its beginning, so that who breaks it off may go on, and its end."""
 
-    def __init__(self, sessions: Sessions, session: Session, request: ChatRequest, turn: Turn) -> None:
+    def __init__(
+        self, sessions: Sessions, session: Session, request: ChatRequest, turn: Turn, *, anew: bool = True
+    ) -> None:
+        """`anew`: its model makes it now, and has read what stands before it."""
         self._sessions, self._session, self._request, self._turn = sessions, session, request, turn
+        self._anew = anew
         self._asked_at, self._waited_s = sessions.clock(), 0.0
         self.noted = self._begun = False
         self._text: list[str] = []
@@ -311,17 +332,22 @@ class _Listener:
         if self.noted or not self._begun:
             return
         self.noted = True
-        self._turn = replace(self._turn, tokens=Meter(self._request).most().prompt_tokens)
-        self._sessions.note(self._session, self._turn)
+        if self._anew:
+            self._turn = replace(self._turn, tokens=Meter(self._request).most().prompt_tokens)
+        self._sessions.note(self._session, self._turn, anew=self._anew)
 
     def _end(self, end: Finished) -> None:
         text = "".join(self._text)
         calls = [(start, "".join(pieces)) for start, pieces in self._calls.values()]
         written = [ToolCall(start.id, start.name, arguments, start.free) for start, arguments in calls]
+        parts: tuple[Part, ...] = (Text(text), *written)
+        if not self._anew:
+            self._sessions.note(self._session, self._turn, parts, anew=False)
+            return
         tokens = self._turn.tokens + len(text) // BYTES_PER_TOKEN
         if end.usage is not None:
             tokens = end.usage.prompt_tokens + end.usage.completion_tokens
-        self._sessions.note(self._session, replace(self._turn, tokens=tokens), (Text(text), *written))
+        self._sessions.note(self._session, replace(self._turn, tokens=tokens), parts)
         self._measure(end)
 
     def _measure(self, end: Finished) -> None:

@@ -237,6 +237,25 @@ def test_a_program_may_name_its_conversations() -> None:
     talk.controller.close()
 
 
+def test_an_answer_that_was_kept_belongs_to_who_gave_it(paths: Paths) -> None:
+    """Also where that was another process, or long ago: a tool's result goes to the model of the call."""
+    kept = {"response_cache__mode": "disk", "response_cache__tools": True}
+    asked = {"tools": TOOLS, "temperature": 0}
+    first = Talk(calling, **kept)
+    assert first.ask("weather?", 0.9, **asked) == ("big", "score")
+    first.controller.close()
+    talk = Talk(calling, **kept)
+    assert talk.ask("weather?", 0.1, **asked) == ("big", "cached")
+    assert talk.tell(0.1, **asked) == ("big", "session") and talk.decision.held == "tool_call"
+    known = talk.controller._sessions.facts.reads_per_s
+    talk.messages = talk.messages[:1]
+    assert talk.go(0.1, **asked) == ("big", "cached")
+    assert talk.tell(0.1, **asked) == ("big", "cached")  # the conversation that went on from there
+    assert talk.ask("easier", 0.45, tools=TOOLS) == ("big", "session")  # its prompt is still there
+    assert talk.controller._sessions.facts.reads_per_s == known
+    talk.controller.close()
+
+
 def test_a_fault_of_the_table_costs_no_answer() -> None:
     def broken(*_: object) -> None:
         raise ValueError("a mistake")
