@@ -213,6 +213,23 @@ def test_settings_that_may_not_stand_together_are_refused(cli, home):
     assert Config.load(file, environ={}).router.strong_share == 0.3
 
 
+def test_a_setting_that_needs_others_is_set_with_them_or_after_them(cli, home):
+    prices = ("strong.price_in=2", "strong.price_out=8")
+    for key, before in (
+        ("strong.monthly_budget=5", prices),
+        ("strong.monthly_budget=5", ()),
+        ("callers.anna.monthly_budget=5", prices),
+    ):
+        (home / "config.toml").unlink(missing_ok=True)
+        assert cli("config", "set", key).code == 2, key
+        if before:
+            assert cli("config", "set", *before).code == 0
+        assert cli("config", "set", key, *(() if before else prices)).code == 0, (key, before)
+        assert key.rpartition(".")[2].replace("=", " = ") in (home / "config.toml").read_text(
+            encoding="utf-8"
+        )
+
+
 @pytest.mark.parametrize("verb", [("set", "offline=true"), ("init",), ("init", "--yes")])
 @pytest.mark.parametrize("content", [b"[weak\n", b"\xff\xfe", b"[weak]\nnosuch = 1\n", b"x = " + b"[" * 3000])
 def test_a_file_that_cannot_be_read_stays_as_it_is(cli, home, verb, content):

@@ -61,6 +61,16 @@ def test_an_error_ends_the_run_and_the_same_command_goes_on(cli: Any, models: An
     assert again.code == 0 and again.out.count("-- big:") == 2
 
 
+def test_what_another_program_asks_about_is_left_to_it_and_told(cli: Any, paths: Paths, kept: None) -> None:
+    ledger = Ledger(paths.ledger)
+    assert ledger.upgrades.claim(2)
+    done = cli("upgrade", "--all")
+    assert done.code == 0 and done.out.count("-- big:") == 2
+    assert "1 answer left; another program asks about it now" in done.err
+    ledger.upgrades.release(2)
+    assert cli("upgrade", "--all").out.count("-- big:") == 1
+
+
 def test_the_cost_is_bounded(cli: Any, models: Any, kept: None) -> None:
     done = cli("upgrade", "--all", "--max-cost", "0.5", *PRICED)
     assert done.code == 0 and "3 answers left; more could cost above 0.5" in done.err

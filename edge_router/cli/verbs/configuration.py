@@ -21,7 +21,6 @@ from edge_router.config import (
     converted,
     flat,
     is_known,
-    is_of_named,
     keys,
     read_text,
     variable_of,
@@ -259,12 +258,8 @@ def set_(
         key, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
             raise typer.BadParameter(f"{hidden(assignment)!r} is not KEY=VALUE, such as weak.threads=2")
-        if not value and is_known(key):
-            values[key] = None
-        elif is_of_named(key) or key == "tiers":  # its other settings, or its models, may be in the file
-            values[key] = converted(key, value)
-        else:  # what is no key is refused, with the nearest that there is
-            values[key] = Config().replace(**{key: value}).get(key)
+        # What it can only be beside others, which may be in the file, is looked at with them.
+        values[key] = None if not value and is_known(key) else converted(key, value)
     with alone(file, session.progress):
         if file.exists():
             text = edited(read_text(file), values, toml_of, str(file))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+TAKEN = "; another program asks about {} now, or ended in the midst of that less than half an hour ago"
 SHOWN = 50  # characters of a prompt in the list
 KEEP_PROMPTS = ("config", "set", "ledger.store_prompts=true")
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([mhdw])")
@@ -139,7 +140,11 @@ def _ask(controller: Controller, ids: Sequence[int], max_cost: float | None, ses
     finally:
         left = len(ids) - asked
         if left and not session.json:
-            why = "" if told else "; the same command goes on from there"
+            why = (
+                TAKEN.format("it" if left == 1 else "them")
+                if told
+                else "; the same command goes on from there"
+            )
             why = f"; more could cost above {max_cost:g}" if told and max_cost is not None else why
             output.say(f"{_answers(left)} left{why}.", style="dim")
     if asked and spent:
