@@ -74,7 +74,9 @@ class Detector:
     """`kind` is what a setting is named after, `label` what its placeholders are, `noun` what people read.
 
     `alike`: letters that look as others do are taken for those. `gate` is an expression of RE2's for what
-    stands in every text in which it finds something; see gates.py.
+    stands in every text in which it finds something; see gates.py. `across`: it is looked for where one text
+    ends and the next begins, too. Where a page of code begins with "@app.get" every word before it would be
+    an e-mail address, and what stands across cannot be hidden: the conversation could not leave any more.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class Detector:
     find: Find
     alike: bool = True
     gate: str | None = None
+    across: bool = True
 
 
 def detectors(machine: Machine) -> tuple[Detector, ...]:
@@ -91,10 +94,10 @@ def detectors(machine: Machine) -> tuple[Detector, ...]:
         Detector("secrets", "SECRET", "a key or password", secrets, gate=gates.SECRETS),
         Detector("ibans", "IBAN", "an IBAN", _nameless(numbers.ibans), gate=gates.IBANS),
         Detector("cards", "CARD", "a card number", _nameless(numbers.cards), gate=gates.CARDS),
-        Detector("emails", "EMAIL", "an e-mail address", emails, gate=gates.EMAILS),
+        Detector("emails", "EMAIL", "an e-mail address", emails, gate=gates.EMAILS, across=False),
         Detector("paths", "HOME", "a folder of this machine", machine.paths),
         Detector("hosts", "HOST", "the name of this machine", machine.hosts),
-        Detector("phones", "PHONE", "a telephone number", _nameless(numbers.telephones)),
+        Detector("phones", "PHONE", "a telephone number", _nameless(numbers.telephones), across=False),
     )
 
 

@@ -89,6 +89,7 @@ class Screening:
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self.detectors = tuple(detectors)
         self._as_written = not all(each.alike for each in self.detectors)
+        self._across_kinds = frozenset(each.kind for each in self.detectors if each.across)
         own = [each.gate for each in self.detectors]
         self._gates = {each: gate(each) for each in (*own, CODED) if each is not None}
         self._gate = all_of([*own, CODED])
@@ -111,7 +112,7 @@ class Screening:
             # What stands wholly in one of them is found there.
             left, right = self.masked(left, Vault()), self.masked(right, Vault())
             for each in self.findings(left + right):
-                if each.start < len(left) < each.end:
+                if each.start < len(left) < each.end and each.kind in self._across_kinds:
                     yield each
 
     def hidden(self, request: ChatRequest) -> tuple[ChatRequest, Vault]:

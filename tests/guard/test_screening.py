@@ -204,6 +204,8 @@ def test_texts_that_only_follow_each_other_are_no_key() -> None:
         said(("user", "What is a good password:"), ("assistant", "Tr0ub4dor33x")),
         said(("user", "They begin with sk-"), ("assistant", "image-processing-toolkit, do they?")),
         said(("user", "order 4111 1111"), ("assistant", "1112 were sent in 2024")),
+        with_parts(Text("Look at main.py"), ToolResult("c", (Text('@app.get("/")\ndef home(): ...'),))),
+        with_parts(ToolResult("a", (Text("38\n39"),)), ToolResult("c", (Text("100644 87 50 90 12 a.py"),))),
     ):
         assert guard(level="strict").found(request).found == ()
     # What stands wholly in one of them is hidden there, whatever follows it.
