@@ -58,7 +58,7 @@ class Connection(asyncio.BufferedProtocol):
         self._keeping: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._probing: asyncio.TimerHandle | None = None
-        self._half_closed = False
+        self._half_closed = self._deaf = False
         self._left = 0  # bytes of a body whose length is known
         self._room = bytearray()
 
@@ -79,19 +79,19 @@ class Connection(asyncio.BufferedProtocol):
         self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         self._unkeep()
-        data = self._counted(data)
-        if data:
-            self._reader.receive_data(data)
-            self._read()
+        self._take(data)
+        self._read()
         self._watch_asking()
 
-    def eof_received(self) -> bool | None:
-        if self._exchange is None or self._answered or self._exchange.more_body:
-            return None
-        self._half_closed = True
-        self._probe(0)
-        return True
+    def eof_received(self) -> bool:
+        exchange = self._exchange
+        self._half_closed = not (exchange is None or exchange.complete or exchange.more_body)
+        if self._half_closed:
+            self._probe(0)
+        return self._half_closed
 
     def pause_writing(self) -> None:
         self._flow.pause_writing()
@@ -103,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def shutdown(self) -> None:
         """The server stops: what is being answered ends, and is the last."""
-        if self._exchange is None or self._answered:
+        if self._exchange is None or self._answered or self._deaf:
             self.transport.close()
         else:
             self._exchange.keep_alive = False
@@ -127,10 +127,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read(self) -> None:
         """What has come, to the end of the request that is to be answered first."""
-        while not self.transport.is_closing():
+        while not (self._deaf or self.transport.is_closing()):
             exchange = self._exchange
             if not (exchange is None or exchange.complete or exchange.more_body):
-                if self._reader.trailing_data[0]:
+                if len(self._reader.trailing_data[0]) > HEAD_BYTES:  # less, and one hears the client leave
                     self._flow.pause_reading()
                 return
             try:
@@ -152,9 +152,15 @@ class Connection(asyncio.BufferedProtocol):
         """A reader for what is not the last one's."""
         rest, _ = self._reader.trailing_data
         self._reader, self._spare = self._spare or h11.Connection(h11.SERVER, HEAD_BYTES), None
-        rest = self._counted(rest)
-        if rest:
-            self._reader.receive_data(rest)
+        self._take(rest)
+
+    def _take(self, data: bytes) -> None:
+        """Gives the body what is its own and the reader the rest, but for empty lines before a request."""
+        data = self._counted(data)
+        if self._reader.their_state is h11.IDLE and not self._reader.trailing_data[0]:
+            data = data.lstrip(b"\r\n")
+        if data:
+            self._reader.receive_data(data)
 
     def _counted(self, data: bytes) -> bytes:
         """Feeds a body of a known length; what of `data` is behind it."""
@@ -189,11 +195,12 @@ class Connection(asyncio.BufferedProtocol):
             "state": self._app_state.copy(),
         }
         closes = any(name == b"connection" and b"close" in _tokens(value) for name, value in headers)
+        two_lengths = {b"transfer-encoding", b"content-length"} <= said.keys()  # a proxy may go by the other
         self._exchange = exchange = Exchange(
             scope,
             self.transport,
             self._flow,
-            keep_alive=version == "1.1" and not closes,
+            keep_alive=version == "1.1" and not (closes or two_lengths),
             expects_continue=self._reader.they_are_waiting_for_100_continue,
             headers=self._server.default_headers,
             ended=self._replied,
@@ -211,7 +218,10 @@ class Connection(asyncio.BufferedProtocol):
         self._server.total_requests += 1
         if self.transport.is_closing() or self._exchange is None:
             return
-        if self._half_closed:
+        if not self._exchange.keep_alive:  # and its body is not whole
+            self._hang_up()
+            return
+        if self._half_closed and not self._reader.trailing_data[0]:
             self.transport.close()
             return
         self._unkeep()
@@ -225,7 +235,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def _read_next(self) -> None:
         self._read()
+        if self._half_closed and not self.eof_received():
+            self.transport.close()
         self._watch_asking()
+
+    def _hang_up(self) -> None:
+        """Closing on a client that still sends would reset it, and take from it what it was answered."""
+        self._deaf = True
+        self.transport.write_eof()
+        self._flow.resume_reading()
+        self._unkeep()
+        self._keeping = self._loop.call_later(self._limits.head_s, self.transport.close)
 
     def _unkeep(self) -> None:
         if self._keeping is not None:
@@ -252,11 +272,13 @@ class Connection(asyncio.BufferedProtocol):
     def _malformed(self) -> None:
         """A body that is malformed may have its answer already, or half of it."""
         exchange = self._exchange
-        if exchange is None or not (exchange.started and exchange.more_body):
-            self._refuse(400, "This is no well-formed HTTP request with less than 16 KiB of headers.")
         if exchange is not None:
             exchange.disconnect()
-        self.transport.close()
+            if exchange.started and exchange.more_body:
+                self.transport.close()
+                return
+        self._refuse(400, "This is no well-formed HTTP request with less than 16 KiB of headers.")
+        self._hang_up()
 
     def _refuse(self, status: int, message: str) -> None:
         body = dumps(error_body(refusal(status, message)))

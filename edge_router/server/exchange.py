@@ -47,7 +47,8 @@ class Exchange:
     """`receive` and `send` of an ASGI app, which `run` runs. `ended` is called once the reply is whole.
 
     A head leaves with the first words behind it, or at the end of the loop's turn. `keep_alive`: whether
-    another request may follow on the same connection.
+    another request may follow on the same connection; where none may, a whole reply to a whole request is
+    the connection's end.
     """
 
     def __init__(
@@ -185,6 +186,6 @@ class Exchange:
         if not more:
             self.complete = True
             self._news.set()
-            if not self.keep_alive:
+            if not (self.keep_alive or self.more_body):
                 self._transport.close()
             self._ended()

@@ -137,6 +137,18 @@ def test_half_a_body_does_not_stay_open(serve: Callable[..., Any], sent: bytes) 
     assert served.weak.calls == []
 
 
+def test_who_is_refused_in_the_midst_of_a_body_hears_why(served: Any) -> None:
+    for last in ("Connection: close", "Connection: keep-alive"):
+        with connect(served) as one:
+            one.sendall(head(8 << 20, "Origin: https://evil.example", last))
+            for _ in range(128):
+                one.sendall(64 * 1024 * b" ")
+            if last.endswith("close"):
+                assert b"HTTP/1.1 403 " in rest(one)
+            else:
+                assert b"HTTP/1.1 403 " in one.recv(100)
+
+
 def test_the_rest_of_a_refused_body_is_not_read_for_ever(serve: Callable[..., Any]) -> None:
     served = serve(limits=Limits(head_s=0.3))
     with connect(served) as one:
@@ -323,6 +335,13 @@ def test_a_client_that_closes_its_side_is_answered(
     assert told.rstrip().endswith(b"0" if stream else b"}")
 
 
+def test_whoever_closes_its_side_is_answered_all_that_was_asked(served: Any) -> None:
+    with connect(served) as one:
+        one.sendall(3 * request(CHAT) + head(9) + b"half")
+        one.shutdown(socket.SHUT_WR)
+        assert rest(one).count(b"HTTP/1.1 200 OK") == 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("reply", [[3600.0, "late"], ["soon ", 3600.0, "late"]])
@@ -337,6 +356,7 @@ def test_a_client_that_leaves_ends_the_model(
             time.sleep(0.01)
         if stream:
             one.recv(1)
+        one.sendall(head(0))  # asks for more, and leaves
     begin = time.monotonic()
     while answering() or getattr(served.weak, "under_way", 0):
         assert time.monotonic() - begin < 20

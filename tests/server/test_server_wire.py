@@ -36,7 +36,10 @@ class Wire:
     def resume_reading(self) -> None: ...
 
     def close(self) -> None:
-        self.sent.append(b"closed")
+        if not self.is_closing():
+            self.sent.append(b"closed")
+
+    def write_eof(self) -> None: ...
 
 
 def test_a_head_leaves_with_the_first_words_and_the_end_with_the_last() -> None:
@@ -102,11 +105,12 @@ MALFORMED = (400,)
 FORMS: list[tuple[str, bytes, tuple[bytes | int, ...]]] = [
     ("one", post("/a", COUNTED, LAST, body="hi"), (b"/a hi",)),
     ("two at once", post("/a", COUNTED, body="hi") + NEXT, (b"/a hi", b"/next ")),
+    ("empty lines between two", post("/a", COUNTED, body="hi") + b"\r\n\n" + NEXT, (b"/a hi", b"/next ")),
+    ("an empty line before and behind", b"\r\n" + post("/a", COUNTED, body="hi") + b"\r\n", (b"/a hi",)),
     ("three without bodies", post("/a") + post("/b") + NEXT, (b"/a ", b"/b ", b"/next ")),
     ("chunks", post("/a", CHUNKS, body="1\r\nh\r\n1;x=y\r\ni\r\n0\r\n\r\n") + NEXT, (b"/a hi", b"/next ")),
     ("trailers", post("/a", CHUNKS, body="2\r\nhi\r\n0\r\nX: y\r\n\r\n") + NEXT, (b"/a hi", b"/next ")),
-    ("both lengths", post("/a", "Content-Length: 3", CHUNKS, body="2\r\nhi\r\n0\r\n\r\n") + NEXT,
-     (b"/a hi", b"/next ")),
+    ("both lengths", post("/a", "Content-Length: 3", CHUNKS, body="2\r\nhi\r\n0\r\n\r\n") + NEXT, (b"/a hi",)),
     ("h2c", post("/a", *H2C, COUNTED, body="hi") + NEXT, (b"/a hi", b"/next ")),
     ("h2c in chunks", post("/a", *H2C, CHUNKS, body="2\r\nhi\r\n0\r\n\r\n") + NEXT, (b"/a hi", b"/next ")),
     ("answered before its body", post("/early", COUNTED, body="hi") + NEXT, (b"/early ", b"/next ")),
