@@ -626,8 +626,9 @@ def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) 
         plain = "an endpoint's name is made of letters, digits, - and _, and is not one of "
         require(f"{at}.models", bool(named), plain + ", ".join(_TAKEN))
         require(f"{at}.models", bool(each.models) and all(each.models), "must name the models to ask it for")
-        meant = not any(name in _TAKEN or name.startswith("router-") for name in (*each.models, *each.tags))
-        require(f"{at}.tags", meant, f"no model and no tag may be called {', '.join(_TAKEN)} or router-...")
+        for key, names in (("models", each.models), ("tags", each.tags)):
+            meant = not any(name in _TAKEN or name.startswith("router-") for name in names)
+            require(f"{at}.{key}", meant, f"none may be called {', '.join(_TAKEN)} or router-...")
         require(f"{at}.protocol", each.protocol == "openai", "must be openai")
         require(f"{at}.weight", 0 <= each.weight < float("inf"), "must be 0 or more")
         for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):

@@ -229,6 +229,7 @@ def test_doctor_tries_each_endpoint(cli, not_built, monkeypatch, strong_server, 
         "endpoints.down.models": "big",
         "endpoints.down.base_url": refused_url,
         "server.port": "1",
+        "tiers": "0:weak,0.375:gpt-x,0.9:big",
     }
     done = cli("doctor", "--json", *(part for key in given for part in ("-o", f"{key}={given[key]}")))
     found = findings(done)
@@ -246,6 +247,7 @@ def test_doctor_tries_each_endpoint(cli, not_built, monkeypatch, strong_server, 
     for name, what, state, words in rows:
         finding = found[f"Endpoint {name}", what]
         assert finding["state"] == state and words in finding["text"], (name, what)
+    assert "threshold 0.375" in found["Router", "mf"]["text"]
     assert ("Strong model", "model") not in found and "sk-very-secret" not in done.out
 
 

@@ -31,6 +31,7 @@ from edge_router.cli.verbs.configuration import shown
 from edge_router.config import Config
 from edge_router.engines.choice import SERVED
 from edge_router.errors import ConfigError, InvalidModel, NotWritable, UnknownModel
+from edge_router.tier_config import bound_of
 
 if TYPE_CHECKING:
     from edge_router.routers.base import Router
@@ -233,7 +234,7 @@ def router(config: Config) -> Found:
         begin = time.perf_counter()
         score = loaded.score((Message("user", SAMPLE),))
         times.append((time.perf_counter() - begin) * 1e3)
-    shown_threshold = config.router.threshold
+    shown_threshold = bound_of(config)
     if shown_threshold is None:
         fits = config.has_strong
         shown_threshold = default_threshold(loaded, config) if fits else loaded.default_threshold
