@@ -24,6 +24,15 @@ PROVIDERS: Mapping[str, tuple[str, str]] = {
     "together_ai": ("https://api.together.xyz/v1", "TOGETHERAI_API_KEY"),
     "xai": ("https://api.x.ai/v1", "XAI_API_KEY"),
 }
+# What LiteLLM reads their addresses from, the first that is set; without `api_base`.
+_PLACES: Mapping[str, tuple[str, ...]] = {
+    OPENAI: ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    "deepseek": ("DEEPSEEK_API_BASE",),
+    "fireworks_ai": ("FIREWORKS_API_BASE",),
+    "groq": ("GROQ_API_BASE",),
+    "openrouter": ("OPENROUTER_API_BASE",),
+    "xai": ("XAI_API_BASE",),
+}
 # Servers on this machine: where they are unless a variable, or api_base, says otherwise.
 SERVERS: Mapping[str, tuple[str, str]] = {
     "ollama": ("OLLAMA_API_BASE", "http://127.0.0.1:11434"),
@@ -56,7 +65,7 @@ def settings(
 
     Raises `InvalidRequest` for a strong model of which nobody knows where it is, and a weak one elsewhere.
     """
-    strong = _asked(strong_model, api_base)
+    strong = _asked(strong_model, api_base, environ)
     found: dict[str, object] = {
         "strong.engine": "openai",
         "strong.model": strong.model,
@@ -81,15 +90,15 @@ def settings(
     return found | {"weak.engine": "remote", "weak.model": name, "weak.base_url": place}
 
 
-def _asked(name: str, api_base: str | None) -> Asked:
+def _asked(name: str, api_base: str | None, environ: Mapping[str, str]) -> Asked:
     """A strong model."""
     provider, slash, model = name.partition("/")
-    if slash and provider in PROVIDERS:
-        address, variable = PROVIDERS[provider]
-        return Asked(model, api_base or address, variable)
-    if api_base is not None or name.startswith(_OPENAIS):
-        address, variable = PROVIDERS[OPENAI]
-        return Asked(name, api_base or address, variable)
-    known = ", ".join(sorted(PROVIDERS))
-    reason = f"{name!r} is at no provider that is known here ({known}); say by api_base where it is"
-    raise InvalidRequest("strong_model", reason)
+    if not slash or provider not in PROVIDERS:
+        provider, model = OPENAI, name
+        if api_base is None and not name.startswith(_OPENAIS):
+            known = ", ".join(sorted(PROVIDERS))
+            reason = f"{name!r} is at no provider that is known here ({known}); say by api_base where it is"
+            raise InvalidRequest("strong_model", reason)
+    usual, key = PROVIDERS[provider]
+    places = (place for variable in _PLACES.get(provider, ()) if (place := environ.get(variable)))
+    return Asked(model, api_base or next(places, usual), key)

@@ -60,6 +60,18 @@ def test_weak_models(name, api_base, engine, model, base_url):
 def test_litellms_variables_count():
     _, weak = named("gpt-4.1", "ollama/m", OLLAMA_API_BASE="http://127.0.0.1:5")
     assert weak.base_url == "http://127.0.0.1:5"
+    for name, variable in (
+        ("gpt-4.1", "OPENAI_API_BASE"),
+        ("openai/m", "OPENAI_BASE_URL"),
+        ("groq/m", "GROQ_API_BASE"),
+    ):
+        place = {variable: "http://127.0.0.1:6/v1", "MISTRAL_API_BASE": "http://127.0.0.1:7"}
+        assert named(name, "Qwen3-4B", **place)[0].base_url == "http://127.0.0.1:6/v1", variable
+        other, _ = named(name, "Qwen3-4B", "http://127.0.0.1:8", **place)
+        assert other.base_url == "http://127.0.0.1:8", variable
+    both = {"OPENAI_API_BASE": "http://127.0.0.1:6", "OPENAI_BASE_URL": "http://127.0.0.1:7"}
+    assert named("gpt-4.1", "Qwen3-4B", **both)[0].base_url == "http://127.0.0.1:7"
+    assert named("groq/m", "Qwen3-4B", **both)[0].base_url == "https://api.groq.com/openai/v1"
 
 
 @each(
