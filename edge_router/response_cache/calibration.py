@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from edge_router.response_cache.similar import LONGEST, telling_words
+from edge_router.response_cache.similar import LONGEST, telling_words, tells
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ class SimilarityCalibration:
 
 def usable(prompts: Sequence[str]) -> list[str]:
     """Those that may be compared at all, each once, the last `MOST` of them."""
-    found = dict.fromkeys(text for text in prompts if len(text) <= LONGEST and telling_words(text))
+    found = dict.fromkeys(text for text in prompts if len(text) <= LONGEST and tells(text))
     return list(found)[-MOST:]
 
 
@@ -110,9 +110,9 @@ def _unit(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 def _changed(text: str, prompts: Sequence[str], rng: random.Random) -> Iterator[str]:
     """`text`, asking for something else."""
     words = re.split(r"(\s+)", text)
-    telling = [n for n, word in enumerate(words) if telling_words(word)]
+    telling = [n for n, word in enumerate(words) if tells(word)]
     other = re.split(r"\s+", rng.choice(prompts).strip())
-    strange = [word for word in other if telling_words(word)]
+    strange = [word for word in other if tells(word)]
     made: list[str] = []
     if strange:
         place = rng.choice(telling)
