@@ -20,22 +20,23 @@ from edge_router.server.limits import Limits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
-from edge_router.surfaces.base import Call, Chatting, Failure, Head, Host
+from edge_router.surfaces.base import Call, Chatting, Encoder, Failure, Head, Host
 from edge_router.types import Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
 
 
 def written(
-    answer: Answer, surface: Chatting, call: Call, ended: Ended, defects: Defects
+    answer: Answer, surface: Chatting, call: Call, ended: Ended, defects: Defects, encoders: list[Encoder]
 ) -> Iterator[bytes | None]:
     """`answer` in its protocol's bytes, to its end or to the words that say why it breaks off.
 
-    None where an event adds nothing. Raises what comes before any of it.
+    None where an event adds nothing. Raises what comes before any of it. `encoders` gets who writes.
     """
     component = f"protocol {surface.name}"
     head, begun = Head.begun(answer.model, answer.decision), False
     encoder = surface.encoder(call, head)
+    encoders.append(encoder)
     try:
         with defects.guard(component):
             # A loop over it would end it before its last words.
@@ -93,10 +94,17 @@ class AnswerStream(Response):
     ) -> None:
         self.raw_headers = [*_HEADERS, (b"content-type", _content_type(surface.media_type))]
         self._surface, self._call, self._running, self._limits = surface, call, running, limits
-        self._defects = controller.controller.defects
+        self._defects, self._encoders = controller.controller.defects, list[Encoder]()
         self._answer: AsyncAnswer[bytes] = controller.answer(
             call.request,
-            partial(written, surface=surface, call=call, ended=door.ratings.ended, defects=self._defects),
+            partial(
+                written,
+                surface=surface,
+                call=call,
+                ended=door.ratings.ended,
+                defects=self._defects,
+                encoders=self._encoders,
+            ),
             most=limits.unread_bytes,
             weigh=len,
             afterwards=afterwards(surface, call, self._defects, door.host),
@@ -164,9 +172,12 @@ class AnswerStream(Response):
         return f"waiting: {ahead} {'answer is' if ahead == 1 else 'answers are'} before this one"
 
     def _broken_off(self, told: Failure) -> bytes:
-        """By an encoder of its own: a thread may be writing with the other one."""
+        """Said by who began it, though a thread may write on with that, which nobody is sent any more."""
         decision = Decision("weak", Reason.FORCED)
-        return self._surface.encoder(self._call, Head.begun(self._call.request.target, decision)).fail(told)
+        encoders = self._encoders or [
+            self._surface.encoder(self._call, Head.begun(self._call.request.target, decision))
+        ]
+        return encoders[0].fail(told)
 
 
 @cache

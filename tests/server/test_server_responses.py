@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pydantic
 import pytest
+from openai import APIError
 
 from edge_router.chat.events import (
     Event,
@@ -162,3 +164,16 @@ def test_an_answer_that_breaks_off_raises_the_reason(client: Any, service: Any) 
     with client.responses.stream(model="auto", input="hi") as stream:
         with pytest.raises(openai.APIError, match="it broke"):
             stream.get_final_response()
+
+
+def test_a_stop_fails_the_answer_that_was_begun(service: Any) -> None:
+    service.weak.queue(["one ", "two ", 3600.0])
+    events, client = [], service.client()
+    with client.responses.create(model="weak", input="hi", stream=True) as stream, pytest.raises(APIError):
+        for event in stream:
+            events.append(event)
+            if event.type == "response.output_text.delta" and event.delta == "two ":
+                threading.Thread(target=service.stop).start()
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [event.type for event in events].count("response.created") == 1
+    assert events[-1].type == "response.failed" and events[-1].response.id == events[0].response.id
