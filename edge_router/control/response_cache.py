@@ -92,8 +92,7 @@ class ResponseCache:
         return is_kept(request, sampled=self.settings.sampled, tools=self.settings.tools)
 
     def maker(self, tier: Tier) -> str | None:
-        """A hash of who answers as that tier now; None where that is not known before it is loaded, as of a
-        model that lies in a server."""
+        """A hash of who answers as that tier now; None where that is not known before it is loaded."""
         if tier == "strong":
             return self._strong
         weak = self._pool.loaded_weak

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from edge_router.config import Config
-from edge_router.engines.choice import DEVICES
+from edge_router.engines.choice import DEVICES, SERVED
 from edge_router.errors import EdgeRouterError
 from edge_router.paths import Paths
 
 
 def weights_of(config: Config, paths: Paths) -> str | None:
-    """As `Capabilities.weights` has it then; None where it is not built, or was not built here."""
+    """As `Capabilities.weights` has it then; None where it is not built, was not built here, or its server
+    cannot be asked."""
+    if config.weak.engine == SERVED:
+        return _served(config)
     if config.weak.engine not in DEVICES:
         return None
     from edge_router.catalog import find_model
@@ -22,3 +25,13 @@ def weights_of(config: Config, paths: Paths) -> str | None:
         return ensure(card, settings, paths=paths, build=False, offline=True).weights_key
     except EdgeRouterError:  # told when it is loaded
         return None
+
+
+def _served(config: Config) -> str | None:
+    from edge_router.engines.local_server.engine import inspected
+
+    try:
+        _, server, model = inspected(config)
+    except EdgeRouterError:  # as above
+        return None
+    return model.weights(server.kind)

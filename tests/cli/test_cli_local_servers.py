@@ -91,6 +91,12 @@ def test_a_password_in_its_address_is_shown_nowhere(cli):
 def test_another_model_of_the_server_may_be_named(cli, ollama):
     done = cli("chat", "hi", "--model", "other:1b", *using(ollama))
     assert done.code == 1 and "has no model 'other:1b'" in done.err and QWEN in done.err
+    assert CLOUD not in done.err  # which would be refused
+
+
+def test_a_socket_that_is_not_there_is_named(cli, tmp_path):
+    done = cli("chat", "hi", "-o", "weak.engine=remote", "-o", f"weak.base_url=unix:{tmp_path}/gone.sock")
+    assert done.code == 1 and f"(unix:{tmp_path}/gone.sock: No such file" in done.err
 
 
 def test_plan_tells_what_the_server_holds(cli, ollama):

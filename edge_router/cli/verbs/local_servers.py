@@ -28,7 +28,7 @@ def found() -> list[LocalServer]:
 def running(session: Session, config: Config) -> Found:
     """What could be the weak model; nothing where no server runs."""
     for server in found():
-        usable = here(server)
+        usable = server.here
         names = ", ".join(model.name for model in usable[:SHOWN])
         more = f" and {len(usable) - SHOWN} more" if len(usable) > SHOWN else ""
         text = f"{server.title}: {names}{more}" if names else f"{server.title}: no model that chats"
@@ -98,9 +98,9 @@ def offered(wanted: Config, session: Session) -> Config | None:
     """
     if any(wanted.origin(key) != "default" for key in ("weak.engine", "weak.model")):
         return None
-    servers = [server for server in found() if here(server)]
+    servers = [server for server in found() if server.here]
     for server in servers:
-        usable = here(server)
+        usable = server.here
         model = _best(usable)
         output.say(
             f"{server.title} runs on this machine with {', '.join(one.name for one in usable[:SHOWN])}."
@@ -109,11 +109,6 @@ def offered(wanted: Config, session: Session) -> Config | None:
             settings: dict[str, object] = {"weak.engine": SERVED, "weak.model": model.name}
             return wanted.replace(**settings, **{"weak.base_url": server.url})
     return None
-
-
-def here(server: LocalServer) -> list[ServedModel]:
-    """Its models that run on this machine."""
-    return [model for model in server.models if not model.elsewhere]
 
 
 def _best(models: Sequence[ServedModel]) -> ServedModel:

@@ -63,10 +63,8 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalServerEngine:
 
     Raises `ConfigError`, `LocalServerDown`, `ServedModelMissing`, `OutOfMemory`, `EngineUnavailable`.
     """
-    place = located(config)
-    asking = Asking(place, _key(config))
-    if config.offline and not place.here:
-        raise EngineUnavailable(NAME, f"the network is switched off, and {place.host} is another machine")
+    asking = _asking(config)
+    place = asking.place
     with progress.step("load"):
         reached = look(asking)
         dialect = _dialect(reached.server, ServedModel(config.weak.model), config)
@@ -92,11 +90,17 @@ def _port(url: str) -> int:
 
 def inspected(config: Config) -> tuple[Place, LocalServer, ServedModel]:
     """The configured server and model as they are now; nothing is loaded. Raises what `load` does."""
-    place = located(config)
-    asking = Asking(place, _key(config))
+    asking = _asking(config)
     reached = look(asking)
     model = known(asking, reached, config.weak.model)
-    return place, reached.server, model
+    return asking.place, reached.server, model
+
+
+def _asking(config: Config) -> Asking:
+    place = located(config)
+    if config.offline and not place.here:
+        raise EngineUnavailable(NAME, f"the network is switched off, and {place.host} is another machine")
+    return Asking(place, _key(config))
 
 
 _LIKELIEST = 20  # tokens that every server tells beside the one that is taken
@@ -117,7 +121,7 @@ def located(config: Config) -> Place:
     if not found:
         raise LocalServerDown("the usual ports of this machine", "nothing answers", "ollama")
     first = found[0]
-    raise ServedModelMissing(weak.model, first.title, first.url, [m.name for m in first.models], first.kind)
+    raise ServedModelMissing(weak.model, first.title, first.url, [m.name for m in first.here], first.kind)
 
 
 def _key(config: Config) -> str | None:

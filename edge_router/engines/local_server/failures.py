@@ -72,7 +72,7 @@ def refusal(
         return StillLoading(NAME, said)
     if status == 404 or _MISSING.search(low):
         return ServedModelMissing(
-            model, server.title, server.url, [each.name for each in server.models], server.kind
+            model, server.title, server.url, [each.name for each in server.here], server.kind
         )
     if status in (400, 422, 501):
         return UnsupportedRequest(None, f"{server.title} does not take it: {said}")

@@ -157,8 +157,8 @@ async def _looked(asking: Asking, limit_s: float) -> Reached:
         if server is not None:
             return Reached(server, endpoint)
         reason = "what answers there is no server of language models"
-    url = asking.place.endpoints[0].url
-    raise LocalServerDown(url, reason, _USUALLY.get(urlsplit(url).port or 0, ""))
+    place = asking.place.endpoints[0]
+    raise LocalServerDown(place.told, reason, _USUALLY.get(urlsplit(place.url).port or 0, ""))
 
 
 async def _read(endpoint: Endpoint, asking: Asking, limit_s: float = LOOK_S) -> LocalServer | None:
@@ -174,7 +174,7 @@ async def _read(endpoint: Endpoint, asking: Asking, limit_s: float = LOOK_S) -> 
     replies = await _asked(endpoint, answers, limit_s)
     models = replies["models"]
     if models.status in (401, 403):
-        raise LocalServerDown(endpoint.url, f"it wants a key (HTTP {models.status}), see weak.api_key_env")
+        raise LocalServerDown(endpoint.told, f"it wants a key (HTTP {models.status}), see weak.api_key_env")
     if models.status == 503 and _is_loading(models):
         return LocalServer("llama.cpp", endpoint.url, loading=True)
     return read_server(endpoint.url, **{name: reply.facts for name, reply in replies.items()})
@@ -207,7 +207,7 @@ def _check_here(server: LocalServer, model: ServedModel, name: str) -> None:
 async def _known(asking: Asking, server: LocalServer, name: str, endpoint: Endpoint) -> ServedModel:
     model = server.model(name)
     if model is None:
-        names = [each.name for each in server.models]
+        names = [each.name for each in server.here]
         raise ServedModelMissing(name, server.title, server.url, names, server.kind)
     return await _shown(asking, endpoint, model) if server.kind == "ollama" else model
 
@@ -280,13 +280,13 @@ async def _asked(endpoint: Endpoint, questions: Callable[[Any], Awaitable[T]], l
                 return await questions(client)
         except TimeoutError:
             setting = f", {_SETTING}" if limit_s != LOOK_S else ""
-            raise LocalServerDown(endpoint.url, f"no answer within {limit_s:g} s{setting}") from None
+            raise LocalServerDown(endpoint.told, f"no answer within {limit_s:g} s{setting}") from None
         except Redirected as error:
             raise LocalServerDown(
-                endpoint.url, f"it points to {error.target}, which is not followed"
+                endpoint.told, f"it points to {error.target}, which is not followed"
             ) from None
         except (http_library().HTTPError, http_library().InvalidURL, OSError) as error:
-            raise LocalServerDown(endpoint.url, _words(error)) from None
+            raise LocalServerDown(endpoint.told, _words(error)) from None
 
 
 def _words(error: BaseException) -> str:

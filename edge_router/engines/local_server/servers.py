@@ -74,6 +74,11 @@ class LocalServer:
         return f"{TITLES[self.kind]} {self.version}".strip()
 
     @property
+    def here(self) -> tuple[ServedModel, ...]:
+        """Its models that run on this machine."""
+        return tuple(model for model in self.models if not model.elsewhere)
+
+    @property
     def refuses_long(self) -> bool:
         """Whether it says so where a prompt is too long, rather than cut it in silence."""
         return self.kind != "ollama" or _numbers(self.version) >= _REFUSES_LONG

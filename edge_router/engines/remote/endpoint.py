@@ -25,6 +25,11 @@ class Endpoint:
     setting: str = field(default="strong.base_url", repr=False)  # that holds it
 
     @property
+    def told(self) -> str:
+        """Where it is, as a person would look for it."""
+        return self.url if self.socket is None else f"unix:{self.socket}"
+
+    @property
     def is_openai(self) -> bool:
         return urlsplit(self.url).hostname == urlsplit(OPENAI_URL).hostname
 

@@ -14,6 +14,7 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, JsonOutput, Tool
 from edge_router.confidence.gate import Gate, Head
 from edge_router.confidence.place import keep
+from edge_router.engines.local_server.engine import inspected
 from edge_router.errors import (
     ConfigError,
     ContextOverflow,
@@ -113,6 +114,26 @@ def test_a_server_that_is_not_there(local_server, controller_of):
         start(controller_of(server, strong=None))
     with pytest.raises(LocalServerDown):
         start(controller_of(server), ask(private=True))
+
+
+def test_what_it_has_answered_is_given_again_by_the_next_program(local_server, controller_of):
+    server = local_server("ollama")
+
+    def ask_anew():
+        controller = controller_of(server, **{"response_cache.mode": "disk"})
+        reason = controller.chat.completions.create(messages="hi", temperature=0).decision.reason
+        controller.close()
+        return reason, len(server.chats())
+
+    assert [ask_anew(), ask_anew()] == [(Reason.SCORE, 1), (Reason.CACHED, 1)]
+
+
+def test_another_machine_is_not_asked_offline(controller_of):
+    config = Config().replace(
+        **{"weak.engine": "remote", "weak.base_url": "http://192.0.2.1", "weak.trusted_hosts": ["192.0.2.1"]}
+    )
+    with pytest.raises(EngineUnavailable, match="another machine"):
+        inspected(config.replace(offline=True))
 
 
 def test_a_mistake_in_the_configuration_sends_nothing_away(local_server, controller_of):
