@@ -453,8 +453,9 @@ def _misplaced(key: str, value: object, source: str) -> ConfigError:
     section = ServerConfig if key.startswith("server.") else StrongConfig
     keyring = "" if section is ServerConfig else " or into the system's keyring"
     place = f"put it into the environment variable {section().api_key_env}{keyring}"
-    if (of := _of_named(key)) is not None and of.table == CALLERS:
-        place = f"put it into a variable that api_key_env names, or run `edge-router keys new {of.one}`"
+    if (of := _of_named(key)) is not None:
+        ways = f", or run `edge-router keys new {of.one}`" if of.table == CALLERS else keyring
+        place = f"put it into a variable that {of.table}.{of.one}.api_key_env names{ways}"
     reason = f"no key belongs into the configuration: {place}"
     return ConfigError(key, value, reason, source, misplaced_key=True)
 
@@ -619,7 +620,6 @@ def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) 
     strategies = ("first", "least_busy", "weighted", "cheapest")
     strategy = config.strong.strategy
     require("strong.strategy", strategy in strategies, f"must be one of {', '.join(strategies)}")
-    budgeted = config.is_budgeted
     for each in config.endpoints:
         at = f"{ENDPOINTS}.{each.name}"
         named = re.fullmatch(r"[A-Za-z0-9_-]{1,40}", each.name) and each.name not in _TAKEN
@@ -638,5 +638,5 @@ def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) 
             price = getattr(each, name)
             require(f"{at}.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")
         priced = each.price_in is not None and each.price_out is not None
-        priced = priced or not budgeted or is_listed(each)
-        require(f"{at}.price_in", priced, "and price_out are needed by a budget")
+        priced = priced or not config.is_budgeted or is_listed(each)
+        require(f"{at}.price_in", priced, f"a budget needs it and {at}.price_out")

@@ -31,10 +31,12 @@ class TierConfig:
 
     @classmethod
     def read(cls, key: str, value: object, source: str) -> tuple[TierConfig, ...]:
-        """Tables of the file, or `0:weak, 0.3:NAME` of an argument. Raises `ConfigError`."""
+        """Tables, as values or as text, or `0:weak, 0.3:NAME`. Raises `ConfigError`."""
         parts: object = value
         if isinstance(value, str):
-            parts = [cls._pair(part) for part in value.split(",") if part.strip()]
+            parts = _table(value)
+            if parts is None:
+                parts = [cls._pair(part) for part in value.split(",") if part.strip()]
         try:
             if isinstance(parts, list | tuple):
                 return tuple(each if isinstance(each, cls) else cls._of(each) for each in parts)
@@ -55,6 +57,16 @@ class TierConfig:
         if isinstance(at, bool) or not isinstance(at, int | float) or not isinstance(model, str):
             raise TypeError
         return cls(float(at), model)
+
+
+def _table(text: str) -> object:
+    """What stands in the file behind `tiers =`; None where it is written otherwise."""
+    from tomllib import TOMLDecodeError, loads
+
+    try:
+        return loads(f"tiers = {text}")["tiers"] if text.lstrip().startswith("[") else None
+    except TOMLDecodeError:
+        return None
 
 
 def plain(tiers: Sequence[TierConfig]) -> list[dict[str, object]]:

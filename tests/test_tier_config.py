@@ -11,7 +11,7 @@ from table import each
 from edge_router.cli.verbs.config_file import edited, toml
 from edge_router.config import Config
 from edge_router.errors import ConfigError
-from edge_router.tier_config import TierConfig, bound_of, plain
+from edge_router.tier_config import TierConfig, bound_of, plain, written
 
 THERE = {"endpoints.a.models": ["small", "big"], "endpoints.b.models": ["huge"]}
 TIERS = (TierConfig(0.0, "weak"), TierConfig(0.3, "small"), TierConfig(0.6, "b"))
@@ -33,6 +33,7 @@ def test_it_is_read_from_wherever_settings_are(tmp_path: Path) -> None:
     for config in (
         Config.load(file, environ={}),
         Config().replace(**THERE, tiers=told),
+        Config().replace(**THERE, tiers=written(TIERS)),
         Config().replace(**THERE, tiers=plain(TIERS)),
         Config().replace(**THERE, tiers=TIERS),
     ):
@@ -58,6 +59,7 @@ def test_it_is_written_into_a_file() -> None:
         ("0:small,0.3:big", "must be"),
         ("weak,small", "must be"),
         ("0:weak,x:small", "must be"),
+        ('[{ at = 0, model = "weak" ]', "must be"),
         ("0:weak,nan:small", "must be"),
         (["weak", "small"], "must be"),
         ([{"at": 0, "model": "weak"}, {"at": True, "model": "small"}], "must be"),

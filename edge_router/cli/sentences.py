@@ -106,7 +106,8 @@ def _config(error: e.ConfigError) -> str:
     if error.key == "weak.vram_budget" and error.value is None:
         return _then(error.reason, "say how much there is, such as", "config", "set", f"{error.key}=12GiB")
     where = f" (from {error.source})" if error.source not in ("", "argument") else ""
-    what = f"{error.key} = {error.value!r}{where}: {error.reason}"
+    value = ",".join(map(str, error.value)) if isinstance(error.value, tuple) else repr(error.value)
+    what = f"{error.key}{'' if error.value is None else f' = {value}'}{where}: {error.reason}"
     if error.misplaced_key:
         return _then(what, "see whether it is found with", "doctor")
     return _then(what, "see every key and what it takes with", "config", "keys")
@@ -186,10 +187,9 @@ def _out_of_memory(error: e.OutOfMemory) -> str:
 
 
 def _linker(error: e.LinkerMissing) -> str:
-    tried = ", ".join(error.tried)
     return (
-        f"{error.model} cannot be linked, for there is no C compiler (tried {tried}); install one, or this "
-        f"package: python -m pip install {quoted('edge-router[link]')}"
+        f"{error.model} cannot be linked, for there is no C compiler (tried {', '.join(error.tried)}); "
+        f"install one, or this package: python -m pip install {quoted('edge-router[link]')}"
     )
 
 

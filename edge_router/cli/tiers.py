@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,9 +11,11 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.session import Session
 from edge_router.config import Config
+from edge_router.errors import InvalidInput
 from edge_router.tier_config import WEAK
 
 if TYPE_CHECKING:
+    from edge_router.engines.fleet.endpoints import StrongEndpoint
     from edge_router.thresholds.tiers import TierCalibration
 
 QUESTION_TOKENS, ANSWER_TOKENS = 200, 500  # of an ordinary query, while the ledger knows none
@@ -22,20 +25,35 @@ PER = 1000  # queries that a price is for
 def calibrate_tiers(
     session: Session, config: Config, scores: Sequence[float], shares: str | None, price: float | None
 ) -> TierCalibration:
-    """Raises `BadParameter`, `InvalidInput`."""
+    """Raises `BadParameter`, `ConfigError`."""
     from edge_router.thresholds.tiers import choose_for_shares, shares_for_price, shares_of
 
     if shares is not None:
         wanted = _shares(shares, config)
-        return choose_for_shares(scores, wanted, _costs(session, config, list(wanted)))
+        costs = _costs(session, config, list(wanted))
+        with _told():
+            return choose_for_shares(scores, wanted, costs)
     names = [tier.model for tier in config.tiers]
     if not names:
         raise typer.BadParameter("--tier-price keeps the proportions of tiers, which are not set yet")
     costs = _costs(session, config, names)
     if price is None or costs is None:
-        raise typer.BadParameter(f"--tier-price needs the prices of {', '.join(names[1:])}")
+        unpriced = ", ".join(each.name for each in _endpoints_of(config, names) if each.prices is None)
+        raise typer.BadParameter(
+            f"--tier-price needs the prices of {unpriced}; `edge-router doctor` tells how each is set"
+        )
     split = {name: share for name, share in shares_of(config.tiers, scores).items() if name != WEAK}
-    return choose_for_shares(scores, shares_for_price(price / PER, costs, split), costs)
+    with _told():
+        return choose_for_shares(scores, shares_for_price(price / PER, costs, split), costs)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What cannot be is told as of what was typed."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def tell(found: TierCalibration, name: str) -> None:
@@ -79,7 +97,6 @@ def _shares(text: str, config: Config) -> dict[str, float]:
 def _costs(session: Session, config: Config, names: Sequence[str]) -> dict[str, float] | None:
     """What a query costs of each model on the average; None where a price is not known."""
     from edge_router.chat.events import Usage
-    from edge_router.engines.fleet.endpoints import strong_endpoints
     from edge_router.ledger import Ledger
 
     used = [each.usage for each in Ledger(session.paths.ledger).records() if each.usage is not None]
@@ -87,12 +104,21 @@ def _costs(session: Session, config: Config, names: Sequence[str]) -> dict[str, 
     if used:
         asked = sum(each.prompt_tokens for each in used) // len(used)
         mean = Usage(asked, sum(each.completion_tokens for each in used) // len(used))
-    found, endpoints = {WEAK: 0.0}, tuple(strong_endpoints(config))
+    found = {WEAK: 0.0}
     for name in names:
-        prices = [each.prices for each in endpoints if each.model_for(name) is not None]
+        prices = [each.prices for each in _endpoints_of(config, (name,))]
         known = [each.cost(mean) for each in prices if each is not None]
         if name != WEAK:
             if len(known) < len(prices) or not known:
                 return None
             found[name] = max(known)
     return found
+
+
+def _endpoints_of(config: Config, names: Sequence[str]) -> list[StrongEndpoint]:
+    """Those that have one of those models."""
+    from edge_router.engines.fleet.endpoints import strong_endpoints
+
+    return [
+        each for each in strong_endpoints(config) if any(each.model_for(name) is not None for name in names)
+    ]

@@ -75,7 +75,8 @@ def _answered(
         try:
             answers.append(ask(service, name))
         except Exception as error:  # noqa: BLE001 - backends raise what their platforms raise; kept in `problem`
-            answers.append(NoKey(f"{type(error).__name__}: {error}"))
+            said = str(error).partition(". ")[0]  # what follows is advice of several lines
+            answers.append(NoKey(f"{type(error).__name__}: {said}"))
 
     thread = threading.Thread(target=run, name="edge_router-keyring", daemon=True)
     thread.start()

@@ -70,7 +70,8 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 def prompts_needed(strong_share: float, margin: float) -> int:
     """How many prompts bring the interval to within `margin` of the share, at 95 %."""
-    return math.ceil(_Z * _Z * strong_share * (1 - strong_share) / (margin * margin))
+    spread = strong_share * (1 - strong_share) / (margin * margin)
+    return math.ceil(_Z * _Z * max(spread, 1 / margin - 1))  # the latter where all or none are sent
 
 
 def _nearest(values: np.ndarray, wanted: float) -> tuple[float, float]:

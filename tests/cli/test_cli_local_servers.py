@@ -101,6 +101,7 @@ def test_a_socket_that_is_not_there_is_named(cli, tmp_path):
 
 def test_plan_tells_what_the_server_holds(cli, ollama):
     cli("chat", "hi", *using(ollama))
+    assert "memory that is not ours" not in cli("plan", "--gpu", "RTX 3060", *using(ollama)).err
     done = cli("plan", *using(ollama), "-o", "weak.device=cpu")
     said = " ".join(done.err.split())
     assert f"{QWEN} in Ollama 0.14.2, which holds 4.0 GB for it, 3.0 GB of it on a GPU" in said, said

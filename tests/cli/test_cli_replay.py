@@ -35,6 +35,11 @@ def test_replay_says_what_moves_and_what_it_costs(cli, traffic):
     assert "10 answers: 0 would move to the strong model, 3 to the weak one" in done.err
 
 
+def test_without_a_threshold_the_one_that_holds_counts(cli, traffic):
+    assert "from 0.5 on" in cli("replay").out  # what the ledger's last decision went by
+    assert "from 0.4 on" in cli("replay", "--set", "router.threshold=0.4").out
+
+
 def test_replay_as_json(cli, traffic):
     found = json.loads(cli("replay", "--threshold", "0.3", "--json", "--moved", "1").out)
     assert (found["n"], found["to_strong"], found["to_weak"], found["kept"]) == (10, 2, 0, 0)

@@ -100,9 +100,11 @@ def test_where_nothing_is_kept_it_is_said_how(
     "words, said",
     [
         (("9",), "keeps no answer 9"),
+        (("9",), "see them with: edge-router upgrade --dry-run"),
         (("1", "--all"), "either name answers"),
         (("--since", "soon"), "neither like 3d"),
         (("x",), "valid integer"),
+        (("--all", "-o", "offline=true"), "config set offline=false"),
     ],
 )
 def test_what_cannot_be_asked(cli: Any, kept: None, words: tuple[str, ...], said: str) -> None:

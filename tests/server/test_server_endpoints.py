@@ -122,7 +122,7 @@ def test_a_budget_pays_each_its_own_price(make: Make) -> None:
         assert paused.chat.completions.create(messages="hi").model == "small"
     spending = paused.callers.budgets.common
     assert spending is not None and spending.spent == pytest.approx(0.11)
-    with pytest.raises(ConfigError, match=r"endpoints\.a\.price_in.* are needed by a budget"):
+    with pytest.raises(ConfigError, match=r"endpoints\.a\.price_in.*a budget needs it"):
         make("ok", **{"strong.monthly_budget": 1.0, "strong.price_in": 1.0})
 
 

@@ -109,7 +109,7 @@ def plan(
         if not session.options.quiet:
             output.say(planning.explanation(), style="dim")
             output.say(LEGEND, style="dim")
-            for line in local_servers.held(config):
+            for line in () if known else local_servers.held(config):  # which holds nothing of another GPU
                 output.say(line, style="dim")
     _leave_unless(any(report.keeps(*asked) for report in reports))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,12 @@ def replay(
     ctx: typer.Context,
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="T", min=0, max=1, help="Scores from there on go to the strong model."),
+        typer.Option(
+            metavar="T",
+            min=0,
+            max=1,
+            help="Scores from there on go to the strong model. Default: as it is now.",
+        ),
     ] = None,
     router: Annotated[str | None, typer.Option(metavar="NAME", help="Another router's answers.")] = None,
     caller: Annotated[
@@ -46,7 +52,7 @@ def replay(
     """What another threshold would have done with what the ledger holds; no model answers.
 
     Where there are more than two models (tiers) their shares are told, too, as they were and as the tiers are
-    set now; then --threshold may be left out.
+    set now.
 
     Money needs the strong model's prices: strong.price_in and strong.price_out, of a million tokens. What an
     answer of the weak model would have cost is an estimate from its own token counts.
@@ -65,10 +71,6 @@ def replay(
     from edge_router.thresholds.replay import replay as run
     from edge_router.tier_config import bound_of
 
-    if threshold is None and config.tiers:
-        threshold = bound_of(config)
-    if threshold is None:
-        raise typer.BadParameter("say from which score on the strong model is asked: --threshold 0.3")
     since = 0.0 if days is None else time.time() - days * DAY_S
     every = Ledger(session.paths.ledger).records(since=since)
     every = tuple(each for each in every if caller in (None, each.decision.caller))
@@ -78,6 +80,10 @@ def replay(
         what = f"the ledger holds no decision of {config.router.name}{whose}"
         when = "" if days is None else f" from the last {days:g} days"
         raise typer.BadParameter(f"{what}{when}; {session.to_fill_the_ledger(config)}")
+    if threshold is None:
+        threshold = bound_of(config) if bound_of(config) is not None else _last_threshold(records)
+    if threshold is None:
+        raise typer.BadParameter("say from which score on the strong model is asked: --threshold 0.3")
     prices = Prices.highest(config)
     found = run(records, threshold, prices)
     counts, again = tier_counts(records, config.tiers, threshold), GivenAgain.of(every, prices)
@@ -101,6 +107,14 @@ def replay(
         output.say("Set strong.price_in and strong.price_out to see what it costs.", style="dim")
     elif found.unpriced:
         output.say(f"{found.unpriced} answers without token counts are not in the cost.", style="dim")
+
+
+def _last_threshold(records: Sequence[Record]) -> float | None:
+    """What the latest of them was decided by."""
+    return max(
+        ((each.time, each.decision.threshold) for each in records if each.decision.threshold is not None),
+        default=(0.0, None),
+    )[1]
 
 
 def _show(found: Replay) -> None:

@@ -13,6 +13,7 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.confirming import is_someone_there
 from edge_router.cli.session import Session
+from edge_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from edge_router.client import Controller
@@ -76,7 +77,12 @@ def upgrade(
         raise typer.BadParameter("either name answers by their ids, or say --all")
     start = 0.0 if since is None else moment(since, time.time())
     with session.controller(config) as controller:
-        found = controller.upgrades(*numbers, since=start, every=done)
+        try:
+            found = controller.upgrades(*numbers, since=start, every=done)
+        except InvalidRequest as error:
+            raise typer.BadParameter(
+                f"{error.reason}; see them with: edge-router upgrade --dry-run"
+            ) from None
         if done:
             _show_done([each for each in found if each.better is not None], session)
             return
@@ -88,6 +94,9 @@ def upgrade(
             _nothing(session)
         elif dry_run or not (numbers or every or (is_someone_there() and not json)):
             _list(found, session)
+        elif config.offline:
+            on = session.command("config", "set", "offline=false")
+            raise typer.BadParameter(f"the network is switched off; where there is one: {on}")
         elif numbers or every:
             _ask(controller, [each.id for each in found], max_cost, session)
         else:
