@@ -212,6 +212,19 @@ class Database:
             self._connection = None
 
 
+@contextmanager
+def together(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is written within, or nothing of it; nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)

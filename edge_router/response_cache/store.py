@@ -17,7 +17,7 @@ from typing import Protocol
 
 from edge_router.chat.events import Event
 from edge_router.errors import InvalidData
-from edge_router.ledger.database import Database, Schema
+from edge_router.ledger.database import Database, Schema, together
 from edge_router.response_cache.transcript import load
 from edge_router.types import Tier
 
@@ -193,7 +193,7 @@ class AnswerStore:
             *(entry.key, entry.caller, entry.time, self._clock(), size, entry.tier, entry.model),
             *(entry.maker, entry.endpoint, entry.asked, entry.score, entry.context, entry.vector, entry.text),
         )
-        with self._place.writing() as connection, _together(connection):
+        with self._place.writing() as connection, together(connection):
             self._write_touched(connection)
             connection.execute(_INSERT, row)
             connection.execute("DELETE FROM answers WHERE time < ?", (self._clock() - self._age,))
@@ -212,7 +212,7 @@ class AnswerStore:
     def _settle(self) -> None:
         """Write down what was given again."""
         if self._touched and self._place.exists():
-            with self._place.writing() as connection, _together(connection):
+            with self._place.writing() as connection, together(connection):
                 self._write_touched(connection)
 
     def _write_touched(self, connection: sqlite3.Connection) -> None:
@@ -223,7 +223,7 @@ class AnswerStore:
         connection.executemany("UPDATE answers SET used = ?, hits = hits + ? WHERE key = ?", rows)
 
     def remove(self, keys: Sequence[str]) -> None:
-        with self._place.writing() as connection, _together(connection):
+        with self._place.writing() as connection, together(connection):
             connection.executemany("DELETE FROM answers WHERE key = ?", ((key,) for key in keys))
 
     def clear(self, *, caller: str | None = None) -> int:
@@ -272,18 +272,6 @@ class AnswerStore:
             gone.append((row[0],))
             over -= row[1]
         connection.executemany("DELETE FROM answers WHERE key = ?", gone)
-
-
-@contextmanager
-def _together(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk has ended it already
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _entry(row: sqlite3.Row) -> Entry:

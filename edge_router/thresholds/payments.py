@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_router.ledger.database import Database, Schema
+from edge_router.ledger.database import Database, Schema, together
 
 _TABLES = (
     """CREATE TABLE payments (
@@ -76,18 +76,11 @@ class Payments:
         own cost at the most, for as long as anything is left.
         """
         month = self.month()
-        with self._database.writing() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                row = connection.execute(_SUM, {"month": month}).fetchone()
-                spent, under_way = max(row["cost"], at_least), row["under_way"]
-                room = spent < budget if not under_way else spent + most <= budget
-                number = self._insert(connection, month, most, open_=True) if room else None
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            return number
+        with self._database.writing() as connection, together(connection):
+            row = connection.execute(_SUM, {"month": month}).fetchone()
+            spent, under_way = max(row["cost"], at_least), row["under_way"]
+            room = spent < budget if not under_way else spent + most <= budget
+            return self._insert(connection, month, most, open_=True) if room else None
 
     def end(self, number: int, cost: float) -> None:
         """The answer of that row has ended, and cost this much."""

@@ -21,6 +21,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.config import Config
 from edge_router.errors import (
     BudgetSpent,
+    DiskFull,
     StrongError,
     StrongFailed,
     StrongGarbled,
@@ -358,6 +359,19 @@ def test_a_file_that_is_being_made_is_no_damaged_one(paths: Paths) -> None:
 def test_thoughts_that_are_counted_and_not_shown_are_paid(paths: Paths) -> None:
     usage = Usage(10, 5000, reasoning_tokens=4990)
     assert paid(paths, answer("yes", usage=usage), usage=usage) == 5010
+
+
+def test_a_full_disk_is_told_as_one(paths: Paths) -> None:
+    """And not as a damaged file, by which SQLite has ended the transaction itself."""
+    money = spending(paths.spending, 1e9)
+    money.pay(COIN)
+    with money._payments._database.writing() as connection:
+        connection.execute("PRAGMA max_page_count = 8")  # SQLite's own way to be told that there is no more
+    with pytest.raises(BudgetSpent):
+        for _ in range(10_000):
+            money.begin(QUESTION)
+    assert isinstance(money._problem, DiskFull)
+    money.begin(QUESTION)  # the next one begins afresh
 
 
 def test_beside_others_an_answer_must_fit_with_all_that_they_may_cost(paths: Paths) -> None:
