@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Literal, NoReturn, TextIO
 
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 
@@ -160,18 +160,33 @@ def shows_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """To stdout: fitted to a terminal, whole and aligned in a pipe. Numbers stand at the `right`."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """To stdout: fitted to a terminal, whole and aligned in a pipe. Numbers stand at the `right`.
+
+    `spare`: columns that a narrow terminal does without, the first of them first; then names stay whole.
+    """
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
 
+        console = Console(highlight=False, emoji=False)
+        left_out = _beyond(console.width, columns, rows, spare)
+        shown = [index for index, column in enumerate(columns) if column not in left_out]
         grid = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        for index in shown:
+            side: Literal["left", "right"] = "right" if columns[index] in right else "left"
+            grid.add_column(columns[index], justify=side, overflow="fold", no_wrap=bool(spare) and not index)
         for row in rows:
-            grid.add_row(*(_escaped(cell) for cell in row))
-        Console(highlight=False, emoji=False).print(grid)
+            grid.add_row(*(_escaped(row[index]) for index in shown))
+        console.print(grid)
+        if left_out:
+            say(f"In a wider window: {', '.join(left_out)}.", style="dim")
         return
     lines = [tuple(columns), *(tuple(plain(cell) for cell in row) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
@@ -182,6 +197,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
         ]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     sys.stdout.flush()
+
+
+def _beyond(
+    width: int, columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str]
+) -> Sequence[str]:
+    """As many of the `spare` columns as must go for the others to fit."""
+    wide = {
+        column: max(map(len, cells)) + 2
+        for column, *cells in zip(columns, columns, *map(tuple, rows), strict=True)
+    }
+    for count in range(len(spare)):
+        if sum(wide.values()) - sum(wide[column] for column in spare[:count]) - 2 <= width:
+            return spare[:count]
+    return spare
 
 
 def _escaped(cell: str) -> str:

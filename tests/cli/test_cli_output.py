@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -65,6 +66,23 @@ def test_a_table_in_a_pipe_is_aligned_and_whole(capsys):
     output.table(("name", "n"), [("x" * 200, "1"), ("y", "22")], right=("n",))
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["name".ljust(200) + "   n", "x" * 200 + "   1", "y".ljust(200) + "  22"]
+
+
+def test_a_narrow_terminal_does_without_what_can_be_spared(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    columns, rows = (
+        ("name", "a", "b", "c"),
+        [("a-rather-long-name", "12345678", "12345678", "one, two, three")],
+    )
+    for width, shown in ((60, "name a b c"), (50, "name b c"), (40, "name c"), (30, "name c")):
+        screen = Screen()
+        monkeypatch.setattr(sys, "stdout", screen)
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setenv("COLUMNS", str(width))
+        output.table(columns, rows, spare=("a", "b"))
+        text = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue())
+        assert " ".join(text.splitlines()[0].split()) == shown and "a-rather-long-name" in text, width
+        assert ("In a wider window: a" in text) == (width < 60), width
 
 
 def test_a_console_that_lacks_characters_gets_question_marks(monkeypatch):

@@ -105,7 +105,7 @@ def plan(
         output.write_json([facts(report) for report in reports])
     else:
         columns, rows, right = summary_rows(reports)
-        output.table(columns, rows, right=right)
+        output.table(columns, rows, right=right, spare=("context", "longest", "download"))
         if not session.options.quiet:
             output.say(planning.explanation(), style="dim")
             output.say(LEGEND, style="dim")
