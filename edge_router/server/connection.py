@@ -242,7 +242,11 @@ class Connection(asyncio.BufferedProtocol):
     def _hang_up(self) -> None:
         """Closing on a client that still sends would reset it, and take from it what it was answered."""
         self._deaf = True
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # it has gone, and nobody was told of that yet
+            self.transport.close()
+            return
         self._flow.resume_reading()
         self._unkeep()
         self._keeping = self._loop.call_later(self._limits.head_s, self.transport.close)

@@ -77,10 +77,10 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": scope["path"].encode() + b" " + body})
 
 
-async def answered(sent: bytes, *, step: int) -> bytes:
+async def answered(sent: bytes, *, step: int, wire: Wire | None = None) -> bytes:
     config = uvicorn.Config(echo, lifespan="off", log_config=None)
     limits = Limits(head_s=0.05)  # who waits for more is ended
-    wire = Wire()
+    wire = wire or Wire()
     one = Connection(limits, config=config, server_state=ServerState(), app_state={})
     one.connection_made(wire)  # type: ignore[arg-type]
     for start in range(0, len(sent), step):
@@ -183,3 +183,12 @@ def test_no_header_holds_another() -> None:
         with pytest.raises(ValueError, match="malformed"):
             head_of(200, [(name, value)])
     assert head_of(299, [(b"x", b"a")]) == b"HTTP/1.1 299 \r\nx: a\r\n\r\n"
+
+
+def test_who_has_gone_before_it_was_answered_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone(Wire):
+        def write_eof(self) -> None:
+            raise OSError("not connected")
+
+    found = asyncio.run(asyncio.wait_for(answered(post("/early", COUNTED, LAST), step=999, wire=Gone()), 20))
+    assert told(found) == [b"/early "] and not caplog.records
