@@ -114,8 +114,8 @@ def test_the_engine_computes_on_an_emulated_gpu_what_it_does_on_the_processor(
     for spec in (host_target(host()), gpu_target("cuda", host(), "sm_89")):
         libraries[spec.kind] = tmp_path / f"{spec.kind}.tar"
         compile_library(models.chat(model_dir), "q4f16_1", spec, libraries[spec.kind])
-    calls = models.conversation()
     runner = TvmRunner(model_dir, libraries["llvm"], max_sequences=2)
+    calls = [*models.conversation(), *(models.questions() if runner.together > 1 else ())]
     wanted = models.answers(runner, calls)
     runner.close()
     found = gpu.ask("logits", model_dir=model_dir, library=libraries["cuda"], calls=calls)
