@@ -27,17 +27,23 @@ class TierConfig:
         """As it is written in the file; a table within a line."""
         from json import dumps
 
-        return f"{{ at = {self.at:.6g}, model = {dumps(self.model, ensure_ascii=False)} }}"
+        return f"{{ at = {self.bound}, model = {dumps(self.model, ensure_ascii=False)} }}"
+
+    @property
+    def bound(self) -> str:
+        """`at` in as few digits as say the same."""
+        short = f"{self.at:.6g}"
+        return short if float(short) == self.at else repr(self.at)
 
     @classmethod
     def read(cls, key: str, value: object, source: str) -> tuple[TierConfig, ...]:
         """Tables, as values or as text, or `0:weak, 0.3:NAME`. Raises `ConfigError`."""
         parts: object = value
-        if isinstance(value, str):
-            parts = _table(value)
-            if parts is None:
-                parts = [cls._pair(part) for part in value.split(",") if part.strip()]
         try:
+            if isinstance(value, str):
+                parts = _table(value)
+                if parts is None:
+                    parts = [cls._pair(part) for part in value.split(",") if part.strip()]
             if isinstance(parts, list | tuple):
                 return tuple(each if isinstance(each, cls) else cls._of(each) for each in parts)
         except (TypeError, ValueError, KeyError):
@@ -47,7 +53,7 @@ class TierConfig:
     @staticmethod
     def _pair(part: str) -> dict[str, object]:
         at, _, model = part.partition(":")
-        return {"at": float(at) if at.strip().replace(".", "", 1).isdigit() else at, "model": model.strip()}
+        return {"at": float(at), "model": model.strip()}
 
     @classmethod
     def _of(cls, table: object) -> TierConfig:

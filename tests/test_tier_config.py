@@ -44,6 +44,15 @@ def test_it_is_read_from_wherever_settings_are(tmp_path: Path) -> None:
     assert bound_of(Config()) is None and bound_of(Config().replace(**{"router.threshold": 0.2})) == 0.2
 
 
+def test_what_is_written_is_read_as_the_same_number() -> None:
+    """Also where scores lie nearer to each other than six digits tell, and where nothing lies below."""
+    for at in (0.3, 0.12345678901234, 1e-05, 5e-324, 1.0):
+        tiers = (TIERS[0], TierConfig(at, "small"))
+        assert tomllib.loads(f"tiers = {written(tiers)}")["tiers"] == plain(tiers)
+        for told in (written(tiers), ",".join(f"{tier.bound}:{tier.model}" for tier in tiers)):
+            assert Config().replace(**THERE, tiers=told).tiers == tiers, told
+
+
 def test_it_is_written_into_a_file() -> None:
     moved = (TIERS[0], TierConfig(0.41, "small"), TierConfig(0.8, "b"))
     found = edited(FILE, {"tiers": moved}, lambda _: "anew", "file")

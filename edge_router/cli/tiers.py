@@ -64,7 +64,7 @@ def tell(found: TierCalibration, name: str) -> None:
         for each in found.shares
     )
     cost = "" if found.cost is None else f"; {found.cost * PER:.4g} for {PER:,} queries"
-    set_ = f"0:{WEAK}," + ",".join(f"{tier.at:.6g}:{tier.model}" for tier in found.tiers[1:])
+    set_ = f"0:{WEAK}," + ",".join(f"{tier.bound}:{tier.model}" for tier in found.tiers[1:])
     output.say(
         f"{name} sends of {found.n} prompts {parts}{cost}; put that line at the top of the file, or: "
         f"edge-router config set tiers={set_}",
