@@ -24,6 +24,7 @@ from edge_router.listed_prices import is_listed
 from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.question_config import NO_ENDPOINT, QuestionsConfig, check_questions
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
+from edge_router.router_config import LEARNED, WEAK, JudgeConfig, RouterConfig, check_router_settings
 from edge_router.setting_values import setting_value
 from edge_router.sizes import Share, parse_size
 from edge_router.tier_config import TierConfig, check_tiers
@@ -32,15 +33,6 @@ from edge_router.variable_names import PREFIX, letters, named, nearest, without_
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
 _STAYS_HERE = "EDGE_ROUTER_OFFLINE=1 (offline = true in the file) keeps every question on this machine"
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RouterConfig:
-    name: str = "mf"
-    threshold: float | None = None  # None: what the router's model card says
-    strong_share: float | None = None  # of the calls, held for the strong model; moves the threshold
-    threads: int = 1
-    provider: str = "cpu"  # of onnxruntime: cpu, cuda, coreml, webgpu; auto: a GPU if one works
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +187,12 @@ class Config:
 
     offline: bool = False  # never use the network: no strong model, no fetching
     tiers: tuple[TierConfig, ...] = ()  # more than two models; (): weak and strong, by router.threshold
-    router: RouterConfig = RouterConfig()
+    router: RouterConfig = LEARNED
     weak: WeakConfig = WeakConfig()
     mlc: MlcConfig = MlcConfig()
     strong: StrongConfig = StrongConfig()
     questions: QuestionsConfig = NO_ENDPOINT
+    judge: JudgeConfig = WEAK
     guard: GuardConfig = GuardConfig()
     rules: RulesConfig = RulesConfig()
     server: ServerConfig = ServerConfig()
@@ -488,7 +481,8 @@ def _check_variables(config: Config, environment: Mapping[str, str]) -> None:
     Case counts as it does where programs are started: on Windows `os.environ` has all names in capitals.
     """
     others: tuple[EndpointConfig | CallerConfig, ...] = (*config.endpoints, *config.callers)
-    theirs = (each.api_key_env for each in others if each.api_key_env)
+    asked = (config.questions.api_key_env, config.judge.api_key_env)
+    theirs = (*filter(None, asked), *(each.api_key_env for each in others if each.api_key_env))
     servers = (config.server.api_key_env, ServerConfig().api_key_env)
     read = (HOME_VARIABLE, config.strong.api_key_env, *servers, *theirs)
     known = {letters(variable): variable for variable in (*map(variable_of, keys()), *read)}
@@ -529,13 +523,9 @@ def _check(config: Config) -> None:
     def one_of(key: str, *words: str) -> None:
         require(key, config.get(key) in words, f"must be one of {', '.join(words)}")
 
-    threshold = config.router.threshold
-    require("router.threshold", threshold is None or 0 <= threshold <= 1, "must be between 0 and 1")
+    check_router_settings(config.router, config.judge, require)
     share = config.router.strong_share
-    require("router.strong_share", share is None or 0 <= share <= 1, "must be between 0 and 1")
-    both = share is not None and threshold is not None
-    require("router.strong_share", not both, "moves the threshold, so router.threshold must not be set")
-    check_tiers(config.tiers, config.strong_names, require, threshold=threshold)
+    check_tiers(config.tiers, config.strong_names, require, threshold=config.router.threshold)
     theirs = config.server.ollama_port
     require("server.ollama_port", theirs is None or 1 <= theirs <= 65535, "must be between 1 and 65535")
     require("server.ollama_port", theirs != config.server.port, "must be another one than server.port")
@@ -600,13 +590,13 @@ def _check(config: Config) -> None:
     require("response_cache.max_size", not relative, "must be an amount such as 100MB")
     betters = ("off", "ask", "auto")
     require("ledger.upgrade", config.ledger.upgrade in betters, f"must be one of {', '.join(betters)}")
-    one_of("router.provider", "auto", "cpu", "cuda", "coreml", "webgpu")
     near = config.weak.base_url
     if near is not None and not near.startswith("unix:"):
         near = near if "://" in near else f"http://{near}"
     place = near is None or near.startswith("unix:/") or _has_host(near)
     require("weak.base_url", place, "must be an address, such as http://127.0.0.1:11434, or unix:/PATH")
-    for key in ("strong.base_url", *(f"{ENDPOINTS}.{each.name}.base_url" for each in config.endpoints)):
+    theirs_at = (f"{ENDPOINTS}.{each.name}.base_url" for each in config.endpoints)
+    for key in ("strong.base_url", "judge.base_url", *theirs_at):
         url = typing.cast("str | None", config.get(key))
         reached = url is None or url.startswith(("http://", "https://"))
         require(key, reached, "must start with http:// or https://")

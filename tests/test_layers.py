@@ -36,6 +36,7 @@ LAYERS = [
         "config",
         "caller_config",
         "question_config",
+        "router_config",
         "tier_config",
         "listed_prices",
         "setting_values",

@@ -474,7 +474,7 @@ class CoreController:
         if lookup is not None and (kept := lookup.exact(route, situation, egress, by_score)) is not None:
             return kept, situation
         with self.defects.guard("router"), clock.scoring():
-            score = checked_score(router, request.messages)
+            score = checked_score(router, request, stays=not situation.strong_allowed)
         decision = by_score(score)
         if lookup is not None and (kept := lookup.similar(router, decision)) is not None:
             return kept, situation

@@ -17,6 +17,7 @@ from edge_router.control.egress import Egress
 from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.control.names import check_callers, check_names, check_router
 from edge_router.control.policy import Names
+from edge_router.control.router_judge import made_router, put_away
 from edge_router.control.rule_source import RuleSource
 from edge_router.control.slot import Slot, remembered
 from edge_router.defects import Defects
@@ -42,7 +43,7 @@ from edge_router.prompts.infill import likely as infill_likely
 from edge_router.questions.bounds import Bounds
 from edge_router.registry import Registry
 from edge_router.routers import routers
-from edge_router.routers.base import AsksWeak, Router
+from edge_router.routers.base import Router
 from edge_router.routers.fitting import default_threshold
 from edge_router.thresholds.tracking import ShareTracker
 from edge_router.tier_config import bound_of
@@ -79,7 +80,7 @@ class Pool:
         self._thresholds: dict[str, float] = {}  # by router, where none is set
         self._defects = defects or Defects(self._paths.defects)
         self._registry: Registry[Router] = plugins.extend(
-            routers(self._paths.routers, config.router.provider), plugins.ROUTERS
+            routers(self._paths.routers, config), plugins.ROUTERS
         )
         check_names(config, weak=weak is None, strong=strong is None)
         if router is None:
@@ -121,7 +122,7 @@ class Pool:
                 raise Closed
             if name not in self._routers:
                 make = partial(self._make_router, name)
-                self._routers[name] = Slot("router", make, remember_s=self._remembered)
+                self._routers[name] = Slot("router", make, remember_s=self._remembered, dispose=put_away)
             return self._routers[name]
 
     @property
@@ -216,10 +217,7 @@ class Pool:
         return self._router_slot(name or self._config.router.name).get(cancel)
 
     def _make_router(self, name: str) -> Router:
-        router = self._registry.get(name)(threads=self._config.router.threads)
-        if isinstance(router, AsksWeak):
-            router.use_weak(self.weak)
-        return router
+        return made_router(self._registry.get(name), self._config, self.weak, self.egress)
 
     def threshold(self, router: Router, caller: CallerConfig | None = None) -> float:
         """The configured threshold, or the caller's own, belongs to the configured router; any other has its

@@ -1,4 +1,4 @@
-"""The routers by name: ONNX graphs that ship or are the user's own, the weak model itself, and the controls.
+"""The routers by name: ONNX graphs that ship or are the user's own, models that are asked, the controls.
 
 A factory takes `threads` (of the graph; the controls need none) and returns a `Router`.
 """
@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from edge_router.catalog import RouterCard, parse_router_card, router_cards
+from edge_router.config import Config
 from edge_router.paths import Paths
 from edge_router.registry import Registry
 from edge_router.routers.base import Router
@@ -18,19 +19,20 @@ KIND = "router"
 _LEARNED = "mf"  # who steps in for the weak model's own judgement
 
 
-def routers(own: Path | None = None, provider: str = "cpu") -> Registry[Router]:
+def routers(own: Path | None = None, config: Config | None = None) -> Registry[Router]:
     """A new registry: nothing is loaded before a factory is called.
 
-    `own`: the folder of the user's routers, a folder each; None is `Paths.routers`. `provider`: where their
-    graphs run (see providers.py). Raises `DuplicateName` where one of them has the name of a router that
-    ships.
+    `own`: the folder of the user's routers, a folder each; None is `Paths.routers`. `config` says where
+    graphs run (see providers.py) and whom the router decision asks. Raises `DuplicateName` where one of them
+    has the name of a router that ships.
     """
+    config = config or Config()
     registry: Registry[Router] = Registry(KIND)
     cards = graph_cards(own)
     for name in cards:
-        registry.add(name, partial(_onnx, cards.get(name), provider), owner=cards.owner(name))
+        registry.add(name, partial(_onnx, cards.get(name), config.router.provider), owner=cards.owner(name))
     registry.add("causal_llm", _causal)
-    registry.add("decision", partial(_decision, cards, provider))
+    registry.add("decision", partial(_decision, cards, config))
     registry.add("length", _length)
     registry.add("random", _random)
     return registry
@@ -72,10 +74,13 @@ def _random(threads: int = 1) -> Router:
     return RandomRouter()
 
 
-def _decision(cards: Registry[RouterCard], provider: str, threads: int = 1) -> Router:
-    from edge_router.routers.decision import DecisionRouter
+def _decision(cards: Registry[RouterCard], config: Config, threads: int = 1) -> Router:
+    from edge_router.routers.decision import NAME, DecisionRouter, EndpointRouter
 
-    return DecisionRouter(lambda: _onnx(cards.get(_LEARNED), provider, threads))
+    kind = DecisionRouter if config.judge.base_url is None else EndpointRouter
+    at = config.router.threshold if config.router.name == NAME else None
+    learned = partial(_onnx, cards.get(_LEARNED), config.router.provider, threads)
+    return kind(learned, config.judge.timeout_s, at)
 
 
 def _causal(threads: int = 1) -> Router:

@@ -8,11 +8,15 @@ from a hash of the text for that reason). No text is too long, empty or strange 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest
 from edge_router.engines.base import Engine
+from edge_router.questions.inquiry import InquiryEvent
+from edge_router.questions.question import Question
+from edge_router.types import Cancel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,9 +53,41 @@ class AsksWeak(Protocol):
         ...
 
 
-def checked_score(router: Router, messages: Sequence[Message]) -> float:
-    """Raises `InvalidRouter`: what is no number would compare as an easy question."""
-    score = router.score(messages)
+class Judge(Protocol):
+    """Who says how hard a request is, here or elsewhere."""
+
+    def ask(
+        self, request: ChatRequest, question: Question, cancel: Cancel, *, stays: bool
+    ) -> Iterable[InquiryEvent]:
+        """What is said of `question` about the conversation of `request`, where that may get there; it must
+        not leave this machine if it `stays`. Raises the `EngineError` that fits."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class AsksEndpoint(Protocol):
+    """A router that asks a model at an endpoint, and so must know of a request whether it may leave."""
+
+    def use_judge(self, judge: Judge) -> None:
+        """Called before the first score. The router closes it."""
+        ...
+
+    def score_request(self, request: ChatRequest, *, stays: bool) -> float: ...
+
+    def close(self) -> None: ...
+
+
+def checked_score(router: Router, request: ChatRequest, *, stays: bool = False) -> float:
+    """`stays`: it must not leave this machine, or its score changes nothing.
+
+    Raises `InvalidRouter`: what is no number would compare as an easy question.
+    """
+    if isinstance(router, AsksEndpoint):
+        score = router.score_request(request, stays=stays)
+    else:
+        score = router.score(request.messages)
     if not (isinstance(score, int | float) and 0 <= score <= 1):
         raise InvalidRouter(router.name, f"its score is {score!r}, not a number in 0..1")
     return score

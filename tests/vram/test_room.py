@@ -6,9 +6,10 @@ import pytest
 
 from edge_router import vram
 from edge_router.catalog import find_model, model_cards
-from edge_router.config import Config, RouterConfig
+from edge_router.config import Config
 from edge_router.device import Gpu, host
 from edge_router.errors import ConfigError, UnknownName
+from edge_router.router_config import RouterConfig
 from edge_router.vram import ModelShape, Planner, Settings
 from edge_router.vram import room as rooms
 from edge_router.vram.room import room_for, router_bytes, wish_of

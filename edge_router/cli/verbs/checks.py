@@ -217,17 +217,21 @@ def configuration(session: Session, config: Config) -> Found:
 def router(config: Config) -> Found:
     from edge_router import plugins
     from edge_router.chat.message import Message
+    from edge_router.control.router_judge import RouterJudge
     from edge_router.routers import routers
-    from edge_router.routers.base import AsksWeak
+    from edge_router.routers.base import AsksEndpoint, AsksWeak
     from edge_router.routers.fitting import default_threshold
 
     section = "Router"
     begin = time.perf_counter()
-    known = plugins.extend(routers(provider=config.router.provider), plugins.ROUTERS)
+    known = plugins.extend(routers(config=config), plugins.ROUTERS)
     loaded = known.get(config.router.name)(threads=config.router.threads)
     load_ms = (time.perf_counter() - begin) * 1e3
     if isinstance(loaded, AsksWeak):
         yield Finding(section, loaded.name, "the weak model's own judgement; needs the weak model")
+        return
+    if isinstance(loaded, AsksEndpoint):
+        yield Finding(section, loaded.name, RouterJudge.described(config))
         return
     score, times = 0.0, []
     for _ in range(RUNS):

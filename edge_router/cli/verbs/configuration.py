@@ -93,6 +93,11 @@ COMMENTS: Mapping[str, str] = {
     "questions.protocol": "What it speaks: decisions (OpenAI's) or systemone (TypeSafe's).",
     "questions.model": "Which model it is asked for, such as jev-latest.",
     "questions.api_key_env": "The variable that holds its key. Default: it wants none.",
+    "judge.base_url": "An endpoint that the router decision asks, up to /v1. Default: the weak model.",
+    "judge.protocol": "What it speaks: decisions (OpenAI's) or systemone (TypeSafe's).",
+    "judge.model": "Which model it is asked for.",
+    "judge.api_key_env": "The variable that holds its key. Default: it wants none.",
+    "judge.timeout_s": "Seconds that the router decision may take; then a learned one scores the query.",
     "guard.level": "What must not reach the strong model: off; standard: keys, card numbers and IBANs stay "
     "here; strict: e-mail addresses, telephones, the home folder and the machine's name are hidden, too.",
     "guard.secrets": "Keys, tokens, passwords: allow, redact (hidden, and put back into the answer), local.",
@@ -364,7 +369,8 @@ def about(key: str) -> str:
 
 def shown(key: str, value: object) -> object:
     """As JSON, and without what an address may carry beside itself: a user, a password, a key."""
-    remote = key == "strong.base_url" or (key.startswith(f"{ENDPOINTS}.") and key.endswith(".base_url"))
+    single = ("strong.base_url", "questions.base_url", "judge.base_url")
+    remote = key in single or (key.startswith(f"{ENDPOINTS}.") and key.endswith(".base_url"))
     if remote and isinstance(value, str):
         from edge_router.engines.remote.endpoint import Endpoint
 

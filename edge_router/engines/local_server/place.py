@@ -51,12 +51,8 @@ def locate(base_url: str, trusted: Collection[str] = (), *, resolve: Resolve | N
         addresses: Sequence[str] = (host,)
     else:
         addresses = _resolved(host, resolve or _addresses, base_url)
-    named = parts.scheme == "https" and not _is_address(
-        host
-    )  # a certificate is about a name, so that is kept
-    if all(map(is_loopback, addresses)) and (not named or host == "localhost"):
-        ways = (host,) if named else tuple(_ANY.get(each, each) for each in addresses)
-        return Place(tuple(replace(endpoint, url=_at(endpoint.url, way)) for way in ways), name)
+    if ways := _ways(endpoint, addresses):
+        return Place(ways, name)
     if {host.lower(), name.lower()} & {each.lower() for each in trusted}:
         return Place((endpoint,), name, here=False)
     elsewhere = next((each for each in addresses if not is_loopback(each)), host)
@@ -66,6 +62,26 @@ def locate(base_url: str, trusted: Collection[str] = (), *, resolve: Resolve | N
         f"good, name it: {TRUSTED}={host}"
     )
     raise ConfigError(KEY, base_url, reason)
+
+
+def here(endpoint: Endpoint, *, resolve: Resolve | None = None) -> tuple[Endpoint, ...]:
+    """The ways to a server on this machine, each to be tried; none to another, and to one without address."""
+    host = urlsplit(endpoint.url).hostname or ""
+    try:
+        addresses = (host,) if _is_address(host) else _resolved(host, resolve or _addresses, endpoint.url)
+    except ConfigError:
+        return ()
+    return _ways(endpoint, addresses)
+
+
+def _ways(endpoint: Endpoint, addresses: Sequence[str]) -> tuple[Endpoint, ...]:
+    parts = urlsplit(endpoint.url)
+    host = parts.hostname or ""
+    named = parts.scheme == "https" and not _is_address(host)  # a certificate is about a name: that is kept
+    if not all(map(is_loopback, addresses)) or (named and host != "localhost"):
+        return ()
+    ways = (host,) if named else tuple(_ANY.get(each, each) for each in addresses)
+    return tuple(replace(endpoint, url=_at(endpoint.url, way)) for way in ways)
 
 
 def _unix(base_url: str) -> Place:

@@ -13,6 +13,7 @@ from edge_router.engines.keys import NoKey, find_key
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.question_dialects import DIALECTS, QuestionDialect
+from edge_router.question_config import QuestionsConfig
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
 
@@ -22,18 +23,33 @@ SETTING = "questions.base_url"
 class QuestionEndpoint:
     """Safe to use from any number of threads. Raises `ConfigError` for an unusable address."""
 
-    def __init__(self, config: Config) -> None:
-        own = config.questions
+    def __init__(
+        self,
+        config: Config,
+        own: QuestionsConfig | None = None,
+        *,
+        place: Endpoint | None = None,
+        here: bool = False,
+        retries: int | None = None,
+    ) -> None:
+        """`own`: which one, if not `config.questions`; `place`: its address, in the place of its base_url.
+        `here`: on this machine, see `OpenAIEngine`. `retries`: in place of the strong model's."""
+        own = own or config.questions
         settings = replace(
-            config.strong, base_url=own.base_url, model=own.model, api_key_env=own.api_key_env or ""
+            config.strong,
+            base_url=own.base_url,
+            model=own.model,
+            api_key_env=own.api_key_env or "",
+            max_retries=config.strong.max_retries if retries is None else retries,
         )
         self._dialect: QuestionDialect = DIALECTS[own.protocol]()
         self._engine = OpenAIEngine(
             settings,
             offline=config.offline,
             keys=find_key if own.api_key_env else lambda settings: NoKey(),
-            endpoint=Endpoint.parse(own.base_url, SETTING),
+            endpoint=place or Endpoint.parse(own.base_url, SETTING),
             dialect=self._dialect,
+            here=here,
         )
         self.capabilities = Capabilities(frozenset({Need.QUESTIONS, Need.IMAGES}), decides=True)
 

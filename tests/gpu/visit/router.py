@@ -18,6 +18,7 @@ CLOSE = 0.02  # of a score
 def main() -> None:
     import onnxruntime
 
+    from edge_router.config import Config
     from edge_router.routers import routers
 
     results = Results("router")
@@ -27,7 +28,8 @@ def main() -> None:
     providers = ["cpu", *(["cuda"] if "CUDAExecutionProvider" in offered else [])]
     for provider in providers:
         with results.trying(f"bert on {provider}"):
-            router: Any = routers(provider=provider).get("bert")(threads=4)
+            on = Config().replace(**{"router.provider": provider})
+            router: Any = routers(config=on).get("bert")(threads=4)
             scores[provider] = router.score_texts(PROMPTS)
             begin = time.perf_counter()
             for _ in range(20):
