@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from edge_router.errors import InvalidRules
-from edge_router.rules.patterns import BadPattern, Either, Spans, pattern, words
+from edge_router.rules.patterns import BadPattern, Either, Spans, folded, pattern, words
 from edge_router.rules.query import CONTENT, LANGUAGES, as_written
 from edge_router.rules.rule import (
     DAYS,
@@ -139,7 +139,7 @@ class _Reader:
         if not all(map(_is_text, written)):
             raise self._bad(f"{key} has an entry that cannot be seen")
         if key == "words":
-            return Says(key, (make(written),), last, tuple(word.lower() for word in written))
+            return Says(key, (make(written),), last, tuple(map(folded, written)))
         try:
             spans = tuple(map(make, written))
         except BadPattern as error:

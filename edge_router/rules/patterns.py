@@ -28,6 +28,13 @@ def words(listed: Sequence[str]) -> Spans:
     return lambda text: (each.span() for each in expression.finditer(text))
 
 
+def folded(text: str) -> str:
+    """The same for all that `words` takes for the same, which knows more pairs than capital and small."""
+    if text.isascii():
+        return text.lower()
+    return text.casefold().replace("i\u0307", "i").replace("\u0131", "i")
+
+
 def _bounded(word: str) -> str:
     begin, end = (r"(?<!\w)" if _spaced(word[0]) else "", r"(?!\w)" if _spaced(word[-1]) else "")
     return begin + re.escape(word) + end
@@ -47,7 +54,8 @@ class Either:
 
     def add(self, source: str) -> None:
         """One that `pattern` has taken, before the first text comes."""
-        self._sources.append(source)
+        quoting = source.rfind(r"\Q") > source.rfind(r"\E")  # to its end, and then those behind it
+        self._sources.append(source + r"\E" * quoting)
 
     def stands_in(self, text: bytes) -> bool:
         """Whether one of them does, or may: some cannot be put together."""

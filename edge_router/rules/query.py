@@ -13,7 +13,7 @@ from edge_router.chat.message import ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.guard.reading import Reading
 from edge_router.guard.screening import words_of
-from edge_router.rules.patterns import Either, well_formed
+from edge_router.rules.patterns import Either, folded, well_formed
 
 _LINE_OF_CODE = re.compile(
     r"[ \t]*(?:"
@@ -116,12 +116,12 @@ class Query:
 
     @cached_property
     def small(self) -> str:
-        """`whole` in small letters."""
-        return self.whole.lower()
+        """`whole` in small letters, as `Says` looks for words first."""
+        return folded(self.whole)
 
     @cached_property
     def small_last(self) -> str:
-        return self.last.lower()
+        return folded(self.last)
 
     @cached_property
     def content(self) -> frozenset[str]:

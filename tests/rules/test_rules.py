@@ -14,7 +14,7 @@ from edge_router.chat.request import ChatRequest, Extra, JsonOutput, Tool
 from edge_router.errors import InvalidRules
 from edge_router.rules.file import parse_rules, read_rules
 from edge_router.rules.query import Query, language_of
-from edge_router.rules.rule import judged
+from edge_router.rules.rule import Rule, judged
 
 FILE = Path("rules.toml")
 MONDAY = datetime(2026, 11, 30, 10, 0)
@@ -200,7 +200,7 @@ def test_what_is_tried_at_once_holds_as_each_does_alone() -> None:
             "(?m)^row$",
             "a|bc",
         ),
-        *("(?P<n>1)2", "(?P<n>3)4", r"\Qa+b(", r"\pL7", "ü{2}", "[^ -~]{3}"),
+        *("(?P<n>1)2", "(?P<n>3)4", r"\Qa+b(", r"\Qb\E{3}", r"\pL7", "ü{2}", "[^ -~]{3}"),
     )
     texts = (
         *(
@@ -225,6 +225,7 @@ def test_what_is_tried_at_once_holds_as_each_does_alone() -> None:
             "12",
             "34",
             "a+b(",
+            "bbb",
             "ü7",
             "7",
             "üü",
@@ -233,17 +234,32 @@ def test_what_is_tried_at_once_holds_as_each_does_alone() -> None:
             "",
         ),
     )
-    alone = [parse_rules(f"[[rule]]\nthen = 'weak'\npattern = '{each}'", FILE)[0] for each in sources]
-    for some in (sources, sources[:9], sources[:11]):
-        together = parse_rules(
-            "".join(f"[[rule]]\nthen = 'weak'\npattern = '{each}'\n" for each in some), FILE
-        )
+
+    def parsed(*some: str) -> tuple[Rule, ...]:
+        return parse_rules("".join(f"[[rule]]\nthen = 'weak'\npattern = '{each}'\n" for each in some), FILE)
+
+    for some in (sources, sources[:9], sources[:11], sources[11:13]):
+        together, alone = parsed(*some), [rule for each in some for rule in parsed(each)]
         for text in texts:
-            query = Query(asked(text or "."), MONDAY)
-            held = [rule.holds(query) for rule in together]
-            assert held == [rule.holds(Query(asked(text or "."), MONDAY)) for rule in alone[: len(some)]], (
-                text
-            )
+            held = [
+                [rule.holds(Query(asked(text or "."), MONDAY)) for rule in rules]
+                for rules in (together, alone)
+            ]
+            assert held[0] == held[1], (some, text)
+
+
+def test_words_in_any_case_are_found_in_whatever_letters() -> None:
+    for word, text in (
+        *(
+            ("\u00b5m", "5 \u03bcm"),
+            ("\u03bcm", "5 \u00b5m"),
+            ("\u03c3i\u03c3", "\u03a3I\u03a3"),
+            ("\u212am", "5 km"),
+        ),
+        *(("ma\u017fs", "MASS"), ("straße", "STRA\u1e9eE"), ("iris", "\u0130R\u0130S"), ("x\u0131", "XI")),
+    ):
+        rule = parse_rules(f"[[rule]]\nthen = 'weak'\nwords = '{word}'\n", FILE)[0]
+        assert rule.holds(Query(asked(text), MONDAY)), (word, text)
 
 
 def test_protection_holds_beside_everything_and_the_first_model_counts() -> None:
