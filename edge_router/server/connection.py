@@ -87,6 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         self._watch_asking()
 
     def eof_received(self) -> bool:
+        self._read()  # what the last reply has made room for a moment ago
         exchange = self._exchange
         self._half_closed = not (exchange is None or exchange.complete or exchange.more_body)
         if self._half_closed:
@@ -234,8 +235,9 @@ class Connection(asyncio.BufferedProtocol):
             self._loop.call_soon(self._read_next)
 
     def _read_next(self) -> None:
-        self._read()
-        if self._half_closed and not self.eof_received():
+        if not self._half_closed:
+            self._read()
+        elif not self.eof_received():
             self.transport.close()
         self._watch_asking()
 

@@ -10,7 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from edge_router.server.connection import HEAD_BYTES, Connection
-from edge_router.server.exchange import head_of
+from edge_router.server.exchange import CONTINUE, head_of
 from edge_router.server.limits import Limits
 
 
@@ -192,3 +192,24 @@ def test_who_has_gone_before_it_was_answered_is_no_error(caplog: pytest.LogCaptu
 
     found = asyncio.run(asyncio.wait_for(answered(post("/early", COUNTED, LAST), step=999, wire=Gone()), 20))
     assert told(found) == [b"/early "] and not caplog.records
+
+
+def test_a_side_that_closes_as_a_reply_ends_is_answered_what_it_asked_next() -> None:
+    opened: list[Connection] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+        if scope["path"] == "/a":
+            assert opened[0].eof_received()
+
+    async def main() -> bytes:
+        config, wire = uvicorn.Config(app, lifespan="off", log_config=None), Wire()
+        opened.append(Connection(Limits(), config=config, server_state=ServerState(), app_state={}))
+        opened[0].connection_made(wire)  # type: ignore[arg-type]
+        opened[0].data_received(post("/a") + post("/b"))
+        while not wire.is_closing():
+            await asyncio.sleep(0.001)
+        opened[0].connection_lost(None)
+        return b"".join(wire.sent).removesuffix(b"closed").replace(CONTINUE, b"")
+
+    assert told(asyncio.run(asyncio.wait_for(main(), 20))) == [b"/a ", b"/b "]
