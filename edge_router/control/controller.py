@@ -124,7 +124,7 @@ class CoreController:
             self._recorder.ledger,
             egress,
             self.start,
-            configured=lambda: self._pool.strong_configured,
+            strong=lambda: self._pool.names().strong,
             allowed=self.callers.allowed,
         )
         self._background = BackgroundUpgrades(self.config.ledger, self._upgrader, self.defects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -35,7 +35,8 @@ from edge_router.ledger import Ledger
 from edge_router.ledger.upgrades import Better, KeptAnswer, Upgrades
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.prices import Prices
-from edge_router.types import Cancel, Reason
+from edge_router.tier_config import chosen
+from edge_router.types import Cancel, Decision, Reason
 
 State = Literal["open", "better", "declined", "refused"]
 # Of the question, which stays what it is; anything else is of the strong model, and may pass.
@@ -79,12 +80,13 @@ class Upgrader:
         ledger: Ledger | None,
         egress: Egress,
         start: Callable[[ChatRequest, Cancel | None], Answer],
-        configured: Callable[[], bool],
+        strong: Callable[[], Collection[str]],
         allowed: Callable[[str | None], Allowed],
     ) -> None:
-        """`configured`: whether there is a strong model. `allowed`: what the caller of that name may use."""
+        """`strong`: the names of the strong model; none where there is none. `allowed`: what the caller of
+        that name may use."""
         self._config, self._egress, self._start = config, egress, start
-        self._configured, self._allowed = configured, allowed
+        self._strong, self._allowed = strong, allowed
         self._kept: Upgrades | None = None if ledger is None else ledger.upgrades
 
     @cached_property
@@ -158,7 +160,7 @@ class Upgrader:
         """Raises what keeps all of them from being asked."""
         if self._config.offline:
             raise StrongUnreachable(self._config.strong.base_url or "", "the network is switched off")
-        if not self._configured():
+        if not self._strong():
             raise StrongNotConfigured
 
     def _better(self, number: int, cancel: Cancel | None) -> Upgrade | None:
@@ -203,20 +205,34 @@ class Upgrader:
         request = read(kept.request)
         if any(isinstance(tool, Tool) for tool in request.tools):  # nobody is there to act upon a call
             request = replace(request, tool_choice=ToolChoice("none"))
-        request = self._by_rights(request)
         rule = self._egress.judge(request).model
-        if rule is None or rule.then in ("auto", "strong") or rule.then.startswith("router-"):
-            return request
+        if rule is None or rule.then == "auto" or rule.then.startswith("router-"):
+            return self._by_rights(request, self._wanted(kept.record.decision))
+        if rule.then == "strong":
+            return self._by_rights(request, (request.target,))
         if rule.then not in self._config.strong_names:
             raise Withheld(rule=rule.name)
-        return replace(request, target=rule.then)
+        return replace(self._by_rights(request, (request.target,)), target=rule.then)
 
-    def _by_rights(self, request: ChatRequest) -> ChatRequest:
-        """As its caller may be answered. Raises `ModelNotAllowed`, and `UnknownName` for one that is gone."""
+    def _wanted(self, decision: Decision) -> Sequence[str]:
+        """Who is to answer it, the best fit first: of several stronger models by the score that it had."""
+        tiers = self._config.tiers
+        names = [tier.model for tier in tiers[1:]]
+        if not names or not set(names) <= set(self._strong()):  # a program may pass in one of its own
+            return ("strong",)
+        place = names.index(chosen(tiers, decision.score))
+        return (*names[place:], *reversed(names[:place]))
+
+    def _by_rights(self, request: ChatRequest, wanted: Sequence[str]) -> ChatRequest:
+        """As its caller may be answered, by the first of those `wanted` that is allowed.
+
+        Raises `ModelNotAllowed`, and `UnknownName` for one that is gone.
+        """
         allowed = self._allowed(request.caller)
         if allowed.stays:
             raise ModelNotAllowed("strong", allowed.models)
-        request = replace(request, target=(allowed.among or (request.target,))[0])
+        target = next(filter(allowed.permits, wanted), (*allowed.among, wanted[0])[0])
+        request = replace(request, target=target)
         # Who has no more than "auto" names no model; whoever runs this may.
         return request if allowed.permits(request.target) else replace(request, caller=None)
 
