@@ -131,7 +131,8 @@ def _card(text: str, groups: Sequence[re.Match[str]], first: int) -> int | None:
             break
         if len(number) >= _SHORTEST_CARD:
             lengths = lengths or _lengths(number)
-            good = len(number) in lengths and not text[groups[at].end() :][:1].isalpha()
+            end = groups[at].end()
+            good = len(number) in lengths and not text[end : end + 1].isalpha()
             if good and _is_grouped_so(groups[first : at + 1]) and _luhn([*map(int, number)]):
                 found = at
     return found
