@@ -66,8 +66,7 @@ def _invalid_request(error: e.InvalidRequest) -> str:
 
 def _context_overflow(error: e.ContextOverflow) -> str:
     roomier = (error.prompt_tokens // 1024 + 1) * 1024
-    if error.longest is not None and roomier > error.longest:
-        roomier = error.longest
+    roomier = roomier if error.longest is None else min(roomier, error.longest)
     if roomier <= max(error.prompt_tokens, error.context_window_size):
         what = f"{error.reason}, and the model was trained for {roomier}"
         return _then(what, "shorten it, or take a model with a longer context from", "models", "list")
@@ -82,10 +81,11 @@ def _unknown_name(error: e.UnknownName) -> str:
     nearest = f"the nearest is {_or(error.nearest)}" if error.nearest else f"there is {_some(error.known)}"
     what = f"there is no {error.kind} named {error.name!r}, {nearest}"
     if isinstance(error, e.UnknownModel):
+        gone, hub = f"there is no file or folder {error.name}", f"hf:{error.name}"
         if _REPOSITORY.fullmatch(error.name):
-            what = f"there is no file or folder {error.name}"
-            hub = f"hf:{error.name}"
-            return _then(what, f"the repository on the hub is written {hub}", "models", "pull", hub)
+            return _then(gone, f"the repository on the hub is written {hub}", "models", "pull", hub)
+        if re.search(r"[/\\]|\.(gguf|safetensors|bin)$", error.name, re.IGNORECASE):
+            return _then(gone, "those that need no file are listed by", "models", "list")
         return _then(what, "all of them are listed by", "models", "list")
     if error.kind == "GPU":
         return _then(
@@ -231,7 +231,7 @@ def _server_key(error: e.ServerKeyRefused) -> str:
     held = f"{error.variable} holds another one" if error.is_set else f"{error.variable} holds none"
     return _then(
         f"the server at {error.url} asks for a key, and {held}",
-        "set that as it was where the server was started, and go on with",
+        f"set that to its own or to one that `{command('keys', 'new', 'NAME')}` has made, and go on with",
         *("launch", error.client),
     )
 

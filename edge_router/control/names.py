@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from edge_router import plugins
 from edge_router.caller_config import CALLERS
@@ -19,9 +19,11 @@ from edge_router.config import Config
 from edge_router.control.policy import Names, parse_model
 from edge_router.engines import strong_engines, weak_engines
 from edge_router.engines.choice import DEVICES, SERVED
+from edge_router.engines.local_server.servers import TITLES
 from edge_router.errors import ConfigError, InvalidInput
 from edge_router.quantization import QUANTIZATIONS
 
+_SERVERS: Mapping[str, str] = dict(TITLES.items())
 _NUMBER = re.compile(r"\d+|sm_\d+[a-z]?")  # which of several, or what to compile for
 
 
@@ -37,7 +39,10 @@ def check_names(config: Config, *, weak: bool = True, strong: bool = True) -> No
         return
     engine, own = config.weak.engine, weak_engines()
     if engine != "auto" and engine not in own:
-        _check(config, "weak.engine", ("auto", *own, *plugins.names(plugins.WEAK_ENGINES)))
+        known = ("auto", *own, *plugins.names(plugins.WEAK_ENGINES))
+        if engine not in known and engine.lower() in _SERVERS:
+            raise _error(config, "weak.engine", f"did you mean {SERVED}? It asks {_SERVERS[engine.lower()]}")
+        _check(config, "weak.engine", known)
         return
     _check_device(config)
     if config.weak.quantization is not None:

@@ -56,6 +56,7 @@ def test_what_a_caller_may_is_listed(cli, home, monkeypatch):
     assert cli("config", "set", *settings).code == 0
     told = " ".join(cli("keys", "list").out.splitlines()[-1].split())
     assert told == "a in KEY_OF_A, which is not set models weak,auto, concurrency 2"
+    assert json.loads(cli("keys", "list", "--json").out)["a"]["models"] == ["weak", "auto"]
     monkeypatch.setenv("KEY_OF_A", "0123456789abcdef")
     done = cli("keys", "list")
     assert "which is not set" not in done.out and "0123456789abcdef" not in done.out

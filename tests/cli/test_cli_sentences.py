@@ -343,6 +343,13 @@ def test_facts_are_told():
     assert "wait for 30 s" in sentence(e.StrongRateLimited("https://example.org", 30))
 
 
+def test_a_file_that_is_not_there_is_called_one():
+    for name in ("/media/stick/model.gguf", "model.GGUF", "~/models/mine", r"C:\models\mine", "./mine"):
+        told = sentence(e.UnknownModel(name, ["Qwen3-4B"]))
+        assert told.startswith(f"there is no file or folder {name}; those that need no file"), name
+    assert "no model named" in sentence(e.UnknownModel("Qwen3.5", ["Qwen3-4B"]))
+
+
 def test_words_are_quoted_for_the_shell(monkeypatch):
     assert quoted("a b") == "'a b'"
     monkeypatch.setattr("os.name", "nt")

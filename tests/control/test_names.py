@@ -16,6 +16,7 @@ from edge_router.errors import ConfigError, EdgeRouterError, InvalidModel, Unkno
 TYPOS = [
     ("weak.engine", "foo", None),
     ("weak.engine", "tmv", "tvm"),
+    ("weak.engine", "Ollama", "remote"),
     ("weak.engine", "TVM", "tvm"),
     ("weak.device", "gpu", None),
     ("weak.device", "cdua", "cuda"),

@@ -162,10 +162,11 @@ def calibrate(
         tell(found, name)
         return
     output.write(f"{found.threshold:.6g}\n")
+    value = f"{found.threshold:.6g}"
     output.say(
         f"{name} sends {found.share:.1%} of {found.n} prompts to the strong model from there on, and "
-        f"{found.low:.1%} to {found.high:.1%} of others like them; set router.threshold, or ask "
-        f"router-{name}-{found.threshold:.6g}",
+        f"{found.low:.1%} to {found.high:.1%} of others like them; ask router-{name}-{value}, or "
+        f"set it: {session.command('config', 'set', f'router.threshold={value}')}",
         style="dim",
     )
 

@@ -7,7 +7,7 @@ import math
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session, server_key
-from edge_router.cli.verbs.keys import key_of, limits_of
+from edge_router.cli.verbs.keys import in_words, key_of, limits_of
 from edge_router.config import Config
 from edge_router.errors import ConfigError
 from edge_router.thresholds.purses import Budgets
@@ -25,7 +25,7 @@ def callers(session: Session, config: Config) -> Found:
     for each in config.callers:
         making = session.command("keys", "new", each.name)
         key = f"key {where}" if (where := key_of(each)) else f"none, so that nobody is it; make one: {making}"
-        limits = ", ".join(f"{name} {value}" for name, value in limits_of(each).items())
+        limits = in_words(limits_of(each))
         spent = [
             f"{own.spent:.4f} of {own.budget:g} spent this {own.period.word}"
             if math.isfinite(own.spent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -67,10 +68,7 @@ def list_(
     if json:
         output.write_json({each.name: {"key": key_of(each), **limits_of(each)} for each in found})
         return
-    rows = [
-        (each.name, key_of(each) or "none", ", ".join(f"{k} {v}" for k, v in limits_of(each).items()) or "-")
-        for each in found
-    ]
+    rows = [(each.name, key_of(each) or "none", in_words(limits_of(each)) or "-") for each in found]
     output.table(("caller", "key", "limits"), rows)
 
 
@@ -118,4 +116,10 @@ def limits_of(caller: CallerConfig) -> dict[str, object]:
     rates = ("requests_per_minute", "tokens_per_minute", "concurrency")
     found = {name: getattr(caller, name) for name in (*names, *rates)}
     told = {name: value for name, value in found.items() if value is not None}
-    return {**({"models": ",".join(caller.models)} if caller.models else {}), **told}
+    return {**({"models": list(caller.models)} if caller.models else {}), **told}
+
+
+def in_words(limits: Mapping[str, object]) -> str:
+    """On one line; nothing where there are none."""
+    shown = {name: ",".join(value) if isinstance(value, list) else value for name, value in limits.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
