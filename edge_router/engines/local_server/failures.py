@@ -27,8 +27,9 @@ from edge_router.errors import (
 )
 
 _MEMORY = re.compile(
-    r"requires more .{0,20}memory|out of memory|outofmemory|\boom\b|not enough .{0,20}memory"
-    r"|insufficient memory|failed to allocate|unable to allocate|cudamalloc|alloc\w* .{0,40}failed"
+    r"requires more .{0,20}memory|out of memory|out_?of_?((device|host)_?)?memory|\boom\b"
+    r"|not enough (.{0,20}memory|resources)|insufficient (memory|system resources)"
+    r"|failed to allocate|unable to allocate|cudamalloc|alloc\w* .{0,40}failed"
     r"|no available memory|bad_alloc"
 )
 _CONTEXT = re.compile(

@@ -32,6 +32,14 @@ SAID = [
     (500, "llama runner process has terminated: cudaMalloc failed: out of memory", OutOfMemory),
     (500, "unable to allocate CPU buffer", OutOfMemory),
     (200, "CUDA out of memory. Tried to allocate 2.00 GiB", OutOfMemory),
+    (500, "vk::Device::allocateMemory: ErrorOutOfDeviceMemory", OutOfMemory),
+    (
+        400,
+        "Model loading was stopped due to insufficient system resources. Under the current settings, this model "
+        "requires approximately 24.1 GB of memory",
+        OutOfMemory,
+    ),
+    (400, "Not enough resources to load the model with the current settings", OutOfMemory),
     (400, "the input length exceeds the context length", ContextOverflow),
     (
         400,
