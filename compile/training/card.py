@@ -19,13 +19,17 @@ _FIELDS = (
     "description",
     "trained_on",
     "license",
+    "kind",
+    "temperature",
+    "special_tokens",
 )
+_DEFAULTS = ("", (), "score", 1.0)  # which need not be said
 
 
 def write_card(card: RouterCard, measured: Evaluation | None = None) -> None:
     """`card.directory`/card.toml. With `measured`, a table per benchmark: each router's APGR."""
     lines = [
-        f"{name} = {_toml(getattr(card, name))}" for name in _FIELDS if getattr(card, name) not in ("", ())
+        f"{name} = {_toml(getattr(card, name))}" for name in _FIELDS if getattr(card, name) not in _DEFAULTS
     ]
     for group, routers in (measured.to_dict() if measured else {}).items():
         lines += ["", f"[metrics.{_key(group)}]", f"n = {next(iter(routers.values()))['n']}"]

@@ -110,6 +110,9 @@ class ModelCard:
     abilities: tuple[str, ...] = ()
 
 
+ROUTER_KINDS = ("score", "decision")
+
+
 @dataclass(frozen=True, slots=True)
 class RouterCard:
     """A router that ships: where its graph and tokenizer are, and what its scores are worth.
@@ -119,6 +122,9 @@ class RouterCard:
     tokenizer of its own. `typical_scores` are quantiles of its scores over typical prompts (see
     `routers.fitting`), empty for one whose threshold was made for its own traffic. `metrics` is what was
     measured when it was trained, by benchmark.
+
+    A graph of the `kind` "score" gives one; of the kind "decision" it answers a question of difficulty, at a
+    `temperature`, and `special_tokens` are those that begin and end what it reads and mark its options.
     """
 
     name: str
@@ -133,6 +139,9 @@ class RouterCard:
     metrics: Mapping[str, object] = field(hash=False)
     encoder: str = ""
     typical_scores: tuple[float, ...] = ()
+    kind: str = "score"
+    temperature: float = 1.0
+    special_tokens: tuple[str, ...] = ()
 
 
 def parse_model_card(file: Traversable | Path) -> ModelCard:
@@ -188,12 +197,17 @@ def parse_router_card(directory: Traversable | Path) -> RouterCard:
         metrics=table.table("metrics", {}).plain(),
         encoder=encoder,
         typical_scores=table.shares("typical_scores", ()),
+        kind=table.choice("kind", ROUTER_KINDS, "score"),
+        temperature=table.positive("temperature", 1.0),
+        special_tokens=table.texts("special_tokens", ()),
     )
     table.done()
     if len(card.typical_scores) == 1 or list(card.typical_scores) != sorted(card.typical_scores):
         raise table.bad("typical_scores", "must be quantiles, two or more of them, the lowest first")
     if card.name != directory.name:
         raise table.bad("name", f"must be the folder's own name, {directory.name!r}")
+    if card.kind == "decision" and (encoder or len(card.special_tokens) != 3):
+        raise table.bad("special_tokens", "of the kind decision are three: what begins, ends and marks")
     for key, name in (("graph", card.graph), ("tokenizer", card.tokenizer)):
         if name and not (directory / name).is_file():
             raise table.bad(key, f"names {name!r}, which is not there")

@@ -52,6 +52,12 @@ class Table:
     def flag(self, key: str, default: object = _REQUIRED) -> bool:
         return cast(bool, self._get(key, lambda v: isinstance(v, bool), "must be true or false", default))
 
+    def positive(self, key: str, default: object = _REQUIRED) -> float:
+        def fits(value: object) -> bool:
+            return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+        return float(cast(float, self._get(key, fits, "must be a number above 0", default)))
+
     def shares(self, key: str, default: object = _REQUIRED) -> tuple[float, ...]:
         def fits(value: object) -> bool:
             return isinstance(value, list | tuple) and all(map(_is_share, value))

@@ -53,7 +53,7 @@ class _Timed:
         try:
             for event in ask(_Deadline(self._limit_s)):
                 if isinstance(event, Answered):
-                    return _expected(event.probabilities)
+                    return expected(event.probabilities)
         except InternalError:
             raise
         except (EngineError, InvalidRequest):  # too slow among them: see `Cancelled`
@@ -128,7 +128,8 @@ class _Deadline(threading.Event):
         return super().is_set() or time.monotonic() > self._end
 
 
-def _expected(probabilities: Sequence[float]) -> float:
+def expected(probabilities: Sequence[float]) -> float:
+    """The level that these say, 0 for the first, 1 for the last."""
     found = sum(level * probability for level, probability in enumerate(probabilities))
     return min(max(found / (len(probabilities) - 1), 0.0), 1.0)
 

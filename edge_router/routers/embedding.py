@@ -138,6 +138,6 @@ class Embedders:
 
 def _begins_with_text(card: Callable[[], RouterCard]) -> bool:
     try:
-        return not card().encoder
+        return not card().encoder and card().kind == "score"
     except EdgeRouterError:  # a broken card of the user's: who asks for it by name is told
         return False

@@ -91,7 +91,7 @@ def describe(session: InferenceSession, where: str) -> Described:
 
 def check_tokens(session: InferenceSession, where: str) -> None:
     """That it begins with token ids. Raises `InvalidRouter`, which names its inputs."""
-    inputs = _inputs(session)
+    inputs = described_inputs(session)
     if inputs != _TOKENS:
         wanted = "a router's are input_ids and attention_mask, int64"
         raise InvalidRouter(where, f"its inputs are {_listed(inputs)}; {wanted}")
@@ -102,7 +102,7 @@ def state_of(session: InferenceSession, encoder: InferenceSession, where: str) -
 
     Raises `InvalidRouter`.
     """
-    inputs, given = _inputs(session), outputs(encoder)
+    inputs, given = described_inputs(session), outputs(encoder)
     for state in STATES:
         others = set(inputs) - {state}
         if inputs.get(state, "") == given.get(state) and others <= {MASK}:
@@ -130,7 +130,8 @@ def outputs(session: InferenceSession) -> dict[str, str]:
     return {value.name: value.type for value in session.get_outputs()}
 
 
-def _inputs(session: InferenceSession) -> dict[str, str]:
+def described_inputs(session: InferenceSession) -> dict[str, str]:
+    """Name -> type."""
     return {value.name: value.type for value in session.get_inputs()}
 
 

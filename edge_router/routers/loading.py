@@ -6,6 +6,7 @@ import logging
 
 from edge_router.catalog import RouterCard
 from edge_router.errors import InvalidRouter, MissingExtra, ProviderUnavailable
+from edge_router.routers.encoder import EncoderRouter
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.routers.providers import AUTO, CPU, GPU_PROVIDERS, named
 
@@ -22,19 +23,20 @@ PROBES = (
 logger = logging.getLogger(__name__)
 
 
-def load(card: RouterCard, *, threads: int, provider: str) -> OnnxRouter:
+def load(card: RouterCard, *, threads: int, provider: str) -> OnnxRouter | EncoderRouter:
     """The router on `provider`, or on the first GPU provider that works ("auto").
 
     Falls back to the CPU, with a warning that says why, where "auto" finds none and where the scores are not
     the CPU's. Raises `ProviderUnavailable` and `MissingExtra` for one that was asked for by name.
     """
-    cpu = OnnxRouter(card, threads=threads)
+    kind = EncoderRouter if card.kind == "decision" else OnnxRouter
+    cpu = kind(card, threads=threads)
     reasons = []
     for name in GPU_PROVIDERS if provider == AUTO else (provider,):
         if name == CPU:
             return cpu
         try:
-            router = OnnxRouter(card, threads=threads, provider=named(name))
+            router = kind(card, threads=threads, provider=named(name))
         except (ProviderUnavailable, MissingExtra) as error:
             if provider != AUTO:
                 raise
