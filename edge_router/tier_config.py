@@ -120,3 +120,29 @@ def chosen(tiers: Sequence[TierConfig], score: float | None) -> str:
     """The model for a query of that score which is not the weak one's."""
     reached = [tier.model for tier in tiers[1:] if score is not None and score >= tier.at]
     return reached[-1] if reached else tiers[1].model
+
+
+def meant(target: str, name: str, models: Sequence[str], tags: Collection[str]) -> str | None:
+    """The model that a request of that `model` is for, of an endpoint's; None where it is for others."""
+    if target in models:
+        return target
+    return models[0] if target == name or target in tags else None
+
+
+def usable(config: Config, among: Collection[str]) -> tuple[TierConfig, ...]:
+    """The models that the score may choose among where only those strong ones may answer; () `among`: all."""
+    if not among:
+        return config.tiers
+    strong = config.strong.model
+    served = [(each.name, each.models, each.tags) for each in config.endpoints]
+    served += [] if strong is None else [("strong", (strong,), ())]
+    left = [
+        tier
+        for tier in config.tiers[1:]
+        if any(
+            (model := meant(tier.model, *each)) is not None
+            and model in {meant(name, *each) for name in among}
+            for each in served
+        )
+    ]
+    return (config.tiers[0], *left) if left else ()

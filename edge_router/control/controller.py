@@ -438,7 +438,7 @@ class CoreController:
             weak_only=self.callers.allowed(request.caller).stays,
             shortens=self.config.weak.overflow == "auto",
             asked=verdict.model.then if route.ruled and verdict.model is not None else None,
-            tiers=policy.tiers_for(route, self.config),
+            tiers=policy.tiers_for(route, self.config, request.among),
             defects_escalate=self.config.weak.on_defect == "escalate",
             session=self._session(request),
             facts=self._sessions.facts,

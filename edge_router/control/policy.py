@@ -33,7 +33,7 @@ from edge_router.errors import (
 )
 from edge_router.registry import nearest
 from edge_router.rules.rule import PROTECTING, Rule
-from edge_router.tier_config import TierConfig, chosen
+from edge_router.tier_config import TierConfig, chosen, usable
 from edge_router.types import LATEST, Decision, Reason, Tier
 
 ROUTER_PREFIX = "router-"
@@ -157,10 +157,13 @@ def _parse_router(rest: str, names: Names) -> Route:
     return Route(router=router, threshold=threshold)
 
 
-def tiers_for(route: Route, config: Config) -> tuple[TierConfig, ...]:
-    """The models that a score may choose among: of the configured router only, whose thresholds they are."""
+def tiers_for(route: Route, config: Config, among: Collection[str] = ()) -> tuple[TierConfig, ...]:
+    """The models that a score may choose among: of the configured router only, whose thresholds they are.
+
+    `among`: the only strong models, endpoints or tags that may answer, where they are named.
+    """
     own = route.tier is None and route.threshold is None and route.router in (None, config.router.name)
-    return config.tiers if own else ()
+    return usable(config, among) if own else ()
 
 
 def own(request: ChatRequest, situation: Situation) -> ChatRequest:

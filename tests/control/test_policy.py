@@ -330,3 +330,24 @@ def test_tiers_are_of_the_configured_router() -> None:
         ("gpt-big", False),
     ):
         assert bool(tiers_for(parse_model(name, NAMES), config)) is applies, name
+
+
+def test_tiers_are_those_that_a_caller_may_use() -> None:
+    """What it may not use answers nothing, so that the answer of another one would stand in for it."""
+    told = {
+        "strong.model": "own",
+        "endpoints.a.models": ["small", "big"],
+        "endpoints.b.models": ["big"],
+        "endpoints.b.tags": ["eu"],
+    }
+    config = Config().replace(tiers="0:weak, 0.2:own, 0.3:small, 0.6:big, 0.9:eu", **told)
+    for among, left in (
+        ((), ["weak", "own", "small", "big", "eu"]),
+        (("small",), ["weak", "small"]),
+        (("a",), ["weak", "small"]),  # whose first model that means
+        (("big",), ["weak", "big", "eu"]),
+        (("b",), ["weak", "big", "eu"]),
+        (("eu", "own"), ["weak", "own", "big", "eu"]),
+        (("else",), []),
+    ):
+        assert [tier.model for tier in tiers_for(Route(), config, among)] == left, among

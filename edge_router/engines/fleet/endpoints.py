@@ -9,6 +9,7 @@ from edge_router.config import ENDPOINTS, Config, EndpointConfig, StrongConfig
 from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.thresholds.prices import Prices
+from edge_router.tier_config import meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,7 @@ class StrongEndpoint:
 
     def model_for(self, target: str) -> str | None:
         """The model that a request of that `model` is for; None where it is for other endpoints."""
-        if target in self.models:
-            return target
-        return self.models[0] if target in (self.name, *self.limits.tags) else None
+        return meant(target, self.name, self.models, self.limits.tags)
 
 
 def strong_endpoints(config: Config, *, own_prices: bool = False) -> Iterator[StrongEndpoint]:
