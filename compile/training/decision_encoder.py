@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,20 @@ def write_graph(model: Any, file: Path, opset: int = OPSET) -> None:
     axes: dict[str, tuple[str, ...]] = {IDS: ("rows", "tokens"), MASK: ("rows", "tokens")}
     axes |= {MARKS: ("rows", "options"), MARKED: ("rows", "options"), TYPE: ("rows",)}
     axes |= {"logits": ("rows", "options"), "act_logits": ("rows",)}
+    # An even number of heads lets torch take a way that no graph has a node for.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        _export(model, example, file, axes, opset)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _export(
+    model: Any, example: tuple[Any, ...], file: Path, axes: Mapping[str, Sequence[str]], opset: int
+) -> None:
+    import torch
+
     with torch.no_grad(), warnings.catch_warnings():
         # That values of Python's become constants is meant: they are the same for every text.
         warnings.simplefilter("ignore")

@@ -17,12 +17,13 @@ from edge_router.catalog.cards import parse_router_card
 from edge_router.compile.training.card import write_card
 from edge_router.compile.training.decision_encoder import main, quantize_weights, write_router
 from edge_router.errors import InvalidRouter
-from edge_router.routers import routers
+from edge_router.routers import loading, routers
 from edge_router.routers.decision import HARD
 from edge_router.routers.embedding import Embedders
 from edge_router.routers.encoder import MARKS, EncoderRouter
 from edge_router.routers.graph import IDS
 from edge_router.routers.loading import load
+from edge_router.routers.providers import PROVIDERS, Provider
 
 WORDS = [
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "score", "question", ":", "how", "hard", "is", "this"),
@@ -160,6 +161,19 @@ def test_what_is_no_such_router_is_refused(card: RouterCard, make_router: MakeCa
         parse_router_card(Path(str(card.directory)))
 
 
+def test_another_provider_runs_the_same_graph(card: RouterCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in: onnxruntime's own CPU under another name."""
+    cpu = PROVIDERS["cpu"]
+    monkeypatch.setitem(PROVIDERS, "fake", Provider("fake", cpu.execution, cpu.attach))
+    for asked, note in (("fake", ""), ("auto", "built without it")):
+        monkeypatch.setattr(loading, "GPU_PROVIDERS", ("fake",) if not note else ("coreml",))
+        if note:
+            monkeypatch.setitem(PROVIDERS, "coreml", replace(PROVIDERS["coreml"], execution="NoProvider"))
+        router = load(card, threads=1, provider=asked)
+        assert isinstance(router, EncoderRouter) and note in router.note and bool(router.note) == bool(note)
+        assert router.score_texts(TEXTS) == EncoderRouter(card).score_texts(TEXTS)
+
+
 def test_weights_alone_as_int8_are_the_same_alone_and_together(tmp_path: Path) -> None:
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper, save
@@ -200,7 +214,7 @@ def _tiny(tmp_path: Path) -> tuple[Any, Any]:
 
     torch.manual_seed(0)
     settings = ModernBertConfig(
-        vocab_size=len(WORDS), hidden_size=64, intermediate_size=96, num_hidden_layers=3,
+        vocab_size=len(WORDS), hidden_size=128, intermediate_size=96, num_hidden_layers=3,
         num_attention_heads=2, max_position_embeddings=128, local_attention=16, pad_token_id=0,
         cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3, attn_implementation="sdpa",
     )  # fmt: skip
