@@ -84,10 +84,8 @@ def checked_score(router: Router, request: ChatRequest, *, stays: bool = False) 
 
     Raises `InvalidRouter`: what is no number would compare as an easy question.
     """
-    if isinstance(router, AsksEndpoint):
-        score = router.score_request(request, stays=stays)
-    else:
-        score = router.score(request.messages)
+    ask = getattr(router, "score_request", None)  # of `AsksEndpoint`; `isinstance` takes 6 us for a protocol
+    score = router.score(request.messages) if ask is None else ask(request, stays=stays)
     if not (isinstance(score, int | float) and 0 <= score <= 1):
         raise InvalidRouter(router.name, f"its score is {score!r}, not a number in 0..1")
     return score

@@ -155,3 +155,14 @@ def test_too_late_and_gone_a_learned_router_scores(serve: Callable[..., Any], tm
     with pytest.raises(EngineError):
         served.stop()
         ask(RouterJudge(configured(served.url), Egress(Guard(config.guard))), request("x"))
+
+
+def test_doctor_tells_where_the_router_asks_and_asks_nobody(serve: Callable[..., Any]) -> None:
+    from edge_router.cli.verbs.checks import router
+
+    served = serve(weak=judging())
+    told = list(router(configured(served.url, protocol="systemone")))
+    assert [(each.name, each.text) for each in told] == [
+        ("decision", f"weak at {served.url}/v1 (systemone), on this machine")
+    ]
+    assert not served.weak.inquiries

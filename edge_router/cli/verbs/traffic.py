@@ -25,12 +25,12 @@ def tell(config: Config, session: Session) -> None:
 
 
 def _words(config: Config, session: Session) -> list[str]:
-    from edge_router.routers.base import AsksWeak
+    from edge_router.routers.base import AsksEndpoint, AsksWeak
     from edge_router.routers.fitting import default_threshold, typical_traffic
 
     with closing(session.pool(config)) as models:
         router = models.router(None)
-        if isinstance(router, AsksWeak):
+        if isinstance(router, AsksWeak | AsksEndpoint):  # takes long, or is paid
             return []
         alone = not models.strong_configured and bound_of(config) is None
         threshold = default_threshold(router, config) if alone else models.threshold(router)
