@@ -15,6 +15,7 @@ from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.engines.base import Decides, Engine
 from edge_router.engines.fleet.breaker import Attempt, Breaker, Fault, fault_of
 from edge_router.engines.local_server.place import Resolve, here
+from edge_router.engines.local_server.servers import cloud_of
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, StrongTimeout, StrongUnreachable
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
@@ -66,7 +67,7 @@ class RouterJudge:
 
         own, self._limit_s = config.judge.endpoint, config.judge.timeout_s
         place = Endpoint.parse(own.base_url, SETTING)
-        ways = here(place, resolve=resolve)
+        ways = _ways(config, place, resolve)
         self.here, self._url, self._egress = bool(ways), place.url, egress
         self._engines = [
             QuestionEndpoint(config, own, place=each, here=self.here, retries=0) for each in ways or (place,)
@@ -77,7 +78,9 @@ class RouterJudge:
     def described(config: Config) -> str:
         """In words, for people; nobody is asked."""
         place = Endpoint.parse(config.judge.base_url, SETTING)
-        where = "on this machine" if here(place) else "on another machine, which gets nothing private"
+        where = (
+            "on this machine" if _ways(config, place) else "on another machine, which gets nothing private"
+        )
         return f"{config.judge.model} at {place.url} ({config.judge.protocol}), {where}"
 
     def ask(
@@ -137,3 +140,8 @@ class RouterJudge:
 def gist(messages: Sequence[Message]) -> str:
     """What is asked, in a bounded text. Made of what may leave: a cut through a key would hide it."""
     return shorten(conversation_text(messages), LONGEST)
+
+
+def _ways(config: Config, place: Endpoint, resolve: Resolve | None = None) -> tuple[Endpoint, ...]:
+    """To a model on this machine; none to what Ollama passes on to its makers, as the model's name says."""
+    return () if cloud_of(config.judge.model or "", {}) else here(place, resolve=resolve)

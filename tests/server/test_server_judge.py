@@ -113,6 +113,9 @@ def test_on_this_machine_no_network_is_needed(serve: Callable[..., Any]) -> None
     judge = RouterJudge(config.replace(offline=True), Egress(Guard(config.guard)))
     assert judge.here and ask(judge, request(KEY, private=True), stays=True)
     judge.close()
+    passed_on = RouterJudge(config.replace(**{"judge.model": "clef:27b-cloud"}), Egress(Guard(config.guard)))
+    assert not passed_on.here, "Ollama sends it to its makers"
+    passed_on.close()
     # A server may listen on one of both loopbacks.
     ways = RouterJudge(config, Egress(Guard(config.guard)), resolve=lambda host: ["127.0.0.9", "127.0.0.1"])
     assert ways.here and ask(ways, request("x"))
