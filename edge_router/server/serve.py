@@ -148,6 +148,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._starlette.state.running.stop()
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):  # whose clients take nothing
+            cast("Connection", connection).transport.abort()
+        await asyncio.sleep(0)  # they hear of it
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

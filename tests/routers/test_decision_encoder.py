@@ -24,6 +24,7 @@ from edge_router.routers.encoder import MARKS, EncoderRouter
 from edge_router.routers.graph import IDS
 from edge_router.routers.loading import load
 from edge_router.routers.providers import PROVIDERS, Provider
+from edge_router.telemetry import load_onnxruntime
 
 WORDS = [
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "score", "question", ":", "how", "hard", "is", "this"),
@@ -175,7 +176,6 @@ def test_another_provider_runs_the_same_graph(card: RouterCard, monkeypatch: pyt
 
 
 def test_weights_alone_as_int8_are_the_same_alone_and_together(tmp_path: Path) -> None:
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper, save
     from onnx import load as load_graph
 
@@ -194,7 +194,9 @@ def test_weights_alone_as_int8_are_the_same_alone_and_together(tmp_path: Path) -
     quantize_weights(tmp_path / "g.onnx")
     kinds = [tensor.data_type for tensor in load_graph(tmp_path / "g.onnx").graph.initializer]
     assert kinds.count(TensorProto.INT8) == 2
-    session = onnxruntime.InferenceSession(str(tmp_path / "g.onnx"), providers=["CPUExecutionProvider"])
+    session = load_onnxruntime().InferenceSession(
+        str(tmp_path / "g.onnx"), providers=["CPUExecutionProvider"]
+    )
     rows = rng.normal(size=(5, 64)).astype(np.float32)
     (found,) = session.run(None, {"x": rows})
     wanted = (rows @ arrays[0]) @ arrays[1].T + arrays[2]

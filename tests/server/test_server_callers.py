@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -343,12 +344,12 @@ def test_the_clients_of_other_people_know_what_they_are_told(serve: Make) -> Non
             told = caught.value.response.headers
             assert 1 <= int(told["retry-after"]) <= 60
             assert told["anthropic-ratelimit-requests-remaining"] == "0"
-    mine = ollama.Client(url, headers={"Authorization": f"Bearer {ANNA}"})
-    for model, status in (("auto", 429), ("strong", 403)):
-        with pytest.raises(ollama.ResponseError) as refused:
-            mine.chat(model, messages=TURN)
-        assert refused.value.status_code == status
-    assert [model.model for model in mine.list().models] == ["auto", "weak", "small"]
+    with closing(ollama.Client(url, headers={"Authorization": f"Bearer {ANNA}"})) as mine:
+        for model, status in (("auto", 429), ("strong", 403)):
+            with pytest.raises(ollama.ResponseError) as refused:
+                mine.chat(model, messages=TURN)
+            assert refused.value.status_code == status
+        assert [model.model for model in mine.list().models] == ["auto", "weak", "small"]
 
 
 def test_keys_are_read_at_the_start_only(desk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
