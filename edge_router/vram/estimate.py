@@ -199,9 +199,10 @@ def _buffers(shape: ModelShape, form: Quantization, settings: Settings, place: P
 
     With smaller ones a processor touches less of it, and untouched memory takes none.
     """
-    # One token more for `decode`, and a batch for the others.
+    # One token more for `decode`, and a batch for the others; logits of each sequence's last token as well
+    # where several are read at once.
     tokens, width = settings.prefill_chunk_size + 1 + settings.max_sequences, activation_width(shape)
-    rows = 2 + settings.max_sequences
+    rows = 1 + 2 * settings.max_sequences
     bound = (
         product("workspace", "activations", tokens=tokens, numbers=width, bytes=form.dtype_bytes),
         product("workspace", "logits", rows=rows, vocabulary=shape.vocabulary, bytes=_FLOAT),
