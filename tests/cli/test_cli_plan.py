@@ -95,6 +95,7 @@ def test_the_catalogue_begins_with_what_a_person_would_take(cli):
     names = [line.split()[0] for line in lines]
     assert " ".join(header.split()) == "model fits answers download context longest memory tok/s can"
     assert names[0] == "gemma-2-9b-it" and names.index("Qwen3-8B") < names.index("Qwen3-4B")
+    assert names.index("Llama-3.1-8B-Instruct") < names.index("Llama-3-8B-Instruct"), "the same, and newer"
     assert names.index(MODEL) < names.index("DeepSeek-R1-Distill-Llama-8B") < names.index(GORILLA)
     assert "10.8 GiB on cuda" in done.err and "360 GB/s (RTX 3060, as its maker says)" in done.err
     assert "tools, thinking" in lines[names.index("Qwen3-8B")] and "4.6 GB" in lines[names.index("Qwen3-8B")]

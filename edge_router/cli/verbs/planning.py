@@ -215,11 +215,17 @@ def best_first(reports: Iterable[Report]) -> list[Report]:
     before those made for one purpose. Then what would be slow, what fits with less, what does not fit.
     """
 
-    def order(report: Report) -> tuple[int, bool, float, int]:
-        special = report.card.name.startswith(SPECIAL)
-        return (_grade(report), special, -(strength_of(report.card) or 0), -report.shown.bytes("parameters"))
+    def order(report: Report) -> tuple[int, bool, float, int, int]:
+        special, strength = report.card.name.startswith(SPECIAL), strength_of(report.card) or 0
+        weight, longest = size_of(report)
+        return (_grade(report), special, -strength, -weight, -longest)
 
     return sorted(reports, key=order)
+
+
+def size_of(report: Report) -> tuple[int, int]:
+    """Of its parameters in bytes; of two alike the one that was trained for the longer context is newer."""
+    return report.shown.bytes("parameters"), report.card.max_context
 
 
 def _grade(report: Report) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from edge_router.catalog import ModelCard, model_cards
 from edge_router.cli import output
-from edge_router.cli.verbs.planning import LEAST_SPEED, SPECIAL, Planning, Report, chart
+from edge_router.cli.verbs.planning import LEAST_SPEED, SPECIAL, Planning, Report, chart, size_of
 from edge_router.config import Config
 from edge_router.errors import UnsupportedArchitecture
 from edge_router.paths import Paths
@@ -111,8 +111,8 @@ def _fitting(reports: list[Report], planning: Planning) -> Proposal | None:
     good = [report for report in found if _is_good(report)]
     if not found:
         return None
-    chosen = max(good, key=_weight) if good else min(found, key=_weight)
-    larger = sorted((one for one in found if _weight(one) > _weight(chosen)), key=_weight)
+    chosen = max(good, key=size_of) if good else min(found, key=size_of)
+    larger = sorted((one for one in found if size_of(one)[0] > size_of(chosen)[0]), key=size_of)
     return Proposal(chosen, planning, tuple(larger))
 
 
@@ -120,7 +120,3 @@ def _is_good(report: Report) -> bool:
     """With everything that was asked for it, and neither a speed nor a context that speaks against it."""
     fast = (report.tokens_per_s or LEAST_SPEED) >= LEAST_SPEED
     return report.asked.fits and fast and report.wish.context_window_size >= LEAST_CONTEXT
-
-
-def _weight(report: Report) -> int:
-    return report.shown.bytes("parameters")
