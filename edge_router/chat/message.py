@@ -144,10 +144,19 @@ class Message:
     @property
     def has_media(self) -> bool:
         """Whether anything in it is neither text nor a call, in a tool's result either."""
-        inner = [
+        return any(isinstance(part, (*MEDIA, Foreign)) for part in self.inner)
+
+    @property
+    def inner(self) -> tuple[Part, ...]:
+        """The parts, those of a tool's result in its place."""
+        return tuple(
             each for part in self.parts for each in (part.parts if isinstance(part, ToolResult) else (part,))
-        ]
-        return any(isinstance(part, (*MEDIA, Foreign)) for part in inner)
+        )
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether a picture is told by its address only."""
+        return any(isinstance(part, Image) and not part.url.startswith("data:") for part in self.inner)
 
 
 def without_extra(messages: Iterable[Message]) -> tuple[Message, ...]:

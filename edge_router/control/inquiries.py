@@ -40,6 +40,7 @@ from edge_router.thresholds.spending import Payment
 from edge_router.types import Cancel, Decision, Reason
 
 _logger = logging.getLogger(__name__)
+_MESSAGES = "messages"  # what engines call the state
 
 
 @dataclass
@@ -195,9 +196,12 @@ class Inquiries:
         assert part.error is not None
         clock.stop()
         self._written_down(request, part, clock)
+        state = request.name_of(Need.FILES)  # what its caller calls the state
         if type(part.error) is ContextOverflow:
-            over, state = part.error, request.name_of(Need.FILES)  # what its caller calls the state
+            over = part.error
             return ContextOverflow(over.prompt_tokens, over.context_window_size, over.longest, state)
+        if type(part.error) is InvalidRequest and part.error.param == _MESSAGES:
+            return InvalidRequest(state, part.error.reason)
         return part.error
 
     def _written_down(self, request: ChatRequest, part: Part, clock: Clock) -> int | None:
@@ -250,6 +254,8 @@ def _kept(weak: Given, reason: Reason) -> Given:
 def _over(weak: Given, more: Part, place: int, situation: policy.Situation) -> Given:
     """What the strong model says of a question of which the weak one is unsure; the weak one's own answer
     where the strong one has none."""
+    if more.error is None and isinstance(more.events[place], Declined):
+        return _kept(weak, Reason.STRONG_UNAVAILABLE)
     if more.error is not None:
         fallen = policy.after_failure(more.decision, more.error, situation)
         return _kept(weak, Reason.STRONG_UNAVAILABLE if fallen is None else fallen.reason)

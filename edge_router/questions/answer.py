@@ -92,10 +92,12 @@ def answer_of(question: Question, probabilities: Sequence[float]) -> YesNoAnswer
 
 def normalized(weights: Sequence[float]) -> tuple[float, ...]:
     """`weights`, none below 0, as probabilities; all alike where they are all 0."""
-    total = math.fsum(weights)
-    if total <= 0 or not math.isfinite(total):
+    most = max(weights)
+    if most <= 0 or not math.isfinite(most):
         return (1 / len(weights),) * len(weights)
-    return tuple(weight / total for weight in weights)
+    shares = [weight / most for weight in weights]  # whose sum is no infinity
+    total = math.fsum(shares)
+    return tuple(share / total for share in shares)
 
 
 def likeliest(probabilities: Sequence[float]) -> int:

@@ -208,6 +208,14 @@ def test_a_strong_model_that_fails_leaves_the_weak_ones_answer(
     assert isinstance(answers["urgent"], YesNoAnswer) and answers["urgent"].probability == 0.55
 
 
+def test_a_question_that_the_strong_model_declines_keeps_the_weak_ones_answer() -> None:
+    big = ScriptedEngine([RefusalDelta("No."), Finished("stop")], model_id="big", judge=None)
+    with Controller(weak=weak(), strong=big, bounds=BOUNDS) as controller:
+        answers = controller.decide(STATE, ALL)
+    assert told(answers)[1] == ("urgent", "small", "strong_unavailable") and len(big.calls) == 1
+    assert isinstance(answers["urgent"], YesNoAnswer) and answers["urgent"].probability == 0.55
+
+
 def test_a_weak_model_that_fails_is_replaced_for_all() -> None:
     def small() -> ScriptedEngine:
         return weak(before_verdicts=[WeightsUnavailable("m", "no network")])

@@ -12,7 +12,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from edge_router.chat.events import Event, Finished, TextDelta
-from edge_router.chat.message import Image, Message, ToolResult
+from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, JsonOutput, Need
 from edge_router.config import Config, StrongConfig
 from edge_router.engines.base import Arriving, Capabilities, Prompt
@@ -360,7 +360,5 @@ def _client(reached: Reached, dialect: Dialect, model: str, asking: Asking, conf
 
 
 def _check_images(messages: Sequence[Message]) -> None:
-    parts = [part for message in messages for part in message.parts]
-    parts += [inner for part in parts if isinstance(part, ToolResult) for inner in part.parts]
-    if any(isinstance(part, Image) and not part.url.startswith("data:") for part in parts):
+    if any(message.has_addresses for message in messages):
         raise UnsupportedRequest("messages", "a local server is sent pictures, not addresses of pictures")

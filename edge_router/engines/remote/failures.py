@@ -190,8 +190,17 @@ def complaint(error: openai.APIStatusError) -> str:
     body: Any = error.body
     if isinstance(body, Mapping):
         inner = body.get("error", body)
-        body = inner.get("message", inner) if isinstance(inner, Mapping) else inner
+        body = inner.get("message", inner.get("detail", inner)) if isinstance(inner, Mapping) else inner
+    if isinstance(body, list) and all(isinstance(each, Mapping) and "msg" in each for each in body):
+        body = "; ".join(_entry(each) for each in body)
     return str(body) if body else error.response.reason_phrase
+
+
+def _entry(stated: Mapping[str, Any]) -> str:
+    """Of a validation, as pydantic and those that write as it does tell it: the field, and what is wrong."""
+    loc = stated.get("loc")
+    steps = [str(step) for step in loc if step != "body"] if isinstance(loc, list) else []
+    return f"{'.'.join(steps)}: {stated['msg']}" if steps else str(stated["msg"])
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

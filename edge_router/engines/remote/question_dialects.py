@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_router import strict_json
-from edge_router.chat.message import Image, Message, Text, text_of
+from edge_router.chat.message import Image, Message, Part, Text, ToolCall, ToolResult, text_of
 from edge_router.chat.request import ChatRequest, QuestionsOutput
 from edge_router.engines.remote.dialect import Dialect
 from edge_router.engines.remote.terms import Terms
@@ -32,6 +32,10 @@ def _name(index: int) -> str:
     return f"q{index + 1}"
 
 
+def _name_in(answer: object) -> object:
+    return answer.get("name") if isinstance(answer, Mapping) else None
+
+
 def _instructions(question: Question) -> str:
     if question.instructions:
         return question.instructions
@@ -46,6 +50,10 @@ class DecisionsDialect:
     def by_line(self) -> bool:
         return False
 
+    @property
+    def fetches(self) -> bool:
+        return True
+
     def path(self, body: Mapping[str, object]) -> str:
         return "/decisions"
 
@@ -57,10 +65,16 @@ class DecisionsDialect:
         return _as_chat(piece, list)
 
     def read(self, text: str, questions: Sequence[Question]) -> Iterator[Answered | Declined]:
-        """The answers, of what `chunk` made."""
+        """The answers, of what `chunk` made: by the names that were sent; by place what has another."""
         answers = strict_json.parse(text, nan=True)
+        names = [_name_in(each) for each in answers]
         for index, question in enumerate(questions):
-            yield _read(index, question, answers[index] if index < len(answers) else None, _listed)
+            name = _name(index)
+            if name in names:
+                yield _read(index, question, answers[names.index(name)], _listed)
+            else:
+                placed = index < len(answers) and names[index] not in map(_name, range(len(questions)))
+                yield _read(index, question, answers[index] if placed else None, _listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,10 @@ class SystemOneDialect:
 
     @property
     def by_line(self) -> bool:
+        return False
+
+    @property
+    def fetches(self) -> bool:
         return False
 
     def path(self, body: Mapping[str, object]) -> str:
@@ -94,6 +112,11 @@ class SystemOneDialect:
 class QuestionDialect(Dialect, Protocol):
     """One of them."""
 
+    @property
+    def fetches(self) -> bool:
+        """Whether it takes the address of a picture in its place."""
+        ...
+
     def read(self, text: str, questions: Sequence[Question]) -> Iterator[Answered | Declined]: ...
 
 
@@ -104,26 +127,40 @@ DIALECTS: Mapping[str, type[QuestionDialect]] = {"decisions": DecisionsDialect, 
 
 
 def _input(messages: Sequence[Message]) -> object:
-    if len(messages) == 1 and not messages[0].has_media:
+    if len(messages) == 1 and all(isinstance(part, Text) for part in messages[0].parts):
         return messages[0].text
-    return [{"type": "message", "role": _role(each), "content": [*_parts(each)]} for each in messages]
+    called: set[str] = set()
+    return [item for message in messages for item in _items(message, called)]
+
+
+def _items(message: Message, called: set[str]) -> Iterator[Body]:
+    """`called`: the calls so far. A result of none of them is what the user shows."""
+    said: list[Part] = []
+    for part in message.parts:
+        if isinstance(part, ToolResult) and part.call_id in called:
+            output = [*_contents(part.parts, "input_text")]
+            yield {"type": "function_call_output", "call_id": part.call_id, "output": output}
+        elif not isinstance(part, ToolCall):
+            said += part.parts if isinstance(part, ToolResult) else (part,)
+    content = [*_contents(said, "output_text" if message.role == "assistant" else "input_text")]
+    if content:
+        yield {"type": "message", "role": _role(message), "content": content}
+    for call in message.calls:
+        called.add(call.id)
+        made = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+        yield {"type": "function_call", **made}
 
 
 def _role(message: Message) -> str:
-    """A tool's result is what the user shows: its call would have to be there as well."""
     return "user" if message.role == "tool" else message.role
 
 
-def _parts(message: Message) -> Iterator[object]:
-    if not message.has_media:
-        kind = "output_text" if message.role == "assistant" else "input_text"
-        yield {"type": kind, "text": message.text}
-        return
-    for part in message.parts:
+def _contents(parts: Sequence[Part], kind: str) -> Iterator[Body]:
+    for part in parts:
         if isinstance(part, Image):
             yield {"type": "input_image", "image_url": part.url}
         elif text := text_of([part]):
-            yield {"type": "input_text", "text": text}
+            yield {"type": kind, "text": text}
 
 
 def _decision(index: int, question: Question) -> Body:
@@ -146,27 +183,30 @@ def _described(name: str, value: object, description: str | None) -> Body:
 
 def _state(messages: Sequence[Message], assets: dict[str, object]) -> object:
     """A text, or the messages as they came; images stand in `assets`, and their names in the text."""
-    texts = [_with_names(message, assets) for message in messages]
-    if len(messages) == 1:
-        return texts[0]
-    return [{"role": _role(each), "content": text} for each, text in zip(messages, texts, strict=True)]
+    states = [_stated(message, assets) for message in messages]
+    return states[0]["content"] if len(messages) == 1 and not messages[0].calls else states
+
+
+def _stated(message: Message, assets: dict[str, object]) -> Body:
+    stated: Body = {"role": _role(message), "content": _with_names(message, assets)}
+    calls = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
+    return stated | ({"calls": calls} if calls else {})
 
 
 def _with_names(message: Message, assets: dict[str, object]) -> str:
+    if not message.has_media:
+        return message.text
     pieces: list[str] = []
-    for part in message.parts:
+    for part in message.inner:
         if isinstance(part, Image):
             name = f"<image:{len(assets) + 1}>"
             head, _, data = part.url.partition(",")
-            assets[name] = {
-                "type": "image",
-                "format": "jpeg" if "jpeg" in head else "png",
-                "data_base64": data,
-            }
+            form = "jpeg" if "jpeg" in head else "png"
+            assets[name] = {"type": "image", "format": form, "data_base64": data}
             pieces.append(name)
-        elif isinstance(part, Text):
-            pieces.append(part.text)
-    return "".join(pieces) if message.has_media else message.text
+        else:
+            pieces.append(text_of([part]))
+    return "".join(pieces)
 
 
 def _criteria(question: Question) -> Body:
@@ -221,7 +261,7 @@ def _read(index: int, question: Question, answer: object, probabilities: Any) ->
         found = [max(_number(each), 0.0) for each in probabilities(question, answer["probabilities"])]
     except (LookupError, TypeError, ValueError):
         return Declined(index)
-    return Answered(index, normalized(found)) if sum(found) > 0 else Declined(index)
+    return Answered(index, normalized(found)) if any(found) else Declined(index)
 
 
 def _listed(question: Question, stated: Any) -> list[object]:

@@ -13,6 +13,7 @@ from edge_router.engines.keys import NoKey, find_key
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.question_dialects import DIALECTS, QuestionDialect
+from edge_router.errors import InvalidRequest
 from edge_router.question_config import QuestionsConfig
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
@@ -65,8 +66,13 @@ class QuestionEndpoint:
         return self._engine.stream(prompt, cancel)
 
     def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
-        """Raises the `StrongError` that fits."""
+        """Raises the `StrongError` that fits, `InvalidRequest` for what the protocol has no form for."""
         request = ChatRequest(inquiry.state, output=QuestionsOutput(inquiry.questions))
+        for need in sorted(request.needs - self.capabilities.serves):
+            raise InvalidRequest(request.name_of(need), f"{self.model_id} takes text and pictures only")
+        if not self._dialect.fetches and any(message.has_addresses for message in inquiry.state):
+            told = f"{self.model_id} is sent pictures, not addresses of pictures"
+            raise InvalidRequest(request.name_of(Need.IMAGES), told)
         text, last = "", Finished("stop")
         for event in self._engine.stream(self._engine.prepare(request), cancel):
             if isinstance(event, TextDelta):

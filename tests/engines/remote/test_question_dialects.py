@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 from table import each
 
-from edge_router.chat.message import Image, Message, Text
+from edge_router.chat.message import Audio, File, Image, Message, Text, ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest, QuestionsOutput
+from edge_router.config import Config
 from edge_router.engines.remote.question_dialects import DecisionsDialect, SystemOneDialect
+from edge_router.engines.remote.question_endpoint import QuestionEndpoint
 from edge_router.engines.remote.terms import NO_TERMS
-from edge_router.questions.inquiry import Answered, Declined
+from edge_router.errors import InvalidRequest
+from edge_router.questions.inquiry import Answered, Declined, Inquiry
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
 from edge_router.surfaces.decisions.surface import Decisions, SystemOne
 
@@ -73,8 +77,32 @@ def test_system_one_is_asked() -> None:
     }
 
 
+CALL = ToolCall("c", "look", '{"at": "it"}')
+TALK = (
+    Message("system", "s"),
+    Message("user", (Text("a"), IMAGE)),
+    Message("assistant", (Text("b"), CALL)),
+    Message("tool", (ToolResult("c", (Text("seen"), IMAGE)),)),
+    Message("tool", (ToolResult("of none", (Text("lost"),)),)),
+)
+
+
+def test_calls_and_what_they_gave_are_told() -> None:
+    *_, said, call, result, lost = body(DecisionsDialect(), *TALK)["input"]
+    assert said["content"] == [{"type": "output_text", "text": "b"}]
+    assert call == {"type": "function_call", "call_id": "c", "name": "look", "arguments": '{"at": "it"}'}
+    assert result["call_id"] == "c" and [each["type"] for each in result["output"]] == [
+        "input_text",
+        "input_image",
+    ]
+    assert lost == {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "lost"}]}
+    asked = body(SystemOneDialect(), *TALK)
+    assert asked["state"][2]["calls"] == [{"name": "look", "arguments": '{"at": "it"}'}]
+    assert asked["state"][3]["content"] == "seen<image:2>" and len(asked["assets"]) == 2
+
+
 def test_what_is_asked_is_what_our_own_server_takes() -> None:
-    talk = (Message("system", "s"), Message("user", (Text("a"), IMAGE)), Message("assistant", "b"))
+    talk = TALK
     for messages in ((Message("user", "Hi"),), talk):
         one = SystemOne().parse("/v1/systemone", body(SystemOneDialect(), *messages)).request
         other = Decisions().parse("/v1/decisions", body(DecisionsDialect(), *messages)).request
@@ -144,6 +172,27 @@ def test_probabilities_that_are_none_are_declined(probabilities: object) -> None
         assert read(dialect, answers) == [Declined(0), Declined(1), Declined(2)]
 
 
+def test_names_go_before_places() -> None:
+    yes = [{"type": "predicate", "name": f"q{n}", "probability": n / 10} for n in (3, 2, 1)]
+    questions = (YesNo(None, "a"), YesNo(None, "b"), YesNo(None, "c"))
+    text = json.dumps(yes)
+    found = list(DecisionsDialect().read(text, questions))
+    assert [each.probabilities[1] for each in found if isinstance(each, Answered)] == [0.1, 0.2, 0.3]
+    other = json.dumps([{**yes[0], "name": "theirs"}, *yes[1:]])
+    assert next(iter(DecisionsDialect().read(other, questions))) == Answered(0, (0.9, 0.1))
+    assert list(DecisionsDialect().read(json.dumps(yes[1:]), questions))[2] == Declined(2)
+    odd = json.dumps([{**each, "name": name} for each, name in zip(yes, ([], "a", None), strict=True)])
+    assert next(iter(DecisionsDialect().read(odd, questions))) == Answered(0, (0.7, 0.3))
+
+
+def test_weights_are_made_probabilities_however_large() -> None:
+    huge = [
+        {},
+        {"probabilities": [{"value": True, "probability": 1e308}, {"value": "true", "probability": 1e308}]},
+    ]
+    assert read(DecisionsDialect(), huge)[1] == Answered(1, (0.5, 0.5))
+
+
 def test_too_few_answers_are_declined_and_errors_are_left_to_others() -> None:
     assert read(DecisionsDialect(), DECISIONS[:1])[1:] == [Declined(1), Declined(2)]
     assert read(SystemOneDialect(), {})[0] == Declined(0)
@@ -156,3 +205,21 @@ def test_too_few_answers_are_declined_and_errors_are_left_to_others() -> None:
 def test_numbers_are_held_within_what_they_mean(value: float, expected: float) -> None:
     answered = read(SystemOneDialect(), {**SYSTEMONE, "q1": {"noul": value}})[0]
     assert answered == Answered(0, (1 - expected, expected))
+
+
+@each(
+    "protocol, part",
+    [
+        ("decisions", File(url="data:application/pdf;base64,AAAA")),
+        ("systemone", Audio("AAAA", "wav")),
+        ("systemone", Image("https://example.com/a.png")),
+    ],
+)
+def test_what_a_protocol_has_no_form_for_is_not_left_out(protocol: str, part: Any) -> None:
+    own = {"base_url": "http://127.0.0.1:9/v1", "protocol": protocol, "model": "m"}
+    endpoint = QuestionEndpoint(Config().replace(**{f"questions.{name}": own[name] for name in own}))
+    try:
+        with pytest.raises(InvalidRequest, match=r"m takes text|not addresses"):
+            list(endpoint.decide(Inquiry([Message("user", (Text("See."), part))], ALL), threading.Event()))
+    finally:
+        endpoint.close()
