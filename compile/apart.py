@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 import threading
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from typing import IO
 
 from edge_router.catalog import ModelCard
@@ -21,6 +20,7 @@ from edge_router.children import can_start, start
 from edge_router.compile.recipe import BuildSettings
 from edge_router.errors import BuildFailed, EdgeRouterError
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.types import Progress, Step
 
 _WAKE_S = 0.2  # how often Ctrl-C is looked for; Windows tells it to nobody who waits for a pipe

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.catalog import ModelCard, concerning
@@ -21,6 +20,7 @@ from edge_router.compile.weights.ready import chat_config
 from edge_router.compile.workshop import Workshop
 from edge_router.errors import ArtifactError, WeightsError
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress, Step
 
 __all__ = ["BuildSettings", "CompiledModel", "ensure", "make"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from edge_router.catalog import ModelCard, Source
 from edge_router.catalog.configs import language_part
 from edge_router.config import Config
 from edge_router.errors import ConfigError
+from edge_router.records import dataclass
 from edge_router.vram.estimate import SINK
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from edge_router.catalog.rope import llama3_factors
 from edge_router.errors import InvalidModel
+from edge_router.records import dataclass
 
 Floats = npt.NDArray[np.float64]
 

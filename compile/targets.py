@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from edge_router.compile.kernels.isa import Isa
 from edge_router.errors import UnsupportedTarget
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.compile.kernels.base import Kernels

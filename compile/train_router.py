@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_router.catalog import RouterCard, encoder_card, parse_router_card
@@ -30,6 +30,7 @@ from edge_router.evaluation import Evaluation, Metrics, evaluate
 from edge_router.hub import fetch
 from edge_router.labels.reading import read_labelled
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress
 
 __all__ = ["BASE_ENCODER", "FineTuning", "HeadSettings", "Kind", "TrainSettings", "Trained", "train"]

@@ -12,7 +12,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from edge_router.field_names import sounds_private
 from edge_router.listed_prices import is_listed
 from edge_router.paths import HOME_VARIABLE, Paths
 from edge_router.question_config import NO_ENDPOINT, QuestionsConfig, check_questions
+from edge_router.records import dataclass
 from edge_router.redaction import HIDDEN, REST, is_key, may_be_key, names_key
 from edge_router.router_config import LEARNED, WEAK, JudgeConfig, RouterConfig, check_router_settings
 from edge_router.setting_values import setting_value

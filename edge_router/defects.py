@@ -14,13 +14,14 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from edge_router import strict_json
 from edge_router.disk import write_text
 from edge_router.errors import EdgeRouterError, InternalError
+from edge_router.records import dataclass
 
 KEPT = 20  # causes in the file; the longest unseen go first
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from edge_router.labels.rows import Labelled
+from edge_router.records import dataclass
 
 Scorer = Callable[[Sequence[str]], Sequence[float]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
@@ -15,6 +14,7 @@ from edge_router.errors import InvalidData, InvalidRequest
 from edge_router.questions.answer import answer_of, likeliest
 from edge_router.questions.inquiry import Answered
 from edge_router.questions.question import Choice, Question, YesNo
+from edge_router.records import dataclass
 from edge_router.surfaces.decisions.parse_systemone import parse
 from edge_router.thresholds.question_bounds import Seen, kind_of
 from edge_router.types import Progress

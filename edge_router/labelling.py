@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from edge_router import strict_json
@@ -27,6 +27,7 @@ from edge_router.errors import (
 )
 from edge_router.labels.judging import VERDICT_TOKENS, Judge, choice, comparison, exact, verdict
 from edge_router.labels.tables import read_rows
+from edge_router.records import dataclass
 from edge_router.surfaces.openai.objects import ChatCompletion
 from edge_router.thresholds.prices import Prices
 from edge_router.types import Progress, SilentProgress

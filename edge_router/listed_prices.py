@@ -7,11 +7,12 @@ is looked for, which takes a quarter of a second.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.config import EndpointConfig, StrongConfig

@@ -14,10 +14,12 @@ import ssl
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from edge_router.records import dataclass
 
 _PORTS = {"http": 80, "https": 443}
 _PROXIES = ("http", "https", "socks5", "socks5h")

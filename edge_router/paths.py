@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from edge_router.records import dataclass
 
 HOME_VARIABLE = "EDGE_ROUTER_HOME"
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from edge_router.errors import UnknownName
+from edge_router.records import dataclass
 
 Kind = Literal["linear", "embedding", "head", "vector"]
 DType = Literal["float16", "bfloat16", "float32"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edge_router.question_config import PROTOCOLS, QuestionsConfig
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from edge_router.errors import ConfigError
+from edge_router.records import dataclass
 
 _UNITS = {"b": 1} | {
     f"{letter}{tail}": base**power

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from edge_router.errors import ConfigError
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.config import Config

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
 # Under the name by which programs have imported it so far.
 from edge_router.chat.events import Usage as Usage
+from edge_router.records import dataclass
 
 Tier = Literal["weak", "strong"]
 LATEST = ":latest"  # what some clients write behind a model's name that has no tag

@@ -23,6 +23,7 @@ LAYERS = [
         "program",
         "quantization",
         "questions",
+        "records",
         "redaction",
         "sizes",
         "strict_json",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import cast
 
 from edge_router.compile.rotary import Rotary, rotary
 from edge_router.errors import InvalidModel
+from edge_router.records import dataclass
 
 _GROUP = 32  # weights with one scale: every matrix must be so many columns wide, or a multiple
 

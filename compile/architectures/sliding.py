@@ -6,7 +6,6 @@ them, and positions stay what they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvm import te
@@ -17,6 +16,7 @@ from edge_router.compile.kernels.attention_sliding import Sliding
 from edge_router.compile.kernels.base import SlidingKernels
 from edge_router.compile.kernels.shapes import Heads
 from edge_router.compile.rotary import Rotary
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.compile.architectures.parts import Parts

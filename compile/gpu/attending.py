@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from edge_router.compile.kernels.attention import Fresh, Paged, Source
 from edge_router.compile.kernels.ir import Buffer, Expr, kernel, load, scratch, serial, store, when
 from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import MASKED
+from edge_router.records import dataclass
 
 _SHARE = 256  # tokens of the past for one block, where there are many
 _MOST_SHARES = 32

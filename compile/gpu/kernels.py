@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tvm.relax.frontend.nn.llm import kv_cache as stock
@@ -12,6 +11,7 @@ from tvm.target import Target
 from edge_router.compile.gpu import attending, linear, logits, norm, pages
 from edge_router.compile.kernels.shapes import PAGE, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
+from edge_router.records import dataclass
 
 _SHARED = {"cuda": 48 << 10}
 _SHARED_ANYWHERE = 32 << 10

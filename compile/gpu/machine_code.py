@@ -12,8 +12,9 @@ import base64
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from edge_router.records import dataclass
 
 _MARK = "//edge_router machine code"
 _LINE = re.compile(rb"//edge_router machine code (sm_\d+[a-z]?) ([A-Za-z0-9+/=]+)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tvm import tirx
 
@@ -11,6 +10,7 @@ from edge_router.compile.gpu.arithmetic import to_float
 from edge_router.compile.gpu.threads import f32, register
 from edge_router.compile.kernels.ir import Expr, bits, load, pick
 from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
+from edge_router.records import dataclass
 
 # (row, column, the sums for it, one of each block of the matrix): writes a result
 Finish = Callable[[Expr, Expr, Sequence[Expr]], None]

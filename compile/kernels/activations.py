@@ -10,14 +10,13 @@ masking with 0x000F000F leaves nibbles j and j+4. So activations 8w+j and 8w+j+4
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tvm import tirx
 
 from edge_router.compile.kernels.ir import Buffer, Expr, bind, bits, const, load, pick, serial, splat, store
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.stored import WORDS
 from edge_router.compile.kernels.vectors import dot, largest, to_float, transposed
+from edge_router.records import dataclass
 
 GROUP = 32  # weights with one scale
 LIMIT = 32512.0  # 127 * 256: room for rounding below 2**15

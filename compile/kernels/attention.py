@@ -10,7 +10,6 @@ runtime calls them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from tvm import tirx
@@ -18,6 +17,7 @@ from tvm import tirx
 from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load
 from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import LOG2_E, capped
+from edge_router.records import dataclass
 
 
 def bent(heads: Heads, scores: Expr) -> Expr:

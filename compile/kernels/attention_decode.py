@@ -8,7 +8,6 @@ serves every query head of its group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
@@ -47,6 +46,7 @@ from edge_router.compile.kernels.vectors import (
     total,
     totals,
 )
+from edge_router.records import dataclass
 
 RUN = 8  # pages of one task
 TILE_REGISTERS = 16  # of sums, while a page's values are added

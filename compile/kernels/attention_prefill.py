@@ -10,7 +10,6 @@ The last tile is padded by repeating its last row; keys beyond the end repeat th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
@@ -45,6 +44,7 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.shapes import Heads
 from edge_router.compile.kernels.vectors import LOG2_E, MASKED, exp2, from_float, log2, to_float, transposed
+from edge_router.records import dataclass
 
 VECTORS = 2  # of query rows in a tile
 KEYS = 32  # tokens of one block: their keys, values and scores stay in the innermost memory

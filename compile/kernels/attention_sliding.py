@@ -10,7 +10,6 @@ sinks are never farther away than the window is long: for them a query is turned
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
@@ -35,6 +34,7 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.shapes import PAGE, Heads
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

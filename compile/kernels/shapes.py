@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from edge_router.compile.kernels.stored import Stored
+from edge_router.records import dataclass
 
 PAGE = 16  # tokens; MLC and TVM fix it too
 

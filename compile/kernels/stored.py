@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_router.quantization import DType, Kind, Quantization
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.compile.kernels.ir import Buffer, Kernel

@@ -8,7 +8,6 @@ into memory. Files are read and not mapped: pages of a map count as the process'
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from edge_router import strict_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.records import dataclass
 
 Floats = npt.NDArray[np.float32]
 

@@ -8,11 +8,11 @@ trained with. But a vocabulary remembers: no token can be longer than the pieces
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from edge_router.errors import InvalidModel
+from edge_router.records import dataclass
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"

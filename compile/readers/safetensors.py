@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -19,6 +18,7 @@ from edge_router import strict_json
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
 from edge_router.compile.readers.folder import Folder, check_complete, weight_files
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.records import dataclass
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}

@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edge_router.compile.router.head import Head, Surface, add_head
 from edge_router.compile.router.onnx_graph import Graph, Precision, quantize_rows
+from edge_router.records import dataclass
 from edge_router.routers.graph import FORMAT, IDS, MASK, METADATA_KEY, SURFACE
 from edge_router.routers.tokens import Cut
 

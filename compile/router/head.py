@@ -6,7 +6,6 @@ replaces them and leaves the encoder, quantized as it is, alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from edge_router.compile.router.onnx_graph import Graph
 from edge_router.errors import InvalidRouter
+from edge_router.records import dataclass
 
 LIMIT = 3.0  # standard deviations: no text is so strange that one feature alone decides
 _PREFIX = "head."

@@ -12,13 +12,13 @@ win. The weights are the softmax of log(gamma) * s_i / max s, for constant facto
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edge_router.compile.router.graph import save_graph
 from edge_router.compile.router.onnx_graph import Graph, Precision
+from edge_router.records import dataclass
 from edge_router.routers.tokens import Cut
 
 GAMMA = 10.0

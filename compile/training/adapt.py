@@ -9,7 +9,7 @@ Seconds on a CPU, no torch.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from edge_router.compile.training.scale import Scale, fit_scale
 from edge_router.errors import InvalidData, MissingExtra
 from edge_router.evaluation import Metrics, measure
 from edge_router.labels.rows import Labelled
+from edge_router.records import dataclass
 from edge_router.routers import text as texts
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.thresholds.calibration import choose_threshold

@@ -6,7 +6,6 @@ Each point is the mean over random draws: fitted on so many prompts, measured on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from edge_router.compile.training.adapt import check as check_labels
 from edge_router.errors import InvalidData
 from edge_router.evaluation import measure
 from edge_router.labels.rows import Labelled
+from edge_router.records import dataclass
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import nn
 
 from edge_router import strict_json
 from edge_router.errors import InvalidModel
+from edge_router.records import dataclass
 
 Arrays = dict[str, np.ndarray]
 

@@ -8,12 +8,11 @@ a query comes from must not be what is learnt: the user's traffic is none of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from edge_router.compile.router.head import LIMIT
 from edge_router.compile.training.pool import Pool
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from edge_router import strict_json
 from edge_router.errors import InvalidData, MissingExtra
+from edge_router.records import dataclass
 
 _COLUMNS = ("prompt", "scores", "source", "subset")
 _SPLIT, _LICENCE = "split", "licence"

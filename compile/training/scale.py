@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from edge_router.compile.training.pool import Pool
+from edge_router.records import dataclass
 
 _STEPS = 50
 _FLATTEST = 1e-3  # the slope stays positive, so that scaling never turns the order round

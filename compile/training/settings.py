@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from edge_router.catalog import PypiSource, Source
 from edge_router.compile.router.graph import Precision
+from edge_router.records import dataclass
 from edge_router.routers.text import SURFACE_NAMES
 from edge_router.routers.tokens import Cut
 

@@ -8,7 +8,7 @@ its strong ones'. Variants are chosen by this number; evaluation files choose no
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from edge_router.compile.training.scale import tiers
 from edge_router.compile.training.settings import TrainSettings
 from edge_router.errors import InvalidData
 from edge_router.evaluation import measure
+from edge_router.records import dataclass
 from edge_router.routers import text as texts
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.types import Progress

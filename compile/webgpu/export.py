@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import relax
@@ -14,6 +13,7 @@ from edge_router.compile.webgpu.reuse import Use, plan
 from edge_router.compile.webgpu.symbols import expression, substitute
 from edge_router.compile.webgpu.wgsl import Shader
 from edge_router.program import Expression, Function, Launch
+from edge_router.records import dataclass
 
 _ITEM_BYTES = {"float32": 4, "uint32": 4, "int32": 4}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tvm
@@ -16,6 +15,7 @@ import tvm
 from edge_router import strict_json
 from edge_router.compile.webgpu.symbols import expression
 from edge_router.program import Shader
+from edge_router.records import dataclass
 
 _SPLIT = "tirx.SplitHostDevice"
 _HEADER = re.compile(r"// Function: (\w+)\n//-+\n// Function: \1\n//-+\n")

@@ -10,7 +10,7 @@ becomes part of the product that reads it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, MatVec, matvec
 from edge_router.compile.webgpu.tables import Matrix, Part, Shaders
 from edge_router.compile.webgpu.wgsl import Shader
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 from edge_router.program import Expression
+from edge_router.records import dataclass
 
 _MANY = 1 << 12  # rows; for which sizes are made to fit well
 

@@ -10,9 +10,10 @@ Loops over registers are unrolled here, in the text: an array with a running ind
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router import program
+from edge_router.records import dataclass
 
 Number = int | float | bool
 

@@ -9,13 +9,14 @@ that the products stay what they were and the column gets more of the group's co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 
 from edge_router.compile.readers.base import Floats, TensorInfo, WeightsReader
 from edge_router.compile.weights.parameters import Parameter
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ Nothing here imports TVM.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
 from edge_router import plugins
 from edge_router.errors import UnsupportedArchitecture
+from edge_router.records import dataclass
 from edge_router.registry import Registry
 
 

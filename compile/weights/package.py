@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -26,6 +25,7 @@ from edge_router.prompts.template import ChatTemplate, special_tokens
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.prompts.turns import Turns, named_ends
 from edge_router.quantization import Quantization
+from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress
 
 SHARD_BYTES = 32 << 20  # of a shard, unless one array alone is larger

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from edge_router.compile.readers.base import WeightsReader
 from edge_router.compile.rotary import rotary
 from edge_router.compile.weights.layouts import Layout, layout_of
 from edge_router.errors import InvalidModel
+from edge_router.records import dataclass
 
 Kind = Literal["linear", "embedding", "head", "vector"]
 

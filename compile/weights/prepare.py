@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from edge_router.compile.weights.quantizers import GPTQ, Quantizer, quantizer, s
 from edge_router.compile.weights.samples import token_sequences
 from edge_router.errors import WeightsCorrupt
 from edge_router.quantization import Quantization
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.quantizers import WEIGHTED
 from edge_router.compile.weights.reference import Reference
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

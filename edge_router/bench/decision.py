@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from edge_router.config import GuardConfig, SessionsConfig
 from edge_router.control.egress import Egress
 from edge_router.control.sessions import Sessions
 from edge_router.guard.inspection import Guard
+from edge_router.records import dataclass
 from edge_router.routers.base import Router
 from edge_router.rules.file import parse_rules
 from edge_router.rules.rule import Rule

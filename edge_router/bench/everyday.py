@@ -6,7 +6,7 @@ others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
+
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from edge_router import strict_json
 from edge_router.config import Config
 from edge_router.errors import GenerationFailed
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.telemetry import switched_off
 from edge_router.types import Progress
 

@@ -10,13 +10,14 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from edge_router.bench.everyday import PROMPTS, QUESTIONS, Question
 from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import Engine, answered
+from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress
 
 LONGEST = 250  # tokens; the good answers to these prompts take less

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from edge_router.bench.weak_results import Measured
 from edge_router.chat.events import Finished
@@ -23,6 +23,7 @@ from edge_router.paths import Paths
 from edge_router.questions.in_words import in_words
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Choice, Question, Scale, YesNo
+from edge_router.records import dataclass
 from edge_router.types import Progress
 
 COUNT = 20

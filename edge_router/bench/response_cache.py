@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from edge_router.config import Config
 from edge_router.control.controller import CoreController
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.routers.base import Router
 from edge_router.types import Reason
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from edge_router.bench.latency import Latency, timed
 from edge_router.chat.message import Message
 from edge_router.control.policy import Route, Situation, decide
+from edge_router.records import dataclass
 from edge_router.routers.base import Router
 from edge_router.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -19,6 +18,7 @@ from edge_router import children
 from edge_router.bench.latency import Latency, timed
 from edge_router.bench.server_side import TOKENS, instant
 from edge_router.errors import ServerError
+from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress
 
 CLIENTS, ROUNDS = 4, 200

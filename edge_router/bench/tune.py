@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from edge_router.engines.webgpu.gpu import Gpu, Step
 from edge_router.errors import EngineUnavailable
 from edge_router.paths import Paths
 from edge_router.program import Expression, Program, read_program
+from edge_router.records import dataclass
 from edge_router.types import Progress
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.engines.webgpu.profile import Profile

@@ -10,11 +10,11 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edge_router.caller_config import CallerConfig
 from edge_router.engines.fleet.limits import Limits, Usage
 from edge_router.errors import CallerLimited
+from edge_router.records import dataclass
 
 AGAIN_S = 1.0  # to wait for an answer to end, which may take any time
 

@@ -10,8 +10,8 @@ is answered by either side, as the router's score says, and may not name the str
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from edge_router.records import dataclass
 from edge_router.types import LATEST
 
 AUTO, WEAK, STRONG, ROUTED = "auto", "weak", "strong", "router-"

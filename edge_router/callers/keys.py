@@ -12,10 +12,10 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_router.caller_config import CALLERS, HASH, CallerConfig
 from edge_router.errors import ConfigError
+from edge_router.records import dataclass
 
 PREFIX = "sk-er-"  # some clients take no other beginning, and what looks for leaked keys knows it
 SHORTEST = 16  # characters of a key that somebody made up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, Self
 
 from edge_router.caller_config import CallerConfig
@@ -16,6 +16,7 @@ from edge_router.config import Config
 from edge_router.engines.fleet.limits import Usage
 from edge_router.errors import CallerLimited, ModelNotAllowed, UnknownName
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.registry import nearest
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.purses import Budgets, Purses

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from edge_router.ledger import Record
+from edge_router.records import dataclass
 from edge_router.thresholds.prices import Prices
 from edge_router.types import Reason
 

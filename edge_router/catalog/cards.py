@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import ClassVar, Literal, cast
@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, cast
 from edge_router.catalog.table import Table
 from edge_router.errors import InvalidModel, InvalidRouter
 from edge_router.paths import expanded
+from edge_router.records import dataclass
 
 Quantizer = Literal["gptq", "weighted", "signed", "round"]
 QUANTIZERS: tuple[Quantizer, ...] = ("gptq", "weighted", "signed", "round")  # the best first

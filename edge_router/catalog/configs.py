@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ from edge_router import strict_json
 from edge_router.catalog.checked import checked_config
 from edge_router.catalog.gguf import gguf_config, gguf_in
 from edge_router.errors import InvalidModel
+from edge_router.records import dataclass
 
 _FORMATS: Mapping[str, Literal["gguf", "safetensors", "torch"]] = {
     ".gguf": "gguf",

@@ -7,8 +7,10 @@ with the same index, any number of `ToolCallArguments`; calls begin in the order
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
+
+from edge_router.records import dataclass
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.chat.events import Event, Finished, ToolCallArguments, ToolCallStart
+from edge_router.records import dataclass
 
 
 class Nesting:

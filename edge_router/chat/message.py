@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, TypeAlias
+
+from edge_router.records import dataclass
 
 Fields = Mapping[str, object]
 Role = Literal["system", "developer", "user", "assistant", "tool"]

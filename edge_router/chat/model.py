@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edge_router.chat.request import Need
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.chat.events import (
     EngineTimings,
@@ -21,6 +21,7 @@ from edge_router.chat.events import (
 )
 from edge_router.chat.joining import join_pieces, update_fields
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall, text_of
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from edge_router.chat.events import Answering
 from edge_router.chat.message import Audio, File, Foreign, Image, Message, Part, ToolResult
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

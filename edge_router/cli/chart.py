@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_router.cli.picture import COLOURS, GREY, Dot, Line, Mark, Picture, Text, below
 from edge_router.evaluation import Evaluation, Metrics
+from edge_router.records import dataclass
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 460, 320, 52, 150
 STEPS = 4  # of the grid

@@ -12,13 +12,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from edge_router.config import ServerConfig
 from edge_router.errors import ConfigError, UnknownName
+from edge_router.records import dataclass
 
 NO_KEY = "edge-router"  # what stands for a key, which most clients want, where the server asks for none
 OURS = "edge-router"  # how clients that name their models' makers call this one

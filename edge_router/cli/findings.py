@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal, TypeAlias
+
+from edge_router.records import dataclass
 
 State = Literal["ok", "note", "bad"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from importlib.util import find_spec
 from io import BytesIO
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edge_router.disk import storage_errors, write_bytes
 from edge_router.errors import MissingExtra
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

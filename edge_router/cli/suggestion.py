@@ -6,7 +6,7 @@ What was found is kept beside the artifacts, for looking takes part of a second.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from edge_router.device import host
 from edge_router.disk import write_text
 from edge_router.errors import EdgeRouterError
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 
 DEMO = WeakConfig().model
 

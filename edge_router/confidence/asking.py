@@ -10,7 +10,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
@@ -23,6 +22,7 @@ from edge_router.disk import storage_errors, whole_lines
 from edge_router.engines.base import Engine, answered
 from edge_router.errors import ContextOverflow, InvalidData
 from edge_router.labels.judging import exact
+from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress
 
 TOKENS = 16  # log probabilities that are kept, and the most that a gate can look at

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.confidence.asking import LONGEST, Task, anchors, ask
@@ -13,6 +12,7 @@ from edge_router.confidence.place import keep
 from edge_router.engines.base import Engine
 from edge_router.errors import EngineUnavailable
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.routers.base import Router
 from edge_router.thresholds.calibration import Calibration, choose_threshold
 from edge_router.types import Progress, SilentProgress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from edge_router.confidence.gate import Gate, Head, summary
 from edge_router.errors import InvalidInput
+from edge_router.records import dataclass
 
 Numbers = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]

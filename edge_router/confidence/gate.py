@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
 from edge_router.chat.request import SignalRequest
 from edge_router.errors import InvalidData
+from edge_router.records import dataclass
 
 FORMAT = 1
 _STEEP = 60.0  # beyond these log odds a chance is 0 or 1 to a float anyway, and exp would overflow

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from edge_router import evaluation
 from edge_router.confidence.fit import Numbers, Sample, unseen
+from edge_router.records import dataclass
 
 RESAMPLES = 1000
 

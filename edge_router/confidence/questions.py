@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import cycle
 
 from edge_router.chat.message import Message
+from edge_router.records import dataclass
 
 GRADES = 5  # 0 is the easiest
 _EXAMPLES = 3  # answered before each question, so that even a small model knows what an answer looks like

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -16,6 +15,7 @@ from edge_router import strict_json
 from edge_router.chat.message import Audio, File, Foreign, Image, Message, Part, Refusal, Text, ToolCall
 from edge_router.chat.message import ToolResult as Result
 from edge_router.chat.request import ChatRequest
+from edge_router.records import dataclass
 
 _SIZE = 16  # bytes
 _SYSTEM, _WORDS = ("system", "developer"), (Text, Refusal)

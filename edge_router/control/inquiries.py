@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from edge_router.chat.events import Answering, Usage
@@ -36,6 +36,7 @@ from edge_router.questions.in_words import in_words
 from edge_router.questions.inquiry import Answered, Declined, Inquiry, InquiryEvent, StateCut, Truncation
 from edge_router.questions.question import Question
 from edge_router.questions.result import Answers, Given
+from edge_router.records import dataclass
 from edge_router.thresholds.spending import Payment
 from edge_router.types import Cancel, Decision, Reason
 

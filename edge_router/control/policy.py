@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, ChatRequest, Need
@@ -31,6 +31,7 @@ from edge_router.errors import (
     Withheld,
     clipped,
 )
+from edge_router.records import dataclass
 from edge_router.registry import nearest
 from edge_router.rules.rule import PROTECTING, Rule
 from edge_router.tier_config import TierConfig, chosen, usable

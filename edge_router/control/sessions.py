@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from edge_router.chat.events import Answering, Event, Finished, TextDelta, ToolCallArguments, ToolCallStart
 from edge_router.chat.message import Part, Reasoning, Text, ToolCall
@@ -19,6 +19,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.config import SessionsConfig
 from edge_router.control.fingerprints import Conversation, Fingerprints
 from edge_router.metrics import Gauge
+from edge_router.records import dataclass
 from edge_router.thresholds.metering import BYTES_PER_TOKEN, Meter
 from edge_router.thresholds.prices import Prices
 from edge_router.types import Hold, Tier

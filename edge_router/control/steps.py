@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from edge_router.engines.base import Arriving
+from edge_router.records import dataclass
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Literal
 
@@ -33,6 +33,7 @@ from edge_router.errors import (
 )
 from edge_router.ledger import Ledger
 from edge_router.ledger.upgrades import Better, KeptAnswer, Upgrades
+from edge_router.records import dataclass
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.prices import Prices
 from edge_router.tier_config import chosen

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.device.features import LINUX_ARM, LINUX_X86, MAC_ARM, MAC_X86, X86_LEVELS
+from edge_router.records import dataclass
 
 Run = Callable[[list[str]], str]
 

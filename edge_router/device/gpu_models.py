@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 
 from edge_router.errors import UnknownName
+from edge_router.records import dataclass
 
 GIB = 1 << 30
 

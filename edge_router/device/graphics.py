@@ -7,9 +7,10 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from edge_router.records import dataclass
 
 Maker = Literal["nvidia", "amd", "intel", "apple", "other"]
 _PCI_MAKERS: dict[str, Maker] = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}

@@ -6,8 +6,9 @@ Containers and services see the whole machine in /proc, and are throttled or kil
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from edge_router.records import dataclass
 
 _UNLIMITED = 1 << 60  # version 1 writes a number near 2^63 for "no limit"
 

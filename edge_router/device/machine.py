@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
@@ -17,6 +16,7 @@ from edge_router.device.cpu import CpuText, baseline_cpu, read_cpu
 from edge_router.device.limits import Limits, physical_among, read_limits
 from edge_router.disk import write_text
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

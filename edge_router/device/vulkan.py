@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from edge_router.records import dataclass
 
 _NAMES = ("libvulkan.so.1", "vulkan-1.dll", "libvulkan.1.dylib", "libMoltenVK.dylib")
 _BUDGET_EXTENSION = b"VK_EXT_memory_budget"

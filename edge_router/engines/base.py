@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
+from edge_router.records import dataclass
 from edge_router.types import Cancel
 
 if TYPE_CHECKING:

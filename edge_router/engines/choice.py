@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edge_router.config import Config
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.device.graphics import Maker

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.config import StrongConfig
+from edge_router.records import dataclass
 
 KEYRING_WAIT_S = 20.0  # long enough to type a password into a keyring's dialogue
 

@@ -7,7 +7,6 @@ Both are made, used and dropped by one thread. What they raise is TVM's, or `Key
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from edge_router.engines.local.pages import PageTable
 from edge_router.engines.tvm_device import Device
+from edge_router.records import dataclass
 
 PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
 

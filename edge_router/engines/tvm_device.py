@@ -6,7 +6,6 @@ import ctypes
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from edge_router.engines.tvm_runtime import load_part, load_runtime
 from edge_router.errors import EngineUnavailable
+from edge_router.records import dataclass
 
 CPU = "cpu"
 GPUS = ("cuda", "metal")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
 from edge_router.guard import gates, numbers
 from edge_router.guard.key_formats import KEY_FORMATS, NAMES, PASSWORDS, KeyFormat
+from edge_router.records import dataclass
 
 Find: TypeAlias = Callable[[str], Iterator[tuple[int, int, str]]]
 """Start, end and what exactly it is, where that is known."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_router.chat.request import ChatRequest
 from edge_router.config import GuardConfig
 from edge_router.guard.detectors import KINDS, Detector, Machine, detectors
 from edge_router.guard.screening import Screening, Vault
+from edge_router.records import dataclass
 
 ALLOW, REDACT, LOCAL = "allow", "redact", "local"
 _STANDARD = {"secrets": LOCAL, "cards": LOCAL, "ibans": LOCAL}

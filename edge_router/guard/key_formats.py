@@ -8,7 +8,8 @@ wrong: one with a slip of the pen is still nearly the key.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from edge_router.records import dataclass
 
 WORDS, URL_SAFE, HEX = r"[A-Za-z0-9]", r"[A-Za-z0-9_\-]", r"[0-9a-fA-F]"
 

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -23,6 +23,7 @@ from edge_router.guard.encodings import decoded, encoded
 from edge_router.guard.gates import CODED, all_of, gate
 from edge_router.guard.key_formats import KEY_FORMATS
 from edge_router.guard.reading import Reading
+from edge_router.records import dataclass
 from edge_router.surfaces.wire import dumps
 
 T = TypeVar("T")

@@ -10,7 +10,6 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +18,7 @@ from edge_router.catalog import HubSource, PypiSource
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hub_errors import NO_HUB, http_reason
 from edge_router.hub.patience import Lines, left_behind
+from edge_router.records import dataclass
 from edge_router.telemetry import load_huggingface_hub
 
 SILENCE_S = 20.0  # without a byte

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from edge_router import strict_json
 from edge_router.disk import write_text
 from edge_router.hub.hashing import file_sha256, list_files
+from edge_router.records import dataclass
 from edge_router.types import Progress
 
 

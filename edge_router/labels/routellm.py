@@ -9,7 +9,6 @@ as strong.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from edge_router.errors import InvalidData
 from edge_router.labels.rows import Labelled
 from edge_router.labels.tables import as_number, read_rows
+from edge_router.records import dataclass
 
 _EVALS = Path("routellm") / "evals"
 _CONTAMINATED, _QUESTIONS, _JUDGEMENTS = "contaminated_prompts.jsonl", "question.jsonl", "judgements.jsonl"

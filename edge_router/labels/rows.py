@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from edge_router.errors import InvalidData
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

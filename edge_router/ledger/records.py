@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.chat.events import Usage
+from edge_router.records import dataclass
 from edge_router.types import Decision, Timings
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from edge_router.chat.events import Usage
 from edge_router.ledger.database import Database
 from edge_router.ledger.records import Record
 from edge_router.ledger.rows import record_of
+from edge_router.records import dataclass
 
 MOST = 1000  # that wait: whole conversations, each with all before it
 _OFTEN = 32  # rows between two looks at how many there are

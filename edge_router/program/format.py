@@ -13,10 +13,11 @@ buffer of 32-bit numbers. Where a grid is wider than a device allows it is folde
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from edge_router.program.expression import Expression
+from edge_router.records import dataclass
 
 FORMAT = 2  # of programs; another number is another language
 PAGE_SIZE = 16  # tokens of a page of the KV cache

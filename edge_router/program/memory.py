@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edge_router.program.format import (
     FEW_ROWS,
     PAGE_SIZE,
@@ -18,6 +16,7 @@ from edge_router.program.format import (
     Rotary,
     Weight,
 )
+from edge_router.records import dataclass
 
 UNIFORM_SLOT = 256  # bytes; at which offsets every device can bind uniforms
 WORD = 4  # bytes

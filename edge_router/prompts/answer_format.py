@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,6 +14,7 @@ from edge_router.errors import TemplateError
 from edge_router.prompts.forms import Turn, with_calls
 from edge_router.prompts.template import ChatTemplate, Template
 from edge_router.prompts.turns import MARK
+from edge_router.records import dataclass
 
 # How a call is written within its marks:
 #   json      {"name": NAME, "arguments": {...}}, alone or in a list, or NAME, `middle`, {...}

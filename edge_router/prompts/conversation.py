@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from edge_router.chat.message import Message
@@ -13,6 +13,7 @@ from edge_router.chat.request import ReasoningOptions, Tool
 from edge_router.errors import InvalidModel
 from edge_router.prompts.forms import declared, told
 from edge_router.prompts.template import UNASKED, Guard, unguarded
+from edge_router.records import dataclass
 
 _FUNCTIONS = "{function_string}"
 _DEFAULTS = {"user": "{user_message}", "assistant": "{assistant_message}", "tool": "{tool_message}"}

@@ -8,11 +8,11 @@ so they do where they have a description.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_router.chat.message import Message, Text
 from edge_router.questions.question import Choice, Question, YesNo
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.prompts.tokenizer import TextTokenizer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router import strict_json
@@ -15,6 +14,7 @@ from edge_router.prompts.files import CONFIG_FILE, read_object
 from edge_router.prompts.template import ChatTemplate, Template, special_tokens
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.prompts.turns import END_NAMES, Turns, named_ends
+from edge_router.records import dataclass
 
 _TOKENIZER = 32  # times its file is what a tokenizer takes while it is made, generously
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_router import strict_json
 from edge_router.chat.message import Message, Part, Reasoning, ToolCall, ToolResult, text_of
 from edge_router.chat.request import Tool
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     from edge_router.prompts.template import Guard

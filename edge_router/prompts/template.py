@@ -6,7 +6,6 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ from edge_router.prompts.forms import (
     within_system,
 )
 from edge_router.prompts.sandbox import Budget, LimitedEnvironment, LimitReached
+from edge_router.records import dataclass
 
 _PLAIN_DATE = re.compile(r"(%[-_a-zA-Z%]|%-[a-zA-Z]|[^%])*")  # no widths: "%999999999Y" is valid too
 _SHAPES = 256  # of conversations whose outcome is remembered
@@ -52,6 +52,9 @@ class TemplateLimits:
     output: int = 64_000
     output_times_input: int = 4
     seconds: float = 2.0
+
+
+LIMITS = TemplateLimits()
 
 
 class Guard(Protocol):
@@ -113,7 +116,7 @@ class ChatTemplate:
         *,
         model: str,
         variables: Mapping[str, str] | None = None,
-        limits: TemplateLimits = TemplateLimits(),
+        limits: TemplateLimits = LIMITS,
     ) -> None:
         self._model, self._variables, self._limits = model, dict(variables or {}), limits
         # Shape of a conversation, with tools or not -> nothing of it is lost.

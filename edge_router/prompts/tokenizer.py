@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ import tokenizers
 from edge_router import strict_json
 from edge_router.errors import InvalidModel
 from edge_router.prompts.turns import is_mark
+from edge_router.records import dataclass
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SEAM = "\ufdd0"  # a code point that Unicode keeps out of texts: it cuts a control token in two

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from edge_router.chat.message import Message
 from edge_router.errors import TemplateError
 from edge_router.prompts.template import Template
+from edge_router.records import dataclass
 
 # Tokens that end an answer wherever a vocabulary has them, whatever it says of them.
 END_NAMES = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from edge_router.questions.question import Choice, Question, Scale, YesNo
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

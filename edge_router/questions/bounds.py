@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edge_router.questions.question import Choice, Question, YesNo
+from edge_router.records import dataclass
 
 NONE_STAYS = 2.0  # no confidence reaches that
 

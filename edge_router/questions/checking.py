@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
 
 from edge_router.errors import InvalidRequest, clipped
 from edge_router.questions.question import Choice, Question, Scale, YesNo
+from edge_router.records import dataclass
 
 MOST_QUESTIONS = 400
 MOST_OPTIONS = 255

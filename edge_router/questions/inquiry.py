@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.questions.question import Question
+from edge_router.records import dataclass
 
 Truncation = Literal["refuse", "middle"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import overload
 
 from edge_router.chat.events import Usage
 from edge_router.questions.answer import Answer
+from edge_router.records import dataclass
 from edge_router.types import Decision, Timings
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from edge_router.records import dataclass
 from edge_router.response_cache.similar import LONGEST, telling_words, tells
 
 if TYPE_CHECKING:

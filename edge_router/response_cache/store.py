@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from edge_router.chat.events import Event
 from edge_router.errors import InvalidData
 from edge_router.ledger.database import Database, Schema, together
+from edge_router.records import dataclass
 from edge_router.response_cache.transcript import load
 from edge_router.types import Tier
 

@@ -7,7 +7,6 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from edge_router.config import Config
 from edge_router.engines.keys import Key
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.errors import EdgeRouterError, InvalidInput, InvalidRequest, UnknownName
+from edge_router.records import dataclass
 from edge_router.routellm.model_names import settings
 from edge_router.types import Decision
 

@@ -7,9 +7,9 @@ this machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from edge_router.errors import InvalidRequest
+from edge_router.records import dataclass
 
 OPENAI = "openai"
 # Providers by LiteLLM's names: where they speak OpenAI's API, and the variable that holds their key.

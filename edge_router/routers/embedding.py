@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from edge_router.catalog import RouterCard, encoder_card
 from edge_router.errors import EdgeRouterError, InvalidRequest, InvalidRouter, UnknownModel
+from edge_router.records import dataclass
 from edge_router.routers import graph_cards
 from edge_router.routers.graph import (
     IDS,

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from edge_router.catalog import ModelCard, find_model
 from edge_router.config import Config
 from edge_router.engines.choice import SERVED
 from edge_router.errors import EdgeRouterError
+from edge_router.records import dataclass
 from edge_router.routers.base import Router
 from edge_router.thresholds.typical import TYPICAL
 from edge_router.vram import ModelShape

@@ -8,13 +8,13 @@ router as its `encoder`, and the encoder's weights ship once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_router import strict_json
 from edge_router.errors import InvalidRouter, ProviderUnavailable
+from edge_router.records import dataclass
 from edge_router.routers.providers import CPU, Provider
 from edge_router.routers.text import SURFACE_NAMES
 from edge_router.routers.tokens import Cut

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from edge_router.errors import MissingExtra, ProviderUnavailable
+from edge_router.records import dataclass
 from edge_router.telemetry import load_onnxruntime
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_router.errors import InvalidRouter
+from edge_router.records import dataclass
 from edge_router.routers import text as texts
 
 if TYPE_CHECKING:

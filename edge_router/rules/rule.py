@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import time
 from typing import Protocol
 
+from edge_router.records import dataclass
 from edge_router.rules.patterns import Either, Spans
 from edge_router.rules.query import Query
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from starlette.types import Scope
 
 from edge_router.callers.allowance import Standing
 from edge_router.callers.register import Callers
 from edge_router.client import Controller
 from edge_router.control.caller_view import CallerView
+from edge_router.records import dataclass
 from edge_router.server.protocols import Protocols
 from edge_router.server.ratings import Ratings
 from edge_router.surfaces.base import Host

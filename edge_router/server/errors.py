@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from edge_router import errors as e
 from edge_router.engines.local_server.servers import how_to_start
 from edge_router.errors import clipped
+from edge_router.records import dataclass
 from edge_router.surfaces.base import Failure
 
 STATEMENT = 2000  # characters of an error's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from edge_router.records import dataclass
 
 MIB = 1 << 20
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from edge_router.client import Controller
 from edge_router.errors import InvalidRequest
+from edge_router.records import dataclass
 
 KEPT = 1000  # answers that can still be rated
 THUMBS: Mapping[object, Literal[1, -1]] = {"up": 1, "down": -1}

@@ -13,13 +13,14 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from edge_router import strict_json
 from edge_router.disk import stamp, write_text
 from edge_router.errors import ArtifactCorrupt
+from edge_router.records import dataclass
 
 MANIFEST = "manifest.json"
 STAMPS = ".stamps.json"  # of the files as they were last found right

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from edge_router.records import dataclass
 from edge_router.store.manifest import ArtifactRecord, Damage
 
 

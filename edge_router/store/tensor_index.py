@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_router import strict_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.records import dataclass
 
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")  # today's name, and the one before the rename
 FORMS = ("raw", "f32-to-bf16")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from edge_router.chat.events import Event
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.reply import Reply
 from edge_router.chat.request import ChatRequest
+from edge_router.records import dataclass
 from edge_router.types import Decision
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from edge_router.errors import InvalidInput
+from edge_router.records import dataclass
 
 _Z = 1.959964  # of a 95 % interval
 _WIDE = 0.05  # an interval further than this from the share is worth a warning

@@ -10,12 +10,13 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_router import strict_json
 from edge_router.disk import storage_errors, write_text
+from edge_router.records import dataclass
 from edge_router.tier_config import bound_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.ledger.database import Database, Schema, together
+from edge_router.records import dataclass
 
 _TABLES = (
     """CREATE TABLE payments (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edge_router.chat.events import Usage
 from edge_router.config import Config, EndpointConfig, StrongConfig
 from edge_router.listed_prices import Step, listed, models_of
+from edge_router.records import dataclass
 
 PER = 1_000_000  # tokens that a price is for
 

@@ -13,7 +13,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from edge_router.errors import InvalidData
 from edge_router.paths import Paths
 from edge_router.questions.bounds import NONE_STAYS, Bounds
 from edge_router.questions.question import Choice, Question, YesNo
+from edge_router.records import dataclass
 from edge_router.store import ArtifactStore
 
 Kind = Literal["yes_no", "choice", "scale"]

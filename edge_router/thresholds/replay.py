@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from edge_router.chat.events import Usage
 from edge_router.ledger import Record
+from edge_router.records import dataclass
 from edge_router.thresholds.prices import Prices
 from edge_router.tier_config import WEAK, TierConfig, chosen
 from edge_router.types import Reason

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from edge_router import strict_json
@@ -41,6 +41,7 @@ from edge_router.errors import (
     Withheld,
 )
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.payments import MONTH, Payments, Period, month_end, month_of
 from edge_router.thresholds.prices import Prices

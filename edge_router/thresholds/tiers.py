@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_router.errors import InvalidInput
+from edge_router.records import dataclass
 from edge_router.thresholds.calibration import choose_threshold, wilson
 from edge_router.tier_config import WEAK, TierConfig, plain, written
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from typing import Literal
 
 from edge_router.chat.message import Message, Text, ToolCall, ToolResult
 from edge_router.chat.request import Tool
+from edge_router.records import dataclass
 
 Kind = Literal["call", "refusal", "result"]
 Arguments = Mapping[str, object]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from edge_router import strict_json
 from edge_router.errors import InvalidData
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.store import ArtifactStore
 
 KIND, FILE = "tools", "skill.json"

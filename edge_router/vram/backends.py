@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from edge_router.errors import UnknownName
+from edge_router.records import dataclass
 
 MIB = 1 << 20
 PAGE = 16  # tokens of one page of the KV cache; MLC and TVM fix it

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from edge_router.program import Windows
 from edge_router.quantization import WORD_BYTES, Quantization
+from edge_router.records import dataclass
 from edge_router.vram.backends import PAGE, Backend
 from edge_router.vram.products import Product, product, rounded, total
 from edge_router.vram.programs import program_products

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_router.errors import OutOfMemory
+from edge_router.records import dataclass
 from edge_router.sizes import binary
 from edge_router.vram.planner import Plan, Planner, Wish
 from edge_router.vram.room import Room

@@ -7,11 +7,12 @@ asked; the quantization comes early in the caller's list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from edge_router.errors import InvalidRequest
 from edge_router.quantization import quantization
+from edge_router.records import dataclass
 from edge_router.vram.backends import PAGE
 from edge_router.vram.estimate import NO_WINDOW, Place, Settings, estimate
 from edge_router.vram.products import PARTS, Part, Product, total

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from edge_router.records import dataclass
 
 Part = Literal["parameters", "kv_cache", "workspace", "router", "runtime", "margin"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.catalog import ModelCard, encoder_card, router_cards
@@ -11,6 +10,7 @@ from edge_router.config import Config
 from edge_router.device import Gpu, Host, gpus, host
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.router_config import RouterConfig
 from edge_router.sizes import Share, in_bytes, parse_size
 from edge_router.vram.backends import Backend, backend

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from edge_router import plugins
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
 from edge_router.quantization import Kind
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ With `half` these 32 columns are multiplied and added up in float16, the sums of
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from edge_router.compile.webgpu.shaders.matvec import GATES, GROUP, Gate
 from edge_router.compile.webgpu.wgsl import Binding, Number, Shader, ceil_div, shader
+from edge_router.records import dataclass
 
 COLUMNS = 64  # of a tile; with 64 rows it takes the 16 KiB that every device has
 

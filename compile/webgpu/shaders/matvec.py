@@ -9,12 +9,13 @@ addition of a bias or the residual, the gate of an MLP.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import prod
 from typing import Literal
 
 from edge_router.compile.webgpu import tunables
 from edge_router.compile.webgpu.wgsl import Binding, Number, Shader, shader
+from edge_router.records import dataclass
 
 GROUP = 32  # weights that share a scale
 _WORDS = 4  # of a group

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
 from edge_router.program import ROW_WORDS
+from edge_router.records import dataclass
 
 _THREADS = 64
 

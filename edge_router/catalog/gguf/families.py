@@ -6,8 +6,10 @@ As llama.cpp's converter writes them (convert_hf_to_gguf.py) and its runtime rea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
+
+from edge_router.records import dataclass
 
 _TOP = {
     "token_embd": "model.embed_tokens",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.records import dataclass
 
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9

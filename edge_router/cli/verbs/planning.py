@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_router.catalog import ModelCard, PypiSource
@@ -16,6 +16,7 @@ from edge_router.errors import ConfigError
 from edge_router.hub import target_of
 from edge_router.paths import Paths
 from edge_router.quantization import QUANTIZATIONS
+from edge_router.records import dataclass
 from edge_router.routers.fitting import strength_of
 from edge_router.sizes import Share, binary, parse_size
 from edge_router.vram import PARTS, ModelShape, Plan, Planner, Remedy, Settings, Wish

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_router.catalog import ModelCard, model_cards
 from edge_router.cli import output
@@ -10,6 +10,7 @@ from edge_router.cli.verbs.planning import LEAST_SPEED, SPECIAL, Planning, Repor
 from edge_router.config import Config
 from edge_router.errors import UnsupportedArchitecture
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 
 CONTEXT = 8192  # tokens; what is proposed where there is room, for most conversations end before
 LEAST_CONTEXT = 4096  # tokens

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from edge_router import strict_json
 from edge_router.config import Config
+from edge_router.records import dataclass
 
 _WAIT_S, _MOST_BYTES = 2.0, 100_000
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - not listened on here

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from edge_router.errors import (
@@ -19,6 +18,7 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
+from edge_router.records import dataclass
 
 IN_A_ROW = 3  # failures that open it
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # doubled each time that the trial fails, too

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from edge_router.chat.events import Answering
 from edge_router.engines.fleet.member import Member
@@ -17,6 +16,7 @@ from edge_router.errors import (
     StrongRateLimited,
     StrongUnreachable,
 )
+from edge_router.records import dataclass
 
 LONGEST_WAIT_S = 12.0  # for an endpoint that is at its limit: the weak model answers sooner
 TRIAL_WAIT_S = 5.0  # for word of the one question that another is tried with, where all have failed

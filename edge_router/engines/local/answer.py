@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from edge_router.chat.events import FinishReason, TokenLogprob
 from edge_router.engines.local.loops import LoopGuard
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.stops import StopStrings
+from edge_router.records import dataclass
 
 
 class Form(Protocol):

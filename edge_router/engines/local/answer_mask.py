@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from edge_router.engines.local.form_mask import Form, FormMask
 from edge_router.prompts.answer_format import CallFormat
 from edge_router.prompts.tokenizer import TextTokenizer
+from edge_router.records import dataclass
 
 _BRACES = (b"{", b"[{")  # which begin a call that has no mark
 _SHORTEST_LOOK = 8  # bytes

@@ -7,7 +7,6 @@ with, in a fork of the question's. Forks live for one step, which takes as many 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from edge_router.engines.local.runner import BatchingRunner, Logits, ModelRunner
 from edge_router.engines.local.sampler import NothingToChooseError
 from edge_router.engines.local.sequences import Held, SequencePool
+from edge_router.records import dataclass
 
 _FEW = 8  # tokens of one call: up to so many another kernel multiplies, whose sums are rounded otherwise
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_router.engines.local.call_arguments import Arguments
 from edge_router.engines.local.grammar_rules import Rules, literal, sequence
 from edge_router.prompts.answer_format import ELEMENT_END, CallFormat
+from edge_router.records import dataclass
 
 Schema = Mapping[str, object]
 

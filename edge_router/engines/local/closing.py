@@ -11,8 +11,9 @@ import copy
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from edge_router.records import dataclass
 
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 _LINE, _RAW_LINE = b"\\n", b"\n"  # the end of a line, as JSON's texts have it and others

@@ -6,7 +6,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -27,6 +27,7 @@ from edge_router.prompts.decisions import Wording, asked, by_codes, by_labels, c
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.questions.inquiry import Answered, Inquiry, InquiryEvent, StateCut
 from edge_router.questions.question import Choice, Question, Scale, YesNo
+from edge_router.records import dataclass
 from edge_router.types import Cancel
 
 _Replies: TypeAlias = tuple[tuple[int, ...], ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from edge_router.engines.local.closing import LONGEST, Closing
 from edge_router.engines.local.words import Words
 from edge_router.errors import GenerationFailed
+from edge_router.records import dataclass
 
 PACKAGE = "llguidance"
 _DIGITS = 24  # of a number; more are wanted by nobody, and a small model finds no end

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from edge_router.engines.local.branches import Branches
 from edge_router.engines.local.sampler import Choice, Sampler
 from edge_router.engines.local.sequences import Held
 from edge_router.errors import EngineError
+from edge_router.records import dataclass
 
 
 class Recipient(Protocol):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from edge_router.errors import UnsupportedRequest
+from edge_router.records import dataclass
 
 LONGEST = 64 * 1024  # characters
 DEEPEST = 64  # rules within rules

@@ -7,9 +7,10 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.program import PAGE_SIZE
+from edge_router.records import dataclass
 
 GONE = -1
 

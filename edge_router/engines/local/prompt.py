@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_router.chat.request import ChatRequest, Need, ReasoningOptions, Tool
 from edge_router.engines.base import Prompt
@@ -14,6 +14,7 @@ from edge_router.prompts.answer_format import AnswerFormat
 from edge_router.prompts.infill import Infill
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
+from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ caller either removes them or calls `reset`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_router.errors import EngineError, InternalError, OutOfMemory
+from edge_router.records import dataclass
 
 Logits = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edge_router.chat.request import SamplingParams, SignalRequest, TokenMask
 from edge_router.engines.local.runner import Likeliest, Logits
+from edge_router.records import dataclass
 
 _BLOCK = 256
 _NEGLIGIBLE = 10 * math.log(10)

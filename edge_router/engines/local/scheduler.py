@@ -7,12 +7,12 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from edge_router.engines.local.jobs import Load, Order, Rest, Task, Unload
 from edge_router.engines.local.runner import ModelRunner, is_exhausted, unmeant
 from edge_router.engines.local.worker import Worker
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
+from edge_router.records import dataclass
 
 _LOOK_S = 0.2  # how often who waits for the model looks whether it was closed meanwhile
 _STOP_WAIT_S = 30.0  # at interpreter exit; a chunk on a slow machine takes seconds

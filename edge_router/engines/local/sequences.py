@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.engines.local.runner import ModelRunner
+from edge_router.records import dataclass
 
 
 @dataclass(slots=True, eq=False)

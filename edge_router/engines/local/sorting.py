@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.chat.events import Event, FinishReason, ReasoningDelta, TextDelta, TokenLogprob
 from edge_router.engines.local.answer_parts import AnswerParts
 from edge_router.engines.stops import StopStrings
+from edge_router.records import dataclass
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edge_router.chat.message import Image, Message, Part, Reasoning, ToolResult
@@ -16,6 +15,7 @@ from edge_router.chat.request import ChatRequest, JsonOutput, SamplingParams, To
 from edge_router.engines.local_server.servers import Kind, ServedModel, cloud_of
 from edge_router.engines.remote.dialect import OpenAIDialect
 from edge_router.engines.remote.terms import Terms
+from edge_router.records import dataclass
 from edge_router.strict_json import NotJson, parse_object
 
 _TOLD_BY_TEMPLATE: tuple[Kind, ...] = ("llama.cpp", "vllm")  # whose templates take arguments of a request

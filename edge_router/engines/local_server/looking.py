@@ -6,7 +6,6 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from edge_router.engines.remote.questions import Reply, ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import Redirected, http_library, open_client
 from edge_router.errors import ConfigError, LocalServerDown, ServedModelMissing
+from edge_router.records import dataclass
 
 T = TypeVar("T")
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.errors import ConfigError
 from edge_router.network import is_loopback
+from edge_router.records import dataclass
 
 KEY, TRUSTED = "weak.base_url", "weak.trusted_hosts"
 UNIX = "unix:"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from edge_router.records import dataclass
 
 Kind = Literal["ollama", "lmstudio", "llama.cpp", "vllm", "mlc", "edge_router", "other"]
 Said = Mapping[str, Any]

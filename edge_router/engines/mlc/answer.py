@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, Usage
@@ -19,6 +19,7 @@ from edge_router.engines.mlc.chunks import error_of, finish_of
 from edge_router.engines.process import Line
 from edge_router.errors import GenerationFailed
 from edge_router.prompts.tokenizer import TextTokenizer
+from edge_router.records import dataclass
 
 Ask = Callable[[Mapping[str, object], Sequence[int]], Generator[Line, None, None]]
 """From a call and its prompt to what the child answers."""

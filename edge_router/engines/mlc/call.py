@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_router.chat.request import ChatRequest, Need
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.mlc.forms import response_format
 from edge_router.errors import UnsupportedRequest
+from edge_router.records import dataclass
 
 MOST_LOGPROBS = 5  # MLC's limit on processors
 _PLAIN = SamplingDefaults()

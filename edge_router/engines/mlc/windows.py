@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from edge_router.config import Config
 from edge_router.engines.mlc import NAME
 from edge_router.errors import ConfigError
 from edge_router.paths import Paths
+from edge_router.records import dataclass
 from edge_router.types import Progress
 
 

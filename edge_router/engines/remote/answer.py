@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from edge_router.chat.events import (
@@ -26,6 +26,7 @@ from edge_router.engines.remote.event_stream import DONE, EventDecoder, ServerEv
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.tool_calls import ToolCallReader
 from edge_router.engines.stops import StopStrings
+from edge_router.records import dataclass
 from edge_router.strict_json import NotJson, parse_object
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from edge_router.records import dataclass
 
 MENDABLE = (400, 404, 413, 415, 422, 501)  # HTTP's ways to say that a request can't be taken as it is
 LONGEST_READ = 4000  # characters

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.remote.request import request_body
 from edge_router.engines.remote.terms import Terms
+from edge_router.records import dataclass
 
 
 class Dialect(Protocol):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from edge_router.errors import ConfigError
+from edge_router.records import dataclass
 
 OPENAI_URL = "https://api.openai.com/v1"
 SHORTEST_SECRET = 16  # characters of a query's value; shorter ones are versions and the like

@@ -8,7 +8,6 @@ import socket
 import ssl
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import ModuleType
@@ -34,6 +33,7 @@ from edge_router.errors import (
     StrongUnreachable,
 )
 from edge_router.network import Proxy
+from edge_router.records import dataclass
 
 if TYPE_CHECKING:
     import openai

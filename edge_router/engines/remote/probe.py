@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from edge_router.config import StrongConfig
@@ -16,6 +15,7 @@ from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import http_library, open_client
 from edge_router.errors import StrongError, StrongTimeout, StrongUnreachable
 from edge_router.network import BadNetworkSetting, proxy_for
+from edge_router.records import dataclass
 
 LONGEST_S = 5.0
 

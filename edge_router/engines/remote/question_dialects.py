@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_router import strict_json
@@ -18,6 +17,7 @@ from edge_router.engines.remote.terms import Terms
 from edge_router.questions.answer import normalized
 from edge_router.questions.inquiry import Answered, Declined
 from edge_router.questions.question import Choice, Question, YesNo
+from edge_router.records import dataclass
 
 Body = dict[str, object]
 _WHICH, _WHERE, _HOLDS = "Which of these is it?", "Where on this scale is it?", "Does this hold?"

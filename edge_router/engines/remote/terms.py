@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from edge_router.engines.remote.complaints import Complaint, Path
+from edge_router.records import dataclass
 
 LENGTHS = ("max_tokens", "max_completion_tokens")  # two names of one limit
 # What a request means. Without one of these it would be another request, so they are never left out.

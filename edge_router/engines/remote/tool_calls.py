@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from edge_router.chat.events import ToolCallArguments, ToolCallStart
 from edge_router.engines.remote.outcomes import Garbled
+from edge_router.records import dataclass
 from edge_router.strict_json import NotJson, parse_object
 
 Piece = Mapping[str, object]

@@ -6,10 +6,10 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from edge_router.errors import EngineUnavailable, MissingExtra
+from edge_router.records import dataclass
 
 ENGINE = "webgpu"
 Kind = Literal["discrete", "integrated", "virtual", "unknown", "software"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from edge_router.engines.webgpu.executor import ReadBuffer
 from edge_router.program import PAGE_SIZE, Launch
+from edge_router.records import dataclass
 
 Floats = npt.NDArray[np.float64]
 Pairs = Iterator[tuple[npt.NDArray[Any], Floats]]  # what was found, what was expected

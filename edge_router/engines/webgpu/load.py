@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from edge_router.errors import EngineUnavailable, InvalidModel
 from edge_router.paths import Paths
 from edge_router.program import Windows, footprint, read_program
 from edge_router.prompts.directory import ModelDirectory
+from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress
 
 _WORTH = 1.1

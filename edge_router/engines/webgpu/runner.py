@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from edge_router.program import (
     Windows,
     pages_per_sequence,
 )
+from edge_router.records import dataclass
 
 _NOBODY = 0xFFFFFFFF  # in place of a token
 _TRIALS = 4  # of each arithmetic

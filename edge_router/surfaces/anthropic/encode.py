@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_router.chat.events import (
     Event,
@@ -20,6 +20,7 @@ from edge_router.chat.events import (
 from edge_router.chat.in_turn import Nesting
 from edge_router.chat.message import Refusal
 from edge_router.chat.reply import Reply
+from edge_router.records import dataclass
 from edge_router.surfaces.anthropic.blocks import (
     hung_block,
     redacted_block,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from edge_router.chat.events import (
@@ -22,6 +21,7 @@ from edge_router.chat.events import (
 from edge_router.chat.message import Reasoning, ToolCall
 from edge_router.chat.reply import Reply
 from edge_router.errors import GenerationFailed, clipped
+from edge_router.records import dataclass
 from edge_router.surfaces.base import Body, Call, Failure, Head
 from edge_router.surfaces.ollama.messages import read_arguments
 from edge_router.surfaces.ollama.parse import CHAT

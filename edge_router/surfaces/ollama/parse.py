@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_router.chat.message import Message, Text
 from edge_router.chat.request import (
@@ -26,6 +26,7 @@ from edge_router.errors import InvalidRequest
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, listed, plain_object, shown
 from edge_router.privacy import body_marks
+from edge_router.records import dataclass
 from edge_router.surfaces.limits import (
     EFFORTS,
     INT64,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edge_router.chat.events import FinishReason, Usage
+from edge_router.records import dataclass
 from edge_router.surfaces.base import Body
 from edge_router.types import Decision, Timings
 

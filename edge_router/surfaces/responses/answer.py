@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from edge_router.chat.events import Finished, TokenLogprob, Usage
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall
 from edge_router.chat.reply import Reply
+from edge_router.records import dataclass
 from edge_router.surfaces.base import Body, Call, Failure, Head
 from edge_router.surfaces.responses.parse import Options
 from edge_router.surfaces.responses.store import Item, ResponseStore

@@ -7,7 +7,7 @@ one and some the other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar, cast
 
 from edge_router.chat.events import (
@@ -25,6 +25,7 @@ from edge_router.chat.events import (
 from edge_router.chat.in_turn import InTurn
 from edge_router.chat.joining import join_pieces, update_fields
 from edge_router.chat.message import Reasoning, Refusal, Text, ToolCall
+from edge_router.records import dataclass
 from edge_router.surfaces import wire
 from edge_router.surfaces.base import Body, Failure
 from edge_router.surfaces.openai.encode import error_body

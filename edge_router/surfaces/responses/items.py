@@ -6,7 +6,7 @@ What an assistant's turn consists of stands side by side there, and is one messa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import cast
 
 from edge_router.chat.joining import join_pieces
@@ -26,6 +26,7 @@ from edge_router.chat.message import (
 )
 from edge_router.errors import UnknownResponse
 from edge_router.fields import Fields, fields_at
+from edge_router.records import dataclass
 from edge_router.surfaces.pairing import Pairing
 from edge_router.surfaces.responses.store import Item
 from edge_router.surfaces.responses.thoughts import CONTENT, foreign_thoughts, unsealed

@@ -6,7 +6,6 @@ Every refusal is an `InvalidRequest` that names the field.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import (
@@ -23,6 +22,7 @@ from edge_router.errors import InvalidRequest, PreviousResponseGone
 from edge_router.field_names import check_inner, check_names
 from edge_router.fields import Fields, plain_object, shown
 from edge_router.privacy import body_marks
+from edge_router.records import dataclass
 from edge_router.surfaces.limits import VERBOSITIES, check_slip, read_model
 from edge_router.surfaces.openai.output import FORMS
 from edge_router.surfaces.openai.parse import read_limit, read_sampling, read_stop

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from edge_router.errors import InvalidRequest, UnknownResponse
 from edge_router.fields import Fields
+from edge_router.records import dataclass
 from edge_router.surfaces.base import Body, Host, Query
 from edge_router.surfaces.responses.parse import parse
 from edge_router.surfaces.responses.store import Item, Kept, ResponseStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from edge_router.records import dataclass
 from edge_router.surfaces.wire import dumps
 
 Item = Mapping[str, object]

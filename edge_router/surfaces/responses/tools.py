@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 from edge_router.chat.request import HostedTool, Tool, ToolChoice
 from edge_router.errors import InvalidRequest
 from edge_router.fields import Fields, fields_at
+from edge_router.records import dataclass
 from edge_router.surfaces.limits import (
     LONGEST_TOOL,
     MAX_TOOLS,
