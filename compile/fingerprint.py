@@ -10,12 +10,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from edge_router import plugins, program, quantization
+from edge_router.architectures import architecture as described
 from edge_router.compile.recipe import Recipe
+from edge_router.errors import EdgeRouterError
 
 FORMAT = 1  # raised when artifacts change in a way that no source file below shows
 
@@ -24,9 +27,13 @@ Inputs = dict[str, object]
 # Files whose text decides what comes out, below this package; folders count with all their Python files.
 _WEIGHTS_SOURCES = ("readers", "rotary.py", "weights", "weights/texts/calibration.txt")
 # Likewise, below the package that is installed.
-_FORMAT_SOURCES = ("quantization.py", "catalog/configs.py", "catalog/gguf", "catalog/rope.py", "prompts")
+_FORMAT_SOURCES = (
+    *("architectures", "quantization.py", "catalog/configs.py", "catalog/gguf", "catalog/rope.py"),
+    "prompts",
+)
+_DESCRIPTIONS = ("architectures",)
 _LIBRARY_SOURCES = (
-    "architectures",
+    "graphs",
     "kernels",
     "library.py",
     "link.py",
@@ -35,7 +42,7 @@ _LIBRARY_SOURCES = (
     "targets.py",
 )
 _GPU_SOURCES = ("gpu",)
-_PROGRAM_SOURCES = ("architectures", "rotary.py", "webgpu")
+_PROGRAM_SOURCES = ("graphs", "rotary.py", "webgpu")
 
 
 def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | None) -> Inputs:
@@ -52,7 +59,7 @@ def weights_inputs(recipe: Recipe, source: Mapping[str, object], moments: str | 
         "moments": moments,
         "gguf": installed("gguf"),
         "plugins": plugged(str(recipe.card.config.get("model_type", recipe.card.architecture))),
-        "formats": source_hash(_FORMAT_SOURCES, Path(quantization.__file__).parent),
+        "formats": source_hash(_FORMAT_SOURCES, _package()),
         "compiler": source_hash(_WEIGHTS_SOURCES),
     }
 
@@ -74,6 +81,7 @@ def library_inputs(
         "tvm": installed("apache-tvm"),
         "tvm_ffi": installed("apache-tvm-ffi"),
         "plugins": plugged(str(config.get("model_type"))),
+        "descriptions": source_hash(_DESCRIPTIONS, _package()),
         "compiler": source_hash((*_LIBRARY_SOURCES, *(() if target["kind"] == "llvm" else _GPU_SOURCES))),
     }
 
@@ -94,6 +102,7 @@ def program_inputs(recipe: Recipe, config: Mapping[str, object]) -> Inputs:
         "quantization": recipe.quantization,
         "tvm": required("apache-tvm"),
         "plugins": plugged(str(config.get("model_type"))),
+        "descriptions": source_hash(_DESCRIPTIONS, _package()),
         "compiler": source_hash(_PROGRAM_SOURCES),
     }
 
@@ -126,10 +135,13 @@ def installed(distribution: str) -> str | None:
 
 
 def plugged(architecture: str) -> dict[str, str]:
-    """The files of other packages that say what this architecture is: module to hash."""
-    points = [*plugins.points(plugins.ARCHITECTURES), *plugins.points(plugins.LAYOUTS)]
+    """Files of other packages that say what this architecture is, and its graph: module to hash."""
+    modules = {point.module for point in plugins.points(plugins.ARCHITECTURES) if point.name == architecture}
+    if modules:
+        with suppress(EdgeRouterError):  # whoever builds it says so
+            modules.add(described(architecture).graph.partition(":")[0])
     found: dict[str, str] = {}
-    for module in {point.module for point in points if point.name == architecture}:
+    for module in modules:
         try:
             spec = find_spec(module)
         except ModuleNotFoundError:  # its parent; whoever loads it says so
@@ -159,6 +171,11 @@ def source_hash(names: Iterable[str], root: Path | None = None) -> str:
                 text = file.read_bytes().replace(b"\r\n", b"\n")  # the same on a Windows checkout
                 digest.update(f"{file.relative_to(folder).as_posix()}\0{len(text)}\0".encode() + text)
     return digest.hexdigest()
+
+
+def _package() -> Path:
+    """Where what is shared with those that only run models lies."""
+    return Path(quantization.__file__).parent
 
 
 def _value(inputs: Mapping[str, object], name: str) -> object:

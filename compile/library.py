@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_router import strict_json
-from edge_router.compile.architectures import definition
+from edge_router.compile.graphs import definition
 from edge_router.compile.link import link, linker, load_library
 from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel, is_mistake
@@ -77,9 +77,9 @@ def _build(
     import tvm
     from tvm import relax
 
-    from edge_router.compile.architectures.contract import attach
-    from edge_router.compile.architectures.parts import Parts
     from edge_router.compile.gpu.build import building
+    from edge_router.compile.graphs.contract import attach
+    from edge_router.compile.graphs.parts import Parts
     from edge_router.compile.passes import pipeline
 
     compiled_for, kernels, form = tvm_target(target), kernels_of(target), FORMATS[quantization]

@@ -106,11 +106,11 @@ class WeightsStep:
 
     def _check_fit(self, path: Path) -> None:
         """That its arrays are those of its configuration."""
+        from edge_router.architectures import architecture
         from edge_router.compile.readers.mlc import MlcReader
-        from edge_router.compile.weights.layouts import layout_of
 
         with suppress(UnsupportedArchitecture):  # what is of another package is known to nobody here
-            layout_of(str(chat_config(path).get("model_type")))
+            architecture(str(chat_config(path).get("model_type")))
             MlcReader(path).close()
 
     def _tell_lacking(self, path: Path) -> None:

@@ -40,10 +40,10 @@ def runs_ours(recipe: Recipe, config: Mapping[str, object], python: MlcPython) -
 
 def lacks_compiler_only(recipe: Recipe, config: Mapping[str, object], python: MlcPython) -> bool:
     """Whether it would, if there is a C compiler."""
-    from edge_router.compile.architectures import known
+    from edge_router.architectures import architectures
 
     form = QUANTIZATIONS.get(recipe.quantization)
-    ours = form is not None and form.dtype != "bfloat16" and known(str(config.get("model_type")))
+    ours = form is not None and form.dtype != "bfloat16" and str(config.get("model_type")) in architectures()
     sinks = recipe.attention_sink_size is not None  # which only our own engine keeps
     return recipe.device == "cpu" and ours and not sinks and python.runs_libraries_of(here())
 

@@ -20,9 +20,8 @@ ROUTERS = "edge_router.routers"
 WEAK_ENGINES = "edge_router.weak_engines"
 STRONG_ENGINES = "edge_router.strong_engines"
 ARCHITECTURES = "edge_router.architectures"
-LAYOUTS = "edge_router.layouts"  # of an architecture's parameters, under the architecture's name
 SURFACES = "edge_router.surfaces"  # protocols; a factory takes nothing
-GROUPS = (ROUTERS, WEAK_ENGINES, STRONG_ENGINES, ARCHITECTURES, LAYOUTS, SURFACES)
+GROUPS = (ROUTERS, WEAK_ENGINES, STRONG_ENGINES, ARCHITECTURES, SURFACES)
 
 
 def extend(registry: Registry[T], group: str) -> Registry[T]:

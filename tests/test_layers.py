@@ -46,6 +46,7 @@ LAYERS = [
         "children",
     },
     {
+        "architectures",
         "catalog",
         "hub",
         "store",

@@ -11,8 +11,9 @@ from typing import cast
 
 import numpy as np
 
+from edge_router.architectures import gguf_architectures, of_gguf
+from edge_router.architectures.gguf_names import ROPE_TENSORS
 from edge_router.catalog.gguf import GgufModel, GgufTensor
-from edge_router.catalog.gguf.families import FAMILIES, ROPE_TENSORS
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
 from edge_router.compile.readers.gguf_tokenizer import doubt, generation_config, tokenizer_files
 from edge_router.errors import InvalidModel, UnsupportedArchitecture, WeightsCorrupt
@@ -24,11 +25,12 @@ class GgufReader:
     def __init__(self, source: Path) -> None:
         self.source = source
         self._file = GgufModel(source)
-        architecture = str(self._file.fields.get("general.architecture", ""))
-        if architecture not in FAMILIES:
-            raise UnsupportedArchitecture(architecture, tuple(FAMILIES))
-        self._family = FAMILIES[architecture]
-        known = {name: self._family.hugging_face_name(name) for name in self._file.tensors}
+        name = str(self._file.fields.get("general.architecture", ""))
+        described = of_gguf(name)
+        if described is None or described.gguf is None:
+            raise UnsupportedArchitecture(name, gguf_architectures())
+        self._described, self._gguf = described, described.gguf
+        known = {name: self._gguf.hugging_face_name(name) for name in self._file.tensors}
         self._names = {theirs: name for name, theirs in known.items() if theirs is not None}
         self._check_types()
         for name in self._file.tensors:
@@ -70,9 +72,9 @@ class GgufReader:
         tensor = self._file.tensors[inner]
         if len(tensor.shape) == 1:
             vector: Floats = self._dequantize(tensor, np.arange(1))[0][start:stop]
-            return vector - 1 if self._family.plus_one and name.endswith("norm.weight") else vector
+            return vector - 1 if self._described.plus_one and name.endswith("norm.weight") else vector
         order = np.arange(tensor.shape[0])
-        if self._family.turned and inner.endswith((".attn_q.weight", ".attn_k.weight")):
+        if self._gguf.turned and inner.endswith((".attn_q.weight", ".attn_k.weight")):
             order = _rotary_order(tensor.shape[0], cast(int, self.config["head_dim"]))
         return self._dequantize(tensor, order[start:stop])
 

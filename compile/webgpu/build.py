@@ -58,8 +58,8 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     import tvm
     from tvm import tirx
 
-    from edge_router.compile.architectures import definition
-    from edge_router.compile.architectures.config import DecoderConfig
+    from edge_router.compile.graphs import definition
+    from edge_router.compile.graphs.config import DecoderConfig
     from edge_router.compile.webgpu.export import Exporter
     from edge_router.compile.webgpu.functions import WAYS, Functions, buffers_of
     from edge_router.compile.webgpu.kernels import build

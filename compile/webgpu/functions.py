@@ -74,7 +74,7 @@ class Functions(nn.Module):
 
     def _logits(self, hidden: Tensor) -> Tensor:
         (causal,) = self._causal
-        head = causal.lm_head if hasattr(causal, "lm_head") else causal.body.embed_tokens
+        head = causal.lm_head if hasattr(causal, "lm_head") else causal.body.embedding
         return causal.capped(head(causal.body.norm(hidden)))
 
     def spec(self) -> dict[str, Any]:

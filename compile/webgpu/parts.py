@@ -19,7 +19,7 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.core import wrap_nested
 
-from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.rotary import Rotary
 from edge_router.compile.webgpu import tunables
 from edge_router.compile.webgpu.shaders.append import append
@@ -89,8 +89,16 @@ class GpuParts:
         """(queries, keys and values together, the queries' norm, the keys'): left to attention."""
         return lambda qkv, query, key: Prepared(qkv, norms=(query, key))
 
-    def turned(self, config: DecoderConfig, turns: Rotary) -> Callable[[Tensor, Cache], Tensor]:
-        """Queries and keys turned by other angles than those of other layers: left to attention."""
+    def together(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Each [rows, its width] side by side."""
+        return op.concat([query, key, value], dim=1)
+
+    def turned(self, config: DecoderConfig, turns: Rotary | None) -> Callable[[Tensor, Cache], Tensor]:
+        """Queries and keys turned by other angles than those of other layers: left to attention.
+
+        Without `turns`: by none.
+        """
+        turns = turns or Rotary(np.zeros(len(config.rotary("rope_scaling").frequencies), np.float32))
         same = [np.array_equal(table.frequencies, turns.frequencies) for table in self.tables]
         if True not in same:
             self.tables.append(turns)

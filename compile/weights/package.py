@@ -11,10 +11,10 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from edge_router.architectures import architecture
 from edge_router.compile.readers.base import WeightsReader, parse_json
 from edge_router.compile.weights.conversation import conversation
 from edge_router.compile.weights.equalize import Activations
-from edge_router.compile.weights.layouts import layout_of
 from edge_router.compile.weights.parameters import Parameter, check, count, is_tied, parameters
 from edge_router.compile.weights.prepare import prepared
 from edge_router.compile.weights.quantize import Array, check_groups, quantized, stored_bytes
@@ -187,8 +187,8 @@ class ShardWriter:
 
 def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, object]:
     """MLC's `model_config`, its keys in MLC's order, from Hugging Face's config."""
-    layout = layout_of(str(config["model_type"]))
-    own = {key: config[key] for key in layout.keys if config.get(key) is not None}
+    described = architecture(str(config["model_type"]))
+    own = {key: config[key] for key in described.keys if config.get(key) is not None}
     heads = cast(int, config["num_attention_heads"])
     hidden = cast(int, config["hidden_size"])
     return {

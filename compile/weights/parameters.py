@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from edge_router.architectures import Architecture, architecture
 from edge_router.compile.readers.base import WeightsReader
 from edge_router.compile.rotary import rotary
-from edge_router.compile.weights.layouts import Layout, layout_of
 from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
 
 Kind = Literal["linear", "embedding", "head", "vector"]
+_MLP_NORMS = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def parameters(config: Mapping[str, object], where: str) -> tuple[Parameter, ...
 
     `where` names it in errors. Raises `UnsupportedArchitecture`, `InvalidModel`.
     """
-    return llama_like(config, where, layout_of(str(config.get("model_type"))))
+    return _described(config, where, architecture(str(config.get("model_type"))))
 
 
 def check(reader: WeightsReader, wanted: tuple[Parameter, ...], config: Mapping[str, object]) -> None:
@@ -110,36 +111,33 @@ def check(reader: WeightsReader, wanted: tuple[Parameter, ...], config: Mapping[
         )
 
 
-def llama_like(config: Mapping[str, object], where: str, layout: Layout) -> tuple[Parameter, ...]:
-    """Of an architecture that has Llama's layers but for what `layout` says."""
+def _described(config: Mapping[str, object], where: str, kind: Architecture) -> tuple[Parameter, ...]:
     for key in ("attention_bias", "mlp_bias"):
         if config.get(key):
             raise InvalidModel(where, f"{key} is set, which no supported architecture has")
-    if (
-        "partial_rotary_factor" not in layout.keys
-        and (turned := config.get("partial_rotary_factor") or 1) != 1
-    ):
+    if "partial_rotary_factor" not in kind.keys and (turned := config.get("partial_rotary_factor") or 1) != 1:
         raise InvalidModel(
             where, f"partial_rotary_factor is {turned}, which {config['model_type']} does not have"
         )
-    key = "hidden_activation" if "hidden_activation" in layout.keys else "hidden_act"
-    gate = config.get(key) or layout.gates[0]
-    if gate not in layout.gates:
-        theirs, ours = repr(gate)[:40], layout.gates[0]
+    key = "hidden_activation" if "hidden_activation" in kind.keys else "hidden_act"
+    gate = config.get(key) or kind.gates[0]
+    if gate not in kind.gates:
+        theirs, ours = repr(gate)[:40], kind.gates[0]
         raise InvalidModel(where, f"{key} is {theirs}, and {config['model_type']} is computed with {ours}")
     if not isinstance(config.get("rms_norm_eps"), int | float):
         raise InvalidModel(where, f"rms_norm_eps is {config.get('rms_norm_eps')!r}, not a number")
-    size = Sizes.of({"tie_word_embeddings": layout.tied, **config}, where)
+    size = Sizes.of({"tie_word_embeddings": kind.tied, **config}, where)
     rotary(config, size.head_dim, where)
     embedding = ("model.embed_tokens.weight",)
     shape = (size.vocabulary, size.hidden)
     found = [
-        Parameter(f"{layout.body}.{layout.embedding}", embedding, shape[:1], shape, "embedding"),
+        Parameter(f"{kind.names.body}.{kind.names.embedding}", embedding, shape[:1], shape, "embedding"),
     ]
     for number in range(size.layers):
-        layer = _Layer(f"model.layers.{number}", f"{layout.body}.{layout.layers}.{number}", size, layout)
+        name = f"{kind.names.body}.{kind.names.layers}.{number}"
+        layer = _Layer(f"model.layers.{number}", name, size, kind)
         found += layer.parameters()
-    found.append(_vector(f"{layout.body}.norm", "model.norm", size.hidden, layout))
+    found.append(_vector(f"{kind.names.body}.norm", "model.norm", size.hidden, kind))
     if not size.tied:
         found.append(Parameter("lm_head", ("lm_head.weight",), shape[:1], shape, "head"))
     return tuple(found)
@@ -152,46 +150,51 @@ class _Layer:
     source: str
     name: str
     size: Sizes
-    layout: Layout
+    kind: Architecture
 
     def parameters(self) -> list[Parameter]:
-        size, layout = self.size, self.layout
+        size, norms = self.size, self.kind.norms
+        around = [name for name in _MLP_NORMS if norms == "around" or (norms == "after" and "post" in name)]
         return [
-            self._norm(layout.before, "input_layernorm"),
+            *([] if norms == "after" else [self._norm(self.kind.names.before, "input_layernorm")]),
             *self._attention(),
             self._norm("post_attention_layernorm", "post_attention_layernorm"),
-            *(self._around() if layout.norms_around else ()),
+            *(self._norm(name, name) for name in around),
             self._gate_up(),
             self._linear("mlp.down_proj", "mlp.down_proj", (size.hidden, size.intermediate), by_up=True),
         ]
 
     def _attention(self) -> list[Parameter]:
-        size, layout = self.size, self.layout
-        name, source = f"{self.name}.{layout.attention}", f"{self.source}.self_attn"
+        size, names = self.size, self.kind.names
+        name, source = f"{self.name}.{names.attention}", f"{self.source}.self_attn"
         query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
-        out = self._linear(f"{layout.attention}.{layout.out}", "self_attn.o_proj", (size.hidden, query))
-        norms = "qk" if layout.head_norms else ""
+        out = self._linear(f"{names.attention}.{names.out}", "self_attn.o_proj", (size.hidden, query))
+        each = self.kind.head_norms == "each"
+        norms = {} if self.kind.head_norms == "none" else {"q": query, "k": key}
         return [
             *self._queries_keys_values(name, source, {"q": query, "k": key, "v": key}),
             out,
-            *(_vector(f"{name}.{p}_norm", f"{source}.{p}_norm", size.head_dim, layout) for p in norms),
+            *(
+                _vector(f"{name}.{p}_norm", f"{source}.{p}_norm", size.head_dim if each else width, self.kind)
+                for p, width in norms.items()
+            ),
         ]
 
     def _queries_keys_values(self, name: str, source: str, rows: Mapping[str, int]) -> list[Parameter]:
-        size, layout = self.size, self.layout
-        if layout.split:
+        size, kind = self.size, self.kind
+        if kind.split:
             return [
-                self._linear(f"{layout.attention}.{p}_proj", f"self_attn.{p}_proj", (count, size.hidden))
+                self._linear(f"{kind.names.attention}.{p}_proj", f"self_attn.{p}_proj", (count, size.hidden))
                 for p, count in rows.items()
             ]
         each = {f"{source}.{p}_proj": count for p, count in rows.items()}
-        if layout.fused:
+        if kind.fused:
             each = {f"{source}.qkv_proj": sum(rows.values())}
         counts, shape = tuple(each.values()), (sum(rows.values()), size.hidden)
-        qkv, fed = f"{name}.{layout.qkv}", self._feeder(f"{self.source}.input_layernorm.weight")
+        qkv, fed = f"{name}.{kind.names.qkv}", self._feeder(f"{self.source}.input_layernorm.weight")
         weights, biases = (tuple(f"{part}.{word}" for part in each) for word in ("weight", "bias"))
         found = [Parameter(qkv, weights, counts, shape, "linear", fed)]
-        if layout.bias:
+        if kind.bias:
             found.append(Parameter(qkv, biases, counts, shape[:1], "vector", word="bias"))
         return found
 
@@ -199,32 +202,28 @@ class _Layer:
         mlp, inner = f"{self.source}.mlp", self.size.intermediate
         parts: tuple[str, ...] = (f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight")
         rows: tuple[int, ...] = (inner, inner)
-        if self.layout.fused:
+        if self.kind.fused:
             parts, rows = (f"{mlp}.gate_up_proj.weight",), (2 * inner,)
         shape = (2 * inner, self.size.hidden)
-        before = "pre_feedforward_layernorm" if self.layout.norms_around else "post_attention_layernorm"
+        before = "pre_feedforward_layernorm" if self.kind.norms == "around" else "post_attention_layernorm"
         fed = self._feeder(f"{self.source}.{before}.weight")
         return Parameter(f"{self.name}.mlp.gate_up_proj", parts, rows, shape, "linear", fed)
 
     def _feeder(self, norm: str) -> str | None:
-        """A norm that adds 1 to its weight cannot be divided by dividing that."""
-        return None if self.layout.plus_one else norm
+        """Dividing its weight divides no norm that adds 1 to that, nor one that comes after."""
+        return None if self.kind.plus_one or self.kind.norms == "after" else norm
 
     def _linear(self, name: str, source: str, shape: tuple[int, int], *, by_up: bool = False) -> Parameter:
-        fed = f"{self.source}.mlp.up_proj.weight" if by_up and not self.layout.fused else None
+        fed = f"{self.source}.mlp.up_proj.weight" if by_up and not self.kind.fused else None
         weights = (f"{self.source}.{source}.weight",)
         return Parameter(f"{self.name}.{name}", weights, shape[:1], shape, "linear", fed)
 
     def _norm(self, name: str, source: str) -> Parameter:
-        return _vector(f"{self.name}.{name}", f"{self.source}.{source}", self.size.hidden, self.layout)
-
-    def _around(self) -> list[Parameter]:
-        names = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
-        return [self._norm(name, name) for name in names]
+        return _vector(f"{self.name}.{name}", f"{self.source}.{source}", self.size.hidden, self.kind)
 
 
-def _vector(name: str, source: str, size: int, layout: Layout) -> Parameter:
-    plus = 1.0 if layout.plus_one else 0.0
+def _vector(name: str, source: str, size: int, kind: Architecture) -> Parameter:
+    plus = 1.0 if kind.plus_one else 0.0
     return Parameter(name, (f"{source}.weight",), (size,), (size,), "vector", plus=plus)
 
 
@@ -240,7 +239,7 @@ def _some(items: list[str]) -> str:
 
 def is_tied(config: Mapping[str, object]) -> bool:
     """Whether the embedding is also what the last states are multiplied with."""
-    return bool(config.get("tie_word_embeddings", layout_of(str(config.get("model_type"))).tied))
+    return bool(config.get("tie_word_embeddings", architecture(str(config.get("model_type"))).tied))
 
 
 def count(wanted: tuple[Parameter, ...]) -> int:

@@ -12,9 +12,10 @@ from typing import cast
 
 import numpy as np
 
+from edge_router.architectures import architecture
+from edge_router.architectures.description import Turn
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.rotary import Rotary, rotary
-from edge_router.compile.weights.layouts import layout_of
 from edge_router.compile.weights.parameters import Sizes, is_tied, parameters
 
 Observer = Callable[[str, Floats], None]  # parameter's name (MLC's), its inputs (tokens, columns)
@@ -29,20 +30,22 @@ class Reference:
     def __init__(self, reader: WeightsReader, config: Mapping[str, object] | None = None) -> None:
         config, where = config or reader.config, str(reader.source)
         self._reader, self._config = reader, config
-        self._layout = layout_of(str(config.get("model_type")))
+        self._kind = architecture(str(config.get("model_type")))
         self._size = Sizes.of({**config, "tie_word_embeddings": is_tied(config)}, where)
         self._epsilon = cast(float, config["rms_norm_eps"])
         self._fed = {source: made.name for made in parameters(config, where) for source in made.sources}
-        # Gemma's: larger embeddings, another gate, scores divided by another number.
-        around = self._layout.norms_around
-        self._scale = math.sqrt(self._size.hidden) if around else 1.0
-        self._gate = _gelu if around else _silu
-        self._score_scale = 1 / math.sqrt(self._number("query_pre_attn_scalar", self._size.head_dim))
-        self._windows = _windows(config, self._size.layers)
-        far, near = rotary(config, self._size.head_dim), None
-        if (theta := config.get("rope_local_base_freq")) is not None:
-            near = rotary({**config, "rope_theta": theta, "rope_scaling": None}, self._size.head_dim)
-        self._turns = [near if near is not None and window else far for window in self._windows]
+        self._scale = self._kind.embedding_scale(config)
+        self._residual = np.float32(self._kind.residual_scale(config))
+        self._gate = _silu if "silu" in self._kind.gates else _gelu
+        self._score_scale = self._kind.score_scale(config, self._size.head_dim)
+        self._windows = self._kind.layer_windows(config, self._size.layers)
+        base = config.get("rope_local_base_freq") or 10000.0
+        turns: dict[Turn, Rotary | None] = {
+            "far": rotary(config, self._size.head_dim),
+            "near": rotary({**config, "rope_theta": base, "rope_scaling": None}, self._size.head_dim),
+            "none": None,
+        }
+        self._turns = [turns[way] for way in self._kind.layer_turns(config, self._size.layers)]
         self._weights: dict[str, Floats] = {}
         self.reset()
 
@@ -80,7 +83,8 @@ class Reference:
         """Shape (tokens, vocabulary)."""
         head = "model.embed_tokens" if self._size.tied else "lm_head"
         logits = hidden @ self._weight(f"{head}.weight").T
-        return _capped(logits, self._number("final_logit_softcapping", 0))
+        scaled = logits * np.float32(self._kind.logit_scale(self._config))
+        return _capped(scaled, self._kind.logit_cap(self._config))
 
     def greedy(self, prompt: Sequence[int], count: int, stop: Sequence[int] = ()) -> list[int]:
         """The `count` most probable next tokens, or fewer up to and with the first of `stop`."""
@@ -104,23 +108,23 @@ class Reference:
         return states
 
     def _layer(self, number: int, states: Floats, look: Observer) -> Floats:
-        layer, around = f"model.layers.{number}", self._layout.norms_around
-        inputs = self._normalise(states, f"{layer}.input_layernorm.weight")
+        layer, norms = f"model.layers.{number}", self._kind.norms
+        inputs = states if norms == "after" else self._normalise(states, f"{layer}.input_layernorm.weight")
         (mixed,) = self._products(look, self._attention(number, inputs, look), f"{layer}.self_attn.o_proj")
-        if around:
+        if norms != "before":
             mixed = self._normalise(mixed, f"{layer}.post_attention_layernorm.weight")
-        states = states + mixed
-        before = "pre_feedforward_layernorm" if around else "post_attention_layernorm"
-        inputs = self._normalise(states, f"{layer}.{before}.weight")
-        if self._layout.fused:
+        states = states + self._residual * mixed
+        before = "pre_feedforward_layernorm" if norms == "around" else "post_attention_layernorm"
+        inputs = states if norms == "after" else self._normalise(states, f"{layer}.{before}.weight")
+        if self._kind.fused:
             (both,) = self._products(look, inputs, f"{layer}.mlp.gate_up_proj")
             gate, up = np.split(both, 2, axis=-1)
         else:
             gate, up = self._products(look, inputs, f"{layer}.mlp.gate_proj", f"{layer}.mlp.up_proj")
         (out,) = self._products(look, self._gate(gate) * up, f"{layer}.mlp.down_proj")
-        if around:
+        if norms != "before":
             out = self._normalise(out, f"{layer}.post_feedforward_layernorm.weight")
-        return states + out
+        return states + self._residual * out
 
     def _attention(self, number: int, inputs: Floats, look: Observer) -> Floats:
         size, tokens, past = self._size, len(inputs), len(self._keys[number])
@@ -132,7 +136,7 @@ class Reference:
         share = size.heads // size.kv_heads
         grouped = query.reshape(tokens, size.kv_heads, share, size.head_dim)
         scores = np.einsum("tgsd,pgd->gstp", grouped, keys, optimize=True) * np.float32(self._score_scale)
-        scores = _capped(scores, self._number("attn_logit_softcapping", 0))
+        scores = _capped(scores, self._kind.score_cap(self._config))
         distance = np.arange(past, past + tokens)[:, None] - np.arange(past + tokens)
         unseen = (distance < 0) | (distance >= (self._windows[number] or past + tokens))
         weights = _softmax(np.where(unseen, np.float32(-np.inf), scores))
@@ -141,19 +145,23 @@ class Reference:
 
     def _queries_keys_values(self, prefix: str, inputs: Floats, look: Observer) -> list[Floats]:
         """Each of shape (tokens, heads, head_dim)."""
-        size, names = self._size, ["qkv"] if self._layout.fused else ["q", "k", "v"]
+        size, names = self._size, ["qkv"] if self._kind.fused else ["q", "k", "v"]
         sources = [f"{prefix}.{name}_proj" for name in names]
         flat = np.concatenate(self._products(look, inputs, *sources), axis=-1)
-        if self._layout.bias:
+        if self._kind.bias:
             flat += np.concatenate([self._weight(f"{source}.bias") for source in sources])
-        heads = flat.reshape(len(inputs), -1, size.head_dim)
-        parts = np.split(heads, [size.heads, size.heads + size.kv_heads], axis=1)
-        if self._layout.head_norms:
-            parts[:2] = (
-                self._normalise(part, f"{prefix}.{name}_norm.weight")
-                for name, part in zip("qk", parts, strict=False)
-            )
-        return parts
+        query, key = size.heads * size.head_dim, size.kv_heads * size.head_dim
+        widths = np.split(flat, [query, query + key], axis=-1)
+        if self._kind.head_norms == "all":
+            widths = self._normalised_pair(prefix, widths)
+        parts = [part.reshape(len(inputs), -1, size.head_dim) for part in widths]
+        return self._normalised_pair(prefix, parts) if self._kind.head_norms == "each" else parts
+
+    def _normalised_pair(self, prefix: str, parts: Sequence[Floats]) -> list[Floats]:
+        """The first two, queries and keys, normalised along their last axis."""
+        query, key, value = parts
+        names = (f"{prefix}.{name}_norm.weight" for name in "qk")
+        return [*(self._normalise(part, name) for part, name in zip((query, key), names, strict=True)), value]
 
     def _products(self, look: Observer, inputs: Floats, *sources: str) -> list[Floats]:
         names = [f"{source}.weight" for source in sources]
@@ -163,34 +171,18 @@ class Reference:
 
     def _normalise(self, states: Floats, name: str) -> Floats:
         scale = 1 / np.sqrt((states * states).mean(-1, keepdims=True) + np.float32(self._epsilon))
-        return cast(Floats, states * scale * (self._weight(name) + np.float32(self._layout.plus_one)))
+        return cast(Floats, states * scale * (self._weight(name) + np.float32(self._kind.plus_one)))
 
     def _weight(self, name: str) -> Floats:
         if name not in self._weights:
             self._weights[name] = self._reader.rows(name)
         return self._weights[name]
 
-    def _number(self, key: str, default: float) -> float:
-        return float(cast(float, self._config.get(key) or default))
 
-
-def _windows(config: Mapping[str, object], layers: int) -> list[int]:
-    """How far back each layer looks; 0 for all the way."""
-    architecture = str(config["model_type"])
-    if "sliding_window" not in layout_of(architecture).keys:
-        return [0] * layers  # a checkpoint may state one that it does not use
-    stated = (config.get(key) for key in ("sliding_window_size", "sliding_window"))
-    window = next((size for size in stated if isinstance(size, int) and size > 0), 0)
-    kinds = config.get("layer_types")
-    if isinstance(kinds, list):
-        return [window if kind == "sliding_attention" else 0 for kind in kinds]
-    usual = {"gemma2": 2, "gemma3_text": 6}.get(architecture, layers + 1)
-    every = cast(int, config.get("sliding_window_pattern") or usual)
-    return [window if (layer + 1) % every else 0 for layer in range(layers)]
-
-
-def _turned(heads: Floats, positions: np.typing.NDArray[np.intp], turns: Rotary) -> Floats:
+def _turned(heads: Floats, positions: np.typing.NDArray[np.intp], turns: Rotary | None) -> Floats:
     """Rotary embedding over (tokens, heads, head_dim), the two halves of what is turned forming the pairs."""
+    if turns is None:
+        return heads
     angles = positions[:, None] * turns.frequencies
     cosine, sine = ((turns.amplitude * of(angles))[:, None, :].astype(np.float32) for of in (np.cos, np.sin))
     pairs = len(turns.frequencies)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_router import strict_json
+from edge_router.architectures import BY_TYPE
 from edge_router.catalog.checked import checked_config
 from edge_router.catalog.gguf import gguf_config, gguf_in
 from edge_router.errors import InvalidModel
@@ -20,7 +21,6 @@ _FORMATS: Mapping[str, Literal["gguf", "safetensors", "torch"]] = {
 WEIGHT_SUFFIXES = tuple(_FORMATS)
 MLC_CONFIG = "mlc-chat-config.json"
 _WEIGHTS = (MLC_CONFIG, "*.safetensors", "pytorch_model*.bin", "*.gguf", "*/*.gguf")
-FAMILIES = {"gemma3_text": "gemma3"}  # the same layers under another name
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,12 @@ def plain_config(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def architecture_of(config: Mapping[str, object], path: Path) -> str:
-    """The name under which a model definition is registered: config.json's `model_type`, or the family's."""
+    """An architecture's name: MLC's, where config.json's `model_type` is of one that is known under both."""
     name = config.get("model_type")
     if not isinstance(name, str) or not name:
         raise InvalidModel(path, "model_type is missing in its config")
-    return FAMILIES.get(name, name)
+    known = BY_TYPE.get(name)
+    return known.mlc_type or name if known is not None else name
 
 
 def _read_json(file: Path) -> dict[str, object]:

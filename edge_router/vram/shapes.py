@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
-from edge_router import plugins
-from edge_router.errors import InvalidModel, UnsupportedArchitecture
+from edge_router.architectures import Architecture, architecture
+from edge_router.errors import InvalidModel
 from edge_router.quantization import Kind
 from edge_router.records import dataclass
 
@@ -31,7 +30,7 @@ class ModelShape:
     layer that are never quantized (norms and biases).
     """
 
-    architecture: str
+    architecture: Architecture
     hidden: int
     intermediate: int
     layers: int
@@ -57,12 +56,12 @@ class ModelShape:
     @property
     def norms_heads(self) -> bool:
         """Whether each query and key is normalised."""
-        return any(name == "query norm" for name, _ in self.vectors)
+        return self.architecture.head_norms != "none"
 
     @property
     def fuses_heads(self) -> bool:
-        """Whether queries, keys and values come from one matrix, as everywhere but in Gemma 3."""
-        return not self.architecture.startswith("gemma3")
+        """Whether queries, keys and values come from one matrix."""
+        return not self.architecture.split
 
     @property
     def query_width(self) -> int:
@@ -82,18 +81,17 @@ class ModelShape:
         if isinstance(inner, Mapping):
             config = {**config, **inner}
         numbers = _Numbers(config, where)
-        architecture = str(config.get("model_type"))
-        if architecture not in _VECTORS and architecture not in plugins.names(plugins.ARCHITECTURES):
-            raise UnsupportedArchitecture(architecture, tuple(_VECTORS))
+        described = architecture(str(config.get("model_type")))
         heads, hidden = numbers.count("num_attention_heads"), numbers.count("hidden_size")
         kv_heads = numbers.count("num_key_value_heads", heads)
         layers = numbers.count("num_hidden_layers")
         head_dim = numbers.count("head_dim", max(1, hidden // heads))
         if heads % kv_heads:
             raise InvalidModel(where, f"{heads} query heads over {kv_heads} key heads")
-        window, windowed = _window(architecture, config, numbers, layers)
+        windows = described.layer_windows(config, layers)
+        windowed = sum(window > 0 for window in windows)
         return cls(
-            architecture=architecture,
+            architecture=described,
             hidden=hidden,
             intermediate=numbers.count("intermediate_size"),
             layers=layers,
@@ -101,14 +99,12 @@ class ModelShape:
             kv_heads=kv_heads,
             head_dim=head_dim,
             vocabulary=numbers.count("vocab_size"),
-            tied=bool(config.get("tie_word_embeddings", architecture in _TIED)),
+            tied=bool(config.get("tie_word_embeddings", described.tied)),
             trained_context=numbers.count(
                 "max_position_embeddings", numbers.count("context_window_size", 1 << 20)
             ),
-            vectors=_VECTORS.get(architecture, _two_norms)(
-                hidden, heads * head_dim + 2 * kv_heads * head_dim, head_dim
-            ),
-            window=window,
+            vectors=described.vectors(hidden, heads * head_dim, kv_heads * head_dim, head_dim),
+            window=max(windows) or None,
             windowed_layers=windowed,
             sinks=_sinks(config),
         )
@@ -148,67 +144,7 @@ class _Numbers:
         return value
 
 
-# (hidden, rows of q, k and v together, head size) -> the unquantized numbers of one layer
-_Vectors = Callable[[int, int, int], tuple[tuple[str, int], ...]]
-
-
-def _two_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
-    return ("norm before attention", hidden), ("norm before MLP", hidden)
-
-
-def _biased(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
-    return *_two_norms(hidden, qkv, head_dim), ("attention bias", qkv)
-
-
-def _head_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
-    return *_two_norms(hidden, qkv, head_dim), ("query norm", head_dim), ("key norm", head_dim)
-
-
-def _four_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
-    after = ("norm after attention", hidden), ("norm after MLP", hidden)
-    return *_two_norms(hidden, qkv, head_dim), *after
-
-
-def _six_norms(hidden: int, qkv: int, head_dim: int) -> tuple[tuple[str, int], ...]:
-    return *_four_norms(hidden, qkv, head_dim), ("query norm", head_dim), ("key norm", head_dim)
-
-
-_VECTORS: Mapping[str, _Vectors] = MappingProxyType(
-    {
-        "llama": _two_norms,
-        "mistral": _two_norms,
-        "phi3": _two_norms,
-        "qwen2": _biased,
-        "qwen3": _head_norms,
-        "gemma2": _four_norms,
-        "gemma3": _six_norms,
-        "gemma3_text": _six_norms,
-    }
-)
-_TIED = {"gemma2", "gemma3", "gemma3_text"}  # where the config leaves it open
-
-
 def _sinks(config: Mapping[str, object]) -> int:
     """Tokens of the window that always stay; MLC writes -1 for none."""
     stated = config.get("attention_sink_size")
     return stated if isinstance(stated, int) and stated > 0 else 0
-
-
-def _window(
-    architecture: str, config: Mapping[str, object], numbers: _Numbers, layers: int
-) -> tuple[int | None, int]:
-    """The sliding window and how many layers use it. Qwen's are not used by any runtime here."""
-    asked, alternating = config.get("sliding_window_size"), ("gemma2", "gemma3", "gemma3_text")
-    if isinstance(asked, int) and asked > 0 and architecture not in alternating:  # by the user or MLC
-        return asked, layers
-    if config.get("sliding_window") is None:
-        return None, 0
-    window = numbers.count("sliding_window")
-    if architecture in ("mistral", "phi3"):
-        return window, layers
-    if architecture == "gemma2":  # every other layer, the first one included
-        return window, -(-layers // 2)
-    if architecture in ("gemma3", "gemma3_text"):  # all but each sixth
-        pattern = numbers.count("sliding_window_pattern", 6)
-        return window, layers - layers // pattern
-    return None, 0

@@ -9,7 +9,7 @@ from table import each
 
 from edge_router.catalog import model_cards
 from edge_router.catalog.configs import read_config
-from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
 from edge_router.vram import ModelShape
 

@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 
 from edge_router.compile import library
-from edge_router.compile.architectures import architectures, definition
-from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.targets import TargetSpec, host_target
 from edge_router.device import host
 from edge_router.errors import (
     ArtifactCorrupt,
     BuildFailed,
-    DuplicateName,
     InvalidModel,
     LinkerMissing,
     UnsupportedArchitecture,
@@ -146,16 +144,6 @@ def test_what_must_be_linked_and_cannot_be_is_refused_before_any_work(
     with pytest.raises(LinkerMissing, match="no C compiler") as caught:
         library.compile_library(named, "q4f16_1", target, tmp_path / "model.so", progress=steps)
     assert caught.value.model == "tiny" and not steps.seen
-
-
-def test_an_architecture_can_be_added_once() -> None:
-    registry = architectures()
-    registry.add("mine", lambda values, parts, where: None, owner="a-plugin")
-    assert definition("mine", registry) is registry.get("mine")
-    with pytest.raises(DuplicateName, match=r"a-plugin.*another"):
-        registry.add("mine", "elsewhere:model", owner="another")
-    with pytest.raises(UnsupportedArchitecture, match="mine"):
-        definition("yours", registry)
 
 
 def test_what_breaks_while_compiling_keeps_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,14 @@ def other_formats(world: World) -> None:
     world.patch.setattr("edge_router.quantization.__file__", str(copy))
 
 
+def other_descriptions(world: World) -> None:
+    """As if an architecture's description had been edited in the installed package."""
+    file = world.compiler / "architectures" / "llama.py"
+    file.parent.mkdir()
+    file.write_text("# edited\n", encoding="utf-8")
+    world.patch.setattr("edge_router.quantization.__file__", str(world.compiler / "quantization.py"))
+
+
 def no_loader(world: World) -> None:
     world.patch.setattr("edge_router.compile.link.find_spec", lambda package: None)
 
@@ -211,7 +219,8 @@ LIBRARY: dict[str, tuple[Change, str]] = {
     "tvm": (versions(apache_tvm="0.26.0"), "tvm {apache-tvm} -> 0.26.0"),
     "tvm_ffi": (versions(apache_tvm_ffi="0.1.0"), "tvm_ffi {apache-tvm-ffi} -> 0.1.0"),
     "plugins": WEIGHTS["plugins"],
-    "compiler": (edited("architectures/llama.py"), "compiler"),
+    "descriptions": (other_descriptions, "descriptions"),
+    "compiler": (edited("graphs/decoder.py"), "compiler"),
 }
 PROGRAM: dict[str, tuple[Change, str]] = {
     "format": (patched("edge_router.program.FORMAT", 99), "format"),
@@ -222,6 +231,7 @@ PROGRAM: dict[str, tuple[Change, str]] = {
     ),
     "tvm": (versions(apache_tvm="apache-tvm==0.26"), "tvm"),
     "plugins": WEIGHTS["plugins"],
+    "descriptions": (other_descriptions, "descriptions"),
     "compiler": (edited("webgpu/shaders/matvec.py"), "compiler"),
 }
 MLC: dict[str, tuple[Change, str]] = {
@@ -320,8 +330,8 @@ def test_a_library_for_something_else_leaves_the_weights_alone(
 @pytest.mark.parametrize(
     ("file", "kinds"),
     [
-        ("architectures/llama.py", {"library", "program"}),
-        ("architectures/parts.py", {"library", "program"}),
+        ("graphs/decoder.py", {"library", "program"}),
+        ("graphs/parts.py", {"library", "program"}),
         ("rotary.py", {"weights", "library", "program"}),
         ("kernels/matmul.py", {"library"}),
         ("passes.py", {"library"}),

@@ -7,8 +7,8 @@ import math
 import pytest
 from table import each
 
+from edge_router.architectures import architecture, architectures
 from edge_router.catalog import find_model, model_cards
-from edge_router.compile.architectures import architectures
 from edge_router.compile.weights.parameters import parameters as parameters_of
 from edge_router.compile.weights.quantize import stored_bytes
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
@@ -156,7 +156,7 @@ def test_the_planner_and_the_compiler_count_the_same_tensors(name):
 def test_every_architecture_that_can_be_compiled_can_be_planned():
     for name in architectures():
         config = {**PHI3_MINI, "model_type": name, "sliding_window": None}
-        assert ModelShape.of(config, "test").architecture == name
+        assert ModelShape.of(config, "test").architecture is architecture(name)
 
 
 def test_the_language_part_of_a_model_that_also_sees():

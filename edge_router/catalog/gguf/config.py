@@ -6,13 +6,13 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from edge_router.catalog.gguf.families import FAMILIES, ROPE_TENSORS, Family
+from edge_router.architectures import Architecture, of_gguf
+from edge_router.architectures.gguf_names import ROPE_TENSORS, GgufNames
 from edge_router.catalog.rope import llama3_factors
 from edge_router.errors import InvalidModel
 
 _FREQUENCIES, _LONG, _SHORT = ROPE_TENSORS
-# Layers of Gemma 2 and 3 of 27B, which divide scores by the root of hidden / heads; no key says so.
-_LARGEST = {"gemma2": 46, "gemma3": 62}
+_CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 _LOCAL_BASE = 10000.0  # of Gemma 3's layers with a window, where no key says it
 _DECISION, _SHOWN = ".decision.type", 40  # the key behind the architecture's name, characters of its value
 _REALS = {"attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta"}
@@ -56,10 +56,10 @@ class GgufConfig:
 
     def config(self) -> dict[str, object]:
         """Raises `InvalidModel` for what is missing or not supported."""
-        family = FAMILIES.get(self._family)
-        if family is None:
+        described = of_gguf(self._family)
+        if described is None or (names := described.gguf) is None:
             return self._stated()
-        foreign = next((name for name in self._tensors if family.hugging_face_name(name) is None), None)
+        foreign = next((name for name in self._tensors if names.hugging_face_name(name) is None), None)
         if foreign is not None:
             raise InvalidModel(
                 self._source, f"a tensor named {foreign}, which {self._family} models don't have"
@@ -70,24 +70,24 @@ class GgufConfig:
             raise InvalidModel(self._source, f"{heads} attention heads over {hidden} channels")
         if "token_embd.weight" not in self._tensors:
             raise InvalidModel(self._source, "holds no tensor token_embd.weight")
-        kind = family.model_type.removesuffix("_text").title()
+        kind = described.model_type.removesuffix("_text").title()
         return {
             "architectures": [f"{kind}ForCausalLM"],
-            "model_type": family.model_type,
+            "model_type": described.model_type,
             "hidden_size": hidden,
             "intermediate_size": self._number("feed_forward_length"),
             "num_attention_heads": heads,
             "num_key_value_heads": self._number("attention.head_count_kv", heads),
             "num_hidden_layers": self._number("block_count"),
             "head_dim": head_dim,
-            "hidden_act": family.activation,
+            "hidden_act": described.gates[0],
             "rms_norm_eps": self._real("attention.layer_norm_rms_epsilon"),
             "rope_theta": self._real("rope.freq_base", 10000.0),
             "rope_scaling": self._rope_scaling(head_dim),
             "max_position_embeddings": self._number("context_length"),
             "vocab_size": self._tensors["token_embd.weight"][0],
             "tie_word_embeddings": "output.weight" not in self._tensors,
-            **self._own(family, hidden, heads, head_dim),
+            **self._own(described, names, hidden, heads, head_dim),
         }
 
     def _stated(self) -> dict[str, object]:
@@ -102,29 +102,33 @@ class GgufConfig:
         found["tie_word_embeddings"] = "output.weight" not in self._tensors
         return found
 
-    def _own(self, family: Family, hidden: int, heads: int, head_dim: int) -> dict[str, object]:
+    def _own(
+        self, described: Architecture, names: GgufNames, hidden: int, heads: int, head_dim: int
+    ) -> dict[str, object]:
         """What only some architectures have."""
         found: dict[str, object] = {}
+        keys = described.keys
         if (window := self._number("attention.sliding_window", 0)) > 0:
             found["sliding_window"] = window
         turned = self._number("rope.dimension_count", head_dim)
-        if self._family == "phi3" or turned != head_dim:
+        if "partial_rotary_factor" in keys or turned != head_dim:
             found["partial_rotary_factor"] = turned / head_dim
-        if self._family == "phi3":
+        if "original_max_position_embeddings" in keys:
             original = self._number("rope.scaling.original_context_length", 0)
             if original:
                 found["original_max_position_embeddings"] = original
-        if not family.often:
-            return found
-        largest = self._number("block_count") == _LARGEST[self._family]
-        found["query_pre_attn_scalar"] = hidden // heads if largest else head_dim
-        found["hidden_activation"] = family.activation
-        found["sliding_window_pattern"] = family.often
-        if self._family == "gemma3":
+        if "query_pre_attn_scalar" in keys:
+            largest = self._number("block_count") == names.largest
+            found["query_pre_attn_scalar"] = hidden // heads if largest else head_dim
+        if "hidden_activation" in keys:
+            found["hidden_activation"] = described.gates[0]
+        if described.windowed == "some":
+            found["sliding_window_pattern"] = described.every
+        if "rope_local_base_freq" in keys:
             found["rope_local_base_freq"] = self._real("rope.freq_base_swa", _LOCAL_BASE)
-        for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+        for key, name in {**dict(zip(_CAPS, _CAPS, strict=True)), **names.numbers}.items():
             if self._key(key) in self._fields:
-                found[key] = self._real(key) or None  # 0 caps nothing
+                found[name] = self._real(key) or None  # 0 caps nothing
         return found
 
     def _rope_scaling(self, head_dim: int) -> Mapping[str, object] | None:

@@ -209,11 +209,10 @@ def _marked(fact: dict[str, object], current: str) -> str:
 
 
 def supported() -> Collection[str]:
-    """The architectures that there is a model definition for."""
-    from edge_router import plugins
-    from edge_router.compile.architectures import architectures
+    """The architectures that can be compiled."""
+    from edge_router.architectures import architectures
 
-    return frozenset(plugins.extend(architectures(), plugins.ARCHITECTURES))
+    return frozenset(architectures())
 
 
 def _weights(fact: dict[str, object]) -> str:

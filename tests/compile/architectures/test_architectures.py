@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.architectures import definition
+from edge_router.architectures.gemma import GEMMA3
+from edge_router.compile.graphs import definition
 from edge_router.compile.link import load_library
 from edge_router.engines.tvm import TvmRunner
 from edge_router.engines.tvm_runtime import load_runtime
@@ -116,13 +117,10 @@ def test_sinks_must_leave_something_of_the_window() -> None:
 
 
 def test_every_sixth_layer_of_gemma_3_sees_everything() -> None:
-    from edge_router.compile.architectures.config import DecoderConfig
-    from edge_router.compile.architectures.gemma2 import windowed_layers
-
-    config = DecoderConfig.read(decoder(num_hidden_layers=8), "tiny")
-    assert [layer for layer, near in enumerate(windowed_layers({}, config, every=6)) if not near] == [5]
-    stated = {"layer_types": ["full_attention", "sliding_attention"]}
-    assert windowed_layers(stated, config, every=6) == [False, True]
+    windows = GEMMA3.layer_windows({"sliding_window": 20}, 8)
+    assert windows == (20,) * 5 + (0,) + (20,) * 2
+    stated = {"sliding_window": 20, "layer_types": ["full_attention", "sliding_attention"]}
+    assert GEMMA3.layer_windows(stated, 2) == (0, 20)
 
 
 def test_another_gate_is_refused() -> None:

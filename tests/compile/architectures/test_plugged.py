@@ -19,44 +19,40 @@ import numpy as np
 import pytest
 
 from edge_router import plugins
-from edge_router.compile.architectures import architectures, definition
+from edge_router.architectures import architecture, architectures
 from edge_router.compile.fingerprint import plugged
-from edge_router.compile.weights.layouts import layout_of
+from edge_router.compile.graphs import definition
 from edge_router.compile.weights.reference import Reference
 from edge_router.errors import DuplicateName, PluginFailed, UnsupportedArchitecture
 
 PACKAGE = {
-    # Reads no checkpoints itself: it says what its tensors are called. No TVM here.
-    "loud_layout.py": """
-from edge_router.compile.weights.layouts import Layout
+    # What it is, for all who read its configuration and its weights. No TVM here.
+    "loud_architecture.py": """
+from edge_router.architectures import Architecture
 
-def layout():
-    return Layout(keys=("loudness",))
+def loud():
+    return Architecture("loud", graph="loud:define", keys=("loudness",))
 """,
     # What it computes, out of the parts that each target has.
     "loud.py": """
-from edge_router.compile.architectures.causal import CausalLM
-from edge_router.compile.architectures.config import DecoderConfig, number
-from edge_router.compile.architectures.llama import Model
+from edge_router.compile.graphs.config import number
+from edge_router.compile.graphs.decoder import Design, Model, causal
 
 class Louder(Model):
-    def __init__(self, config, parts, loudness):
-        super().__init__(config, parts)
-        self._loudness = loudness
+    def __init__(self, design, parts):
+        super().__init__(design, parts)
+        self._loudness = number(design.values, "loudness", 1.0)
 
     def forward(self, x, cache):
         return super().forward(x * self._loudness, cache)
 
-def define(values, parts, where):
-    config = DecoderConfig.read(values, where)
-    model = Louder(config, parts, number(values, "loudness", 1.0))
-    return CausalLM(config, parts, model, config.rotary(where))
+def define(architecture, values, parts, where):
+    design = Design.of(architecture, values, where)
+    return causal(design, parts, Louder(design, parts), where)
 """,
     "loud-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: loud\nVersion: 1.0\n",
     "loud-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    "loud-1.0.dist-info/entry_points.txt": (
-        "[edge_router.architectures]\nloud = loud:define\n\n[edge_router.layouts]\nloud = loud_layout:layout\n"
-    ),
+    "loud-1.0.dist-info/entry_points.txt": ("[edge_router.architectures]\nloud = loud_architecture:loud\n"),
 }
 LOUDNESS = 3.0
 TOKENS = [5, 17, 44, 120, 9]
@@ -133,18 +129,18 @@ def test_a_worker_process_builds_and_runs_it(tiny: Any, seen: Path, tmp_path: Pa
 
 
 def test_it_is_known_only_where_it_is_installed(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for find in (definition, layout_of):
+    for find in (definition, architecture):
         with pytest.raises(UnsupportedArchitecture) as caught:
             find("loud")
         assert "llama" in caught.value.supported
     monkeypatch.syspath_prepend(str(installed))
-    assert layout_of("loud").keys == ("loudness",)
+    assert architecture("loud").keys == ("loudness",)
     assert callable(definition("loud"))
 
 
 def test_the_files_it_comes_from_are_inputs_of_what_is_built(seen: Path) -> None:
     before = plugged("loud")
-    assert sorted(before) == ["loud", "loud_layout"]
+    assert sorted(before) == ["loud", "loud_architecture"]
     file = seen / "loud.py"
     text = file.read_text(encoding="utf-8")
     file.write_text(text + "# changed\n", encoding="utf-8")
@@ -154,17 +150,16 @@ def test_the_files_it_comes_from_are_inputs_of_what_is_built(seen: Path) -> None
     assert plugged("llama") == {}
 
 
-@pytest.mark.parametrize("group", [plugins.ARCHITECTURES, plugins.LAYOUTS])
 def test_a_name_that_exists_already_names_both_owners(
-    group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = tmp_path / "second_llama-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: second-llama\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\nllama = second_llama:define\n")
+    (info / "entry_points.txt").write_text(f"[{plugins.ARCHITECTURES}]\nllama = second_llama:define\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DuplicateName) as caught:
-        (definition if group == plugins.ARCHITECTURES else layout_of)("llama")
+        architecture("llama")
     assert caught.value.owners == ("edge_router", "second-llama")
 
 
@@ -179,5 +174,5 @@ def test_a_broken_one_says_whose_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(PluginFailed, match="nowhere_at_all") as caught:
         definition("broken")({}, SimpleNamespace(), "somewhere")
     assert caught.value.owner == "broken"
-    assert "broken" not in architectures()
+    assert "broken" in architectures()
     assert plugged("broken") == {}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.architectures import architectures
+from edge_router.architectures import architectures
 from edge_router.compile.gpu import nvrtc
 from edge_router.compile.gpu.machine_code import device_code, machine_code
 from edge_router.compile.library import check_device_code, compile_library

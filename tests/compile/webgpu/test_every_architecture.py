@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.architectures import architectures
+from edge_router.architectures import architectures
 from edge_router.compile.webgpu.build import build_program
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner

@@ -16,8 +16,8 @@ from tvm import relax
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
-from edge_router.compile.architectures.config import DecoderConfig
-from edge_router.compile.architectures.sliding import SlidingCache
+from edge_router.compile.graphs.config import DecoderConfig
+from edge_router.compile.graphs.sliding import SlidingCache
 from edge_router.compile.kernels.base import Kernels
 from edge_router.compile.kernels.shapes import Gate, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
@@ -88,8 +88,17 @@ class Parts:
 
         return normalised
 
-    def turned(self, config: DecoderConfig, turns: Rotary) -> Callable[[Tensor, Any], Tensor]:
-        """(queries, keys and values together, the KV cache): turned by positions; for caches that don't."""
+    def together(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Each [rows, its width] side by side, in the type that the KV cache takes."""
+        return op.astype(op.concat([query, key, value], dim=1), self.stored)
+
+    def turned(self, config: DecoderConfig, turns: Rotary | None) -> Callable[[Tensor, Any], Tensor]:
+        """(queries, keys and values together, the KV cache): turned by positions; for caches that don't.
+
+        Without `turns` they stay as they are.
+        """
+        if turns is None:
+            return lambda qkv, cache: qkv
         heads, numbers = heads_of(config, self.stored), (tuple(turns.frequencies.tolist()), turns.amplitude)
 
         def turn(qkv: Tensor, cache: Any) -> Tensor:

@@ -10,10 +10,10 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
-from edge_router.compile.architectures.cache import paged_cache
-from edge_router.compile.architectures.config import DecoderConfig
-from edge_router.compile.architectures.parts import ACTIVATION, Parts, heads_of
-from edge_router.compile.architectures.sliding import SlidingCache
+from edge_router.compile.graphs.cache import paged_cache
+from edge_router.compile.graphs.config import DecoderConfig
+from edge_router.compile.graphs.parts import ACTIVATION, Parts, heads_of
+from edge_router.compile.graphs.sliding import SlidingCache
 from edge_router.compile.kernels.base import SlidingKernels
 from edge_router.compile.kernels.shapes import PAGE
 from edge_router.compile.rotary import Rotary
@@ -22,10 +22,11 @@ _SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_siz
 
 
 class CausalLM(nn.Module):
-    """`model` maps activations [rows, width] to the same, by the KV cache; has `embed_tokens` and `norm`.
+    """`model` maps activations [rows, width] to the same, by the KV cache; has an `embedding` and a `norm`.
 
     The head is the embedding itself where `config` ties them, else a matrix of its own. `name` is what the
-    parameters' names begin with. `cap` bends logits so that none exceeds it. Without `rotary` the
+    parameters' names begin with. Logits are multiplied by `scale`, and `cap` bends them so
+    that none exceeds it. Without `rotary` the
     layers turn queries and keys themselves.
     """
 
@@ -38,9 +39,10 @@ class CausalLM(nn.Module):
         *,
         name: str = "model",
         cap: float = 0,
+        scale: float = 1,
     ) -> None:
         super().__init__()
-        self._config, self._parts, self._cap = config, parts, cap
+        self._config, self._parts, self._cap, self._scale = config, parts, cap, scale
         self.name, self.rotary = name, rotary
         setattr(self, name, model)
         if not config.tie_word_embeddings:
@@ -51,7 +53,7 @@ class CausalLM(nn.Module):
         return getattr(self, self.name)
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        return self.body.embed_tokens.rows(input_ids)
+        return self.body.embedding.rows(input_ids)
 
     def prefill(self, input_embed: Tensor, paged_kv_cache: PagedKVCache) -> Any:
         return self._logits(_last_row(self._hidden(input_embed, paged_kv_cache)), 1), paged_kv_cache
@@ -131,12 +133,13 @@ class CausalLM(nn.Module):
         return self.body(op.astype(rows, ACTIVATION), cache)
 
     def _logits(self, hidden: Tensor, sequences: Any) -> Tensor:
-        head = self.body.embed_tokens if self._config.tie_word_embeddings else self.lm_head
+        head = self.body.embedding if self._config.tie_word_embeddings else self.lm_head
         logits = self.capped(head(self.body.norm(hidden)))
         return op.reshape(logits, (sequences, hidden.shape[0] // sequences, self._config.vocab_size))
 
     def capped(self, logits: Tensor) -> Tensor:
-        return self._parts.capped(logits, self._cap) if self._cap else logits
+        scaled = logits if self._scale == 1 else logits * self._scale
+        return self._parts.capped(scaled, self._cap) if self._cap else scaled
 
     def spec(self) -> dict[str, Any]:
         """The exported functions' arguments, as `nn.Module.export_tvm` takes them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import te
 from tvm.relax.frontend.nn import Tensor, op
 
-from edge_router.compile.architectures.config import DecoderConfig
+from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.kernels.attention_sliding import Sliding
 from edge_router.compile.kernels.base import SlidingKernels
 from edge_router.compile.kernels.shapes import Heads
@@ -19,7 +19,7 @@ from edge_router.compile.rotary import Rotary
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:
-    from edge_router.compile.architectures.parts import Parts
+    from edge_router.compile.graphs.parts import Parts
 
 
 @dataclass(frozen=True)

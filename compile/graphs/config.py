@@ -145,9 +145,3 @@ _REQUIRED = (
 def number(values: Mapping[str, object], name: str, default: float) -> float:
     """An optional number of an architecture's own."""
     return float(cast(float, values.get(name) or default))
-
-
-def stated_window(values: Mapping[str, object]) -> int:
-    """As the user or MLC says, else as the model was made; -1 where there is none."""
-    stated = (values.get(key) for key in ("sliding_window_size", "sliding_window"))
-    return next((size for size in stated if isinstance(size, int) and size > 0), -1)

@@ -1,0 +1,265 @@
+"""A decoder of Llama's kind, as its architecture's description has it: norms, windows, turns and scales."""
+# mypy: disable-error-code="misc"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import Tensor, op
+
+from edge_router.architectures import Architecture
+from edge_router.architectures.description import Turn
+from edge_router.compile.graphs.causal import CausalLM
+from edge_router.compile.graphs.config import DecoderConfig, number
+from edge_router.compile.graphs.parts import Parts
+from edge_router.compile.kernels.shapes import Gate
+from edge_router.compile.rotary import Rotary
+from edge_router.errors import InvalidModel
+
+_NEAR_BASE = 10000.0  # of Gemma 3's layers with a window, where no key says it
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a layer is made after: the description, the numbers, and what differs from layer to layer.
+
+    `turns` has an entry for each way in which some layer turns, and none where the KV cache turns all alike.
+    """
+
+    architecture: Architecture
+    values: Mapping[str, object]
+    config: DecoderConfig
+    windowed: tuple[bool, ...]
+    layer_turns: tuple[Turn, ...]
+    turns: Mapping[Turn, Rotary]
+
+    @classmethod
+    def of(cls, architecture: Architecture, values: Mapping[str, object], where: str) -> Design:
+        """Raises `InvalidModel`."""
+        config = _numbers(architecture, values, where)
+        count = config.num_hidden_layers
+        windowed = (config.slides,) * count
+        if architecture.windowed == "some":
+            windowed = tuple(window > 0 for window in architecture.layer_windows(values, count))
+        ways = architecture.layer_turns(values, count)
+        turns: dict[Turn, Rotary] = {}
+        if {*ways} != {"far"}:
+            base = number(values, "rope_local_base_freq", _NEAR_BASE)
+            near = replace(config, position_embedding_base=base, rope_scaling=None)
+            every: dict[Turn, Callable[[], Rotary]] = {
+                "far": lambda: config.rotary(where),
+                "near": lambda: near.rotary(where),
+            }
+            turns = {way: make() for way, make in every.items() if way in ways}
+        return cls(architecture, values, config, windowed, ways, turns)
+
+    @property
+    def width(self) -> int:
+        """Of all queries."""
+        return self.config.num_attention_heads * self.config.head_dim
+
+    @property
+    def key_width(self) -> int:
+        return self.config.num_key_value_heads * self.config.head_dim
+
+    @property
+    def gate(self) -> Gate:
+        return "silu" if "silu" in self.architecture.gates else "gelu_tanh"
+
+    @property
+    def residual(self) -> float:
+        return self.architecture.residual_scale(self.values)
+
+
+class Attention(nn.Module):
+    def __init__(self, design: Design, parts: Parts, layer: int) -> None:
+        super().__init__()
+        self._design, self._parts, described, config = design, parts, design.architecture, design.config
+        names, hidden, epsilon = described.names, config.hidden_size, config.rms_norm_eps
+        way = design.layer_turns[layer]
+        turns = design.turns.get(way) if design.turns else None
+        if described.split:
+            self.q_proj = parts.linear(hidden, design.width)
+            self.k_proj = parts.linear(hidden, design.key_width)
+            self.v_proj = parts.linear(hidden, design.key_width)
+        else:
+            plain, rows = described.head_norms == "none", design.width + 2 * design.key_width
+            whole = parts.linear(hidden, rows, stored=plain, bias=described.bias)
+            setattr(self, names.qkv, whole)
+        if described.head_norms != "none":
+            each = described.head_norms == "each"
+            self.q_norm = parts.norm(config.head_dim if each else design.width, epsilon)
+            self.k_norm = parts.norm(config.head_dim if each else design.key_width, epsilon)
+        setattr(self, names.out, parts.linear(design.width, hidden))
+        self._normalised = parts.head_norms(config) if described.head_norms == "each" else None
+        self._turned = parts.turned(config, turns) if design.turns else None
+        scale = described.score_scale(design.values, config.head_dim)
+        self.attention = parts.attention(config, scale, windowed=design.windowed[layer])
+
+    def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
+        """What `out` is to be multiplied with."""
+        names = self._design.architecture.names
+        if self._design.architecture.split:
+            qkv = op.concat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], dim=1)
+        else:
+            qkv = getattr(self, names.qkv)(x)
+        if self._normalised is not None:
+            qkv = self._normalised(qkv, self.q_norm, self.k_norm)
+        elif self._design.architecture.head_norms == "all":
+            qkv = self._normalised_together(qkv)
+        if self._turned is not None:
+            qkv = self._turned(qkv, cache)
+        return self.attention(qkv, cache, layer)
+
+    def _normalised_together(self, qkv: Tensor) -> Tensor:
+        width = self._design.width
+        query, key, value = op.split(qkv, [width, width + self._design.key_width], axis=1)
+        return self._parts.together(self.q_norm(query), self.k_norm(key), value)
+
+    def out(self, attended: Tensor, *residual: Tensor) -> Tensor:
+        return getattr(self, self._design.architecture.names.out)(attended, *residual)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, design: Design, parts: Parts) -> None:
+        super().__init__()
+        config = design.config
+        self.gate_up_proj = parts.gated(config.hidden_size, config.intermediate_size, design.gate)
+        self.down_proj = parts.linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor, *residual: Tensor) -> Tensor:
+        return self.down_proj(self.gate_up_proj(x), *residual)
+
+
+class Layer(nn.Module):
+    def __init__(self, design: Design, parts: Parts, layer: int) -> None:
+        super().__init__()
+        self._design, names = design, design.architecture.names
+        norms, size = design.architecture.norms, design.config.hidden_size
+        made = ["post_attention_layernorm"]
+        if norms != "after":
+            made.append(names.before)
+        if norms != "before":
+            made.append("post_feedforward_layernorm")
+        if norms == "around":
+            made.append("pre_feedforward_layernorm")
+        setattr(self, names.attention, Attention(design, parts, layer))
+        self.mlp = FeedForward(design, parts)
+        for name in made:
+            setattr(self, name, parts.norm(size, design.config.rms_norm_eps))
+
+    def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
+        names, norms = self._design.architecture.names, self._design.architecture.norms
+        attention, by = getattr(self, names.attention), self._design.residual
+        before = getattr(self, names.before)(x) if norms != "after" else x
+        attended = attention(before, cache, layer)
+        if norms == "before" and by == 1:  # one kernel adds what the product gives
+            x = attention.out(attended, x)
+            return self.mlp(self.post_attention_layernorm(x), x)
+        if norms == "before":
+            x = x + attention.out(attended) * by
+            return x + self.mlp(self.post_attention_layernorm(x)) * by
+        x = x + self.post_attention_layernorm(attention.out(attended))
+        inner = self.pre_feedforward_layernorm(x) if norms == "around" else x
+        return x + self.post_feedforward_layernorm(self.mlp(inner))
+
+
+class Model(nn.Module):
+    def __init__(self, design: Design, parts: Parts) -> None:
+        super().__init__()
+        config, self._names = design.config, design.architecture.names
+        self._scale = design.architecture.embedding_scale(design.values)
+        setattr(self, self._names.embedding, parts.embedding(config.vocab_size, config.hidden_size))
+        layers = [Layer(design, parts, index) for index in range(config.num_hidden_layers)]
+        setattr(self, self._names.layers, nn.ModuleList(layers))
+        self.norm = parts.norm(config.hidden_size, config.rms_norm_eps)
+
+    @property
+    def embedding(self) -> Any:
+        return getattr(self, self._names.embedding)
+
+    def forward(self, x: Tensor, cache: Any) -> Tensor:
+        x = x if self._scale == 1 else x * self._scale
+        for index, layer in enumerate(getattr(self, self._names.layers)):
+            x = layer(x, cache, index)
+        return x
+
+
+class Language(nn.Module):
+    """A model one level down: beside it one that also sees would have what it sees with."""
+
+    def __init__(self, model: Model, name: str) -> None:
+        super().__init__()
+        self._name = name
+        setattr(self, name, model)
+
+    @property
+    def _model(self) -> Any:
+        return getattr(self, self._name)
+
+    @property
+    def embedding(self) -> Any:
+        return self._model.embedding
+
+    @property
+    def norm(self) -> Any:
+        return self._model.norm
+
+    def forward(self, x: Tensor, cache: Any) -> Tensor:
+        return self._model(x, cache)
+
+
+def decoder(architecture: Architecture, values: Mapping[str, object], parts: Parts, where: str) -> CausalLM:
+    """The model that `values`, an MLC `model_config`, describes. Raises `InvalidModel`."""
+    design = Design.of(architecture, values, where)
+    return causal(design, parts, Model(design, parts), where)
+
+
+def causal(design: Design, parts: Parts, model: Any, where: str) -> CausalLM:
+    """`model` under the names of its architecture, with the head that turns its states into logits."""
+    name, _, inner = design.architecture.names.body.partition(".")
+    body = Language(model, inner) if inner else model
+    return CausalLM(
+        design.config,
+        parts,
+        body,
+        None if design.turns else design.config.rotary(where),
+        name=name,
+        cap=design.architecture.logit_cap(design.values),
+        scale=design.architecture.logit_scale(design.values),
+    )
+
+
+def _numbers(architecture: Architecture, values: Mapping[str, object], where: str) -> DecoderConfig:
+    """Raises `InvalidModel`."""
+    _check_gate(architecture, values, where)
+    plain = {"tie_word_embeddings": architecture.tied, **values}
+    own, stated = values.get("sliding_window"), values.get("sliding_window_size")
+    if architecture.windowed == "all":
+        return DecoderConfig.read({**plain, "sliding_window_size": _window(stated, own)}, where)
+    if architecture.windowed == "none":
+        return DecoderConfig.read(plain, where)
+    window = _window(stated, own)
+    if own is not None and own != window:
+        raise InvalidModel(
+            where, f"sliding_window_size is {window}, but some of its layers look back at everything"
+        )
+    if window < 1 and architecture.turns != "near only":  # which is made without a window, too
+        raise InvalidModel(where, "model_config lacks sliding_window")
+    config = DecoderConfig.read({**plain, "sliding_window_size": -1}, where)
+    return replace(config, layer_window=max(0, window))
+
+
+def _window(*stated: object) -> int:
+    """As the user or MLC says, else as the model was made; -1 where there is none."""
+    return next((size for size in stated if isinstance(size, int) and size > 0), -1)
+
+
+def _check_gate(architecture: Architecture, values: Mapping[str, object], where: str) -> None:
+    key = "hidden_activation" if values.get("hidden_activation") else "hidden_act"
+    named = values.get(key) or architecture.gates[0]
+    if named not in architecture.gates:
+        raise InvalidModel(where, f"{key} is {cast(str, named)!r}, not {architecture.gates[0]}")

@@ -1,0 +1,63 @@
+"""What an architecture is called in GGUF files, and its tensors there, each with its name in a checkpoint.
+
+As llama.cpp's converter writes them (convert_hf_to_gguf.py) and its runtime reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+
+from edge_router.records import dataclass
+
+_TOP = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+}
+PROJECTIONS = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+BLOCK = {**PROJECTIONS, "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+HEAD_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+NORMS_AFTER = {
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+NORMS_AROUND = {**NORMS_AFTER, "ffn_norm": "pre_feedforward_layernorm"}
+FUSED = {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"}
+ROPE_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+
+
+@dataclass(frozen=True, slots=True)
+class GgufNames:
+    """`architecture` is that of `general.architecture`; `block` the names of a layer's tensors.
+
+    `turned`: the rows of q and k lie in llama.cpp's order. `largest`: layers of the model that divides scores
+    by the root of hidden / heads, which no key says. `numbers`: metadata keys of its own, by their names in
+    config.json.
+    """
+
+    architecture: str
+    block: Mapping[str, str] = field(default_factory=lambda: BLOCK)
+    turned: bool = False
+    largest: int = 0
+    numbers: Mapping[str, str] = field(default_factory=dict)
+
+    def hugging_face_name(self, name: str) -> str | None:
+        """None for a tensor that this architecture does not have."""
+        if name in ROPE_TENSORS:
+            return name
+        stem, _, word = name.rpartition(".")
+        if stem in _TOP:
+            return f"{_TOP[stem]}.{word}"
+        parts = stem.split(".")
+        if len(parts) == 3 and parts[0] == "blk" and parts[2] in self.block:
+            return f"model.layers.{parts[1]}.{self.block[parts[2]]}.{word}"
+        return None
