@@ -20,6 +20,7 @@ from edge_router.questions.asking import inquiry_request
 from edge_router.questions.inquiry import Truncation
 from edge_router.questions.question import Question
 from edge_router.questions.result import Answers
+from edge_router.records import changed
 from edge_router.response_cache.wish import wish
 from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk
@@ -192,7 +193,7 @@ def own_words(
     """`request` with what Python callers say beside OpenAI's fields. Raises `InvalidRequest`."""
     if response_cache is not None:
         request = replace(request, response_cache=wish(response_cache, "response_cache"))
-    return replace(request, mask=mask, caller=caller, session=session or None)
+    return changed(request, mask=mask, caller=caller, session=session or None)
 
 
 def whole(answer: Answer) -> ChatCompletion:

@@ -12,15 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, FrozenInstanceError
 from functools import partial
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
+
+    from _typeshed import DataclassInstance
 else:
 
     def dataclass(written: type | None = None, /, **asked: bool) -> Any:
         """The library's decorator, with those of its options that `_made` names."""
         return _made(written, **asked) if written is not None else partial(_made, **asked)
+
+
+T = TypeVar("T", bound="DataclassInstance")
+
+
+def changed(kept: T, **values: object) -> T:
+    """`kept` with these values; itself where it has them already: a copy of a request takes 5 us."""
+    new = {name: value for name, value in values.items() if getattr(kept, name) is not value}
+    return dataclasses.replace(kept, **new) if new else kept
 
 
 def _made(

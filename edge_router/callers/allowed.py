@@ -28,8 +28,10 @@ class Allowed:
     @property
     def stays(self) -> bool:
         """Whether nothing but the weak model may answer."""
+        if not self.models:
+            return False
         routed = any(name.startswith(ROUTED) for name in self.models)
-        return bool(self.models) and not (self._has(AUTO) or self._has(STRONG) or routed or self.among)
+        return not (self._has(AUTO) or self._has(STRONG) or routed or self.among)
 
     @property
     def among(self) -> tuple[str, ...]:

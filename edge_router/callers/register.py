@@ -41,6 +41,9 @@ class Names(Protocol):
     def strong(self) -> Collection[str]: ...
 
 
+_ALL = Allowed()
+
+
 class Visit:
     """One request, from its beginning to the end of its answer, as far as its caller's limits count it.
 
@@ -114,7 +117,7 @@ class Callers:
         """What it may ask for. Raises `UnknownName`."""
         settings = self.find(name).settings
         if settings is None or not settings.models:
-            return Allowed()
+            return _ALL
         names = self._names()
         return Allowed(settings.models, names.weak, names.strong)
 

@@ -50,13 +50,14 @@ from edge_router.errors import (
     StrongNotConfigured,
     Withheld,
 )
-from edge_router.guard.inspection import Inspection
+from edge_router.guard.inspection import NOTHING, Inspection
 from edge_router.ledger import Record
 from edge_router.memory_metrics import memory_gauges
 from edge_router.metrics import Gauge, Labels, Metrics
 from edge_router.paths import Paths
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.result import Answers
+from edge_router.records import changed
 from edge_router.routers.base import AsksWeak, Router, checked_score
 from edge_router.rules.rule import Verdict
 from edge_router.thresholds.metering import Meter
@@ -337,8 +338,7 @@ class CoreController:
                 self._pool.load()
 
     def unload(self, model: str) -> None:
-        """Give the weak model's memory back once it is idle, if `model` is a name of it. It is loaded again
-        when it is asked next."""
+        """Give the weak model's memory back once it is idle, if `model` names it, until it is asked again."""
         if policy.parse_model(model, self._pool.names()).tier != "strong":
             self._pool.unload()
 
@@ -426,13 +426,15 @@ class CoreController:
         if route.tier is None and verdict.model is not None:
             route = replace(policy.parse_model(verdict.model.then, self._pool.names()), ruled=True)
             ruled = verdict.model.name
-        inspection = Inspection() if verdict.local_only else self._inspection(route, request, verdict)
+        needs = request.needs
+        strong = self._pool.strong_for(needs)
+        inspection = self._inspection(request, verdict, strong and route.tier != "weak")
         situation = policy.Situation(
-            strong_configured=self._pool.strong_for(request.needs),
+            strong_configured=strong,
             offline=self.config.offline,
             private=request.private,
             kept=Reason.RULE if verdict.local_only else Reason.GUARD if inspection.stays else None,
-            needs=request.needs,
+            needs=needs,
             weak_serves=self._pool.weak_serves,
             budget_spent=purses.exhausted,
             weak_only=self.callers.allowed(request.caller).stays,
@@ -440,7 +442,7 @@ class CoreController:
             asked=verdict.model.then if route.ruled and verdict.model is not None else None,
             tiers=policy.tiers_for(route, self.config, request.among),
             defects_escalate=self.config.weak.on_defect == "escalate",
-            session=self._session(request),
+            session=self._session(request) if strong else None,  # one model keeps them all anyway
             facts=self._sessions.facts,
         )
         if route.tier == "strong" and not route.ruled:
@@ -450,15 +452,14 @@ class CoreController:
             rule = verdict.local_only.name if verdict.local_only else ruled
             would = decision.would_escalate and not self._stays(request, verdict)
             found = inspection.found
-            return replace(decision, found=found, rule=rule, caller=request.caller, would_escalate=would)
+            return changed(decision, found=found, rule=rule, caller=request.caller, would_escalate=would)
 
         def decided(score: float | None, threshold: float | None = None) -> Decision:
             return told(policy.decide(route, score, threshold, situation))
 
         egress = (verdict, inspection)
-        if route.tier is not None or Need.QUESTIONS in request.needs:
-            kept = lookup and lookup.exact(route, situation, egress, decided)
-            return kept or decided(None), situation
+        if route.tier is not None or Need.QUESTIONS in needs:
+            return (lookup and lookup.exact(route, situation, egress, decided)) or decided(None), situation
         with self.defects.guard("router"):
             router = self._pool.router(route.router, cancel)
             if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
@@ -469,7 +470,7 @@ class CoreController:
         counts = counts and route.threshold is None
         budgeted = purses if route.threshold is None and self._pool.is_default(router) else Purses()
         threshold = budgeted.threshold(threshold)
-        route = replace(route, router=router.name)
+        route = changed(route, router=router.name)
         by_score = partial(decided, threshold=threshold)
         if lookup is not None and (kept := lookup.exact(route, situation, egress, by_score)) is not None:
             return kept, situation
@@ -498,12 +499,11 @@ class CoreController:
             raise Blocked(verdict.block.name, verdict.block.message)
         return verdict
 
-    def _inspection(self, route: policy.Route, request: ChatRequest, verdict: Verdict) -> Inspection:
+    def _inspection(self, request: ChatRequest, verdict: Verdict, strong: bool) -> Inspection:
         """What the guard finds, where another machine might be asked."""
-        strong = self._pool.strong_for(request.needs) and route.tier != "weak"
-        leaves = strong or bool(self.config.weak.trusted_hosts)
-        if request.private or self.config.offline or not leaves:
-            return Inspection()
+        stays = request.private or self.config.offline or verdict.local_only
+        if stays or not (strong or self.config.weak.trusted_hosts):
+            return NOTHING
         with self.defects.guard("guard"):
             return self._pool.egress.inspect(request, verdict)
 
@@ -540,7 +540,7 @@ class CoreController:
                 told = 'only the weak model can be held to it: ask for model="weak"'
                 raise InvalidRequest(request.name_of(need), told)
             return self._pool.strong(cancel, request.needs)
-        if self._pool.weak_is_known:  # so that nothing is loaded for an error
+        if self._pool.loaded_weak is None and self._pool.weak_is_known:  # nothing is loaded for an error
             self._check_weak_handles(request, decision)
         weak = self._pool.weak(cancel)
         self._check_weak_handles(request, decision)

@@ -33,7 +33,7 @@ def check_handles(
     """Raises `UnsupportedRequest`, `Withheld` where a weak model that `serves` those would leave out what is
     asked for. `may_call_tools`: only a measurement is lacking."""
     unmet = request.needs - serves
-    for need, lacks in _LACKS.items():
+    for need, lacks in _LACKS.items() if unmet else ():
         if need in unmet:
             if Need.TOOLS in unmet and need in (Need.TOOL_CALL, Need.TOOLS):
                 lacks = _UNMEASURED if may_call_tools else _LACKS[Need.TOOLS]

@@ -225,12 +225,12 @@ class Keeping:
         spared, transcript = self._lookup.spared, self._transcript
         try:
             for event in events:
-                read = False
-                with spared():
+                try:
                     transcript.read(event)
-                    read = True
-                if not read:
+                except Exception:  # a block around each event would take as long as all else does
                     transcript.spoil()
+                    with spared():
+                        raise
                 yield event
         finally:
             if isinstance(events, Generator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, ChatRequest, Need
@@ -31,7 +31,7 @@ from edge_router.errors import (
     Withheld,
     clipped,
 )
-from edge_router.records import dataclass
+from edge_router.records import changed, dataclass
 from edge_router.registry import nearest
 from edge_router.rules.rule import PROTECTING, Rule
 from edge_router.tier_config import TierConfig, chosen, usable
@@ -66,6 +66,9 @@ class Names:
         return ("auto", "weak", "strong", *routers, *self.weak, *self.strong)
 
 
+_FACTS = Facts()
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What, beside the score, decides."""
@@ -84,7 +87,7 @@ class Situation:
     shortens: bool = True  # a prompt that is too long may be shortened where nobody else can take it
     defects_escalate: bool = False  # the user wants an answer even where the program is at fault
     session: Session | None = None  # what is known of the conversation
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = _FACTS
 
     @property
     def strong_allowed(self) -> bool:
@@ -174,7 +177,7 @@ def own(request: ChatRequest, situation: Situation) -> ChatRequest:
     reader = situation.session.endpoint if situation.session is not None else None
     stronger = tuple(tier.model for tier in situation.tiers[1:])
     target = situation.asked or request.target
-    return replace(request, private=private, target=target, alternatives=stronger, reader=reader)
+    return changed(request, private=private, target=target, alternatives=stronger, reader=reader)
 
 
 def addressed(request: ChatRequest, decision: Decision) -> ChatRequest:

@@ -82,6 +82,7 @@ class Pool:
         self._registry: Registry[Router] = plugins.extend(
             routers(self._paths.routers, config), plugins.ROUTERS
         )
+        self._router_names = {*self._registry, *(() if router is None else (router.name,))}
         check_names(config, weak=weak is None, strong=strong is None)
         if router is None:
             check_router(config, self._registry)
@@ -206,9 +207,8 @@ class Pool:
     def names(self) -> Names:
         weak, strong = self._weak.value, self._strong.value
         own = weak.model_id if weak else weak_name(self._config)
-        given = strong is not None and self.strong_given
-        theirs = (strong.model_id,) if strong is not None and given else self._config.strong_names
-        return Names({*self._registry, *self._routers}, (own,), theirs)
+        theirs = (strong.model_id,) if strong is not None and self.strong_given else self._config.strong_names
+        return Names(self._router_names, (own,), theirs)
 
     def router(self, name: str | None, cancel: Cancel | None = None) -> Router:
         """The router of that name; None is the default one. Raises `UnknownName`, `InvalidRouter`."""

@@ -144,19 +144,16 @@ class Sessions:
         prints: Fingerprints | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._prices, self.clock = settings, prices, clock
+        self._settings, self.clock = settings, clock
         self._prints = prints or Fingerprints()
         self._turns: OrderedDict[bytes, Turn] = OrderedDict()
         self._reads_per_s: dict[Tier, float] = dict(READS_PER_S)
+        self.facts = Facts(settings.stickiness, prices, self._reads_per_s)
         self._measured: set[Tier] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._turns)
-
-    @property
-    def facts(self) -> Facts:
-        return Facts(self._settings.stickiness, self._prices, self._reads_per_s)
 
     def gauges(self) -> tuple[Gauge, ...]:
         text = "Turns of conversations that are remembered, by the fingerprints they are found by."
@@ -285,8 +282,11 @@ def _heard(
 ) -> Iterator[Event]:
     try:
         for event in events:
-            with spare():
+            try:
                 listener.heard(event)
+            except Exception:  # a block around each event would take as long as all else does
+                with spare():
+                    raise
             yield event
             if not listener.noted:  # behind the first words, which need not wait for it
                 with spare():

@@ -35,7 +35,7 @@ class Inspection:
     stays: tuple[str, ...] = ()
 
 
-_CLEAN = Inspection()
+NOTHING = Inspection()
 
 
 class Guard:
@@ -56,7 +56,7 @@ class Guard:
     def inspect(self, request: ChatRequest, screening: Screening) -> Inspection:
         found = screening.found(request)
         if not found:
-            return _CLEAN
+            return NOTHING
         stays = Counter({key: count for key, count in found.items() if key[0] in self._local})
         if not stays:
             # What cannot be hidden stays, too.

@@ -26,7 +26,7 @@ class Purses:
 
     @property
     def exhausted(self) -> bool:
-        return any(each.exhausted for each in self._all)
+        return bool(self._all) and any(each.exhausted for each in self._all)
 
     def threshold(self, base: float) -> float:
         """`base`, or more where it would spend some of the money too soon."""

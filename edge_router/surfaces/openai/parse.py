@@ -7,8 +7,9 @@ model lives or with which key, are refused (`field_names`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Extra, ForeignOutput, Need, SamplingParams, TextOutput
@@ -66,6 +67,7 @@ _SAMPLING = frozenset(
         *("repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias"),
     }
 )
+_SAMPLED = SamplingParams()
 # What OpenAI's client takes beside the fields of a body, and what our own takes.
 _ENVELOPE = ("extra_body", "extra_headers", "extra_query", "timeout")
 _ARGUMENTS = ("mask", "cancel")
@@ -82,6 +84,7 @@ _NAMES = {
     Need.GRAMMAR: FORMAT,
     Need.FOREIGN: FORMAT,
 }
+_NO_EXTRA = Extra(PROTOCOL)
 _OLDER_NAMES = {Need.TOOLS: OLDER_TOOLS, Need.TOOL_CALL: OLDER_CHOICE}
 
 
@@ -94,8 +97,10 @@ def parse_chat(body: Mapping[str, object]) -> Call:
     top_logprobs = fields.integer("top_logprobs", low=0, high=20) or 0
     if top_logprobs and not logprobs:
         raise InvalidRequest("top_logprobs", "needs logprobs to be true")
-    request = ChatRequest(
-        messages=read_messages(fields.get("messages")),
+    messages = read_messages(fields.get("messages"))
+    request = partial(
+        ChatRequest,
+        messages,
         target=read_model(fields),
         sampling=read_sampling(fields),
         max_tokens=_max_tokens(fields),
@@ -104,7 +109,7 @@ def parse_chat(body: Mapping[str, object]) -> Call:
         top_logprobs=top_logprobs,
         private=private,
     )
-    return _call(fields, request)
+    return _call(fields, messages[-1], request)
 
 
 def parse_completion(body: Mapping[str, object]) -> Call:
@@ -124,8 +129,10 @@ def parse_completion(body: Mapping[str, object]) -> Call:
     tokens = (
         COMPLETION_DEFAULT_TOKENS if fields.get("max_tokens") is None else read_limit(fields, "max_tokens")
     )
-    request = ChatRequest(
-        messages=(Message("user", prompt),),
+    message = Message("user", prompt)
+    request = partial(
+        ChatRequest,
+        (message,),
         target=read_model(fields),
         sampling=read_sampling(fields),
         max_tokens=tokens,
@@ -136,7 +143,7 @@ def parse_completion(body: Mapping[str, object]) -> Call:
         suffix=suffix or None,
         private=private,
     )
-    return _call(fields, request)
+    return _call(fields, message, request)
 
 
 def marked(
@@ -157,9 +164,11 @@ def conversation(prompt: str | Sequence[object]) -> Sequence[object]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
-def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
-    """`request` with all that an endpoint may do beside writing text."""
+def _asked(fields: Fields, last: Message, request: Callable[..., ChatRequest]) -> ChatRequest:
+    """`request` with all that an endpoint may do beside writing text; `last` is its last message."""
     passed = _passed_on(fields)
+    if not passed:  # most questions
+        return request(extra=_NO_EXTRA, names=_NAMES)
     output = read_output(passed.pop(FORMAT, None))
     elsewhere = next((name for name in FOREIGN_FIELDS if passed.get(name)), None)
     if elsewhere is not None and isinstance(output, TextOutput):
@@ -172,10 +181,9 @@ def _asked(request: ChatRequest, fields: Fields) -> ChatRequest:
     if elsewhere is not None:
         names[Need.FOREIGN] = elsewhere
     goes_on = passed.get("continue_final_message") is True
-    if goes_on and (request.messages[-1].role != "assistant" or request.messages[-1].calls):
+    if goes_on and (last.role != "assistant" or last.calls):
         raise InvalidRequest("continue_final_message", "needs a text of the assistant as the last message")
-    return replace(
-        request,
+    return request(
         tools=tools,
         tool_choice=choice,
         output=output,
@@ -237,7 +245,7 @@ def _seed(fields: Fields) -> int | None:
 
 def read_sampling(fields: Fields) -> SamplingParams:
     if _SAMPLING.isdisjoint(fields.body):  # as with many
-        return SamplingParams()
+        return _SAMPLED
     return SamplingParams(
         temperature=fields.number("temperature", low=0, high=2),
         top_p=fields.number("top_p", low=0, high=1),
@@ -262,12 +270,12 @@ def _logit_bias(fields: Fields) -> dict[int, float]:
     return bias
 
 
-def _call(fields: Fields, request: ChatRequest) -> Call:
+def _call(fields: Fields, last: Message, request: Callable[..., ChatRequest]) -> Call:
     stream, options = fields.boolean("stream"), fields.object("stream_options")
     if options is not None and not stream:
         raise InvalidRequest("stream_options", "needs stream to be true")
     usage = options is not None and options.boolean("include_usage")
-    return Call(_asked(request, fields), stream, {INCLUDE_USAGE: usage})
+    return Call(_asked(fields, last, request), stream, {INCLUDE_USAGE: usage})
 
 
 def _fields(body: Mapping[str, object]) -> tuple[Fields, bool]:

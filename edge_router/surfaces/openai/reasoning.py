@@ -25,8 +25,6 @@ def read_reasoning(passed: Held) -> ReasoningOptions:
     `reasoning_effort`, `reasoning` (OpenRouter), `chat_template_kwargs` (vLLM, llama.cpp), `thinking`
     (Anthropic), `think` (Ollama), `enable_thinking`. Raises `InvalidRequest`.
     """
-    if not passed:  # most questions
-        return ReasoningOptions()
     fields = Fields(passed)
     reasoning, template = _within(fields, "reasoning"), _within(fields, "chat_template_kwargs")
     thinking = Fields({}) if isinstance(fields.get("thinking"), bool) else _within(fields, "thinking")

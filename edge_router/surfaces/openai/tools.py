@@ -36,8 +36,6 @@ def read_tools(passed: dict[str, object]) -> tuple[tuple[AnyTool, ...], ToolChoi
     Without a tool in sight nothing can be chosen, and endpoints refuse to be told so. Raises
     `InvalidRequest`.
     """
-    if not passed:  # most questions
-        return (), ToolChoice()
     search = passed.pop(SEARCH, None)
     hosted = () if search is None else (HostedTool(SEARCH, _object(search, SEARCH)),)
     listed = _listed(passed, TOOLS, _tool)
