@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from edge_router.cli import output
 
 
@@ -14,12 +12,16 @@ def confirmed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not is_someone_there():
+        import typer
+
         raise typer.BadParameter("nobody can be asked here; say --yes to go ahead")
     return asked(question, default=False)
 
 
 def asked(question: str, *, default: bool) -> bool:
     """What the person there says. Ctrl-C and Ctrl-D end the program."""
+    import typer
+
     try:
         return typer.confirm(question, default=default, err=True)
     except typer.Abort:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
+from typing import Protocol
 
 from edge_router.records import dataclass
 from edge_router.redaction import shown
+
+
+class Context(Protocol):
+    """As much of typer's as verbs take from it."""
+
+    def ensure_object(self, kind: type[Options], /) -> Options: ...
 
 
 @dataclass

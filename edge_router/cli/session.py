@@ -13,10 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from edge_router.cli import logs
-from edge_router.cli.options import Options
+from edge_router.cli.options import Context, Options
 from edge_router.cli.progress import progress_for
 from edge_router.cli.sentences import command
 from edge_router.config import Config
@@ -33,8 +31,8 @@ if TYPE_CHECKING:
 class Session:
     """One run of one verb. `json`: its output is for a program."""
 
-    def __init__(self, ctx: typer.Context, *, json: bool = False) -> None:
-        self.options: Options = ctx.ensure_object(Options)
+    def __init__(self, ctx: Context, *, json: bool = False) -> None:
+        self.options = ctx.ensure_object(Options)
         self.json = json
         logs.hear(debug=self.options.debug)
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-import typer
-
 from edge_router.chat.events import ReasoningDelta, RefusalDelta, TextDelta
 from edge_router.chat.request import ChatRequest, ReasoningOptions
 from edge_router.cli import logs, output, reasons
@@ -78,7 +76,7 @@ class Speaker:
         try:
             answered = self.ask(messages)
         except Interrupted:
-            raise typer.Exit(output.INTERRUPTED) from None
+            raise SystemExit(output.INTERRUPTED) from None
         if self._session.json:
             output.write_json(_report(answered, self._answer))
 

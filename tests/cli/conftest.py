@@ -18,7 +18,8 @@ import pytest
 import typer
 
 from edge_router.cli import building, session
-from edge_router.cli.main import parser, run
+from edge_router.cli.command_line import parser
+from edge_router.cli.main import run
 from edge_router.cli.options import Options
 from edge_router.client import Controller
 from edge_router.config import Config

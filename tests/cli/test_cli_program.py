@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import edge_router
-from edge_router.cli.main import VERBS
+from edge_router.cli.command_line import VERBS
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +35,8 @@ def loaded_by(*arguments: str, env: dict[str, str]) -> set[str]:
 def test_help_and_version_load_next_to_nothing(environment, arguments):
     loaded = loaded_by(*arguments, env=environment)
     ours = {name for name in loaded if name.startswith("edge_router.")}
-    known = {"cli", "cli.main", "cli.lazy", "cli.options", "cli.output", "redaction"}
+    known = {"main", "command_line", "lazy", "options", "output", "quick"}
+    known = {"cli", "records", "redaction", *(f"cli.{name}" for name in known)}
     assert ours <= {f"edge_router.{name}" for name in known}
     assert not {"rich", "pydantic", "numpy", "tvm", "onnxruntime", "asyncio"} & loaded
 

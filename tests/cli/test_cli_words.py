@@ -8,7 +8,7 @@ import pytest
 from table import each
 
 from edge_router.catalog.find import parse_source
-from edge_router.cli.main import ELSEWHERE, VERBS
+from edge_router.cli.command_line import ELSEWHERE, VERBS
 from edge_router.engines.base import Capabilities
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from typing import Annotated
 
 import typer
 
-from edge_router.cli import output
-from edge_router.cli.session import Session
+from edge_router.cli.question import Question, ask
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-SLOW_INPUT_S = 2.0  # a pipe that stays open looks like a program that hangs
 
 
 @app.command()
@@ -60,60 +55,22 @@ def chat(
     The answer goes to stdout, thoughts and everything else to stderr. What is piped in is added to the
     prompt: cat notes.txt | edge-router chat "Summarise this."
     """
-    session = Session(ctx, json=json)
-    config = session.config(offline=offline, weak__device=device, weak__threads=threads)
-    fields = {
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_tokens": max_tokens,
-        "seed": seed,
-        "private": private or None,
-    }
-    question = readable(" ".join(prompt)) if prompt else None  # words without quotes around them
-    text = joined(question, piped_input(given=question is not None))
-    if text is None and json:
-        raise typer.BadParameter("--json needs a prompt, as an argument or piped in")
-    if text is not None and not text.strip():
-        raise typer.BadParameter("the prompt is empty")
-    from edge_router.chat.request import ReasoningOptions
-    from edge_router.cli.speaker import Speaker
-
-    reasoning = ReasoningOptions(enabled=thinking or None, shown=thinking is not False)
-    with Speaker(session, config, yes=yes, fields=fields, reasoning=reasoning) as speaker:
-        speaker.use(model)
-        if text is not None:
-            speaker.once(text, system)
-        else:
-            from edge_router.cli.verbs.conversation import Conversation
-
-            Conversation(speaker, system=system).run()
-
-
-def readable(argument: str) -> str:
-    """An argument that was not UTF-8 comes as lone surrogates, which no tokenizer takes."""
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def joined(prompt: str | None, piped: str | None) -> str | None:
-    """The question first, then what it is about."""
-    if prompt is None or not piped:
-        return prompt if prompt is not None else piped
-    return f"{prompt}\n\n{piped}"
-
-
-def piped_input(*, given: bool) -> str | None:
-    """All of stdin, unless it is a terminal. `given`: there is a prompt, so nothing piped is no mistake."""
-    if sys.stdin is None or sys.stdin.closed:  # a program without one
-        return None if given else ""
-    if sys.stdin.isatty():
-        return None
-    note = threading.Timer(
-        SLOW_INPUT_S, output.say, ["reading standard input until it ends (Ctrl-D, or < /dev/null)"]
+    ask(
+        ctx,
+        Question(
+            tuple(prompt or ()),
+            model=model,
+            system=system,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            seed=seed,
+            private=private,
+            offline=offline,
+            device=device,
+            threads=threads,
+            yes=yes,
+            thinking=thinking,
+            json=json,
+        ),
     )
-    note.daemon = True
-    note.start()
-    try:
-        text = sys.stdin.read()
-    finally:
-        note.cancel()
-    return text.strip("\n") if text.strip() or not given else None

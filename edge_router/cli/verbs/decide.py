@@ -10,8 +10,8 @@ import typer
 
 from edge_router.cli import output, reasons
 from edge_router.cli.building import prepare
+from edge_router.cli.question import piped_input, readable
 from edge_router.cli.session import Session, choose_model
-from edge_router.cli.verbs.chat import piped_input, readable
 
 if TYPE_CHECKING:
     from edge_router.questions.inquiry import Truncation

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from edge_router.cli import output
+from edge_router.cli.question import piped_input, readable
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
-from edge_router.cli.verbs.chat import piped_input, readable
 from edge_router.types import Decision, Reason
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_router.cli import output
+from edge_router.cli.question import readable
 from edge_router.cli.session import Session
-from edge_router.cli.verbs.chat import readable
 
 if TYPE_CHECKING:
     from edge_router.chat.request import ChatRequest

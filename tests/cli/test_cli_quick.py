@@ -1,0 +1,69 @@
+"""What is read without typer is read as typer would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from table import each
+
+from edge_router.cli import quick
+from edge_router.cli.command_line import parser
+from edge_router.cli.lazy import get_command
+from edge_router.cli.options import Options
+from edge_router.cli.question import Question
+from edge_router.cli.verbs import chat
+
+READ: list[tuple[str, Question, Options]] = [
+    ("chat|What?", Question(("What?",)), Options()),
+    ("chat|What|is|it?", Question(("What", "is", "it?")), Options()),
+    ("chat|-m|weak|--temperature|0|Why?|--json", Question(("Why?",), "weak", temperature=0.0, json=True), Options()),
+    ("chat|--max-tokens=5|--seed|-3|a", Question(("a",), max_tokens=5, seed=-3), Options()),
+    ("chat|--system|Be brief.|a|--no-thinking|-y", Question(("a",), system="Be brief.", thinking=False, yes=True), Options()),
+    ("chat|--private|--offline|--thinking|a", Question(("a",), private=True, offline=True, thinking=True), Options()),
+    ("chat|--device=cpu|--threads|2|--top-p|.5|a", Question(("a",), device="cpu", threads=2, top_p=0.5), Options()),
+    ("-q|--config|f.toml|chat|a", Question(("a",)), Options(Path("f.toml"), quiet=True)),
+    ("chat|a|-o|weak.threads=2|--set=x.y=a=b|--debug", Question(("a",)), Options(None, {"weak.threads": "2", "x.y": "a=b"}, True)),
+]  # fmt: skip
+LEFT = (
+    "", "chat", "chat|--help", "chat|-h|a", "chat| ", "chat|--json", "route|chat", "What?|chat", "chat|--unknown|a",
+    "chat|a|--max-tokens|many", "chat|a|--seed", "chat|-qy|a", "chat|-mweak|a", "chat|--|-a", "chat|-|a", "chat|a|-o|b",
+    "chat|a|--set|=b", "--version|chat|a",
+)  # fmt: skip
+
+
+@each("line, question, options", READ)
+def test_it_reads_what_is_mostly_typed(line: str, question: Question, options: Options) -> None:
+    found = Options()
+    assert quick.read(line.split("|"), found) == question
+    assert found == options
+
+
+@each("line, question, options", READ)
+def test_typer_reads_the_same(
+    line: str, question: Question, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(chat, "ask", lambda ctx, question: asked.append((question, ctx.obj)))
+    parser().main(line.split("|"), prog_name="edge-router", obj=Options(), standalone_mode=False)
+    assert asked == [(question, options)]
+
+
+@each("line", LEFT)
+def test_it_leaves_the_rest_to_typer_with_no_option_taken(line: str) -> None:
+    options = Options()
+    assert quick.read(line.split("|"), options) is None
+    assert options == Options()
+
+
+def test_a_shell_that_asks_how_a_word_ends_is_typers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_EDGE_ROUTER_COMPLETE", "complete_bash")
+    assert quick.read(["chat", "a"], Options()) is None
+
+
+def test_it_knows_every_option_of_the_verb_and_of_the_root() -> None:
+    params = [*parser().params, *get_command(chat.app).params]
+    written = {name for one in params for name in (*one.opts, *one.secondary_opts) if name.startswith("-")}
+    typers = {"--version", "--help", "-h", "--show-completion", "--install-completion"}
+    assert {*quick.TAKING, *quick.SWITCHES} == written - typers
