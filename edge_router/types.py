@@ -33,6 +33,7 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"  # the weak model was unsure before its first token was shown
     NO_MEMORY = "no_memory"  # the weak model no longer fits into the memory that is free
     CONFIDENCE = "confidence"  # of typed questions: how sure the weak model is of each
+    UNCALIBRATED = "uncalibrated"  # of typed questions: how sure is sure enough was not measured, so all stay
     CACHED = "cached"  # the response cache had the answer
     CALLER = "caller"  # the key that it came with is good for the weak model only
     SESSION = "session"  # the conversation stays with the model that has read it so far

@@ -119,7 +119,8 @@ def _in_ledger(session: Session) -> tuple[int, int]:
     from edge_router.types import Reason
 
     records = Ledger(session.paths.ledger).records()
-    models = [each.decision.model for each in records if each.decision.reason is Reason.CONFIDENCE]
+    asked = (Reason.CONFIDENCE, Reason.UNCALIBRATED)
+    models = [each.decision.model for each in records if each.decision.reason in asked]
     return models.count("weak"), models.count("strong")
 
 

@@ -23,6 +23,7 @@ _WORDS = {
     Reason.BUDGET: "the money for the strong model is spent",
     Reason.LOW_CONFIDENCE: "the weak model was unsure",
     Reason.CONFIDENCE: "how sure the weak model is decides",
+    Reason.UNCALIBRATED: "how sure is sure enough was not measured yet",
     Reason.NO_MEMORY: "the weak model no longer fits into memory",
     Reason.WEAK_UNAVAILABLE: "the weak model could not answer",
     Reason.STRONG_UNAVAILABLE: "no strong model can be asked",

@@ -120,6 +120,8 @@ class Inquiries:
         if first.decision.reason is Reason.CONFIDENCE and first.decision.model == "weak":
             bounds = self._bounds((yield from self._ready(first.decision, own, cancel)))
             given = [_bounded(each, bounds) for each in given]
+            if all(each.decision.reason is Reason.UNCALIBRATED for each in given):
+                first.decision = replace(first.decision, reason=Reason.UNCALIBRATED)
             unsure = tuple(index for index, each in enumerate(given) if _is_unsure(each))
             higher = policy.escalate(first.decision, Reason.CONFIDENCE, situation)
             if unsure and higher is not None:
@@ -235,9 +237,10 @@ def _sum(usages: Sequence[Usage]) -> Usage:
 
 
 def _bounded(given: Given, bounds: Bounds) -> Given:
-    """With the bound that it is held to."""
+    """With the bound that it is held to; it stays where there is none."""
     bound = bounds.of(given.answer.question)
-    return replace(given, decision=replace(given.decision, threshold=bound))
+    reason = Reason.UNCALIBRATED if bound is None else given.decision.reason
+    return replace(given, decision=replace(given.decision, reason=reason, threshold=bound))
 
 
 def _is_unsure(given: Given) -> bool:

@@ -47,9 +47,9 @@ def test_a_table_says_what_each_question_came_to(decided: Any, models: Any) -> N
     head, *rows = done.out.splitlines()
     assert head.split() == ["question", "answer", "probability", "confidence", "model", "reason"]
     assert [row.split()[-5:] for row in rows] == [
-        ["technical", "0.750", "0.625", "small", "confidence"],
-        ["yes", "0.750", "0.500", "small", "confidence"],
-        ["furious", "0.750", "0.500", "small", "confidence"],
+        ["technical", "0.750", "0.625", "small", "uncalibrated"],
+        ["yes", "0.750", "0.500", "small", "uncalibrated"],
+        ["furious", "0.750", "0.500", "small", "uncalibrated"],
     ]
     (inquiry,) = models.weak.inquiries
     assert inquiry.state[0].text == "My invoice is wrong."
@@ -72,7 +72,7 @@ def test_on_a_terminal_bars_are_drawn(decided: Any, monkeypatch: pytest.MonkeyPa
     lines = done.out.splitlines()
     assert lines[0] == "Whose is it?"
     assert lines[2] == f"  technical  {'█' * 18}{'·' * (BAR - 18)} 0.750"
-    assert "small, confidence 0.62: how sure the weak model is decides" in done.err
+    assert "small, confidence 0.62: how sure is sure enough was not measured yet" in done.err
 
 
 def test_a_named_model_answers_and_a_private_text_stays(decided: Any, models: Any) -> None:

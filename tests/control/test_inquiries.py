@@ -79,7 +79,7 @@ def test_what_the_weak_model_says_is_typed() -> None:
     assert isinstance(urgent, YesNoAnswer) and urgent.yes and urgent.probability == 0.55
     assert isinstance(anger, ScaleAnswer) and anger.score == pytest.approx(0.3)
     assert answers["anger"] is not None and answers["team"] == answers[0]
-    assert told(answers) == [(each.name, "small", "confidence") for each in ALL]
+    assert told(answers) == [(each.name, "small", "uncalibrated") for each in ALL]
     assert answers.usage.prompt_tokens == 4 + 2 + 3 + 2
     assert answers.model == "small" and answers.decision.model == "weak"
 
@@ -118,10 +118,20 @@ def test_a_budget_that_is_spent_keeps_them_here() -> None:
     assert len(big.inquiries) == 1
 
 
-def test_without_bounds_nothing_is_sent_on() -> None:
-    big = strong()
-    with Controller(weak=weak(), strong=big) as controller:
-        controller.decide(STATE, ALL)
+@each(
+    "bounds, reasons, row",
+    [
+        (Bounds(), ("uncalibrated", "uncalibrated", "uncalibrated"), "uncalibrated"),
+        (Bounds(choice=0.5), ("confidence", "uncalibrated", "uncalibrated"), "confidence"),
+    ],
+)
+def test_what_has_no_bound_stays_and_says_so(bounds: Bounds, reasons: Sequence[str], row: str) -> None:
+    big, config = strong(), Config().replace(**{"ledger.enabled": True})
+    with Controller(config, weak=weak(), strong=big, bounds=bounds) as controller:
+        answers = controller.decide(STATE, ALL)
+        (kept,) = [each for each in Ledger(Paths.default().ledger).records() if each.id == answers.record_id]
+    assert [str(each.decision.reason) for each in answers.given] == [*reasons]
+    assert str(kept.decision.reason) == row
     assert not big.inquiries and not big.calls
 
 

@@ -57,7 +57,7 @@ def test_both_protocols_answer(setup: Callable[..., Any]) -> None:
     assert reply.header("x-typesafe-request-id") == reply.header("x-request-id") is not None
     assert (reply.header("x-edge-router-model"), reply.header("x-edge-router-reason")) == (
         "weak",
-        "confidence",
+        "uncalibrated",
     )
     reply = one.call(path="/v1/decisions", body=DECISIONS)
     assert reply.json()["answers"] == [{"type": "predicate", "name": None, "probability": 0.75}]

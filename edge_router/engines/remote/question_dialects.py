@@ -68,12 +68,13 @@ class DecisionsDialect:
         """The answers, of what `chunk` made: by the names that were sent; by place what has another."""
         answers = strict_json.parse(text, nan=True)
         names = [_name_in(each) for each in answers]
+        ours: list[object] = [_name(index) for index in range(len(questions))]
         for index, question in enumerate(questions):
             name = _name(index)
             if name in names:
                 yield _read(index, question, answers[names.index(name)], _listed)
             else:
-                placed = index < len(answers) and names[index] not in map(_name, range(len(questions)))
+                placed = index < len(answers) and names[index] not in ours
                 yield _read(index, question, answers[index] if placed else None, _listed)
 
 
