@@ -571,7 +571,7 @@ def _check(config: Config) -> None:
     strong, budgeted = config.strong, config.strong.monthly_budget is not None
     listed = config.is_budgeted and is_listed(strong)
     priced = strong.price_in or strong.price_out or listed
-    apart = strong.model is None and bool(config.endpoints)  # each of which needs prices of its own
+    apart = strong.model is None and bool(config.endpoints or config.questions.is_priced)  # by their own
     known = bool(priced) or apart
     require("strong.monthly_budget", known or not budgeted, "needs strong.price_in and price_out")
     held = budgeted and share is not None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from edge_router.records import dataclass
 
+NAME = "questions"  # of that endpoint among all that are paid
 PROTOCOLS = ("decisions", "systemone")
 
 
@@ -17,6 +18,12 @@ class QuestionsConfig:
     protocol: str = "decisions"  # what it speaks: decisions (OpenAI's) or systemone (TypeSafe's)
     model: str | None = None
     api_key_env: str | None = None  # the variable that holds its key; None: it wants none
+    price_in: float | None = None  # of a million tokens of states and questions; None: strong.price_in
+    price_out: float | None = None
+
+    @property
+    def is_priced(self) -> bool:
+        return self.base_url is not None and (self.price_in is not None or self.price_out is not None)
 
 
 NO_ENDPOINT = QuestionsConfig()
@@ -27,4 +34,6 @@ def check_questions(found: QuestionsConfig, require: Callable[[str, bool, str], 
     require("questions.protocol", found.protocol in PROTOCOLS, f"must be one of {', '.join(PROTOCOLS)}")
     reached = url is None or url.startswith(("http://", "https://"))
     require("questions.base_url", reached, "must start with http:// or https://")
+    for name, price in (("price_in", found.price_in), ("price_out", found.price_out)):
+        require(f"questions.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")
     require("questions.model", url is None or bool(found.model), "is needed by questions.base_url")

@@ -239,7 +239,8 @@ class CoreController:
 
     def _payment(self, decision: Decision, request: ChatRequest) -> Payment | None:
         """What is put down for a strong answer, where a budget is set. Raises `BudgetSpent`."""
-        return self.callers.purses(request.caller).begin(request) if decision.model == "strong" else None
+        paid = decision.model == "strong"
+        return self.callers.purses(request.caller).begin(request, decision.endpoint) if paid else None
 
     def answering(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answers]:
         """The steps to the answers of `request`, whose output is typed questions.

@@ -181,7 +181,8 @@ class Inquiries:
             with self._defects.guard(f"{decision.model} model"):
                 engine = yield from self._ready(decision, request, cancel)
                 part.model = engine.model_id
-                payment = self._payment(decision, in_words(request))
+                part.decision = replace(decision, endpoint=engine.capabilities.endpoint)
+                payment = self._payment(part.decision, in_words(request))
                 yield LONG
                 part.read(answers_of(engine, policy.addressed(request, decision), cancel))
         except EdgeRouterError as error:

@@ -47,6 +47,7 @@ class Capabilities:
     `learned_tools`: its model was taught to call tools at all; how well has to be measured.
     `learned_thoughts`: to think before it answers, within marks; None where only its endpoint knows.
     `decides`: it answers typed questions, so that it is `Decides`, whatever else it is.
+    `endpoint`: its name among those that are paid, where it is not the strong model's only one.
     """
 
     serves: frozenset[Need] = frozenset()
@@ -57,6 +58,7 @@ class Capabilities:
     learned_tools: bool = False
     learned_thoughts: bool | None = None
     decides: bool = False
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

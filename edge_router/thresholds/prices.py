@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge_router.chat.events import Usage
 from edge_router.config import Config, EndpointConfig, StrongConfig
 from edge_router.listed_prices import Step, listed, models_of
+from edge_router.question_config import NAME as QUESTIONS
 from edge_router.records import dataclass
 
 PER = 1_000_000  # tokens that a price is for
@@ -51,9 +52,13 @@ class Prices:
 
     @classmethod
     def by_endpoint(cls, config: Config) -> dict[str, Prices]:
-        """Of each that has some, by its name; `[strong]` is named strong."""
+        """Of each that has some, by its name; `[strong]` is named strong, `[questions]` questions."""
         every = {each.name: cls.of(each) for each in config.endpoints} | {"strong": cls.of(config.strong)}
-        return {name: each for name, each in every.items() if each is not None}
+        found = {name: each for name, each in every.items() if each is not None}
+        asked = config.questions
+        if asked.is_priced:
+            found[QUESTIONS] = cls(asked.price_in or 0.0, asked.price_out or 0.0)
+        return found
 
     def at(self, prompt_tokens: int) -> tuple[float, float]:
         """Of a prompt of that length, and its answer."""

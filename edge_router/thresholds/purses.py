@@ -37,15 +37,15 @@ class Purses:
         for each in self._all:
             each.observe(score)
 
-    def begin(self, request: ChatRequest) -> Payment | None:
-        """Before a question leaves. None where no budget is set.
+    def begin(self, request: ChatRequest, endpoint: str | None = None) -> Payment | None:
+        """Before a question leaves, to one of several `endpoint`s if that is known. None: no budget is set.
 
         Raises `BudgetSpent`, which tells a caller nothing of what all have in common.
         """
         put_down: list[tuple[Spending, int]] = []
         try:
             for each in self._all:
-                row = each.put_down(request)
+                row = each.put_down(request, endpoint)
                 put_down.append((each, row))
         except BaseException as error:
             for each, number in put_down:

@@ -41,6 +41,7 @@ from edge_router.errors import (
     Withheld,
 )
 from edge_router.paths import Paths
+from edge_router.question_config import NAME as QUESTIONS
 from edge_router.records import dataclass
 from edge_router.thresholds.metering import Meter
 from edge_router.thresholds.payments import MONTH, Payments, Period, month_end, month_of
@@ -158,7 +159,8 @@ class Spending:
         cls, budget: float | None, config: Config, file: Path, period: Period = MONTH
     ) -> Spending | None:
         """Of `budget`, kept in `file`. None without one."""
-        prices = None if budget is None else Prices.highest(config)
+        by_endpoint = {} if budget is None else Prices.by_endpoint(config)
+        prices = None if budget is None else Prices.highest(config) or by_endpoint.get(QUESTIONS)
         if budget is None or prices is None:
             return None
         return cls(
@@ -166,7 +168,7 @@ class Spending:
             prices,
             router=config.router.name,
             file=file,
-            by_endpoint=Prices.by_endpoint(config),
+            by_endpoint=by_endpoint,
             hedges=config.strong.hedge,
             period=period,
         )
@@ -190,11 +192,11 @@ class Spending:
         """Before a question leaves. Raises `BudgetSpent` where no money is left, or nobody can tell."""
         return Payment([(self, self.put_down(request))], request)
 
-    def put_down(self, request: ChatRequest) -> int:
+    def put_down(self, request: ChatRequest, endpoint: str | None = None) -> int:
         """The row of what its answer may cost at most. Raises as `begin`."""
         self._write_rest()
         meter, spent = Meter(request), self.spent
-        most = self._prices.cost(meter.most())
+        most = self._prices_of(endpoint).cost(meter.most())
         most += self._prices.cost(meter.unheard()) if self._hedges else 0.0
         number: int | None = None
         if spent < self.budget:

@@ -16,6 +16,8 @@ from table import each
 
 from edge_router import Choice, Config, Controller, ScriptedEngine, YesNo
 from edge_router.errors import StrongFailed, WeightsUnavailable
+from edge_router.paths import Paths
+from edge_router.question_config import NAME
 from edge_router.questions.answer import YesNoAnswer
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.inquiry import Inquiry
@@ -23,6 +25,7 @@ from edge_router.questions.question import Question
 from edge_router.server.exchange import BrokenOff
 from edge_router.server.limits import Limits
 from edge_router.surfaces.decisions.encode import BLANK
+from edge_router.thresholds.spending import Spending
 
 PNG = b"\x89PNG\r\n\x1a\n\0--x\r\n\xff"
 SYSTEMONE = {
@@ -320,7 +323,7 @@ def test_over_a_socket_an_error_behind_the_headers_ends_no_reply(serve: Callable
 def test_what_is_unsure_goes_on_to_an_endpoint_of_either_protocol(
     serve: Callable[..., Any], protocol: str
 ) -> None:
-    """Which is another of ours here; one question of two goes on, by no name of its caller's."""
+    """Which is another of ours here; one question of two goes on, by no name of its caller's, at its price."""
 
     def unsure(inquiry: Inquiry, question: Question) -> tuple[float, ...]:
         return (0.5, 0.5) if question.name == "urgent" else (0.9, 0.05, 0.05)
@@ -331,8 +334,10 @@ def test_what_is_unsure_goes_on_to_an_endpoint_of_either_protocol(
         "protocol": protocol,
         "model": "weak",
         "api_key_env": "ASKED_KEY",
+        "price_in": 500_000,  # of a million
     }
-    config = Config().replace(**{f"questions.{name}": value for name, value in settings.items()})
+    budget = {"strong.monthly_budget": 1000}
+    config = Config().replace(**{f"questions.{name}": value for name, value in settings.items()}, **budget)
     asked = [YesNo("urgent", "Is it?", yes="now"), Choice("team", "Whose?", ("a", "b", "c"))]
     bounds = Bounds(yes_no=0.2, choice=0.2)
     with Controller(config, weak=small(judge=unsure), bounds=bounds) as controller:
@@ -341,7 +346,9 @@ def test_what_is_unsure_goes_on_to_an_endpoint_of_either_protocol(
             urgent, team = controller.decide("Fix it now.", asked).given
         assert (urgent.decision.model, str(urgent.decision.reason)) == ("strong", "confidence")
         assert isinstance(urgent.answer, YesNoAnswer) and urgent.answer.probability == 0.75
-        assert team.model == "small"
+        assert team.model == "small" and (urgent.decision.endpoint, team.decision.endpoint) == (NAME, None)
+        spent = Spending.of(config, Paths.default())
+        assert spent is not None and 0 < spent.spent < 10
         (inquiry,) = served.weak.inquiries
         assert [question.name for question in inquiry.questions] == ["q1"]
         assert controller.decide("Fix it.", asked, private=True).given[0].model == "small"

@@ -14,7 +14,7 @@ from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.question_dialects import DIALECTS, QuestionDialect
 from edge_router.errors import InvalidRequest
-from edge_router.question_config import QuestionsConfig
+from edge_router.question_config import NAME, QuestionsConfig
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
 
@@ -52,7 +52,8 @@ class QuestionEndpoint:
             dialect=self._dialect,
             here=here,
         )
-        self.capabilities = Capabilities(frozenset({Need.QUESTIONS, Need.IMAGES}), decides=True)
+        serves = frozenset({Need.QUESTIONS, Need.IMAGES})
+        self.capabilities = Capabilities(serves, decides=True, endpoint=NAME)
 
     @property
     def model_id(self) -> str:
