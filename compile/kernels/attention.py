@@ -14,10 +14,12 @@ from typing import Protocol
 
 from tvm import tirx
 
-from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load
+from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load, prefetch
 from edge_router.compile.kernels.shapes import PAGE, Heads
 from edge_router.compile.kernels.vectors import LOG2_E, capped
 from edge_router.records import dataclass
+
+LINE = 64 * 8  # bits of memory that are fetched together
 
 
 def bent(heads: Heads, scores: Expr) -> Expr:
@@ -50,6 +52,33 @@ class Fresh:
 
 
 @dataclass(frozen=True, slots=True)
+class OnePage:
+    """A page's keys and values of one head: [.., key or value, head, place, channel], found by `number`."""
+
+    pages: Buffer
+    number: tuple[Expr, ...]
+    head: Expr
+
+    def key(self, place: Expr, channel: Expr, lanes: int) -> Expr:
+        return load(self.pages, *self.number, 0, self.head, place, channel, lanes=lanes)
+
+    def value(self, place: Expr, channel: Expr, lanes: int) -> Expr:
+        return load(self.pages, *self.number, 1, self.head, place, channel, lanes=lanes)
+
+    def fetch(self, which: int, place: Expr) -> None:
+        """Ask for the key (0) or the value (1) of a place."""
+        *_, channels = self.pages.shape
+        for channel in range(0, int(channels), LINE // self.pages.dtype.bits):
+            prefetch(self.pages, *self.number, which, self.head, place, channel)
+
+
+class Pages(Source, Protocol):
+    """A source that lies in pages."""
+
+    def page(self, token: Expr) -> OnePage: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Paged:
     """Tokens kept in pages [page, key or value, head, place, channel], whose numbers start at `first`."""
 
@@ -58,15 +87,15 @@ class Paged:
     first: Expr
     head: Expr
 
+    def page(self, token: Expr) -> OnePage:
+        number = load(self.numbers, self.first + token // PAGE)
+        return OnePage(self.pages, (number,), self.head)
+
     def key(self, token: Expr, channel: Expr, lanes: int) -> Expr:
-        return self._load(0, token, channel, lanes)
+        return self.page(token).key(token % PAGE, channel, lanes)
 
     def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
-        return self._load(1, token, channel, lanes)
-
-    def _load(self, which: int, token: Expr, channel: Expr, lanes: int) -> Expr:
-        page = load(self.numbers, self.first + token // PAGE)
-        return load(self.pages, page, which, self.head, token % PAGE, channel, lanes=lanes)
+        return self.page(token).value(token % PAGE, channel, lanes)
 
 
 class Arguments:

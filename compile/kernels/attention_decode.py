@@ -1,6 +1,6 @@
 """Attention of one new token of each sequence to its tokens in the KV cache.
 
-Work is shared out by sequence, key-value head and run of pages; the runs' partial answers are merged at the
+Work is shared out by sequence, run of pages and key-value head; the runs' partial answers are merged at the
 end, so that one long conversation occupies all threads. A page's 16 scores of one query head are one set of
 lanes: products are summed over channels by adding while transposing, and each key and value that is read
 serves every query head of its group.
@@ -8,13 +8,22 @@ serves every query head of its group.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import Arguments, Paged, Source, bent, cached_tokens, earliest
+from edge_router.compile.kernels.attention import (
+    Arguments,
+    OnePage,
+    Paged,
+    Pages,
+    bent,
+    cached_tokens,
+    earliest,
+)
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -49,6 +58,8 @@ from edge_router.compile.kernels.vectors import (
 from edge_router.records import dataclass
 
 RUN = 8  # pages of one task
+TOGETHER = 4  # pages whose scores become weights at once
+AHEAD = 4  # pages that are on their way: a head's part of one is too short for the processor's own guess
 TILE_REGISTERS = 16  # of sums, while a page's values are added
 
 
@@ -69,13 +80,13 @@ class Partial:
         )
 
 
-class Page:
+class Run:
     """The state of one task: the queries of one group of heads on their way through a run of pages."""
 
     def __init__(self, isa: Isa, heads: Heads, partial: Partial, task: Expr) -> None:
         self._isa, self._heads, self._partial, self._task = isa, heads, partial, task
         self._queries = scratch((heads.group, heads.size))
-        self._weights = scratch((heads.group, PAGE))
+        self._weights = scratch((heads.group, TOGETHER * PAGE))
         self._blocks = heads.size // isa.lanes
 
         with serial(heads.group) as g:
@@ -92,36 +103,46 @@ class Page:
             query = load(queries, sequence, head * self._heads.group + g, i * lanes, lanes=lanes)
             store(self._queries, to_float(self._isa, query) * factor, g, i * lanes)
 
-    def attend(self, source: Source, first: Expr, count: Expr, begin: Expr | None = None) -> None:
-        """Take in 16 tokens from `first` on; those from `count` on and before `begin` are masked."""
-        with serial(PAGE // self._isa.lanes) as vector:
-            self._score(source, first, bind(vector * self._isa.lanes))
-        with serial(self._heads.group) as g:
-            self._soften(g, first, count, begin)
-        self._add_values(source, first, count - 1)
+    def walk(self, source: Pages, page: Expr, pages: Expr, count: Expr, begin: Expr | None = None) -> None:
+        """Take in `pages` pages from `page` on; tokens from `count` on and before `begin` are masked."""
+        with serial((pages + (TOGETHER - 1)) // TOGETHER) as step:
+            first = bind((page + step * TOGETHER) * PAGE)
+            here = bind(tirx.min(pages - step * TOGETHER, TOGETHER))
+            with serial(here) as i:
+                token = bind(first + i * PAGE)
+                later = bind(tirx.min(token + AHEAD * PAGE, count - 1))
+                self._score(source.page(token), source.page(later), bind(i * PAGE))
+            with serial(self._heads.group) as g:
+                self._soften(g, first, count, begin)
+            self._add_values(source, first, here, count)
 
-    def _score(self, source: Source, first: Expr, start: Expr) -> None:
-        """Each head's scores of as many tokens as there are lanes."""
+    def _score(self, page: OnePage, later: OnePage, start: Expr) -> None:
+        """Each head's scores of a page's tokens; the keys of a later page are asked for."""
         lanes, group = self._isa.lanes, self._heads.group
-        products: list[list[Expr]] = [[] for _ in range(group)]
-        for token in range(lanes):
-            place = bind(first + start + token)
-            sums = [Cell(zero(lanes)) for _ in range(group)]
-            with serial(self._blocks) as i:
-                key = bind(to_float(self._isa, source.key(place, i * lanes, lanes)))
-                for g, cell in enumerate(sums):
-                    cell.add(key * load(self._queries, g, i * lanes, lanes=lanes))
-            for column, cell in zip(products, sums, strict=True):
-                column.append(cell.value)
-        for g, column in enumerate(products):
-            store(self._weights, totals(column), g, start)
+        page, later = _settled(page), _settled(later)
+        with serial(PAGE // lanes) as vector:
+            products: list[list[Expr]] = [[] for _ in range(group)]
+            for token in range(lanes):
+                place = bind(vector * lanes + token)
+                later.fetch(0, place)
+                sums = [Cell(zero(lanes)) for _ in range(group)]
+                for i in range(self._blocks):
+                    key = bind(to_float(self._isa, page.key(place, i * lanes, lanes)))
+                    for g, cell in enumerate(sums):
+                        cell.add(key * load(self._queries, g, i * lanes, lanes=lanes))
+                for column, cell in zip(products, sums, strict=True):
+                    column.append(cell.value)
+            for g, column in enumerate(products):
+                store(self._weights, totals(column), g, start + vector * lanes)
 
     def _soften(self, g: Expr, first: Expr, count: Expr, begin: Expr | None) -> None:
+        """Of what no page was scored for, anything may lie in `_weights`: it is masked."""
         lanes, task = self._isa.lanes, self._task
         steps = tirx.Ramp(tirx.const(0, "int32"), tirx.const(1, "int32"), lanes)
         masked = const(MASKED, "float32", lanes)
+        places = range(0, TOGETHER * PAGE, lanes)
         scores = []
-        for start in range(0, PAGE, lanes):
+        for start in places:
             score = bent(self._heads, load(self._weights, g, start, lanes=lanes))
             tokens = steps + splat(first + start, lanes)
             if begin is not None:
@@ -140,11 +161,11 @@ class Page:
         weights = [bind(exp2(score - splat(peak, lanes))) for score in scores]
         added = load(self._partial.totals, task, g) + total(reduce(add, weights))
         store(self._partial.totals, added, task, g)
-        for start, weight in zip(range(0, PAGE, lanes), weights, strict=True):
+        for start, weight in zip(places, weights, strict=True):
             store(self._weights, weight, g, start)
 
-    def _add_values(self, source: Source, first: Expr, last: Expr) -> None:
-        """Beyond `last` lies what memory happened to hold, maybe no number at all: that times 0 is not 0."""
+    def _add_values(self, source: Pages, first: Expr, pages: Expr, count: Expr) -> None:
+        """From `count` on lies what memory happened to hold, maybe no number at all: that times 0 is not 0."""
         lanes, group, task = self._isa.lanes, self._heads.group, self._task
         width = max(1, TILE_REGISTERS // group)
         while self._blocks % width:
@@ -155,18 +176,28 @@ class Page:
                 [Cell(load(self._partial.sums, task, g, channel, lanes=lanes)) for channel in channels]
                 for g in range(group)
             ]
-            with serial(PAGE) as token:
-                place = bind(tirx.min(first + token, last))
-                values = [
-                    bind(to_float(self._isa, source.value(place, channel, lanes))) for channel in channels
-                ]
-                for g, row in enumerate(cells):
-                    weight = bind(splat(load(self._weights, g, token), lanes))
-                    for cell, value in zip(row, values, strict=True):
-                        cell.add(value * weight)
+            with serial(pages) as i:
+                token = bind(first + i * PAGE)
+                page = _settled(source.page(token))
+                later = _settled(source.page(bind(tirx.min(token + AHEAD * PAGE, count - 1))))
+                with serial(tirx.min(count - token, PAGE)) as place:
+                    with when(step == 0):
+                        later.fetch(1, place)
+                    values = [
+                        bind(to_float(self._isa, page.value(place, channel, lanes))) for channel in channels
+                    ]
+                    for g, row in enumerate(cells):
+                        weight = bind(splat(load(self._weights, g, i * PAGE + place), lanes))
+                        for cell, value in zip(row, values, strict=True):
+                            cell.add(value * weight)
             for g, row in enumerate(cells):
                 for cell, channel in zip(row, channels, strict=True):
                     store(self._partial.sums, cell.value, task, g, channel)
+
+
+def _settled(page: OnePage) -> OnePage:
+    """The same, looked up once."""
+    return replace(page, number=tuple(bind(number) for number in page.number))
 
 
 def decode(isa: Isa, heads: Heads) -> Any:
@@ -188,19 +219,17 @@ def decode(isa: Isa, heads: Heads) -> Any:
         tasks = settle(a.batch * heads.key_value * runs)
         partial = Partial.make(tasks, heads)
         with parallel(tasks) as task:
-            sequence, head = bind(task // (heads.key_value * runs)), bind(task // runs % heads.key_value)
+            sequence, head = bind(task // (heads.key_value * runs)), bind(task % heads.key_value)
             first, count = cached_tokens(page_starts, last_page, sequence)
-            state = Page(isa, heads, partial, task)
+            state = Run(isa, heads, partial, task)
             state.look(queries, sequence, head, tirx.abs(scale) if heads.window else scale)
             begin = None
             if heads.window:
                 begin = earliest(heads, scale, load(positions, sequence), load(starts, sequence))
-            page = bind(task % runs * RUN)
+            page = bind(task // heads.key_value % runs * RUN)
             here = bind(tirx.max(tirx.min((count + (PAGE - 1)) // PAGE - page, RUN), 0))
             skipped = 0 if begin is None else bind(tirx.min(tirx.max(begin // PAGE - page, 0), here))
-            with serial(here - skipped) as i:
-                token = bind((page + skipped + i) * PAGE)
-                state.attend(Paged(pages, numbers, first, head), token, count, begin)
+            state.walk(Paged(pages, numbers, first, head), page + skipped, here - skipped, count, begin)
         merge_runs(isa, heads, partial, runs, a.batch, *results)
     return k.function
 
@@ -217,11 +246,12 @@ def merge_runs(
     lanes = isa.lanes
     with serial(batch * heads.key_value) as pair, serial(heads.group) as g:
         sequence, head = bind(pair // heads.key_value), bind(pair % heads.key_value * heads.group + g)
+        start = bind(sequence * runs * heads.key_value + pair % heads.key_value)  # its first task
         peak, summed = Cell(const(MASKED, "float32")), Cell(const(0.0, "float32"))
         with serial(runs) as run:
-            peak.set(tirx.max(peak.value, load(partial.peaks, pair * runs + run, g)))
+            peak.set(tirx.max(peak.value, load(partial.peaks, start + run * heads.key_value, g)))
         with serial(runs) as run:
-            task = bind(pair * runs + run)
+            task = bind(start + run * heads.key_value)
             share = bind(exp2(load(partial.peaks, task, g) - peak.value))
             store(partial.peaks, share, task, g)
             summed.add(load(partial.totals, task, g) * share)
@@ -230,7 +260,7 @@ def merge_runs(
         with serial(heads.size // lanes) as block:
             sums = Cell(zero(lanes))
             with serial(runs) as run:
-                task = bind(pair * runs + run)
+                task = bind(start + run * heads.key_value)
                 share = splat(load(partial.peaks, task, g), lanes)
                 sums.add(load(partial.sums, task, g, block * lanes, lanes=lanes) * share)
             value = from_float(isa, sums.value / splat(divisor, lanes), heads.dtype)

@@ -14,7 +14,8 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention_decode import RUN, Page, Partial, merge_runs
+from edge_router.compile.kernels.attention import OnePage
+from edge_router.compile.kernels.attention_decode import RUN, Partial, Run, merge_runs
 from edge_router.compile.kernels.attention_prefill import VECTORS, Rows, Tile
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -60,15 +61,15 @@ class _Kept:
     sequence: Expr
     head: Expr
 
+    def page(self, token: Expr) -> OnePage:
+        number = load(self.table, self.sequence, token // PAGE)
+        return OnePage(self.pages, (self.layer, number), self.head)
+
     def key(self, token: Expr, channel: Expr, lanes: int) -> Expr:
-        return self._load(0, token, channel, lanes)
+        return self.page(token).key(token % PAGE, channel, lanes)
 
     def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
-        return self._load(1, token, channel, lanes)
-
-    def _load(self, which: int, token: Expr, channel: Expr, lanes: int) -> Expr:
-        page = load(self.table, self.sequence, token // PAGE)
-        return load(self.pages, self.layer, page, which, self.head, token % PAGE, channel, lanes=lanes)
+        return self.page(token).value(token % PAGE, channel, lanes)
 
 
 class _Arguments:
@@ -158,19 +159,17 @@ def sliding_decode(isa: Isa, shape: Sliding) -> Any:
         tasks = settle(a.rows * heads.key_value * runs)
         partial = Partial.make(tasks, heads)
         with parallel(tasks) as task:
-            row, head = bind(task // (heads.key_value * runs)), bind(task // runs % heads.key_value)
-            position, run = bind(load(a.positions, row)), bind(task % runs)
-            state, source = Page(isa, heads, partial, task), a.kept(row, head)
+            row, head = bind(task // (heads.key_value * runs)), bind(task % heads.key_value)
+            position, run = bind(load(a.positions, row)), bind(task // heads.key_value % runs)
+            state, source = Run(isa, heads, partial, task), a.kept(row, head)
             if shape.sinks:
                 count = bind(tirx.if_then_else(run > 0, 0, tirx.min(position + 1, shape.sinks)))
                 state.look(a.turned[1], row, head, scale)
-                with serial((count + (PAGE - 1)) // PAGE) as i:
-                    state.attend(source, bind(i * PAGE), count)
+                state.walk(source, tirx.const(0, "int32"), bind((count + (PAGE - 1)) // PAGE), count)
             state.look(a.turned[0], row, head, scale)
             begin = bind(shape.begin(position))
             first = bind(begin // PAGE + run * RUN)
             here = bind(tirx.max(tirx.min(position // PAGE + 1 - first, RUN), 0))
-            with serial(here) as i:
-                state.attend(source, bind((first + i) * PAGE), position + 1, begin)
+            state.walk(source, first, here, bind(position + 1), begin)
         merge_runs(isa, heads, partial, runs, a.rows, a.output)
     return k.function
