@@ -6,6 +6,7 @@ EdgeRouterError
     ClientNotConfigured           a program that takes an address from a file only
     InvalidRequest                a field of a chat request
       ContextOverflow             the prompt is longer than the context
+        StateOverflow             ... which may be cut, for typed questions are asked about it
       UnsupportedRequest          it asks for what the weak model cannot do
       Blocked                     a rule of the user's says no
       UnknownResponse             an earlier answer that is not kept here
@@ -22,6 +23,7 @@ EdgeRouterError
     InvalidModel                  config, tensors or model directory contradict each other
     InvalidRouter                 an ONNX file that is not a router
     InvalidData                   a data file without the needed columns or with unusable rows
+      InvalidLabels               ... of typed questions with known answers
   DuplicateName                   two packages register one name
   PluginFailed                    an entry point could not be loaded
   ProviderUnavailable             the router cannot run where it was told to
@@ -143,6 +145,10 @@ class ContextOverflow(InvalidRequest):
         self.longest, self.over_by = longest, prompt_tokens - (context_window_size - 1)
         more = f"{self.over_by} more than the context of {context_window_size} leaves room for"
         super().__init__(at, f"the prompt has {prompt_tokens} tokens, {more}")
+
+
+class StateOverflow(ContextOverflow):
+    """What typed questions are about is too long, and was not to be cut; its middle can be left out."""
 
 
 class UnsupportedRequest(InvalidRequest):
@@ -272,6 +278,10 @@ class InvalidData(InvalidInput):
     def __init__(self, where: str | Path, reason: str) -> None:
         self.where, self.reason = str(where), clipped(reason, REASON)
         super().__init__(f"{where}: {self.reason}")
+
+
+class InvalidLabels(InvalidData):
+    """A file of typed questions with known answers."""
 
 
 class DuplicateName(EdgeRouterError):

@@ -10,7 +10,7 @@ from edge_router import strict_json
 from edge_router.chat.request import ChatRequest, QuestionsOutput
 from edge_router.control.inquiries import answers_of
 from edge_router.engines.base import Engine
-from edge_router.errors import InvalidData, InvalidRequest
+from edge_router.errors import InvalidLabels, InvalidRequest
 from edge_router.questions.answer import answer_of, likeliest
 from edge_router.questions.inquiry import Answered
 from edge_router.questions.question import Choice, Question, YesNo
@@ -39,21 +39,22 @@ class Labelled:
 
 def read_labelled(file: Path) -> tuple[Labelled, ...]:
     """Each line is a JSON object with `state`, `questions` as /v1/systemone has them and `answers` by name,
-    or with one question's fields and its `answer`. Raises `InvalidData` that names the line.
+    or with one question's fields and its `answer`. Raises `InvalidLabels` that names the line.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidData(file, f"cannot be read: {error}") from error
+        said = error.strerror if isinstance(error, OSError) else None
+        raise InvalidLabels(file, f"cannot be read: {said or error}") from error
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not 1 <= len(lines) <= MOST:
-        raise InvalidData(file, f"must hold 1 to {MOST} lines of labelled questions, not {len(lines)}")
+        raise InvalidLabels(file, f"must hold 1 to {MOST:,} lines of labelled questions, not {len(lines):,}")
     found: list[Labelled] = []
     for number, line in lines:
         try:
             found.append(_labelled(strict_json.parse_object(line, once=True)))
         except (strict_json.NotJson, InvalidRequest, _NoLabel) as error:
-            raise InvalidData(file, f"line {number}: {error}") from error
+            raise InvalidLabels(file, f"line {number}: {error}") from error
     return tuple(found)
 
 

@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.findings import Finding
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
 NAMES = {"yes_no": "yes or no", "choice": "choice", "scale": "scale"}
 COLUMNS = ("type", "labels", "sure from", "stay here", "of these wrong", "at most")
 _RIGHT = COLUMNS[1:]
+MOST_WRONG = 0.05  # of the answers that stay
 STEPS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)  # bounds that replay shows beside the one in force
 
 
-def calibrate_decisions(session: Session, config: Config, file: Path, *, max_error: float, yes: bool) -> None:
-    """Raises `InvalidData` for a file that holds no labels, `CannotCalibrate` for a model that was not built
+def calibrate_decisions(
+    session: Session, config: Config, file: Path | None, *, max_error: float | None, yes: bool
+) -> None:
+    """Raises `InvalidLabels` for a file that holds none, `CannotCalibrate` for a model that was not built
     here or answers no typed questions."""
+    if file is None:
+        raise typer.BadParameter("--max-error belongs to --decisions FILE")
+    max_error = MOST_WRONG if max_error is None else max_error
     from edge_router.labelled_questions import measure, read_labelled
     from edge_router.thresholds.question_bounds import Measured, keep
 
@@ -52,11 +60,19 @@ def calibrate_decisions(session: Session, config: Config, file: Path, *, max_err
     for kind, found in measured.found.items():
         if remark := _remark(NAMES[kind], found, max_error):
             output.say(remark, style="yellow")
-    output.say(
-        f"Of the answers that stay at most {max_error:.1%} are wrong, with 95 % certainty, on texts like "
-        "these; the others go to the strong model, question by question.",
-        style="dim",
-    )
+    if promised := _promised(measured):
+        goes_on = config.has_strong or config.questions.base_url is not None
+        others = "go on, question by question" if goes_on else "stay, too, while there is no strong model"
+        output.say(
+            f"{promised}: of the answers that stay at most {max_error:.1%} are wrong, with 95 % certainty, "
+            f"on texts like these; the others {others}.",
+            style="dim",
+        )
+
+
+def _promised(measured: Measured) -> str:
+    """The types for which anything is."""
+    return ", ".join(NAMES[kind] for kind, found in measured.found.items() if found.upper is not None)
 
 
 def _row(name: str, found: Found) -> tuple[str, ...]:
@@ -96,7 +112,9 @@ def replay_decisions(session: Session, config: Config) -> None:
     measured = find(session.paths, weights_key(config, session.paths))
     if measured is None:
         again = session.command("calibrate", "--decisions", "FILE")
-        raise CannotCalibrate(config.weak.model, f"nothing was measured of it yet: {again}")
+        raise typer.BadParameter(
+            f"how sure {config.weak.model} must be was not measured yet; do that with: {again}"
+        )
     if session.json:
         texts, gone_on = _in_ledger(session)
         traffic = {"texts": texts, "gone_on_in_part": gone_on}
@@ -170,16 +188,16 @@ def check(session: Session, config: Config) -> Findings:
             section, "sure enough", f"all answers stay; how sure is sure enough is found by: {again}"
         )
     else:
-        bounds = [f"{NAMES[kind]} {_from(found.bound)}" for kind, found in measured.found.items()]
-        told = f"{', '.join(bounds)}; of these at most {measured.max_error:.1%} wrong"
-        yield Finding(section, "sure enough", told)
+        most = measured.max_error
+        bounds = [f"{NAMES[kind]} {_from(found.bound, most)}" for kind, found in measured.found.items()]
+        yield Finding(section, "sure enough", ", ".join(bounds))
     yield from _endpoint(section, session, config)
 
 
-def _from(bound: float | None) -> str:
+def _from(bound: float | None, max_error: float) -> str:
     if bound is None:
         return "always (too few labels)"
-    return "never" if bound >= NONE_STAYS else f"from {bound:.2f}"
+    return "never" if bound >= NONE_STAYS else f"from {bound:.2f} (of these at most {max_error:.1%} wrong)"
 
 
 def _endpoint(section: str, session: Session, config: Config) -> Findings:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edge_router.cli.output import span
 from edge_router.cli.sentences import sentence
 from edge_router.control.answer import Answer
 from edge_router.errors import LowConfidence
 from edge_router.thresholds.drift import Drift
 from edge_router.types import Decision, Reason, Tier
+
+if TYPE_CHECKING:
+    from edge_router.questions.result import Answers
 
 _CAUSE = 160  # characters of what the other model met, in the line below an answer
 
@@ -22,7 +27,6 @@ _WORDS = {
     Reason.NEEDS_MEDIA: "the weak model reads text only",
     Reason.BUDGET: "the money for the strong model is spent",
     Reason.LOW_CONFIDENCE: "the weak model was unsure",
-    Reason.CONFIDENCE: "how sure the weak model is decides",
     Reason.UNCALIBRATED: "how sure is sure enough was not measured yet",
     Reason.NO_MEMORY: "the weak model no longer fits into memory",
     Reason.WEAK_UNAVAILABLE: "the weak model could not answer",
@@ -51,6 +55,8 @@ def why(decision: Decision) -> str:
 
 def _scored(decision: Decision) -> str:
     words = _WORDS.get(decision.reason, "")
+    if decision.reason is Reason.CONFIDENCE:
+        return _by_confidence(decision)
     if decision.reason is Reason.GUARD:
         words += f", for it holds {', '.join(decision.found)}"
     if decision.held == "tool_call":
@@ -68,6 +74,20 @@ def _scored(decision: Decision) -> str:
     return f"score {score} {relation} the threshold {threshold}"
 
 
+def _by_confidence(decision: Decision) -> str:
+    """Of an answer to a typed question: how sure the weak model was of it, beside what it takes."""
+    from edge_router.questions.bounds import NONE_STAYS
+
+    sure, bound = decision.confidence, decision.threshold
+    if sure is None or bound is None:
+        return "the weak model had no answer"
+    if decision.model == "weak":
+        return f"sure enough, which it is from {bound:.2f} on"
+    if bound >= NONE_STAYS:
+        return "the weak model is never sure enough of such questions"
+    return f"the weak model was not sure enough, {sure:.2f} of {bound:.2f}"
+
+
 def credit(answer: Answer) -> str:
     """The line below an answer."""
     reason = why(answer.decision)
@@ -77,7 +97,7 @@ def credit(answer: Answer) -> str:
     return ", ".join([f"{answer.model} ({answer.decision.model}): {reason}", *_speed(answer)])
 
 
-def fallback(answer: Answer) -> str | None:
+def fallback(answer: Answer | Answers) -> str | None:
     """Why the other model had to be asked, if it had."""
     if answer.fallback_cause is None or isinstance(answer.fallback_cause, LowConfidence):
         return None  # being unsure is no failure, and the reason says it

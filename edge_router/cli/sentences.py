@@ -272,6 +272,11 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
     e.InvalidInput: lambda error: _then(error, "how it is meant is told by", "--help"),
     e.InvalidRequest: _invalid_request,
     e.ContextOverflow: _context_overflow,
+    e.StateOverflow: lambda error: _then(
+        f"{error.reason}; shorten it, or add --cut, which leaves out its middle",
+        "all options are listed by",
+        *("decide", "--help"),
+    ),
     e.UnsupportedRequest: lambda error: _then(
         error.reason, "with a strong model there is more, which is named in", "config", "init"
     ),
@@ -297,7 +302,10 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         "route by length for now",
         *("chat", "-o", "router.name=length"),
     ),
-    e.InvalidData: lambda error: _then(error, "what files and columns are read says", "evaluate", "--help"),
+    e.InvalidData: lambda error: _then(
+        error, "which files and columns are read is told by", "evaluate", "--help"
+    ),
+    e.InvalidLabels: lambda error: _then(error, "how they are written is told by", "calibrate", "--help"),
     e.DuplicateName: lambda error: (
         f"{error}; remove one of the two: python -m pip uninstall {quoted(error.owners[1])}"
     ),

@@ -28,6 +28,7 @@ from edge_router.errors import (
     GenerationFailed,
     InternalError,
     InvalidRequest,
+    StateOverflow,
 )
 from edge_router.ledger import Record, message_of
 from edge_router.questions.answer import NoAnswer, answer_of
@@ -203,7 +204,9 @@ class Inquiries:
         state = request.name_of(Need.FILES)  # what its caller calls the state
         if type(part.error) is ContextOverflow:
             over = part.error
-            return ContextOverflow(over.prompt_tokens, over.context_window_size, over.longest, state)
+            assert isinstance(request.output, QuestionsOutput)
+            kind = ContextOverflow if request.output.cuts else StateOverflow
+            return kind(over.prompt_tokens, over.context_window_size, over.longest, state)
         if type(part.error) is InvalidRequest and part.error.param == _MESSAGES:
             return InvalidRequest(state, part.error.reason)
         return part.error

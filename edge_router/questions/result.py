@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import overload
 
 from edge_router.chat.events import Usage
+from edge_router.errors import EdgeRouterError
 from edge_router.questions.answer import Answer
 from edge_router.records import dataclass
 from edge_router.types import Decision, Timings
@@ -37,7 +38,7 @@ class Answers(Sequence[Answer]):
     usage: Usage
     cut: int = 0
     timings: Timings = field(default_factory=Timings)
-    fallback_cause: Exception | None = None
+    fallback_cause: EdgeRouterError | None = None
     record_id: int | None = None
 
     @overload

@@ -49,6 +49,12 @@ RULES: Mapping[type[e.EdgeRouterError], Rule] = {
         "context_length_exceeded",
         "Shorten the conversation, raise weak.context_window_size or configure a strong model.",
     ),
+    e.StateOverflow: Rule(
+        400,
+        INVALID,
+        "context_length_exceeded",
+        'Shorten it, have its middle left out by `truncation`: "auto", or configure a strong model.',
+    ),
     e.UnsupportedRequest: Rule(
         400,
         INVALID,

@@ -113,38 +113,40 @@ def find_bound(seen: Sequence[Seen], max_error: float) -> Found:
     wrong_below = [0, *accumulate(not each.right for each in ranked)]
     start = max(needed, n // _START)
     best: Found | None = None
-    first: Found | None = None
+    strict: list[Found] = []  # for which nothing can be promised yet
     for step in range(STEPS - 1, -1, -1):
         bound = step / STEPS
         below = bisect_left(confidences, bound)
         kept, wrong = n - below, wrong_below[-1] - wrong_below[below]
         if kept < start:
+            if kept >= n // _START:  # with more labels this could be the first
+                strict.append(Found(n, bound, kept, wrong))
             continue
         if best is not None and best.kept == kept:  # nothing stands between both bounds
             best = replace(best, bound=bound)
             continue
         found = Found(n, bound, kept, wrong)
-        first = first or found
         if _at_most(wrong, kept, max_error) > DOUBT:  # as `upper_bound` would be above it
+            strict.append(found)
             break
         best = found
     if best is not None:
         return replace(best, upper=upper_bound(best.wrong, best.kept))
-    assert first is not None
-    return Found(n, NONE_STAYS, missing=_missing(first, n, max_error))
+    tries = (_missing(each, n, max_error) for each in strict)
+    return Found(n, NONE_STAYS, missing=min(filter(None, tries), default=0))
 
 
-def _missing(first: Found, n: int, max_error: float) -> int:
-    """About how many labels more would promise it for the strictest bound, at the share of wrong ones that
-    was seen there; 0 where no number would."""
-    share = first.wrong / first.kept
+def _missing(found: Found, n: int, max_error: float) -> int:
+    """About how many labels more would promise it for a bound, at the share of wrong ones that was seen
+    there; 0 where no number would."""
+    kept, share = found.kept, found.wrong / found.kept
     if share >= max_error:
         return 0
     spread = _DEVIATIONS**2 * share * (1 - share) / (max_error - share) ** 2
-    needed = math.ceil(max(spread, at_least(max_error), first.kept + 1))
+    needed = math.ceil(max(spread, at_least(max_error), kept + 1))
     while needed < _MANY and _at_most(math.ceil(share * needed), needed, max_error) > DOUBT:
         needed = math.ceil(needed * 1.1)  # few errors are less normal
-    return math.ceil((needed - first.kept) * n / first.kept)
+    return math.ceil((needed - kept) * n / kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,14 @@ def test_on_a_terminal_bars_are_drawn(decided: Any, monkeypatch: pytest.MonkeyPa
     assert "small, confidence 0.62: how sure is sure enough was not measured yet" in done.err
 
 
+def test_bars_fit_a_narrow_window(decided: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_router.cli.verbs.decide.drawn", lambda: True)
+    monkeypatch.setattr("edge_router.cli.verbs.decide.window", lambda: 50)
+    done = decided("decide", "hi", "--choice", f"short,{'long ' * 20}")
+    assert done.code == 0 and [len(line) for line in done.out.splitlines()[1:]] == [50, 50], done.out
+    assert "  long long long …  █" in done.out
+
+
 def test_a_named_model_answers_and_a_private_text_stays(decided: Any, models: Any) -> None:
     done = decided("decide", "hi", "--yes-no", "Is it?", "-m", "strong")
     assert "big" in done.out and "forced" in done.out
@@ -84,7 +92,8 @@ def test_a_named_model_answers_and_a_private_text_stays(decided: Any, models: An
 
 def test_a_text_that_is_too_long_is_refused_or_cut(decided: Any, models: Any) -> None:
     text = "word " * 200
-    assert decided("decide", text, "--yes-no", "Is it?", "-m", "weak").code != 0
+    refused = decided("decide", text, "--yes-no", "Is it?", "-m", "weak")
+    assert refused.code != 0 and "add --cut, which" in refused.err
     done = decided("decide", text, "--yes-no", "Is it?", "-m", "weak", "--cut")
     assert done.code == 0 and "100 tokens were left out" in done.err
 
@@ -101,13 +110,15 @@ def test_what_the_weak_model_cannot_is_told(decided: Any, models: Any) -> None:
         (("hi",), "there is no question"),
         (("--yes-no", "Is it?"), "nothing to ask about"),
         (("hi", "--score", "one"), "2 to 10 levels"),
-        (("hi", "--choice", "a,,b"), "must not be empty"),
-        (("hi", "--choice", "a,b,a"), "stands there twice"),
+        (("hi", "--choice", "a,,b"), "--choice: 'a,,b' has an empty label"),
+        (("hi", "--choice", "Whose is it?"), "--choice: 'Whose is it?' lists nothing"),
+        (("hi", "--choice", "a,b,a"), "--choice: 'a,b,a': 'a' stands there twice"),
+        (("hi", "--yes-no", ""), "--yes-no: '': must say what is asked"),
     ],
 )
 def test_what_is_no_question_is_said(decided: Any, words: tuple[str, ...], told: str) -> None:
     done = decided("decide", *words)
-    assert done.code == 2 or done.code == 1, done
+    assert done.code == 2, done
     assert told in done.err, done.err
 
 
@@ -118,6 +129,7 @@ def test_what_is_no_question_is_said(decided: Any, words: tuple[str, ...], told:
         ("Which? a, b", "Which?", ["a", "b"]),
         ("Which: a,b", "Which", ["a", "b"]),
         ("Is it: so? a,b", "Is it: so?", ["a", "b"]),
+        ("9:40,10:20", "", ["9:40", "10:20"]),
     ],
 )
 def test_the_words_before_a_list_are_the_question(text: str, asked: str, listed: list[str]) -> None:
@@ -162,6 +174,8 @@ def test_calibrate_finds_and_keeps_how_sure_is_sure_enough(
     shown = cli("replay", "--decisions")
     assert shown.code == 0 and shown.out.count("yes or no") >= 6 and "*" in shown.out
     assert "of 1 texts in the ledger 0 went on" in shown.err
+    assert "yes or no: of the answers that stay at most 5.0% are wrong" in done.err
+    assert "while there is no strong model" in done.err
     body = json.loads(cli("replay", "--decisions", "--json").out)
     assert body["replay"][0] == {"type": "yes_no", "bound": 0.0, "stay": 1.0, "wrong": 0.0, "in_force": True}
 
@@ -170,7 +184,7 @@ def test_calibrate_says_how_many_labels_are_missing(
     cli: Any, measured_model: ScriptedEngine, tmp_path: Path
 ) -> None:
     done = cli("calibrate", "--decisions", labels(tmp_path, 40))
-    assert done.code == 0 and "19 labels are missing" in done.err
+    assert done.code == 0 and "19 labels are missing" in done.err and "95 % certainty" not in done.err
     done = cli("calibrate", "--decisions", labels(tmp_path, 100, wrong=50))
     assert "none stays" in done.err
     body = json.loads(cli("calibrate", "--json", "--decisions", labels(tmp_path, 100, wrong=50)).out)
@@ -179,12 +193,15 @@ def test_calibrate_says_how_many_labels_are_missing(
     with Controller(weak=measured_model, strong=big) as controller:
         (given,) = controller.decide("s", [YesNo(None, "Is it?")]).given
     assert (given.model, str(given.decision.reason)) == ("big", "confidence")
-    assert cli("calibrate", "--decisions", str(tmp_path / "none.jsonl")).code == 1
+    gone = cli("calibrate", "--decisions", str(tmp_path / "none.jsonl"))
+    assert gone.code == 1 and gone.err.endswith("is told by: edge-router calibrate --help\n"), gone.err
+    alone = cli("calibrate", "--max-error", "0.1")
+    assert alone.code == 2 and "--decisions FILE" in alone.err
 
 
 def test_replay_of_what_was_never_measured_says_what_to_do(cli: Any, measured_model: ScriptedEngine) -> None:
     done = cli("replay", "--decisions")
-    assert done.code == 1 and "calibrate --decisions" in done.err
+    assert done.code == 2 and "calibrate --decisions FILE" in done.err and "models list" not in done.err
 
 
 def test_doctor_tells_how_sure_is_sure_enough(
@@ -197,7 +214,7 @@ def test_doctor_tells_how_sure_is_sure_enough(
 
     assert "all answers stay" in told() and "there is no strong model" in told()
     assert cli("calibrate", "--decisions", labels(tmp_path, 100)).code == 0
-    assert "yes or no from 0.00; of these at most 5.0% wrong" in told(strong__model="big")
+    assert "yes or no from 0.00 (of these at most 5.0% wrong)" in told(strong__model="big")
     monkeypatch.delenv("ASKED_KEY", raising=False)
     url = "http://user:secret@127.0.0.1:9/v1"
     text = told(questions__base_url=url, questions__model="jev", questions__api_key_env="ASKED_KEY")

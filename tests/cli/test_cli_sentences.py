@@ -108,6 +108,8 @@ EXAMPLES = [
     e.NoServer("http://127.0.0.1:6060", "nobody listens there", "claude"),
     e.ServerKeyRefused("http://127.0.0.1:6060", "EDGE_ROUTER_API_KEY", is_set=False, client="claude"),
     e.ServerKeyRefused("http://127.0.0.1:6060", "EDGE_ROUTER_API_KEY", is_set=True, client="claude"),
+    e.StateOverflow(3000, 2048),
+    e.InvalidLabels(Path("d.jsonl"), "line 1: no answer"),
 ]
 PARENTS = [
     e.EdgeRouterError("x"),

@@ -26,6 +26,7 @@ X = "http://127.0.0.1:1/v1"
 EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.InvalidRequest: ("stop", "must be a string"),
     e.ContextOverflow: (5000, 4096),
+    e.StateOverflow: (5000, 4096),
     e.UnsupportedRequest: ("tools", "the weak model calls no tools"),
     e.InternalError: ("weak model", "TypeError", "engine.py:7"),
     e.Blocked: ("customers", "Ask the desk."),
@@ -41,6 +42,7 @@ EXAMPLES: dict[type[e.EdgeRouterError], tuple[Any, ...]] = {
     e.InvalidModel: ("model", "no config.json"),
     e.InvalidRouter: ("router", "not ONNX"),
     e.InvalidData: ("data", "no column"),
+    e.InvalidLabels: ("data", "no answer"),
     e.DuplicateName: ("router", "mf", ("a", "b")),
     e.PluginFailed: ("g", "n", "o", "ImportError"),
     e.ProviderUnavailable: ("webgpu", "it finds no GPU here"),

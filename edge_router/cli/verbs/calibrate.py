@@ -72,9 +72,11 @@ def calibrate(
         typer.Option(metavar="FILE", help="Of typed questions instead: .jsonl, with the right answers."),
     ] = None,
     max_error: Annotated[
-        float,
-        typer.Option(metavar="SHARE", min=0.001, max=0.5, help="With --decisions: wrong ones that stay."),
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0.001, max=0.5, help="With --decisions: wrong ones that stay. Default: 0.05."
+        ),
+    ] = None,
     cache: Annotated[
         bool,
         typer.Option(
@@ -102,16 +104,17 @@ def calibrate(
     is asked to call tools from then on (weak.tools).
 
     With --decisions it answers typed questions with known answers. Each line of the file has a state,
-    questions as /v1/systemone takes them, and answers by their names. How sure it must be for at most
-    --max-error of the answers that stay to be wrong is kept with its weights, by type; the others go to the
-    strong model.
+    questions as /v1/systemone takes them, and answers by their names; or a state, one question's type,
+    instructions and criteria, and its answer: true or false, a label, a level or its number from 0. How sure
+    it must be for at most --max-error of the answers that stay to be wrong is kept with its weights, by type;
+    the others go to the strong model.
 
     With --cache your own prompts are wrapped in politeness and changed in a word: from how near on is a
     question answered as another was? The ledger has prompts with ledger.store_prompts only.
     """
     session = Session(ctx, json=json)
     config, _ = choose_model(model, session.config(router__name=router), ())
-    if decisions is not None:
+    if decisions is not None or max_error is not None:
         calibrate_decisions(session, config, decisions, max_error=max_error, yes=yes)
         return
     if cache:

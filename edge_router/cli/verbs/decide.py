@@ -12,6 +12,8 @@ from edge_router.cli import output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.question import piped_input, readable
 from edge_router.cli.session import Session, choose_model
+from edge_router.errors import InvalidRequest, clipped
+from edge_router.questions.checking import Words, check
 
 if TYPE_CHECKING:
     from edge_router.questions.inquiry import Truncation
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 BAR = 24  # characters
+BESIDE, SHORTEST = BAR + 10, 8  # what stands in a line beside a label, and what always is left of that
 WHICH, HOW_MUCH = "Which of these is it?", "Where on this scale is it?"
 
 
@@ -83,17 +86,17 @@ def decide(
 
 
 def _questions(choices: Sequence[str], yes_no: Sequence[str], scores: Sequence[str]) -> list[Question]:
-    """Raises `typer.BadParameter` where there is none."""
+    """Raises `typer.BadParameter` where there is none, or one that is no question."""
     from edge_router.questions.question import Choice, Scale, YesNo
 
     found: list[Question] = []
-    for text in choices:
-        asked, options = _asked(readable(text))
-        found.append(Choice(None, asked or WHICH, options))
-    found += [YesNo(None, readable(text)) for text in yes_no]
-    for text in scores:
-        asked, levels = _asked(readable(text))
-        found.append(Scale(None, asked or HOW_MUCH, levels))
+    for text in map(readable, choices):
+        asked, options = _listing("--choice", text)
+        found.append(_checked("--choice", text, Choice(None, asked or WHICH, options)))
+    found += [_checked("--yes-no", text, YesNo(None, text)) for text in map(readable, yes_no)]
+    for text in map(readable, scores):
+        asked, levels = _listing("--score", text)
+        found.append(_checked("--score", text, Scale(None, asked or HOW_MUCH, levels)))
     if not found:
         raise typer.BadParameter(
             'there is no question: --choice A,B,C, --yes-no "Is it?" or --score LOW,HIGH'
@@ -101,9 +104,25 @@ def _questions(choices: Sequence[str], yes_no: Sequence[str], scores: Sequence[s
     return found
 
 
+def _listing(option: str, text: str) -> tuple[str, list[str]]:
+    asked, listed = _asked(text)
+    if not all(listed):
+        lacks = "has an empty label" if any(listed) else "lists nothing, as in: Which is it? A,B,C"
+        raise typer.BadParameter(f"{clipped(text)!r} {lacks}", param_hint=option)
+    return asked, listed
+
+
+def _checked(option: str, text: str, question: Question) -> Question:
+    try:
+        check(question, "", Words())
+    except InvalidRequest as error:
+        raise typer.BadParameter(f"{clipped(text)!r}: {error.reason}", param_hint=option) from error
+    return question
+
+
 def _asked(text: str) -> tuple[str, list[str]]:
-    """The words before a list, up to the last "?" or ":", and what is listed."""
-    at = max(text.rfind("?"), text.rfind(":")) + 1
+    """The words before a list, up to the last "?" or ": ", and what is listed."""
+    at = max(text.rfind("?"), text.rfind(": ")) + 1
     return text[:at].removesuffix(":").strip(), [each.strip() for each in text[at:].split(",")]
 
 
@@ -120,13 +139,24 @@ def _show(answers: Answers, session: Session) -> None:
     else:
         rows = [_row(given) for given in answers.given]
         output.table(COLUMNS, rows, right=("probability", "confidence"))
-    if answers.cut and not session.options.quiet:
-        output.say(f"{answers.cut} tokens were left out of the text's middle", style="yellow")
+    if session.options.quiet:
+        return
+    if cause := reasons.fallback(answers):
+        output.say(cause, style="yellow")
+    if answers.cut:
+        output.say(f"{answers.cut:,} tokens were left out of the text's middle", style="yellow")
 
 
 def drawn() -> bool:
     """Whether bars show."""
     return sys.stdout.isatty()
+
+
+def window() -> int:
+    """How many characters a line of it has."""
+    from rich.console import Console
+
+    return Console().width
 
 
 COLUMNS = ("question", "answer", "probability", "confidence", "model", "reason")
@@ -135,7 +165,7 @@ COLUMNS = ("question", "answer", "probability", "confidence", "model", "reason")
 def _row(given: Given) -> tuple[str, ...]:
     listed = _listed(given)
     answer, probability = max(listed, key=lambda pair: pair[1], default=("-", 0.0))
-    confidence = given.decision.confidence
+    confidence = _confidence(given)
     return (
         given.answer.question.instructions,
         answer,
@@ -166,17 +196,25 @@ def _listed(given: Given) -> list[tuple[str, float]]:
     return []
 
 
+def _confidence(given: Given) -> float | None:
+    """Of the answer itself, whoever gave it."""
+    from edge_router.questions.answer import NoAnswer
+
+    return None if isinstance(given.answer, NoAnswer) else given.answer.confidence
+
+
 def _draw(given: Given) -> None:
     listed = _listed(given)
     output.write_styled(given.answer.question.instructions, "bold")
-    width = max((len(name) for name, _ in listed), default=0)
+    width = min(max((len(name) for name, _ in listed), default=0), max(window() - BESIDE, SHORTEST))
     best = max((probability for _, probability in listed), default=0.0)
     for name, probability in listed:
         bar = ("█" * round(probability * BAR)).ljust(BAR, "·")
         style = "green" if probability == best else ""
-        output.write_styled(f"  {name.ljust(width)}  {bar} {probability:.3f}", style)
+        label = name if len(name) <= width else f"{name[: width - 1]}…"
+        output.write_styled(f"  {label.ljust(width)}  {bar} {probability:.3f}", style)
     if not listed:
         output.write_styled("  no answer", "yellow")
-    confidence = given.decision.confidence
+    confidence = _confidence(given)
     sure = "" if confidence is None else f", confidence {confidence:.2f}"
     output.say(f"  {given.model}{sure}: {reasons.why(given.decision)}", style="dim")

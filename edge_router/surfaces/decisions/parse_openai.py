@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields, fields_at, plain_object
+from edge_router.fields import Fields, fields_at, listed, plain_object
 from edge_router.questions.checking import Words, check, check_count
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
@@ -111,7 +111,7 @@ def _questions(value: object) -> Iterator[Question]:
         kind = fields.get("type")
         read = _TYPES.get(kind) if isinstance(kind, str) else None
         if read is None:
-            raise fields.refuse("type", f"must be {', '.join(_TYPES)}")
+            raise fields.refuse("type", f"must be {listed(tuple(_TYPES))}")
         name = fields.text("name")
         if name is not None and len(name) > LONGEST_NAME:
             raise fields.refuse("name", f"has more than {LONGEST_NAME} characters")

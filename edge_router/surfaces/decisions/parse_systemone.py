@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from edge_router.chat.message import Image, Message, Part, Text
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields, plain_object, shown
+from edge_router.fields import Fields, listed, plain_object, shown
 from edge_router.questions.checking import Words, check, check_count
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
@@ -64,7 +64,7 @@ def _question(name: str, stated: Fields) -> Question:
     kind = stated.get("type")
     read = _TYPES.get(kind) if isinstance(kind, str) else None
     if read is None:
-        reason = f"must be {', '.join(_TYPES)}"
+        reason = f"must be {listed(tuple(_TYPES))}"
         if kind == "box":
             reason += "; boxes are not found here"
         raise stated.refuse("type", reason)
