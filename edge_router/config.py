@@ -13,6 +13,7 @@ import tomllib
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ from edge_router.variable_names import PREFIX, letters, named, nearest, without_
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
 _STAYS_HERE = "EDGE_ROUTER_OFFLINE=1 (offline = true in the file) keeps every question on this machine"
 _logger = logging.getLogger(__name__)
+_hints = cache(typing.get_type_hints)  # of one class a thousandth of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +303,7 @@ class _Table:
 
     @property
     def hints(self) -> dict[str, Any]:
-        found = typing.get_type_hints(self.kind)
+        found = _hints(self.kind)
         return {name: hint for name, hint in found.items() if name != "name"}
 
 
@@ -358,7 +360,7 @@ def variable_of(key: str) -> str:
 
 
 def _sections() -> dict[str, Any]:
-    hints = typing.get_type_hints(Config)
+    hints = _hints(Config)
     return {name: hint for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")}
 
 
@@ -420,9 +422,9 @@ def _with(config: Config, key: str, value: object, source: str) -> Config:
         return _with_named(config, of, setting_value(key, value, _NAMED[of.table].hints[of.field], source))
     section, _, name = key.rpartition(".")
     if not section:
-        return _replaced(config, name, setting_value(key, value, typing.get_type_hints(Config)[name], source))
+        return _replaced(config, name, setting_value(key, value, _hints(Config)[name], source))
     holder = getattr(config, section)
-    hint = typing.get_type_hints(type(holder))[name]
+    hint = _hints(type(holder))[name]
     return _replaced(config, section, _replaced(holder, name, setting_value(key, value, hint, source)))
 
 

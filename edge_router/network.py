@@ -10,9 +10,7 @@ import ipaddress
 import os
 import re
 import socket
-import ssl
 import sys
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from importlib.util import find_spec
@@ -123,7 +121,9 @@ def _named(environ: Mapping[str, str]) -> dict[str, Proxy]:
                 found[scheme] = _proxy(value, variable)
             break
     if not found and environ is os.environ and sys.platform in ("win32", "darwin"):
-        system = urllib.request.getproxies()
+        from urllib.request import getproxies
+
+        system = getproxies()
         found = {
             name: _proxy(value, "the system's proxy") for name, value in system.items() if name in _PORTS
         }
@@ -170,7 +170,9 @@ def _is_excepted(parts: SplitResult, environ: Mapping[str, str]) -> bool:
         entries = re.split(r"[,;\s]+", listed.strip().lower())
         return any(_excepts(entry, parts.scheme, host, port) for entry in entries if entry)
     if environ is os.environ and sys.platform in ("win32", "darwin"):
-        return bool(urllib.request.proxy_bypass(host))
+        from urllib.request import proxy_bypass
+
+        return bool(proxy_bypass(host))
     return False
 
 
@@ -221,6 +223,8 @@ def _check_certificates(file: Path) -> None:
         )
     if not file.is_file():
         raise BadNetworkSetting(name, f"names {file}, which is not there: {_UNSET}")
+    import ssl
+
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
     except (OSError, ssl.SSLError) as error:

@@ -48,4 +48,5 @@ def main() -> NoReturn:
     output.prepare()
     code = run(sys.argv[1:])
     output.finish()
+    gc.freeze()  # or Python looks through all there is for garbage, twice, before it ends
     sys.exit(code)
