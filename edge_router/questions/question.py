@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from edge_router.records import dataclass
@@ -41,16 +41,22 @@ class Option:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Choice:
-    """Which one of the options; a value stands for an option without a description."""
+    """Which one of the options; a value stands for an option without a description, a mapping for values with
+    theirs, or None."""
 
     name: str | None
     instructions: str
     options: tuple[Option, ...]
 
     def __init__(
-        self, name: str | None = None, instructions: str = "", options: Sequence[Option | str | bool] = ()
+        self,
+        name: str | None = None,
+        instructions: str = "",
+        options: Sequence[Option | str | bool] | Mapping[str | bool, str | None] = (),
     ) -> None:
         _set(self, name, instructions)
+        if isinstance(options, Mapping):
+            options = [Option(value, description) for value, description in options.items()]
         object.__setattr__(
             self, "options", tuple(each if isinstance(each, Option) else Option(each) for each in options)
         )
