@@ -190,7 +190,7 @@ class Inquiries:
             part.error = error
         if payment is not None:
             with self._defects.spare("spending"):
-                if part.error is not None and not part.events:
+                if part.error is not None and not part.events and part.usage is None:
                     payment.fail(part.error)
                 else:
                     payment.settle(part.usage, part.decision.endpoint)

@@ -19,9 +19,15 @@ from edge_router.chat.events import (
     TokenLogprob,
     Usage,
 )
-from edge_router.chat.request import ChatRequest, QuestionsOutput, ReasoningOptions, SamplingParams
+from edge_router.chat.request import (
+    ChatRequest,
+    QuestionsOutput,
+    ReasoningOptions,
+    SamplingParams,
+    TextOutput,
+)
 from edge_router.engines.base import Engine
-from edge_router.errors import Cancelled, GenerationFailed
+from edge_router.errors import Cancelled, GenerationFailed, StrongRefused
 from edge_router.prompts.decisions import LETTERS, Wording, asked, by_codes, by_labels
 from edge_router.questions.answer import normalized
 from edge_router.questions.in_words import in_words, read
@@ -30,16 +36,29 @@ from edge_router.questions.question import Question, YesNo
 from edge_router.strict_json import NotJson
 from edge_router.types import Cancel
 
+_FORM = "response_format"  # what endpoints call it
 _ENOUGH = 0.5  # of all probability that the options have together; the rest is other words
 
 
 def written(
     engine: Engine, request: ChatRequest, questions: tuple[Question, ...], cancel: Cancel
 ) -> Iterator[InquiryEvent | Answering]:
-    """The answers to `questions`, the request's own, as JSON. Raises `GenerationFailed` for what is none."""
-    prompt = engine.prepare(in_words(request))
-    text, refused, last = "", "", None
-    for event in engine.stream(prompt, cancel):
+    """The answers to `questions`, the request's own, as JSON; not held to that form where an endpoint takes
+    none, for the words ask for it. Raises `GenerationFailed` for what is none, behind its usage."""
+    asked = in_words(request)
+    try:
+        yield from _said(engine, asked, questions, cancel)
+    except StrongRefused as error:
+        if error.field != _FORM:
+            raise
+        yield from _said(engine, replace(asked, output=TextOutput()), questions, cancel)
+
+
+def _said(
+    engine: Engine, request: ChatRequest, questions: tuple[Question, ...], cancel: Cancel
+) -> Iterator[InquiryEvent | Answering]:
+    text, refused, last = "", "", Finished("stop")
+    for event in engine.stream(engine.prepare(request), cancel):
         if isinstance(event, TextDelta):
             text += event.text
         elif isinstance(event, RefusalDelta):
@@ -54,8 +73,9 @@ def written(
         try:
             yield from read(text, questions)
         except NotJson as error:
+            yield last
             raise GenerationFailed(engine.model_id, f"its answers are not JSON: {error}") from error
-    yield last or Finished("stop")
+    yield last
 
 
 def by_logprobs(engine: Engine, inquiry: Inquiry, cancel: Cancel, most: int) -> Iterator[InquiryEvent]:

@@ -31,8 +31,10 @@ def in_words(request: ChatRequest) -> ChatRequest:
 
 
 def read(text: str, questions: Sequence[Question]) -> Iterator[Answered | Declined]:
-    """The answers in what was written; what cannot be understood is declined. Raises `NotJson`."""
-    written = strict_json.parse_object(text)
+    """The answers in what was written, also with words or a fence around; what cannot be understood is
+    declined. Raises `NotJson`."""
+    begin, end = text.find("{"), text.rfind("}") + 1
+    written = strict_json.parse_object(text[begin:end] if 0 <= begin < end else text)
     for index, question in enumerate(questions):
         try:
             yield Answered(index, _probabilities(question, written[_name(index)]))
@@ -88,7 +90,7 @@ def _probabilities(question: Question, written: Mapping[str, object]) -> tuple[f
         yes = _probability(written["probability"])
         return (1 - yes, yes)
     number, size = written["number"], question.size
-    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= size:
+    if not isinstance(number, int | float) or isinstance(number, bool) or number not in range(1, size + 1):
         raise ValueError(number)
     if size == 1:
         return (1.0,)

@@ -14,7 +14,7 @@ from table import each
 from edge_router import AsyncController, Choice, Scale, YesNo
 from edge_router.chat.events import Finished, RefusalDelta
 from edge_router.chat.message import Image, Message
-from edge_router.chat.request import ChatRequest, JsonOutput
+from edge_router.chat.request import ChatRequest, JsonOutput, TextOutput
 from edge_router.client import Controller
 from edge_router.config import Config
 from edge_router.engines.scripted import ScriptedEngine, Verdict
@@ -326,6 +326,27 @@ def test_what_is_not_understood_in_what_it_writes_is_no_answer(member: object) -
     with Controller(weak=weak(), strong=big) as controller:
         answers = controller.decide(STATE, ALL, model="strong")
     assert isinstance(answers["team"], NoAnswer) and isinstance(answers["urgent"], YesNoAnswer)
+
+
+@each("form", ["```json\n{}\n```", "Sure: {}.", "{}"])
+def test_words_around_what_is_written_do_not_matter(form: str) -> None:
+    written = {**WRITTEN, "q3": {"number": 3.0, "certainty": 1}}
+    big = ScriptedEngine(form.replace("{}", json.dumps(written)), model_id="big", judge=None)
+    with Controller(weak=weak(), strong=big) as controller:
+        _, urgent, anger = controller.decide(STATE, ALL, model="strong")
+    assert isinstance(urgent, YesNoAnswer) and urgent.probability == 0.25
+    assert isinstance(anger, ScaleAnswer) and anger.score == 2
+
+
+def test_an_endpoint_that_takes_no_form_is_asked_without_one() -> None:
+    refused = StrongRefused("big", 400, "response_format", "unavailable now")
+    big = ScriptedEngine(refused, json.dumps(WRITTEN), model_id="big", judge=None)
+    with Controller(weak=weak(), strong=big) as controller:
+        assert isinstance(controller.decide(STATE, ALL, model="strong")["team"], ChoiceAnswer)
+    assert [type(call.output) for call in big.calls] == [JsonOutput, TextOutput]
+    big = ScriptedEngine(StrongRefused("big", 400, "model", "none"), model_id="big", judge=None)
+    with Controller(weak=weak(), strong=big) as controller, pytest.raises(StrongRefused):
+        controller.decide(STATE, ALL, model="strong")
 
 
 def test_what_is_no_json_at_all_is_a_failure_and_a_refusal_is_no_answer() -> None:
