@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from dataclasses import field
 from typing import Protocol, TypeAlias
 
 from edge_router.engines.local.branches import Branches
 from edge_router.engines.local.sampler import Choice, Sampler
 from edge_router.engines.local.sequences import Held
+from edge_router.engines.local.speculation import Guesses
 from edge_router.errors import EngineError
 from edge_router.records import dataclass
 
@@ -84,6 +86,10 @@ class Job(Task):
     sink: Sink
     first_token: float = 0.0  # time.perf_counter(), like the next one
     last_token: float = 0.0
+    guesses: Guesses = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guesses = Guesses(self.tokens)
 
     @property
     def unread(self) -> bool:

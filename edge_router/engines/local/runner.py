@@ -165,3 +165,20 @@ class BatchingRunner(ModelRunner, Protocol):
     def prefill_many(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
         """Append to each its tokens, at most one chunk in all; shape (len(sequences), vocab_size)."""
         ...
+
+
+@runtime_checkable
+class VerifyingRunner(ModelRunner, Protocol):
+    """One that computes several next tokens of a sequence at once, each just as `decode` would have.
+
+    It is no `OverlappingRunner` that overlaps.
+    """
+
+    @property
+    def ahead(self) -> int:
+        """Tokens of one call at most, of all sequences together; 1 where it does not."""
+        ...
+
+    def verify(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
+        """Append to each its tokens, at least one; logits behind every token, shape (tokens, vocab_size)."""
+        ...

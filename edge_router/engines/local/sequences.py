@@ -128,6 +128,17 @@ class SequencePool:
             sum(self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth)
         )
 
+    def fits(self, growth: Sequence[tuple[Held, int]]) -> bool:
+        """Whether each sequence can grow by its count of tokens without that anything is evicted."""
+        pages = sum(self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth)
+        return pages * self._runner.page_size <= self._runner.free_tokens
+
+    def shorten(self, held: Held, count: int) -> None:
+        """Forget its last `count` tokens."""
+        if count:
+            self._runner.pop_tokens(held.sequence, count)
+            del held.tokens[-count:]
+
     def spare(self, pages: int) -> bool:
         """Evict until so many pages are free. False when that can't be had."""
         while pages and self._runner.free_tokens < pages * self._runner.page_size:

@@ -5,6 +5,9 @@ a long prompt delays the others by one chunk and not by its whole length. Waitin
 of their arrival. When the KV cache is full, kept conversations go first; after that the answer that came
 last gives up its pages and is computed again later, which its reader sees as a pause.
 
+What an answer repeats of what was said may be guessed, and several of its tokens computed in one turn; see
+`speculation`.
+
 A GPU computes the next tokens while the text of the last ones is made. An answer that turns out to have ended
 with its last token, by a stop string say, has then computed one more, which nobody sees.
 """
@@ -16,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TypeVar
 
 from edge_router.engines.local.jobs import Job, Load, Order, Rest, Survey, Task, Unload
@@ -25,10 +29,12 @@ from edge_router.engines.local.runner import (
     Logits,
     ModelRunner,
     OverlappingRunner,
+    VerifyingRunner,
     unmeant,
 )
 from edge_router.engines.local.sampler import Choice, NothingToChooseError, Sampler
 from edge_router.engines.local.sequences import Held, SequencePool
+from edge_router.engines.local.speculation import Speculation
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
 
 _SHARED_CHUNK = 128  # tokens of a prompt at once while others wait for their next token
@@ -60,6 +66,8 @@ class Worker:
         self._engine, self._runner, self._inbox, self._rest = engine, runner, inbox, rest
         self._chooser = runner if isinstance(runner, ChoosingRunner) else None
         self._overlapping = runner if isinstance(runner, OverlappingRunner) and runner.overlaps else None
+        self._verifier = runner if isinstance(runner, VerifyingRunner) else None
+        self._speculation = Speculation(self._verifier.ahead if self._verifier else 1)
         self._untold: list[tuple[Job, Choice]] = []  # chosen, and not yet pushed
         self._complete: list[Task] = []  # that have yet to leave
         self._pool = SequencePool(runner, _KEPT)
@@ -208,15 +216,18 @@ class Worker:
             self._leave(turn)
 
     def _decode(self) -> None:
-        """One token of every answer."""
+        """One token of every answer, or some where the next ones can be guessed."""
         going = [job for job in self._running if isinstance(job, Job) and job.pending == 1]
         batch = self._with_room(going, 1)
         if not batch:
             return
         jobs, tokens = [job for job, _ in batch], [job.tokens[-1] for job, _ in batch]
+        if guesses := self._guesses(batch):
+            self._verify(batch, [[token, *more] for token, more in zip(tokens, guesses, strict=True)])
+            return
         sequences, chooser = [held.sequence for _, held in batch], self._chooser
         rows: Sequence[Logits | Likeliest]
-        with self._blaming(jobs):
+        with self._blaming(jobs), self._speculation.timed(len(tokens)):
             if self._overlapping is not None:
                 rows = list(self._overlapping.decode_while(sequences, tokens, self._tell))
             elif chooser is None or self._need_all(jobs, chooser):
@@ -231,19 +242,54 @@ class Worker:
             if job in self._running:
                 self._choose(job, row, number)
 
+    def _guesses(self, batch: Sequence[tuple[Job, Held]]) -> list[list[int]]:
+        """Of each job what may follow its last token, as far as there is room that nobody holds."""
+        rooms = [self._runner.context_window_size - len(job.tokens) for job, _ in batch]
+        found = self._speculation.guesses([job.guesses for job, _ in batch], rooms)
+        growth = [(held, 1 + len(more)) for (_, held), more in zip(batch, found, strict=False)]
+        return found if any(found) and self._pool.fits(growth) else []
+
+    def _verify(self, batch: Sequence[tuple[Job, Held]], tokens: Sequence[Sequence[int]]) -> None:
+        """The last token of every answer, and the guesses behind it as long as each is what is chosen."""
+        assert self._verifier is not None
+        with self._blaming([job for job, _ in batch]), self._speculation.timed(sum(map(len, tokens))):
+            rows = iter(self._verifier.verify([held.sequence for _, held in batch], tokens))
+        for (job, held), more in zip(batch, tokens, strict=True):
+            held.tokens += more
+            wrong = len(more) - self._follow(job, list(islice(rows, len(more))), more[1:])
+            with self._blaming([job]):
+                self._pool.shorten(held, wrong)
+        self._part()
+
+    def _follow(self, job: Job, rows: Sequence[Logits], guesses: Sequence[int]) -> int:
+        """Choose from one row after the other until a choice was not guessed; from how many."""
+        for number, row in enumerate(rows):
+            choice = self._take(job, row)
+            self._tell()
+            over = choice is None or job in self._complete or number == len(guesses)
+            if over or job.tokens[-1] != guesses[number]:
+                return number + 1
+        return len(rows)
+
     def _choose(self, job: Job, row: Logits | Likeliest, number: int = 0) -> None:
         """`number` of the job in the call that `row` comes from."""
+        chosen = self._take(job, row, number)
+        if chosen is None or self._overlapping is None or job.sink.ends(chosen):
+            self._settle()
+
+    def _take(self, job: Job, row: Logits | Likeliest, number: int = 0) -> Choice | None:
+        """Its next token; None where choosing failed, and it with that."""
         try:
             choice = self._chosen(job.sampler, row, number)
             job.tokens.append(choice.token)
             job.last_token = time.perf_counter()
             job.first_token = job.first_token or job.last_token
         except Exception as error:  # noqa: BLE001  the job fails with it, the others go on
-            self._leave(job, self._failure(error))
-            return
+            job.sink.fail(self._failure(error))
+            self._complete.append(job)
+            return None
         self._untold.append((job, choice))
-        if self._overlapping is None or job.sink.ends(choice):
-            self._settle()
+        return choice
 
     def _settle(self) -> None:
         """Everything that was chosen is told, and whoever is complete with it leaves."""

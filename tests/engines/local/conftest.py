@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -190,6 +191,31 @@ class BatchingFake(FakeRunner):
         return np.stack([self._append(s, more) for s, more in zip(sequences, tokens, strict=True)])
 
 
+class VerifyingFake(FakeRunner):
+    """One that checks guesses, and whose model mostly goes on as it did behind the same token.
+
+    Each call takes a while, however many tokens it is for.
+    """
+
+    def __init__(self, *given: Any, ahead: int = 8, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.ahead = ahead
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        return super().logits(tokens[-1:]) + 0.02 * super().logits(tokens)
+
+    def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+        time.sleep(0.0004)
+        return super().decode(sequences, tokens)
+
+    def verify(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> np.ndarray:
+        self._called("verify", [len(more) for more in tokens])
+        time.sleep(0.0004)
+        assert 0 < sum(map(len, tokens)) <= self.ahead and all(tokens)
+        pairs = zip(sequences, tokens, strict=True)
+        return np.stack([self._append(sequence, [token]) for sequence, more in pairs for token in more])
+
+
 RUNNERS: dict[str, type[FakeRunner]] = {"in turns": FakeRunner, "overlapping": OverlappingFake}
 
 
@@ -207,6 +233,11 @@ def fake_runner() -> type[FakeRunner]:
 @pytest.fixture
 def batching_runner() -> type[FakeRunner]:
     return BatchingFake
+
+
+@pytest.fixture
+def verifying_runner() -> type[FakeRunner]:
+    return VerifyingFake
 
 
 EngineMaker = Callable[..., tuple[LocalEngine, FakeRunner]]
