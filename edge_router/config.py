@@ -599,7 +599,7 @@ def _check(config: Config) -> None:
     place = near is None or near.startswith("unix:/") or _has_host(near)
     require("weak.base_url", place, "must be an address, such as http://127.0.0.1:11434, or unix:/PATH")
     theirs_at = (f"{ENDPOINTS}.{each.name}.base_url" for each in config.endpoints)
-    for key in ("strong.base_url", "judge.base_url", *theirs_at):
+    for key in ("strong.base_url", "questions.base_url", "judge.base_url", *theirs_at):
         url = typing.cast("str | None", config.get(key))
         reached = url is None or url.startswith(("http://", "https://"))
         require(key, reached, "must start with http:// or https://")

@@ -528,7 +528,9 @@ class TemplateError(EngineError):
 class StrongError(EngineError):
     """The remote model. `endpoint` is its address without credentials."""
 
-    section = "strong"  # of the configuration that says where it is; of several, endpoints.NAME
+    section = (
+        "strong"  # of the configuration that says where it is; of several, endpoints.NAME; questions; judge
+    )
 
     def __init__(self, endpoint: str, reason: str) -> None:
         self.endpoint, self.reason = endpoint, reason
@@ -536,7 +538,8 @@ class StrongError(EngineError):
 
     def setting_of(self, name: str) -> str:
         """The key of that section that holds its base_url, its model and so on."""
-        return f"{self.section}.{'models' if name == 'model' and self.section != 'strong' else name}"
+        named = self.section.startswith("endpoints.")
+        return f"{self.section}.{'models' if name == 'model' and named else name}"
 
 
 class StrongNotConfigured(StrongError):

@@ -32,8 +32,6 @@ NO_ENDPOINT = QuestionsConfig()
 def check_questions(found: QuestionsConfig, require: Callable[[str, bool, str], None]) -> None:
     url = found.base_url
     require("questions.protocol", found.protocol in PROTOCOLS, f"must be one of {', '.join(PROTOCOLS)}")
-    reached = url is None or url.startswith(("http://", "https://"))
-    require("questions.base_url", reached, "must start with http:// or https://")
     for name, price in (("price_in", found.price_in), ("price_out", found.price_out)):
         require(f"questions.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")
     require("questions.model", url is None or bool(found.model), "is needed by questions.base_url")

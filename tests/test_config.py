@@ -292,6 +292,8 @@ def test_endpoints_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
         ({"endpoints.a.models": ["x"], "endpoints.a.concurrency": 0}, "must be at least 1"),
         ({"endpoints.a.models": ["x"], "endpoints.a.price_in": float("nan")}, "must be 0 or more"),
         ({"endpoints.a.models": ["x"], "endpoints.a.base_url": "ftp://x"}, "must start with http"),
+        ({"questions.model": "x", "questions.base_url": "ftp://x"}, "must start with http"),
+        ({"questions.model": "x", "questions.base_url": "http://"}, "must be an address"),
         ({"endpoints.a.models": ["x"], "endpoints.a.api_key_env": KEY}, "not the key itself|no key belongs"),
         (
             {"endpoints.a.models": ["x"], "endpoints.a.api_key": KEY},

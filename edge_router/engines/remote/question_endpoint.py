@@ -13,7 +13,7 @@ from edge_router.engines.keys import NoKey, find_key
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.question_dialects import DIALECTS, QuestionDialect
-from edge_router.errors import InvalidRequest
+from edge_router.errors import InvalidRequest, StrongError
 from edge_router.question_config import NAME, QuestionsConfig
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
@@ -43,12 +43,14 @@ class QuestionEndpoint:
             api_key_env=own.api_key_env or "",
             max_retries=config.strong.max_retries if retries is None else retries,
         )
+        place = place or Endpoint.parse(own.base_url, SETTING)
+        self._section = place.setting.partition(".")[0]
         self._dialect: QuestionDialect = DIALECTS[own.protocol]()
         self._engine = OpenAIEngine(
             settings,
             offline=config.offline,
             keys=find_key if own.api_key_env else lambda settings: NoKey(),
-            endpoint=place or Endpoint.parse(own.base_url, SETTING),
+            endpoint=place,
             dialect=self._dialect,
             here=here,
         )
@@ -64,7 +66,11 @@ class QuestionEndpoint:
 
     def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
         """The answers as the text of one, in the endpoint's own words."""
-        return self._engine.stream(prompt, cancel)
+        try:
+            yield from self._engine.stream(prompt, cancel)
+        except StrongError as error:
+            error.section = self._section  # whose settings say where it is
+            raise
 
     def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
         """Raises the `StrongError` that fits, `InvalidRequest` for what the protocol has no form for."""
@@ -75,7 +81,7 @@ class QuestionEndpoint:
             told = f"{self.model_id} is sent pictures, not addresses of pictures"
             raise InvalidRequest(request.name_of(Need.IMAGES), told)
         text, last = "", Finished("stop")
-        for event in self._engine.stream(self._engine.prepare(request), cancel):
+        for event in self.stream(self.prepare(request), cancel):
             if isinstance(event, TextDelta):
                 text += event.text
             elif isinstance(event, Finished):

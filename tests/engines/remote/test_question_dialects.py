@@ -12,10 +12,12 @@ from table import each
 from edge_router.chat.message import Audio, File, Image, Message, Text, ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest, QuestionsOutput
 from edge_router.config import Config
+from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.question_dialects import DecisionsDialect, SystemOneDialect
 from edge_router.engines.remote.question_endpoint import QuestionEndpoint
 from edge_router.engines.remote.terms import NO_TERMS
-from edge_router.errors import InvalidRequest
+from edge_router.errors import InvalidRequest, StrongUnreachable
+from edge_router.question_config import QuestionsConfig
 from edge_router.questions.inquiry import Answered, Declined, Inquiry
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
 from edge_router.surfaces.decisions.surface import Decisions, SystemOne
@@ -205,6 +207,20 @@ def test_too_few_answers_are_declined_and_errors_are_left_to_others() -> None:
 def test_numbers_are_held_within_what_they_mean(value: float, expected: float) -> None:
     answered = read(SystemOneDialect(), {**SYSTEMONE, "q1": {"noul": value}})[0]
     assert answered == Answered(0, (1 - expected, expected))
+
+
+@each("section", ["questions", "judge"])
+def test_what_fails_names_the_settings_of_its_own(section: str) -> None:
+    config = Config().replace(offline=True)
+    place = Endpoint.parse("http://127.0.0.1:9/v1", f"{section}.base_url")
+    endpoint = QuestionEndpoint(config, QuestionsConfig(place.url, model="m"), place=place)
+    try:
+        with pytest.raises(StrongUnreachable) as caught:
+            list(endpoint.decide(Inquiry("x", ALL), threading.Event()))
+        settings = [caught.value.setting_of(name) for name in ("base_url", "model")]
+        assert settings == [f"{section}.base_url", f"{section}.model"]
+    finally:
+        endpoint.close()
 
 
 @each(
