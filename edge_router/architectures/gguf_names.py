@@ -10,7 +10,7 @@ from dataclasses import field
 
 from edge_router.records import dataclass
 
-_TOP = {
+TOP = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
     "output": "lm_head",
@@ -55,8 +55,8 @@ class GgufNames:
         if name in ROPE_TENSORS:
             return name
         stem, _, word = name.rpartition(".")
-        if stem in _TOP:
-            return f"{_TOP[stem]}.{word}"
+        if stem in TOP:
+            return f"{TOP[stem]}.{word}"
         parts = stem.split(".")
         if len(parts) == 3 and parts[0] == "blk" and parts[2] in self.block:
             return f"model.layers.{parts[1]}.{self.block[parts[2]]}.{word}"

@@ -42,7 +42,7 @@ def random_model(config: Config, paths: Paths, progress: Progress) -> Iterator[C
     paths.artifacts.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.artifacts, prefix="random-") as name:
         folder = Path(name)
-        write_tokenizer(folder)
+        write_tokenizer(folder, int(str(card.config["vocab_size"])))
         windows = Windows(wanted.context_window_size, wanted.prefill_chunk_size)
         with progress.step("draw weights"):
             draw_model(folder, card.config, folder, windows)
@@ -52,12 +52,13 @@ def random_model(config: Config, paths: Paths, progress: Progress) -> Iterator[C
         yield CompiledModel(card, folder, library, chat, "random", key)
 
 
-def write_tokenizer(folder: Path) -> None:
-    """One that takes each byte for a token."""
+def write_tokenizer(folder: Path, tokens: int = 0) -> None:
+    """One that takes each byte for a token; up to `tokens` there are others that no text has."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     alphabet = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    alphabet |= {f"<{number}>": number for number in range(len(alphabet), tokens)}
     tokenizer = {
         "version": "1.0",
         "added_tokens": [],

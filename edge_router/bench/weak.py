@@ -1,27 +1,23 @@
-"""How fast the weak model runs here, alone or beside llama.cpp on the same weights, or another format."""
+"""How fast the weak model runs here, alone or beside another format; beside other programs: peers/."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edge_router.bench.weak_results import USUAL, Lengths, Measured, WeakBench
 from edge_router.bench.weak_rounds import DECODE_PROMPT, OURS, Prompts, compared, take
 from edge_router.bench.weak_sides import on_cuda
 from edge_router.config import Config
-from edge_router.errors import InvalidModel, MissingExtra, UnknownName
+from edge_router.errors import UnknownName
 from edge_router.paths import Paths
 from edge_router.quantization import QUANTIZATIONS
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
-    from edge_router.catalog import ModelCard
     from edge_router.compile.pipeline import CompiledModel
     from edge_router.engines.webgpu.profile import Profile
 
-LLAMA_CPP = "llama.cpp"
 ROUNDS = 5
 
 
@@ -35,21 +31,18 @@ def bench_weak(
     lengths: Lengths = USUAL,
     random: bool = False,
 ) -> WeakBench:
-    """Build what is missing, then measure. `against` is None, "llama.cpp" or a quantization.
+    """Build what is missing, then measure. `against` is None or a quantization.
 
     `random`: not the model's own weights, but as many drawn ones.
 
-    Raises what building and starting the engine raise, `UnknownName`, `MissingExtra` without
-    llama-cpp-python, `InvalidModel` for a comparison where the weights are no GGUF file.
+    Raises `UnknownName`, and what building and starting the engine raise.
     """
     from edge_router.bench.random_weights import random_model
     from edge_router.engines import resolved
     from edge_router.engines.tvm import built
 
-    if against is not None and against not in (LLAMA_CPP, *QUANTIZATIONS):
-        raise UnknownName("program or format to compare with", against, (LLAMA_CPP, *QUANTIZATIONS))
-    if against == LLAMA_CPP and find_spec("llama_cpp") is None:
-        raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
+    if against is not None and against not in QUANTIZATIONS:
+        raise UnknownName("format to compare with", against, tuple(QUANTIZATIONS))
     config = resolved(config)
     if random:
         with random_model(config, paths, progress) as drawn:
@@ -65,10 +58,7 @@ def _measure(
 
     threads = thread_count(config, paths)
     sides = {OURS: _options(config, compiled, threads)}
-    if against == LLAMA_CPP:
-        gguf = _gguf(compiled.card, config, paths, progress)
-        sides[against] = {"gguf": str(gguf), "threads": threads}
-    elif against is not None:
+    if against is not None:
         other = config.replace(**{"weak.quantization": against})
         sides[against] = _options(other, built(other, paths, progress), threads)
     taken = take(sides, Prompts.of(compiled.model_dir / "tokenizer.json"), rounds, lengths, progress)
@@ -129,14 +119,3 @@ def _profiled(config: Config, compiled: CompiledModel) -> Profile:
     read = DirectoryWeights(compiled.model_dir).read
     windows = Windows(context=512, chunk=64)
     return profile(choose(config.weak.device, adapters()), read_program(compiled.library), windows, read)
-
-
-def _gguf(card: ModelCard, config: Config, paths: Paths, progress: Progress) -> Path:
-    from edge_router.hub import fetch
-
-    for source in (card.original, card.source):
-        if source is not None:
-            path = fetch(source, paths.downloads, progress=progress, offline=config.offline)
-            if path.suffix == ".gguf":
-                return path
-    raise InvalidModel(card.name, f"its weights are no GGUF file, which {LLAMA_CPP} needs")

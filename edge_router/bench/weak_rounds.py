@@ -99,7 +99,7 @@ def take(
 ) -> dict[str, Taken]:
     taken = {name: Taken(lengths) for name in sides}
     with ExitStack() as stack, progress.step("measure", rounds + 1, "rounds") as step:
-        running = {name: stack.enter_context(_side(name, options)) for name, options in sides.items()}
+        running = {name: stack.enter_context(side_process(name, options)) for name, options in sides.items()}
         for number in range(rounds + 1):
             for length in lengths.prefill:
                 text = prompts.next(length)
@@ -123,7 +123,7 @@ def take(
     return taken
 
 
-class _Side:
+class SideProcess:
     """A process that measures on demand; see weak_sides.py."""
 
     def __init__(self, name: str, process: subprocess.Popen[str], errors: IO[str]) -> None:
@@ -143,8 +143,11 @@ class _Side:
 
 
 @contextmanager
-def _side(name: str, options: Mapping[str, object]) -> Iterator[_Side]:
-    command = [sys.executable, "-m", "edge_router.bench.weak_sides", name, json.dumps(options)]
+def side_process(
+    name: str, options: Mapping[str, object], module: str = "edge_router.bench.weak_sides"
+) -> Iterator[SideProcess]:
+    """`module` is run with the name and the options, and ended at the end."""
+    command = [sys.executable, "-m", module, name, json.dumps(options)]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         subprocess.Popen(
@@ -158,7 +161,7 @@ def _side(name: str, options: Mapping[str, object]) -> Iterator[_Side]:
         ) as process,
     ):
         try:
-            yield _Side(name, process, errors)
+            yield SideProcess(name, process, errors)
         finally:
             _end(process)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from edge_router import strict_json
 from edge_router.chat.events import EngineTimings, Finished
@@ -27,18 +27,6 @@ if TYPE_CHECKING:
 
 _GREEDY = SamplingParams(temperature=0)
 _SAMPLED = SamplingParams(temperature=0.7)
-
-
-class Side(Protocol):
-    def prefill(self, text: str, ids: list[int]) -> float:
-        """Seconds to read a prompt of which nothing is known, up to the choice of the next token."""
-        ...
-
-    def decode(self, text: str, ids: list[int], count: int) -> float:
-        """Seconds for `count` greedy tokens after the first one."""
-        ...
-
-    def peak(self) -> int: ...
 
 
 class Ours:
@@ -69,12 +57,14 @@ class Ours:
         )
 
     def prefill(self, text: str, ids: list[int]) -> float:
+        """Seconds to read a prompt of which nothing is known, up to the choice of the next token."""
         timings = self._timings(text, 1)
         if timings.prefill_tokens < len(ids) - 16:
             raise ValueError("the prompt was known already")
         return timings.prefill_s or 0.0
 
     def decode(self, text: str, ids: list[int], count: int) -> float:
+        """Seconds for `count` greedy tokens after the first one."""
         return self._timings(text, count + 1).decode_s or 0.0
 
     def ttft(self, text: str) -> float:
@@ -140,6 +130,7 @@ def _tvm(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:
         Path(options["library"]),
         context_window_size=options["context_window_size"],
         prefill_chunk_size=options["prefill_chunk_size"],
+        max_sequences=options.get("max_sequences", 1),
         threads=options["threads"],
         device=options["device"],
     )
@@ -170,51 +161,18 @@ def _webgpu(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:
 RUNNERS: Mapping[str, Callable[[Path, Mapping[str, Any]], ModelRunner]] = {"tvm": _tvm, "webgpu": _webgpu}
 
 
-class LlamaCpp:
-    """Through llama-cpp-python's own greedy loop."""
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        from llama_cpp import Llama
-
-        threads = options["threads"]
-        self._model = Llama(
-            options["gguf"],
-            n_ctx=2048,
-            n_batch=512,
-            n_ubatch=512,
-            n_threads=threads,
-            n_threads_batch=threads,
-            n_gpu_layers=0,
-            verbose=False,
-        )
-
-    def prefill(self, text: str, ids: list[int]) -> float:
-        self._model.reset()
-        begin = time.perf_counter()
-        self._model.eval(ids)
-        self._model.sample(temp=0.0)
-        return time.perf_counter() - begin
-
-    def decode(self, text: str, ids: list[int], count: int) -> float:
-        self.prefill(text, ids)
-        token = self._model.sample(temp=0.0)
-        begin = time.perf_counter()
-        for _ in range(count):
-            self._model.eval([token])
-            token = self._model.sample(temp=0.0)
-        return time.perf_counter() - begin
-
-    def peak(self) -> int:
-        return peak_bytes()
-
-
 def main(name: str, options: str) -> None:
-    """`name` is llama.cpp, or anything for ours."""
+    """`name`: for whoever looks at the processes."""
+    serve(Ours, options)
+
+
+def serve(make: Callable[[Mapping[str, Any]], Any], options: str) -> None:
+    """Answer lines of JSON from standard input, each by the method that it names."""
     # Libraries write to standard output as they please: give them the other one.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     given = strict_json.parse_object(options)
-    side: Side = LlamaCpp(given) if name == "llama.cpp" else Ours(given)
+    side = make(given)
     for line in sys.stdin:
         question = strict_json.parse_object(line)
         what = question.pop("what")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,38 +9,12 @@ import pytest
 from edge_router.bench import weak as bench
 from edge_router.bench.weak import bench_weak
 from edge_router.bench.weak_results import Comparison, Measured, Speed, WeakBench
-from edge_router.bench.weak_rounds import Prompts
+from edge_router.bench.weak_rounds import Prompts, side_process
 from edge_router.config import Config
 from edge_router.engines import tvm as bench_engine
-from edge_router.errors import GenerationFailed, InvalidModel, MissingExtra, UnknownName
+from edge_router.errors import GenerationFailed, UnknownName
 from edge_router.paths import Paths
 from edge_router.types import SilentProgress
-
-LLAMA = """
-    class Llama:
-        def __init__(self, model, **options):
-            assert open(model, "rb").read(4) == b"GGUF" and options["n_threads"] == 1
-            print("a library that writes to standard output")
-            self.read = 0
-        def reset(self):
-            self.read = 0
-        def eval(self, tokens):
-            self.read += len(tokens)
-        def sample(self, temp):
-            assert temp == 0.0 and self.read
-            return 7
-"""
-
-
-@pytest.fixture
-def llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package of that name which answers at once, for this process and those it starts."""
-    folder = tmp_path / "packages"
-    (folder / "llama_cpp").mkdir(parents=True)
-    (folder / "llama_cpp" / "__init__.py").write_text(textwrap.dedent(LLAMA))
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
-    return folder
 
 
 @pytest.fixture
@@ -55,8 +27,8 @@ def paths(built_home: Path) -> Paths:
     return Paths.under(built_home)
 
 
-def test_what_is_measured_and_in_what_form(config: Config, paths: Paths, llama_cpp: Path) -> None:
-    found = bench_weak(config, paths, against="llama.cpp", progress=SilentProgress(), rounds=1)
+def test_what_is_measured_and_in_what_form(config: Config, paths: Paths) -> None:
+    found = bench_weak(config, paths, progress=SilentProgress(), rounds=1)
     shown = found.to_dict()
     assert list(shown) == [
         *("device", "model", "threads", "prefill_tokens_per_s"),
@@ -69,15 +41,6 @@ def test_what_is_measured_and_in_what_form(config: Config, paths: Paths, llama_c
     for measured in (*found.speed.prefill.values(), found.speed.decode, found.ttft_ms, found.python_ms):
         assert 0 < measured.low <= measured.median <= measured.high
     assert found.peak_bytes > 50_000_000
-    other = found.against["llama.cpp"]
-    ratio = found.speed.decode.median / other.speed.decode.median
-    assert other.decode_ratio.median == pytest.approx(ratio)
-    assert shown["against"] == {
-        "llama.cpp": {
-            "prefill_ratio": {str(n): round(other.prefill_ratio[n].median, 3) for n in (256, 512)},
-            "decode_ratio": round(ratio, 3),
-        }
-    }
 
 
 def test_two_formats_are_measured_in_turns(
@@ -93,7 +56,15 @@ def test_two_formats_are_measured_in_turns(
     monkeypatch.setattr(bench_engine, "built", built)
     found = bench_weak(config, paths, against="q0f16", progress=SilentProgress(), rounds=1)
     assert asked == [None, "q0f16"]
-    assert found.against["q0f16"].decode_ratio.median > 0
+    other = found.against["q0f16"]
+    ratio = found.speed.decode.median / other.speed.decode.median
+    assert other.decode_ratio.median == pytest.approx(ratio)
+    assert found.to_dict()["against"] == {
+        "q0f16": {
+            "prefill_ratio": {str(n): round(other.prefill_ratio[n].median, 3) for n in (256, 512)},
+            "decode_ratio": round(ratio, 3),
+        }
+    }
 
 
 def test_alone_it_needs_no_other_program(config: Config, paths: Paths) -> None:
@@ -129,29 +100,12 @@ def test_prompts_have_the_asked_length_and_begin_differently(built_model: Any) -
         prompts.next(10**6)
 
 
-def test_only_llama_cpp_can_be_compared_with(paths: Paths) -> None:
-    with pytest.raises(UnknownName, match=r"llama\.cpp"):
+def test_only_a_format_can_be_compared_with(paths: Paths) -> None:
+    with pytest.raises(UnknownName, match="q4f16_1"):
         bench_weak(Config(), paths, against="ollama", progress=SilentProgress())
 
 
-def test_a_comparison_needs_the_other_program(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match="llama-cpp-python") as caught:
-        bench_weak(Config(), paths, against="llama.cpp", progress=SilentProgress())
-    assert caught.value.extra == "bench"
-
-
-def test_a_comparison_needs_a_gguf_file(
-    config: Config, paths: Paths, llama_cpp: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    other = tmp_path / "weights.safetensors"
-    other.write_bytes(b"x")
-    monkeypatch.setattr("edge_router.hub.fetch", lambda *details, **more: other)
-    with pytest.raises(InvalidModel, match="GGUF"):
-        bench_weak(config, paths, against="llama.cpp", progress=SilentProgress())
-
-
-def test_a_side_that_breaks_says_why(config: Config, paths: Paths, llama_cpp: Path) -> None:
-    (llama_cpp / "llama_cpp" / "__init__.py").write_text("raise ImportError('no such CPU')")
-    with pytest.raises(GenerationFailed, match=r"llama\.cpp.*no such CPU"):
-        bench_weak(config, paths, against="llama.cpp", progress=SilentProgress(), rounds=1)
+def test_a_side_that_breaks_says_why() -> None:
+    with pytest.raises(GenerationFailed, match=r"other.*engines_of_nobody"):
+        with side_process("other", {}, "engines_of_nobody") as side:
+            side.ask("peak")

@@ -6,11 +6,13 @@ import json
 
 import pytest
 
+from edge_router.bench.peers.cases import Case, Grid
+from edge_router.bench.peers.machine import Machine
+from edge_router.bench.peers.results import PeerBench, Row, Table
 from edge_router.bench.tune import Trial
 from edge_router.bench.weak_results import SHORT, Comparison, Measured, Speed, WeakBench
 from edge_router.cli import building
 from edge_router.engines.webgpu.profile import Profile
-from edge_router.errors import MissingExtra
 
 
 def speed(scale: float) -> Speed:
@@ -27,8 +29,6 @@ def measured(monkeypatch):
 
     def bench_weak(config, paths, *, against, progress, rounds, lengths, random):
         asked.append((config, against, rounds))
-        if against == "missing":
-            raise MissingExtra("llama-cpp-python", "bench", "the comparison with llama.cpp")
         ratio = Measured(2.0, 1.9, 2.1)
         compared = Comparison(speed(0.5), {256: ratio, 512: ratio}, Measured(1.25, 1.2, 1.3))
         return WeakBench(
@@ -48,7 +48,7 @@ def measured(monkeypatch):
 
 
 def test_json_is_the_contract(cli, measured):
-    done = cli("bench", "weak", "--json", "--against", "llama.cpp", "--threads", "2", "--rounds", "3")
+    done = cli("bench", "weak", "--json", "--against", "q0f16", "--threads", "2", "--rounds", "3")
     report = json.loads(done.out)
     assert done.code == 0 and set(report) == {
         *("device", "model", "threads", "prefill_tokens_per_s", "decode_tokens_per_s", "ttft_ms"),
@@ -56,9 +56,9 @@ def test_json_is_the_contract(cli, measured):
     }
     assert set(report["prefill_tokens_per_s"]) == {"256", "512"}
     ratios = {"prefill_ratio": {"256": 2.0, "512": 2.0}, "decode_ratio": 1.25}
-    assert report["against"] == {"llama.cpp": ratios}
+    assert report["against"] == {"q0f16": ratios}
     ((config, against, rounds),) = measured
-    assert (config.weak.threads, against, rounds) == (2, "llama.cpp", 3)
+    assert (config.weak.threads, against, rounds) == (2, "q0f16", 3)
 
 
 def test_the_table_names_the_machine_and_the_model(cli, measured):
@@ -69,14 +69,69 @@ def test_the_table_names_the_machine_and_the_model(cli, measured):
 
 
 def test_the_table_with_a_comparison(cli, measured):
-    lines = cli("bench", "weak", "--against", "llama.cpp").out.splitlines()
-    assert "ratio to llama.cpp" in lines[1]
+    lines = cli("bench", "weak", "--against", "q0f16").out.splitlines()
+    assert "ratio to q0f16" in lines[1]
     assert lines[2].split()[-2:] == ["200", "2.00"] and lines[4].split()[-2:] == ["50", "1.25"]
 
 
-def test_a_comparison_that_is_not_installed(cli, measured):
-    done = cli("bench", "weak", "--against", "missing")
+@pytest.fixture
+def peers(monkeypatch):
+    """What was asked for beside other programs."""
+    asked = []
+
+    def bench_peers(config, paths, wanted, *, random, sizes, progress):
+        asked.append((wanted, config.weak.threads, random, sizes))
+        case, one = Case("decode", 0), Measured(2, 1, 3)
+        row = Row(case, 2, one, {"llama.cpp Q4_0": one}, "llama.cpp Q4_0", Measured(0.9, 0.8, 1))
+        table = Table("SmolLM2-135M-Instruct", "q4f16_1", False, [row], {2: 17e9})
+        return PeerBench(Machine("Some CPU", "AVX2", 2, "abc"), 5, {"llama.cpp": "AVX2"}, [table])
+
+    monkeypatch.setattr("edge_router.bench.peers.run.bench_peers", bench_peers)
+    monkeypatch.setattr(
+        "edge_router.engines.tvm.thread_count", lambda config, paths: config.weak.threads or 2
+    )
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    return asked
+
+
+def test_beside_other_programs_the_least_favourable_ratio_comes_first(cli, peers):
+    both = ("--against", "llama.cpp", "--against", "openvino")
+    lines = cli("bench", "weak", *both).out.splitlines()
+    assert lines[0].startswith("Least favourable: 0.90") and lines[-1].startswith(
+        "| decode at 0, 2 threads |"
+    )
+    report = json.loads(cli("bench", "weak", *both, "--json", "--sizes", "--threads", "1").out)
+    assert report["tables"][0]["rows"][0]["ratio"]["median"] == 0.9
+    (usual, _, _, sizes), (other, threads, _, more) = peers
+    assert (usual.against, usual.threads, usual.grid, usual.rounds) == (list(both[1::2]), (1, 2), Grid(), 5)
+    assert (other.threads, threads, sizes, more) == ((1,), 1, False, True)
+
+
+def test_which_lengths_are_measured_beside_other_programs(cli, peers, tmp_path):
+    given = ("--prefill", "512,128,512", "--depth", "0, 64", "--batch", "2", "--rounds", "3", "--random")
+    place = str(tmp_path / "llama-bench")
+    assert cli("bench", "weak", "--against", "llama.cpp", "--llama-bench", place, *given).code == 0
+    ((wanted, _, random, _),) = peers
+    assert (wanted.grid, wanted.rounds, str(wanted.bench)) == (Grid((128, 512), (0, 64), (2,)), 3, place)
+    assert random
+    assert cli("bench", "weak", "--against", "llama.cpp", "--short", "--prefill", "").code == 0
+    assert peers[-1][0].grid == Grid((), (0, 1024), (1,))
+    for name, wrong in (("--prefill", "0"), ("--depth", "-1"), ("--batch", "two"), ("--batch", "0,1")):
+        done = cli("bench", "weak", "--against", "llama.cpp", name, wrong)
+        assert done.code == 1 and "list of numbers" in done.err, (name, wrong)
+
+
+def test_programs_that_are_not_there(cli, monkeypatch):
+    monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
+    monkeypatch.setattr("edge_router.engines.tvm.thread_count", lambda config, paths: 1)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("edge_router.bench.peers.run.find_spec", lambda name: None)
+    done = cli("bench", "weak", "--against", "llama.cpp")
+    assert done.code == 1 and "llama-bench is not on the PATH" in done.err and "--llama-bench" in done.err
+    done = cli("bench", "weak", "--against", "openvino")
     assert done.code == 1 and done.err.rstrip().endswith("python -m pip install 'edge-router[bench]'")
+    done = cli("bench", "weak", "--against", "nobody")
+    assert done.code == 2 and "openvino" in done.err
 
 
 def test_another_model_is_asked_about_first(cli, measured, monkeypatch):

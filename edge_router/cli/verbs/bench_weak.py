@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,8 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
+from edge_router.cli.verbs.bench_peers import Asked, beside
+from edge_router.quantization import QUANTIZATIONS
 
 if TYPE_CHECKING:
     from edge_router.bench.weak_results import Measured, WeakBench
@@ -24,9 +27,27 @@ def weak(
         typer.Option("--model", "-m", metavar="NAME", help="Another one than the configured model."),
     ] = None,
     against: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="llama.cpp, on the same weights and threads; or another format."),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="llama.cpp, openvino or both, each at its best; or another format."
+        ),
     ] = None,
+    llama_bench: Annotated[
+        Path | None,
+        typer.Option(
+            "--llama-bench", metavar="FILE", help="llama.cpp's own llama-bench. Default: on the PATH."
+        ),
+    ] = None,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Against other programs: also models of 1 to 3 billion weights.")
+    ] = False,
+    prefill: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Against other programs: the prompts' tokens.")
+    ] = None,
+    depth: Annotated[
+        str | None, typer.Option(metavar="N,N", help="... the tokens that lie before an answer.")
+    ] = None,
+    batch: Annotated[str | None, typer.Option(metavar="N,N", help="... how many at once.")] = None,
     device: Annotated[
         str | None,
         typer.Option(help="Where it runs: cpu, cuda, vulkan, metal or d3d12. Default: as configured."),
@@ -69,11 +90,19 @@ def weak(
     from edge_router.bench.weak import ROUNDS, bench_weak
     from edge_router.bench.weak_results import SHORT, USUAL
 
+    if against and not set(against) <= set(QUANTIZATIONS):
+        beside(
+            session,
+            config,
+            Asked(against, llama_bench, sizes, random, short, (prefill, depth, batch), rounds or ROUNDS),
+            json=json,
+        )
+        return
     with hushed():
         found = bench_weak(
             config,
             session.paths,
-            against=against,
+            against=against[0] if against else None,
             progress=session.progress,
             rounds=rounds or ROUNDS,
             lengths=SHORT if short else USUAL,
