@@ -199,8 +199,9 @@ class UnknownName(InvalidInput):
     def __init__(self, kind: str, name: str, known: Sequence[str], nearest: Sequence[str] = ()) -> None:
         self.kind, self.name = kind, clipped(hidden(name))
         self.known, self.nearest = tuple(dict.fromkeys(known)), tuple(nearest)
-        hint = f"nearest: {', '.join(self.nearest)}" if self.nearest else f"known: {', '.join(self.known)}"
-        super().__init__(f"there is no {kind} named {self.name!r}; {hint}")
+        names = ", ".join(self.nearest or self.known) or "none"
+        which = "nearest" if self.nearest else "known"
+        super().__init__(f"there is no {kind} named {self.name!r}; {which}: {names}")
 
 
 class UnknownModel(UnknownName):

@@ -95,4 +95,6 @@ def test_the_key_reaches_the_server(cli, models, monkeypatch):
     monkeypatch.setattr("edge_router.server.serve.run", run)
     monkeypatch.setenv("EDGE_ROUTER_API_KEY", " abc ")
     assert "Listening on http://127.0.0.1:1/v1" in cli("serve").err
+    elsewhere = ("--set", "questions.base_url=http://127.0.0.1:9/v1", "--set", "questions.model=jev")
+    assert "strong: none, for typed questions: jev)" in cli("serve", *elsewhere).err
     assert seen == {"key": "abc"} and cli("serve", "-q").err == ""

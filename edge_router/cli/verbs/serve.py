@@ -81,6 +81,8 @@ def _ready(url: str, config: Config, session: Session) -> None:
     if session.options.quiet:
         return
     strong = config.strong_title or "none"
+    if config.questions.base_url is not None:
+        strong += f", for typed questions: {config.questions.model}"
     theirs = config.server.ollama_port
     too = f" and, as Ollama would, on {url.rpartition(':')[0]}:{theirs}" if theirs is not None else ""
     output.say(f"Listening on {url}/v1{too} (weak: {config.weak.model}, strong: {strong}). Ctrl-C stops it.")
