@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Rotary:
     """`frequencies` are radians per position; pairs beyond them are not turned. What is turned is also
-    multiplied by `amplitude`, which only "longrope" makes other than 1."""
+    multiplied by `amplitude`, which "longrope" and "yarn" make other than 1."""
 
     frequencies: npt.NDArray[np.float32]
     amplitude: float = 1.0
@@ -35,8 +35,8 @@ def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scali
     turned = int(head_dim * cast(float, config.get("partial_rotary_factor") or 1.0))
     scaling = cast("Mapping[str, object]", config.get("rope_scaling") or {})
     kind = scaling.get("rope_type", scaling.get("type"))
-    if kind not in (None, "default", "linear", "llama3", "longrope", "su"):
-        raise InvalidModel(where, f"rope_scaling is {kind!r}; known: default, linear, llama3, longrope")
+    if kind not in (None, "default", "linear", "llama3", "longrope", "su", "yarn"):
+        raise InvalidModel(where, f"rope_scaling is {kind!r}; known: default, linear, llama3, longrope, yarn")
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
             plain: Floats = theta ** -(np.arange(0, turned, 2) / turned)
@@ -46,6 +46,8 @@ def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scali
                 return _rotary(plain / np.array(llama3_factors(scaling, plain.tolist())))
             if kind in ("longrope", "su"):
                 return _longrope(config, scaling, plain)
+            if kind == "yarn":
+                return _yarn(config, scaling, plain, theta, turned)
             return _rotary(plain)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InvalidModel(
@@ -69,6 +71,40 @@ def _longrope(config: Mapping[str, object], scaling: Mapping[str, object], plain
     stated = cast("float | None", scaling.get("attention_factor"))
     derived = 1.0 if by <= 1.0 else math.sqrt(1 + math.log(by) / math.log(trained_on))
     return _rotary(plain / factors, derived if stated is None else stated)
+
+
+def _yarn(
+    config: Mapping[str, object], scaling: Mapping[str, object], plain: Floats, theta: float, turned: int
+) -> Rotary:
+    """YaRN (arXiv 2309.00071): pairs that turn often stay, those that turn seldom are slowed by the factor.
+
+    Between `beta_fast` and `beta_slow` turns over the original length it goes from one to the other.
+    """
+    original = scaling.get("original_max_position_embeddings") or config["original_max_position_embeddings"]
+    stated = scaling.get("factor") or cast(int, config["max_position_embeddings"]) / cast(int, original)
+    factor, length = cast(float, stated), cast(int, original)
+
+    def pair(turns: float) -> float:
+        """The pair of channels that turns so often over the original length."""
+        return turned * math.log(length / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    first, last = (
+        pair(cast(float, scaling.get(key) or usual)) for key, usual in (("beta_fast", 32), ("beta_slow", 1))
+    )
+    if scaling.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, turned - 1)
+    slowed = np.clip((np.arange(len(plain)) - first) / max(last - first, 1e-3), 0, 1)
+    amplitude = scaling.get("attention_factor")
+    if amplitude is None:
+        both = [cast("float | None", scaling.get(key)) for key in ("mscale", "mscale_all_dim")]
+        one, all_dims = both if both[0] and both[1] else (1.0, 0.0)
+        amplitude = _grown(factor, cast(float, one)) / _grown(factor, cast(float, all_dims))
+    return _rotary(plain * (1 - slowed) + plain / factor * slowed, cast(float, amplitude))
+
+
+def _grown(factor: float, by: float) -> float:
+    return 0.1 * by * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 def _rotary(values: Floats, amplitude: float = 1.0) -> Rotary:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -13,13 +13,11 @@ from tvm.relax.frontend.nn import Tensor, op
 from edge_router.architectures import Architecture
 from edge_router.architectures.description import Turn
 from edge_router.compile.graphs.causal import CausalLM
-from edge_router.compile.graphs.config import DecoderConfig, number
+from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.graphs.parts import Parts
 from edge_router.compile.kernels.shapes import Gate
 from edge_router.compile.rotary import Rotary
 from edge_router.errors import InvalidModel
-
-_NEAR_BASE = 10000.0  # of Gemma 3's layers with a window, where no key says it
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,13 @@ class Design:
     def of(cls, architecture: Architecture, values: Mapping[str, object], where: str) -> Design:
         """Raises `InvalidModel`."""
         config = _numbers(architecture, values, where)
+        longest = architecture.trained_context(values) if "llama_4_scaling_beta" in _scaling(values) else None
+        if isinstance(longest, int) and config.context_window_size > longest:
+            raise InvalidModel(
+                where,
+                f"context_window_size is {config.context_window_size}; scores beyond {longest} tokens "
+                "change by llama_4_scaling_beta, which no engine here computes",
+            )
         count = config.num_hidden_layers
         windowed = (config.slides,) * count
         if architecture.windowed == "some":
@@ -47,13 +52,10 @@ class Design:
         ways = architecture.layer_turns(values, count)
         turns: dict[Turn, Rotary] = {}
         if {*ways} != {"far"}:
-            base = number(values, "rope_local_base_freq", _NEAR_BASE)
-            near = replace(config, position_embedding_base=base, rope_scaling=None)
-            every: dict[Turn, Callable[[], Rotary]] = {
-                "far": lambda: config.rotary(where),
-                "near": lambda: near.rotary(where),
-            }
-            turns = {way: make() for way, make in every.items() if way in ways}
+            near = DecoderConfig.read(_near(architecture, values), where)
+            turns["far"] = config.rotary(where)
+            if "near" in ways:
+                turns["near"] = near.rotary(where)
         return cls(architecture, values, config, windowed, ways, turns)
 
     @property
@@ -251,6 +253,18 @@ def _numbers(architecture: Architecture, values: Mapping[str, object], where: st
         raise InvalidModel(where, "model_config lacks sliding_window")
     config = DecoderConfig.read({**plain, "sliding_window_size": -1}, where)
     return replace(config, layer_window=max(0, window))
+
+
+def _near(architecture: Architecture, values: Mapping[str, object]) -> Mapping[str, object]:
+    """`values` for layers that turn for near tokens."""
+    base = values.get("rope_theta") or values.get("position_embedding_base")
+    near = architecture.near_rope({**values, "rope_theta": base})
+    return {**near, "position_embedding_base": near["rope_theta"], "sliding_window_size": -1}
+
+
+def _scaling(values: Mapping[str, object]) -> Mapping[str, object]:
+    stated = values.get("rope_scaling")
+    return stated if isinstance(stated, Mapping) else {}
 
 
 def _window(*stated: object) -> int:

@@ -39,10 +39,9 @@ class Reference:
         self._gate = _silu if "silu" in self._kind.gates else _gelu
         self._score_scale = self._kind.score_scale(config, self._size.head_dim)
         self._windows = self._kind.layer_windows(config, self._size.layers)
-        base = config.get("rope_local_base_freq") or 10000.0
         turns: dict[Turn, Rotary | None] = {
             "far": rotary(config, self._size.head_dim),
-            "near": rotary({**config, "rope_theta": base, "rope_scaling": None}, self._size.head_dim),
+            "near": rotary(self._kind.near_rope(config), self._size.head_dim),
             "none": None,
         }
         self._turns = [turns[way] for way in self._kind.layer_turns(config, self._size.layers)]

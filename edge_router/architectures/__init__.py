@@ -12,13 +12,17 @@ from types import MappingProxyType
 
 from edge_router import plugins
 from edge_router.architectures.description import Architecture, ParameterNames
+from edge_router.architectures.exaone4 import EXAONE4
 from edge_router.architectures.gemma import GEMMA2, GEMMA3
 from edge_router.architectures.gguf_names import GgufNames
+from edge_router.architectures.granite import GRANITE
 from edge_router.architectures.llama import LLAMA
-from edge_router.architectures.mistral import MISTRAL
+from edge_router.architectures.mistral import MINISTRAL3, MISTRAL
+from edge_router.architectures.olmo import OLMO2, OLMO3
 from edge_router.architectures.phi3 import PHI3
 from edge_router.architectures.qwen2 import QWEN2
 from edge_router.architectures.qwen3 import QWEN3
+from edge_router.architectures.smollm3 import SMOLLM3
 from edge_router.errors import UnsupportedArchitecture
 from edge_router.registry import Registry
 
@@ -33,7 +37,10 @@ __all__ = [
     "of_gguf",
 ]
 
-_OURS = (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA2, GEMMA3, PHI3)
+_OURS = (
+    *(LLAMA, MISTRAL, MINISTRAL3, QWEN2, QWEN3, GEMMA2, GEMMA3, PHI3),
+    *(SMOLLM3, GRANITE, OLMO2, OLMO3, EXAONE4),
+)
 BY_TYPE: Mapping[str, Architecture] = MappingProxyType({name: one for one in _OURS for name in one.types})
 _BY_GGUF: Mapping[str, Architecture] = MappingProxyType(
     {one.gguf.architecture: one for one in _OURS if one.gguf is not None}

@@ -67,6 +67,7 @@ class Architecture:
     windowed: Windowed = "none"
     turns: Turns = "alike"
     every: int = 0
+    near_base: float | None = None  # of layers that turn for near tokens, else the config's `rope_theta`
     keys: tuple[str, ...] = field(default=())
 
     @property
@@ -88,7 +89,7 @@ class Architecture:
     def layer_turns(self, config: Mapping[str, object], layers: int) -> tuple[Turn, ...]:
         """How each layer turns queries and keys by their positions."""
         if self.turns == "alike":
-            return ("far",) * layers
+            return _either([True] * layers, "far", "none")
         if self.turns == "listed":
             stated = config.get("no_rope_layers")
             if isinstance(stated, list) and len(stated) == layers:
@@ -100,6 +101,11 @@ class Architecture:
             return _either(near, "near", "far")
         return _either(near if any(near) else [True] * layers, "far", "none")
 
+    def near_rope(self, config: Mapping[str, object]) -> dict[str, object]:
+        """`config` as layers that turn for near tokens read it: another base, and no scaling."""
+        base = config.get("rope_local_base_freq") or self.near_base
+        return {**config, **({"rope_theta": base} if base else {}), "rope_scaling": None}
+
     def _near(self, config: Mapping[str, object], layers: int) -> tuple[bool, ...]:
         kinds = config.get("layer_types")
         if isinstance(kinds, list) and len(kinds) == layers:
@@ -107,6 +113,9 @@ class Architecture:
         if not config.get("sliding_window"):
             return (False,) * layers
         pattern = config.get("sliding_window_pattern")
+        if isinstance(pattern, str) and pattern:  # L for a window, G for none, over and over
+            last = layers - 1
+            return tuple(pattern[at % len(pattern)] == "L" and at != last for at in range(layers))
         every = pattern if isinstance(pattern, int) and pattern > 0 else self.every
         return tuple((layer + 1) % every != 0 for layer in range(layers))
 
@@ -133,6 +142,16 @@ class Architecture:
 
     def logit_cap(self, config: Mapping[str, object]) -> float:
         return self._own(config, "final_logit_softcapping", 0.0)
+
+    def trained_context(self, config: Mapping[str, object]) -> object:
+        """Tokens that the model was made for and that we compute exactly; None where nothing says so.
+
+        With `llama_4_scaling_beta` scores change beyond the original positions, which no engine here does.
+        """
+        scaling = config.get("rope_scaling")
+        if isinstance(scaling, Mapping) and scaling.get("llama_4_scaling_beta"):
+            return scaling.get("original_max_position_embeddings")
+        return config.get("max_position_embeddings")
 
     def vectors(self, hidden: int, query: int, key: int, head_dim: int) -> tuple[tuple[str, int], ...]:
         """The numbers of one layer that are never quantized, by their names; arguments are widths."""

@@ -39,5 +39,6 @@ GEMMA3 = Architecture(
     windowed="some",
     turns="near and far",
     every=6,
+    near_base=10000.0,
     keys=(*_KEYS, "rope_local_base_freq", "sliding_window_pattern"),
 )

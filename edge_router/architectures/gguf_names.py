@@ -40,8 +40,8 @@ class GgufNames:
     """`architecture` is that of `general.architecture`; `block` the names of a layer's tensors.
 
     `turned`: the rows of q and k lie in llama.cpp's order. `largest`: layers of the model that divides scores
-    by the root of hidden / heads, which no key says. `numbers`: metadata keys of its own, by their names in
-    config.json.
+    by the root of hidden / heads, which no key says. `numbers`: metadata keys of its own, with their names in
+    config.json. `windowed`: the `model_type` of files that state a window, where that is another.
     """
 
     architecture: str
@@ -49,6 +49,7 @@ class GgufNames:
     turned: bool = False
     largest: int = 0
     numbers: Mapping[str, str] = field(default_factory=dict)
+    windowed: str = ""
 
     def hugging_face_name(self, name: str) -> str | None:
         """None for a tensor that this architecture does not have."""

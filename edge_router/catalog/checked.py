@@ -27,6 +27,8 @@ def checked_config(config: dict[str, object], where: Path) -> dict[str, object]:
     """
     for key in _COUNTS:
         value = config.get(key)
+        if key == "sliding_window_pattern" and isinstance(value, str) and value and not {*value} - {*"LG"}:
+            continue  # EXAONE 4's, a letter for each layer
         good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST
         if value is not None and not good:
             raise InvalidModel(where, f"{key} is {_shown(value)}, not a positive whole number")

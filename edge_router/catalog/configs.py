@@ -107,7 +107,7 @@ def plain_config(config: Mapping[str, object]) -> dict[str, object]:
     """config.json's content with the keys that all of its versions have had.
 
     A model that also sees keeps its language part one level down. transformers 5 keeps what turns positions
-    in `rope_parameters`, for Gemma 3 by the kind of layer.
+    in `rope_parameters`, for Gemma 3 and Olmo 3 by the kind of layer.
     """
     text = config.get("text_config")
     plain = dict(text) if isinstance(text, dict) else dict(config)
@@ -121,7 +121,7 @@ def plain_config(config: Mapping[str, object]) -> dict[str, object]:
     for key in ("rope_theta", "partial_rotary_factor"):
         if key in turns:
             plain[key] = turns.pop(key)
-    scaled = turns.get("rope_type", "default") != "default"
+    scaled = turns.get("rope_type", turns.get("type", "default")) != "default"
     return {**plain, "rope_scaling": turns if scaled else None}
 
 

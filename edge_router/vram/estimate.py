@@ -218,14 +218,23 @@ def activation_width(shape: ModelShape) -> int:
 
     Ours keep the embedding, the stream twice in float32, q, k and v with attention's result, and the MLP's
     product in float32. Where heads are normalised, q, k and v are there in float32 once more, and the MLP
-    takes their place; where they come from three matrices, each of four steps has its own.
+    takes their place; where they come from three matrices, each of four steps has its own, and where all of
+    a token's are normalised as one, each of three. Layers that turn on their own turn a copy, and those that
+    normalise what comes out keep that beside the stream.
     MLC's keep what lives at once in a layer: stream and norm beside either q, k, v and attention's result,
     or gate, up and their product.
     """
     qkv = shape.query_width + 2 * shape.key_width
     product = 2 * shape.intermediate
-    if shape.norms_heads:
-        product = max(2 * qkv, product) if shape.fuses_heads else 5 * qkv + product
+    described = shape.architecture
+    if described.head_norms == "all":
+        product = 6 * qkv + product
+    elif described.head_norms == "each":
+        product = 5 * qkv + product if described.split else max(2 * qkv, product)
+    if described.turns != "alike" and not described.split:
+        product += qkv
+    if described.norms == "after":
+        product += 2 * shape.hidden
     ours = 5 * shape.hidden + qkv + shape.query_width + product
     theirs = 2 * shape.hidden + max(qkv + shape.query_width, 3 * shape.intermediate)
     return max(theirs, ours)

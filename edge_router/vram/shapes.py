@@ -54,16 +54,6 @@ class ModelShape:
         return replace(self, window=window, windowed_layers=self.layers, sinks=sinks)
 
     @property
-    def norms_heads(self) -> bool:
-        """Whether each query and key is normalised."""
-        return self.architecture.head_norms != "none"
-
-    @property
-    def fuses_heads(self) -> bool:
-        """Whether queries, keys and values come from one matrix."""
-        return not self.architecture.split
-
-    @property
     def query_width(self) -> int:
         return self.heads * self.head_dim
 
@@ -100,8 +90,9 @@ class ModelShape:
             head_dim=head_dim,
             vocabulary=numbers.count("vocab_size"),
             tied=bool(config.get("tie_word_embeddings", described.tied)),
-            trained_context=numbers.count(
-                "max_position_embeddings", numbers.count("context_window_size", 1 << 20)
+            trained_context=numbers.of(
+                "max_position_embeddings",
+                described.trained_context(config) or config.get("context_window_size") or 1 << 20,
             ),
             vectors=described.vectors(hidden, heads * head_dim, kv_heads * head_dim, head_dim),
             window=max(windows) or None,
@@ -137,8 +128,9 @@ class _Numbers:
 
     def count(self, key: str, default: int | None = None) -> int:
         value = self._config.get(key)
-        if value is None:
-            value = default
+        return self.of(key, default if value is None else value)
+
+    def of(self, key: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidModel(self._where, f"{key} is {value!r}, not a positive whole number")
         return value

@@ -13,6 +13,12 @@ from edge_router.errors import InvalidModel
 
 _FREQUENCIES, _LONG, _SHORT = ROPE_TENSORS
 _CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
+_YARN = {
+    "rope.scaling.yarn_beta_fast": "beta_fast",
+    "rope.scaling.yarn_beta_slow": "beta_slow",
+    "rope.scaling.yarn_log_multiplier": "mscale_all_dim",
+    "attention.temperature_scale": "llama_4_scaling_beta",
+}
 _LOCAL_BASE = 10000.0  # of Gemma 3's layers with a window, where no key says it
 _DECISION, _SHOWN = ".decision.type", 40  # the key behind the architecture's name, characters of its value
 _REALS = {"attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta"}
@@ -73,7 +79,7 @@ class GgufConfig:
         kind = described.model_type.removesuffix("_text").title()
         return {
             "architectures": [f"{kind}ForCausalLM"],
-            "model_type": described.model_type,
+            "model_type": self._model_type(described, names),
             "hidden_size": hidden,
             "intermediate_size": self._number("feed_forward_length"),
             "num_attention_heads": heads,
@@ -122,7 +128,10 @@ class GgufConfig:
             found["query_pre_attn_scalar"] = hidden // heads if largest else head_dim
         if "hidden_activation" in keys:
             found["hidden_activation"] = described.gates[0]
-        if described.windowed == "some":
+        pattern = self._fields.get(self._key("attention.sliding_window_pattern"))
+        if isinstance(pattern, list) and len(pattern) == self._number("block_count"):
+            found["layer_types"] = ["sliding_attention" if near else "full_attention" for near in pattern]
+        elif described.windowed == "some":
             found["sliding_window_pattern"] = described.every
         if "rope_local_base_freq" in keys:
             found["rope_local_base_freq"] = self._real("rope.freq_base_swa", _LOCAL_BASE)
@@ -130,6 +139,10 @@ class GgufConfig:
             if self._key(key) in self._fields:
                 found[name] = self._real(key) or None  # 0 caps nothing
         return found
+
+    def _model_type(self, described: Architecture, names: GgufNames) -> str:
+        windowed = self._number("attention.sliding_window", 0) > 0
+        return names.windowed if windowed and names.windowed else described.model_type
 
     def _rope_scaling(self, head_dim: int) -> Mapping[str, object] | None:
         if _LONG in self._tensors:
@@ -141,6 +154,8 @@ class GgufConfig:
             )
         if kind == "linear" or (kind is None and factor != 1):  # as llama.cpp, which takes linear for granted
             return {"rope_type": "linear", "factor": factor} if factor != 1 else None
+        if kind == "yarn":
+            return self._yarn(factor)
         if kind not in (None, "none"):
             raise InvalidModel(self._source, f"rope scaling of type {kind!r} is not supported")
         return self._llama3(head_dim) if _FREQUENCIES in self._tensors else None
@@ -162,6 +177,18 @@ class GgufConfig:
             **scaling,
             "attention_factor": self._real("rope.scaling.attn_factor", 1.0),
         }
+
+    def _yarn(self, factor: float) -> Mapping[str, object]:
+        """As llama.cpp reads it: its `log_multiplier` is `mscale_all_dim` beside an `mscale` of 1."""
+        found: dict[str, object] = {
+            "rope_type": "yarn",
+            "factor": factor,
+            "original_max_position_embeddings": self._number("rope.scaling.original_context_length"),
+        }
+        for key, name in _YARN.items():
+            if self._key(key) in self._fields:
+                found[name] = self._real(key)
+        return {**found, **({"mscale": 1.0} if "mscale_all_dim" in found else {})}
 
     def _llama3(self, head_dim: int) -> Mapping[str, object]:
         """Llama 3.1's scaling, which GGUF holds only as the factors that come out of it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from architecture_kinds import KINDS
 
 from edge_router.architectures.gemma import GEMMA3
 from edge_router.compile.graphs import definition
@@ -22,67 +23,6 @@ from edge_router.vram.library import usage_bytes
 # Largest difference of a logit over the standard deviation of all. Queries, keys, values and embeddings are
 # float16 here, and activations sixteen-bit integers; transformers computes in float32.
 CLOSE = 0.03
-
-# For a context of 128 on an original one of 64, or of 256.
-LONGROPE = {
-    "rope_type": "longrope",
-    "rope_theta": 10000.0,
-    "short_factor": [1.0 + 0.01 * i for i in range(16)],
-    "long_factor": [1.0 + 0.05 * i for i in range(16)],
-}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
-KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "llama, llama3 rope": ("llama", {"rope_parameters": LLAMA3}),
-    "deepseek-coder": (
-        "llama",
-        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100000.0}},
-    ),
-    "mistral": ("mistral", {"sliding_window": 20, "rope_theta": 1000000.0}),
-    "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}),
-    "qwen3": ("qwen3", {"rope_theta": 1000000.0}),
-    "gemma2": (
-        "gemma2",
-        {
-            "query_pre_attn_scalar": 48,
-            "sliding_window": 20,
-            "attn_logit_softcapping": 5.0,
-            "final_logit_softcapping": 3.0,
-            "tie_word_embeddings": True,
-        },
-    ),
-    "gemma3": (
-        "gemma3_text",
-        {
-            "query_pre_attn_scalar": 48,
-            "sliding_window": 20,  # shorter than a chunk of 32
-            "layer_types": ["sliding_attention", "full_attention"],
-            "rope_parameters": {
-                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
-                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
-            },
-            "tie_word_embeddings": True,
-        },
-    ),
-    "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 47}),
-    "phi4, short longrope, in part": (
-        "phi3",
-        {
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "rope_parameters": LONGROPE,
-            "partial_rotary_factor": 0.5,
-            "original_max_position_embeddings": 128,
-            "max_position_embeddings": 256,
-        },
-    ),
-}
 
 
 def decoder(**changes: Any) -> dict[str, Any]:

@@ -26,7 +26,23 @@ LONG = {
     "long_factor": [1.0 + 0.25 * i for i in range(16)],
 }
 GEMMA = {"query_pre_attn_scalar": 64, "sliding_window": 20, "tie_word_embeddings": True}
-# GGUF's name -> transformers', what differs from twins.COMMON, and the keys that llama.cpp's converter adds
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1000000.0,
+    "factor": 8.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 4.0,
+    "beta_slow": 1.0,
+}
+YARN_KEYS = {
+    "rope.freq_base": 1000000.0,
+    "rope.scaling.type": "yarn",
+    "rope.scaling.factor": 8.0,
+    "rope.scaling.original_context_length": 32,
+    "rope.scaling.yarn_beta_fast": 4.0,
+    "rope.scaling.yarn_beta_slow": 1.0,
+}
+# GGUF's name, and what is special -> transformers', what differs from twins.COMMON, and the keys that llama.cpp's converter adds
 FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "llama": ("llama", {}, {}),
     "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}, {}),
@@ -53,6 +69,47 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
             "rope.scaling.type": "linear",
             "rope.scaling.factor": 8.0,
         },
+    ),
+    "smollm3": ("smollm3", {"num_hidden_layers": 4, "rope_theta": 2000000.0}, {"rope.freq_base": 2000000.0}),
+    "granite": (
+        "granite",
+        {
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "attention_multiplier": 0.015,
+            "logits_scaling": 0.125,
+        },
+        {"embedding_scale": 12.0, "residual_scale": 0.22, "attention.scale": 0.015, "logit_scale": 0.125},
+    ),
+    "olmo2": ("olmo2", {"rope_theta": 500000.0}, {}),
+    "olmo2, with windows": (
+        "olmo3",
+        {
+            "sliding_window": 20,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": YARN,
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1000000.0},
+            },
+        },
+        {"attention.sliding_window": 20, "attention.sliding_window_pattern": [True, False], **YARN_KEYS},
+    ),
+    "exaone4": (
+        "exaone4",
+        {"sliding_window": 20, "layer_types": ["sliding_attention", "full_attention"]},
+        {"attention.sliding_window": 20, "attention.sliding_window_pattern": [True, False]},
+    ),
+    "mistral3": (
+        "ministral3",
+        {
+            "rope_parameters": {
+                **YARN,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.1,
+            }
+        },
+        {**YARN_KEYS, "rope.scaling.yarn_log_multiplier": 1.0, "attention.temperature_scale": 0.1},
     ),
     "phi3": (
         "phi3",
@@ -89,7 +146,8 @@ def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], ti
         **extra,
     }
     for key, value in numbers.items():
-        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
+        kinds = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+        add = {**kinds, list: writer.add_array}[type(value)]
         add(f"{family}.{key}", value)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -100,7 +158,9 @@ def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], ti
     names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
     for name in checkpoint.tensors:
         tensor = checkpoint.rows(name)
-        if family == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+        if family in ("llama", "smollm3", "granite", "mistral3") and name.endswith(
+            ("q_proj.weight", "k_proj.weight")
+        ):
             tensor = tiny.llama_cpp_order(tensor, config["head_dim"])
         if family.startswith("gemma") and name.endswith("norm.weight"):
             tensor = tensor + 1
@@ -123,7 +183,7 @@ def pair(
     folder = tmp_path_factory.mktemp("family")
     twins.write_checkpoint(twins.random_model(architecture, numbers), folder / "hf", tiny)
     checkpoint = open_weights(folder / "hf")
-    write(folder / "model.gguf", request.param, checkpoint, extra, tiny)
+    write(folder / "model.gguf", request.param.partition(",")[0], checkpoint, extra, tiny)
     return request.param, checkpoint, open_weights(folder / "model.gguf")
 
 

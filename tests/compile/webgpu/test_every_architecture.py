@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from architecture_kinds import KINDS
 
 from edge_router.architectures import architectures
 from edge_router.compile.webgpu.build import build_program
@@ -36,9 +37,6 @@ def beside(*path: str) -> ModuleType:
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
-
-
-KINDS: dict[str, tuple[str, dict[str, Any]]] = beside("architectures", "test_architectures.py").KINDS
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""Each architecture in small: its name in transformers, and what differs from `twins.COMMON`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# For a context of 128 on an original one of 64, or of 256.
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + 0.01 * i for i in range(16)],
+    "long_factor": [1.0 + 0.05 * i for i in range(16)],
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1000000.0,
+    "factor": 8.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 4.0,
+    "beta_slow": 1.0,
+}
+KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "llama, llama3 rope": ("llama", {"rope_parameters": LLAMA3}),
+    "deepseek-coder": (
+        "llama",
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100000.0}},
+    ),
+    "mistral": ("mistral", {"sliding_window": 20, "rope_theta": 1000000.0}),
+    "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}),
+    "qwen3": ("qwen3", {"rope_theta": 1000000.0}),
+    "gemma2": (
+        "gemma2",
+        {
+            "query_pre_attn_scalar": 48,
+            "sliding_window": 20,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 3.0,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "gemma3": (
+        "gemma3_text",
+        {
+            "query_pre_attn_scalar": 48,
+            "sliding_window": 20,  # shorter than a chunk of 32
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+            "tie_word_embeddings": True,
+        },
+    ),
+    "smollm3": ("smollm3", {"num_hidden_layers": 4, "rope_theta": 2000000.0}),
+    "granite": (
+        "granite",
+        {
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "attention_multiplier": 0.0150,
+            "logits_scaling": 0.125,
+        },
+    ),
+    "olmo2": ("olmo2", {"rope_theta": 500000.0}),
+    "olmo3": (
+        "olmo3",
+        {
+            "sliding_window": 20,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {**YARN, "rope_theta": 500000.0, "attention_factor": 1.2},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0},
+            },
+        },
+    ),
+    "exaone4, some windows": (
+        "exaone4",
+        {
+            "sliding_window": 20,
+            "sliding_window_pattern": "LG",
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_theta": 1000000.0,
+        },
+    ),
+    "exaone4, no window": (
+        "exaone4",
+        {
+            "sliding_window": None,
+            "layer_types": ["full_attention", "full_attention"],
+            "rope_parameters": LLAMA3,
+        },
+    ),
+    "ministral3": (
+        "ministral3",
+        {
+            "rope_parameters": {
+                **YARN,
+                "original_max_position_embeddings": 128,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.1,
+            },
+        },
+    ),
+    "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 47}),
+    "phi4, short longrope, in part": (
+        "phi3",
+        {
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rope_parameters": LONGROPE,
+            "partial_rotary_factor": 0.5,
+            "original_max_position_embeddings": 128,
+            "max_position_embeddings": 256,
+        },
+    ),
+}
