@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, cast
 
+from tvm import te
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
@@ -118,7 +120,9 @@ class Attention(nn.Module):
 
     def _normalised_together(self, qkv: Tensor) -> Tensor:
         width = self._design.width
-        query, key, value = op.split(qkv, [width, width + self._design.key_width], axis=1)
+        last = width + 2 * self._design.key_width
+        ends = (0, width, width + self._design.key_width, last)
+        query, key, value = (_columns(qkv, *pair) for pair in pairwise(ends))
         return self._parts.together(self.q_norm(query), self.k_norm(key), value)
 
     def out(self, attended: Tensor, *residual: Tensor) -> Tensor:
@@ -233,6 +237,15 @@ def causal(design: Design, parts: Parts, model: Any, where: str) -> CausalLM:
         cap=design.architecture.logit_cap(design.values),
         scale=design.architecture.logit_scale(design.values),
     )
+
+
+def _columns(x: Tensor, first: int, end: int) -> Tensor:
+    """x [rows, width] from one column up to another, as one function: WebGPU programs know no tuples."""
+
+    def columns(x: Any) -> Any:
+        return te.compute((x.shape[0], end - first), lambda i, j: x[i, first + j], name="columns")
+
+    return op.tensor_expr_op(columns, "columns", [x])
 
 
 def _numbers(architecture: Architecture, values: Mapping[str, object], where: str) -> DecoderConfig:
