@@ -35,7 +35,7 @@ from edge_router.variable_names import PREFIX, letters, named, nearest, without_
 _MOST_THREADS = 1024  # some 10 MB each; more wait for each other longer than they compute
 _STAYS_HERE = "EDGE_ROUTER_OFFLINE=1 (offline = true in the file) keeps every question on this machine"
 _logger = logging.getLogger(__name__)
-_hints = cache(typing.get_type_hints)  # of one class a thousandth of a second
+_hints: Callable[[Any], dict[str, Any]] = cache(typing.get_type_hints)  # a millisecond for a class
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,9 @@ class ServerConfig:
     allowed_hosts: tuple[str, ...] = ()  # beside localhost, 127.0.0.1 and [::1]
     # Pages and desktop shells that may call, such as app://obsidian.md or tauri://*; CORS is off without
     allowed_origins: tuple[str, ...] = ()
+    resident: bool = (
+        False  # edge-router chat of this user, with the same settings, is answered by this server
+    )
 
 
 @dataclass(frozen=True, slots=True)

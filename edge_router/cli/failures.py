@@ -37,6 +37,12 @@ def report(error: Exception, options: Options) -> int:
         return output.INTERRUPTED
     if options.debug:
         sys.stderr.write("".join(traceback.format_exception(error)))
+    output.say(f"error: {worded(error, options)}", style="red")
+    return exit_code(error)
+
+
+def worded(error: Exception, options: Options) -> str:
+    """The sentence, whose command is about the same settings."""
     text = told(error)
     if f": {ME} " in text:  # what is typed next is about the same settings
         if isinstance(error, _OF_SETTINGS) and f": {ME} config set " not in text:  # which lasts
@@ -44,8 +50,7 @@ def report(error: Exception, options: Options) -> int:
             text += "".join(f" --set {quoted(f'{name}={value}')}" for name, value in again.items())
         if options.config is not None and "--config" not in text:
             text += f" --config {quoted(options.config)}"
-    output.say(f"error: {text}", style="red")
-    return exit_code(error)
+    return text
 
 
 def told(error: Exception) -> str:

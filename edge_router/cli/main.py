@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from edge_router.cli import output, quick
-from edge_router.cli.options import Options
+
+if TYPE_CHECKING:
+    from edge_router.cli.options import Options
 
 # A start makes a hundred thousand objects and no garbage: looking for it took a tenth of the time.
 _OBJECTS = 200_000
@@ -16,13 +18,19 @@ _OBJECTS = 200_000
 
 def run(arguments: Sequence[str]) -> int:
     """The whole program as a function of its arguments: the exit code."""
-    options = Options()
+    options: Options | None = None
     try:
-        question = quick.read(arguments, options)
-        if question is not None:
-            from edge_router.cli.question import ask
+        typed = quick.read(arguments)
+        if typed is not None and (code := _by_a_server(typed)) is not None:
+            return code
+        from edge_router.cli.options import Options
 
-            ask(quick.Context(options), question)
+        options = Options()
+        if typed is not None:
+            from edge_router.cli.question import Question, ask
+
+            options.add(**typed.options)
+            ask(quick.Context(options), Question(**typed.fields))
         else:
             from edge_router.cli.command_line import parser
 
@@ -33,14 +41,21 @@ def run(arguments: Sequence[str]) -> int:
         return output.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the outermost frame: said in one sentence, or shown with --debug
         from edge_router.cli.failures import report
+        from edge_router.cli.options import Options
 
-        return report(error, options)
+        return report(error, options or Options())
     finally:
         if "edge_router.cli.logs" in sys.modules:
             from edge_router.cli import logs
 
             logs.silence()
     return 0
+
+
+def _by_a_server(typed: quick.Typed) -> int | None:
+    from edge_router.cli import resident
+
+    return resident.ask(typed)
 
 
 def main() -> NoReturn:

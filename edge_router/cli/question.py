@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-
-from edge_router.cli import output
 from edge_router.cli.options import Context
+from edge_router.cli.piped import joined, piped_input, readable
 from edge_router.cli.session import Session
 from edge_router.records import dataclass
-
-SLOW_INPUT_S = 2.0  # a pipe that stays open looks like a program that hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +32,6 @@ def ask(ctx: Context, asked: Question) -> None:
     """Shows the answer, or holds a conversation where there is no prompt. Raises `EdgeRouterError`."""
     session = Session(ctx, json=asked.json)
     config = session.config(offline=asked.offline, weak__device=asked.device, weak__threads=asked.threads)
-    fields = {
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "max_tokens": asked.max_tokens,
-        "seed": asked.seed,
-        "private": asked.private or None,
-    }
     question = readable(" ".join(asked.prompt)) if asked.prompt else None  # words without quotes around them
     text = joined(question, piped_input(given=question is not None))
     if text is None and asked.json:
@@ -54,7 +42,7 @@ def ask(ctx: Context, asked: Question) -> None:
     from edge_router.cli.speaker import Speaker
 
     reasoning = ReasoningOptions(enabled=asked.thinking or None, shown=asked.thinking is not False)
-    with Speaker(session, config, yes=asked.yes, fields=fields, reasoning=reasoning) as speaker:
+    with Speaker(session, config, yes=asked.yes, fields=fields_of(asked), reasoning=reasoning) as speaker:
         speaker.use(asked.model)
         if text is not None:
             speaker.once(text, asked.system)
@@ -64,37 +52,18 @@ def ask(ctx: Context, asked: Question) -> None:
             Conversation(speaker, system=asked.system).run()
 
 
+def fields_of(asked: Question) -> dict[str, object]:
+    """Of the request, by OpenAI's names."""
+    return {
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "max_tokens": asked.max_tokens,
+        "seed": asked.seed,
+        "private": asked.private or None,
+    }
+
+
 def _wrong(reason: str) -> Exception:
     import typer
 
     return typer.BadParameter(reason)
-
-
-def readable(argument: str) -> str:
-    """An argument that was not UTF-8 comes as lone surrogates, which no tokenizer takes."""
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def joined(prompt: str | None, piped: str | None) -> str | None:
-    """The question first, then what it is about."""
-    if prompt is None or not piped:
-        return prompt if prompt is not None else piped
-    return f"{prompt}\n\n{piped}"
-
-
-def piped_input(*, given: bool) -> str | None:
-    """All of stdin, unless it is a terminal. `given`: there is a prompt, so nothing piped is no mistake."""
-    if sys.stdin is None or sys.stdin.closed:  # a program without one
-        return None if given else ""
-    if sys.stdin.isatty():
-        return None
-    note = threading.Timer(
-        SLOW_INPUT_S, output.say, ["reading standard input until it ends (Ctrl-D, or < /dev/null)"]
-    )
-    note.daemon = True
-    note.start()
-    try:
-        text = sys.stdin.read()
-    finally:
-        note.cancel()
-    return text.strip("\n") if text.strip() or not given else None

@@ -9,10 +9,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edge_router.cli.options import Options
-
 if TYPE_CHECKING:
-    from edge_router.cli.question import Question
+    from edge_router.cli.options import Options
 
 VERB = "chat"
 # A parameter of the verb's or the root's, and what it makes of the word behind it.
@@ -52,12 +50,19 @@ class Context:
     def __init__(self, options: Options) -> None:
         self._options = options
 
-    def ensure_object(self, kind: type[Options]) -> Options:
+    def ensure_object(self, kind: type[Options], /) -> Options:
         return self._options
 
 
-def read(arguments: Sequence[str], options: Options) -> Question | None:
-    """The question, with `options` as far as they stand there too; None where typer has to read it."""
+class Typed:
+    """What stands there: `options` of the program, and the question's `fields` by the names of `Question`."""
+
+    def __init__(self, options: dict[str, Any], fields: dict[str, Any]) -> None:
+        self.options, self.fields = options, fields
+
+
+def read(arguments: Sequence[str]) -> Typed | None:
+    """None where typer has to read it."""
     if VERB not in arguments or any(name.startswith("_EDGE_ROUTER_") for name in os.environ):
         return None  # the latter: a shell asks how a word may end
     found: dict[str, Any] = {}
@@ -84,8 +89,6 @@ def read(arguments: Sequence[str], options: Options) -> Question | None:
     sets = all(setting.partition("=")[0].strip() and "=" in setting for setting in settings)
     if verb != VERB or not "".join(prompt).strip() or not sets:
         return None
-    from edge_router.cli.question import Question
-
     found.pop("settings", None)
-    options.add(settings=settings, **{name: found.pop(name) for name in _OF_ALL if name in found})
-    return Question(tuple(prompt), **found)
+    options: dict[str, Any] = {name: found.pop(name) for name in _OF_ALL if name in found}
+    return Typed(options | ({"settings": settings} if settings else {}), {"prompt": tuple(prompt), **found})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge_router.chat.events import ReasoningDelta, RefusalDelta, TextDelta
 from edge_router.chat.request import ChatRequest, ReasoningOptions
@@ -18,6 +18,7 @@ from edge_router.config import Config
 from edge_router.control.answer import Answer
 from edge_router.errors import EdgeRouterError
 from edge_router.surfaces.openai.parse import parse_chat
+from edge_router.types import Cancel
 
 if TYPE_CHECKING:
     from typing import Self
@@ -36,8 +37,21 @@ class Interrupted(Exception):
         super().__init__("the answer was stopped")
 
 
+class Out(Protocol):
+    """Where an answer goes and what is said beside it; `cli.output` is one."""
+
+    def write(self, text: str) -> None: ...
+    def write_json(self, value: object) -> None: ...
+    def say(self, text: str, *, style: str = "") -> None: ...
+    def murmur(self, text: str) -> None: ...
+    def part(self) -> None: ...
+
+
 class Speaker:
-    """A controller with the model to ask, the fields of every request (OpenAI's names) and how to think."""
+    """A controller with the model to ask, the fields of every request (OpenAI's names) and how to think.
+
+    `left` is set where nobody listens any more.
+    """
 
     def __init__(
         self,
@@ -47,9 +61,11 @@ class Speaker:
         yes: bool,
         fields: Mapping[str, object],
         reasoning: ReasoningOptions,
+        out: Out = output,
+        left: Cancel | None = None,
     ) -> None:
         self._session, self._config, self._yes, self._fields = session, config, yes, fields
-        self._reasoning = reasoning
+        self._reasoning, self._out, self._left = reasoning, out, left
         self._controller: Controller = session.controller(config)
         self.model = "auto"
         self.last: Answer | None = None
@@ -78,16 +94,17 @@ class Speaker:
         except Interrupted:
             raise SystemExit(output.INTERRUPTED) from None
         if self._session.json:
-            output.write_json(_report(answered, self._answer))
+            self._out.write_json(_report(answered, self._answer))
 
     def ask(self, messages: Sequence[Message]) -> str:
         """The answer's text, which has been shown by then. Raises `EdgeRouterError`, `Interrupted`."""
         request, parts = self._request(messages), list[str]()
         try:
-            prepare(self._session, self._config, self._controller, request, yes=self._yes)
-            self._turn = Turn(self._controller, request)
+            if self._out is output:  # else by a model that is loaded
+                prepare(self._session, self._config, self._controller, request, yes=self._yes)
+            self._turn = Turn(self._controller, request, self._left)
             self.last = answer = self._turn.answer()
-            with logs.held():
+            with logs.held() if self._out is output else contextlib.nullcontext():
                 try:
                     self._show(answer, self._turn, parts)
                 finally:
@@ -99,28 +116,28 @@ class Speaker:
             self._stop()
             raise
         if not self._session.options.quiet and not self._session.json:
-            output.say(reasons.credit(answer), style="dim")
+            self._out.say(reasons.credit(answer), style="dim")
             self._suggest(answer)
         return "".join(parts)
 
     def _show(self, answer: Answer, turn: Turn, parts: list[str]) -> None:
         for remark in (reasons.fallback(answer), reasons.truncation(answer)):
             if remark is not None:
-                output.say(remark, style="yellow")
+                self._out.say(remark, style="yellow")
         self._say_that_it_cannot_think(answer)
         thinking = False
         for event in turn:
             if isinstance(event, ReasoningDelta) and event.text and answer.request.reasoning.shown:
                 thinking = True
                 if not self._session.json:
-                    output.murmur(event.text)
+                    self._out.murmur(event.text)
             elif isinstance(event, TextDelta | RefusalDelta):
                 if thinking and not self._session.json:
-                    output.murmur("\n\n")
+                    self._out.murmur("\n\n")
                 thinking = False
                 parts.append(event.text)
                 if not self._session.json:
-                    output.write(event.text)
+                    self._out.write(event.text)
 
     def _say_that_it_cannot_think(self, answer: Answer) -> None:
         """Once, where thoughts are asked of a model that has none."""
@@ -128,7 +145,7 @@ class Speaker:
             return
         if self._controller.model("weak").reasons is False:
             self._cannot_think_said = True
-            output.say(f"{answer.model} has not learned to think; it answers without.", style="yellow")
+            self._out.say(f"{answer.model} has not learned to think; it answers without.", style="yellow")
 
     def _suggest(self, answer: Answer) -> None:
         """Once: the demo model shows that it works, and a real one is a command away."""
@@ -137,7 +154,9 @@ class Speaker:
         self._suggested = True
         found = suggestion(self._config, self._session.paths)
         if found is not None:
-            output.say(f"This was the demo model; {found.words(self._session.options.config)}", style="dim")
+            self._out.say(
+                f"This was the demo model; {found.words(self._session.options.config)}", style="dim"
+            )
 
     def _stop(self) -> None:
         if self._turn is not None:
@@ -181,8 +200,8 @@ class Speaker:
         if self._session.json or not parts:
             return
         if not "".join(parts).endswith("\n"):
-            output.write("\n")
-        output.part()
+            self._out.write("\n")
+        self._out.part()
 
 
 def system_message(text: str | None) -> list[Message]:

@@ -27,9 +27,9 @@ class Starts(Protocol):
 class Turn:
     """`answer` waits for the first event, iteration gives all; both raise what the controller raises."""
 
-    def __init__(self, controller: Starts, request: ChatRequest) -> None:
+    def __init__(self, controller: Starts, request: ChatRequest, cancel: Cancel | None = None) -> None:
         self._controller, self._request = controller, request
-        self._cancel = threading.Event()
+        self._cancel = cancel or threading.Event()
         self._came: queue.SimpleQueue[Answer | Event | Exception | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="edge_router-answer", daemon=True)
         self._thread.start()

@@ -241,7 +241,7 @@ def test_a_pipe_that_stays_open_says_what_is_waited_for(cli, models, monkeypatch
             time.sleep(0.2)
             return "late"
 
-    monkeypatch.setattr("edge_router.cli.question.SLOW_INPUT_S", 0.05)
+    monkeypatch.setattr("edge_router.cli.piped.SLOW_INPUT_S", 0.05)
     done = cli("chat", "x", stdin=Slow())
     assert done.out == "You said: x\n\nlate\n" and "reading standard input until it ends" in done.err
 

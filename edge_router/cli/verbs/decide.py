@@ -10,7 +10,7 @@ import typer
 
 from edge_router.cli import output, reasons
 from edge_router.cli.building import prepare
-from edge_router.cli.question import piped_input, readable
+from edge_router.cli.piped import piped_input, readable
 from edge_router.cli.session import Session, choose_model
 from edge_router.errors import InvalidRequest, clipped
 from edge_router.questions.checking import Words, check

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_router.cli import output
-from edge_router.cli.question import readable
+from edge_router.cli.piped import readable
 from edge_router.cli.session import Session
 
 if TYPE_CHECKING:

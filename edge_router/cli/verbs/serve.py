@@ -40,6 +40,9 @@ def serve(
     your own rules (rules.toml) again once they have changed.
     """
     session = Session(ctx)
+    from edge_router.cli.door import Door
+
+    door = Door(session)
     config = session.config(
         server__host=host, server__port=port, offline=offline, weak__device=device, weak__threads=threads
     )
@@ -57,12 +60,16 @@ def serve(
             bind(config.server.host, config.server.ollama_port, has_key=has_key, setting=OLLAMA_PORT).close()
 
     make_ready(session, config, yes=yes, before=try_port)
-    closed = run(
-        session.controller(config),
-        api_key=key,
-        on_ready=lambda url: _ready(url, config, session),
-        on_waiting=_waiting,
-    )
+    controller = session.controller(config)
+
+    def ready(url: str) -> None:
+        door.open(controller)
+        _ready(url, config, session)
+
+    try:
+        closed = run(controller, api_key=key, on_ready=ready, on_waiting=_waiting)
+    finally:
+        door.close()
     if not closed:
         _leave()
 

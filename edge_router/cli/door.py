@@ -1,0 +1,247 @@
+"""Where `edge-router chat` comes in to a server that runs, if `server.resident` lets it: see `cli.resident`.
+
+The answers are a speaker's, as in a process of their own; what it writes and says goes to the other end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_router.chat.request import ReasoningOptions
+from edge_router.cli import output
+from edge_router.cli.failures import exit_code, worded
+from edge_router.cli.options import Options
+from edge_router.cli.question import Question, fields_of
+from edge_router.cli.resident import FILE, SOCKET, Gone, Line, folder, proof, settings, stamp
+from edge_router.cli.session import Session
+from edge_router.cli.speaker import Interrupted, Speaker
+from edge_router.config import Config, keys
+
+if TYPE_CHECKING:
+    from edge_router.client import Controller
+
+_logger = logging.getLogger(__name__)
+_BACKLOG = 16
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_NETWORK = (*_PROXIES, *map(str.upper, _PROXIES), "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PLACES = ("HOME", "USERPROFILE", "APPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
+
+
+class Door:
+    """Made before the settings are read, so that a file that changes meanwhile is seen to have changed."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._found = session, stamp(str(session.config_file))
+        self._place = folder()
+        self._token = secrets.token_hex(32)
+        self._listener: socket.socket | None = None
+        self._open = set[Line]()
+        self._lock = threading.Lock()
+
+    def open(self, controller: Controller) -> None:
+        """Let chat in from now on, where the settings say so and are those that chat would have itself."""
+        config = controller.config
+        if not config.server.resident:
+            return
+        variables = _variables(config)
+        self._settings = settings(variables, str(self._session.config_file))
+        usual = self._session.config_file == self._session.paths.config_file
+        if not usual or self._settings[2] != self._found or not _is_plain(config):
+            _logger.warning("chat answers by itself: it would not have the settings of this server")
+            return
+        try:
+            self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._place.chmod(0o700)
+            self._listener, address = self._bound()
+            told: dict[str, object] = {"address": address, "token": self._token, "variables": variables}
+            told["config"] = self._found[0]
+            _write(self._place / FILE, json.dumps(told))
+        except OSError as error:
+            _logger.warning("chat answers by itself: %s: %s", error.filename or self._place, error.strerror)
+            self.close()
+            return
+        _in_thread("edge_router door", self._listen, controller)
+
+    def close(self) -> None:
+        """Nobody comes in any more, and who is in is left alone: his answer is cut off."""
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if json.loads((self._place / FILE).read_text(encoding="utf-8"))["token"] == self._token:
+                (self._place / FILE).unlink()  # and not that of a later server
+                (self._place / SOCKET).unlink(missing_ok=True)
+        listener.close()
+        with self._lock:
+            for line in self._open:
+                line.close()
+
+    @property
+    def inside(self) -> int:
+        """How many are answered, or on their way in, at this moment."""
+        return len(self._open)
+
+    def _bound(self) -> tuple[socket.socket, list[object] | None]:
+        """A listener, and its address where that is a port."""
+        path = str(self._place / SOCKET)
+        if hasattr(socket, "AF_UNIX") and sys.platform != "win32":
+            Path(path).unlink(missing_ok=True)
+            listener = socket.socket(socket.AF_UNIX)
+            try:
+                listener.bind(path)
+            except OSError:  # a path of more than a hundred letters
+                listener.close()
+            else:
+                listener.listen(_BACKLOG)
+                return listener, None
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(_BACKLOG)
+        return listener, list(listener.getsockname())
+
+    def _listen(self, controller: Controller) -> None:
+        listener = self._listener
+        while listener is not None and self._listener is not None:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            _in_thread("edge_router chat", self._serve, connection, controller)
+
+    def _serve(self, connection: socket.socket, controller: Controller) -> None:
+        connection.settimeout(0.1)
+        line = Line(connection)
+        with self._lock:
+            self._open.add(line)
+        try:
+            if self._is_known(line, controller):
+                asked = line.receive(None)
+                self._answer(line, controller, Question(**asked["fields"]), quiet=bool(asked["quiet"]))
+        except (Gone, KeyError, TypeError, AttributeError, ValueError):
+            pass  # it has left, or is no chat of ours
+        finally:
+            with self._lock:
+                self._open.discard(line)
+            line.close()
+
+    def _is_known(self, line: Line, controller: Controller) -> bool:
+        """Whether the other end proves to be this user's, with these settings, and asks for what is here."""
+        nonce = secrets.token_hex(16)
+        line.send({"proof": proof(self._token, "server", str(line.receive()["nonce"])), "nonce": nonce})
+        told = line.receive()
+        model = told["model"]
+        known = hmac.compare_digest(str(told["proof"]), proof(self._token, "chat", nonce, self._settings))
+        here = model is None or model.startswith("router-") or model in controller.model_names()
+        line.send(known and here)
+        return known and here
+
+    def _answer(self, line: Line, controller: Controller, asked: Question, *, quiet: bool) -> None:
+        session = _Visit(Options(quiet=quiet), controller, json=asked.json)
+        wire, left = Wire(line), threading.Event()
+        _in_thread("edge_router chat left", _watch, line, left)
+        reasoning = ReasoningOptions(enabled=asked.thinking or None, shown=asked.thinking is not False)
+        speaker = Speaker(
+            session,
+            controller.config,
+            yes=False,
+            fields=fields_of(asked),
+            reasoning=reasoning,
+            out=wire,
+            left=left,
+        )
+        code = 0
+        try:
+            speaker.use(asked.model)
+            speaker.once("".join(asked.prompt), asked.system)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except Interrupted:
+            code = output.INTERRUPTED
+        except Gone:
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost frame of one answer, as cli.main is
+            wire.say(f"error: {worded(error, session.options)}", style="red")
+            code = exit_code(error)
+        line.send(["end", code])
+
+
+class Wire:
+    """The two streams of `output`, at the other end."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def write(self, text: str) -> None:
+        self._line.send(["write", text])
+
+    def write_json(self, value: object) -> None:
+        self.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def say(self, text: str, *, style: str = "") -> None:
+        self._line.send(["say", text, style])
+
+    def murmur(self, text: str) -> None:
+        self._line.send(["murmur", text])
+
+    def part(self) -> None:
+        self._line.send(["part"])
+
+
+class _Visit(Session):
+    """One question from outside: the controller that is there, and no ear for what modules log."""
+
+    def __init__(self, options: Options, controller: Controller, *, json: bool) -> None:
+        self.options, self.json, self._controller = options, json, controller
+
+    def controller(self, config: Config) -> Controller:
+        return self._controller
+
+
+def _in_thread(name: str, work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, name=name, daemon=True).start()
+
+
+def _variables(config: Config) -> list[str]:
+    """Names of those beside our own that an answer goes by: keys, the way to the network, where files are."""
+    named = [config.get(key) for key in keys() if key.endswith("api_key_env")]
+    named += [one.api_key_env for one in config.endpoints]
+    return sorted({*map(str, filter(None, named)), *_NETWORK, *_PLACES})
+
+
+def _watch(line: Line, left: threading.Event) -> None:
+    """Who closes the connection, or says one word more, wants no answer any more."""
+    with contextlib.suppress(Gone):
+        line.receive(None)
+    left.set()
+
+
+def _is_plain(config: Config) -> bool:
+    """Whether chat, started beside it, would have the same settings but for those of the server."""
+    plain = Config.load(None)
+    relative = not Path(config.weak.model).is_absolute() and Path(config.weak.model).exists()
+    return (
+        not relative
+        and all(config.get(key) == plain.get(key) for key in keys() if not key.startswith("server."))
+        and (config.endpoints, config.callers) == (plain.endpoints, plain.callers)
+    )
+
+
+def _write(file: Path, text: str) -> None:
+    """For this user's eyes, whole or not at all."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(number, "w", encoding="utf-8") as opened:
+        opened.write(text)
+    draft.replace(file)
