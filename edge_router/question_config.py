@@ -18,6 +18,7 @@ class QuestionsConfig:
     protocol: str = "decisions"  # what it speaks: decisions (OpenAI's) or systemone (TypeSafe's)
     model: str | None = None
     api_key_env: str | None = None  # the variable that holds its key; None: it wants none
+    local: bool = False  # its model is on this machine: it gets what must not leave that, too, also offline
     price_in: float | None = None  # of a million tokens of states and questions; None: strong.price_in
     price_out: float | None = None
 
@@ -31,6 +32,7 @@ NO_ENDPOINT = QuestionsConfig()
 
 def check_questions(found: QuestionsConfig, require: Callable[[str, bool, str], None]) -> None:
     url = found.base_url
+    require("questions.local", url is not None or not found.local, "is about questions.base_url")
     require("questions.protocol", found.protocol in PROTOCOLS, f"must be one of {', '.join(PROTOCOLS)}")
     for name, price in (("price_in", found.price_in), ("price_out", found.price_out)):
         require(f"questions.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")

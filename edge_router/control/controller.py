@@ -423,13 +423,12 @@ class CoreController:
         purses, caller = self.callers.purses(request.caller), self.callers.find(request.caller)
         route = policy.parse_model(request.target, self._pool.names())
         verdict = self._verdict(request)
-        ruled: str | None = None
         if route.tier is None and verdict.model is not None:
             route = replace(policy.parse_model(verdict.model.then, self._pool.names()), ruled=True)
-            ruled = verdict.model.name
         needs = request.needs
         strong = self._pool.strong_for(needs)
-        inspection = self._inspection(request, verdict, strong and route.tier != "weak")
+        near = policy.strong_here(needs, self.config)
+        inspection = self._inspection(request, verdict, strong and not near and route.tier != "weak")
         situation = policy.Situation(
             strong_configured=strong,
             offline=self.config.offline,
@@ -443,16 +442,17 @@ class CoreController:
             asked=verdict.model.then if route.ruled and verdict.model is not None else None,
             tiers=policy.tiers_for(route, self.config, request.among),
             defects_escalate=self.config.weak.on_defect == "escalate",
+            strong_here=near,
             session=self._session(request) if strong else None,  # one model keeps them all anyway
             facts=self._sessions.facts,
         )
-        if route.tier == "strong" and not route.ruled:
+        if route.tier == "strong" and not (route.ruled or near):
             self._refuse_strong(request, verdict, inspection)
 
         def told(decision: Decision) -> Decision:
-            rule = verdict.local_only.name if verdict.local_only else ruled
+            named = verdict.local_only or (verdict.model if route.ruled else None)
             would = decision.would_escalate and not self._stays(request, verdict)
-            found = inspection.found
+            found, rule = inspection.found, named.name if named else None
             return changed(decision, found=found, rule=rule, caller=request.caller, would_escalate=would)
 
         def decided(score: float | None, threshold: float | None = None) -> Decision:

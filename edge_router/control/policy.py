@@ -85,13 +85,14 @@ class Situation:
     budget_spent: bool = False
     weak_only: bool = False  # whoever asks may use nothing else
     shortens: bool = True  # a prompt that is too long may be shortened where nobody else can take it
+    strong_here: bool = False  # on this machine, so that nothing leaves it
     defects_escalate: bool = False  # the user wants an answer even where the program is at fault
     session: Session | None = None  # what is known of the conversation
     facts: Facts = _FACTS
 
     @property
     def strong_allowed(self) -> bool:
-        stays = self.offline or self.private or self.kept or self.budget_spent or self.weak_only
+        stays = self._must_not_leave is not None or self.budget_spent or self.weak_only
         return self.strong_configured and not stays and not self.needs & LOCAL_NEEDS
 
     @property
@@ -100,16 +101,26 @@ class Situation:
         return self.needs - self.weak_serves - LOCAL_NEEDS
 
     @property
-    def why_not_strong(self) -> Reason:
+    def _must_not_leave(self) -> Reason | None:
+        if self.strong_here:
+            return None
         if self.private:
             return Reason.PRIVATE
-        if self.kept is not None:
-            return self.kept
-        if self.offline:
-            return Reason.OFFLINE
+        return self.kept or (Reason.OFFLINE if self.offline else None)
+
+    @property
+    def why_not_strong(self) -> Reason:
+        if (why := self._must_not_leave) is not None:
+            return why
         if self.weak_only:
             return Reason.CALLER
         return Reason.BUDGET if self.strong_configured and self.budget_spent else Reason.STRONG_UNAVAILABLE
+
+
+def strong_here(needs: Collection[Need], config: Config) -> bool:
+    """Whether what may be asked instead of the weak model is on this machine, as the user says of an endpoint
+    of typed questions."""
+    return Need.QUESTIONS in needs and config.questions.local
 
 
 def parse_model(name: str, names: Names) -> Route:

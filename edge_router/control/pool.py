@@ -373,9 +373,10 @@ class Pool:
         return Need.QUESTIONS in needs and self._config.questions.base_url is not None
 
     def _make_asked(self) -> Engine:
-        from edge_router.engines.remote.question_endpoint import QuestionEndpoint
+        from edge_router.engines.remote.question_endpoint import configured
 
-        return GuardedEngine(QuestionEndpoint(self._config), self.egress)
+        engine, near = configured(self._config), self._config.questions.local
+        return engine if near else GuardedEngine(engine, self.egress)
 
     def _make_strong(self) -> Engine:
         registry = plugins.extend(strong_engines(), plugins.STRONG_ENGINES)

@@ -14,10 +14,9 @@ from edge_router.control.egress import Egress
 from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.engines.base import Decides, Engine
 from edge_router.engines.fleet.breaker import Attempt, Breaker, Fault, fault_of
-from edge_router.engines.local_server.place import Resolve, here
-from edge_router.engines.local_server.servers import cloud_of
+from edge_router.engines.local_server.place import Resolve
 from edge_router.engines.remote.endpoint import Endpoint
-from edge_router.errors import Cancelled, EngineError, EngineUnavailable, StrongTimeout, StrongUnreachable
+from edge_router.errors import Cancelled, EngineError, EngineUnavailable, StrongTimeout
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.questions.question import Question
 from edge_router.routers.base import AsksEndpoint, AsksWeak, Router
@@ -63,24 +62,23 @@ class RouterJudge:
         clock: Callable[[], float] = time.monotonic,
         resolve: Resolve | None = None,
     ) -> None:
-        from edge_router.engines.remote.question_endpoint import QuestionEndpoint
+        from edge_router.engines.remote.question_endpoint import QuestionEndpoint, ways_here
 
         own, self._limit_s = config.judge.endpoint, config.judge.timeout_s
         place = Endpoint.parse(own.base_url, SETTING)
-        ways = _ways(config, place, resolve)
+        ways = ways_here(own, place, resolve)
         self.here, self._url, self._egress = bool(ways), place.url, egress
-        self._engines = [
-            QuestionEndpoint(config, own, place=each, here=self.here, retries=0) for each in ways or (place,)
-        ]
+        self._engine = QuestionEndpoint(config, own, setting=SETTING, ways=ways, retries=0)
         self._breaker, self._lock = Breaker(clock), threading.Lock()
 
     @staticmethod
     def described(config: Config) -> str:
         """In words, for people; nobody is asked."""
+        from edge_router.engines.remote.question_endpoint import ways_here
+
         place = Endpoint.parse(config.judge.base_url, SETTING)
-        where = (
-            "on this machine" if _ways(config, place) else "on another machine, which gets nothing private"
-        )
+        near = ways_here(config.judge.endpoint, place)
+        where = "on this machine" if near else "on another machine, which gets nothing private"
         return f"{config.judge.model} at {place.url} ({config.judge.protocol}), {where}"
 
     def ask(
@@ -121,27 +119,15 @@ class RouterJudge:
             assert isinstance(inner, Decides)
             return list(inner.decide(Inquiry(gist(released.messages), [question], "middle"), cancel))
 
-        if not self.here:
-            (engine,) = self._engines
-            guarded = GuardedEngine(engine, self._egress)
-            return list(guarded.through(request, lambda inner, released: iter(inquire(inner, released))))
-        for engine in self._engines[:-1]:
-            try:
-                return inquire(engine, request)
-            except StrongUnreachable:  # a server that listens on one of both loopbacks
-                continue
-        return inquire(self._engines[-1], request)
+        if self.here:
+            return inquire(self._engine, request)
+        guarded = GuardedEngine(self._engine, self._egress)
+        return list(guarded.through(request, lambda inner, released: iter(inquire(inner, released))))
 
     def close(self) -> None:
-        for engine in self._engines:
-            engine.close()
+        self._engine.close()
 
 
 def gist(messages: Sequence[Message]) -> str:
     """What is asked, in a bounded text. Made of what may leave: a cut through a key would hide it."""
     return shorten(conversation_text(messages), LONGEST)
-
-
-def _ways(config: Config, place: Endpoint, resolve: Resolve | None = None) -> tuple[Endpoint, ...]:
-    """To a model on this machine; none to what Ollama passes on to its makers, as the model's name says."""
-    return () if cloud_of(config.judge.model or "", {}) else here(place, resolve=resolve)

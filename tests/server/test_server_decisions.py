@@ -15,7 +15,7 @@ import pytest
 from table import each
 
 from edge_router import Choice, Config, Controller, ScriptedEngine, YesNo
-from edge_router.errors import StrongFailed, WeightsUnavailable
+from edge_router.errors import ConfigError, StrongFailed, WeightsUnavailable
 from edge_router.paths import Paths
 from edge_router.question_config import NAME
 from edge_router.questions.answer import YesNoAnswer
@@ -357,3 +357,27 @@ def test_what_is_unsure_goes_on_to_an_endpoint_of_either_protocol(
         served.stop()
         left = controller.decide("Fix it.", asked)
         assert str(left.given[0].decision.reason) == "strong_unavailable" and left.fallback_cause
+
+
+@pytest.mark.integration
+def test_an_endpoint_on_this_machine_is_asked_what_must_not_leave_it(serve: Callable[..., Any]) -> None:
+    served = serve(weak=small(), strong=ScriptedEngine(model_id="further"))
+    url = served.url.replace("127.0.0.1", "localhost")
+    settings = {"base_url": f"{url}/v1", "model": "auto", "local": True}
+    config = Config(offline=True).replace(**{f"questions.{name}": value for name, value in settings.items()})
+
+    def unsure() -> ScriptedEngine:
+        return small(judge=lambda inquiry, question: (0.5, 0.5))
+
+    asked = [YesNo("urgent", "Is it?")]
+    key = "My key is ghp_" + "A1b2C3d4E5" * 3 + "f6G7h8"
+    with Controller(config, weak=unsure(), bounds=Bounds(yes_no=0.2)) as controller:
+        for model, private in (("auto", True), ("auto", False), ("strong", True)):
+            (urgent,) = controller.decide(key, asked, model=model, private=private).given
+            assert (urgent.model, urgent.decision.endpoint) == ("auto", NAME), (model, private)
+        assert [each.state[-1].text for each in served.weak.inquiries] == [key] * 3
+    assert not served.strong.inquiries, "one of ours sends it no further"
+    elsewhere = {"questions.base_url": "http://192.0.2.1/v1"}
+    with Controller(config.replace(**elsewhere), weak=unsure(), bounds=Bounds(yes_no=0.2)) as controller:
+        answers = controller.decide(key, asked)
+    assert isinstance(answers.fallback_cause, ConfigError) and answers.model == "small"

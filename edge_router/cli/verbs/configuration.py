@@ -93,6 +93,7 @@ COMMENTS: Mapping[str, str] = {
     "questions.protocol": "What it speaks: decisions (OpenAI's) or systemone (TypeSafe's).",
     "questions.model": "Which model it is asked for, such as jev-latest.",
     "questions.api_key_env": "The variable that holds its key. Default: it wants none.",
+    "questions.local": "Its model is on this machine: it gets what must not leave that, too, also offline.",
     "questions.price_in": "What a million tokens of states and questions cost. Default: strong.price_in.",
     "questions.price_out": "What a million tokens of its answers cost, where it counts any.",
     "judge.base_url": "An endpoint that the router decision asks, up to /v1. Default: the weak model.",

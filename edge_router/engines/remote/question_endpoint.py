@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from edge_router.chat.events import Event, Finished, TextDelta
@@ -10,10 +10,12 @@ from edge_router.chat.request import ChatRequest, Need, QuestionsOutput
 from edge_router.config import Config
 from edge_router.engines.base import Capabilities, Prompt
 from edge_router.engines.keys import NoKey, find_key
+from edge_router.engines.local_server.place import Resolve, here
+from edge_router.engines.local_server.servers import cloud_of
 from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.question_dialects import DIALECTS, QuestionDialect
-from edge_router.errors import InvalidRequest, StrongError
+from edge_router.errors import ConfigError, InvalidRequest, StrongError, StrongUnreachable
 from edge_router.question_config import NAME, QuestionsConfig
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
@@ -27,15 +29,14 @@ class QuestionEndpoint:
     def __init__(
         self,
         config: Config,
-        own: QuestionsConfig | None = None,
+        own: QuestionsConfig,
         *,
-        place: Endpoint | None = None,
-        here: bool = False,
+        setting: str = SETTING,
+        ways: Sequence[Endpoint] = (),
         retries: int | None = None,
     ) -> None:
-        """`own`: which one, if not `config.questions`; `place`: its address, in the place of its base_url.
-        `here`: on this machine, see `OpenAIEngine`. `retries`: in place of the strong model's."""
-        own = own or config.questions
+        """`own`: which one, whose address stands in `setting`. `ways` to it on this machine, each to be
+        tried, see `OpenAIEngine.here`; none: it is elsewhere. `retries`: in place of the strong model's."""
         settings = replace(
             config.strong,
             base_url=own.base_url,
@@ -43,34 +44,46 @@ class QuestionEndpoint:
             api_key_env=own.api_key_env or "",
             max_retries=config.strong.max_retries if retries is None else retries,
         )
-        place = place or Endpoint.parse(own.base_url, SETTING)
-        self._section = place.setting.partition(".")[0]
+        self._section = setting.partition(".")[0]
         self._dialect: QuestionDialect = DIALECTS[own.protocol]()
-        self._engine = OpenAIEngine(
-            settings,
-            offline=config.offline,
-            keys=find_key if own.api_key_env else lambda settings: NoKey(),
-            endpoint=place,
-            dialect=self._dialect,
-            here=here,
-        )
+        self._engines = [
+            OpenAIEngine(
+                settings,
+                offline=config.offline,
+                keys=find_key if own.api_key_env else lambda settings: NoKey(),
+                endpoint=way,
+                dialect=self._dialect,
+                here=bool(ways),
+            )
+            for way in ways or (Endpoint.parse(own.base_url, setting),)
+        ]
         serves = frozenset({Need.QUESTIONS, Need.IMAGES})
         self.capabilities = Capabilities(serves, decides=True, endpoint=NAME)
 
     @property
     def model_id(self) -> str:
-        return self._engine.model_id
+        return self._engines[0].model_id
 
     def prepare(self, request: ChatRequest) -> Prompt:
-        return self._engine.prepare(request)
+        return self._engines[0].prepare(request)
 
     def stream(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
         """The answers as the text of one, in the endpoint's own words."""
         try:
-            yield from self._engine.stream(prompt, cancel)
+            yield from self._streamed(prompt, cancel)
         except StrongError as error:
             error.section = self._section  # whose settings say where it is
             raise
+
+    def _streamed(self, prompt: Prompt, cancel: Cancel) -> Iterator[Event]:
+        *others, last = self._engines
+        for engine in others:
+            try:
+                yield from engine.stream(prompt, cancel)
+            except StrongUnreachable:  # a server that listens on one of both loopbacks
+                continue
+            return
+        yield from last.stream(prompt, cancel)
 
     def decide(self, inquiry: Inquiry, cancel: Cancel) -> Iterator[InquiryEvent]:
         """Raises the `StrongError` that fits, `InvalidRequest` for what the protocol has no form for."""
@@ -90,4 +103,19 @@ class QuestionEndpoint:
         yield last
 
     def close(self) -> None:
-        self._engine.close()
+        for engine in self._engines:
+            engine.close()
+
+
+def configured(config: Config) -> QuestionEndpoint:
+    """That of `[questions]`. Raises `ConfigError`, also for one elsewhere that is said to be here."""
+    own = config.questions
+    ways = ways_here(own, Endpoint.parse(own.base_url, SETTING)) if own.local else ()
+    if own.local and not ways:
+        raise ConfigError("questions.local", True, f"{own.model} at {own.base_url} is on another machine")
+    return QuestionEndpoint(config, own, ways=ways)
+
+
+def ways_here(own: QuestionsConfig, place: Endpoint, resolve: Resolve | None = None) -> tuple[Endpoint, ...]:
+    """To a model on this machine; none to what Ollama passes on to its makers, as the model's name says."""
+    return () if cloud_of(own.model or "", {}) else here(place, resolve=resolve)

@@ -12,7 +12,6 @@ from table import each
 from edge_router.chat.message import Audio, File, Image, Message, Text, ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest, QuestionsOutput
 from edge_router.config import Config
-from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.question_dialects import DecisionsDialect, SystemOneDialect
 from edge_router.engines.remote.question_endpoint import QuestionEndpoint
 from edge_router.engines.remote.terms import NO_TERMS
@@ -212,8 +211,8 @@ def test_numbers_are_held_within_what_they_mean(value: float, expected: float) -
 @each("section", ["questions", "judge"])
 def test_what_fails_names_the_settings_of_its_own(section: str) -> None:
     config = Config().replace(offline=True)
-    place = Endpoint.parse("http://127.0.0.1:9/v1", f"{section}.base_url")
-    endpoint = QuestionEndpoint(config, QuestionsConfig(place.url, model="m"), place=place)
+    own = QuestionsConfig("http://127.0.0.1:9/v1", model="m")
+    endpoint = QuestionEndpoint(config, own, setting=f"{section}.base_url")
     try:
         with pytest.raises(StrongUnreachable) as caught:
             list(endpoint.decide(Inquiry("x", ALL), threading.Event()))
@@ -233,7 +232,7 @@ def test_what_fails_names_the_settings_of_its_own(section: str) -> None:
 )
 def test_what_a_protocol_has_no_form_for_is_not_left_out(protocol: str, part: Any) -> None:
     own = {"base_url": "http://127.0.0.1:9/v1", "protocol": protocol, "model": "m"}
-    endpoint = QuestionEndpoint(Config().replace(**{f"questions.{name}": own[name] for name in own}))
+    endpoint = QuestionEndpoint(Config(), QuestionsConfig(**own))
     try:
         with pytest.raises(InvalidRequest, match=r"m takes text|not addresses"):
             list(endpoint.decide(Inquiry([Message("user", (Text("See."), part))], ALL), threading.Event()))
