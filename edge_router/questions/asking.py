@@ -9,7 +9,6 @@ from typing import get_args
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Need, QuestionsOutput
 from edge_router.errors import InvalidRequest, clipped
-from edge_router.fields import listed
 from edge_router.questions.checking import Words, check, check_count
 from edge_router.questions.inquiry import Truncation, state_text
 from edge_router.questions.question import Choice, Question, Scale, YesNo
@@ -43,7 +42,7 @@ def inquiry_request(
         if names.count(question.name or "") > 1:
             raise InvalidRequest(f"questions[{index}].name", "is another question's name, too")
     if truncation not in get_args(Truncation):
-        raise InvalidRequest("truncation", f"must be {listed(get_args(Truncation))}")
+        raise InvalidRequest("truncation", f"must be {' or '.join(get_args(Truncation))}")
     return ChatRequest(
         _messages(state),
         target=model,
