@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
 from edge_router.chat.events import Event, Finished
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
@@ -21,6 +21,7 @@ from edge_router.control.answer import Answer
 from edge_router.control.steps import Pause, before_next
 from edge_router.engines.base import Arriving
 from edge_router.errors import Cancelled
+from edge_router.idle_threads import IdleThreads
 from edge_router.questions.asking import inquiry_request
 from edge_router.questions.inquiry import Truncation
 from edge_router.questions.question import Question
@@ -29,7 +30,7 @@ from edge_router.surfaces.base import Head
 from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk
 from edge_router.surfaces.openai.parse import INCLUDE_USAGE, conversation, parse_chat
 from edge_router.surfaces.openai.replies import ChunkMaker
-from edge_router.thread_stream import MOST, IdleThreads, ThreadStream
+from edge_router.thread_stream import Reading, ThreadStream
 from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:
@@ -53,10 +54,9 @@ class AsyncAnswer(Generic[T]):
         start: Callable[[Cancel], Generator[Pause, None, Answer]],
         through: Callable[[Answer], Iterable[T | None]],
         *,
-        most: int = MOST,
-        weigh: Callable[[T], int] = lambda item: 1,
         threads: IdleThreads | None = None,
         afterwards: Callable[[], None] | None = None,
+        **reading: Unpack[Reading[T]],
     ) -> None:
         found = self._found = list[Answer]()  # work must not hold this object, which ends it when left
         cancel = self.cancel_event = threading.Event()
@@ -73,7 +73,7 @@ class AsyncAnswer(Generic[T]):
                 if afterwards is not None:
                     afterwards()
 
-        self._stream = ThreadStream(work, cancel=cancel, most=most, weigh=weigh, threads=threads)
+        self._stream = ThreadStream(work, cancel=cancel, threads=threads, **reading)
 
     def __del__(self) -> None:
         if hasattr(self, "_stream"):
@@ -228,15 +228,12 @@ class AsyncController:
         request: ChatRequest,
         through: Callable[[Answer], Iterable[T | None]],
         *,
-        most: int = MOST,
-        weigh: Callable[[T], int] = lambda item: 1,
         afterwards: Callable[[], None] | None = None,
+        **reading: Unpack[Reading[T]],
     ) -> AsyncAnswer[T]:
         """An answer that has not begun yet, its events turned by `through`."""
         start = partial(self.controller.starting, request)
-        return AsyncAnswer(
-            start, through, most=most, weigh=weigh, threads=self._threads, afterwards=afterwards
-        )
+        return AsyncAnswer(start, through, threads=self._threads, afterwards=afterwards, **reading)
 
     async def route(
         self,

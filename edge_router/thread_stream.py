@@ -7,152 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from edge_router.control.steps import LIGHT, Pause
 from edge_router.errors import Cancelled
+from edge_router.idle_threads import IdleThreads
 from edge_router.types import Cancel
 
 MOST = 32  # items that wait for their reader, where they are not weighed, or that it makes in one turn
+# What a maker rests at most until its first item is taken. Python lets a thread go on for 5 ms before others
+# have their turn, in which time a fast one makes all the others.
+HEAD_START_S = 0.002
 _LOOK_S = 0.2  # how often a paused maker looks whether anybody is left to read
-_BUSY, _IDLE = "edge_router answer", "edge_router idle"  # names of threads, for who looks at a process
 
 T = TypeVar("T")
 
 
-class IdleThreads:
-    """Threads that wait a while for more work once theirs is done: one that is there begins at once.
+class Reading(TypedDict, Generic[T], total=False):
+    """How it is read: arguments of `ThreadStream`."""
 
-    No more than `most` are busy with what is short. More work waits for one of them, but not for long: what
-    was thought to be short may wait for a file or for a model. Work that knows it will take long says so.
-    """
-
-    def __init__(self, keep_s: float = 0.0, *, most: int = 8, patience_s: float = 0.05) -> None:
-        self._keep_s, self._most, self._patience_s = keep_s, most, patience_s
-        self._lock = threading.Lock()  # over all of the following
-        self._settled = threading.Condition(self._lock)
-        self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._short = 0  # threads that are busy with what did not say it would take long
-        self._long: set[int] = set()  # the others
-        self._helping = False  # whether a thread is about to take what waits too long
-
-    @property
-    def idle(self) -> int:
-        """How many wait."""
-        return len(self._idle)
-
-    def run(self, work: Callable[[], None]) -> None:
-        """In a thread that does nothing else meanwhile."""
-        with self._lock:
-            inbox = self._idle.pop() if self._idle else None
-            if inbox is None and self._short >= self._most:
-                self._waiting.append(work)
-                self._help()
-                return
-            self._short += 1
-        if inbox is not None:
-            inbox.put(work)
-        else:
-            self._start(work)
-
-    def settle(self, wait_s: float) -> bool:
-        """Whether all work is done that does not take long, after waiting for it up to `wait_s`."""
-        with self._settled:
-            return self._settled.wait_for(lambda: not (self._short or self._waiting), wait_s)
-
-    def linger(self) -> None:
-        """The work of this thread will take long: others need not wait for it."""
-        with self._lock:
-            thread = threading.get_ident()
-            if thread in self._long:
-                return
-            self._long.add(thread)
-            self._short -= 1
-            work = self._next()
-            self._settled.notify_all()
-        if work is not None:
-            self._start(work)
-
-    def _next(self) -> Callable[[], None] | None:
-        """What has waited longest, to be begun now; under the lock."""
-        if not self._waiting:
-            return None
-        self._short += 1
-        return self._waiting.popleft()
-
-    def _start(self, work: Callable[[], None]) -> None:
-        inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        inbox.put(work)  # not as the thread's argument, which it would keep as long as it lives
-        try:
-            threading.Thread(target=self._serve, args=(inbox,), name=_BUSY, daemon=True).start()
-        except RuntimeError:  # the system gives no memory for its stack
-            with self._lock:
-                self._short -= 1
-            raise
-
-    def _help(self) -> None:
-        """One thread more for what still waits in a while; under the lock."""
-        if not self._helping:
-            with suppress(RuntimeError):  # there are no more: one of those that are here takes it
-                threading.Thread(target=self._take_late, name=_IDLE, daemon=True).start()
-                self._helping = True
-
-    def _take_late(self) -> None:
-        time.sleep(self._patience_s)
-        with self._lock:
-            self._helping = False
-            work = self._next()
-            if self._waiting:
-                self._help()
-        if work is not None:
-            inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-            inbox.put(work)
-            work = None
-            threading.current_thread().name = _BUSY
-            self._serve(inbox)
-
-    def _serve(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
-        work: Callable[[], None] | None = inbox.get()
-        while work is not None:
-            work()
-            work = None  # what is done must not be kept by who waits
-            work = self._more(inbox)
-
-    def _more(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> Callable[[], None] | None:
-        with self._lock:
-            thread = threading.get_ident()
-            if thread in self._long:
-                self._long.remove(thread)
-            else:
-                self._short -= 1
-            work = self._next()
-            if work is None:
-                self._settled.notify_all()
-                if self._keep_s:
-                    self._idle.append(inbox)
-        if work is not None or not self._keep_s:
-            return work
-        threading.current_thread().name = _IDLE
-        work = self._wait(inbox)
-        threading.current_thread().name = _BUSY
-        return work
-
-    def _wait(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> Callable[[], None] | None:
-        try:
-            return inbox.get(timeout=self._keep_s)
-        except queue.Empty:
-            with self._lock:
-                if inbox in self._idle:
-                    self._idle.remove(inbox)
-                    return None
-            return inbox.get()  # it was chosen just now
+    most: int
+    weigh: Callable[[T], int]
+    head_start_s: float
 
 
 class ThreadStream(Generic[T]):
@@ -161,7 +41,8 @@ class ThreadStream(Generic[T]):
     Once `most` of it (by `weigh`) waits to be read, the thread pauses until the reader has taken it. Where
     `work` yields a `Pause`, the thread is free until what it waits for is here; items behind a light one are
     made on the loop, when they are read. None adds nothing. `cancel` is what `work` looks at; when it is
-    set, whoever sets it, what waits is dropped.
+    set, whoever sets it, what waits is dropped. `head_start_s`: so long the thread rests at most behind its
+    first item, until that is taken.
     """
 
     def __init__(
@@ -171,8 +52,10 @@ class ThreadStream(Generic[T]):
         cancel: Cancel,
         most: int = MOST,
         weigh: Callable[[T], int] = lambda item: 1,
+        head_start_s: float = 0.0,
         threads: IdleThreads | None = None,
     ) -> None:
+        self._head_start_s = head_start_s
         self._loop, self._context = asyncio.get_running_loop(), contextvars.copy_context()
         self._cancel, self._most, self._weigh = cancel, most, weigh
         self._threads = threads or IdleThreads()
@@ -396,6 +279,10 @@ class ThreadStream(Generic[T]):
             self._weight += weight
             reader, self._reader = self._reader, None
         self._tell(reader)
+        if self._head_start_s:
+            head_start_s, self._head_start_s = self._head_start_s, 0.0
+            with self._room:
+                self._room.wait_for(lambda: not self._items, head_start_s)
 
     def _finish(self, error: BaseException | None, *, drop: bool = False) -> None:
         with self._lock:

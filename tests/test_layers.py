@@ -77,7 +77,7 @@ LAYERS = [
         "engines",
         "guard",
     },
-    {"control", "client", "thread_stream", "aio"},
+    {"control", "client", "idle_threads", "thread_stream", "aio"},
     {"bench", "labelled_questions", "labelling", "server"},
     {"cli", "routellm", "__main__"},
 ]

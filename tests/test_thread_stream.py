@@ -17,7 +17,8 @@ import pytest
 from edge_router.control.steps import Pause, before_next
 from edge_router.engines.base import Arriving
 from edge_router.errors import Cancelled, GenerationFailed
-from edge_router.thread_stream import IdleThreads, ThreadStream
+from edge_router.idle_threads import IdleThreads
+from edge_router.thread_stream import ThreadStream
 
 
 class Counting:
@@ -59,6 +60,34 @@ def test_a_reader_who_does_not_read_pauses_the_maker(most: int, weight: int, wai
             await asyncio.sleep(0.01)
             assert numbers.made == begin + waiting + 1
             assert await stream.take() == list(range(begin, begin + waiting))
+        stream.close()
+        assert await asyncio.to_thread(numbers.closed.wait, 10)
+
+    run(test)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_maker_with_a_head_start_rests_behind_its_first_item_until_that_is_taken(taken: bool) -> None:
+    async def test() -> None:
+        numbers = Counting()
+        stream = ThreadStream(numbers, cancel=threading.Event(), head_start_s=3600 if taken else 0.01)
+        if taken:
+            assert await stream.ready()
+            await asyncio.sleep(0.02)
+            assert numbers.made == 1
+            assert await stream.take() == [0]
+        await eventually(lambda: numbers.made > 1)
+        stream.close()
+        assert await asyncio.to_thread(numbers.closed.wait, 10)
+
+    run(test)
+
+
+def test_a_maker_that_rests_hears_that_nobody_wants_more() -> None:
+    async def test() -> None:
+        numbers = Counting()
+        stream = ThreadStream(numbers, cancel=threading.Event(), head_start_s=3600)
+        assert await stream.ready()
         stream.close()
         assert await asyncio.to_thread(numbers.closed.wait, 10)
 

@@ -11,6 +11,7 @@ from edge_router.fields import shown
 
 HEADER = "x-edge-router-cache"
 _STANDARD = "cache-control"  # others stand in it, too, for whom it may be meant
+ANY = ResponseCacheWish()
 _KNOWN = "no-cache, no-store, max-age=SECONDS or use"
 
 
@@ -35,7 +36,7 @@ def wish(words: str, name: str, *, strict: bool = True) -> ResponseCacheWish:
 
 def wish_of(headers: Iterable[tuple[str, str]]) -> ResponseCacheWish:
     """What an HTTP request's headers say; of both the stricter. Raises `InvalidRequest`."""
-    found = ResponseCacheWish()
+    found = ANY
     for name, value in headers:
         name = name.lower()
         if name == HEADER:
@@ -56,6 +57,8 @@ def header_of(wish: ResponseCacheWish) -> dict[str, str]:
 
 def stricter(one: ResponseCacheWish, other: ResponseCacheWish) -> ResponseCacheWish:
     """What both allow."""
+    if other is ANY or one is other:
+        return one
     ages = [wish.max_age_s for wish in (one, other) if wish.max_age_s is not None]
     return ResponseCacheWish(
         one.read and other.read, one.write and other.write, one.use or other.use, min(ages, default=None)

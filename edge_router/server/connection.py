@@ -176,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
         return rest
 
     def _begin(self, request: h11.Request) -> None:
-        headers = list(request.headers)  # their names in lower case
+        headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
         said = dict(headers)
         path, _, query = request.target.partition(b"?")
         version = request.http_version.decode("ascii")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -19,6 +18,7 @@ from edge_router.chat.reply import gathered
 from edge_router.control.answer import Answer
 from edge_router.engines.base import Restarts
 from edge_router.errors import Cancelled
+from edge_router.records import changed
 from edge_router.response_cache.wish import stricter, wish_of
 from edge_router.server.asking import AnsweredQuestions
 from edge_router.server.body import read
@@ -32,6 +32,7 @@ from edge_router.server.running import Running
 from edge_router.server.streaming import AnswerStream, afterwards
 from edge_router.surfaces.base import Asking, Call, Chatting, Errand, Head
 from edge_router.surfaces.openai.parse import marked
+from edge_router.surfaces.openai.surface import OpenAIChat
 from edge_router.surfaces.wire import dumps
 
 SESSION = "x-edge-router-session"  # what a client calls the conversation
@@ -60,8 +61,10 @@ class Api:
             "/health": {"GET": self.health},
             "/metrics": {"GET": self.metrics},
         }
-        handlers: dict[str, dict[str, Handler]] = {  # chats first: one route after another is looked at
-            path: {**own.pop(path, {}), "POST": partial(self.chat, path)} for path in self._protocols.chats
+        # One route after another is looked at: chats come first, and of them what most clients speak.
+        chats = sorted(self._protocols.chats, key=lambda path: path not in OpenAIChat.paths)
+        handlers: dict[str, dict[str, Handler]] = {
+            path: {**own.pop(path, {}), "POST": partial(self.chat, path)} for path in chats
         }
         handlers |= own
         for path, asked in self._protocols.queries.items():
@@ -83,17 +86,17 @@ class Api:
         if isinstance(call, Errand):
             run = self._defects.guarded(component, call.run)
             return json_reply(await run_in_threadpool(run, door.host))
-        headers = request.headers
+        headers, items = request.headers, request.headers.items()
         query = request.query_params.multi_items() if request.scope["query_string"] else ()
-        call = marked(call, headers.items(), query)
-        told = replace(
+        call = marked(call, items, query)
+        told = changed(
             call.request,
             caller=door.caller,
             program=headers.get("user-agent"),
             session=headers.get(SESSION) or None,
-            response_cache=stricter(call.request.response_cache, wish_of(headers.items())),
+            response_cache=stricter(call.request.response_cache, wish_of(items)),
         )
-        call = replace(call, request=told)
+        call = changed(call, request=told)
         if isinstance(call, Asking):
             return AnsweredQuestions(self._controller, surface, call, self._running, self._limits, door)
         chatting = cast(Chatting, surface)  # who parses chats

@@ -65,6 +65,8 @@ def known_hosts(bound: str, added: Iterable[str]) -> frozenset[str]:
 
 def plain_path(path: str) -> str:
     """Slashes that clients double, or put behind, are none."""
+    if "//" not in path and path[-1:] != "/" and path[:1] == "/":
+        return path
     return "/" + "/".join(part for part in path.split("/") if part)
 
 

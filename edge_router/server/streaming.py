@@ -21,6 +21,7 @@ from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
 from edge_router.surfaces.base import Call, Chatting, Encoder, Failure, Head, Host
+from edge_router.thread_stream import HEAD_START_S
 from edge_router.types import Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
@@ -107,6 +108,7 @@ class AnswerStream(Response):
             ),
             most=limits.unread_bytes,
             weigh=len,
+            head_start_s=HEAD_START_S,
             afterwards=afterwards(surface, call, self._defects, door.host),
         )
         self._door, self._ahead = door, partial(controller.controller.ahead, self._answer.cancel_event)

@@ -19,6 +19,7 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config import ServerConfig
+from edge_router.routers.base import Router
 from edge_router.server.app import create_app
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
@@ -62,6 +63,7 @@ class Setup:
 
     weak: ScriptedEngine = field(default_factory=lambda: ScriptedEngine(model_id="small", serves=()))
     strong: ScriptedEngine = field(default_factory=lambda: ScriptedEngine(model_id="big"))
+    router: Router = field(default_factory=lambda: ScriptedRouter(by_word, name="word"))
     settings: ServerConfig = field(default_factory=lambda: ServerConfig(port=0))
     api_key: str | None = None
     limits: Limits = field(default_factory=Limits)
@@ -71,9 +73,7 @@ class Setup:
 
     def controller(self) -> Controller:
         config = Config().replace(**{"ledger.enabled": self.ledger, **self.config})
-        return Controller(
-            config, weak=self.weak, strong=self.strong, router=ScriptedRouter(by_word, name="word")
-        )
+        return Controller(config, weak=self.weak, strong=self.strong, router=self.router)
 
     def app(self) -> Any:
         return create_app(

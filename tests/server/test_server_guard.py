@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
 
-from edge_router import ScriptedEngine
+from edge_router import ScriptedEngine, ScriptedRouter
 from edge_router.config import Config, ServerConfig
 from edge_router.engines.base import Restarts
 from edge_router.server.security import host_name, known_hosts, plain_path
@@ -423,19 +423,10 @@ def test_every_reply_is_dressed(setup: Callable[..., Any]) -> None:
 def test_a_mistake_of_ours_shows_nothing_of_itself(
     setup: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(request: object) -> str:
-        raise AssertionError("token sk-12345")
+    def broken(text: str) -> float:
+        raise AssertionError("private detail")
 
-    class Broken:
-        name, default_threshold = "broken", 0.5
-
-        def score(self, messages: object) -> float:
-            raise AssertionError("private detail")
-
-    one = setup(api_key="key-of-the-server")
-    controller = one.controller()
-    controller._pool._router_slot("broken").put(Broken())
-    one.controller = lambda: controller
+    one = setup(api_key="key-of-the-server", router=ScriptedRouter(broken, name="broken"))
     body = CHAT | {"model": "router-broken"}
     headers = [LOCAL, ("authorization", "Bearer key-of-the-server")]
     with caplog.at_level(logging.DEBUG):

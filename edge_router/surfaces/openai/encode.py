@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, TokenLogprob, Usage
 from edge_router.chat.message import text_of
 from edge_router.chat.reply import Reply
 from edge_router.surfaces import wire
 from edge_router.surfaces.base import Body, Failure, Head
 from edge_router.surfaces.openai.objects import ChatCompletionChunk, CompletionUsage
-from edge_router.surfaces.openai.replies import ChunkMaker, text_logprobs
+from edge_router.surfaces.openai.replies import ChunkMaker, chat_id, text_logprobs
+from edge_router.types import Decision, Reason
 
 DONE = wire.event(b"[DONE]")
 _NO_TEXT = wire.string("")  # where the text stands in a chunk that has none
+_NO_ID, _NO_TIME = wire.string("chatcmpl-"), b'"created":0'
 
 
 class ChatEncoder:
@@ -19,10 +23,14 @@ class ChatEncoder:
 
     def __init__(self, head: Head, *, include_usage: bool) -> None:
         self._maker, self._include_usage = ChunkMaker(head), include_usage
-        self._before, self._behind = self._written(self._maker.text_chunk("")).rsplit(_NO_TEXT, 1)
+        forms = _forms(head.model, include_usage)
+        self._opening, text = [_filled(form, head) for form in forms]
+        self._before, self._behind = text.rsplit(_NO_TEXT, 1)
 
     def feed(self, event: Event) -> bytes:
-        opening = b"" if self._maker.started else self._written(self._maker.opening())
+        opening = b""
+        if not self._maker.started:
+            opening, self._maker.started = self._opening, True
         if type(event) is TextDelta and not event.logprobs:
             return opening + self._before + wire.string(event.text) + self._behind
         return opening + b"".join(map(self._written, self._maker.chunks(event)))
@@ -35,7 +43,24 @@ class ChatEncoder:
         return wire.event(wire.dumps(error_body(failure)))
 
     def _written(self, chunk: ChatCompletionChunk) -> bytes:
-        return wire.event(wire.dumps(chunk.to_dict(include_usage=self._include_usage)))
+        return _event(chunk, self._include_usage)
+
+
+def _event(chunk: ChatCompletionChunk, include_usage: bool) -> bytes:
+    return wire.event(wire.dumps(chunk.to_dict(include_usage=include_usage)))
+
+
+@lru_cache(maxsize=64)
+def _forms(model: str, include_usage: bool) -> tuple[bytes, bytes]:
+    """The first chunk of an answer of `model` and one of text, which are the same but for `_filled`."""
+    maker = ChunkMaker(Head("", 0, model, Decision("weak", Reason.FORCED)))
+    return _event(maker.opening(), include_usage), _event(maker.text_chunk(""), include_usage)
+
+
+def _filled(form: bytes, head: Head) -> bytes:
+    """With the answer's id and time, which stand before all that a model's name could look like."""
+    form = form.replace(_NO_ID, wire.string(chat_id(head)), 1)
+    return form.replace(_NO_TIME, b'"created":%d' % head.created, 1)
 
 
 def error_body(failure: Failure) -> Body:

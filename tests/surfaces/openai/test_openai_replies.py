@@ -29,10 +29,12 @@ from edge_router.chat.events import (
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
+from edge_router.surfaces import wire
 from edge_router.surfaces.base import Body, Call, Head
 from edge_router.surfaces.openai.objects import ChatCompletion, ChatCompletionChunk, OpenAIObject
+from edge_router.surfaces.openai.parse import INCLUDE_USAGE
 from edge_router.surfaces.openai.replies import IMPOSSIBLE, ChunkMaker, completion
-from edge_router.surfaces.openai.surface import OpenAICompletions
+from edge_router.surfaces.openai.surface import OpenAIChat, OpenAICompletions
 from edge_router.types import Decision, Reason
 
 DECISION = Decision("weak", Reason.SCORE, 0.1, 0.5, "mf")
@@ -272,3 +274,20 @@ def test_replies_can_be_copied_and_kept() -> None:
 def test_half_a_surrogate_pair_is_json_too() -> None:
     reply = whole([TextDelta("\ud83d"), Finished("stop")])
     assert json.loads(reply.to_json())["choices"][0]["message"]["content"] == "\ud83d"
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_a_stream_is_its_chunks_whatever_the_models_name_is(usage: bool) -> None:
+    events = [TextDelta("Par"), TextDelta('"is"'), Finished("stop", usage=USAGE)]
+    for model in ("small", "", '"', "chatcmpl-", '"chatcmpl-"', '"created":0', '""', "mistraï\ud800"):
+        for head in (Head("1f", 7, model, DECISION), Head("chatcmpl-", 0, model, DECISION)):
+            maker, encoder = (
+                ChunkMaker(head),
+                OpenAIChat().encoder(
+                    Call(ChatRequest((Message("user", "x"),)), options={INCLUDE_USAGE: usage}), head
+                ),
+            )
+            chunks = [chunk for event in events for chunk in maker.chunks(event)]
+            bodies = [chunk.to_dict(include_usage=usage) for chunk in chunks]
+            told = b"".join(encoder.feed(event) for event in events)
+            assert told == b"".join(wire.event(wire.dumps(body)) for body in bodies), model
