@@ -74,6 +74,9 @@ def _question(name: str, stated: Fields) -> Question:
 
 def _noul(name: str, instructions: str, stated: Fields) -> Question:
     criteria = stated.object("criteria") or Fields({})
+    for answer in criteria.body:
+        if answer not in ("true", "false"):
+            raise InvalidRequest(f"{stated.within}.criteria.{shown(answer)}", "is neither true nor false")
     yes, no = (words(criteria.get(each), f"{stated.within}.criteria.{each}") for each in ("true", "false"))
     return YesNo(name, instructions, yes, no)
 
@@ -142,7 +145,8 @@ def _data_url(data: bytes, otherwise: str) -> str:
 
 
 def _parts(text: str, images: Mapping[str, Image]) -> Iterator[Part]:
-    """The state with each image where it is named, and behind it where it is not."""
+    """The state with each image where it is named, and behind it, by the name, where only a question names
+    it."""
     left = dict(images)
     if images:
         found = re.split(f"({'|'.join(re.escape(name) for name in images)})", text)
@@ -155,4 +159,6 @@ def _parts(text: str, images: Mapping[str, Image]) -> Iterator[Part]:
                 yield image
     else:
         yield Text(text)
-    yield from left.values()
+    for name, image in left.items():
+        yield Text(f"\n{name}: ")
+        yield image

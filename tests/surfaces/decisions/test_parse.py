@@ -97,7 +97,7 @@ def test_images_stand_where_they_are_named() -> None:
         assert request.messages[0].parts == (Text("See "), Image(URL), Text("!"))
         assert request.needs == {Need.QUESTIONS, Need.IMAGES}
     behind = systemone(state="See", assets={"x": {"part": "p"}}, **{FILES: {"p": PNG}})
-    assert behind.messages[0].parts == (Text("See"), Image(URL))
+    assert behind.messages[0].parts == (Text("See"), Text("\nx: "), Image(URL))
     image = {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": URL}]}
     assert decisions(input=[image]).needs == {Need.QUESTIONS, Need.IMAGES}
 
@@ -141,6 +141,10 @@ def score(*labels: object) -> dict[str, object]:
         ({"questions": {"a": {"type": "noul"}}}, "questions.a.instructions"),
         ({"questions": {"a": {"type": "noul", "criteria": {"true": None}}}}, "questions.a.instructions"),
         ({"questions": {"a": {"type": "noul", "criteria": []}}}, "questions.a.criteria"),
+        (
+            {"questions": {"a": {"type": "noul", "instructions": "x", "criteria": {"yes": "y"}}}},
+            "questions.a.criteria.yes",
+        ),
         ({"questions": {"a": {"type": "noul", "instructions": 7}}}, "questions.a.instructions"),
         ({"questions": {"a": {"type": "choice"}}}, "questions.a.criteria"),
         ({"questions": {"a": {"type": "choice", "criteria": {}}}}, "questions.a.criteria"),
