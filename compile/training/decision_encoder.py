@@ -10,10 +10,12 @@ activations has one scale for all that is read at once, so that an answer would 
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +148,17 @@ def _turned(graph: Any, name: str) -> bool:
     return False
 
 
-def main(checkpoint: str, name: str, weights: str = "float32") -> None:
-    agent: Any = import_module("laya").load(checkpoint, device="cpu", backend="eager")
+def main(*arguments: str) -> None:
+    """Raises `SystemExit` for words that are not meant so, and where a package is missing."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description=__doc__)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("weights", metavar="int8", nargs="?", choices=("int8", "float32"), default="float32")
+    given = parser.parse_args(arguments)
+    if lacks := [each for each in ("laya", "torch", "onnx") if find_spec(each) is None]:
+        parser.error(f"{', '.join(lacks)} must be installed: python -m pip install {' '.join(lacks)}")
+    agent: Any = import_module("laya").load(given.checkpoint, device="cpu", backend="eager")
+    name, weights = given.name, given.weights
     by_options = getattr(agent, "temperature_by_options", {})
     temperature = float(by_options.get("score:3-5", agent.temperature[1]))
     most = int(agent.cfg.get("max_len", 512))

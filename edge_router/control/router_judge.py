@@ -16,7 +16,14 @@ from edge_router.engines.base import Decides, Engine
 from edge_router.engines.fleet.breaker import Attempt, Breaker, Fault, fault_of
 from edge_router.engines.local_server.place import Resolve
 from edge_router.engines.remote.endpoint import Endpoint
-from edge_router.errors import Cancelled, EngineError, EngineUnavailable, StrongTimeout
+from edge_router.errors import (
+    Cancelled,
+    EngineError,
+    EngineUnavailable,
+    StrongError,
+    StrongTimeout,
+    Withheld,
+)
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.questions.question import Question
 from edge_router.routers.base import AsksEndpoint, AsksWeak, Router
@@ -70,6 +77,7 @@ class RouterJudge:
         self.here, self._url, self._egress = bool(ways), place.url, egress
         self._engine = QuestionEndpoint(config, own, setting=SETTING, ways=ways, retries=0)
         self._breaker, self._lock = Breaker(clock), threading.Lock()
+        self._complained = False  # a name or a key that is wrong lets nobody rest
 
     @staticmethod
     def described(config: Config) -> str:
@@ -111,8 +119,14 @@ class RouterJudge:
             else:
                 self._breaker.failed(attempt, fault)
             rests = fault is not None and not self._breaker.passes
+            first = (
+                not self._complained and isinstance(error, StrongError) and not isinstance(error, Withheld)
+            )
+            self._complained = self._complained or first
         if rests:
             logger.warning("the router decision: %s; meanwhile a learned router scores queries", error)
+        elif first:
+            logger.warning("the router decision: %s; a learned router has scored the query", error)
 
     def _asked(self, request: ChatRequest, question: Question, cancel: Cancel) -> Sequence[InquiryEvent]:
         def inquire(inner: Engine, released: ChatRequest) -> Sequence[InquiryEvent]:
