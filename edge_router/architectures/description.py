@@ -107,11 +107,11 @@ class Architecture:
         return {**config, **({"rope_theta": base} if base else {}), "rope_scaling": None}
 
     def _near(self, config: Mapping[str, object], layers: int) -> tuple[bool, ...]:
+        if not config.get("sliding_window"):
+            return (False,) * layers
         kinds = config.get("layer_types")
         if isinstance(kinds, list) and len(kinds) == layers:
             return tuple(kind == _SLIDING for kind in kinds)
-        if not config.get("sliding_window"):
-            return (False,) * layers
         pattern = config.get("sliding_window_pattern")
         if isinstance(pattern, str) and pattern:  # L for a window, G for none, over and over
             last = layers - 1

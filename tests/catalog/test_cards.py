@@ -196,8 +196,13 @@ def test_the_numbers_of_every_card_agree_with_each_other(name: str) -> None:
     assert card.quantization == "q4f16_1"
 
 
-# Parameters as published, in millions.
+# Parameters as published, in millions; of the first five in three digits (1.28, 7.30, 3.08, 2.53, 8.17 billion).
 PUBLISHED = {
+    "EXAONE-4.0-1.2B": 1279,
+    "Olmo-3-7B-Instruct": 7298,
+    "SmolLM3-3B": 3075,
+    "granite-3.3-2b-instruct": 2534,
+    "granite-3.3-8b-instruct": 8171,
     "DeepSeek-R1-Distill-Llama-8B": 8030,
     "DeepSeek-R1-Distill-Qwen-1.5B": 1777,
     "DeepSeek-R1-Distill-Qwen-7B": 7616,

@@ -239,13 +239,25 @@ def test_what_is_zero_is_not_there(tmp_path: Path, key: str) -> None:
         assert config.get("sliding_window") is None and config.get("attn_logit_softcapping") is None
 
 
-@pytest.mark.parametrize("kind", ["yarn", "longrope", "su", "dynamic"])
+@pytest.mark.parametrize("kind", ["longrope", "su", "dynamic"])
 def test_other_scalings_are_refused_by_plan_and_compile(tmp_path: Path, kind: str) -> None:
     file = write(tmp_path / "rope.gguf", **{"rope.scaling.type": kind, "rope.scaling.factor": 4.0})
     with pytest.raises(InvalidModel, match=kind):
         gguf_config(file)
     with pytest.raises(InvalidModel, match=kind):
         _ = open_weights(file).config
+
+
+def test_yarn_is_read_with_the_context_as_its_original_length_where_none_is_stated(tmp_path: Path) -> None:
+    """As llama.cpp does."""
+    keys = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.yarn_beta_fast": 16.0}
+    config = gguf_config(write(tmp_path / "rope.gguf", **keys))
+    assert config["rope_scaling"] == {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "beta_fast": 16.0,
+        "original_max_position_embeddings": config["max_position_embeddings"],
+    }
 
 
 def test_channels_that_are_not_turned_are_refused_where_no_such_model_exists(tmp_path: Path) -> None:
@@ -275,7 +287,7 @@ def test_a_float32_is_the_shortest_decimal_that_reads_as_it(value: float) -> Non
 
 
 def test_an_architecture_that_cannot_be_compiled_states_what_it_can(tmp_path: Path) -> None:
-    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "granite")
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "mamba")
     writer.add_context_length(512)
     writer.add_embedding_length(64)
     writer.write_header_to_file()
@@ -283,7 +295,7 @@ def test_an_architecture_that_cannot_be_compiled_states_what_it_can(tmp_path: Pa
     writer.write_tensors_to_file()
     writer.close()
     card = find_model(str(tmp_path / "m.gguf"))
-    assert card.architecture == "granite" and card.config["hidden_size"] == 64 and card.max_context == 512
+    assert card.architecture == "mamba" and card.config["hidden_size"] == 64 and card.max_context == 512
 
 
 def test_what_is_a_part_of_a_model_only_is_said(tmp_path: Path) -> None:

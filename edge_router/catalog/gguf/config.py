@@ -183,7 +183,9 @@ class GgufConfig:
         found: dict[str, object] = {
             "rope_type": "yarn",
             "factor": factor,
-            "original_max_position_embeddings": self._number("rope.scaling.original_context_length"),
+            "original_max_position_embeddings": self._number(
+                "rope.scaling.original_context_length", self._number("context_length")
+            ),
         }
         for key, name in _YARN.items():
             if self._key(key) in self._fields:
