@@ -16,6 +16,7 @@ from edge_router.cli.findings import Found as Findings
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 from edge_router.config import Config
+from edge_router.engines.choice import SERVED
 from edge_router.errors import CannotCalibrate, EdgeRouterError
 from edge_router.questions.bounds import NONE_STAYS
 
@@ -106,10 +107,9 @@ def _remark(name: str, found: Found, max_error: float) -> str:
 
 def replay_decisions(session: Session, config: Config) -> None:
     """Coverage and error of the bounds in force and of others, as measured last; no model answers."""
-    from edge_router.cli.building import weights_key
     from edge_router.thresholds.question_bounds import find
 
-    measured = find(session.paths, weights_key(config, session.paths))
+    measured = find(session.paths, _weights(session, config))
     if measured is None:
         again = session.command("calibrate", "--decisions", "FILE")
         raise typer.BadParameter(
@@ -128,6 +128,19 @@ def replay_decisions(session: Session, config: Config) -> None:
     texts, gone_on = _in_ledger(session)
     if texts:
         output.say(f"of {texts:,} texts in the ledger {gone_on:,} went on with some of their questions")
+
+
+def _weights(session: Session, config: Config) -> str:
+    """The key of those in use. Raises what keeps them from being known."""
+    from edge_router.cli.building import weights_key
+
+    if config.weak.engine != SERVED:
+        return weights_key(config, session.paths)
+    with closing(session.pool(config)) as loaded, hushed():  # the server tells which they are
+        found = loaded.weak().capabilities.weights
+    if found is None:
+        raise CannotCalibrate(config.weak.model, "its server does not tell which weights it has")
+    return found
 
 
 def _in_ledger(session: Session) -> tuple[int, int]:
@@ -174,12 +187,11 @@ def _share(value: float | None) -> str:
 
 def check(session: Session, config: Config) -> Findings:
     """What `doctor` tells of typed questions."""
-    from edge_router.cli.building import weights_key
     from edge_router.thresholds.question_bounds import find
 
     section = "Typed questions"
     try:
-        measured = find(session.paths, weights_key(config, session.paths))
+        measured = find(session.paths, _weights(session, config))
     except EdgeRouterError:  # told with the model
         measured = None
     if measured is None:

@@ -20,7 +20,7 @@ from edge_router.client import Controller
 from edge_router.config import Config
 from edge_router.control.pool import Pool
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.errors import WeightsUnavailable
+from edge_router.errors import UnknownModel, WeightsUnavailable
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Choice, Question, Scale, YesNo
 from edge_router.routers.scripted import ScriptedRouter
@@ -202,6 +202,19 @@ def test_calibrate_says_how_many_labels_are_missing(
 def test_replay_of_what_was_never_measured_says_what_to_do(cli: Any, measured_model: ScriptedEngine) -> None:
     done = cli("replay", "--decisions")
     assert done.code == 2 and "calibrate --decisions FILE" in done.err and "models list" not in done.err
+
+
+def test_what_lies_in_a_local_server_is_measured_and_replayed(
+    cli: Any, measured_model: ScriptedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(config: Config, paths: object) -> str:
+        raise UnknownModel(config.weak.model, ())
+
+    monkeypatch.setattr("edge_router.cli.building.weights_key", unknown)
+    served = ("-o", "weak.engine=remote", "-o", "weak.model=small")
+    assert cli("calibrate", "--decisions", labels(tmp_path, 100), *served).code == 0
+    done = cli("replay", "--decisions", *served)
+    assert done.code == 0 and "yes or no" in done.out, done.err
 
 
 def test_doctor_tells_how_sure_is_sure_enough(
