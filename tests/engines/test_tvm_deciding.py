@@ -25,6 +25,7 @@ QUESTIONS: Sequence[Question] = (
         None, "Which city is mentioned?", ["Oslo", "Lisbon", "New York", "New York City", "Rio de Janeiro"]
     ),
     Scale(None, "How glad is he?", ["not at all", "a little", "very much"]),
+    Choice(None, "Whose is it?", ["billing", "technical support", "sales"]),  # one begins a longer one
     *(YesNo(None, f"Is the number {number} mentioned?") for number in range(15)),
 )
 

@@ -145,12 +145,17 @@ def _together(lengths: Sequence[int], most: int) -> int:
     """
     most = most if lengths[0] > _FEW else min(most, _FEW)
     count, total = 1, lengths[0]
-    while count < len(lengths) and (lengths[count] > _FEW) == (lengths[0] > _FEW):
+    while count < len(lengths) and _kind(lengths[count]) == _kind(lengths[0]):
         total += lengths[count]
         if total > most:
             break
         count += 1
     return count
+
+
+def _kind(length: int) -> int:
+    """Of kernel: one attends for a single token of each sequence, others multiply few and many tokens."""
+    return (length > 1) + (length > _FEW)
 
 
 def _width(runner: ModelRunner) -> int:
