@@ -136,6 +136,8 @@ class _Guard:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
         if isinstance(error, InternalError):
             self._defects.note(error)
         elif isinstance(error, Exception) and not isinstance(error, EdgeRouterError):
@@ -154,6 +156,8 @@ class _Spare:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is None:
+            return False
         if isinstance(error, InternalError):
             self._defects.note(error)
         elif isinstance(error, EdgeRouterError):

@@ -471,7 +471,7 @@ class CoreController:
         counts = counts and route.threshold is None
         budgeted = purses if route.threshold is None and self._pool.is_default(router) else Purses()
         threshold = budgeted.threshold(threshold)
-        route = changed(route, router=router.name)
+        route = policy.Route(None, router.name, route.threshold, route.ruled)
         by_score = partial(decided, threshold=threshold)
         if lookup is not None and (kept := lookup.exact(route, situation, egress, by_score)) is not None:
             return kept, situation

@@ -16,7 +16,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
 from edge_router.server.errors import refusal
-from edge_router.server.exchange import Exchange, head_of
+from edge_router.server.exchange import BODY, Exchange, head_of
 from edge_router.server.limits import Limits
 from edge_router.surfaces.openai.encode import error_body
 from edge_router.surfaces.wire import dumps
@@ -206,6 +206,7 @@ class Connection(asyncio.BufferedProtocol):
             headers=self._server.default_headers,
             ended=self._replied,
         )
+        scope["extensions"] = {BODY: exchange.whole}
         task = self._loop.create_task(exchange.run(self._app))
         task.add_done_callback(self._server.tasks.discard)
         self._server.tasks.add(task)

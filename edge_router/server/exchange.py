@@ -11,6 +11,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Scope
 
+BODY = "edge_router.body"  # in scope["extensions"]: gives a body that has come already, see `Exchange.whole`
 FILLER = "filler"  # in scope["state"]: bytes that change nothing, wherever in the reply's body they stand
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 Headers = Sequence[tuple[bytes, bytes]]
@@ -120,6 +121,15 @@ class Exchange:
             return {"type": "http.disconnect"}
         body, self._body = bytes(self._body), bytearray()
         return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    def whole(self) -> bytes | None:
+        """The request's body, where all of it is here and nobody has received any: nobody needs to wait."""
+        if self.more_body or self.disconnected or self.complete or not self._news.is_set():
+            return None
+        body, self._body = bytes(self._body), bytearray()
+        self._news.clear()
+        self._flow.resume_reading()
+        return body
 
     async def send(self, message: Message) -> None:
         """Raises RuntimeError, ValueError for what is no reply."""

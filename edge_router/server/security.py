@@ -43,6 +43,11 @@ CHANGING_SCHEMES = ("vscode-webview", "chrome-extension", "moz-extension", "safa
 KEY_VARIABLE = ServerConfig().api_key_env
 log = logging.getLogger("edge_router.server")
 
+# Of each reply, whatever it says itself.
+_IDS = tuple(name.encode() for name in ID_HEADERS)
+_DRESS = ((b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin"))
+_DRESSED = frozenset({*_IDS, *(name for name, _ in _DRESS)})
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[a-z0-9._:\[\]-]{0,100}", re.ASCII)
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::[0-9]{1,5})?", re.ASCII)
 
@@ -122,9 +127,11 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                reply = MutableHeaders(scope=message)
-                reply.update(dict.fromkeys(ID_HEADERS, number))
-                self._dress(reply, headers)
+                dress = (*((name, number.encode()) for name in _IDS), *_DRESS)
+                theirs = [pair for pair in message.get("headers", ()) if pair[0] not in _DRESSED]
+                message["headers"] = [*theirs, *dress]
+                if self._origins:
+                    self._allow(MutableHeaders(scope=message), headers)
             await send(message)
 
         refused = self._refusal(headers)
@@ -207,11 +214,7 @@ class Guard:
         message = f"The API key is missing or wrong. Send it as {ways}."
         return refusal(401, message, {"www-authenticate": "Bearer"})
 
-    def _dress(self, reply: MutableHeaders, headers: Headers) -> None:
-        reply["x-content-type-options"] = "nosniff"
-        reply["cross-origin-resource-policy"] = "same-origin"
-        if not self._origins:
-            return
+    def _allow(self, reply: MutableHeaders, headers: Headers) -> None:
         reply.add_vary_header("Origin")
         origin = headers.get("origin")
         if origin is not None and self._allows(origin):

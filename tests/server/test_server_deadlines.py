@@ -137,6 +137,12 @@ def test_half_a_body_does_not_stay_open(serve: Callable[..., Any], sent: bytes) 
     assert served.weak.calls == []
 
 
+def test_a_body_of_nothing_is_read_at_once(serve: Callable[..., Any]) -> None:
+    with connect(serve(limits=Limits(body_s=3600))) as one:
+        one.sendall(head(0, "Connection: close"))
+        assert b"HTTP/1.1 400 " in rest(one)
+
+
 def test_who_is_refused_in_the_midst_of_a_body_hears_why(served: Any) -> None:
     for last in ("Connection: close", "Connection: keep-alive"):
         with connect(served) as one:
