@@ -20,7 +20,7 @@ _SCALE = 0.005
 _NOISE = (1 << 24) + 1  # bytes, and no multiple of any row, so that rows differ
 _Q4_0_FILE = 2  # general.file_type, by which OpenVINO reads the tensors
 _DRAWABLE = ("llama", "qwen2", "qwen3")  # whose metadata `_describe` writes
-_NORMAL = 1  # tokenizer.ggml.token_type
+_NORMAL, _CONTROL = 1, 3  # tokenizer.ggml.token_type
 
 
 def requantized(source: Path, target: Path) -> None:
@@ -76,14 +76,15 @@ def drawn(config: Mapping[str, object], target: Path) -> None:
     _describe(writer, config)
     noise = np.random.default_rng(0).integers(0, 256, _NOISE, np.uint8)
     scale = np.array(_SCALE, np.float16).tobytes()
-    for name, tensor in RandomReader(config, target).tensors.items():
+    for number, (name, tensor) in enumerate(RandomReader(config, target).tensors.items()):
         stem, _, word = name.rpartition(".")
         inner = f"{names[stem]}.{word}"
         if len(tensor.shape) == 1:
             writer.add_tensor(inner, np.ones(tensor.shape, np.float32))
             continue
         rows, columns = tensor.shape
-        groups = np.resize(noise, (rows, columns // _GROUP, _GROUP_BYTES))
+        # No two the same, so that no program takes two for one.
+        groups = np.resize(np.roll(noise, 4099 * number), (rows, columns // _GROUP, _GROUP_BYTES))
         groups[..., :2] = np.frombuffer(scale, np.uint8)
         writer.add_tensor(inner, groups.reshape(rows, -1), raw_dtype=GGMLQuantizationType.Q4_0)
     _write(writer)
@@ -140,7 +141,7 @@ def _vocabulary(writer: Any, size: int) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([_NORMAL] * size)
+    writer.add_token_types([_NORMAL] * (size - 1) + [_CONTROL])  # OpenVINO fails on files without one
     writer.add_token_merges([f"{letters[0]} {letters[1]}"])
     writer.add_bos_token_id(size - 1)
     writer.add_eos_token_id(size - 1)

@@ -23,7 +23,12 @@ class OpenVino:
         import numpy as np
         import openvino_genai
 
-        properties = {"INFERENCE_NUM_THREADS": options["threads"], **ACTIVATIONS[options["activations"]]}
+        # Named, for the other one keeps no prefixes.
+        properties = {
+            "ATTENTION_BACKEND": "PA",
+            "INFERENCE_NUM_THREADS": options["threads"],
+            **ACTIVATIONS[options["activations"]],
+        }
         self._genai = openvino_genai
         self._pipeline = openvino_genai.LLMPipeline(options["gguf"], "CPU", **properties)
         self._vocabulary, self._draw = int(options["vocabulary"]), np.random.default_rng(0)

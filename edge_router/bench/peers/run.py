@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edge_router.bench.peers import files, llama_cpp, openvino
-from edge_router.bench.peers.cases import DECODED, Grid, Side
+from edge_router.bench.peers.cases import DECODED, Case, Grid, Side
 from edge_router.bench.peers.machine import decode_limit, machine
 from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
 from edge_router.bench.peers.side import opened
 from edge_router.bench.weak import bench_weak
-from edge_router.bench.weak_results import Comparison
+from edge_router.bench.weak_results import USUAL, Comparison, Lengths
 from edge_router.bench.weak_rounds import OURS
 from edge_router.config import Config
 from edge_router.errors import InvalidModel, MissingExtra, UnknownName
@@ -38,13 +38,15 @@ _Q4_0 = "Q4_0"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to measure. `threads`: each number of them; `bench`: where llama-bench is, None: on the PATH."""
+    """What to measure. `threads`: each number of them; `bench`: where llama-bench is, None: on
+    the PATH."""
 
     against: Sequence[str]
     threads: Sequence[int]
     grid: Grid
     rounds: int = 5
     bench: Path | None = None
+    lengths: Lengths = USUAL  # of the model alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ def bench_peers(
     programs = _programs(wanted)
     given = {"weak.device": "cpu", "weak.threads": max(wanted.threads)}
     config = resolved(config.replace(**given))
-    alone = bench_weak(config, paths, progress=progress, rounds=wanted.rounds, random=random)
+    alone = bench_weak(
+        config, paths, progress=progress, rounds=wanted.rounds, lengths=wanted.lengths, random=random
+    )
     tables = []
     models = [(config.weak.model, random), *((name, True) for name in (SHAPES if sizes else ()))]
     for model, drawn in models:
@@ -116,13 +120,7 @@ def _fitted(config: Config, grid: Grid) -> Config:
     """With a context that the longest case fits into, for as many answers as there are at once."""
     context = -(-(grid.context + _PAGE) // _PAGE) * _PAGE
     most = max(config.weak.context_window_size or 0, context + _PAGE)
-    return config.replace(
-        **{
-            "weak.context_window_size": most,
-            "weak.max_sequences": max(grid.batches),
-            "weak.quantization": "q4f16_1",
-        }
-    )
+    return config.replace(**{"weak.context_window_size": most, "weak.max_sequences": max(grid.batches)})
 
 
 @contextmanager
@@ -174,24 +172,34 @@ def _measure(config: Config, subject: _Subject, wanted: Wanted, progress: Progre
     notes: list[str] = []
     bandwidths: dict[int, float] = {}
     for threads in wanted.threads:
-        before = memory_bandwidth(threads)
+        before = max(memory_bandwidth(threads) for _ in range(wanted.rounds))
         with (
             ExitStack() as stack,
             progress.step(f"measure, {threads} threads", wanted.rounds * len(cases)) as step,
         ):
             sides = _sides(stack, config, subject, wanted, threads)
             speeds, failed = in_turns(sides, cases, wanted.rounds, step, ours=OURS)
-        bandwidths[threads] = bandwidth = max(before, memory_bandwidth(threads))
+        bandwidths[threads] = bandwidth = max(
+            before, *(memory_bandwidth(threads) for _ in range(wanted.rounds))
+        )
         limits = {
             case: decode_limit(shape, quantization, case.length + DECODED // 2, case.batch, bandwidth)
             for case in cases
             if case.kind == "decode"
         }
         found += rows(speeds, threads, OURS, limits)
-        notes += [f"{name}, {case.name}: {why}" for (name, case), why in failed.items()]
+        notes += _notes(failed)
     return Table(
         compiled.card.name, quantization, subject.random, found, bandwidths, list(dict.fromkeys(notes))
     )
+
+
+def _notes(failed: Mapping[tuple[str, Case], str]) -> list[str]:
+    """A line for each side and reason."""
+    cases: dict[tuple[str, str], list[str]] = {}
+    for (name, case), why in failed.items():
+        cases.setdefault((name, why), []).append(case.name)
+    return [f"{name}: {why} ({'; '.join(told)})" for (name, why), told in cases.items()]
 
 
 def _sides(

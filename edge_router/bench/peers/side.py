@@ -12,7 +12,7 @@ from edge_router.bench.weak_sides import serve
 from edge_router.errors import GenerationFailed
 
 _MODULE = "edge_router.bench.peers.side"
-_WARM = Case("prefill", 128), Case("decode", 0)  # first touches of memory, threads that start
+_WARM = Case("prefill", 32), Case("decode", 0)  # first touches of memory, threads that start
 
 
 class ProcessSide:
