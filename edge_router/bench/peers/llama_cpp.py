@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from edge_router import strict_json
@@ -65,11 +65,18 @@ def run(command: Sequence[str]) -> str:
 
 
 class LlamaCpp:
-    """One GGUF file with `bench`, at a number of threads. A `Side`."""
+    """A `Side`: one GGUF file, at a number of threads. `facts`: what llama-bench last said of itself."""
 
-    def __init__(self, bench: Path, gguf: Path, threads: int, run: Run = run) -> None:
+    def __init__(
+        self,
+        bench: Path,
+        gguf: Path,
+        threads: int,
+        run: Run = run,
+        facts: MutableMapping[str, object] | None = None,
+    ) -> None:
         self._bench, self._gguf, self._threads, self._run = bench, gguf, threads, run
-        self.facts: Mapping[str, object] = {}  # what llama-bench last said of itself
+        self.facts = {} if facts is None else facts
 
     def speed(self, case: Case) -> float | None:
         return self._single(case) if case.batch == 1 else self._several(case)
@@ -80,7 +87,8 @@ class LlamaCpp:
         depth = [] if read or not case.length else ["-d", str(case.length)]
         settings = ["-t", str(self._threads), "-fa", "1", "-ngl", "0", "-r", "1", "-o", "json"]
         said = self._run([str(self._bench), "-m", str(self._gguf), *what, *depth, *settings])
-        self.facts, speed = single_speed(said)
+        facts, speed = single_speed(said)
+        self.facts.update(facts)
         return speed
 
     def _several(self, case: Case) -> float | None:

@@ -81,12 +81,14 @@ def bench_peers(
     alone = bench_weak(
         config, paths, progress=progress, rounds=wanted.rounds, lengths=wanted.lengths, random=random
     )
-    tables = []
+    tables, facts = [], dict[str, object]()
     models = [(config.weak.model, random), *((name, True) for name in (SHAPES if sizes else ()))]
     for model, drawn in models:
         own = _fitted(config.replace(**{"weak.model": model}), wanted.grid)
         with _subject(own, paths, drawn, progress) as subject:
-            tables.append(_measure(own, subject, wanted, progress))
+            tables.append(_measure(own, subject, wanted, facts, progress))
+    if facts:
+        programs[llama_cpp.NAME] = f"build {facts.get('build_commit')}, {programs[llama_cpp.NAME]}"
     alone = replace(alone, against=compared(tables[0], wanted.against, alone.threads))
     return PeerBench(machine(paths), wanted.rounds, programs, tables, alone)
 
@@ -160,7 +162,9 @@ def _gguf(card: ModelCard, config: Config, paths: Paths, progress: Progress) -> 
     )
 
 
-def _measure(config: Config, subject: _Subject, wanted: Wanted, progress: Progress) -> Table:
+def _measure(
+    config: Config, subject: _Subject, wanted: Wanted, facts: dict[str, object], progress: Progress
+) -> Table:
     from edge_router.device.bandwidth import memory_bandwidth
     from edge_router.vram.shapes import ModelShape
 
@@ -177,7 +181,7 @@ def _measure(config: Config, subject: _Subject, wanted: Wanted, progress: Progre
             ExitStack() as stack,
             progress.step(f"measure, {threads} threads", wanted.rounds * len(cases)) as step,
         ):
-            sides = _sides(stack, config, subject, wanted, threads)
+            sides = _sides(stack, config, subject, wanted, threads, facts)
             speeds, failed = in_turns(sides, cases, wanted.rounds, step, ours=OURS)
         bandwidths[threads] = bandwidth = max(
             before, *(memory_bandwidth(threads) for _ in range(wanted.rounds))
@@ -203,7 +207,12 @@ def _notes(failed: Mapping[tuple[str, Case], str]) -> list[str]:
 
 
 def _sides(
-    stack: ExitStack, config: Config, subject: _Subject, wanted: Wanted, threads: int
+    stack: ExitStack,
+    config: Config,
+    subject: _Subject,
+    wanted: Wanted,
+    threads: int,
+    facts: dict[str, object],
 ) -> dict[str, Side]:
     compiled, grid = subject.compiled, wanted.grid
     options = {
@@ -220,7 +229,7 @@ def _sides(
     if llama_cpp.NAME in wanted.against:
         bench = llama_cpp.find(wanted.bench)
         for form, file in subject.files.items():
-            sides[f"{llama_cpp.NAME} {form}"] = llama_cpp.LlamaCpp(bench, file, threads)
+            sides[f"{llama_cpp.NAME} {form}"] = llama_cpp.LlamaCpp(bench, file, threads, facts=facts)
     if openvino.NAME in wanted.against:
         given = {"gguf": str(subject.files[_Q4_0]), "threads": threads, "vocabulary": _vocabulary(compiled)}
         for activations in openvino.ACTIVATIONS:
