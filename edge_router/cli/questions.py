@@ -214,14 +214,22 @@ def _from(bound: float | None, max_error: float) -> str:
 
 def _endpoint(section: str, session: Session, config: Config) -> Findings:
     from edge_router.engines.remote.endpoint import Endpoint
+    from edge_router.engines.remote.question_endpoint import ways_here
 
     own = config.questions
     if own.base_url is None:
         where = "to the strong model, in words" if config.has_strong else "nowhere: there is no strong model"
         yield Finding(section, "others", where)
         return
-    place = Endpoint.parse(own.base_url, "questions.base_url").url
-    yield Finding(section, "others", f"to {own.model} at {place} ({own.protocol})")
+    place = Endpoint.parse(own.base_url, "questions.base_url")
+    where = f"{own.model} at {place.url} ({own.protocol})"
+    if not own.local:
+        yield Finding(section, "others", f"to {where}")
+    elif ways_here(own, place):
+        yield Finding(section, "others", f"to {where}, which gets private ones, too: it is on this machine")
+    else:
+        mend = session.command("config", "set", "questions.local=false")
+        yield Finding(section, "others", f"nowhere: {where} is on another machine; {mend}", "bad")
     if own.api_key_env and not os.environ.get(own.api_key_env):
         lacks = f"{own.api_key_env} is not set; if the keyring has no key by that name, set it"
         yield Finding(section, "key", lacks, "note")

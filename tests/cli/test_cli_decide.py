@@ -233,3 +233,7 @@ def test_doctor_tells_how_sure_is_sure_enough(
     text = told(questions__base_url=url, questions__model="jev", questions__api_key_env="ASKED_KEY")
     assert "to jev at http://127.0.0.1:9/v1 (decisions)" in text and "secret" not in text
     assert "note ASKED_KEY is not set" in text
+    near = told(questions__base_url=url, questions__model="jev", questions__local=True)
+    assert "(decisions), which gets private ones, too: it is on this machine" in near
+    far = told(questions__base_url="http://192.0.2.1/v1", questions__model="jev", questions__local=True)
+    assert "bad nowhere" in far and "edge-router config set questions.local=false" in far

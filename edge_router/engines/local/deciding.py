@@ -43,7 +43,8 @@ _CUTS = 12  # times that a state is shortened until it fits
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a question is put to a model. Each was measured: models/README.md.
+    """How a question is put to a model. Each was measured: models/README.md. With any of this, or a wording,
+    goes `thresholds.question_bounds.FORMAT`: the bounds that users have measured are of one manner.
 
     `form`: the options are told by their labels, or by codes of one token; "auto" takes labels unless two
     read the same or they are very many. `orders` of the options under their codes, averaged. `prior`: what
