@@ -110,9 +110,10 @@ class QuestionEndpoint:
 def configured(config: Config) -> QuestionEndpoint:
     """That of `[questions]`. Raises `ConfigError`, also for one elsewhere that is said to be here."""
     own = config.questions
-    ways = ways_here(own, Endpoint.parse(own.base_url, SETTING)) if own.local else ()
+    place = Endpoint.parse(own.base_url, SETTING)
+    ways = ways_here(own, place) if own.local else ()
     if own.local and not ways:
-        raise ConfigError("questions.local", True, f"{own.model} at {own.base_url} is on another machine")
+        raise ConfigError("questions.local", True, f"{own.model} at {place.url} is on another machine")
     return QuestionEndpoint(config, own, ways=ways)
 
 
