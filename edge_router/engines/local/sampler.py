@@ -6,6 +6,7 @@ One sampler belongs to one answer: it holds the random numbers and what has been
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Protocol, runtime_checkable
@@ -17,7 +18,8 @@ from edge_router.chat.request import SamplingParams, SignalRequest, TokenMask
 from edge_router.engines.local.runner import Likeliest, Logits
 from edge_router.records import dataclass
 
-_BLOCK = 256
+_BLOCK, _FIRST = 256, np.zeros(1, np.intp)
+_LEAST_REACH = 2.0  # logits
 _NEGLIGIBLE = 10 * math.log(10)
 
 
@@ -138,6 +140,7 @@ class Sampler:
             self._seen[known[known < vocab_size]] = True
         if self._presence or self._frequency:
             self._said = {}
+        self._reach = 4 * _LEAST_REACH  # of the last `top_k` below the likeliest
         self._unbiased = not bias and self._seen is None and self._said is None
         # Choices with logprobs that are still to come; None: all.
         self._left = signals.tokens if signals is not None and signals.alone else None
@@ -231,28 +234,45 @@ class Sampler:
             raise NothingToChooseError
         # What weighs less than 1e-10 of the likeliest is left out: together that is at most 1e-5 of all. It
         # leaves some thousand tokens, and no exp of -90, whose result takes 100 times as long.
-        tokens = (row >= highest - _NEGLIGIBLE * self._temperature).nonzero()[0]
-        row = row[tokens]
+        least = highest - _NEGLIGIBLE * self._temperature
         if self._top_k > 0:
-            least = np.partition(row, -self._top_k)[-self._top_k] if self._top_k < len(row) else row.min()
-            kept = (row >= least).nonzero()[0]
-            # In this order, so that a seed draws the same whoever has looked for the likeliest.
-            kept = kept[np.argsort(-row[kept], kind="stable")][: self._top_k]
-            tokens, row = tokens[kept], row[kept]
+            tokens, row = self._likeliest(row, highest, least)
+        else:
+            tokens = (row >= least).nonzero()[0]
+            row = row.take(tokens)
         weights = np.exp((row - highest) / np.float32(self._temperature))
         if self._top_p < 1.0:
             total = float(weights.sum(dtype=np.float64))
-            # All tokens below this share weigh less than 1 - top_p together, so none of them is in the
-            # nucleus and only the few above it need to be sorted. 0.999: rounding must not empty the set.
-            likely = (weights >= 0.999 * (1.0 - self._top_p) * total / len(row)).nonzero()[0]
-            likely = likely[np.argsort(-weights[likely], kind="stable")]
-            likely = likely[: _nucleus(weights[likely], self._top_p * total)]
-            tokens, weights = tokens[likely], weights[likely]
+            if not self._top_k > 0:
+                # All tokens below this share weigh less than 1 - top_p together, so none of them is in the
+                # nucleus and only the few above it need to be sorted. 0.999: rounding must not empty the set.
+                tokens, weights = _falling(tokens, weights, 0.999 * (1.0 - self._top_p) * total / len(row))
+            weights = weights[: _nucleus(weights, self._top_p * total)]
         if self._min_p > 0:
-            likely = (weights >= self._min_p).nonzero()[0]
-            likely = likely[np.argsort(-weights[likely], kind="stable")]
-            tokens, weights = tokens[likely], weights[likely]
+            if self._top_k > 0 or self._top_p < 1.0:  # they fall already
+                weights = weights[: int((weights >= self._min_p).sum())]
+            else:
+                tokens, weights = _falling(tokens, weights, self._min_p)
         return int(tokens[_pick(weights, self._random.random())])
+
+    def _likeliest(self, row: Logits, highest: float, least: float) -> tuple[npt.NDArray[np.int64], Logits]:
+        """At most `top_k` tokens of at least `least`, and their logits, which fall.
+
+        In this order, so that a seed draws the same whoever has looked for them. How far below the likeliest
+        they reach changes little from token to token, so that the last reach tells where to look.
+        """
+        bound = max(least, highest - self._reach)
+        above = row >= bound
+        while bound > least and int(np.count_nonzero(above)) < self._top_k:
+            self._reach = 2 * self._reach
+            bound = max(least, highest - self._reach)
+            above = row >= bound
+        tokens = above.nonzero()[0]
+        found = row.take(tokens)
+        order = np.argsort(-found, kind="stable")[: self._top_k]
+        tokens, found = tokens.take(order), found.take(order)
+        self._reach = max(1.25 * float(highest - found[-1]), _LEAST_REACH)
+        return tokens, found
 
     def _remember(self, token: int) -> None:
         if self._seen is not None:
@@ -261,6 +281,16 @@ class Sampler:
             self._said[token] = self._said.get(token, 0) + 1
         if self._mask is not None:
             self._mask.accept(token)
+
+
+def _falling(
+    tokens: npt.NDArray[np.int64], weights: Logits, least: float
+) -> tuple[npt.NDArray[np.int64], Logits]:
+    """Those that weigh at least so much, the heaviest first."""
+    likely = (weights >= least).nonzero()[0]
+    some = weights.take(likely)
+    order = np.argsort(-some, kind="stable")
+    return tokens.take(likely.take(order)), some.take(order)
 
 
 def _nucleus(weights: Logits, enough: float) -> int:
@@ -273,14 +303,19 @@ def _pick(weights: Logits, uniform: float) -> int:
 
     In two steps, blocks and then one block's inside: a running sum over a whole vocabulary takes 0.5 ms.
     """
+    if len(weights) <= _BLOCK:
+        return _inside(weights, uniform * float(np.add.reduceat(weights, _FIRST)[0]))
     sums = np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK)).cumsum(dtype=np.float64)
     point = uniform * sums[-1]
     block = min(int(sums.searchsorted(point, side="right")), len(sums) - 1)
-    inside = weights[block * _BLOCK : (block + 1) * _BLOCK].cumsum(dtype=np.float64)
     rest = point - (sums[block - 1] if block else 0.0)
+    return block * _BLOCK + _inside(weights[block * _BLOCK : (block + 1) * _BLOCK], rest)
+
+
+def _inside(weights: Logits, point: float) -> int:
+    sums = weights.cumsum(dtype=np.float64).tolist()
     # A point that rounding pushes out of its block belongs to the last token there that can come at all.
-    last = int(inside.searchsorted(inside[-1]))
-    return block * _BLOCK + min(int(inside.searchsorted(rest, side="right")), last)
+    return min(bisect_right(sums, point), bisect_left(sums, sums[-1]))
 
 
 def _with_logprobs(token: int, logits: Logits, count: int) -> Choice:
