@@ -50,6 +50,7 @@ class WeakConfig:
     sliding_window_size: int | None = None  # of every layer; None: as the model was made
     attention_sink_size: int | None = None  # of it, the tokens at the beginning that always stay
     max_sequences: int | None = None  # answers at the same time; None: up to 4, where memory has room
+    speculation: bool = True  # several tokens at once where an answer repeats what was said
     vram_budget: str | None = None  # "12GiB", or "80%" of what is free; None: nearly all that is free
     unload_after_s: float | None = None  # without a question; None: the model stays loaded
     # Of the engine remote: a server on this machine, such as http://127.0.0.1:11434 or unix:/run/llama.sock;

@@ -12,9 +12,9 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 from edge_router.compile.graphs.cache import paged_cache
 from edge_router.compile.graphs.config import DecoderConfig
+from edge_router.compile.graphs.pages import PagedCache
 from edge_router.compile.graphs.parts import ACTIVATION, Parts, heads_of
-from edge_router.compile.graphs.sliding import SlidingCache
-from edge_router.compile.kernels.base import SlidingKernels
+from edge_router.compile.kernels.base import PagedKernels
 from edge_router.compile.kernels.shapes import PAGE
 from edge_router.compile.rotary import Rotary
 
@@ -87,43 +87,40 @@ class CausalLM(nn.Module):
         heads = heads_of(config, self._parts.stored)
         return paged_cache(self._parts.kernels, heads, config.num_hidden_layers, self.rotary, sizes)
 
-    def sliding_prefill(self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor) -> Tensor:
-        """The next tokens of one sequence; logits of the last."""
-        return self._logits(_last_row(self._slid(input_ids, positions, table, pages, one_each=False)), 1)
+    def paged_prefill(
+        self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor, ends: Tensor
+    ) -> Tensor:
+        """The next tokens of each of several sequences; logits of its last."""
+        return self._each(op.take(self._paged(input_ids, positions, table, pages, ends), ends, axis=0))
 
-    def sliding_decode(self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor) -> Tensor:
-        return self._logits(self._slid(input_ids, positions, table, pages, one_each=True), 1)
+    def paged_decode(self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor) -> Tensor:
+        return self._each(self._paged(input_ids, positions, table, pages))
 
-    def sliding_batch_decode(
+    def paged_batch_decode(
         self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor
     ) -> Tensor:
-        """The next token of each of several sequences."""
-        hidden = self._slid(input_ids, positions, table, pages, one_each=True)
-        return self._logits(hidden, input_ids.shape[0])
+        """Some next tokens of several sequences, or of one, each with a row of the table."""
+        return self._each(self._paged(input_ids, positions, table, pages))
 
     @property
-    def forgets(self) -> bool:
-        """Whether it has these functions, beside those that keep everything and mask."""
-        ours = isinstance(getattr(self._parts, "kernels", None), SlidingKernels)
-        return ours and self._config.slides and self.rotary is not None
+    def _keeps_pages(self) -> bool:
+        """Whether it has these functions, beside those for the runtime's own KV cache."""
+        return isinstance(getattr(self._parts, "kernels", None), PagedKernels)
 
     def described(self) -> dict[str, object]:
         """What the library says of itself beside MLC's keys."""
         config = self._config
-        if not self.forgets:
+        if not self._keeps_pages:
             return {}
-        sinks = max(0, config.attention_sink_size)
-        kept = {"window": config.sliding_window_size, "sinks": sinks, "dtype": self._parts.stored}
-        return {"sliding": kept}
+        window = config.sliding_window_size if config.slides else 0
+        return {"pages": {"window": window, "sinks": config.sinks, "dtype": self._parts.stored}}
 
-    def _slid(
-        self, ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor, *, one_each: bool
+    def _paged(
+        self, ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor, ends: Tensor | None = None
     ) -> Tensor:
-        assert self.rotary is not None
-        cache = SlidingCache(
-            self._parts, self._config, self.rotary,
-            one_each=one_each, positions=positions, table=table, pages=pages,
-        )  # fmt: skip
+        cache = PagedCache(
+            self._parts, self._config, self.rotary, positions=positions, table=table, pages=pages, ends=ends
+        )
         return self.body(op.astype(self.embed(ids), ACTIVATION), cache)
 
     def _hidden(self, embedded: Tensor, cache: PagedKVCache) -> Tensor:
@@ -133,9 +130,13 @@ class CausalLM(nn.Module):
         return self.body(op.astype(rows, ACTIVATION), cache)
 
     def _logits(self, hidden: Tensor, sequences: Any) -> Tensor:
+        shape = (sequences, hidden.shape[0] // sequences, self._config.vocab_size)
+        return op.reshape(self._each(hidden), shape)
+
+    def _each(self, hidden: Tensor) -> Tensor:
+        """Of each row its logits."""
         head = self.body.embedding if self._config.tie_word_embeddings else self.lm_head
-        logits = self.capped(head(self.body.norm(hidden)))
-        return op.reshape(logits, (sequences, hidden.shape[0] // sequences, self._config.vocab_size))
+        return self.capped(head(self.body.norm(hidden)))
 
     def capped(self, logits: Tensor) -> Tensor:
         scaled = logits if self._scale == 1 else logits * self._scale
@@ -153,9 +154,9 @@ class CausalLM(nn.Module):
             return {name: embedded(*shape), "paged_kv_cache": cache, "$": packed}
 
         positions = nn.spec.Tensor(["batch_size"], "int32")
-        sliding = self._sliding_spec() if self.forgets else {}
+        paged = self._paged_spec() if self._keeps_pages else {}
         return {
-            **sliding,
+            **paged,
             "embed": {"input_ids": nn.spec.Tensor(["seq_len"], "int32"), "$": packed},
             "prefill": step("input_embed", 1, "seq_len"),
             "decode": step("input_embed", 1, 1),
@@ -173,23 +174,27 @@ class CausalLM(nn.Module):
             },
         }
 
-    def _sliding_spec(self) -> dict[str, Any]:
+    def _paged_spec(self) -> dict[str, Any]:
         heads = heads_of(self._config, self._parts.stored)
         pages = [self._config.num_hidden_layers, "pages", 2, heads.key_value, PAGE, heads.size]
 
-        def step(rows: Any, sequences: Any) -> dict[str, Any]:
+        def integers(*shape: Any) -> Any:
+            return nn.spec.Tensor([*shape], "int32")
+
+        def step(rows: Any, sequences: Any, **more: Any) -> dict[str, Any]:
             return {
-                "input_ids": nn.spec.Tensor([rows], "int32"),
-                "positions": nn.spec.Tensor([rows], "int32"),
-                "table": nn.spec.Tensor([sequences, "places"], "int32"),
+                "input_ids": integers(rows),
+                "positions": integers(rows),
+                "table": integers(sequences, "places"),
                 "pages": nn.spec.Tensor(pages, heads.dtype),
+                **more,
                 "$": {"param_mode": "packed", "effect_mode": "none"},
             }
 
         return {
-            "sliding_prefill": step("seq_len", 1),
-            "sliding_decode": step(1, 1),
-            "sliding_batch_decode": step("batch_size", "batch_size"),
+            "paged_prefill": step("seq_len", "batch_size", ends=integers("batch_size")),
+            "paged_decode": step(1, 1),
+            "paged_batch_decode": step("batch_size", "batch_size"),
         }
 
 

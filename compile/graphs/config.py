@@ -52,6 +52,11 @@ class DecoderConfig:
         """Whether every layer looks back no farther than a window: what lies before it can be forgotten."""
         return 0 < self.sliding_window_size < self.context_window_size
 
+    @property
+    def sinks(self) -> int:
+        """Tokens at the start that are never forgotten, where others are."""
+        return max(0, self.attention_sink_size) if self.slides else 0
+
     @classmethod
     def read(cls, values: Mapping[str, object], where: str) -> DecoderConfig:
         """`where` names the model in errors. Raises `InvalidModel` on gaps and contradictions."""

@@ -17,7 +17,7 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.compile.graphs.config import DecoderConfig
-from edge_router.compile.graphs.sliding import SlidingCache
+from edge_router.compile.graphs.pages import PagedCache
 from edge_router.compile.kernels.base import Kernels
 from edge_router.compile.kernels.shapes import Gate, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
@@ -231,8 +231,8 @@ class Attention:
 
     def __call__(self, qkv: Tensor, cache: Any, layer: int) -> Tensor:
         heads, rows = self._heads, qkv.shape[0]
-        if isinstance(cache, SlidingCache):
-            attended = cache.attend(qkv, heads, abs(self._scale), layer)
+        if isinstance(cache, PagedCache):
+            attended = cache.attend(qkv, heads, self._scale, layer)
             return op.reshape(attended, (rows, heads.query * heads.size))
         qkv = op.reshape(qkv, (rows, heads.query + 2 * heads.key_value, heads.size))
         call = relax.call_dps_packed(

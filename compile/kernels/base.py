@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from edge_router.compile.kernels.attention_sliding import Sliding
+    from edge_router.compile.kernels.attention_paged import Sight
     from edge_router.compile.kernels.shapes import Heads, Linear
     from edge_router.compile.kernels.stored import Stored
 
@@ -62,9 +62,9 @@ class Kernels(Protocol):
 
 
 @runtime_checkable
-class SlidingKernels(Kernels, Protocol):
+class PagedKernels(Kernels, Protocol):
     """What a target may bring beside them, so that what lies before a sliding window is forgotten."""
 
-    def sliding_prefill(self, shape: Sliding) -> Any: ...
+    def paged_prefill(self, shape: Sight) -> Any: ...
 
-    def sliding_decode(self, shape: Sliding) -> Any: ...
+    def paged_decode(self, shape: Sight) -> Any: ...

@@ -9,15 +9,15 @@ from tvm.relax.frontend.nn.llm import kv_cache as stock
 
 from edge_router.compile.kernels import (
     attention_decode,
+    attention_paged,
     attention_prefill,
-    attention_sliding,
     linear,
     logits,
     norm,
     pages,
     rotary,
 )
-from edge_router.compile.kernels.attention_sliding import Sliding
+from edge_router.compile.kernels.attention_paged import Sight
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.shapes import PAGE, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
@@ -64,11 +64,11 @@ class Processor:
     def rotary(self, heads: Heads, frequencies: Sequence[float], amplitude: float) -> Any:
         return rotary.rotary(self._narrow(heads), heads, frequencies, amplitude)
 
-    def sliding_prefill(self, shape: Sliding) -> Any:
-        return attention_sliding.sliding_prefill(self._narrow(shape.heads), shape)
+    def paged_prefill(self, shape: Sight) -> Any:
+        return attention_paged.paged_prefill(self._narrow(shape.heads), shape)
 
-    def sliding_decode(self, shape: Sliding) -> Any:
-        return attention_sliding.sliding_decode(self._narrow(shape.heads), shape)
+    def paged_decode(self, shape: Sight) -> Any:
+        return attention_paged.paged_decode(self._narrow(shape.heads), shape)
 
     def copy_page(self, heads: Heads) -> Any:
         return stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)

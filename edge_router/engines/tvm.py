@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,9 @@ from edge_router.engines.local.memory import Residence
 from edge_router.engines.local.runner import Logits, is_exhausted
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.settings import settle
-from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache, Sizes, SlidingCache
+from edge_router.engines.tvm_cache import PAGE_SIZE, PagedCache, RuntimeCache, Sizes
 from edge_router.engines.tvm_device import CPU, loading, open_device
+from edge_router.engines.tvm_metadata import Metadata
 from edge_router.engines.tvm_runtime import end_threads, load_runtime, use_threads
 from edge_router.errors import (
     ArtifactCorrupt,
@@ -31,12 +31,12 @@ from edge_router.errors import (
 )
 from edge_router.paths import Paths
 from edge_router.prompts.directory import ModelDirectory
-from edge_router.quantization import QUANTIZATIONS
 from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
 
+EXACT_ROWS = 8  # of one product are each computed as if they were alone; see compile/kernels/linear.py
 _MOST_TOLD = 300  # characters of what a driver says
 _PARAMETERS = threading.Lock()  # TVM passes them through one table for the whole process
 
@@ -60,6 +60,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         progress=progress,
         residence=residence,
         device=f"{device.name}:{device.number}",
+        speculation=config.weak.speculation,
     )
     settle(engine, compiled, config, paths)
     return engine
@@ -102,6 +103,7 @@ def open_model(
     progress: Progress | None = None,
     residence: Residence | None = None,
     device: str = CPU,
+    speculation: bool = True,
 ) -> LocalEngine:
     """An engine for an MLC model directory and the library that was compiled for it.
 
@@ -124,6 +126,7 @@ def open_model(
             max_sequences=sizes[2],
             threads=threads,
             device=device,
+            speculation=speculation,
         )
 
     with (progress or SilentProgress()).step("load"):
@@ -159,7 +162,9 @@ class TvmRunner:
         max_sequences: int = 1,
         threads: int = 1,
         device: str = CPU,
+        speculation: bool = True,
     ) -> None:
+        self._speculates = speculation
         self._ffi: Any = load_runtime()
         self._device = open_device(device)
         self._library = library
@@ -187,6 +192,8 @@ class TvmRunner:
         self.page_size = PAGE_SIZE
         self._parameters = self._load_parameters(model_dir, metadata)
         self._cache = self._make_cache(machine, metadata)
+        paged = isinstance(self._cache, PagedCache)
+        self._ahead = min(self._cache.together, EXACT_ROWS) if paged and self._speculates else 1
 
     @property
     def free_tokens(self) -> int:
@@ -222,9 +229,16 @@ class TvmRunner:
         return self._cache.together
 
     def prefill_many(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
-        assert isinstance(self._cache, RuntimeCache)
+        return self._rows(lambda: self._cache.prefill_many(sequences, tokens), len(sequences))
+
+    @property
+    def ahead(self) -> int:
+        return self._ahead
+
+    def verify(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
+        assert isinstance(self._cache, PagedCache)
         cache = self._cache
-        return self._rows(lambda: cache.prefill_many(sequences, tokens), len(sequences))
+        return self._rows(lambda: cache.verify(sequences, tokens), sum(map(len, tokens)))
 
     @property
     def overlaps(self) -> bool:
@@ -271,7 +285,7 @@ class TvmRunner:
 
     # ---- loading -------------------------------------------------------------------------------------------
 
-    def _open(self, library: Path) -> tuple[Any, _Metadata]:
+    def _open(self, library: Path) -> tuple[Any, Metadata]:
         """The virtual machine, and what the library says of itself, which only the machine can be asked."""
         from edge_router.compile.link import load_library
 
@@ -284,13 +298,13 @@ class TvmRunner:
             raise
         if not machine.implements_function("_metadata", True):
             raise ArtifactCorrupt(library, "has no function _metadata")
-        metadata = _Metadata(library, strict_json.parse_object(machine["_metadata"]()))
-        for name in SlidingCache.functions if metadata.sliding else RuntimeCache.functions:
+        metadata = Metadata(library, strict_json.parse_object(machine["_metadata"]()))
+        for name in PagedCache.functions if metadata.pages else RuntimeCache.functions:
             if not machine.implements_function(name, True):
                 raise ArtifactCorrupt(library, f"has no function {name}")
         return machine, metadata
 
-    def _load_parameters(self, model_dir: Path, metadata: _Metadata) -> Any:
+    def _load_parameters(self, model_dir: Path, metadata: Metadata) -> Any:
         from edge_router.store.tensor_index import check_parameters
 
         asked = metadata.parameters()
@@ -318,64 +332,20 @@ class TvmRunner:
                 raise
             raise _unfitting(model_dir, error) from error
 
-    def _make_cache(self, machine: Any, metadata: _Metadata) -> RuntimeCache | SlidingCache:
+    def _make_cache(self, machine: Any, metadata: Metadata) -> RuntimeCache | PagedCache:
         together = metadata.number("max_batch_size")
         sizes = Sizes(self.context_window_size, self.prefill_chunk_size, self.max_sequences, together)
         made = (self._ffi, machine, self._parameters, sizes)
         try:
-            if metadata.sliding is None:
+            if metadata.pages is None:
                 return RuntimeCache(*made, self._device)
-            return SlidingCache(*made, metadata.sliding, metadata.heads)
+            return PagedCache(*made, metadata.pages, metadata.heads)
         except Exception as error:
             if is_mistake(error):
                 raise
             if not is_exhausted(error):
                 raise ArtifactCorrupt(self._library, f"its KV cache cannot be made: {error}") from error
             raise OutOfMemory("tvm", "no room for the KV cache", metadata.cache_bytes(sizes)) from error
-
-
-class _Metadata:
-    """What a library says of itself. Raises `ArtifactCorrupt` for what is missing."""
-
-    def __init__(self, library: Path, values: object) -> None:
-        self._library = library
-        self._values: Mapping[str, Any] = values if isinstance(values, dict) else {}
-
-    def number(self, name: str) -> int:
-        value = self._values.get(name)
-        if not isinstance(value, int):
-            raise ArtifactCorrupt(self._library, f"its metadata has no {name}")
-        return value
-
-    def parameters(self) -> Sequence[Mapping[str, Any]]:
-        """Name, shape and type of each array that it asks for."""
-        asked: Sequence[Mapping[str, Any]] = self._values.get("params", ())
-        return asked
-
-    @property
-    def sliding(self) -> Mapping[str, Any] | None:
-        """Of a library that forgets what lies before a window."""
-        return self._values.get("sliding")
-
-    @property
-    def heads(self) -> Mapping[str, int]:
-        sizes: Mapping[str, int] = self._values.get("kv_cache", {})
-        return sizes
-
-    def cache_bytes(self, sizes: Sizes) -> int | None:
-        """Of the KV cache; None where the library does not say how it stores its numbers."""
-        form, heads, kept = QUANTIZATIONS.get(str(self._values.get("quantization"))), self.heads, self.sliding
-        if form is None:
-            return None
-        return math.prod(
-            (
-                sizes.sequences * (sizes.pages if kept is None else SlidingCache.pages_each(sizes, kept)),
-                PAGE_SIZE,  # tokens
-                2,  # keys and values
-                *(heads.get(name, 0) for name in ("num_hidden_layers", "num_key_value_heads", "head_dim")),
-                form.dtype_bytes,
-            )
-        )
 
 
 def _at_most(wanted: int | None, limit: int) -> int:

@@ -1,4 +1,4 @@
-"""The two KV caches of engine tvm: the runtime's own, and pages of ours for models that forget.
+"""The two KV caches of engine tvm: pages of ours on a processor, and the runtime's own on a GPU.
 
 Both are made, used and dropped by one thread. What they raise is TVM's, or `KeyError`, `ValueError` and
 `MemoryError` of `PageTable`.
@@ -6,7 +6,7 @@ Both are made, used and dropped by one thread. What they raise is TVM's, or `Key
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -120,14 +120,14 @@ class RuntimeCache:
         return logits
 
 
-class SlidingCache:
+class PagedCache:
     """Of each sequence the first `sinks` tokens stay, and as many as its next tokens can look back at.
 
-    `kept` is what the library's metadata says under "sliding", `heads` what it says under "kv_cache".
+    `kept` is what the library's metadata says under "pages": without a window everything stays. `heads` is
+    what it says under "kv_cache".
     """
 
-    functions = ("sliding_prefill", "sliding_decode", "sliding_batch_decode")
-    together = 1
+    functions = ("paged_prefill", "paged_decode", "paged_batch_decode")
 
     def __init__(
         self, ffi: Any, machine: Any, parameters: Any, sizes: Sizes, kept: Mapping[str, Any],
@@ -135,6 +135,7 @@ class SlidingCache:
     ) -> None:  # fmt: skip
         self._from_dlpack, self._parameters = ffi.from_dlpack, parameters
         self._sinks, self._near = int(kept["sinks"]), int(kept["window"]) - int(kept["sinks"])
+        self._forgets, self.together = int(kept["window"]) > 0, sizes.together
         self._prefill, self._decode, self._batch_decode = (machine[name] for name in self.functions)
         self._most = self.pages_each(sizes, kept)
         self._pages = PageTable(self._most * sizes.sequences, self._copy)
@@ -144,14 +145,18 @@ class SlidingCache:
         shape = (layers, self._most * sizes.sequences, 2, key_value, PAGE_SIZE, size)
         self._memory = aligned(shape, np.dtype(kept["dtype"]))
         self._shared = self._from_dlpack(self._memory)
-        self._table = aligned((sizes.sequences, sizes.pages), np.int32)
-        self._shown: list[int | None] = [None] * sizes.sequences  # whose pages lie in the table's rows
-        rows = max(sizes.chunk, sizes.sequences)
-        self._ids, self._positions = aligned((rows,), np.int32), aligned((rows,), np.int32)
+        rows = max(sizes.sequences, sizes.together)
+        self._table = aligned((rows, sizes.pages), np.int32)
+        self._shown: list[int | None] = [None] * rows  # whose pages lie in the table's rows,
+        self._known = [0] * rows  # and how many of them are as they were then
+        self._ids, self._positions = (aligned((max(sizes.chunk, rows),), np.int32) for _ in range(2))
+        self._ends = aligned((rows,), np.int32)
 
     @staticmethod
     def pages_each(sizes: Sizes, kept: Mapping[str, Any]) -> int:
         """Of one sequence, at most."""
+        if not kept["window"]:
+            return sizes.pages
         sinks, near = int(kept["sinks"]), int(kept["window"]) - int(kept["sinks"])
         # the last chunk, what its first token looks back at, wherever in a page that begins; and the sinks
         return min(sizes.pages, -(-(near - 1 + sizes.chunk) // PAGE_SIZE) + 1 + -(-sinks // PAGE_SIZE))
@@ -186,35 +191,58 @@ class SlidingCache:
         return min(self._pages.needed(sequence, count), self._most - self._pages.owned(sequence))
 
     def prefill(self, sequence: int, tokens: Sequence[int]) -> Any:
-        begin = self._grow(0, sequence, len(tokens))
-        self._positions[: len(tokens)] = np.arange(begin, begin + len(tokens))
-        return self._run(self._prefill, 1, tokens)
+        return self.prefill_many([sequence], [tokens])
+
+    def prefill_many(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Any:
+        """One function for one and for many: each has buffers of its own, which stay."""
+        end = 0
+        for row, (sequence, more) in enumerate(zip(sequences, tokens, strict=True)):
+            begin = self._grow(sequence, len(more), range(row, row + 1))
+            self._positions[end : end + len(more)] = np.arange(begin, begin + len(more))
+            end += len(more)
+            self._ends[row] = end - 1
+        count = len(sequences)
+        return self._run(self._prefill, count, list(chain.from_iterable(tokens)), self._ends[:count])
 
     def decode(self, sequences: Sequence[int], tokens: Sequence[int]) -> Any:
-        for row, sequence in enumerate(sequences):
-            self._positions[row] = self._grow(row, sequence, 1)
-        run = self._decode if len(sequences) == 1 else self._batch_decode
-        return self._run(run, len(sequences), tokens)
+        return self.verify(sequences, [[token] for token in tokens])
+
+    def verify(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Any:
+        """Each token has a row of the table, which is its sequence's."""
+        rows = 0
+        for sequence, more in zip(sequences, tokens, strict=True):
+            begin = self._grow(sequence, len(more), range(rows, rows + len(more)))
+            for place in range(len(more)):
+                self._positions[rows] = begin + place
+                rows += 1
+        run = self._decode if rows == 1 else self._batch_decode
+        return self._run(run, rows, list(chain.from_iterable(tokens)))
 
     def _seen_from(self, position: int) -> int:
         """The first token behind the sinks that the token at `position` looks back at."""
-        return max(self._sinks, position - self._near + 1)
+        return max(self._sinks, position - self._near + 1) if self._forgets else 0
 
-    def _grow(self, row: int, sequence: int, count: int) -> int:
-        """Room for `count` more tokens, and the sequence's pages into a row of the table."""
+    def _grow(self, sequence: int, count: int, rows: Iterable[int]) -> int:
+        """Room for `count` more tokens, and the sequence's pages into some rows of the table."""
         begin = self._pages.length(sequence)
-        self._pages.forget(sequence, self._sinks, self._seen_from(begin))
+        if self._forgets:
+            self._pages.forget(sequence, self._sinks, self._seen_from(begin))
         self._pages.grow(sequence, count)
         pages = self._pages.pages(sequence)
-        known = begin // PAGE_SIZE if self._shown[row] == sequence else 0  # earlier ones only go
-        self._table[row, known : len(pages)] = pages[known:]
-        self._shown[row] = sequence
+        for row, shown in enumerate(self._shown):
+            if shown == sequence:
+                self._known[row] = min(self._known[row], begin // PAGE_SIZE)
+        for row in rows:
+            known = self._known[row] if self._shown[row] == sequence else 0  # earlier ones only go
+            self._table[row, known : len(pages)] = pages[known:]
+            self._shown[row], self._known[row] = sequence, len(pages)
         return begin
 
-    def _run(self, function: Any, sequences: int, tokens: Sequence[int]) -> Any:
+    def _run(self, function: Any, sequences: int, tokens: Sequence[int], *more: npt.NDArray[Any]) -> Any:
         self._ids[: len(tokens)] = tokens
         rows = (self._ids[: len(tokens)], self._positions[: len(tokens)], self._table[:sequences])
-        return function(*(self._from_dlpack(array) for array in rows), self._shared, self._parameters)
+        given = (*(self._from_dlpack(array) for array in rows), self._shared)
+        return function(*given, *(self._from_dlpack(array) for array in more), self._parameters)
 
     def _copy(self, source: int, target: int) -> None:
         self._memory[:, target] = self._memory[:, source]

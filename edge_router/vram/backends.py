@@ -21,7 +21,7 @@ class Backend:
     finds its pages, where the runtime reserves a fixed number; None where they follow the sizes.
     `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window,
     if a model is compiled for that; `forgets`: always does, where all layers have one.
-    `program`: through WebGPU, see `vram.programs`.
+    `program`: through WebGPU, see `vram.programs`. `guesses`: checks several tokens of an answer at once.
     `margin`: thousandths of all that is counted, for what is not; more where nothing could be measured yet.
     """
 
@@ -35,6 +35,7 @@ class Backend:
     forgets: bool = False
     margin: int = 30
     program: bool = False
+    guesses: bool = False
 
 
 # TVM 0.27, src/runtime/vm/attn_utils.h, CachedPagedKVCacheAuxDataManager. On a processor the same is reserved
@@ -43,7 +44,9 @@ _TVM_INDEX = 32 * MIB
 
 _BACKENDS = (
     # Measured on Linux: CPython 3.11 with numpy, tokenizers, TVM's runtime and its loader of compiled code.
-    Backend("cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=20, forgets=True),
+    Backend(
+        "cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=20, forgets=True, guesses=True
+    ),
     # A CUDA context with the modules of one library: not measured here; what is usually seen, rounded up.
     Backend("cuda", own_memory=True, context=512 * MIB, granularity=2 * MIB, index_integers=_TVM_INDEX),
     Backend("metal", own_memory=False, context=128 * MIB, granularity=16384, program=True, forgets=True),

@@ -21,6 +21,7 @@ _FLOAT = 4
 _LANES = 16  # of the widest vectors that the CPU kernels use
 _GROUP = 32  # numbers that share a scale
 _INTEGER_GROUP = 32 * 2 + 8  # bytes of a group of sixteen-bit integers, with its scale and its sum
+_GUESSED = 7  # tokens that are checked beside the next one: edge_router/engines/tvm.py
 _SAMPLED = 28  # bytes for each token of the vocabulary while one is chosen (copies, weights, order)
 _TREE = 256  # tokens of a speculative tree, for which TVM's KV cache reserves room
 _DEPTHS = 2  # of shared prefixes, in TVM's KV cache
@@ -200,9 +201,10 @@ def _buffers(shape: ModelShape, form: Quantization, settings: Settings, place: P
     With smaller ones a processor touches less of it, and untouched memory takes none.
     """
     # One token more for `decode`, and a batch for the others; logits of each sequence's last token as well
-    # where several are read at once.
-    tokens, width = settings.prefill_chunk_size + 1 + settings.max_sequences, activation_width(shape)
-    rows = 1 + 2 * settings.max_sequences
+    # where several are read at once. Guesses come in a batch, too.
+    batch = settings.max_sequences + (_GUESSED if place.backend.guesses else 0)
+    tokens, width = settings.prefill_chunk_size + 1 + batch, activation_width(shape)
+    rows = 1 + settings.max_sequences + batch
     bound = (
         product("workspace", "activations", tokens=tokens, numbers=width, bytes=form.dtype_bytes),
         product("workspace", "logits", rows=rows, vocabulary=shape.vocabulary, bytes=_FLOAT),

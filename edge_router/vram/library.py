@@ -11,6 +11,7 @@ from edge_router import strict_json
 USAGE = "memory.json"
 _CALLED = ("embed", "batch_prefill", "decode")
 _TOGETHER = "batch_decode"  # called for several conversations only
+_PAGED = ("paged_prefill", "paged_decode", "paged_batch_decode")  # where the KV cache is ours
 
 
 def write_usage(library: Path, usage: Mapping[str, int]) -> None:
@@ -29,4 +30,6 @@ def library_bytes(library: Path, sequences: int) -> int | None:
 
 def usage_bytes(usage: Mapping[str, int], sequences: int) -> int:
     """Raises `KeyError` for a library that is not ours."""
+    if _PAGED[-1] in usage:
+        return sum(usage[name] for name in _PAGED)
     return sum(usage[name] for name in (*_CALLED, *([_TOGETHER] if sequences > 1 else [])))

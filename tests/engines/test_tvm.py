@@ -19,7 +19,7 @@ from edge_router.chat.message import Message
 from edge_router.compile import link
 from edge_router.engines import tvm_runtime
 from edge_router.engines.tvm import TvmRunner
-from edge_router.engines.tvm_cache import PAGE_SIZE, RuntimeCache
+from edge_router.engines.tvm_cache import PAGE_SIZE, PagedCache
 from edge_router.engines.tvm_device import CPU, Device
 from edge_router.errors import (
     ArtifactCorrupt,
@@ -207,7 +207,7 @@ def test_an_interrupted_pass_is_forgotten_by_a_reset(empty: TvmRunner, prompts: 
     wanted = afresh(empty, prompts[0])
     empty.add_sequence(0)
     with pytest.raises(ZeroDivisionError):
-        empty._cache._run(lambda *args: 1 / 0, [0], [5], prompts[0][:5])
+        empty._cache._run(lambda *args: 1 / 0, 1, prompts[0][:5])
     empty.reset()
     assert np.array_equal(afresh(empty, prompts[0]), wanted)
 
@@ -342,10 +342,10 @@ def test_weights_that_do_not_fit_are_a_corrupt_artifact_or_a_users_own_model(
 def test_a_kv_cache_that_cannot_be_made(batch_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[Exception] = [MemoryError("std::bad_alloc"), RuntimeError("five arguments")]
 
-    def failing(self: RuntimeCache, *arguments: Any) -> None:
+    def failing(self: PagedCache, *arguments: Any) -> None:
         raise failures.pop(0)
 
-    monkeypatch.setattr(RuntimeCache, "__init__", failing)
+    monkeypatch.setattr(PagedCache, "__init__", failing)
     with pytest.raises(OutOfMemory, match="KV cache") as caught:
         TvmRunner(batch_model.model_dir, batch_model.library, context_window_size=128)
     layers, heads, width, key_and_value, float16 = 30, 3, 64, 2, 2

@@ -7,8 +7,8 @@ from typing import Any
 
 from table import each
 
-from edge_router.engines.tvm import _Metadata
-from edge_router.engines.tvm_cache import Sizes, SlidingCache
+from edge_router.engines.tvm_cache import PagedCache, Sizes
+from edge_router.engines.tvm_metadata import Metadata
 from edge_router.quantization import QUANTIZATIONS, quantization
 from edge_router.vram import ModelShape, Place, Settings, backend, estimate, total
 
@@ -18,7 +18,7 @@ from edge_router.vram import ModelShape, Place, Settings, backend, estimate, tot
 def test_what_a_kv_cache_needs_is_what_was_planned_for_it(name: str, sequences: int) -> None:
     """In each format's own numbers; TVM's has one page more."""
     heads = {"num_hidden_layers": 5, "num_key_value_heads": 3, "head_dim": 64}
-    said = _Metadata(Path("lib.so"), {"quantization": name, "kv_cache": heads})
+    said = Metadata(Path("lib.so"), {"quantization": name, "kv_cache": heads})
     numbers = {
         **heads,
         "model_type": "llama",
@@ -41,9 +41,9 @@ def test_what_a_sliding_cache_needs_is_what_it_takes(name: str, sinks: int) -> N
     heads = {"num_hidden_layers": 2, "num_key_value_heads": 3, "head_dim": 8}
     stored = "float32" if "f32" in name else "float16"  # numpy has no bfloat16
     kept = {"window": 100, "sinks": sinks, "dtype": stored}
-    said = _Metadata(Path("lib.so"), {"quantization": name, "kv_cache": heads, "sliding": kept})
+    said = Metadata(Path("lib.so"), {"quantization": name, "kv_cache": heads, "pages": kept})
     sizes = Sizes(4096, 32, 2)
-    functions: Any = dict.fromkeys(SlidingCache.functions)
+    functions: Any = dict.fromkeys(PagedCache.functions)
 
     class Ffi:
         @staticmethod
@@ -51,9 +51,9 @@ def test_what_a_sliding_cache_needs_is_what_it_takes(name: str, sinks: int) -> N
             assert memory.nbytes == said.cache_bytes(sizes)
             return memory
 
-    SlidingCache(Ffi, functions, None, sizes, kept, heads)
+    PagedCache(Ffi, functions, None, sizes, kept, heads)
 
 
 def test_a_library_of_an_unknown_format_does_not_say_what_it_needs() -> None:
     for values in ({"quantization": "q9f99", "kv_cache": {}}, {}):
-        assert _Metadata(Path("lib.so"), values).cache_bytes(Sizes(100, 10, 1)) is None
+        assert Metadata(Path("lib.so"), values).cache_bytes(Sizes(100, 10, 1)) is None

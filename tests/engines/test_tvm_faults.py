@@ -106,7 +106,7 @@ def test_each_call_while_loading_fails_in_turn(controller: Any, memory: Memory) 
     first = controller()
     first.warm()
     loading = list(memory.calls)
-    assert {"load_library", "vm.builtin.tensor_cache.load", "create_tir_paged_kv_cache"} <= set(loading)
+    assert {"load_library", "vm.builtin.tensor_cache.load", "from_dlpack"} <= set(loading)
     memory.again(None)
     wanted = ask(first)
     first.close()
@@ -128,7 +128,7 @@ def test_each_call_of_an_answer_fails_in_turn(controller: Any, memory: Memory) -
     memory.again(None)
     wanted = ask(asked)
     met = set(memory.calls)
-    assert {"batch_prefill", "decode", "choose", "vm.builtin.kv_state_begin_forward"} <= met
+    assert {"paged_prefill", "paged_decode", "choose", "from_dlpack"} <= met
     number, ended = 0, False
     while not ended:
         number += 1

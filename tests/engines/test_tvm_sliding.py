@@ -12,7 +12,7 @@ import pytest
 
 from edge_router.engines.local.sequences import SequencePool
 from edge_router.engines.tvm import TvmRunner
-from edge_router.engines.tvm_cache import PAGE_SIZE, SlidingCache
+from edge_router.engines.tvm_cache import PAGE_SIZE, PagedCache
 from edge_router.paths import Paths
 
 CLOSE = 0.03  # of the logits' standard deviation
@@ -128,7 +128,7 @@ def test_conversations_in_turn_do_not_meet(runner: TvmRunner, wanted: Any) -> No
 
 def test_what_no_token_can_see_any_more_gives_its_pages_back(runner: TvmRunner) -> None:
     cache = runner._cache
-    assert isinstance(cache, SlidingCache)
+    assert isinstance(cache, PagedCache)
     most = -(-cache._sinks // PAGE_SIZE) + -(-(WINDOW - cache._sinks - 1 + CHUNK) // PAGE_SIZE) + 1
     free = runner.free_tokens
     assert free == 2 * most * PAGE_SIZE < 2 * CONTEXT

@@ -63,8 +63,8 @@ def test_every_product_of_the_demo_model_by_hand(smol):
         "attention: queries and results": 2 * 512 * 9 * 64 * 2,
         "attention: new keys and values": 2 * 512 * 3 * 64 * 2,
         "attention: softmax sums": 2 * 512 * 9 * 4,
-        "activations": (512 + 1 + 2) * (5 * 576 + 960 + 576 + 2 * 1536) * 2,
-        "logits": 5 * 49152 * 4,
+        "activations": (512 + 1 + 2 + 7) * (5 * 576 + 960 + 576 + 2 * 1536) * 2,
+        "logits": (5 + 7) * 49152 * 4,
         "its graph and session": 1000,
     }
     for name, expected in by_hand.items():
@@ -75,12 +75,10 @@ def test_every_product_of_the_demo_model_by_hand(smol):
 @pytest.mark.parametrize(
     ("chunk", "sequences", "usage"),
     [
-        # memory_usage of embed, batch_prefill, decode and batch_decode, as compiled for the demo model; for
-        # four of a library for eight, without the logits of four
-        (512, 1, 589_824 + 7_082_496 + 13_824 + 210_432),
-        (64, 4, 73_728 + 2_457_600 - 4 * 49_152 * 4 + 13_824 + 841_728),
-        # and of a library without fused kernels
-        (512, 1, 589_824 + 5_309_569 + 11_137 + 82_945),
+        # memory_usage of paged_prefill, paged_decode and paged_batch_decode, as compiled for the demo model;
+        # without the logits of others that a library for eight has room for
+        (512, 1, 9_080_832 - 7 * 49_152 * 4 + 14_592 + 1_689_600),
+        (512, 4, 9_080_832 - 4 * 49_152 * 4 + 14_592 + 1_689_600),
     ],
 )
 def test_the_formula_bounds_what_the_compiler_plans(smol, chunk, sequences, usage):
@@ -165,6 +163,10 @@ def test_a_library_says_what_it_takes(tmp_path):
         library, {"embed": 1, "batch_prefill": 20, "decode": 300, "batch_decode": 4000, "batch_verify": 5}
     )
     assert (library_bytes(library, 1), library_bytes(library, 2)) == (321, 4321)
+    write_usage(
+        library, {"embed": 1, "decode": 2, "paged_prefill": 30, "paged_decode": 400, "paged_batch_decode": 5}
+    )
+    assert library_bytes(library, 1) == library_bytes(library, 2) == 435
     write_usage(library, {"embed": 1})
     assert library_bytes(library, 1) is None
 

@@ -9,6 +9,7 @@ from edge_router.cli.verbs.bench_memory import memory
 from edge_router.cli.verbs.bench_quality import quality
 from edge_router.cli.verbs.bench_router import router
 from edge_router.cli.verbs.bench_server import server
+from edge_router.cli.verbs.bench_speculation import speculation
 from edge_router.cli.verbs.bench_weak import weak
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -19,5 +20,5 @@ def bench() -> None:
     """Measure what runs on this machine."""
 
 
-for verb in (weak, quality, router, decision, server, memory):
+for verb in (weak, speculation, quality, router, decision, server, memory):
     app.command()(verb)

@@ -62,6 +62,8 @@ COMMENTS: Mapping[str, str] = {
     "weak.tools": "Call tools itself: yes, no; auto: where calibrate --tools has found it good enough.",
     "weak.thinking": "Think before an answer, where the request does not say. Default: the model's card.",
     "weak.end_loops": "End an answer that only repeats itself, over and over.",
+    "weak.speculation": "Several tokens at once where an answer repeats what was said; the text is the same. "
+    "On a processor, by the engine tvm.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",
     "weak.retry_load_s": "Seconds in which a model that could not be loaded is not tried again.",

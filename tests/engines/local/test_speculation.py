@@ -25,7 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     "drawn hotter": {"max_tokens": 60, "temperature": 0.9, "top_p": 0.9, "top_k": 20, "seed": 4},
     "with penalties": {"max_tokens": 60, "repetition_penalty": 1.3, "presence_penalty": 0.4, "temperature": 0.6,
                        "seed": 5},
-    "with log probabilities": {"max_tokens": 40, "logprobs": 2},
+    "with log probabilities": {"max_tokens": 40, "logprobs": True, "top_logprobs": 2},
     "with a bias": {"max_tokens": 40, "logit_bias": {65: 3.0}, "temperature": 0.5, "seed": 6},
     "one token": {"max_tokens": 1},
     "two tokens": {"max_tokens": 2},

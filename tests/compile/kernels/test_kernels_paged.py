@@ -1,4 +1,4 @@
-"""Attention within a window, over pages of which some are gone, against a plain softmax over what is seen."""
+"""Attention over pages, of which some are gone where there is a window, against a plain softmax."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_router.compile.kernels.attention_sliding import Sliding, sliding_decode, sliding_prefill
+from edge_router.compile.kernels.attention_paged import Sight, paged_decode, paged_prefill
 from edge_router.compile.kernels.shapes import PAGE, Heads
 
 TOLERANCE = 3e-3  # the output is float16
 LAYERS, LAYER = 2, 1
 SHAPES = [
-    Sliding(Heads(4, 2, 64, window=20), 0, 0.2),
-    Sliding(Heads(9, 3, 16, window=37), 4, 0.3),
-    Sliding(Heads(4, 4, 80, window=130), 19, 0.15),
-    Sliding(Heads(2, 1, 32, cap=3.0, window=1), 0, 0.2),
+    Sight(Heads(4, 2, 64, window=20), 0, 0.2),
+    Sight(Heads(9, 3, 16, window=37), 4, 0.3),
+    Sight(Heads(4, 4, 80, window=130), 19, 0.15),
+    Sight(Heads(2, 1, 32, cap=3.0, window=1), 0, 0.2),
+    Sight(Heads(9, 3, 64), 0, 0.125),
 ]
 
 
 class Conversation:
     """Keys and values of `length` tokens, in pages where all that the next query can't see is no number."""
 
-    def __init__(self, rng: np.random.Generator, shape: Sliding, length: int) -> None:
+    def __init__(self, rng: np.random.Generator, shape: Sight, length: int) -> None:
         self.shape, self.length = shape, length
         heads = shape.heads
         size = (length, heads.key_value, heads.size)
         self.keys, self.values = (rng.normal(0, 1, size).astype("f2") for _ in range(2))
+        self.window = heads.window or 1 << 20
 
     def put(self, pages: np.ndarray, table: np.ndarray, free: list[int], more: int) -> None:
         """Into `pages`, with room for `more` tokens."""
-        first = max(0, self.length - (self.shape.heads.window - self.shape.sinks) + 1)
+        first = max(0, self.length - (self.window - self.shape.sinks) + 1)
         for page in range(-(-(self.length + more) // PAGE)):
             begin = page * PAGE
             if begin + PAGE <= first and begin >= self.shape.sinks:
@@ -44,7 +46,7 @@ class Conversation:
 
     def wanted(self, qkv: np.ndarray, for_sinks: np.ndarray) -> np.ndarray:
         """[rows, query heads, channels] of the next tokens."""
-        heads, sinks, window = self.shape.heads, self.shape.sinks, self.shape.heads.window
+        heads, sinks, window = self.shape.heads, self.shape.sinks, self.window
         fresh = qkv[:, heads.query :].astype("f8")
         keys = np.concatenate([self.keys.astype("f8"), fresh[:, : heads.key_value]])
         values = np.concatenate([self.values.astype("f8"), fresh[:, heads.key_value :]])
@@ -69,7 +71,7 @@ class Conversation:
         return out
 
 
-def turned(rng: np.random.Generator, shape: Sliding, rows: int) -> list[np.ndarray]:
+def turned(rng: np.random.Generator, shape: Sight, rows: int) -> list[np.ndarray]:
     """Queries, keys and values, and the queries once more for the sinks."""
     heads = shape.heads
     qkv = rng.normal(0, 1.5, (rows, heads.query + 2 * heads.key_value, heads.size)).astype("f2")
@@ -78,7 +80,7 @@ def turned(rng: np.random.Generator, shape: Sliding, rows: int) -> list[np.ndarr
     return [qkv, other]
 
 
-def kept(shape: Sliding, sequences: int, places: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+def kept(shape: Sight, sequences: int, places: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
     heads = shape.heads
     count = sequences * places + 1
     pages = np.full((LAYERS, count, 2, heads.key_value, PAGE, heads.size), np.nan, "f2")
@@ -86,23 +88,50 @@ def kept(shape: Sliding, sequences: int, places: int) -> tuple[np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_next_tokens_of_one_conversation(machine: Any, rng: np.random.Generator, shape: Sliding) -> None:
-    run = machine.compile(sliding_prefill(machine.isa.narrowed(shape.heads.size), shape))
-    for length, rows in ((0, 3), (0, 150), (7, 40), (100, 33), (161, 70)):
-        told = Conversation(rng, shape, length)
-        pages, table, free = kept(shape, 1, 16)
-        told.put(pages, table[0], free, rows)
-        queries = turned(rng, shape, rows)
-        out = np.zeros((rows, shape.heads.query, shape.heads.size), "f2")
-        positions = np.arange(length, length + rows, dtype="i4")
-        run(*queries[: 1 + bool(shape.sinks)], pages, table, positions, LAYER, out)
-        assert np.abs(out - told.wanted(*queries)).max() < TOLERANCE, (length, rows)
+def test_the_next_tokens_of_some_conversations(machine: Any, rng: np.random.Generator, shape: Sight) -> None:
+    run = machine.compile(paged_prefill(machine.isa.narrowed(shape.heads.size), shape))
+    for told in ([(0, 3)], [(0, 150)], [(7, 40)], [(100, 33), (0, 1), (161, 70)], [(3, 1), (20, 9)]):
+        conversations = [Conversation(rng, shape, length) for length, _ in told]
+        pages, table, free = kept(shape, len(told), 16)
+        for conversation, own, (_, rows) in zip(conversations, table, told, strict=True):
+            conversation.put(pages, own, free, rows)
+        counts = [rows for _, rows in told]
+        queries = turned(rng, shape, sum(counts))
+        out = np.zeros((sum(counts), shape.heads.query, shape.heads.size), "f2")
+        positions = np.concatenate([np.arange(length, length + rows, dtype="i4") for length, rows in told])
+        ends = np.cumsum(counts, dtype="i4") - 1
+        run(*queries[: 1 + bool(shape.sinks)], pages, table, positions, ends.astype("i4"), LAYER, out)
+        for conversation, end, rows in zip(conversations, ends, counts, strict=True):
+            own = slice(end + 1 - rows, end + 1)
+            wanted = conversation.wanted(*(q[own] for q in queries))
+            assert np.abs(out[own] - wanted).max() < TOLERANCE, told
         assert np.isnan(pages[1 - LAYER]).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_one_token_of_each_of_several(machine: Any, rng: np.random.Generator, shape: Sliding) -> None:
-    run = machine.compile(sliding_decode(machine.isa.narrowed(shape.heads.size), shape))
+def test_several_tokens_of_one_are_computed_as_one_by_one(
+    machine: Any, rng: np.random.Generator, shape: Sight
+) -> None:
+    """To the last bit."""
+    run = machine.compile(paged_decode(machine.isa.narrowed(shape.heads.size), shape))
+    for length, rows in ((0, 8), (13, 5), (129, 8), (300, 3)):
+        told = Conversation(rng, shape, length)
+        pages, table, free = kept(shape, 1, 20)
+        told.put(pages, table[0], free, rows)
+        other, queries = pages.copy(), turned(rng, shape, rows)[: 1 + bool(shape.sinks)]
+        positions = np.arange(length, length + rows, dtype="i4")
+        together, alone = (np.zeros((rows, shape.heads.query, shape.heads.size), "f2") for _ in range(2))
+        run(*queries, pages, np.repeat(table, rows, axis=0), positions, LAYER, together)
+        for row in range(rows):
+            own = slice(row, row + 1)
+            run(*(q[own].copy() for q in queries), other, table, positions[own].copy(), LAYER, alone[own])
+        assert (together == alone).all(), (length, rows)
+        assert np.array_equal(pages, other, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_one_token_of_each_of_several(machine: Any, rng: np.random.Generator, shape: Sight) -> None:
+    run = machine.compile(paged_decode(machine.isa.narrowed(shape.heads.size), shape))
     lengths = [0, 2, 19, 20, 64, 300, 129]
     pages, table, free = kept(shape, len(lengths), 20)
     told = [Conversation(rng, shape, length) for length in lengths]
