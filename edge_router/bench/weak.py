@@ -46,14 +46,15 @@ def bench_weak(
     config = resolved(config)
     if random:
         with random_model(config, paths, progress) as drawn:
-            return _measure(config, drawn, paths, None, progress, rounds, lengths)
-    return _measure(config, built(config, paths, progress), paths, against, progress, rounds, lengths)
+            return measured(config, drawn, paths, None, progress, rounds, lengths)
+    return measured(config, built(config, paths, progress), paths, against, progress, rounds, lengths)
 
 
-def _measure(
+def measured(
     config: Config, compiled: CompiledModel, paths: Paths, against: str | None, progress: Progress,
     rounds: int, lengths: Lengths,
 ) -> WeakBench:  # fmt: skip
+    """Of a model that is built; see `bench_weak`."""
     from edge_router.engines.tvm import built, thread_count
 
     threads = thread_count(config, paths)

@@ -130,6 +130,9 @@ def test_programs_that_are_not_there(cli, monkeypatch):
     assert done.code == 1 and "llama-bench is not on the PATH" in done.err and "--llama-bench" in done.err
     done = cli("bench", "weak", "--against", "openvino")
     assert done.code == 1 and done.err.rstrip().endswith("python -m pip install 'edge-router[bench]'")
+    for both in (("q0f16", "llama.cpp"), ("q0f16", "q3f16_1")):
+        done = cli("bench", "weak", "--against", both[0], "--against", both[1])
+        assert done.code == 1 and "at a time" in done.err, both
     done = cli("bench", "weak", "--against", "nobody")
     assert done.code == 2 and "openvino" in done.err
 

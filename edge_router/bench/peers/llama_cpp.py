@@ -25,7 +25,7 @@ _LIBRARIES = ("libllama.so", "libllama.dylib", "llama.dll")
 Run = Callable[[Sequence[str]], str]
 
 BUILD = """\
-python -m pip download --no-deps --no-binary :all: llama-cpp-python
+python -m pip download --no-deps --no-binary llama-cpp-python llama-cpp-python
 tar xzf llama_cpp_python-*.tar.gz
 cmake -S llama_cpp_python-*/vendor/llama.cpp -B llama -DGGML_NATIVE=ON -DCMAKE_BUILD_TYPE=Release
 cmake --build llama --config Release --target llama-bench llama-batched-bench

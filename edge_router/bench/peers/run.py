@@ -17,8 +17,8 @@ from edge_router.bench.peers.machine import decode_limit, machine
 from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
 from edge_router.bench.peers.side import opened
-from edge_router.bench.weak import bench_weak
-from edge_router.bench.weak_results import USUAL, Comparison, Lengths
+from edge_router.bench.weak import measured
+from edge_router.bench.weak_results import USUAL, Comparison, Lengths, WeakBench
 from edge_router.bench.weak_rounds import OURS
 from edge_router.config import Config
 from edge_router.errors import InvalidModel, MissingExtra, UnknownName
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PEERS = (llama_cpp.NAME, openvino.NAME)
 SHAPES = ("Llama-3.2-1B-Instruct", "Qwen3-1.7B", "Llama-3.2-3B-Instruct")
-_PAGE = 16  # tokens, to which a context is rounded up
+_QUESTION, _SPARE = 128, 64  # tokens of a question with its template; beside those of the longest case
 _Q4_0 = "Q4_0"
 
 
@@ -78,17 +78,18 @@ def bench_peers(
     programs = _programs(wanted)
     given = {"weak.device": "cpu", "weak.threads": max(wanted.threads)}
     config = resolved(config.replace(**given))
-    alone = bench_weak(
-        config, paths, progress=progress, rounds=wanted.rounds, lengths=wanted.lengths, random=random
-    )
     tables, facts = [], dict[str, object]()
+    alone: WeakBench | None = None
     models = [(config.weak.model, random), *((name, True) for name in (SHAPES if sizes else ()))]
     for model, drawn in models:
-        own = _fitted(config.replace(**{"weak.model": model}), wanted.grid)
+        own = _fitted(config.replace(**{"weak.model": model}), wanted)
         with _subject(own, paths, drawn, progress) as subject:
+            if alone is None:
+                alone = measured(own, subject.compiled, paths, None, progress, wanted.rounds, wanted.lengths)
             tables.append(_measure(own, subject, wanted, facts, progress))
     if facts:
         programs[llama_cpp.NAME] = f"build {facts.get('build_commit')}, {programs[llama_cpp.NAME]}"
+    assert alone is not None
     alone = replace(alone, against=compared(tables[0], wanted.against, alone.threads))
     return PeerBench(machine(paths), wanted.rounds, programs, tables, alone)
 
@@ -114,15 +115,17 @@ def _programs(wanted: Wanted) -> dict[str, str]:
                 raise MissingExtra("openvino-genai", "bench", "the comparison with OpenVINO")
             found[name] = f"GenAI {version('openvino-genai')}; activations as they are, and in eight bits"
         else:
-            raise UnknownName("program to compare with", name, (*PEERS, *QUANTIZATIONS))
+            raise UnknownName("program or format to compare with", name, (*PEERS, *QUANTIZATIONS))
     return found
 
 
-def _fitted(config: Config, grid: Grid) -> Config:
+def _fitted(config: Config, wanted: Wanted) -> Config:
     """With a context that the longest case fits into, for as many answers as there are at once."""
-    context = -(-(grid.context + _PAGE) // _PAGE) * _PAGE
-    most = max(config.weak.context_window_size or 0, context + _PAGE)
-    return config.replace(**{"weak.context_window_size": most, "weak.max_sequences": max(grid.batches)})
+    longest = max(wanted.grid.context, *wanted.lengths.prefill, _QUESTION) + _SPARE
+    context = max(config.weak.context_window_size or 0, longest)
+    return config.replace(
+        **{"weak.context_window_size": context, "weak.max_sequences": max(wanted.grid.batches)}
+    )
 
 
 @contextmanager

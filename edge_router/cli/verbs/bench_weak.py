@@ -12,6 +12,7 @@ from edge_router.cli.building import make_ready
 from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.bench_peers import Asked, beside
+from edge_router.errors import InvalidInput
 from edge_router.quantization import QUANTIZATIONS
 
 if TYPE_CHECKING:
@@ -90,7 +91,10 @@ def weak(
     from edge_router.bench.weak import ROUNDS, bench_weak
     from edge_router.bench.weak_results import SHORT, USUAL
 
-    if against and not set(against) <= set(QUANTIZATIONS):
+    formats = [name for name in against or () if name in QUANTIZATIONS]
+    if formats and len(against or ()) > 1:
+        raise InvalidInput("one other format is compared with at a time, and alone")
+    if against and not formats:
         beside(
             session,
             config,
@@ -102,7 +106,7 @@ def weak(
         found = bench_weak(
             config,
             session.paths,
-            against=against[0] if against else None,
+            against=formats[0] if formats else None,
             progress=session.progress,
             rounds=rounds or ROUNDS,
             lengths=SHORT if short else USUAL,
