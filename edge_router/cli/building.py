@@ -5,6 +5,7 @@ The default model is built without a question, for that is what the first run is
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edge_router.client import Controller
     from edge_router.compile.pipeline import CompiledModel
 
+_OBJECTS = 700  # Python's own number: what a build makes is large, however few
 BUILT_ENGINES = ("auto", "tvm", "webgpu", "mlc")  # the others bring what they need
 
 
@@ -104,6 +106,7 @@ def build(config: Config, paths: Paths, progress: Progress, *, shared: bool = Fa
     With `shared` into a library as MLC's runtime loads it, whatever engine is configured. The compiler warns
     of things that nobody who runs it can change.
     """
+    gc.set_threshold(_OBJECTS)
     with hushed():
         return _ensure(config, paths, progress, build=True, shared=shared)
 

@@ -59,7 +59,8 @@ def _by_a_server(typed: quick.Typed) -> int | None:
 
 
 def main() -> NoReturn:
-    gc.set_threshold(_OBJECTS)
+    if quick.read(sys.argv[1:]) is not None:
+        gc.set_threshold(_OBJECTS)  # `building.build` sets what Python has by itself
     output.prepare()
     code = run(sys.argv[1:])
     output.finish()
