@@ -133,6 +133,7 @@ def _tvm(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:
         max_sequences=options.get("max_sequences", 1),
         threads=options["threads"],
         device=options["device"],
+        speculation=False,  # which would flatter us where an answer goes in circles; see `bench.speculation`
     )
 
 
