@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -75,7 +76,7 @@ class LibraryStep:
 
         kind, _, wanted = self._recipe.target.partition(":")
         if kind in ("llvm", MLC):  # ours run in MLC's engine on the processor alone
-            return host_target(self._shop.host())
+            return replace(host_target(self._shop.host()), bytes=self._recipe.bytes)
         return gpu_target(kind, self._shop.host(), wanted if wanted and not wanted.isdigit() else None)
 
     def _compile(self, target: TargetSpec, output: Path) -> None:

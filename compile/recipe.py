@@ -37,6 +37,7 @@ class BuildSettings:
     sliding_window_size: int | None = None
     attention_sink_size: int | None = None
     endless: bool = False  # a conversation beyond the context goes on, and forgets
+    bytes: bool = False  # activations become those on a processor, see `weak.activations`
     shared: bool = False  # a library that is linked, as MLC's runtime and others load it
     mlc_python: str | None = None  # the Python that has mlc_llm, see `edge_router.mlc_python`
 
@@ -59,6 +60,7 @@ class BuildSettings:
             sliding_window_size=weak.sliding_window_size,
             attention_sink_size=weak.attention_sink_size,
             endless=weak.overflow == "window",
+            bytes=weak.activations == "int8",
             shared=shared,
         )
         forgets = weak.engine != MLC and settings.target in ("llvm", PROGRAM)
@@ -102,6 +104,7 @@ class Recipe:
     sliding_window_size: int | None = None
     attention_sink_size: int | None = None
     endless: bool = False
+    bytes: bool = False
     shared: bool = False
     mlc_python: str | None = None
     as_stored: bool = False  # nobody asked for a quantization: ready weights are taken in their own
@@ -164,6 +167,7 @@ def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
         sliding_window_size=settings.sliding_window_size,
         attention_sink_size=settings.attention_sink_size,
         endless=settings.endless,
+        bytes=settings.bytes,
         shared=settings.shared,
         mlc_python=settings.mlc_python,
         as_stored=settings.quantization is None,

@@ -52,6 +52,7 @@ class TargetSpec:
 
     Of a GPU's target these are the machine's that it is in, and `gpu` is the GPU's own architecture, "sm_89";
     machine code is made for those `also`, too. `graphs`: decoding starts CUDA graphs instead of most kernels.
+    `bytes`: a processor rounds activations to bytes where that is faster.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class TargetSpec:
     gpu: str | None = None
     also: tuple[str, ...] = ()
     graphs: bool = False
+    bytes: bool = False
 
     @property
     def machine(self) -> str:
@@ -80,12 +82,15 @@ class TargetSpec:
             parts["also"] = sorted(self.also)
         if self.graphs:
             parts["graphs"] = True
+        if self.kind not in GPUS and self.isa().bytes:
+            parts["bytes"] = True
         if self.kind == "cuda":
             parts["machine_code"] = machine_code_compiler()
         return parts
 
     def isa(self) -> Isa:
-        return Isa.of(self.machine, self.features)
+        isa = Isa.of(self.machine, self.features)
+        return isa.with_bytes() if self.bytes else isa
 
 
 def host_target(host: Host) -> TargetSpec:

@@ -45,6 +45,7 @@ class WeakConfig:
     device: str = "auto"
     quantization: str | None = None  # None: the model card's, of ready weights their own
     quantizer: str | None = None  # what makes the format's codes; None: the model card's
+    activations: str = "int16"  # what a processor multiplies by weights of four bits; int8: coarser, faster
     context_window_size: int | None = None  # None: the model card's
     prefill_chunk_size: int | None = None
     sliding_window_size: int | None = None  # of every layer; None: as the model was made
@@ -563,6 +564,7 @@ def _check(config: Config) -> None:
     require("weak.min_confidence", least is None or 0 <= least <= 1, "must be between 0 and 1")
     require("weak.retry_load_s", 0 <= config.weak.retry_load_s <= 86400, "must be 0 to 86400 seconds")
     one_of("weak.on_defect", "error", "escalate")
+    one_of("weak.activations", "int16", "int8")
     one_of("weak.tools", "auto", "yes", "no")
     one_of("weak.overflow", "auto", "escalate", "window", "truncate")
     if config.weak.vram_budget is not None:

@@ -7,10 +7,11 @@ over once, and nothing is unpacked to memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import copy_row, pack_by_group
+from edge_router.compile.kernels.activations import Form, Sums, copy_row, pack_by_group
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -28,38 +29,37 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.matvec import Finish, by_integers, codes, nibbles
+from edge_router.compile.kernels.matvec import Finish, by_integers, codes
 from edge_router.compile.kernels.stored import WORDS, Matrix
-from edge_router.compile.kernels.vectors import dot, to_float
+from edge_router.compile.kernels.vectors import to_float
 
 VECTORS = 6  # of outputs that one task has: so many sums are under way at once
 AHEAD = 8  # groups whose weights are on their way
 
 
 class _Integers:
-    """Of each word four pairs of sixteen-bit integers; see `activations`."""
-
-    each = 4
+    """Of each word lanes of small integers; see `activations`."""
 
     def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
-        self._isa, words = isa, WORDS * matrix.groups
-        self._pairs = scratch((rows, self.each * words), "int32")
+        self._isa, self._form, words = isa, Form.of(isa), WORDS * matrix.groups
+        self.each = self._form.slots
+        self._activations = scratch((rows, self.each * words), "int32")
         self._zeros = scratch((rows, matrix.groups), "int32")
         self._scales = scratch((rows, matrix.groups))
         with serial(rows) as m:
-            pack_by_group(isa, x, m, words, (self._pairs, self._zeros, self._scales))
+            pack_by_group(isa, x, m, words, (self._activations, self._zeros, self._scales))
 
-    def start(self, m: Expr, g: Expr) -> Expr:
-        return splat(load(self._zeros, m, g), self._isa.lanes)
+    def start(self, m: Expr, g: Expr) -> Sums:
+        return Sums(self._isa, bind(splat(load(self._zeros, m, g), self._isa.lanes)))
 
     def activation(self, m: Expr, place: Expr) -> Expr:
-        return splat(load(self._pairs, m, place), self._isa.lanes)
+        return splat(load(self._activations, m, place), self._isa.lanes)
 
-    def added(self, sums: Expr, words: Expr, j: int, activation: Expr) -> Expr:
-        return dot(self._isa, sums, nibbles(words, j), activation)
+    def add(self, sums: Sums, words: Expr, j: int, activation: Expr) -> None:
+        sums.add(self._form.nibbles(words, j), activation)
 
-    def finished(self, m: Expr, g: Expr, sums: Expr) -> Expr:
-        return cast(sums, "float32") * splat(load(self._scales, m, g), self._isa.lanes)
+    def finished(self, m: Expr, g: Expr, sums: Sums) -> Expr:
+        return cast(sums.value, "float32") * splat(load(self._scales, m, g), self._isa.lanes)
 
 
 class _Floats:
@@ -77,17 +77,17 @@ class _Floats:
                     total.add(load(self._values, m, g * matrix.stored.group + i))
                 store(self._zeros, total.value * const(-matrix.stored.offset, "float32"), m, g)
 
-    def start(self, m: Expr, g: Expr) -> Expr:
-        return splat(load(self._zeros, m, g), self._isa.lanes)
+    def start(self, m: Expr, g: Expr) -> Cell:
+        return Cell(bind(splat(load(self._zeros, m, g), self._isa.lanes)))
 
     def activation(self, m: Expr, place: Expr) -> Expr:
         return splat(load(self._values, m, place), self._isa.lanes)
 
-    def added(self, sums: Expr, words: Expr, j: int, activation: Expr) -> Expr:
-        return sums + cast(codes(words, j, self._stored), "float32") * activation
+    def add(self, sums: Cell, words: Expr, j: int, activation: Expr) -> None:
+        sums.add(cast(codes(words, j, self._stored), "float32") * activation)
 
-    def finished(self, m: Expr, g: Expr, sums: Expr) -> Expr:
-        return sums
+    def finished(self, m: Expr, g: Expr, sums: Cell) -> Expr:
+        return sums.value
 
 
 class Across:
@@ -116,7 +116,7 @@ class Across:
         matrix, method, lanes = self._matrix, self._method, self._isa.lanes
         sums = [Cell(zero(lanes)) for _ in starts]
         with serial(tirx.const(matrix.groups, "int64")) as g:
-            cells = [Cell(bind(method.start(m, g))) for _ in starts]
+            parts: list[Any] = [method.start(m, g) for _ in starts]
             with serial(tirx.const(WORDS, "int64")) as w:
                 row = bind(g * WORDS + w)
                 words = []
@@ -125,10 +125,10 @@ class Across:
                     words.append(bind(load(matrix.weights, row, start, lanes=lanes)))
                 for j in range(method.each):
                     activation = bind(method.activation(m, row * method.each + j))
-                    for cell, word in zip(cells, words, strict=True):
-                        cell.set(method.added(cell.value, word, j, activation))
-            for total, cell, start in zip(sums, cells, starts, strict=True):
+                    for part, word in zip(parts, words, strict=True):
+                        method.add(part, word, j, activation)
+            for total, part, start in zip(sums, parts, starts, strict=True):
                 prefetch(matrix.scales, g + AHEAD, start)
                 scale = to_float(self._isa, load(matrix.scales, g, start, lanes=lanes))
-                total.add(method.finished(m, g, cell.value) * scale)
+                total.add(method.finished(m, g, part) * scale)
         return [total.value for total in sums]

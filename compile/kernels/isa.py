@@ -10,10 +10,10 @@ from edge_router.records import dataclass
 
 
 class Dot(StrEnum):
-    """How sixteen-bit integers are multiplied and summed; `FLOAT` where nothing does that quickly."""
+    """How small integers are multiplied and summed; `FLOAT` where nothing does that quickly."""
 
-    VNNI = "vnni"  # one instruction: two products a lane, added to the sum (AVX-512 VNNI, AVX-VNNI)
-    PAIRS = "pairs"  # two: products added in pairs (pmaddwd, in every x86-64), then the sum
+    VNNI = "vnni"  # one instruction: a lane's products added to the sum (AVX-512 VNNI, AVX-VNNI)
+    PAIRS = "pairs"  # several: products added in pairs (pmaddubsw; pmaddwd, in every x86-64), then the sum
     FLOAT = "float"
 
 
@@ -21,13 +21,15 @@ class Dot(StrEnum):
 class Isa:
     """`lanes` is the number of float32 in one vector register, `registers` how many of those there are.
 
-    `half` says that the hardware converts between float16 and float32.
+    `half` says that the hardware converts between float16 and float32, `bytes` that activations
+    become signed bytes, which it multiplies by unsigned ones; else they become sixteen-bit integers.
     """
 
     lanes: int
     registers: int
     dot: Dot
     half: bool = True
+    bytes: bool = False
 
     @classmethod
     def of(cls, machine: str, features: Iterable[str]) -> Isa:
@@ -40,6 +42,14 @@ class Isa:
         if {"avx2", "fma", "f16c"} <= has:
             return cls(lanes=8, registers=16, dot=Dot.VNNI if "avxvnni" in has else Dot.PAIRS)
         return cls(lanes=4, registers=16, dot=Dot.PAIRS, half="f16c" in has)
+
+    def with_bytes(self) -> Isa:
+        """The same where activations become bytes, if it multiplies those."""
+        return replace(self, bytes=self.dot is not Dot.FLOAT and self.lanes >= 8)
+
+    def for_few_rows(self) -> Isa:
+        """The same with the finest activations that cost nothing there: with VNNI memory sets the pace."""
+        return replace(self, bytes=False) if self.dot is Dot.VNNI else self
 
     def narrowed(self, width: int) -> Isa:
         """The same with vectors of which `width` is a multiple."""

@@ -51,9 +51,9 @@ def linear(isa: Isa, shape: Linear) -> Any:
 
         def few() -> None:
             if shape.stored.transposed:
-                Across(isa, x, rows, matrix, width).run(width, blocks, finish)
+                Across(isa.for_few_rows(), x, rows, matrix, width).run(width, blocks, finish)
             else:
-                MatVec(isa, x, rows, matrix).run(width, blocks, finish)
+                MatVec(isa.for_few_rows(), x, rows, matrix).run(width, blocks, finish)
 
         if shape.rows is not None or not shape.many or width < strip_columns(isa, len(blocks)):
             few()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import GROUP, copy_row, pack_by_group
+from edge_router.compile.kernels.activations import Form, Sums, copy_row, pack_by_group
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -32,11 +32,11 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.matvec import Finish, by_integers, codes, nibbles
+from edge_router.compile.kernels.matvec import Finish, by_integers, codes
 from edge_router.compile.kernels.stored import WORDS, Matrix
-from edge_router.compile.kernels.vectors import dot, to_float, transposed
+from edge_router.compile.kernels.vectors import to_float, transposed
 
-PAIRS = GROUP // 2  # of sixteen-bit integers, in a group
+UNROLLED = 4  # lanes of activations
 LINE = 64 * 8  # bits of memory that are fetched together
 AHEAD = 8  # groups of a transposed matrix that are on their way
 
@@ -52,23 +52,27 @@ def strip_columns(isa: Isa, blocks: int) -> int:
 
 
 class _Integers:
-    """Sixteen-bit integers; a strip's panel holds raw nibbles, two rows of k in one lane."""
+    """Small integers; a strip's panel holds raw nibbles, several rows of k in one lane."""
 
     def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix) -> None:
-        self._isa, self._groups = isa, matrix.groups
+        self._isa, self._groups, self._form = isa, matrix.groups, Form.of(isa)
+        self._slots = WORDS * self._form.slots  # of a group
+        # a number that LLVM does not know: it would unroll the loop, and keep weights instead of sums in registers
+        self._parts = bind(tirx.if_then_else(rows < 0, 0, self._slots // UNROLLED))
         groups = self._groups
-        self._pairs = scratch((rows, PAIRS * groups), "int32")
+        self._activations = scratch((rows, self._slots * groups), "int32")
         self._zeros = scratch((rows, groups), "int32")
         self._scales = scratch((rows, groups))
         with parallel(rows) as m:
-            pack_by_group(isa, x, m, WORDS * groups, (self._pairs, self._zeros, self._scales))
+            pack_by_group(isa, x, m, WORDS * groups, (self._activations, self._zeros, self._scales))
 
     def strip(self) -> Buffer:
-        return scratch((2, self._groups * PAIRS, self._isa.lanes), "int32")
+        return scratch((2, self._groups * self._slots, self._isa.lanes), "int32")
 
     def unpack(self, panel: Buffer, v: int, g: Expr, w: int, words: Expr, scale: Expr) -> None:
-        for j in range(4):
-            store(panel, nibbles(words, j), v, g * PAIRS + (4 * w + j), 0)
+        slots = self._form.slots
+        for j in range(slots):
+            store(panel, self._form.nibbles(words, j), v, g * self._slots + (slots * w + j), 0)
 
     def multiply(self, panel: Buffer, scales: Buffer, rows: Sequence[Expr]) -> list[list[Expr]]:
         lanes = self._isa.lanes
@@ -77,15 +81,15 @@ class _Integers:
             integers = []
             for m in rows:
                 start = bind(splat(load(self._zeros, m, g), lanes))
-                integers.append([Cell(start) for _ in range(2)])
-            with serial(tirx.const(PAIRS // 4, "int64")) as quarter:
-                for i in range(4):
-                    place = bind(g * PAIRS + quarter * 4 + i)
+                integers.append([Sums(self._isa, start) for _ in range(2)])
+            with serial(self._parts) as part:
+                for i in range(UNROLLED):
+                    place = bind(g * self._slots + part * UNROLLED + i)
                     weights = [bind(load(panel, v, place, 0, lanes=lanes)) for v in range(2)]
                     for m, cells in zip(rows, integers, strict=True):
-                        pair = bind(splat(load(self._pairs, m, place), lanes))
+                        activation = bind(splat(load(self._activations, m, place), lanes))
                         for cell, weight in zip(cells, weights, strict=True):
-                            cell.set(dot(self._isa, cell.value, weight, pair))
+                            cell.add(weight, activation)
             weight_scales = [bind(load(scales, v, g, 0, lanes=lanes)) for v in range(2)]
             for m, cells, floats in zip(rows, integers, sums, strict=True):
                 scale = bind(splat(load(self._scales, m, g), lanes))

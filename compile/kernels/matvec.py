@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
-from edge_router.compile.kernels.activations import Piece, copy_row, pack_by_word, pieces
+from edge_router.compile.kernels.activations import Form, Piece, Sums, copy_row, pack_by_word, pieces
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -31,7 +31,7 @@ from edge_router.compile.kernels.ir import (
 )
 from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
-from edge_router.compile.kernels.vectors import dot, spread, to_float, total, totals
+from edge_router.compile.kernels.vectors import spread, to_float, total, totals
 from edge_router.quantization import DTYPE_BYTES
 
 TILE = 4  # columns that are finished together
@@ -44,7 +44,7 @@ Finish = Callable[[Expr, Expr, Sequence[Expr]], None]
 
 
 def by_integers(isa: Isa, stored: Stored) -> bool:
-    """Whether products go through sixteen-bit integers."""
+    """Whether products go through small integers."""
     return stored.bits == 4 and isa.dot is not Dot.FLOAT
 
 
@@ -54,13 +54,6 @@ def codes(words: Expr, j: int, stored: Stored) -> Expr:
     lanes = lanes_of(words)
     shifted = words >> const(stored.bits * j, "uint32", lanes) if j else words
     return bits(shifted & const((1 << stored.bits) - 1, "uint32", lanes), f"int32x{lanes}")
-
-
-def nibbles(words: Expr, j: int) -> Expr:
-    """Nibbles j and j+4 of each word as a pair of int16."""
-    lanes = lanes_of(words)
-    shifted = words >> const(4 * j, "uint32", lanes) if j else words
-    return bits(shifted & const(0x000F000F, "uint32", lanes), f"int32x{lanes}")
 
 
 class _Packed:
@@ -88,29 +81,30 @@ class _Packed:
 
 
 class _Integers(_Packed):
-    """The products through sixteen-bit integers; see `activations`."""
+    """The products through small integers; see `activations`."""
 
     def __init__(self, isa: Isa, x: Buffer, rows: Expr, matrix: Matrix, ahead: int) -> None:
         super().__init__(isa, matrix, ahead)
-        words = self.units
-        self._pairs = scratch((rows, 4 * words), "int32")
+        words, self._form = self.units, Form.of(isa)
+        self._activations = scratch((rows, self._form.slots * words), "int32")
         self._zeros = scratch((rows, words), "int32")
         self._scales = scratch((rows, words))
         with serial(rows) as m:
-            pack_by_word(isa, x, m, words, (self._pairs, self._zeros, self._scales))
+            pack_by_word(isa, x, m, words, (self._activations, self._zeros, self._scales))
 
     def _multiplied(
         self, words: Expr, scale: Expr, rows: Sequence[Expr], piece: Piece, b: Expr
     ) -> list[Expr]:
         lanes, at = piece.lanes, b * piece.lanes + piece.start
-        weights = [bind(nibbles(words, j)) for j in range(4)]
+        slots = self._form.slots
+        weights = [bind(self._form.nibbles(words, j)) for j in range(slots)]
         found = []
         for m in rows:
-            sums = load(self._zeros, m, at, lanes=lanes)
+            sums = Sums(self._isa, load(self._zeros, m, at, lanes=lanes))
             for j, weight in enumerate(weights):
-                place = b * (4 * lanes) + (4 * piece.start + j * lanes)
-                sums = dot(self._isa, sums, weight, load(self._pairs, m, place, lanes=lanes))
-            found.append(cast(sums, "float32") * (scale * load(self._scales, m, at, lanes=lanes)))
+                place = b * (slots * lanes) + (slots * piece.start + j * lanes)
+                sums.add(weight, load(self._activations, m, place, lanes=lanes))
+            found.append(cast(sums.value, "float32") * (scale * load(self._scales, m, at, lanes=lanes)))
         return found
 
 

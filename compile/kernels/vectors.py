@@ -168,13 +168,31 @@ def capped(x: Expr, cap: float) -> Expr:
 
 
 def dot(isa: Isa, sums: Expr, a: Expr, b: Expr) -> Expr:
-    """int32 sums + a * b, where each element of `a` and `b` holds two int16 that are multiplied pairwise."""
+    """int32 sums + the products of the integers in each lane of `a` and `b`: of four bytes, `a`'s unsigned,
+    or of two sixteen-bit ones."""
     lanes = lanes_of(sums)
-    a, b = (bits(v, f"int16x{2 * lanes}") for v in (a, b))
-    if isa.dot is Dot.VNNI:
-        return intrinsic(f"int32x{lanes}", f"x86.avx512.vpdpwssd.{32 * lanes}", sums, a, b)
-    name = {4: "x86.sse2.pmadd.wd", 8: "x86.avx2.pmadd.wd", 16: "x86.avx512.pmaddw.d.512"}[lanes]
-    return sums + intrinsic(f"int32x{lanes}", name, a, b)
+    if isa.dot is not Dot.VNNI:
+        return sums + (
+            word_pairs(byte_pairs(a, b), const(1, "int16", 2 * lanes)) if isa.bytes else word_pairs(a, b)
+        )
+    name, part = ("vpdpbusd", f"int8x{4 * lanes}") if isa.bytes else ("vpdpwssd", f"int16x{2 * lanes}")
+    return intrinsic(f"int32x{lanes}", f"x86.avx512.{name}.{32 * lanes}", sums, bits(a, part), bits(b, part))
+
+
+def byte_pairs(a: Expr, b: Expr) -> Expr:
+    """int16: products of `a`'s unsigned and `b`'s signed bytes, added in pairs. Bits of int32 lanes come in."""
+    lanes = lanes_of(a)
+    names = {4: "x86.ssse3.pmadd.ub.sw.128", 8: "x86.avx2.pmadd.ub.sw", 16: "x86.avx512.pmaddubs.w.512"}
+    a, b = (bits(v, f"int8x{4 * lanes}") for v in (a, b))
+    return intrinsic(f"int16x{2 * lanes}", names[lanes], a, b)
+
+
+def word_pairs(a: Expr, b: Expr) -> Expr:
+    """int32: products of sixteen-bit integers, added in pairs."""
+    lanes = lanes_of(a) * a.ty.dtype.bits // 32
+    names = {4: "x86.sse2.pmadd.wd", 8: "x86.avx2.pmadd.wd", 16: "x86.avx512.pmaddw.d.512"}
+    a, b = (v if v.ty.dtype.bits == 16 else bits(v, f"int16x{2 * lanes}") for v in (a, b))
+    return intrinsic(f"int32x{lanes}", names[lanes], a, b)
 
 
 def to_float(isa: Isa, value: Expr) -> Expr:

@@ -34,6 +34,16 @@ EXPECTED: Mapping[str, Expected] = {
     "avx2": Expected(
         TargetSpec("llvm", f"x86_64-{LINUX}", "haswell", AVX2), r"vpmaddwd\t.*%ymm", r"%zmm|vpdpwssd"
     ),
+    "avx2, bytes": Expected(
+        TargetSpec("llvm", f"x86_64-{LINUX}", "haswell", AVX2, bytes=True),
+        r"vpmaddubsw\t.*%ymm",
+        r"%zmm|vpdp",
+    ),
+    "avx-512, bytes": Expected(
+        TargetSpec("llvm", f"x86_64-{LINUX}", "znver4", AVX512, bytes=True),
+        r"vpdp(?:busd|wssd)\t.*%zmm",
+        r"vpmaddwd\t.*%zmm",
+    ),
     "avx-vnni": Expected(
         TargetSpec("llvm", f"x86_64-{LINUX}", "alderlake", (*AVX2, "avxvnni")), r"vpdpwssd\t.*%ymm", r"%zmm"
     ),
@@ -81,7 +91,7 @@ class Assembly:
         ]
 
 
-_RARE = ("plain", "avx-vnni")
+_RARE = ("plain", "avx-vnni", "avx2, bytes", "avx-512, bytes")
 _CASES = [pytest.param(name, marks=pytest.mark.slow) if name in _RARE else name for name in EXPECTED]
 
 

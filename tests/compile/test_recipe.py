@@ -39,6 +39,12 @@ def test_the_configuration_names_the_quantizer(card: ModelCard) -> None:
     assert recipe(card, BuildSettings.from_config(Config())).quantizer == "weighted"
 
 
+def test_the_configuration_says_what_activations_become(card: ModelCard) -> None:
+    config = Config().replace(**{"weak.activations": "int8"})
+    assert recipe(card, BuildSettings.from_config(config)).bytes
+    assert not recipe(card, BuildSettings.from_config(Config())).bytes
+
+
 def test_another_format_is_made_from_the_unquantized_weights(card: ModelCard) -> None:
     original = HubSource("someone/unquantized")
     both = replace(card, original=original)

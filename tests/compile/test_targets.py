@@ -57,6 +57,20 @@ def test_an_unknown_processor_is_taken_by_its_features(features: tuple[str, ...]
     assert spec.isa() == isa
 
 
+def test_activations_become_bytes_where_asked_and_where_bytes_are_multiplied() -> None:
+    spec = host_target(machine("Linux", "x86_64", features=AVX2))
+    asked = replace(spec, bytes=True)
+    assert asked.isa() == Isa(8, 16, Dot.PAIRS, bytes=True)
+    assert asked.fingerprint_parts() != spec.fingerprint_parts()
+    for plain in (
+        machine("Linux", "x86_64", features=("sse2",)),
+        machine("Darwin", "arm64", features=("neon",)),
+    ):
+        spec = host_target(plain)
+        asked = replace(spec, bytes=True)
+        assert (asked.isa(), asked.fingerprint_parts()) == (spec.isa(), spec.fingerprint_parts())
+
+
 def test_linux_spelling_of_features_is_understood() -> None:
     assert Isa.of("x86_64", ["avx512_vnni", *AVX512]).dot is Dot.VNNI
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_router.compile.kernels.activations import GROUP, Form
 from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.targets import host_target
 from edge_router.device import host
@@ -23,6 +24,27 @@ class Machine:
     name: str
     isa: Isa
     cpu: str
+
+    @property
+    def finest(self) -> bool:
+        """Whether few rows are taken as finely as sixteen bits can."""
+        return self.isa.dot is Dot.FLOAT or not self.isa.for_few_rows().bytes
+
+    def taken(self, x: Array) -> list[Array]:
+        """Activations as products with weights of four bits may take them: of many rows, and of few."""
+        if self.isa.dot is Dot.FLOAT:
+            return [x]
+        forms = {Form.of(isa): None for isa in (self.isa, self.isa.for_few_rows())}
+        return [self._rounded(x, form) for form in forms]
+
+    @staticmethod
+    def _rounded(x: Array, form: Form) -> Array:
+        """Integers of this form, with a scale for each 32."""
+        groups = np.pad(x.astype("f4"), ((0, 0), (0, -x.shape[1] % GROUP))).reshape(len(x), -1, GROUP)
+        peaks = np.maximum(np.abs(groups).max(-1, keepdims=True), np.float32(1e-30))
+        factors = (np.float32(form.limit) / peaks).astype("f8")  # the product is rounded once
+        integers = np.rint(groups * factors).astype("f4")
+        return (integers * (peaks * np.float32(1 / form.limit))).reshape(len(x), -1)[:, : x.shape[1]]
 
     def compile(self, function: Any) -> Callable[..., None]:
         """To a function that takes numpy arrays, which it may change, and numbers."""
@@ -54,6 +76,14 @@ def _machines() -> list[Machine]:
         ("vnni512", Isa(16, 32, Dot.VNNI), "znver4", {"avx512vnni", "avx512bw", "avx512vl"}),
         ("pairs512", Isa(16, 32, Dot.PAIRS), "skylake-avx512", {"avx512bw", "avx512vl"}),
         ("avx2", Isa(8, 16, Dot.PAIRS), "haswell", {"avx2", "fma", "f16c"}),
+        (
+            "vnni512-bytes",
+            Isa(16, 32, Dot.VNNI, bytes=True),
+            "znver4",
+            {"avx512vnni", "avx512bw", "avx512vl"},
+        ),
+        ("pairs512-bytes", Isa(16, 32, Dot.PAIRS, bytes=True), "skylake-avx512", {"avx512bw", "avx512vl"}),
+        ("avx2-bytes", Isa(8, 16, Dot.PAIRS, bytes=True), "haswell", {"avx2", "fma", "f16c"}),
         ("plain", Isa(4, 16, Dot.PAIRS, half=False), "x86-64", set[str]()),
         ("float", Isa(4, 32, Dot.FLOAT), "haswell", {"avx2", "fma", "f16c"}),  # as on ARM
     ]

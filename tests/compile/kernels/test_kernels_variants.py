@@ -34,7 +34,7 @@ def test_a_bias_is_added_to_each_row(machine: Any, rng: np.random.Generator, row
     x, bias = rng.normal(0, 1, (rows, 64)).astype("f4"), rng.normal(0, 3, 102).astype("f2")
     y = np.zeros((rows, 102), "f4")
     run(x, words, scales, bias, y)
-    assert close(y, x @ values.T + bias.astype("f4"), 1e-4)
+    assert any(close(y, taken @ values.T + bias.astype("f4"), 1e-4) for taken in machine.taken(x))
 
 
 @pytest.mark.parametrize("rows", [1, 37])
@@ -44,9 +44,12 @@ def test_gelu_as_a_gate(machine: Any, rng: np.random.Generator, rows: int) -> No
     run = machine.compile(linear(machine.isa, shape))
     x, y = rng.normal(0, 4, (rows, 64)).astype("f4"), np.zeros((rows, 32), "f4")
     run(x, words, scales, y)
-    gate, up = np.split(x @ values.T, 2, axis=1)
-    inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
-    assert close(y, 0.5 * gate * (1 + np.tanh(inner)) * up, 3e-4)
+    wanted = []
+    for taken in machine.taken(x):
+        gate, up = np.split(taken @ values.T, 2, axis=1)
+        inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
+        wanted.append(0.5 * gate * (1 + np.tanh(inner)) * up)
+    assert any(close(y, values, 3e-4) for values in wanted)
 
 
 @pytest.mark.parametrize("size", [24, 64])
