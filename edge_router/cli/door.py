@@ -214,7 +214,9 @@ def _in_thread(name: str, work: Callable[..., None], *arguments: object) -> None
 
 def _variables(config: Config) -> list[str]:
     """Names of those beside our own that an answer goes by: keys, the way to the network, where files are."""
-    named = [config.get(key) for key in keys() if key.endswith("api_key_env")]
+    named = [
+        config.get(key) for key in keys() if key.endswith("api_key_env") and not key.startswith("server.")
+    ]
     named += [one.api_key_env for one in config.endpoints]
     return sorted({*map(str, filter(None, named)), *_NETWORK, *_PLACES})
 

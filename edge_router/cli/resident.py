@@ -30,6 +30,8 @@ FAMILY = 1  # AF_UNIX, and AF_INET below, on every system that we run on
 INTERNET = 2
 LONGEST = 64_000_000  # bytes of a line
 _NAP_S, _PATIENCE_S = 0.1, 2.0
+_SERVERS = ("EDGE_ROUTER_SERVER_", "EDGE_ROUTER_API_KEY")  # by which no answer goes
+_REFUSED = ("0", "false", "no", "off")
 _ELSEWHERE = ("config", "settings", "debug", "offline", "device", "threads")  # another server, or none
 
 
@@ -53,12 +55,12 @@ def proof(token: str, *parts: object) -> str:
 
 def settings(variables: list[str], file: str, environ: Mapping[str, str] = os.environ) -> list[object]:
     """What an answer would go by: the program, its configuration file and its variables."""
-    ours = {*variables, *(name for name in environ if name.startswith("EDGE_ROUTER_"))}
+    ours = {name for name in environ if name.startswith("EDGE_ROUTER_") and not name.startswith(_SERVERS)}
     return [
         edge_router.__version__,
         __file__,
         stamp(file),
-        [[name, environ.get(name)] for name in sorted(ours)],
+        [[name, environ.get(name)] for name in sorted({*variables, *ours})],
     ]
 
 
@@ -77,10 +79,15 @@ class Line:
         self._connection, self._read = connection, bytearray()
 
     def send(self, value: object) -> None:
-        try:
-            self._connection.sendall(json.dumps(value).encode() + b"\n")
-        except OSError as error:
-            raise Gone from error
+        """Waits for as long as the other end reads nothing."""
+        rest = memoryview(json.dumps(value).encode() + b"\n")
+        while rest:
+            try:
+                rest = rest[self._connection.send(rest) :]
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise Gone from error
 
     def receive(self, patience: float | None = _PATIENCE_S) -> Any:
         """The next value; None: however long it takes, in naps, for Windows hears Ctrl-C in none longer."""
@@ -113,7 +120,8 @@ class Line:
 
 def ask(typed: Typed) -> int | None:
     """The exit code, once the answer has been shown; None where this process has to answer itself."""
-    if any(typed.fields.get(name) or typed.options.get(name) for name in _ELSEWHERE):
+    refused = os.environ.get("EDGE_ROUTER_SERVER_RESIDENT", "").lower() in _REFUSED
+    if refused or any(typed.fields.get(name) or typed.options.get(name) for name in _ELSEWHERE):
         return None
     try:
         line = _connected(typed.fields.get("model"))

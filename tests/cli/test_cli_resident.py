@@ -144,7 +144,11 @@ def test_nobody_is_asked_who_has_other_settings_by_now(
             with monkeypatch.context() as patched:
                 patched.setenv(name, value)
                 assert own(), name
-        assert not own()
+        with monkeypatch.context() as patched:
+            patched.setenv("EDGE_ROUTER_SERVER_RESIDENT", "false")
+            assert own(), "it is not wanted here"
+        monkeypatch.setenv("EDGE_ROUTER_API_KEY", "what clients of the server have to say")
+        assert not own(), "no answer goes by that"
         allowed.write_text(f"{allowed.read_text()}\n", encoding="utf-8")
         assert own()
     assert len(weak.calls) == 2
@@ -270,6 +274,17 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_who_reads_late_gets_it_all() -> None:
+    long = "x" * 5_000_000
+    with server([long]):
+        line = resident._connected(None)
+        line.send({"fields": {"prompt": ["hello"]}, "quiet": True})
+        time.sleep(0.5)  # longer than a connection waits to be read from
+        assert line.receive(None) == ["write", long]
+        assert line.receive(None) in (["write", "\n"], ["part"])
+        line.close()
 
 
 def test_a_server_that_ends_in_mid_answer_is_told(cli: Any) -> None:
