@@ -196,9 +196,10 @@ def _measure(
         }
         found += rows(speeds, threads, OURS, limits)
         notes += _notes(failed)
-    return Table(
-        compiled.card.name, quantization, subject.random, found, bandwidths, list(dict.fromkeys(notes))
-    )
+    named = quantization
+    if config.weak.activations != "int16":
+        named += f", activations in {config.weak.activations}"
+    return Table(compiled.card.name, named, subject.random, found, bandwidths, list(dict.fromkeys(notes)))
 
 
 def _notes(failed: Mapping[tuple[str, Case], str]) -> list[str]:
