@@ -110,7 +110,7 @@ class Exchange:
         self._news.set()
 
     async def receive(self) -> Message:
-        if self._expects_continue and not (self.started or self._transport.is_closing()):
+        if self._expects_continue and self.more_body and not (self.started or self._transport.is_closing()):
             self._expects_continue = False
             self._transport.write(CONTINUE)
         if not (self.disconnected or self.complete):

@@ -8,6 +8,7 @@ that of the shortest value is taken.
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from edge_router.records import dataclass
 
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 _LINE, _RAW_LINE = b"\\n", b"\n"  # the end of a line, as JSON's texts have it and others
+_LETTER = list(b"z")  # of no number, and of no word that JSON has
 _NUMBER = frozenset(b"0123456789.-+eE")
 _BYTES = (1 << 256) - 1
 LONGEST = 8192  # bytes of a way that is looked for
@@ -32,31 +34,49 @@ _IN_TEXTS = b"0a-.@:/_ "  # what patterns ask for
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the next byte stands: in a string, behind a backslash, behind so many bytes of a number."""
+    """Where the next byte stands: in a string, behind a backslash, behind these bytes of a number.
+
+    `infinite`: what came last has written a number that is none to whoever reads it.
+    """
 
     within: bool = False
     escaped: bool = False
-    digits: int = 0
+    number: bytes = b""
+    infinite: bool = False
 
-    def after(self, data: bytes) -> _Place:
-        within, escaped, digits = self.within, self.escaped, self.digits
+    def after(self, data: bytes, *, quotes: bool = True) -> _Place:
+        """`quotes`: one begins a string."""
+        within, escaped, number, infinite = self.within, self.escaped, self.number, False
         for byte in data:
             if within:
                 within, escaped = escaped or byte != _QUOTE, byte == _BACKSLASH and not escaped
+            elif byte in _NUMBER:
+                number += bytes([byte])
             else:
-                within = byte == _QUOTE
-                digits = digits + 1 if byte in _NUMBER else 0
-        return _Place(within, escaped, digits)
+                within = quotes and byte == _QUOTE
+                if number:
+                    infinite, number = infinite or _infinite(number), b""
+        return _Place(within, escaped, number, infinite or _infinite(number))
+
+
+def _infinite(number: bytes) -> bool:
+    """JSON has no bound for an exponent, and computers have one."""
+    try:
+        return b"e" in number.lower() and math.isinf(float(number))
+    except ValueError:  # it is under way
+        return False
 
 
 class Closing:
     """Follows one answer. `push` what comes, `pop` the last of it; `way` is bytes that end it.
 
-    `endings` are what ends a text in which any byte may come.
+    `endings` are what ends a text in which any byte may come. `numbers`: what looks like a number is one.
     """
 
-    def __init__(self, matcher: Any, endings: Sequence[bytes] = ()) -> None:
-        self._matcher, self._endings = matcher, tuple(list(ending) for ending in endings)
+    def __init__(self, matcher: Any, endings: Sequence[bytes] = (), *, numbers: bool = True) -> None:
+        self._matcher, self._endings, self._numbers = matcher, tuple(map(list, endings)), numbers
+        # Texts end with a line where JSON has its strings, too, and else with what stands for its quotes.
+        self._quotes = all(ending.startswith(_RAW_LINE) for ending in endings)
         self._place = self._before = _Place()
         self._length = 0  # of what was pushed last, behind `_before`
         self._manner = 0  # that found a way the last time
@@ -76,16 +96,23 @@ class Closing:
     @property
     def digits(self) -> int:
         """Of the number under way."""
-        return 0 if self._place.digits and self._ending(self._matcher) else self._place.digits
+        return len(self._place.number)
+
+    @property
+    def infinite(self) -> bool:
+        """Whether what came last has made a number too large to be one."""
+        return self._numbers and self._place.infinite
 
     def push(self, data: bytes) -> bool:
         """False, and nothing has come, where the form does not allow it."""
         steps = list(data)
         if self._matcher.validate_tokens(steps) < len(steps):
             return False
+        ending, self._before = self._ends_text(), self._place
         self._matcher.try_consume_tokens(steps)
-        self._length, self._before = len(data), self._place
-        self._place = self._place.after(data)
+        self._length = len(data)
+        within = ending not in data if ending else bool(self._ends_text())
+        self._place = _Place() if within else self._after(data.rpartition(ending)[2] if ending else data)
         return True
 
     def fitting(self, data: bytes) -> int:
@@ -122,11 +149,21 @@ class Closing:
 
     def ends_by(self, way: bytes) -> bool:
         """Whether that is a way to the end."""
+        if self._numbers and b"e" in self._place.number.lower() and self._after(way).infinite:
+            return False
         matcher, steps = self._matcher, list(way)
         if matcher.validate_tokens(steps) < len(steps):
             return False
         matcher = matcher.deep_copy()
         return bool(matcher.try_consume_tokens(steps) == len(steps) and matcher.is_accepting())
+
+    def _after(self, data: bytes) -> _Place:
+        return self._place.after(data, quotes=self._quotes)
+
+    def _ends_text(self) -> bytes:
+        """What ends the text that this is in, where no number can be; nothing elsewhere."""
+        ending = self._ending(self._matcher) if self._endings else b""
+        return ending if ending and self._matcher.validate_tokens(_LETTER) else b""
 
     def _try(self, manner: int, longest: int) -> bytes | None:
         matcher, choose = self._matcher.deep_copy(), _Choice(manner)
@@ -144,7 +181,7 @@ class Closing:
                 self.fault = str(matcher.get_error())
                 return None
             way += step
-            place = place.after(step)
+            place = place.after(step, quotes=self._quotes)
         return bytes(way)
 
     def _line(self, matcher: Any, *, within: bool) -> bytes:

@@ -96,7 +96,11 @@ class Grammars:
 
     def grammar(self, output: GrammarOutput, cancel: Cancel) -> Form:
         """A text that a grammar, in llguidance's dialect of Lark's, or a regular expression describes."""
-        return self._form((output.syntax, output.source), lambda: _compiled(_text_grammar(output)), cancel)
+
+        def compiled() -> _Compiled:
+            return _compiled(_text_grammar(output), numbers=False)
+
+        return self._form((output.syntax, output.source), compiled, cancel)
 
     def calls(
         self,
@@ -287,14 +291,14 @@ def _lark(source: str) -> str:
         return str(LLMatcher.grammar_from_lark(source))
 
 
-def _compiled(grammar: str, endings: Sequence[bytes] = ()) -> _Compiled:
-    """`endings`: see `Closing`. Raises `UnsupportedRequest`."""
+def _compiled(grammar: str, endings: Sequence[bytes] = (), *, numbers: bool = True) -> _Compiled:
+    """`endings`, `numbers`: see `Closing`. Raises `UnsupportedRequest`."""
     from llguidance import LLMatcher
 
     matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
     if matcher.is_error():
         raise UnsupportedRequest(_FIELD, f"{_REFUSED}{first_words(matcher.get_error())}")
-    closing = Closing(matcher, endings)
+    closing = Closing(matcher, endings, numbers=numbers)
     way = closing.way(lambda way: True)
     if way is None:
         fault = f": {said}" if (said := first_words(closing.fault)) else ""

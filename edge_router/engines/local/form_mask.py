@@ -113,7 +113,8 @@ class FormMask:
             return token
         if self._way is None:
             return token
-        left, endless = self._left - 1, self._closing.digits > _DIGITS
+        left = self._left - 1
+        endless = self._closing.digits > _DIGITS or self._closing.infinite
         way = None if endless else self._known_way(said, left)
         if way is None and not endless:
             longest = min(LONGEST, _WIDEST * (left + 1))

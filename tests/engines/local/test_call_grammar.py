@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -149,3 +151,33 @@ def test_a_grammar_has_bounds(grammars: Grammars) -> None:
     ):
         with pytest.raises(UnsupportedRequest, match=said):
             grammars.grammar(output, Cancel())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_numbers_are_such_as_computers_have(
+    grammars: Grammars, tokenizer: TextTokenizer, family: str
+) -> None:
+    """Whatever exponent the model would write, and whatever quote stands in a text before it."""
+    inner = {"type": "object", "properties": {"size": {"type": "number"}}, "required": ["size"]}
+    held = {
+        "name": {"type": "string", "minLength": 1, "maxLength": 3},
+        "size": {"type": "number"},
+        "more": inner,
+    }
+    schema = {"type": "object", "properties": held, "required": [*held]}
+    mask = grammars.calls(
+        FAMILIES[family], [Tool("now", parameters=schema, strict=True)], Cancel(), parallel=False
+    ).mask(400)
+    said = b""
+    while not mask.complete:
+        allowed = mask.allowed()
+        number = re.search(rb"[0-9.e+-]*$", said)
+        words = "9" if number is not None and b"e" in number[0] else '"e9'
+        wanted = [token for word in words for token in tokenizer.encode(word) if allowed[token]]
+        token = mask.affordable(int((wanted or allowed.nonzero()[0])[0]))
+        mask.accept(token)
+        said += tokenizer.token_bytes(token)
+    (call,) = read(FAMILIES[family], said.decode()).calls
+    found = json.loads(call.arguments)
+    assert math.isfinite(found["size"]) and math.isfinite(found["more"]["size"]), said
+    assert said.count(b"9e9") == 2, said
