@@ -131,8 +131,7 @@ def ask(typed: Typed) -> int | None:
         question = piped.readable(" ".join(typed.fields["prompt"]))
         text = piped.joined(question, piped.piped_input(given=True))
         typed.fields["prompt"] = (text,)  # what was piped in can be read once
-        line.send({"fields": typed.fields, "quiet": bool(typed.options.get("quiet"))})
-        return _shown(_told(line))
+        return _shown(_told(line, {"fields": typed.fields, "quiet": bool(typed.options.get("quiet"))}))
     finally:
         line.close()
 
@@ -173,7 +172,9 @@ def _read(where: Path) -> Any:
         return json.load(file)
 
 
-def _told(line: Line) -> Iterator[list[Any]]:
+def _told(line: Line, asked: object) -> Iterator[list[Any]]:
+    """Asks, and gives what is told of the answer. Raises `Gone`, too, where the server left meanwhile."""
+    line.send(asked)
     while True:
         told = line.receive(None)
         yield told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -307,6 +308,21 @@ def test_a_server_that_ends_in_mid_answer_is_told(cli: Any) -> None:
         shown.set()
     assert (done.code, done.out) == (1, "one \n")
     assert "ask again" in done.err
+
+
+def test_a_server_that_ends_while_input_is_read_is_done_without(cli: Any, models: Any) -> None:
+    models.weak = ScriptedEngine(model_id="small")
+    with server() as serving:
+
+        class Late(io.StringIO):
+            def read(self, size: int | None = -1, /) -> str:
+                serving.door.close()
+                until(lambda: not serving.door.inside)
+                return super().read(size)
+
+        done = cli("chat", "Repeat:", stdin=Late("the text\n"))
+    assert (done.code, done.out) == (0, "You said: Repeat:\n\nthe text\n"), done.err
+    assert not serving.calls
 
 
 def test_it_imports_next_to_nothing(environment: dict[str, str]) -> None:
