@@ -25,7 +25,16 @@ FORMAT = 1  # raised when artifacts change in a way that no source file below sh
 Inputs = dict[str, object]
 
 # Files whose text decides what comes out, below this package; folders count with all their Python files.
-_WEIGHTS_SOURCES = ("readers", "rotary.py", "weights", "weights/texts/calibration.txt")
+_WEIGHTS_SOURCES = (
+    "kernels/__init__.py",
+    "kernels/ir.py",
+    "kernels/isa.py",
+    "kernels/quantize.py",
+    "readers",
+    "rotary.py",
+    "weights",
+    "weights/texts/calibration.txt",
+)
 # Likewise, below the package that is installed.
 _FORMAT_SOURCES = (
     *("architectures", "quantization.py", "catalog/configs.py", "catalog/gguf", "catalog/rope.py"),

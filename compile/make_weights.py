@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_router.catalog import PypiSource, Source, complete_card
+from edge_router.catalog.cards import MEASURED
 from edge_router.catalog.gguf import parts_of
 from edge_router.compile.fingerprint import Inputs, key, weights_inputs
 from edge_router.compile.make_library import check_tools
@@ -198,7 +199,7 @@ class WeightsStep:
     def _moments_bytes(self) -> bytes | None:
         """The file beside the card; other ways of quantizing have no use for it."""
         name = self.recipe.card.moments
-        if name is None or self.recipe.quantizer != "weighted":
+        if name is None or self.recipe.quantizer not in MEASURED:
             return None
         from importlib.resources import files
 

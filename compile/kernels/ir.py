@@ -41,11 +41,20 @@ class Kernel:
         return T.int64() if bits == 64 else T.int32()
 
     def tensor(
-        self, name: str, shape: Shape, dtype: str = "float32", *, offset: Expr | None = None
+        self,
+        name: str,
+        shape: Shape,
+        dtype: str = "float32",
+        *,
+        offset: Expr | None = None,
+        align: int = -1,
     ) -> Buffer:
-        """An argument; `offset` (a `size`) where its data may start in the middle of an allocation."""
+        """An argument; `offset` (a `size`) where its data may start in the middle of an allocation.
+
+        `align` is in bytes, by default that of TVM's own tensors: numpy's are not for whole vectors.
+        """
         handle = T.arg(name, T.handle())
-        return T.match_buffer(handle, tuple(shape), dtype, elem_offset=offset, layout=None)
+        return T.match_buffer(handle, tuple(shape), dtype, elem_offset=offset, align=align, layout=None)
 
     def scalar(self, name: str, dtype: str) -> Expr:
         return T.arg(name, getattr(T, dtype)())

@@ -24,11 +24,13 @@ class Activations:
     """What is known of a model's activations, by parameter name.
 
     `moments` are mean squares of each input, shape (columns,). `exponents` say how far to equalize: a column
-    is multiplied by (its root mean square) ** exponent.
+    is multiplied by (its root mean square) ** exponent. `loadings`, shape (columns, factors), say how inputs
+    go together: those of two columns times one another are, in the mean, the product of their loadings.
     """
 
     moments: Mapping[str, Floats] = field(default_factory=dict)
     exponents: Mapping[str, float] = field(default_factory=dict)
+    loadings: Mapping[str, Floats] = field(default_factory=dict)
 
     def factors(self, parameter: Parameter) -> Floats | None:
         """What the columns are multiplied by, their geometric mean being 1; None for not at all."""

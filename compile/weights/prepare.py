@@ -38,9 +38,11 @@ def prepared(
 ) -> Iterator[Prepared]:
     """Every parameter of `wanted`, which is of the model that `config` describes.
 
-    "gptq" measures for itself what the others take from `activations`. Raises `UnknownName`.
+    "gptq" measures for itself what it does not find among `activations`. Raises `UnknownName`.
     """
     if way == GPTQ and form.bits is not None:
+        if activations.loadings:
+            return _known(reader, wanted, form, activations, config)
         return _measured(reader, wanted, form, config)
     tied, choose = is_tied(config), signed if way == GPTQ else quantizer(way)
     equalized = Equalized(reader, wanted, activations)
@@ -48,6 +50,22 @@ def prepared(
         Prepared(parameter, equalized, choose, _moments(parameter, activations, tied=tied))
         for parameter in wanted
     )
+
+
+def _known(
+    reader: WeightsReader,
+    wanted: tuple[Parameter, ...],
+    form: Quantization,
+    activations: Activations,
+    config: Mapping[str, object],
+) -> Iterator[Prepared]:
+    equalized, tied = Equalized(reader, wanted, activations), is_tied(config)
+    for parameter in wanted:
+        choose: Quantizer = signed
+        fed = _fed(parameter, tied=tied)
+        if fed in activations.loadings and form.quantizes(parameter.kind):
+            choose = Gptq.of_loadings(*_equalized(activations, fed, parameter), form)
+        yield Prepared(parameter, equalized, choose)
 
 
 def _measured(
@@ -74,7 +92,14 @@ def _measured(
             covariance, scale = found.pop(fed), activations.factors(parameter)
             if scale is not None:
                 covariance = covariance / np.outer(scale, scale)
-            yield Prepared(parameter, equalized, Gptq(covariance, form))
+            yield Prepared(parameter, equalized, Gptq.of_covariance(covariance, form))
+
+
+def _equalized(activations: Activations, fed: str, parameter: Parameter) -> tuple[Floats, Floats]:
+    """Moments and loadings of what the equalized parameter is multiplied with."""
+    moments, loadings = activations.moments[fed], activations.loadings[fed]
+    scale = activations.factors(parameter)
+    return (moments, loadings) if scale is None else (moments / (scale * scale), loadings / scale[:, None])
 
 
 def _activations(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_router.catalog.cards import QUANTIZERS
+from edge_router.catalog.cards import MEASURED, QUANTIZERS
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.weights.equalize import Activations
@@ -70,7 +70,7 @@ def quantize_into(
         config={},
         form=supported(form),
         quantizer=quantizer,
-        activations=activations if quantizer == WEIGHTED else Activations(),
+        activations=activations if quantizer in MEASURED else Activations(),
         windows=Windows(2048, 512),
     )
     return open_weights(folder)

@@ -25,7 +25,7 @@ Scales = npt.NDArray[np.float16 | np.float32]
 
 _GROUPS = 8  # worked on at once, so that they stay in the processor's cache
 
-GPTQ = "gptq"  # needs more than moments: `compile.gptq`
+GPTQ = "gptq"  # needs more than moments: `compile.weights.gptq`
 WEIGHTED = "weighted"  # takes moments where they are known
 
 # Tried scales, as shares of the one with which the largest weight of a group is met exactly.

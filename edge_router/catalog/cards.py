@@ -19,6 +19,7 @@ from edge_router.records import dataclass
 
 Quantizer = Literal["gptq", "weighted", "signed", "round"]
 QUANTIZERS: tuple[Quantizer, ...] = ("gptq", "weighted", "signed", "round")  # the best first
+MEASURED: tuple[Quantizer, ...] = ("gptq", "weighted")  # which ask what is known of the activations
 
 ABILITIES = ("tools", "thinking")
 
@@ -87,7 +88,7 @@ class ModelCard:
     first (`complete_card` fills both). `source` may hold ready q4f16_1 weights; `original` is where the
     unquantized ones are, for the other quantizations. `context_window_size` and `prefill_chunk_size` are
     defaults, in tokens; `max_context` is what the model was trained for. `moments` names a file beside the
-    card with the second moments of the activations, for the "weighted" quantizer. `strength` is the share of
+    card with the second moments of the activations, for the quantizers `MEASURED`. `strength` is the share of
     ordinary prompts that it is left to answer where a strong model could be asked; None: by its size.
     `thinking`: whether it thinks before an answer where nobody says and its template has a word for it.
     `abilities`: what its template has words for, "tools" and "thinking"; how well it does is measured.

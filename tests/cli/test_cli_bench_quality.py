@@ -44,16 +44,16 @@ def test_the_verb_measures_each_side_and_prints_a_row_for_it(cli, monkeypatch):
     done = cli("bench", "quality", "--against", "round", "--against", "q0f16", "--seeds", "2")
     assert done.code == 0, done.err
     assert [line.split()[-1] for line in done.out.splitlines()] == ["tokens", "60", "60", "60"]
-    assert "q4f16_1 by weighted  47 of 48" in done.out
+    assert "q4f16_1 by gptq   47 of 48" in done.out
     seeds = [FIRST_SEED, FIRST_SEED + 1]
     assert seen == [
-        (None, None, 1024), ("q4f16_1 by weighted", seeds, 8),
+        (None, None, 1024), ("q4f16_1 by gptq", seeds, 8),
         (None, "round", 1024), ("q4f16_1 by round", seeds, 8),
         ("q0f16", None, 1024), ("q0f16", seeds, 8),
     ]  # fmt: skip
     given = cli("bench", "quality", "--json", "-o", "weak.max_sequences=2")
     assert json.loads(given.out)["found"][0]["right"] == 80 and seen[-1] == (
-        "q4f16_1 by weighted",
+        "q4f16_1 by gptq",
         [11, 12, 13],
         2,
     )

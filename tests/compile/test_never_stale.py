@@ -385,6 +385,10 @@ def test_the_measured_activations_count_where_they_are_used(world: World, tmp_pa
         world.card_changes.update(moments="m.npz", quantizer="weighted")
         assert "weights" in world.run()
     assert world.notes == ["the weights of tiny-llama: making another, for this changed: moments"]
+    world.card_changes.update(quantizer="gptq")
+    assert "weights" in world.run()
+    write_activations(file, Activations({"lm_head": np.full(64, 4.0, np.float32)}))
+    assert "weights" in world.run()
     world.card_changes.update(quantizer="signed")
     world.run()
     write_activations(file, Activations({"lm_head": np.full(64, 3.0, np.float32)}))

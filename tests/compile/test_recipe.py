@@ -20,7 +20,7 @@ def card() -> ModelCard:
 
 def test_a_card_alone_says_everything(card: ModelCard) -> None:
     made = recipe(card, BuildSettings())
-    assert (made.quantization, made.quantizer, made.target) == ("q4f16_1", "weighted", "llvm")
+    assert (made.quantization, made.quantizer, made.target) == ("q4f16_1", "gptq", "llvm")
     assert made.windows == {"context_window_size": 4096, "prefill_chunk_size": 512, "max_batch_size": 8}
     assert made.source is card.source
 
@@ -34,9 +34,9 @@ def test_settings_come_first_and_a_chunk_is_never_longer_than_the_context(card: 
 
 
 def test_the_configuration_names_the_quantizer(card: ModelCard) -> None:
-    config = Config().replace(**{"weak.quantizer": "gptq"})
-    assert recipe(card, BuildSettings.from_config(config)).quantizer == "gptq"
-    assert recipe(card, BuildSettings.from_config(Config())).quantizer == "weighted"
+    config = Config().replace(**{"weak.quantizer": "weighted"})
+    assert recipe(card, BuildSettings.from_config(config)).quantizer == "weighted"
+    assert recipe(card, BuildSettings.from_config(Config())).quantizer == "gptq"
 
 
 def test_the_configuration_says_what_activations_become(card: ModelCard) -> None:

@@ -27,9 +27,7 @@ def compile_(
     quantization: Annotated[str | None, typer.Option(help="The format of the weights.")] = None,
     quantizer: Annotated[
         str | None,
-        typer.Option(
-            help="How weights are quantized: gptq (best, takes minutes), weighted, signed or round."
-        ),
+        typer.Option(help="How weights are quantized: gptq (best), weighted, signed or round."),
     ] = None,
     context_window_size: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Prompt and answer together.")

@@ -42,7 +42,7 @@ COMMENTS: Mapping[str, str] = {
     "weak.engine": "What runs it: auto, tvm, webgpu, mlc, scripted, or remote: a server on this machine.",
     "weak.device": "Where it runs: auto, cpu, cuda, vulkan, metal or d3d12; with mlc also rocm or opencl.",
     "weak.quantization": "The format of its weights. Default: the card's, of ready weights their own.",
-    "weak.quantizer": "How they get there: gptq (best, slow), weighted, signed, round. Default: the card's.",
+    "weak.quantizer": "How they get there: gptq (best), weighted, signed, round. Default: the card's.",
     "weak.activations": "What a processor rounds them to: int16, or int8: coarser, but prompts are read in "
     "two thirds of the time.",
     "weak.context_window_size": "Tokens of prompt and answer together. Default: the model's card.",

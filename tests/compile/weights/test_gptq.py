@@ -64,7 +64,7 @@ def published(weights: np.ndarray, seen: np.ndarray, scales: np.ndarray) -> np.n
 @pytest.mark.parametrize("seed", range(5))
 def test_the_codes_are_those_of_the_published_algorithm(seed: int) -> None:
     weights, seen = matrix(seed), inputs(seed)
-    codes, scales = Gptq(covariance(seen), Q4)(weights, None, Q4)
+    codes, scales = Gptq.of_covariance(covariance(seen), Q4)(weights, None, Q4)
     np.testing.assert_array_equal(codes, published(weights, seen, scales))
 
 
@@ -77,21 +77,56 @@ def test_products_are_met_better_than_by_choosing_each_code_alone(form: Quantiza
     def error(codes: np.ndarray, scales: np.ndarray) -> float:
         return float((((unpacked(packed(codes, form), scales, form)[:, :96] - weights) @ seen.T) ** 2).sum())
 
-    ours = error(*Gptq(covariance(seen), form)(whole(weights, form), None, form))
+    ours = error(*Gptq.of_covariance(covariance(seen), form)(whole(weights, form), None, form))
     assert ours < 0.8 * error(*weighted(whole(weights, form), moments, form))
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_inputs_that_have_nothing_to_do_with_each_other_need_no_feedback(form: Quantization) -> None:
     moments = np.exp(np.random.default_rng(0).normal(0, 1, 96)).astype(np.float32)
-    codes, scales = Gptq(np.diag(moments), form)(whole(matrix(2), form), None, form)
-    expected, their_scales = weighted(whole(matrix(2), form), whole(moments[None], form)[0], form)
-    np.testing.assert_array_equal(scales, their_scales)
-    np.testing.assert_array_equal(codes, expected)
+    weights, counted = whole(matrix(2), form), whole(moments[None], form)[0]
+    codes, scales = Gptq.of_covariance(np.diag(moments), form)(weights, None, form)
+    each = np.repeat(scales.astype(np.float32), form.group, axis=1)
+    alone = np.clip(np.rint(weights / each), -form.zero, form.zero + 1) + form.zero
+    np.testing.assert_array_equal(codes, alone)
+
+    def error(codes: np.ndarray, scales: np.ndarray) -> float:
+        return float((counted * (unpacked(packed(codes, form), scales, form) - weights) ** 2).sum())
+
+    assert error(codes, scales) < 1.03 * error(*weighted(weights, counted, form))
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_common_factors_give_the_codes_of_the_covariance_that_they_make(form: Quantization) -> None:
+    rng = np.random.default_rng(6)
+    loadings = rng.normal(0, 1, (96, 10)).astype(np.float32)
+    moments = ((loadings**2).sum(1) + np.exp(rng.normal(0, 1, 96))).astype(np.float32)
+    made = loadings @ loadings.T
+    np.fill_diagonal(made, moments)
+    weights = whole(matrix(6, rows=37), form)
+    codes, scales = Gptq.of_loadings(moments, loadings, form)(weights, None, form)
+    expected, their_scales = Gptq.of_covariance(made, form)(weights, None, form)
+    assert (codes != expected).mean() < 0.01  # both round, and a tie may fall either way
+    np.testing.assert_allclose(scales.astype(np.float32), their_scales.astype(np.float32), rtol=0.02)
+
+
+def test_a_tried_scale_counts_by_what_the_feedback_makes_of_it() -> None:
+    weights, seen = matrix(8, rows=16, columns=32), inputs(8, 32)
+    codes, scales = Gptq.of_covariance(covariance(seen), Q4)(weights, None, Q4)
+    largest = np.take_along_axis(weights, np.abs(weights).argmax(1, keepdims=True), 1) / 8
+
+    def lost(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        missed = weights - (codes.astype(np.float32) - 7) * scales.astype(np.float32)
+        return np.asarray(((missed @ seen.T) ** 2).sum(1))
+
+    ours = lost(codes, scales)
+    for share in (0.65, 0.8, 0.9, 1.0, 1.05):
+        theirs = (largest * np.float32(share)).astype(np.float16)
+        assert ours.sum() < lost(published(weights, seen, theirs), theirs).sum(), share
 
 
 def test_the_rows_do_not_depend_on_each_other() -> None:
-    choose, weights = Gptq(covariance(inputs(4)), Q4), matrix(4, 9)
+    choose, weights = Gptq.of_covariance(covariance(inputs(4)), Q4), matrix(4, 9)
     codes, scales = choose(weights, None, Q4)
     some, some_scales = choose(weights[4:6], None, Q4)
     np.testing.assert_array_equal(codes[4:6], some)
@@ -105,7 +140,7 @@ def test_zeros_and_inputs_that_are_never_there(form: Quantization) -> None:
     seen = inputs(1)
     seen[:, 30:50] = 0
     for met in (seen, np.zeros_like(seen)):
-        codes, scales = Gptq(covariance(met), form)(whole(weights, form), None, form)
+        codes, scales = Gptq.of_covariance(covariance(met), form)(whole(weights, form), None, form)
         values = unpacked(packed(codes, form), scales, form)
         assert np.isfinite(values).all() and (values[0] == 0).all()
 

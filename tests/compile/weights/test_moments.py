@@ -47,12 +47,34 @@ def test_moments_are_mean_squares_over_all_tokens(tiny_llama: Any) -> None:
 
 def test_the_file_keeps_them(tiny_llama: Any, tmp_path: Path) -> None:
     activations = moments.measure(open_weights(tiny_llama.folder), SEQUENCES)
+    more = moments.measure(open_weights(tiny_llama.folder), SEQUENCES, factors=4)
     moments.write_activations(tmp_path / "a.npz", activations)
     back = moments.read_activations((tmp_path / "a.npz").read_bytes())
     assert back.exponents == activations.exponents
     assert set(back.moments) == set(activations.moments)
     for name, values in activations.moments.items():
         np.testing.assert_allclose(back.moments[name], values, rtol=2e-3, atol=1e-6)
+    assert not back.loadings and set(more.loadings) == set(more.moments)
+    moments.write_activations(tmp_path / "b.npz", more)
+    again = moments.read_activations((tmp_path / "b.npz").read_bytes())
+    for name, values in more.loadings.items():
+        assert values.shape == (len(more.moments[name]), 4)
+        away = np.abs(again.loadings[name] - values) / np.sqrt(more.moments[name])[:, None]
+        assert away.max() < 0.012  # half a step
+
+
+def test_common_factors_are_found_again() -> None:
+    rng = np.random.default_rng(3)
+    loadings = rng.normal(0, 1, (60, 5)) * np.exp(rng.normal(0, 1, 60))[:, None]
+    alone = 0.2 * (loadings**2).sum(1)
+    made = (loadings @ loadings.T + np.diag(alone)).astype(np.float32)
+    found = moments.common_factors(made, 5)
+    scale = np.sqrt(np.diag(made))
+    apart = (found @ found.T - loadings @ loadings.T) / np.outer(scale, scale)
+    assert np.abs(apart).max() < 0.02
+    more = moments.common_factors(made, 16)  # than there are
+    assert (np.diag(made) > (more**2).sum(1)).all()
+    assert (moments.common_factors(np.zeros((40, 40), np.float32), 8) == 0).all()
 
 
 @pytest.mark.parametrize("raw", [b"", b"PK\x03\x04 nonsense", b"x" * 100])
@@ -90,6 +112,10 @@ def test_the_demo_models_file_fits_its_card() -> None:
         assert activations.moments[name].shape == parameter.shape[1:]
         assert (activations.moments[name] > 0).all() and np.isfinite(activations.moments[name]).all()
     assert set(activations.exponents) == {name for name, p in linear.items() if p.feeder}
+    assert set(activations.loadings) == set(activations.moments) and len(raw) < 8 << 20
+    for name, loadings in activations.loadings.items():
+        assert loadings.shape[0] == len(activations.moments[name])
+        assert ((loadings**2).sum(1) < 1.1 * activations.moments[name]).all(), name
 
 
 def test_the_texts_are_different_and_long_enough() -> None:
