@@ -36,4 +36,4 @@ def check_questions(found: QuestionsConfig, require: Callable[[str, bool, str], 
     require("questions.protocol", found.protocol in PROTOCOLS, f"must be one of {', '.join(PROTOCOLS)}")
     for name, price in (("price_in", found.price_in), ("price_out", found.price_out)):
         require(f"questions.{name}", price is None or 0 <= price < float("inf"), "must be 0 or more")
-    require("questions.model", url is None or bool(found.model), "is needed by questions.base_url")
+    require("questions.base_url", url is None or bool(found.model), "needs questions.model beside it")

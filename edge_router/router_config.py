@@ -46,5 +46,5 @@ def check_router_settings(
     providers = ("auto", "cpu", "cuda", "coreml", "webgpu")
     require("router.provider", router.provider in providers, f"must be one of {', '.join(providers)}")
     require("judge.protocol", judge.protocol in PROTOCOLS, f"must be one of {', '.join(PROTOCOLS)}")
-    require("judge.model", url is None or bool(judge.model), "is needed by judge.base_url")
+    require("judge.base_url", url is None or bool(judge.model), "needs judge.model beside it")
     require("judge.timeout_s", 0 < judge.timeout_s <= 60, "must be between 0 and 60 seconds")

@@ -144,6 +144,6 @@ def _asked(engine: Engine, request: ChatRequest) -> tuple[str, float | None]:
     events = list(answered(engine, request, threading.Event()))
     last = events[-1]
     timings = last.timings if isinstance(last, Finished) else None
-    if timings is None or timings.decode_tokens < _LEAST:
+    if timings is None or timings.decode_s is None or timings.decode_tokens < _LEAST:
         return collect(events).text, None
     return collect(events).text, timings.decode_s / timings.decode_tokens
