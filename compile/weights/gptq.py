@@ -33,9 +33,9 @@ class Feedback(Protocol):
     from earlier columns of a group to later ones, and `before` that from what is known of earlier groups.
     """
 
-    counts: Sequence[Any]  # (columns of a group,) each
-    within: Sequence[Any]  # (columns of a group, the same)
-    before: Sequence[Any]  # (known, columns of a group)
+    counts: list[Any]  # (columns of a group,) each
+    within: list[Any]  # (columns of a group, the same)
+    before: list[Any]  # (known, columns of a group)
 
     def known(self, errors: Floats) -> Known:
         """That of `errors` (columns, rows), which fill up group by group."""
@@ -112,7 +112,9 @@ class _Dense:
         found, spans = factor / own, [slice(at, at + group) for at in range(0, len(damped), group)]
         self.counts = [_shared(own[span] * own[span]) for span in spans]
         self.within = [_shared(found[span, span]) for span in spans]
-        self.before = [_shared(found[: span.start, span]) if span.start else None for span in spans]
+        self.before: list[Any] = [
+            _shared(found[: span.start, span]) if span.start else None for span in spans
+        ]
 
     def known(self, errors: Floats) -> Known:
         return _Errors(errors)
@@ -134,7 +136,7 @@ class _Factors:
         self._columns = loadings.shape[1]
         spans = [slice(at, at + group) for at in range(0, len(moments), group)]
         self._loadings = [_shared(loadings[span]) for span in spans]
-        self.counts, self.within, self.before = [], [], []
+        self.counts, self.within, self.before = list[Any](), list[Any](), list[Any]()
         left = np.eye(self._columns)  # the factors' covariance, where all later columns are known
         for span in reversed(spans):
             spread = _product(left, loadings[span].T.astype(np.float64))
