@@ -14,7 +14,7 @@ is (sum of E[j] U[j]) V: r numbers of each row are all that later groups need to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Gptq:
         scales = np.empty((columns // form.group, rows), form.dtype)
         scale, aims = np.zeros(wanted.shape[1], np.float32), np.empty_like(wanted[: form.group])
         known, feedback = self._feedback.known(errors), self._feedback
-        wants, towards, of, into, lost = map(tensor, (wanted, aims, scale, codes, errors))
+        wants, towards, of, into, lost = [tensor(array) for array in (wanted, aims, scale, codes, errors)]
         for group in range(len(scales)):
             start, within = group * form.group, feedback.within[group]
             if group:
@@ -163,7 +163,7 @@ class _Sums:
         kernels.add_product(self.numbers, 0, loadings, self._errors, start, self.numbers)
 
 
-def _product(a: Floats, b: Floats) -> Floats:
+def _product(a: Any, b: Any) -> Any:
     """In pieces so small that BLAS shares them with no other thread, which takes longer than they do."""
     return np.concatenate([a[at : at + _PIECE] @ b for at in range(0, len(a), _PIECE)])
 
@@ -176,6 +176,6 @@ def _damping(variances: Floats) -> float:
     return _DAMPING * (float(variances.mean(dtype=np.float64)) or 1.0)
 
 
-def _upper(matrix: Floats) -> Floats:
+def _upper(matrix: Any) -> Any:
     """The upper triangular R of R R^T, where Cholesky's is the lower one: with all in reverse."""
-    return cast(Floats, np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1])
+    return np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1]
