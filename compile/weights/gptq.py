@@ -168,7 +168,7 @@ def _product(a: Any, b: Any) -> Any:
     return np.concatenate([a[at : at + _PIECE] @ b for at in range(0, len(a), _PIECE)])
 
 
-def _shared(values: Floats) -> Any:
+def _shared(values: Any) -> Any:
     return tensor(np.ascontiguousarray(values, np.float32))
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_router import strict_json
 from edge_router.chat.request import ReasoningOptions
 from edge_router.cli import output
 from edge_router.cli.failures import exit_code, worded
@@ -79,7 +80,7 @@ class Door:
         if listener is None:
             return
         with contextlib.suppress(OSError, ValueError, KeyError):
-            if json.loads((self._place / FILE).read_text(encoding="utf-8"))["token"] == self._token:
+            if strict_json.read_object(self._place / FILE)["token"] == self._token:
                 (self._place / FILE).unlink()  # and not that of a later server
                 (self._place / SOCKET).unlink(missing_ok=True)
         listener.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import edge_router
+from edge_router import strict_json
 from edge_router.cli import output, piped
 from edge_router.cli.quick import Typed
 
@@ -110,7 +111,7 @@ class Line:
         line = bytes(self._read[:end])
         del self._read[: end + 1]
         try:
-            return json.loads(line)
+            return strict_json.parse(line)
         except ValueError as error:
             raise Gone from error
 
@@ -169,7 +170,7 @@ def _read(where: Path) -> Any:
             for found in (where.stat(), os.fstat(file.fileno())):
                 if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
                     raise Gone
-        return json.load(file)
+        return strict_json.parse(file.read())
 
 
 def _told(line: Line, asked: object) -> Iterator[list[Any]]:

@@ -343,5 +343,10 @@ def test_it_imports_next_to_nothing(environment: dict[str, str]) -> None:
     assert (answer, len(weak.calls)) == ("You said: hello\n", 1)
     ours = {name for name in loaded.split() if name.startswith("edge_router")}
     known = {"main", "output", "piped", "quick", "resident"}
-    assert ours == {"edge_router", "edge_router.cli", *(f"edge_router.cli.{name}" for name in known)}
+    assert ours == {
+        "edge_router",
+        "edge_router.cli",
+        "edge_router.strict_json",
+        *(f"edge_router.cli.{name}" for name in known),
+    }
     assert not {"dataclasses", "inspect", "socket", "hashlib", "typer", "logging"} & set(loaded.split())
