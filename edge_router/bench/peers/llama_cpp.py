@@ -5,7 +5,6 @@ Both decode without choosing a token, which every answer needs, so their numbers
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -135,7 +134,7 @@ class LlamaCpp:
 def single_speed(said: str) -> tuple[Mapping[str, object], float]:
     """What llama-bench says of itself in JSON, and the tokens per second of its only test."""
     try:
-        (test,) = json.loads(said)
+        (test,) = strict_json.parse(said)
         return test, float(test["avg_ts"])
     except (ValueError, TypeError, KeyError) as error:
         raise GenerationFailed(NAME, f"llama-bench printed {said[:80]!r}") from error
