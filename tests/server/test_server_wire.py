@@ -169,6 +169,8 @@ def test_who_waits_to_send_a_body_is_told_to() -> None:
     sent = post("/a", "Expect: 100-continue", COUNTED, LAST, body="hi")
     found = asyncio.run(asyncio.wait_for(answered(sent, step=len(sent) - 2), 20))
     assert found.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    found = asyncio.run(asyncio.wait_for(answered(sent, step=len(sent)), 20))
+    assert found.startswith(b"HTTP/1.1 200 OK\r\n")  # it has sent it all
 
 
 @pytest.mark.parametrize("method", ["HEAD /a HTTP/1.1", "HEAD /a HTTP/1.0"])
