@@ -12,8 +12,8 @@ class ModelInfo:
 
     `own`: the name is that of one model, neither another word for it nor a choice among several.
     `created`: since when it is here, in seconds since 1970. `reasons`: it thinks before it answers, or can;
-    None where nobody knows yet. `size` is of its weights, `memory` what it takes where it is loaded; `form`
-    is that of its files.
+    None where nobody knows yet. `size` is of its weights, `memory` what it takes where it is loaded,
+    `on_gpu`: of a GPU; `form` is that of its files.
     `dimension`: of its vectors, 0 before it is known; None for a model that answers chats.
     """
 
@@ -33,3 +33,4 @@ class ModelInfo:
     created: int | None = None
     reasons: bool | None = None
     dimension: int | None = None
+    on_gpu: bool = False

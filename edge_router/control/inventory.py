@@ -56,6 +56,7 @@ def _weak(pool: Pool, config: Config) -> ModelInfo:
         loaded=pool.weak_loaded,
         size=None if plan is None else plan.bytes("parameters"),
         memory=None if plan is None else plan.total,
+        on_gpu=plan is not None and plan.on_gpu,
         quantization=None if plan is None else plan.settings.quantization,
         reasons=None if engine is None else engine.capabilities.learned_thoughts,
     )

@@ -75,6 +75,7 @@ class Plan:
     budget: int
     settings: Settings
     products: tuple[Product, ...]
+    on_gpu: bool = False
 
     @property
     def total(self) -> int:
@@ -138,7 +139,8 @@ class Planner:
         elif settings.sliding_window_size != NO_WINDOW:  # a window that is given to every layer
             shape = shape.sliding(settings.sliding_window_size, settings.attention_sink_size)
         form = quantization(settings.quantization)
-        return Plan(self.model, self._budget, settings, estimate(shape, form, settings, self._place))
+        products = estimate(shape, form, settings, self._place)
+        return Plan(self.model, self._budget, settings, products, on_gpu=self._place.backend.name != "cpu")
 
     def asked(self, wish: Wish) -> Plan:
         """Exactly what is asked, in the first of the quantizations."""

@@ -307,6 +307,11 @@ def test_unknown_names_are_told(smol):
         backend("cudaa")
 
 
+def test_a_plan_says_whose_memory_it_takes(smol):
+    plans = {device: planner(smol, GIB, device).asked(Wish(1024, 64)) for device in BACKENDS}
+    assert {device for device, plan in plans.items() if not plan.on_gpu} == {"cpu"}
+
+
 def test_a_plan_as_json(smol):
     plan = planner(smol, GIB).asked(Wish(2048, 512))
     data = plan.to_dict()

@@ -65,7 +65,7 @@ def _running(info: ModelInfo) -> Body:
     taken = info.memory or info.size or 0
     return _listed(info) | {
         "size": taken,
-        "size_vram": taken,
+        "size_vram": taken if info.on_gpu else 0,
         "expires_at": _FOREVER,
         "context_length": info.context_window or 0,
     }

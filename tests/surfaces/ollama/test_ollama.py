@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -496,6 +497,7 @@ MODELS = (
         quantization="q4f16_1",
         created=1_700_000_000,
         reasons=True,
+        on_gpu=True,
     ),
     ModelInfo("mf", local=True, size=15_000_000, dimension=3, parameters=20_000_000_000),
 )
@@ -526,6 +528,8 @@ def test_models_are_listed_with_what_is_known_of_them(host_of: HostOf) -> None:
     (loaded,) = ask("/api/ps", host)["models"]
     assert (loaded["name"], loaded["size"], loaded["size_vram"]) == ("SmolLM2", 90_000_000, 90_000_000)
     assert loaded["context_length"] == 2048
+    (loaded,) = ask("/api/ps", host_of(replace(MODELS[1], on_gpu=False)))["models"]
+    assert (loaded["size"], loaded["size_vram"]) == (90_000_000, 0)
 
 
 def test_one_model_is_shown(host_of: HostOf) -> None:
