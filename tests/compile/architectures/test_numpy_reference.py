@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,38 @@ def test_it_computes_what_transformers_does(kind: str, twins: Any, tiny: Any, tm
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_what_each_parameter_meets_is_seen_once_a_text(
-    kind: str, twins: Any, tiny: Any, tmp_path: Path
-) -> None:
+def test_each_parameter_meets_every_token_once(kind: str, twins: Any, tiny: Any, tmp_path: Path) -> None:
     architecture, numbers = KINDS[kind]
     twins.write_checkpoint(twins.random_model(architecture, numbers), tmp_path, tiny)
     reader = open_weights(tmp_path)
     wanted = {p.name: p.shape for p in parameters(reader.config, kind) if p.kind in ("linear", "head")}
     wanted.setdefault("lm_head", (288, 128))
-    seen: list[tuple[str, int, int]] = []
+    seen: Counter[tuple[str, int]] = Counter()
     texts = [[5, 6, 7], [8, 9]]
-    for _ in Reference(reader).observe(texts, lambda name, inputs: seen.append((name, *inputs.shape))):
+
+    def look(name: str, inputs: np.ndarray) -> None:
+        tokens, columns = inputs.shape
+        seen[name, columns] += tokens
+
+    for _ in Reference(reader).observe(texts, look):
         pass
-    assert sorted(seen) == sorted(
-        (name, len(text), shape[1]) for name, shape in wanted.items() for text in texts
-    )
+    assert seen == {(name, shape[1]): 5 for name, shape in wanted.items()}
+
+
+@pytest.mark.parametrize("kind", ["llama, llama3 rope", "gemma3", "exaone4, some windows"])
+def test_texts_that_go_through_together_do_not_see_each_other(
+    kind: str, twins: Any, tiny: Any, tmp_path: Path
+) -> None:
+    architecture, numbers = KINDS[kind]
+    twins.write_checkpoint(twins.random_model(architecture, numbers), tmp_path, tiny)
+    reader = open_weights(tmp_path)
+    texts = [np.random.default_rng(seed).integers(0, 288, 30 + seed).tolist() for seed in range(3)]
+    seen: list[np.ndarray] = []
+    for _ in Reference(reader).observe(texts, lambda name, x: seen.append(x) if name == "lm_head" else None):
+        pass
+    alone = Reference(reader)
+    wanted = []
+    for text in texts:
+        alone.reset()
+        wanted.append(alone.hidden(text))
+    assert np.abs(np.concatenate(seen) - np.concatenate(wanted)).max() < 1e-4
