@@ -8,7 +8,6 @@ import numpy as np
 
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.weights.equalize import Activations, Equalized
-from edge_router.compile.weights.gptq import Gptq
 from edge_router.compile.weights.moments import best_exponent, covariances
 from edge_router.compile.weights.parameters import Parameter, is_tied
 from edge_router.compile.weights.quantizers import GPTQ, Quantizer, quantizer, signed
@@ -59,6 +58,8 @@ def _known(
     activations: Activations,
     config: Mapping[str, object],
 ) -> Iterator[Prepared]:
+    from edge_router.compile.weights.gptq import Gptq  # by compiled kernels: other quantizers need no TVM
+
     equalized, tied = Equalized(reader, wanted, activations), is_tied(config)
     for parameter in wanted:
         choose: Quantizer = signed
@@ -72,6 +73,8 @@ def _measured(
     reader: WeightsReader, wanted: tuple[Parameter, ...], form: Quantization, config: Mapping[str, object]
 ) -> Iterator[Prepared]:
     """The layers one after another, as the calibration text goes through them, and then what is in none."""
+    from edge_router.compile.weights.gptq import Gptq
+
     left, texts = wanted, token_sequences(reader, "calibration")
     for number, found in enumerate(covariances(reader, texts, config)):
         for name, covariance in found.items():
