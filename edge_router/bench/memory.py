@@ -106,8 +106,7 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
 class Stage:
     """A moment, and what the process held then, had held at most, and had been handed out; bytes.
 
-    `allocated` is for the model alone, the tokenizer left out, and without what is reserved and never
-    touched; None where the system does not tell.
+    `allocated` is for the model alone, the tokenizer left out; None where the system does not tell.
     """
 
     name: str

@@ -12,7 +12,6 @@ from edge_router import strict_json
 from edge_router.bench.memory import FULL, LOADED, PREFILLED
 from edge_router.device import process
 
-NEVER_TOUCHED = 2 * (128 << 20)  # TVM's index arrays, of which only the beginning is ever used
 _DECODED = 8  # tokens at the end of each context
 
 
@@ -99,7 +98,7 @@ class _Watch:
 
     def note(self, name: str) -> None:
         now = process.allocated_bytes()
-        handed = None if now is None or self._before is None else now - self._before - NEVER_TOUCHED
+        handed = None if now is None or self._before is None else now - self._before
         self.stages.append(
             {
                 "name": name,
