@@ -63,7 +63,7 @@ def test_longrope_without_a_longer_context_keeps_its_amplitude() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn'; known: default, linear"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "'dynamic'; known: default, linear"),
         ({"rope_scaling": {"type": "linear"}}, "factor"),
         ({"rope_scaling": {"type": "linear", "factor": 0}}, "divide by zero"),
         *(
