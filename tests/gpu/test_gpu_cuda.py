@@ -25,7 +25,10 @@ from edge_router.errors import EdgeRouterError
 
 pytestmark = pytest.mark.gpu
 TESTS = Path(__file__).parents[1]
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3")
+ARCHITECTURES = (
+    *("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "ministral3", "smollm3"),
+    *("granite", "olmo2", "olmo3", "exaone4"),
+)
 PROMPTS = ("What is the capital of France?", "Write two sentences about the sea.", "Count from one to ten.")
 
 

@@ -18,7 +18,10 @@ from edge_router.device import Host, host
 from edge_router.engines.tvm import TvmRunner
 from edge_router.errors import ArtifactCorrupt, UnsupportedTarget
 
-OTHERS = ("mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3")
+OTHERS = (
+    *("mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "ministral3", "smollm3", "granite"),
+    *("olmo2", "olmo3", "exaone4"),
+)
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90")
 NAMES = ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 KERNELS = {"attention_fresh", "attention_cached", "attention_decode", "merge_attention", "rms_norm", "linear"}

@@ -38,6 +38,12 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "gemma2": {**GEMMA, **CAPS, "hidden_activation": "gelu_pytorch_tanh"},
     "gemma3_text": {**GEMMA, "layer_types": ["sliding_attention", "full_attention"], "rope_local_base_freq": 10000.0},
     "phi3": {"num_attention_heads": 2, "num_key_value_heads": 1},
+    "ministral3": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}},
+    "smollm3": {"no_rope_layers": [1, 0]},
+    "granite": {"embedding_multiplier": 12.0, "residual_multiplier": 0.5, "attention_multiplier": 0.1},
+    "olmo2": {},
+    "olmo3": {"sliding_window": 20, "layer_types": ["sliding_attention", "full_attention"]},
+    "exaone4": {"sliding_window": 20, "layer_types": ["sliding_attention", "full_attention"]},
 }  # fmt: skip
 
 
