@@ -413,7 +413,7 @@ def test_many_that_met_all_failing_lose_nothing_where_one_answers_again(
     urls = [strong_server.url(f"turn-{place}-3-25+ok") for place in range(3)]
     fleet = make(*urls, strong_max_retries=2, strong_timeout_s=30.0)
     texts = [f"question {number}" for number in range(80)]
-    with ThreadPoolExecutor(40) as pool:
+    with ThreadPoolExecutor(24) as pool:
         found = list(pool.map(lambda text: run(fleet, ask(text)), texts))
     assert [text for _, text in found] == [reply_text(text) for text in texts]
 
