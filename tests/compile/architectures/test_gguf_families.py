@@ -9,6 +9,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from architecture_kinds import YARN
 
 from edge_router.catalog.gguf import gguf_config
 from edge_router.compile.readers import open_weights
@@ -26,14 +27,6 @@ LONG = {
     "long_factor": [1.0 + 0.25 * i for i in range(16)],
 }
 GEMMA = {"query_pre_attn_scalar": 64, "sliding_window": 20, "tie_word_embeddings": True}
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 1000000.0,
-    "factor": 8.0,
-    "original_max_position_embeddings": 32,
-    "beta_fast": 4.0,
-    "beta_slow": 1.0,
-}
 YARN_KEYS = {
     "rope.freq_base": 1000000.0,
     "rope.scaling.type": "yarn",
