@@ -43,7 +43,7 @@ def structure(folder: str) -> str:
 def settings() -> str:
     """A row for each key: its default, its meaning as `config init` tells it."""
     from edge_router.cli.verbs.configuration import COMMENTS, NAMED_COMMENTS, toml
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
 
     def row(key: str, default: object, meaning: str) -> str:
         shown = "" if default is None else f"`{toml(default)}`"

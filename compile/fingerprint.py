@@ -15,8 +15,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_router import plugins, program, quantization
+from edge_router import plugins, webgpu_program
 from edge_router.architectures import architecture as described
+from edge_router.architectures import quantization
 from edge_router.compile.recipe import Recipe
 from edge_router.errors import EdgeRouterError
 
@@ -37,7 +38,7 @@ _WEIGHTS_SOURCES = (
 )
 # Likewise, below the package that is installed.
 _FORMAT_SOURCES = (
-    *("architectures", "quantization.py", "catalog/configs.py", "catalog/gguf", "catalog/rope.py"),
+    *("architectures", "catalog/configs.py", "catalog/gguf", "catalog/rope.py"),
     "prompts",
 )
 _DESCRIPTIONS = ("architectures",)
@@ -105,7 +106,7 @@ def program_inputs(recipe: Recipe, config: Mapping[str, object]) -> Inputs:
     if not _minds_length(config):
         windows.append("context_window_size")
     return {
-        "format": program.FORMAT,
+        "format": webgpu_program.FORMAT,
         "model": recipe.card.name,
         "config": {name: value for name, value in config.items() if name not in windows},
         "quantization": recipe.quantization,
@@ -184,7 +185,7 @@ def source_hash(names: Iterable[str], root: Path | None = None) -> str:
 
 def _package() -> Path:
     """Where what is shared with those that only run models lies."""
-    return Path(quantization.__file__).parent
+    return Path(quantization.__file__).parents[1]
 
 
 def _value(inputs: Mapping[str, object], name: str) -> object:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from edge_router import strict_json
+from edge_router.architectures.quantization import QUANTIZATIONS as FORMATS
 from edge_router.compile.graphs import definition
 from edge_router.compile.link import link, linker, load_library
 from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel, is_mistake
-from edge_router.quantization import QUANTIZATIONS as FORMATS
+from edge_router.parsing import strict_json
 from edge_router.types import Progress, SilentProgress
 
 QUANTIZATIONS = tuple(name for name, form in FORMATS.items() if form.dtype != "bfloat16")

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from edge_router.compile.build_context import Workshop
 from edge_router.compile.fingerprint import key, library_inputs, program_inputs
 from edge_router.compile.recipe import MLC, PROGRAM, Recipe
-from edge_router.compile.workshop import Workshop
-from edge_router.disk import require_space
 from edge_router.errors import BuildFailed, InvalidModel
+from edge_router.system.disk import require_space
 from edge_router.vram.library import write_usage
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from edge_router.catalog import PypiSource, Source, complete_card
 from edge_router.catalog.cards import MEASURED
 from edge_router.catalog.gguf import parts_of
+from edge_router.compile.build_context import Workshop
 from edge_router.compile.fingerprint import Inputs, key, weights_inputs
 from edge_router.compile.make_library import check_tools
 from edge_router.compile.recipe import MLC, PROGRAM, Recipe
 from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
-from edge_router.compile.workshop import Workshop
-from edge_router.disk import require_space
 from edge_router.errors import ArtifactMissing, InvalidModel, UnsupportedArchitecture, WeightsUnavailable
 from edge_router.hub import content_hash, fetch, target_of
+from edge_router.system.disk import require_space
 
 if TYPE_CHECKING:
     from edge_router.compile.weights.equalize import Activations

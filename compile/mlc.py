@@ -12,13 +12,13 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.compile.fingerprint import Inputs
 from edge_router.compile.link import compiler
 from edge_router.compile.recipe import Recipe
 from edge_router.device import gpus
 from edge_router.errors import BuildFailed, ConfigError
 from edge_router.mlc_python import MlcPython, here
-from edge_router.quantization import QUANTIZATIONS
 from edge_router.types import Progress
 
 FORMAT = 1  # raised when the way of compiling changes

@@ -12,15 +12,15 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from edge_router.catalog import ModelCard, concerning
-from edge_router.compile import apart
+from edge_router.compile import build_process
+from edge_router.compile.build_context import Workshop
 from edge_router.compile.make_library import LibraryStep
 from edge_router.compile.make_weights import WeightsStep
 from edge_router.compile.recipe import BuildSettings, doubts, recipe
 from edge_router.compile.weights.ready import chat_config
-from edge_router.compile.workshop import Workshop
 from edge_router.errors import ArtifactError, WeightsError
-from edge_router.paths import Paths
 from edge_router.records import dataclass
+from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress, Step
 
 __all__ = ["BuildSettings", "CompiledModel", "ensure", "make"]
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 class CompiledModel:
     """`config` is mlc-chat-config.json with the windows that the library was compiled for.
 
-    `library` is what runs the weights: for a GPU through WebGPU it is a program, see `edge_router.program`.
+    `library` is what runs the weights; for a GPU through WebGPU a program, see `edge_router.webgpu_program`.
     `by_mlc`: mlc_llm's own compiler made it.
     """
 
@@ -66,7 +66,9 @@ def ensure(
             for doubt in doubts(card, settings):
                 _logger.warning(doubt)
             found = _find(card, settings, paths, shown)
-            if found is None and apart.build(apart.Job(card, settings, paths, offline), shown):
+            if found is None and build_process.build(
+                build_process.Job(card, settings, paths, offline), shown
+            ):
                 found = _find(card, settings, paths, shown)
             if found is not None:
                 return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from edge_router.catalog import ModelCard, Source
 from edge_router.catalog.configs import language_part
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import ConfigError
 from edge_router.records import dataclass
 from edge_router.vram.estimate import SINK

@@ -26,11 +26,11 @@ from edge_router.compile.training.settings import (
 )
 from edge_router.compile.training.transfer import By, Transfer, transfer
 from edge_router.errors import MissingExtra
-from edge_router.evaluation import Evaluation, Metrics, evaluate
 from edge_router.hub import fetch
-from edge_router.labels.reading import read_labelled
-from edge_router.paths import Paths
 from edge_router.records import dataclass
+from edge_router.routing.evaluation import Evaluation, Metrics, evaluate
+from edge_router.routing.labels.reading import read_labelled
+from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
 __all__ = ["BASE_ENCODER", "FineTuning", "HeadSettings", "Kind", "TrainSettings", "Trained", "train"]
@@ -124,24 +124,24 @@ def _encoder(settings: TrainSettings) -> str:
 
 def _threshold(card: RouterCard, pool: Pool, strong_share: float) -> float:
     """What sends `strong_share` of the validation rows to the strong model, by the graph's own scores."""
-    from edge_router.routers.onnx import OnnxRouter
-    from edge_router.thresholds.calibration import choose_threshold
+    from edge_router.routing.routers.onnx import OnnxRouter
+    from edge_router.routing.thresholds.calibration import choose_threshold
 
     held = pool.take(pool.validation)
     return choose_threshold(OnnxRouter(card).score_texts(held.prompts), strong_share).threshold
 
 
 def _typical_scores(card: RouterCard) -> tuple[float, ...]:
-    from edge_router.routers.fitting import measured
-    from edge_router.routers.onnx import OnnxRouter
+    from edge_router.routing.routers.fitting import measured
+    from edge_router.routing.routers.onnx import OnnxRouter
 
     return measured(OnnxRouter(card))
 
 
 def measure_router(card: RouterCard, files: Sequence[Path], progress: Progress) -> Evaluation:
     """The router as it will run, beside the controls; groups are the files' benchmarks."""
-    from edge_router.routers.controls import LengthRouter
-    from edge_router.routers.onnx import OnnxRouter
+    from edge_router.routing.routers.controls import LengthRouter
+    from edge_router.routing.routers.onnx import OnnxRouter
 
     scorers = {card.name: OnnxRouter(card).score_texts, "length": LengthRouter().score_texts}
     groups: dict[str, Mapping[str, Metrics]] = {}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import BinaryIO
 
-from edge_router.compile.apart import Advanced, Began, Done, Ended, Failed, Job, Noted, Said
+from edge_router.compile.build_process import Advanced, Began, Done, Ended, Failed, Job, Noted, Said
 from edge_router.compile.pipeline import make
 from edge_router.errors import EdgeRouterError, InternalError, OutOfMemory
 from edge_router.types import Step

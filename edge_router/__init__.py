@@ -17,13 +17,13 @@ if not (Path(__file__).parent / "compile").is_dir():
 
 if TYPE_CHECKING:
     from edge_router import errors
-    from edge_router.aio import AsyncController
+    from edge_router.api.async_client import AsyncController
+    from edge_router.api.client import Controller
     from edge_router.chat.request import TokenMask, Vocabulary
-    from edge_router.client import Controller
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
     from edge_router.engines.scripted import ScriptedEngine
     from edge_router.questions.question import Choice, Level, Option, Scale, YesNo
-    from edge_router.routers.scripted import ScriptedRouter
+    from edge_router.routing.routers.scripted import ScriptedRouter
     from edge_router.types import Decision, Reason
 
 __version__ = "0.1.0"
@@ -47,17 +47,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncController": "edge_router.aio",
+    "AsyncController": "edge_router.api.async_client",
     "Choice": "edge_router.questions.question",
-    "Config": "edge_router.config",
-    "Controller": "edge_router.client",
+    "Config": "edge_router.config.settings",
+    "Controller": "edge_router.api.client",
     "Decision": "edge_router.types",
     "Level": "edge_router.questions.question",
     "Option": "edge_router.questions.question",
     "Reason": "edge_router.types",
     "Scale": "edge_router.questions.question",
     "ScriptedEngine": "edge_router.engines.scripted",
-    "ScriptedRouter": "edge_router.routers.scripted",
+    "ScriptedRouter": "edge_router.routing.routers.scripted",
     "TokenMask": "edge_router.chat.request",
     "Vocabulary": "edge_router.chat.request",
     "YesNo": "edge_router.questions.question",

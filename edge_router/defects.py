@@ -18,10 +18,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from edge_router import strict_json
-from edge_router.disk import write_text
 from edge_router.errors import EdgeRouterError, InternalError
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
+from edge_router.system.disk import write_text
 
 KEPT = 20  # causes in the file; the longest unseen go first
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 if TYPE_CHECKING:
     from local_servers import StandIn
@@ -63,8 +63,8 @@ def strictness(pytestconfig: pytest.Config) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def built_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Builds take place in this process, where tests look in; tests/compile/test_apart.py has the other way."""
-    for module in ("compile.apart", "device.llvm"):
+    """Builds take place in this process, where tests look in; tests/compile/test_build_process.py has the other way."""
+    for module in ("compile.build_process", "device.llvm"):
         monkeypatch.setattr(f"edge_router.{module}.can_start", lambda: False)
 
 
@@ -81,7 +81,7 @@ def built_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
 
     home = tmp_path_factory.mktemp("built")
     alone = "PYTEST_XDIST_WORKER" not in os.environ
@@ -97,7 +97,7 @@ def built_model(built_home: Path) -> CompiledModel:
     """The demo model, built and found again."""
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
 
     card = find_model(DEMO)
     settings = BuildSettings.from_config(Config())

@@ -13,7 +13,7 @@ import pytest
 from edge_router import __version__
 from edge_router.defects import KEPT, Defects, recorded
 from edge_router.errors import Cancelled, InternalError, InvalidRequest, StorageError
-from edge_router.metrics import Metrics
+from edge_router.metrics.counters import Metrics
 
 MISTAKES = [TypeError("my diary"), KeyError("my diary"), RuntimeError("my diary"), OSError(5, "my diary")]
 

@@ -74,8 +74,8 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_every_configuration_key_they_name_exists() -> None:
-    from edge_router.config import Config, flat, is_known, keys
-    from edge_router.rules.file import parse_rules
+    from edge_router.config.settings import Config, flat, is_known, keys
+    from edge_router.routing.rules.file import parse_rules
 
     for name, page in PAGES.items():
         for text in re.findall(r"```toml\n(.*?)```", page, re.DOTALL):

@@ -16,13 +16,13 @@ from tvm import relax
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
+from edge_router.architectures.quantization import Kind, Quantization
 from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.graphs.pages import PagedCache
 from edge_router.compile.kernels.base import Kernels
 from edge_router.compile.kernels.shapes import Gate, Heads, Linear
 from edge_router.compile.kernels.stored import Stored
 from edge_router.compile.rotary import Rotary
-from edge_router.quantization import Kind, Quantization
 
 ACTIVATION = "float32"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.across import Across
 from edge_router.compile.kernels.ir import (
     Buffer,
     Expr,
@@ -27,6 +26,7 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.matmul import MatMul, strip_columns, tile_rows
 from edge_router.compile.kernels.matvec import Finish, MatVec
+from edge_router.compile.kernels.matvec_transposed import Across
 from edge_router.compile.kernels.shapes import Linear
 from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
 from edge_router.compile.kernels.vectors import from_float, gelu_tanh, silu, to_float

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
+from edge_router.architectures.quantization import DTYPE_BYTES
 from edge_router.compile.kernels.activations import Form, Piece, Sums, copy_row, pack_by_word, pieces
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -32,7 +33,6 @@ from edge_router.compile.kernels.ir import (
 from edge_router.compile.kernels.isa import Dot, Isa
 from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
 from edge_router.compile.kernels.vectors import spread, to_float, total, totals
-from edge_router.quantization import DTYPE_BYTES
 
 TILE = 4  # columns that are finished together
 ROWS = 2  # of activations that share the unpacking of weights

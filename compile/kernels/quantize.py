@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 
+from edge_router.architectures.quantization import Quantization
 from edge_router.compile.kernels.ir import (
     Buffer,
     Cell,
@@ -34,7 +35,6 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Isa
-from edge_router.quantization import Quantization
 
 TILE = 8  # outputs of a product that are summed up at once
 _VECTORS = 2  # of rows, likewise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from edge_router.quantization import DType, Kind, Quantization
+from edge_router.architectures.quantization import DType, Kind, Quantization
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:

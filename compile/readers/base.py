@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge_router import strict_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 Floats = npt.NDArray[np.float32]

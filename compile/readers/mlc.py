@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_router.architectures.quantization import Quantization, quantization
 from edge_router.catalog.configs import language_part
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_json, read_numbers
 from edge_router.compile.readers.folder import folder_tokenizer
 from edge_router.compile.weights.parameters import Parameter, parameters
 from edge_router.compile.weights.quantize import unpacked
 from edge_router.errors import InvalidModel
-from edge_router.quantization import Quantization, quantization
 from edge_router.store.tensor_index import Record, records
 
 CONFIG = "mlc-chat-config.json"

@@ -14,10 +14,10 @@ from typing import cast
 
 import numpy as np
 
-from edge_router import strict_json
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
 from edge_router.compile.readers.folder import Folder, check_complete, weight_files
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}

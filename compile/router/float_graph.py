@@ -18,9 +18,9 @@ from edge_router.catalog import RouterCard
 from edge_router.compile.fingerprint import key
 from edge_router.compile.router.head import load_graph
 from edge_router.errors import MissingExtra
-from edge_router.paths import Paths
-from edge_router.routers.providers import EXTRA
+from edge_router.routing.routers.providers import EXTRA
 from edge_router.store import ArtifactStore
+from edge_router.system.paths import Paths
 
 _FILE = "router.onnx"
 _FORMAT = 1  # raised when what is written changes

@@ -19,8 +19,8 @@ import numpy as np
 from edge_router.compile.router.head import Head, Surface, add_head
 from edge_router.compile.router.onnx_graph import Graph, Precision, quantize_rows
 from edge_router.records import dataclass
-from edge_router.routers.graph import FORMAT, IDS, MASK, METADATA_KEY, SURFACE
-from edge_router.routers.tokens import Cut
+from edge_router.routing.routers.graph import FORMAT, IDS, MASK, METADATA_KEY, SURFACE
+from edge_router.routing.routers.tokens import Cut
 
 __all__ = ["METADATA_KEY", "GraphSpec", "Head", "Precision", "Surface", "build_router", "quantize_rows"]
 

@@ -19,7 +19,7 @@ import numpy as np
 from edge_router.compile.router.graph import save_graph
 from edge_router.compile.router.onnx_graph import Graph, Precision
 from edge_router.records import dataclass
-from edge_router.routers.tokens import Cut
+from edge_router.routing.routers.tokens import Cut
 
 GAMMA = 10.0
 _SURE = 1e-4  # win rates stay this far from 0 and 1, where the logarithm of the odds ends

@@ -19,12 +19,12 @@ from edge_router.compile.router.head import Head, read_head, replace_head
 from edge_router.compile.training.card import write_card
 from edge_router.compile.training.scale import Scale, fit_scale
 from edge_router.errors import InvalidData, MissingExtra
-from edge_router.evaluation import Metrics, measure
-from edge_router.labels.rows import Labelled
 from edge_router.records import dataclass
-from edge_router.routers import text as texts
-from edge_router.routers.onnx import OnnxRouter
-from edge_router.thresholds.calibration import choose_threshold
+from edge_router.routing.evaluation import Metrics, measure
+from edge_router.routing.labels.rows import Labelled
+from edge_router.routing.routers import text as texts
+from edge_router.routing.routers.onnx import OnnxRouter
+from edge_router.routing.thresholds.calibration import choose_threshold
 from edge_router.types import Progress, SilentProgress
 
 FEWEST = 50  # labelled prompts; fewer say nothing

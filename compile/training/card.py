@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from edge_router.catalog import RouterCard
-from edge_router.evaluation import Evaluation
+from edge_router.routing.evaluation import Evaluation
 
 _FIELDS = (
     "name",

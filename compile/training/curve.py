@@ -15,10 +15,10 @@ from edge_router.compile.router.head import read_head
 from edge_router.compile.training.adapt import FEWEST, RIDGE, Inputs, fit_gap, look, predict
 from edge_router.compile.training.adapt import check as check_labels
 from edge_router.errors import InvalidData
-from edge_router.evaluation import measure
-from edge_router.labels.rows import Labelled
 from edge_router.records import dataclass
-from edge_router.routers.onnx import OnnxRouter
+from edge_router.routing.evaluation import measure
+from edge_router.routing.labels.rows import Labelled
+from edge_router.routing.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress
 
 SIZES = (50, 100, 200, 300, 500, 1000, 1500, 2000, 3000, 5000)

@@ -23,9 +23,9 @@ import numpy as np
 
 from edge_router.catalog import RouterCard
 from edge_router.compile.training.card import write_card
-from edge_router.paths import Paths
-from edge_router.routers.encoder import INPUTS, MARKED, MARKS, TYPE
-from edge_router.routers.graph import IDS, MASK
+from edge_router.routing.routers.encoder import INPUTS, MARKED, MARKS, TYPE
+from edge_router.routing.routers.graph import IDS, MASK
+from edge_router.system.paths import Paths
 
 OPSET = 17
 _GRAPH, _TOKENIZER = "router.onnx", "tokenizer.json"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from edge_router.compile.training.encoder import Encoder
-from edge_router.routers.tokens import Cut, TextTokens
+from edge_router.routing.routers.tokens import Cut, TextTokens
 from edge_router.types import Progress
 
 _BATCH = 32

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_router import strict_json
 from edge_router.errors import InvalidModel
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 Arrays = dict[str, np.ndarray]

@@ -9,7 +9,7 @@ from edge_router.compile.training.factors import Factors, Scaling, fit_factors
 from edge_router.compile.training.pool import Pool
 from edge_router.compile.training.scale import fit_scale, win_rates
 from edge_router.compile.training.settings import HeadSettings
-from edge_router.routers import text as texts
+from edge_router.routing.routers import text as texts
 
 
 def surface_of(pool: Pool, names: tuple[str, ...]) -> tuple[np.ndarray, Scaling]:

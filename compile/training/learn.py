@@ -17,7 +17,7 @@ from edge_router.compile.training.pool import Pool
 from edge_router.compile.training.scale import fit_scale, win_rates
 from edge_router.compile.training.settings import TrainSettings
 from edge_router.errors import InvalidRouter
-from edge_router.routers.onnx import OnnxRouter
+from edge_router.routing.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress
 
 _ALIKE = 0.95  # the cosine of an embedding in int8 and in float32; another encoder's is far below

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_router import strict_json
 from edge_router.errors import InvalidData, MissingExtra
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 _COLUMNS = ("prompt", "scores", "source", "subset")

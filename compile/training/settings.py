@@ -9,8 +9,8 @@ from typing import Literal
 from edge_router.catalog import PypiSource, Source
 from edge_router.compile.router.graph import Precision
 from edge_router.records import dataclass
-from edge_router.routers.text import SURFACE_NAMES
-from edge_router.routers.tokens import Cut
+from edge_router.routing.routers.text import SURFACE_NAMES
+from edge_router.routing.routers.tokens import Cut
 
 Kind = Literal["mf", "static", "bert", "sw_ranking"]
 

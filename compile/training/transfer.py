@@ -23,10 +23,10 @@ from edge_router.compile.training.pool import Pool
 from edge_router.compile.training.scale import tiers
 from edge_router.compile.training.settings import TrainSettings
 from edge_router.errors import InvalidData
-from edge_router.evaluation import measure
 from edge_router.records import dataclass
-from edge_router.routers import text as texts
-from edge_router.routers.onnx import OnnxRouter
+from edge_router.routing.evaluation import measure
+from edge_router.routing.routers import text as texts
+from edge_router.routing.routers.onnx import OnnxRouter
 from edge_router.types import Progress
 
 By = Literal["source", "subset"]

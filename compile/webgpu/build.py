@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_router.errors import BuildFailed, EdgeRouterError, UnsupportedTarget, is_mistake
-from edge_router.program import Program, read_program, write_program
 from edge_router.types import Progress, SilentProgress
+from edge_router.webgpu_program import Program, read_program, write_program
 
 PROGRAM_FILE = "program.json"
 QUANTIZATIONS = ("q4f16_1",)
@@ -65,7 +65,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     from edge_router.compile.webgpu.kernels import build
     from edge_router.compile.webgpu.lower import lower, target
     from edge_router.compile.webgpu.parts import GpuParts
-    from edge_router.compile.webgpu.shaders import pick
+    from edge_router.compile.webgpu.shaders import topk
 
     parts = GpuParts()
     causal = definition(str(config.get("model_type")))(config, parts, where)
@@ -79,7 +79,7 @@ def _build(config: Mapping[str, object], quantization: str, where: str) -> Progr
     own = parts.shaders.by_name
     vocabulary = DecoderConfig.read(config, where).vocab_size
     ways = {name: Exporter(lowered[name], names, own, calls).export() for name in WAYS}
-    picks, picking = pick.functions(vocabulary)
+    picks, picking = topk.functions(vocabulary)
     functions = {**ways, **picks}
     ours = {name: shader.compiled for name, shader in {**own, **picking}.items()}
     window, sinks = parts.seen()

@@ -12,8 +12,8 @@ from edge_router.compile.webgpu.kernels import HostCall
 from edge_router.compile.webgpu.reuse import Use, plan
 from edge_router.compile.webgpu.symbols import expression, substitute
 from edge_router.compile.webgpu.wgsl import Shader
-from edge_router.program import Expression, Function, Launch
 from edge_router.records import dataclass
+from edge_router.webgpu_program import Expression, Function, Launch
 
 _ITEM_BYTES = {"float32": 4, "uint32": 4, "int32": 4}
 

@@ -14,7 +14,7 @@ from tvm.relax.frontend.nn import Tensor, op
 from edge_router.compile.rotary import Rotary as Turns
 from edge_router.compile.webgpu import tunables
 from edge_router.compile.webgpu.parts import Cache, GpuParts, Way
-from edge_router.program import ROW_WORDS, Buffer, Control, KeyValues, Logits, Picked, Rotary, Weight
+from edge_router.webgpu_program import ROW_WORDS, Buffer, Control, KeyValues, Logits, Picked, Rotary, Weight
 
 _ROTARY = "rotary"  # parameters of that name and a number
 _STORED_BYTES = {"uint32": 4, "float16": 2, "float32": 4}

@@ -12,10 +12,10 @@ from typing import Any
 
 import tvm
 
-from edge_router import strict_json
 from edge_router.compile.webgpu.symbols import expression
-from edge_router.program import Shader
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
+from edge_router.webgpu_program import Shader
 
 _SPLIT = "tirx.SplitHostDevice"
 _HEADER = re.compile(r"// Function: (\w+)\n//-+\n// Function: \1\n//-+\n")

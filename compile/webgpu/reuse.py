@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
-from edge_router.program import Expression
 from edge_router.records import dataclass
+from edge_router.webgpu_program import Expression
 
 _MANY = 1 << 12  # rows; for which sizes are made to fit well
 

@@ -1,6 +1,6 @@
 """Sizes that only a real GPU can judge: `edge-router bench weak --tune` measures these and others there.
 
-Two more are known to what runs a program, too: `FEW_ROWS` and `FAR` in `edge_router.program`.
+Two more are known to what runs a program, too: `FEW_ROWS` and `FAR` in `edge_router.webgpu_program`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
-from edge_router import program
+from edge_router import webgpu_program
 from edge_router.records import dataclass
 
 Number = int | float | bool
@@ -43,9 +43,9 @@ class Shader:
     float16: bool = False
 
     @property
-    def compiled(self) -> program.Shader:
+    def compiled(self) -> webgpu_program.Shader:
         """As it stands in a program."""
-        return program.Shader(
+        return webgpu_program.Shader(
             self.source, self.name, self.writes, len(self.scalars), self.about, self.float16
         )
 

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edge_router.architectures.quantization import Quantization
 from edge_router.compile.kernels.quantize import TILE, FeedbackKernels, feedback_kernels, tensor
 from edge_router.compile.weights.quantizers import Codes, Floats, Scales
-from edge_router.quantization import Quantization
 
 _DAMPING = 0.01  # of the mean variance, added to each: directions that the texts never took count a little
 _PIECE = 32  # rows

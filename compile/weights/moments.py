@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from edge_router.architectures.quantization import quantization
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.weights.equalize import Activations, factors
@@ -26,7 +27,6 @@ from edge_router.compile.weights.parameters import Parameter, parameters
 from edge_router.compile.weights.quantize import packed, unpacked
 from edge_router.compile.weights.quantizers import weighted
 from edge_router.errors import InvalidModel
-from edge_router.quantization import quantization
 
 _FORM = quantization("q4f16_1")  # what the exponents are chosen for; they serve the other formats, too
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from edge_router.architectures import architecture
+from edge_router.architectures.quantization import Quantization
 from edge_router.compile.readers.base import WeightsReader, parse_json
 from edge_router.compile.weights.conversation import conversation
 from edge_router.compile.weights.equalize import Activations
@@ -24,7 +25,6 @@ from edge_router.prompts.directory import lacking
 from edge_router.prompts.template import ChatTemplate, special_tokens
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.prompts.turns import Turns, named_ends
-from edge_router.quantization import Quantization
 from edge_router.records import dataclass
 from edge_router.types import Progress, SilentProgress
 

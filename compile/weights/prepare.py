@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from edge_router.architectures.quantization import Quantization
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.weights.equalize import Activations, Equalized
 from edge_router.compile.weights.moments import best_exponent, covariances
@@ -13,7 +14,6 @@ from edge_router.compile.weights.parameters import Parameter, is_tied
 from edge_router.compile.weights.quantizers import GPTQ, Quantizer, quantizer, signed
 from edge_router.compile.weights.samples import token_sequences
 from edge_router.errors import WeightsCorrupt
-from edge_router.quantization import Quantization
 from edge_router.records import dataclass
 
 

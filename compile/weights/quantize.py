@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.architectures.quantization import QUANTIZATIONS, WORD_BYTES, Quantization
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.weights.parameters import Parameter
 from edge_router.compile.weights.quantizers import Codes, Quantizer
 from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
-from edge_router.quantization import QUANTIZATIONS, WORD_BYTES, Quantization
 
 Array = npt.NDArray[Any]
 

@@ -15,9 +15,9 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.architectures.quantization import Quantization
 from edge_router.catalog.cards import QUANTIZERS
 from edge_router.errors import UnknownName
-from edge_router.quantization import Quantization
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from edge_router import strict_json
 from edge_router.compile.weights.conversation import conversation, named_conversation
 from edge_router.errors import InvalidModel, UnknownName, WeightsCorrupt
+from edge_router.parsing import strict_json
 from edge_router.prompts.files import template_of
 
 CONFIG = "mlc-chat-config.json"

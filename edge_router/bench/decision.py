@@ -13,14 +13,14 @@ from edge_router.bench.router import decision
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.config import GuardConfig, SessionsConfig
+from edge_router.config.settings import GuardConfig, SessionsConfig
 from edge_router.control.egress import Egress
 from edge_router.control.sessions import Sessions
 from edge_router.guard.inspection import Guard
 from edge_router.records import dataclass
-from edge_router.routers.base import Router
-from edge_router.rules.file import parse_rules
-from edge_router.rules.rule import Rule
+from edge_router.routing.routers.base import Router
+from edge_router.routing.rules.file import parse_rules
+from edge_router.routing.rules.rule import Rule
 from edge_router.types import Progress, SilentProgress
 
 LENGTH = 2000  # characters of a prompt

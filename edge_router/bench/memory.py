@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router import strict_json
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import GenerationFailed
-from edge_router.paths import Paths
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
-from edge_router.telemetry import switched_off
+from edge_router.system.paths import Paths
+from edge_router.system.telemetry import switched_off
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def measure(compiled: CompiledModel, title: str, setting: Setting, config: Confi
 def _compiled(name: str, chunk: int, config: Config, paths: Paths, progress: Progress) -> CompiledModel:
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
-    from edge_router.config import WeakConfig
+    from edge_router.config.settings import WeakConfig
 
     card = find_model(WeakConfig().model)
     if name != "demo":

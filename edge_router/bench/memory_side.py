@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_router import strict_json
 from edge_router.bench.memory import FULL, LOADED, PREFILLED
 from edge_router.device import process
+from edge_router.parsing import strict_json
 
 _DECODED = 8  # tokens at the end of each context
 
@@ -23,12 +23,12 @@ def main() -> None:
 
 def run(options: Mapping[str, Any]) -> tuple[list[dict[str, object]], dict[str, int]]:
     """The stages, and the plan's bytes by part."""
-    from edge_router.config import Config
-    from edge_router.engines.local.memory import Residence
-    from edge_router.engines.tvm import TvmRunner
-    from edge_router.paths import Paths
+    from edge_router.config.settings import Config
+    from edge_router.engines.tvm.engine import TvmRunner
+    from edge_router.engines.tvm.memory import Residence
     from edge_router.prompts.directory import ModelDirectory
-    from edge_router.routers import routers
+    from edge_router.routing.routers import routers
+    from edge_router.system.paths import Paths
     from edge_router.types import SilentProgress
 
     setting, chat = options["setting"], options["chat"]

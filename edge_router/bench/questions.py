@@ -15,15 +15,15 @@ from edge_router.bench.weak_results import Measured
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, QuestionsOutput, SamplingParams
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines import resolved
 from edge_router.engines.base import Decides, Engine, answered
 from edge_router.errors import EngineUnavailable
-from edge_router.paths import Paths
 from edge_router.questions.in_words import in_words
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Choice, Question, Scale, YesNo
 from edge_router.records import dataclass
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 COUNT = 20

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import InvalidModel
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ def random_model(config: Config, paths: Paths, progress: Progress) -> Iterator[C
     Raises `InvalidModel` for a card without numbers, and what compiling raises.
     """
     from edge_router.catalog import find_model
+    from edge_router.compile.build_context import Workshop
     from edge_router.compile.make_library import LibraryStep
     from edge_router.compile.pipeline import BuildSettings, CompiledModel
     from edge_router.compile.random_model import draw_model
     from edge_router.compile.recipe import recipe
     from edge_router.compile.weights.package import Windows
     from edge_router.compile.weights.ready import chat_config
-    from edge_router.compile.workshop import Workshop
 
     card = find_model(config.weak.model)
     if not card.config:

@@ -9,12 +9,12 @@ from pathlib import Path
 from edge_router.bench.latency import Latency, timed
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.controller import CoreController
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.paths import Paths
 from edge_router.records import dataclass
-from edge_router.routers.base import Router
+from edge_router.routing.routers.base import Router
+from edge_router.system.paths import Paths
 from edge_router.types import Reason
 
 WORDS = 200  # of the answer

@@ -11,8 +11,8 @@ from edge_router.bench.latency import Latency, timed
 from edge_router.chat.message import Message
 from edge_router.control.policy import Route, Situation, decide
 from edge_router.records import dataclass
-from edge_router.routers.base import Router
-from edge_router.routers.onnx import OnnxRouter
+from edge_router.routing.routers.base import Router
+from edge_router.routing.routers.onnx import OnnxRouter
 from edge_router.types import Progress, SilentProgress
 
 LENGTHS = (100, 300, 1000, 3000, 10_000, 100_000)  # characters: the upper ends of the rows by length

@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from edge_router import children
 from edge_router.bench.latency import Latency, timed
 from edge_router.bench.server_side import TOKENS, instant
 from edge_router.errors import ServerError
 from edge_router.records import dataclass
+from edge_router.system import child_process
 from edge_router.types import Progress, SilentProgress
 
 CLIENTS, ROUNDS = 4, 200
@@ -126,7 +126,7 @@ def _together(address: str, clients: int, requests: int) -> float:
 @contextmanager
 def _server(home: Path) -> Iterator[str]:
     """Host and port. The process ends with its standard input."""
-    child = children.start(["-m", "edge_router.bench.server_side", str(home / "served")])
+    child = child_process.start(["-m", "edge_router.bench.server_side", str(home / "served")])
     assert child.stdin is not None and child.stdout is not None
     try:
         url = child.stdout.readline().decode().strip()

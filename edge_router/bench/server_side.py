@@ -6,10 +6,10 @@ import sys
 import threading
 from pathlib import Path
 
-from edge_router.client import Controller
-from edge_router.config import Config, ServerConfig
+from edge_router.api.client import Controller
+from edge_router.config.settings import Config, ServerConfig
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 TOKENS = 32
 _ANSWER = " ".join(["word"] * TOKENS)

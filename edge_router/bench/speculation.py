@@ -13,10 +13,10 @@ from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.base import Engine, answered
-from edge_router.paths import Paths
 from edge_router.records import dataclass
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 TOKENS = 160  # of an answer at most
@@ -88,7 +88,7 @@ class SpeculationBench:
 
 def bench_speculation(config: Config, paths: Paths, rounds: int, progress: Progress) -> SpeculationBench:
     """Raises what building and starting the engine tvm raise."""
-    from edge_router.engines.tvm import built, open_model, thread_count
+    from edge_router.engines.tvm.engine import built, open_model, thread_count
 
     compiled = built(config, paths, progress)
     threads = thread_count(config, paths)

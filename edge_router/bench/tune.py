@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.webgpu.adapters import Adapter, adapters, choose
 from edge_router.engines.webgpu.gpu import Gpu, Step
 from edge_router.errors import EngineUnavailable
-from edge_router.paths import Paths
-from edge_router.program import Expression, Program, read_program
 from edge_router.records import dataclass
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
+from edge_router.webgpu_program import Expression, Program, read_program
 
 if TYPE_CHECKING:
     from edge_router.compile.webgpu.wgsl import Shader
@@ -60,7 +60,7 @@ def tune(config: Config, paths: Paths, progress: Progress) -> tuple[str, list[Tr
     Builds what is missing. Raises what building and opening the device raise.
     """
     from edge_router.engines import resolved
-    from edge_router.engines.tvm import built
+    from edge_router.engines.tvm.engine import built
 
     config = resolved(config)
     if config.weak.engine != "webgpu":

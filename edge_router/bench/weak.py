@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.bench.weak_results import USUAL, Lengths, Measured, WeakBench
 from edge_router.bench.weak_rounds import DECODE_PROMPT, OURS, Prompts, compared, take
 from edge_router.bench.weak_sides import on_cuda
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import UnknownName
-from edge_router.paths import Paths
-from edge_router.quantization import QUANTIZATIONS
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def bench_weak(
     """
     from edge_router.bench.random_weights import random_model
     from edge_router.engines import resolved
-    from edge_router.engines.tvm import built
+    from edge_router.engines.tvm.engine import built
 
     if against is not None and against not in QUANTIZATIONS:
         raise UnknownName("format to compare with", against, tuple(QUANTIZATIONS))
@@ -55,7 +55,7 @@ def measured(
     rounds: int, lengths: Lengths,
 ) -> WeakBench:  # fmt: skip
     """Of a model that is built; see `bench_weak`."""
-    from edge_router.engines.tvm import built, thread_count
+    from edge_router.engines.tvm.engine import built, thread_count
 
     threads = thread_count(config, paths)
     sides = {OURS: _options(config, compiled, threads)}
@@ -115,7 +115,7 @@ def _profiled(config: Config, compiled: CompiledModel) -> Profile:
     from edge_router.engines.webgpu.adapters import adapters, choose
     from edge_router.engines.webgpu.profile import profile
     from edge_router.engines.webgpu.weights import DirectoryWeights
-    from edge_router.program import Windows, read_program
+    from edge_router.webgpu_program import Windows, read_program
 
     read = DirectoryWeights(compiled.model_dir).read
     windows = Windows(context=512, chunk=64)

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 from edge_router.bench.weak_results import Comparison, Lengths, Measured, Speed
 from edge_router.bench.weak_sides import on_cuda
 from edge_router.errors import GenerationFailed
-from edge_router.telemetry import switched_off
+from edge_router.system.telemetry import switched_off
 from edge_router.types import Progress
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_router import strict_json
 from edge_router.chat.events import EngineTimings, Finished
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.device.process import peak_bytes
 from edge_router.engines.base import answered
+from edge_router.parsing import strict_json
 
 if TYPE_CHECKING:
     from edge_router.engines.local.runner import ModelRunner
@@ -123,7 +123,7 @@ def _compiled(runner: Any) -> Iterator[list[float]]:
 
 
 def _tvm(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:
-    from edge_router.engines.tvm import TvmRunner
+    from edge_router.engines.tvm.engine import TvmRunner
 
     return TvmRunner(
         model_dir,
@@ -151,7 +151,7 @@ def _webgpu(model_dir: Path, options: Mapping[str, Any]) -> ModelRunner:
     from edge_router.engines.webgpu.adapters import adapters, choose
     from edge_router.engines.webgpu.runner import WebGpuRunner
     from edge_router.engines.webgpu.weights import DirectoryWeights
-    from edge_router.program import Windows, read_program
+    from edge_router.webgpu_program import Windows, read_program
 
     windows = Windows(options["context_window_size"], options["prefill_chunk_size"])
     adapter = choose(options["device"], adapters())

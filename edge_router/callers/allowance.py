@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge_router.caller_config import CallerConfig
+from edge_router.config.callers import CallerConfig
 from edge_router.engines.fleet.limits import Limits, Usage
 from edge_router.errors import CallerLimited
 from edge_router.records import dataclass

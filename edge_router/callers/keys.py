@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 
-from edge_router.caller_config import CALLERS, HASH, CallerConfig
+from edge_router.config.callers import CALLERS, HASH, CallerConfig
 from edge_router.errors import ConfigError
 from edge_router.records import dataclass
 

@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, Self
 
-from edge_router.caller_config import CallerConfig
 from edge_router.callers.allowance import Allowance, Standing
 from edge_router.callers.allowed import AUTO, Allowed
 from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest
-from edge_router.config import Config
+from edge_router.config.callers import CallerConfig
+from edge_router.config.settings import Config
 from edge_router.engines.fleet.limits import Usage
 from edge_router.errors import CallerLimited, ModelNotAllowed, UnknownName
-from edge_router.paths import Paths
 from edge_router.records import dataclass
 from edge_router.registry import nearest
-from edge_router.thresholds.metering import Meter
-from edge_router.thresholds.purses import Budgets, Purses
+from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.purses import Budgets, Purses
+from edge_router.system.paths import Paths
 from edge_router.types import LATEST
 
 

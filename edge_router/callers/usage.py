@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from edge_router.ledger import Record
 from edge_router.records import dataclass
-from edge_router.thresholds.prices import Prices
+from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Reason
 
 

@@ -14,8 +14,8 @@ from typing import ClassVar, Literal, cast
 
 from edge_router.catalog.table import Table
 from edge_router.errors import InvalidModel, InvalidRouter
-from edge_router.paths import expanded
 from edge_router.records import dataclass
+from edge_router.system.paths import expanded
 
 Quantizer = Literal["gptq", "weighted", "signed", "round"]
 QUANTIZERS: tuple[Quantizer, ...] = ("gptq", "weighted", "signed", "round")  # the best first

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from edge_router import strict_json
 from edge_router.architectures import BY_TYPE
 from edge_router.catalog.checked import checked_config
 from edge_router.catalog.gguf import gguf_config, gguf_in
 from edge_router.errors import InvalidModel
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 _FORMATS: Mapping[str, Literal["gguf", "safetensors", "torch"]] = {

@@ -25,7 +25,7 @@ from edge_router.catalog.cards import (
 from edge_router.catalog.configs import architecture_of, read_config, ready_quantization
 from edge_router.catalog.gguf import parts_of, title_of
 from edge_router.errors import ECHO, EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
-from edge_router.paths import expanded
+from edge_router.system.paths import expanded
 
 HUB_PREFIX, PYPI_PREFIX = "hf:", "pypi:"
 _REPO = re.compile(

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from edge_router.chat.request import ChatRequest
 from edge_router.cli import output
 from edge_router.cli.confirming import asked, is_someone_there
-from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session, weak_title
-from edge_router.config import Config, WeakConfig
+from edge_router.cli.stderr_redirect import hushed
+from edge_router.config.settings import Config, WeakConfig
 from edge_router.control.names import check_names
 from edge_router.errors import ArtifactMissing, EdgeRouterError
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
+    from edge_router.api.client import Controller
     from edge_router.catalog import ModelCard
-    from edge_router.client import Controller
     from edge_router.compile.pipeline import CompiledModel
 
 _OBJECTS = 700  # Python's own number: what a build makes is large, however few

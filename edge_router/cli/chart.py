@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edge_router.cli.picture import COLOURS, GREY, Dot, Line, Mark, Picture, Text, below
-from edge_router.evaluation import Evaluation, Metrics
 from edge_router.records import dataclass
+from edge_router.routing.evaluation import Evaluation, Metrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 460, 320, 52, 150
 STEPS = 4  # of the grid

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_router import strict_json
-from edge_router.disk import storage_errors, write_bytes
+from edge_router.parsing import strict_json
+from edge_router.system.disk import storage_errors, write_bytes
 
 BEGIN = "# from here on written by `edge-router launch --write`"
 END = "# until here written by `edge-router launch --write`"

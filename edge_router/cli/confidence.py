@@ -10,14 +10,14 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
-from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
-from edge_router.config import Config
+from edge_router.cli.stderr_redirect import hushed
+from edge_router.config.settings import Config
 
 if TYPE_CHECKING:
-    from edge_router.confidence.asking import Task
-    from edge_router.confidence.calibrating import Calibrated
-    from edge_router.confidence.measure import Worth
+    from edge_router.routing.confidence.asking import Task
+    from edge_router.routing.confidence.calibrating import Calibrated
+    from edge_router.routing.confidence.measure import Worth
 
 QUESTIONS, TOKENS = 660, 8
 _OWN = 256  # tokens of an answer to a question of the user's
@@ -26,7 +26,7 @@ COLUMNS = ("signal", "AUROC", "95 % interval", "other kinds", "APGR", "95 % inte
 
 def check_options(*, ledger: bool, tokens: int) -> None:
     """Raises for what does not go together."""
-    from edge_router.confidence.asking import TOKENS as MOST
+    from edge_router.routing.confidence.asking import TOKENS as MOST
 
     if ledger:
         raise typer.BadParameter("the ledger has no known answers; take --prompts FILE, or neither")
@@ -46,8 +46,8 @@ def calibrate_confidence(
     yes: bool,
 ) -> None:
     """On `count` questions that are made up, or on those in `prompts`."""
-    from edge_router.confidence.asking import LONGEST
-    from edge_router.confidence.calibrating import answers_file, calibrate
+    from edge_router.routing.confidence.asking import LONGEST
+    from edge_router.routing.confidence.calibrating import answers_file, calibrate
 
     tasks, longest = (_made_up(count), LONGEST) if prompts is None else (_own(prompts, answers), _OWN)
     make_ready(session, config, yes=yes)
@@ -72,16 +72,16 @@ def calibrate_confidence(
 
 
 def _made_up(count: int) -> list[Task]:
-    from edge_router.confidence.asking import Task
-    from edge_router.confidence.questions import questions
+    from edge_router.routing.confidence.asking import Task
+    from edge_router.routing.confidence.questions import questions
 
     return [Task.of(question) for question in questions(count)]
 
 
 def _own(file: Path, answers: str) -> list[Task]:
     from edge_router.chat.message import Message
-    from edge_router.confidence.asking import Task
-    from edge_router.labelling import read_tasks
+    from edge_router.labelling.pairs import read_tasks
+    from edge_router.routing.confidence.asking import Task
 
     found = read_tasks(file, "exact", answers)
     return [Task((Message("user", task.prompt),), task.known) for task in found]

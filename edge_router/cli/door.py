@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router import strict_json
 from edge_router.chat.request import ReasoningOptions
 from edge_router.cli import output
 from edge_router.cli.failures import exit_code, worded
@@ -27,10 +26,11 @@ from edge_router.cli.question import Question, fields_of
 from edge_router.cli.resident import FILE, SOCKET, Gone, Line, folder, proof, settings, stamp
 from edge_router.cli.session import Session
 from edge_router.cli.speaker import Interrupted, Speaker
-from edge_router.config import Config, keys
+from edge_router.config.settings import Config, keys
+from edge_router.parsing import strict_json
 
 if TYPE_CHECKING:
-    from edge_router.client import Controller
+    from edge_router.api.client import Controller
 
 _logger = logging.getLogger(__name__)
 _BACKLOG = 16

@@ -9,7 +9,6 @@ from pathlib import Path
 from edge_router.cli import output
 from edge_router.cli.options import Options
 from edge_router.cli.sentences import ME, quoted, sentence
-from edge_router.disk import as_storage_error
 from edge_router.errors import (
     ArtifactMissing,
     BuildFailed,
@@ -23,6 +22,7 @@ from edge_router.errors import (
     UnknownName,
     clipped,
 )
+from edge_router.system.disk import as_storage_error
 
 FAILED, USAGE = 1, 2
 _OF_SETTINGS = (ArtifactMissing, BuildFailed, EngineUnavailable)  # of what was configured for this once, too

@@ -7,8 +7,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
+from edge_router.errors.redaction import shown
 from edge_router.records import dataclass
-from edge_router.redaction import shown
 
 
 class Context(Protocol):

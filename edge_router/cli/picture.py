@@ -10,9 +10,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edge_router.disk import storage_errors, write_bytes
 from edge_router.errors import MissingExtra
 from edge_router.records import dataclass
+from edge_router.system.disk import storage_errors, write_bytes
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

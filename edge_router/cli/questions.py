@@ -13,15 +13,15 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.findings import Finding
 from edge_router.cli.findings import Found as Findings
-from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
-from edge_router.config import Config
+from edge_router.cli.stderr_redirect import hushed
+from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED
 from edge_router.errors import CannotCalibrate, EdgeRouterError
 from edge_router.questions.bounds import NONE_STAYS
 
 if TYPE_CHECKING:
-    from edge_router.thresholds.question_bounds import Found, Measured
+    from edge_router.routing.thresholds.question_bounds import Found, Measured
 
 NAMES = {"yes_no": "yes or no", "choice": "choice", "scale": "scale"}
 COLUMNS = ("type", "labels", "sure from", "stay here", "of these wrong", "at most")
@@ -38,8 +38,8 @@ def calibrate_decisions(
     if file is None:
         raise typer.BadParameter("--max-error belongs to --decisions FILE")
     max_error = MOST_WRONG if max_error is None else max_error
-    from edge_router.labelled_questions import measure, read_labelled
-    from edge_router.thresholds.question_bounds import Measured, keep
+    from edge_router.labelling.questions import measure, read_labelled
+    from edge_router.routing.thresholds.question_bounds import Measured, keep
 
     labelled = read_labelled(file)
     make_ready(session, config, yes=yes)
@@ -107,7 +107,7 @@ def _remark(name: str, found: Found, max_error: float) -> str:
 
 def replay_decisions(session: Session, config: Config) -> None:
     """Coverage and error of the bounds in force and of others, as measured last; no model answers."""
-    from edge_router.thresholds.question_bounds import find
+    from edge_router.routing.thresholds.question_bounds import find
 
     measured = find(session.paths, _weights(session, config))
     if measured is None:
@@ -187,7 +187,7 @@ def _share(value: float | None) -> str:
 
 def check(session: Session, config: Config) -> Findings:
     """What `doctor` tells of typed questions."""
-    from edge_router.thresholds.question_bounds import find
+    from edge_router.routing.thresholds.question_bounds import find
 
     section = "Typed questions"
     try:

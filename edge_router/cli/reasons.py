@@ -8,7 +8,7 @@ from edge_router.cli.output import span
 from edge_router.cli.sentences import sentence
 from edge_router.control.answer import Answer
 from edge_router.errors import LowConfidence
-from edge_router.thresholds.drift import Drift
+from edge_router.routing.thresholds.drift import Drift
 from edge_router.types import Decision, Reason, Tier
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import edge_router
-from edge_router import strict_json
 from edge_router.cli import output, piped
 from edge_router.cli.quick import Typed
+from edge_router.parsing import strict_json
 
 try:  # what `socket` and `hashlib` are made of, without the tables and libraries that those load
     from _blake2 import blake2b

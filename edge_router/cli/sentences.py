@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_router import errors as e
 from edge_router.cli.output import size
-from edge_router.sizes import binary
+from edge_router.parsing.sizes import binary
 
 ME = "edge-router"
 SHOWN_NAMES = 10  # of what there is, where none is near

@@ -17,14 +17,14 @@ from edge_router.cli import logs
 from edge_router.cli.options import Context, Options
 from edge_router.cli.progress import progress_for
 from edge_router.cli.sentences import command
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED, weak_name
 from edge_router.errors import UnknownModel
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
-    from edge_router.client import Controller
+    from edge_router.api.client import Controller
     from edge_router.control.pool import Pool
 
 
@@ -80,7 +80,7 @@ class Session:
 
 
 def make_controller(config: Config, paths: Paths, progress: Progress) -> Controller:
-    from edge_router.client import Controller
+    from edge_router.api.client import Controller
 
     return Controller(config, paths=paths, progress=progress)
 

@@ -10,7 +10,7 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.session import Session
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import CannotCalibrate
 
 SHOWN = 60  # characters of a prompt
@@ -21,7 +21,7 @@ def calibrate_cache(session: Session, config: Config, *, prompts: Path | None, l
     if (prompts is not None) == ledger:
         raise typer.BadParameter("say where your prompts are: --ledger or --prompts FILE")
     from edge_router.response_cache.calibration import LEAST, LISTED, calibrate_similarity, usable
-    from edge_router.routers.base import Embeds
+    from edge_router.routing.routers.base import Embeds
 
     texts = usable(_kept(session) if prompts is None else _read(prompts))
     if len(texts) < LEAST:
@@ -61,7 +61,7 @@ def _kept(session: Session) -> list[str]:
 
 
 def _read(file: Path) -> Sequence[str]:
-    from edge_router.labels.reading import read_prompts
+    from edge_router.routing.labels.reading import read_prompts
 
     return read_prompts(file)
 

@@ -14,7 +14,7 @@ from edge_router.cli.building import begin, prepare
 from edge_router.cli.session import Session, choose_model, weak_title
 from edge_router.cli.suggestion import DEMO, suggestion
 from edge_router.cli.turn import Turn
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.answer import Answer
 from edge_router.errors import EdgeRouterError
 from edge_router.surfaces.openai.parse import parse_chat
@@ -23,7 +23,7 @@ from edge_router.types import Cancel
 if TYPE_CHECKING:
     from typing import Self
 
-    from edge_router.client import Controller
+    from edge_router.api.client import Controller
     from edge_router.ledger import Record
 
 Message = dict[str, str]

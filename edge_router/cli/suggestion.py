@@ -11,14 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
-from edge_router import strict_json
 from edge_router.cli.sentences import command
-from edge_router.config import Config, WeakConfig
+from edge_router.config.settings import Config, WeakConfig
 from edge_router.device import host
-from edge_router.disk import write_text
 from edge_router.errors import EdgeRouterError
-from edge_router.paths import Paths
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
+from edge_router.system.disk import write_text
+from edge_router.system.paths import Paths
 
 DEMO = WeakConfig().model
 

@@ -10,13 +10,13 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.session import Session
-from edge_router.config import Config
+from edge_router.config.settings import Config
+from edge_router.config.tiers import WEAK
 from edge_router.errors import InvalidInput
-from edge_router.tier_config import WEAK
 
 if TYPE_CHECKING:
     from edge_router.engines.fleet.endpoints import StrongEndpoint
-    from edge_router.thresholds.tiers import TierCalibration
+    from edge_router.routing.thresholds.tiers import TierCalibration
 
 QUESTION_TOKENS, ANSWER_TOKENS = 200, 500  # of an ordinary query, while the ledger knows none
 PER = 1000  # queries that a price is for
@@ -26,7 +26,7 @@ def calibrate_tiers(
     session: Session, config: Config, scores: Sequence[float], shares: str | None, price: float | None
 ) -> TierCalibration:
     """Raises `BadParameter`, `ConfigError`."""
-    from edge_router.thresholds.tiers import choose_for_shares, shares_for_price, shares_of
+    from edge_router.routing.thresholds.tiers import choose_for_shares, shares_for_price, shares_of
 
     if shares is not None:
         wanted = _shares(shares, config)

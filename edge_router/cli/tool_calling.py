@@ -6,9 +6,9 @@ from contextlib import closing
 
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
-from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
-from edge_router.config import Config
+from edge_router.cli.stderr_redirect import hushed
+from edge_router.config.settings import Config
 from edge_router.errors import CannotCalibrate
 
 CASES = 80
@@ -22,9 +22,9 @@ _WORDS = {
 
 def calibrate_tools(session: Session, config: Config, *, count: int, yes: bool) -> None:
     """Raises `CannotCalibrate` for a model that was not built here, or has not learned to call tools."""
-    from edge_router.tool_calling.cases import cases
-    from edge_router.tool_calling.measuring import measure
-    from edge_router.tool_calling.skill import LEAST, keep
+    from edge_router.labelling.tool_calling import measure
+    from edge_router.labelling.tool_cases import cases
+    from edge_router.store.tool_skill import LEAST, keep
 
     make_ready(session, config, yes=yes)
     with closing(session.pool(config)) as loaded, hushed():

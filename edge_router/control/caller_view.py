@@ -11,10 +11,10 @@ from edge_router.callers.register import Callers
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import ChatRequest
 from edge_router.control.controller import CoreController
-from edge_router.thresholds.metering import BYTES_PER_TOKEN
+from edge_router.routing.thresholds.metering import BYTES_PER_TOKEN
 
 if TYPE_CHECKING:
-    from edge_router.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import Embeddings
 
 
 class CallerView:

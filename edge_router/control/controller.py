@@ -18,9 +18,7 @@ from edge_router.callers.register import Callers, Visit
 from edge_router.chat.events import Answering, Usage
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import FORM_NEEDS, LOCAL_NEEDS, ChatRequest, Need
-from edge_router.confidence.gate import Gate
-from edge_router.confidence.holding import Holding
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, by_whom, primed
 from edge_router.control.background_upgrades import BackgroundUpgrades
@@ -52,22 +50,24 @@ from edge_router.errors import (
 )
 from edge_router.guard.inspection import NOTHING, Inspection
 from edge_router.ledger import Record
-from edge_router.memory_metrics import memory_gauges
-from edge_router.metrics import Gauge, Labels, Metrics
-from edge_router.paths import Paths
+from edge_router.metrics.counters import Gauge, Labels, Metrics
+from edge_router.metrics.memory import memory_gauges
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.result import Answers
 from edge_router.records import changed
-from edge_router.routers.base import AsksWeak, Router, checked_score
-from edge_router.rules.rule import Verdict
-from edge_router.thresholds.metering import Meter
-from edge_router.thresholds.prices import Prices
-from edge_router.thresholds.purses import Purses
-from edge_router.thresholds.spending import Payment
+from edge_router.routing.confidence.buffer import Holding
+from edge_router.routing.confidence.gate import Gate
+from edge_router.routing.routers.base import AsksWeak, Router, checked_score
+from edge_router.routing.rules.rule import Verdict
+from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.prices import Prices
+from edge_router.routing.thresholds.purses import Purses
+from edge_router.routing.thresholds.spending import Payment
+from edge_router.system.paths import Paths
 from edge_router.types import Cancel, Decision, Progress, Reason
 
 if TYPE_CHECKING:
-    from edge_router.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import Embeddings
 
 _logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from edge_router.errors import Withheld
 from edge_router.guard.detectors import Detector
 from edge_router.guard.inspection import Guard, Inspection
 from edge_router.guard.screening import Screening, Vault
-from edge_router.rules.query import Query
-from edge_router.rules.rule import Rule, Verdict, judged
+from edge_router.routing.rules.query import Query
+from edge_router.routing.rules.rule import Rule, Verdict, judged
 
 
 def _now() -> datetime:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import pairwise
 
-from edge_router import strict_json
 from edge_router.chat.message import Audio, File, Foreign, Image, Message, Part, Refusal, Text, ToolCall
 from edge_router.chat.message import ToolResult as Result
 from edge_router.chat.request import ChatRequest
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 _SIZE = 16  # bytes

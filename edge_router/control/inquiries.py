@@ -38,7 +38,7 @@ from edge_router.questions.inquiry import Answered, Declined, Inquiry, InquiryEv
 from edge_router.questions.question import Question
 from edge_router.questions.result import Answers, Given
 from edge_router.records import dataclass
-from edge_router.thresholds.spending import Payment
+from edge_router.routing.thresholds.spending import Payment
 from edge_router.types import Cancel, Decision, Reason
 
 _logger = logging.getLogger(__name__)

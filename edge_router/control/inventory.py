@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+from edge_router.architectures.quantization import quantization
 from edge_router.catalog import find_model
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import LOCAL_NEEDS, Need
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.policy import ROUTER_PREFIX
 from edge_router.control.pool import Pool
 from edge_router.engines.choice import DEVICES
 from edge_router.errors import EdgeRouterError
-from edge_router.quantization import quantization
 from edge_router.vram import ModelShape, weight_bytes
 
 _REMOTE = frozenset(Need) - LOCAL_NEEDS  # an endpoint says itself what it cannot

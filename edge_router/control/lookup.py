@@ -19,8 +19,8 @@ from edge_router.response_cache.key import key_of
 from edge_router.response_cache.similar import nearest, question_of, remainder
 from edge_router.response_cache.store import Entry
 from edge_router.response_cache.transcript import Transcript
-from edge_router.routers.base import Router
-from edge_router.rules.rule import Verdict
+from edge_router.routing.routers.base import Router
+from edge_router.routing.rules.rule import Verdict
 from edge_router.types import Cancel, Decision, Reason
 
 

@@ -11,17 +11,17 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from edge_router import plugins
-from edge_router.caller_config import CALLERS
+from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.callers.allowed import Allowed
 from edge_router.catalog import LocalSource, find_model, is_here, parse_source
 from edge_router.catalog.cards import QUANTIZERS
-from edge_router.config import Config
+from edge_router.config.callers import CALLERS
+from edge_router.config.settings import Config
 from edge_router.control.policy import Names, parse_model
 from edge_router.engines import strong_engines, weak_engines
 from edge_router.engines.choice import DEVICES, SERVED
 from edge_router.engines.local_server.servers import TITLES
 from edge_router.errors import ConfigError, InvalidInput
-from edge_router.quantization import QUANTIZATIONS
 
 _SERVERS: Mapping[str, str] = dict(TITLES.items())
 _NUMBER = re.compile(r"\d+|sm_\d+[a-z]?")  # which of several, or what to compile for

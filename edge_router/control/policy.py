@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_router.chat.request import LOCAL_NEEDS, MEDIA_NEEDS, ChatRequest, Need
-from edge_router.config import Config
+from edge_router.config.settings import Config
+from edge_router.config.tiers import TierConfig, chosen, usable
 from edge_router.control import sessions
 from edge_router.control.sessions import Facts, Session
 from edge_router.errors import (
@@ -33,8 +34,7 @@ from edge_router.errors import (
 )
 from edge_router.records import changed, dataclass
 from edge_router.registry import nearest
-from edge_router.rules.rule import PROTECTING, Rule
-from edge_router.tier_config import TierConfig, chosen, usable
+from edge_router.routing.rules.rule import PROTECTING, Rule
 from edge_router.types import LATEST, Decision, Reason, Tier
 
 ROUTER_PREFIX = "router-"

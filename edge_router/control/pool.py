@@ -9,10 +9,10 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from edge_router import plugins
-from edge_router.caller_config import CallerConfig
 from edge_router.chat.request import Need
-from edge_router.confidence.gate import Gate
-from edge_router.config import Config
+from edge_router.config.callers import CallerConfig
+from edge_router.config.settings import Config
+from edge_router.config.tiers import bound_of
 from edge_router.control.egress import Egress
 from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.control.names import check_callers, check_names, check_router
@@ -38,20 +38,20 @@ from edge_router.engines.base import (
 from edge_router.engines.choice import DEVICES, SERVED, weak_name
 from edge_router.errors import Closed, InvalidData, StrongNotConfigured
 from edge_router.guard.inspection import Guard
-from edge_router.paths import Paths
 from edge_router.prompts.infill import likely as infill_likely
 from edge_router.questions.bounds import Bounds
 from edge_router.registry import Registry
-from edge_router.routers import routers
-from edge_router.routers.base import Router
-from edge_router.routers.fitting import default_threshold
-from edge_router.thresholds.tracking import ShareTracker
-from edge_router.tier_config import bound_of
+from edge_router.routing.confidence.gate import Gate
+from edge_router.routing.routers import routers
+from edge_router.routing.routers.base import Router
+from edge_router.routing.routers.fitting import default_threshold
+from edge_router.routing.thresholds.tracking import ShareTracker
+from edge_router.system.paths import Paths
 from edge_router.types import Cancel, Decision, Progress, SilentProgress
 from edge_router.vram import Plan
 
 if TYPE_CHECKING:
-    from edge_router.routers.embedding import Embedders
+    from edge_router.routing.routers.embedding import Embedders
 
 
 class Pool:
@@ -149,7 +149,7 @@ class Pool:
     @cached_property
     def _likely_calls(self) -> bool:
         """Whether the weak model, which is not loaded yet, will be asked to call tools."""
-        from edge_router.tool_calling.skill import find_of
+        from edge_router.store.tool_skill import find_of
 
         if self._config.weak.tools != "auto":
             return self._config.weak.tools == "yes"
@@ -305,7 +305,7 @@ class Pool:
 
     def embedders(self) -> Embedders:
         """Each is opened when it is first asked."""
-        from edge_router.routers.embedding import Embedders
+        from edge_router.routing.routers.embedding import Embedders
 
         with self._lock:
             if self._closed:
@@ -324,7 +324,7 @@ class Pool:
             return self._gate
 
     def _calibrated(self, weights: str | None) -> Gate | None:
-        from edge_router.confidence.place import find
+        from edge_router.routing.confidence.gate_store import find
 
         found, problem = (
             None,
@@ -349,7 +349,7 @@ class Pool:
             return self._bounds[weights]
 
     def _measured(self, weights: str) -> Bounds:
-        from edge_router.thresholds.question_bounds import find
+        from edge_router.routing.thresholds.question_bounds import find
 
         try:
             found = find(self._paths, weights)

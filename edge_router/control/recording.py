@@ -9,15 +9,15 @@ from typing import Literal
 
 from edge_router.chat.events import Event, TextDelta, ToolCallStart, Usage
 from edge_router.chat.request import ChatRequest
-from edge_router.config import LedgerConfig
+from edge_router.config.settings import LedgerConfig
 from edge_router.control.answer import Answer, Clock
 from edge_router.control.egress import Egress
 from edge_router.defects import Defects
 from edge_router.engines.remote.kept_question import written
 from edge_router.errors import EdgeRouterError, InvalidData, StorageError
 from edge_router.ledger import Ledger, Record, message_of
-from edge_router.metrics import Metrics
-from edge_router.paths import Paths
+from edge_router.metrics.counters import Metrics
+from edge_router.system.paths import Paths
 from edge_router.types import Decision
 
 _logger = logging.getLogger(__name__)

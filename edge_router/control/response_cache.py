@@ -20,19 +20,19 @@ from dataclasses import fields
 from functools import cached_property
 
 from edge_router.chat.request import ChatRequest
-from edge_router.config import Config, ResponseCacheConfig
+from edge_router.config.settings import Config, ResponseCacheConfig
 from edge_router.control.answer import Answer
 from edge_router.control.pool import Pool
+from edge_router.control.weights_fingerprint import weights_of
 from edge_router.defects import Defects
-from edge_router.engines.fingerprint import weights_of
 from edge_router.errors import InvalidData, InvalidRouter, StorageError
-from edge_router.metrics import Count, Gauge, Labels, Metrics
-from edge_router.paths import Paths
+from edge_router.metrics.counters import Count, Gauge, Labels, Metrics
+from edge_router.parsing.sizes import parse_size
 from edge_router.response_cache.key import digest, is_kept
 from edge_router.response_cache.similar import packed
 from edge_router.response_cache.store import AnswerStore
-from edge_router.routers.base import Embeds, Router
-from edge_router.sizes import parse_size
+from edge_router.routing.routers.base import Embeds, Router
+from edge_router.system.paths import Paths
 from edge_router.types import Tier
 
 _logger = logging.getLogger(__name__)

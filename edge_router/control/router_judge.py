@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.egress import Egress
 from edge_router.control.guarded_engine import GuardedEngine
 from edge_router.engines.base import Decides, Engine
 from edge_router.engines.fleet.breaker import Attempt, Breaker, Fault, fault_of
-from edge_router.engines.local_server.place import Resolve
 from edge_router.engines.remote.endpoint import Endpoint
+from edge_router.engines.remote.place import Resolve
 from edge_router.errors import (
     Cancelled,
     EngineError,
@@ -26,8 +26,8 @@ from edge_router.errors import (
 )
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.questions.question import Question
-from edge_router.routers.base import AsksEndpoint, AsksWeak, Router
-from edge_router.routers.text import LONGEST, conversation_text, shorten
+from edge_router.routing.routers.base import AsksEndpoint, AsksWeak, Router
+from edge_router.routing.routers.text import LONGEST, conversation_text, shorten
 from edge_router.types import Cancel
 
 SETTING = "judge.base_url"

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.policy import Names, check_rules
 from edge_router.errors import InvalidRules
-from edge_router.paths import Paths, expanded
-from edge_router.rules.file import read_rules
-from edge_router.rules.rule import Rule
+from edge_router.routing.rules.file import read_rules
+from edge_router.routing.rules.rule import Rule
+from edge_router.system.paths import Paths, expanded
 
 _EVERY_S = 1.0  # between two looks at the file
 _WHOLE_S = 3.0  # after which nobody is still writing it; some systems keep times to two seconds

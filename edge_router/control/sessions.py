@@ -16,12 +16,12 @@ from dataclasses import field, replace
 from edge_router.chat.events import Answering, Event, Finished, TextDelta, ToolCallArguments, ToolCallStart
 from edge_router.chat.message import Part, Reasoning, Text, ToolCall
 from edge_router.chat.request import ChatRequest
-from edge_router.config import SessionsConfig
+from edge_router.config.settings import SessionsConfig
 from edge_router.control.fingerprints import Conversation, Fingerprints
-from edge_router.metrics import Gauge
+from edge_router.metrics.counters import Gauge
 from edge_router.records import dataclass
-from edge_router.thresholds.metering import BYTES_PER_TOKEN, Meter
-from edge_router.thresholds.prices import Prices
+from edge_router.routing.thresholds.metering import BYTES_PER_TOKEN, Meter
+from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Hold, Tier
 
 ANSWER_TOKENS, QUESTION_TOKENS = 500, 200  # of an ordinary answer, and of the question before it

@@ -11,7 +11,8 @@ from typing import Literal
 from edge_router.callers.allowed import Allowed
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Tool, ToolChoice
-from edge_router.config import Config
+from edge_router.config.settings import Config
+from edge_router.config.tiers import chosen
 from edge_router.control.answer import Answer
 from edge_router.control.egress import Egress
 from edge_router.engines.remote.kept_question import read
@@ -34,9 +35,8 @@ from edge_router.errors import (
 from edge_router.ledger import Ledger
 from edge_router.ledger.upgrades import Better, KeptAnswer, Upgrades
 from edge_router.records import dataclass
-from edge_router.thresholds.metering import Meter
-from edge_router.thresholds.prices import Prices
-from edge_router.tier_config import chosen
+from edge_router.routing.thresholds.metering import Meter
+from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Cancel, Decision, Reason
 
 State = Literal["open", "better", "declined", "refused"]

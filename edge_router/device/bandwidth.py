@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from edge_router import strict_json
-from edge_router.disk import write_text
+from edge_router.parsing import strict_json
+from edge_router.system.disk import write_text
 
 _READ = 128 << 20  # bytes in all: several times what processors keep close
 _RUNS = 8

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from edge_router import strict_json
-from edge_router.children import can_start, start
+from edge_router.parsing import strict_json
+from edge_router.system.child_process import can_start, start
 
 LlvmCpu = tuple[str, tuple[str, ...]]
 

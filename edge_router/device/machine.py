@@ -10,13 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from edge_router import strict_json
 from edge_router.device import llvm
 from edge_router.device.cpu import CpuText, baseline_cpu, read_cpu
 from edge_router.device.limits import Limits, physical_among, read_limits
-from edge_router.disk import write_text
-from edge_router.paths import Paths
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
+from edge_router.system.disk import write_text
+from edge_router.system.paths import Paths
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ import logging
 from dataclasses import replace
 from importlib.util import find_spec
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.base import Engine
 from edge_router.engines.choice import Here, choose_engine
 from edge_router.errors import BuildFailed, EngineUnavailable, InternalError
-from edge_router.paths import Paths
 from edge_router.registry import Registry
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 _logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _PROCESSOR = {"weak.engine": "tvm", "weak.device": "cpu"}
 def weak_engines() -> Registry[Engine]:
     """Engines that can be the weak model."""
     registry: Registry[Engine] = Registry("weak engine")
-    registry.add("tvm", "edge_router.engines.tvm:load")
+    registry.add("tvm", "edge_router.engines.tvm.engine:load")
     registry.add("webgpu", "edge_router.engines.webgpu.load:load")
     registry.add("mlc", "edge_router.engines.mlc.load:load")
     registry.add("remote", "edge_router.engines.local_server.engine:load")
@@ -80,7 +80,7 @@ def _here(config: Config) -> Here:
 
 def _installed(config: Config, *, cuda: bool) -> Here:
     """`cuda`: whether to look for that, too."""
-    from edge_router.engines.tvm_device import has_cuda
+    from edge_router.engines.tvm.device import has_cuda
 
     mlc = config.mlc.python is not None or _is_installed("mlc_llm")
     return Here(mlc, _is_installed("wgpu"), cuda and has_cuda())

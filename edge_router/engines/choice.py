@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:

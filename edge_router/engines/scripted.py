@@ -20,14 +20,14 @@ from typing import TypeAlias, cast
 
 from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.request import ChatRequest, Need
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.base import CHOOSING, Capabilities, Prompt
 from edge_router.engines.stops import StopStrings
 from edge_router.errors import Cancelled, ContextOverflow, EngineUnavailable
-from edge_router.paths import Paths
 from edge_router.questions.answer import normalized
 from edge_router.questions.inquiry import Answered, Declined, Inquiry, InquiryEvent, StateCut
 from edge_router.questions.question import Question
+from edge_router.system.paths import Paths
 from edge_router.types import Cancel, Progress
 
 Step: TypeAlias = str | Event | Exception | float | threading.Event

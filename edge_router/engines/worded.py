@@ -28,12 +28,12 @@ from edge_router.chat.request import (
 )
 from edge_router.engines.base import Engine
 from edge_router.errors import Cancelled, GenerationFailed, StrongRefused
+from edge_router.parsing.strict_json import NotJson
 from edge_router.prompts.decisions import LETTERS, Wording, asked, by_codes, by_labels
 from edge_router.questions.answer import normalized
 from edge_router.questions.in_words import in_words, read
 from edge_router.questions.inquiry import Answered, Declined, Inquiry, InquiryEvent
 from edge_router.questions.question import Question, YesNo
-from edge_router.strict_json import NotJson
 from edge_router.types import Cancel
 
 _FORM = "response_format"  # what endpoints call it

@@ -15,7 +15,6 @@ from dataclasses import field, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from edge_router import strict_json
 from edge_router.chat.message import Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest
 from edge_router.guard.detectors import Detector
@@ -23,6 +22,7 @@ from edge_router.guard.encodings import decoded, encoded
 from edge_router.guard.gates import CODED, all_of, gate
 from edge_router.guard.key_formats import KEY_FORMATS
 from edge_router.guard.reading import Reading
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 from edge_router.surfaces.wire import dumps
 

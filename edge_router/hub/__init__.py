@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_router.catalog import HubSource, LocalSource, PypiSource, Source
-from edge_router.disk import hold, remove_tree, storage_errors
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hashing import content_hash
 from edge_router.hub.records import (
@@ -20,6 +19,7 @@ from edge_router.hub.records import (
     record_path,
     target_of_record,
 )
+from edge_router.system.disk import hold, remove_tree, storage_errors
 from edge_router.types import Progress, SilentProgress
 
 __all__ = ["all_fetched", "content_hash", "damage_of", "fetch", "remove_fetched", "target_of"]

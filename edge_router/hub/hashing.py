@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edge_router import strict_json
-from edge_router.disk import stamp, write_text
-from edge_router.paths import Paths
+from edge_router.parsing import strict_json
+from edge_router.system.disk import stamp, write_text
+from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
 _BLOCK = 1 << 20

@@ -11,10 +11,10 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from edge_router.catalog import HubSource
-from edge_router.disk import as_storage_error
 from edge_router.errors import EdgeRouterError, WeightsUnavailable
-from edge_router.network import problems
-from edge_router.telemetry import load_huggingface_hub
+from edge_router.system.disk import as_storage_error
+from edge_router.system.network import problems
+from edge_router.system.telemetry import load_huggingface_hub
 
 NO_HUB = "what answers is no hub (HF_ENDPOINT, a proxy or a firewall)"
 _REFUSED = "Invalid credentials in Authorization header"  # every other 401 is of a repository unseen

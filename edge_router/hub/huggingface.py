@@ -20,7 +20,6 @@ from typing import Any
 
 from edge_router.catalog import HubSource
 from edge_router.catalog.gguf import models_among
-from edge_router.disk import flush, hold, publish, remove_tree, require_space, storage_errors, tree_bytes
 from edge_router.errors import Cancelled, WeightsAmbiguous, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.choosing import choose, looked_for, missing_parts, ways_to_name
 from edge_router.hub.hashing import list_files
@@ -36,7 +35,16 @@ from edge_router.hub.records import (
     write_record,
 )
 from edge_router.hub.watching import watch
-from edge_router.telemetry import load_huggingface_hub
+from edge_router.system.disk import (
+    flush,
+    hold,
+    publish,
+    remove_tree,
+    require_space,
+    storage_errors,
+    tree_bytes,
+)
+from edge_router.system.telemetry import load_huggingface_hub
 from edge_router.types import Progress, SilentProgress
 
 LOCK_TIMEOUT_S = 6 * 3600.0

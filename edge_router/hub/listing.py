@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from edge_router import strict_json
 from edge_router.catalog import HubSource, PypiSource
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub.hub_errors import NO_HUB, http_reason
 from edge_router.hub.patience import Lines, left_behind
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
-from edge_router.telemetry import load_huggingface_hub
+from edge_router.system.telemetry import load_huggingface_hub
 
 SILENCE_S = 20.0  # without a byte
 LIST_S = 90.0  # for the whole list

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from edge_router.catalog import PypiSource
-from edge_router.disk import file_sizes, free_bytes
 from edge_router.errors import DiskFull, EdgeRouterError, NotWritable, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.watching import INTERVAL_S, watch
-from edge_router.network import problems
-from edge_router.telemetry import switched_off
+from edge_router.system.disk import file_sizes, free_bytes
+from edge_router.system.network import problems
+from edge_router.system.telemetry import switched_off
 from edge_router.types import Progress
 
 _OPTIONS = (

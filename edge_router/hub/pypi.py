@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from edge_router.catalog import PypiSource
-from edge_router.disk import flush, hold, publish, remove_tree, require_space, storage_errors
 from edge_router.errors import WeightsCorrupt, WeightsUnavailable
 from edge_router.hub.choosing import choose, looked_for
 from edge_router.hub.hashing import file_sha256
@@ -28,6 +27,7 @@ from edge_router.hub.records import (
     read_record,
     write_record,
 )
+from edge_router.system.disk import flush, hold, publish, remove_tree, require_space, storage_errors
 from edge_router.types import Progress, SilentProgress
 
 LOCK_TIMEOUT_S = 3600.0

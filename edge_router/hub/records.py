@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
 
-from edge_router import strict_json
-from edge_router.disk import write_text
 from edge_router.hub.hashing import file_sha256, list_files
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
+from edge_router.system.disk import write_text
 from edge_router.types import Progress
 
 

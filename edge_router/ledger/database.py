@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from edge_router.disk import hold
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
 from edge_router.records import dataclass
+from edge_router.system.disk import hold
 from edge_router.types import SilentProgress
 
 # Of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages, 4 no found,

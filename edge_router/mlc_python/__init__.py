@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_router import strict_json
-from edge_router.children import can_start
 from edge_router.errors import EngineUnavailable
 from edge_router.mlc_python import probe
-from edge_router.paths import expanded
-from edge_router.telemetry import switched_off
+from edge_router.parsing import strict_json
+from edge_router.system.child_process import can_start
+from edge_router.system.paths import expanded
+from edge_router.system.telemetry import switched_off
 
 OLDEST = (3, 11)  # Python that our side of the process runs on
 _PROBE_S = 60.0  # of a cold disk

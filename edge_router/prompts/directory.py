@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge_router import strict_json
 from edge_router.device.process import can_reserve
 from edge_router.errors import InvalidModel, OutOfMemory
+from edge_router.parsing import strict_json
 from edge_router.prompts.answer_format import AnswerFormat, speech_marks
 from edge_router.prompts.conversation import Conversation
 from edge_router.prompts.files import CONFIG_FILE, read_object

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_router import strict_json
 from edge_router.errors import InvalidModel
+from edge_router.parsing import strict_json
 
 TEMPLATE_FILE, OLDER_FILE, CONFIG_FILE = "chat_template.jinja", "chat_template.json", "tokenizer_config.json"
 TEMPLATE_FOLDER = "additional_chat_templates"  # NAME.jinja each

@@ -12,9 +12,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edge_router import strict_json
 from edge_router.chat.message import Message, Part, Reasoning, ToolCall, ToolResult, text_of
 from edge_router.chat.request import Tool
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import tokenizers
 
-from edge_router import strict_json
 from edge_router.errors import InvalidModel
+from edge_router.parsing import strict_json
 from edge_router.prompts.turns import is_mark
 from edge_router.records import dataclass
 

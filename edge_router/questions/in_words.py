@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from edge_router import strict_json
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, JsonOutput, QuestionsOutput, SamplingParams
+from edge_router.parsing import strict_json
 from edge_router.questions.inquiry import Answered, Declined
 from edge_router.questions.question import Choice, Question, YesNo
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from edge_router import strict_json
 from edge_router.chat.events import (
     Answering,
     Event,
@@ -21,6 +20,7 @@ from edge_router.chat.events import (
     ToolCallStart,
     Usage,
 )
+from edge_router.parsing import strict_json
 
 PIECE = 24  # characters: a few words, as endpoints send them
 MOST = 4 << 20  # characters of one answer; a longer one is not kept

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from edge_router.chat.request import ResponseCacheWish
 from edge_router.errors import InvalidRequest
-from edge_router.fields import shown
+from edge_router.parsing.fields import shown
 
 HEADER = "x-edge-router-cache"
 _STANDARD = "cache-control"  # others stand in it, too, for whom it may be meant

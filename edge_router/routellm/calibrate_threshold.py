@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_router.api.client import Controller
 from edge_router.cli import output
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import InvalidRequest
-from edge_router.labels.reading import read_prompts
 from edge_router.routellm.flags import main, parser, tell_unused
-from edge_router.thresholds.calibration import choose_threshold
-from edge_router.thresholds.typical import TYPICAL
+from edge_router.routing.labels.reading import read_prompts
+from edge_router.routing.thresholds.calibration import choose_threshold
+from edge_router.routing.thresholds.typical import TYPICAL
 
 ABOUT = "The threshold at which a share of the calls goes to the strong model."
 

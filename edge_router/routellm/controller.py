@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_router.aio import AsyncController
+from edge_router.api.async_client import AsyncController
+from edge_router.api.client import Controller as OurController
 from edge_router.catalog import find_model
-from edge_router.client import Controller as OurController
-from edge_router.config import Config
-from edge_router.engines.keys import Key
-from edge_router.engines.openai import OpenAIEngine
+from edge_router.config.settings import Config
+from edge_router.engines.remote.engine import OpenAIEngine
+from edge_router.engines.remote.keys import Key
 from edge_router.errors import EdgeRouterError, InvalidInput, InvalidRequest, UnknownName
 from edge_router.records import dataclass
 from edge_router.routellm.model_names import settings
@@ -24,7 +24,7 @@ from edge_router.types import Decision
 if TYPE_CHECKING:
     from typing import Self
 
-    from edge_router.routers.base import Router
+    from edge_router.routing.routers.base import Router
 
 RoutingError = InvalidInput  # what is raised for a router or a threshold that is none
 _UNUSED = "RouteLLM's checkpoints are not used: the routers here bring their own (%s)"

@@ -10,8 +10,8 @@ from pathlib import Path
 from edge_router.cli import output
 from edge_router.cli.failures import report
 from edge_router.cli.options import Options
-from edge_router.paths import Paths
-from edge_router.routers import routers
+from edge_router.routing.routers import routers
+from edge_router.system.paths import Paths
 
 USED = "what it says of {} is of RouteLLM's checkpoints, which are not used: routers bring their own here"
 

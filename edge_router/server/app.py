@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from edge_router.aio import AsyncController
+from edge_router.api.async_client import AsyncController
 from edge_router.callers.keys import Keys
-from edge_router.config import ServerConfig
+from edge_router.config.settings import ServerConfig
 from edge_router.errors import CallerLimited, EdgeRouterError, clipped
 from edge_router.server.body import Bodies
 from edge_router.server.doors import Doors

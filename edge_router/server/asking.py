@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from edge_router.aio import AsyncController
+from edge_router.api.async_client import AsyncController
 from edge_router.errors import EdgeRouterError, InternalError, UnknownName
 from edge_router.questions.result import Answers
 from edge_router.server.doors import Door

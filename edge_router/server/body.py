@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge_router import strict_json
 from edge_router.errors import InvalidRequest
-from edge_router.fields import plain, shown
+from edge_router.parsing import strict_json
+from edge_router.parsing.fields import plain, shown
 from edge_router.server import multipart, zstd
 from edge_router.server.exchange import BODY
 from edge_router.server.limits import Limits

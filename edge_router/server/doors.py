@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.types import Scope
 
+from edge_router.api.client import Controller
 from edge_router.callers.allowance import Standing
 from edge_router.callers.register import Callers
-from edge_router.client import Controller
 from edge_router.control.caller_view import CallerView
 from edge_router.records import dataclass
 from edge_router.server.protocols import Protocols

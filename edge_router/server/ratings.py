@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Literal
 
-from edge_router.client import Controller
+from edge_router.api.client import Controller
 from edge_router.errors import InvalidRequest
 from edge_router.records import dataclass
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from edge_router.aio import AsyncAnswer
+from edge_router.api.async_client import AsyncAnswer
 from edge_router.control.answer import Answer
 from edge_router.questions.result import Answers
 from edge_router.surfaces.wire import dumps

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from edge_router.aio import AsyncController
+from edge_router.api.async_client import AsyncController
 from edge_router.chat.reply import gathered
 from edge_router.control.answer import Answer
 from edge_router.engines.base import Restarts

@@ -9,7 +9,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from edge_router.aio import AsyncAnswer, AsyncController
+from edge_router.api.async_client import AsyncAnswer, AsyncController
+from edge_router.api.thread_stream import HEAD_START_S
 from edge_router.control.answer import Answer
 from edge_router.defects import Defects
 from edge_router.errors import Cancelled, EdgeRouterError, InternalError
@@ -21,7 +22,6 @@ from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
 from edge_router.surfaces.base import Call, Chatting, Encoder, Failure, Head, Host
-from edge_router.thread_stream import HEAD_START_S
 from edge_router.types import Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger

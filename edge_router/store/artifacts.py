@@ -11,16 +11,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from edge_router.disk import (
-    flush,
-    free_bytes,
-    hold,
-    is_held,
-    publish,
-    remove_tree,
-    storage_errors,
-    tree_bytes,
-)
 from edge_router.errors import ArtifactCorrupt, DiskFull, EdgeRouterError, LockTimeout
 from edge_router.store.manifest import (
     MANIFEST,
@@ -35,6 +25,16 @@ from edge_router.store.manifest import (
     write_manifest,
 )
 from edge_router.store.removal import Inventory, RemovalPlan
+from edge_router.system.disk import (
+    flush,
+    free_bytes,
+    hold,
+    is_held,
+    publish,
+    remove_tree,
+    storage_errors,
+    tree_bytes,
+)
 from edge_router.types import Progress, SilentProgress
 
 Build = Callable[[Path], None]

@@ -17,10 +17,10 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from edge_router import strict_json
-from edge_router.disk import stamp, write_text
 from edge_router.errors import ArtifactCorrupt
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
+from edge_router.system.disk import stamp, write_text
 
 MANIFEST = "manifest.json"
 STAMPS = ".stamps.json"  # of the files as they were last found right

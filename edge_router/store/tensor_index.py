@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_router import strict_json
 from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 INDEXES = ("tensor-cache.json", "ndarray-cache.json")  # today's name, and the one before the rename

@@ -17,7 +17,7 @@ from edge_router.types import Decision
 
 if TYPE_CHECKING:
     from edge_router.questions.result import Answers
-    from edge_router.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import Embeddings
 
 Body = dict[str, object]  # one JSON object
 FILES = "files beside it"  # of a body

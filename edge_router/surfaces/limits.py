@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from edge_router.chat.request import HostedTool, Tool
 from edge_router.errors import InvalidRequest, clipped
-from edge_router.field_names import nearest
-from edge_router.fields import Fields
+from edge_router.parsing.field_names import nearest
+from edge_router.parsing.fields import Fields
 
 MAX_FIELDS = 100  # of a request
 MAX_TOKENS = 2**31 - 1

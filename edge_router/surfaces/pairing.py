@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from edge_router import strict_json
 from edge_router.errors import InvalidRequest
-from edge_router.fields import shown
+from edge_router.parsing import strict_json
+from edge_router.parsing.fields import shown
 from edge_router.records import dataclass
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields
+from edge_router.parsing.fields import Fields
 from edge_router.surfaces.base import Host
 
 if TYPE_CHECKING:
-    from edge_router.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import Embeddings
 
 MAX_TEXTS = 2048  # as OpenAI takes
 

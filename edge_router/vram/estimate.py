@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_router.program import Windows
-from edge_router.quantization import WORD_BYTES, Quantization
+from edge_router.architectures.quantization import WORD_BYTES, Quantization
 from edge_router.records import dataclass
 from edge_router.vram.backends import PAGE, Backend
 from edge_router.vram.products import Product, product, rounded, total
 from edge_router.vram.programs import program_products
 from edge_router.vram.shapes import ModelShape, Tensor
+from edge_router.webgpu_program import Windows
 
 NO_WINDOW = -1  # MLC's way to say that there is no sliding window
 SINK = 4  # tokens at the start that a sliding window never forgets
@@ -21,7 +21,7 @@ _FLOAT = 4
 _LANES = 16  # of the widest vectors that the CPU kernels use
 _GROUP = 32  # numbers that share a scale
 _INTEGER_GROUP = 32 * 2 + 8  # bytes of a group of sixteen-bit integers, with its scale and its sum
-_GUESSED = 7  # tokens that are checked beside the next one: edge_router/engines/tvm.py
+_GUESSED = 7  # tokens that are checked beside the next one: edge_router/engines/tvm/engine.py
 _SAMPLED = 28  # bytes for each token of the vocabulary while one is chosen (copies, weights, order)
 _TREE = 256  # tokens of a speculative tree, for which TVM's KV cache reserves room
 _DEPTHS = 2  # of shared prefixes, in TVM's KV cache

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edge_router.errors import OutOfMemory
+from edge_router.parsing.sizes import binary
 from edge_router.records import dataclass
-from edge_router.sizes import binary
+from edge_router.vram.budget import Room
 from edge_router.vram.planner import Plan, Planner, Wish
-from edge_router.vram.room import Room
 from edge_router.vram.shapes import ModelShape
 
 LEAST = 1024  # tokens; an engine asked for more does not start with less

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_router import strict_json
+from edge_router.parsing import strict_json
 
 USAGE = "memory.json"
 _CALLED = ("embed", "batch_prefill", "decode")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
+from edge_router.architectures.quantization import quantization
 from edge_router.errors import InvalidRequest
-from edge_router.quantization import quantization
 from edge_router.records import dataclass
 from edge_router.vram.backends import PAGE
 from edge_router.vram.estimate import NO_WINDOW, Place, Settings, estimate

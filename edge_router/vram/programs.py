@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_router.program import CANDIDATES, PAGE_SIZE, PICKED_WORDS, ROW_WORDS, SORTED
-from edge_router.program.memory import UNIFORM_SLOT, WORD, Windows, pages_per_sequence
-from edge_router.quantization import WORD_BYTES, Quantization
+from edge_router.architectures.quantization import WORD_BYTES, Quantization
 from edge_router.vram.products import Product, product
 from edge_router.vram.shapes import ModelShape
+from edge_router.webgpu_program import CANDIDATES, PAGE_SIZE, PICKED_WORDS, ROW_WORDS, SORTED
+from edge_router.webgpu_program.memory import UNIFORM_SLOT, WORD, Windows, pages_per_sequence
 
 _UNIFORMS = 10  # sets of numbers that the functions of a Llama's program are given
 

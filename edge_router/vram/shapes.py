@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edge_router.architectures import Architecture, architecture
+from edge_router.architectures.quantization import Kind
 from edge_router.errors import InvalidModel
-from edge_router.quantization import Kind
 from edge_router.records import dataclass
 
 

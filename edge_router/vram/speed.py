@@ -5,7 +5,7 @@ Kernels reach a share of the memory's bandwidth, so what is measured lies below.
 
 from __future__ import annotations
 
-from edge_router.quantization import quantization
+from edge_router.architectures.quantization import quantization
 from edge_router.vram.estimate import Settings, tensor_bytes
 from edge_router.vram.shapes import ModelShape
 

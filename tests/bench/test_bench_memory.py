@@ -12,9 +12,9 @@ import pytest
 
 from edge_router.bench import memory as bench_memory
 from edge_router.bench.memory import SETTINGS, SHAPES, Outcome, Setting, Stage, measure
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import GenerationFailed
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 PLANNED = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_router.bench.questions import bench_questions
-from edge_router.config import Config
-from edge_router.paths import Paths
+from edge_router.config.settings import Config
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 

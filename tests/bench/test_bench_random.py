@@ -15,10 +15,10 @@ from edge_router.bench.random_weights import random_model
 from edge_router.bench.weak import bench_weak
 from edge_router.bench.weak_results import Lengths, Measured, Speed, WeakBench
 from edge_router.compile.readers.mlc import records
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device import Gpu
 from edge_router.errors import InvalidModel
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 LLAMA_3B = {

@@ -4,7 +4,7 @@ import pytest
 
 from edge_router.bench.latency import Latency
 from edge_router.bench.router import LENGTHS, bench_router, sample
-from edge_router.routers import routers
+from edge_router.routing.routers import routers
 
 
 def test_the_built_in_prompts_have_every_length() -> None:

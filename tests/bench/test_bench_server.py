@@ -7,11 +7,11 @@ from subprocess import Popen
 
 import pytest
 
-from edge_router import children
 from edge_router.bench.server import bench_server
 from edge_router.bench.server_side import TOKENS, instant
 from edge_router.errors import ServerError
-from edge_router.paths import Paths
+from edge_router.system import child_process
+from edge_router.system.paths import Paths
 
 
 def test_it_asks_here_and_over_http_in_turns() -> None:
@@ -29,11 +29,11 @@ def test_its_model_answers_at_once_and_the_users_ledger_knows_nothing_of_it(path
 
 
 def test_a_server_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = children.start
+    real = child_process.start
 
     def broken(code: Sequence[str]) -> Popen[bytes]:
         return real(["-c", "raise SystemExit(3)"])
 
-    monkeypatch.setattr(children, "start", broken)
+    monkeypatch.setattr(child_process, "start", broken)
     with pytest.raises(ServerError, match="ended with 3 before it listened"):
         bench_server(rounds=1)

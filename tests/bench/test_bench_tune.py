@@ -9,10 +9,10 @@ import pytest
 from edge_router.bench import tune as module
 from edge_router.bench.tune import Trial, sweep, tune
 from edge_router.compile.webgpu.build import build_program
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.errors import EngineUnavailable
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 CONFIG: dict[str, Any] = {

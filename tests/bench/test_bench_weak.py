@@ -10,10 +10,10 @@ from edge_router.bench import weak as bench
 from edge_router.bench.weak import bench_weak
 from edge_router.bench.weak_results import Comparison, Measured, Speed, WeakBench
 from edge_router.bench.weak_rounds import Prompts, side_process
-from edge_router.config import Config
-from edge_router.engines import tvm as bench_engine
+from edge_router.config.settings import Config
+from edge_router.engines.tvm import engine as bench_engine
 from edge_router.errors import GenerationFailed, UnknownName
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge_router.caller_config import CallerConfig
 from edge_router.callers.allowance import Allowance, Left, Standing
+from edge_router.config.callers import CallerConfig
 from edge_router.errors import CallerLimited
 
 

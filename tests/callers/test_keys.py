@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from table import each
 
-from edge_router.caller_config import HASH, CallerConfig
 from edge_router.callers.keys import Keys, hash_of, new_key
+from edge_router.config.callers import HASH, CallerConfig
 from edge_router.errors import ConfigError
-from edge_router.redaction import is_key
+from edge_router.errors.redaction import is_key
 
 KEY, OTHER = "sk-er-" + "a1" * 16, "sk-er-" + "b2" * 16
 

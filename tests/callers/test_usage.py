@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_router.callers.usage import Used, used
 from edge_router.chat.events import Usage
 from edge_router.ledger import Record
-from edge_router.thresholds.prices import Prices
+from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Decision, Reason
 
 USAGE = Usage(1_000_000, 0)

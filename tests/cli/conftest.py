@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 import typer
 
+from edge_router.api.client import Controller
 from edge_router.cli import building, session
 from edge_router.cli.command_line import parser
 from edge_router.cli.main import run
 from edge_router.cli.options import Options
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 

@@ -88,7 +88,7 @@ def peers(monkeypatch):
 
     monkeypatch.setattr("edge_router.bench.peers.run.bench_peers", bench_peers)
     monkeypatch.setattr(
-        "edge_router.engines.tvm.thread_count", lambda config, paths: config.weak.threads or 2
+        "edge_router.engines.tvm.engine.thread_count", lambda config, paths: config.weak.threads or 2
     )
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
     return asked
@@ -123,7 +123,7 @@ def test_which_lengths_are_measured_beside_other_programs(cli, peers, tmp_path):
 
 def test_programs_that_are_not_there(cli, monkeypatch):
     monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
-    monkeypatch.setattr("edge_router.engines.tvm.thread_count", lambda config, paths: 1)
+    monkeypatch.setattr("edge_router.engines.tvm.engine.thread_count", lambda config, paths: 1)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("edge_router.bench.peers.run.find_spec", lambda name: None)
     done = cli("bench", "weak", "--against", "llama.cpp")

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 from edge_router.cli.chart import HEIGHT, WIDTH, Point, chart, latency_chart
 from edge_router.cli.picture import svg
-from edge_router.evaluation import Evaluation, Metrics
+from edge_router.routing.evaluation import Evaluation, Metrics
 
 SVG = "{http://www.w3.org/2000/svg}"
 

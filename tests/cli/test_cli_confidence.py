@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from edge_router.api.client import Controller
 from edge_router.chat.events import HiddenState, TextDelta, TokenLogprob
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.client import Controller
-from edge_router.confidence import place
-from edge_router.confidence.gate import Gate, Head
-from edge_router.confidence.questions import questions
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.confidence import gate_store
+from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.questions import questions
+from edge_router.routing.routers.scripted import ScriptedRouter
 
 KEY = "c" * 32
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
@@ -54,7 +54,7 @@ def test_the_table_the_bound_and_the_gate(cli, weak, paths):
     assert list(rows)[1:5] == ["random", "length", "score", "score + said"]
     assert "1.000" in rows["said + probe"] and "weak.min_confidence=0." in done.err
     assert "of 120 answers right" in done.err and "120 prompts are few" in done.err
-    gate = place.find(paths, KEY)
+    gate = gate_store.find(paths, KEY)
     assert gate is not None and (gate.tokens, gate.anchors) == (4, (0, 1, 2))
     assert gate.chance((1.0, 1.0, 0.5), (-0.1,)) > 0.9 > 0.1 > gate.chance((0.0, 1.0, 0.5), (-1.5,))
     asked = len(weak.calls)
@@ -69,7 +69,7 @@ def test_own_questions(cli, weak, paths, tmp_path):
     file.write_text("\n".join(json.dumps({"prompt": f"is it {n}?", "truth": "yes"}) for n in range(150)))
     done = calibrate(cli, "--prompts", str(file), "--answers", "truth", "--tokens", "0")
     assert done.code == 0 and len(weak.calls) == 150 and "said" not in done.out, done.err
-    assert len(weak.calls[0].messages) == 1 and place.find(paths, KEY).tokens == 0
+    assert len(weak.calls[0].messages) == 1 and gate_store.find(paths, KEY).tokens == 0
 
 
 def test_ctrl_c_loses_nothing(cli, weak, paths):

@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from edge_router.cli.verbs.configuration import COMMENTS, NAMED_COMMENTS, shown, toml_of
-from edge_router.config import Config, keys
+from edge_router.config.settings import Config, keys
 
 NAMED = Config().replace(**{"endpoints.a.models": ["m"], "callers.a.models": ["weak"]})
 

@@ -12,18 +12,18 @@ import pytest
 import typer
 from table import each
 
+from edge_router.api.client import Controller
 from edge_router.cli import questions
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.decide import BAR, _asked
 from edge_router.cli.verbs.decide import app as decide_app
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.pool import Pool
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import UnknownModel, WeightsUnavailable
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Choice, Question, Scale, YesNo
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
 
 ASK = (
     *("--choice", "Whose is it? billing, technical,sales", "--yes-no", "Is it urgent?"),

@@ -14,13 +14,13 @@ from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.catalog import find_model
 from edge_router.cli import building
 from edge_router.cli.verbs import launching, mlc_checks, remote_checks
-from edge_router.confidence import place
-from edge_router.confidence.gate import Gate, Head
 from edge_router.engines.remote.probe import Probe
 from edge_router.errors import StrongTimeout
 from edge_router.hub import target_of
 from edge_router.mlc_python import MlcPython, Package, here
-from edge_router.tool_calling import skill
+from edge_router.routing.confidence import gate_store
+from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.store import tool_skill
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +92,7 @@ def test_doctor_says_whether_unsure_answers_can_be_told(cli, monkeypatch, paths)
     found = findings(cli(*asked, "weak.min_confidence=0.4"))["Weak model", "confidence"]
     assert found["state"] == "note" and "calibrate --confidence" in found["text"]
     heads = (Head((), 0.0), Head((1.0, 1.0), 0.0), Head((1.0, 1.0, 1.0), 0.0))
-    place.keep(Gate(8, (), *heads), paths, "a" * 32, {"model": MODEL})
+    gate_store.keep(Gate(8, (), *heads), paths, "a" * 32, {"model": MODEL})
     found = findings(cli(*asked, "weak.min_confidence=0.4"))["Weak model", "confidence"]
     assert found["state"] == "ok" and "after 8 tokens at most" in found["text"]
 
@@ -109,11 +109,11 @@ def test_doctor_says_whether_the_weak_model_calls_tools(cli, monkeypatch, paths)
         )
 
     assert said() is None
-    skill.keep(skill.Skill(MODEL, 80, 1.0, 0.9, 0.9, 0.9), paths, "b" * 32)
+    tool_skill.keep(tool_skill.Skill(MODEL, 80, 1.0, 0.9, 0.9, 0.9), paths, "b" * 32)
     assert "calibrate --tools" in said()
-    skill.keep(skill.Skill(MODEL, 80, 1.0, 0.9, 0.9, 0.9), paths, "a" * 32)
+    tool_skill.keep(tool_skill.Skill(MODEL, 80, 1.0, 0.9, 0.9, 0.9), paths, "a" * 32)
     assert said() == "calls them, 100% of the right ones" and "weak.tools" in said("-o", "weak.tools=no")
-    skill.keep(skill.Skill(MODEL, 80, 1.0, 0.2, 0.9, 0.1), paths, "a" * 32)
+    tool_skill.keep(tool_skill.Skill(MODEL, 80, 1.0, 0.2, 0.9, 0.1), paths, "a" * 32)
     assert said() == "leaves them to the strong model: too few arguments and results were right"
 
 
@@ -149,7 +149,7 @@ def test_doctor_on_the_strong_model(cli, not_built, monkeypatch):
 
 
 def test_doctor_without_a_key_for_openai(cli, not_built, monkeypatch):
-    from edge_router.engines import keys as key_lookup
+    from edge_router.engines.remote import keys as key_lookup
 
     monkeypatch.setattr(key_lookup, "_system_keyring", lambda service, name: None)
     done = cli("doctor", "--offline", "-o", "strong.model=gpt-x")
@@ -173,7 +173,7 @@ def test_doctor_tries_the_strong_models_address(cli, not_built, monkeypatch):
 @pytest.mark.parametrize("nt", [False, True])
 def test_doctor_names_no_keyring_where_there_is_none(cli, not_built, monkeypatch, nt):
     from edge_router.cli.verbs import remote_checks
-    from edge_router.engines import keys as key_lookup
+    from edge_router.engines.remote import keys as key_lookup
 
     def none(service: str, name: str) -> None:
         raise RuntimeError("no desktop")

@@ -8,7 +8,7 @@ import pytest
 
 from edge_router.callers.keys import Keys
 from edge_router.chat.events import Usage
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.ledger import Ledger, Record
 from edge_router.types import Decision, Reason
 

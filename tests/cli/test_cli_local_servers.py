@@ -8,7 +8,7 @@ import pytest
 from local_servers import CLOUD, QWEN, WORDS, LMStudio
 
 from edge_router.cli.verbs import configuration, local_servers, proposal
-from edge_router.config import Config
+from edge_router.config.settings import Config
 
 pytestmark = pytest.mark.integration
 

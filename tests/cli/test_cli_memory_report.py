@@ -41,7 +41,7 @@ def measured(monkeypatch):
         windows = {"context_window_size": 4096, "prefill_chunk_size": 1024}
         compiled = SimpleNamespace(config=windows, card=SimpleNamespace(name="demo"))
         monkeypatch.setattr(building, "is_ready", lambda config, paths: True)
-        monkeypatch.setattr("edge_router.engines.tvm.built", lambda *arguments: compiled)
+        monkeypatch.setattr("edge_router.engines.tvm.engine.built", lambda *arguments: compiled)
         monkeypatch.setattr(bench_memory, "measure", lambda *arguments: outcome)
 
     return prepare

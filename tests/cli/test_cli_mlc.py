@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from edge_router.cli.verbs import mlc_checks
-from edge_router.config import Config
+from edge_router.config.settings import Config
 
 pytestmark = pytest.mark.integration
 

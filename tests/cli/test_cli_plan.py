@@ -10,7 +10,7 @@ import pytest
 from edge_router.catalog import model_cards
 from edge_router.cli.verbs import planning
 from edge_router.device import Gpu
-from edge_router.sizes import binary
+from edge_router.parsing.sizes import binary
 
 pytestmark = pytest.mark.integration
 
@@ -157,7 +157,7 @@ def test_a_budget_below_the_parameters(cli):
 
 
 def test_a_gpu_of_which_nothing_is_known_wants_an_amount(cli, monkeypatch):
-    monkeypatch.setattr("edge_router.vram.room.gpus", tuple)
+    monkeypatch.setattr("edge_router.vram.budget.gpus", tuple)
     done = cli("plan", MODEL, "--set", "weak.engine=mlc")
     assert done.code == 2 and done.err == (
         "error: how much memory of the GPU of the engine mlc is free cannot be told here; say how much there is, "
@@ -176,7 +176,7 @@ def test_amounts_that_are_none(cli, text):
 def test_what_fits_the_card_and_not_what_others_leave_of_it(cli, monkeypatch, free):
     """Gorilla in q4f32_1, which takes 9.1 GiB, on a card of 12 with a desktop beside it."""
     card = Gpu("A", "nvidia", 12 * GIB, free * GIB)
-    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (card,))
+    monkeypatch.setattr("edge_router.vram.budget.gpus", lambda: (card,))
     asked = ("gorilla-openfunctions-v2", "--quantization", "q4f32_1", "--device", "cuda")
     plan = json.loads(cli("plan", *asked, "--vram-budget", "12GiB", "--json").out)
     assert (plan["fits"], plan["fits_free"], plan["free_bytes"]) == (True, free == 10, free * GIB)

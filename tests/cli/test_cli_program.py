@@ -231,9 +231,9 @@ import time
 from edge_router.chat.events import TextDelta
 from edge_router.cli import building, session, turn
 from edge_router.cli.main import main
-from edge_router.client import Controller
+from edge_router.api.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.routers.controls import LengthRouter
+from edge_router.routing.routers.controls import LengthRouter
 
 class Stuck(ScriptedEngine):
     def stream(self, prompt, cancel):

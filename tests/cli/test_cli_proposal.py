@@ -8,9 +8,9 @@ import pytest
 
 from edge_router.catalog import model_cards
 from edge_router.cli.verbs import configuration, local_servers, planning, proposal
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device import host
-from edge_router.vram import room as rooms
+from edge_router.vram import budget
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +23,7 @@ def machine(monkeypatch):
 
     def prepare(free, bandwidth=100e9):
         here = replace(host(ask_llvm=lambda: ("generic", ())), memory_free=free)
-        monkeypatch.setattr(rooms, "host", lambda memory: here)
+        monkeypatch.setattr(budget, "host", lambda memory: here)
         monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: bandwidth)
 
     return prepare

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from edge_router.labels.reading import read_labelled
 from edge_router.ledger import Ledger, Record
+from edge_router.routing.labels.reading import read_labelled
 from edge_router.types import Decision, Reason
 
 

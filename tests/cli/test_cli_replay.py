@@ -8,7 +8,7 @@ import pytest
 
 from edge_router.chat.events import Usage
 from edge_router.cli.verbs.serve import _drift
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.ledger import Ledger, Record
 from edge_router.types import Decision, Reason
 
@@ -109,7 +109,7 @@ def test_changed_traffic_is_told_by_doctor_and_at_the_start(cli, paths, tmp_path
 
 def test_a_place_that_cannot_be_written_still_calibrates(cli, paths, tmp_path, monkeypatch):
     from edge_router.errors import NotWritable
-    from edge_router.thresholds import drift
+    from edge_router.routing.thresholds import drift
 
     def refuse(file, base):
         raise NotWritable(file)

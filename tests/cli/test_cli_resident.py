@@ -18,16 +18,16 @@ from typing import Any
 import pytest
 from table import each
 
+from edge_router.api.client import Controller
 from edge_router.cli import resident
 from edge_router.cli.door import Door
 from edge_router.cli.options import Options
 from edge_router.cli.quick import Context
 from edge_router.cli.session import Session
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.system.paths import Paths
 
 pytestmark = pytest.mark.integration
 
@@ -347,7 +347,7 @@ def test_it_imports_next_to_nothing(environment: dict[str, str]) -> None:
     assert ours == {
         "edge_router",
         "edge_router.cli",
-        "edge_router.strict_json",
+        "edge_router.parsing.strict_json",
         *(f"edge_router.cli.{name}" for name in known),
     }
     assert not {"dataclasses", "inspect", "socket", "hashlib", "typer", "logging"} & set(loaded.split())

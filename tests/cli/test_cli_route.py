@@ -29,7 +29,7 @@ def test_route_takes_another_threshold(cli, models):
 
 
 def test_typical_prompts_show_what_share_goes_where(cli, models):
-    from edge_router.thresholds.typical import TYPICAL
+    from edge_router.routing.thresholds.typical import TYPICAL
 
     n = sum(map(len, TYPICAL.values()))
     done = cli("route", "--typical", "-m", "router-mf-0.05")

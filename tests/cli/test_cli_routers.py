@@ -11,10 +11,10 @@ from typing import get_args
 
 import pytest
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
+from edge_router.config.tiers import plain
 from edge_router.ledger import Ledger, Record
-from edge_router.thresholds import drift
-from edge_router.tier_config import plain
+from edge_router.routing.thresholds import drift
 from edge_router.types import Decision, Reason
 
 
@@ -145,7 +145,7 @@ def test_calibrate_refuses(cli, tmp_path, monkeypatch, arguments, words):
 def test_train_hands_over_what_was_given(cli, tmp_path, monkeypatch):
     from edge_router.compile import train_router
     from edge_router.compile.training.settings import Kind
-    from edge_router.evaluation import Evaluation, Metrics
+    from edge_router.routing.evaluation import Evaluation, Metrics
 
     seen = []
 

@@ -11,10 +11,10 @@ import pytest
 from edge_router.cli import suggestion as suggesting
 from edge_router.cli.suggestion import DEMO, Suggestion, suggestion
 from edge_router.cli.verbs import planning
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device import host
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.vram import room as rooms
+from edge_router.vram import budget
 
 GIB = 1 << 30
 
@@ -25,7 +25,7 @@ def machine(monkeypatch):
 
     def prepare(memory):
         here = replace(host(ask_llvm=lambda: ("generic", ())), memory_free=memory, memory_total=memory)
-        monkeypatch.setattr(rooms, "host", lambda place: here)
+        monkeypatch.setattr(budget, "host", lambda place: here)
         monkeypatch.setattr(suggesting, "host", lambda place: here)
         monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: 100e9)
 

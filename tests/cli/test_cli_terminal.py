@@ -15,9 +15,9 @@ SETTLE_S = 0.3  # CPython's readline misses a Ctrl-C in the instant in which it 
 SCRIPTED = """
 from edge_router.cli import building, session
 from edge_router.cli.main import main
-from edge_router.client import Controller
+from edge_router.api.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.routers.controls import LengthRouter
+from edge_router.routing.routers.controls import LengthRouter
 
 weak = ScriptedEngine("First answer.", ["One ", 600.0, "two"], "\\x1b]0;pwned\\x07third", model_id="small")
 session.make_controller = lambda config, paths, progress: Controller(

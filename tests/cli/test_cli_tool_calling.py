@@ -9,7 +9,7 @@ import pytest
 
 from edge_router.chat.events import Finished, ToolCallStart
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.tool_calling.skill import find
+from edge_router.store.tool_skill import find
 
 
 class Built(ScriptedEngine):

@@ -12,7 +12,7 @@ from table import each
 from edge_router.cli.verbs.upgrade import moment
 from edge_router.errors import StrongUnreachable
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 pytestmark = pytest.mark.integration  # some seconds of writing to disk
 
@@ -123,9 +123,9 @@ SCRIPT = """
 import sys
 from edge_router.cli import session
 from edge_router.cli.main import main
-from edge_router.client import Controller
+from edge_router.api.client import Controller
 from edge_router.engines.scripted import ScriptedEngine
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
 
 def make(config, paths, progress):
     return Controller(

@@ -16,7 +16,7 @@ import pytest
 from edge_router.compile import link
 from edge_router.compile.targets import host_target, tvm_target
 from edge_router.device import host
-from edge_router.engines.tvm_runtime import load_runtime
+from edge_router.engines.tvm.runtime import load_runtime
 from edge_router.errors import ArtifactCorrupt, BuildFailed, EngineUnavailable, LinkerMissing
 
 
@@ -72,7 +72,7 @@ def test_a_library_loads_without_the_compiler(executable: Any, tmp_path: Path) -
     script = """
         import sys
         from pathlib import Path
-        from edge_router.engines.tvm_runtime import load_runtime
+        from edge_router.engines.tvm.runtime import load_runtime
         from edge_router.compile.link import load_library
         load_runtime()
         assert load_library(Path(sys.argv[1])).implements_function("twice")

@@ -20,7 +20,7 @@ from edge_router.compile.weights.package import Windows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.reference import Reference
 from edge_router.device import host
-from edge_router.engines.tvm_runtime import load_runtime
+from edge_router.engines.tvm.runtime import load_runtime
 
 CHUNK = 32
 LLAMA3 = {

@@ -27,8 +27,8 @@ from edge_router.compile.recipe import recipe
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.moments import write_activations
 from edge_router.device import Gpu, Host, host
-from edge_router.paths import Paths
 from edge_router.store import ArtifactStore
+from edge_router.system.paths import Paths
 
 HASWELL = ("aes", "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "popcnt", "sse4.1", "sse4.2")
 
@@ -166,9 +166,10 @@ def other_config(world: World) -> None:
 
 
 def other_formats(world: World) -> None:
-    copy = world.compiler / "quantization.py"
+    copy = world.compiler / "architectures" / "quantization.py"
+    copy.parent.mkdir()
     copy.write_text("# edited\n", encoding="utf-8")
-    world.patch.setattr("edge_router.quantization.__file__", str(copy))
+    world.patch.setattr("edge_router.architectures.quantization.__file__", str(copy))
 
 
 def other_descriptions(world: World) -> None:
@@ -176,7 +177,10 @@ def other_descriptions(world: World) -> None:
     file = world.compiler / "architectures" / "llama.py"
     file.parent.mkdir()
     file.write_text("# edited\n", encoding="utf-8")
-    world.patch.setattr("edge_router.quantization.__file__", str(world.compiler / "quantization.py"))
+    world.patch.setattr(
+        "edge_router.architectures.quantization.__file__",
+        str(world.compiler / "architectures/quantization.py"),
+    )
 
 
 def no_loader(world: World) -> None:
@@ -223,7 +227,7 @@ LIBRARY: dict[str, tuple[Change, str]] = {
     "compiler": (edited("graphs/decoder.py"), "compiler"),
 }
 PROGRAM: dict[str, tuple[Change, str]] = {
-    "format": (patched("edge_router.program.FORMAT", 99), "format"),
+    "format": (patched("edge_router.webgpu_program.FORMAT", 99), "format"),
     "config": (other_config, "config.rms_norm_eps 1e-05 -> 1e-06"),
     "quantization": (
         another_format_for_programs,

@@ -25,7 +25,7 @@ from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.moments import write_activations
 from edge_router.compile.weights.reference import Reference
 from edge_router.device import host
-from edge_router.engines.tvm_runtime import load_runtime
+from edge_router.engines.tvm.runtime import load_runtime
 from edge_router.errors import (
     ArtifactMissing,
     BuildFailed,
@@ -40,8 +40,8 @@ from edge_router.errors import (
     WeightsCorrupt,
     WeightsUnavailable,
 )
-from edge_router.paths import Paths
 from edge_router.store.tensor_index import records
+from edge_router.system.paths import Paths
 
 
 @dataclass
@@ -408,7 +408,7 @@ def test_what_is_not_there_and_may_not_be_fetched(source: Path, paths: Paths) ->
 def test_too_little_space_is_told_before_anything_is_fetched(
     source: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_router.disk.free_bytes", lambda path: 1_000_000)
+    monkeypatch.setattr("edge_router.system.disk.free_bytes", lambda path: 1_000_000)
     card = find_model("SmolLM2-135M-Instruct")
     watching = Watching()
     with pytest.raises(DiskFull) as caught:
@@ -504,7 +504,7 @@ def test_the_warm_path_imports_nothing_heavy(source: Path, paths: Paths, compile
         "from pathlib import Path\n"
         "from edge_router.catalog import find_model\n"
         "from edge_router.compile.pipeline import BuildSettings, ensure\n"
-        "from edge_router.paths import Paths\n"
+        "from edge_router.system.paths import Paths\n"
         "card = find_model(sys.argv[1])\n"
         "made = ensure(card, BuildSettings(), paths=Paths.under(Path(sys.argv[2])), build=False)\n"
         "print(made.library_key, *(set(sys.modules) & {'numpy', 'tvm', 'tvm_ffi', 'gguf', 'torch'}))\n"
@@ -521,8 +521,8 @@ def test_two_processes_at_once_build_once(source: Path, paths: Paths) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "import edge_router.compile.library as library\n"
-        "from edge_router.compile import apart\n"
-        "apart.can_start = lambda: False\n"
+        "from edge_router.compile import build_process\n"
+        "build_process.can_start = lambda: False\n"
         "library.check_library = lambda path: {'params': [], 'memory_usage': {}}\n"
         "def fake(config, quantization, target, output, *, progress):\n"
         "    output.write_bytes(b'x')\n"
@@ -530,7 +530,7 @@ def test_two_processes_at_once_build_once(source: Path, paths: Paths) -> None:
         "library.compile_library = fake\n"
         "from edge_router.catalog import find_model\n"
         "from edge_router.compile.pipeline import BuildSettings, ensure\n"
-        "from edge_router.paths import Paths\n"
+        "from edge_router.system.paths import Paths\n"
         "made = ensure(find_model(sys.argv[1]), BuildSettings(), paths=Paths.under(Path(sys.argv[2])))\n"
         "print(made.weights_key)\n"
     )
@@ -543,7 +543,7 @@ def test_two_processes_at_once_build_once(source: Path, paths: Paths) -> None:
 
 def test_the_real_compiler_and_the_reference_agree(tiny: ModuleType, tmp_path: Path, paths: Paths) -> None:
     """A tiny model through everything; the compiled logits are those of plain numpy on the same weights."""
-    from edge_router.engines.tvm import TvmRunner
+    from edge_router.engines.tvm.engine import TvmRunner
 
     made = tiny.make(tmp_path / "real", seed=4)
     watching = Watching()

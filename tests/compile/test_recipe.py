@@ -8,7 +8,7 @@ import pytest
 
 from edge_router.catalog import HubSource, ModelCard, find_model
 from edge_router.compile.recipe import ENDLESS, BuildSettings, doubts, recipe
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import ConfigError
 from edge_router.vram.estimate import SINK
 

@@ -15,8 +15,8 @@ from edge_router.compile import train_router
 from edge_router.compile.train_router import FineTuning, HeadSettings, TrainSettings, train
 from edge_router.compile.training import static
 from edge_router.errors import InvalidData, InvalidModel, InvalidRouter, MissingExtra
-from edge_router.routers.onnx import OnnxRouter
-from edge_router.routers.tokens import Cut
+from edge_router.routing.routers.onnx import OnnxRouter
+from edge_router.routing.routers.tokens import Cut
 
 pytestmark = pytest.mark.reference
 

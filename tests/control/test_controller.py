@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from edge_router.api.client import Controller
 from edge_router.chat.events import Event, TextDelta
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Need, TokenMask, Tool, Vocabulary
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.base import Capabilities, Prompt
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (
@@ -36,7 +36,7 @@ from edge_router.errors import (
     UnsupportedRequest,
     WeightsUnavailable,
 )
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
 from edge_router.surfaces.openai.parse import parse_chat
 from edge_router.types import Reason
 

@@ -22,7 +22,7 @@ from edge_router.errors import (
     UnsupportedRequest,
 )
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import Decision
 
 PRICED = {"strong.model": "big", "strong.price_in": 0.0, "strong.price_out": 1e6}  # a coin for each token

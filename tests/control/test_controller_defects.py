@@ -14,8 +14,7 @@ from edge_router import AsyncController, Controller, ScriptedEngine, ScriptedRou
 from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.confidence.gate import Gate
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.defects import recorded
 from edge_router.engines.base import Engine, Prompt
 from edge_router.errors import (
@@ -38,8 +37,9 @@ from edge_router.errors import (
     WeightsUnavailable,
 )
 from edge_router.ledger import Ledger, message_of
-from edge_router.paths import Paths
 from edge_router.registry import Registry
+from edge_router.routing.confidence.gate import Gate
+from edge_router.system.paths import Paths
 from edge_router.types import Cancel
 
 HI = "a question about my diary"
@@ -249,9 +249,9 @@ def test_a_mistake_of_what_only_watches_loses_no_answer_and_does_not_hide(
 ) -> None:
     place = {
         "ledger": "edge_router.ledger.book.row_of",
-        "metrics": "edge_router.metrics.Metrics.record",
-        "spending": "edge_router.thresholds.spending.Spending.settle",
-        "share": "edge_router.thresholds.tracking.ShareTracker.observe",
+        "metrics": "edge_router.metrics.counters.Metrics.record",
+        "spending": "edge_router.routing.thresholds.spending.Spending.settle",
+        "share": "edge_router.routing.thresholds.tracking.ShareTracker.observe",
     }[part]
 
     def broken(*arguments: object, **named: object) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.aio import AsyncController
+from edge_router.api.async_client import AsyncController
+from edge_router.api.client import Controller
 from edge_router.chat.events import Finished, TextDelta, ToolCallArguments, ToolCallStart
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Extra
 from edge_router.cli.reasons import why
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.pool import Pool
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (
@@ -30,8 +30,8 @@ from edge_router.errors import (
     Withheld,
 )
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.system.paths import Paths
 from edge_router.types import Reason
 
 EASY, HARD = 0.1, 0.9
@@ -215,7 +215,7 @@ def test_only_the_pool_makes_strong_models_and_puts_the_guard_before_them() -> N
     # them; RouteLLM's users give theirs to the controller, whose pool puts the guard before it.
     others = {"engines/local_server/engine.py", "engines/fleet/engine.py", "routellm/controller.py"}
     others |= {"engines/remote/question_endpoint.py"}  # which the pool makes as it makes the strong model
-    assert found["OpenAIEngine"] == {"engines/openai.py", *others}
+    assert found["OpenAIEngine"] == {"engines/remote/engine.py", *others}
     assert found["make_strong"] == set()
 
 

@@ -13,14 +13,14 @@ import pytest
 
 from edge_router import AsyncController, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import TextDelta
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.steps import LONG
 from edge_router.engines.base import Engine
 from edge_router.errors import Cancelled, Closed, EdgeRouterError, InvalidRouter, OutOfMemory
-from edge_router.paths import Paths
 from edge_router.registry import Registry
-from edge_router.routers.base import Router
+from edge_router.routing.routers.base import Router
 from edge_router.surfaces.openai.parse import parse_chat
+from edge_router.system.paths import Paths
 
 PATIENCE_S = 30
 REQUEST = parse_chat({"messages": [{"role": "user", "content": "hello"}]}).request

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.api.client import Controller
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import BudgetSpent, GenerationFailed
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.routing.thresholds.payments import Period, month_of
 from edge_router.surfaces.openai.parse import parse_chat
-from edge_router.thresholds.payments import Period, month_of
+from edge_router.system.paths import Paths
 from edge_router.types import Reason
 
 EASY, HARD = 0.1, 0.9

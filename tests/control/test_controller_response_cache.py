@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_router.aio import AsyncController
+from edge_router.api.async_client import AsyncController
+from edge_router.api.client import Controller
 from edge_router.chat.events import (
     Answering,
     Finished,
@@ -27,8 +28,7 @@ from edge_router.chat.events import (
 )
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (
     Blocked,
@@ -41,9 +41,9 @@ from edge_router.errors import (
     StrongUnreachable,
 )
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
 from edge_router.response_cache.store import AnswerStore, Entry
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.system.paths import Paths
 from edge_router.types import Reason
 
 EASY, HARD = 0.1, 0.9

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from edge_router.api.client import Controller
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
 from edge_router.cli.reasons import why
-from edge_router.client import Controller
-from edge_router.config import Config, GuardConfig
+from edge_router.config.settings import Config, GuardConfig
 from edge_router.control.egress import Egress
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Blocked, GenerationFailed, InvalidRules, StrongUnreachable, Withheld
 from edge_router.guard.detectors import Machine
 from edge_router.guard.inspection import Guard
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
-from edge_router.rules.file import parse_rules
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.routing.rules.file import parse_rules
+from edge_router.system.paths import Paths
 from edge_router.types import Reason
 
 EASY, HARD = 0.1, 0.9

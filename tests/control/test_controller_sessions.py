@@ -8,15 +8,15 @@ from typing import Any
 
 from table import each
 
-from edge_router.aio import AsyncController
+from edge_router.api.async_client import AsyncController
+from edge_router.api.client import Controller
 from edge_router.chat.events import Event, Finished, ToolCallArguments, ToolCallStart, Usage
 from edge_router.chat.request import ChatRequest, Need
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import StrongUnreachable
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.system.paths import Paths
 from edge_router.types import Decision
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]

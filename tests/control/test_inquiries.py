@@ -12,11 +12,11 @@ import pytest
 from table import each
 
 from edge_router import AsyncController, Choice, Scale, YesNo
+from edge_router.api.client import Controller
 from edge_router.chat.events import Finished, RefusalDelta
 from edge_router.chat.message import Image, Message
 from edge_router.chat.request import ChatRequest, JsonOutput, TextOutput
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine, Verdict
 from edge_router.errors import (
     BudgetSpent,
@@ -35,11 +35,11 @@ from edge_router.errors import (
     Withheld,
 )
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
 from edge_router.questions.answer import ChoiceAnswer, NoAnswer, ScaleAnswer, YesNoAnswer
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Question
+from edge_router.system.paths import Paths
 from edge_router.types import Reason
 
 TEAM = Choice("team", "Which team?", ("billing", "technical", "sales"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_router import Controller, ScriptedEngine, ScriptedRouter
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.names import check_names
 from edge_router.engines.base import Engine
 from edge_router.errors import ConfigError, EdgeRouterError, InvalidModel, UnknownModel

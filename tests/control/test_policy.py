@@ -11,7 +11,8 @@ from table import each
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import MEDIA_NEEDS, ChatRequest, Need
-from edge_router.config import Config
+from edge_router.config.settings import Config
+from edge_router.config.tiers import TierConfig
 from edge_router.control.policy import (
     Names,
     Route,
@@ -35,7 +36,6 @@ from edge_router.errors import (
     UnknownName,
     Withheld,
 )
-from edge_router.tier_config import TierConfig
 from edge_router.types import Decision, Reason
 
 NAMES = Names(routers={"mf", "length", "my-router"}, weak={"SmolLM2"}, strong={"gpt-big"})

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.api.client import Controller
+from edge_router.config.settings import Config
 from edge_router.control.policy import Names
 from edge_router.control.rule_source import RuleSource
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import InvalidRules
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
+from edge_router.system.paths import Paths
 
 NAMES = Names(routers={"mf"}, weak={"small"}, strong={"big"})
 KEEPS = '[[rule]]\nname = "{}"\nwords = "acme"\nthen = "{}"\n'

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from table import each
 
+from edge_router.api.client import Controller
 from edge_router.chat.events import Finished, ToolCallArguments, ToolCallStart
 from edge_router.chat.reply import collect
-from edge_router.client import Controller
-from edge_router.config import Config, LedgerConfig
+from edge_router.config.settings import Config, LedgerConfig
 from edge_router.control.background_upgrades import BackgroundUpgrades
 from edge_router.engines.remote.kept_question import read, written
 from edge_router.engines.scripted import Reply, ScriptedEngine
@@ -31,10 +31,10 @@ from edge_router.errors import (
 )
 from edge_router.ledger import Ledger, Record
 from edge_router.ledger.upgrades import Better, Upgrades
-from edge_router.paths import Paths
-from edge_router.routers.scripted import ScriptedRouter
+from edge_router.routing.routers.scripted import ScriptedRouter
 from edge_router.surfaces.anthropic.surface import AnthropicMessages
 from edge_router.surfaces.openai.parse import parse_chat, parse_completion
+from edge_router.system.paths import Paths
 from edge_router.types import Decision, Reason
 
 pytestmark = pytest.mark.integration  # some seconds of writing to disk

@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from suite import FAMILIES, Decision, suite
 
 from edge_router.bench.random_weights import random_model
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.local.deciding import Manner
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.tvm import built, open_model, thread_count
-from edge_router.paths import Paths
+from edge_router.engines.tvm.engine import built, open_model, thread_count
 from edge_router.questions.inquiry import Answered, Inquiry
 from edge_router.questions.question import Choice, Scale, YesNo
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 Rows = Sequence[npt.NDArray[np.float64]]

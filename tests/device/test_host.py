@@ -13,7 +13,7 @@ import pytest
 
 from edge_router.device import Host, host
 from edge_router.device.limits import Limits, physical_among, read_limits
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 
 class Llvm:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_router.config import StrongConfig
-from edge_router.engines.keys import Key, NoKey
-from edge_router.engines.openai import OpenAIEngine
-from edge_router.paths import Paths
+from edge_router.config.settings import StrongConfig
+from edge_router.engines.remote.engine import OpenAIEngine
+from edge_router.engines.remote.keys import Key, NoKey
+from edge_router.system.paths import Paths
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from edge_router import engines
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device import Gpu
 from edge_router.engines import load_weak, resolved
 from edge_router.engines.base import Engine
 from edge_router.engines.choice import Here, choose_engine
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import BuildFailed, EngineUnavailable
-from edge_router.paths import Paths
 from edge_router.registry import Registry
+from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
 
 NOTHING = Here()
@@ -68,7 +68,7 @@ def test_the_choice(device: str, here: Here, engine: str) -> None:
 def test_a_gpu_that_tvm_drives_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_engine("auto", Here(mlc=True, webgpu=True, cuda=True, gpu="nvidia")) == "tvm"
     assert choose_engine("auto", Here(mlc=True, webgpu=True, cuda=True, gpu="amd")) == "mlc"
-    monkeypatch.setattr("edge_router.engines.tvm_device.has_cuda", lambda: True)
+    monkeypatch.setattr("edge_router.engines.tvm.device.has_cuda", lambda: True)
     monkeypatch.setattr("edge_router.device.gpus", lambda: (Gpu("H200", "nvidia"),))
     found = resolved(Config())
     assert (found.weak.engine, found.weak.device) == ("tvm", "cuda")
@@ -78,7 +78,7 @@ def test_a_gpu_that_tvm_drives_is_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_gpu_of_nvidias_that_fails_leaves_the_work_to_the_processor(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_router.engines.tvm_device.has_cuda", lambda: True)
+    monkeypatch.setattr("edge_router.engines.tvm.device.has_cuda", lambda: True)
     monkeypatch.setattr("edge_router.device.gpus", lambda: (Gpu("H200", "nvidia"),))
     devices: list[str] = []
 

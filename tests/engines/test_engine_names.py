@@ -1,7 +1,7 @@
 from edge_router.chat.request import Need
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines import strong_engines, weak_engines
-from edge_router.engines.openai import OpenAIEngine
+from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.types import SilentProgress
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, SamplingParams
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines import load_weak, weak_engines
 from edge_router.engines.base import answered
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 _ANSWER = 8  # tokens at the end of each answer

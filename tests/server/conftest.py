@@ -18,8 +18,8 @@ import openai
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.config import ServerConfig
-from edge_router.routers.base import Router
+from edge_router.config.settings import ServerConfig
+from edge_router.routing.routers.base import Router
 from edge_router.server.app import create_app
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols

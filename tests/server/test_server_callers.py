@@ -366,7 +366,7 @@ def test_the_ledger_knows_who_asked(desk: Make) -> None:
     for key in (ANNA, BEN, OWNER):
         one.ask(key)
     from edge_router.ledger import Ledger
-    from edge_router.paths import Paths
+    from edge_router.system.paths import Paths
 
     ledger = Ledger(Paths.default().ledger)
     assert [record.decision.caller for record in ledger.recent()] == [None, "ben", "anna"]

@@ -50,7 +50,7 @@ def test_what_a_real_model_says_reaches_each_in_the_form_that_it_asked_for(
     built_model: Any, serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the demo model, whose words are not looked at: calls and JSON are held to their schemas."""
-    from edge_router.engines.tvm import open_model
+    from edge_router.engines.tvm.engine import open_model
 
     tests = Path(__file__).resolve().parent.parent
     monkeypatch.syspath_prepend(str(tests))

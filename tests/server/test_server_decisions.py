@@ -15,17 +15,17 @@ import pytest
 from table import each
 
 from edge_router import Choice, Config, Controller, ScriptedEngine, YesNo
+from edge_router.config.questions import NAME
 from edge_router.errors import ConfigError, StrongFailed, WeightsUnavailable
-from edge_router.paths import Paths
-from edge_router.question_config import NAME
 from edge_router.questions.answer import YesNoAnswer
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Question
+from edge_router.routing.thresholds.spending import Spending
 from edge_router.server.exchange import BrokenOff
 from edge_router.server.limits import Limits
 from edge_router.surfaces.decisions.encode import BLANK
-from edge_router.thresholds.spending import Spending
+from edge_router.system.paths import Paths
 
 PNG = b"\x89PNG\r\n\x1a\n\0--x\r\n\xff"
 SYSTEMONE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 KEY = "sk-proj-" + "aB3" * 8
 RULES = """

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from edge_router.api.client import Controller
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.client import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.egress import Egress
 from edge_router.control.router_judge import RouterJudge
 from edge_router.engines.fleet.breaker import IN_A_ROW
@@ -22,7 +22,7 @@ from edge_router.errors import EngineError, EngineUnavailable, StrongError, Stro
 from edge_router.guard.inspection import Guard
 from edge_router.questions.inquiry import Answered, Inquiry
 from edge_router.questions.question import Question
-from edge_router.routers.decision import HARD
+from edge_router.routing.routers.decision import HARD
 
 KEY = "My key is ghp_" + "A1b2C3d4E5" * 3 + "f6G7h8"
 NEVER = threading.Event()

@@ -10,9 +10,9 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
 from edge_router.server import ratings
 from edge_router.server.app import create_app
+from edge_router.system.paths import Paths
 
 HI = [{"role": "user", "content": "hi"}]
 Post = Callable[..., Any]

@@ -11,9 +11,9 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Finished, ReasoningDelta, ToolCallArguments, ToolCallStart, Usage
-from edge_router.config import ServerConfig
-from edge_router.paths import Paths
+from edge_router.config.settings import ServerConfig
 from edge_router.server.app import create_app
+from edge_router.system.paths import Paths
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 WORDS = "It is a long answer, told in words that come one after the other."

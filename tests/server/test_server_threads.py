@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from edge_router.config import StrongConfig
-from edge_router.engines.openai import OpenAIEngine
+from edge_router.config.settings import StrongConfig
+from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.ledger import Ledger
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 OPEN = 200
 HANDFUL = 16  # threads: those that decide, the strong model's, and one that looks up names

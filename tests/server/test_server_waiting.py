@@ -13,10 +13,10 @@ import pytest
 from local_servers import QWEN, WORDS, Ollama, StandIn
 
 from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.config import ServerConfig
+from edge_router.config.settings import ServerConfig
 from edge_router.errors import EdgeRouterError
-from edge_router.paths import Paths
 from edge_router.server.serve import run
+from edge_router.system.paths import Paths
 
 pytestmark = pytest.mark.integration
 

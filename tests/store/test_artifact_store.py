@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from edge_router.disk import hold
 from edge_router.errors import ArtifactCorrupt, BuildFailed, DiskFull, LockTimeout, NotWritable
 from edge_router.store import ArtifactStore, changed_inputs, manifest
+from edge_router.system.disk import hold
 from edge_router.types import SilentProgress
 
 INPUTS: dict[str, object] = {"model": "m", "tvm": "0.27", "target": {"cpu": "znver5", "features": ["avx2"]}}

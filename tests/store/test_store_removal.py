@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.disk import hold
 from edge_router.store import ArtifactStore
+from edge_router.system.disk import hold
 from edge_router.types import SilentProgress
 
 

@@ -10,7 +10,7 @@ import pytest
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import UnknownModel
-from edge_router.routers.embedding import Embeddings
+from edge_router.routing.routers.embedding import Embeddings
 
 
 class ScriptedHost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_router.quantization import quantization
+from edge_router.architectures.quantization import quantization
 from edge_router.vram import ModelShape, Place, Settings, backend, estimate, total
 from edge_router.vram.estimate import activation_width
 from edge_router.vram.library import library_bytes, write_usage

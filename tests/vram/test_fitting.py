@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device import Gpu, host
 from edge_router.errors import OutOfMemory
 from edge_router.vram import Wish, fitting
-from edge_router.vram import room as rooms
+from edge_router.vram import budget as memory_budget
+from edge_router.vram.budget import room_for
 from edge_router.vram.fitting import fit
-from edge_router.vram.room import room_for
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ def fitted(smol, paths, monkeypatch):
         free=8 * GIB, budget=None, context=8192, router_loaded=True, device="auto", sequences=1, coming=0
     ):
         here = replace(host(), memory_free=free)
-        monkeypatch.setattr(rooms, "host", lambda memory: here)
+        monkeypatch.setattr(memory_budget, "host", lambda memory: here)
         given = {"weak.vram_budget": budget, "weak.device": device, "router.name": "mf"}
         config = Config.load(overrides=given, environ={})
         room = room_for(config, paths)
@@ -102,7 +102,7 @@ def test_an_amount_counts_the_whole_process_and_never_more_than_is_free(fitted):
 
 
 def test_a_gpu_is_planned_without_the_process(fitted, monkeypatch):
-    monkeypatch.setattr(rooms, "gpus", lambda: (Gpu("A", "nvidia", 12 * GIB, 4 * GIB),))
+    monkeypatch.setattr(memory_budget, "gpus", lambda: (Gpu("A", "nvidia", 12 * GIB, 4 * GIB),))
     found = fitted(device="cuda")
     assert found.plan.budget == int(4 * GIB * 0.9)
     assert {item.name for item in found.plan.products if item.part == "runtime"} == {
@@ -110,11 +110,11 @@ def test_a_gpu_is_planned_without_the_process(fitted, monkeypatch):
         "allocations rounded up",
     }
     assert fitted(device="cuda", budget="12GiB").plan.budget == 4 * GIB
-    monkeypatch.setattr(rooms, "gpus", lambda: (Gpu("A", "nvidia", 12 * GIB, 256 * MIB),))
+    monkeypatch.setattr(memory_budget, "gpus", lambda: (Gpu("A", "nvidia", 12 * GIB, 256 * MIB),))
     with pytest.raises(OutOfMemory) as caught:
         fitted(device="cuda")
     assert caught.value.free == int(256 * MIB * 0.9) and (caught.value.needed or 0) > 512 * MIB
-    monkeypatch.setattr(rooms, "gpus", tuple)
+    monkeypatch.setattr(memory_budget, "gpus", tuple)
     assert fitted(device="cuda", budget="12GiB").plan.budget == 12 * GIB
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.errors import InvalidRequest, UnknownName
-from edge_router.quantization import QUANTIZATIONS
 from edge_router.vram import BACKENDS, ModelShape, Place, Planner, Settings, Wish, backend
 from edge_router.vram.planner import LEAST_CHUNK, LEAST_CONTEXT
 

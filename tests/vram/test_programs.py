@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from edge_router.architectures.quantization import quantization
 from edge_router.catalog import model_cards
 from edge_router.compile.webgpu.build import build_program
-from edge_router.program import Program, Windows, footprint
-from edge_router.quantization import quantization
 from edge_router.vram import ModelShape, total
 from edge_router.vram.programs import program_products
+from edge_router.webgpu_program import Program, Windows, footprint
 
 pytestmark = pytest.mark.integration
 

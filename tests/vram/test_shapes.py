@@ -8,11 +8,11 @@ import pytest
 from table import each
 
 from edge_router.architectures import architecture, architectures
+from edge_router.architectures.quantization import quantization
 from edge_router.catalog import find_model, model_cards
 from edge_router.compile.weights.parameters import parameters as parameters_of
 from edge_router.compile.weights.quantize import stored_bytes
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
-from edge_router.quantization import quantization
 from edge_router.vram import ModelShape
 from edge_router.vram.estimate import tensor_bytes
 

@@ -8,8 +8,8 @@ of the values, read neighbouring addresses in both.
 from __future__ import annotations
 
 from edge_router.compile.webgpu.wgsl import Binding, Number
-from edge_router.program import PAGE_SIZE, ROW_WORDS
 from edge_router.records import dataclass
+from edge_router.webgpu_program import PAGE_SIZE, ROW_WORDS
 
 LEAST = "-3.0e38"  # instead of an infinity, which WGSL does not have
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from edge_router.compile.webgpu.wgsl import Binding, Shader, shader
-from edge_router.program import ROW_WORDS
 from edge_router.records import dataclass
+from edge_router.webgpu_program import ROW_WORDS
 
 _THREADS = 64
 

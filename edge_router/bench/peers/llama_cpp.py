@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from edge_router import strict_json
 from edge_router.bench.peers.cases import DECODED, Case
 from edge_router.errors import GenerationFailed, InvalidInput
+from edge_router.parsing import strict_json
 
 NAME = "llama.cpp"
 _BENCH, _BATCHED = "llama-bench", "llama-batched-bench"

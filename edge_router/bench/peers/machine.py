@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 if TYPE_CHECKING:
     from edge_router.vram.shapes import ModelShape

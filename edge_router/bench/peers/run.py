@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.bench.peers import files, llama_cpp, openvino
 from edge_router.bench.peers.cases import DECODED, Case, Grid, Side
 from edge_router.bench.peers.machine import decode_limit, machine
@@ -20,10 +21,9 @@ from edge_router.bench.peers.side import opened
 from edge_router.bench.weak import measured
 from edge_router.bench.weak_results import USUAL, Comparison, Lengths, WeakBench
 from edge_router.bench.weak_rounds import OURS
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import InvalidModel, MissingExtra, UnknownName
-from edge_router.paths import Paths
-from edge_router.quantization import QUANTIZATIONS
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _fitted(config: Config, wanted: Wanted) -> Config:
 def _subject(config: Config, paths: Paths, random: bool, progress: Progress) -> Iterator[_Subject]:
     """Its files lie below the artifacts, and go at the end."""
     from edge_router.bench.random_weights import random_model
-    from edge_router.engines.tvm import built
+    from edge_router.engines.tvm.engine import built
 
     with ExitStack() as stack:
         if random:

@@ -9,7 +9,7 @@ import typer
 
 from edge_router.cli import output
 from edge_router.cli.session import Session
-from edge_router.sizes import binary
+from edge_router.parsing.sizes import binary
 
 if TYPE_CHECKING:
     from edge_router.bench.memory import Outcome

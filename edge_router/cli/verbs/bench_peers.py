@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_router.cli import output
-from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
+from edge_router.cli.stderr_redirect import hushed
 from edge_router.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def beside(session: Session, config: Config, asked: Asked, *, json: bool) -> Non
     """Raises what `bench_peers` raises, and `InvalidInput` for numbers that are none."""
     from edge_router.bench.peers.cases import SMALL, Grid
     from edge_router.bench.peers.run import Wanted, bench_peers
-    from edge_router.engines.tvm import thread_count
+    from edge_router.engines.tvm.engine import thread_count
 
     grid = SMALL if asked.short else Grid()
     for name, least, text in zip(("prefill", "depths", "batches"), (1, 0, 1), asked.numbers, strict=True):

@@ -10,7 +10,7 @@ import typer
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.session import Session, weak_title
-from edge_router.config import Config
+from edge_router.config.settings import Config
 
 if TYPE_CHECKING:
     from edge_router.bench.quality import Quality
@@ -68,9 +68,9 @@ def _batched(config: Config) -> Config:
 
 def _sides(config: Config, against: list[str] | tuple[()]) -> list[tuple[str, Config]]:
     """The configured weights and the others, each with the settings that make them."""
+    from edge_router.architectures.quantization import QUANTIZATIONS
     from edge_router.catalog import find_model
     from edge_router.catalog.cards import QUANTIZERS
-    from edge_router.quantization import QUANTIZATIONS
 
     card = find_model(config.weak.model)
     own, form = config.weak.quantizer or card.quantizer, config.weak.quantization or card.quantization

@@ -37,7 +37,7 @@ def router(
     session = Session(ctx, json=json)
     config = session.config(router__name=name, router__provider=provider)
     from edge_router.bench.router import bench_router
-    from edge_router.labels.reading import read_prompts
+    from edge_router.routing.labels.reading import read_prompts
 
     texts = read_prompts(prompts) if prompts else ()
     with closing(session.pool(config)) as models:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
-from edge_router.cli.hush import hushed
 from edge_router.cli.session import Session
+from edge_router.cli.stderr_redirect import hushed
 from edge_router.cli.verbs.bench_peers import Asked, beside
 from edge_router.errors import InvalidInput
-from edge_router.quantization import QUANTIZATIONS
 
 if TYPE_CHECKING:
     from edge_router.bench.weak_results import Measured, WeakBench
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
     from edge_router.engines.webgpu.profile import Profile
 
 

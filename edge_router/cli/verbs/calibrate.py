@@ -16,7 +16,7 @@ from edge_router.cli.session import Session, choose_model
 from edge_router.cli.similarity import calibrate_cache
 from edge_router.cli.tiers import calibrate_tiers, tell
 from edge_router.cli.tool_calling import CASES, calibrate_tools
-from edge_router.config import Config
+from edge_router.config.settings import Config
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -143,8 +143,8 @@ def calibrate(
         return
     if (prompts is not None) == ledger:
         raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
-    from edge_router.thresholds.calibration import Calibration, choose_threshold
-    from edge_router.thresholds.tiers import TierCalibration
+    from edge_router.routing.thresholds.calibration import Calibration, choose_threshold
+    from edge_router.routing.thresholds.tiers import TierCalibration
 
     scores = _ledger_scores(session, config, last) if prompts is None else _scores(session, config, prompts)
     name = config.router.name
@@ -177,7 +177,7 @@ def calibrate(
 def _remember(session: Session, router: str, threshold: float, scores: Sequence[float]) -> None:
     """What the sample's scores look like, to be held against the traffic's."""
     from edge_router.errors import StorageError
-    from edge_router.thresholds import drift
+    from edge_router.routing.thresholds import drift
 
     try:
         drift.save(session.paths.calibration, drift.baseline(router, threshold, scores))
@@ -198,7 +198,7 @@ def _ledger_scores(session: Session, config: Config, last: int | None) -> tuple[
 
 
 def _scores(session: Session, config: Config, file: Path) -> list[float]:
-    from edge_router.labels.reading import read_prompts
+    from edge_router.routing.labels.reading import read_prompts
 
     texts = read_prompts(file)
     with closing(session.pool(config)) as models:

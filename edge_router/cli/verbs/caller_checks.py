@@ -8,9 +8,9 @@ from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session, server_key
 from edge_router.cli.verbs.keys import in_words, key_of, limits_of
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import ConfigError
-from edge_router.thresholds.purses import Budgets
+from edge_router.routing.thresholds.purses import Budgets
 
 CALLERS = "Callers"
 

@@ -28,13 +28,13 @@ from edge_router.cli.verbs import (
     response_cache,
 )
 from edge_router.cli.verbs.configuration import shown
-from edge_router.config import Config
+from edge_router.config.settings import Config
+from edge_router.config.tiers import bound_of
 from edge_router.engines.choice import SERVED
 from edge_router.errors import ConfigError, InvalidModel, NotWritable, UnknownModel
-from edge_router.tier_config import bound_of
 
 if TYPE_CHECKING:
-    from edge_router.routers.base import Router
+    from edge_router.routing.routers.base import Router
 
 ROOM = 2_000_000_000  # bytes; less free space is worth a word
 FAST = {  # what the kernels are faster for
@@ -130,7 +130,7 @@ def packages() -> Found:
 
 def reports() -> Found:
     """Whether a library tells its makers of its use."""
-    from edge_router.telemetry import SWITCHES, reporting
+    from edge_router.system.telemetry import SWITCHES, reporting
 
     early = reporting(os.environ, sys.modules)
     for name in early:
@@ -218,9 +218,9 @@ def router(config: Config) -> Found:
     from edge_router import plugins
     from edge_router.chat.message import Message
     from edge_router.control.router_judge import RouterJudge
-    from edge_router.routers import routers
-    from edge_router.routers.base import AsksEndpoint, AsksWeak
-    from edge_router.routers.fitting import default_threshold
+    from edge_router.routing.routers import routers
+    from edge_router.routing.routers.base import AsksEndpoint, AsksWeak
+    from edge_router.routing.routers.fitting import default_threshold
 
     section = "Router"
     begin = time.perf_counter()
@@ -258,7 +258,7 @@ def _provider(section: str, loaded: Router, asked: str) -> Finding:
 def drift(session: Session, config: Config) -> Found:
     """Nothing where no threshold was calibrated, or too little was asked since."""
     from edge_router.cli.reasons import drift_words
-    from edge_router.thresholds.drift import current_drift
+    from edge_router.routing.thresholds.drift import current_drift
 
     found = current_drift(config, session.paths)
     if found is not None:
@@ -271,9 +271,9 @@ def weak(session: Session, config: Config) -> Found:
     from edge_router.cli.building import BUILT_ENGINES, is_ready, weights_key
     from edge_router.cli.sentences import quoted
     from edge_router.cli.suggestion import suggestion
-    from edge_router.disk import tree_bytes
     from edge_router.engines import resolved
     from edge_router.hub import target_of
+    from edge_router.system.disk import tree_bytes
 
     section = "Weak model"
     if config.weak.engine == SERVED:
@@ -314,7 +314,7 @@ def weak(session: Session, config: Config) -> Found:
 
 def confidence(section: str, session: Session, config: Config, weights: Callable[[], str]) -> Found:
     """Of a weak model by the key of its weights; nothing where no confidence is asked for."""
-    from edge_router.confidence.place import find
+    from edge_router.routing.confidence.gate_store import find
 
     least = config.weak.min_confidence
     if least is None:
@@ -330,7 +330,7 @@ def confidence(section: str, session: Session, config: Config, weights: Callable
 
 def tools(section: str, session: Session, config: Config, model: str, weights: Callable[[], str]) -> Found:
     """Where it was measured; what nobody has asked for is not missed."""
-    from edge_router.tool_calling.skill import find, find_of
+    from edge_router.store.tool_skill import find, find_of
 
     if find_of(session.paths, model) is None:
         return
@@ -350,7 +350,7 @@ def tools(section: str, session: Session, config: Config, model: str, weights: C
 
 def budget(session: Session, config: Config) -> Found:
     """Nothing where none is configured."""
-    from edge_router.thresholds.spending import Spending
+    from edge_router.routing.thresholds.spending import Spending
 
     spending = Spending.of(config, session.paths)
     if spending is not None:

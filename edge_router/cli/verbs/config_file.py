@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_router.config import Config, flat
-from edge_router.disk import hold, storage_errors, write_bytes, write_text
+from edge_router.config.settings import Config, flat
+from edge_router.config.tiers import TierConfig, plain, written
 from edge_router.errors import ConfigError
-from edge_router.tier_config import TierConfig, plain, written
+from edge_router.system.disk import hold, storage_errors, write_bytes, write_text
 from edge_router.types import Progress
 
 Flat = Mapping[str, object]  # "section.name" to a value; None: to be taken out

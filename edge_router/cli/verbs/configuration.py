@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from edge_router.caller_config import CALLERS
 from edge_router.cli import output
 from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.config_file import alone, edited, plain_value, save, toml
-from edge_router.config import (
+from edge_router.config.callers import CALLERS
+from edge_router.config.settings import (
     ENDPOINTS,
     Config,
     converted,
@@ -25,7 +25,7 @@ from edge_router.config import (
     read_text,
     variable_of,
 )
-from edge_router.redaction import HIDDEN, address, hidden
+from edge_router.errors.redaction import HIDDEN, address, hidden
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -298,7 +298,7 @@ def _check_names(values: Mapping[str, object], there: Mapping[str, object], sess
         return
     from edge_router import plugins
     from edge_router.control.names import check_names, check_router
-    from edge_router.routers import routers
+    from edge_router.routing.routers import routers
 
     weak = any(key.startswith("weak.") for key in names)
     engine = {"weak.engine": there["weak.engine"]} if weak and "weak.engine" in there else {}

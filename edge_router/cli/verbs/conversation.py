@@ -12,9 +12,9 @@ from edge_router.cli import output, reasons
 from edge_router.cli.failures import told
 from edge_router.cli.reader import Reader
 from edge_router.cli.speaker import Interrupted, Message, Speaker, system_message
-from edge_router.disk import write_text
 from edge_router.errors import ContextOverflow, EdgeRouterError
-from edge_router.paths import expanded
+from edge_router.system.disk import write_text
+from edge_router.system.paths import expanded
 
 
 class Leave(Exception):

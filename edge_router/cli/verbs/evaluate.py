@@ -15,8 +15,8 @@ from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
     from edge_router.cli.picture import Picture
-    from edge_router.evaluation import Evaluation
-    from edge_router.routers.base import Router
+    from edge_router.routing.evaluation import Evaluation
+    from edge_router.routing.routers.base import Router
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -62,8 +62,8 @@ def evaluate(
     config = session.config()
     for picture in (plot, latency):
         check_picture(picture)
-    from edge_router import evaluation
-    from edge_router.labels.reading import read_labelled
+    from edge_router.routing import evaluation
+    from edge_router.routing.labels.reading import read_labelled
 
     groups: dict[str, Mapping[str, evaluation.Metrics]] = {}
     warnings: list[str] = []

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from edge_router.caller_config import CALLERS, CallerConfig
 from edge_router.cli import output
 from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.config_file import alone, edited, save
 from edge_router.cli.verbs.configuration import toml_of
-from edge_router.config import Config, flat, read_text
+from edge_router.config.callers import CALLERS, CallerConfig
+from edge_router.config.settings import Config, flat, read_text
 
 DAY_S = 86_400.0
 
@@ -83,7 +83,7 @@ def usage(
     config = session.config()
     from edge_router.callers.usage import used
     from edge_router.ledger import Ledger
-    from edge_router.thresholds.prices import Prices
+    from edge_router.routing.thresholds.prices import Prices
 
     since = 0.0 if days is None else time.time() - days * DAY_S
     records = Ledger(session.paths.ledger).records(since=since)

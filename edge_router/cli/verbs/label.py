@@ -15,8 +15,8 @@ from edge_router.cli.session import Session
 from edge_router.errors import StrongNotConfigured
 
 if TYPE_CHECKING:
-    from edge_router.evaluation import Evaluation
-    from edge_router.labelling import Outcome
+    from edge_router.labelling.pairs import Outcome
+    from edge_router.routing.evaluation import Evaluation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -69,8 +69,8 @@ def label(
     """
     session = Session(ctx, json=json)
     config = session.config()
-    from edge_router.labelling import Labelling, label, read_output, read_tasks
-    from edge_router.thresholds.prices import Prices
+    from edge_router.labelling.pairs import Labelling, label, read_output, read_tasks
+    from edge_router.routing.thresholds.prices import Prices
 
     file = target or prompts.with_suffix(".labels.jsonl")
     prices = Prices.highest(config)
@@ -103,8 +103,8 @@ def label(
 def _adapt(session: Session, file: Path, name: str, strong_share: float) -> Evaluation:
     from edge_router.cli.verbs.train import adapt_to, own_folder
     from edge_router.compile.training.adapt import AdaptSettings
-    from edge_router.labels.reading import read_labelled
-    from edge_router.routers import graph_cards
+    from edge_router.routing.labels.reading import read_labelled
+    from edge_router.routing.routers import graph_cards
 
     base, folder = graph_cards(session.paths.routers).get(BASE)(), own_folder(session, name)
     return adapt_to(session, read_labelled(file), AdaptSettings(base, folder, name, strong_share))

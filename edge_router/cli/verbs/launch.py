@@ -19,9 +19,9 @@ from edge_router.cli.sentences import ME, quoted
 from edge_router.cli.session import Session, nearest, server_key
 from edge_router.cli.shells import Shell
 from edge_router.cli.verbs import launching
-from edge_router.config import Config
-from edge_router.disk import storage_errors
+from edge_router.config.settings import Config
 from edge_router.errors import ClientNotConfigured, InvalidClientFile, UnknownModel
+from edge_router.system.disk import storage_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

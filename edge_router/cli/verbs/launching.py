@@ -15,13 +15,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from edge_router import strict_json
 from edge_router.cli import logs, output
 from edge_router.cli.shells import for_batch_file
 from edge_router.errors import NoServer, ServerKeyRefused
+from edge_router.parsing import strict_json
 
 if TYPE_CHECKING:
-    from edge_router.client import Controller
+    from edge_router.api.client import Controller
 
 WAIT_S = 10.0  # a server that is there answers at once, on the busiest machine in seconds
 _MOST_BYTES = 1 << 20

@@ -9,7 +9,7 @@ from edge_router.cli.confirming import asked
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.session import Session
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED
 from edge_router.engines.local_server.servers import LocalServer, ServedModel
 from edge_router.errors import EdgeRouterError

@@ -10,7 +10,7 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.session import Session
 from edge_router.errors import EngineUnavailable
-from edge_router.sizes import binary
+from edge_router.parsing.sizes import binary
 
 if TYPE_CHECKING:
     from edge_router.bench.memory import Outcome
@@ -29,7 +29,7 @@ def report(session: Session, *, offline: bool) -> None:
     if engine != "tvm":
         raise EngineUnavailable(engine, "only the memory of the engine tvm is measured")
     make_ready(session, config, yes=False)
-    from edge_router.engines.tvm import built
+    from edge_router.engines.tvm.engine import built
 
     compiled = built(config, session.paths, session.progress)
     windows = compiled.config

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from edge_router.cli.findings import Finding, Found
 from edge_router.cli.verbs.running_server import running
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import EngineUnavailable
 from edge_router.mlc_python import MlcPython, here, mlc_python
 

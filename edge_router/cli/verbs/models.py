@@ -21,10 +21,10 @@ from edge_router.catalog.configs import MLC_CONFIG
 from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.session import Session
-from edge_router.disk import tree_bytes
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.hub import all_fetched, damage_of, fetch, remove_fetched, target_of
 from edge_router.store.tensor_index import records
+from edge_router.system.disk import tree_bytes
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

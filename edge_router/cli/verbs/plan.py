@@ -11,7 +11,7 @@ from edge_router.cli import output
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import local_servers
 from edge_router.cli.verbs.planning import Planning, Report, best_first, facts, summary_rows, tell
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device.gpu_models import GpuModel, find_gpu, gpu_models
 from edge_router.errors import WeightsUnavailable
 from edge_router.hub import target_of

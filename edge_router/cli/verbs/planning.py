@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.catalog import ModelCard, PypiSource
 from edge_router.cli import output
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device.gpu_models import GpuModel
 from edge_router.engines import resolved
 from edge_router.engines.choice import SERVED
 from edge_router.errors import ConfigError
 from edge_router.hub import target_of
-from edge_router.paths import Paths
-from edge_router.quantization import QUANTIZATIONS
+from edge_router.parsing.sizes import Share, binary, parse_size
 from edge_router.records import dataclass
-from edge_router.routers.fitting import strength_of
-from edge_router.sizes import Share, binary, parse_size
+from edge_router.routing.routers.fitting import strength_of
+from edge_router.system.paths import Paths
 from edge_router.vram import PARTS, ModelShape, Plan, Planner, Remedy, Settings, Wish
-from edge_router.vram.room import Room, room_for, wish_of
+from edge_router.vram.budget import Room, room_for, wish_of
 from edge_router.vram.speed import decode_tokens_per_s
 
 TITLES = {

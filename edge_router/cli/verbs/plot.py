@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_router.cli.picture import COLOURS, Line, Mark, Picture, Text, below
-from edge_router.evaluation import Evaluation, Metrics
+from edge_router.routing.evaluation import Evaluation, Metrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 420, 300, 48, 140
 STEPS = 4  # of the grid

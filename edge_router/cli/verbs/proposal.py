@@ -7,10 +7,10 @@ from dataclasses import replace
 from edge_router.catalog import ModelCard, model_cards
 from edge_router.cli import output
 from edge_router.cli.verbs.planning import LEAST_SPEED, SPECIAL, Planning, Report, chart, size_of
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import UnsupportedArchitecture
-from edge_router.paths import Paths
 from edge_router.records import dataclass
+from edge_router.system.paths import Paths
 
 CONTEXT = 8192  # tokens; what is proposed where there is room, for most conversations end before
 LEAST_CONTEXT = 4096  # tokens

@@ -98,7 +98,7 @@ def _list(ledger: Ledger, session: Session) -> None:
 
 
 def _export(ledger: Ledger, file: Path, session: Session) -> None:
-    from edge_router.disk import storage_errors, write_text
+    from edge_router.system.disk import storage_errors, write_text
 
     if file.suffix.lower() != ".jsonl":
         raise typer.BadParameter(f"{file} must end in .jsonl")

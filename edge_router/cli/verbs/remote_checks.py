@@ -7,17 +7,17 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from edge_router import listed_prices
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found, State
 from edge_router.cli.session import Session
 from edge_router.cli.verbs.running_server import RunningServer, address, running
-from edge_router.config import Config, StrongConfig
+from edge_router.config import listed_prices
+from edge_router.config.listed_prices import EXTRA, PACKAGE
+from edge_router.config.settings import Config, StrongConfig
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
-from edge_router.engines.keys import Key, NoKey
+from edge_router.engines.remote.keys import Key, NoKey
 from edge_router.errors import StrongError
-from edge_router.listed_prices import EXTRA, PACKAGE
-from edge_router.network import BadNetworkSetting, certificate_setting, problems, proxy_for
+from edge_router.system.network import BadNetworkSetting, certificate_setting, problems, proxy_for
 
 STRONG, NETWORK = "Strong model", "Network"
 IS_WINDOWS = os.name == "nt"

@@ -14,7 +14,7 @@ from edge_router.cli.session import Session
 
 if TYPE_CHECKING:
     from edge_router.ledger import Record
-    from edge_router.thresholds.replay import Replay, Spared
+    from edge_router.routing.thresholds.replay import Replay, Spared
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -65,11 +65,11 @@ def replay(
     if decisions:
         replay_decisions(session, config)
         return
+    from edge_router.config.tiers import bound_of
     from edge_router.ledger import Ledger
-    from edge_router.thresholds.prices import Prices
-    from edge_router.thresholds.replay import GivenAgain, tier_counts
-    from edge_router.thresholds.replay import replay as run
-    from edge_router.tier_config import bound_of
+    from edge_router.routing.thresholds.prices import Prices
+    from edge_router.routing.thresholds.replay import GivenAgain, tier_counts
+    from edge_router.routing.thresholds.replay import replay as run
 
     since = 0.0 if days is None else time.time() - days * DAY_S
     every = Ledger(session.paths.ledger).records(since=since)

@@ -17,7 +17,7 @@ from edge_router.cli.session import Session
 from edge_router.errors import InvalidData, StorageError
 
 if TYPE_CHECKING:
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
     from edge_router.response_cache.store import AnswerStore, Entry
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)

@@ -71,14 +71,14 @@ def _lines() -> list[str]:
 
 
 def _typical() -> list[str]:
-    from edge_router.thresholds.typical import TYPICAL
+    from edge_router.routing.thresholds.typical import TYPICAL
 
     return [text for texts in TYPICAL.values() for text in texts]
 
 
 def _show_kinds(decisions: Sequence[Decision]) -> None:
     """Of each kind of prompts, how many go where; `decisions` are those of `_typical`."""
-    from edge_router.thresholds.typical import TYPICAL
+    from edge_router.routing.thresholds.typical import TYPICAL
 
     left, rows = iter(decisions), list[tuple[str, ...]]()
     for kind, texts in TYPICAL.items():

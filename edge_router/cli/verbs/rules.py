@@ -16,8 +16,8 @@ from edge_router.cli.session import Session
 if TYPE_CHECKING:
     from edge_router.chat.request import ChatRequest
     from edge_router.control.egress import Egress
-    from edge_router.rules.query import Query
-    from edge_router.rules.rule import Rule
+    from edge_router.routing.rules.query import Query
+    from edge_router.routing.rules.rule import Rule
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -103,8 +103,8 @@ def _at(at: datetime | None) -> datetime:
 def _explained(
     request: ChatRequest, read: tuple[Rule, ...], egress: Egress, now: datetime
 ) -> dict[str, object]:
-    from edge_router.rules.query import Query
-    from edge_router.rules.rule import judged
+    from edge_router.routing.rules.query import Query
+    from edge_router.routing.rules.rule import judged
 
     query = Query(request, now)
     verdict = judged(read, query)

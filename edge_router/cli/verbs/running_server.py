@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-from edge_router import strict_json
-from edge_router.config import Config
+from edge_router.config.settings import Config
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 _WAIT_S, _MOST_BYTES = 2.0, 100_000

@@ -11,9 +11,9 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.sentences import sentence
 from edge_router.cli.session import Session, choose_model, server_key
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import EdgeRouterError
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -99,7 +99,7 @@ def _ready(url: str, config: Config, session: Session) -> None:
 
 def _drift(config: Config, paths: Paths) -> str | None:
     from edge_router.cli.reasons import drift_words
-    from edge_router.thresholds.drift import current_drift
+    from edge_router.routing.thresholds.drift import current_drift
 
     try:
         found = current_drift(config, paths)

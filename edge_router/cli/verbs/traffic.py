@@ -6,12 +6,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from edge_router.cli import output
+from edge_router.config.tiers import bound_of
 from edge_router.errors import EdgeRouterError
-from edge_router.tier_config import bound_of
 
 if TYPE_CHECKING:
     from edge_router.cli.session import Session
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
 
 
 def tell(config: Config, session: Session) -> None:
@@ -25,8 +25,8 @@ def tell(config: Config, session: Session) -> None:
 
 
 def _words(config: Config, session: Session) -> list[str]:
-    from edge_router.routers.base import AsksEndpoint, AsksWeak
-    from edge_router.routers.fitting import default_threshold, typical_traffic
+    from edge_router.routing.routers.base import AsksEndpoint, AsksWeak
+    from edge_router.routing.routers.fitting import default_threshold, typical_traffic
 
     with closing(session.pool(config)) as models:
         router = models.router(None)

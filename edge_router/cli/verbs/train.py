@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from edge_router.compile.train_router import TrainSettings
     from edge_router.compile.training.adapt import AdaptSettings
     from edge_router.compile.training.curve import CurvePoint
-    from edge_router.evaluation import Evaluation
-    from edge_router.labels.rows import Labelled
+    from edge_router.routing.evaluation import Evaluation
+    from edge_router.routing.labels.rows import Labelled
 
 
 class Kind(StrEnum):
@@ -146,7 +146,7 @@ def _tell_transfer(session: Session, settings: TrainSettings, by: LeaveOut) -> N
 
 
 def _labels(file: Path, only: str | None) -> Labelled:
-    from edge_router.labels.reading import read_labelled
+    from edge_router.routing.labels.reading import read_labelled
 
     data = read_labelled(file)
     for warning in data.warnings:
@@ -171,7 +171,7 @@ def _adapt(
 ) -> None:
     from edge_router.cli.verbs.evaluate import check_picture, show
     from edge_router.compile.training.adapt import AdaptSettings
-    from edge_router.routers import graph_cards
+    from edge_router.routing.routers import graph_cards
 
     check_picture(curve)
     card = graph_cards(session.paths.routers).get(base)()
@@ -193,7 +193,7 @@ def _adapt(
 def adapt_to(session: Session, data: Labelled, settings: AdaptSettings) -> Evaluation:
     """Writes the router; what the base and the new one are worth on these prompts."""
     from edge_router.compile.training.adapt import adapt
-    from edge_router.evaluation import Evaluation
+    from edge_router.routing.evaluation import Evaluation
 
     done, name = adapt(data, settings, session.progress), settings.name
     output.say(
@@ -223,7 +223,7 @@ def _curve(
 
 def own_folder(session: Session, name: str) -> Path:
     """Where the user's routers lie; one there must not take the name of one that ships."""
-    from edge_router.routers import routers
+    from edge_router.routing.routers import routers
 
     own = session.paths.routers
     if name in routers(own) and not (own / name).is_dir():

@@ -16,7 +16,7 @@ from edge_router.cli.session import Session
 from edge_router.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from edge_router.client import Controller
+    from edge_router.api.client import Controller
     from edge_router.control.upgrading import Upgrade
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from edge_router.config import ENDPOINTS, Config, EndpointConfig, StrongConfig
-from edge_router.engines.keys import Key, NoKey, find_key
+from edge_router.config.settings import ENDPOINTS, Config, EndpointConfig, StrongConfig
+from edge_router.config.tiers import meant
 from edge_router.engines.remote.endpoint import Endpoint
+from edge_router.engines.remote.keys import Key, NoKey, find_key
 from edge_router.records import dataclass
-from edge_router.thresholds.prices import Prices
-from edge_router.tier_config import meant
+from edge_router.routing.thresholds.prices import Prices
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from dataclasses import replace
 
 from edge_router.chat.events import Answering, Event, Finished
 from edge_router.chat.request import ChatRequest
-from edge_router.config import Config
-from edge_router.engines import openai
+from edge_router.config.settings import Config
 from edge_router.engines.base import Arriving, Capabilities, EndpointState, Engine, Prompt
 from edge_router.engines.fleet.breaker import fault_of
 from edge_router.engines.fleet.choosing import chosen
@@ -26,16 +25,17 @@ from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
 from edge_router.engines.fleet.hedging import Run, stopped
 from edge_router.engines.fleet.limits import RetryBudget
 from edge_router.engines.fleet.member import Member
-from edge_router.engines.openai import OpenAIEngine
+from edge_router.engines.remote import engine as openai
 from edge_router.engines.remote.background import BackgroundLoop
+from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.errors import (
     EngineUnavailable,
     StrongError,
     StrongNotConfigured,
     StrongUnreachable,
 )
-from edge_router.paths import Paths
-from edge_router.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import Meter
+from edge_router.system.paths import Paths
 from edge_router.types import LATEST, Cancel, Progress
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from edge_router.engines.base import EndpointState
-from edge_router.metrics import Gauge, Labels
+from edge_router.metrics.counters import Gauge, Labels
 
 
 def endpoint_gauges(endpoints: Callable[[], Sequence[EndpointState]]) -> tuple[Gauge, ...]:

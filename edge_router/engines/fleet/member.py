@@ -12,9 +12,9 @@ from edge_router.engines.fleet.choosing import Load
 from edge_router.engines.fleet.endpoints import StrongEndpoint
 from edge_router.engines.fleet.hedging import FirstWords
 from edge_router.engines.fleet.limits import Limits
-from edge_router.engines.openai import OpenAIEngine
+from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.errors import EdgeRouterError, StrongError, StrongRateLimited
-from edge_router.thresholds.metering import Meter
+from edge_router.routing.thresholds.metering import Meter
 
 Failure = TypeVar("Failure", bound=EdgeRouterError)
 

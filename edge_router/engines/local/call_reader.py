@@ -9,10 +9,10 @@ import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TypeAlias
 
-from edge_router import strict_json
 from edge_router.chat.events import Event, ToolCallArguments, ToolCallStart
 from edge_router.chat.request import Tool
 from edge_router.engines.local.free_text import FreeText
+from edge_router.parsing import strict_json
 from edge_router.prompts.answer_format import ELEMENT_END, CallFormat
 from edge_router.prompts.forms import is_text, parameters_of
 

@@ -22,13 +22,13 @@ from edge_router.errors import (
     InvalidRequest,
     UnsupportedRequest,
 )
-from edge_router.program import PAGE_SIZE
 from edge_router.prompts.decisions import Wording, asked, by_codes, by_labels, codes
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.questions.inquiry import Answered, Inquiry, InquiryEvent, StateCut
 from edge_router.questions.question import Choice, Question, Scale, YesNo
 from edge_router.records import dataclass
 from edge_router.types import Cancel
+from edge_router.webgpu_program import PAGE_SIZE
 
 _Replies: TypeAlias = tuple[tuple[int, ...], ...]
 _Key: TypeAlias = tuple[str, _Replies]

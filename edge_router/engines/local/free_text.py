@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from edge_router.parsing.strict_json import unescaped
 from edge_router.prompts.forms import FREE_TEXT
-from edge_router.strict_json import unescaped
 
 _OPENING = re.compile(rf'\s*\{{\s*"{FREE_TEXT}"\s*:\s*"')
 _WHOLE = re.compile(  # characters and escapes that are whole, and no half of a pair

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import field
 
-from edge_router.program import PAGE_SIZE
 from edge_router.records import dataclass
+from edge_router.webgpu_program import PAGE_SIZE
 
 GONE = -1
 

@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from edge_router.catalog.cards import ModelCard
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.errors import InvalidData
-from edge_router.paths import Paths
 from edge_router.prompts.directory import longest_answer
+from edge_router.system.paths import Paths
 
 if TYPE_CHECKING:
     from edge_router.compile.pipeline import CompiledModel
@@ -34,7 +34,7 @@ def thinks(card: ModelCard, config: Config) -> bool:
 
 def _calls_well(engine: LocalEngine, paths: Paths) -> bool:
     """Whether it was measured, and found good enough."""
-    from edge_router.tool_calling.skill import find
+    from edge_router.store.tool_skill import find
 
     if not engine.capabilities.learned_tools or engine.weights_key is None:
         return False

@@ -13,8 +13,8 @@ from edge_router.engines.local.jobs import Survey
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.sequences import common_prefix
 from edge_router.errors import Cancelled, EngineError, OutOfMemory
-from edge_router.program import PAGE_SIZE
 from edge_router.types import Cancel
+from edge_router.webgpu_program import PAGE_SIZE
 
 Weighed: TypeAlias = tuple[int, tuple[float, ...]]  # a branch's number, the log probability of each reply
 

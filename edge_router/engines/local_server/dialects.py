@@ -12,11 +12,12 @@ from typing import Any
 
 from edge_router.chat.message import Image, Message, Part, Reasoning, ToolResult
 from edge_router.chat.request import ChatRequest, JsonOutput, SamplingParams, Tool
-from edge_router.engines.local_server.servers import Kind, ServedModel, cloud_of
+from edge_router.engines.local_server.servers import Kind, ServedModel
 from edge_router.engines.remote.dialect import OpenAIDialect
+from edge_router.engines.remote.place import cloud_of
 from edge_router.engines.remote.terms import Terms
+from edge_router.parsing.strict_json import NotJson, parse_object
 from edge_router.records import dataclass
-from edge_router.strict_json import NotJson, parse_object
 
 _TOLD_BY_TEMPLATE: tuple[Kind, ...] = ("llama.cpp", "vllm")  # whose templates take arguments of a request
 _LOGPROBS = ("logprobs", "top_logprobs")

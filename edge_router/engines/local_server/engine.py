@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, JsonOutput, Need
-from edge_router.config import Config, StrongConfig
+from edge_router.config.settings import Config, StrongConfig
 from edge_router.engines.base import Arriving, Capabilities, Prompt
-from edge_router.engines.keys import Key, NoKey, find_key
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.local_server import NAME
 from edge_router.engines.local_server.dialects import OllamaDialect, ServedDialect
@@ -31,10 +30,11 @@ from edge_router.engines.local_server.looking import (
     obtain,
     refreshed,
 )
-from edge_router.engines.local_server.place import Place, locate
 from edge_router.engines.local_server.servers import LocalServer, ServedModel
-from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.dialect import Dialect
+from edge_router.engines.remote.engine import OpenAIEngine
+from edge_router.engines.remote.keys import Key, NoKey, find_key
+from edge_router.engines.remote.place import Place, locate
 from edge_router.engines.worded import by_logprobs
 from edge_router.errors import (
     ConfigError,
@@ -47,10 +47,10 @@ from edge_router.errors import (
     StrongError,
     UnsupportedRequest,
 )
-from edge_router.paths import Paths
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
+from edge_router.routing.thresholds.metering import MESSAGE_TOKENS, Meter
 from edge_router.surfaces.openai.messages import written_messages
-from edge_router.thresholds.metering import MESSAGE_TOKENS, Meter
+from edge_router.system.paths import Paths
 from edge_router.types import Cancel, Progress
 
 _LONGEST_S = 86400.0  # a whole answer may take as long as it likes: it is our own machine
@@ -143,7 +143,7 @@ def _dialect(server: LocalServer, model: ServedModel, config: Config) -> Dialect
 
 def _calls_tools(reached: Reached, model: ServedModel, config: Config, paths: Paths) -> bool:
     """As of a model that was compiled here: where that was measured, and found good enough."""
-    from edge_router.tool_calling.skill import find
+    from edge_router.store.tool_skill import find
 
     if config.weak.tools != "auto":
         return config.weak.tools == "yes"

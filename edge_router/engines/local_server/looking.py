@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from edge_router.engines.local_server.failures import refusal
-from edge_router.engines.local_server.place import Place, locate
 from edge_router.engines.local_server.servers import (
     LocalServer,
     ServedModel,
@@ -19,6 +18,7 @@ from edge_router.engines.local_server.servers import (
     shown_model,
 )
 from edge_router.engines.remote.endpoint import Endpoint
+from edge_router.engines.remote.place import Place, locate
 from edge_router.engines.remote.questions import Reply, ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import Redirected, http_library, open_client

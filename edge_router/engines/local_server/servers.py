@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from edge_router.engines.remote.place import cloud_of
 from edge_router.records import dataclass
 
 Kind = Literal["ollama", "lmstudio", "llama.cpp", "vllm", "mlc", "edge_router", "other"]
@@ -29,7 +30,6 @@ _OWNERS: Mapping[str, Kind] = {
 }
 LATEST = ":latest"
 _REFUSES_LONG, _LOGPROBS = (0, 12, 6), (0, 12, 11)  # versions of Ollama
-_CLOUD = re.compile(r":(?:[^:/]*-)?cloud$")  # how Ollama marks what runs at its makers'
 _EMBEDDINGS = ("embedding", "embeddings")
 
 
@@ -150,11 +150,6 @@ def _tagged(entry: Said) -> ServedModel:
         elsewhere=cloud_of(name, entry),
         identity=str(entry.get("digest", "")),
     )
-
-
-def cloud_of(name: str, said: Said) -> str:
-    """The host at which a model of Ollama's runs; "" where that is this server."""
-    return str(said.get("remote_host") or "") or ("ollama.com" if _CLOUD.search(name) else "")
 
 
 def shown_model(listed: ServedModel, show: Said, running: Said | None) -> ServedModel:

@@ -16,10 +16,10 @@ from edge_router.engines.local.sorting import Sorting
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.call import Calls
 from edge_router.engines.mlc.chunks import error_of, finish_of
-from edge_router.engines.process import Line
 from edge_router.errors import GenerationFailed
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.records import dataclass
+from edge_router.system.worker_process import Line
 
 Ask = Callable[[Mapping[str, object], Sequence[int]], Generator[Line, None, None]]
 """From a call and its prompt to what the child answers."""

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from edge_router import strict_json
-from edge_router.engines.process import Line, serve
+from edge_router.parsing import strict_json
+from edge_router.system.worker_process import Line, serve
 
 
 def _open(start: Line) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from edge_router.chat.events import FinishReason
 from edge_router.engines.mlc import NAME
-from edge_router.engines.process import Line, mistake_of
 from edge_router.errors import (
     REASON,
     ContextOverflow,
@@ -18,6 +17,7 @@ from edge_router.errors import (
     OutOfMemory,
     clipped,
 )
+from edge_router.system.worker_process import Line, mistake_of
 
 _FINISHED: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 _TOO_LONG = re.compile(r"prompt has (\d+) tokens in total, larger than the model input length limit (\d+)")

@@ -12,11 +12,11 @@ from edge_router.chat.request import ChatRequest, Need
 from edge_router.engines.base import Capabilities, Prompt, Restarts
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.pace import Pace, Stalled
-from edge_router.engines.process import Line
-from edge_router.engines.restarts import Restarting
+from edge_router.engines.mlc.restarts import Restarting
 from edge_router.engines.worded import by_logprobs
 from edge_router.errors import ContextOverflow, GenerationFailed, InvalidRequest
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
+from edge_router.system.worker_process import Line
 from edge_router.types import Cancel
 
 if TYPE_CHECKING:

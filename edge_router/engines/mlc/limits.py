@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.local.sampler import SamplingDefaults
 
 _FIRST_TIME = "loading MLC's engine for the first time takes half a minute or more: mlc_llm is large"

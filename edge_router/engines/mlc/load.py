@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.pace import Pace
+from edge_router.engines.mlc.restarts import Restarting
 from edge_router.engines.mlc.windows import Windows, engine_config, sequences, windows_for
-from edge_router.engines.process import Child
-from edge_router.engines.restarts import Restarting
 from edge_router.mlc_python import mlc_python
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
+from edge_router.system.worker_process import Child
 from edge_router.types import Cancel, Progress
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load(
     from edge_router.engines.local.sampler import SamplingDefaults
     from edge_router.engines.local.settings import thinks
     from edge_router.engines.mlc.limits import first_time, limits
-    from edge_router.engines.tvm import built
+    from edge_router.engines.tvm.engine import built
     from edge_router.prompts.directory import ModelDirectory
 
     python = mlc_python(config.mlc.python)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.mlc import NAME
 from edge_router.errors import ConfigError
-from edge_router.paths import Paths
 from edge_router.records import dataclass
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 
 
@@ -39,8 +39,8 @@ def windows_for(
     """
     from edge_router.vram import Wish
     from edge_router.vram.backends import PAGE
+    from edge_router.vram.budget import room_for
     from edge_router.vram.fitting import fit
-    from edge_router.vram.room import room_for
 
     context, chunk = chat["context_window_size"], chat["prefill_chunk_size"]
     together, weak = sequences(config), config.weak

@@ -26,8 +26,8 @@ from edge_router.engines.remote.event_stream import DONE, EventDecoder, ServerEv
 from edge_router.engines.remote.outcomes import EmptyAnswer, ErrorObject, Garbled, Unfinished
 from edge_router.engines.remote.tool_calls import ToolCallReader
 from edge_router.engines.stops import StopStrings
+from edge_router.parsing.strict_json import NotJson, parse_object
 from edge_router.records import dataclass
-from edge_router.strict_json import NotJson, parse_object
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")  # fields of a message
 # What an endpoint adds to thoughts, and wants back with them.

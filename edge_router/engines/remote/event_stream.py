@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, SEEN, check_message, refuse_longer
 from edge_router.engines.remote.outcomes import Garbled
-from edge_router.strict_json import NotJson, parse_object
+from edge_router.parsing.strict_json import NotJson, parse_object
 
 DONE = "[DONE]"
 BOM = b"\xef\xbb\xbf"

@@ -32,8 +32,8 @@ from edge_router.errors import (
     StrongUnauthorized,
     StrongUnreachable,
 )
-from edge_router.network import Proxy
 from edge_router.records import dataclass
+from edge_router.system.network import Proxy
 
 if TYPE_CHECKING:
     import openai

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from edge_router import strict_json
 from edge_router.chat.request import ChatRequest, Extra, ForeignOutput, Need
 from edge_router.engines.remote.request import request_body
 from edge_router.errors import InvalidRequest
+from edge_router.parsing import strict_json
 from edge_router.surfaces.openai.parse import PROTOCOL, parse_chat, parse_completion
 
 MOST = 1_000_000  # characters; more is pictures

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from edge_router.config import StrongConfig
-from edge_router.engines.keys import Key, NoKey
+from edge_router.config.settings import StrongConfig
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.failures import Translator
+from edge_router.engines.remote.keys import Key, NoKey
 from edge_router.engines.remote.questions import ask
 from edge_router.engines.remote.secrecy import LogFilter
 from edge_router.engines.remote.transport import http_library, open_client
 from edge_router.errors import StrongError, StrongTimeout, StrongUnreachable
-from edge_router.network import BadNetworkSetting, proxy_for
 from edge_router.records import dataclass
+from edge_router.system.network import BadNetworkSetting, proxy_for
 
 LONGEST_S = 5.0
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from edge_router import strict_json
 from edge_router.chat.message import Image, Message, Part, Text, ToolCall, ToolResult, text_of
 from edge_router.chat.request import ChatRequest, QuestionsOutput
 from edge_router.engines.remote.dialect import Dialect
 from edge_router.engines.remote.terms import Terms
+from edge_router.parsing import strict_json
 from edge_router.questions.answer import normalized
 from edge_router.questions.inquiry import Answered, Declined
 from edge_router.questions.question import Choice, Question, YesNo

@@ -7,16 +7,15 @@ from dataclasses import replace
 
 from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.request import ChatRequest, Need, QuestionsOutput
-from edge_router.config import Config
+from edge_router.config.questions import NAME, QuestionsConfig
+from edge_router.config.settings import Config
 from edge_router.engines.base import Capabilities, Prompt
-from edge_router.engines.keys import NoKey, find_key
-from edge_router.engines.local_server.place import Resolve, here
-from edge_router.engines.local_server.servers import cloud_of
-from edge_router.engines.openai import OpenAIEngine
 from edge_router.engines.remote.endpoint import Endpoint
+from edge_router.engines.remote.engine import OpenAIEngine
+from edge_router.engines.remote.keys import NoKey, find_key
+from edge_router.engines.remote.place import Resolve, cloud_of, here
 from edge_router.engines.remote.question_dialects import DIALECTS, QuestionDialect
 from edge_router.errors import ConfigError, InvalidRequest, StrongError, StrongUnreachable
-from edge_router.question_config import NAME, QuestionsConfig
 from edge_router.questions.inquiry import Inquiry, InquiryEvent
 from edge_router.types import Cancel
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge_router import strict_json
 from edge_router.engines.remote.bounds import LARGEST_MESSAGE, check_message
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.outcomes import Garbled
+from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 

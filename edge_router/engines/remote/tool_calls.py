@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from edge_router.chat.events import ToolCallArguments, ToolCallStart
 from edge_router.engines.remote.outcomes import Garbled
+from edge_router.parsing.strict_json import NotJson, parse_object
 from edge_router.records import dataclass
-from edge_router.strict_json import NotJson, parse_object
 
 Piece = Mapping[str, object]
 CallEvent: TypeAlias = ToolCallStart | ToolCallArguments

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from edge_router.engines.remote.bounds import LARGEST_ERROR
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.outcomes import Garbled
-from edge_router.network import BadNetworkSetting, Proxy, certificate_setting
+from edge_router.system.network import BadNetworkSetting, Proxy, certificate_setting
 
 ERROR_BODY_S = 3.0  # a refusal counts without its body, too
 CONNECTIONS, KEPT = 1000, 100  # what OpenAI's client takes

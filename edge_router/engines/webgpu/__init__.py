@@ -1,1 +1,1 @@
-"""Runs a program (`edge_router.program`) on any GPU through wgpu: Vulkan, Metal, D3D12."""
+"""Runs a program (`edge_router.webgpu_program`) on any GPU through wgpu: Vulkan, Metal, D3D12."""

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.engines.webgpu.executor import ReadBuffer
-from edge_router.program import PAGE_SIZE, Launch
 from edge_router.records import dataclass
+from edge_router.webgpu_program import PAGE_SIZE, Launch
 
 Floats = npt.NDArray[np.float64]
 Pairs = Iterator[tuple[npt.NDArray[Any], Floats]]  # what was found, what was expected

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from edge_router.engines.webgpu import arithmetic
 from edge_router.engines.webgpu.executor import Executor, ReadBuffer, control_words
-from edge_router.program import CANDIDATES, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Launch, Program, Windows
 from edge_router.records import dataclass
+from edge_router.webgpu_program import CANDIDATES, FEW_ROWS, PAGE_SIZE, ROW_WORDS, Launch, Program, Windows
 
 TOKENS = PAGE_SIZE + 4  # so that there are two pages
 _CLOSE = 2e-3  # of the largest number, for float32 sums in another order

@@ -13,7 +13,7 @@ from edge_router.engines.local.runner import Logits
 from edge_router.engines.webgpu.adapters import ENGINE
 from edge_router.engines.webgpu.gpu import Copy, Gpu, Grid, Step
 from edge_router.errors import EngineUnavailable
-from edge_router.program import (
+from edge_router.webgpu_program import (
     PAGE_SIZE,
     PICKED_WORDS,
     ROW_WORDS,
@@ -27,7 +27,7 @@ from edge_router.program import (
     Windows,
     pages_per_sequence,
 )
-from edge_router.program.memory import (
+from edge_router.webgpu_program.memory import (
     UNIFORM_SLOT,
     buffer_bytes,
     function_scratch,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter
 from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
-from edge_router.program import Shader
+from edge_router.webgpu_program import Shader
 
 Bytes = npt.NDArray[np.uint8]
 Grid = tuple[int, int, int]

@@ -8,8 +8,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from edge_router import strict_json
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.engines.local.settings import settle
@@ -18,11 +17,12 @@ from edge_router.engines.webgpu.residence import GpuResidence
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
 from edge_router.errors import EngineUnavailable, InvalidModel
-from edge_router.paths import Paths
-from edge_router.program import Windows, footprint, read_program
+from edge_router.parsing import strict_json
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.records import dataclass
+from edge_router.system.paths import Paths
 from edge_router.types import Progress, SilentProgress
+from edge_router.webgpu_program import Windows, footprint, read_program
 
 _WORTH = 1.1
 _REMEMBERED = 64  # checks; older ones are made again

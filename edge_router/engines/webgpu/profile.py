@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
-from edge_router.program import PAGE_SIZE, KeyValues, Program, Weight, Windows
 from edge_router.records import dataclass
+from edge_router.webgpu_program import PAGE_SIZE, KeyValues, Program, Weight, Windows
 
 _TIMES = 20  # of each measurement; the median counts
 _TOKEN = ("decode", "best")  # the functions that it takes

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device import free_memory, host
 from edge_router.device.process import resident_bytes
 from edge_router.device.vulkan import VulkanDevice, vulkan_devices
 from edge_router.engines.local.jobs import Rest
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter
-from edge_router.paths import Paths
-from edge_router.program import PAGE_SIZE, Windows
-from edge_router.sizes import Share, binary, in_bytes, parse_size
+from edge_router.parsing.sizes import Share, binary, in_bytes, parse_size
+from edge_router.system.paths import Paths
 from edge_router.types import Progress
 from edge_router.vram import ModelShape, Place, Plan, Wish, backend
+from edge_router.vram.budget import DEFAULT_BUDGET, Room, router_bytes
 from edge_router.vram.fitting import fit
-from edge_router.vram.room import DEFAULT_BUDGET, Room, router_bytes
+from edge_router.webgpu_program import PAGE_SIZE, Windows
 
 _POSITIONS = 1 << 17  # tokens of a conversation that forgets: its table of angles takes tens of MB
 _UNKNOWN = 1 << 50  # bytes; where nobody tells what is free, the device says no by itself

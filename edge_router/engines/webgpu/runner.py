@@ -14,7 +14,8 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
-from edge_router.program import (
+from edge_router.records import dataclass
+from edge_router.webgpu_program import (
     CANDIDATES,
     FAR,
     FEW_ROWS,
@@ -24,7 +25,6 @@ from edge_router.program import (
     Windows,
     pages_per_sequence,
 )
-from edge_router.records import dataclass
 
 _NOBODY = 0xFFFFFFFF  # in place of a token
 _TRIALS = 4  # of each arithmetic

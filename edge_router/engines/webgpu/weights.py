@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.errors import ArtifactCorrupt
-from edge_router.program import Weight
+from edge_router.webgpu_program import Weight
 
 _HALF = np.dtype(np.uint16)
 

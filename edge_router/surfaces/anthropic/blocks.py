@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from edge_router import strict_json
 from edge_router.chat.message import Fields, Part, Reasoning, Refusal, Text, ToolCall
+from edge_router.parsing import strict_json
 from edge_router.surfaces.anthropic.signatures import REDACTED, sealed, signed
 from edge_router.surfaces.base import Body
 

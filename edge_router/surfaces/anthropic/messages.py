@@ -25,7 +25,7 @@ from edge_router.chat.message import (
     ToolResult,
 )
 from edge_router.errors import InvalidRequest
-from edge_router.fields import shown
+from edge_router.parsing.fields import shown
 from edge_router.surfaces.anthropic.signatures import REDACTED, THINKING, opened
 from edge_router.surfaces.base import Body
 from edge_router.surfaces.pairing import Pairing

@@ -24,9 +24,9 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.errors import InvalidRequest, clipped
-from edge_router.field_names import check_inner, check_names
-from edge_router.fields import Fields, plain_object, shown
-from edge_router.privacy import body_marks
+from edge_router.parsing.field_names import check_inner, check_names
+from edge_router.parsing.fields import Fields, plain_object, shown
+from edge_router.parsing.privacy import body_marks
 from edge_router.surfaces.anthropic.messages import read_messages, read_system
 from edge_router.surfaces.base import Body, Call
 from edge_router.surfaces.limits import (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from edge_router.chat.model import ModelInfo
 from edge_router.errors import UnknownModel
-from edge_router.fields import Fields, plain_object
+from edge_router.parsing.fields import Fields, plain_object
 from edge_router.surfaces.anthropic.parse import read_request
 from edge_router.surfaces.base import Body, Host, Query
 

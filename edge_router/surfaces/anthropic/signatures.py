@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import json
 
-from edge_router import strict_json
 from edge_router.chat.message import Fields
+from edge_router.parsing import strict_json
 from edge_router.surfaces.base import Body
 
 THINKING, REDACTED = "thinking_block", "redacted_thinking"  # labels of what Anthropic's own endpoint signed

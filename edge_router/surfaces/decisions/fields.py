@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Extra, Need, QuestionsOutput
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import check_names
-from edge_router.fields import Fields
-from edge_router.privacy import body_marks
+from edge_router.parsing.field_names import check_names
+from edge_router.parsing.fields import Fields
+from edge_router.parsing.privacy import body_marks
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Question
 from edge_router.surfaces.limits import MAX_FIELDS, read_model

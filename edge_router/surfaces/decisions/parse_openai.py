@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields, fields_at, listed, plain_object
+from edge_router.parsing.fields import Fields, fields_at, listed, plain_object
 from edge_router.questions.checking import Words, check, check_count
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from edge_router.chat.message import Image, Message, Part, Text
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields, listed, plain_object, shown
+from edge_router.parsing.fields import Fields, listed, plain_object, shown
 from edge_router.questions.checking import Words, check, check_count
 from edge_router.questions.inquiry import state_text
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo

@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 
-from edge_router import strict_json
 from edge_router.chat.message import Image, Message, Part, Reasoning, Text, ToolCall, ToolResult
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields
+from edge_router.parsing import strict_json
+from edge_router.parsing.fields import Fields
 from edge_router.surfaces.pairing import Pairing
 from edge_router.surfaces.wire import dumps
 

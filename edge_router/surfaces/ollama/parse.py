@@ -23,9 +23,9 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import check_inner, check_names
-from edge_router.fields import Fields, listed, plain_object, shown
-from edge_router.privacy import body_marks
+from edge_router.parsing.field_names import check_inner, check_names
+from edge_router.parsing.fields import Fields, listed, plain_object, shown
+from edge_router.parsing.privacy import body_marks
 from edge_router.records import dataclass
 from edge_router.surfaces.limits import (
     EFFORTS,

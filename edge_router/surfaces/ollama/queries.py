@@ -9,7 +9,7 @@ from functools import partial
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
 from edge_router.errors import InvalidRequest, UnknownModel, clipped
-from edge_router.fields import Fields, plain_object
+from edge_router.parsing.fields import Fields, plain_object
 from edge_router.surfaces.base import Body, Host, Query
 from edge_router.surfaces.limits import MAX_TOKENS
 from edge_router.surfaces.ollama.encode import date, nanoseconds

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from edge_router.chat.request import ForeignOutput, JsonOutput, Output, TextOutput
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields
+from edge_router.parsing.fields import Fields
 from edge_router.surfaces.limits import check_slip
 from edge_router.surfaces.openai.tools import read_grammar
 

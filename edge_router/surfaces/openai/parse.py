@@ -14,9 +14,9 @@ from functools import partial
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Extra, ForeignOutput, Need, SamplingParams, TextOutput
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import check_inner, check_names
-from edge_router.fields import Fields, listed, plain, plain_object, shown
-from edge_router.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
+from edge_router.parsing.field_names import check_inner, check_names
+from edge_router.parsing.fields import Fields, listed, plain, plain_object, shown
+from edge_router.parsing.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
 from edge_router.surfaces.base import Asking, Call
 from edge_router.surfaces.limits import (
     INT64,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
-from edge_router.fields import Fields, plain_object
+from edge_router.parsing.fields import Fields, plain_object
 from edge_router.surfaces.base import Body, Host, Query
 from edge_router.surfaces.vectors import embed, texts
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_router.chat.request import ReasoningOptions
-from edge_router.fields import Fields, listed
+from edge_router.parsing.fields import Fields, listed
 from edge_router.surfaces.limits import EFFORTS
 
 Held = Mapping[str, object]

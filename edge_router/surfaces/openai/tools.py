@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 from edge_router.chat.request import GrammarOutput, HostedTool, Tool, ToolChoice
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields, listed, shown
+from edge_router.parsing.fields import Fields, listed, shown
 from edge_router.surfaces.limits import check_slip, check_tools_differ, listed_tools, read_schema
 
 TOOLS, CHOICE, PARALLEL = "tools", "tool_choice", "parallel_tool_calls"

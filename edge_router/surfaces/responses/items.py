@@ -25,7 +25,7 @@ from edge_router.chat.message import (
     ToolResult,
 )
 from edge_router.errors import UnknownResponse
-from edge_router.fields import Fields, fields_at
+from edge_router.parsing.fields import Fields, fields_at
 from edge_router.records import dataclass
 from edge_router.surfaces.pairing import Pairing
 from edge_router.surfaces.responses.store import Item

@@ -19,9 +19,9 @@ from edge_router.chat.request import (
     TextOutput,
 )
 from edge_router.errors import InvalidRequest, PreviousResponseGone
-from edge_router.field_names import check_inner, check_names
-from edge_router.fields import Fields, plain_object, shown
-from edge_router.privacy import body_marks
+from edge_router.parsing.field_names import check_inner, check_names
+from edge_router.parsing.fields import Fields, plain_object, shown
+from edge_router.parsing.privacy import body_marks
 from edge_router.records import dataclass
 from edge_router.surfaces.limits import VERBOSITIES, check_slip, read_model
 from edge_router.surfaces.openai.output import FORMS

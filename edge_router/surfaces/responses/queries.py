@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_router.errors import InvalidRequest, UnknownResponse
-from edge_router.fields import Fields
+from edge_router.parsing.fields import Fields
 from edge_router.records import dataclass
 from edge_router.surfaces.base import Body, Host, Query
 from edge_router.surfaces.responses.parse import parse

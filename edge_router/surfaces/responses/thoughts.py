@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from edge_router import strict_json
 from edge_router.chat.message import Reasoning
-from edge_router.fields import Fields, fields_at
+from edge_router.parsing import strict_json
+from edge_router.parsing.fields import Fields, fields_at
 from edge_router.surfaces.wire import dumps
 
 SIGNED = "edge_router.1:"  # begins an `encrypted_content` of ours

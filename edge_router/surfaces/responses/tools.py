@@ -9,7 +9,7 @@ from typing import cast
 
 from edge_router.chat.request import HostedTool, Tool, ToolChoice
 from edge_router.errors import InvalidRequest
-from edge_router.fields import Fields, fields_at
+from edge_router.parsing.fields import Fields, fields_at
 from edge_router.records import dataclass
 from edge_router.surfaces.limits import (
     LONGEST_TOOL,

@@ -13,8 +13,8 @@ import pytest
 from edge_router.bench.peers.cases import Case, Grid
 from edge_router.bench.peers.run import Wanted, bench_peers
 from edge_router.bench.weak_results import Lengths
-from edge_router.config import Config
-from edge_router.paths import Paths
+from edge_router.config.settings import Config
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 pytestmark = pytest.mark.integration

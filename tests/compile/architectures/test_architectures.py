@@ -11,12 +11,12 @@ import pytest
 from architecture_kinds import KINDS
 
 from edge_router.architectures.gemma import GEMMA3
+from edge_router.architectures.quantization import quantization
 from edge_router.compile.graphs import definition
 from edge_router.compile.link import load_library
-from edge_router.engines.tvm import TvmRunner
-from edge_router.engines.tvm_runtime import load_runtime
+from edge_router.engines.tvm.engine import TvmRunner
+from edge_router.engines.tvm.runtime import load_runtime
 from edge_router.errors import InvalidModel
-from edge_router.quantization import quantization
 from edge_router.vram import ModelShape, Place, Settings, backend, estimate
 from edge_router.vram.library import usage_bytes
 

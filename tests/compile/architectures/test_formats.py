@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_router.compile.library import QUANTIZATIONS
-from edge_router.engines.tvm import TvmRunner
+from edge_router.engines.tvm.engine import TvmRunner
 
 # As in test_architectures.py; where all but the products' integers is float32, a tenth of it, and where
 # those are, too, only the order of the sums differs.

@@ -61,9 +61,9 @@ import json, sys
 from pathlib import Path
 from edge_router.catalog import find_model
 from edge_router.compile.pipeline import BuildSettings, ensure
-from edge_router.config import Config
-from edge_router.engines.tvm import TvmRunner
-from edge_router.paths import Paths
+from edge_router.config.settings import Config
+from edge_router.engines.tvm.engine import TvmRunner
+from edge_router.system.paths import Paths
 from edge_router.vram.shapes import ModelShape
 
 card = find_model(sys.argv[1])

@@ -155,7 +155,7 @@ def named(kernel: str, made_of: tuple[Any, ...], gpu: dict[str, Any]) -> str:
 
 
 def run(kernel: str, made_of: tuple[Any, ...], arguments: tuple[Any, ...], gpu: dict[str, Any]) -> list[Any]:
-    from edge_router.engines.tvm_device import open_device
+    from edge_router.engines.tvm.device import open_device
 
     device = open_device("cuda")
     packed = os.environ.get("GPU_PACK")
@@ -192,7 +192,7 @@ def _packed(pack: Path, name: str) -> Any:
 def _library(pack: Path) -> Any:
     from tvm_ffi import load_module
 
-    from edge_router.engines.tvm_device import loading, open_device
+    from edge_router.engines.tvm.device import loading, open_device
 
     with loading(open_device("cuda")):
         return load_module(str(pack / "kernels.so"))
@@ -200,7 +200,7 @@ def _library(pack: Path) -> Any:
 
 def logits(model_dir: Path, library: Path, calls: list[tuple[str, Any]]) -> list[np.ndarray]:
     """What the engine computes: `calls` are methods of the runner, with their arguments."""
-    from edge_router.engines.tvm import TvmRunner
+    from edge_router.engines.tvm.engine import TvmRunner
 
     runner = TvmRunner(model_dir, library, max_sequences=2, device="cuda")
     found = [getattr(runner, name)(*arguments) for name, arguments in calls]
@@ -210,7 +210,7 @@ def logits(model_dir: Path, library: Path, calls: list[tuple[str, Any]]) -> list
 
 def launches(model_dir: Path, library: Path) -> tuple[list[list[int]], np.ndarray]:
     """Of each of four tokens: kernels started one by one, graphs, and kernels within them; and their logits."""
-    from edge_router.engines.tvm import TvmRunner
+    from edge_router.engines.tvm.engine import TvmRunner
 
     counted = (ctypes.c_uint64 * 3).in_dll(ctypes.CDLL("libcuda.so.1"), "emulated_counts")
     runner = TvmRunner(model_dir, library, device="cuda")
@@ -229,7 +229,7 @@ def compile_by(folder: Path) -> None:
     """From now on CUDA source becomes a library for this processor; on a real GPU what it should."""
     from tvm_ffi import register_global_func
 
-    from edge_router.engines import tvm_device
+    from edge_router.engines.tvm import device as tvm_device
 
     device = tvm_device.open_device("cuda")
     if folder != REAL:

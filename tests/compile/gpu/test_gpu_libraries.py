@@ -15,7 +15,7 @@ from edge_router.compile.gpu.machine_code import device_code, machine_code
 from edge_router.compile.library import check_device_code, compile_library
 from edge_router.compile.targets import TargetSpec, gpu_target, host_target, tvm_target
 from edge_router.device import Host, host
-from edge_router.engines.tvm import TvmRunner
+from edge_router.engines.tvm.engine import TvmRunner
 from edge_router.errors import ArtifactCorrupt, UnsupportedTarget
 
 OTHERS = (

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_router.compile.random_model import write_random_model
 from edge_router.compile.weights.package import Windows
-from edge_router.engines.tvm import TvmRunner
+from edge_router.engines.tvm.engine import TvmRunner
 
 # Largest difference of a logit over the standard deviation of all. The processor rounds activations to 16-bit
 # integers, the GPU's tensor cores to float16.

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.architectures.quantization import quantization
 from edge_router.compile.kernels.activations import Piece, pieces
 from edge_router.compile.kernels.isa import Dot
 from edge_router.compile.kernels.linear import linear, lookup
 from edge_router.compile.kernels.shapes import Linear
 from edge_router.compile.kernels.stored import Stored
-from edge_router.quantization import quantization
 
 EVERY_DOT = True
 

@@ -11,9 +11,9 @@ from edge_router.catalog import router_cards
 from edge_router.compile.router import float_graph
 from edge_router.compile.router.float_graph import float32_graph, write_float32
 from edge_router.errors import InvalidRouter, MissingExtra
-from edge_router.routers.loading import AGREEMENT, PROBES
-from edge_router.routers.onnx import OnnxRouter
-from edge_router.routers.providers import PROVIDERS, Provider
+from edge_router.routing.routers.loading import AGREEMENT, PROBES
+from edge_router.routing.routers.onnx import OnnxRouter
+from edge_router.routing.routers.providers import PROVIDERS, Provider
 from edge_router.store import ArtifactStore
 
 INTEGERS = {"DynamicQuantizeLinear", "MatMulInteger"}

@@ -22,9 +22,9 @@ from edge_router.compile.router.graph import (
     build_router,
     quantize_rows,
 )
-from edge_router.routers.graph import METADATA_KEY
-from edge_router.routers.tokens import Cut
-from edge_router.telemetry import load_onnxruntime
+from edge_router.routing.routers.graph import METADATA_KEY
+from edge_router.routing.routers.tokens import Cut
+from edge_router.system.telemetry import load_onnxruntime
 
 onnxruntime = load_onnxruntime()
 Arrays = dict[str, np.ndarray]

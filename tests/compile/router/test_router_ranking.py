@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from edge_router.compile.router.onnx_graph import Precision
 from edge_router.compile.router.ranking import Ranking, build_ranking
-from edge_router.routers.graph import METADATA_KEY
-from edge_router.routers.tokens import Cut
-from edge_router.telemetry import load_onnxruntime
+from edge_router.routing.routers.graph import METADATA_KEY
+from edge_router.routing.routers.tokens import Cut
+from edge_router.system.telemetry import load_onnxruntime
 
 onnxruntime = load_onnxruntime()
 HIDDEN, PROMPTS = 6, 40

@@ -22,10 +22,10 @@ from edge_router.compile.training.adapt import (
 )
 from edge_router.compile.training.card import write_card
 from edge_router.errors import InvalidData, InvalidRouter, MissingExtra
-from edge_router.evaluation import measure
-from edge_router.labels.rows import Labelled
-from edge_router.routers.onnx import OnnxRouter
-from edge_router.routers.tokens import Cut
+from edge_router.routing.evaluation import measure
+from edge_router.routing.labels.rows import Labelled
+from edge_router.routing.routers.onnx import OnnxRouter
+from edge_router.routing.routers.tokens import Cut
 
 NAMES = ("log_stem_length", "questions")
 

@@ -10,7 +10,7 @@ import pytest
 from edge_router.catalog import router_cards
 from edge_router.compile.training.curve import learning_curve, sizes_for
 from edge_router.errors import InvalidData
-from edge_router.labels.rows import Labelled
+from edge_router.routing.labels.rows import Labelled
 
 
 def traffic(n: int) -> Labelled:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_router.errors import InvalidModel
-from edge_router.routers.tokens import Cut
-from edge_router.telemetry import load_onnxruntime
+from edge_router.routing.routers.tokens import Cut
+from edge_router.system.telemetry import load_onnxruntime
 from edge_router.types import SilentProgress
 
 pytestmark = pytest.mark.reference

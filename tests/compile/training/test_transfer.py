@@ -14,7 +14,7 @@ from edge_router.compile.training import transfer as transfers
 from edge_router.compile.training.pool import read_pool
 from edge_router.compile.training.settings import FineTuning, Kind
 from edge_router.errors import InvalidData
-from edge_router.routers.tokens import Cut
+from edge_router.routing.routers.tokens import Cut
 
 pytestmark = pytest.mark.reference
 

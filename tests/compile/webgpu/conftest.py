@@ -11,7 +11,7 @@ import pytest
 from edge_router.compile.webgpu.wgsl import Shader
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.gpu import Gpu
-from edge_router.program import Expression
+from edge_router.webgpu_program import Expression
 
 Arrays = Sequence[np.ndarray]
 Run = Callable[..., np.ndarray]

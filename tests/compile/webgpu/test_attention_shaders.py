@@ -12,7 +12,7 @@ from edge_router.compile.webgpu.shaders.append import append
 from edge_router.compile.webgpu.shaders.attend_many import attend_many
 from edge_router.compile.webgpu.shaders.attend_one import attend_one, combine
 from edge_router.compile.webgpu.shaders.heads import Heads
-from edge_router.program import PAGE_SIZE, ROW_WORDS
+from edge_router.webgpu_program import PAGE_SIZE, ROW_WORDS
 
 CLOSE = {"rtol": 2e-3, "atol": 2e-3}  # the cache is float16
 EPSILON = 1e-6

@@ -20,7 +20,7 @@ from edge_router.compile.webgpu.build import build_program
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
-from edge_router.program import Windows
+from edge_router.webgpu_program import Windows
 
 CLOSE = 0.008  # of the standard deviation of all logits; only the KV cache is float16
 CLOSE_HALF = 0.03  # of the same, where prompts are read with float16 arithmetic

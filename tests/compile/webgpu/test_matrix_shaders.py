@@ -12,7 +12,7 @@ from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import Gate, Layout, MatVec, matvec
 from edge_router.compile.webgpu.shaders.rows import Table, take
 from edge_router.engines.webgpu.adapters import Adapter
-from edge_router.program import ROW_WORDS
+from edge_router.webgpu_program import ROW_WORDS
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-4}
 ODD = [(32, 5), (64, 64), (96, 7), (576, 40), (160, 100), (1536, 33)]  # inputs, outputs

@@ -28,7 +28,7 @@ from edge_router.errors import (
     UnsupportedArchitecture,
     UnsupportedTarget,
 )
-from edge_router.program import Control, KeyValues, Program, Rotary, Weight, Windows, footprint
+from edge_router.webgpu_program import Control, KeyValues, Program, Rotary, Weight, Windows, footprint
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",

@@ -11,7 +11,7 @@ from edge_router.catalog import find_model
 from edge_router.compile import fingerprint
 from edge_router.compile.fingerprint import program_inputs, required
 from edge_router.compile.recipe import BuildSettings, Recipe, recipe
-from edge_router.config import Config
+from edge_router.config.settings import Config
 
 CONFIG: dict[str, Any] = {"model_type": "llama", "hidden_size": 64, "context_window_size": 2048}
 

@@ -22,7 +22,7 @@ from edge_router.compile.webgpu.shaders.matvec import MatVec, matvec
 from edge_router.compile.webgpu.shaders.rows import Table, take
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.gpu import Gpu
-from edge_router.program import Shader
+from edge_router.webgpu_program import Shader
 
 PROMISED = {
     "max-compute-workgroup-storage-size": 16384,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.architectures.quantization import Quantization, quantization
 from edge_router.compile.readers import open_weights
 from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.gptq import Gptq
@@ -19,7 +20,6 @@ from edge_router.compile.weights.quantize import packed, supported, unpacked
 from edge_router.compile.weights.quantizers import weighted
 from edge_router.compile.weights.samples import token_sequences
 from edge_router.errors import WeightsCorrupt
-from edge_router.quantization import Quantization, quantization
 
 Q4 = quantization("q4f16_1")
 FORMATS = [quantization(name) for name in ("q4f16_1", "q4f32_1", "q3f16_1")]

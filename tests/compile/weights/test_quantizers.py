@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.architectures.quantization import quantization
 from edge_router.catalog.cards import QUANTIZERS
 from edge_router.compile.weights.quantize import packed, unpacked
 from edge_router.compile.weights.quantizers import quantizer, round_to_nearest, signed, weighted
 from edge_router.errors import UnknownName
-from edge_router.quantization import quantization
 
 Q4 = quantization("q4f16_1")
 SIMPLE = [name for name in QUANTIZERS if name != "gptq"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge_router.catalog import find_model
+from edge_router.compile.build_context import Workshop
 from edge_router.compile.make_weights import WeightsStep
 from edge_router.compile.readers import open_weights
 from edge_router.compile.readers.mlc import records
@@ -17,10 +18,9 @@ from edge_router.compile.weights.equalize import Activations
 from edge_router.compile.weights.package import Windows, write_model
 from edge_router.compile.weights.quantize import supported
 from edge_router.compile.weights.ready import bring_up_to_date, chat_config, is_current, is_ready
-from edge_router.compile.workshop import Workshop
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.errors import InvalidModel, WeightsCorrupt
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 

@@ -17,10 +17,10 @@ from edge_router.chat.events import Answering, Event, Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.base import answered
 from edge_router.engines.fleet.engine import FleetEngine, load
-from edge_router.engines.keys import find_key
+from edge_router.engines.remote.keys import find_key
 from edge_router.errors import (
     Cancelled,
     EngineUnavailable,
@@ -32,7 +32,7 @@ from edge_router.errors import (
     StrongRefused,
     StrongUnreachable,
 )
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 NAMES = ("a", "b", "c")

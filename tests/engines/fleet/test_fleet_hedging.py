@@ -19,7 +19,7 @@ from edge_router.engines.base import answered
 from edge_router.engines.fleet.engine import FleetEngine, load
 from edge_router.engines.fleet.hedging import ENOUGH, FirstWords
 from edge_router.errors import StrongFailed, StrongInterrupted, StrongTimeout
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 Make = Callable[..., FleetEngine]

@@ -18,7 +18,7 @@ fits = runpy.run_path(str(Path(__file__).with_name("small_validator.py")))["fits
 def test_the_demo_model_fits_every_schema(built_home: Path) -> None:
     """It may be cut, for it has much to say; it is whole JSON all the same."""
     from edge_router import Controller
-    from edge_router.paths import Paths
+    from edge_router.system.paths import Paths
 
     ended: Counter[str] = Counter()
     with Controller(paths=Paths.under(built_home), offline=True, ledger__enabled=False) as client:

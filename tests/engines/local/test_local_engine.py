@@ -19,7 +19,6 @@ from edge_router.chat.events import Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Need
-from edge_router.confidence.gate import Gate, Head
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
@@ -38,6 +37,7 @@ from edge_router.errors import (
 from edge_router.prompts.infill import Infill, InfillMarks
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
+from edge_router.routing.confidence.gate import Gate, Head
 
 Ask = Callable[..., ChatRequest]
 Make = Callable[..., tuple[LocalEngine, Any]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from edge_router.engines.local.pages import GONE, PageTable
-from edge_router.program import PAGE_SIZE
+from edge_router.webgpu_program import PAGE_SIZE
 
 PAGES = 8
 FIRST = 20  # tokens that are never forgotten

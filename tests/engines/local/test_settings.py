@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from edge_router.chat.request import Need
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.control.pool import Pool
 from edge_router.engines.base import Capabilities
 from edge_router.engines.local.settings import settle
-from edge_router.paths import Paths
-from edge_router.tool_calling.skill import LEAST, Skill, keep
+from edge_router.store.tool_skill import LEAST, Skill, keep
+from edge_router.system.paths import Paths
 
 
 def settled(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from local_servers import KINDS, StandIn
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.local_server.engine import LocalServerEngine, load
 from edge_router.types import SilentProgress
 
 if TYPE_CHECKING:
-    from edge_router.paths import Paths
+    from edge_router.system.paths import Paths
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.message import Image, Message, Text
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, JsonOutput, Tool
-from edge_router.confidence.gate import Gate, Head
-from edge_router.confidence.place import keep
 from edge_router.engines.local_server.engine import inspected
 from edge_router.errors import (
     ConfigError,
@@ -23,8 +21,10 @@ from edge_router.errors import (
     InvalidRequest,
     LocalServerDown,
 )
-from edge_router.tool_calling.skill import Skill
-from edge_router.tool_calling.skill import keep as keep_skill
+from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate_store import keep
+from edge_router.store.tool_skill import Skill
+from edge_router.store.tool_skill import keep as keep_skill
 from edge_router.types import Reason
 
 ANSWER = "".join(WORDS)
@@ -155,7 +155,7 @@ def test_what_leaves_for_a_trusted_machine_passes_the_guard(local_server, contro
     server = local_server("ollama")
     assert start(controller_of(server), ask(f"mine is {SECRET}"))[0] == ANSWER
     assert SECRET in str(server.chats()[-1]), "on this machine nothing is hidden"
-    monkeypatch.setattr("edge_router.engines.local_server.place.is_loopback", lambda address: False)
+    monkeypatch.setattr("edge_router.engines.remote.place.is_loopback", lambda address: False)
     trusted = {"weak.trusted_hosts": ("127.0.0.1",), "guard.secrets": "redact"}
     assert start(controller_of(server, **trusted), ask(f"mine is {SECRET}"))[0] == ANSWER
     assert len(server.chats()) == 2 and SECRET not in str(server.chats()[-1])

@@ -418,7 +418,7 @@ def test_a_key_is_sent_where_one_is_named_and_shown_nowhere(local_server, engine
 def test_a_trusted_machine_gets_nothing_private(local_server, engine_of, monkeypatch):
     """The stand-in is on this machine, under a name that is taken for another one's."""
     server = local_server("ollama")
-    monkeypatch.setattr("edge_router.engines.local_server.place.is_loopback", lambda address: False)
+    monkeypatch.setattr("edge_router.engines.remote.place.is_loopback", lambda address: False)
     with pytest.raises(ConfigError, match="trusted_hosts"):
         engine_of(server, "ollama")
     engine = engine_of(server, "ollama", trusted_hosts=("127.0.0.1",))

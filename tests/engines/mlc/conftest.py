@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.load import load
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 STANDIN = Path(__file__).with_name("standin")

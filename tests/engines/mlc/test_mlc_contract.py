@@ -21,14 +21,13 @@ from edge_router.chat.events import Event, Finished, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, JsonOutput, SamplingParams
-from edge_router.engines import tvm
 from edge_router.engines.base import answered
 from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.load import CHILD, first_line
 from edge_router.engines.mlc.windows import windows_for
-from edge_router.engines.process import Child
-from edge_router.engines.tvm import built
+from edge_router.engines.tvm import engine as tvm
+from edge_router.engines.tvm.engine import built
 from edge_router.errors import (
     Cancelled,
     ContextOverflow,
@@ -37,6 +36,7 @@ from edge_router.errors import (
     UnsupportedRequest,
 )
 from edge_router.mlc_python import mlc_python
+from edge_router.system.worker_process import Child
 from edge_router.types import SilentProgress
 
 CONTEXT, VOCABULARY = 128, 288

@@ -16,7 +16,7 @@ from edge_router.chat.events import Event, Finished, TextDelta, Usage
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, JsonOutput, Need, SamplingParams, SignalRequest
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device import Gpu
 from edge_router.engines.base import answered
 from edge_router.engines.local.sampler import SamplingDefaults
@@ -24,7 +24,6 @@ from edge_router.engines.mlc.chunks import refusal_of
 from edge_router.engines.mlc.engine import MlcEngine
 from edge_router.engines.mlc.limits import limits
 from edge_router.engines.mlc.load import load
-from edge_router.engines.process import Child
 from edge_router.errors import (
     ArtifactMissing,
     BuildFailed,
@@ -36,7 +35,8 @@ from edge_router.errors import (
     OutOfMemory,
     UnsupportedRequest,
 )
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
+from edge_router.system.worker_process import Child
 from edge_router.types import SilentProgress
 
 FAILS, CRASHES, EXHAUSTED, PREEMPTED, ENDLESS, STALLS = 13, 14, 15, 16, 17, 18  # seeds; see standin/
@@ -135,7 +135,7 @@ def test_the_budget_is_told_as_a_share_of_the_gpus_memory(
     mlc: Any, open_engine: Opener, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], share: float
 ) -> None:
     gpu = Gpu("A", "nvidia", 12 << 30, 10 << 30)
-    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (gpu,))
+    monkeypatch.setattr("edge_router.vram.budget.gpus", lambda: (gpu,))
     open_engine(**{"mlc.mode": "server", **settings})
     (opened,) = mlc.events("open")
     assert opened["engine_config"]["gpu_memory_utilization"] == share
@@ -145,7 +145,7 @@ def test_a_longer_context_than_fits_is_shortened_and_said(
     mlc: Any, config: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stand-in's tiny model with a context of a million tokens, on a GPU of two GiB."""
-    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (Gpu("A", "nvidia", 2 << 30, 1 << 30),))
+    monkeypatch.setattr("edge_router.vram.budget.gpus", lambda: (Gpu("A", "nvidia", 2 << 30, 1 << 30),))
     said: list[str] = []
     monkeypatch.setattr(SilentProgress, "note", lambda self, text: said.append(text))
     engine = load(config.replace(**{"weak.context_window_size": 1 << 20}), paths, SilentProgress())
@@ -159,7 +159,7 @@ def test_a_longer_context_than_fits_is_shortened_and_said(
 def test_what_slides_needs_no_whole_context(
     mlc: Any, open_engine: Opener, sliding_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_router.vram.room.gpus", lambda: (Gpu("A", "nvidia", 2 << 30, 1 << 30),))
+    monkeypatch.setattr("edge_router.vram.budget.gpus", lambda: (Gpu("A", "nvidia", 2 << 30, 1 << 30),))
     asked = {"weak.context_window_size": 1 << 20, "weak.sliding_window_size": 4096}
     open_engine(**{"weak.model": str(sliding_folder), **asked})
     (opened,) = mlc.events("open")
@@ -613,7 +613,7 @@ def test_a_process_that_does_not_end_is_ended(
 ) -> None:
     """As where `terminate` misses a thread."""
     monkeypatch.setenv("MLC_STANDIN_TERMINATE", "forget")
-    monkeypatch.setattr("edge_router.engines.process._CLOSE_S", 1.0)
+    monkeypatch.setattr("edge_router.system.worker_process._CLOSE_S", 1.0)
     engine = open_engine()
     child = engine._child._child
     assert child is not None and child.running

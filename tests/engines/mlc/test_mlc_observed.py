@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from edge_router.engines.tvm import built
+from edge_router.engines.tvm.engine import built
 from edge_router.mlc_python import mlc_python
 from edge_router.types import SilentProgress
 

@@ -23,12 +23,12 @@ from edge_router.chat.request import ChatRequest
 from edge_router.cli.verbs import mlc_checks
 from edge_router.compile.link import compiler, shared_suffix
 from edge_router.compile.pipeline import BuildSettings, CompiledModel, ensure
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines.base import answered
 from edge_router.engines.mlc.load import load
 from edge_router.errors import ConfigError, EngineUnavailable
 from edge_router.mlc_python import here, mlc_python
-from edge_router.paths import Paths
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 
 STANDIN = Path(__file__).with_name("standin")

@@ -11,12 +11,12 @@ from table import each
 
 from edge_router.chat.message import Audio, File, Image, Message, Text, ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest, QuestionsOutput
-from edge_router.config import Config
+from edge_router.config.questions import QuestionsConfig
+from edge_router.config.settings import Config
 from edge_router.engines.remote.question_dialects import DecisionsDialect, SystemOneDialect
 from edge_router.engines.remote.question_endpoint import QuestionEndpoint
 from edge_router.engines.remote.terms import NO_TERMS
 from edge_router.errors import InvalidRequest, StrongUnreachable
-from edge_router.question_config import QuestionsConfig
 from edge_router.questions.inquiry import Answered, Declined, Inquiry
 from edge_router.questions.question import Choice, Level, Option, Question, Scale, YesNo
 from edge_router.surfaces.decisions.surface import Decisions, SystemOne

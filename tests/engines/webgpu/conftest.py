@@ -23,8 +23,8 @@ from edge_router.compile.weights.reference import Reference
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
-from edge_router.program import Program, Windows, write_program
 from edge_router.prompts.directory import read_config
+from edge_router.webgpu_program import Program, Windows, write_program
 
 WINDOWS = Windows(context=128, chunk=48, sequences=3)
 

@@ -15,8 +15,8 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import Checked, open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import EngineUnavailable
-from edge_router.program import Program, Windows, write_program
 from edge_router.types import SilentProgress
+from edge_router.webgpu_program import Program, Windows, write_program
 
 WINDOWS = Windows(context=64, chunk=32, sequences=2)
 # What a broken driver may do, as a change of the shader's text: (shaders whose name begins so, old, new).

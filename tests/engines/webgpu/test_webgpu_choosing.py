@@ -10,7 +10,7 @@ import pytest
 from edge_router.engines.local.runner import ChoosingRunner
 from edge_router.engines.webgpu import runner as runner_module
 from edge_router.engines.webgpu.runner import WebGpuRunner
-from edge_router.program import CANDIDATES
+from edge_router.webgpu_program import CANDIDATES
 
 CLOSE = 0.02  # of logits, as for the runner itself
 

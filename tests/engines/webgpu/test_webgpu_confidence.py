@@ -14,7 +14,7 @@ from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.engines.base import answered
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
-from edge_router.program import Windows
+from edge_router.webgpu_program import Windows
 
 
 def test_the_state_and_the_log_probabilities_are_the_references(adapter: Adapter, tiny_model: Any) -> None:

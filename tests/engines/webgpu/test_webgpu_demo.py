@@ -15,8 +15,8 @@ from edge_router.chat.message import Message
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
-from edge_router.program import Windows, footprint, read_program
 from edge_router.prompts.directory import ModelDirectory
+from edge_router.webgpu_program import Windows, footprint, read_program
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ PROMPTS = ("What is the capital of France?", "How do I boil an egg?")
 def gpu_model(adapter: Adapter, built_home: Path) -> Any:
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
-    from edge_router.paths import Paths
+    from edge_router.system.paths import Paths
 
     card = find_model("SmolLM2-135M-Instruct")
     return ensure(card, BuildSettings(target="webgpu"), paths=Paths.under(built_home))

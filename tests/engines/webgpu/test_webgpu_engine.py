@@ -20,9 +20,9 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.load import open_model
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import Cancelled, ContextOverflow, GenerationFailed
-from edge_router.program import Windows
 from edge_router.questions.inquiry import Answered, Inquiry
 from edge_router.questions.question import Choice, YesNo
+from edge_router.webgpu_program import Windows
 
 GREEDY = SamplingParams(temperature=0)
 

@@ -15,7 +15,7 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.executor import Executor, rotary_table
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
-from edge_router.program import Rotary, Shader, Windows
+from edge_router.webgpu_program import Rotary, Shader, Windows
 
 ADD = """
 @group(0) @binding(0) var<storage, read> x: array<u32>;

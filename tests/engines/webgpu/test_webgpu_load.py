@@ -18,7 +18,7 @@ from edge_router import engines
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.engines import load_weak, weak_engines
 from edge_router.engines.base import answered
 from edge_router.engines.webgpu import load as loading
@@ -33,12 +33,12 @@ from edge_router.errors import (
     UnsupportedTarget,
     WeightsCorrupt,
 )
-from edge_router.paths import Paths
-from edge_router.program import Weight, Windows
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.registry import Registry
+from edge_router.system.paths import Paths
 from edge_router.types import Cancel, SilentProgress
 from edge_router.vram import total
+from edge_router.webgpu_program import Weight, Windows
 
 WINDOWS = Windows(context=96, chunk=32)
 
@@ -276,7 +276,7 @@ def only_others(name):
     return version(name)
 metadata.version = only_others
 from edge_router import Controller
-from edge_router.config import Config
+from edge_router.config.settings import Config
 values = {"weak.model": sys.argv[1], "weak.device": sys.argv[2], "weak.build": False, "offline": True}
 with Controller(Config.load(overrides=values)) as client:
     reply = client.chat.completions.create(

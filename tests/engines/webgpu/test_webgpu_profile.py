@@ -10,7 +10,7 @@ import pytest
 from edge_router.engines.webgpu import profile as module
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.profile import Profile, profile
-from edge_router.program import Windows
+from edge_router.webgpu_program import Windows
 
 WINDOWS = Windows(64, 32)
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from edge_router.config import Config
+from edge_router.config.settings import Config
 from edge_router.device.vulkan import VulkanDevice
 from edge_router.engines.webgpu import residence as module
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.residence import GpuResidence, memory_free
 from edge_router.errors import OutOfMemory
-from edge_router.paths import Paths
-from edge_router.program import Windows
+from edge_router.system.paths import Paths
 from edge_router.types import SilentProgress
 from edge_router.vram import Plan, total
+from edge_router.webgpu_program import Windows
 
 GIB, MIB = 1 << 30, 1 << 20
 # Llama 3.2 3B

@@ -13,7 +13,7 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.gpu import Gpu
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
-from edge_router.program import PAGE_SIZE, Windows, footprint
+from edge_router.webgpu_program import PAGE_SIZE, Windows, footprint
 
 CLOSE = 0.02  # of logits whose standard deviation is about 1; float32 but for the KV cache
 

@@ -12,7 +12,7 @@ from edge_router.compile.webgpu.build import build_program
 from edge_router.engines.local.sequences import SequencePool
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
-from edge_router.program import PAGE_SIZE, Windows, footprint, pages_per_sequence
+from edge_router.webgpu_program import PAGE_SIZE, Windows, footprint, pages_per_sequence
 
 CLOSE = 0.02  # of logits whose standard deviation is about 1
 WINDOW, CONTEXT, CHUNK = 40, 512, 32

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_router.engines.tvm import TvmRunner
-from edge_router.engines.tvm_device import Device, open_device
-from edge_router.engines.tvm_runtime import load_runtime
+from edge_router.engines.tvm.device import Device, open_device
+from edge_router.engines.tvm.engine import TvmRunner
+from edge_router.engines.tvm.runtime import load_runtime
 
 TESTS = Path(__file__).parents[2]
 PACK, OUT = Path(os.environ.get("GPU_PACK", ".")), Path(os.environ.get("GPU_OUT", "."))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from common import Memory, Results, folder, manifest, start
 
-from edge_router.engines.tvm import TvmRunner
+from edge_router.engines.tvm.engine import TvmRunner
 from edge_router.errors import OutOfMemory
 
 MIB = 1 << 20

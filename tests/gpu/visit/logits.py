@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from common import EMULATED, Results, answer, calls_of, folder, manifest, start
 
-from edge_router.engines.tvm import TvmRunner
+from edge_router.engines.tvm.engine import TvmRunner
 
 CLOSE = 0.02  # of a logit, over the standard deviation of all
 

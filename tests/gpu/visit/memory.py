@@ -73,11 +73,11 @@ def _ballast(left: int) -> Iterator[int]:
 
 def case(name: str, context: int, left: int, before: int) -> dict[str, Any]:
     """In a process of its own: bytes planned, and taken after each stage."""
-    from edge_router.config import Config
+    from edge_router.config.settings import Config
     from edge_router.device import gpus
-    from edge_router.engines.local.memory import Residence
+    from edge_router.engines.tvm.memory import Residence
     from edge_router.errors import OutOfMemory
-    from edge_router.paths import Paths
+    from edge_router.system.paths import Paths
     from edge_router.types import SilentProgress
 
     start()

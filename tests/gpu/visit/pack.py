@@ -347,7 +347,7 @@ def wanted(folder: Path) -> None:
     from edge_router.compile.library import compile_library
     from edge_router.compile.targets import host_target
     from edge_router.device import host
-    from edge_router.engines.tvm import TvmRunner
+    from edge_router.engines.tvm.engine import TvmRunner
 
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "model.so"

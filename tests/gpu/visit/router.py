@@ -18,8 +18,8 @@ CLOSE = 0.02  # of a score
 def main() -> None:
     import onnxruntime
 
-    from edge_router.config import Config
-    from edge_router.routers import routers
+    from edge_router.config.settings import Config
+    from edge_router.routing.routers import routers
 
     results = Results("router")
     offered = onnxruntime.get_available_providers()

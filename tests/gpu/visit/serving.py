@@ -19,7 +19,7 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.tvm import open_model
+from edge_router.engines.tvm.engine import open_model
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
 
 COUNT = 24  # tokens of an answer

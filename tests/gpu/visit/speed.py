@@ -20,8 +20,8 @@ from edge_router.chat.request import ChatRequest, SamplingParams
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
 from edge_router.engines.local.sampler import SamplingDefaults
-from edge_router.engines.tvm_device import Device
-from edge_router.engines.tvm_runtime import load_runtime
+from edge_router.engines.tvm.device import Device
+from edge_router.engines.tvm.runtime import load_runtime
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.vram import Settings
 from edge_router.vram.shapes import ModelShape

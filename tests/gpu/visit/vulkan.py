@@ -40,7 +40,7 @@ def main() -> None:
 def _compare(results: Results, name: str, adapter: object) -> None:
     from edge_router.engines.webgpu.runner import WebGpuRunner
     from edge_router.engines.webgpu.weights import DirectoryWeights
-    from edge_router.program import Windows, read_program
+    from edge_router.webgpu_program import Windows, read_program
 
     place, sizes = folder(name), chat(name)
     windows = Windows(sizes["context_window_size"], sizes["prefill_chunk_size"], 4)

@@ -22,7 +22,7 @@ from edge_router.chat.request import (
     ToolChoice,
 )
 from edge_router.errors import InvalidRequest
-from edge_router.field_names import FORBIDDEN
+from edge_router.parsing.field_names import FORBIDDEN
 from edge_router.surfaces.base import Call
 from edge_router.surfaces.limits import (
     INT64,

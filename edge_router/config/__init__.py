@@ -1,0 +1,1 @@
+"""The settings: what each section holds, where a value came from, and what is refused."""

@@ -1,0 +1,1 @@
+"""The engine tvm: a compiled library on TVM's virtual machine, on the processor, CUDA or Metal."""

@@ -1,0 +1,56 @@
+"""What a compiled library says of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_router.architectures.quantization import QUANTIZATIONS
+from edge_router.engines.tvm.cache import PAGE_SIZE, PagedCache, Sizes
+from edge_router.errors import ArtifactCorrupt
+
+
+class Metadata:
+    """Of the library at that path. Raises `ArtifactCorrupt` for what is missing."""
+
+    def __init__(self, library: Path, values: object) -> None:
+        self._library = library
+        self._values: Mapping[str, Any] = values if isinstance(values, dict) else {}
+
+    def number(self, name: str) -> int:
+        value = self._values.get(name)
+        if not isinstance(value, int):
+            raise ArtifactCorrupt(self._library, f"its metadata has no {name}")
+        return value
+
+    def parameters(self) -> Sequence[Mapping[str, Any]]:
+        """Name, shape and type of each array that it asks for."""
+        asked: Sequence[Mapping[str, Any]] = self._values.get("params", ())
+        return asked
+
+    @property
+    def pages(self) -> Mapping[str, Any] | None:
+        """Of a library whose KV cache is in pages of ours."""
+        return self._values.get("pages")
+
+    @property
+    def heads(self) -> Mapping[str, int]:
+        sizes: Mapping[str, int] = self._values.get("kv_cache", {})
+        return sizes
+
+    def cache_bytes(self, sizes: Sizes) -> int | None:
+        """Of the KV cache; None where the library does not say how it stores its numbers."""
+        form, heads, kept = QUANTIZATIONS.get(str(self._values.get("quantization"))), self.heads, self.pages
+        if form is None:
+            return None
+        return math.prod(
+            (
+                sizes.sequences * (sizes.pages if kept is None else PagedCache.pages_each(sizes, kept)),
+                PAGE_SIZE,  # tokens
+                2,  # keys and values
+                *(heads.get(name, 0) for name in ("num_hidden_layers", "num_key_value_heads", "head_dim")),
+                form.dtype_bytes,
+            )
+        )

@@ -1,0 +1,1 @@
+"""What the operating system gives: files and locks, folders, processes, proxies."""
