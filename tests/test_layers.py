@@ -17,7 +17,7 @@ COMPILE = ROOT / "compile"
 # From the ground up; a room imports itself and what stands below it, also where an import waits in a function.
 # All that lies in `routing` is a room each, and each folder of `engines`; its loose files are one together.
 LAYERS = [
-    {"errors", "records"},
+    {"errors", "former_names", "records"},
     {"chat", "parsing", "registry"},
     {"plugins", "routing.labels", "types", "webgpu_program"},
     {"architectures", "questions", "routing.evaluation", "system"},

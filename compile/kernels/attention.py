@@ -22,7 +22,7 @@ from edge_router.records import dataclass
 LINE = 64 * 8  # bits of memory that are fetched together
 
 
-def bent(heads: Heads, scores: Expr) -> Expr:
+def softcap(heads: Heads, scores: Expr) -> Expr:
     """Scores as they are summed (in base 2), bent to the heads' cap."""
     return capped(scores, heads.cap * LOG2_E) if heads.cap else scores
 

@@ -20,9 +20,9 @@ from edge_router.compile.kernels.attention import (
     OnePage,
     Paged,
     Pages,
-    bent,
     cached_tokens,
     earliest,
+    softcap,
 )
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -143,7 +143,7 @@ class Run:
         places = range(0, TOGETHER * PAGE, lanes)
         scores = []
         for start in places:
-            score = bent(self._heads, load(self._weights, g, start, lanes=lanes))
+            score = softcap(self._heads, load(self._weights, g, start, lanes=lanes))
             tokens = steps + splat(first + start, lanes)
             if begin is not None:
                 score = tirx.Select(tokens < splat(begin, lanes), masked, score)

@@ -19,9 +19,9 @@ from edge_router.compile.kernels.attention import (
     Fresh,
     Paged,
     Source,
-    bent,
     cached_tokens,
     earliest,
+    softcap,
 )
 from edge_router.compile.kernels.ir import (
     Buffer,
@@ -159,7 +159,7 @@ class Tile:
             highest = Cell(peak.value)
             with serial(KEYS) as i:
                 seen = splat(first + i, lanes) < ends[v]
-                score = bent(self._heads, load(self._scores, i, v * lanes, lanes=lanes))
+                score = softcap(self._heads, load(self._scores, i, v * lanes, lanes=lanes))
                 masked = const(MASKED, "float32", lanes)
                 if begins is not None:
                     score = tirx.Select(splat(first + i, lanes) < begins[v], masked, score)

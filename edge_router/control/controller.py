@@ -55,7 +55,7 @@ from edge_router.metrics.memory import memory_gauges
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.result import Answers
 from edge_router.records import changed
-from edge_router.routing.confidence.buffer import Holding
+from edge_router.routing.confidence.buffer import ConfidenceBuffer
 from edge_router.routing.confidence.gate import Gate
 from edge_router.routing.routers.base import AsksWeak, Router, checked_score
 from edge_router.routing.rules.rule import Verdict
@@ -573,7 +573,7 @@ class CoreController:
 
     def _holding(
         self, decision: Decision, request: ChatRequest, situation: policy.Situation, cancel: Cancel
-    ) -> Holding | None:
+    ) -> ConfidenceBuffer | None:
         """What holds the answer's beginning back; None where it would be shown anyway."""
         bound = self.config.weak.min_confidence
         scored = decision.reason is Reason.SCORE or decision.held == "prompt"
@@ -583,7 +583,7 @@ class CoreController:
         if policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
             return None
         gate = self._pool.gate(cancel)
-        return None if gate is None else Holding(gate, bound, request)
+        return None if gate is None else ConfidenceBuffer(gate, bound, request)
 
     def _finished(
         self,

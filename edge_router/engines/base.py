@@ -156,7 +156,7 @@ def answered(engine: Engine, request: ChatRequest, cancel: Cancel) -> Iterator[E
 class Weighing(Engine, Protocol):
     """An engine that can say how likely replies are without giving one."""
 
-    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def score_choices(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """The logit of each reply, a token, behind the prompt. Raises what `stream` raises."""
         ...
 

@@ -127,7 +127,7 @@ class ScriptedEngine:
         self._wait("", cancel)
         yield Finished("stop", Usage(prompt_tokens, words))
 
-    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def score_choices(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """Numbers that depend on all that was said, and on nothing else."""
         if self._closed.is_set():
             raise EngineUnavailable(self._model_id, "it is closed")

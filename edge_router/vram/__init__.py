@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_router.vram.backends import BACKENDS, Backend, backend
 from edge_router.vram.estimate import NO_WINDOW, Place, Settings, estimate, weight_bytes
-from edge_router.vram.planner import Plan, Planner, Remedy, Wish
+from edge_router.vram.planner import Plan, Planner, Remedy, WindowRequest
 from edge_router.vram.products import PARTS, Product, total
 from edge_router.vram.shapes import ModelShape
 
@@ -20,7 +20,7 @@ __all__ = [
     "Product",
     "Remedy",
     "Settings",
-    "Wish",
+    "WindowRequest",
     "backend",
     "estimate",
     "total",

@@ -15,7 +15,7 @@ from edge_router.records import dataclass
 from edge_router.system.paths import Paths
 from edge_router.vram.backends import Backend, backend
 from edge_router.vram.estimate import Place
-from edge_router.vram.planner import Wish
+from edge_router.vram.planner import WindowRequest
 
 DEFAULT_BUDGET = Share(0.9)  # of what is free; other programs need some, too
 
@@ -28,7 +28,7 @@ _ROUTER_WIDENED, _ROUTER_DEVICE = 4, 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MemoryBudget:
     """Bytes. `free` and `whole` are None for a device that is not in this machine.
 
     `is_share`: the budget was given as a share of what is free. `whole`: of the device, whoever uses it.
@@ -45,7 +45,7 @@ class Room:
         return self.place.backend.name
 
 
-def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room:
+def memory_budget_for(config: Config, paths: Paths, *, found: Host | None = None) -> MemoryBudget:
     """The room that the configuration leaves: `weak.device` and `weak.vram_budget`.
 
     Raises `ConfigError` for a share of a device whose free memory is not known, `UnknownName`.
@@ -65,7 +65,7 @@ def room_for(config: Config, paths: Paths, *, found: Host | None = None) -> Room
         integers=here.machine.lower() in _X86,
         router=router_bytes(config.router, own_memory=runtime.own_memory),
     )
-    return Room(place, in_bytes(budget, free or 0), free, isinstance(budget, Share), whole)
+    return MemoryBudget(place, in_bytes(budget, free or 0), free, isinstance(budget, Share), whole)
 
 
 def device_of(config: Config) -> str:
@@ -80,10 +80,10 @@ def device_of(config: Config) -> str:
     return "cpu"
 
 
-def wish_of(config: Config, card: ModelCard) -> Wish:
+def window_request_of(config: Config, card: ModelCard) -> WindowRequest:
     """What the configuration asks for; the card's windows where it leaves them open."""
     weak = config.weak
-    return Wish(
+    return WindowRequest(
         weak.context_window_size or card.context_window_size,
         weak.prefill_chunk_size or card.prefill_chunk_size,
         quantizations=(weak.quantization or card.quantization,),

@@ -8,8 +8,8 @@ from dataclasses import replace
 from edge_router.errors import OutOfMemory
 from edge_router.parsing.sizes import binary
 from edge_router.records import dataclass
-from edge_router.vram.budget import Room
-from edge_router.vram.planner import Plan, Planner, Wish
+from edge_router.vram.budget import MemoryBudget
+from edge_router.vram.planner import Plan, Planner, WindowRequest
 from edge_router.vram.shapes import ModelShape
 
 LEAST = 1024  # tokens; an engine asked for more does not start with less
@@ -26,8 +26,8 @@ class Fitted:
 def fit(
     name: str,
     numbers: Mapping[str, object],
-    wish: Wish,
-    room: Room,
+    wish: WindowRequest,
+    room: MemoryBudget,
     *,
     held: int,
     router_loaded: bool,
@@ -62,7 +62,7 @@ def fit(
 
 
 def _planner(
-    name: str, numbers: Mapping[str, object], room: Room, held: int, router_loaded: bool, coming: int
+    name: str, numbers: Mapping[str, object], room: MemoryBudget, held: int, router_loaded: bool, coming: int
 ) -> Planner:
     """The plan counts the whole process, so what it holds already comes on top of what is free."""
     place = replace(room.place, router=0 if router_loaded else room.place.router)

@@ -26,7 +26,7 @@ MOST_CHUNK = 2048  # beyond it prefill gets no faster
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class WindowRequest:
     """What is asked. Tokens; `quantizations` the best first.
 
     `may_slide`: it can still be compiled for a window. `most_sequences`: so many are taken, beyond what is
@@ -41,18 +41,18 @@ class Wish:
     most_sequences: int = 1
 
     @classmethod
-    def of(cls, chat: Mapping[str, object], max_sequences: int | None) -> Wish:
+    def of(cls, chat: Mapping[str, object], max_sequences: int | None) -> WindowRequest:
         """What an mlc-chat-config asks for; `max_sequences` is the configuration's."""
         context, chunk = (cast(int, chat[name]) for name in ("context_window_size", "prefill_chunk_size"))
         return cls(context, chunk, quantizations=(str(chat["quantization"]),)).together(max_sequences)
 
-    def together(self, max_sequences: int | None) -> Wish:
+    def together(self, max_sequences: int | None) -> WindowRequest:
         """For so many conversations at the same time; None: for one, and more where they cost nothing."""
         if max_sequences is None:
             return replace(self, max_sequences=1, most_sequences=ROOMY_SEQUENCES)
         return replace(self, max_sequences=max_sequences, most_sequences=max_sequences)
 
-    def checked(self, shape: ModelShape) -> tuple[Wish, tuple[str, ...]]:
+    def checked(self, shape: ModelShape) -> tuple[WindowRequest, tuple[str, ...]]:
         """What can be had of it, and a line for each thing that was changed or is doubtful."""
         notes = []
         context, chunk = self.context_window_size, self.prefill_chunk_size
@@ -142,13 +142,13 @@ class Planner:
         products = estimate(shape, form, settings, self._place)
         return Plan(self.model, self._budget, settings, products, on_gpu=self._place.backend.name != "cpu")
 
-    def asked(self, wish: Wish) -> Plan:
+    def asked(self, wish: WindowRequest) -> Plan:
         """Exactly what is asked, in the first of the quantizations."""
         return self.at(
             _settings(wish, wish.quantizations[0], wish.context_window_size, wish.prefill_chunk_size)
         )
 
-    def best(self, wish: Wish) -> Plan | None:
+    def best(self, wish: WindowRequest) -> Plan | None:
         """The best plan that fits; None when even the shortest context does not."""
         found = [plan for name in wish.quantizations for plan in self._candidates(wish, name)]
         if not found:
@@ -156,7 +156,7 @@ class Planner:
         # max() keeps the first of equals, which is the earliest quantization.
         return max(found, key=lambda plan: _merit(plan.settings))
 
-    def batched(self, plan: Plan, wish: Wish) -> Plan:
+    def batched(self, plan: Plan, wish: WindowRequest) -> Plan:
         """`plan` for as many conversations as cost neither its windows nor memory that others may want."""
         spare = (plan.budget - plan.total) // _LEFT
         for sequences in range(wish.most_sequences, plan.settings.max_sequences, -1):
@@ -165,12 +165,12 @@ class Planner:
                 return more
         return plan
 
-    def largest_context(self, wish: Wish) -> int:
+    def largest_context(self, wish: WindowRequest) -> int:
         """The longest context that fits, at most what the model was trained for; 0 where none does."""
         plan = self.best(replace(wish, context_window_size=self.shape.trained_context))
         return plan.settings.context_window_size if plan else 0
 
-    def smallest_budget(self, wish: Wish) -> int:
+    def smallest_budget(self, wish: WindowRequest) -> int:
         """Bytes with which the asked context fits, with the least chunk and the smallest quantization."""
         chunk = min(LEAST_CHUNK, wish.prefill_chunk_size)
         return min(
@@ -178,7 +178,7 @@ class Planner:
             for name in wish.quantizations
         )
 
-    def remedies(self, wish: Wish, others: Sequence[str] = ()) -> tuple[Remedy, ...]:
+    def remedies(self, wish: WindowRequest, others: Sequence[str] = ()) -> tuple[Remedy, ...]:
         """What each knob would do for what is asked, those that are enough first. `others`: quantizations."""
         asked = self.asked(wish)
         if asked.fits:
@@ -191,7 +191,7 @@ class Planner:
                 found.append(Remedy(knob, value, asked.total - plan.total, plan.fits))
         return tuple(sorted((item for item in found if item.frees > 0), key=lambda item: not item.enough))
 
-    def _candidates(self, wish: Wish, form: str) -> Iterator[Plan]:
+    def _candidates(self, wish: WindowRequest, form: str) -> Iterator[Plan]:
         """The best with full attention, and with a sliding window where that reaches further."""
         full = self._fitted(lambda context, chunk: _settings(wish, form, context, chunk), wish)
         if full is not None:
@@ -201,7 +201,7 @@ class Planner:
             if slid is not None:
                 yield slid
 
-    def _sliding(self, wish: Wish, form: str) -> Plan | None:
+    def _sliding(self, wish: WindowRequest, form: str) -> Plan | None:
         window = self.shape.window
         if window is None or not self.shape.whole_window or not self._place.backend.windows:
             return None
@@ -212,7 +212,7 @@ class Planner:
             wish,
         )
 
-    def _fitted(self, settings: Callable[[int, int], Settings], wish: Wish) -> Plan | None:
+    def _fitted(self, settings: Callable[[int, int], Settings], wish: WindowRequest) -> Plan | None:
         """The longest context first, then the largest chunk. What fits is monotonic in both."""
         least_chunk = min(LEAST_CHUNK, wish.prefill_chunk_size)
         context = self._longest(lambda tokens: settings(tokens, min(least_chunk, tokens)), wish)
@@ -224,7 +224,7 @@ class Planner:
                 return plan
         return self.at(settings(context, min(least_chunk, context)))
 
-    def _longest(self, settings: Callable[[int], Settings], wish: Wish) -> int | None:
+    def _longest(self, settings: Callable[[int], Settings], wish: WindowRequest) -> int | None:
         most = wish.context_window_size
         if self.at(settings(most)).fits:
             return most
@@ -274,7 +274,7 @@ class Planner:
         return tuple(_halves(settings.context_window_size, LEAST_CONTEXT)) if backend.forgets else ()
 
 
-def _settings(wish: Wish, form: str, context: int, chunk: int) -> Settings:
+def _settings(wish: WindowRequest, form: str, context: int, chunk: int) -> Settings:
     return Settings(form, context, chunk, wish.max_sequences)
 
 

@@ -12,7 +12,7 @@ from edge_router.device import Gpu, host
 from edge_router.errors import ConfigError, UnknownName
 from edge_router.vram import ModelShape, Planner, Settings
 from edge_router.vram import budget as memory_budget
-from edge_router.vram.budget import room_for, router_bytes, wish_of
+from edge_router.vram.budget import memory_budget_for, router_bytes, window_request_of
 from edge_router.vram.speed import bytes_per_token, decode_tokens_per_s
 
 pytestmark = pytest.mark.integration
@@ -28,7 +28,7 @@ def load(**values):
 
 def test_by_default_most_of_what_is_free_here(paths):
     here = host()
-    room = room_for(load(), paths, found=here)
+    room = memory_budget_for(load(), paths, found=here)
     assert (room.device, room.free, room.budget) == ("cpu", here.memory_free, int(here.memory_free * 0.9))
     assert room.place.threads == here.physical_cores
     assert room.place.router > 40 << 20
@@ -39,7 +39,7 @@ def test_by_default_most_of_what_is_free_here(paths):
 )
 def test_a_budget_of_the_users_own(paths, text, budget):
     here = host()
-    room = room_for(load(weak__vram_budget=text, weak__threads=3), paths, found=here)
+    room = memory_budget_for(load(weak__vram_budget=text, weak__threads=3), paths, found=here)
     assert room.budget == (budget or here.memory_free // 2)
     assert room.place.threads == 3
 
@@ -52,22 +52,22 @@ def test_an_amount_that_is_none_is_found_where_it_is_set():
 def test_a_gpu_of_ones_own(paths, monkeypatch):
     found = (Gpu("A", "nvidia", 12 * GIB, 9 * GIB), Gpu("B", "apple", 16 * GIB, 15 * GIB), Gpu("C", "nvidia"))
     monkeypatch.setattr(memory_budget, "gpus", lambda: found)
-    room = room_for(load(weak__device="cuda"), paths)
+    room = memory_budget_for(load(weak__device="cuda"), paths)
     assert (room.device, room.free, room.budget) == ("cuda", 9 * GIB, int(9 * GIB * 0.9))
     assert room.place.router == 0, "the router works on the processor"
-    assert room_for(load(weak__device="vulkan"), paths).free == 9 * GIB
-    assert room_for(load(weak__engine="mlc"), paths).device == "mlc"
+    assert memory_budget_for(load(weak__device="vulkan"), paths).free == 9 * GIB
+    assert memory_budget_for(load(weak__engine="mlc"), paths).device == "mlc"
 
 
 def test_a_gpu_that_is_not_here_can_be_planned_for_with_an_amount(paths, monkeypatch):
     monkeypatch.setattr(memory_budget, "gpus", tuple)
-    room = room_for(load(weak__device="cuda", weak__vram_budget="12GiB"), paths)
+    room = memory_budget_for(load(weak__device="cuda", weak__vram_budget="12GiB"), paths)
     assert (room.free, room.budget) == (None, 12 * GIB)
     for text in ("80%", None):
         with pytest.raises(ConfigError, match="cannot be told here"):
-            room_for(load(weak__device="cuda", weak__vram_budget=text), paths)
+            memory_budget_for(load(weak__device="cuda", weak__vram_budget=text), paths)
     with pytest.raises(UnknownName, match="cuda"):
-        room_for(load(weak__device="tpu", weak__vram_budget="12GiB"), paths)
+        memory_budget_for(load(weak__device="tpu", weak__vram_budget="12GiB"), paths)
 
 
 def test_routers_without_a_graph_take_nothing():
@@ -82,16 +82,16 @@ def test_a_router_on_a_gpu_takes_that_gpus_memory(paths, monkeypatch):
     assert router_bytes(here, own_memory=True) == 0 < widened
     assert router_bytes(there, own_memory=False) == router_bytes(here, own_memory=False) + widened
     monkeypatch.setattr(memory_budget, "gpus", lambda: (Gpu("A", "amd", 12 * GIB, 9 * GIB),))
-    room = room_for(load(weak__device="vulkan", router__provider="webgpu"), paths)
+    room = memory_budget_for(load(weak__device="vulkan", router__provider="webgpu"), paths)
     assert room.place.router == widened
 
 
 def test_what_the_configuration_leaves_open_is_the_cards():
     card = find_model("SmolLM2-135M-Instruct")
-    wish = wish_of(load(), card)
+    wish = window_request_of(load(), card)
     assert wish.context_window_size == card.context_window_size
     assert wish.prefill_chunk_size == card.prefill_chunk_size
-    asked = wish_of(
+    asked = window_request_of(
         load(weak__context_window_size=99, weak__prefill_chunk_size=9, weak__max_sequences=2), card
     )
     assert (asked.context_window_size, asked.prefill_chunk_size, asked.max_sequences) == (99, 9, 2)
@@ -102,7 +102,7 @@ def test_every_card_can_be_planned_without_its_weights(name):
     card = find_model(name)
     shape = ModelShape.of(card.config, name)
     planner = Planner(name, shape, vram.Place(vram.backend("cuda")), 24 * GIB)
-    plan = planner.best(wish_of(load(), card))
+    plan = planner.best(window_request_of(load(), card))
     assert plan is not None and plan.settings.context_window_size == card.context_window_size
     assert shape.trained_context == card.max_context
 

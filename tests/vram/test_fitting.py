@@ -9,9 +9,9 @@ import pytest
 from edge_router.config.settings import Config
 from edge_router.device import Gpu, host
 from edge_router.errors import OutOfMemory
-from edge_router.vram import Wish, fitting
+from edge_router.vram import WindowRequest, fitting
 from edge_router.vram import budget as memory_budget
-from edge_router.vram.budget import room_for
+from edge_router.vram.budget import memory_budget_for
 from edge_router.vram.fitting import fit
 
 pytestmark = pytest.mark.integration
@@ -31,8 +31,8 @@ def fitted(smol, paths, monkeypatch):
         monkeypatch.setattr(memory_budget, "host", lambda memory: here)
         given = {"weak.vram_budget": budget, "weak.device": device, "router.name": "mf"}
         config = Config.load(overrides=given, environ={})
-        room = room_for(config, paths)
-        wish = Wish(context, 512).together(sequences)
+        room = memory_budget_for(config, paths)
+        wish = WindowRequest(context, 512).together(sequences)
         return fit("smol", smol, wish, room, held=HELD, router_loaded=router_loaded, coming=coming)
 
     return call

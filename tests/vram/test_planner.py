@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.errors import InvalidRequest, UnknownName
-from edge_router.vram import BACKENDS, ModelShape, Place, Planner, Settings, Wish, backend
+from edge_router.vram import BACKENDS, ModelShape, Place, Planner, Settings, WindowRequest, backend
 from edge_router.vram.planner import LEAST_CHUNK, LEAST_CONTEXT
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -45,7 +45,7 @@ FORMS = st.lists(st.sampled_from(sorted(QUANTIZATIONS)), min_size=1, max_size=3,
 
 def wishes(quantizations=FORMS):
     return st.builds(
-        Wish,
+        WindowRequest,
         context_window_size=st.integers(1, 32768),
         prefill_chunk_size=st.integers(1, 4096),
         max_sequences=st.integers(1, 6),
@@ -150,7 +150,7 @@ def test_the_smallest_budget_for_a_context_is_exact(config, wish, device):
 @given(configs(), budgets)
 def test_the_largest_context_is_the_one_that_is_planned_for_it(config, budget):
     there = planner(config, budget)
-    wish = Wish(1024, 64)
+    wish = WindowRequest(1024, 64)
     longest = there.largest_context(wish)
     if longest:
         plan = there.best(replace(wish, context_window_size=longest))
@@ -184,7 +184,7 @@ def test_remedies_say_what_they_free(config, wish, device, share):
 
 
 def test_context_comes_before_chunk_and_chunk_before_quantization(llama_8b):
-    wish = Wish(8192, 2048, quantizations=("q4f16_1", "q3f16_1"))
+    wish = WindowRequest(8192, 2048, quantizations=("q4f16_1", "q3f16_1"))
     roomy = planner(llama_8b, 12 * GIB, "cuda").best(wish)
     assert roomy is not None
     assert (roomy.settings.context_window_size, roomy.settings.prefill_chunk_size) == (8192, 2048)
@@ -202,12 +202,12 @@ def test_context_comes_before_chunk_and_chunk_before_quantization(llama_8b):
 def test_the_first_of_equally_good_quantizations_is_taken(smol):
     there = planner(smol, 4 * GIB)
     for order in (("q4f16_1", "q0f16"), ("q0f16", "q4f16_1")):
-        plan = there.best(Wish(2048, 512, quantizations=order))
+        plan = there.best(WindowRequest(2048, 512, quantizations=order))
         assert plan is not None and plan.settings.quantization == order[0]
 
 
 def test_a_sliding_window_is_taken_where_it_reaches_further(mistral):
-    wish = Wish(32768, 512)
+    wish = WindowRequest(32768, 512)
     there = planner(mistral, 6 * GIB, "mlc")
     plan = there.best(wish)
     assert plan is not None
@@ -219,14 +219,14 @@ def test_a_sliding_window_is_taken_where_it_reaches_further(mistral):
 
 
 def test_what_is_compiled_already_can_not_begin_to_slide(mistral):
-    plan = planner(mistral, 6 * GIB, "mlc").best(Wish(32768, 512, may_slide=False))
+    plan = planner(mistral, 6 * GIB, "mlc").best(WindowRequest(32768, 512, may_slide=False))
     assert plan is not None and plan.settings.sliding_window_size == -1
     assert plan.settings.context_window_size < 32768
 
 
 @pytest.mark.parametrize("device", ["cpu", "vulkan"])
 def test_a_window_is_offered_where_full_attention_does_not_fit(llama_8b, device):
-    there, wish = planner(llama_8b, 6 * GIB, device), Wish(32768, 512)
+    there, wish = planner(llama_8b, 6 * GIB, device), WindowRequest(32768, 512)
     offered = next(item for item in there.remedies(wish) if item.knob == "sliding_window_size")
     assert offered.enough and offered.value == 8192, "the widest that fits"
     plan = there.at(Settings("q4f16_1", 32768, 512, sliding_window_size=8192))
@@ -239,7 +239,7 @@ def test_a_window_is_offered_where_full_attention_does_not_fit(llama_8b, device)
 @pytest.mark.parametrize("device", sorted(BACKENDS))
 def test_where_some_layers_see_everything_everything_is_kept(device):
     """The others' windows are a mask."""
-    there, wish = planner(GEMMA2, 2 * GIB, device), Wish(8192, 512)
+    there, wish = planner(GEMMA2, 2 * GIB, device), WindowRequest(8192, 512)
     plain = planner({**GEMMA2, "model_type": "llama"}, 2 * GIB, device)
     full = there.asked(wish)
     assert full.settings.sliding_window_size == -1
@@ -260,15 +260,15 @@ def test_a_wider_window_never_takes_less_and_never_more_than_none(config, wish, 
 def test_on_a_processor_what_lies_before_the_window_is_always_forgotten(mistral):
     there = planner(mistral, 24 * GIB, "cpu")
     for context, window in ((4096, -1), (4097, 4096), (32768, 4096)):
-        plan = there.best(Wish(context, 512))
+        plan = there.best(WindowRequest(context, 512))
         assert plan is not None and plan.settings.sliding_window_size == window
-    cache = [there.asked(Wish(context, 512)).bytes("kv_cache") for context in (8192, 32768)]
+    cache = [there.asked(WindowRequest(context, 512)).bytes("kv_cache") for context in (8192, 32768)]
     assert cache[0] == cache[1]
 
 
 def test_a_budget_below_the_parameters(gorilla):
     there = planner(gorilla, 2 * GIB, "cuda")
-    wish = Wish(4096, 512)
+    wish = WindowRequest(4096, 512)
     assert there.best(wish) is None and there.largest_context(wish) == 0
     asked = there.asked(wish)
     assert not asked.fits and asked.lacking == asked.total - 2 * GIB
@@ -279,22 +279,25 @@ def test_a_budget_below_the_parameters(gorilla):
 def test_gorilla_on_a_twelve_gigabyte_card_beside_a_desktop(gorilla):
     """q4f32_1 with MLC's windows did not fit; its plan names the settings with which it does."""
     there = planner(gorilla, 11 * GIB, "mlc")
-    wish = Wish(4096, 2048, 4, ("q4f32_1",))
+    wish = WindowRequest(4096, 2048, 4, ("q4f32_1",))
     assert not there.asked(wish).fits
     enough = {remedy.knob: remedy.value for remedy in there.remedies(wish, ("q4f16_1",)) if remedy.enough}
     assert enough == {"context_window_size": 1024, "max_sequences": 1}
-    assert planner(gorilla, 11 * GIB, "mlc").asked(Wish(4096, 2048, 1, ("q4f16_1",))).fits
+    assert planner(gorilla, 11 * GIB, "mlc").asked(WindowRequest(4096, 2048, 1, ("q4f16_1",))).fits
 
 
 def test_the_wish_is_put_right_and_it_is_said(smol):
     shape = ModelShape.of(smol, "test")
-    wish, notes = Wish(16384, 32768).checked(shape)
+    wish, notes = WindowRequest(16384, 32768).checked(shape)
     assert (wish.context_window_size, wish.prefill_chunk_size) == (16384, 16384)
     assert len(notes) == 2 and "8192" in notes[0] and "cut" in notes[1]
-    assert Wish(2048, 512).checked(shape) == (Wish(2048, 512), ())
+    assert WindowRequest(2048, 512).checked(shape) == (WindowRequest(2048, 512), ())
 
 
-@pytest.mark.parametrize("wish", [Wish(0), Wish(1024, 0), Wish(1024, 64, 0), Wish(1024, 64, 1, ())])
+@pytest.mark.parametrize(
+    "wish",
+    [WindowRequest(0), WindowRequest(1024, 0), WindowRequest(1024, 64, 0), WindowRequest(1024, 64, 1, ())],
+)
 def test_nothing_can_not_be_planned(smol, wish):
     with pytest.raises(InvalidRequest):
         wish.checked(ModelShape.of(smol, "test"))
@@ -302,18 +305,18 @@ def test_nothing_can_not_be_planned(smol, wish):
 
 def test_unknown_names_are_told(smol):
     with pytest.raises(UnknownName, match="q4f16_1"):
-        planner(smol, GIB).asked(Wish(1024, 64, quantizations=("q4f16",)))
+        planner(smol, GIB).asked(WindowRequest(1024, 64, quantizations=("q4f16",)))
     with pytest.raises(UnknownName, match="cuda"):
         backend("cudaa")
 
 
 def test_a_plan_says_whose_memory_it_takes(smol):
-    plans = {device: planner(smol, GIB, device).asked(Wish(1024, 64)) for device in BACKENDS}
+    plans = {device: planner(smol, GIB, device).asked(WindowRequest(1024, 64)) for device in BACKENDS}
     assert {device for device, plan in plans.items() if not plan.on_gpu} == {"cpu"}
 
 
 def test_a_plan_as_json(smol):
-    plan = planner(smol, GIB).asked(Wish(2048, 512))
+    plan = planner(smol, GIB).asked(WindowRequest(2048, 512))
     data = plan.to_dict()
     assert list(data) == [
         "model",
@@ -354,5 +357,5 @@ def test_more_conversations_cost_neither_windows_nor_what_others_may_want(config
 
 @pytest.mark.parametrize(("given", "least", "most"), [(None, 1, 4), (1, 1, 1), (3, 3, 3), (9, 9, 9)])
 def test_how_many_conversations_the_configuration_asks_for(given, least, most):
-    wish = Wish(2048).together(given)
+    wish = WindowRequest(2048).together(given)
     assert (wish.max_sequences, wish.most_sequences) == (least, most)

@@ -19,8 +19,8 @@ from edge_router.parsing.sizes import Share, binary, parse_size
 from edge_router.records import dataclass
 from edge_router.routing.routers.fitting import strength_of
 from edge_router.system.paths import Paths
-from edge_router.vram import PARTS, ModelShape, Plan, Planner, Remedy, Settings, Wish
-from edge_router.vram.budget import Room, room_for, wish_of
+from edge_router.vram import PARTS, ModelShape, Plan, Planner, Remedy, Settings, WindowRequest
+from edge_router.vram.budget import MemoryBudget, memory_budget_for, window_request_of
 from edge_router.vram.speed import decode_tokens_per_s
 
 TITLES = {
@@ -42,7 +42,7 @@ class Report:
     """What can be said of one model. `best` is None where nothing fits; `asked` is exactly what was asked."""
 
     planner: Planner
-    wish: Wish
+    wish: WindowRequest
     asked: Plan
     best: Plan | None
     largest_context: int
@@ -83,7 +83,7 @@ class Planning:
     """The same question for any model."""
 
     config: Config
-    room: Room
+    room: MemoryBudget
     quantizations: tuple[str, ...] | None  # None: as configured
     bandwidth: float | None  # bytes per second
     source: str  # of the bandwidth, in words
@@ -106,7 +106,7 @@ class Planning:
         if config.weak.engine == SERVED:  # what could be compiled here in the place of what a server holds
             config = config.replace(**{"weak.engine": "auto"})
         config = resolved(config)
-        room = room_for(config, paths)
+        room = memory_budget_for(config, paths)
         given = parse_size(bandwidth, key="bandwidth") if bandwidth is not None else None
         if isinstance(given, Share):
             raise ConfigError("bandwidth", bandwidth, "must be an amount such as 360GB")
@@ -123,7 +123,7 @@ class Planning:
         asked = {"sliding_window_size": self.config.weak.sliding_window_size}
         shape = ModelShape.of({**card.config, **asked}, card.name)
         planner = Planner(card.name, shape, self.room.place, self.room.budget)
-        wish = wish_of(self.config, card)
+        wish = window_request_of(self.config, card)
         if self.quantizations:
             wish = replace(wish, quantizations=self.quantizations)
         wish, notes = wish.checked(shape)
@@ -157,7 +157,7 @@ class Planning:
         return decode_tokens_per_s(shape, settings, self.bandwidth) if self.bandwidth else None
 
 
-def room_bandwidth(room: Room, paths: Paths) -> float | None:
+def room_bandwidth(room: MemoryBudget, paths: Paths) -> float | None:
     """Bytes per second that the device reads; None for one whose bandwidth can't be told from here."""
     from edge_router.device import gpus, host
     from edge_router.device.bandwidth import best_bandwidth

@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_router.engines.local.runner import BatchingRunner, Logits, ModelRunner
 from edge_router.engines.local.sampler import NothingToChooseError
-from edge_router.engines.local.sequences import Held, SequencePool
+from edge_router.engines.local.sequences import CachedSequence, SequencePool
 from edge_router.records import dataclass
 
 _FEW = 8  # tokens of one call: up to so many another kernel multiplies, whose sums are rounded otherwise
@@ -71,7 +71,7 @@ class Branches:
         """Pages without which the next step cannot be made."""
         return least(self._branches[self._done], page)
 
-    def step(self, runner: ModelRunner, pool: SequencePool, root: Held, most: int) -> None:
+    def step(self, runner: ModelRunner, pool: SequencePool, root: CachedSequence, most: int) -> None:
         """The next branches: of `most` tokens, one at least, as many as have room."""
         batch = [(_Weighing(branch), pool.fork(root)) for branch in self._batch(runner, pool, most)]
         questions = [(fork, weighing.branch.tokens) for weighing, fork in batch]
@@ -96,7 +96,7 @@ class Branches:
         return batch
 
     def _follow(
-        self, runner: ModelRunner, pool: SequencePool, batch: Sequence[tuple[_Weighing, Held]]
+        self, runner: ModelRunner, pool: SequencePool, batch: Sequence[tuple[_Weighing, CachedSequence]]
     ) -> None:
         """What comes behind the beginnings of replies."""
         left = [
@@ -163,7 +163,7 @@ def _width(runner: ModelRunner) -> int:
     return runner.together if isinstance(runner, BatchingRunner) else 1
 
 
-def _read(runner: ModelRunner, growth: Sequence[tuple[Held, Sequence[int]]]) -> Iterator[Logits]:
+def _read(runner: ModelRunner, growth: Sequence[tuple[CachedSequence, Sequence[int]]]) -> Iterator[Logits]:
     """Append tokens to each; what may follow, in order. A row is overwritten when the next is asked for."""
     tokens = sum(len(more) for _, more in growth)
     if isinstance(runner, BatchingRunner) and len(growth) > 1 and tokens <= runner.prefill_chunk_size:

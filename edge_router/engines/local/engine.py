@@ -22,7 +22,7 @@ from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.deciding import Decider
 from edge_router.engines.local.form_mask import Form
-from edge_router.engines.local.jobs import Job, Rest
+from edge_router.engines.local.jobs import GenerationTask, UnloadPolicy
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.prompt import LocalPrompt, Prompter, callable_here
@@ -64,7 +64,7 @@ class LocalEngine:
         end_tokens: Collection[int],
         defaults: SamplingDefaults,
         answers: AnswerFormat = TEXT_ONLY,
-        rest: Rest | None = None,
+        rest: UnloadPolicy | None = None,
         plan: Callable[[], Plan | None] = lambda: None,
     ) -> None:
         self._name, self._model_id, self._plan = name, model_id, plan
@@ -159,7 +159,7 @@ class LocalEngine:
             signals=request.signals,
         )
         left = threading.Event()
-        job = Job(
+        job = GenerationTask(
             tokens=tokens,
             sampler=sampler,
             sink=reader,
@@ -176,7 +176,7 @@ class LocalEngine:
         """See `engines.base.Queueing`."""
         return self._line.ahead(cancel)
 
-    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def score_choices(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         """See `engines.base.Weighing`; what was read is kept for a prompt that begins the same."""
         # The last: some tokenizers put a space, which is a token of its own, before a text.
         signals = SignalRequest(state=tuple(self._tokenizer.encode(reply)[-1] for reply in replies))

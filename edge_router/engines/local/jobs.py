@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 from edge_router.engines.local.branches import Branches
 from edge_router.engines.local.sampler import Choice, Sampler
-from edge_router.engines.local.sequences import Held
+from edge_router.engines.local.sequences import CachedSequence
 from edge_router.engines.local.speculation import Guesses
 from edge_router.errors import EngineError
 from edge_router.records import dataclass
@@ -30,7 +30,7 @@ class Recipient(Protocol):
 class Sink(Recipient, Protocol):
     """Who receives an answer."""
 
-    def push(self, choice: Choice, job: Job) -> bool:
+    def push(self, choice: Choice, job: GenerationTask) -> bool:
         """One more token. True when the answer is complete."""
         ...
 
@@ -44,7 +44,7 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class UnloadPolicy:
     """When the model's memory is given back: after `idle_s` without work, and when other programs need it.
 
     `pressed` says whether what the model may still take is no longer there. It is asked when work comes to an
@@ -63,7 +63,7 @@ class Task:
     tokens: list[int]
     sink: Recipient
     cancelled: Callable[[], bool]
-    held: Held | None = None
+    held: CachedSequence | None = None
     cached_tokens: int | None = None  # of the prompt, found in the KV cache; None before the job began
     began: float = 0.0  # time.perf_counter()
 
@@ -79,7 +79,7 @@ class Task:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Job(Task):
+class GenerationTask(Task):
     """One answer to be computed. `tokens` is the prompt, to which the chosen tokens are added."""
 
     sampler: Sampler

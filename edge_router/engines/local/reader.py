@@ -15,7 +15,7 @@ from edge_router.chat.events import (
     Usage,
 )
 from edge_router.engines.local.answer import Answer
-from edge_router.engines.local.jobs import Job
+from edge_router.engines.local.jobs import GenerationTask
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.sorting import Sorting
@@ -32,7 +32,7 @@ class Reader:
         self._answer, self._prompt_tokens, self._sorting = answer, prompt_tokens, sorting
         self._queue: queue.SimpleQueue[Event | EngineError] = queue.SimpleQueue()
 
-    def push(self, choice: Choice, job: Job) -> bool:
+    def push(self, choice: Choice, job: GenerationTask) -> bool:
         if choice.state:
             self._queue.put(HiddenState(choice.state))
         piece = self._answer.push(choice)
@@ -80,7 +80,7 @@ class Reader:
                     return scheduler.closed_error()
         return Cancelled()
 
-    def _finished(self, reason: FinishReason, looped: bool, job: Job) -> Finished:
+    def _finished(self, reason: FinishReason, looped: bool, job: GenerationTask) -> Finished:
         cached = job.cached_tokens or 0
         thoughts = 0 if self._sorting is None else self._sorting.thoughts
         return Finished(

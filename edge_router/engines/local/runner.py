@@ -24,7 +24,7 @@ Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Likeliest:
+class TopK:
     """The likeliest tokens, the likeliest first, of equals that with the lower number; and their logits.
 
     `total`: the sum over all tokens of exp((logit - the highest) / temperature).
@@ -128,7 +128,7 @@ class ChoosingRunner(ModelRunner, Protocol):
 
     def decode_likeliest(
         self, sequences: Sequence[int], tokens: Sequence[int], temperatures: Sequence[float | None]
-    ) -> Sequence[Likeliest]:
+    ) -> Sequence[TopK]:
         """As `decode`. Where all temperatures are None only the one likeliest token of each."""
         ...
 

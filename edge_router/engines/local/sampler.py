@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.chat.request import SamplingParams, SignalRequest, TokenMask
-from edge_router.engines.local.runner import Likeliest, Logits
+from edge_router.engines.local.runner import Logits, TopK
 from edge_router.records import dataclass
 
 _BLOCK, _FIRST = 256, np.zeros(1, np.intp)
@@ -166,7 +166,7 @@ class Sampler:
         few = 0 < self._top_k <= candidates or (self._top_k == 0 and (self._top_p < 1.0 or self._min_p > 0))
         return self.temperature is not None and not few
 
-    def choose_among(self, likeliest: Likeliest) -> Choice | None:
+    def choose_among(self, likeliest: TopK) -> Choice | None:
         """What `choose` would; None where it takes more tokens than these to know."""
         tokens, row = likeliest.tokens, likeliest.logits
         if not math.isfinite(row[0]):

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from edge_router.engines.local.jobs import Load, Order, Rest, Task, Unload
+from edge_router.engines.local.jobs import Load, Order, Task, Unload, UnloadPolicy
 from edge_router.engines.local.runner import ModelRunner, is_exhausted, unmeant
 from edge_router.engines.local.worker import Worker
 from edge_router.errors import Cancelled, EngineError, EngineUnavailable, OutOfMemory
@@ -39,7 +39,9 @@ class Scheduler:
     interpreter's exit, closes it too.
     """
 
-    def __init__(self, engine: str, load: Callable[[], ModelRunner], rest: Rest | None = None) -> None:
+    def __init__(
+        self, engine: str, load: Callable[[], ModelRunner], rest: UnloadPolicy | None = None
+    ) -> None:
         self._engine = engine
         self._inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._facts = _Facts()
@@ -48,7 +50,7 @@ class Scheduler:
         # know this object, so that it can be collected.
         self._thread = threading.Thread(
             target=_serve,
-            args=(_Loader(engine, load, self._inbox, self._facts), rest or Rest(), started),
+            args=(_Loader(engine, load, self._inbox, self._facts), rest or UnloadPolicy(), started),
             name=f"edge_router {engine}",
             daemon=True,
         )
@@ -200,7 +202,7 @@ class _Loader:
         return True
 
 
-def _serve(loader: _Loader, rest: Rest, started: queue.SimpleQueue[BaseException | None]) -> None:
+def _serve(loader: _Loader, rest: UnloadPolicy, started: queue.SimpleQueue[BaseException | None]) -> None:
     try:
         runner = loader.load()
     except BaseException as error:  # noqa: BLE001  it is raised again where the scheduler is made
@@ -215,7 +217,9 @@ def _serve(loader: _Loader, rest: Rest, started: queue.SimpleQueue[BaseException
         found = None if left is None else loader.again(left)
 
 
-def _work(loader: _Loader, runner: ModelRunner, rest: Rest, waiting: Sequence[Task]) -> Sequence[Task] | None:
+def _work(
+    loader: _Loader, runner: ModelRunner, rest: UnloadPolicy, waiting: Sequence[Task]
+) -> Sequence[Task] | None:
     """Until it is time to stop (None), or to load the model again: then who waits for it.
 
     An error that no answer is to blame for ends those under way; the next one finds the model loaded anew.

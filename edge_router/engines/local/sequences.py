@@ -10,7 +10,7 @@ from edge_router.records import dataclass
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class CachedSequence:
     """One sequence of the runner, and the tokens whose keys and values it holds.
 
     `joints`: between which places it was read in one call each, where that is known. What is read after
@@ -35,11 +35,11 @@ class SequencePool:
 
     def __init__(self, runner: ModelRunner, kept: int) -> None:
         self._runner, self._most_kept = runner, kept
-        self._active: list[Held] = []
-        self._kept: list[Held] = []  # the least recently used first
+        self._active: list[CachedSequence] = []
+        self._kept: list[CachedSequence] = []  # the least recently used first
         self._next = 0
 
-    def begin(self, prompt: Sequence[int]) -> Held:
+    def begin(self, prompt: Sequence[int]) -> CachedSequence:
         """A sequence that holds a prefix of `prompt`, shorter than it: its last token must yield logits."""
         best, shared = None, 0
         for held in (*self._kept, *self._active):
@@ -54,7 +54,7 @@ class SequencePool:
             return best
         return self._begin_new(prompt, best, shared)
 
-    def resume(self, tokens: Sequence[int], joints: tuple[int, ...]) -> Held:
+    def resume(self, tokens: Sequence[int], joints: tuple[int, ...]) -> CachedSequence:
         """A sequence that holds a part of `tokens`, perhaps all, read as it is to be: between `joints`."""
         best, shared = None, 0
         for held in (*self._kept, *self._active):
@@ -69,7 +69,7 @@ class SequencePool:
             self._active.append(best)
             best.joints = joints
             return best
-        held = Held(self._next, list(tokens[:shared]), joints)
+        held = CachedSequence(self._next, list(tokens[:shared]), joints)
         self._next += 1
         if best is None:
             self._runner.add_sequence(held.sequence)
@@ -78,7 +78,7 @@ class SequencePool:
         self._active.append(held)
         return held
 
-    def _begin_new(self, prompt: Sequence[int], parent: Held | None, shared: int) -> Held:
+    def _begin_new(self, prompt: Sequence[int], parent: CachedSequence | None, shared: int) -> CachedSequence:
         page = self._runner.page_size
         if parent is not None:
             if shared == len(parent.tokens):  # behind its end, both would begin new pages where they stand
@@ -87,7 +87,7 @@ class SequencePool:
                 shared -= shared % page
             if not self._runner.holds(parent.sequence, shared):
                 shared = 0
-        held = Held(self._next, list(prompt[:shared]))
+        held = CachedSequence(self._next, list(prompt[:shared]))
         self._next += 1
         if parent is None or shared == 0:
             self._runner.add_sequence(held.sequence)
@@ -96,44 +96,44 @@ class SequencePool:
         self._active.append(held)
         return held
 
-    def fork(self, parent: Held) -> Held:
+    def fork(self, parent: CachedSequence) -> CachedSequence:
         """A sequence that holds all that `parent` does; `drop` it."""
-        held = Held(self._next, list(parent.tokens))
+        held = CachedSequence(self._next, list(parent.tokens))
         self._next += 1
         self._runner.fork_sequence(parent.sequence, held.sequence, len(parent.tokens))
         self._active.append(held)
         return held
 
-    def part(self, held: Held) -> Held:
+    def part(self, held: CachedSequence) -> CachedSequence:
         """A fork with which to go on; `held` stays as it is for others that begin the same."""
         child = self.fork(held)
         child.joints = held.joints
         self.finish(held)
         return child
 
-    def finish(self, held: Held) -> None:
+    def finish(self, held: CachedSequence) -> None:
         """Nothing more is added for now; keep it for a prompt that begins the same."""
         self._active.remove(held)
         self._kept.append(held)
         while len(self._kept) > self._most_kept:
             self._evict()
 
-    def drop(self, held: Held) -> None:
+    def drop(self, held: CachedSequence) -> None:
         self._active.remove(held)
         self._runner.remove_sequence(held.sequence)
 
-    def make_room(self, growth: Sequence[tuple[Held, int]]) -> bool:
+    def make_room(self, growth: Sequence[tuple[CachedSequence, int]]) -> bool:
         """Evict until each sequence can grow by its count of tokens. False when that can't be had."""
         return self.spare(
             sum(self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth)
         )
 
-    def fits(self, growth: Sequence[tuple[Held, int]]) -> bool:
+    def fits(self, growth: Sequence[tuple[CachedSequence, int]]) -> bool:
         """Whether each sequence can grow by its count of tokens without that anything is evicted."""
         pages = sum(self._runner.new_pages(held.sequence, len(held.tokens), count) for held, count in growth)
         return pages * self._runner.page_size <= self._runner.free_tokens
 
-    def shorten(self, held: Held, count: int) -> None:
+    def shorten(self, held: CachedSequence, count: int) -> None:
         """Forget its last `count` tokens."""
         if count:
             self._runner.pop_tokens(held.sequence, count)

@@ -22,18 +22,18 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
-from edge_router.engines.local.jobs import Job, Load, Order, Rest, Survey, Task, Unload
+from edge_router.engines.local.jobs import GenerationTask, Load, Order, Survey, Task, Unload, UnloadPolicy
 from edge_router.engines.local.runner import (
     ChoosingRunner,
-    Likeliest,
     Logits,
     ModelRunner,
     OverlappingRunner,
+    TopK,
     VerifyingRunner,
     unmeant,
 )
 from edge_router.engines.local.sampler import Choice, NothingToChooseError, Sampler
-from edge_router.engines.local.sequences import Held, SequencePool
+from edge_router.engines.local.sequences import CachedSequence, SequencePool
 from edge_router.engines.local.speculation import Speculation
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
 
@@ -60,7 +60,7 @@ class Worker:
         engine: str,
         runner: ModelRunner,
         inbox: queue.SimpleQueue[Order],
-        rest: Rest,
+        rest: UnloadPolicy,
         waiting: Sequence[Task] = (),
     ) -> None:
         self._engine, self._runner, self._inbox, self._rest = engine, runner, inbox, rest
@@ -68,7 +68,7 @@ class Worker:
         self._overlapping = runner if isinstance(runner, OverlappingRunner) and runner.overlaps else None
         self._verifier = runner if isinstance(runner, VerifyingRunner) else None
         self._speculation = Speculation(self._verifier.ahead if self._verifier else 1)
-        self._untold: list[tuple[Job, Choice]] = []  # chosen, and not yet pushed
+        self._untold: list[tuple[GenerationTask, Choice]] = []  # chosen, and not yet pushed
         self._complete: list[Task] = []  # that have yet to leave
         self._pool = SequencePool(runner, _KEPT)
         self._waiting: deque[Task] = deque(waiting)
@@ -167,7 +167,7 @@ class Worker:
                 job.cached_tokens = len(held.tokens)
                 job.began = time.perf_counter()
 
-    def _begin(self, job: Task) -> Held:
+    def _begin(self, job: Task) -> CachedSequence:
         if isinstance(job, Survey):
             step = min(self._runner.prefill_chunk_size, _SHARED_CHUNK)
             return self._pool.resume(job.tokens, job.joints(step))
@@ -191,7 +191,7 @@ class Worker:
                 held.tokens += tokens
                 if isinstance(job, Survey) and len(held.tokens) == job.head and job.pending:
                     job.held = self._pool.part(held)
-            if isinstance(job, Job) and job.pending == 0:
+            if isinstance(job, GenerationTask) and job.pending == 0:
                 self._choose(job, logits)
                 self._settle()
 
@@ -217,7 +217,7 @@ class Worker:
 
     def _decode(self) -> None:
         """One token of every answer, or some where the next ones can be guessed."""
-        going = [job for job in self._running if isinstance(job, Job) and job.pending == 1]
+        going = [job for job in self._running if isinstance(job, GenerationTask) and job.pending == 1]
         batch = self._with_room(going, 1)
         if not batch:
             return
@@ -226,7 +226,7 @@ class Worker:
             self._verify(batch, [[token, *more] for token, more in zip(tokens, guesses, strict=True)])
             return
         sequences, chooser = [held.sequence for _, held in batch], self._chooser
-        rows: Sequence[Logits | Likeliest]
+        rows: Sequence[Logits | TopK]
         with self._blaming(jobs), self._speculation.timed(len(tokens)):
             if self._overlapping is not None:
                 rows = list(self._overlapping.decode_while(sequences, tokens, self._tell))
@@ -242,14 +242,16 @@ class Worker:
             if job in self._running:
                 self._choose(job, row, number)
 
-    def _guesses(self, batch: Sequence[tuple[Job, Held]]) -> list[list[int]]:
+    def _guesses(self, batch: Sequence[tuple[GenerationTask, CachedSequence]]) -> list[list[int]]:
         """Of each job what may follow its last token, as far as there is room that nobody holds."""
         rooms = [self._runner.context_window_size - len(job.tokens) for job, _ in batch]
         found = self._speculation.guesses([job.guesses for job, _ in batch], rooms)
         growth = [(held, 1 + len(more)) for (_, held), more in zip(batch, found, strict=False)]
         return found if any(found) and self._pool.fits(growth) else []
 
-    def _verify(self, batch: Sequence[tuple[Job, Held]], tokens: Sequence[Sequence[int]]) -> None:
+    def _verify(
+        self, batch: Sequence[tuple[GenerationTask, CachedSequence]], tokens: Sequence[Sequence[int]]
+    ) -> None:
         """The last token of every answer, and the guesses behind it as long as each is what is chosen."""
         assert self._verifier is not None
         with self._blaming([job for job, _ in batch]), self._speculation.timed(sum(map(len, tokens))):
@@ -261,7 +263,7 @@ class Worker:
                 self._pool.shorten(held, wrong)
         self._part()
 
-    def _follow(self, job: Job, rows: Sequence[Logits], guesses: Sequence[int]) -> int:
+    def _follow(self, job: GenerationTask, rows: Sequence[Logits], guesses: Sequence[int]) -> int:
         """Choose from one row after the other until a choice was not guessed; from how many."""
         for number, row in enumerate(rows):
             choice = self._take(job, row)
@@ -271,13 +273,13 @@ class Worker:
                 return number + 1
         return len(rows)
 
-    def _choose(self, job: Job, row: Logits | Likeliest, number: int = 0) -> None:
+    def _choose(self, job: GenerationTask, row: Logits | TopK, number: int = 0) -> None:
         """`number` of the job in the call that `row` comes from."""
         chosen = self._take(job, row, number)
         if chosen is None or self._overlapping is None or job.sink.ends(chosen):
             self._settle()
 
-    def _take(self, job: Job, row: Logits | Likeliest, number: int = 0) -> Choice | None:
+    def _take(self, job: GenerationTask, row: Logits | TopK, number: int = 0) -> Choice | None:
         """Its next token; None where choosing failed, and it with that."""
         try:
             choice = self._chosen(job.sampler, row, number)
@@ -315,12 +317,12 @@ class Worker:
             if job in self._running or job in self._waiting:
                 self._leave(job)
 
-    def _need_all(self, jobs: Sequence[Job], chooser: ChoosingRunner) -> bool:
+    def _need_all(self, jobs: Sequence[GenerationTask], chooser: ChoosingRunner) -> bool:
         given = chooser.candidates, chooser.vocab_size
         return any(job.sampler.needs_all(*given) for job in jobs)
 
-    def _chosen(self, sampler: Sampler, row: Logits | Likeliest, number: int) -> Choice:
-        if not isinstance(row, Likeliest):
+    def _chosen(self, sampler: Sampler, row: Logits | TopK, number: int) -> Choice:
+        if not isinstance(row, TopK):
             return sampler.choose(row)
         choice = sampler.choose_among(row)
         if choice is None:
@@ -330,7 +332,7 @@ class Worker:
 
     # ---- who is in, and who has to go ----------------------------------------------------------------------
 
-    def _with_room(self, jobs: Sequence[T], count: int) -> list[tuple[T, Held]]:
+    def _with_room(self, jobs: Sequence[T], count: int) -> list[tuple[T, CachedSequence]]:
         """Those of `jobs` that can grow by `count` tokens, after the last to come have made room."""
         while True:
             fitting = [(job, job.held) for job in jobs if job in self._running and job.held is not None]

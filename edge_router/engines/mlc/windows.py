@@ -37,22 +37,22 @@ def windows_for(
 
     `forgets`: whether MLC's cache drops what lies before a sliding window; a library of ours masks it.
     """
-    from edge_router.vram import Wish
+    from edge_router.vram import WindowRequest
     from edge_router.vram.backends import PAGE
-    from edge_router.vram.budget import room_for
+    from edge_router.vram.budget import memory_budget_for
     from edge_router.vram.fitting import fit
 
     context, chunk = chat["context_window_size"], chat["prefill_chunk_size"]
     together, weak = sequences(config), config.weak
     asked = (weak.sliding_window_size, weak.attention_sink_size) if forgets else (None, None)
     try:
-        room = room_for(config, paths)
+        room = memory_budget_for(config, paths)
     except ConfigError:
         if config.weak.vram_budget is not None:
             raise
         # What is free is not known here, and no budget was set.
         return Windows(context, chunk, room_of(context) * together, None, *asked)
-    wish = Wish.of(chat, together)
+    wish = WindowRequest.of(chat, together)
     window = int(chat.get("sliding_window_size") or -1) if forgets else -1
     numbers = {"model_type": chat["model_type"], **chat["model_config"], "sliding_window_size": window}
     place = replace(room.place, backend=replace(room.place.backend, forgets=window > 0))

@@ -15,13 +15,13 @@ from edge_router.config.settings import Config
 from edge_router.device import free_memory
 from edge_router.device.process import can_reserve, give_back, resident_bytes
 from edge_router.engines.local.constraint import tokenizer_bytes
-from edge_router.engines.local.jobs import Rest
+from edge_router.engines.local.jobs import UnloadPolicy
 from edge_router.engines.tvm.runtime import load_runtime
 from edge_router.errors import OutOfMemory
 from edge_router.system.paths import Paths
 from edge_router.types import Progress
-from edge_router.vram import Plan, Settings, Wish
-from edge_router.vram.budget import Room, room_for
+from edge_router.vram import Plan, Settings, WindowRequest
+from edge_router.vram.budget import MemoryBudget, memory_budget_for
 from edge_router.vram.fitting import fit
 from edge_router.vram.library import library_bytes
 
@@ -65,11 +65,11 @@ class Residence:
         inner = cast("Mapping[str, object]", chat["model_config"])
         stated = {"sliding_window_size": chat.get("sliding_window_size")}
         self._numbers = {"model_type": chat["model_type"], **inner, **stated}
-        self._wish = Wish.of(chat, config.weak.max_sequences)
+        self._wish = WindowRequest.of(chat, config.weak.max_sequences)
 
     @property
-    def rest(self) -> Rest:
-        return Rest(self._config.weak.unload_after_s, self.pressed)
+    def rest(self) -> UnloadPolicy:
+        return UnloadPolicy(self._config.weak.unload_after_s, self.pressed)
 
     def settings(self) -> Settings:
         """What to allocate, given what is free now; a context that had to be shortened is told.
@@ -98,8 +98,8 @@ class Residence:
         self.plan = fitted.plan
         return fitted.plan.settings
 
-    def _room(self) -> Room:
-        room = room_for(self._config, self._paths)
+    def _room(self) -> MemoryBudget:
+        room = memory_budget_for(self._config, self._paths)
         library = library_bytes(self._library, self._wish.most_sequences)
         return replace(room, place=replace(room.place, library=library))
 

@@ -11,13 +11,13 @@ from edge_router.config.settings import Config
 from edge_router.device import free_memory, host
 from edge_router.device.process import resident_bytes
 from edge_router.device.vulkan import VulkanDevice, vulkan_devices
-from edge_router.engines.local.jobs import Rest
+from edge_router.engines.local.jobs import UnloadPolicy
 from edge_router.engines.webgpu.adapters import ENGINE, Adapter
 from edge_router.parsing.sizes import Share, binary, in_bytes, parse_size
 from edge_router.system.paths import Paths
 from edge_router.types import Progress
-from edge_router.vram import ModelShape, Place, Plan, Wish, backend
-from edge_router.vram.budget import DEFAULT_BUDGET, Room, router_bytes
+from edge_router.vram import ModelShape, Place, Plan, WindowRequest, backend
+from edge_router.vram.budget import DEFAULT_BUDGET, MemoryBudget, router_bytes
 from edge_router.vram.fitting import fit
 from edge_router.webgpu_program import PAGE_SIZE, Windows
 
@@ -47,11 +47,11 @@ class GpuResidence:
         windows = ("sliding_window_size", "attention_sink_size")
         own = {name: chat[name] for name in windows if name in chat}
         self._numbers = {"model_type": chat["model_type"], **inner, **own}
-        self._wish = Wish.of(chat, config.weak.max_sequences)
+        self._wish = WindowRequest.of(chat, config.weak.max_sequences)
 
     @property
-    def rest(self) -> Rest:
-        return Rest(self._config.weak.unload_after_s, lambda: False)
+    def rest(self) -> UnloadPolicy:
+        return UnloadPolicy(self._config.weak.unload_after_s, lambda: False)
 
     def windows(self) -> Windows:
         """What to allocate; a context that had to be shortened is told. Raises `OutOfMemory`."""
@@ -72,7 +72,7 @@ class GpuResidence:
         self.plan, chosen = fitted.plan, fitted.plan.settings
         return Windows(chosen.context_window_size, chosen.prefill_chunk_size, chosen.max_sequences)
 
-    def _within_bindings(self) -> Wish:
+    def _within_bindings(self) -> WindowRequest:
         """A shader sees so much of a buffer and no more: of a layer's KV cache, and of activations."""
         wish, shape = self._wish, ModelShape.of(self._numbers, self._model)
         float16, float32 = 2, 4
@@ -98,7 +98,7 @@ class GpuResidence:
         together = min(wish.most_sequences, all_pages // -(-context // PAGE_SIZE))
         return replace(wish, context_window_size=context, prefill_chunk_size=chunk, most_sequences=together)
 
-    def _room(self) -> Room:
+    def _room(self) -> MemoryBudget:
         """A GPU without memory of its own takes the machine's, like any process."""
         weak = self._config.weak
         own = self._adapter.kind == "discrete"
@@ -112,7 +112,7 @@ class GpuResidence:
             router=router_bytes(self._config.router, own_memory=own),
         )
         known = _UNKNOWN if free is None else free
-        return Room(place, in_bytes(budget, known), known, isinstance(budget, Share))
+        return MemoryBudget(place, in_bytes(budget, known), known, isinstance(budget, Share))
 
 
 def memory_free(adapter: Adapter) -> int | None:

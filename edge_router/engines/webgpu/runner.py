@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.engines.local.pages import PageTable
-from edge_router.engines.local.runner import Likeliest, Logits
+from edge_router.engines.local.runner import Logits, TopK
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
@@ -159,7 +159,7 @@ class WebGpuRunner:
 
     def decode_likeliest(
         self, sequences: Sequence[int], tokens: Sequence[int], temperatures: Sequence[float | None]
-    ) -> Sequence[Likeliest]:
+    ) -> Sequence[TopK]:
         known = self._known(sequences, tokens, temperatures)
         if known is not None:
             return [known]
@@ -178,9 +178,7 @@ class WebGpuRunner:
         with self._watched():
             return self._executor.logits(self._decoded)[:, : self.vocab_size]
 
-    def _best(
-        self, function: str, sequences: Sequence[int], rows: npt.NDArray[np.uint32]
-    ) -> Sequence[Likeliest]:
+    def _best(self, function: str, sequences: Sequence[int], rows: npt.NDArray[np.uint32]) -> Sequence[TopK]:
         """Of one sequence perhaps some tokens at once: the GPU feeds each to itself."""
         times = self._ahead(function, int(rows[0, 1])) if len(rows) == 1 else 1
         words = self._executor.choose(function, len(rows), "best", times)
@@ -202,7 +200,7 @@ class WebGpuRunner:
 
     def _known(
         self, sequences: Sequence[int], tokens: Sequence[int], temperatures: Sequence[float | None]
-    ) -> Likeliest | None:
+    ) -> TopK | None:
         """What follows a token, where the GPU has found it already."""
         told = self._foretold
         if told is not None and list(sequences) == [told.sequence] and temperatures[0] is None:
@@ -282,13 +280,13 @@ class WebGpuRunner:
             self._gpu = None
 
 
-def _one(token: np.uint32, logit: np.float32) -> Likeliest:
-    return Likeliest(np.array([token], np.int64), np.array([logit]), 1.0)
+def _one(token: np.uint32, logit: np.float32) -> TopK:
+    return TopK(np.array([token], np.int64), np.array([logit]), 1.0)
 
 
-def _likeliest(words: npt.NDArray[np.uint32]) -> Likeliest:
+def _likeliest(words: npt.NDArray[np.uint32]) -> TopK:
     tokens, logits, rest = np.split(words, [CANDIDATES, 2 * CANDIDATES])
     count = int((tokens != _NOBODY).sum())  # a small vocabulary has fewer
-    return Likeliest(
+    return TopK(
         tokens[:count].astype(np.int64), logits[:count].view(np.float32), float(rest[:1].view(np.float32)[0])
     )

@@ -12,7 +12,7 @@ from edge_router.errors import LowConfidence
 from edge_router.routing.confidence.gate import Gate
 
 
-class Holding:
+class ConfidenceBuffer:
     """One answer's. `chance` is what was found, once the first event is out."""
 
     def __init__(self, gate: Gate, bound: float, request: ChatRequest) -> None:

@@ -43,7 +43,7 @@ class CausalRouter:
 
     def score(self, messages: Sequence[Message]) -> float:
         engine = self._engine()
-        logits = engine.weigh(_fitting(engine, messages), _GRADES, threading.Event())
+        logits = engine.score_choices(_fitting(engine, messages), _GRADES, threading.Event())
         highest = max(logits)
         weights = [math.exp(logit - highest) for logit in logits]
         grade = math.fsum(place * weight for place, weight in enumerate(weights)) / math.fsum(weights)

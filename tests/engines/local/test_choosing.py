@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, SamplingParams, SignalRequest
 from edge_router.engines.base import answered
-from edge_router.engines.local.runner import Likeliest
+from edge_router.engines.local.runner import TopK
 from edge_router.engines.local.sampler import Sampler, SamplingDefaults
 
 Row = npt.NDArray[np.float32]
@@ -24,10 +24,10 @@ CANDIDATES = 16
 ROWS = arrays.arrays(np.float32, st.integers(1, 400), elements=st.floats(-12, 12, width=32))
 
 
-def likeliest(row: Row, temperature: float | None, count: int = CANDIDATES) -> Likeliest:
+def likeliest(row: Row, temperature: float | None, count: int = CANDIDATES) -> TopK:
     order = np.argsort(-row, kind="stable")[:count]
     scaled = (row.astype(np.float64) - row.max()) / (temperature or 1.0)
-    return Likeliest(order, row[order], float(np.exp(scaled).sum()))
+    return TopK(order, row[order], float(np.exp(scaled).sum()))
 
 
 def sampler(size: int, **params: Any) -> Sampler:
@@ -95,7 +95,7 @@ def test_a_table_larger_than_the_tokenizer_is_seen_whole() -> None:
 
 
 def test_not_a_number_is_an_error() -> None:
-    broken = Likeliest(np.array([4]), np.array([np.nan], np.float32), 1.0)
+    broken = TopK(np.array([4]), np.array([np.nan], np.float32), 1.0)
     with pytest.raises(ArithmeticError):
         sampler(50, temperature=0).choose_among(broken)
 
@@ -109,7 +109,7 @@ def choosing(fake_runner: Any) -> Any:
 
         def decode_likeliest(
             self, sequences: Sequence[int], tokens: Sequence[int], temperatures: Sequence[float | None]
-        ) -> list[Likeliest]:
+        ) -> list[TopK]:
             self.last = np.array(self.decode(sequences, tokens))
             self.calls.append(("decode_likeliest", list(temperatures)))
             few = CANDIDATES if any(temperatures) else 1

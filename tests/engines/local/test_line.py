@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from edge_router.engines.local.jobs import Job
+from edge_router.engines.local.jobs import GenerationTask
 from edge_router.engines.local.line import Line
 
 
-def job() -> Job:
+def job() -> GenerationTask:
     # nobody computes it
-    return Job(tokens=[1], sampler=None, sink=None, cancelled=lambda: False)  # type: ignore[arg-type]
+    return GenerationTask(tokens=[1], sampler=None, sink=None, cancelled=lambda: False)  # type: ignore[arg-type]
 
 
 def test_the_place_in_the_line() -> None:

@@ -257,7 +257,7 @@ def test_a_forgotten_engine_does_not_keep_the_interpreter(tmp_path: object) -> N
         import numpy as np
         from edge_router.engines.local.sampler import Sampler, SamplingDefaults
         from edge_router.engines.local.scheduler import Scheduler
-        from edge_router.engines.local.jobs import Job
+        from edge_router.engines.local.jobs import GenerationTask
         from edge_router.chat.request import SamplingParams
 
         class Runner:
@@ -279,7 +279,7 @@ def test_a_forgotten_engine_does_not_keep_the_interpreter(tmp_path: object) -> N
 
         scheduler = Scheduler("fake", Runner)
         params = Sampler(SamplingParams(), SamplingDefaults(), prompt=(), vocab_size=9)
-        scheduler.submit(Job(tokens=[1, 2], sampler=params, sink=Sink(), cancelled=lambda: False))
+        scheduler.submit(GenerationTask(tokens=[1, 2], sampler=params, sink=Sink(), cancelled=lambda: False))
         Sink.began.wait()
     """
     done = subprocess.run(

@@ -13,7 +13,7 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.local.jobs import Rest
+from edge_router.engines.local.jobs import UnloadPolicy
 from edge_router.engines.local.sampler import SamplingDefaults
 from edge_router.errors import EngineError, EngineUnavailable, InternalError, OutOfMemory
 from edge_router.prompts.template import ChatTemplate
@@ -64,7 +64,9 @@ class House:
             template=ChatTemplate("{% for m in messages %}{{ m['content'] }}{% endfor %}", model="small"),
             end_tokens=(),
             defaults=SamplingDefaults(temperature=0.0),
-            rest=Rest(idle_s, lambda: self.pressed, 60.0) if pressed is None else Rest(idle_s, pressed, 0.0),
+            rest=UnloadPolicy(idle_s, lambda: self.pressed, 60.0)
+            if pressed is None
+            else UnloadPolicy(idle_s, pressed, 0.0),
         )
 
 

@@ -18,8 +18,8 @@ from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.base import answered
 from edge_router.engines.local.engine import LocalEngine
-from edge_router.engines.local.jobs import Job
-from edge_router.engines.local.sequences import Held, SequencePool
+from edge_router.engines.local.jobs import GenerationTask
+from edge_router.engines.local.sequences import CachedSequence, SequencePool
 from edge_router.errors import Cancelled, InternalError, OutOfMemory
 from edge_router.prompts.tokenizer import TextTokenizer
 
@@ -130,7 +130,7 @@ def test_what_another_needs_is_shared_and_not_taken(fake_runner: type[Any]) -> N
     runner = fake_runner(context=256, pages=12)
     pool = SequencePool(runner, 8)
 
-    def held(tokens: list[int]) -> Held:
+    def held(tokens: list[int]) -> CachedSequence:
         one = pool.begin(tokens)
         rest = tokens[len(one.tokens) :]
         runner._append(one.sequence, rest)
@@ -367,7 +367,7 @@ def test_who_waits_while_the_engine_closes_is_told(make_engine: Make, ask: Ask) 
         wait_until(lambda: engine._scheduler._inbox.qsize() == 2)
         closing = pool.submit(engine.close)
         wait_until(lambda: engine._scheduler._inbox.qsize() == 3)
-        late = Job(tokens=[1], sampler=None, sink=Late(), cancelled=lambda: False)  # type: ignore[arg-type]
+        late = GenerationTask(tokens=[1], sampler=None, sink=Late(), cancelled=lambda: False)  # type: ignore[arg-type]
         engine._scheduler._inbox.put(late)
         runner.gate.set()
         closing.result(20)

@@ -137,7 +137,7 @@ def test_the_judgement_is_the_references(
     engine: LocalEngine, batch_model: Any, reference_llama: Callable[[Path], Any]
 ) -> None:
     request = asking("Is water wet? Reply with Yes or No only.")
-    found = engine.weigh(engine.prepare(request), ("Yes", "No"), threading.Event())
+    found = engine.score_choices(engine.prepare(request), ("Yes", "No"), threading.Event())
     assert engine._template is not None
     prompt = engine._tokenizer.encode(engine._template.render(request.messages))
     wanted = reference_llama(batch_model.model_dir).logits(prompt, len(prompt) - 1)[0]

@@ -20,7 +20,7 @@ from edge_router.api.client import Controller
 from edge_router.chat.reply import collect
 from edge_router.config.settings import Config
 from edge_router.device import Gpu, host, process
-from edge_router.engines.local.jobs import Rest
+from edge_router.engines.local.jobs import UnloadPolicy
 from edge_router.engines.local.runner import is_exhausted
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.engines.tvm import memory
@@ -194,7 +194,9 @@ def test_a_model_crowded_out_between_two_questions_comes_back_smaller(
 def test_a_model_crowded_out_in_the_midst_of_an_answer_goes_on_smaller_and_says_so(
     built_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Residence, "rest", property(lambda self: Rest(None, self.pressed, look_s=0.0)))
+    monkeypatch.setattr(
+        Residence, "rest", property(lambda self: UnloadPolicy(None, self.pressed, look_s=0.0))
+    )
     given = {"router__name": "length", "weak__threads": 2, "offline": True, "ledger__enabled": False}
     given["weak__max_sequences"] = 1  # of several it would give up all but one before it gets shorter
     notes, request = Notes(), parse_chat({"messages": QUESTION, "max_tokens": 16, "temperature": 0}).request

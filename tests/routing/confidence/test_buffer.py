@@ -22,7 +22,7 @@ from edge_router.engines.base import Prompt
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Cancelled, GenerationFailed, LowConfidence, StrongFailed, StrongUnreachable
 from edge_router.ledger import Ledger
-from edge_router.routing.confidence.buffer import Holding
+from edge_router.routing.confidence.buffer import ConfidenceBuffer
 from edge_router.routing.confidence.gate import Gate, Head
 from edge_router.routing.routers.scripted import ScriptedRouter
 from edge_router.surfaces.openai.parse import parse_chat
@@ -248,7 +248,7 @@ def test_either_everything_is_shown_or_nothing(values: Sequence[float], cut: int
         finally:
             closed.append(1)
 
-    holding = Holding(gate, bound, ChatRequest((Message("user", "x"),)))
+    holding = ConfidenceBuffer(gate, bound, ChatRequest((Message("user", "x"),)))
     chance = gate.chance((), values)
     assert chance is not None
     shown = holding.sure(stream())

@@ -26,7 +26,7 @@ class JudgingEngine(ScriptedEngine):
         super().__init__(model_id="small", context_window_size=window, serves=())
         self.logits, self.weighed = logits, list[ChatRequest]()
 
-    def weigh(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
+    def score_choices(self, prompt: Prompt, replies: Sequence[str], cancel: Cancel) -> tuple[float, ...]:
         assert list(replies) == ["1", "2", "3", "4", "5"]
         window = self.capabilities.context_window
         if window is not None and prompt.count is not None and prompt.count >= window:
