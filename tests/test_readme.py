@@ -74,7 +74,8 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_every_configuration_key_they_name_exists() -> None:
-    from edge_router.config.settings import Config, flat, is_known, keys
+    from edge_router.config.file import flat
+    from edge_router.config.settings import Config, is_known, keys
     from edge_router.routing.rules.file import parse_rules
 
     for name, page in PAGES.items():

@@ -13,7 +13,7 @@ from edge_router.bench.router import decision
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.config.settings import GuardConfig, SessionsConfig
+from edge_router.config.sections import GuardConfig, SessionsConfig
 from edge_router.control.egress import Egress
 from edge_router.control.sessions import Sessions
 from edge_router.guard.inspection import Guard

@@ -221,7 +221,7 @@ def measure(compiled: CompiledModel, title: str, setting: Setting, config: Confi
 def _compiled(name: str, chunk: int, config: Config, paths: Paths, progress: Progress) -> CompiledModel:
     from edge_router.catalog import find_model
     from edge_router.compile.pipeline import BuildSettings, ensure
-    from edge_router.config.settings import WeakConfig
+    from edge_router.config.sections import WeakConfig
 
     card = find_model(WeakConfig().model)
     if name != "demo":

@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 
 from edge_router.api.client import Controller
-from edge_router.config.settings import Config, ServerConfig
+from edge_router.config.sections import ServerConfig
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.system.paths import Paths
 

@@ -14,7 +14,8 @@ from edge_router.cli import output
 from edge_router.cli.confirming import asked, is_someone_there
 from edge_router.cli.session import Session, weak_title
 from edge_router.cli.stderr_redirect import hushed
-from edge_router.config.settings import Config, WeakConfig
+from edge_router.config.sections import WeakConfig
+from edge_router.config.settings import Config
 from edge_router.control.names import check_names
 from edge_router.errors import ArtifactMissing, EdgeRouterError
 from edge_router.system.paths import Paths

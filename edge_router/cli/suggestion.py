@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from edge_router.cli.sentences import command
-from edge_router.config.settings import Config, WeakConfig
+from edge_router.config.sections import WeakConfig
+from edge_router.config.settings import Config
 from edge_router.device import host
 from edge_router.errors import EdgeRouterError
 from edge_router.parsing import strict_json

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:
-    from edge_router.config.settings import EndpointConfig, StrongConfig
+    from edge_router.config.sections import EndpointConfig, StrongConfig
 
 PACKAGE, EXTRA = "genai-prices", "prices"
 OPENAI = "https://api.openai.com/v1"  # where an endpoint without an address is

@@ -40,3 +40,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def letters(name: str) -> str:
     """Without what is easily mistaken: case, and the signs between words."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def variable_of(key: str) -> str:
+    """The variable of a setting: `weak.threads` is EDGE_ROUTER_WEAK_THREADS."""
+    return PREFIX + key.replace(".", "_").upper()

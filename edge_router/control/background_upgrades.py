@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from edge_router.config.settings import LedgerConfig
+from edge_router.config.sections import LedgerConfig
 from edge_router.control.upgrading import Upgrader
 from edge_router.defects import Defects
 from edge_router.errors import EdgeRouterError

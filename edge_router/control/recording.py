@@ -9,7 +9,7 @@ from typing import Literal
 
 from edge_router.chat.events import Event, TextDelta, ToolCallStart, Usage
 from edge_router.chat.request import ChatRequest
-from edge_router.config.settings import LedgerConfig
+from edge_router.config.sections import LedgerConfig
 from edge_router.control.answer import Answer, Clock
 from edge_router.control.egress import Egress
 from edge_router.defects import Defects

@@ -20,7 +20,8 @@ from dataclasses import fields
 from functools import cached_property
 
 from edge_router.chat.request import ChatRequest
-from edge_router.config.settings import Config, ResponseCacheConfig
+from edge_router.config.sections import ResponseCacheConfig
+from edge_router.config.settings import Config
 from edge_router.control.answer import Answer
 from edge_router.control.pool import Pool
 from edge_router.control.weights_fingerprint import weights_of

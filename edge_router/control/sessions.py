@@ -16,7 +16,7 @@ from dataclasses import field, replace
 from edge_router.chat.events import Answering, Event, Finished, TextDelta, ToolCallArguments, ToolCallStart
 from edge_router.chat.message import Part, Reasoning, Text, ToolCall
 from edge_router.chat.request import ChatRequest
-from edge_router.config.settings import SessionsConfig
+from edge_router.config.sections import SessionsConfig
 from edge_router.control.fingerprints import Conversation, Fingerprints
 from edge_router.metrics.counters import Gauge
 from edge_router.records import dataclass

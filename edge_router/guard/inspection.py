@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from edge_router.chat.request import ChatRequest
-from edge_router.config.settings import GuardConfig
+from edge_router.config.sections import GuardConfig
 from edge_router.guard.detectors import KINDS, Detector, Machine, detectors
 from edge_router.guard.screening import Screening, Vault
 from edge_router.records import dataclass

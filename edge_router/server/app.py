@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from edge_router.api.async_client import AsyncController
 from edge_router.callers.keys import Keys
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.errors import CallerLimited, EdgeRouterError, clipped
 from edge_router.server.body import Bodies
 from edge_router.server.doors import Doors

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_router.callers.keys import Keys
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.defects import Defects
 from edge_router.errors import InternalError, clipped
 from edge_router.server.doors import CALLER

@@ -19,7 +19,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from edge_router.api.async_client import AsyncController
 from edge_router.api.client import Controller
 from edge_router.callers.keys import Keys
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.errors import LocalServerDown
 from edge_router.server.app import create_app
 from edge_router.server.connection import Connection

@@ -5,7 +5,8 @@ from __future__ import annotations
 from edge_router import ScriptedRouter
 from edge_router.bench.decision import LENGTH, bench_decision, prose, sample_rules
 from edge_router.bench.response_cache import bench_response_cache
-from edge_router.config.settings import Config, GuardConfig
+from edge_router.config.sections import GuardConfig
+from edge_router.config.settings import Config
 
 
 def test_before_are_measured_beside_the_decision() -> None:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from edge_router.cli import building
-from edge_router.config.settings import Config, WeakConfig
+from edge_router.config.sections import WeakConfig
+from edge_router.config.settings import Config
 from edge_router.errors import ArtifactMissing, UnsupportedTarget, WeightsUnavailable
 from edge_router.types import SilentProgress
 

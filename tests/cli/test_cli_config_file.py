@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from edge_router.cli.verbs.config_file import alone, edited, save
 from edge_router.cli.verbs.configuration import toml_of
-from edge_router.config.settings import Config, flat, keys
+from edge_router.config.file import flat
+from edge_router.config.settings import Config, keys
 from edge_router.types import SilentProgress
 
 OWN = """\

@@ -24,7 +24,7 @@ from edge_router.cli.client_files import Unmergeable, merged, save
 from edge_router.cli.clients import CLIENTS, Target
 from edge_router.cli.shells import Shell
 from edge_router.cli.verbs import launching
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.errors import ConfigError, NoServer
 
 URL = "http://127.0.0.1:6060"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table import each
 
-from edge_router.config.settings import Config, keys, variable_of
+from edge_router.config.settings import Config, keys
+from edge_router.config.variables import variable_of
 from edge_router.errors import ConfigError
 from edge_router.system.paths import Paths
 

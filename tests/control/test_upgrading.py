@@ -15,7 +15,8 @@ from table import each
 from edge_router.api.client import Controller
 from edge_router.chat.events import Finished, ToolCallArguments, ToolCallStart
 from edge_router.chat.reply import collect
-from edge_router.config.settings import Config, LedgerConfig
+from edge_router.config.sections import LedgerConfig
+from edge_router.config.settings import Config
 from edge_router.control.background_upgrades import BackgroundUpgrades
 from edge_router.engines.remote.kept_question import read, written
 from edge_router.engines.scripted import Reply, ScriptedEngine

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.engines.remote.keys import Key, NoKey
 from edge_router.system.paths import Paths

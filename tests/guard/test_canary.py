@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.errors import InternalError, Withheld
 from edge_router.labelling.pairs import Labelling, Task, label
 from edge_router.server.app import create_app

@@ -29,7 +29,7 @@ from edge_router.chat.request import (
     Tool,
     ToolChoice,
 )
-from edge_router.config.settings import GuardConfig
+from edge_router.config.sections import GuardConfig
 from edge_router.control.egress import Egress
 from edge_router.errors import Withheld
 from edge_router.guard.detectors import Machine

@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.routing.routers.base import Router
 from edge_router.server.app import create_app
 from edge_router.server.limits import Limits

@@ -23,7 +23,7 @@ from edge_router.chat.events import (
     ToolCallStart,
 )
 from edge_router.chat.request import MEDIA_NEEDS, ChatRequest, JsonOutput, Need, Tool
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.engines.scripted import Reply, echo
 from edge_router.errors import EdgeRouterError
 from edge_router.questions.inquiry import Inquiry

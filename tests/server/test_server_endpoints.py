@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.errors import ConfigError, InvalidRules, ModelNotAllowed
 from edge_router.ledger import Ledger
 from edge_router.server.app import create_app

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from starlette.routing import Route
 
 from edge_router import ScriptedEngine, ScriptedRouter
-from edge_router.config.settings import Config, ServerConfig
+from edge_router.config.sections import ServerConfig
+from edge_router.config.settings import Config
 from edge_router.engines.base import Restarts
 from edge_router.server.security import host_name, known_hosts, plain_path
 

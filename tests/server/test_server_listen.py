@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from edge_router import Controller
-from edge_router.config.settings import Config, ServerConfig
+from edge_router.config.sections import ServerConfig
+from edge_router.config.settings import Config
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import ConfigError, PortInUse, UnsafeBind
 from edge_router.server import listen

@@ -11,7 +11,7 @@ import pytest
 
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Finished, ReasoningDelta, ToolCallArguments, ToolCallStart, Usage
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.server.app import create_app
 from edge_router.system.paths import Paths
 

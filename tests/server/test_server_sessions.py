@@ -13,7 +13,7 @@ import pytest
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.chat.events import Event, Finished, ToolCallArguments, ToolCallStart, Usage
 from edge_router.chat.request import ChatRequest
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.engines.scripted import Reply
 from edge_router.ledger import Ledger
 from edge_router.server.app import create_app

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.ledger import Ledger
 from edge_router.system.paths import Paths

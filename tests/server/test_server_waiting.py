@@ -13,7 +13,7 @@ import pytest
 from local_servers import QWEN, WORDS, Ollama, StandIn
 
 from edge_router import Config, Controller, ScriptedEngine, ScriptedRouter
-from edge_router.config.settings import ServerConfig
+from edge_router.config.sections import ServerConfig
 from edge_router.errors import EdgeRouterError
 from edge_router.server.serve import run
 from edge_router.system.paths import Paths

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_router.config.settings import Config, flat
+from edge_router.config.file import flat
+from edge_router.config.settings import Config
 from edge_router.config.tiers import TierConfig, plain, written
 from edge_router.errors import ConfigError
 from edge_router.system.disk import hold, storage_errors, write_bytes, write_text

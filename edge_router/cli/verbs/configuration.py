@@ -15,16 +15,10 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs import traffic
 from edge_router.cli.verbs.config_file import alone, edited, plain_value, save, toml
 from edge_router.config.callers import CALLERS
-from edge_router.config.settings import (
-    ENDPOINTS,
-    Config,
-    converted,
-    flat,
-    is_known,
-    keys,
-    read_text,
-    variable_of,
-)
+from edge_router.config.file import flat, read_text
+from edge_router.config.named_tables import ENDPOINTS
+from edge_router.config.settings import Config, converted, is_known, keys
+from edge_router.config.variables import variable_of
 from edge_router.errors.redaction import HIDDEN, address, hidden
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)

@@ -16,7 +16,8 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs.config_file import alone, edited, save
 from edge_router.cli.verbs.configuration import toml_of
 from edge_router.config.callers import CALLERS, CallerConfig
-from edge_router.config.settings import Config, flat, read_text
+from edge_router.config.file import flat, read_text
+from edge_router.config.settings import Config
 
 DAY_S = 86_400.0
 

@@ -13,7 +13,8 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs.running_server import RunningServer, address, running
 from edge_router.config import listed_prices
 from edge_router.config.listed_prices import EXTRA, PACKAGE
-from edge_router.config.settings import Config, StrongConfig
+from edge_router.config.sections import StrongConfig
+from edge_router.config.settings import Config
 from edge_router.engines.fleet.endpoints import StrongEndpoint, strong_endpoints
 from edge_router.engines.remote.keys import Key, NoKey
 from edge_router.errors import StrongError

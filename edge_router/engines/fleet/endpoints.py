@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from edge_router.config.settings import ENDPOINTS, Config, EndpointConfig, StrongConfig
+from edge_router.config.named_tables import ENDPOINTS
+from edge_router.config.sections import EndpointConfig, StrongConfig
+from edge_router.config.settings import Config
 from edge_router.config.tiers import meant
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.keys import Key, NoKey, find_key

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from edge_router.chat.events import Event, Finished, TextDelta
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, JsonOutput, Need
-from edge_router.config.settings import Config, StrongConfig
+from edge_router.config.sections import StrongConfig
+from edge_router.config.settings import Config
 from edge_router.engines.base import Arriving, Capabilities, Prompt
 from edge_router.engines.local.loops import asked_by, by_texts
 from edge_router.engines.local_server import NAME

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from edge_router.chat.events import Event
 from edge_router.chat.request import LOCAL_NEEDS, ChatRequest, Need
-from edge_router.config.settings import Config, StrongConfig
+from edge_router.config.sections import StrongConfig
+from edge_router.config.settings import Config
 from edge_router.engines.base import Arriving, Capabilities, Prompt
 from edge_router.engines.remote.answer import AnswerReader
 from edge_router.engines.remote.background import BackgroundLoop

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.records import dataclass
 
 KEYRING_WAIT_S = 20.0  # long enough to type a password into a keyring's dialogue

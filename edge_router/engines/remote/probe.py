@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.engines.remote.endpoint import Endpoint
 from edge_router.engines.remote.failures import Translator
 from edge_router.engines.remote.keys import Key, NoKey

@@ -5,7 +5,8 @@ from __future__ import annotations
 from edge_router.chat.events import Usage
 from edge_router.config.listed_prices import Step, listed, models_of
 from edge_router.config.questions import NAME as QUESTIONS
-from edge_router.config.settings import Config, EndpointConfig, StrongConfig
+from edge_router.config.sections import EndpointConfig, StrongConfig
+from edge_router.config.settings import Config
 from edge_router.records import dataclass
 
 PER = 1_000_000  # tokens that a price is for

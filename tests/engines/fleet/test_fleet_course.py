@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from table import each
 
-from edge_router.config.settings import EndpointConfig, StrongConfig
+from edge_router.config.sections import EndpointConfig, StrongConfig
 from edge_router.engines.fleet.breaker import Fault
 from edge_router.engines.fleet.course import LONGEST_WAIT_S, TRIAL_WAIT_S, Candidate, Course
 from edge_router.engines.fleet.endpoints import StrongEndpoint

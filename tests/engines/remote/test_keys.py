@@ -5,7 +5,7 @@ import keyring.backend
 import keyring.errors
 import pytest
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.engines.remote.keys import Key, NoKey, find_key
 
 CONFIG = StrongConfig(api_key_env="MY_KEY", keyring_service="my service")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.engines.remote.deadlines import RETRIES_S, Deadlines, Watchdog
 
 

@@ -10,7 +10,7 @@ from edge_router.chat.events import Finished, TokenLogprob, Usage
 from edge_router.chat.message import Message, Text
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest, Extra, JsonOutput, Need, SamplingParams, Tool
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.engines.base import answered
 from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.engines.remote.keys import Key

@@ -10,7 +10,8 @@ import pytest
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
 from edge_router.chat.request import ChatRequest
-from edge_router.config.settings import Config, StrongConfig
+from edge_router.config.sections import StrongConfig
+from edge_router.config.settings import Config
 from edge_router.engines.base import answered
 from edge_router.engines.remote.engine import OpenAIEngine, load
 from edge_router.engines.remote.keys import Key, NoKey

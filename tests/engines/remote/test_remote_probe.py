@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.engines.remote.keys import Key, NoKey
 from edge_router.engines.remote.probe import Probe, probe
 from edge_router.errors import StrongError, StrongRedirected, StrongTimeout, StrongUnreachable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_router.chat.events import Usage
-from edge_router.config.settings import StrongConfig
+from edge_router.config.sections import StrongConfig
 from edge_router.ledger import Record
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.routing.thresholds.replay import Spared, replay, spared
