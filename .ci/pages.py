@@ -59,10 +59,36 @@ def settings() -> str:
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows, ""])
 
 
+def arguments() -> str:
+    """A field for each key, as a keyword argument."""
+    from types import NoneType, UnionType
+    from typing import Any, get_args, get_type_hints
+
+    from edge_router.config.settings import Config, keys
+    from edge_router.config.tiers import TierConfig
+
+    def words(hint: Any) -> str:
+        if isinstance(hint, UnionType):
+            return " | ".join(map(words, get_args(hint)))
+        if get_args(hint):
+            inner = get_args(hint)[0]
+            return "Sequence[TierConfig] | str" if inner is TierConfig else f"Sequence[{inner.__name__}]"
+        return "None" if hint is NoneType else str(hint.__name__)
+
+    sections = get_type_hints(Config)
+    found = []
+    for key in keys():
+        section, _, name = key.rpartition(".")
+        hint = get_type_hints(sections[section])[name] if section else sections[name]
+        found.append(f"    {key.replace('.', '__')}: {words(hint)}\n")
+    return "".join(found) + "    # "
+
+
 PAGES: dict[tuple[str, str], Callable[[], str]] = {
     ("edge_router/README.md", "structure"): lambda: structure("edge_router"),
     ("compile/README.md", "structure"): lambda: structure("compile"),
     ("edge_router/guide/settings.md", "settings"): settings,
+    ("edge_router/config/arguments.py", "arguments"): arguments,
 }
 
 

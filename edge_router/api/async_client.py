@@ -12,9 +12,9 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, Unpack, overload
 
-from edge_router.api.client import Controller, own_words, wholly
+from edge_router.api.client import Controller, ControllerArguments, own_words, wholly
 from edge_router.api.idle_threads import IdleThreads
 from edge_router.api.thread_stream import Reading, ThreadStream
 from edge_router.chat.events import Event, Finished
@@ -208,7 +208,9 @@ def _paced(items: Iterable[T | None], arriving: Arriving[Event] | None) -> Itera
 class AsyncController:
     """`Controller` for asyncio, with the same arguments, or over one that exists already."""
 
-    def __init__(self, controller: Controller | None = None, **arguments: Any) -> None:
+    def __init__(
+        self, controller: Controller | None = None, **arguments: Unpack[ControllerArguments]
+    ) -> None:
         self.controller = controller or Controller(**arguments)
         self.chat = AsyncChat(self)
         self._threads = IdleThreads(_KEEP_S)

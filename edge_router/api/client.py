@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from edge_router.chat.reply import gathered
 from edge_router.chat.request import ChatRequest, TokenMask, Vocabulary
+from edge_router.config.arguments import SettingArguments
 from edge_router.control.answer import Answer, LinkedCancel
 from edge_router.control.controller import CoreController
 from edge_router.control.steps import done
@@ -30,6 +31,27 @@ from edge_router.types import Cancel, Decision, Timings
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from edge_router.config.settings import Config
+    from edge_router.engines.base import Engine
+    from edge_router.questions.bounds import Bounds
+    from edge_router.routing.confidence.gate import Gate
+    from edge_router.routing.routers.base import Router
+    from edge_router.system.paths import Paths
+    from edge_router.types import Progress
+
+
+class ControllerArguments(SettingArguments, total=False):
+    """What a `Controller` is made with, as keyword arguments."""
+
+    config: Config | None
+    weak: Engine | None
+    strong: Engine | None
+    router: Router | None
+    gate: Gate | None
+    bounds: Bounds | None
+    paths: Paths | None
+    progress: Progress | None
 
 
 class Controller(CoreController):

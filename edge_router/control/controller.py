@@ -12,12 +12,13 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from edge_router.callers.register import Callers, Visit
 from edge_router.chat.events import Answering, Usage
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import FORM_NEEDS, LOCAL_NEEDS, ChatRequest, Need
+from edge_router.config.arguments import SettingArguments, configured
 from edge_router.config.settings import Config
 from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, by_whom, primed
@@ -94,10 +95,9 @@ class CoreController:
         bounds: Bounds | None = None,
         paths: Paths | None = None,
         progress: Progress | None = None,
-        **settings: object,
+        **settings: Unpack[SettingArguments],
     ) -> None:
-        overrides = {name.replace("__", "."): value for name, value in settings.items()}
-        self.config = config.replace(**overrides) if config is not None else Config.load(overrides=overrides)
+        self.config = configured(config, settings)
         paths = paths or Paths.default()
         self.metrics = Metrics()
         self.defects = Defects(
