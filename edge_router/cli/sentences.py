@@ -18,6 +18,7 @@ from edge_router.parsing.sizes import binary
 
 ME = "edge-router"
 SHOWN_NAMES = 10  # of what there is, where none is near
+_LEDGER = "ledger.sqlite3"
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?", re.ASCII)
 
 
@@ -49,13 +50,8 @@ def command(*words: object, config: Path | None = None) -> str:
     return " ".join([ME, *map(quoted, [*words, *more])])
 
 
-OPTIONS = {
-    "model": "--model",
-    "temperature": "--temperature",
-    "max_tokens": "--max-tokens",
-    "seed": "--seed",
-    "top_p": "--top-p",
-}
+_NAMES = ("model", "temperature", "max_tokens", "seed", "top_p")
+OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _NAMES}
 
 
 def _invalid_request(error: e.InvalidRequest) -> str:
@@ -302,8 +298,10 @@ SENTENCES: Mapping[type[e.EdgeRouterError], Callable[[Any], str]] = {
         "route by length for now",
         *("chat", "-o", "router.name=length"),
     ),
-    e.InvalidData: lambda error: _then(
-        error, "which files and columns are read is told by", "evaluate", "--help"
+    e.InvalidData: lambda error: (
+        _then(error, "begin a new one with", "ledger", "clear")
+        if error.where.endswith(_LEDGER)
+        else _then(error, "which files and columns are read is told by", "evaluate", "--help")
     ),
     e.InvalidLabels: lambda error: _then(error, "how they are written is told by", "calibrate", "--help"),
     e.DuplicateName: lambda error: (

@@ -77,7 +77,8 @@ def test_what_each_caller_has_used(cli, paths):
     rows = [line.split() for line in cli("keys", "usage", *prices).out.splitlines()]
     assert rows[1:] == [["anna", "3", "2", "1", "3,000", "0.0250"], ["-", "1", "1", "0", "1,500", "0.0250"]]
     found = json.loads(cli("keys", "usage", "--json").out)
-    assert found["anna"] == {"answers": 3, "strong": 2, "errors": 1, "tokens": 3000, "cost": None}
+    told = {"answers": 3, "strong": 2, "errors": 1, "tokens": 3000, "cost": None}
+    assert found["anna"] == {**told, "again": 1, "away": 1, "here": 2, "saved": None}
     replayed = json.loads(cli("replay", "--threshold", "0.9", "--caller", "anna", "--json").out)
     assert replayed["n"] == 3
     assert "for ben" in cli("replay", "--threshold", "0.9", "--caller", "ben").err

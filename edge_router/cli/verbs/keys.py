@@ -82,9 +82,9 @@ def usage(
     """What each caller has used, as the ledger has it: answers, tokens, and money where prices are set."""
     session = Session(ctx, json=json)
     config = session.config()
-    from edge_router.callers.usage import used
     from edge_router.ledger import Ledger
     from edge_router.routing.thresholds.prices import Prices
+    from edge_router.routing.thresholds.usage import used
 
     since = 0.0 if days is None else time.time() - days * DAY_S
     records = Ledger(session.paths.ledger).records(since=since)

@@ -1,0 +1,79 @@
+"""`edge-router ledger`: forgetting what is remembered of answers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_router.cli import output
+from edge_router.cli.confirming import confirmed
+from edge_router.cli.session import Session
+from edge_router.errors import InvalidData
+
+if TYPE_CHECKING:
+    from edge_router.ledger import Ledger
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+DAY_S = 86_400.0
+
+
+@app.callback()
+def ledger() -> None:
+    """The record of answers on this machine, which `history` lists and `usage` sums up."""
+
+
+@app.command()
+def clear(
+    ctx: typer.Context,
+    older: Annotated[
+        float | None,
+        typer.Option("--older-than", metavar="DAYS", min=0, help="Keep those of the last so many days."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """Forget answers, their prompts and their ratings; the bytes are overwritten. Says what, and asks first.
+
+    What was paid stays known, so that a budget still holds, and so do calibrated thresholds and routers.
+    """
+    session = Session(ctx, json=json)
+    from edge_router.ledger import Ledger
+
+    book, file = Ledger(session.paths.ledger), session.paths.ledger
+    before = None if older is None else time.time() - older * DAY_S
+    try:
+        try:
+            what = _what(book, before)
+        except InvalidData as error:
+            if before is not None:
+                raise
+            output.say(f"{file} {error.reason}", style="yellow")
+            what = "the damaged file"
+        if what is None:
+            removed = None
+        elif confirmed(f"Remove {what} from {file}?", yes=yes):
+            removed = book.clear(before=before)
+        else:
+            return
+    finally:
+        book.close()
+    if json:
+        output.write_json({"removed": removed or 0, "file": str(file)})
+    elif removed is None:
+        output.say("The ledger holds no such answer.")
+    else:
+        output.say(f"Removed {what}.")
+
+
+def _what(book: Ledger, before: float | None) -> str | None:
+    """What would go, in words; None where there is nothing."""
+    gone = [record for record in book.records() if before is None or record.time < before]
+    if not gone:
+        return None
+    prompts, rated = sum(bool(r.prompt) for r in gone), sum(r.rating is not None for r in gone)
+    parts = [f"{prompts:,} with their prompts"] * bool(prompts) + [f"{rated:,} rated"] * bool(rated)
+    more = f" ({', '.join(parts)})" if parts else ""
+    return f"{len(gone):,} answer{'' if len(gone) == 1 else 's'}{more}"
