@@ -15,54 +15,42 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from edge_router.callers.register import Callers, Visit
-from edge_router.chat.events import Answering, Usage
 from edge_router.chat.model import ModelInfo
-from edge_router.chat.request import FORM_NEEDS, LOCAL_NEEDS, ChatRequest, Need
+from edge_router.chat.request import ChatRequest
 from edge_router.config.arguments import SettingArguments, configured
 from edge_router.config.settings import Config
 from edge_router.control import policy
-from edge_router.control.answer import Answer, Clock, by_whom, primed
+from edge_router.control.answer import Answer, Clock
+from edge_router.control.answering import Answerer
 from edge_router.control.background_upgrades import BackgroundUpgrades
+from edge_router.control.deciding import Decider
 from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
-from edge_router.control.lacks import check_handles
-from edge_router.control.lookup import Keeping, Lookup, keeping, looked_up
+from edge_router.control.lookup import Keeping, Lookup, looked_up
 from edge_router.control.pool import Pool
 from edge_router.control.recording import Heard, Recorder
 from edge_router.control.response_cache import ResponseCache
-from edge_router.control.sessions import Session, Sessions
-from edge_router.control.steps import LONG, Pause, done
-from edge_router.control.truncation import truncated
+from edge_router.control.sessions import Sessions
+from edge_router.control.steps import Pause, done
 from edge_router.control.upgrading import Upgrader
 from edge_router.defects import Defects
-from edge_router.engines.base import Arriving, EndpointState, Engine, Prompt, Restarts
+from edge_router.engines.base import EndpointState, Engine, Restarts
 from edge_router.engines.fleet.gauges import endpoint_gauges
 from edge_router.errors import (
-    Blocked,
-    Cancelled,
     Closed,
-    ContextOverflow,
     EdgeRouterError,
     InternalError,
-    InvalidRequest,
-    LowConfidence,
     StrongNotConfigured,
-    Withheld,
 )
-from edge_router.guard.inspection import NOTHING, Inspection
 from edge_router.ledger import Record
 from edge_router.metrics.counters import Gauge, Labels, Metrics
 from edge_router.metrics.memory import memory_gauges
 from edge_router.questions.bounds import Bounds
 from edge_router.questions.result import Answers
-from edge_router.records import changed
-from edge_router.routing.confidence.buffer import ConfidenceBuffer
 from edge_router.routing.confidence.gate import Gate
-from edge_router.routing.routers.base import AsksWeak, Router, checked_score
-from edge_router.routing.rules.rule import Verdict
+from edge_router.routing.routers.base import Router
 from edge_router.routing.thresholds.metering import Meter
 from edge_router.routing.thresholds.prices import Prices
-from edge_router.routing.thresholds.purses import Purses
 from edge_router.routing.thresholds.spending import Payment
 from edge_router.system.paths import Paths
 from edge_router.types import Cancel, Decision, Progress, Reason
@@ -130,15 +118,32 @@ class CoreController:
         )
         self._background = BackgroundUpgrades(self.config.ledger, self._upgrader, self.defects)
         self._responses = ResponseCache.of(self.config, paths, self._pool, self.defects, self.metrics)
+        self._sessions = Sessions(self.config.sessions, Prices.highest(self.config, own=True))
+        self._decider = Decider(
+            self.config,
+            self._pool,
+            self.callers,
+            self._sessions,
+            self.defects,
+            failed=self._recorder.failed,
+        )
+        self._answerer = Answerer(
+            self.config,
+            self._pool,
+            self.callers,
+            self._sessions,
+            self.defects,
+            self._recorder,
+            finished=self._finished,
+        )
         self._inquiries = Inquiries(
             self.defects,
-            decide=self._decided,
-            ready=self._ready,
-            payment=self._payment,
+            decide=self._decider.decided,
+            ready=self._answerer.ready,
+            payment=self._answerer.payment,
             record=self._recorder.record,
             bounds=lambda weak: bounds or self._pool.bounds(weak),
         )
-        self._sessions = Sessions(self.config.sessions, Prices.highest(self.config, own=True))
         self.metrics.add(*self._sessions.gauges())
         self._created = int(time.time())
         self._closed = False
@@ -158,89 +163,11 @@ class CoreController:
     def _starting(self, request: ChatRequest, cancel: Cancel, visit: Visit) -> Generator[Pause, None, Answer]:
         clock = Clock()
         lookup = looked_up(self._responses, request)
-        decision, situation = self._decided(request, clock, cancel, lookup)
+        decision, situation = self._decider.decided(request, clock, cancel, lookup)
         if lookup is not None and lookup.found is not None:
             ended = partial(self._finished, None, visit, lookup, None)
             return lookup.answer(decision, cancel, clock, ended, self._sessions, situation.session)
-        return (yield from self._asking(request, decision, situation, lookup, visit, cancel, clock))
-
-    def _asking(
-        self,
-        request: ChatRequest,
-        decision: Decision,
-        situation: policy.Situation,
-        lookup: Lookup | None,
-        visit: Visit,
-        cancel: Cancel,
-        clock: Clock,
-    ) -> Generator[Pause, None, Answer]:
-        """One model, or the other where that cannot."""
-        own = policy.own(request, situation)
-        cause: EdgeRouterError | None = None
-        spent: Usage | None = None
-        while True:
-            component = f"{decision.model} model"
-            payment: Payment | None = None
-            try:
-                with self.defects.guard(component):
-                    engine = yield from self._ready(decision, request, cancel)
-                    asked = policy.addressed(own, decision)
-                    prompt, left_out = self._fitting(engine, decision, asked, situation)
-                    holding = self._holding(decision, prompt.request, situation, cancel)
-                    payment = self._payment(decision, prompt.request)
-                    if holding is not None:
-                        prompt = replace(prompt, request=holding.request)
-                    events = engine.stream(prompt, cancel)
-                    # Whoever is held back is read in more than one piece before anything shows.
-                    arriving = events if holding is None and isinstance(events, Arriving) else None
-                    if holding is not None:
-                        events = holding.sure(events)
-                    if payment is not None:
-                        events = payment.metered(events, partial(self.defects.spare, "spending"))
-                    events = visit.metered(events)
-                    events, kept = keeping(events, lookup)
-                    spare = partial(self.defects.spare, "sessions")
-                    answerer = (decision.model, engine.model_id)
-                    events = self._sessions.noted(events, situation.session, own, answerer, spare)
-                    yield LONG if arriving is None else Pause(arriving)
-                    model, answering = engine.model_id, list[Answering]()
-                    events = primed(events, clock, model, component=component, found=answering.append)
-                    model, decision = by_whom(answering, model, decision)
-                    if holding is not None:
-                        decision = replace(decision, confidence=holding.chance)
-                break
-            except EdgeRouterError as error:
-                if payment is not None:
-                    payment.fail(error)
-                other = policy.after_failure(decision, error, situation)
-                if other is None:
-                    self._recorder.failed(request, decision, error, clock, cause=cause, spent=spent)
-                    raise error from cause or error.__cause__
-                _logger.info("the %s answers instead: %s", f"{other.model} model", type(error).__name__)
-                if isinstance(error, LowConfidence):
-                    spent = Usage(prompt.count or 0, error.tokens)
-                elif isinstance(error, InvalidRequest) and not isinstance(error, ContextOverflow):
-                    situation = replace(situation, weak_refused=True)
-                decision, cause = other, error
-        heard = self._recorder.listening(decision)
-        return Answer(
-            events if heard is None else heard.through(events),
-            request=request,
-            decision=decision,
-            model=model,
-            cancel=cancel,
-            clock=clock,
-            fallback_cause=cause,
-            truncated=left_out,
-            spent=spent,
-            finished=partial(self._finished, payment, visit, kept, heard),
-            arriving=arriving,
-        )
-
-    def _payment(self, decision: Decision, request: ChatRequest) -> Payment | None:
-        """What is put down for a strong answer, where a budget is set. Raises `BudgetSpent`."""
-        paid = decision.model == "strong"
-        return self.callers.purses(request.caller).begin(request, decision.endpoint) if paid else None
+        return (yield from self._answerer.asking(request, decision, situation, lookup, visit, cancel, clock))
 
     def answering(self, request: ChatRequest, cancel: Cancel) -> Generator[Pause, None, Answers]:
         """The steps to the answers of `request`, whose output is typed questions.
@@ -259,7 +186,7 @@ class CoreController:
         """Where `request` would go; no model is loaded and none is asked whether it can be reached."""
         self._check_open()
         with self.defects.guard("controller"):
-            return self._decide(self.callers.asked(request), Clock())[0]
+            return self._decider.decide(self.callers.asked(request), Clock())[0]
 
     def warm(self) -> None:
         """Load the router and the weak model now, as `serve` does before it listens.
@@ -396,194 +323,6 @@ class CoreController:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed
-
-    def _decided(
-        self, request: ChatRequest, clock: Clock, cancel: Cancel, lookup: Lookup | None = None
-    ) -> tuple[Decision, policy.Situation]:
-        """Of a query that is going to be answered. What keeps it from being asked anywhere is recorded."""
-        try:
-            return self._decide(request, clock, cancel, lookup, counts=True)
-        except (Blocked, Withheld) as error:
-            reason = Reason.GUARD if isinstance(error, Withheld) and error.rule is None else Reason.RULE
-            found = getattr(error, "found", ())
-            kept = Decision("weak", reason, found=found, rule=error.rule, caller=request.caller)
-            self._recorder.failed(request, kept, error, clock)
-            raise
-
-    def _decide(
-        self,
-        request: ChatRequest,
-        clock: Clock,
-        cancel: Cancel | None = None,
-        lookup: Lookup | None = None,
-        *,
-        counts: bool = False,
-    ) -> tuple[Decision, policy.Situation]:
-        """`counts`: the query is going to be answered, so it is part of the strong share that is held."""
-        purses, caller = self.callers.purses(request.caller), self.callers.find(request.caller)
-        route = policy.parse_model(request.target, self._pool.names())
-        verdict = self._verdict(request)
-        if route.tier is None and verdict.model is not None:
-            route = replace(policy.parse_model(verdict.model.then, self._pool.names()), ruled=True)
-        needs = request.needs
-        strong = self._pool.strong_for(needs)
-        near = policy.strong_here(needs, self.config)
-        inspection = self._inspection(request, verdict, strong and not near and route.tier != "weak")
-        situation = policy.Situation(
-            strong_configured=strong,
-            offline=self.config.offline,
-            private=request.private,
-            kept=Reason.RULE if verdict.local_only else Reason.GUARD if inspection.stays else None,
-            needs=needs,
-            weak_serves=self._pool.weak_serves,
-            budget_spent=purses.exhausted,
-            weak_only=self.callers.allowed(request.caller).stays,
-            shortens=self.config.weak.overflow == "auto",
-            asked=verdict.model.then if route.ruled and verdict.model is not None else None,
-            tiers=policy.tiers_for(route, self.config, request.among),
-            defects_escalate=self.config.weak.on_defect == "escalate",
-            strong_here=near,
-            session=self._session(request) if strong else None,  # one model keeps them all anyway
-            facts=self._sessions.facts,
-        )
-        if route.tier == "strong" and not (route.ruled or near):
-            self._refuse_strong(request, verdict, inspection)
-
-        def told(decision: Decision) -> Decision:
-            named = verdict.local_only or (verdict.model if route.ruled else None)
-            would = decision.would_escalate and not self._stays(request, verdict)
-            found, rule = inspection.found, named.name if named else None
-            return changed(decision, found=found, rule=rule, caller=request.caller, would_escalate=would)
-
-        def decided(score: float | None, threshold: float | None = None) -> Decision:
-            return told(policy.decide(route, score, threshold, situation))
-
-        egress = (verdict, inspection)
-        if route.tier is not None or Need.QUESTIONS in needs:
-            return (lookup and lookup.exact(route, situation, egress, decided)) or decided(None), situation
-        with self.defects.guard("router"):
-            router = self._pool.router(route.router, cancel)
-            if cancel is not None and not self._pool.weak_loaded and isinstance(router, AsksWeak):
-                self._pool.weak(cancel)  # scoring would wait for it and hear no cancel
-            threshold = route.threshold
-            if threshold is None:
-                threshold = self._pool.threshold(router, caller.settings)
-        counts = counts and route.threshold is None
-        budgeted = purses if route.threshold is None and self._pool.is_default(router) else Purses()
-        threshold = budgeted.threshold(threshold)
-        route = policy.Route(None, router.name, route.threshold, route.ruled)
-        by_score = partial(decided, threshold=threshold)
-        if lookup is not None and (kept := lookup.exact(route, situation, egress, by_score)) is not None:
-            return kept, situation
-        with self.defects.guard("router"), clock.scoring():
-            score = checked_score(router, request, stays=not situation.strong_allowed)
-        decision = by_score(score)
-        if lookup is not None and (kept := lookup.similar(router, decision)) is not None:
-            return kept, situation
-        if counts:
-            with self.defects.spare("strong share"):
-                self._pool.observe(router, decision, caller.settings)
-            with self.defects.spare("spending"):
-                budgeted.observe(score)
-        return decision, situation
-
-    def _session(self, request: ChatRequest) -> Session | None:
-        with self.defects.spare("sessions"):
-            return self._sessions.look(request)
-        return None
-
-    def _verdict(self, request: ChatRequest) -> Verdict:
-        """What the user's rules say. Raises `Blocked`."""
-        with self.defects.guard("rules"):
-            verdict = self._pool.egress.judge(request)
-        if verdict.block is not None:
-            raise Blocked(verdict.block.name, verdict.block.message)
-        return verdict
-
-    def _inspection(self, request: ChatRequest, verdict: Verdict, strong: bool) -> Inspection:
-        """What the guard finds, where another machine might be asked."""
-        stays = request.private or self.config.offline or verdict.local_only
-        if stays or not (strong or self.config.weak.trusted_hosts):
-            return NOTHING
-        with self.defects.guard("guard"):
-            return self._pool.egress.inspect(request, verdict)
-
-    def _stays(self, request: ChatRequest, verdict: Verdict) -> bool:
-        """Whether the guard keeps it here, also where nobody is there that it could be sent to."""
-        with self.defects.guard("guard"):
-            return bool(self._pool.egress.inspect(request, verdict).stays)
-
-    def _refuse_strong(self, request: ChatRequest, verdict: Verdict, inspection: Inspection) -> None:
-        """Raises `InvalidRequest` for a request that names the strong model where it must not be asked, and
-        `Withheld` where a rule or the guard keeps it here."""
-        if request.private or self.config.offline:
-            why = "the request is private" if request.private else "the network is switched off"
-            raise InvalidRequest("model", f"{request.target!r} would leave this machine, and {why}")
-        if verdict.local_only is not None:
-            raise Withheld(rule=verdict.local_only.name)
-        if inspection.stays:
-            raise Withheld(inspection.stays)
-
-    def _ready(
-        self, decision: Decision, request: ChatRequest, cancel: Cancel
-    ) -> Generator[Pause, None, Engine]:
-        """What answers; others do not wait behind who waits for it to load. Raises what `_engine` does."""
-        if cancel.is_set():  # nobody wants it any more: nothing is loaded, sent or paid for
-            raise Cancelled
-        if decision.model == "weak" and not self._pool.weak_loaded:
-            yield LONG
-        return self._engine(decision, request, cancel)
-
-    def _engine(self, decision: Decision, request: ChatRequest, cancel: Cancel) -> Engine:
-        """Raises `UnsupportedRequest`, `Withheld` where the weak model would leave out what is asked for."""
-        if decision.model == "strong":
-            for need in LOCAL_NEEDS & request.needs:
-                told = 'only the weak model can be held to it: ask for model="weak"'
-                raise InvalidRequest(request.name_of(need), told)
-            return self._pool.strong(cancel, request.needs)
-        if self._pool.loaded_weak is None and self._pool.weak_is_known:  # nothing is loaded for an error
-            self._check_weak_handles(request, decision)
-        weak = self._pool.weak(cancel)
-        self._check_weak_handles(request, decision)
-        return weak
-
-    def _check_weak_handles(self, request: ChatRequest, decision: Decision) -> None:
-        check_handles(
-            request, decision, self._pool.weak_serves, may_call_tools=self._pool.weak_may_call_tools
-        )
-
-    def _fitting(
-        self, engine: Engine, decision: Decision, request: ChatRequest, situation: policy.Situation
-    ) -> tuple[Prompt, int]:
-        """`request` as the engine reads it and can take it, and how many messages were left out for that.
-
-        Raises `ContextOverflow` where it is too long and may be escalated, or can't be shortened.
-        """
-        prompt, able = engine.prepare(request), engine.capabilities
-        window = able.context_window
-        if decision.model == "strong" or prompt.count is None or window is None or prompt.count < window:
-            return prompt, 0
-        overflow = ContextOverflow(prompt.count, window, able.trained_context)
-        way = self.config.weak.overflow
-        escalates = way == "auto" and policy.after_failure(decision, overflow, situation) is not None
-        shorter = None if escalates or way == "escalate" else truncated(request, engine.prepare, window)
-        if shorter is None:
-            raise overflow
-        return shorter
-
-    def _holding(
-        self, decision: Decision, request: ChatRequest, situation: policy.Situation, cancel: Cancel
-    ) -> ConfidenceBuffer | None:
-        """What holds the answer's beginning back; None where it would be shown anyway."""
-        bound = self.config.weak.min_confidence
-        scored = decision.reason is Reason.SCORE or decision.held == "prompt"
-        # A form that is forced on a model makes it look unsure of its words.
-        if bound is None or not scored or request.needs & (FORM_NEEDS | LOCAL_NEEDS):
-            return None
-        if policy.escalate(decision, Reason.LOW_CONFIDENCE, situation) is None:
-            return None
-        gate = self._pool.gate(cancel)
-        return None if gate is None else ConfidenceBuffer(gate, bound, request)
 
     def _finished(
         self,
