@@ -1,8 +1,9 @@
 """edge_router: a small compiled model answers here; only the hard queries go to a strong one.
 
-`from edge_router import Controller` is the whole surface for embedding; `edge_router.errors` holds every
-error. `ScriptedEngine` stands in for either model in tests, `ScriptedRouter` for the router. Nothing heavy
-is imported before it is used.
+`from edge_router import Controller` is the whole surface for embedding; what else the command line can,
+`plan`, `propose` and the other functions here can: they return what it prints. `edge_router.errors` holds
+every error. `ScriptedEngine` stands in for either model in tests, `ScriptedRouter` for the router. Nothing
+heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from edge_router import errors
     from edge_router.api.async_client import AsyncController
     from edge_router.api.client import Controller
+    from edge_router.api.model_plans import plan, plans
+    from edge_router.api.proposals import propose
     from edge_router.chat.request import TokenMask, Vocabulary
     from edge_router.config.settings import Config
     from edge_router.engines.scripted import ScriptedEngine
@@ -47,6 +50,9 @@ __all__ = [
     "YesNo",
     "__version__",
     "errors",
+    "plan",
+    "plans",
+    "propose",
 ]
 
 _HOMES = {
@@ -64,6 +70,9 @@ _HOMES = {
     "TokenMask": "edge_router.chat.request",
     "Vocabulary": "edge_router.chat.request",
     "YesNo": "edge_router.questions.question",
+    "plan": "edge_router.api.model_plans",
+    "plans": "edge_router.api.model_plans",
+    "propose": "edge_router.api.proposals",
 }
 
 

@@ -70,12 +70,13 @@ def suggestion(config: Config, paths: Paths, *, look: bool = False) -> Suggestio
 
 
 def _looked(config: Config, paths: Paths) -> Suggestion | None:
-    from edge_router.cli.verbs.proposal import pace, propose
+    from edge_router.api.proposals import propose
+    from edge_router.cli.verbs.proposal import pace
 
     try:
-        proposal = propose(config, paths)
+        proposal = propose(config, paths=paths)
     except EdgeRouterError:
         return None
     if proposal is None:
         return None
-    return Suggestion(proposal.report.shown.model, pace(proposal.report))
+    return Suggestion(proposal.plan.shown.model, pace(proposal.plan))

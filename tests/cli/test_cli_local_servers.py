@@ -7,7 +7,8 @@ import json
 import pytest
 from local_servers import CLOUD, QWEN, WORDS, LMStudio
 
-from edge_router.cli.verbs import configuration, local_servers, proposal
+from edge_router.api import proposals
+from edge_router.cli.verbs import configuration, local_servers
 from edge_router.config.settings import Config
 
 pytestmark = pytest.mark.integration
@@ -113,7 +114,7 @@ def test_config_init_offers_it_to_a_person(cli, home, local_server, monkeypatch,
     server, asked = local_server("lmstudio"), []
     monkeypatch.setattr(local_servers, "found", lambda: local_servers_of(server))
     monkeypatch.setattr(configuration, "is_someone_there", lambda: True)
-    monkeypatch.setattr(proposal, "propose", lambda *_: None)
+    monkeypatch.setattr(proposals, "propose", lambda *_, **__: None)
 
     def confirm(question, **_):
         asked.append(question)
@@ -130,7 +131,7 @@ def test_config_init_offers_it_to_a_person(cli, home, local_server, monkeypatch,
 def test_config_init_offers_nothing_in_place_of_what_was_chosen(cli, home, local_server, monkeypatch):
     monkeypatch.setattr(local_servers, "found", lambda: pytest.fail("something was chosen"))
     monkeypatch.setattr(configuration, "is_someone_there", lambda: True)
-    monkeypatch.setattr(proposal, "propose", lambda *_: None)
+    monkeypatch.setattr(proposals, "propose", lambda *_, **__: None)
     assert cli("config", "init", "-o", "weak.model=Qwen3-4B").code == 0
 
 

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from edge_router.api import model_plans
 from edge_router.catalog import model_cards
-from edge_router.cli.verbs import planning
 from edge_router.device import Gpu
 from edge_router.parsing.sizes import binary
 
@@ -22,7 +22,7 @@ GIB = 1 << 30
 @pytest.fixture(autouse=True)
 def bandwidth(monkeypatch):
     """Nothing is measured: 10 GB/s."""
-    monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: 10e9)
+    monkeypatch.setattr(model_plans, "room_bandwidth", lambda room, paths: 10e9)
 
 
 def test_the_contract(cli):
@@ -244,7 +244,7 @@ def test_the_bandwidth_can_be_given_or_be_unknown(cli, monkeypatch):
     plan = json.loads(done.out)
     assert plan["decode_tokens_per_s_at_most"] == pytest.approx(20e9 / (75_715_200 + 2048 * 23040), abs=0.1)
     assert "at 20 GB/s (as given)" in cli("plan", MODEL, "--vram-budget", "1GiB", "--bandwidth", "20GB").out
-    monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: None)
+    monkeypatch.setattr(model_plans, "room_bandwidth", lambda room, paths: None)
     text = cli("plan", MODEL, "--device", "metal", "--vram-budget", "8GiB").out
     assert "bandwidth is not known" in text and "at most" not in text
     assert json.loads(cli("plan", MODEL, "--json").out)["decode_tokens_per_s_at_most"] is None

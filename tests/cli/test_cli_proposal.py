@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from edge_router.api import model_plans, proposals
 from edge_router.catalog import model_cards
-from edge_router.cli.verbs import configuration, local_servers, planning, proposal
+from edge_router.cli.verbs import configuration, local_servers
+from edge_router.cli.verbs.proposal import pace
 from edge_router.config.settings import Config
 from edge_router.device import host
 from edge_router.vram import budget
@@ -24,7 +26,7 @@ def machine(monkeypatch):
     def prepare(free, bandwidth=100e9):
         here = replace(host(ask_llvm=lambda: ("generic", ())), memory_free=free)
         monkeypatch.setattr(budget, "host", lambda memory: here)
-        monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: bandwidth)
+        monkeypatch.setattr(model_plans, "room_bandwidth", lambda room, paths: bandwidth)
 
     return prepare
 
@@ -90,7 +92,7 @@ def test_a_chosen_model_gets_windows_that_fit(cli, home, machine):
 
 
 def test_what_cannot_be_compiled_here_or_serves_one_purpose_is_not_proposed(monkeypatch):
-    names = {card.name for card in proposal._candidates()}
+    names = {card.name for card in proposals.candidates()}
     assert "SmolLM2-135M-Instruct" in names and names < set(model_cards())
     assert not any(name.startswith(("gorilla", "DeepSeek-R1")) for name in names)
     from edge_router.compile.weights import parameters
@@ -100,11 +102,11 @@ def test_what_cannot_be_compiled_here_or_serves_one_purpose_is_not_proposed(monk
         raise UnsupportedArchitecture(str(config["model_type"]), ("llama",))
 
     monkeypatch.setattr(parameters, "parameters", refuse)
-    assert proposal._candidates() == []
+    assert proposals.candidates() == []
 
 
 def test_nobody_is_asked_where_nobody_is(cli, home, monkeypatch):
-    monkeypatch.setattr(proposal, "propose", lambda *arguments: pytest.fail("nobody can say yes"))
+    monkeypatch.setattr(proposals, "propose", lambda *_, **__: pytest.fail("nobody can say yes"))
     assert cli("config", "init").code == 0
     assert written(home) == Config()
 
@@ -135,7 +137,7 @@ def test_a_folder_of_ones_own_keeps_its_path(cli, home, machine, tmp_path, monke
     folder = tmp_path / "mine"
     folder.mkdir()
     monkeypatch.setattr(
-        "edge_router.catalog.find_model", lambda name: replace(model_cards()["Qwen3-0.6B"], name="mine")
+        proposals, "find_model", lambda name: replace(model_cards()["Qwen3-0.6B"], name="mine")
     )
     assert cli("config", "init", "--yes", "-o", f"weak.model={folder}").code == 0
     assert written(home).weak.model == str(folder)
@@ -167,5 +169,5 @@ def test_what_fits_and_is_slow_is_said_to_fit(cli, machine, bandwidth, words):
 )
 def test_a_speed_in_words(machine, paths, speed, words):
     machine(8 * GIB)
-    found = proposal.propose(Config(), paths)
-    assert found is not None and proposal.pace(replace(found.report, tokens_per_s=speed)) == words
+    found = proposals.propose(Config(), paths=paths)
+    assert found is not None and pace(replace(found.plan, tokens_per_s=speed)) == words

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from edge_router.api import model_plans
 from edge_router.cli import suggestion as suggesting
 from edge_router.cli.suggestion import DEMO, Suggestion, suggestion
-from edge_router.cli.verbs import planning
 from edge_router.config.settings import Config
 from edge_router.device import host
 from edge_router.engines.scripted import ScriptedEngine
@@ -27,7 +27,7 @@ def machine(monkeypatch):
         here = replace(host(ask_llvm=lambda: ("generic", ())), memory_free=memory, memory_total=memory)
         monkeypatch.setattr(budget, "host", lambda place: here)
         monkeypatch.setattr(suggesting, "host", lambda place: here)
-        monkeypatch.setattr(planning, "room_bandwidth", lambda room, paths: 100e9)
+        monkeypatch.setattr(model_plans, "room_bandwidth", lambda room, paths: 100e9)
 
     return prepare
 

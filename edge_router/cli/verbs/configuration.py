@@ -319,18 +319,18 @@ def _with_proposal(wanted: Config, session: Session, *, yes: bool) -> Config:
         served = offered(wanted, session)
         if served is not None:
             return served
-    from edge_router.cli.verbs.proposal import propose, settings_of, show
+    from edge_router.api import proposals
+    from edge_router.cli.verbs.proposal import show
 
-    proposed = propose(wanted, session.paths)
+    proposed = proposals.propose(wanted, paths=session.paths)
     if proposed is None:
         output.say("No model fits into the memory that is free; none is set.", style="yellow")
         return wanted
     show(proposed)
-    settings = settings_of(proposed.report, wanted)
-    if not settings:
+    if not proposed.settings:
         return wanted
     if yes or asked("Set it so?", default=True):
-        return wanted.replace(**settings)
+        return wanted.replace(**proposed.settings)
     return wanted
 
 

@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from edge_router.catalog import ModelCard, complete_card, concerning, find_model, model_cards
+from edge_router.api import model_plans
+from edge_router.catalog import model_cards
 from edge_router.cli import output
 from edge_router.cli.session import Session
 from edge_router.cli.verbs import local_servers
-from edge_router.cli.verbs.planning import Planning, Report, best_first, facts, summary_rows, tell
-from edge_router.config.settings import Config
-from edge_router.device.gpu_models import GpuModel, find_gpu, gpu_models
-from edge_router.errors import WeightsUnavailable
-from edge_router.hub import target_of
+from edge_router.cli.verbs.planning import explanation, summary_rows, tell
+from edge_router.device.gpu_models import gpu_models
+from edge_router.errors import ConfigError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -77,10 +76,6 @@ def plan(
     the bound that the memory's bandwidth sets: for each token all weights are read, and half a context.
     """
     session = Session(ctx, json=json)
-    known = find_gpu(gpu) if gpu is not None else None
-    if known is not None:
-        device = device or known.device
-        vram_budget = vram_budget or _budget_of(known)
     config = session.config(
         weak__vram_budget=vram_budget,
         weak__context_window_size=context,
@@ -88,63 +83,39 @@ def plan(
         weak__max_sequences=conversations,
         weak__device=device,
     )
-    planning = Planning.of(config, session.paths, quantizations=quantization, bandwidth=bandwidth, gpu=known)
-    asked = (context is not None, chunk is not None)
-    if model is not None:
-        card = _completed(find_model(model), session, config)
-        report = planning.report(card)
-        _check(card, report, session)
-        if json:
-            output.write_json(facts(report))
-        else:
-            tell(report, planning, explain=explain)
-        _leave_unless(report.keeps(*asked))
-        return
-    reports = best_first(planning.report(card) for card in model_cards().values())
+    try:
+        reports = (
+            model_plans.plans(
+                config, quantizations=quantization, bandwidth=bandwidth, gpu=gpu, paths=session.paths
+            )
+            if model is None
+            else (
+                model_plans.plan(
+                    model,
+                    config,
+                    quantizations=quantization,
+                    bandwidth=bandwidth,
+                    gpu=gpu,
+                    paths=session.paths,
+                ),
+            )
+        )
+    except ConfigError as error:
+        if gpu is None or error.key != "weak.vram_budget":
+            raise
+        raise typer.BadParameter(error.reason, param_hint="--vram-budget") from error
     if json:
-        output.write_json([facts(report) for report in reports])
+        facts = [report.to_dict() for report in reports]
+        output.write_json(facts if model is None else facts[0])
+    elif model is not None:
+        tell(reports[0], explain=explain)
     else:
         columns, rows, right = summary_rows(reports)
         output.table(columns, rows, right=right, spare=("context", "longest", "download"))
         if not session.options.quiet:
-            output.say(planning.explanation(), style="dim")
+            output.say(explanation(reports[0]), style="dim")
             output.say(LEGEND, style="dim")
-            for line in () if known else local_servers.held(config):  # which holds nothing of another GPU
+            for line in () if gpu else local_servers.held(config):  # which holds nothing of another GPU
                 output.say(line, style="dim")
-    _leave_unless(any(report.keeps(*asked) for report in reports))
-
-
-def _budget_of(gpu: GpuModel) -> str:
-    """Its memory but a tenth, which the screen and other programs hold."""
-    if gpu.memory is None:
-        reason = f"{gpu.name} shares the computer's memory, of which there are several sizes; how much of it?"
-        raise typer.BadParameter(reason, param_hint="--vram-budget")
-    return f"{gpu.memory * 9 // 10 >> 20}MiB"
-
-
-def _leave_unless(fits: bool) -> None:
-    if not fits:
+    if not any(report.keeps(context is not None, chunk is not None) for report in reports):
         raise typer.Exit(DOES_NOT_FIT)
-
-
-def _check(card: ModelCard, report: Report, session: Session) -> None:
-    """That what is here of the weights is what building them takes: nobody plans with what can't be built."""
-    from edge_router.compile.weights.headers import check_headers
-
-    place = target_of(card.source, session.paths.downloads)
-    if card.name in model_cards() or not place.exists():
-        return
-    with concerning(card):
-        check_headers(place, card.config, report.shown.settings.quantization)
-
-
-def _completed(card: ModelCard, session: Session, config: Config) -> ModelCard:
-    """A repository without a card says what it is once it is here. Raises `WeightsUnavailable`."""
-    if card.config:
-        return card
-    place = target_of(card.source, session.paths.downloads)
-    with concerning(card):
-        if not place.exists():
-            reason = "its config.json is needed and it was not fetched yet"
-            raise WeightsUnavailable(str(card.source), reason, place)
-        return complete_card(card, place)
