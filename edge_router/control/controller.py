@@ -106,11 +106,11 @@ class CoreController:
         restarts = "Times that the weak model's process was started again."
         self.metrics.add(Gauge("edge_router_weak_restarts", restarts, (), self._restarts))
         egress = self._pool.egress
-        self._recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, egress)
+        self.recorder = Recorder(self.config.ledger, paths, self.metrics, self.defects, egress)
         self.callers = Callers(self.config, paths, self._pool.names, self.metrics.refused)
         self._upgrader = Upgrader(
             self.config,
-            self._recorder.ledger,
+            self.recorder.ledger,
             egress,
             self.start,
             strong=lambda: self._pool.names().strong,
@@ -141,7 +141,7 @@ class CoreController:
             decide=self._decider.decided,
             ready=self._answerer.ready,
             payment=self._answerer.payment,
-            record=self._recorder.record,
+            record=self.recorder.record,
             bounds=lambda weak: bounds or self._pool.bounds(weak),
         )
         self.metrics.add(*self._sessions.gauges())
@@ -299,7 +299,7 @@ class CoreController:
         self._check_open()
         if rating < 0 and self._responses is not None:
             self._responses.forget(record_id)
-        return self._recorder.rate(record_id, rating)
+        return self.recorder.rate(record_id, rating)
 
     def close(self) -> None:
         """Ends what is running and releases the models, for good. May be called twice."""
@@ -308,7 +308,7 @@ class CoreController:
         self._pool.close()
         with self.defects.spare("spending"):
             self.callers.budgets.close()
-        self._recorder.close()
+        self.recorder.close()
         if self._responses is not None:
             self._responses.close()
         self.defects.save()
@@ -342,7 +342,7 @@ class CoreController:
                 payment.settle(answer.usage, answer.decision.endpoint)
                 if self._closed:  # it has opened the file again
                     self.callers.budgets.close()
-        answer.record_id = self._recorder.finished(answer, error, heard)
+        answer.record_id = self.recorder.finished(answer, error, heard)
         if kept is not None:
             kept.ended(answer, error)
         if answer.decision.model == "strong" and error is None and anew:

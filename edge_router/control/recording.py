@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -59,6 +59,13 @@ class Recorder:
         self._keeps_questions = settings.store_prompts and settings.upgrade != "off"
         self._stores_prompts, self._closed = settings.store_prompts, False
         self.ledger = Ledger(paths.ledger, store_prompts=settings.store_prompts) if settings.enabled else None
+        self._watchers = list[Callable[[Record], None]]()
+
+    def watch(self, told: Callable[[Record], None]) -> None:
+        """`told` is called with each record from now on, in the thread that answers; it must not wait. The
+        record holds no prompt.
+        """
+        self._watchers.append(told)
 
     def failed(
         self,
@@ -136,6 +143,11 @@ class Recorder:
         number: int | None = None
         with self._defects.spare("metrics"):
             self._metrics.record(record)
+        if self._watchers:
+            seen = replace(record, prompt=None)
+            for told in self._watchers:
+                with self._defects.spare("watcher"):
+                    told(seen)
         if self.ledger is not None:
             with self._defects.spare("ledger"):
                 if record.prompt is not None and self._stores_prompts:

@@ -354,7 +354,7 @@ def test_a_strong_model_that_arrives_is_recorded_replaced_and_followed_by_what_i
             assert seen == ["big: It is Paris.", "scripted: weak", "StrongInterrupted", "InternalError"]
             await eventually(lambda: len(told) == 4)
             assert set(told) == {"edge_router answer"}
-            ledger = controller._recorder.ledger
+            ledger = controller.recorder.ledger
             rows = ledger.recent() if ledger is not None else ()
             assert [(row.decision.model, row.error, row.cause) for row in reversed(rows)] == [
                 ("strong", None, None),

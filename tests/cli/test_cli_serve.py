@@ -43,7 +43,12 @@ def test_it_listens_answers_and_ends(environment):
         assert answer["choices"][0]["message"]["content"] == "You said: hello"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out) == (0, "")
+    header, told = err.splitlines()
+    assert header.split() == ["time", "model", "reason", "score", "tokens", "ms"]
+    assert re.fullmatch(
+        r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d weak +scripted-weak +score +0\.\d+ +\d+\+\d+ +\d+", told
+    )
 
 
 @pytest.mark.integration

@@ -169,7 +169,7 @@ def test_what_it_spares_is_kept_and_counted() -> None:
     talk = Talk()
     talk.ask("hi", 0.1)
     talk.ask("harder", 0.6)
-    ledger = talk.controller._recorder.ledger
+    ledger = talk.controller.recorder.ledger
     assert ledger is not None
     (record, _) = ledger.recent()
     assert (record.decision.held, record.decision.held_tokens) == ("prompt", 90_001)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Annotated, NoReturn
 
 import typer
 
 from edge_router.cli import output
 from edge_router.cli.building import make_ready
+from edge_router.cli.request_log import RequestLog
 from edge_router.cli.sentences import sentence
 from edge_router.cli.session import Session, choose_model, server_key
 from edge_router.config.settings import Config
@@ -37,7 +39,8 @@ def serve(
     A key is asked of clients when one stands in EDGE_ROUTER_API_KEY (or the variable named by
     server.api_key_env) or callers have keys of their own (`edge-router keys new NAME`); one has to be for any
     address that other machines can reach. Settings are read at the start only,
-    your own rules (rules.toml) again once they have changed.
+    your own rules (rules.toml) again once they have changed. Each answer is told in a line on stderr, without
+    a word of its text; --quiet keeps silent.
     """
     session = Session(ctx)
     from edge_router.cli.door import Door
@@ -62,14 +65,20 @@ def serve(
     make_ready(session, config, yes=yes, before=try_port)
     controller = session.controller(config)
 
+    log = None if session.options.quiet else RequestLog(dated=not sys.stderr.isatty())
+
     def ready(url: str) -> None:
         door.open(controller)
         _ready(url, config, session)
+        if log is not None:
+            controller.recorder.watch(log.tell)
 
     try:
         closed = run(controller, api_key=key, on_ready=ready, on_waiting=_waiting)
     finally:
         door.close()
+        if log is not None:
+            log.close()
     if not closed:
         _leave()
 
