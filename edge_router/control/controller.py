@@ -125,7 +125,7 @@ class CoreController:
             self.callers,
             self._sessions,
             self.defects,
-            failed=self._recorder.failed,
+            failed=self.recorder.failed,
         )
         self._answerer = Answerer(
             self.config,
@@ -133,7 +133,7 @@ class CoreController:
             self.callers,
             self._sessions,
             self.defects,
-            self._recorder,
+            self.recorder,
             finished=self._finished,
         )
         self._inquiries = Inquiries(
