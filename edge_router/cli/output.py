@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NoReturn, TextIO
 
+from edge_router.parsing.sizes import span
+
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 
 # Escape sequences in an answer could retitle the window, move the cursor or write to the clipboard.
@@ -233,13 +235,6 @@ def ago(when: float) -> str:
     """A time in seconds since 1970, as people say it."""
     seconds = time.time() - when
     return "now" if seconds < 60 else f"{span(seconds)} ago"
-
-
-def span(seconds: float) -> str:
-    for unit, length in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def leave(code: int) -> NoReturn:

@@ -98,6 +98,7 @@ class SettingArguments(TypedDict, total=False):
     server__allowed_hosts: Sequence[str]
     server__allowed_origins: Sequence[str]
     server__resident: bool
+    server__dashboard: bool
     ledger__enabled: bool
     ledger__store_prompts: bool
     ledger__upgrade: str

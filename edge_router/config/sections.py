@@ -119,9 +119,8 @@ class ServerConfig:
     allowed_hosts: tuple[str, ...] = ()  # beside localhost, 127.0.0.1 and [::1]
     # Pages and desktop shells that may call, such as app://obsidian.md or tauri://*; CORS is off without
     allowed_origins: tuple[str, ...] = ()
-    resident: bool = (
-        False  # edge-router chat of this user, with the same settings, is answered by this server
-    )
+    resident: bool = False  # edge-router chat of this user, with the same settings, is answered here
+    dashboard: bool = True  # `serve` has a page for its owner at /, opened by the link that it prints
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from edge_router.engines.remote.kept_question import written
 from edge_router.errors import EdgeRouterError, InvalidData, StorageError
 from edge_router.ledger import Ledger, Record, message_of
 from edge_router.metrics.counters import Metrics
+from edge_router.records import changed
 from edge_router.system.paths import Paths
 from edge_router.types import Decision
 
@@ -57,7 +58,7 @@ class Recorder:
     ) -> None:
         self._metrics, self._defects, self._egress = metrics, defects, egress
         self._keeps_questions = settings.store_prompts and settings.upgrade != "off"
-        self._stores_prompts, self._closed = settings.store_prompts, False
+        self._stores_prompts, self._closed = settings.enabled and settings.store_prompts, False
         self.ledger = Ledger(paths.ledger, store_prompts=settings.store_prompts) if settings.enabled else None
         self._watchers = list[Callable[[Record], None]]()
 
@@ -139,8 +140,12 @@ class Recorder:
             self.ledger.close()
 
     def record(self, record: Record) -> int | None:
-        """The id of its row, where there is one."""
+        """The id of its row, where there is one. Nobody is shown a prompt that is not kept."""
         number: int | None = None
+        prompt, record = record.prompt, changed(record, prompt=None)
+        if prompt is not None and self._stores_prompts:
+            with self._defects.spare("ledger"):
+                record = replace(record, prompt=self._egress.masked(prompt))
         with self._defects.spare("metrics"):
             self._metrics.record(record)
         if self._watchers:
@@ -150,8 +155,6 @@ class Recorder:
                     told(seen)
         if self.ledger is not None:
             with self._defects.spare("ledger"):
-                if record.prompt is not None and self._stores_prompts:
-                    record = replace(record, prompt=self._egress.masked(record.prompt))
                 number = self.ledger.record(record)
                 if self._closed:  # which has opened it again
                     self.ledger.close()

@@ -29,8 +29,11 @@ class Counter:
     def add(self, values: Labels, amount: float = 1) -> None:
         self._sums[values] = self._sums.get(values, 0) + amount
 
+    def values(self) -> Iterator[tuple[Labels, float]]:
+        yield from sorted(self._sums.items())
+
     def lines(self) -> Iterator[str]:
-        for values, total in sorted(self._sums.items()):
+        for values, total in self.values():
             yield _line(self.name, zip(self.labels, values, strict=True), total)
 
 
@@ -76,8 +79,11 @@ class Gauge:
     ) -> None:
         self.name, self.text, self.labels, self._read = name, text, tuple(labels), read
 
+    def values(self) -> Iterator[tuple[Labels, float]]:
+        yield from self._read()
+
     def lines(self) -> Iterator[str]:
-        for values, amount in self._read():
+        for values, amount in self.values():
             yield _line(self.name, zip(self.labels, values, strict=True), amount)
 
 
@@ -128,6 +134,19 @@ class Metrics:
         self._first = Histogram("edge_router_first_token_seconds", "Time to the first token.", ("tier",))
         self._total = Histogram("edge_router_answer_seconds", "Time to the end of the answer.", ("tier",))
         self._gauges: list[Gauge] = []
+        self._listeners: tuple[Callable[[Record], None], ...] = ()
+
+    def listen(self, told: Callable[[Record], None]) -> Callable[[], None]:
+        """`told` gets each record from now on, in the thread that made it, until what comes back is called.
+        It must return at once and raise nothing."""
+        with self._lock:
+            self._listeners += (told,)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners = tuple(each for each in self._listeners if each is not told)
+
+        return stop
 
     def add(self, *gauges: Gauge) -> None:
         self._gauges += gauges
@@ -162,6 +181,8 @@ class Metrics:
             ):
                 if milliseconds is not None:
                     histogram.add((label,), milliseconds / 1e3)
+        for told in self._listeners:
+            told(record)
 
     def refused(self, caller: str, error: str) -> None:
         """A caller of the configuration was refused what its limits do not allow."""
@@ -173,17 +194,26 @@ class Metrics:
         with self._lock:
             self._defects.add((component, kind))
 
+    @property
+    def _counters(self) -> tuple[Counter, ...]:
+        return (
+            *(self._requests, self._tiers, self._failures, self._defects),
+            *(self._tokens, self._holds, self._held),
+            *(self._callers, self._caller_tokens, self._refused),
+        )
+
+    def values(self) -> dict[str, list[tuple[Labels, float]]]:
+        """Counters and gauges as they are now, by their names; each value behind its labels."""
+        with self._lock:
+            told: tuple[Counter | Gauge, ...] = (*self._counters, *self._gauges)
+            return {each.name: list(each.values()) for each in told}
+
     def render(self) -> str:
         """Prometheus text format, version 0.0.4."""
         with self._lock:
             parts: list[str] = []
-            counters = (
-                *(self._requests, self._tiers, self._failures, self._defects),
-                *(self._tokens, self._holds, self._held),
-                *(self._callers, self._caller_tokens, self._refused),
-            )
             histograms = (self._score, self._first, self._total)
-            metrics: list[Counter | Histogram | Gauge] = [*counters, *histograms, *self._gauges]
+            metrics: list[Counter | Histogram | Gauge] = [*self._counters, *histograms, *self._gauges]
             for metric in metrics:
                 parts += [f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}"]
                 parts += metric.lines()

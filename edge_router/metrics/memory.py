@@ -17,6 +17,11 @@ def memory_gauges(plan: Callable[[], Plan | None], loaded: Callable[[], bool]) -
         if current is not None:
             yield from (((part,), current.bytes(part)) for part in PARTS)
 
+    def budget() -> Iterator[tuple[Labels, float]]:
+        current = plan()
+        if current is not None:
+            yield (), current.budget
+
     def over() -> Iterator[tuple[Labels, float]]:
         current = plan()
         if current is not None:
@@ -27,6 +32,7 @@ def memory_gauges(plan: Callable[[], Plan | None], loaded: Callable[[], bool]) -
 
     return (
         Gauge("edge_router_memory_planned_bytes", "The weak model's memory as planned.", ("part",), planned),
+        Gauge("edge_router_memory_budget_bytes", "What the plan may take.", (), budget),
         Gauge("edge_router_memory_resident_bytes", "What the process holds.", (), single(resident_bytes)),
         Gauge("edge_router_memory_peak_bytes", "The most that it has held.", (), single(peak_bytes)),
         Gauge("edge_router_memory_over_plan_bytes", "The peak less the plan; below 0 is well.", (), over),

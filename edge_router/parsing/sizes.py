@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them: "12GiB", "12GB", "80%"."""
+"""Amounts as people write them: memory, "12GiB", "12GB", "80%", and stretches of time."""
 
 from __future__ import annotations
 
@@ -63,3 +63,11 @@ def binary(count: int) -> str:
             break
         value, unit = value / 1024, larger
     return f"{value:.0f} {unit}" if unit == "B" or abs(value) >= 100 else f"{value:.1f} {unit}"
+
+
+def span(seconds: float) -> str:
+    """A stretch of time, in the largest unit of which it has one."""
+    for unit, length in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edge_router.chat.events import Finished, TextDelta, Usage
-from edge_router.cli.reasons import why
+from edge_router.control.reasons import why
 from edge_router.ledger import Ledger, Record
 from edge_router.response_cache.store import AnswerStore, Entry
 from edge_router.response_cache.transcript import Transcript

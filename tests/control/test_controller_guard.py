@@ -16,9 +16,9 @@ from edge_router.api.client import Controller
 from edge_router.chat.events import Finished, TextDelta, ToolCallArguments, ToolCallStart
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Extra
-from edge_router.cli.reasons import why
 from edge_router.config.settings import Config
 from edge_router.control.pool import Pool
+from edge_router.control.reasons import why
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import (
     ConfigError,

@@ -54,6 +54,24 @@ def test_every_answer_is_recorded_and_no_prompt_is_kept_unless_asked(paths: Path
     assert Ledger(paths.ledger).recent(1)[0].prompt == "hello there"
 
 
+def test_who_listens_hears_of_each_answer_and_no_prompt_that_is_not_kept() -> None:
+    key = "sk-proj-" + "a1B2" * 12
+    for settings, prompts in (
+        ({}, [None]),
+        ({"ledger__enabled": False, "ledger__store_prompts": True}, [None]),
+        ({"ledger__store_prompts": True}, ["my key is ..."]),
+    ):
+        heard = []
+        with Controller(weak=weak(), router=ScriptedRouter(EASY), **settings) as controller:
+            stop = controller.metrics.listen(heard.append)
+            ask(controller, messages=f"my key is {key}")
+            stop()
+            ask(controller)
+        shown = [each.prompt if each.prompt is None else each.prompt[:9] + " ..." for each in heard]
+        assert shown == prompts and key not in str([each.prompt for each in heard]), settings
+        assert [each.model for each in heard] == ["small"]
+
+
 def test_an_answer_can_be_rated_once_it_has_ended(paths: Paths) -> None:
     request = parse_chat({"model": "auto", "messages": HELLO}).request
     with Controller(weak=weak(), router=ScriptedRouter(EASY)) as controller:

@@ -10,10 +10,10 @@ import pytest
 from edge_router.api.client import Controller
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
-from edge_router.cli.reasons import why
 from edge_router.config.sections import GuardConfig
 from edge_router.config.settings import Config
 from edge_router.control.egress import Egress
+from edge_router.control.reasons import why
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Blocked, GenerationFailed, InvalidRules, StrongUnreachable, Withheld
 from edge_router.guard.detectors import Machine

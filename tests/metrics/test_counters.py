@@ -2,7 +2,7 @@ import threading
 
 from edge_router.chat.events import Usage
 from edge_router.ledger import Record
-from edge_router.metrics.counters import Histogram, Metrics
+from edge_router.metrics.counters import Gauge, Histogram, Metrics
 from edge_router.types import Decision, Reason, Timings
 
 
@@ -73,3 +73,13 @@ def test_threads_lose_nothing():
     for thread in threads:
         thread.join()
     assert lines(metrics)['edge_router_requests_total{tier="weak",reason="score"}'] == 2000
+
+
+def test_values_are_those_that_are_rendered() -> None:
+    metrics = Metrics()
+    metrics.add(Gauge("held", "What is held.", ("part",), lambda: [(("weights",), 7.5)]))
+    metrics.refused("anna", "RateLimited")
+    found = metrics.values()
+    assert found["held"] == [(("weights",), 7.5)]
+    assert found["edge_router_caller_refusals_total"] == [(("anna", "RateLimited"), 1)]
+    assert found["edge_router_requests_total"] == []

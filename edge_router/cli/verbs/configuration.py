@@ -116,6 +116,7 @@ COMMENTS: Mapping[str, str] = {
     "server.allowed_hosts": "Host names to answer to, beside localhost, 127.0.0.1 and [::1].",
     "server.allowed_origins": "Web pages that may call, such as https://example.org.",
     "server.resident": "Let serve answer edge-router chat, of the same user and with the same settings.",
+    "server.dashboard": "A page at / that shows what went where and why, for who opens the link of serve.",
     "ledger.enabled": "Keep a local record of decisions.",
     "ledger.store_prompts": "Keep the prompts in it too.",
     "ledger.upgrade": "What the strong one was not there for, to be bettered: ask (by hand), auto, off.",

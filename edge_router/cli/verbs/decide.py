@@ -12,6 +12,7 @@ from edge_router.cli import output, reasons
 from edge_router.cli.building import prepare
 from edge_router.cli.piped import piped_input, readable
 from edge_router.cli.session import Session, choose_model
+from edge_router.control.reasons import why
 from edge_router.errors import InvalidRequest, clipped
 from edge_router.questions.checking import Words, check
 
@@ -217,4 +218,4 @@ def _draw(given: Given) -> None:
         output.write_styled("  no answer", "yellow")
     confidence = _confidence(given)
     sure = "" if confidence is None else f", confidence {confidence:.2f}"
-    output.say(f"  {given.model}{sure}: {reasons.why(given.decision)}", style="dim")
+    output.say(f"  {given.model}{sure}: {why(given.decision)}", style="dim")

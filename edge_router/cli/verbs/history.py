@@ -95,7 +95,7 @@ def _row(record: Record) -> tuple[str, ...]:
 
 
 def _tell(record: Record) -> None:
-    from edge_router.cli.reasons import why
+    from edge_router.control.reasons import why
 
     decision, usage, timings = record.decision, record.usage, record.timings
     rows: list[tuple[str, object]] = [
