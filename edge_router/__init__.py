@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from edge_router import errors
     from edge_router.api.async_client import AsyncController
+    from edge_router.api.calibrations import calibrate, calibrate_tiers
     from edge_router.api.client import Controller
     from edge_router.api.model_plans import plan, plans
     from edge_router.api.proposals import propose
+    from edge_router.api.replays import replay
+    from edge_router.bench.evaluations import evaluate
     from edge_router.chat.request import TokenMask, Vocabulary
     from edge_router.config.settings import Config
     from edge_router.engines.scripted import ScriptedEngine
@@ -49,10 +52,14 @@ __all__ = [
     "Vocabulary",
     "YesNo",
     "__version__",
+    "calibrate",
+    "calibrate_tiers",
     "errors",
+    "evaluate",
     "plan",
     "plans",
     "propose",
+    "replay",
 ]
 
 _HOMES = {
@@ -70,9 +77,13 @@ _HOMES = {
     "TokenMask": "edge_router.chat.request",
     "Vocabulary": "edge_router.chat.request",
     "YesNo": "edge_router.questions.question",
+    "calibrate": "edge_router.api.calibrations",
+    "calibrate_tiers": "edge_router.api.calibrations",
+    "evaluate": "edge_router.bench.evaluations",
     "plan": "edge_router.api.model_plans",
     "plans": "edge_router.api.model_plans",
     "propose": "edge_router.api.proposals",
+    "replay": "edge_router.api.replays",
 }
 
 

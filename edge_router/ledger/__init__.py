@@ -2,6 +2,6 @@
 
 from edge_router.ledger.book import Ledger
 from edge_router.ledger.message import message_of
-from edge_router.ledger.records import Record, Summary
+from edge_router.ledger.records import NothingRecorded, Record, Summary
 
-__all__ = ["Ledger", "Record", "Summary", "message_of"]
+__all__ = ["Ledger", "NothingRecorded", "Record", "Summary", "message_of"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from edge_router.chat.events import Usage
+from edge_router.errors import InvalidInput
 from edge_router.records import dataclass
 from edge_router.types import Decision, Timings
 
@@ -45,3 +46,11 @@ class Summary:
     @property
     def strong_share(self) -> float | None:
         return self.by_tier.get("strong", 0) / self.records if self.records else None
+
+
+class NothingRecorded(InvalidInput):
+    """The ledger holds nothing of what was asked for; `what` says of what."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"the ledger holds no {what}")

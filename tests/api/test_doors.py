@@ -8,8 +8,18 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 import edge_router
+from edge_router.chat.events import Usage
 from edge_router.config.settings import Config
-from edge_router.errors import ConfigError, UnknownModel, UnknownName, WeightsUnavailable
+from edge_router.errors import (
+    ConfigError,
+    InvalidData,
+    InvalidInput,
+    UnknownModel,
+    UnknownName,
+    WeightsUnavailable,
+)
+from edge_router.ledger import Ledger, NothingRecorded, Record
+from edge_router.types import Decision, Reason
 
 pytestmark = pytest.mark.integration
 
@@ -86,3 +96,71 @@ def test_what_was_chosen_is_not_proposed_again():
         weak__context_window_size=1024,
     )
     assert found is not None and set(found.settings) <= {"weak.model", "weak.prefill_chunk_size"}
+
+
+PROMPTS = [f"What is {number} and {number}?" for number in range(30)]
+
+
+def test_a_threshold_is_calibrated_on_prompts_and_remembered(paths, tmp_path):
+    found = edge_router.calibrate(0.3, PROMPTS, paths=paths)
+    assert (found.found.wanted, found.found.n, found.problem) == (0.3, 30, None)
+    assert found.found.low < found.found.share < found.found.high
+    assert found.to_dict()["router"] == found.router == "mf" and paths.calibration.is_file()
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(PROMPTS))
+    assert edge_router.calibrate(0.3, file, paths=paths) == found
+    assert edge_router.calibrate(0.3, str(file), paths=paths) == found
+
+
+def test_the_thresholds_of_several_models(paths):
+    models = {"endpoints.a.models": ("large",), "endpoints.b.models": ("larger",)}
+    config = Config().replace(**models)
+    shares = {"weak": 0.5, "large": 0.3, "larger": 0.2}
+    found = edge_router.calibrate_tiers(PROMPTS, config, shares=shares, paths=paths)
+    assert [tier.model for tier in found.found.tiers] == list(shares)
+    assert found.found.cost is None and found.to_dict()["router"] == "mf"
+    priced = config.replace(
+        **{f"endpoints.{name}.price_{way}": 1.0 for name in "ab" for way in ("in", "out")},
+        tiers=found.found.tiers,
+    )
+    paid = edge_router.calibrate_tiers(PROMPTS, priced, price=0.0002, paths=paths)
+    assert paid.found.cost == pytest.approx(0.0002, rel=0.2)
+    for arguments in ({}, {"shares": shares, "price": 1.0}, {"shares": {"weak": 1.0}}, {"price": 0.01}):
+        with pytest.raises(InvalidInput):
+            edge_router.calibrate_tiers(PROMPTS, config, paths=paths, **arguments)
+
+
+def test_what_the_ledger_holds_is_replayed_and_calibrated_on(paths):
+    for door in (edge_router.replay, edge_router.calibrate):
+        with pytest.raises(NothingRecorded):
+            door(0.5, paths=paths)
+    ledger = Ledger(paths.ledger)
+    for score in (0.1, 0.2, 0.3, 0.8):
+        model = "strong" if score >= 0.5 else "weak"
+        ledger.record(Record(Decision(model, Reason.SCORE, score, 0.5, "mf"), model, Usage(1000, 100)))
+    ledger.close()
+    found = edge_router.replay(0.25, paths=paths)
+    assert (found.found.n, found.found.before.strong, found.found.after.strong) == (4, 1, 2)
+    assert found.to_dict()["to_strong"] == 1 and not found.priced
+    assert edge_router.replay(paths=paths).found.threshold == 0.5  # as it was decided
+    assert edge_router.replay(0.25, paths=paths, strong__price_in=1.0, strong__price_out=1.0).priced
+    assert edge_router.calibrate(0.5, paths=paths).found.n == 4
+    assert edge_router.calibrate(0.5, paths=paths, last=2).found.n == 2
+    with pytest.raises(NothingRecorded):
+        edge_router.replay(0.25, paths=paths, caller="anna")
+
+
+def test_routers_are_evaluated_beside_the_controls(paths, tmp_path):
+    file = tmp_path / "labels.jsonl"
+    lines = [{"prompt": text, "weak_score": n % 2, "strong_score": 1} for n, text in enumerate(PROMPTS)]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    found = edge_router.evaluate(file, paths=paths)
+    (metrics,) = found.found.groups.values()
+    assert set(metrics) == {"mf", "length", "random", "oracle"} and not found.times
+    assert found.to_dict() == found.found.to_dict()
+    timed = edge_router.evaluate([file], routers=["length"], sample=10, latency=True, paths=paths)
+    assert set(timed.times) == {"length"} and timed.times["length"].n == 10
+    with pytest.raises(InvalidData):
+        edge_router.evaluate(tmp_path / "none.jsonl", paths=paths)
+    with pytest.raises(UnknownName):
+        edge_router.evaluate(file, routers=["no-such-router"], paths=paths)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +15,10 @@ from edge_router.cli.similarity import calibrate_cache
 from edge_router.cli.tiers import calibrate_tiers, tell
 from edge_router.cli.tool_calling import CASES, calibrate_tools
 from edge_router.config.settings import Config
+
+if TYPE_CHECKING:
+    from edge_router.api.calibrations import CalibratedThreshold, CalibratedTiers
+    from edge_router.routing.thresholds.calibration import Calibration
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -143,67 +145,50 @@ def calibrate(
         return
     if (prompts is not None) == ledger:
         raise typer.BadParameter("say where the sample is: --prompts FILE or --ledger")
-    from edge_router.routing.thresholds.calibration import Calibration, choose_threshold
-    from edge_router.routing.thresholds.tiers import TierCalibration
+    from edge_router.ledger import NothingRecorded
 
-    scores = _ledger_scores(session, config, last) if prompts is None else _scores(session, config, prompts)
-    name = config.router.name
-    found: Calibration | TierCalibration
-    if strong_share is None:
-        found = calibrate_tiers(session, config, scores, tier_shares, tier_price)
-        threshold = found.tiers[1].at
-    else:
-        found = choose_threshold(scores, strong_share)
-        threshold = found.threshold
-    _remember(session, name, threshold, scores)
-    for warning in found.warnings:
+    try:
+        if strong_share is None:
+            _tell(calibrate_tiers(session, config, prompts, last, tier_shares, tier_price), session)
+        else:
+            _tell(_by_share(session, config, prompts, last, strong_share), session)
+    except NothingRecorded as error:
+        filling = session.to_fill_the_ledger(config)
+        raise typer.BadParameter(f"{error}; take --prompts FILE, or {filling}") from error
+
+
+def _by_share(
+    session: Session, config: Config, prompts: Path | None, last: int | None, strong_share: float
+) -> CalibratedThreshold:
+    from edge_router.api import calibrations
+
+    return calibrations.calibrate(
+        strong_share, prompts, config, last=last, paths=session.paths, progress=session.progress
+    )
+
+
+def _tell(calibrated: CalibratedThreshold | CalibratedTiers, session: Session) -> None:
+    from edge_router.routing.thresholds.calibration import Calibration
+
+    if calibrated.problem is not None:
+        output.say(f"the sample is not remembered: {calibrated.problem}", style="dim")
+    for warning in calibrated.found.warnings:
         output.say(f"warning: {warning}", style="yellow")
-    if json:
-        output.write_json({"router": name, **found.to_dict()})
-        return
-    if isinstance(found, TierCalibration):
-        tell(found, name)
-        return
-    output.write(f"{found.threshold:.6g}\n")
+    if session.json:
+        output.write_json(calibrated.to_dict())
+    elif isinstance(calibrated.found, Calibration):
+        _tell_threshold(calibrated.router, calibrated.found, session)
+    else:
+        tell(calibrated.found, calibrated.router)
+
+
+def _tell_threshold(name: str, found: Calibration, session: Session) -> None:
+    """On stdout the threshold, on stderr what it means."""
     value = f"{found.threshold:.6g}"
+    output.write(f"{value}\n")
     output.say(
         f"{name} sends {found.share:.1%} of {found.n} prompts to the strong model from there on, and "
         f"{found.low:.1%} to {found.high:.1%} of others like them; ask router-{name}-{value}, or "
         f"set it: {session.command('config', 'set', f'router.threshold={value}')}",
         style="dim",
     )
-
-
-def _remember(session: Session, router: str, threshold: float, scores: Sequence[float]) -> None:
-    """What the sample's scores look like, to be held against the traffic's."""
-    from edge_router.errors import StorageError
-    from edge_router.routing.thresholds import drift
-
-    try:
-        drift.save(session.paths.calibration, drift.baseline(router, threshold, scores))
-    except StorageError as error:
-        output.say(f"the sample is not remembered: {error}", style="dim")
-
-
-def _ledger_scores(session: Session, config: Config, last: int | None) -> tuple[float, ...]:
-    from edge_router.ledger import Ledger
-
-    scores = Ledger(session.paths.ledger).scores(router=config.router.name)
-    if not scores:
-        raise typer.BadParameter(
-            f"the ledger holds no score of {config.router.name} yet; take --prompts FILE, or "
-            f"{session.to_fill_the_ledger(config)}"
-        )
-    return scores[-last:] if last is not None else scores
-
-
-def _scores(session: Session, config: Config, file: Path) -> list[float]:
-    from edge_router.routing.labels.reading import read_prompts
-
-    texts = read_prompts(file)
-    with closing(session.pool(config)) as models:
-        router = models.router(None)
-        with session.progress.step("score", total=len(texts), unit="prompts") as step:
-            scores = router.score_texts(texts)
-            step.advance(len(texts))
-    return scores

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +14,9 @@ from edge_router.cli.session import Session
 if TYPE_CHECKING:
     from edge_router.cli.picture import Picture
     from edge_router.routing.evaluation import Evaluation
-    from edge_router.routing.routers.base import Router
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-TIMED = 1000  # prompts
 COLUMNS = ("benchmark", "router", "n", "APGR", "95 % interval", "CPT 20 %", "CPT 50 %", "CPT 80 %")
 
 
@@ -62,35 +58,32 @@ def evaluate(
     config = session.config()
     for picture in (plot, latency):
         check_picture(picture)
-    from edge_router.routing import evaluation
-    from edge_router.routing.labels.reading import read_labelled
+    from edge_router.bench import evaluations
 
-    groups: dict[str, Mapping[str, evaluation.Metrics]] = {}
-    warnings: list[str] = []
-    prompts: list[str] = []
-    with closing(session.pool(config)) as models:
-        loaded = {name: models.router(name) for name in [*(router or [config.router.name]), "length"]}
-        scorers = {name: router.score_texts for name, router in loaded.items()}
-        for file in files:
-            data = read_labelled(file)
-            if sample is not None:
-                data = data.spread(sample, by)
-            prompts += data.prompts
-            with session.progress.step(f"evaluate on {file.name}"):
-                found = evaluation.evaluate(data, scorers, by=by)
-            groups |= {f"{file}: {name}" if name in groups else name: of for name, of in found.groups.items()}
-            warnings += found.warnings
-        whole = evaluation.Evaluation(groups, tuple(warnings))
-        show(whole, json=json)
-        if plot is not None:
-            from edge_router.cli.verbs.plot import curves
+    found = evaluations.evaluate(
+        files,
+        config,
+        routers=router or (),
+        by=by,
+        sample=sample,
+        latency=latency is not None,
+        paths=session.paths,
+        progress=session.progress,
+    )
+    show(found.found, json=json)
+    if plot is not None:
+        from edge_router.cli.verbs.plot import curves
 
-            write_picture(plot, curves(whole), "The curves are")
-        if latency is not None:
-            from edge_router.cli.chart import latency_chart
+        write_picture(plot, curves(found.found), "The curves are")
+    if latency is not None:
+        from edge_router.cli.chart import latency_chart
 
-            times = _times(session, loaded, prompts)
-            write_picture(latency, latency_chart(whole, times), "APGR over latency is")
+        for name, times in found.times.items():
+            output.say(
+                f"{name}: p50 {times.p50:.2f} ms, p95 {times.p95:.2f} ms, {times.n} prompts", style="dim"
+            )
+        medians = {name: times.p50 for name, times in found.times.items()}
+        write_picture(latency, latency_chart(found.found, medians), "APGR over latency is")
 
 
 def check_picture(file: Path | None) -> None:
@@ -106,17 +99,6 @@ def check_picture(file: Path | None) -> None:
 def write_picture(file: Path, picture: Picture, what: str) -> None:
     pictures.write(picture, file)
     output.say(f"{what} in {file}.")
-
-
-def _times(session: Session, loaded: Mapping[str, Router], prompts: Sequence[str]) -> dict[str, float]:
-    """Milliseconds of a decision, the median over at most `TIMED` prompts spread over all."""
-    from edge_router.bench.router import bench_router
-
-    spread = prompts[:: max(1, len(prompts) // TIMED)]
-    found = {name: bench_router(router, spread, session.progress).whole for name, router in loaded.items()}
-    for name, times in found.items():
-        output.say(f"{name}: p50 {times.p50:.2f} ms, p95 {times.p95:.2f} ms, {times.n} prompts", style="dim")
-    return {name: times.p50 for name, times in found.items()}
 
 
 def show(evaluation: Evaluation, *, json: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-DAY_S = 86_400.0
 NUMBERS = ("to the strong model", "share", "cost")
 SHOWN = 60  # characters of a prompt in the list
 
@@ -65,33 +62,19 @@ def replay(
     if decisions:
         replay_decisions(session, config)
         return
-    from edge_router.config.tiers import bound_of
-    from edge_router.ledger import Ledger
-    from edge_router.routing.thresholds.prices import Prices
-    from edge_router.routing.thresholds.replay import GivenAgain, tier_counts
-    from edge_router.routing.thresholds.replay import replay as run
+    from edge_router.api import replays
+    from edge_router.ledger import NothingRecorded
 
-    since = 0.0 if days is None else time.time() - days * DAY_S
-    every = Ledger(session.paths.ledger).records(since=since)
-    every = tuple(each for each in every if caller in (None, each.decision.caller))
-    records = tuple(each for each in every if each.decision.router == config.router.name)
-    if not records:
-        whose = "" if caller is None else f" for {caller}"
-        what = f"the ledger holds no decision of {config.router.name}{whose}"
-        when = "" if days is None else f" from the last {days:g} days"
-        raise typer.BadParameter(f"{what}{when}; {session.to_fill_the_ledger(config)}")
-    if threshold is None:
-        threshold = bound_of(config) if bound_of(config) is not None else _last_threshold(records)
-    if threshold is None:
-        raise typer.BadParameter("say from which score on the strong model is asked: --threshold 0.3")
-    prices = Prices.highest(config)
-    found = run(records, threshold, prices)
-    counts, again = tier_counts(records, config.tiers, threshold), GivenAgain.of(every, prices)
+    try:
+        replayed = replays.replay(threshold, config, caller=caller, days=days, paths=session.paths)
+    except NothingRecorded as error:
+        raise typer.BadParameter(f"{error}; {session.to_fill_the_ledger(config)}") from error
+    except replays.NoThreshold as error:
+        raise typer.BadParameter(f"{error}: --threshold 0.3") from error
+    found, counts, again = replayed.found, replayed.tiers, replayed.given_again
     if json:
         listed = [_facts(record) for record in (*found.to_strong, *found.to_weak)[:moved]]
-        by_tier = {"tiers": counts} if counts else {}
-        told = {**found.to_dict(), "given_again": again.to_dict(), **by_tier}
-        output.write_json({**told, **({"moved": listed} if moved else {})})
+        output.write_json({**replayed.to_dict(), **({"moved": listed} if moved else {})})
         return
     _show(found)
     if counts:
@@ -103,18 +86,10 @@ def replay(
         words = f"{again.answers:,} more were given again, {again.strong:,} of them the strong model's{cost}"
         output.say(f"{words}; see them with: {session.command('cache', 'list')}")
     _list(found, moved)
-    if prices is None:
+    if not replayed.priced:
         output.say("Set strong.price_in and strong.price_out to see what it costs.", style="dim")
     elif found.unpriced:
         output.say(f"{found.unpriced} answers without token counts are not in the cost.", style="dim")
-
-
-def _last_threshold(records: Sequence[Record]) -> float | None:
-    """What the latest of them was decided by."""
-    return max(
-        ((each.time, each.decision.threshold) for each in records if each.decision.threshold is not None),
-        default=(0.0, None),
-    )[1]
 
 
 def _show(found: Replay) -> None:
