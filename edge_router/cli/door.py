@@ -9,7 +9,6 @@ import contextlib
 import hmac
 import json
 import logging
-import os
 import secrets
 import socket
 import sys
@@ -23,11 +22,11 @@ from edge_router.cli import output
 from edge_router.cli.failures import exit_code, worded
 from edge_router.cli.options import Options
 from edge_router.cli.question import Question, fields_of
-from edge_router.cli.resident import FILE, SOCKET, Gone, Line, folder, proof, settings, stamp
+from edge_router.cli.resident import SOCKET, Gone, Line, proof, settings, stamp
+from edge_router.cli.runtime_file import RuntimeFile
 from edge_router.cli.session import Session
 from edge_router.cli.speaker import Interrupted, Speaker
 from edge_router.config.settings import Config, keys
-from edge_router.parsing import strict_json
 
 if TYPE_CHECKING:
     from edge_router.api.client import Controller
@@ -44,45 +43,54 @@ class Door:
 
     def __init__(self, session: Session) -> None:
         self._session, self._found = session, stamp(str(session.config_file))
-        self._place = folder()
-        self._token = secrets.token_hex(32)
+        self._file = RuntimeFile()
+        self._token, self._place = self._file.token, self._file.place
         self._listener: socket.socket | None = None
         self._open = set[Line]()
         self._lock = threading.Lock()
 
-    def open(self, controller: Controller) -> None:
-        """Let chat in from now on, where the settings say so and are those that chat would have itself."""
-        config = controller.config
-        if not config.server.resident:
-            return
-        variables = _variables(config)
-        self._settings = settings(variables, str(self._session.config_file))
-        usual = self._session.config_file == self._session.paths.config_file
-        if not usual or self._settings[2] != self._found or not _is_plain(config):
-            _logger.warning("chat answers by itself: it would not have the settings of this server")
-            return
+    def open(self, controller: Controller, url: str) -> None:
+        """Leave word of the server at `url`, and let chat in from now on, where the settings say so and are
+        those that chat would have itself.
+        """
+        chats = controller.config.server.resident and self._is_for_chat(controller.config)
         try:
-            self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._place.chmod(0o700)
-            self._listener, address = self._bound()
-            told: dict[str, object] = {"address": address, "token": self._token, "variables": variables}
-            told["config"] = self._found[0]
-            _write(self._place / FILE, json.dumps(told))
+            self._file.prepare()
+            self._file.write(url, self._for_chat() if chats else {})
         except OSError as error:
-            _logger.warning("chat answers by itself: %s: %s", error.filename or self._place, error.strerror)
+            where = f"{error.filename or self._place}: {error.strerror}"
+            if chats:
+                _logger.warning("chat answers by itself: %s", where)
+            else:
+                _logger.info("other programs do not find this server: %s", where)
             self.close()
             return
-        _in_thread("edge_router door", self._listen, controller)
+        if chats:
+            _in_thread("edge_router door", self._listen, controller)
+
+    def _is_for_chat(self, config: Config) -> bool:
+        """Whether chat would have the same settings; says so where it would not."""
+        self._variables = _variables(config)
+        self._settings = settings(self._variables, str(self._session.config_file))
+        usual = self._session.config_file == self._session.paths.config_file
+        if usual and self._settings[2] == self._found and _is_plain(config):
+            return True
+        _logger.warning("chat answers by itself: it would not have the settings of this server")
+        return False
+
+    def _for_chat(self) -> dict[str, object]:
+        """What chat has to know, beside the token."""
+        self._listener, address = self._bound()
+        return {"address": address, "variables": self._variables, "config": self._found[0]}
 
     def close(self) -> None:
-        """Nobody comes in any more, and who is in is left alone: his answer is cut off."""
+        """Nobody finds it or comes in any more, and who is in is left alone: his answer is cut off."""
         listener, self._listener = self._listener, None
+        if self._file.remove() and listener is not None:
+            with contextlib.suppress(OSError):
+                (self._place / SOCKET).unlink(missing_ok=True)
         if listener is None:
             return
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            if strict_json.read_object(self._place / FILE)["token"] == self._token:
-                (self._place / FILE).unlink()  # and not that of a later server
-                (self._place / SOCKET).unlink(missing_ok=True)
         listener.close()
         with self._lock:
             for line in self._open:
@@ -238,13 +246,3 @@ def _is_plain(config: Config) -> bool:
         and all(config.get(key) == plain.get(key) for key in keys() if not key.startswith("server."))
         and (config.endpoints, config.callers) == (plain.endpoints, plain.callers)
     )
-
-
-def _write(file: Path, text: str) -> None:
-    """For this user's eyes, whole or not at all."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(number, "w", encoding="utf-8") as opened:
-        opened.write(text)
-    draft.replace(file)

@@ -1,6 +1,6 @@
 """`edge-router chat` asking the server that runs: found, proven to be ours and set the same, and heard.
 
-Only where the server's settings allow it (`server.resident`), which leave a file that only its user may read.
+Only where the server's settings allow it (`server.resident`); it leaves a file that only its user may read.
 This imports next to nothing, for the answer is to be there in the time that other imports take.
 """
 
@@ -139,7 +139,7 @@ def ask(typed: Typed) -> int | None:
 
 def _connected(model: object) -> Line:
     where = folder()
-    told = _read(where)
+    told = read(where)
     token = str(told["token"])
     connection = Socket(FAMILY if told["address"] is None else INTERNET, 1)
     try:
@@ -163,7 +163,7 @@ def _connected(model: object) -> Line:
     return line
 
 
-def _read(where: Path) -> Any:
+def read(where: Path) -> Any:
     """What a server has left there. Raises `Gone` where others might have."""
     with (where / FILE).open(encoding="utf-8") as file:
         if hasattr(os, "getuid"):

@@ -69,7 +69,7 @@ def server(
         paths=Paths.default(),
     )
     with controller:
-        door.open(controller)
+        door.open(controller, "http://127.0.0.1:6060")
         try:
             yield Serving(door, weak)
         finally:
@@ -347,6 +347,7 @@ def test_it_imports_next_to_nothing(environment: dict[str, str]) -> None:
     assert ours == {
         "edge_router",
         "edge_router.cli",
+        "edge_router.parsing",
         "edge_router.parsing.strict_json",
         *(f"edge_router.cli.{name}" for name in known),
     }

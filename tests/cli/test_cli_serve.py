@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ import urllib.request
 
 import pytest
 
+from edge_router.cli.runtime_file import RuntimeFile
 from edge_router.errors import LocalServerDown
 
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
@@ -58,6 +60,19 @@ def test_a_busy_port_is_told_with_another(cli):
         done = cli("serve", "--port", str(port), *SCRIPTED)
     assert done.code == 1 and f"127.0.0.1:{port} is in use" in done.err
     assert f"edge-router serve --port {port + 1}" in done.err
+
+
+@pytest.mark.integration
+def test_a_port_that_a_server_of_ours_has_is_told_as_that(cli):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        url = f"http://127.0.0.1:{busy.getsockname()[1]}"
+        file = RuntimeFile()
+        file.prepare()
+        file.write(url, {})
+        done = cli("serve", "--port", url.rpartition(":")[2], *SCRIPTED)
+        file.remove()
+    assert done.code == 1
+    assert f"A server of yours runs at {url} already: process {os.getpid()}, begun" in done.err
 
 
 @pytest.mark.integration

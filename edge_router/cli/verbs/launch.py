@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from edge_router.cli import clients, output, shells
+from edge_router.cli import clients, output, runtime_file, shells
 from edge_router.cli.building import make_ready
 from edge_router.cli.client_files import Unmergeable, merged, save
 from edge_router.cli.clients import CLIENTS, Client, Target
@@ -58,7 +58,8 @@ def launch(
     """Start another program that asks this server: Claude Code, Codex, opencode and others.
 
     It is told so by its environment and arguments; its files stay as they are without --write. The server is
-    the configured one (server.host, server.port); its key is taken from the environment and shown nowhere.
+    the one that runs, or the configured one (server.host, server.port), which --write goes by; its key is
+    taken from the environment and shown nowhere.
     """
     session = Session(ctx, json=json)
     if client is None:
@@ -69,7 +70,8 @@ def launch(
     key = server_key(config)
     if not _MODEL.fullmatch(model):
         raise UnknownModel(model, clients.MODELS)
-    target = Target(clients.address(config.server), model, config.server.api_key_env if key else None)
+    url = _running(session) if not write else None
+    target = Target(url or clients.address(config.server), model, config.server.api_key_env if key else None)
     if write:
         return _write(chosen, target, session)
     if json:
@@ -85,6 +87,14 @@ def launch(
     _check_file(chosen, target)
     code = _start(chosen, target, program, tuple(own or ()), session, config, serve=serve, yes=yes)
     raise typer.Exit(code)
+
+
+def _running(session: Session) -> str | None:
+    """Where this user's server listens; None where none runs, or another one is named."""
+    if any(name.startswith("server.") for name in session.options.settings):
+        return None
+    found = runtime_file.running()
+    return None if found is None else found.url
 
 
 def _list(session: Session) -> None:

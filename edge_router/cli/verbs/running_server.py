@@ -1,4 +1,4 @@
-"""The server that runs with this configuration, if one does: what it tells anybody of its health."""
+"""The server that runs, or would with this configuration: what it tells anybody of its health."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
+from edge_router.cli import runtime_file
 from edge_router.config.settings import Config
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
@@ -35,9 +36,10 @@ def address(config: Config) -> str:
 
 def running(config: Config) -> RunningServer | None:
     """None where nothing answers there that has health to tell."""
-    at = address(config)
+    found = runtime_file.running()
+    at = address(config) if found is None else found.url.rpartition("/")[2]
     host, _, port = at.rpartition(":")
-    connection = HTTPConnection(host, int(port), timeout=_WAIT_S)  # which knows no proxies
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=_WAIT_S)  # which knows no proxies
     try:
         connection.request("GET", "/health", headers={"Accept": "application/json"})
         health = strict_json.parse_object(connection.getresponse().read(_MOST_BYTES))

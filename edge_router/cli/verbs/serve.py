@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,7 +16,7 @@ from edge_router.cli.request_log import RequestLog
 from edge_router.cli.sentences import sentence
 from edge_router.cli.session import Session, choose_model, server_key
 from edge_router.config.settings import Config
-from edge_router.errors import EdgeRouterError
+from edge_router.errors import EdgeRouterError, PortInUse
 from edge_router.system.paths import Paths
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -62,25 +64,42 @@ def serve(
         if config.server.ollama_port is not None:
             bind(config.server.host, config.server.ollama_port, has_key=has_key, setting=OLLAMA_PORT).close()
 
-    make_ready(session, config, yes=yes, before=try_port)
+    with _told_if_ours():
+        make_ready(session, config, yes=yes, before=try_port)
     controller = session.controller(config)
 
     log = None if session.options.quiet else RequestLog(dated=not sys.stderr.isatty())
 
     def ready(url: str) -> None:
-        door.open(controller)
+        door.open(controller, url)
         _ready(url, config, session)
         if log is not None:
             controller.recorder.watch(log.tell)
 
     try:
-        closed = run(controller, api_key=key, on_ready=ready, on_waiting=_waiting)
+        with _told_if_ours():
+            closed = run(controller, api_key=key, on_ready=ready, on_waiting=_waiting)
     finally:
         door.close()
         if log is not None:
             log.close()
     if not closed:
         _leave()
+
+
+@contextmanager
+def _told_if_ours() -> Iterator[None]:
+    """Where a port is in use by a server of this user's, that is said."""
+    try:
+        yield
+    except PortInUse as error:
+        from edge_router.cli.runtime_file import running
+
+        found = running()
+        if found is not None and found.url.endswith(f":{error.port}"):
+            began = output.ago(found.started)
+            output.say(f"A server of yours runs at {found.url} already: process {found.pid}, begun {began}.")
+        raise
 
 
 def _waiting(error: EdgeRouterError) -> None:
