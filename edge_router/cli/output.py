@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NoReturn, TextIO
 
-from edge_router.parsing.sizes import span
-
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 
 # Escape sequences in an answer could retitle the window, move the cursor or write to the clipboard.
@@ -233,6 +231,8 @@ def size(count: int) -> str:
 
 def ago(when: float) -> str:
     """A time in seconds since 1970, as people say it."""
+    from edge_router.parsing.sizes import span  # which a chat's first word would wait for
+
     seconds = time.time() - when
     return "now" if seconds < 60 else f"{span(seconds)} ago"
 
