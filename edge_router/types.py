@@ -36,6 +36,7 @@ class Reason(StrEnum):
     UNCALIBRATED = "uncalibrated"  # of typed questions: how sure is sure enough was not measured, so all stay
     CACHED = "cached"  # the response cache had the answer
     CALLER = "caller"  # the key that it came with is good for the weak model only
+    CHORE = "chore"  # a title, tags or the like, which programs ask for beside a conversation
     SESSION = "session"  # the conversation stays with the model that has read it so far
 
 

@@ -24,7 +24,7 @@ LAYERS = [
     {"catalog", "config", "defects", "device", "ledger", "mlc_python", "store", "surfaces"},
     {"guard", "hub", "prompts", "response_cache", "routing.thresholds", "vram"},
     {"engines"},
-    {"engines.local", "engines.remote", "metrics", "routing.routers", "routing.rules"},
+    {"engines.local", "engines.remote", "metrics", "routing.chores", "routing.routers", "routing.rules"},
     {"engines.fleet", "engines.local_server", "engines.tvm", "engines.webgpu", "routing.confidence"},
     {"callers", "engines.mlc"},
     {"control"},

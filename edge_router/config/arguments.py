@@ -22,6 +22,7 @@ class SettingArguments(TypedDict, total=False):
     router__threshold: float | None
     router__strong_share: float | None
     router__threads: int
+    router__chores: bool
     router__provider: str
     weak__model: str
     weak__engine: str

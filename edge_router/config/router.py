@@ -14,6 +14,7 @@ class RouterConfig:
     threshold: float | None = None  # None: what the router's model card says
     strong_share: float | None = None  # of the calls, held for the strong model; moves the threshold
     threads: int = 1
+    chores: bool = True  # titles, tags and the like of a conversation stay here without a score
     provider: str = "cpu"  # of onnxruntime: cpu, cuda, coreml, webgpu; auto: a GPU if one works
 
 

@@ -18,6 +18,7 @@ from edge_router.defects import Defects
 from edge_router.errors import Blocked, EdgeRouterError, InvalidRequest, Withheld
 from edge_router.guard.inspection import NOTHING, Inspection
 from edge_router.records import changed
+from edge_router.routing.chores import chore_of
 from edge_router.routing.routers.base import AsksWeak, checked_score
 from edge_router.routing.rules.rule import Verdict
 from edge_router.routing.thresholds.purses import Purses
@@ -87,6 +88,7 @@ class Decider:
             shortens=self._config.weak.overflow == "auto",
             asked=verdict.model.then if route.ruled and verdict.model is not None else None,
             tiers=policy.tiers_for(route, self._config, request.among),
+            chore=route == policy.Route() and self._is_chore(request),
             defects_escalate=self._config.weak.on_defect == "escalate",
             strong_here=near,
             session=self._session(request) if strong else None,  # one model keeps them all anyway
@@ -105,7 +107,7 @@ class Decider:
             return told(policy.decide(route, score, threshold, situation))
 
         egress = (verdict, inspection)
-        if route.tier is not None or Need.QUESTIONS in needs:
+        if route.tier is not None or Need.QUESTIONS in needs or situation.chore:
             return (lookup and lookup.exact(route, situation, egress, decided)) or decided(None), situation
         with self._defects.guard("router"):
             router = self._pool.router(route.router, cancel)
@@ -132,6 +134,10 @@ class Decider:
             with self._defects.spare("spending"):
                 budgeted.observe(score)
         return decision, situation
+
+    def _is_chore(self, request: ChatRequest) -> bool:
+        able = self._config.router.chores and not request.needs & {Need.TOOLS, Need.QUESTIONS}
+        return able and chore_of(request.messages) is not None
 
     def _session(self, request: ChatRequest) -> Session | None:
         with self._defects.spare("sessions"):

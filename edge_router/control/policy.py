@@ -81,6 +81,7 @@ class Situation:
     weak_serves: frozenset[Need] = frozenset()
     asked: str | None = None  # the model that one of the user's rules names
     tiers: tuple[TierConfig, ...] = ()  # more than two models, where the score chooses among them
+    chore: bool = False  # a title, tags or the like, which any model can do
     weak_refused: bool = False  # it was asked, and could not take the request
     budget_spent: bool = False
     weak_only: bool = False  # whoever asks may use nothing else
@@ -208,14 +209,16 @@ def addressed(request: ChatRequest, decision: Decision) -> ChatRequest:
 
 
 def decide(route: Route, score: float | None, threshold: float | None, situation: Situation) -> Decision:
-    """The first decision. `score` and `threshold` are None where the route names the tier, and for typed
-    questions, of which the weak model says itself how sure it is."""
+    """The first decision. `score` and `threshold` are None where the route names the tier, for chores,
+    and for typed questions, of which the weak model says itself how sure it is."""
     if route.tier is not None and not route.ruled:
         return Decision(route.tier, Reason.FORCED)
     if route.tier is not None:
         wanted = Decision(route.tier, Reason.RULE)
     elif Need.QUESTIONS in situation.needs:
         wanted = Decision("weak", Reason.CONFIDENCE)
+    elif situation.chore:
+        wanted = Decision("weak", Reason.CHORE)
     else:
         assert score is not None and threshold is not None
         tier: Tier = "strong" if score >= threshold else "weak"

@@ -22,6 +22,7 @@ _WORDS = {
     Reason.STRONG_UNAVAILABLE: "no strong model can be asked",
     Reason.CACHED: "it had been answered before",
     Reason.CALLER: "this caller may use the weak model only",
+    Reason.CHORE: "a chore beside a conversation",
     Reason.SESSION: "the conversation stays with its model",
 }
 

@@ -31,6 +31,7 @@ COMMENTS: Mapping[str, str] = {
     "router.threshold": "Scores from here on go to the strong model, 0 to 1. Default: by the weak model.",
     "router.strong_share": "Hold this share of the calls for the strong model, 0 to 1; moves the threshold.",
     "router.threads": "Threads of the router.",
+    "router.chores": "Titles, tags and the like of a conversation stay here without a score.",
     "router.provider": "Where it runs: cpu, cuda, coreml, webgpu, or auto, a GPU if one works.",
     "weak.model": "A name from `edge-router models list`, a folder, a file or hf:OWNER/REPO.",
     "weak.engine": "What runs it: auto, tvm, webgpu, mlc, scripted, or remote: a server on this machine.",
