@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from edge_router.chat.request import TokenMask, Vocabulary
     from edge_router.config.settings import Config
     from edge_router.engines.scripted import ScriptedEngine
+    from edge_router.labelling.label_files import label
+    from edge_router.labelling.weak_calibrations import (
+        calibrate_confidence,
+        calibrate_questions,
+        calibrate_tools,
+    )
     from edge_router.questions.question import Choice, Level, Option, Scale, YesNo
     from edge_router.routing.routers.scripted import ScriptedRouter
     from edge_router.types import Decision, Reason
@@ -53,9 +59,13 @@ __all__ = [
     "YesNo",
     "__version__",
     "calibrate",
+    "calibrate_confidence",
+    "calibrate_questions",
     "calibrate_tiers",
+    "calibrate_tools",
     "errors",
     "evaluate",
+    "label",
     "plan",
     "plans",
     "propose",
@@ -78,8 +88,12 @@ _HOMES = {
     "Vocabulary": "edge_router.chat.request",
     "YesNo": "edge_router.questions.question",
     "calibrate": "edge_router.api.calibrations",
+    "calibrate_confidence": "edge_router.labelling.weak_calibrations",
+    "calibrate_questions": "edge_router.labelling.weak_calibrations",
     "calibrate_tiers": "edge_router.api.calibrations",
+    "calibrate_tools": "edge_router.labelling.weak_calibrations",
     "evaluate": "edge_router.bench.evaluations",
+    "label": "edge_router.labelling.label_files",
     "plan": "edge_router.api.model_plans",
     "plans": "edge_router.api.model_plans",
     "propose": "edge_router.api.proposals",

@@ -15,12 +15,10 @@ from edge_router.cli.stderr_redirect import hushed
 from edge_router.config.settings import Config
 
 if TYPE_CHECKING:
-    from edge_router.routing.confidence.asking import Task
     from edge_router.routing.confidence.calibrating import Calibrated
     from edge_router.routing.confidence.measure import Worth
 
 QUESTIONS, TOKENS = 660, 8
-_OWN = 256  # tokens of an answer to a question of the user's
 COLUMNS = ("signal", "AUROC", "95 % interval", "other kinds", "APGR", "95 % interval")
 
 
@@ -46,10 +44,10 @@ def calibrate_confidence(
     yes: bool,
 ) -> None:
     """On `count` questions that are made up, or on those in `prompts`."""
-    from edge_router.routing.confidence.asking import LONGEST
+    from edge_router.labelling.weak_calibrations import confidence_tasks
     from edge_router.routing.confidence.calibrating import answers_file, calibrate
 
-    tasks, longest = (_made_up(count), LONGEST) if prompts is None else (_own(prompts, answers), _OWN)
+    tasks, longest = confidence_tasks(prompts, answers, count)
     make_ready(session, config, yes=yes)
     with closing(session.pool(config)) as loaded, hushed():
         engine = loaded.weak()
@@ -69,22 +67,6 @@ def calibrate_confidence(
             output.say(f"What was answered is in {file}; the same command goes on from there.")
             raise
     _tell(found, json=session.json)
-
-
-def _made_up(count: int) -> list[Task]:
-    from edge_router.routing.confidence.asking import Task
-    from edge_router.routing.confidence.questions import questions
-
-    return [Task.of(question) for question in questions(count)]
-
-
-def _own(file: Path, answers: str) -> list[Task]:
-    from edge_router.chat.message import Message
-    from edge_router.labelling.pairs import read_tasks
-    from edge_router.routing.confidence.asking import Task
-
-    found = read_tasks(file, "exact", answers)
-    return [Task((Message("user", task.prompt),), task.known) for task in found]
 
 
 def _tell(found: Calibrated, *, json: bool) -> None:

@@ -38,21 +38,15 @@ def calibrate_decisions(
     if file is None:
         raise typer.BadParameter("--max-error belongs to --decisions FILE")
     max_error = MOST_WRONG if max_error is None else max_error
-    from edge_router.labelling.questions import measure, read_labelled
-    from edge_router.routing.thresholds.question_bounds import Measured, keep
+    from edge_router.labelling.questions import read_labelled
+    from edge_router.labelling.weak_calibrations import calibrate_questions
 
     labelled = read_labelled(file)
     make_ready(session, config, yes=yes)
-    with closing(session.pool(config)) as loaded, hushed():
-        engine = loaded.weak()
-        able = engine.capabilities
-        if able.weights is None:
-            raise CannotCalibrate(engine.model_id, "only a model that was built here can be")
-        if not able.decides:
-            raise CannotCalibrate(engine.model_id, "it answers no typed questions")
-        seen = list(measure(engine, labelled, session.progress))
-        measured = Measured.of(engine.model_id, seen, max_error)
-        keep(measured, session.paths, able.weights)
+    with hushed():
+        measured = calibrate_questions(
+            labelled, config, max_error=max_error, paths=session.paths, progress=session.progress
+        )
     if session.json:
         output.write_json(measured.to_dict())
         return

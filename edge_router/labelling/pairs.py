@@ -40,13 +40,13 @@ _UNFINISHED = "unfinished"  # paid for in part; it is tried again
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class LabelTask:
     prompt: str
     known: str = ""  # the right answer, for the judges that need it
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelRow:
     """One line of the output; what `train --adapt` reads, and what is needed to check it.
 
     Without scores, which readers drop, where there was a `problem`: what it cost counts all the same.
@@ -76,10 +76,10 @@ class Labelling:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LabelOutcome:
     """`rows`: all of the output, `new` of them from this run. `left`: prompts that had no money left."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[LabelRow, ...]
     new: int
     left: int
 
@@ -112,12 +112,12 @@ class Outcome:
         }
 
 
-def read_tasks(file: Path, judge: Judge, answers: str = "answer") -> tuple[Task, ...]:
+def read_tasks(file: Path, judge: Judge, answers: str = "answer") -> tuple[LabelTask, ...]:
     """The prompts, each once; `answers`: the column of known ones. Raises `InvalidData`, `MissingExtra`."""
     from edge_router.routing.labels.reading import read_prompts
 
     if judge == "strong":
-        return tuple(Task(prompt) for prompt in dict.fromkeys(read_prompts(file)))
+        return tuple(LabelTask(prompt) for prompt in dict.fromkeys(read_prompts(file)))
     rows, columns = read_rows(file)
     missing = [name for name in ("prompt", answers) if name not in columns]
     if missing:
@@ -129,12 +129,12 @@ def read_tasks(file: Path, judge: Judge, answers: str = "answer") -> tuple[Task,
     }
     if not found:
         raise InvalidData(file, f"no row has a prompt and its {answers}")
-    return tuple(Task(prompt, known) for prompt, known in found.items())
+    return tuple(LabelTask(prompt, known) for prompt, known in found.items())
 
 
-def label(
-    controller: Controller, tasks: Sequence[Task], how: Labelling, progress: Progress | None = None
-) -> Outcome:
+def label_tasks(
+    controller: Controller, tasks: Sequence[LabelTask], how: Labelling, progress: Progress | None = None
+) -> LabelOutcome:
     """Both models on every task that is not in the output yet. What is done is in the output at any moment.
 
     Raises what keeps every prompt from being answered (no strong model, no network), `InvalidData` for an
@@ -151,16 +151,16 @@ def label(
     with progress.step("label", total=len(open_tasks), unit="prompts") as step:
         for index, task in enumerate(open_tasks):
             if how.budget is not None and _spent(rows) + dearest(task, how) > how.budget:
-                return Outcome(tuple(rows), index, len(open_tasks) - index)
+                return LabelOutcome(tuple(rows), index, len(open_tasks) - index)
             row = _finished(controller, task, how)
             _check([*rows, row], how)
             _append(how.output, row)
             rows.append(row)
             step.advance()
-    return Outcome(tuple(rows), len(open_tasks), 0)
+    return LabelOutcome(tuple(rows), len(open_tasks), 0)
 
 
-def _finished(controller: Controller, task: Task, how: Labelling) -> Row:
+def _finished(controller: Controller, task: LabelTask, how: Labelling) -> LabelRow:
     """The task's row, one with a problem where it is this prompt's alone; what else happens is raised."""
     paid: list[ChatCompletion] = []
     try:
@@ -184,11 +184,11 @@ def _is_this_prompts(error: StrongFailed | StrongRefused) -> bool:
     return error.status in _REFUSED
 
 
-def _spent(rows: Sequence[Row]) -> float:
+def _spent(rows: Sequence[LabelRow]) -> float:
     return sum(row.cost or 0.0 for row in rows)
 
 
-def dearest(task: Task, how: Labelling) -> float:
+def dearest(task: LabelTask, how: Labelling) -> float:
     """The most that a task can cost: no token is shorter than a byte, no answer longer than its limit."""
     if how.prices is None:
         return 0.0
@@ -200,16 +200,16 @@ def dearest(task: Task, how: Labelling) -> float:
     return (tokens_in * prices.price_in + tokens_out * prices.price_out) / 1e6
 
 
-def read_output(file: Path) -> Iterator[Row]:
+def read_output(file: Path) -> Iterator[LabelRow]:
     """The rows so far. Raises `InvalidData`, `StorageError`."""
     for number, line in enumerate(whole_lines(file), start=1):
         try:
-            yield Row(**strict_json.parse_object(line))
+            yield LabelRow(**strict_json.parse_object(line))
         except (ValueError, TypeError) as error:
             raise InvalidData(file, f"line {number} was not written by label: {error}") from error
 
 
-def _check(rows: Sequence[Row], how: Labelling) -> None:
+def _check(rows: Sequence[LabelRow], how: Labelling) -> None:
     """One file, one judge, one pair of models: anything else would be no comparison."""
     judges = {row.judge for row in rows} | {how.judge}
     pairs = {(row.weak_model, row.strong_model) for row in rows if not row.problem}
@@ -222,7 +222,7 @@ def _check(rows: Sequence[Row], how: Labelling) -> None:
         raise InvalidData(how.output, f"holds answers of other models: {names}; take another file")
 
 
-def _append(file: Path, row: Row) -> None:
+def _append(file: Path, row: LabelRow) -> None:
     with storage_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8", newline="\n") as stream:
@@ -231,7 +231,7 @@ def _append(file: Path, row: Row) -> None:
             os.fsync(stream.fileno())  # it was paid for
 
 
-def _label(controller: Controller, task: Task, how: Labelling, paid: list[ChatCompletion]) -> Row:
+def _label(controller: Controller, task: LabelTask, how: Labelling, paid: list[ChatCompletion]) -> LabelRow:
     """`paid` gets every reply of the strong model, also where this raises."""
     # The strong model first: without one, this ends before the weak one has worked for nothing.
     strong = _ask(controller, "strong", task.prompt, how.max_tokens)
@@ -249,12 +249,14 @@ def _label(controller: Controller, task: Task, how: Labelling, paid: list[ChatCo
         rule = exact if how.judge == "exact" else choice
         scores = rule(weak.text, task.known), rule(strong.text, task.known)
     models, cost = (weak.model, strong.model), _cost(paid, how.prices)
-    return Row(task.prompt, *scores, weak.text, strong.text, *models, how.judge, cost)
+    return LabelRow(task.prompt, *scores, weak.text, strong.text, *models, how.judge, cost)
 
 
-def _without_scores(task: Task, how: Labelling, paid: Sequence[ChatCompletion], problem: str) -> Row:
+def _without_scores(
+    task: LabelTask, how: Labelling, paid: Sequence[ChatCompletion], problem: str
+) -> LabelRow:
     cost = _cost(paid, how.prices)
-    return Row(task.prompt, None, None, "", "", "", "", how.judge, cost, problem)
+    return LabelRow(task.prompt, None, None, "", "", "", "", how.judge, cost, problem)
 
 
 def _ask(controller: Controller, tier: str, prompt: str, max_tokens: int) -> ChatCompletion:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
 import edge_router
+from edge_router import Controller, ScriptedEngine
 from edge_router.chat.events import Usage
 from edge_router.config.settings import Config
 from edge_router.errors import (
+    CannotCalibrate,
     ConfigError,
     InvalidData,
     InvalidInput,
+    InvalidLabels,
+    StrongNotConfigured,
     UnknownModel,
     UnknownName,
     WeightsUnavailable,
@@ -164,3 +168,50 @@ def test_routers_are_evaluated_beside_the_controls(paths, tmp_path):
         edge_router.evaluate(tmp_path / "none.jsonl", paths=paths)
     with pytest.raises(UnknownName):
         edge_router.evaluate(file, routers=["no-such-router"], paths=paths)
+
+
+def test_prompts_are_labelled_with_a_controller_of_ones_own(paths, tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(json.dumps({"prompt": f"{n}+{n}", "answer": str(2 * n)}) for n in range(3)))
+    weak, strong = ScriptedEngine("0", "no", "no"), ScriptedEngine("0", "2", "4", model_id="big")
+    with Controller(weak=weak, strong=strong, paths=paths) as controller:
+        found = edge_router.label(file, "exact", controller=controller, limit=2)
+        assert found.output == tmp_path / "prompts.labels.jsonl"
+        assert (found.found.scores, found.found.new, found.priced) == (((1.0, 1.0), (0.0, 1.0)), 2, False)
+        whole = edge_router.label(str(file), "exact", controller=controller)  # goes on
+        assert (whole.found.new, whole.to_dict()["labelled"], whole.to_dict()["output"]) == (
+            1,
+            3,
+            str(found.output),
+        )
+        for arguments in ({"output": file}, {"output": tmp_path / "a.csv"}, {"budget": 1.0}):
+            with pytest.raises(InvalidInput):
+                edge_router.label(file, "exact", controller=controller, **arguments)
+    with pytest.raises(StrongNotConfigured):
+        edge_router.label(file, "exact", paths=paths)
+
+
+@pytest.fixture
+def built_weak(monkeypatch):
+    """In the place of a model that was built here."""
+    engine = ScriptedEngine(model_id="small", judge=lambda inquiry, question: (0.1, 0.9))
+    engine.capabilities = replace(engine.capabilities, weights="key")
+    monkeypatch.setattr("edge_router.control.pool.load_weak", lambda *given: engine)
+    return engine
+
+
+def test_typed_questions_are_calibrated_on_labels(paths, tmp_path, built_weak):
+    file = tmp_path / "labels.jsonl"
+    one = {"state": "s", "type": "noul", "instructions": "Is it?", "answer": True}
+    file.write_text("\n".join([json.dumps(one)] * 100))
+    found = edge_router.calibrate_questions(file, paths=paths, max_error=0.05)
+    assert (found.model, found.found["yes_no"].bound, found.found["yes_no"].wrong) == ("small", 0.0, 0)
+    with pytest.raises(InvalidLabels):
+        edge_router.calibrate_questions(tmp_path / "none.jsonl", paths=paths)
+
+
+def test_a_model_that_cannot_be_calibrated_says_why(paths, built_weak):
+    with pytest.raises(CannotCalibrate, match="tells of no tools"):
+        edge_router.calibrate_tools(paths=paths)
+    with pytest.raises(InvalidInput):
+        edge_router.calibrate_confidence(0.3, paths=paths, tokens=17)

@@ -18,12 +18,10 @@ from edge_router.cli.session import Session
 from edge_router.cli.verbs.decide import BAR, _asked
 from edge_router.cli.verbs.decide import app as decide_app
 from edge_router.config.settings import Config
-from edge_router.control.pool import Pool
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import UnknownModel, WeightsUnavailable
 from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Choice, Question, Scale, YesNo
-from edge_router.routing.routers.scripted import ScriptedRouter
 
 ASK = (
     *("--choice", "Whose is it? billing, technical,sales", "--yes-no", "Is it urgent?"),
@@ -143,10 +141,7 @@ def measured_model(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     engine.capabilities = replace(engine.capabilities, weights="key")
     monkeypatch.setattr(engine, "close", lambda: None)  # one pool after the other uses it
 
-    def pool(session: Session, config: Config) -> Pool:
-        return Pool(config, weak=engine, router=ScriptedRouter(0.5), paths=session.paths)
-
-    monkeypatch.setattr(Session, "pool", pool)
+    monkeypatch.setattr("edge_router.control.pool.load_weak", lambda *given: engine)
     monkeypatch.setattr("edge_router.cli.questions.make_ready", lambda *arguments, **named: None)
     monkeypatch.setattr("edge_router.cli.building.weights_key", lambda config, paths: "key")
     return engine

@@ -15,7 +15,7 @@ import pytest
 from edge_router import AsyncController, Config, Controller, ScriptedEngine, ScriptedRouter
 from edge_router.config.sections import ServerConfig
 from edge_router.errors import InternalError, Withheld
-from edge_router.labelling.pairs import Labelling, Task, label
+from edge_router.labelling.pairs import Labelling, LabelTask, label_tasks
 from edge_router.server.app import create_app
 
 KEY, CARD, MAIL = "sk-proj-" + "aB3" * 8, "4111 1111 1111 1111", "canary@example.org"
@@ -215,11 +215,11 @@ def test_labels_and_judges_are_asked_through_the_same_door(
     controller: Callable[..., Controller], strong_server: Any, sent: bytearray, tmp_path: Path
 ) -> None:
     how = Labelling("strong", tmp_path / "out.jsonl")
-    label(controller(**HIDDEN), [Task(WORDS)], how)
+    label_tasks(controller(**HIDDEN), [LabelTask(WORDS)], how)
     asked = [json.dumps(each) for each in strong_server.requests()]
     assert len(asked) == 2 and all("[SECRET_1]" in each for each in asked)  # for an answer, and for a verdict
     with pytest.raises(Withheld):
-        label(controller(), [Task(WORDS)], Labelling("strong", tmp_path / "other.jsonl"))
+        label_tasks(controller(), [LabelTask(WORDS)], Labelling("strong", tmp_path / "other.jsonl"))
     assert len(strong_server.requests()) == 2
     assert leaked(sent) == []
 

@@ -12,10 +12,9 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.sentences import quoted
 from edge_router.cli.session import Session
-from edge_router.errors import StrongNotConfigured
 
 if TYPE_CHECKING:
-    from edge_router.labelling.pairs import Outcome
+    from edge_router.labelling.label_files import LabelFile
     from edge_router.routing.evaluation import Evaluation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -69,35 +68,37 @@ def label(
     """
     session = Session(ctx, json=json)
     config = session.config()
-    from edge_router.labelling.pairs import Labelling, label, read_output, read_tasks
-    from edge_router.routing.thresholds.prices import Prices
+    from edge_router.labelling.label_files import InvalidLabelling, LabelRun
+    from edge_router.labelling.pairs import read_output
 
-    file = target or prompts.with_suffix(".labels.jsonl")
-    prices = Prices.highest(config)
-    if budget is not None and prices is None:
-        raise typer.BadParameter("--budget needs strong.price_in and strong.price_out")
-    if not config.has_strong and config.strong.engine == "openai":
-        raise StrongNotConfigured
-    if file.suffix.lower() != ".jsonl" or file.absolute() == prompts.absolute():
-        raise typer.BadParameter(f"--output {file} must end in .jsonl and be another file than the prompts")
-    tasks = read_tasks(prompts, judge.value, answers)[:limit]
+    try:
+        run = LabelRun.of(
+            prompts,
+            judge.value,
+            config,
+            output=target,
+            answers=answers,
+            budget=budget,
+            limit=limit,
+            max_tokens=max_tokens,
+        )
+    except InvalidLabelling as error:
+        raise typer.BadParameter(str(error)) from error
     if adapt is not None:
         from edge_router.cli.verbs.train import own_folder
 
         own_folder(session, adapt)  # refused now, not after hours
-    how = Labelling(judge.value, file, prices, budget, max_tokens)
     make_ready(session, config, yes=yes)
     try:
         with session.controller(config) as controller:
-            found = label(controller, tasks, how, session.progress)
+            found = run.done_by(controller, session.progress)
     except KeyboardInterrupt:
+        file = run.how.output
         count = len(list(read_output(file)))
-        output.say(f"{count} of {len(tasks)} prompts are in {file}; the same command goes on from there.")
+        output.say(f"{count} of {len(run.tasks)} prompts are in {file}; the same command goes on from there.")
         raise
-    adapted = None
-    if adapt is not None:
-        adapted = _adapt(session, file, adapt, strong_share)
-    _tell(found, file, json=json, priced=prices is not None, adapted=adapted)
+    adapted = None if adapt is None else _adapt(session, found.output, adapt, strong_share)
+    _tell(found, json=json, adapted=adapted)
 
 
 def _adapt(session: Session, file: Path, name: str, strong_share: float) -> Evaluation:
@@ -110,7 +111,8 @@ def _adapt(session: Session, file: Path, name: str, strong_share: float) -> Eval
     return adapt_to(session, read_labelled(file), AdaptSettings(base, folder, name, strong_share))
 
 
-def _tell(found: Outcome, file: Path, *, json: bool, priced: bool, adapted: Evaluation | None) -> None:
+def _tell(labelled: LabelFile, *, json: bool, adapted: Evaluation | None) -> None:
+    found, file = labelled.found, labelled.output
     for line in found.problems:
         output.say(f"warning: no label for {line}", style="yellow")
     if found.left:
@@ -120,10 +122,10 @@ def _tell(found: Outcome, file: Path, *, json: bool, priced: bool, adapted: Eval
     sums = found.to_dict()
     if json:
         measured = {"adapted": adapted.to_dict()} if adapted is not None else {}
-        output.write_json({**sums, "output": str(file), **measured})
+        output.write_json({**labelled.to_dict(), **measured})
         return
     output.write(f"{file}\n")
-    cost = f", {found.cost:.4f} spent" if priced else ""
+    cost = f", {found.cost:.4f} spent" if labelled.priced else ""
     weak, strong = sums["weak_quality"], sums["strong_quality"]
     count = len(found.scores)
     output.say(f"{count} labels, {found.new} prompts in this run: weak {weak}, strong {strong}{cost}.")
