@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
+from edge_router.api.model_ranking import best_first, class_of
 from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.catalog import ModelCard, PypiSource, complete_card, concerning, find_model, model_cards
 from edge_router.config.arguments import SettingArguments, configured
@@ -23,9 +24,6 @@ from edge_router.system.paths import Paths
 from edge_router.vram import ModelShape, Plan, Planner, Remedy, Settings, WindowRequest
 from edge_router.vram.budget import MemoryBudget, memory_budget_for, window_request_of
 from edge_router.vram.speed import decode_tokens_per_s
-
-SPECIAL = ("gorilla", "DeepSeek-R1")  # made for one purpose: function calls, long trains of thought
-LEAST_SPEED = 12.0  # tokens per second, by the bandwidth: a reader's pace once half of it is lost
 
 
 def plan(
@@ -111,6 +109,14 @@ class ModelPlan:
         return not ((context and shorter) or (chunk and smaller))
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it fits with everything that was asked: the windows, and none that slides unasked."""
+        if self.best is None:
+            return False
+        slides = self.best.settings.sliding_window_size != self.asked.settings.sliding_window_size
+        return self.keeps(context=True, chunk=True) and not slides
+
+    @property
     def together(self) -> int:
         """Conversations at the same time, where nobody says how many."""
         return self.planner.batched(self.shown, self.wish).settings.max_sequences
@@ -152,6 +158,9 @@ class ModelPlan:
             "max_sequences": self.wish.max_sequences,
             "max_sequences_with_room": self.together,
             "decode_tokens_per_s_at_most": None if speed is None else round(speed, 1),
+            "parameters": self.planner.shape.parameters,
+            "class": class_of(self.card),
+            "class_by": "size" if self.card.strength is None else "card",
             "answers": strength_of(self.card),
             "download_bytes": 0 if self.here else self.download_bytes,
             "abilities": list(self.card.abilities),
@@ -271,32 +280,6 @@ def smaller_formats(used: Sequence[str]) -> tuple[str, ...]:
     usual = [form for form in QUANTIZATIONS.values() if form.tables and not form.transposed]
     fitting = [form for form in usual if form.bits_per_weight < limit and form.dtype == "float16"]
     return tuple(form.name for form in sorted(fitting, key=lambda form: -form.bits_per_weight))
-
-
-def best_first(reports: Iterable[ModelPlan]) -> list[ModelPlan]:
-    """As a person would take them: what fits whole and at a reader's pace, the strongest first, general ones
-    before those made for one purpose. Then what would be slow, what fits with less, what does not fit.
-    """
-
-    def order(report: ModelPlan) -> tuple[int, bool, float, int, int]:
-        special, strength = report.card.name.startswith(SPECIAL), strength_of(report.card) or 0
-        weight, longest = size_of(report)
-        return (_grade(report), special, -strength, -weight, -longest)
-
-    return sorted(reports, key=order)
-
-
-def size_of(report: ModelPlan) -> tuple[int, int]:
-    """Of its parameters in bytes; of two alike the one that was trained for the longer context is newer."""
-    return report.shown.bytes("parameters"), report.card.max_context
-
-
-def _grade(report: ModelPlan) -> int:
-    if report.best is None:
-        return 3
-    if not report.keeps(context=True, chunk=True):
-        return 2
-    return int((report.tokens_per_s or LEAST_SPEED) < LEAST_SPEED)
 
 
 def _completed(card: ModelCard, paths: Paths) -> ModelCard:

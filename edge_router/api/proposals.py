@@ -1,4 +1,4 @@
-"""A model and windows for this machine: the largest that fits and is fast enough."""
+"""A model and windows for this machine: what `plan` lists first, with a longer context where it has room."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Unpack
 
-from edge_router.api.model_plans import LEAST_SPEED, SPECIAL, ModelPlan, Planning, size_of
+from edge_router.api.model_plans import ModelPlan, Planning
+from edge_router.api.model_ranking import best_first, grade, is_special
 from edge_router.catalog import ModelCard, find_model, model_cards
 from edge_router.config.arguments import SettingArguments, configured
 from edge_router.config.settings import Config
@@ -15,14 +16,13 @@ from edge_router.records import dataclass
 from edge_router.system.paths import Paths
 
 CONTEXT = 8192  # tokens; what is proposed where there is room, for most conversations end before
-LEAST_CONTEXT = 4096  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A model that fits, and the `settings` that take it, beside what was set already.
 
-    `larger` are models that fit, too, but would be slow or have a short context; the smallest first.
+    `larger` are models that fit, too, but would be slow; the smallest first.
     """
 
     plan: ModelPlan
@@ -31,17 +31,30 @@ class Proposal:
 
 
 def propose(
-    config: Config | None = None, *, paths: Paths | None = None, **settings: Unpack[SettingArguments]
+    config: Config | None = None,
+    *,
+    roomy: bool = True,
+    paths: Paths | None = None,
+    **settings: Unpack[SettingArguments],
 ) -> Proposal | None:
-    """The largest model that fits and is fast enough, or the one that was chosen; None where none fits.
+    """What `plans` lists first, or the model that was chosen; None where none fits.
 
+    `roomy`: with a longer context than its card gives unasked, where that fits and stays fast enough.
     `config.replace(**proposal.settings)` takes it. Raises what `plan` does for a model that was chosen.
     """
     config = configured(config, settings)
     planning = Planning.of(config, paths or Paths.default())
     chosen = config.origin("weak.model") != "default"
     cards = [find_model(config.weak.model)] if chosen else candidates()
-    return _fitting([planning.report(_roomy(card, config)) for card in cards], config)
+    found = [one for one in best_first(map(planning.report, cards)) if one.best is not None]
+    if not found:
+        return None
+    best = found[0]
+    if roomy:
+        longer = planning.report(_roomy(best.card, config))
+        best = longer if chosen or grade(longer) == 0 else best
+    slow = [one for one in found if one.is_whole and grade(one) and _bytes(one) > _bytes(best)]
+    return Proposal(best, _settings_of(best, config), tuple(sorted(slow, key=_bytes)))
 
 
 def _settings_of(report: ModelPlan, config: Config) -> dict[str, object]:
@@ -61,8 +74,8 @@ def _settings_of(report: ModelPlan, config: Config) -> dict[str, object]:
 
 
 def candidates() -> list[ModelCard]:
-    """The models that can be compiled here, the largest first."""
-    return [card for card in model_cards().values() if not card.name.startswith(SPECIAL) and _runs(card)]
+    """The models that can be compiled here, but for those made for one purpose."""
+    return [card for card in model_cards().values() if not is_special(card) and _runs(card)]
 
 
 def _runs(card: ModelCard) -> bool:
@@ -82,18 +95,5 @@ def _roomy(card: ModelCard, config: Config) -> ModelCard:
     return replace(card, context_window_size=min(CONTEXT, card.max_context))
 
 
-def _fitting(reports: list[ModelPlan], config: Config) -> Proposal | None:
-    """The largest of the good ones; where there is none, the smallest that fits at all."""
-    found = [report for report in reports if report.best is not None]
-    good = [report for report in found if _is_good(report)]
-    if not found:
-        return None
-    chosen = max(good, key=size_of) if good else min(found, key=size_of)
-    larger = sorted((one for one in found if size_of(one)[0] > size_of(chosen)[0]), key=size_of)
-    return Proposal(chosen, _settings_of(chosen, config), tuple(larger))
-
-
-def _is_good(report: ModelPlan) -> bool:
-    """With everything that was asked for it, and neither a speed nor a context that speaks against it."""
-    fast = (report.tokens_per_s or LEAST_SPEED) >= LEAST_SPEED
-    return report.asked.fits and fast and report.wish.context_window_size >= LEAST_CONTEXT
+def _bytes(report: ModelPlan) -> int:
+    return report.shown.bytes("parameters")

@@ -92,6 +92,7 @@ class ModelCard:
     ordinary prompts that it is left to answer where a strong model could be asked; None: by its size.
     `thinking`: whether it thinks before an answer where nobody says and its template has a word for it.
     `abilities`: what its template has words for, "tools" and "thinking"; how well it does is measured.
+    `successor`: the card of a newer model, about as large, that does all that this one does; "" for none.
     """
 
     name: str
@@ -110,6 +111,7 @@ class ModelCard:
     strength: float | None = None
     thinking: bool = False
     abilities: tuple[str, ...] = ()
+    successor: str = ""
 
 
 ROUTER_KINDS = ("score", "decision")
@@ -166,6 +168,7 @@ def parse_model_card(file: Traversable | Path) -> ModelCard:
         strength=table.share("strength") if "strength" in table else None,
         thinking=table.flag("thinking", default=False),
         abilities=table.texts("abilities", ()),
+        successor=table.text("successor", ""),
     )
     table.done()
     stem = file.name.removesuffix(".toml")

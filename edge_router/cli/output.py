@@ -220,13 +220,10 @@ def _escaped(cell: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people read them: 93 MB, 1.8 GB. Decimal, as disks and downloads are sold."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit in ("B", "kB") or value >= 100 else f"{value:.1f} {unit}"
+    """Bytes as people read them, in the same units everywhere: 93 MiB, 1.8 GiB."""
+    from edge_router.parsing.sizes import binary  # which a chat's first word would wait for
+
+    return binary(count)
 
 
 def ago(when: float) -> str:

@@ -74,7 +74,7 @@ def _looked(config: Config, paths: Paths) -> Suggestion | None:
     from edge_router.cli.verbs.proposal import pace
 
     try:
-        proposal = propose(config, paths=paths)
+        proposal = propose(config, paths=paths, roomy=False)
     except EdgeRouterError:
         return None
     if proposal is None:

@@ -82,7 +82,7 @@ def test_a_failed_fetch_says_what_to_fetch_and_where_to_put_it(cli, workshop, mo
 def test_the_work_is_named_as_far_as_it_is_known(tmp_path):
     from edge_router.catalog import find_model
 
-    assert building._work(find_model("SmolLM2-135M-Instruct")) == "fetched (92.9 MB) and compiled"
+    assert building._work(find_model("SmolLM2-135M-Instruct")) == "fetched (88.6 MiB) and compiled"
     (tmp_path / "config.json").write_text(
         '{"model_type": "llama", "max_position_embeddings": 64}', encoding="utf-8"
     )

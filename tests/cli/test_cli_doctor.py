@@ -81,7 +81,7 @@ def test_doctor_finds_weights_and_what_is_built(cli, monkeypatch, paths):
     weights = fetched(paths)
     found = findings(cli("doctor", "--offline", "--json"))
     assert found["Weak model", "compiled"]["state"] == "ok"
-    assert found["Weak model", "weights"]["text"] == f"{weights}, 1 kB"
+    assert found["Weak model", "weights"]["text"] == f"{weights}, 1000 B"
 
 
 def test_doctor_says_whether_unsure_answers_can_be_told(cli, monkeypatch, paths):
@@ -341,7 +341,7 @@ def test_doctor_sees_a_disk_that_is_nearly_full(cli, not_built, monkeypatch):
     )
     found = findings(cli("doctor", "--offline", "--json"))
     assert found["Folders", "artifacts"]["state"] == "note"
-    assert "only 5.0 MB free" in found["Folders", "artifacts"]["text"]
+    assert "only 4.8 MiB free" in found["Folders", "artifacts"]["text"]
 
 
 def test_doctor_shows_gpus(cli, not_built, monkeypatch):
@@ -350,7 +350,7 @@ def test_doctor_shows_gpus(cli, not_built, monkeypatch):
     gpu = Gpu("RTX 4070", "nvidia", 12_000_000_000, 11_000_000_000, "sm_89", "570.1")
     monkeypatch.setattr("edge_router.device.gpus", lambda: (gpu,))
     text = findings(cli("doctor", "--offline", "--json"))["This machine", "gpu"]["text"]
-    assert text == "RTX 4070, 12.0 GB, 11.0 GB free (sm_89, 570.1)"
+    assert text == "RTX 4070, 11.2 GiB, 10.2 GiB free (sm_89, 570.1)"
 
 
 def test_doctor_leaves_other_engines_alone(cli):

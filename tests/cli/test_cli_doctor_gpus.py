@@ -34,9 +34,9 @@ def test_adapters(lines: Callable[..., list[str]]) -> None:
     assert lines(
         handle("GeForce", "DiscreteGPU", "shader-f16"), handle("Iris", "IntegratedGPU"), handle("pipe", "CPU")
     ) == [
-        "GeForce (vulkan), discrete, 6.0 GB free, buffers of 134 MB at most, float16 arithmetic",
-        "Iris (vulkan), integrated, buffers of 134 MB at most, no float16 arithmetic: float32 is used",
-        "pipe (vulkan, in software), buffers of 134 MB at most, no float16 arithmetic: float32 is used, taken "
+        "GeForce (vulkan), discrete, 5.6 GiB free, buffers of 128 MiB at most, float16 arithmetic",
+        "Iris (vulkan), integrated, buffers of 128 MiB at most, no float16 arithmetic: float32 is used",
+        "pipe (vulkan, in software), buffers of 128 MiB at most, no float16 arithmetic: float32 is used, taken "
         'only when it is asked for, as with "chat --device vulkan"',
     ]
 

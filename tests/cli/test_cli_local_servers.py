@@ -56,7 +56,7 @@ def test_doctor_shows_the_model_that_is_used(cli, ollama):
     found = findings(cli("doctor", "--offline", "--json", *using(ollama)), "Weak model")
     assert found["server"]["text"] == f"Ollama 0.14.2 at {ollama.address}, on this machine"
     said = found["model"]["text"]
-    assert f"{QWEN} (context 4096 of 40960, file 2.5 GB, takes 4.0 GB of memory that is not ours" in said
+    assert f"{QWEN} (context 4096 of 40960, file 2.3 GiB, takes 3.7 GiB of memory that is not ours" in said
     assert "weak.context_window_size" in found["context"]["text"]
     asked = len(ollama.chats())
     assert asked == 1, "looking asks the model nothing"
@@ -105,7 +105,7 @@ def test_plan_tells_what_the_server_holds(cli, ollama):
     assert "memory that is not ours" not in cli("plan", "--gpu", "RTX 3060", *using(ollama)).err
     done = cli("plan", *using(ollama), "-o", "weak.device=cpu")
     said = " ".join(done.err.split())
-    assert f"{QWEN} in Ollama 0.14.2, which holds 4.0 GB for it, 3.0 GB of it on a GPU" in said, said
+    assert f"{QWEN} in Ollama 0.14.2, which holds 3.7 GiB for it, 2.8 GiB of it on a GPU" in said, said
     assert "not ours" in said and "Qwen3-4B" in done.out
 
 

@@ -105,7 +105,7 @@ def test_models_remove_takes_the_weights_and_what_was_built_from_them(cli, paths
     refused = cli("models", "remove", MODEL)
     assert refused.code == 2 and "--yes" in refused.err and weights.exists()
     done = cli("models", "remove", MODEL, "-y")
-    assert done.code == 0 and "Removed 2 kB." in done.err
+    assert done.code == 0 and "Removed 1.5 KiB." in done.err
     assert not weights.exists() and not ours.exists() and other.exists()
 
 

@@ -26,7 +26,7 @@ def bandwidth(monkeypatch):
 
 
 def test_the_contract(cli):
-    done = cli("plan", MODEL, "--vram-budget", "12GiB", "--context", "1024", "--json")
+    done = cli("plan", MODEL, "--vram-budget", "12GiB", "--context-window-size", "1024", "--json")
     plan = json.loads(done.out)
     assert done.code == 0
     assert (plan["model"], plan["budget_bytes"], plan["fits"]) == (MODEL, 12 * GIB, True)
@@ -61,21 +61,25 @@ def test_for_people(cli):
 
 
 def test_explained_as_products(cli):
-    text = cli("plan", MODEL, "--vram-budget", "1GiB", "--context", "2048", "--explain").out
+    text = cli("plan", MODEL, "--vram-budget", "1GiB", "--context-window-size", "2048", "--explain").out
     assert (
         "129 pages x 16 tokens each x 2 keys and values x 30 layers x 3 heads x 64 channels x 2 bytes" in text
     )
 
 
 def test_the_whole_catalogue(cli):
-    done = cli("plan", "--vram-budget", "6500MiB", "--device", "cuda")
+    done = cli("plan", "--all", "--vram-budget", "6500MiB", "--device", "cuda")
     assert done.code == 0
     rows = {line.split()[0]: line.split()[1:] for line in done.out.splitlines()[1:]}
     assert set(rows) == set(model_cards())
-    assert rows[MODEL][0] == "yes" and rows["gemma-2-9b-it"][0] == "shorter"
-    small = cli("plan", "--vram-budget", "4GiB", "--device", "cuda", "-q").out
+    assert rows[MODEL][0] == "yes" and rows["gemma-2-9b-it"][0] == "cut"
+    assert re.search(
+        r"gemma-2-9b-it: .*a context of \d+ instead of 4096.* takes 7.4 GiB and 6.3 GiB are", done.err
+    )
+    small = cli("plan", "--all", "--vram-budget", "4GiB", "--device", "cuda", "-q").out
     assert re.search(r"gemma-2-9b-it +no ", small)
-    assert rows["Qwen3-4B"][:5] == ["yes", "62%", "2.3", "GB", "4096"] and int(rows["Qwen3-4B"][5]) > 4096
+    fits, parameters, quality, context, _, *fetch = rows["Qwen3-4B"][:7]
+    assert (fits, parameters, quality, context, fetch) == ("yes", "4.0B", "good", "4096", ["2.1", "GiB"])
     assert "6.3 GiB on cuda" in done.err and "10 GB/s" in done.err
     assert cli("plan", "--vram-budget", "6GiB", "--device", "cuda", "--quiet").err == ""
 
@@ -89,23 +93,50 @@ def test_the_whole_catalogue_as_json(cli):
 
 
 def test_the_catalogue_begins_with_what_a_person_would_take(cli):
-    """The strongest of what fits whole and is fast enough; made for one purpose, slow, cut, or too large: later."""
+    """The best of what fits whole and is fast enough; what is older, for one purpose, too large: with --all."""
     done = cli("plan", "--gpu", "rtx3060")
     header, *lines = done.out.splitlines()
     names = [line.split()[0] for line in lines]
-    assert " ".join(header.split()) == "model fits answers download context longest memory tok/s can"
-    assert names[0] == "gemma-2-9b-it" and names.index("Qwen3-8B") < names.index("Qwen3-4B")
-    assert names.index("Llama-3.1-8B-Instruct") < names.index("Llama-3-8B-Instruct"), "the same, and newer"
-    assert names.index(MODEL) < names.index("DeepSeek-R1-Distill-Llama-8B") < names.index(GORILLA)
+    columns = "model params class context tok/s fetch memory longest answers tools thinks"
+    assert " ".join(header.split()) == columns
+    assert names[0] == "Qwen3-8B" and names.index("gemma-2-9b-it") < names.index("Qwen3-4B")
+    assert len(names) <= 16 and not {"Llama-3-8B-Instruct", "DeepSeek-R1-Distill-Llama-8B", GORILLA} & set(
+        names
+    )
     assert "10.8 GiB on cuda" in done.err and "360 GB/s (RTX 3060, as its maker says)" in done.err
-    assert "tools, thinking" in lines[names.index("Qwen3-8B")] and "4.6 GB" in lines[names.index("Qwen3-8B")]
+    assert "A tenth of the GPU's memory is left" in done.err and "with: --all" in done.err
+    whole = [line.split()[0] for line in cli("plan", "--gpu", "rtx3060", "--all").out.splitlines()[1:]]
+    assert sorted(whole) == sorted(model_cards()) and whole.index(MODEL) < whole.index(GORILLA)
     slow = json.loads(
         cli("plan", "--gpu", "Apple M2", "--vram-budget", "16GB", "--bandwidth", "40GB", "--json").out
     )
     order = [plan["model"] for plan in slow]
     assert order.index("gemma-2-9b-it") > order.index(MODEL), "7 tokens a second are no reader's pace"
-    tight = cli("plan", "--gpu", "RTX 3060", "--vram-budget", "6GiB").out.splitlines()
-    assert [line.split()[1] for line in tight[-2:]] == ["shorter", "no"]
+    tight = cli("plan", "--all", "--gpu", "RTX 3060", "--vram-budget", "6GiB").out.splitlines()
+    assert [line.split()[1] for line in tight[-2:]] == ["cut", "no"]
+
+
+def test_an_older_model_is_listed_where_its_successor_does_not_fit_or_it_is_here_already(cli, monkeypatch):
+    def listed(budget):
+        return [line.split()[0] for line in cli("plan", "--vram-budget", budget, "-q").out.splitlines()[1:]]
+
+    assert "Qwen2.5-3B-Instruct" in listed("2500MiB") and "Qwen2.5-3B-Instruct" not in listed("12GiB")
+    monkeypatch.setattr(model_plans, "target_of", lambda source, downloads: downloads.parent)
+    assert "Qwen2.5-3B-Instruct" in listed("12GiB")
+
+
+def test_every_successor_has_a_card_and_can_as_much():
+    cards = model_cards()
+    for card in cards.values():
+        if card.successor:
+            assert set(cards[card.successor].abilities) >= set(card.abilities), card.name
+            assert cards[card.successor].max_context >= card.max_context, card.name
+
+
+def test_where_nothing_fits_the_nearest_is_told(cli):
+    done = cli("plan", "--vram-budget", "200MiB", "--device", "cuda")
+    assert done.code == 1 and len(done.out.splitlines()) == 6
+    assert f"Nothing fits; {MODEL} comes nearest and lacks" in done.err
 
 
 def test_gpus_that_are_not_here(cli):
@@ -132,11 +163,11 @@ def test_gorilla_on_a_card_beside_a_desktop(cli):
         "11GiB",
         "--conversations",
         "4",
-        "--chunk",
+        "--prefill-chunk-size",
         "2048",
     )
     done = cli(*asked, "--quantization", "q4f32_1")
-    assert done.code == 1 and "of 4096 that were asked" in done.out
+    assert done.code == 1 and "instead of 4096" in done.out
     assert "2048 for 4 conversations takes" in done.err and "it fits with max_sequences=1." in done.err
     other = cli(*asked, "--quantization", "q4f32_1", "--quantization", "q4f16_1", "--json")
     plan = json.loads(other.out)
@@ -200,10 +231,19 @@ def test_both_kinds_of_gigabyte(cli):
 
 
 def test_windows_that_make_no_sense_are_put_right_and_it_is_said(cli):
-    done = cli("plan", MODEL, "--vram-budget", "8GiB", "--context", "16384", "--chunk", "32768")
+    done = cli(
+        "plan",
+        MODEL,
+        "--vram-budget",
+        "8GiB",
+        "--context-window-size",
+        "16384",
+        "--prefill-chunk-size",
+        "32768",
+    )
     assert "beyond the 8192 that the model was trained for" in done.err
     assert "cut to the context of 16384" in done.err
-    assert cli("plan", MODEL, "--context", "0").code == 2
+    assert cli("plan", MODEL, "--context-window-size", "0").code == 2
     assert cli("plan", MODEL, "--conversations", "-1").code == 2
 
 
@@ -254,13 +294,13 @@ def test_the_bandwidth_can_be_given_or_be_unknown(cli, monkeypatch):
     ("budget", "context", "verdict", "advice"),
     [
         ("6GiB", 4096, "fits", ""),
-        ("5GiB", 4096, "fits with a smaller prefill chunk", "takes 5."),
-        ("6GiB", 131072, "fits with a shorter context and a smaller prefill chunk", "A context of 131072"),
+        ("5GiB", 4096, "fits with a prefill chunk of 64 instead of 1024", "takes 5."),
+        ("6GiB", 131072, "fits with a context of ", "A context of 131072"),
         ("4GiB", 4096, "does not fit: ", "no single setting is enough"),
     ],
 )
 def test_what_was_asked_and_what_fits_are_told_apart(cli, budget, context, verdict, advice):
-    asked = ("plan", "Llama-3.1-8B-Instruct", "--vram-budget", budget, "--context", context)
+    asked = ("plan", "Llama-3.1-8B-Instruct", "--vram-budget", budget, "--context-window-size", context)
     done = cli(*asked, "--device", "cpu")
     assert f"q4f16_1 on cpu: {verdict}" in done.out.splitlines()[0]
     advised = [line for line in done.err.splitlines() if not line.startswith("Note: ")]
@@ -271,11 +311,19 @@ def test_what_was_asked_and_what_fits_are_told_apart(cli, budget, context, verdi
     assert told["asked"]["context_window_size"] == context
     fits = not verdict.startswith("does not")
     assert told["asked"]["fits"] is (verdict == "fits") and told["fits"] is fits
-    assert done.code == (not fits or "shorter context" in verdict), "a wish that is not kept is no success"
+    assert done.code == (not fits or "a context of" in verdict), "a wish that is not kept is no success"
 
 
 def test_windows_that_no_model_has_room_for_are_no_success(cli):
     everything = ("plan", "--vram-budget", "300MiB", "--device", "cpu")
-    assert cli(*everything).code == 0 and cli(*everything, "--context", "100000").code == 1
-    chunks = ("plan", "Llama-3.1-8B-Instruct", "--vram-budget", "5GiB", "--device", "cpu", "--chunk")
+    assert cli(*everything).code == 0 and cli(*everything, "--context-window-size", "100000").code == 1
+    chunks = (
+        "plan",
+        "Llama-3.1-8B-Instruct",
+        "--vram-budget",
+        "5GiB",
+        "--device",
+        "cpu",
+        "--prefill-chunk-size",
+    )
     assert [cli(*chunks, chunk).code for chunk in (64, 1024)] == [0, 1]

