@@ -96,7 +96,7 @@ def _config(error: e.ConfigError) -> str:
     if error.key == "file":
         return _then(
             f"the configuration file {error.value} {_verb(error.reason)}",
-            "write a fresh one with",
+            "mend it, or begin anew (a copy of it is kept) with",
             *("config", "init", "--force", "--config", error.value),
         )
     if error.key == "weak.vram_budget" and error.value is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_router.config.named_tables import NAMED_TABLES
 from edge_router.errors import ConfigError
+from edge_router.system.disk import read_small
 
 
 def read_text(path: Path) -> str:
@@ -15,7 +16,7 @@ def read_text(path: Path) -> str:
     Raises `ConfigError`.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_small(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("file", str(path), f"not valid TOML: {error}", str(path)) from error
     except OSError as error:

@@ -6,6 +6,7 @@ import errno
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,6 +108,23 @@ def stamp(file: Path) -> str:
     """
     status = file.stat()
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
+def read_small(path: Path, most: int = 1 << 20) -> bytes:
+    """The bytes of a file that people write, `most` of them.
+
+    Raises `OSError` whose `strerror` says what it is: a device or a pipe may never end.
+    """
+    if str(path) == os.devnull:  # as people write it for an empty one
+        return b""
+    if not stat.S_ISREG(path.stat().st_mode):
+        reason = "it is a folder" if path.is_dir() else "it is no file but a device or a pipe"
+        raise OSError(errno.EINVAL, reason, str(path))
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
+    return content
 
 
 def write_text(path: Path, text: str) -> None:

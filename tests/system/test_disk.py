@@ -146,3 +146,25 @@ def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
     assert disk.whole_lines(file) == [b"one", b"two"] and file.read_text(encoding="utf-8") == "one\ntwo\n"
     file.write_text("hal", encoding="utf-8")
     assert disk.whole_lines(file) == [] and file.read_text(encoding="utf-8") == ""
+
+
+def test_what_people_write_is_read_from_files_of_a_bounded_size(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_bytes(b"x" * 1024)
+    assert disk.read_small(file, 1024) == b"x" * 1024
+    assert disk.read_small(Path(os.devnull)) == b""
+    with pytest.raises(OSError, match="it is larger than 1023 bytes"):
+        disk.read_small(file, 1023)
+    with pytest.raises(OSError, match="it is a folder"):
+        disk.read_small(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        disk.read_small(tmp_path / "none")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_nobody_waits_for_a_pipe_or_reads_a_device_for_ever(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(OSError, match="a device or a pipe"):
+            disk.read_small(path)

@@ -30,6 +30,7 @@ from edge_router.routing.rules.rule import (
     Rule,
     Says,
 )
+from edge_router.system.disk import read_small
 
 _MOST_BYTES, _MOST_RULES, _LONGEST = 1 << 20, 500, 1000
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)")
@@ -39,9 +40,7 @@ _READS = ("all", "last")
 def read_rules(file: Path) -> tuple[Rule, ...]:
     """Raises `InvalidRules`, which names the rule and what is wrong in it."""
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise InvalidRules(file, f"it is larger than {_MOST_BYTES} bytes")
-        return parse_rules(file.read_bytes().decode("utf-8-sig"), file)
+        return parse_rules(read_small(file, _MOST_BYTES).decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
         raise InvalidRules(file, f"it is not UTF-8: {error}") from error
     except OSError as error:
