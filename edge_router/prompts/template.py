@@ -45,8 +45,12 @@ _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 @dataclass(frozen=True, slots=True)
 class TemplateLimits:
-    """What rendering may build in characters, `times_input` for each one of the messages, and seconds."""
+    """What rendering may build in characters, `times_input` for each one of the messages, and seconds.
 
+    `source` is how long the template may be: to compile one of half a megabyte can take 10 s and 400 MB.
+    """
+
+    source: int = 100_000
     work: int = 16_000_000
     times_input: int = 64
     output: int = 64_000
@@ -127,6 +131,8 @@ class ChatTemplate:
             "strftime_now": _strftime_now,
             "namespace": _Namespace,
         }
+        if len(source) > limits.source:
+            raise TemplateError(model, f"it has {len(source)} characters, of at most {limits.source}")
         try:
             self._template = self._environment.limited_template(source)
             self._reads = meta.find_undeclared_variables(self._environment.parse(source))

@@ -289,3 +289,10 @@ def test_a_damaged_tokenizer_config_is_an_invalid_model(tmp_path: Path, content:
     (tmp_path / "tokenizer_config.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(InvalidModel, match=r"tokenizer_config\.json"):
         ChatTemplate.from_directory(tmp_path, "m")
+
+
+def test_a_template_that_takes_long_to_compile_is_refused() -> None:
+    longest = "x" * TemplateLimits().source
+    ChatTemplate(longest, model="m")
+    with pytest.raises(TemplateError, match="it has 100001 characters, of at most 100000"):
+        ChatTemplate(longest + "x", model="m")
