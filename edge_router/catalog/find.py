@@ -23,7 +23,7 @@ from edge_router.catalog.cards import (
     parse_router_card,
 )
 from edge_router.catalog.configs import architecture_of, read_config, ready_quantization
-from edge_router.catalog.gguf import parts_of, title_of
+from edge_router.catalog.gguf import first_part, title_of
 from edge_router.errors import ECHO, EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
 from edge_router.system.paths import expanded
 
@@ -93,7 +93,7 @@ def find_model(name: str) -> ModelCard:
     if isinstance(source, LocalSource) and is_here(source.path):
         path = source.path.absolute()
         if path.suffix == ".gguf":
-            title, first = title_of(path.name), path.with_name(parts_of(path.name)[0])
+            title, first = title_of(path.name), path.with_name(first_part(path.name))
             path = first if first.is_file() else path
         else:
             title = path.name if path.is_dir() else path.stem

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from edge_router.catalog.gguf import models_among, parts_of, title_of
+from edge_router.catalog.gguf import first_part, models_among, parts_of, title_of
 
 # Small files that say what the model is and how its text is made.
 DESCRIPTIONS = (
@@ -67,7 +67,7 @@ def meant(names: Iterable[str], gguf: str = "") -> list[str]:
     if not gguf:
         return [name for name in models if "/" not in name] or list(models)
     if gguf.endswith(".gguf"):
-        return [name for name in models if name == parts_of(gguf)[0]]
+        return [name for name in models if name == first_part(gguf)]
     wanted = gguf.lower()
     exact = [name for name in models if (_quantization(name) or "").lower() == wanted]
     part = re.compile(rf"(?<![a-z0-9]){re.escape(wanted)}(?![a-z0-9_])")

@@ -15,7 +15,7 @@ import pytest
 from table import each
 
 from edge_router.catalog import find_model
-from edge_router.catalog.gguf import GgufModel, gguf_config, models_among, parts_of, title_of
+from edge_router.catalog.gguf import GgufModel, first_part, gguf_config, models_among, parts_of, title_of
 from edge_router.catalog.gguf.config import GgufConfig
 from edge_router.compile.readers import open_weights
 from edge_router.compile.weights.parameters import parameters
@@ -138,6 +138,8 @@ def test_which_files_are_models(names: list[str], models: list[str]) -> None:
 def test_names_of_parts() -> None:
     assert parts_of("a-00002-of-00003.gguf") == [f"a-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
     assert parts_of("a.gguf") == ["a.gguf"]
+    for name in ("a-00002-of-00003.gguf", "a.gguf", "d/a-00003-of-00003.gguf", "a-00004-of-00003.gguf"):
+        assert first_part(name) == parts_of(name)[0]
     assert title_of("a-b-00002-of-00003.gguf") == "a-b" and title_of("a.Q8_0.gguf") == "a.Q8_0"
 
 

@@ -22,15 +22,22 @@ def part_number(name: str) -> tuple[int, int] | None:
 def parts_of(name: str) -> list[str]:
     """The names of all parts of the model that the file `name` is one of, in order; only its own if whole."""
     counted = part_number(name)
-    if counted is None:
-        return [name]
-    stem = name[: name.rindex("-of-") - len("-00001")]
-    return [f"{stem}-{number:05d}-of-{counted[1]:05d}.gguf" for number in range(1, counted[1] + 1)]
+    return [name] if counted is None else [_part(name, number) for number in range(1, counted[1] + 1)]
+
+
+def first_part(name: str) -> str:
+    """The first of `parts_of(name)`; a repository may hold thousands of them."""
+    return name if part_number(name) is None else _part(name, 1)
+
+
+def _part(name: str, number: int) -> str:
+    behind = name.rindex("-of-")
+    return f"{name[: behind - len('00001')]}{number:05d}{name[behind:]}"
 
 
 def title_of(name: str) -> str:
     """The file's name without its ending and, for a part, without its number."""
-    first = parts_of(name)[0]
+    first = first_part(name)
     match = _PART.fullmatch(first)
     return match["stem"] if match is not None else first.removesuffix(".gguf")
 
@@ -44,5 +51,5 @@ def models_among(names: Iterable[str]) -> dict[str, list[str]]:
     for name in sorted(names):
         base = name.replace("\\", "/").rpartition("/")[2]
         if base.endswith(".gguf") and not _OTHER.search(base):
-            found.setdefault(parts_of(name)[0], []).append(name)
+            found.setdefault(first_part(name), []).append(name)
     return found
