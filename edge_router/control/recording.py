@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
@@ -60,13 +61,21 @@ class Recorder:
         self._keeps_questions = settings.store_prompts and settings.upgrade != "off"
         self._stores_prompts, self._closed = settings.enabled and settings.store_prompts, False
         self.ledger = Ledger(paths.ledger, store_prompts=settings.store_prompts) if settings.enabled else None
-        self._watchers = list[Callable[[Record], None]]()
+        self._watchers: tuple[Callable[[Record], None], ...] = ()
+        self._watching = threading.Lock()
 
-    def watch(self, told: Callable[[Record], None]) -> None:
-        """`told` is called with each record from now on, in the thread that answers; it must not wait. The
-        record holds no prompt.
+    def watch(self, told: Callable[[Record], None]) -> Callable[[], None]:
+        """`told` is called with each record from now on, in the thread that answers, until what comes back is
+        called; it must not wait. The record holds its prompt only where the ledger keeps it, as it does.
         """
-        self._watchers.append(told)
+        with self._watching:
+            self._watchers += (told,)
+
+        def stop() -> None:
+            with self._watching:
+                self._watchers = tuple(each for each in self._watchers if each is not told)
+
+        return stop
 
     def failed(
         self,
@@ -148,11 +157,9 @@ class Recorder:
                 record = replace(record, prompt=self._egress.masked(prompt))
         with self._defects.spare("metrics"):
             self._metrics.record(record)
-        if self._watchers:
-            seen = replace(record, prompt=None)
-            for told in self._watchers:
-                with self._defects.spare("watcher"):
-                    told(seen)
+        for told in self._watchers:
+            with self._defects.spare("watcher"):
+                told(record)
         if self.ledger is not None:
             with self._defects.spare("ledger"):
                 number = self.ledger.record(record)

@@ -134,19 +134,6 @@ class Metrics:
         self._first = Histogram("edge_router_first_token_seconds", "Time to the first token.", ("tier",))
         self._total = Histogram("edge_router_answer_seconds", "Time to the end of the answer.", ("tier",))
         self._gauges: list[Gauge] = []
-        self._listeners: tuple[Callable[[Record], None], ...] = ()
-
-    def listen(self, told: Callable[[Record], None]) -> Callable[[], None]:
-        """`told` gets each record from now on, in the thread that made it, until what comes back is called.
-        It must return at once and raise nothing."""
-        with self._lock:
-            self._listeners += (told,)
-
-        def stop() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not told)
-
-        return stop
 
     def add(self, *gauges: Gauge) -> None:
         self._gauges += gauges
@@ -181,8 +168,6 @@ class Metrics:
             ):
                 if milliseconds is not None:
                     histogram.add((label,), milliseconds / 1e3)
-        for told in self._listeners:
-            told(record)
 
     def refused(self, caller: str, error: str) -> None:
         """A caller of the configuration was refused what its limits do not allow."""

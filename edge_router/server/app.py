@@ -17,6 +17,7 @@ from edge_router.callers.keys import Keys
 from edge_router.config.sections import ServerConfig
 from edge_router.errors import CallerLimited, EdgeRouterError, clipped
 from edge_router.server.body import Bodies
+from edge_router.server.dashboard.dashboard import Dashboard
 from edge_router.server.doors import Doors
 from edge_router.server.errors import failure, refusal
 from edge_router.server.limits import Limits
@@ -35,12 +36,14 @@ def create_app(
     api_key: str | None = None,
     limits: Limits | None = None,
     protocols: Protocols | None = None,
+    dashboard: Dashboard | None = None,
 ) -> Starlette:
     """An app over `controller`, which stays the caller's to close. Nothing is loaded here.
 
     `api_key`, or that of a caller of the configuration, is asked of every request except /health; without
     either none is. Keys are read now, and not again. `app.state.running.stop()`,
     on the app's event loop, ends what is under way. `protocols`: those that are installed, where None.
+    Without a `dashboard` there is none.
 
     Raises `PluginFailed`, `DuplicateName` for protocols of other packages that cannot be spoken, and
     `ConfigError` for callers' keys that cannot be.
@@ -54,9 +57,12 @@ def create_app(
         keys=Keys.of(controller.controller.config.callers, owner=api_key or None),
         protocols=spoken,
         defects=controller.controller.defects,
+        unlocked=(lambda scope: False) if dashboard is None else dashboard.is_meant,
     )
+    shown = [] if dashboard is None else dashboard.routes(controller.controller, running)
+    root = _root(settings.ollama_port, dashboard)
     app = Starlette(
-        routes=[*Api(controller, running, limits, spoken, doors).routes(), _root(settings.ollama_port)],
+        routes=[*Api(controller, running, limits, spoken, doors).routes(), root, *shown],
         middleware=[guard, Middleware(Bodies, limits=limits)],
         exception_handlers={
             EdgeRouterError: partial(_ours, doors),
@@ -77,12 +83,15 @@ async def _ours(doors: Doors, request: Request, error: Exception) -> Response:
     return door.protocols.failed(request.scope, told)
 
 
-def _root(ollama_port: int | None) -> Route:
-    """Ollama's clients ask for / first. People who look at our own port are told where to go, as before."""
+def _root(ollama_port: int | None, dashboard: Dashboard | None) -> Route:
+    """Ollama's clients ask for / first. Browsers at our own port find the dashboard; others are told where
+    to go."""
 
     async def root(request: Request) -> Response:
         _, port = request.scope.get("server") or (None, None)
         here = request.method == "GET" and port is not None and port == ollama_port
+        if dashboard is not None and not here and dashboard.is_meant(request.scope):
+            return await dashboard.page(request)
         if not here and request.method != "HEAD":
             raise HTTPException(404)
         return PlainTextResponse(RUNNING)

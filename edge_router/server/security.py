@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -103,10 +103,12 @@ class Guard:
         keys: Keys,
         protocols: Protocols,
         defects: Defects,
+        unlocked: Callable[[Scope], bool] = lambda scope: False,
     ) -> None:
+        """`unlocked`: what has another lock than the keys."""
         self._app, self._hosts, self._listed = app, hosts, tuple(origins)
         self._origins = frozenset(map(_plain_origin, self._listed))
-        self._keys = keys
+        self._keys, self._unlocked = keys, unlocked
         self._protocols, self._defects = protocols, defects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -205,7 +207,7 @@ class Guard:
 
     def _unauthorized(self, scope: Scope, headers: Headers) -> Failure | None:
         """What is said to who has no key that is known; whose it is stands in `scope` otherwise."""
-        if not self._keys.demanded or scope["path"] in OPEN_PATHS:
+        if not self._keys.demanded or scope["path"] in OPEN_PATHS or self._unlocked(scope):
             return None
         known, scope[CALLER] = self._keys.find(key.encode("latin-1") for key in _keys(headers))
         if known:

@@ -23,6 +23,7 @@ from edge_router.config.sections import ServerConfig
 from edge_router.errors import LocalServerDown
 from edge_router.server.app import create_app
 from edge_router.server.connection import Connection
+from edge_router.server.dashboard.dashboard import Dashboard
 from edge_router.server.limits import Limits
 from edge_router.server.listen import OLLAMA_PORT, PORT, bind, ready_to_listen, refused, url_of
 
@@ -40,6 +41,7 @@ def run(
     on_waiting: Callable[[LocalServerDown], None] = lambda error: None,
     stop: threading.Event | None = None,
     limits: Limits | None = None,
+    dashboard: Dashboard | None = None,
 ) -> bool:
     """Serve `controller` until Ctrl-C, SIGTERM or `stop`; then close it.
 
@@ -71,7 +73,7 @@ def run(
             for listener in listeners:
                 ready_to_listen(listener)
             url = url_of(listeners[0])
-            app = create_app(answering, settings, api_key=api_key, limits=limits)
+            app = create_app(answering, settings, api_key=api_key, limits=limits, dashboard=dashboard)
             _Server(app, settings, limits, lambda: on_ready(url), stop or threading.Event()).run(listeners)
     finally:
         gc.unfreeze()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +20,23 @@ from edge_router.errors import LocalServerDown
 SCRIPTED = ("-o", "weak.engine=scripted", "-o", "router.name=length")
 
 
+def threshold_from(link):
+    """What is told of a threshold that is saved from the page that `link` opens."""
+    page = urllib.request.Request(link, headers={"Accept": "text/html"})
+    with urllib.request.urlopen(page, timeout=30) as reply:
+        cookie = reply.headers["Set-Cookie"].partition(";")[0]
+    saving = urllib.request.Request(
+        f"{link.partition('?')[0]}dashboard/threshold",
+        data=b'{"threshold": 0.25}',
+        headers={"Content-Type": "application/json", "Cookie": cookie},
+    )
+    with urllib.request.urlopen(saving, timeout=30) as reply:
+        return json.load(reply)
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_it_listens_answers_and_ends(environment):
+def test_it_listens_answers_and_ends(environment, home):
     with subprocess.Popen(
         [sys.executable, "-m", "edge_router", "serve", "--port", "0", *SCRIPTED],
         stdout=subprocess.PIPE,
@@ -34,6 +49,8 @@ def test_it_listens_answers_and_ends(environment):
         line = process.stderr.readline()
         found = re.search(r"Listening on (http://127\.0\.0\.1:\d+/v1) \(weak: .*, strong: none\)", line)
         assert found is not None, line + process.stderr.read()
+        link = re.search(r"The dashboard opens with this link, once: (\S+)", process.stderr.readline())
+        assert link is not None
         body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
         request = urllib.request.Request(
             f"{found[1]}/chat/completions",
@@ -43,10 +60,14 @@ def test_it_listens_answers_and_ends(environment):
         with urllib.request.urlopen(request, timeout=30) as reply:
             answer = json.load(reply)
         assert answer["choices"][0]["message"]["content"] == "You said: hello"
+        saved = threshold_from(link[1])
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
-    header, told = err.splitlines()
+    assert saved["file"] == str(home / "config.toml")
+    assert "threshold = 0.25" in Path(saved["file"]).read_text(encoding="utf-8")
+    header, told, renewed = sorted(err.splitlines(), key=lambda line: "token=" in line)
+    assert link[1] not in renewed
     assert header.split() == ["time", "model", "reason", "score", "tokens", "ms"]
     assert re.fullmatch(
         r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d weak +scripted-weak +score +0\.\d+ +\d+\+\d+ +\d+", told
@@ -83,7 +104,7 @@ def test_ollamas_port_is_tried_and_told_too(cli, models, monkeypatch):
         done = cli("serve", "--port", "0", *chosen, *SCRIPTED)
     assert done.code == 1 and f"127.0.0.1:{port} is in use, most likely by Ollama" in done.err
 
-    def run(controller, *, api_key, on_ready, on_waiting):
+    def run(controller, *, api_key, on_ready, on_waiting, dashboard):
         on_waiting(LocalServerDown("http://127.0.0.1:11434", "refused", "ollama"))
         on_ready("http://127.0.0.1:1")
         return True
@@ -107,8 +128,9 @@ def test_a_port_that_is_none(cli, models, port):
 def test_the_key_reaches_the_server(cli, models, monkeypatch):
     seen = {}
 
-    def run(controller, *, api_key, on_ready, on_waiting):
+    def run(controller, *, api_key, on_ready, on_waiting, dashboard):
         seen["key"] = api_key
+        seen.setdefault("pages", []).append(dashboard is not None)
         on_ready("http://127.0.0.1:1")
         return True
 
@@ -117,4 +139,8 @@ def test_the_key_reaches_the_server(cli, models, monkeypatch):
     assert "Listening on http://127.0.0.1:1/v1" in cli("serve").err
     elsewhere = ("--set", "questions.base_url=http://127.0.0.1:9/v1", "--set", "questions.model=jev")
     assert "strong: none, for typed questions: jev)" in cli("serve", *elsewhere).err
-    assert seen == {"key": "abc"} and cli("serve", "-q").err == ""
+    assert seen["key"] == "abc" and cli("serve", "-q").err == ""
+    assert "once: http://127.0.0.1:1/?token=" in cli("serve").err
+    for none in (("--no-dashboard",), ("--set", "server.dashboard=false")):
+        assert "token=" not in cli("serve", *none).err, none
+    assert seen["pages"] == [True, True, False, True, False, False]

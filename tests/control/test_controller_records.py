@@ -63,7 +63,7 @@ def test_who_listens_hears_of_each_answer_and_no_prompt_that_is_not_kept() -> No
     ):
         heard = []
         with Controller(weak=weak(), router=ScriptedRouter(EASY), **settings) as controller:
-            stop = controller.metrics.listen(heard.append)
+            stop = controller.recorder.watch(heard.append)
             ask(controller, messages=f"my key is {key}")
             stop()
             ask(controller)

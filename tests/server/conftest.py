@@ -21,6 +21,7 @@ from edge_router import AsyncController, Config, Controller, ScriptedEngine, Scr
 from edge_router.config.sections import ServerConfig
 from edge_router.routing.routers.base import Router
 from edge_router.server.app import create_app
+from edge_router.server.dashboard.dashboard import Dashboard
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
 from edge_router.server.serve import run
@@ -68,6 +69,7 @@ class Setup:
     api_key: str | None = None
     limits: Limits = field(default_factory=Limits)
     protocols: Protocols | None = None
+    dashboard: Dashboard | None = None
     ledger: bool = False
     config: dict[str, object] = field(default_factory=dict)  # more settings, by their keys
 
@@ -82,6 +84,7 @@ class Setup:
             api_key=self.api_key,
             limits=self.limits,
             protocols=self.protocols,
+            dashboard=self.dashboard,
         )
 
     def call(
@@ -202,6 +205,7 @@ def serving(setup: Setup) -> Iterator[Served]:
                 on_ready=on_ready,
                 stop=stop,
                 limits=setup.limits,
+                dashboard=setup.dashboard,
             )
         except BaseException as error:  # noqa: BLE001 - shown by the test's own thread
             failures.append(error)

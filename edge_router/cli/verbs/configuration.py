@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -261,14 +261,31 @@ def set_(
 
     KEY= without a value takes the key out, so that its default counts.
     """
-    session = Session(ctx)
-    file, values = session.config_file, dict[str, object]()
+    session, values = Session(ctx), dict[str, object]()
     for assignment in assignments:
         key, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
             raise typer.BadParameter(f"{hidden(assignment)!r} is not KEY=VALUE, such as weak.threads=2")
         # What it can only be beside others, which may be in the file, is looked at with them.
         values[key] = None if not value and is_known(key) else converted(key, value)
+    written = write(values, session)
+    _told(written.backup)
+    for note in written.notes:
+        output.say(note, style="yellow")
+    output.write(f"{written.file}\n")
+
+
+class Written(NamedTuple):
+    """Where settings are now, where what was there before lies, and what counts instead of them."""
+
+    file: Path
+    backup: Path | None
+    notes: tuple[str, ...]
+
+
+def write(values: Mapping[str, object], session: Session) -> Written:
+    """Set keys in the session's file; None takes a key out. Raises `EdgeRouterError`."""
+    file = session.config_file
     with alone(file, session.progress):
         if file.exists():
             text = edited(read_text(file), values, toml_of, str(file))
@@ -277,11 +294,9 @@ def set_(
             text = toml_of(Config().replace(**given))
         _check_names(values, flat(text, str(file)), session)
         backup = save(file, text)
-    _told(backup)
-    for key in values:
-        if variable_of(key) in os.environ:
-            output.say(f"The environment's {variable_of(key)} counts instead of {key}.", style="yellow")
-    output.write(f"{file}\n")
+    variables = [(variable_of(key), key) for key in values if variable_of(key) in os.environ]
+    notes = tuple(f"The environment's {variable} counts instead of {key}." for variable, key in variables)
+    return Written(file, backup, notes)
 
 
 def _check_names(values: Mapping[str, object], there: Mapping[str, object], session: Session) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,6 +18,9 @@ from edge_router.cli.session import Session, choose_model, server_key
 from edge_router.config.settings import Config
 from edge_router.errors import EdgeRouterError, PortInUse
 from edge_router.system.paths import Paths
+
+if TYPE_CHECKING:
+    from edge_router.server.dashboard.dashboard import Dashboard
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -35,6 +38,7 @@ def serve(
     device: Annotated[str | None, typer.Option(help="Where the weak model runs.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the weak model.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
+    dashboard: Annotated[bool, typer.Option(help="A page at / that shows what goes where.")] = True,
 ) -> None:
     """A server on this machine for OpenAI's, Anthropic's and Ollama's clients: 127.0.0.1:6060.
 
@@ -69,16 +73,19 @@ def serve(
     controller = session.controller(config)
 
     log = None if session.options.quiet else RequestLog(dated=not sys.stderr.isatty())
+    page = _dashboard(session) if dashboard and config.server.dashboard and log is not None else None
 
     def ready(url: str) -> None:
         door.open(controller, url)
         _ready(url, config, session)
+        if page is not None:
+            _opens(page.link(url))
         if log is not None:
             controller.recorder.watch(log.tell)
 
     try:
         with _told_if_ours():
-            closed = run(controller, api_key=key, on_ready=ready, on_waiting=_waiting)
+            closed = run(controller, api_key=key, on_ready=ready, on_waiting=_waiting, dashboard=page)
     finally:
         door.close()
         if log is not None:
@@ -100,6 +107,24 @@ def _told_if_ours() -> Iterator[None]:
             began = output.ago(found.started)
             output.say(f"A server of yours runs at {found.url} already: process {found.pid}, begun {began}.")
         raise
+
+
+def _dashboard(session: Session) -> Dashboard:
+    """What it writes, `config set` would write so, too. Nobody would see its link of a quiet one."""
+    from edge_router.cli.verbs.configuration import write
+    from edge_router.server.dashboard.dashboard import Dashboard
+    from edge_router.server.dashboard.data import Saved
+
+    def save(values: Mapping[str, object]) -> Saved:
+        written = write(values, session)
+        kept = () if written.backup is None else (f"What was there before is in {written.backup}.",)
+        return Saved(written.file, (*written.notes, *kept))
+
+    return Dashboard(save=save, renewed=_opens)
+
+
+def _opens(link: str) -> None:
+    output.say(f"The dashboard opens with this link, once: {link}")
 
 
 def _waiting(error: EdgeRouterError) -> None:

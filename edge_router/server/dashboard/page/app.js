@@ -1,0 +1,98 @@
+// The page: what it asks for when it opens, and again when something was decided while somebody looks.
+
+import { get, Live } from "./api.js";
+import { Decisions } from "./decisions.js";
+import { find } from "./dom.js";
+import { explains } from "./explain.js";
+import { facts, totals } from "./panels.js";
+import { Threshold } from "./threshold.js";
+
+const SUMS_MS = 3000; // between two looks at the sums where much is decided
+const FACTS_MS = 10_000; // memory moves without a decision, too
+
+// The link's token is used up; it need not stand in the address, nor be copied from there.
+if (location.search) history.replaceState(null, "", "/");
+
+const decisions = new Decisions();
+const threshold = new Threshold(problem);
+explains(problem);
+
+function problem(error) {
+  find("problem").hidden = error === null;
+  find("problem").textContent = error === null ? "" : error.message;
+}
+
+function state(name, text) {
+  find("state").className = name;
+  if (find("state-text").textContent !== text) find("state-text").textContent = text;
+}
+
+async function sums() {
+  const days = find("days").value;
+  const told = await get(days ? `traffic?days=${days}` : "traffic");
+  find("off").hidden = told.off === undefined;
+  find("off").textContent = told.off ?? "";
+  find("threshold").hidden = find("totals").hidden = told.off !== undefined;
+  if (told.off !== undefined) return;
+  totals(told);
+  threshold.update(told);
+}
+
+const stand = async () => facts(await get("facts"));
+
+// Runs `work` at once, and again at most once in `wait` however often it is asked for.
+function spaced(work, wait) {
+  let busy = false;
+  let again = false;
+  return async function run() {
+    again = true;
+    if (busy) return;
+    busy = true;
+    while (again) {
+      again = false;
+      try {
+        await work();
+        problem(null);
+      } catch (error) {
+        // While the server is away the state says so, and a fetch has nothing to add.
+        if (!(error instanceof TypeError)) problem(error);
+      }
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+    busy = false;
+  };
+}
+
+const soonSums = spaced(sums, SUMS_MS);
+const soonFacts = spaced(stand, SUMS_MS);
+find("days").addEventListener("change", () => sums().catch(problem));
+
+let looking = null;
+
+new Live({
+  async opened() {
+    state("live", "Live");
+    soonSums();
+    soonFacts();
+    looking ??= setInterval(() => document.hidden || soonFacts(), FACTS_MS);
+    try {
+      decisions.fill((await get("decisions")).decisions);
+    } catch (error) {
+      problem(error);
+    }
+  },
+  lost(forGood) {
+    clearInterval(looking);
+    looking = null;
+    if (!forGood) state("lost", "The server is away; trying again");
+    else get("facts").then(
+      () => state("lost", "Too many pages are open: close one, and load this one anew"),
+      (error) => state("lost", error.message),
+    );
+  },
+  decided(row) {
+    decisions.add(row);
+    soonSums();
+    soonFacts();
+  },
+});
