@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edge_router.api.replays import replay
     from edge_router.bench.evaluations import evaluate
     from edge_router.chat.request import TokenMask, Vocabulary
+    from edge_router.cli.diagnosis import diagnose
     from edge_router.config.settings import Config
     from edge_router.engines.scripted import ScriptedEngine
     from edge_router.labelling.label_files import label
@@ -63,6 +64,7 @@ __all__ = [
     "calibrate_questions",
     "calibrate_tiers",
     "calibrate_tools",
+    "diagnose",
     "errors",
     "evaluate",
     "label",
@@ -92,6 +94,7 @@ _HOMES = {
     "calibrate_questions": "edge_router.labelling.weak_calibrations",
     "calibrate_tiers": "edge_router.api.calibrations",
     "calibrate_tools": "edge_router.labelling.weak_calibrations",
+    "diagnose": "edge_router.cli.diagnosis",
     "evaluate": "edge_router.bench.evaluations",
     "label": "edge_router.labelling.label_files",
     "plan": "edge_router.api.model_plans",

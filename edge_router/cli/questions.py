@@ -13,7 +13,7 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.findings import Finding
 from edge_router.cli.findings import Found as Findings
-from edge_router.cli.session import Session
+from edge_router.cli.session import Installation, Session
 from edge_router.cli.stderr_redirect import hushed
 from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED
@@ -124,13 +124,13 @@ def replay_decisions(session: Session, config: Config) -> None:
         output.say(f"of {texts:,} texts in the ledger {gone_on:,} went on with some of their questions")
 
 
-def _weights(session: Session, config: Config) -> str:
+def _weights(site: Installation, config: Config) -> str:
     """The key of those in use. Raises what keeps them from being known."""
     from edge_router.cli.building import weights_key
 
     if config.weak.engine != SERVED:
-        return weights_key(config, session.paths)
-    with closing(session.pool(config)) as loaded, hushed():  # the server tells which they are
+        return weights_key(config, site.paths)
+    with closing(site.pool(config)) as loaded, hushed():  # the server tells which they are
         found = loaded.weak().capabilities.weights
     if found is None:
         raise CannotCalibrate(config.weak.model, "its server does not tell which weights it has")
@@ -179,17 +179,17 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def check(session: Session, config: Config) -> Findings:
+def check(site: Installation, config: Config) -> Findings:
     """What `doctor` tells of typed questions."""
     from edge_router.routing.thresholds.question_bounds import find
 
     section = "Typed questions"
     try:
-        measured = find(session.paths, _weights(session, config))
+        measured = find(site.paths, _weights(site, config))
     except EdgeRouterError:  # told with the model
         measured = None
     if measured is None:
-        again = session.command("calibrate", "--decisions", "FILE")
+        again = site.command("calibrate", "--decisions", "FILE")
         yield Finding(
             section, "sure enough", f"all answers stay; how sure is sure enough is found by: {again}"
         )
@@ -197,7 +197,7 @@ def check(session: Session, config: Config) -> Findings:
         most = measured.max_error
         bounds = [f"{NAMES[kind]} {_from(found.bound, most)}" for kind, found in measured.found.items()]
         yield Finding(section, "sure enough", ", ".join(bounds))
-    yield from _endpoint(section, session, config)
+    yield from _endpoint(section, site, config)
 
 
 def _from(bound: float | None, max_error: float) -> str:
@@ -206,7 +206,7 @@ def _from(bound: float | None, max_error: float) -> str:
     return "never" if bound >= NONE_STAYS else f"from {bound:.2f} (of these at most {max_error:.1%} wrong)"
 
 
-def _endpoint(section: str, session: Session, config: Config) -> Findings:
+def _endpoint(section: str, site: Installation, config: Config) -> Findings:
     from edge_router.engines.remote.endpoint import Endpoint
     from edge_router.engines.remote.question_endpoint import ways_here
 
@@ -222,7 +222,7 @@ def _endpoint(section: str, session: Session, config: Config) -> Findings:
     elif ways_here(own, place):
         yield Finding(section, "others", f"to {where}, which gets private ones, too: it is on this machine")
     else:
-        mend = session.command("config", "set", "questions.local=false")
+        mend = site.command("config", "set", "questions.local=false")
         yield Finding(section, "others", f"nowhere: {where} is on another machine; {mend}", "bad")
     if own.api_key_env and not os.environ.get(own.api_key_env):
         lacks = f"{own.api_key_env} is not set; if the keyring has no key by that name, set it"

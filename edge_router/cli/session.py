@@ -21,24 +21,19 @@ from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED, weak_name
 from edge_router.errors import UnknownModel
 from edge_router.system.paths import Paths
-from edge_router.types import Progress
+from edge_router.types import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from edge_router.api.client import Controller
     from edge_router.control.pool import Pool
 
 
-class Session:
-    """One run of one verb. `json`: its output is for a program."""
+class Installation:
+    """One configuration on this machine: its file, its folders, and commands about it. Nothing is printed."""
 
-    def __init__(self, ctx: Context, *, json: bool = False) -> None:
-        self.options = ctx.ensure_object(Options)
-        self.json = json
-        logs.hear(debug=self.options.debug)
-
-    @cached_property
-    def paths(self) -> Paths:
-        return Paths.default()
+    def __init__(self, options: Options, paths: Paths | None = None) -> None:
+        self.options = options
+        self.paths = paths or Paths.default()
 
     @property
     def config_file(self) -> Path:
@@ -58,7 +53,7 @@ class Session:
 
     @cached_property
     def progress(self) -> Progress:
-        return progress_for(quiet=self.options.quiet, json=self.json)
+        return SilentProgress()
 
     def config(self, **overrides: object) -> Config:
         """Defaults, file, environment, --set, then `overrides` ("weak__threads"); None is "not given"."""
@@ -74,6 +69,19 @@ class Session:
         from edge_router.control.pool import Pool
 
         return Pool(config, paths=self.paths, progress=self.progress)
+
+
+class Session(Installation):
+    """One run of one verb. `json`: its output is for a program."""
+
+    def __init__(self, ctx: Context, *, json: bool = False) -> None:
+        super().__init__(ctx.ensure_object(Options))
+        self.json = json
+        logs.hear(debug=self.options.debug)
+
+    @cached_property
+    def progress(self) -> Progress:
+        return progress_for(quiet=self.options.quiet, json=self.json)
 
     def controller(self, config: Config) -> Controller:
         return make_controller(config, self.paths, self.progress)

@@ -215,3 +215,19 @@ def test_a_model_that_cannot_be_calibrated_says_why(paths, built_weak):
         edge_router.calibrate_tools(paths=paths)
     with pytest.raises(InvalidInput):
         edge_router.calibrate_confidence(0.3, paths=paths, tokens=17)
+
+
+def test_a_diagnosis_is_what_doctor_prints(home, paths):
+    found = edge_router.diagnose(offline=True, weak__threads=2)
+    by_name = {(each.section, each.name): each for each in found.findings}
+    assert "weak.threads=2 (argument)" in by_name["Configuration", "changed"].text
+    assert by_name["Router", "mf"].state == "ok"
+    assert found.to_dict()["ok"] is found.ok is True
+    assert {each["state"] for each in found.to_dict()["findings"]} == {each.state for each in found.findings}
+
+
+def test_a_broken_configuration_is_a_finding_and_no_error(home):
+    (home / "config.toml").write_text("[weak]\nthreads = 'many'\n")
+    found = edge_router.diagnose(offline=True)
+    assert not found.ok and [each.name for each in found.findings if each.state == "bad"] == ["file"]
+    assert edge_router.diagnose(Config(), offline=True).findings[-1].section != "Configuration"

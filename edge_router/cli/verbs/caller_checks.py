@@ -6,7 +6,7 @@ import math
 
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
-from edge_router.cli.session import Session, server_key
+from edge_router.cli.session import Installation, server_key
 from edge_router.cli.verbs.keys import in_words, key_of, limits_of
 from edge_router.config.settings import Config
 from edge_router.errors import ConfigError
@@ -15,15 +15,15 @@ from edge_router.routing.thresholds.purses import Budgets
 CALLERS = "Callers"
 
 
-def callers(session: Session, config: Config) -> Found:
+def callers(site: Installation, config: Config) -> Found:
     """Nothing where none is configured."""
     if not config.callers:
         return
     from edge_router.callers.keys import Keys
 
-    budgets = Budgets.of(config, session.paths)
+    budgets = Budgets.of(config, site.paths)
     for each in config.callers:
-        making = session.command("keys", "new", each.name)
+        making = site.command("keys", "new", each.name)
         key = f"key {where}" if (where := key_of(each)) else f"none, so that nobody is it; make one: {making}"
         limits = in_words(limits_of(each))
         spent = [

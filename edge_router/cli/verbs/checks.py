@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from edge_router.cli import output, questions
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
-from edge_router.cli.session import Session
+from edge_router.cli.session import Installation
 from edge_router.cli.verbs import (
     caller_checks,
     graphics,
@@ -45,32 +45,32 @@ SAMPLE = "Prove that there are infinitely many primes."
 RUNS = 5
 
 
-def examine(session: Session, *, offline: bool) -> Found:
+def examine(site: Installation, *, offline: bool) -> Found:
     """Everything, in the order in which one thing needs another."""
-    yield from _guarded("This machine", "machine", lambda: machine(session))
+    yield from _guarded("This machine", "machine", lambda: machine(site))
     yield from _guarded("This machine", "webgpu", graphics.webgpu)
     yield from _guarded("Packages", "packages", packages)
     yield from _guarded("Packages", "reports", reports)
-    yield from _guarded("Folders", "folders", lambda: folders(session))
-    yield from _guarded("Defects", "defects", lambda: defects(session))
+    yield from _guarded("Folders", "folders", lambda: folders(site))
+    yield from _guarded("Defects", "defects", lambda: defects(site))
     try:
-        config = session.config(offline=offline)
+        config = site.config(offline=offline)
     except ConfigError as error:
         yield Finding("Configuration", "file", told(error), "bad")
         return
-    yield from _guarded("Configuration", "file", lambda: configuration(session, config))
+    yield from _guarded("Configuration", "file", lambda: configuration(site, config))
     yield from _guarded("Configuration", "names", lambda: names(config))
-    yield from _guarded("Privacy", "rules", lambda: egress(session, config))
-    yield from _guarded("Privacy", "response cache", lambda: response_cache.check(session, config))
+    yield from _guarded("Privacy", "rules", lambda: egress(site, config))
+    yield from _guarded("Privacy", "response cache", lambda: response_cache.check(site, config))
     yield from _guarded("Network", "proxy", lambda: remote_checks.network(config))
     yield from _guarded("Router", "router", lambda: router(config))
-    yield from _guarded("Router", "drift", lambda: drift(session, config))
-    yield from _guarded("Weak model", "model", lambda: weak(session, config))
-    yield from _guarded("Local servers", "servers", lambda: local_servers.running(session, config))
-    yield from _guarded("Strong model", "model", lambda: remote_checks.strong(session, config))
-    yield from _guarded("Strong model", "budget", lambda: budget(session, config))
-    yield from _guarded("Typed questions", "sure enough", lambda: questions.check(session, config))
-    yield from _guarded("Callers", "callers", lambda: caller_checks.callers(session, config))
+    yield from _guarded("Router", "drift", lambda: drift(site, config))
+    yield from _guarded("Weak model", "model", lambda: weak(site, config))
+    yield from _guarded("Local servers", "servers", lambda: local_servers.running(site, config))
+    yield from _guarded("Strong model", "model", lambda: remote_checks.strong(site, config))
+    yield from _guarded("Strong model", "budget", lambda: budget(site, config))
+    yield from _guarded("Typed questions", "sure enough", lambda: questions.check(site, config))
+    yield from _guarded("Callers", "callers", lambda: caller_checks.callers(site, config))
 
 
 def _guarded(section: str, name: str, check: Callable[[], Found]) -> Found:
@@ -81,13 +81,13 @@ def _guarded(section: str, name: str, check: Callable[[], Found]) -> Found:
         yield Finding(section, name, told(error), "bad")
 
 
-def machine(session: Session) -> Found:
+def machine(site: Installation) -> Found:
     from edge_router.device import gpus, host, vulkan_loader
 
     section = "This machine"
     yield Finding(section, "python", f"{platform.python_version()} ({sys.executable})")
     yield Finding(section, "system", platform.platform())
-    here = host(session.paths.artifacts / "host.json")
+    here = host(site.paths.artifacts / "host.json")
     cores = f"{here.physical_cores} cores, {here.logical_cores} threads"
     yield Finding(section, "processor", f"{here.cpu_name} ({here.machine}, {here.cpu}), {cores}")
     fast = [feature for feature in here.features if feature in FAST]
@@ -141,7 +141,7 @@ def reports() -> Found:
         yield Finding("Packages", "reports", text)
 
 
-def egress(session: Session, config: Config) -> Found:
+def egress(site: Installation, config: Config) -> Found:
     """What is kept from the strong model, and the user's own rules."""
     from edge_router.control.rule_source import load_rules, rules_file
     from edge_router.guard.inspection import LOCAL, REDACT, actions
@@ -153,18 +153,18 @@ def egress(session: Session, config: Config) -> Found:
     if parts:
         yield Finding("Privacy", "guard", "; ".join(parts))
     else:
-        mend = f"is off; keep keys here with: {session.command('config', 'set', 'guard.level=standard')}"
+        mend = f"is off; keep keys here with: {site.command('config', 'set', 'guard.level=standard')}"
         yield Finding("Privacy", "guard", mend, "note")
-    file = rules_file(config, session.paths)
-    read = load_rules(config, session.paths)
+    file = rules_file(config, site.paths)
+    read = load_rules(config, site.paths)
     yield Finding("Privacy", "rules", f"{len(read)} in {file}" if read else f"none; they stand in {file}")
 
 
-def defects(session: Session) -> Found:
+def defects(site: Installation) -> Found:
     """Mistakes in the program that this version has met here; nothing where there were none."""
     from edge_router.defects import recorded
 
-    for defect in recorded(session.paths.defects):
+    for defect in recorded(site.paths.defects):
         if defect.version == metadata.version("edge-router"):
             last = datetime.fromtimestamp(defect.last).strftime("%Y-%m-%d %H:%M")
             met = f"met {defect.count} time{'' if defect.count == 1 else 's'}, last {last}"
@@ -181,9 +181,9 @@ def names(config: Config) -> Found:
     yield from ()
 
 
-def folders(session: Session) -> Found:
+def folders(site: Installation) -> Found:
     section = "Folders"
-    paths = session.paths
+    paths = site.paths
     for name, path in (
         ("downloads", paths.downloads),
         ("artifacts", paths.artifacts),
@@ -201,13 +201,13 @@ def folders(session: Session) -> Found:
             yield Finding(section, name, f"{path}, {output.size(free)} free")
 
 
-def configuration(session: Session, config: Config) -> Found:
+def configuration(site: Installation, config: Config) -> Found:
     section = "Configuration"
-    file = session.config_file
+    file = site.config_file
     text = (
         str(file)
         if file.is_file()
-        else f"{file} is not there; write it with: {session.command('config', 'init')}"
+        else f"{file} is not there; write it with: {site.command('config', 'init')}"
     )
     yield Finding(section, "file", text)
     changed = [f"{key}={shown(key, config.get(key))} ({origin})" for key, origin in config.origins.items()]
@@ -255,18 +255,18 @@ def _provider(section: str, loaded: Router, asked: str) -> Finding:
     return Finding(section, "provider", text, "note" if note else "ok")
 
 
-def drift(session: Session, config: Config) -> Found:
+def drift(site: Installation, config: Config) -> Found:
     """Nothing where no threshold was calibrated, or too little was asked since."""
     from edge_router.cli.reasons import drift_words
     from edge_router.routing.thresholds.drift import current_drift
 
-    found = current_drift(config, session.paths)
+    found = current_drift(config, site.paths)
     if found is not None:
         text = f"none: the last {found.n} scores look like those that were calibrated on"
         yield Finding("Router", "drift", drift_words(found) or text, "note" if found.drifted else "ok")
 
 
-def weak(session: Session, config: Config) -> Found:
+def weak(site: Installation, config: Config) -> Found:
     from edge_router.catalog import find_model
     from edge_router.cli.building import BUILT_ENGINES, is_ready, weights_key
     from edge_router.cli.sentences import quoted
@@ -277,7 +277,7 @@ def weak(session: Session, config: Config) -> Found:
 
     section = "Weak model"
     if config.weak.engine == SERVED:
-        yield from local_servers.weak(session, config)
+        yield from local_servers.weak(site, config)
         return
     yield Finding(section, "engine", f"{config.weak.engine} on {config.weak.device}")
     if config.weak.engine not in BUILT_ENGINES:
@@ -292,34 +292,32 @@ def weak(session: Session, config: Config) -> Found:
             return
     card = find_model(config.weak.model)
     yield Finding(section, "model", f"{card.name} ({card.quantization}, context {card.context_window_size})")
-    better = suggestion(config, session.paths, look=True)
+    better = suggestion(config, site.paths, look=True)
     if better is not None:
-        yield Finding(
-            section, "demo", f"that is the demo model; {better.words(session.options.config)}", "note"
-        )
-    place = target_of(card.source, session.paths.downloads)
+        yield Finding(section, "demo", f"that is the demo model; {better.words(site.options.config)}", "note")
+    place = target_of(card.source, site.paths.downloads)
     if place.exists():
         yield Finding(section, "weights", f"{place}, {output.size(tree_bytes(place))}")
     else:
         mend = f"not here; fetch them now: edge-router models pull {quoted(config.weak.model)}"
         yield Finding(section, "weights", mend, "note")
-    if is_ready(config, session.paths):
+    if is_ready(config, site.paths):
         yield Finding(section, "compiled", "for this machine and these settings")
-        yield from confidence(section, session, config, lambda: weights_key(config, session.paths))
-        yield from tools(section, session, config, card.name, lambda: weights_key(config, session.paths))
+        yield from confidence(section, site, config, lambda: weights_key(config, site.paths))
+        yield from tools(section, site, config, card.name, lambda: weights_key(config, site.paths))
     else:
         mend = f"not yet; the first use does it, or now: edge-router compile {quoted(config.weak.model)}"
         yield Finding(section, "compiled", mend, "note")
 
 
-def confidence(section: str, session: Session, config: Config, weights: Callable[[], str]) -> Found:
+def confidence(section: str, site: Installation, config: Config, weights: Callable[[], str]) -> Found:
     """Of a weak model by the key of its weights; nothing where no confidence is asked for."""
     from edge_router.routing.confidence.gate_store import find
 
     least = config.weak.min_confidence
     if least is None:
         return
-    gate = find(session.paths, weights())
+    gate = find(site.paths, weights())
     if gate is None:
         mend = "has no effect yet; calibrate it: edge-router calibrate --confidence --strong-share 0.3"
         yield Finding(section, "confidence", f"weak.min_confidence {mend}", "note")
@@ -328,13 +326,13 @@ def confidence(section: str, session: Session, config: Config, weights: Callable
         yield Finding(section, "confidence", text)
 
 
-def tools(section: str, session: Session, config: Config, model: str, weights: Callable[[], str]) -> Found:
+def tools(section: str, site: Installation, config: Config, model: str, weights: Callable[[], str]) -> Found:
     """Where it was measured; what nobody has asked for is not missed."""
     from edge_router.store.tool_skill import find, find_of
 
-    if find_of(session.paths, model) is None:
+    if find_of(site.paths, model) is None:
         return
-    skill = find(session.paths, weights())
+    skill = find(site.paths, weights())
     if skill is None:
         yield Finding(section, "tools", "measured with other weights: edge-router calibrate --tools", "note")
         return
@@ -348,11 +346,11 @@ def tools(section: str, session: Session, config: Config, model: str, weights: C
         yield Finding(section, "tools", text)
 
 
-def budget(session: Session, config: Config) -> Found:
+def budget(site: Installation, config: Config) -> Found:
     """Nothing where none is configured."""
     from edge_router.routing.thresholds.spending import Spending
 
-    spending = Spending.of(config, session.paths)
+    spending = Spending.of(config, site.paths)
     if spending is not None:
         spent, problem = spending.spent, spending.problem
         if problem is not None:

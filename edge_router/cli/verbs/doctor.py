@@ -38,6 +38,7 @@ def doctor(
 
         report(session, offline=offline)
         return
+    from edge_router.cli.diagnosis import Diagnosis
     from edge_router.cli.findings import Finding
     from edge_router.cli.verbs.checks import examine
 
@@ -58,8 +59,8 @@ def doctor(
         legend = [f"{_SIGNS[state]} {words}" for state, words in _MEANING.items() if state in there]
         if legend:
             output.say("; ".join(legend), style="dim")
-    broken = any(finding.state == "bad" for finding in found)
+    diagnosis = Diagnosis(tuple(found))
     if json:
-        output.write_json({"ok": not broken, "findings": [finding.to_dict() for finding in found]})
-    if broken:
+        output.write_json(diagnosis.to_dict())
+    if not diagnosis.ok:
         raise typer.Exit(1)

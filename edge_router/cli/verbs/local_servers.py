@@ -8,7 +8,7 @@ from edge_router.cli import output
 from edge_router.cli.confirming import asked
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
-from edge_router.cli.session import Session
+from edge_router.cli.session import Installation, Session
 from edge_router.config.settings import Config
 from edge_router.engines.choice import SERVED
 from edge_router.engines.local_server.servers import LocalServer, ServedModel
@@ -25,7 +25,7 @@ def found() -> list[LocalServer]:
     return [server for server in discover() if server.kind != "edge_router"]
 
 
-def running(session: Session, config: Config) -> Found:
+def running(site: Installation, config: Config) -> Found:
     """What could be the weak model; nothing where no server runs."""
     for server in found():
         usable = server.here
@@ -33,11 +33,11 @@ def running(session: Session, config: Config) -> Found:
         more = f" and {len(usable) - SHOWN} more" if len(usable) > SHOWN else ""
         text = f"{server.title}: {names}{more}" if names else f"{server.title}: no model that chats"
         if usable and config.weak.engine != SERVED:
-            text += f"; use one: {_taking(session, server, usable[0])}"
+            text += f"; use one: {_taking(site, server, usable[0])}"
         yield Finding(SECTION, server.url.removeprefix("http://"), text)
 
 
-def weak(session: Session, config: Config) -> Found:
+def weak(site: Installation, config: Config) -> Found:
     """Of a configured one. Nothing is loaded for it."""
     from edge_router.cli.verbs.checks import confidence, tools
     from edge_router.engines.local_server.engine import inspected
@@ -56,7 +56,7 @@ def weak(session: Session, config: Config) -> Found:
         return
     yield Finding(section, "model", _about(model, config))
     if server.kind == "ollama" and config.weak.context_window_size is None:
-        widen = session.command("config", "set", "weak.context_window_size=16384")
+        widen = site.command("config", "set", "weak.context_window_size=16384")
         yield Finding(section, "context", f"as Ollama sets it, by the GPU's memory; another: {widen}")
     if not server.refuses_long:
         text = "it cuts what is too long in silence; Ollama 0.12.6 and later are told not to: update it"
@@ -64,8 +64,8 @@ def weak(session: Session, config: Config) -> Found:
     if server.kind == "lmstudio":
         text = "with LM Link it may run on another device; see what is linked with: lms link status"
         yield Finding(section, "link", text)
-    yield from confidence(section, session, config, lambda: model.weights(server.kind))
-    yield from tools(section, session, config, config.weak.model, lambda: model.weights(server.kind))
+    yield from confidence(section, site, config, lambda: model.weights(server.kind))
+    yield from tools(section, site, config, config.weak.model, lambda: model.weights(server.kind))
 
 
 def held(config: Config) -> Iterator[str]:
@@ -116,9 +116,9 @@ def _best(models: Sequence[ServedModel]) -> ServedModel:
     return max(models, key=lambda model: (model.loaded is True, model.size or 0))
 
 
-def _taking(session: Session, server: LocalServer, model: ServedModel) -> str:
+def _taking(site: Installation, server: LocalServer, model: ServedModel) -> str:
     settings = ("weak.engine=remote", f"weak.model={model.name}", f"weak.base_url={server.url}")
-    return session.command("config", "set", *settings)
+    return site.command("config", "set", *settings)
 
 
 def _about(model: ServedModel, config: Config) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found, State
-from edge_router.cli.session import Session
+from edge_router.cli.session import Installation
 from edge_router.cli.verbs.running_server import RunningServer, address, running
 from edge_router.config import listed_prices
 from edge_router.config.listed_prices import EXTRA, PACKAGE
@@ -46,9 +46,9 @@ def network(config: Config) -> Found:
         pass
 
 
-def strong(session: Session, config: Config) -> Found:
+def strong(site: Installation, config: Config) -> Found:
     if not config.has_strong:
-        naming = session.command("config", "set", "strong.model=NAME")
+        naming = site.command("config", "set", "strong.model=NAME")
         mend = f"none configured, so everything is answered here; name one with: {naming}"
         yield Finding(STRONG, "model", mend)
         return

@@ -13,7 +13,7 @@ from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
 from edge_router.cli.failures import told
 from edge_router.cli.findings import Finding, Found
-from edge_router.cli.session import Session
+from edge_router.cli.session import Installation, Session
 from edge_router.errors import InvalidData, StorageError
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ def _damaged(store: AnswerStore) -> str:
     return "the damaged file"
 
 
-def check(session: Session, config: Config) -> Found:
+def check(site: Installation, config: Config) -> Found:
     """What `doctor` tells of it."""
     section, name, settings = "Privacy", "response cache", config.response_cache
-    with closing(_store(session)) as store:
+    with closing(_store(site)) as store:
         try:
             kept = store.totals()
         except (InvalidData, StorageError) as error:
-            mend = f"{told(error)}; answers are made anew until then: {session.command('cache', 'clear')}"
+            mend = f"{told(error)}; answers are made anew until then: {site.command('cache', 'clear')}"
             yield Finding(section, name, mend, "note")
             return
     answers = f"{kept.answers:,} answer{'' if kept.answers == 1 else 's'}"
@@ -128,7 +128,7 @@ def check(session: Session, config: Config) -> Found:
     if settings.mode == "disk":
         yield Finding(section, name, there)
     elif kept.answers:
-        mend = f"{settings.mode}, and {there}; forget them with: {session.command('cache', 'clear')}"
+        mend = f"{settings.mode}, and {there}; forget them with: {site.command('cache', 'clear')}"
         yield Finding(section, name, mend, "note")
     else:
         words = {"off": "off: no answer is kept", "memory": "in memory, until the program ends"}
@@ -148,13 +148,13 @@ def _opened(session: Session) -> Iterator[AnswerStore]:
             raise typer.Exit(1) from error
 
 
-def _store(session: Session) -> AnswerStore:
+def _store(site: Installation) -> AnswerStore:
     """Of the file, whatever the mode is."""
     from dataclasses import replace
 
     from edge_router.control.response_cache import store_of
 
-    return store_of(replace(session.config().response_cache, mode="disk"), session.paths)
+    return store_of(replace(site.config().response_cache, mode="disk"), site.paths)
 
 
 def _advice(session: Session, config: Config) -> str:
