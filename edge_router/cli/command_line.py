@@ -41,6 +41,7 @@ VERBS = (
     Verb("ledger", SETUP, "The record of answers: clear.", f"{HERE}.ledger"),
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
     Verb("keys", SETUP, "Keys of callers, each with limits of its own: new, list, usage.", f"{HERE}.keys"),
+    Verb("service", SETUP, "A server from login on: install, status, remove.", f"{HERE}.service"),
     Verb("config", SETUP, "The configuration: show, keys, init, set.", f"{HERE}.configuration"),
 )
 

@@ -26,6 +26,7 @@ class Paths:
     rules: Path  # the user's own, asked before a score; TOML
     responses: Path  # answers that may be given again, where the user keeps them; SQLite
     defects: Path  # mistakes in the program that were met; JSON
+    log: Path  # of a server that runs all the time
 
     @classmethod
     def default(cls) -> Paths:
@@ -50,6 +51,7 @@ class Paths:
             rules=config / "rules.toml",
             responses=cache / "responses.sqlite3",
             defects=data / "defects.json",
+            log=data / "serve.log",
         )
 
     @classmethod
@@ -68,6 +70,7 @@ class Paths:
             rules=home / "rules.toml",
             responses=home / "responses.sqlite3",
             defects=home / "defects.json",
+            log=home / "serve.log",
         )
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -72,6 +73,22 @@ def test_it_listens_answers_and_ends(environment, home):
     assert re.fullmatch(
         r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d weak +scripted-weak +score +0\.\d+ +\d+\+\d+ +\d+", told
     )
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_its_words_go_to_a_file(environment, tmp_path):
+    log = tmp_path / "logs" / "serve.log"
+    command = [sys.executable, "-m", "edge_router", "serve", "--port", "0", "--log", str(log), *SCRIPTED]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment
+    ) as process:
+        while not (log.exists() and "Listening on" in log.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=30)[1] == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.integration

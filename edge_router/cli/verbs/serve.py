@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -17,7 +18,9 @@ from edge_router.cli.sentences import sentence
 from edge_router.cli.session import Session, choose_model, server_key
 from edge_router.config.settings import Config
 from edge_router.errors import EdgeRouterError, PortInUse
+from edge_router.system.disk import storage_errors
 from edge_router.system.paths import Paths
+from edge_router.system.rotating_file import RotatingFile
 
 if TYPE_CHECKING:
     from edge_router.server.dashboard.dashboard import Dashboard
@@ -37,6 +40,10 @@ def serve(
     offline: Annotated[bool, typer.Option("--offline", help="Use no network at all.")] = False,
     device: Annotated[str | None, typer.Option(help="Where the weak model runs.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the weak model.")] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Say it there, not on stderr; it stays small."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build what is missing.")] = False,
     dashboard: Annotated[bool, typer.Option(help="A page at / that shows what goes where.")] = True,
 ) -> None:
@@ -48,6 +55,9 @@ def serve(
     your own rules (rules.toml) again once they have changed. Each answer is told in a line on stderr, without
     a word of its text; --quiet keeps silent.
     """
+    if log is not None:
+        with storage_errors(log.parent):
+            sys.stderr = RotatingFile(log)
     session = Session(ctx)
     from edge_router.cli.door import Door
 
@@ -72,24 +82,24 @@ def serve(
         make_ready(session, config, yes=yes, before=try_port)
     controller = session.controller(config)
 
-    log = None if session.options.quiet else RequestLog(dated=not sys.stderr.isatty())
-    page = _dashboard(session) if dashboard and config.server.dashboard and log is not None else None
+    requests = None if session.options.quiet else RequestLog(dated=not sys.stderr.isatty())
+    page = _dashboard(session) if dashboard and config.server.dashboard and requests is not None else None
 
     def ready(url: str) -> None:
         door.open(controller, url)
         _ready(url, config, session)
         if page is not None:
             _opens(page.link(url))
-        if log is not None:
-            controller.recorder.watch(log.tell)
+        if requests is not None:
+            controller.recorder.watch(requests.tell)
 
     try:
         with _told_if_ours():
             closed = run(controller, api_key=key, on_ready=ready, on_waiting=_waiting, dashboard=page)
     finally:
         door.close()
-        if log is not None:
-            log.close()
+        if requests is not None:
+            requests.close()
     if not closed:
         _leave()
 
