@@ -149,7 +149,8 @@ def plugged(architecture: str) -> dict[str, str]:
     modules = {point.module for point in plugins.points(plugins.ARCHITECTURES) if point.name == architecture}
     if modules:
         with suppress(EdgeRouterError):  # whoever builds it says so
-            modules.add(described(architecture).graph.partition(":")[0])
+            one = described(architecture)
+            modules |= {named.partition(":")[0] for named in (one.graph, *(m.graph for m in one.mixers))}
     found: dict[str, str] = {}
     for module in modules:
         try:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from edge_router.architectures.quantization import QUANTIZATIONS as FORMATS
 from edge_router.compile.graphs import definition
 from edge_router.compile.link import link, linker, load_library
-from edge_router.compile.targets import GPUS, TargetSpec, kernels_of, tvm_target
+from edge_router.compile.targets import GPUS, TargetSpec, check_states, kernels_of, tvm_target
 from edge_router.errors import ArtifactCorrupt, BuildFailed, EdgeRouterError, InvalidModel, is_mistake
 from edge_router.parsing import strict_json
 from edge_router.types import Progress, SilentProgress
@@ -33,6 +33,9 @@ FUNCTIONS = (
     "apply_bitmask_inplace",
 )
 
+# Of a model whose layers keep states, which MLC's KV cache does not know.
+STATEFUL = ("_metadata", "paged_prefill", "paged_decode", "paged_batch_decode")
+
 
 def compile_library(
     config: Mapping[str, object],
@@ -53,6 +56,7 @@ def compile_library(
     if quantization not in QUANTIZATIONS:
         raise InvalidModel(where, f"{quantization} is not among {', '.join(QUANTIZATIONS)}")
     define = definition(str(values.get("model_type")))
+    check_states(target.kind, str(values.get("model_type")))
     linker(output, where)
     shown = progress or SilentProgress()
     with shown.step("compile", total=3) as step:
@@ -185,7 +189,12 @@ def check_library(path: Path) -> dict[str, object]:
     import tvm  # noqa: F401 - the runtime that the library needs
 
     machine = load_library(path)
-    missing = [name for name in FUNCTIONS if not machine.implements_function(name, True)]
+    said: dict[str, object] = {}
+    if machine.implements_function("_metadata", True):
+        said = strict_json.parse_object(machine["_metadata"]())
+    pages = said.get("pages")
+    wanted = STATEFUL if isinstance(pages, Mapping) and "states" in pages else FUNCTIONS
+    missing = [name for name in wanted if not machine.implements_function(name, True)]
     if missing:
         raise ArtifactCorrupt(path, f"lacks the functions {', '.join(missing)}")
-    return strict_json.parse_object(machine["_metadata"]())
+    return said

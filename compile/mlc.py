@@ -43,7 +43,9 @@ def lacks_compiler_only(recipe: Recipe, config: Mapping[str, object], python: Ml
     from edge_router.architectures import architectures
 
     form = QUANTIZATIONS.get(recipe.quantization)
-    ours = form is not None and form.dtype != "bfloat16" and str(config.get("model_type")) in architectures()
+    known, kind = architectures(), str(config.get("model_type"))
+    ours = form is not None and form.dtype != "bfloat16" and kind in known
+    ours = ours and not known.get(kind)().mixers  # MLC's engine has no place for their states
     sinks = recipe.attention_sink_size is not None  # which only our own engine keeps
     return recipe.device == "cpu" and ours and not sinks and python.runs_libraries_of(here())
 

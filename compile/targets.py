@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from edge_router.architectures import architecture
 from edge_router.compile.kernels.isa import Isa
 from edge_router.errors import UnsupportedTarget
 from edge_router.records import dataclass
@@ -166,6 +167,17 @@ def tvm_target(spec: TargetSpec) -> Any:
     if hidden:
         target = tvm.target.Target({**bare, "mcpu": spec.cpu, "mattr": [f"-{name}" for name in hidden]})
     return target
+
+
+def check_states(kind: str, model_type: str) -> None:
+    """That layers which keep states in the place of keys and values are computed there.
+
+    Raises `UnsupportedTarget`, `UnsupportedArchitecture`.
+    """
+    if kind != "llvm" and architecture(model_type).mixers:
+        raise UnsupportedTarget(
+            kind, f"layers of {model_type} keep states, which only the processor's kernels compute so far"
+        )
 
 
 def kernels_of(spec: TargetSpec) -> Kernels:

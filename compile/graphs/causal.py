@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm import te
@@ -12,6 +13,7 @@ from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
 from edge_router.compile.graphs.cache import paged_cache
 from edge_router.compile.graphs.config import DecoderConfig
+from edge_router.compile.graphs.mixing import STATE, KeptStates, StateRows
 from edge_router.compile.graphs.pages import PagedCache
 from edge_router.compile.graphs.parts import ACTIVATION, Parts, heads_of
 from edge_router.compile.kernels.base import PagedKernels
@@ -27,7 +29,8 @@ class CausalLM(nn.Module):
     The head is the embedding itself where `config` ties them, else a matrix of its own. `name` is what the
     parameters' names begin with. Logits are multiplied by `scale`, and `cap` bends them so
     that none exceeds it. Without `rotary` the
-    layers turn queries and keys themselves.
+    layers turn queries and keys themselves. Layers that do not attend keep `states`, and `attending` do; with
+    such it has no functions for the runtime's own KV cache.
     """
 
     def __init__(
@@ -40,8 +43,12 @@ class CausalLM(nn.Module):
         name: str = "model",
         cap: float = 0,
         scale: float = 1,
+        states: Sequence[KeptStates] = (),
+        attending: int | None = None,
     ) -> None:
         super().__init__()
+        self.states = tuple(states)
+        self._attending = config.num_hidden_layers if attending is None else attending
         self._config, self._parts, self._cap, self._scale = config, parts, cap, scale
         self.name, self.rotary = name, rotary
         setattr(self, name, model)
@@ -88,19 +95,38 @@ class CausalLM(nn.Module):
         return paged_cache(self._parts.kernels, heads, config.num_hidden_layers, self.rotary, sizes)
 
     def paged_prefill(
-        self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor, ends: Tensor
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        table: Tensor,
+        pages: Tensor,
+        ends: Tensor,
+        states: Sequence[Tensor] = (),
     ) -> Tensor:
         """The next tokens of each of several sequences; logits of its last."""
-        return self._each(op.take(self._paged(input_ids, positions, table, pages, ends), ends, axis=0))
+        hidden = self._paged(input_ids, positions, table, pages, states, ends)
+        return self._each(op.take(hidden, ends, axis=0))
 
-    def paged_decode(self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor) -> Tensor:
-        return self._each(self._paged(input_ids, positions, table, pages))
+    def paged_decode(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        table: Tensor,
+        pages: Tensor,
+        states: Sequence[Tensor] = (),
+    ) -> Tensor:
+        return self._each(self._paged(input_ids, positions, table, pages, states))
 
     def paged_batch_decode(
-        self, input_ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        table: Tensor,
+        pages: Tensor,
+        states: Sequence[Tensor] = (),
     ) -> Tensor:
         """Some next tokens of several sequences, or of one, each with a row of the table."""
-        return self._each(self._paged(input_ids, positions, table, pages))
+        return self._each(self._paged(input_ids, positions, table, pages, states))
 
     @property
     def _keeps_pages(self) -> bool:
@@ -113,14 +139,30 @@ class CausalLM(nn.Module):
         if not self._keeps_pages:
             return {}
         window = config.sliding_window_size if config.slides else 0
-        return {"pages": {"window": window, "sinks": config.sinks, "dtype": self._parts.stored}}
+        found = {"window": window, "sinks": config.sinks, "dtype": self._parts.stored}
+        if self.states:
+            kept = [state.described() for state in self.states]
+            return {"pages": {**found, "layers": self._attending, "states": kept}}
+        return {"pages": found}
 
     def _paged(
-        self, ids: Tensor, positions: Tensor, table: Tensor, pages: Tensor, ends: Tensor | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        table: Tensor,
+        pages: Tensor,
+        states: Sequence[Tensor],
+        ends: Tensor | None = None,
     ) -> Tensor:
+        rows = None
+        if states:
+            sources, saves, *arrays = states
+            names = (state.name for state in self.states)
+            rows = StateRows(dict(zip(names, arrays, strict=True)), sources, saves)
         cache = PagedCache(
-            self._parts, self._config, self.rotary, positions=positions, table=table, pages=pages, ends=ends
-        )
+            self._parts, self._config, self.rotary, positions=positions, table=table, pages=pages, ends=ends,
+            states=rows,
+        )  # fmt: skip
         return self.body(op.astype(self.embed(ids), ACTIVATION), cache)
 
     def _hidden(self, embedded: Tensor, cache: PagedKVCache) -> Tensor:
@@ -155,6 +197,8 @@ class CausalLM(nn.Module):
 
         positions = nn.spec.Tensor(["batch_size"], "int32")
         paged = self._paged_spec() if self._keeps_pages else {}
+        if self.states:
+            return paged
         return {
             **paged,
             "embed": {"input_ids": nn.spec.Tensor(["seq_len"], "int32"), "$": packed},
@@ -176,10 +220,16 @@ class CausalLM(nn.Module):
 
     def _paged_spec(self) -> dict[str, Any]:
         heads = heads_of(self._config, self._parts.stored)
-        pages = [self._config.num_hidden_layers, "pages", 2, heads.key_value, PAGE, heads.size]
+        pages = [self._attending, "pages", 2, heads.key_value, PAGE, heads.size]
 
         def integers(*shape: Any) -> Any:
             return nn.spec.Tensor([*shape], "int32")
+
+        def states(rows: Any) -> dict[str, Any]:
+            if not self.states:
+                return {}
+            arrays = [nn.spec.Tensor([state.layers, "slots", *state.shape], STATE) for state in self.states]
+            return {"states": (integers(rows), integers(rows), *arrays)}
 
         def step(rows: Any, sequences: Any, **more: Any) -> dict[str, Any]:
             return {
@@ -188,6 +238,7 @@ class CausalLM(nn.Module):
                 "table": integers(sequences, "places"),
                 "pages": nn.spec.Tensor(pages, heads.dtype),
                 **more,
+                **states(rows),
                 "$": {"param_mode": "packed", "effect_mode": "none"},
             }
 

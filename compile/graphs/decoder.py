@@ -14,8 +14,10 @@ from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.architectures import Architecture
 from edge_router.architectures.description import Turn
+from edge_router.architectures.mixers import Mixer, MixerSizes
 from edge_router.compile.graphs.causal import CausalLM
 from edge_router.compile.graphs.config import DecoderConfig
+from edge_router.compile.graphs.mixing import KeptStates, mixing
 from edge_router.compile.graphs.parts import Parts
 from edge_router.compile.kernels.shapes import Gate
 from edge_router.compile.rotary import Rotary
@@ -27,6 +29,7 @@ class Design:
     """What a layer is made after: the description, the numbers, and what differs from layer to layer.
 
     `turns` has an entry for each way in which some layer turns, and none where the KV cache turns all alike.
+    `mixers` are those of layers that do not attend.
     """
 
     architecture: Architecture
@@ -35,6 +38,8 @@ class Design:
     windowed: tuple[bool, ...]
     layer_turns: tuple[Turn, ...]
     turns: Mapping[Turn, Rotary]
+    mixers: tuple[Mixer | None, ...]
+    mixer_sizes: Mapping[str, MixerSizes]
 
     @classmethod
     def of(cls, architecture: Architecture, values: Mapping[str, object], where: str) -> Design:
@@ -58,7 +63,23 @@ class Design:
             turns["far"] = config.rotary(where)
             if "near" in ways:
                 turns["near"] = near.rotary(where)
-        return cls(architecture, values, config, windowed, ways, turns)
+        mixers = architecture.layer_mixers(values, count, where)
+        sizes = {mixer.kind: mixer.sizes(values, where) for mixer in mixers if mixer is not None}
+        return cls(architecture, values, config, windowed, ways, turns, mixers, sizes)
+
+    def place(self, layer: int) -> int:
+        """The layer's among those with a cache of the same kind."""
+        return self.mixers[:layer].count(self.mixers[layer])
+
+    @property
+    def kept(self) -> tuple[KeptStates, ...]:
+        """The states of all layers."""
+        kinds = {mixer.kind: mixer for mixer in self.mixers if mixer is not None}
+        return tuple(
+            KeptStates.of(mixer, state, self.mixers.count(mixer))
+            for mixer in kinds.values()
+            for state in self.mixer_sizes[mixer.kind].states
+        )
 
     @property
     def width(self) -> int:
@@ -104,7 +125,7 @@ class Attention(nn.Module):
         self.attention = parts.attention(config, scale, windowed=design.windowed[layer])
 
     def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
-        """What `out` is to be multiplied with."""
+        """What `project` is to be multiplied with."""
         names = self._design.architecture.names
         if self._design.architecture.split:
             qkv = op.concat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], dim=1)
@@ -125,7 +146,7 @@ class Attention(nn.Module):
         query, key, value = (_columns(qkv, *pair) for pair in pairwise(ends))
         return self._parts.together(self.q_norm(query), self.k_norm(key), value)
 
-    def out(self, attended: Tensor, *residual: Tensor) -> Tensor:
+    def project(self, attended: Tensor, *residual: Tensor) -> Tensor:
         return getattr(self, self._design.architecture.names.out)(attended, *residual)
 
 
@@ -152,23 +173,26 @@ class Layer(nn.Module):
             made.append("post_feedforward_layernorm")
         if norms == "around":
             made.append("pre_feedforward_layernorm")
-        setattr(self, names.attention, Attention(design, parts, layer))
+        mixer, self._place = design.mixers[layer], design.place(layer)
+        self._attention = names.attention if mixer is None else mixer.name
+        made_of = Attention(design, parts, layer) if mixer is None else mixing(design, parts, layer, mixer)
+        setattr(self, self._attention, made_of)
         self.mlp = FeedForward(design, parts)
         for name in made:
             setattr(self, name, parts.norm(size, design.config.rms_norm_eps))
 
     def forward(self, x: Tensor, cache: Any, layer: int) -> Tensor:
         names, norms = self._design.architecture.names, self._design.architecture.norms
-        attention, by = getattr(self, names.attention), self._design.residual
+        attention, by = getattr(self, self._attention), self._design.residual
         before = getattr(self, names.before)(x) if norms != "after" else x
-        attended = attention(before, cache, layer)
+        attended = attention(before, cache, self._place)
         if norms == "before" and by == 1:  # one kernel adds what the product gives
-            x = attention.out(attended, x)
+            x = attention.project(attended, x)
             return self.mlp(self.post_attention_layernorm(x), x)
         if norms == "before":
-            x = x + attention.out(attended) * by
+            x = x + attention.project(attended) * by
             return x + self.mlp(self.post_attention_layernorm(x)) * by
-        x = x + self.post_attention_layernorm(attention.out(attended))
+        x = x + self.post_attention_layernorm(attention.project(attended))
         inner = self.pre_feedforward_layernorm(x) if norms == "around" else x
         return x + self.post_feedforward_layernorm(self.mlp(inner))
 
@@ -236,6 +260,8 @@ def causal(design: Design, parts: Parts, model: Any, where: str) -> CausalLM:
         name=name,
         cap=design.architecture.logit_cap(design.values),
         scale=design.architecture.logit_scale(design.values),
+        states=design.kept,
+        attending=design.mixers.count(None),
     )
 
 

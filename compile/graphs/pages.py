@@ -20,6 +20,7 @@ from edge_router.compile.rotary import Rotary
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:
+    from edge_router.compile.graphs.mixing import StateRows
     from edge_router.compile.graphs.parts import Parts
 
 
@@ -38,13 +39,14 @@ class PagedCache:
 
     `positions` [rows], `table` [sequences, pages], `pages` and `ends` [sequences] are its arguments, see
     `kernels.attention_paged`; without `ends` every row has one of the table. Without `turns` queries and
-    keys come turned.
+    keys come turned. `states` are those of layers that do not attend.
     """
 
     def __init__(
         self, parts: Parts, config: DecoderConfig, turns: Rotary | None, *,
-        positions: Tensor, table: Tensor, pages: Tensor, ends: Tensor | None,
+        positions: Tensor, table: Tensor, pages: Tensor, ends: Tensor | None, states: StateRows | None = None,
     ) -> None:  # fmt: skip
+        self.states = states
         self._parts, self._one_each = parts, ends is None
         self._turn = parts.turned(config, turns)
         self._sinks = config.sinks

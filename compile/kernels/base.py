@@ -68,3 +68,10 @@ class PagedKernels(Kernels, Protocol):
     def paged_prefill(self, shape: Sight) -> Any: ...
 
     def paged_decode(self, shape: Sight) -> Any: ...
+
+
+@runtime_checkable
+class StateKernels(Kernels, Protocol):
+    """What a target may bring beside them, so that layers may keep states in the place of keys and values."""
+
+    def short_convolution(self, channels: int, taps: int, weight_dtype: str) -> Any: ...

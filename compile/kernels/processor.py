@@ -11,6 +11,7 @@ from edge_router.compile.kernels import (
     attention_decode,
     attention_paged,
     attention_prefill,
+    convolution,
     linear,
     logits,
     norm,
@@ -69,6 +70,9 @@ class Processor:
 
     def paged_decode(self, shape: Sight) -> Any:
         return attention_paged.paged_decode(self._narrow(shape.heads), shape)
+
+    def short_convolution(self, channels: int, taps: int, weight_dtype: str) -> Any:
+        return convolution.short_convolution(self.isa, channels, taps, weight_dtype)
 
     def copy_page(self, heads: Heads) -> Any:
         return stock._copy_single_page_cpu(heads.key_value, PAGE, heads.size, heads.dtype)

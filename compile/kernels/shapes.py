@@ -9,6 +9,7 @@ from edge_router.compile.kernels.stored import Stored
 from edge_router.records import dataclass
 
 PAGE = 16  # tokens; MLC and TVM fix it too
+BEFORE = -1  # in the place of a state's slot: the state that the row before left
 
 Gate = Literal["silu", "gelu_tanh"]
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from edge_router.architectures import architecture
 from edge_router.catalog.configs import plain_config
 from edge_router.compile.readers.base import missing_tensor, read_json
-from edge_router.errors import InvalidModel, WeightsCorrupt
+from edge_router.errors import InvalidModel, UnsupportedArchitecture, WeightsCorrupt
 from edge_router.prompts.files import CONFIG_FILE, read_object, template_of
 
 _TOKENIZER = ("tokenizer.json", CONFIG_FILE)
@@ -25,6 +26,14 @@ class Folder:
     @cached_property
     def config(self) -> Mapping[str, object]:
         return plain_config(read_json(self._folder / "config.json"))
+
+    def llama_names(self, held: Iterable[str]) -> dict[str, str]:
+        """The tensors' names in Llama's checkpoints, each with its name here."""
+        try:
+            described = architecture(str(self.config.get("model_type")))
+        except (InvalidModel, UnsupportedArchitecture):  # which is told where it must be known
+            return {name: name for name in held}
+        return {described.checkpoint_name(name): name for name in held}
 
     @cached_property
     def generation(self) -> Mapping[str, object]:
@@ -54,6 +63,11 @@ def folder_tokenizer(folder: Path) -> Mapping[str, bytes]:
         config = {**config, "chat_template": template}
         files[CONFIG_FILE] = json.dumps(config, ensure_ascii=False, indent=1).encode()
     return files
+
+
+def without_one(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """torch's convolutions have an axis of one between channels and taps."""
+    return (shape[0], shape[2]) if len(shape) == 3 and shape[1] == 1 else shape
 
 
 def weight_files(source: Path, pattern: str, index: str) -> tuple[list[Path], list[str]]:

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor, read_numbers
-from edge_router.compile.readers.folder import Folder, check_complete, weight_files
+from edge_router.compile.readers.folder import Folder, check_complete, weight_files, without_one
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
@@ -44,12 +44,17 @@ class SafetensorsReader(Folder):
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:
-        return {name: place.info for name, place in self._places.items()}
+        return {name: self._places[held].info for name, held in self.names.items()}
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """As the file has them, by those of Llama's checkpoints."""
+        return self.llama_names(self._places)
 
     def rows(self, name: str, start: int = 0, stop: int | None = None) -> Floats:
-        if name not in self._places:
-            raise missing_tensor(self.source, name, self._places)
-        place = self._places[name]
+        if name not in self.names:
+            raise missing_tensor(self.source, name, self.names)
+        place = self._places[self.names[name]]
         shape, dtype = place.info.shape, place.info.dtype
         first, last, _ = slice(start, stop).indices(shape[0])
         row = math.prod(shape[1:])
@@ -108,4 +113,4 @@ def _place(file: Path, size: int, begin: int, name: str, entry: object) -> _Plac
         raise WeightsCorrupt(file, f"{expected} bytes for {name}", f"{end - start} at {start}")
     if begin + end > size:
         raise WeightsCorrupt(file, f"{begin + end} bytes (up to {name})", f"{size} bytes")
-    return _Place(file, begin + start, TensorInfo(shape, dtype))
+    return _Place(file, begin + start, TensorInfo(without_one(shape), dtype))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edge_router.compile.readers.base import Floats, TensorInfo, missing_tensor
-from edge_router.compile.readers.folder import Folder, check_complete, weight_files
+from edge_router.compile.readers.folder import Folder, check_complete, weight_files, without_one
 from edge_router.errors import InvalidModel, MissingExtra, WeightsCorrupt
 
 if TYPE_CHECKING:
@@ -47,17 +47,25 @@ class TorchBinReader(Folder):
     @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:
         return {
-            name: TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-            for name, tensor in self._held.items()
+            name: TensorInfo(
+                without_one(tuple(self._held[held].shape)), str(self._held[held].dtype).removeprefix("torch.")
+            )
+            for name, held in self._names.items()
         }
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        return self.llama_names(self._held)
 
     def rows(self, name: str, start: int = 0, stop: int | None = None) -> Floats:
         import torch
 
-        if name not in self._held:
-            raise missing_tensor(self.source, name, self._held)
+        if name not in self._names:
+            raise missing_tensor(self.source, name, self._names)
+        part = self._held[self._names[name]][start:stop].detach()
         # a copy, also of float32: what is returned may be written to
-        return cast(Floats, self._held[name][start:stop].detach().to(torch.float32, copy=True).numpy())
+        found = part.to(torch.float32, copy=True).numpy()
+        return cast(Floats, found.reshape(without_one(found.shape)))
 
 
 def _load(file: Path) -> dict[str, Tensor]:

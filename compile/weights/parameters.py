@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from edge_router.architectures import Architecture, architecture
+from edge_router.architectures.mixers import Mixer, MixerSizes
 from edge_router.compile.readers.base import WeightsReader
 from edge_router.compile.rotary import rotary
 from edge_router.errors import InvalidModel
@@ -133,9 +134,10 @@ def _described(config: Mapping[str, object], where: str, kind: Architecture) -> 
     found = [
         Parameter(f"{kind.names.body}.{kind.names.embedding}", embedding, shape[:1], shape, "embedding"),
     ]
-    for number in range(size.layers):
+    for number, mixer in enumerate(kind.layer_mixers(config, size.layers, where)):
         name = f"{kind.names.body}.{kind.names.layers}.{number}"
-        layer = _Layer(f"model.layers.{number}", name, size, kind)
+        mixed = None if mixer is None else (mixer, mixer.sizes(config, where))
+        layer = _Layer(f"model.layers.{number}", name, size, kind, mixed)
         found += layer.parameters()
     found.append(_vector(f"{kind.names.body}.norm", "model.norm", size.hidden, kind))
     if not size.tied:
@@ -151,13 +153,14 @@ class _Layer:
     name: str
     size: Sizes
     kind: Architecture
+    mixed: tuple[Mixer, MixerSizes] | None = None
 
     def parameters(self) -> list[Parameter]:
         size, norms = self.size, self.kind.norms
         around = [name for name in _MLP_NORMS if norms == "around" or (norms == "after" and "post" in name)]
         return [
             *([] if norms == "after" else [self._norm(self.kind.names.before, "input_layernorm")]),
-            *self._attention(),
+            *(self._attention() if self.mixed is None else self._mixer(*self.mixed)),
             self._norm("post_attention_layernorm", "post_attention_layernorm"),
             *(self._norm(name, name) for name in around),
             self._gate_up(),
@@ -179,6 +182,19 @@ class _Layer:
                 for p, width in norms.items()
             ),
         ]
+
+    def _mixer(self, mixer: Mixer, sizes: MixerSizes) -> list[Parameter]:
+        name, source = f"{self.name}.{mixer.name}", f"{self.source}.{mixer.name}"
+        rows = tuple(sizes.inputs.values())
+        inputs = tuple(f"{source}.{part}.weight" for part in sizes.inputs)
+        shape = (sum(rows), self.size.hidden)
+        fed = self._feeder(f"{self.source}.input_layernorm.weight")
+        found = [Parameter(f"{name}.{mixer.inputs}", inputs, rows, shape, "linear", fed)]
+        for vector, size in sizes.vectors.items():
+            stem, _, word = f"{name}.{vector}".rpartition(".")
+            found.append(Parameter(stem, (f"{source}.{vector}",), size[:1], size, "vector", word=word))
+        out = f"{mixer.name}.{mixer.out}"
+        return [*found, self._linear(out, out, (self.size.hidden, sizes.width))]
 
     def _queries_keys_values(self, name: str, source: str, rows: Mapping[str, int]) -> list[Parameter]:
         size, kind = self.size, self.kind

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import cast
 
 import numpy as np
 
 from edge_router.architectures import architecture
 from edge_router.architectures.description import Turn
+from edge_router.architectures.mixers import Mixer
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.rotary import Rotary, rotary
+from edge_router.compile.weights.mixing import Mix
 from edge_router.compile.weights.parameters import Sizes, is_tied, parameters
 
 _TOGETHER = 1024  # tokens in one product
@@ -40,6 +43,8 @@ class Reference:
         self._residual = np.float32(self._kind.residual_scale(config))
         self._gate = _silu if "silu" in self._kind.gates else _gelu
         self._score_scale = self._kind.score_scale(config, self._size.head_dim)
+        self._where = where
+        self._mixers = self._kind.layer_mixers(config, self._size.layers, where)
         self._windows = self._kind.layer_windows(config, self._size.layers)
         turns: dict[Turn, Rotary | None] = {
             "far": rotary(config, self._size.head_dim),
@@ -54,6 +59,15 @@ class Reference:
         size = self._size
         empty = np.zeros((0, size.kv_heads, size.head_dim), np.float32)
         self._keys, self._values = [empty] * size.layers, [empty] * size.layers
+        self._states: list[dict[str, Floats]] = [
+            {}
+            if mixer is None
+            else {
+                state.name: np.zeros(state.shape, np.float32)
+                for state in mixer.sizes(self._config, self._where).states
+            }
+            for mixer in self._mixers
+        ]
 
     def hidden(self, tokens: Sequence[int], observe: Observer | None = None) -> Floats:
         """Final normalised states of the appended tokens, shape (tokens, hidden)."""
@@ -116,8 +130,12 @@ class Reference:
         """`texts` are the lengths of those that the states belong to, one after another: all new ones."""
         layer, norms = f"model.layers.{number}", self._kind.norms
         inputs = states if norms == "after" else self._normalise(states, f"{layer}.input_layernorm.weight")
-        mixed = self._attention(number, inputs, look, texts)
-        (mixed,) = self._products(look, mixed, f"{layer}.self_attn.o_proj")
+        mixer = self._mixers[number]
+        if mixer is None:
+            mixed = self._attention(number, inputs, look, texts)
+            (mixed,) = self._products(look, mixed, f"{layer}.self_attn.o_proj")
+        else:
+            mixed = self._mixed_by(mixer, number, inputs, look, texts)
         if norms != "before":
             mixed = self._normalise(mixed, f"{layer}.post_attention_layernorm.weight")
         states = states + self._residual * mixed
@@ -142,6 +160,26 @@ class Reference:
             self.reset()
             found.append(self._mixed(number, query, key, value))
         return np.concatenate(found)
+
+    def _mixed_by(
+        self, mixer: Mixer, number: int, inputs: Floats, look: Observer, texts: Sequence[int] | None
+    ) -> Floats:
+        prefix = f"model.layers.{number}.{mixer.name}"
+        sources = [f"{prefix}.{name}" for name in mixer.sizes(self._config, self._where).inputs]
+        projected = np.concatenate(self._products(look, inputs, *sources), axis=-1)
+        module, _, function = mixer.reference.partition(":")
+        mix: Mix = getattr(import_module(module), function)
+
+        def weight(name: str) -> Floats:
+            return self._weight(f"{prefix}.{name}")
+
+        found = []
+        for part in [projected] if texts is None else np.split(projected, np.cumsum(texts)[:-1]):
+            if texts is not None:
+                self.reset()
+            found.append(mix(self._config, part, weight, self._states[number]))
+        (out,) = self._products(look, np.concatenate(found), f"{prefix}.{mixer.out}")
+        return out
 
     def _mixed(self, number: int, query: Floats, key: Floats, value: Floats) -> Floats:
         """Values as the queries of new tokens ask for them; shape (tokens, heads * head_dim)."""

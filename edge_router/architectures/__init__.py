@@ -16,6 +16,7 @@ from edge_router.architectures.exaone4 import EXAONE4
 from edge_router.architectures.gemma import GEMMA2, GEMMA3
 from edge_router.architectures.gguf_names import GgufNames
 from edge_router.architectures.granite import GRANITE
+from edge_router.architectures.lfm2 import LFM2
 from edge_router.architectures.llama import LLAMA
 from edge_router.architectures.mistral import MINISTRAL3, MISTRAL
 from edge_router.architectures.olmo import OLMO2, OLMO3
@@ -39,7 +40,7 @@ __all__ = [
 
 _OURS = (
     *(LLAMA, MISTRAL, MINISTRAL3, QWEN2, QWEN3, GEMMA2, GEMMA3, PHI3),
-    *(SMOLLM3, GRANITE, OLMO2, OLMO3, EXAONE4),
+    *(SMOLLM3, GRANITE, OLMO2, OLMO3, EXAONE4, LFM2),
 )
 BY_TYPE: Mapping[str, Architecture] = MappingProxyType({name: one for one in _OURS for name in one.types})
 _BY_GGUF: Mapping[str, Architecture] = MappingProxyType(

@@ -7,11 +7,14 @@ and the graphs that are compiled. Nothing here imports TVM or numpy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Literal, cast
 
 from edge_router.architectures.gguf_names import GgufNames
+from edge_router.architectures.mixers import Keys, LayerCache, Mixer, States
+from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
 
 # Where a layer normalises: what goes into attention and MLP, what comes out of them, or both.
@@ -26,6 +29,11 @@ Turns = Literal["alike", "near and far", "near only", "listed"]
 # How one layer turns: as the config says, by its base for near tokens, or not at all.
 Turn = Literal["far", "near", "none"]
 _SLIDING = "sliding_attention"  # of `layer_types`
+_LAYER = re.compile(r"model\.layers\.\d+\.")
+
+
+def _unchanged(config: Mapping[str, object]) -> dict[str, object]:
+    return dict(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,9 @@ class Architecture:
     `keys` are config.json's that MLC's `model_config` holds, too; one that is not among them means nothing
     here, even where a config states it. `every`: one in how many layers sees (or turns) otherwise, where the
     config does not say which. `graph`: "module:function" of what builds the model out of a target's parts.
+    `mixers` stand in attention's place in the layers that `layer_types` calls so. `checkpoint`: its tensors'
+    names in a checkpoint, without layer and last word, with Llama's; `plain`: from config.json to the keys
+    that all have in common.
     """
 
     model_type: str
@@ -69,6 +80,9 @@ class Architecture:
     every: int = 0
     near_base: float | None = None  # of layers that turn for near tokens, else the config's `rope_theta`
     keys: tuple[str, ...] = field(default=())
+    mixers: tuple[Mixer, ...] = ()
+    checkpoint: Mapping[str, str] = field(default_factory=dict)
+    plain: Callable[[Mapping[str, object]], dict[str, object]] = _unchanged
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -85,6 +99,34 @@ class Architecture:
         if self.windowed == "some":
             return tuple(own if near else 0 for near in self._near(config, layers))
         return (_positive(config.get("sliding_window_size")) or own,) * layers
+
+    def layer_mixers(self, config: Mapping[str, object], layers: int, where: str) -> tuple[Mixer | None, ...]:
+        """What each layer has in attention's place; None where it attends. Raises `InvalidModel`."""
+        if not self.mixers:
+            return (None,) * layers
+        kinds, known = config.get("layer_types"), {mixer.kind: mixer for mixer in self.mixers}
+        words = {*known, "full_attention", "attention"}
+        if not isinstance(kinds, list) or len(kinds) != layers or not words.issuperset(map(str, kinds)):
+            stated = ", ".join(sorted(words))
+            raise InvalidModel(
+                where, f"layer_types does not have one of {stated} for each of {layers} layers"
+            )
+        return tuple(known.get(str(kind)) for kind in kinds)
+
+    def layer_caches(self, config: Mapping[str, object], layers: int, where: str) -> tuple[LayerCache, ...]:
+        """What each layer keeps of the tokens so far. Raises `InvalidModel`."""
+        mixers = self.layer_mixers(config, layers, where)
+        return tuple(
+            Keys(window) if mixer is None else States(mixer.sizes(config, where).states)
+            for mixer, window in zip(mixers, self.layer_windows(config, layers), strict=True)
+        )
+
+    def checkpoint_name(self, name: str) -> str:
+        """A tensor's name as Llama's checkpoints would have it."""
+        stem, dot, word = name.rpartition(".")
+        found = _LAYER.match(name)
+        layer = found.group() if found else ""
+        return f"{layer}{self.checkpoint.get(stem[len(layer) :], stem[len(layer) :])}{dot}{word}"
 
     def layer_turns(self, config: Mapping[str, object], layers: int) -> tuple[Turn, ...]:
         """How each layer turns queries and keys by their positions."""

@@ -41,7 +41,8 @@ class GgufNames:
 
     `turned`: the rows of q and k lie in llama.cpp's order. `largest`: layers of the model that divides scores
     by the root of hidden / heads, which no key says. `numbers`: metadata keys of its own, with their names in
-    config.json. `windowed`: the `model_type` of files that state a window, where that is another.
+    config.json; `counts`: those that are whole. `top`: tensors outside of layers, beside `TOP`. `windowed`:
+    the `model_type` of files that state a window, where that is another.
     """
 
     architecture: str
@@ -50,15 +51,18 @@ class GgufNames:
     largest: int = 0
     numbers: Mapping[str, str] = field(default_factory=dict)
     windowed: str = ""
+    counts: Mapping[str, str] = field(default_factory=dict)
+    top: Mapping[str, str] = field(default_factory=dict)
 
     def hugging_face_name(self, name: str) -> str | None:
         """None for a tensor that this architecture does not have."""
         if name in ROPE_TENSORS:
             return name
         stem, _, word = name.rpartition(".")
-        if stem in TOP:
-            return f"{TOP[stem]}.{word}"
-        parts = stem.split(".")
+        top = {**TOP, **self.top}
+        if stem in top:
+            return f"{top[stem]}.{word}"
+        parts = stem.split(".", 2)
         if len(parts) == 3 and parts[0] == "blk" and parts[2] in self.block:
             return f"model.layers.{parts[1]}.{self.block[parts[2]]}.{word}"
         return None

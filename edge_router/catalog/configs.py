@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from edge_router.architectures import BY_TYPE
+from edge_router.architectures import BY_TYPE, architecture
 from edge_router.catalog.checked import checked_config
 from edge_router.catalog.gguf import gguf_config, gguf_in
-from edge_router.errors import InvalidModel
+from edge_router.errors import InvalidModel, UnsupportedArchitecture
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
@@ -110,7 +110,7 @@ def plain_config(config: Mapping[str, object]) -> dict[str, object]:
     in `rope_parameters`, for Gemma 3 and Olmo 3 by the kind of layer.
     """
     text = config.get("text_config")
-    plain = dict(text) if isinstance(text, dict) else dict(config)
+    plain = _own_words(dict(text) if isinstance(text, dict) else dict(config))
     turns = plain.pop("rope_parameters", None)
     if not isinstance(turns, dict):
         return plain
@@ -123,6 +123,13 @@ def plain_config(config: Mapping[str, object]) -> dict[str, object]:
             plain[key] = turns.pop(key)
     scaled = turns.get("rope_type", turns.get("type", "default")) != "default"
     return {**plain, "rope_scaling": turns if scaled else None}
+
+
+def _own_words(config: dict[str, object]) -> dict[str, object]:
+    try:
+        return architecture(str(config.get("model_type"))).plain(config)
+    except UnsupportedArchitecture:  # which is told where it must be known
+        return config
 
 
 def architecture_of(config: Mapping[str, object], path: Path) -> str:

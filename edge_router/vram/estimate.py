@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_router.architectures.mixers import STATE_BYTES, state_slots
 from edge_router.architectures.quantization import WORD_BYTES, Quantization
 from edge_router.records import dataclass
 from edge_router.vram.backends import PAGE, Backend
@@ -82,10 +83,11 @@ def estimate(shape: ModelShape, form: Quantization, settings: Settings, place: P
     else:
         weights = tuple(_parameters(shape, form))
         cache = _kv_cache(shape, form, settings, place)
+        states = tuple(_states(shape, settings))
         work = tuple(_workspace(shape, form, settings, place))
-        counted = (*weights, cache, *work, *_surroundings(shape, form, place))
+        counted = (*weights, cache, *states, *work, *_surroundings(shape, form, place))
         if not place.backend.own_memory:
-            counted = (*counted, *_loading(shape, form, total((cache, *work))))
+            counted = (*counted, *_loading(shape, form, total((cache, *states, *work))))
     share, thousandth = place.backend.margin, -(-total(counted) // 1000)
     return *counted, product("margin", "for what is not counted", thousandths=share, bytes=thousandth)
 
@@ -148,11 +150,20 @@ def _kv_cache(shape: ModelShape, form: Quantization, settings: Settings, place: 
         pages=settings.pages + free,
         tokens_each=PAGE,
         keys_and_values=2,
-        layers=shape.layers,
+        layers=shape.attention_layers,
         heads=shape.kv_heads,
         channels=shape.head_dim,
         bytes=form.dtype_bytes,
     )
+
+
+def _states(shape: ModelShape, settings: Settings) -> Iterator[Product]:
+    """What layers without keys and values keep: of each text, for guesses, and to come back to."""
+    keys = 2 * settings.context_window_size * shape.attention_layers * shape.key_width
+    slots = state_slots(settings.max_sequences, shape.state_numbers, keys)
+    for state, layers in shape.states:
+        sizes = {"texts": slots, "layers": layers, "numbers": state.numbers, "bytes": STATE_BYTES}
+        yield product("kv_cache", f"states, {state.name}", **sizes)
 
 
 def _workspace(shape: ModelShape, form: Quantization, settings: Settings, place: Place) -> Iterator[Product]:
@@ -237,6 +248,8 @@ def activation_width(shape: ModelShape) -> int:
         product += qkv
     if described.norms == "after":
         product += 2 * shape.hidden
+    for _, sizes, _ in shape.mixed:  # what goes in and what comes out, in float32
+        product = max(product, 2 * sum(sizes.inputs.values()) + 2 * sizes.width)
     ours = 5 * shape.hidden + qkv + shape.query_width + product
     theirs = 2 * shape.hidden + max(qkv + shape.query_width, 3 * shape.intermediate)
     return max(theirs, ours)

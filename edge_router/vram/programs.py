@@ -24,7 +24,8 @@ def program_products(shape: ModelShape, form: Quantization, windows: Windows) ->
     slides = window < context
     pages = sequences * pages_per_sequence(window if slides else 0, windows)
     page = {"tokens_each": PAGE_SIZE, "heads": shape.kv_heads, "channels": shape.head_dim, "bytes": 2}
-    yield product("kv_cache", "keys and values", pages=pages, keys_and_values=2, layers=shape.layers, **page)
+    layers = shape.attention_layers
+    yield product("kv_cache", "keys and values", pages=pages, keys_and_values=2, layers=layers, **page)
     yield product("workspace", "a page on its way", **page)
     yield from _activations(shape, windows, sinks=slides and shape.sinks > 0)
     logits = {"rows": sequences, "vocabulary": shape.vocabulary, "bytes": WORD}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from edge_router.architectures import Architecture, architecture
+from edge_router.architectures.mixers import Keys, MixerSizes, State
 from edge_router.architectures.quantization import Kind
 from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
+
+_EVERYWHERE = (*(f"norm {where} {what}" for where in ("before", "after") for what in ("attention", "MLP")),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,9 @@ class Tensor:
 class ModelShape:
     """`window` is what sliding attention looks back, in tokens, and `windowed_layers` how many layers do so.
 
-    `whole_window`: all of them, so that older tokens need not be kept. `vectors` are the numbers of one
-    layer that are never quantized (norms and biases).
+    `whole_window`: all that attend, so that older tokens need not be kept. `vectors` are the numbers of one
+    layer that are never quantized (norms and biases). `mixed`: of each kind of layers that do not attend its
+    name, its sizes and how many there are.
     """
 
     architecture: Architecture
@@ -44,14 +49,30 @@ class ModelShape:
     window: int | None = None
     windowed_layers: int = 0
     sinks: int = 0
+    mixed: tuple[tuple[str, MixerSizes, int], ...] = ()
+
+    @property
+    def attention_layers(self) -> int:
+        """Those with keys and values."""
+        return self.layers - sum(number for *_, number in self.mixed)
+
+    @property
+    def states(self) -> tuple[tuple[State, int], ...]:
+        """Each with the number of its layers."""
+        return tuple((state, number) for _, sizes, number in self.mixed for state in sizes.states)
+
+    @property
+    def state_numbers(self) -> int:
+        """Of one text, in all layers."""
+        return sum(state.numbers * number for state, number in self.states)
 
     @property
     def whole_window(self) -> bool:
-        return self.window is not None and self.windowed_layers == self.layers
+        return self.window is not None and self.windowed_layers == self.attention_layers
 
     def sliding(self, window: int, sinks: int) -> ModelShape:
         """With a window for every layer."""
-        return replace(self, window=window, windowed_layers=self.layers, sinks=sinks)
+        return replace(self, window=window, windowed_layers=self.attention_layers, sinks=sinks)
 
     @property
     def query_width(self) -> int:
@@ -78,8 +99,11 @@ class ModelShape:
         head_dim = numbers.count("head_dim", max(1, hidden // heads))
         if heads % kv_heads:
             raise InvalidModel(where, f"{heads} query heads over {kv_heads} key heads")
-        windows = described.layer_windows(config, layers)
+        caches = described.layer_caches(config, layers, where)
+        windows = [cache.window for cache in caches if isinstance(cache, Keys)]
         windowed = sum(window > 0 for window in windows)
+        mixers = [mixer for mixer in described.layer_mixers(config, layers, where) if mixer is not None]
+        kinds = {mixer.kind: mixer for mixer in mixers}
         return cls(
             architecture=described,
             hidden=hidden,
@@ -95,9 +119,12 @@ class ModelShape:
                 described.trained_context(config) or config.get("context_window_size") or 1 << 20,
             ),
             vectors=described.vectors(hidden, heads * head_dim, kv_heads * head_dim, head_dim),
-            window=max(windows) or None,
+            window=max(windows, default=0) or None,
             windowed_layers=windowed,
             sinks=_sinks(config),
+            mixed=tuple(
+                (mixer.name, mixer.sizes(config, where), mixers.count(mixer)) for mixer in kinds.values()
+            ),
         )
 
     @property
@@ -108,11 +135,20 @@ class ModelShape:
         """Every parameter, fused as MLC fuses them: q, k and v; gate and up."""
         found = [Tensor("embedding", "embedding", self.vocabulary, self.hidden)]
         for name, size in self.vectors:
-            found.append(Tensor(name, "vector", 1, size, self.layers))
+            layers = self.layers if name in _EVERYWHERE else self.attention_layers
+            found.append(Tensor(name, "vector", 1, size, layers))
+        for name, sizes, layers in self.mixed:
+            rows = sum(sizes.inputs.values())
+            found += [
+                Tensor(f"{name} in", "linear", rows, self.hidden, layers),
+                Tensor(f"{name} out", "linear", self.hidden, sizes.width, layers),
+                *(Tensor(f"{name} {part}", "vector", 1, math.prod(shape), layers)
+                  for part, shape in sizes.vectors.items()),
+            ]  # fmt: skip
         qkv = self.query_width + 2 * self.key_width
         found += [
-            Tensor("attention in", "linear", qkv, self.hidden, self.layers),
-            Tensor("attention out", "linear", self.hidden, self.query_width, self.layers),
+            Tensor("attention in", "linear", qkv, self.hidden, self.attention_layers),
+            Tensor("attention out", "linear", self.hidden, self.query_width, self.attention_layers),
             Tensor("gate and up", "linear", 2 * self.intermediate, self.hidden, self.layers),
             Tensor("down", "linear", self.hidden, self.intermediate, self.layers),
             Tensor("last norm", "vector", 1, self.hidden),

@@ -5,6 +5,7 @@ Kernels reach a share of the memory's bandwidth, so what is measured lies below.
 
 from __future__ import annotations
 
+from edge_router.architectures.mixers import STATE_BYTES
 from edge_router.architectures.quantization import quantization
 from edge_router.vram.estimate import Settings, tensor_bytes
 from edge_router.vram.shapes import ModelShape
@@ -23,8 +24,10 @@ def bytes_per_token(shape: ModelShape, settings: Settings) -> int:
     )
     kept = settings.context_window_size // 2
     keys_and_values = 2
-    cache = keys_and_values * kept * shape.layers * shape.kv_heads * shape.head_dim * form.dtype_bytes
-    return weights + cache
+    each = keys_and_values * shape.kv_heads * shape.head_dim * form.dtype_bytes
+    cache = kept * shape.attention_layers * each
+    states = 2 * shape.state_numbers * STATE_BYTES  # read and written
+    return weights + cache + states
 
 
 def decode_tokens_per_s(shape: ModelShape, settings: Settings, bandwidth: float) -> float:

@@ -111,6 +111,18 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             },
         },
     ),
+    "lfm2": (
+        "lfm2",
+        {
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "full_attention", "conv", "conv"],
+            "norm_eps": 1e-6,
+            "rope_theta": 1000000.0,
+            "intermediate_size": 250,  # of which two thirds are taken
+            "block_multiple_of": 32,
+            "tie_word_embeddings": True,
+        },
+    ),
     "phi3": ("phi3", {"num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 47}),
     "phi4, short longrope, in part": (
         "phi3",

@@ -141,6 +141,36 @@ def test_names_tell_tensors_apart(llama_8b):
     assert math.prod(tensor.count for tensor in ModelShape.of(llama_8b, "test").tensors()) == 32**6
 
 
+LFM2 = {
+    "model_type": "lfm2",
+    "hidden_size": 1024,
+    "intermediate_size": 4608,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 65536,
+    "layer_types": ["conv", "conv", "full_attention", "conv"],
+}
+
+
+@each("config", [LFM2])
+def test_layers_without_attention_are_counted_as_they_are_compiled(config):
+    compiled, shape = parameters_of(config, "test"), ModelShape.of(config, "test")
+    for form_name in ("q4f16_1", "q4f16_2", "q0f16"):
+        form = quantization(form_name)
+        planned = sum(tensor.count * sum(tensor_bytes(tensor, form)) for tensor in shape.tensors())
+        assert planned == sum(stored_bytes(form, parameter) for parameter in compiled), form_name
+    names = [tensor.name for tensor in shape.tensors()]
+    assert len(names) == len(set(names))
+
+
+def test_what_layers_are_must_be_known():
+    for kinds in (None, ["conv"], ["conv", "mamba", "conv", "conv"]):
+        with pytest.raises(InvalidModel, match="layer_types does not have one of attention, conv"):
+            ModelShape.of({**LFM2, "layer_types": kinds}, "there")
+
+
 @each("name", model_cards())
 def test_the_planner_and_the_compiler_count_the_same_tensors(name):
     """To the byte, whatever the format."""
@@ -155,7 +185,8 @@ def test_the_planner_and_the_compiler_count_the_same_tensors(name):
 
 def test_every_architecture_that_can_be_compiled_can_be_planned():
     for name in architectures():
-        config = {**PHI3_MINI, "model_type": name, "sliding_window": None}
+        layers = ["full_attention"] * 32
+        config = {**PHI3_MINI, "model_type": name, "sliding_window": None, "layer_types": layers}
         assert ModelShape.of(config, "test").architecture is architecture(name)
 
 

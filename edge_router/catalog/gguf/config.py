@@ -70,7 +70,7 @@ class GgufConfig:
             raise InvalidModel(
                 self._source, f"a tensor named {foreign}, which {self._family} models don't have"
             )
-        hidden, heads = self._number("embedding_length"), self._number("attention.head_count")
+        hidden, heads = self._number("embedding_length"), self._most("attention.head_count")
         head_dim = self._number("attention.key_length", hidden // heads if heads else 0)
         if heads < 1 or head_dim < 1:
             raise InvalidModel(self._source, f"{heads} attention heads over {hidden} channels")
@@ -83,7 +83,7 @@ class GgufConfig:
             "hidden_size": hidden,
             "intermediate_size": self._number("feed_forward_length"),
             "num_attention_heads": heads,
-            "num_key_value_heads": self._number("attention.head_count_kv", heads),
+            "num_key_value_heads": self._most("attention.head_count_kv", heads),
             "num_hidden_layers": self._number("block_count"),
             "head_dim": head_dim,
             "hidden_act": described.gates[0],
@@ -138,6 +138,29 @@ class GgufConfig:
         for key, name in {**dict(zip(_CAPS, _CAPS, strict=True)), **names.numbers}.items():
             if self._key(key) in self._fields:
                 found[name] = self._real(key) or None  # 0 caps nothing
+        return {**found, **self._mixed(described, names)}
+
+    def _mixed(self, described: Architecture, names: GgufNames) -> dict[str, object]:
+        """What those with layers that do not attend have."""
+        found: dict[str, object] = {name: self._number(key) for key, name in names.counts.items()}
+        if described.mixers:
+            layers = range(self._number("block_count"))
+            found["layer_types"] = [self._layer_type(described, names, layer) for layer in layers]
+        return found
+
+    def _layer_type(self, described: Architecture, names: GgufNames, layer: int) -> str:
+        """By the tensors that it has."""
+        found = {str(names.hugging_face_name(name)) for name in self._tensors if f"blk.{layer}." in name}
+        mixed = (m.kind for m in described.mixers if any(f".{layer}.{m.name}." in name for name in found))
+        return next(mixed, "full_attention")
+
+    def _most(self, key: str, default: int | None = None) -> int:
+        """Of what is stated for each layer, and is 0 for those that have none."""
+        value = self._value(key, default)
+        some = [item for item in value if item != 0] if isinstance(value, list) else []
+        found = self._alike(key, some or value)
+        if not isinstance(found, int) or isinstance(found, bool):
+            raise InvalidModel(self._source, f"{self._key(key)} is {found!r}, not a whole number")
         return found
 
     def _model_type(self, described: Architecture, names: GgufNames) -> str:

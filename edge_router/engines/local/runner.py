@@ -168,6 +168,20 @@ class BatchingRunner(ModelRunner, Protocol):
 
 
 @runtime_checkable
+class StatefulRunner(ModelRunner, Protocol):
+    """One whose sequences may keep states, which are not there behind every token."""
+
+    def reach(self, sequence: int, position: int) -> int:
+        """The last place up to `position` that it `holds`; 0 for none."""
+        ...
+
+    @property
+    def most_kept(self) -> int | None:
+        """Sequences that may be there beside those that go on; None: as many as there are pages for."""
+        ...
+
+
+@runtime_checkable
 class VerifyingRunner(ModelRunner, Protocol):
     """One that computes several next tokens of a sequence at once, each just as `decode` would have.
 

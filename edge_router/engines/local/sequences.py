@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 
-from edge_router.engines.local.runner import ModelRunner
+from edge_router.engines.local.runner import ModelRunner, StatefulRunner
 from edge_router.records import dataclass
 
 
@@ -35,6 +35,9 @@ class SequencePool:
 
     def __init__(self, runner: ModelRunner, kept: int) -> None:
         self._runner, self._most_kept = runner, kept
+        self._stateful = runner if isinstance(runner, StatefulRunner) else None
+        if self._stateful is not None and self._stateful.most_kept is not None:
+            self._most_kept = min(kept, self._stateful.most_kept)
         self._active: list[CachedSequence] = []
         self._kept: list[CachedSequence] = []  # the least recently used first
         self._next = 0
@@ -43,9 +46,9 @@ class SequencePool:
         """A sequence that holds a prefix of `prompt`, shorter than it: its last token must yield logits."""
         best, shared = None, 0
         for held in (*self._kept, *self._active):
-            common = common_prefix(held.tokens, prompt[:-1])
+            common = self._reach(held, common_prefix(held.tokens, prompt[:-1]))
             worth = common >= self._runner.page_size or common == len(held.tokens)
-            if common > shared and worth and self._runner.holds(held.sequence, common):
+            if common > shared and worth:
                 best, shared = held, common
         if best is not None and best in self._kept and shared == len(best.tokens):
             self._kept.remove(best)
@@ -81,12 +84,11 @@ class SequencePool:
     def _begin_new(self, prompt: Sequence[int], parent: CachedSequence | None, shared: int) -> CachedSequence:
         page = self._runner.page_size
         if parent is not None:
-            if shared == len(parent.tokens):  # behind its end, both would begin new pages where they stand
-                shared -= 1
+            if shared == len(parent.tokens) and self._reach(parent, shared - 1) == shared - 1:
+                shared -= 1  # behind its end, both would begin new pages where they stand
             if self._runner.free_tokens < page:  # sharing a part of a page means to copy it
                 shared -= shared % page
-            if not self._runner.holds(parent.sequence, shared):
-                shared = 0
+            shared = self._reach(parent, shared)
         held = CachedSequence(self._next, list(prompt[:shared]))
         self._next += 1
         if parent is None or shared == 0:
@@ -95,6 +97,12 @@ class SequencePool:
             self._runner.fork_sequence(parent.sequence, held.sequence, shared)
         self._active.append(held)
         return held
+
+    def _reach(self, held: CachedSequence, position: int) -> int:
+        """The last place up to `position` at which a sequence can be taken up; 0 for none."""
+        if self._stateful is not None:
+            return self._stateful.reach(held.sequence, position) if position else 0
+        return position if self._runner.holds(held.sequence, position) else 0
 
     def fork(self, parent: CachedSequence) -> CachedSequence:
         """A sequence that holds all that `parent` does; `drop` it."""

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_router.engines.local.pages import PageTable
+from edge_router.engines.tvm.buffers import aligned
 from edge_router.engines.tvm.device import Device
+from edge_router.engines.tvm.states import StateMemory
 from edge_router.records import dataclass
 
 PAGE_SIZE = 16  # tokens; what MLC's engine uses, too
@@ -87,6 +89,9 @@ class RuntimeCache:
     def holds(self, sequence: int, position: int) -> bool:
         return True
 
+    def reach(self, sequence: int, position: int) -> int:
+        return position
+
     def new_pages(self, sequence: int, length: int, count: int) -> int:
         return -(-(length + count) // PAGE_SIZE) - -(-length // PAGE_SIZE)
 
@@ -124,7 +129,7 @@ class PagedCache:
     """Of each sequence the first `sinks` tokens stay, and as many as its next tokens can look back at.
 
     `kept` is what the library's metadata says under "pages": without a window everything stays. `heads` is
-    what it says under "kv_cache".
+    what it says under "kv_cache". Layers that do not attend keep `states`.
     """
 
     functions = ("paged_prefill", "paged_decode", "paged_batch_decode")
@@ -139,9 +144,7 @@ class PagedCache:
         self._prefill, self._decode, self._batch_decode = (machine[name] for name in self.functions)
         self._most = self.pages_each(sizes, kept)
         self._pages = PageTable(self._most * sizes.sequences, self._copy)
-        layers, key_value, size = (
-            heads[name] for name in ("num_hidden_layers", "num_key_value_heads", "head_dim")
-        )
+        layers, key_value, size = self.shape(kept, heads)
         shape = (layers, self._most * sizes.sequences, 2, key_value, PAGE_SIZE, size)
         self._memory = aligned(shape, np.dtype(kept["dtype"]))
         self._shared = self._from_dlpack(self._memory)
@@ -151,6 +154,17 @@ class PagedCache:
         self._known = [0] * rows  # and how many of them are as they were then
         self._ids, self._positions = (aligned((max(sizes.chunk, rows),), np.int32) for _ in range(2))
         self._ends = aligned((rows,), np.int32)
+        self.states: StateMemory | None = None
+        if "states" in kept:
+            keys = 2 * sizes.context * layers * key_value * size
+            self.states = StateMemory(ffi, kept, sizes.sequences, keys, len(self._ids))
+            self.together = min(sizes.together, self.states.spare)
+
+    @staticmethod
+    def shape(kept: Mapping[str, Any], heads: Mapping[str, int]) -> tuple[int, int, int]:
+        """Layers with keys and values, heads of those, channels of a head."""
+        layers = kept.get("layers", heads.get("num_hidden_layers", 0))
+        return int(layers), heads.get("num_key_value_heads", 0), heads.get("head_dim", 0)
 
     @staticmethod
     def pages_each(sizes: Sizes, kept: Mapping[str, Any]) -> int:
@@ -167,24 +181,40 @@ class PagedCache:
 
     def add(self, sequence: int) -> None:
         self._pages.add(sequence)
+        if self.states is not None:
+            self.states.table.add(sequence)
 
     def fork(self, parent: int, child: int, position: int) -> None:
+        if self.states is not None:
+            self.states.table.fork(parent, child, position)
         self._pages.fork(parent, child, position)
 
     def pop(self, sequence: int, count: int) -> None:
+        if self.states is not None:
+            self.states.table.shorten(sequence, self._pages.length(sequence) - count)
         self._pages.pop(sequence, count)
 
     def remove(self, sequence: int) -> None:
         self._pages.remove(sequence)
+        if self.states is not None:
+            self.states.table.remove(sequence)
         self._shown = [None if shown == sequence else shown for shown in self._shown]
 
     def clear(self) -> None:
         self._pages.clear()
+        if self.states is not None:
+            self.states.clear()
         self._shown = [None] * len(self._shown)
 
     def holds(self, sequence: int, position: int) -> bool:
         """Whether what the token at `position` looks back at is still there."""
-        return self._pages.forgotten(sequence) <= self._seen_from(position)
+        return self.reach(sequence, position) == position
+
+    def reach(self, sequence: int, position: int) -> int:
+        """The last place up to `position` of which that is so; 0 for none."""
+        if self.states is not None:
+            position = self.states.table.reach(sequence, position)
+        return position if self._pages.forgotten(sequence) <= self._seen_from(position) else 0
 
     def new_pages(self, sequence: int, length: int, count: int) -> int:
         """Pages that are taken while it grows by `count` tokens, in chunks, and forgets others."""
@@ -198,6 +228,8 @@ class PagedCache:
         end = 0
         for row, (sequence, more) in enumerate(zip(sequences, tokens, strict=True)):
             begin = self._grow(sequence, len(more), range(row, row + 1))
+            if self.states is not None:
+                self.states.grow(sequence, len(more))
             self._positions[end : end + len(more)] = np.arange(begin, begin + len(more))
             end += len(more)
             self._ends[row] = end - 1
@@ -212,6 +244,8 @@ class PagedCache:
         rows = 0
         for sequence, more in zip(sequences, tokens, strict=True):
             begin = self._grow(sequence, len(more), range(rows, rows + len(more)))
+            if self.states is not None:
+                self.states.grow(sequence, len(more), each=True)
             for place in range(len(more)):
                 self._positions[rows] = begin + place
                 rows += 1
@@ -242,16 +276,8 @@ class PagedCache:
         self._ids[: len(tokens)] = tokens
         rows = (self._ids[: len(tokens)], self._positions[: len(tokens)], self._table[:sequences])
         given = (*(self._from_dlpack(array) for array in rows), self._shared)
-        return function(*given, *(self._from_dlpack(array) for array in more), self._parameters)
+        states = [] if self.states is None else [self.states.arguments()]
+        return function(*given, *(self._from_dlpack(array) for array in more), *states, self._parameters)
 
     def _copy(self, source: int, target: int) -> None:
         self._memory[:, target] = self._memory[:, source]
-
-
-def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Zeros. TVM wants buffers to begin at a multiple of 64 bytes, numpy promises 16."""
-    kind = np.dtype(dtype)
-    size = int(np.prod(shape)) * kind.itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(kind).reshape(shape)

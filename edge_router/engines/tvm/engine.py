@@ -194,6 +194,8 @@ class TvmRunner:
         self._cache = self._make_cache(machine, metadata)
         paged = isinstance(self._cache, PagedCache)
         self._ahead = min(self._cache.together, EXACT_ROWS) if paged and self._speculates else 1
+        states = self._cache.states if isinstance(self._cache, PagedCache) else None
+        self._kept = states.spare if states is not None else None
 
     @property
     def free_tokens(self) -> int:
@@ -213,6 +215,13 @@ class TvmRunner:
 
     def holds(self, sequence: int, position: int) -> bool:
         return self._cache.holds(sequence, position)
+
+    def reach(self, sequence: int, position: int) -> int:
+        return self._cache.reach(sequence, position)
+
+    @property
+    def most_kept(self) -> int | None:
+        return self._kept
 
     def new_pages(self, sequence: int, length: int, count: int) -> int:
         return self._cache.new_pages(sequence, length, count)

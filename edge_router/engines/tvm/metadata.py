@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.engines.tvm.cache import PAGE_SIZE, PagedCache, Sizes
+from edge_router.engines.tvm.states import StateMemory
 from edge_router.errors import ArtifactCorrupt
 
 
@@ -45,12 +46,17 @@ class Metadata:
         form, heads, kept = QUANTIZATIONS.get(str(self._values.get("quantization"))), self.heads, self.pages
         if form is None:
             return None
-        return math.prod(
+        layers, key_value, size = PagedCache.shape(kept or {}, heads)
+        keys = math.prod(
             (
                 sizes.sequences * (sizes.pages if kept is None else PagedCache.pages_each(sizes, kept)),
                 PAGE_SIZE,  # tokens
                 2,  # keys and values
-                *(heads.get(name, 0) for name in ("num_hidden_layers", "num_key_value_heads", "head_dim")),
+                *(layers, key_value, size),
                 form.dtype_bytes,
             )
         )
+        if kept is None or "states" not in kept:
+            return keys
+        numbers = 2 * sizes.context * layers * key_value * size
+        return keys + StateMemory.bytes(kept, sizes.sequences, numbers)

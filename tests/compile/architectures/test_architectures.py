@@ -94,10 +94,12 @@ def test_a_conversation_continues_from_the_middle_of_another(twin: Any, runner: 
     runner.add_sequence(0)
     for start in (0, 32, 64):
         runner.prefill(0, tokens[start : start + 32])
-    runner.fork_sequence(0, 1, 77)
-    parted = runner.prefill(1, other).copy()
-    runner.pop_tokens(0, 20)
-    shortened = runner.prefill(0, other).copy()
+    begun = runner.reach(0, 77)  # earlier where layers keep states: what lies between is read again
+    runner.fork_sequence(0, 1, begun)
+    parted = runner.prefill(1, tokens[begun:77] + other).copy()
+    begun = runner.reach(0, 76)
+    runner.pop_tokens(0, 96 - begun)
+    shortened = runner.prefill(0, tokens[begun:76] + other).copy()
     for found, text in ((parted, tokens[:77] + other), (shortened, tokens[:76] + other)):
         wanted = twin.wanted(text)[:, : runner.vocab_size]
         assert np.abs(found - wanted[-1]).max() < CLOSE * wanted.std()

@@ -104,6 +104,17 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
         },
         {**YARN_KEYS, "rope.scaling.yarn_log_multiplier": 1.0, "attention.temperature_scale": 0.1},
     ),
+    "lfm2": (
+        "lfm2",
+        {
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "full_attention", "conv", "conv"],
+            "norm_eps": 1e-6,
+            "block_multiple_of": 32,
+            "tie_word_embeddings": True,
+        },
+        {"attention.head_count_kv": [0, 2, 0, 0], "shortconv.l_cache": 3},
+    ),
     "phi3": (
         "phi3",
         {
@@ -149,6 +160,7 @@ def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], ti
     writer.add_token_merges(tiny.MERGES)
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
     names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
+    held = checkpoint.names  # by Llama's names
     for name in checkpoint.tensors:
         tensor = checkpoint.rows(name)
         if family in ("llama", "smollm3", "granite", "mistral3") and name.endswith(
@@ -157,7 +169,7 @@ def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], ti
             tensor = tiny.llama_cpp_order(tensor, config["head_dim"])
         if family.startswith("gemma") and name.endswith("norm.weight"):
             tensor = tensor + 1
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), tensor)
+        writer.add_tensor(names.get_name(held[name], try_suffixes=(".weight", ".bias")), tensor)
     if family == "phi3":
         writer.add_tensor("rope_factors_long.weight", np.array(LONG["long_factor"], np.float32))
         writer.add_tensor("rope_factors_short.weight", np.array(LONG["short_factor"], np.float32))

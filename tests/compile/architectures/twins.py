@@ -97,6 +97,7 @@ def twin(
     reader.close()
     packaged = open_weights(model_dir)
     state = {name: torch.from_numpy(packaged.rows(name)) for name in packaged.tensors}
+    state = in_their_words(theirs, architecture, state)
     packaged.close()
     missing, unknown = theirs.load_state_dict(state, strict=False)
     assert not unknown
@@ -105,6 +106,17 @@ def twin(
     library = folder / library_name()
     compiled(config, library, host(), form)
     return Twin(model_dir, library, theirs, config)
+
+
+def in_their_words(theirs: Any, model_type: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors under the names and in the shapes that transformers has for them."""
+    from edge_router.architectures import architecture
+
+    described = architecture(model_type)
+    names = {described.checkpoint_name(name): name for name in theirs.state_dict()}
+    shapes = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
+    found = {names.get(name, name): tensor for name, tensor in state.items()}
+    return {name: tensor.reshape(shapes.get(name, tensor.shape)) for name, tensor in found.items()}
 
 
 def compiled(config: Mapping[str, Any], library: Path, machine: Any, form: str = "q4f16_1") -> None:

@@ -27,7 +27,7 @@ def test_the_processor(asked: str) -> None:
 
 
 def tvm_device_array() -> np.ndarray:
-    from edge_router.engines.tvm.cache import aligned
+    from edge_router.engines.tvm.buffers import aligned
 
     array = aligned((4,), np.int32)
     array[:] = [1, 2, 3, 4]

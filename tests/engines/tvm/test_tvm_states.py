@@ -1,0 +1,216 @@
+"""Models with layers that keep states: against numpy, guessed, forked and taken up at checkpoints."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_router.architectures.quantization import quantization
+from edge_router.chat.events import TextDelta
+from edge_router.chat.message import Message
+from edge_router.chat.request import ChatRequest, SamplingParams
+from edge_router.engines.base import answered
+from edge_router.engines.local.sequences import SequencePool
+from edge_router.engines.tvm.engine import TvmRunner, open_model
+from edge_router.errors import UnsupportedTarget
+from edge_router.vram import ModelShape, Place, Settings, backend, estimate, total
+
+CLOSE = 0.03  # of the logits' standard deviation
+CHUNK, CONTEXT = 64, 1024
+NUMBERS: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 4,
+    "head_dim": 16,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": CONTEXT,
+    "vocab_size": 49152,  # as many as the demo model's tokenizer makes
+    "tie_word_embeddings": True,
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "lfm2": {"model_type": "lfm2", "layer_types": ["conv", "full_attention", "conv", "conv"]},
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def folder(
+    request: pytest.FixtureRequest, built_model: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An MLC directory of random weights, and its library."""
+    from edge_router.compile.library import check_library, compile_library
+    from edge_router.compile.random_model import RandomReader
+    from edge_router.compile.targets import host_target
+    from edge_router.compile.weights.equalize import Activations
+    from edge_router.compile.weights.package import Windows, write_model
+    from edge_router.compile.weights.quantize import supported
+    from edge_router.device import host
+
+    class Loud(RandomReader):
+        """Layers that prefer some tokens to others, so that it matters which are seen."""
+
+        def rows(self, name: str, start: int = 0, stop: int | None = None) -> Any:
+            found = super().rows(name, start, stop)
+            return found if found.ndim == 1 else found * np.float32(75 / found.shape[-1] ** 0.5)
+
+    numbers = {**NUMBERS, **KINDS[request.param]}
+    made = tmp_path_factory.mktemp(request.param)
+    write_model(
+        Loud(numbers, built_model.model_dir), made, config=numbers, form=supported("q4f16_1"),
+        quantizer="round", activations=Activations(), windows=Windows(CONTEXT, CHUNK, 8),
+    )  # fmt: skip
+    config = json.loads((made / "mlc-chat-config.json").read_text(encoding="utf-8"))
+    compile_library(config, "q4f16_1", host_target(host()), made / "model.tar")
+    assert "pages" in check_library(made / "model.tar")
+    return made
+
+
+@pytest.fixture
+def runner(folder: Path) -> Iterator[TvmRunner]:
+    made = TvmRunner(folder, folder / "model.tar", max_sequences=2)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def wanted(folder: Path) -> Any:
+    """wanted(tokens): logits after each, of the numpy model."""
+    from edge_router.compile.readers import open_weights
+    from edge_router.compile.weights.reference import Reference
+
+    reference = Reference(open_weights(folder))
+
+    def logits(tokens: Sequence[int]) -> np.ndarray:
+        reference.reset()
+        return reference.logits(reference.hidden(tokens))
+
+    return logits
+
+
+def text(seed: int, length: int) -> list[int]:
+    return np.random.default_rng(seed).integers(0, 288, length).tolist()
+
+
+def close(found: np.ndarray, wanted: np.ndarray) -> bool:
+    return bool(np.abs(found - wanted[..., : found.shape[-1]]).max() < CLOSE * wanted.std())
+
+
+def test_it_reads_and_writes_as_numpy_does(runner: TvmRunner, wanted: Any) -> None:
+    tokens = text(1, 160)
+    logits = wanted(tokens)
+    for sequence in range(3):
+        runner.add_sequence(sequence)
+    for start in range(0, 128, CHUNK):
+        assert close(runner.prefill(0, tokens[start : start + CHUNK]), logits[start + CHUNK - 1])
+    alone = [runner.decode([0], [token])[0].copy() for token in tokens[128:]]
+    assert close(np.stack(alone), logits[128:])
+    both = runner.prefill_many([1, 2], [tokens[:9], tokens[:20]]).copy()
+    assert close(both, logits[[8, 19]])
+    both = runner.decode([2, 1], [tokens[20], tokens[9]]).copy()
+    assert close(both, logits[[20, 9]])
+
+
+def test_guesses_are_computed_as_one_by_one(runner: TvmRunner) -> None:
+    """To the last bit, whatever was guessed wrongly before."""
+    prompt, tokens = text(2, 50), text(3, 40)
+    for sequence in range(3):
+        runner.add_sequence(sequence)
+        runner.prefill(sequence, prompt)
+    alone = [runner.decode([0], [token])[0].copy() for token in tokens]
+    rng, done = np.random.default_rng(4), 0
+    while done < len(tokens) - 8:
+        right, wrong = int(rng.integers(1, 4)), [7] * int(rng.integers(0, 2))
+        more = tokens[done : done + right]
+        found = runner.verify([2, 1], [tokens[done : done + 1], [*more, *wrong]]).copy()
+        assert np.array_equal(found[0], alone[done])
+        for row, one in zip(found[1:], alone[done : done + right], strict=False):
+            assert np.array_equal(row, one), done
+        runner.pop_tokens(1, len(wrong))
+        for token in more[1:]:
+            runner.decode([2], [token])
+        done += right
+
+
+def test_what_lies_behind_a_checkpoint_is_read_again(runner: TvmRunner, wanted: Any) -> None:
+    """Conversations in turn, an edited one among them, out of what is kept of the others."""
+    pool, begun = SequencePool(runner, 16), text(5, 300)
+    prompts = [begun, text(6, 90), [*begun, *text(7, 40)], [*begun[:280], *text(8, 70)], begun[:200]]
+    known = []
+    for prompt in (*prompts, *prompts):
+        held = pool.begin(prompt)
+        known.append(len(held.tokens))
+        assert pool.make_room([(held, len(prompt) - len(held.tokens))])
+        while len(held.tokens) < len(prompt):
+            more = prompt[len(held.tokens) : len(held.tokens) + CHUNK]
+            found = runner.prefill(held.sequence, more)
+            held.tokens += more
+        assert close(found, wanted(prompt)[-1])
+        pool.finish(held)
+    assert known[:4] == [0, 0, 300, 272]
+    assert known[4] >= 112  # of what is 200 tokens long
+
+
+def test_a_reader_that_forks_does_not_change_its_parent(runner: TvmRunner, wanted: Any) -> None:
+    tokens, left, right = text(9, 70), text(10, 21), text(11, 5)
+    runner.add_sequence(0)
+    runner.prefill(0, tokens[:64])
+    runner.prefill(0, tokens[64:])
+    for child in (1, 2):
+        runner.fork_sequence(0, child, 70)
+    rows = runner.prefill_many([1, 2], [left, right]).copy()
+    assert close(rows, np.stack([wanted(tokens + left)[-1], wanted(tokens + right)[-1]]))
+    runner.remove_sequence(1)
+    assert close(runner.decode([0], [left[0]])[0], wanted([*tokens, left[0]])[-1])
+
+
+def test_guesses_change_no_text(folder: Path) -> None:
+    """Of an answer that goes in circles, as a model without sense does, where guesses hold."""
+    said = []
+    question = ChatRequest(
+        (Message("user", "one two three one two three one two three"),),
+        max_tokens=48,
+        sampling=SamplingParams(temperature=0.0),
+    )
+    for speculation in (False, True):
+        engine = open_model(
+            folder, folder / "model.tar", model_id="tiny", threads=1, max_sequences=2,
+            speculation=speculation,
+        )  # fmt: skip
+        try:
+            for _ in range(2):  # the second time out of what is kept
+                events = list(answered(engine, question, threading.Event()))
+                said.append("".join(event.text for event in events if isinstance(event, TextDelta)))
+        finally:
+            engine.close()
+    assert len(set(said)) == 1
+
+
+def test_the_planner_knows_their_bytes(folder: Path, runner: TvmRunner) -> None:
+    chat = json.loads((folder / "mlc-chat-config.json").read_text(encoding="utf-8"))
+    shape = ModelShape.of({**chat["model_config"], "model_type": chat["model_type"]}, "tiny")
+    settings = Settings("q4f16_1", CONTEXT, CHUNK, 2)
+    products = estimate(shape, quantization("q4f16_1"), settings, Place(backend("cpu")))
+    planned = total([item for item in products if item.name.startswith("states, ")])
+    cache: Any = runner._cache
+    assert planned == sum(array.nbytes for array in cache.states._memory) > 0
+
+
+def test_other_engines_say_that_they_cannot(folder: Path, tmp_path: Path) -> None:
+    from edge_router.compile.library import compile_library
+    from edge_router.compile.targets import gpu_target
+    from edge_router.compile.webgpu.build import build_program
+    from edge_router.device import host
+
+    chat = json.loads((folder / "mlc-chat-config.json").read_text(encoding="utf-8"))
+    with pytest.raises(UnsupportedTarget, match="states, which only the processor's kernels"):
+        compile_library(chat, "q4f16_1", gpu_target("cuda", host(), "sm_89"), tmp_path / "model.tar")
+    with pytest.raises(UnsupportedTarget, match="webgpu"):
+        build_program({**chat["model_config"], "model_type": chat["model_type"]}, "q4f16_1")
