@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _KEEP_S = 5.0  # how long a thread waits for the next answer
 _SETTLE_S = 3.0  # hundreds of rows of the ledger, on a busy machine
+_CANCELLED_S = 1.0  # until answers have ended that were told to; a model may be in the midst of a long prompt
 
 
 class AsyncAnswer(Generic[T]):
@@ -279,7 +280,7 @@ class AsyncController:
 
     def settle(self) -> None:
         """Wait, not for long, until what has ended is written down."""
-        self._threads.settle(_SETTLE_S)
+        self._threads.settle(_SETTLE_S, _CANCELLED_S)
 
     async def __aenter__(self) -> Self:
         return self

@@ -48,10 +48,15 @@ class IdleThreads:
         else:
             self._start(work)
 
-    def settle(self, wait_s: float) -> bool:
-        """Whether all work is done that does not take long, after waiting for it up to `wait_s`."""
+    def settle(self, wait_s: float, long_s: float = 0.0) -> bool:
+        """Whether all work is done that does not take long, after waiting for it up to `wait_s`.
+
+        Then for what said that it would, up to `long_s`: it may have been told to end.
+        """
         with self._settled:
-            return self._settled.wait_for(lambda: not (self._short or self._waiting), wait_s)
+            done = self._settled.wait_for(lambda: not (self._short or self._waiting), wait_s)
+            self._settled.wait_for(lambda: not self._long, long_s)
+            return done
 
     def linger(self) -> None:
         """The work of this thread will take long: others need not wait for it."""
@@ -119,10 +124,9 @@ class IdleThreads:
             else:
                 self._short -= 1
             work = self._next()
-            if work is None:
-                self._settled.notify_all()
-                if self._keep_s:
-                    self._idle.append(inbox)
+            self._settled.notify_all()
+            if work is None and self._keep_s:
+                self._idle.append(inbox)
         if work is not None or not self._keep_s:
             return work
         threading.current_thread().name = IDLE

@@ -43,7 +43,7 @@ def run(
     limits: Limits | None = None,
     dashboard: Dashboard | None = None,
 ) -> bool:
-    """Serve `controller` until Ctrl-C, SIGTERM or `stop`; then close it.
+    """Serve `controller` until Ctrl-C, SIGTERM, SIGHUP (a closed terminal) or `stop`; then close it.
 
     Returns whether it is closed: a model in the midst of a long prompt may take longer than anybody who
     stops a server waits (`CLOSE_S`); it then ends by itself, which a process that ends need not wait for.
@@ -107,6 +107,14 @@ def _closed(controller: Controller) -> bool:
     return not closing.is_alive()
 
 
+def _ending_signals() -> tuple[int, ...]:
+    """Ctrl-C, SIGTERM, and a terminal that was closed, unless `nohup` has said to outlive that."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return HANDLED_SIGNALS
+    return (*HANDLED_SIGNALS, hangup)
+
+
 class _Server(uvicorn.Server):
     def __init__(
         self,
@@ -160,7 +168,7 @@ class _Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        before = {number: signal.signal(number, self.handle_exit) for number in _ending_signals()}
         try:
             yield
         finally:

@@ -433,3 +433,17 @@ def test_what_waits_for_short_work_that_is_not_gets_a_thread_after_a_while() -> 
         threads.run(functools.partial(work, number))
     assert [begun.get(timeout=20) for _ in range(4)] == [0, 1, 2, 3]
     gate.set()
+
+
+def test_who_settles_waits_a_while_for_what_takes_long_too() -> None:
+    threads, told, ended = IdleThreads(), threading.Event(), threading.Event()
+
+    def long() -> None:
+        threads.linger()
+        told.wait()
+        ended.set()
+
+    threads.run(long)
+    assert threads.settle(5) and not ended.is_set()  # not waited for: it may go on for minutes
+    told.set()
+    assert threads.settle(5, 5) and ended.is_set()

@@ -15,7 +15,7 @@ HI: Any = [{"role": "user", "content": "hi"}]
 SLOW: Any = [{"role": "user", "content": "slow"}]
 HARD: Any = [{"role": "user", "content": "hard"}]
 CTRL_C = signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGINT
-SIGNALS = [CTRL_C] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [CTRL_C] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def test_two_servers_one_is_the_others_strong_model(
