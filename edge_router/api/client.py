@@ -184,7 +184,8 @@ class Completions:
         cancel: Cancel | None = None,
         **fields: object,
     ) -> ChatCompletion | ChatStream:
-        """An answer, whole or as a stream of chunks. `fields` are OpenAI's, plus `private=True`.
+        """An answer, whole or as a stream of chunks. `fields` are OpenAI's, plus `private=True` and
+        `cache="keep"`: what the weak model reads of the system message stays on the disk for the next start.
 
         A stream comes back with its first token. `cancel` is a `threading.Event`: once it is set, before that
         or after, the model stops. `mask` says token by token what the weak model may write; it is made anew

@@ -231,6 +231,7 @@ class ChatRequest:
     output: Output = TextOutput()
     reasoning: ReasoningOptions = ReasoningOptions()
     private: bool = False  # must not leave the machine
+    keep: Literal["cache", "cache_control"] | None = None  # which field says that its beginning may be kept
     logprobs: bool = False
     top_logprobs: int = 0
     continue_final: bool = False  # the last message is the assistant's, and the answer goes on with it

@@ -47,6 +47,8 @@ class SettingArguments(TypedDict, total=False):
     weak__tools: str
     weak__thinking: bool | None
     weak__end_loops: bool
+    weak__keep_prefix: str | None
+    weak__keep_max_size: str
     weak__threads: int | None
     weak__build: bool
     weak__retry_load_s: float

@@ -79,6 +79,8 @@ def check_values(config: Config) -> None:
     one_of("weak.on_defect", "error", "escalate")
     one_of("weak.activations", "int16", "int8")
     one_of("weak.tools", "auto", "yes", "no")
+    keeps = (None, "off", "marked", "cache_control", "system")
+    require("weak.keep_prefix", config.weak.keep_prefix in keeps, f"must be one of {', '.join(keeps[1:])}")
     one_of("weak.overflow", "auto", "escalate", "window", "truncate")
     if config.weak.vram_budget is not None:
         parse_size(config.weak.vram_budget, source=config.origin("weak.vram_budget"))
@@ -107,9 +109,7 @@ def check_values(config: Config) -> None:
     alike = least_alike is None or 0 < least_alike <= 1
     require("response_cache.similarity", alike, "must be above 0 and at most 1")
     require("response_cache.max_age_s", config.response_cache.max_age_s > 0, "must be above 0 seconds")
-    most, set_by = config.response_cache.max_size, config.origin("response_cache.max_size")
-    relative = isinstance(parse_size(most, key="response_cache.max_size", source=set_by), Share)
-    require("response_cache.max_size", not relative, "must be an amount such as 100MB")
+    _check_amounts(config, require)
     betters = ("off", "ask", "auto")
     require("ledger.upgrade", config.ledger.upgrade in betters, f"must be one of {', '.join(betters)}")
     near = config.weak.base_url
@@ -126,6 +126,12 @@ def check_values(config: Config) -> None:
     _check_endpoints(config, require)
     check_questions(config.questions, require)
     check_callers(config.callers, require, budgeted=budgeted, shared=share is not None, priced=known)
+
+
+def _check_amounts(config: Config, require: Callable[[str, bool, str], None]) -> None:
+    for key in ("response_cache.max_size", "weak.keep_max_size"):
+        size = parse_size(str(config.get(key)), key=key, source=config.origin(key))
+        require(key, not isinstance(size, Share), "must be an amount such as 100MB")
 
 
 def _check_endpoints(config: Config, require: Callable[[str, bool, str], None]) -> None:

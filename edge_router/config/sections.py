@@ -32,6 +32,11 @@ class WeakConfig:
     tools: str = "auto"  # calls them itself: yes, no; auto: where calibrate --tools has found it good enough
     thinking: bool | None = None  # where a request does not say; None: the model card's
     end_loops: bool = True  # an answer that has come to nothing but the same, over and over
+    # What it reads of a prompt's system messages, kept on the disk for the next start: off; marked, where a
+    # request says cache = "keep"; cache_control, where one of Anthropic's says that, too; system, always.
+    # None: marked, and off where the ledger is
+    keep_prefix: str | None = None
+    keep_max_size: str = "1GB"  # what was used the longest ago goes first
     threads: int | None = None  # None: the physical cores
     build: bool = True  # fetch and compile what is missing
     retry_load_s: float = 30.0  # a model that could not be loaded is not tried again for so long

@@ -44,6 +44,7 @@ _WEAK_APART = frozenset(
     {
         *("threads", "device", "max_sequences", "vram_budget", "unload_after_s", "build", "retry_load_s"),
         *("trusted_hosts", "api_key_env", "server_timeout_s", "on_defect"),
+        *("keep_prefix", "keep_max_size"),
     }
 )
 _STRONG = ("engine", "base_url", "model")

@@ -30,7 +30,7 @@ T = TypeVar("T")
 _LISTS = (tuple, list, frozenset)
 
 # Of a request what is never sent, or chosen by us.
-_STAYS = frozenset({"target", "private", "mask", "signals", "names", "program", "reader"})
+_STAYS = frozenset({"target", "private", "mask", "signals", "names", "program", "reader", "keep"})
 PLACEHOLDER = re.compile(r"\[[A-Z]+_[0-9]+\]")
 # The same in an answer: models write names in small letters, and a backslash where Markdown may want one.
 _REWRITTEN = re.compile(r"\[([A-Za-z]+)\\{0,2}_([0-9]+)\]")

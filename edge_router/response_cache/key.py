@@ -42,7 +42,7 @@ from edge_router.chat.request import ChatRequest, Extra, Need
 # Fields of a request that are no part of the key: looked at by the policy, or by nobody who answers.
 _ELSEWHERE = frozenset(
     {
-        *("target", "private", "session", "program", "caller", "reader", "response_cache"),
+        *("target", "private", "session", "program", "caller", "reader", "response_cache", "keep"),
         *("names", "mask", "signals"),
     }
 )

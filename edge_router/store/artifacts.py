@@ -95,11 +95,11 @@ class ArtifactStore:
         """Reads every byte. Raises `ArtifactCorrupt`."""
         check_contents(record.path)
 
-    def scan(self) -> Inventory:
-        """Everything in the store, newest use first."""
+    def scan(self, kind: str | None = None) -> Inventory:
+        """Everything in the store, or of one kind, newest use first."""
         records: list[ArtifactRecord] = []
         damaged: list[Damage] = []
-        for folder in self._folders():
+        for folder in self._folders(kind):
             if folder.name.startswith("."):
                 if folder.suffix == ".partial" and not is_held(_lock_of(folder)):
                     damaged.append(
@@ -147,21 +147,18 @@ class ArtifactStore:
 
         def goes(record: ArtifactRecord) -> bool:
             return (
-                (kind is None or record.kind == kind)
-                and (model is None or record.model.lower() == model.lower())
+                (model is None or record.model.lower() == model.lower())
                 and (keys is None or any(record.key.startswith(key) for key in keys))
                 and (older_than_s is None or now - record.created > older_than_s)
                 and (unused_for_s is None or now - record.last_used > unused_for_s)
                 and (not other_versions or record.version != edge_router.__version__)
             )
 
-        inventory = self.scan()
+        inventory = self.scan(kind)
         damaged = [
             item
             for item in inventory.damaged
-            if model is None
-            and (kind is None or item.path.parent.name == kind)
-            and (keys is None or any(_key_of(item.path).startswith(key) for key in keys))
+            if model is None and (keys is None or any(_key_of(item.path).startswith(key) for key in keys))
         ]
         return RemovalPlan(tuple(filter(goes, inventory.records)), tuple(damaged), self._remove)
 
@@ -211,10 +208,10 @@ class ArtifactStore:
         except OSError as error:  # it takes space and nothing else
             self._progress.note(f"{partial} could not be removed: {error.strerror}")
 
-    def _folders(self) -> Iterator[Path]:
+    def _folders(self, kind: str | None) -> Iterator[Path]:
         if self._root.is_dir():
             for parent in sorted(self._root.iterdir()):
-                if parent.is_dir():
+                if parent.is_dir() and kind in (None, parent.name):
                     yield from (item for item in sorted(parent.iterdir()) if item.is_dir())
 
     def _folder(self, kind: str, key: str) -> Path:

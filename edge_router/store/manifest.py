@@ -103,6 +103,11 @@ def read_record(folder: Path) -> ArtifactRecord:
         raise ArtifactCorrupt(folder, f"{MANIFEST} is incomplete: {error}") from error
 
 
+def stated_sha256(folder: Path, name: str) -> object:
+    """Of a file, as the manifest has it; None where that has none. Raises `ArtifactCorrupt`."""
+    return dict(_files(folder, _manifest(folder))).get(name, {}).get("sha256")
+
+
 def check_contents(folder: Path) -> None:
     """The full check: the sha256 of every file. Raises `ArtifactCorrupt`."""
     _check(folder, {})

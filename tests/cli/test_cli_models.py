@@ -145,6 +145,12 @@ def test_models_verify_holds_a_ready_directory_against_its_index(cli, tmp_path):
         (tmp_path / name).unlink()
 
 
+def test_artifacts_of_one_kind_are_cleared_alone(cli, paths):
+    library, prefix = built(paths), built(paths, kind="prefix")
+    assert cli("artifacts", "clear", "--kind", "prefix", "-y").code == 0
+    assert library.exists() and not prefix.exists()
+
+
 def test_artifacts_verify_reads_every_byte(cli, paths):
     folder = built(paths)
     done = cli("artifacts", "verify")

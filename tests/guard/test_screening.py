@@ -175,7 +175,7 @@ def test_every_field_of_a_request_is_looked_through_or_never_sent() -> None:
     marked = {each.name: f"mark of {each.name}" for each in fields(ChatRequest)}
     sent = set(texts_of(ChatRequest(**marked)))  # type: ignore[arg-type]
     assert set(marked) - {text.removeprefix("mark of ") for text in sent} == {
-        *("target", "private", "program", "reader", "mask", "signals", "names")
+        *("target", "private", "program", "reader", "mask", "signals", "names", "keep")
     }
 
 

@@ -63,6 +63,7 @@ OTHERS: dict[str, tuple[object, ...]] = {
 SAME: dict[str, tuple[object, ...]] = {
     "target": ("weak",),  # told by what is made of it
     "private": (True,),
+    "keep": ("cache", "cache_control"),
     "session": ("s",),
     "program": ("zed",),
     "reader": (Answering("big", "eu"),),

@@ -23,7 +23,7 @@ DAY_S = 86400.0
 
 @app.callback()
 def artifacts() -> None:
-    """What was built: quantized weights and compiled libraries."""
+    """What was built: quantized weights, compiled libraries, what was read of system messages (prefix)."""
 
 
 @app.command("list")
@@ -96,11 +96,13 @@ def clear(
     ctx: typer.Context,
     model: Annotated[str | None, typer.Option(help="Only what was built for this model.")] = None,
     key: Annotated[list[str] | None, typer.Option(help="Only these, by the beginning of their key.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only these: weights, library, prefix, ...")] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
     """Remove everything that was built; it is built again when it is needed."""
-    _carry_out(_store(ctx).plan_removal(model=model, keys=key or None), dry_run=dry_run, yes=yes)
+    plan = _store(ctx).plan_removal(kind=kind, model=model, keys=key or None)
+    _carry_out(plan, dry_run=dry_run, yes=yes)
 
 
 def _store(ctx: typer.Context) -> ArtifactStore:

@@ -61,6 +61,10 @@ COMMENTS: Mapping[str, str] = {
     "weak.end_loops": "End an answer that only repeats itself, over and over.",
     "weak.speculation": "Several tokens at once where an answer repeats what was said; the text is the same. "
     "On a processor, by the engine tvm.",
+    "weak.keep_prefix": "What it reads of system messages, kept on the disk for the next start: off; marked "
+    '(by cache = "keep"); cache_control, by Anthropic\'s clients, too; system, always. Default: marked, '
+    "and off where ledger.enabled is false.",
+    "weak.keep_max_size": "How much of that to keep; what was used the longest ago goes first.",
     "weak.threads": "Threads. Default: the physical cores.",
     "weak.build": "Fetch and compile what is missing when it is needed.",
     "weak.retry_load_s": "Seconds in which a model that could not be loaded is not tried again.",

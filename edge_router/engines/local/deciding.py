@@ -14,7 +14,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.request import MEDIA_NEEDS, ChatRequest, Need, ReasoningOptions
 from edge_router.engines.local.branches import Branch
 from edge_router.engines.local.line import Line
-from edge_router.engines.local.prompt import Prompter
+from edge_router.engines.local.prompt import PLACE, Prompter
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.survey import SurveyReader, Weighed
 from edge_router.errors import (
@@ -36,7 +36,6 @@ _Key: TypeAlias = tuple[str, _Replies]
 _KNOWN = 1024  # questions whose answer without a state is remembered
 _MOST_READ = 64  # beginnings of labels, for which a list with codes is the shorter way
 _LEAST = 1e-9  # of a reply's probability, that it is not the beginning of a longer one
-_PLACE = "qzjquestionjzq"  # stands for what is asked
 _CUT = " [...] "
 _CUTS = 12  # times that a state is shortened until it fits
 
@@ -147,8 +146,8 @@ class Decider:
     def _around(self, state: Sequence[Message]) -> tuple[list[int], str]:
         """Before a question as tokens, and the text behind it."""
         thoughtless = ReasoningOptions(enabled=False)
-        request = ChatRequest(asked(state, _PLACE), reasoning=thoughtless, continue_final=True)
-        return self._prompts.around(request, _PLACE)
+        request = ChatRequest(asked(state, PLACE), reasoning=thoughtless, continue_final=True)
+        return self._prompts.around(request, PLACE)
 
     # ---- what has room -------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from edge_router.engines.local.form_mask import Form
 from edge_router.engines.local.jobs import GenerationTask, UnloadPolicy
 from edge_router.engines.local.line import Line
 from edge_router.engines.local.loops import LoopGuard, asked_by
+from edge_router.engines.local.prefixes import Keeper
 from edge_router.engines.local.prompt import LocalPrompt, Prompter, callable_here
 from edge_router.engines.local.reader import Reader
 from edge_router.engines.local.runner import ModelRunner
@@ -80,6 +81,7 @@ class LocalEngine:
         self.longest_answer: int | None = None  # tokens, where the request does not say
         self.ends_loops = True  # see `loops.LoopGuard`
         self.calls_tools = False  # well enough to be asked to
+        self.keeper: Keeper | None = None  # of what it has read of prompts, for the next start
 
     @property
     def model_id(self) -> str:
@@ -164,6 +166,7 @@ class LocalEngine:
             sampler=sampler,
             sink=reader,
             cancelled=lambda: left.is_set() or cancel.is_set(),
+            prefix=self.keeper.of(request, tokens) if self.keeper is not None else None,
         )
         with self._line.standing(cancel, job):
             self._scheduler.submit(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable
 from dataclasses import field
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from edge_router.engines.local.branches import Branches
 from edge_router.engines.local.sampler import Choice, Sampler
@@ -13,6 +13,9 @@ from edge_router.engines.local.sequences import CachedSequence
 from edge_router.engines.local.speculation import Guesses
 from edge_router.errors import EngineError
 from edge_router.records import dataclass
+
+if TYPE_CHECKING:
+    from edge_router.engines.local.prefixes import Prefix
 
 
 class Recipient(Protocol):
@@ -77,6 +80,11 @@ class Task:
         """Whether some of them come before those of which each step takes one."""
         return self.pending > 0
 
+    @property
+    def next_joint(self) -> int:
+        """How many are read at most when the next call that reads some is over."""
+        return len(self.tokens)
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class GenerationTask(Task):
@@ -87,6 +95,7 @@ class GenerationTask(Task):
     first_token: float = 0.0  # time.perf_counter(), like the next one
     last_token: float = 0.0
     guesses: Guesses = field(init=False)
+    prefix: Prefix | None = None  # of the prompt, that is to stay on the disk
 
     def __post_init__(self) -> None:
         self.guesses = Guesses(self.tokens)
@@ -95,6 +104,12 @@ class GenerationTask(Task):
     def unread(self) -> bool:
         return self.pending > 1
 
+    @property
+    def next_joint(self) -> int:
+        """What stays on the disk is read alone, so that the same calls follow it when it comes from there."""
+        kept = len(self.prefix.tokens) if self.prefix is not None else 0
+        return kept if self.held is not None and len(self.held.tokens) < kept else len(self.tokens)
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Survey(Task):
@@ -102,6 +117,10 @@ class Survey(Task):
 
     branches: Branches
     head: int = 0
+
+    @property
+    def next_joint(self) -> int:
+        return self.held.next_joint if self.held is not None else len(self.tokens)
 
     def joints(self, step: int) -> tuple[int, ...]:
         """Where a call ends that reads them, whatever else is computed then and whatever is known already."""

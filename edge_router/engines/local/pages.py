@@ -6,7 +6,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import field
 
 from edge_router.records import dataclass
@@ -57,6 +57,27 @@ class PageTable:
         """Pages for `count` more tokens."""
         held = self._sequences[sequence]
         return -(-(held.length + count) // PAGE_SIZE) - len(held.pages)
+
+    def whole(self, length: int) -> int:
+        """Pages that so many tokens lie in."""
+        return -(-length // PAGE_SIZE)
+
+    def has_all(self, sequence: int, length: int) -> bool:
+        """Whether the first `length` tokens are all there."""
+        return GONE not in self.pages(sequence)[: self.whole(length)]
+
+    def runs(self, sequence: int) -> Iterator[tuple[int, int]]:
+        """Its pages, in order, as far as they lie side by side: the first and how many."""
+        first = count = 0
+        for page in self.pages(sequence):
+            if count and page == first + count:
+                count += 1
+                continue
+            if count:
+                yield first, count
+            first, count = page, 1
+        if count:
+            yield first, count
 
     def forgotten(self, sequence: int) -> int:
         """Of tokens before this one perhaps not all are there."""

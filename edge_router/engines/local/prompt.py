@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 
+from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, Need, ReasoningOptions, Tool
 from edge_router.engines.base import Prompt
 from edge_router.engines.local.answer_parts import AnswerParts
+from edge_router.engines.local.sequences import common_prefix
 from edge_router.engines.local.sorting import Sorting
 from edge_router.errors import TemplateError, UnsupportedRequest
 from edge_router.prompts.answer_format import AnswerFormat
@@ -15,6 +18,8 @@ from edge_router.prompts.infill import Infill
 from edge_router.prompts.template import Template
 from edge_router.prompts.tokenizer import TextTokenizer
 from edge_router.records import dataclass
+
+PLACE = "qzjquestionjzq"  # stands for what is said, or asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,19 @@ class Prompter:
             raise TemplateError(self._model_id, "it leaves out what is said")
         return [*written.begin, *self._tokenizer.encode(before)], behind
 
+    def beginning(self, request: ChatRequest, tokens: Sequence[int]) -> int:
+        """How many of a request's `tokens` come before its first turn, whatever that says: of its system
+        messages and its tools. 0 where the template puts something else first."""
+        system = system_messages(request)
+        if not system and not callable_here(request):
+            return 0
+        alike = replace(request, messages=(*system, Message("user", PLACE)), continue_final=False)
+        try:
+            before, _ = self.around(alike, PLACE)
+        except TemplateError:
+            return 0
+        return common_prefix(before, tokens)
+
     def _written(self, request: ChatRequest) -> _Written:
         if self._template is None:
             raise TemplateError(self._model_id, "neither its tokenizer nor its conv_template tells of one")
@@ -113,6 +131,11 @@ class Prompter:
         if asked.effort is not None:
             return replace(asked, enabled=asked.effort != "none")
         return replace(asked, enabled=self.thinks) if template.switches_thoughts else asked
+
+
+def system_messages(request: ChatRequest) -> tuple[Message, ...]:
+    """The messages before the first turn."""
+    return tuple(takewhile(lambda message: message.role in ("system", "developer"), request.messages))
 
 
 def callable_here(request: ChatRequest) -> tuple[Tool, ...]:

@@ -11,7 +11,7 @@ caller either removes them or calls `reset`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -195,4 +195,40 @@ class VerifyingRunner(ModelRunner, Protocol):
 
     def verify(self, sequences: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
         """Append to each its tokens, at least one; logits behind every token, shape (tokens, vocab_size)."""
+        ...
+
+
+class SavesPages(Protocol):
+    """What writes what a sequence holds to a file, and takes it back, to the bit."""
+
+    @property
+    def saved_form(self) -> Mapping[str, object]:
+        """All but model and library that has to be the same where it is taken back, as JSON."""
+        ...
+
+    def saved_bytes(self, length: int) -> int:
+        """What `length` tokens take, in whole pages."""
+        ...
+
+    def has_all(self, sequence: int, length: int) -> bool:
+        """Whether all of the first `length` tokens are there: windows forget."""
+        ...
+
+    def save(self, sequence: int, length: int, write: Callable[[memoryview], None]) -> None:
+        """Of the first `length` tokens all, and nothing of those behind them."""
+        ...
+
+    def restore(self, sequence: int, length: int, read: Callable[[memoryview], None]) -> None:
+        """Append what was saved of `length` tokens to a sequence that holds none; `read` fills what it gets.
+        What either raises leaves the sequence to be removed."""
+        ...
+
+
+@runtime_checkable
+class SavingRunner(ModelRunner, Protocol):
+    """One whose KV cache can perhaps be written to a file."""
+
+    @property
+    def saving(self) -> SavesPages | None:
+        """None where that can't be done on this device."""
         ...

@@ -42,6 +42,21 @@ class SequencePool:
         self._kept: list[CachedSequence] = []  # the least recently used first
         self._next = 0
 
+    def find(self, tokens: Sequence[int]) -> CachedSequence | None:
+        """One that begins with all of `tokens`."""
+        return next(
+            (held for held in (*self._kept, *self._active) if _begins(held.tokens, tokens)),
+            None,
+        )
+
+    def add(self) -> CachedSequence:
+        """One that holds nothing."""
+        held = CachedSequence(self._next)
+        self._next += 1
+        self._runner.add_sequence(held.sequence)
+        self._active.append(held)
+        return held
+
     def begin(self, prompt: Sequence[int]) -> CachedSequence:
         """A sequence that holds a prefix of `prompt`, shorter than it: its last token must yield logits."""
         best, shared = None, 0
@@ -162,6 +177,10 @@ class SequencePool:
 
     def _evict(self) -> None:
         self._runner.remove_sequence(self._kept.pop(0).sequence)
+
+
+def _begins(tokens: Sequence[int], beginning: Sequence[int]) -> bool:
+    return tuple(tokens[: len(beginning)]) == tuple(beginning)
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

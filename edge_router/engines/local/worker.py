@@ -22,7 +22,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
+from edge_router.engines.local.choosing import chosen, needs_all
 from edge_router.engines.local.jobs import GenerationTask, Load, Order, Survey, Task, Unload, UnloadPolicy
+from edge_router.engines.local.prefixes import StoredPrefixes
 from edge_router.engines.local.runner import (
     ChoosingRunner,
     Logits,
@@ -32,7 +34,7 @@ from edge_router.engines.local.runner import (
     VerifyingRunner,
     unmeant,
 )
-from edge_router.engines.local.sampler import Choice, NothingToChooseError, Sampler
+from edge_router.engines.local.sampler import Choice, NothingToChooseError
 from edge_router.engines.local.sequences import CachedSequence, SequencePool
 from edge_router.engines.local.speculation import Speculation
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
@@ -71,6 +73,7 @@ class Worker:
         self._untold: list[tuple[GenerationTask, Choice]] = []  # chosen, and not yet pushed
         self._complete: list[Task] = []  # that have yet to leave
         self._pool = SequencePool(runner, _KEPT)
+        self._prefixes = StoredPrefixes(runner, self._pool, engine)
         self._waiting: deque[Task] = deque(waiting)
         self._running: list[Task] = []  # in the order of their admission
         self._turn = 0  # whose prompt goes on next
@@ -116,8 +119,10 @@ class Worker:
         """Take what has come; wait only when there is nothing to do. None: stop; False: give memory back."""
         idle = not self._running and not self._waiting
         while idle or not self._inbox.empty():
-            if idle and self._unload and self._inbox.empty():
-                return False
+            if idle and self._inbox.empty():
+                self._prefixes.write()
+                if self._unload and self._inbox.empty():
+                    return False
             try:
                 job = self._inbox.get(timeout=self._rest.idle_s)
             except queue.Empty:
@@ -168,10 +173,11 @@ class Worker:
                 job.began = time.perf_counter()
 
     def _begin(self, job: Task) -> CachedSequence:
-        if isinstance(job, Survey):
-            step = min(self._runner.prefill_chunk_size, _SHARED_CHUNK)
-            return self._pool.resume(job.tokens, job.joints(step))
-        return self._pool.begin(job.tokens)
+        if isinstance(job, GenerationTask):
+            return self._prefixes.begin(job)
+        assert isinstance(job, Survey)
+        step = min(self._runner.prefill_chunk_size, _SHARED_CHUNK)
+        return self._pool.resume(job.tokens, job.joints(step))
 
     def _prefill(self) -> None:
         """One chunk of one prompt, in turns."""
@@ -182,8 +188,8 @@ class Worker:
         turn = unread[self._turn % len(unread)]
         shared = len(unread) < len(self._running)
         chunk = min(turn.pending, self._runner.prefill_chunk_size, _SHARED_CHUNK if shared else turn.pending)
-        if isinstance(turn, Survey) and turn.held is not None:
-            chunk = min(chunk, turn.held.next_joint - len(turn.held.tokens))
+        if turn.held is not None:
+            chunk = min(chunk, turn.next_joint - len(turn.held.tokens))
         for job, held in self._with_room([turn], chunk):
             tokens = job.tokens[len(held.tokens) : len(held.tokens) + chunk]
             with self._blaming([job]):
@@ -230,7 +236,7 @@ class Worker:
         with self._blaming(jobs), self._speculation.timed(len(tokens)):
             if self._overlapping is not None:
                 rows = list(self._overlapping.decode_while(sequences, tokens, self._tell))
-            elif chooser is None or self._need_all(jobs, chooser):
+            elif chooser is None or needs_all([job.sampler for job in jobs], chooser):
                 rows = list(self._runner.decode(sequences, tokens))
             else:
                 temperatures = [job.sampler.temperature for job in jobs]
@@ -275,14 +281,14 @@ class Worker:
 
     def _choose(self, job: GenerationTask, row: Logits | TopK, number: int = 0) -> None:
         """`number` of the job in the call that `row` comes from."""
-        chosen = self._take(job, row, number)
-        if chosen is None or self._overlapping is None or job.sink.ends(chosen):
+        choice = self._take(job, row, number)
+        if choice is None or self._overlapping is None or job.sink.ends(choice):
             self._settle()
 
     def _take(self, job: GenerationTask, row: Logits | TopK, number: int = 0) -> Choice | None:
         """Its next token; None where choosing failed, and it with that."""
         try:
-            choice = self._chosen(job.sampler, row, number)
+            choice = chosen(job.sampler, row, number, self._chooser)
             job.tokens.append(choice.token)
             job.last_token = time.perf_counter()
             job.first_token = job.first_token or job.last_token
@@ -316,19 +322,6 @@ class Worker:
             job = self._complete.pop(0)
             if job in self._running or job in self._waiting:
                 self._leave(job)
-
-    def _need_all(self, jobs: Sequence[GenerationTask], chooser: ChoosingRunner) -> bool:
-        given = chooser.candidates, chooser.vocab_size
-        return any(job.sampler.needs_all(*given) for job in jobs)
-
-    def _chosen(self, sampler: Sampler, row: Logits | TopK, number: int) -> Choice:
-        if not isinstance(row, TopK):
-            return sampler.choose(row)
-        choice = sampler.choose_among(row)
-        if choice is None:
-            assert self._chooser is not None
-            choice = sampler.choose(self._chooser.last_logits()[number])
-        return choice
 
     # ---- who is in, and who has to go ----------------------------------------------------------------------
 

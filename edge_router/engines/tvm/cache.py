@@ -6,7 +6,7 @@ Both are made, used and dropped by one thread. What they raise is TVM's, or `Key
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -215,6 +215,35 @@ class PagedCache:
         if self.states is not None:
             position = self.states.table.reach(sequence, position)
         return position if self._pages.forgotten(sequence) <= self._seen_from(position) else 0
+
+    @property
+    def saved_form(self) -> Mapping[str, object]:
+        """See `runner.SavesPages`, also for the four that follow."""
+        layers, _, *page = self._memory.shape
+        return {"dtype": self._memory.dtype.str, "layers": layers, "page": page}
+
+    def saved_bytes(self, length: int) -> int:
+        return self._pages.whole(length) * self._memory[:, 0].nbytes
+
+    def has_all(self, sequence: int, length: int) -> bool:
+        return self._pages.has_all(sequence, length)
+
+    def save(self, sequence: int, length: int, write: Callable[[memoryview], None]) -> None:
+        pages = self._pages.pages(sequence)[: self._pages.whole(length)]
+        for layer in self._memory:
+            copied = layer[pages]
+            if rest := length % PAGE_SIZE:
+                copied[-1, :, :, rest:] = 0
+            write(memoryview(copied))
+
+    def restore(self, sequence: int, length: int, read: Callable[[memoryview], None]) -> None:
+        if self._pages.whole(length) > self._most:
+            raise MemoryError(f"{length} tokens for a sequence of {self._most} pages")
+        self._pages.grow(sequence, length)
+        runs = list(self._pages.runs(sequence))
+        for layer in self._memory:
+            for first, count in runs:
+                read(memoryview(layer[first : first + count]))
 
     def new_pages(self, sequence: int, length: int, count: int) -> int:
         """Pages that are taken while it grows by `count` tokens, in chunks, and forgets others."""

@@ -62,7 +62,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         device=f"{device.name}:{device.number}",
         speculation=config.weak.speculation,
     )
-    settle(engine, compiled, config, paths)
+    settle(engine, compiled, config, paths, progress)
     return engine
 
 
@@ -248,6 +248,10 @@ class TvmRunner:
         assert isinstance(self._cache, PagedCache)
         cache = self._cache
         return self._rows(lambda: cache.verify(sequences, tokens), sum(map(len, tokens)))
+
+    @property
+    def saving(self) -> PagedCache | None:
+        return self._cache if isinstance(self._cache, PagedCache) else None
 
     @property
     def overlaps(self) -> bool:

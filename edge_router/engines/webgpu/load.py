@@ -59,7 +59,7 @@ def load(config: Config, paths: Paths, progress: Progress) -> LocalEngine:
         checked=Checked(paths.artifacts / "webgpu-checked.json"),
         progress=progress,
     )
-    settle(engine, compiled, config, paths)
+    settle(engine, compiled, config, paths, progress)
     return engine
 
 

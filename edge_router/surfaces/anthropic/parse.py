@@ -26,6 +26,8 @@ from edge_router.chat.request import (
 from edge_router.errors import InvalidRequest, clipped
 from edge_router.parsing.field_names import check_inner, check_names
 from edge_router.parsing.fields import Fields, plain_object, shown
+from edge_router.parsing.keeping import FIELD as CACHE
+from edge_router.parsing.keeping import controls, taken_mark
 from edge_router.parsing.privacy import body_marks
 from edge_router.surfaces.anthropic.messages import read_messages, read_system
 from edge_router.surfaces.base import Body, Call
@@ -60,6 +62,7 @@ _PASSED = frozenset(
         *("fallbacks", "fallback_credit_token", "billing_policy", "thread"),
     }
 )
+_SPELLED = _READ | _PASSED | {CACHE}
 _SERVERS = "mcp_servers"
 _FORM, _OLDER_FORM = "output_config.format", "output_format"  # its name until 2025
 # What errors call that which the weak model can't serve.
@@ -78,8 +81,9 @@ def read_request(fields: Fields) -> ChatRequest:
     body = dict(fields.body)
     if len(body) > MAX_FIELDS:
         raise InvalidRequest(None, f"holds more than {MAX_FIELDS} fields")
-    check_names(body, _READ | _PASSED)
+    check_names(body, _SPELLED)
     private = any([*body_marks(body)])
+    keep = taken_mark(body) or ("cache_control" if controls(body) else None)
     passed = {name: value for name, value in body.items() if name not in _READ and value is not None}
     for name, value in passed.items():
         if name not in _PASSED:
@@ -106,6 +110,7 @@ def read_request(fields: Fields) -> ChatRequest:
         output=output,
         reasoning=reasoning,
         private=private,
+        keep=keep,
         continue_final=_is_begun(messages[-1]),
         extra=Extra(NAME, extra),
         names={**_NAMES, Need.JSON: where, Need.FOREIGN: where},

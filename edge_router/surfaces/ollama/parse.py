@@ -25,6 +25,8 @@ from edge_router.chat.request import (
 from edge_router.errors import InvalidRequest
 from edge_router.parsing.field_names import check_inner, check_names
 from edge_router.parsing.fields import Fields, listed, plain_object, shown
+from edge_router.parsing.keeping import FIELD as CACHE
+from edge_router.parsing.keeping import taken_mark
 from edge_router.parsing.privacy import body_marks
 from edge_router.records import dataclass
 from edge_router.surfaces.limits import (
@@ -48,6 +50,7 @@ _READ = _ENVELOPE | {
     *("messages", "tools", "tool_choice", "logprobs", "top_logprobs"),
     *("prompt", "images", "raw", "suffix", "system", "template", "context"),
 }
+_SPELLED = _READ | {CACHE}
 _OPTIONS = frozenset(
     {
         *("temperature", "top_p", "top_k", "min_p", "seed", "num_predict", "stop"),
@@ -73,12 +76,14 @@ class Asked:
 def parse(path: str, body: Mapping[str, object]) -> Asked:
     """Raises `InvalidRequest`."""
     layer = plain_object(body)
-    check_names(layer, _READ)
-    private, fields = any([*body_marks(layer)]), Fields(layer)
+    check_names(layer, _SPELLED)
+    private, keep, fields = any([*body_marks(layer)]), taken_mark(layer), Fields(layer)
     model, leaves = read_name(fields), _unloads(fields)
     request = _chat(fields, model) if path == CHAT else _generated(fields, model)
     if request is not None:
-        request = replace(request, private=private)
+        if keep is not None and request.raw_prompt is not None:
+            raise fields.refuse(CACHE, "keeps the system message, and a raw prompt has none")
+        request = replace(request, private=private, keep=keep)
     return Asked(model, request, fields.boolean("stream", default=True), leaves)
 
 

@@ -16,6 +16,8 @@ from edge_router.chat.request import ChatRequest, Extra, ForeignOutput, Need, Sa
 from edge_router.errors import InvalidRequest
 from edge_router.parsing.field_names import check_inner, check_names
 from edge_router.parsing.fields import Fields, listed, plain, plain_object, shown
+from edge_router.parsing.keeping import FIELD as CACHE
+from edge_router.parsing.keeping import Mark, taken_mark
 from edge_router.parsing.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
 from edge_router.surfaces.base import Asking, Call
 from edge_router.surfaces.limits import (
@@ -71,7 +73,7 @@ _SAMPLED = SamplingParams()
 # What OpenAI's client takes beside the fields of a body, and what our own takes.
 _ENVELOPE = ("extra_body", "extra_headers", "extra_query", "timeout")
 _ARGUMENTS = ("mask", "cancel")
-KNOWN = frozenset({*_READ, *PASSED_ON, *_ENVELOPE, *_ARGUMENTS})
+KNOWN = frozenset({*_READ, *PASSED_ON, *_ENVELOPE, *_ARGUMENTS, CACHE})
 
 _FORMS = ("text", "audio", "image")  # of an answer
 # What errors call that which the weak model can't serve.
@@ -90,7 +92,7 @@ _OLDER_NAMES = {Need.TOOLS: OLDER_TOOLS, Need.TOOL_CALL: OLDER_CHOICE}
 
 def parse_chat(body: Mapping[str, object]) -> Call:
     """The body of /v1/chat/completions. Raises `InvalidRequest`."""
-    fields, private = _fields(body)
+    fields, private, keep = _fields(body)
     if fields.get("prompt") not in (None, "", []):
         raise InvalidRequest("prompt", "is a field of /v1/completions; a chat has messages")
     logprobs = fields.boolean("logprobs")
@@ -108,13 +110,16 @@ def parse_chat(body: Mapping[str, object]) -> Call:
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         private=private,
+        keep=keep,
     )
     return _call(fields, messages[-1], request)
 
 
 def parse_completion(body: Mapping[str, object]) -> Call:
     """The body of /v1/completions: one prompt, no chat template. Raises `InvalidRequest`."""
-    fields, private = _fields(body)
+    fields, private, keep = _fields(body)
+    if keep is not None:
+        raise InvalidRequest(CACHE, "is a field of /v1/chat/completions: it keeps the system message")
     if fields.get("messages") not in (None, "", []):
         raise InvalidRequest("messages", "is a field of /v1/chat/completions; this has a prompt")
     prompt = fields.get("prompt")
@@ -278,16 +283,16 @@ def _call(fields: Fields, last: Message, request: Callable[..., ChatRequest]) ->
     return Call(_asked(fields, last, request), stream, {INCLUDE_USAGE: usage})
 
 
-def _fields(body: Mapping[str, object]) -> tuple[Fields, bool]:
-    """The body's fields, and whether it is marked as private anywhere: one mark is enough."""
+def _fields(body: Mapping[str, object]) -> tuple[Fields, bool, Mark | None]:
+    """The body's fields, whether it is marked as private anywhere (one mark is enough), and as to be kept."""
     merged, marks = _merged(plain_object({k: v for k, v in body.items() if not _left_out(v)}))
-    fields = Fields(merged)
+    keep, fields = taken_mark(merged), Fields(merged)
     if fields.integer("n", low=1, high=128) not in (None, 1):
         raise InvalidRequest("n", "must be 1: one answer comes from one model")
     for name, only in (("best_of", 1), ("echo", False)):
         if fields.get(name) not in (None, only):
             raise InvalidRequest(name, f"must be {str(only).lower()} here")
-    return fields, any(marks)
+    return fields, any(marks), keep
 
 
 def _left_out(value: object) -> bool:

@@ -21,6 +21,8 @@ from edge_router.chat.request import (
 from edge_router.errors import InvalidRequest, PreviousResponseGone
 from edge_router.parsing.field_names import check_inner, check_names
 from edge_router.parsing.fields import Fields, plain_object, shown
+from edge_router.parsing.keeping import FIELD as CACHE
+from edge_router.parsing.keeping import Mark, taken_mark
 from edge_router.parsing.privacy import body_marks
 from edge_router.records import dataclass
 from edge_router.surfaces.limits import VERBOSITIES, check_slip, read_model
@@ -51,6 +53,7 @@ _PASSED = (
     *("access_programs", "background_options", "image", "client_metadata", "chat_template_kwargs"),
 )
 KNOWN = frozenset({*_READ, *_PASSED})
+_SPELLED = KNOWN | {CACHE}
 # What other protocols call them: unheard, they would change the answer with nobody told.
 _ELSEWHERE = {
     "messages": "input",
@@ -98,7 +101,7 @@ class Options:
 
 def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest, bool, Options]:
     """The request, whether it is to be streamed, and the rest. Raises `InvalidRequest`."""
-    fields, private = _fields(body)
+    fields, private, keep = _fields(body)
     before = _previous(fields, store)
     given = _given(fields, before)
     tools = Tools()
@@ -135,6 +138,7 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
         output=_output(text),
         reasoning=read_reasoning(fields.body),
         private=private,
+        keep=keep,
         logprobs=LOGPROBS in include or top_logprobs > 0,
         top_logprobs=top_logprobs,
         response_cache=ResponseCacheWish(write=options.store),
@@ -144,10 +148,10 @@ def parse(body: Mapping[str, object], store: ResponseStore) -> tuple[ChatRequest
     return request, fields.boolean("stream"), options
 
 
-def _fields(body: Mapping[str, object]) -> tuple[Fields, bool]:
-    """The body's fields, and whether it is marked as private."""
+def _fields(body: Mapping[str, object]) -> tuple[Fields, bool, Mark | None]:
+    """The body's fields, whether it is marked as private, and as to be kept."""
     layer = plain_object(body)
-    check_names((name for name in layer if name not in _ELSEWHERE), KNOWN)
+    check_names((name for name in layer if name not in _ELSEWHERE), _SPELLED)
     for name, there in _ELSEWHERE.items():
         if layer.get(name) is not None:
             raise InvalidRequest(name, f"is no field of /v1/responses: write {there}")
@@ -158,7 +162,8 @@ def _fields(body: Mapping[str, object]) -> tuple[Fields, bool]:
         if name not in KNOWN:
             check_inner(value, shown(name))
     private = any([*body_marks(layer)])  # all of them are read
-    return Fields(layer), private
+    keep = taken_mark(layer)
+    return Fields(layer), private, keep
 
 
 def _previous(fields: Fields, store: ResponseStore) -> Kept | None:

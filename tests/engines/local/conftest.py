@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -216,6 +216,36 @@ class VerifyingFake(FakeRunner):
         return np.stack([self._append(sequence, [token]) for sequence, more in pairs for token in more])
 
 
+class SavingFake(FakeRunner):
+    """One whose KV cache can be written to a file: the tokens themselves, in whole pages."""
+
+    saved_form: ClassVar[dict[str, object]] = {"page": [16]}
+
+    @property
+    def saving(self) -> SavingFake:
+        return self
+
+    def saved_bytes(self, length: int) -> int:
+        return -(-length // 16) * 16 * 4
+
+    def has_all(self, sequence: int, length: int) -> bool:
+        return True
+
+    def save(self, sequence: int, length: int, write: Callable[[memoryview], None]) -> None:
+        self._called("save", (sequence, length))
+        page = np.zeros(self.saved_bytes(length) // 4, np.int32)
+        page[:length] = self.sequences[sequence][:length]
+        write(memoryview(page))
+
+    def restore(self, sequence: int, length: int, read: Callable[[memoryview], None]) -> None:
+        self._called("restore", (sequence, length))
+        if -(-length // 16) * 16 > self.free_tokens:
+            raise MemoryError
+        page = np.zeros(self.saved_bytes(length) // 4, np.int32)
+        read(memoryview(page))
+        self._append(sequence, page[:length].tolist())
+
+
 RUNNERS: dict[str, type[FakeRunner]] = {"in turns": FakeRunner, "overlapping": OverlappingFake}
 
 
@@ -233,6 +263,11 @@ def fake_runner() -> type[FakeRunner]:
 @pytest.fixture
 def batching_runner() -> type[FakeRunner]:
     return BatchingFake
+
+
+@pytest.fixture
+def saving_runner() -> type[FakeRunner]:
+    return SavingFake
 
 
 @pytest.fixture

@@ -88,7 +88,10 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"system": ""}, {}),
     (
         {"system": [{"type": "text", "text": "a", **CACHED}, {"type": "text", "text": "b"}]},
-        {"messages": (Message("system", (Text("a", CACHED), Text("b"))), Message("user", "hi"))},
+        {
+            "messages": (Message("system", (Text("a", CACHED), Text("b"))), Message("user", "hi")),
+            "keep": "cache_control",
+        },
     ),
     (
         {"temperature": 0, "top_p": 0.5, "top_k": 40},
@@ -102,7 +105,10 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"tools": [WEATHER]}, {"tools": (Tool("weather", "of a city", SCHEMA),)}),
     (
         {"tools": [{"type": "custom", "strict": True, **CACHED, **WEATHER}]},
-        {"tools": (Tool("weather", "of a city", SCHEMA, True, extra=CACHED),)},
+        {
+            "tools": (Tool("weather", "of a city", SCHEMA, True, extra=CACHED),),
+            "keep": "cache_control",
+        },
     ),
     ({"tools": [SEARCH]}, {"tools": (HostedTool("web_search_20250305", SEARCH),)}),
     ({"tool_choice": {"type": "auto"}}, {}),
