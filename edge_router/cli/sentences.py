@@ -174,10 +174,12 @@ def _not_writable(error: e.NotWritable) -> str:
 
 def _out_of_memory(error: e.OutOfMemory) -> str:
     free = f", {binary(error.free)} free" if error.free is not None else ""
+    if error.budget is not None:
+        free = f", weak.vram_budget is {binary(error.budget)}"
     needed = f" ({binary(error.needed)} needed{free})" if error.needed else ""
     return _then(
         f"there is not enough memory for the engine {error.engine}: {error.reason}{needed}",
-        "end other programs, or see which model and windows fit with",
+        f"{'end other programs' if error.budget is None else 'raise it'}, or see what fits with",
         "plan",
     )
 

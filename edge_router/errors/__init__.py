@@ -416,10 +416,17 @@ class EngineUnavailable(EngineError):
 
 
 class OutOfMemory(EngineUnavailable):
-    """Bytes; None where the runtime does not tell."""
+    """Bytes; None where the runtime does not tell. `budget`: `weak.vram_budget` where that is what lacks."""
 
-    def __init__(self, engine: str, reason: str, needed: int | None = None, free: int | None = None) -> None:
-        self.needed, self.free = needed, free
+    def __init__(
+        self,
+        engine: str,
+        reason: str,
+        needed: int | None = None,
+        free: int | None = None,
+        budget: int | None = None,
+    ) -> None:
+        self.needed, self.free, self.budget = needed, free, budget
         super().__init__(engine, reason)
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from edge_router.errors import DiskFull, InvalidData, LockTimeout, NotWritable, StorageError
 from edge_router.records import dataclass
-from edge_router.system.disk import hold
+from edge_router.system.disk import free_bytes, hold
 from edge_router.types import SilentProgress
 
 # Of the table below, in SQLite's user_version; 1 had no ratings, 2 no confidence, 3 no messages, 4 no found,
 # 5 no endpoint, 6 no caller, 7 nothing of sessions, 8 nothing to
 # upgrade, 9 no tier_model.
 VERSION = 10
+_FULL = 1 << 16  # bytes: less is left for nobody
 BUSY_S = 2.0  # how long to wait for another process's row
 
 _TABLE = """
@@ -247,6 +248,10 @@ def _problem(path: Path, error: sqlite3.Error | OSError | OverflowError) -> Stor
     """What SQLite or the system said, as ours."""
     code = getattr(error, "sqlite_errorname", "")
     if code.startswith("SQLITE_FULL") or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        return DiskFull(path)
+    if (
+        code.startswith("SQLITE_IOERR") and free_bytes(path) < _FULL
+    ):  # what SQLite says of its log's index then
         return DiskFull(path)
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LockTimeout(path, BUSY_S)

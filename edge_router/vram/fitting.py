@@ -57,6 +57,7 @@ def fit(
             f"{name} does not fit with a context of {min(LEAST, wish.context_window_size)} tokens",
             needed=least - counted,
             free=max(0, asked.budget - counted),
+            budget=None if room.is_share or room.budget >= (room.free or 0) > 0 else room.budget,
         )
     return Fitted(best, _told(asked, best))
 

@@ -57,6 +57,7 @@ EXAMPLES = [
     e.EngineUnavailable("mlc", "the package mlc_llm is not installed"),
     e.OutOfMemory("tvm", "the KV cache does not fit", 8 << 30, 4 << 30),
     e.OutOfMemory("tvm", "it says no more"),
+    e.OutOfMemory("tvm", "the KV cache does not fit", 8 << 30, 0, 4 << 30),
     e.LocalServerDown("http://127.0.0.1:11434", "Connection refused", "ollama"),
     e.EngineRestarting("mlc", "its process has ended with status -9", 4.0),
     e.LocalServerDown("http://127.0.0.1:9000", "Connection refused"),
