@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 HOMES = {"edge_router": "edge_router", "compile": "edge_router.compile", "models": "edge_router.models"}
@@ -94,3 +96,19 @@ def test_a_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
     assert "SmolLM2-135M-Instruct" in first
     assert "mf" in first
     assert second == "weak"
+
+
+def test_the_lock_holds_what_the_default_install_asks_for() -> None:
+    """Renew it with: .ci/lock"""
+    lines = (ROOT / "edge_router/guide/requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    locked: dict[str, set[str]] = {}
+    for line in lines.splitlines():
+        if line and not line.startswith("#"):
+            pinned, *hashes = line.split("--hash=sha256:")
+            name, _, version = pinned.partition(";")[0].partition("==")
+            assert hashes and all(len(each.strip()) == 64 for each in hashes), line[:80]
+            locked.setdefault(canonicalize_name(name.strip()), set()).add(version.strip())
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    for requirement in map(Requirement, wanted):
+        versions = locked.get(canonicalize_name(requirement.name), set())
+        assert versions and all(requirement.specifier.contains(each) for each in versions), str(requirement)
