@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+import chromium
 import pytest
 from unit_guard import sitecustomize as guard
 
@@ -74,6 +75,13 @@ def _no_emulator() -> str | None:
     return None if headers() else "CUDA's headers (python3 -m pip install -e '.[cuda]') are not installed"
 
 
+@cache
+def _no_browser() -> str | None:
+    if sys.platform == "win32":
+        return "Chromium is driven by two pipes, as it inherits them on POSIX systems"
+    return None if chromium.program() else "no Chromium is here (apt-get install chromium)"
+
+
 @dataclass(frozen=True)
 class Lane:
     """`missing` says what keeps it from being run here; one `on_demand` runs only where -m names it."""
@@ -105,6 +113,7 @@ LANES: Mapping[str, Lane] = {
         _no_emulator,
         fixtures=frozenset({"emulator"}),
     ),
+    "browser": Lane("needs Chromium", _no_browser, fixtures=frozenset({"browser", "tab"})),
     "slow": Lane("takes minutes", on_demand=True),
     "gpu": Lane("needs a GPU", on_demand=True),
 }
