@@ -24,14 +24,14 @@ _WEIGHTS = (MLC_CONFIG, "*.safetensors", "pytorch_model*.bin", "*.gguf", "*/*.gg
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredWeights:
     """In which format weights are, and where they lie: a GGUF's first part, else what was asked about."""
 
     format: Literal["mlc", "safetensors", "torch", "gguf"]
     path: Path
 
 
-def held(path: Path) -> Held:
+def held(path: Path) -> StoredWeights:
     """The weights at `path`, a folder or a file of them; what is read, planned and compiled.
 
     A folder is an MLC directory if it has mlc-chat-config.json; else it is read as safetensors if it has any,
@@ -40,18 +40,18 @@ def held(path: Path) -> Held:
     if path.is_file():
         if path.suffix not in _FORMATS:
             raise InvalidModel(path, f"no model: expected a folder or a file {', '.join(WEIGHT_SUFFIXES)}")
-        return Held(_FORMATS[path.suffix], path)
+        return StoredWeights(_FORMATS[path.suffix], path)
     if not path.is_dir():
         raise InvalidModel(path, "does not exist")
     if (path / MLC_CONFIG).is_file():
-        return Held("mlc", path)
+        return StoredWeights("mlc", path)
     if any(path.glob("*.safetensors")):
-        return Held("safetensors", path)
+        return StoredWeights("safetensors", path)
     if any(path.glob("pytorch_model*.bin")):
-        return Held("torch", path)
+        return StoredWeights("torch", path)
     models = gguf_in(path)
     if len(models) == 1:
-        return Held("gguf", models[0])
+        return StoredWeights("gguf", models[0])
     if models:
         names = [file.relative_to(path).as_posix() for file in models]
         raise InvalidModel(path, f"holds {len(models)} models in .gguf files; name one: {_some(names)}")
