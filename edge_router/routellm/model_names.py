@@ -45,7 +45,7 @@ _OPENAIS = ("gpt-", "o1", "o3", "o4", "chatgpt-")  # how names begin that need n
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RemoteModel:
     """A model at an address; `variable` holds its key."""
 
     model: str
@@ -90,7 +90,7 @@ def settings(
     return found | {"weak.engine": "remote", "weak.model": name, "weak.base_url": place}
 
 
-def _asked(name: str, api_base: str | None, environ: Mapping[str, str]) -> Asked:
+def _asked(name: str, api_base: str | None, environ: Mapping[str, str]) -> RemoteModel:
     """A strong model."""
     provider, slash, model = name.partition("/")
     if not slash or provider not in PROVIDERS:
@@ -101,4 +101,4 @@ def _asked(name: str, api_base: str | None, environ: Mapping[str, str]) -> Asked
             raise InvalidRequest("strong_model", reason)
     usual, key = PROVIDERS[provider]
     places = (place for variable in _PLACES.get(provider, ()) if (place := environ.get(variable)))
-    return Asked(model, api_base or next(places, usual), key)
+    return RemoteModel(model, api_base or next(places, usual), key)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PeerOptions:
     """The options. `numbers`: prompts, depths and how many at once, each as it was written."""
 
     against: Sequence[str]
@@ -29,7 +29,7 @@ class Asked:
     rounds: int
 
 
-def beside(session: Session, config: Config, asked: Asked, *, json: bool) -> None:
+def beside(session: Session, config: Config, asked: PeerOptions, *, json: bool) -> None:
     """Raises what `bench_peers` raises, and `InvalidInput` for numbers that are none."""
     from edge_router.bench.peers.cases import SMALL, Grid
     from edge_router.bench.peers.run import Wanted, bench_peers

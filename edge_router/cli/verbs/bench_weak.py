@@ -12,7 +12,7 @@ from edge_router.cli import output
 from edge_router.cli.building import make_ready
 from edge_router.cli.session import Session
 from edge_router.cli.stderr_redirect import hushed
-from edge_router.cli.verbs.bench_peers import Asked, beside
+from edge_router.cli.verbs.bench_peers import PeerOptions, beside
 from edge_router.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ def weak(
         beside(
             session,
             config,
-            Asked(against, llama_bench, sizes, random, short, (prefill, depth, batch), rounds or ROUNDS),
+            PeerOptions(
+                against, llama_bench, sizes, random, short, (prefill, depth, batch), rounds or ROUNDS
+            ),
             json=json,
         )
         return

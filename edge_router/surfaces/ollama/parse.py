@@ -64,7 +64,7 @@ _ZERO = re.compile(r"[^1-9]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OllamaCall:
     """`request` is None where nothing is said. `leaves`: the model's memory is to be given back then."""
 
     model: str
@@ -73,7 +73,7 @@ class Asked:
     leaves: bool
 
 
-def parse(path: str, body: Mapping[str, object]) -> Asked:
+def parse(path: str, body: Mapping[str, object]) -> OllamaCall:
     """Raises `InvalidRequest`."""
     layer = plain_object(body)
     check_names(layer, _SPELLED)
@@ -84,7 +84,7 @@ def parse(path: str, body: Mapping[str, object]) -> Asked:
         if keep is not None and request.raw_prompt is not None:
             raise fields.refuse(CACHE, "keeps the system message, and a raw prompt has none")
         request = replace(request, private=private, keep=keep)
-    return Asked(model, request, fields.boolean("stream", default=True), leaves)
+    return OllamaCall(model, request, fields.boolean("stream", default=True), leaves)
 
 
 def _chat(fields: Fields, model: str) -> ChatRequest | None:
