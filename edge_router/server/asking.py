@@ -19,7 +19,7 @@ from edge_router.server.limits import Limits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers, json_bytes
 from edge_router.server.running import STOPPING, Running
-from edge_router.surfaces.base import Asking, Failure, Head, Surface
+from edge_router.surfaces.base import Failure, Head, QuestionsCall, Surface
 from edge_router.surfaces.wire import dumps
 
 
@@ -38,7 +38,7 @@ class AnsweredQuestions(Response):
         self,
         controller: AsyncController,
         surface: Surface,
-        asking: Asking,
+        asking: QuestionsCall,
         running: Running,
         limits: Limits,
         door: Door,
@@ -104,7 +104,7 @@ def _ends_with_a_late_reply(scope: Scope) -> bool:
     return not runtime.lower().startswith("python")
 
 
-def _known(asking: Asking, controller: AsyncController) -> Asking:
+def _known(asking: QuestionsCall, controller: AsyncController) -> QuestionsCall:
     """With the name of a model that is known here."""
     if asking.any_model:
         try:

@@ -30,7 +30,7 @@ from edge_router.server.ratings import parse_thumb
 from edge_router.server.reply import decision_headers, json_bytes, json_reply
 from edge_router.server.running import Running
 from edge_router.server.streaming import AnswerStream, afterwards
-from edge_router.surfaces.base import Asking, Call, Chatting, Errand, Head
+from edge_router.surfaces.base import Call, Chatting, Errand, Head, QuestionsCall
 from edge_router.surfaces.openai.parse import marked
 from edge_router.surfaces.openai.surface import OpenAIChat
 from edge_router.surfaces.wire import dumps
@@ -97,7 +97,7 @@ class Api:
             response_cache=stricter(call.request.response_cache, wish_of(items)),
         )
         call = changed(call, request=told)
-        if isinstance(call, Asking):
+        if isinstance(call, QuestionsCall):
             return AnsweredQuestions(self._controller, surface, call, self._running, self._limits, door)
         chatting = cast(Chatting, surface)  # who parses chats
         if call.stream:

@@ -37,7 +37,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class QuestionsCall:
     """A request of typed questions, and what writes the body of their answers.
 
     `any_model`: a name that nobody knows stands for the default one, as clients send the name of a model that
@@ -120,7 +120,7 @@ class Surface(Protocol):
         """What else it answers."""
         ...
 
-    def parse(self, path: str, body: Mapping[str, object]) -> Call | Asking | Errand:
+    def parse(self, path: str, body: Mapping[str, object]) -> Call | QuestionsCall | Errand:
         """Raises `InvalidRequest` that names the field."""
         ...
 

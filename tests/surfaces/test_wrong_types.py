@@ -12,7 +12,7 @@ from edge_router.engines.remote.request import request_body
 from edge_router.errors import InvalidRequest, UnknownResponse
 from edge_router.questions.in_words import in_words
 from edge_router.surfaces import surfaces
-from edge_router.surfaces.base import Asking, Call, Surface
+from edge_router.surfaces.base import Call, QuestionsCall, Surface
 
 WRONG: tuple[Any, ...] = (
     *(True, 0, -1, 1.5, 1e308, 2**70, "", "x", "\0", "€€€", "data:,", "x" * 300, None),
@@ -192,7 +192,7 @@ def look(surface: Surface, path: str, body: Any, told: object) -> bool:
     """Whether it was taken, and can be sent on."""
     try:
         call = surface.parse(path, body)
-        if isinstance(call, Asking):
+        if isinstance(call, QuestionsCall):
             assert call.request.needs is not None
             json.dumps(request_body(in_words(call.request), "m"), allow_nan=False)
         if isinstance(call, Call):

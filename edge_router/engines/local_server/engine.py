@@ -22,8 +22,8 @@ from edge_router.engines.local_server import NAME
 from edge_router.engines.local_server.dialects import OllamaDialect, ServedDialect
 from edge_router.engines.local_server.failures import StillLoading, ours
 from edge_router.engines.local_server.looking import (
-    Asking,
     Reached,
+    ServerAccess,
     count_tokens,
     discover,
     known,
@@ -97,11 +97,11 @@ def inspected(config: Config) -> tuple[Place, LocalServer, ServedModel]:
     return asking.place, reached.server, model
 
 
-def _asking(config: Config) -> Asking:
+def _asking(config: Config) -> ServerAccess:
     place = located(config)
     if config.offline and not place.here:
         raise EngineUnavailable(NAME, f"the network is switched off, and {place.host} is another machine")
-    return Asking(place, _key(config))
+    return ServerAccess(place, _key(config))
 
 
 _LIKELIEST = 20  # tokens that every server tells beside the one that is taken
@@ -161,7 +161,7 @@ class LocalServerEngine:
 
     def __init__(
         self,
-        asking: Asking,
+        asking: ServerAccess,
         reached: Reached,
         model: ServedModel,
         config: Config,
@@ -345,7 +345,9 @@ class _Echo:
         yield event
 
 
-def _client(reached: Reached, dialect: Dialect, model: str, asking: Asking, config: Config) -> OpenAIEngine:
+def _client(
+    reached: Reached, dialect: Dialect, model: str, asking: ServerAccess, config: Config
+) -> OpenAIEngine:
     endpoint = reached.endpoint
     if not isinstance(dialect, OllamaDialect):
         endpoint = replace(endpoint, url=f"{endpoint.url}/v1")

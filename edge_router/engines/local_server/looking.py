@@ -42,7 +42,7 @@ _QUESTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class ServerAccess:
     """How one server is asked. `key` goes along where it wants one."""
 
     place: Place
@@ -66,13 +66,13 @@ class Reached:
     endpoint: Endpoint
 
 
-def look(asking: Asking, *, limit_s: float = LOOK_S) -> Reached:
+def look(asking: ServerAccess, *, limit_s: float = LOOK_S) -> Reached:
     """Raises `LocalServerDown` where nothing answers, or nothing that is known here."""
     return _run(_looked(asking, limit_s), asking)
 
 
 def obtain(
-    asking: Asking, reached: Reached, name: str, options: Mapping[str, object], limit_s: float
+    asking: ServerAccess, reached: Reached, name: str, options: Mapping[str, object], limit_s: float
 ) -> tuple[LocalServer, ServedModel]:
     """The server as it is then, and the model of that name: in its memory, if it can be told to load it.
 
@@ -82,12 +82,12 @@ def obtain(
     return _run(_obtained(asking, reached, name, options, limit_s), asking)
 
 
-def known(asking: Asking, reached: Reached, name: str) -> ServedModel:
+def known(asking: ServerAccess, reached: Reached, name: str) -> ServedModel:
     """What is told of it now; nothing is loaded for it. Raises `ServedModelMissing`, `LocalServerDown`."""
     return _run(_known(asking, reached.server, name, reached.endpoint), asking)
 
 
-def refreshed(asking: Asking, name: str) -> ServedModel | None:
+def refreshed(asking: ServerAccess, name: str) -> ServedModel | None:
     """The same of a server that may have been started anew; None where it does not tell.
 
     Raises `ConfigError` for a model that runs on another machine by now.
@@ -101,7 +101,9 @@ def refreshed(asking: Asking, name: str) -> ServedModel | None:
     return model
 
 
-def count_tokens(asking: Asking, reached: Reached, model: str, messages: Sequence[object]) -> int | None:
+def count_tokens(
+    asking: ServerAccess, reached: Reached, model: str, messages: Sequence[object]
+) -> int | None:
     """Of a chat in OpenAI's form, by a server that tells; None where it does not."""
     if reached.server.kind not in ("llama.cpp", "vllm"):
         return None
@@ -125,19 +127,19 @@ def discover(
             pass  # another machine's, or none
 
     async def all_of_them() -> list[Reached | None]:
-        return await asyncio.gather(*(_tried(Asking(place), limit_s) for place in places))
+        return await asyncio.gather(*(_tried(ServerAccess(place), limit_s) for place in places))
 
     return [reached.server for reached in asyncio.run(all_of_them()) if reached is not None]
 
 
-async def _tried(asking: Asking, limit_s: float) -> Reached | None:
+async def _tried(asking: ServerAccess, limit_s: float) -> Reached | None:
     try:
         return await _looked(asking, limit_s)
     except LocalServerDown:
         return None
 
 
-def _run(work: Coroutine[Any, Any, T], asking: Asking) -> T:
+def _run(work: Coroutine[Any, Any, T], asking: ServerAccess) -> T:
     logs = LogFilter(asking.secrets)
     logs.start()
     try:
@@ -146,7 +148,7 @@ def _run(work: Coroutine[Any, Any, T], asking: Asking) -> T:
         logs.stop()
 
 
-async def _looked(asking: Asking, limit_s: float) -> Reached:
+async def _looked(asking: ServerAccess, limit_s: float) -> Reached:
     reason = "nothing answers"
     for endpoint in asking.place.endpoints:
         try:
@@ -161,7 +163,7 @@ async def _looked(asking: Asking, limit_s: float) -> Reached:
     raise LocalServerDown(place.told, reason, _USUALLY.get(urlsplit(place.url).port or 0, ""))
 
 
-async def _read(endpoint: Endpoint, asking: Asking, limit_s: float = LOOK_S) -> LocalServer | None:
+async def _read(endpoint: Endpoint, asking: ServerAccess, limit_s: float = LOOK_S) -> LocalServer | None:
     async def answers(client: Any) -> dict[str, Reply]:
         # One after the other: some servers write a warning for each path that they do not know.
         found: dict[str, Reply] = {}
@@ -187,7 +189,7 @@ def _is_loading(reply: Reply) -> bool:
 
 
 async def _obtained(
-    asking: Asking, reached: Reached, name: str, options: Mapping[str, object], limit_s: float
+    asking: ServerAccess, reached: Reached, name: str, options: Mapping[str, object], limit_s: float
 ) -> tuple[LocalServer, ServedModel]:
     server = await _loaded(asking, reached, name, limit_s) if reached.server.loading else reached.server
     model = await _known(asking, server, name, reached.endpoint)
@@ -204,7 +206,7 @@ def _check_here(server: LocalServer, model: ServedModel, name: str) -> None:
         raise ConfigError("weak.model", name, reason)
 
 
-async def _known(asking: Asking, server: LocalServer, name: str, endpoint: Endpoint) -> ServedModel:
+async def _known(asking: ServerAccess, server: LocalServer, name: str, endpoint: Endpoint) -> ServedModel:
     model = server.model(name)
     if model is None:
         names = [each.name for each in server.here]
@@ -212,7 +214,7 @@ async def _known(asking: Asking, server: LocalServer, name: str, endpoint: Endpo
     return await _shown(asking, endpoint, model) if server.kind == "ollama" else model
 
 
-async def _shown(asking: Asking, endpoint: Endpoint, model: ServedModel) -> ServedModel:
+async def _shown(asking: ServerAccess, endpoint: Endpoint, model: ServedModel) -> ServedModel:
     """Of Ollama's."""
 
     async def answers(client: Any) -> ServedModel:
@@ -225,7 +227,7 @@ async def _shown(asking: Asking, endpoint: Endpoint, model: ServedModel) -> Serv
 
 
 async def _load(
-    asking: Asking, reached: Reached, name: str, options: Mapping[str, object], limit_s: float
+    asking: ServerAccess, reached: Reached, name: str, options: Mapping[str, object], limit_s: float
 ) -> None:
     """Of Ollama's: an empty conversation loads its model."""
 
@@ -239,7 +241,7 @@ async def _load(
         raise refusal(reached.server, name, reply.status, said)
 
 
-async def _loaded(asking: Asking, reached: Reached, name: str, limit_s: float) -> LocalServer:
+async def _loaded(asking: ServerAccess, reached: Reached, name: str, limit_s: float) -> LocalServer:
     """llama.cpp's, which listens before its model is there. Raises `LocalServerDown`."""
     end = time.monotonic() + limit_s
     while True:
@@ -253,7 +255,9 @@ async def _loaded(asking: Asking, reached: Reached, name: str, limit_s: float) -
         await asyncio.sleep(_LOADS_S)
 
 
-async def _counted(asking: Asking, reached: Reached, model: str, messages: Sequence[object]) -> int | None:
+async def _counted(
+    asking: ServerAccess, reached: Reached, model: str, messages: Sequence[object]
+) -> int | None:
     async def answers(client: Any) -> object:
         async def told(path: str, **body: object) -> Mapping[str, Any]:
             return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_router.surfaces.base import Asking, Body, Failure, Query
+from edge_router.surfaces.base import Body, Failure, Query, QuestionsCall
 from edge_router.surfaces.decisions import encode
 from edge_router.surfaces.decisions.parse_openai import parse as parse_decisions
 from edge_router.surfaces.decisions.parse_systemone import REQUEST_PART
@@ -27,8 +27,8 @@ class SystemOne:
     queries: tuple[Query, ...] = ()
     files_beside = REQUEST_PART
 
-    def parse(self, path: str, body: Mapping[str, object]) -> Asking:
-        return Asking(parse_systemone(body), encode.systemone, any_model=True)
+    def parse(self, path: str, body: Mapping[str, object]) -> QuestionsCall:
+        return QuestionsCall(parse_systemone(body), encode.systemone, any_model=True)
 
     def error(self, failure: Failure) -> Body:
         return encode.detail(failure)
@@ -48,8 +48,8 @@ class Decisions:
     media_type = "application/json"
     queries: tuple[Query, ...] = ()
 
-    def parse(self, path: str, body: Mapping[str, object]) -> Asking:
-        return Asking(parse_decisions(body), encode.decisions)
+    def parse(self, path: str, body: Mapping[str, object]) -> QuestionsCall:
+        return QuestionsCall(parse_decisions(body), encode.decisions)
 
     def error(self, failure: Failure) -> Body:
         return error_body(failure)

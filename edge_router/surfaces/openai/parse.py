@@ -19,7 +19,7 @@ from edge_router.parsing.fields import Fields, listed, plain, plain_object, show
 from edge_router.parsing.keeping import FIELD as CACHE
 from edge_router.parsing.keeping import Mark, taken_mark
 from edge_router.parsing.privacy import PRIVATE_HEADER, body_marks, header_marks, mark, marks
-from edge_router.surfaces.base import Asking, Call
+from edge_router.surfaces.base import Call, QuestionsCall
 from edge_router.surfaces.limits import (
     INT64,
     LONGEST_STOP,
@@ -152,8 +152,8 @@ def parse_completion(body: Mapping[str, object]) -> Call:
 
 
 def marked(
-    call: Call | Asking, headers: Iterable[tuple[str, str]], query: Iterable[tuple[str, str]]
-) -> Call | Asking:
+    call: Call | QuestionsCall, headers: Iterable[tuple[str, str]], query: Iterable[tuple[str, str]]
+) -> Call | QuestionsCall:
     """`call`, private where the HTTP request around its body says so. Raises `InvalidRequest`."""
     found = [*header_marks(headers), *marks(query, "")]
     return replace(call, request=replace(call.request, private=True)) if any(found) else call
