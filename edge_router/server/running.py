@@ -60,9 +60,9 @@ class _Block:
 class _Attended:
     def __init__(self, running: Running, receive: Receive, end: Callable[[], None]) -> None:
         self._running, self._receive, self._end = running, receive, end
-        self._attention = Attention(running)
+        self._attention = ClientPresence(running)
 
-    async def __aenter__(self) -> Attention:
+    async def __aenter__(self) -> ClientPresence:
         self._watch = asyncio.ensure_future(_disconnected(self._receive))
         self._watch.add_done_callback(self._left)
         self._running.add(self._end)
@@ -78,7 +78,7 @@ class _Attended:
         self._end()
 
 
-class Attention:
+class ClientPresence:
     """Whether anybody still waits for an answer."""
 
     def __init__(self, running: Running) -> None:
