@@ -23,7 +23,7 @@ BASE = "mf"  # the router that is adapted
 ENOUGH = 300  # labels from which adapting has been seen to help
 
 
-class By(StrEnum):
+class JudgeChoice(StrEnum):
     EXACT = "exact"
     CHOICE = "choice"
     STRONG = "strong"
@@ -36,7 +36,7 @@ def label(
         Path, typer.Argument(metavar="PROMPTS", help=".txt with a prompt per line, .jsonl, .csv or .parquet.")
     ],
     judge: Annotated[
-        By,
+        JudgeChoice,
         typer.Option(help="exact or choice: against the column of right answers; strong: it compares both."),
     ],
     target: Annotated[
