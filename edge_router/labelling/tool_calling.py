@@ -9,7 +9,7 @@ from statistics import fmean
 from edge_router.chat.reply import Reply, collect
 from edge_router.chat.request import ChatRequest, ReasoningOptions, SamplingParams
 from edge_router.engines.base import Engine, answered
-from edge_router.labelling.tool_cases import Arguments, Case
+from edge_router.labelling.tool_cases import Arguments, ToolCase
 from edge_router.parsing import strict_json
 from edge_router.store.tool_skill import Skill
 from edge_router.types import Progress, SilentProgress
@@ -17,7 +17,7 @@ from edge_router.types import Progress, SilentProgress
 LONGEST = 256  # tokens of an answer
 
 
-def measure(engine: Engine, cases: Sequence[Case], progress: Progress | None = None) -> Skill:
+def measure(engine: Engine, cases: Sequence[ToolCase], progress: Progress | None = None) -> Skill:
     """Greedily and without thoughts, as a router's weak model answers. Raises what the engine raises."""
     right: dict[str, list[bool]] = {name: [] for name in ("functions", "arguments", "refusals", "results")}
     with (progress or SilentProgress()).step("ask", total=len(cases), unit="cases") as step:
@@ -30,7 +30,7 @@ def measure(engine: Engine, cases: Sequence[Case], progress: Progress | None = N
     return Skill(engine.model_id, len(cases), **shares)
 
 
-def judged(case: Case, reply: Reply) -> Mapping[str, bool]:
+def judged(case: ToolCase, reply: Reply) -> Mapping[str, bool]:
     """What of a reply is right, by the names of `Skill`."""
     if case.kind == "refusal":
         return {"refusals": not reply.calls and bool(reply.text.strip())}
@@ -41,7 +41,7 @@ def judged(case: Case, reply: Reply) -> Mapping[str, bool]:
     return {"functions": function, "arguments": fits}
 
 
-def _request(case: Case) -> ChatRequest:
+def _request(case: ToolCase) -> ChatRequest:
     return ChatRequest(
         case.messages,
         tools=case.tools,

@@ -43,7 +43,7 @@ _NO_TOOL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ToolCase:
     """`name` and `arguments` of the call that is right; no name: none is. `said`: a right answer holds it."""
 
     kind: Kind
@@ -63,9 +63,9 @@ class _Made:
     gives: Callable[[random.Random], tuple[str, str]] | None = None
 
 
-def cases(count: int, seed: int = 0) -> tuple[Case, ...]:
+def cases(count: int, seed: int = 0) -> tuple[ToolCase, ...]:
     """`count` different ones, kinds in turn. More of them begin with the same ones."""
-    draw, found, seen = random.Random(seed), list[Case](), set[tuple[str, str]]()
+    draw, found, seen = random.Random(seed), list[ToolCase](), set[tuple[str, str]]()
     for kind in cycle(_IN_TURN):
         if len(found) >= count:
             return tuple(found)
@@ -78,17 +78,17 @@ def cases(count: int, seed: int = 0) -> tuple[Case, ...]:
     raise AssertionError
 
 
-def _call(draw: random.Random) -> Case:
+def _call(draw: random.Random) -> ToolCase:
     made = draw.choice(_TOOLS)
     text, arguments = made.ask(draw)
-    return Case("call", (Message("user", text),), _offered(draw, made), made.tool.name, arguments)
+    return ToolCase("call", (Message("user", text),), _offered(draw, made), made.tool.name, arguments)
 
 
-def _refusal(draw: random.Random) -> Case:
-    return Case("refusal", (Message("user", draw.choice(_NO_TOOL)),), _offered(draw, draw.choice(_TOOLS)))
+def _refusal(draw: random.Random) -> ToolCase:
+    return ToolCase("refusal", (Message("user", draw.choice(_NO_TOOL)),), _offered(draw, draw.choice(_TOOLS)))
 
 
-def _result(draw: random.Random) -> Case:
+def _result(draw: random.Random) -> ToolCase:
     made = draw.choice([made for made in _TOOLS if made.gives is not None])
     assert made.gives is not None
     text, arguments = made.ask(draw)
@@ -99,7 +99,7 @@ def _result(draw: random.Random) -> Case:
         Message("assistant", [call]),
         Message("tool", [ToolResult(call.id, (Text(given),), name=call.name)]),
     )
-    return Case("result", talk, _offered(draw, made), said=said)
+    return ToolCase("result", talk, _offered(draw, made), said=said)
 
 
 def _offered(draw: random.Random, made: _Made) -> tuple[Tool, ...]:
@@ -107,7 +107,7 @@ def _offered(draw: random.Random, made: _Made) -> tuple[Tool, ...]:
     return tuple(draw.sample([made.tool, *others], OFFERED))
 
 
-_MAKERS: Mapping[Kind, Callable[[random.Random], Case]] = {
+_MAKERS: Mapping[Kind, Callable[[random.Random], ToolCase]] = {
     "call": _call,
     "refusal": _refusal,
     "result": _result,

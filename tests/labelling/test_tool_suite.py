@@ -15,7 +15,7 @@ from edge_router.engines.local.json_schema import followable
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import InvalidData
 from edge_router.labelling.tool_calling import judged, measure
-from edge_router.labelling.tool_cases import OFFERED, Case, cases
+from edge_router.labelling.tool_cases import OFFERED, ToolCase, cases
 from edge_router.store import ArtifactStore
 from edge_router.store.tool_skill import FILE, KIND, LEAST, Skill, find, find_of, keep
 from edge_router.system.paths import Paths
@@ -25,7 +25,7 @@ def skill(**shares: float) -> Skill:
     return Skill("small", 80, **{**dict.fromkeys(LEAST, 1.0), **shares})
 
 
-def right(case: Case) -> list[Event]:
+def right(case: ToolCase) -> list[Event]:
     """What a model says that knows everything."""
     if case.kind == "call":
         written = json.dumps(case.arguments)

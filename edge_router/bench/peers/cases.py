@@ -10,7 +10,7 @@ DECODED = 64  # tokens of each answer; llama-bench's own number is 128
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class BenchCase:
     """`length`: tokens of each prompt, or those that lie before the answer; `batch`: how many at once."""
 
     kind: Literal["prefill", "decode"]
@@ -39,12 +39,12 @@ class Grid:
     depths: tuple[int, ...] = (0, 1024, 4096)
     batches: tuple[int, ...] = (1, 4)
 
-    def cases(self) -> Iterator[Case]:
+    def cases(self) -> Iterator[BenchCase]:
         for batch in self.batches:
             for length in self.prefill:
-                yield Case("prefill", length, batch)
+                yield BenchCase("prefill", length, batch)
             for depth in self.depths:
-                yield Case("decode", depth, batch)
+                yield BenchCase("decode", depth, batch)
 
     @property
     def context(self) -> int:
@@ -57,6 +57,6 @@ SMALL = Grid((128, 256, 512), (0, 1024), (1,))
 class Side(Protocol):
     """A program with one model, at a number of threads of its own."""
 
-    def speed(self, case: Case) -> float | None:
+    def speed(self, case: BenchCase) -> float | None:
         """Tokens per second; None where this program has no way to do it. Raises `GenerationFailed`."""
         ...

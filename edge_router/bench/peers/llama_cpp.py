@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from edge_router.bench.peers.cases import DECODED, Case
+from edge_router.bench.peers.cases import DECODED, BenchCase
 from edge_router.errors import GenerationFailed, InvalidInput
 from edge_router.parsing import strict_json
 
@@ -77,10 +77,10 @@ class LlamaCpp:
         self._bench, self._gguf, self._threads, self._run = bench, gguf, threads, run
         self.facts = {} if facts is None else facts
 
-    def speed(self, case: Case) -> float | None:
+    def speed(self, case: BenchCase) -> float | None:
         return self._single(case) if case.batch == 1 else self._several(case)
 
-    def _single(self, case: Case) -> float:
+    def _single(self, case: BenchCase) -> float:
         read = case.kind == "prefill"
         what = ["-p", str(case.length), "-n", "0"] if read else ["-p", "0", "-n", str(DECODED)]
         depth = [] if read or not case.length else ["-d", str(case.length)]
@@ -90,7 +90,7 @@ class LlamaCpp:
         self.facts.update(facts)
         return speed
 
-    def _several(self, case: Case) -> float | None:
+    def _several(self, case: BenchCase) -> float | None:
         program = self._bench.with_name(_BATCHED + self._bench.suffix)
         if not program.is_file():
             return None
@@ -140,7 +140,7 @@ def single_speed(said: str) -> tuple[Mapping[str, object], float]:
         raise GenerationFailed(NAME, f"llama-bench printed {said[:80]!r}") from error
 
 
-def several_speed(said: str, case: Case) -> float:
+def several_speed(said: str, case: BenchCase) -> float:
     """Tokens per second of the last test that llama-batched-bench prints, which must be of this case."""
     lines = [line for line in said.splitlines() if line.startswith("{")]
     try:

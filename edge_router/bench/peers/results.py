@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_router.bench.peers.cases import Case
+from edge_router.bench.peers.cases import BenchCase
 from edge_router.bench.peers.machine import Machine
 from edge_router.bench.peers.rounds import Speeds
 from edge_router.bench.weak_results import Comparison, Measured, Speed, WeakBench
@@ -17,7 +17,7 @@ class Row:
     """`ratio` is ours over the best of the others, formed round by round. `limit`: tokens per second that the
     memory could be read for, of decoding."""
 
-    case: Case
+    case: BenchCase
     threads: int
     ours: Measured
     others: Mapping[str, Measured]
@@ -44,7 +44,7 @@ class Row:
         }
 
 
-def rows(speeds: Speeds, threads: int, ours: str, limits: Mapping[Case, float]) -> Iterator[Row]:
+def rows(speeds: Speeds, threads: int, ours: str, limits: Mapping[BenchCase, float]) -> Iterator[Row]:
     """One for each case that ours and at least one other were measured at."""
     for case, taken in speeds.items():
         own = taken.get(ours)

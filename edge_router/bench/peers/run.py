@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from edge_router.architectures.quantization import QUANTIZATIONS
 from edge_router.bench.peers import files, llama_cpp, openvino
-from edge_router.bench.peers.cases import DECODED, Case, Grid, Side
+from edge_router.bench.peers.cases import DECODED, BenchCase, Grid, Side
 from edge_router.bench.peers.machine import decode_limit, machine
 from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
@@ -202,7 +202,7 @@ def _measure(
     return Table(compiled.card.name, named, subject.random, found, bandwidths, list(dict.fromkeys(notes)))
 
 
-def _notes(failed: Mapping[tuple[str, Case], str]) -> list[str]:
+def _notes(failed: Mapping[tuple[str, BenchCase], str]) -> list[str]:
     """A line for each side and reason."""
     cases: dict[tuple[str, str], list[str]] = {}
     for (name, case), why in failed.items():

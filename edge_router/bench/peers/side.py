@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from edge_router.bench.peers.cases import Case
+from edge_router.bench.peers.cases import BenchCase
 from edge_router.bench.weak_rounds import OURS, SideProcess, side_process
 from edge_router.bench.weak_sides import serve
 from edge_router.errors import GenerationFailed
 
 _MODULE = "edge_router.bench.peers.side"
-_WARM = Case("prefill", 32), Case("decode", 0)  # first touches of memory, threads that start
+_WARM = BenchCase("prefill", 32), BenchCase("decode", 0)  # first touches of memory, threads that start
 
 
 class ProcessSide:
@@ -21,7 +21,7 @@ class ProcessSide:
     def __init__(self, process: SideProcess) -> None:
         self._process = process
 
-    def speed(self, case: Case) -> float:
+    def speed(self, case: BenchCase) -> float:
         if case.kind == "prefill":
             seconds = self._process.ask("read", length=case.length, batch=case.batch)
         else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.bench.peers.cases import Case, Grid
+from edge_router.bench.peers.cases import BenchCase, Grid
 from edge_router.bench.peers.run import Wanted, bench_peers
 from edge_router.bench.weak_results import Lengths
 from edge_router.config.settings import Config
@@ -109,9 +109,9 @@ def test_drawn_weights_beside_both_programs(tiny: Config, paths: Paths, llama_be
     for case, row in rows.items():
         assert set(row.others) == {"llama.cpp Q4_0", "openvino Q4_0, static"}, case
         assert row.ours.low > 0 and (row.memory_share is not None) == (case.kind == "decode"), case
-    assert rows[Case("decode", 24)].others["llama.cpp Q4_0"].median == 10
-    assert rows[Case("prefill", 16, 3)].others["llama.cpp Q4_0"].median == 100
-    assert rows[Case("decode", 0, 3)].others["openvino Q4_0, static"].median == pytest.approx(300)
+    assert rows[BenchCase("decode", 24)].others["llama.cpp Q4_0"].median == 10
+    assert rows[BenchCase("prefill", 16, 3)].others["llama.cpp Q4_0"].median == 100
+    assert rows[BenchCase("decode", 0, 3)].others["openvino Q4_0, static"].median == pytest.approx(300)
     (note,) = table.notes
     assert note.startswith("openvino Q4_0, dynamic: ") and "no such property" in note
     assert "prefill 16; decode at 0; decode at 24; prefill 16, 3 at once" in note

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_router.bench.peers.cases import DECODED, Case, Grid
+from edge_router.bench.peers.cases import DECODED, BenchCase, Grid
 from edge_router.bench.peers.machine import Machine, decode_limit, instructions
 from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
@@ -13,17 +13,17 @@ from edge_router.errors import GenerationFailed
 from edge_router.types import SilentProgress
 from edge_router.vram.shapes import ModelShape
 
-READ, WRITTEN, FOUR = Case("prefill", 512), Case("decode", 0), Case("decode", 1024, 4)
+READ, WRITTEN, FOUR = BenchCase("prefill", 512), BenchCase("decode", 0), BenchCase("decode", 1024, 4)
 HERE = Machine("Some CPU", "AVX2", 2, "abc1234")
 
 
 class ScriptedSide:
     """Says a speed for each case, and remembers when it was asked; an exception is raised."""
 
-    def __init__(self, name: str, asked: list[tuple[str, Case]], **speeds: object) -> None:
+    def __init__(self, name: str, asked: list[tuple[str, BenchCase]], **speeds: object) -> None:
         self._name, self._asked, self._speeds = name, asked, speeds
 
-    def speed(self, case: Case) -> float | None:
+    def speed(self, case: BenchCase) -> float | None:
         self._asked.append((self._name, case))
         said = self._speeds[case.kind]
         if isinstance(said, Exception):
@@ -35,7 +35,7 @@ class ScriptedSide:
 
 
 def taken(rounds: int, **sides: dict[str, object]):
-    asked: list[tuple[str, Case]] = []
+    asked: list[tuple[str, BenchCase]] = []
     scripted = {name: ScriptedSide(name, asked, **speeds) for name, speeds in sides.items()}
     with SilentProgress().step("measure") as step:
         speeds, failed = in_turns(scripted, [READ, WRITTEN], rounds, step, ours="ours")
@@ -87,7 +87,7 @@ def test_a_ratio_is_formed_within_rounds_to_the_best_of_the_others() -> None:
     assert set(row.others) == {"slow", "quick"} and row.memory_share == 0.5
 
 
-def row(case: Case, ours: float, threads: int = 2, limit: float | None = None, **others: float) -> Row:
+def row(case: BenchCase, ours: float, threads: int = 2, limit: float | None = None, **others: float) -> Row:
     best = max(others, key=lambda name: others[name])
     ratio = Measured.of([ours / others[best]])
     found = {name: Measured.of([value]) for name, value in others.items()}
@@ -142,10 +142,10 @@ def test_nothing_measured_is_no_error() -> None:
 def test_each_program_counts_with_the_best_of_its_sides() -> None:
     quick, slow = "llama.cpp Q4_0", "llama.cpp Q4_1 as it is"
     found = [
-        row(Case("prefill", 256), 400, **{quick: 200, slow: 100, "openvino": 800}),
+        row(BenchCase("prefill", 256), 400, **{quick: 200, slow: 100, "openvino": 800}),
         row(WRITTEN, 50, **{quick: 40, slow: 50, "openvino": 10}),
         row(FOUR, 1, **{quick: 9}),
-        row(Case("decode", 1024), 1, **{quick: 9}),
+        row(BenchCase("decode", 1024), 1, **{quick: 9}),
     ]
     made = comparisons(found, {"llama.cpp": [quick, slow], "openvino": ["openvino"], "none": []})
     assert set(made) == {"llama.cpp", "openvino"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_router.bench.peers import llama_cpp
-from edge_router.bench.peers.cases import DECODED, Case
+from edge_router.bench.peers.cases import DECODED, BenchCase
 from edge_router.bench.peers.llama_cpp import LlamaBenchMissing, LlamaCpp, find, flags_of, native_flags, run
 from edge_router.errors import GenerationFailed
 
@@ -33,9 +33,9 @@ def side(folder: Path, said: str) -> tuple[LlamaCpp, list[Sequence[str]]]:
 
 def test_one_sequence_is_llama_benchs_own_clock(tmp_path: Path) -> None:
     bench, asked = side(tmp_path, json.dumps([TEST]))
-    assert bench.speed(Case("prefill", 512)) == 64.617179 and bench.facts["build_commit"] == "0c1e570"
-    bench.speed(Case("decode", 0))
-    bench.speed(Case("decode", 4096))
+    assert bench.speed(BenchCase("prefill", 512)) == 64.617179 and bench.facts["build_commit"] == "0c1e570"
+    bench.speed(BenchCase("decode", 0))
+    bench.speed(BenchCase("decode", 4096))
     settings = "-t 2 -fa 1 -ngl 0 -r 1 -o json"
     assert [" ".join(command[3:]) for command in asked] == [
         f"-p 512 -n 0 {settings}",
@@ -48,14 +48,14 @@ def test_one_sequence_is_llama_benchs_own_clock(tmp_path: Path) -> None:
 def test_several_need_the_other_program_beside_it(tmp_path: Path) -> None:
     lines = "\n".join([batched(16, 4, 1, 2), "", batched(1024, 4, 300.5, 120.25), "llama_perf: nothing"])
     bench, asked = side(tmp_path, lines)
-    assert bench.speed(Case("prefill", 1024, 4)) is None and not asked
+    assert bench.speed(BenchCase("prefill", 1024, 4)) is None and not asked
     (tmp_path / "llama-batched-bench").touch()
-    assert bench.speed(Case("prefill", 1024, 4)) == 300.5
-    assert bench.speed(Case("decode", 1024, 4)) == 120.25
+    assert bench.speed(BenchCase("prefill", 1024, 4)) == 300.5
+    assert bench.speed(BenchCase("decode", 1024, 4)) == 120.25
     read, written = asked
     assert "-pps" not in read and "-pps" in written and "-npl 4" in " ".join(written)
     with pytest.raises(GenerationFailed, match="llama-batched-bench printed"):
-        bench.speed(Case("prefill", 512, 4))  # its last test was of another
+        bench.speed(BenchCase("prefill", 512, 4))  # its last test was of another
 
 
 def test_what_is_no_result_is_told(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_what_is_no_result_is_told(tmp_path: Path) -> None:
     ):
         bench, _ = side(tmp_path, said)
         with pytest.raises(GenerationFailed, match="llama-bench printed"):
-            bench.speed(Case("prefill", 512))
+            bench.speed(BenchCase("prefill", 512))
 
 
 def test_a_program_that_fails_says_its_last_line() -> None:

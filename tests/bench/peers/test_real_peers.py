@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_router.bench.peers.cases import Case
+from edge_router.bench.peers.cases import BenchCase
 from edge_router.bench.peers.files import drawn
 from edge_router.bench.peers.llama_cpp import LlamaCpp
 from edge_router.bench.peers.openvino import ACTIVATIONS, OpenVino
@@ -51,8 +51,8 @@ def test_llama_bench_reads_them(tmp_path: Path) -> None:
         pytest.skip("llama-bench is not on the PATH")
     for file in drawn_files(tmp_path):
         side = LlamaCpp(Path(bench), file, 1)
-        for case in (Case("prefill", 16), Case("decode", 0), Case("decode", 32)):
+        for case in (BenchCase("prefill", 16), BenchCase("decode", 0), BenchCase("decode", 32)):
             assert (side.speed(case) or 0) > 0, (file, case)
         assert side.facts["flash_attn"] == 1 and side.facts["backends"]
-        several = side.speed(Case("prefill", 16, 2)), side.speed(Case("decode", 32, 2))
+        several = side.speed(BenchCase("prefill", 16, 2)), side.speed(BenchCase("decode", 32, 2))
         assert several == (None, None) or min(speed or 0 for speed in several) > 0, file
