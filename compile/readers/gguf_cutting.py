@@ -30,7 +30,7 @@ def _by_case(ending: str, digits: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PreTokenizer:
     """`pattern` None is GPT-2's own; `digits`: each stands alone; `composed`: letters and accents are one.
 
     `whole`: a piece that is a token is not merged from its letters.
@@ -42,14 +42,14 @@ class Cut:
     whole: bool = False
 
 
-_GPT2, _SMOLLM = Cut(), Cut(digits=True)
-_LLAMA = Cut(_LLAMA3, whole=True)
-_QWEN = Cut(_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"), composed=True)
-_GPT4O = Cut(_by_case(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?", r"\p{N}{1,3}"))
-_TEKKEN = Cut(_by_case("", r"\p{N}"), whole=True)
+_GPT2, _SMOLLM = PreTokenizer(), PreTokenizer(digits=True)
+_LLAMA = PreTokenizer(_LLAMA3, whole=True)
+_QWEN = PreTokenizer(_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"), composed=True)
+_GPT4O = PreTokenizer(_by_case(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?", r"\p{N}{1,3}"))
+_TEKKEN = PreTokenizer(_by_case("", r"\p{N}"), whole=True)
 
 # By llama.cpp's names.
-CUTS: Mapping[str, Cut] = MappingProxyType(
+CUTS: Mapping[str, PreTokenizer] = MappingProxyType(
     {
         "gpt-2": _GPT2,
         **dict.fromkeys(("mpt", "olmo", "jais", "phi-2", "trillion"), _GPT2),
@@ -57,7 +57,7 @@ CUTS: Mapping[str, Cut] = MappingProxyType(
         **dict.fromkeys(("starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _SMOLLM),
         "llama-bpe": _LLAMA,
         **dict.fromkeys(("llama3", "llama-v3", "falcon3", "pixtral"), _LLAMA),
-        **dict.fromkeys(("dbrx", "smaug-bpe"), Cut(_LLAMA3)),
+        **dict.fromkeys(("dbrx", "smaug-bpe"), PreTokenizer(_LLAMA3)),
         "qwen2": _QWEN,
         **dict.fromkeys(("deepseek-r1-qwen", "stablelm2"), _QWEN),
         "gpt-4o": _GPT4O,
@@ -72,7 +72,7 @@ _ENOUGH = 100  # with fewer, what a vocabulary does not have says nothing
 _ALIKE, _DOUBTFUL = 0.0005, 0.002  # shares of tokens that a way would cut
 
 
-def cut_of(stated: object, tokens: Sequence[str], source: Path) -> tuple[Cut, str | None]:
+def cut_of(stated: object, tokens: Sequence[str], source: Path) -> tuple[PreTokenizer, str | None]:
     """The way of cutting, and what there is to say where the file does not name it.
 
     `tokens` are the ordinary ones, as the file writes them. Raises `InvalidModel` for an unknown name.
@@ -88,7 +88,7 @@ def cut_of(stated: object, tokens: Sequence[str], source: Path) -> tuple[Cut, st
     return CUTS[name], f"{said}; by its vocabulary it is cut as {name}"
 
 
-def cutters(cut: Cut) -> list[dict[str, object]]:
+def cutters(cut: PreTokenizer) -> list[dict[str, object]]:
     """The steps of a tokenizer.json's `pre_tokenizer`."""
     found: list[dict[str, object]] = []
     if cut.digits:
@@ -132,7 +132,7 @@ def _texts(tokens: Sequence[str]) -> Iterable[str]:
             yield text
 
 
-def _share(cut: Cut, texts: Sequence[str]) -> float:
+def _share(cut: PreTokenizer, texts: Sequence[str]) -> float:
     """Of `texts` which `cut` would take apart."""
     import json
 

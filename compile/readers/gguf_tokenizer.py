@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from edge_router.compile.readers.gguf_cutting import BYTE_LEVEL, Cut, cut_of, cutters
+from edge_router.compile.readers.gguf_cutting import BYTE_LEVEL, PreTokenizer, cut_of, cutters
 from edge_router.compile.readers.sentencepiece import sentencepiece
 from edge_router.errors import InvalidModel
 from edge_router.prompts.turns import END_NAMES, MARK
@@ -118,7 +118,7 @@ def _token_id(fields: Mapping[str, object], name: str, tokens: Sequence[str]) ->
 
 def _cut(
     fields: Mapping[str, object], tokens: Sequence[str], kinds: Sequence[int], source: Path
-) -> tuple[Cut, str | None]:
+) -> tuple[PreTokenizer, str | None]:
     ordinary = [token for token, kind in zip(tokens, kinds, strict=True) if kind == _ORDINARY]
     return cut_of(fields.get("tokenizer.ggml.pre"), ordinary, source)
 
