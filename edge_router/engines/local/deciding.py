@@ -68,7 +68,7 @@ class _Put:
     replies: _Replies
 
 
-class Decider:
+class QuestionScorer:
     """Of one engine. Safe to use from many threads. `longest`: for which context its model was trained."""
 
     def __init__(

@@ -20,7 +20,7 @@ from edge_router.engines.base import CHOOSING, Capabilities, Prompt
 from edge_router.engines.local.answer import Answer
 from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
 from edge_router.engines.local.constraint import Grammars
-from edge_router.engines.local.deciding import Decider
+from edge_router.engines.local.deciding import QuestionScorer
 from edge_router.engines.local.form_mask import Form
 from edge_router.engines.local.jobs import GenerationTask, UnloadPolicy
 from edge_router.engines.local.line import Line
@@ -74,7 +74,7 @@ class LocalEngine:
         self.prompts = Prompter(model_id, tokenizer, template, answers)
         self._scheduler = Scheduler(name, load, rest)
         self._line = Line()
-        self.decider = Decider(model_id, tokenizer, self.prompts, self._scheduler, self._line)
+        self.decider = QuestionScorer(model_id, tokenizer, self.prompts, self._scheduler, self._line)
         self._grammars = Grammars(tokenizer, self._end_tokens, self.vocab_size)
         self.weights_key: str | None = None  # of an artifact; what was calibrated for it is found by that
         self.longest_context: int | None = None  # for which the model was trained
