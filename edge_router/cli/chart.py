@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from edge_router.cli.picture import COLOURS, GREY, Dot, Line, Mark, Picture, Text, below
+from edge_router.cli.picture import COLOURS, GREY, Mark, Marker, Picture, Polyline, TextMark, below
 from edge_router.records import dataclass
 from edge_router.routing.evaluation import Evaluation, Metrics
 
@@ -27,13 +27,13 @@ def chart(title: str, x_name: str, y_name: str, series: Mapping[str, Sequence[Po
     """One panel with a legend. Series without points are left out."""
     shown = {name: points for name, points in series.items() if points}
     scale = _Scale.of([point for points in shown.values() for point in points])
-    marks: list[Mark] = [Text(MARGIN, 24, title, size=13), *scale.grid()]
-    marks.append(Text(WIDTH / 2, HEIGHT - 10, x_name, "middle"))
-    marks.append(Text(MARGIN, 40, y_name))
+    marks: list[Mark] = [TextMark(MARGIN, 24, title, size=13), *scale.grid()]
+    marks.append(TextMark(WIDTH / 2, HEIGHT - 10, x_name, "middle"))
+    marks.append(TextMark(MARGIN, 40, y_name))
     for index, (name, points) in enumerate(shown.items()):
         colour = COLOURS[index % len(COLOURS)]
         marks += _series(points, scale, colour)
-        marks.append(Text(WIDTH - MARGIN + 40, MARGIN + 16 * index, name, colour=colour))
+        marks.append(TextMark(WIDTH - MARGIN + 40, MARGIN + 16 * index, name, colour=colour))
     return Picture(WIDTH + LEGEND, HEIGHT, tuple(marks))
 
 
@@ -79,26 +79,26 @@ class _Scale:
         for step in range(STEPS + 1):
             value = self.low + step / STEPS * (self.high - self.low)
             marks.append(_line(self.x(self.left), self.y(value), self.x(self.right), self.y(value)))
-            marks.append(Text(MARGIN - 6, self.y(value) + 4, f"{value:.3f}", "end"))
+            marks.append(TextMark(MARGIN - 6, self.y(value) + 4, f"{value:.3f}", "end"))
         decades = range(math.floor(self.left), math.ceil(self.right) + 1)
         for number in (digit * 10.0**decade for decade in decades for digit in (1, 2, 5)):
             log = math.log10(number)
             if self.left <= log <= self.right:
                 marks.append(_line(self.x(log), self.y(self.low), self.x(log), self.y(self.high)))
                 label = f"{number:,.6g}" if number < 1000 else f"{number:,.0f}"
-                marks.append(Text(self.x(log), HEIGHT - MARGIN + 16, label, "middle"))
+                marks.append(TextMark(self.x(log), HEIGHT - MARGIN + 16, label, "middle"))
         return marks
 
 
 def _series(points: Sequence[Point], scale: _Scale, colour: str) -> list[Mark]:
     places = [(scale.x(math.log10(point.x)), scale.y(point.y)) for point in points]
-    marks: list[Mark] = [Line(tuple(places), colour, 1.8)] if len(places) > 1 else []
+    marks: list[Mark] = [Polyline(tuple(places), colour, 1.8)] if len(places) > 1 else []
     for point, (x, y) in zip(points, places, strict=True):
         if point.low is not None and point.high is not None:
             marks.append(_line(x, scale.y(point.low), x, scale.y(point.high), colour, 0.6))
-        marks.append(Dot(x, y, colour))
+        marks.append(Marker(x, y, colour))
     return marks
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str = GREY, opacity: float = 0.3) -> Line:
-    return Line(((x1, y1), (x2, y2)), colour, opacity=opacity)
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str = GREY, opacity: float = 0.3) -> Polyline:
+    return Polyline(((x1, y1), (x2, y2)), colour, opacity=opacity)

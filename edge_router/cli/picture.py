@@ -27,7 +27,7 @@ _WHITE = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Polyline:
     """Through two points or more."""
 
     points: tuple[tuple[float, float], ...]
@@ -37,14 +37,14 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Dot:
+class Marker:
     x: float
     y: float
     colour: str = GREY
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextMark:
     """`x` is where it starts, has its middle or ends; `y` its base line."""
 
     x: float
@@ -55,7 +55,7 @@ class Text:
     size: int = 11
 
 
-Mark = Line | Dot | Text
+Mark = Polyline | Marker | TextMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def below(pictures: Sequence[Picture]) -> Picture:
 
 
 def _moved(mark: Mark, down: float) -> Mark:
-    if isinstance(mark, Line):
+    if isinstance(mark, Polyline):
         return replace(mark, points=tuple((x, y + down) for x, y in mark.points))
     return replace(mark, y=mark.y + down)
 
@@ -110,9 +110,9 @@ def svg(picture: Picture) -> str:
 
 
 def _element(mark: Mark) -> str:
-    if isinstance(mark, Dot):
+    if isinstance(mark, Marker):
         return f'<circle cx="{mark.x:.1f}" cy="{mark.y:.1f}" r="{DOT:g}" fill="{mark.colour}"/>'
-    if isinstance(mark, Text):
+    if isinstance(mark, TextMark):
         where = f'x="{mark.x:.1f}" y="{mark.y:.1f}" text-anchor="{mark.anchor}"'
         return f'<text {where} fill="{mark.colour}" font-size="{mark.size}">{escape(mark.text)}</text>'
     look = f'stroke="{mark.colour}" stroke-width="{mark.width:g}" stroke-opacity="{mark.opacity:g}"'
@@ -138,10 +138,10 @@ def png(picture: Picture) -> bytes:
 
 
 def _draw(draw: ImageDraw, mark: Mark, scale: int) -> None:
-    if isinstance(mark, Line):
+    if isinstance(mark, Polyline):
         points = [(x * scale, y * scale) for x, y in mark.points]
         draw.line(points, _faded(mark.colour, mark.opacity), round(mark.width * scale), joint="curve")
-    elif isinstance(mark, Dot):
+    elif isinstance(mark, Marker):
         draw.circle((mark.x * scale, mark.y * scale), DOT * scale, mark.colour)
     else:
         from PIL import ImageFont

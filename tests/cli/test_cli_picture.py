@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from edge_router.cli import picture as pictures
-from edge_router.cli.picture import Dot, Line, Picture, Text, below
+from edge_router.cli.picture import Marker, Picture, Polyline, TextMark, below
 from edge_router.errors import MissingExtra, StorageError
 
 PICTURE = Picture(
     60,
     40,
     (
-        Line(((5, 10), (55, 10)), "#ff0000", 2),
-        Line(((5, 20), (20, 25), (40, 20)), "#0000ff", 2, opacity=0.5),
-        Dot(30, 30, "#00ff00"),
-        Text(55, 35, "<a & b>", "end", "#000000"),
+        Polyline(((5, 10), (55, 10)), "#ff0000", 2),
+        Polyline(((5, 20), (20, 25), (40, 20)), "#0000ff", 2, opacity=0.5),
+        Marker(30, 30, "#00ff00"),
+        TextMark(55, 35, "<a & b>", "end", "#000000"),
     ),
 )
 
@@ -49,7 +49,7 @@ def test_png_has_the_colours_where_the_svg_has_them(tmp_path):
 def test_pictures_stand_one_under_the_other():
     whole = below([PICTURE, PICTURE])
     assert (whole.width, whole.height, len(whole.marks)) == (60, 80, 8)
-    assert whole.marks[6] == Dot(30, 70, "#00ff00") and whole.marks[4].points == ((5, 50), (55, 50))
+    assert whole.marks[6] == Marker(30, 70, "#00ff00") and whole.marks[4].points == ((5, 50), (55, 50))
     assert below([]).marks == ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_router.cli.picture import COLOURS, Line, Mark, Picture, Text, below
+from edge_router.cli.picture import COLOURS, Mark, Picture, Polyline, TextMark, below
 from edge_router.routing.evaluation import Evaluation, Metrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 420, 300, 48, 140
@@ -26,18 +26,18 @@ def _panel(title: str, found: Mapping[str, Metrics]) -> Picture:
         x = MARGIN + share * (WIDTH - 2 * MARGIN)
         return x, HEIGHT - MARGIN - (quality - low) / span * (HEIGHT - 2 * MARGIN)
 
-    marks: list[Mark] = [Text(MARGIN, MARGIN - 16, title, size=13)]
+    marks: list[Mark] = [TextMark(MARGIN, MARGIN - 16, title, size=13)]
     for step in range(STEPS + 1):
         part = step / STEPS
         quality = low + part * span
-        marks.append(Line((place(part, low), place(part, high)), opacity=0.3))
-        marks.append(Line((place(0, quality), place(1, quality)), opacity=0.3))
+        marks.append(Polyline((place(part, low), place(part, high)), opacity=0.3))
+        marks.append(Polyline((place(0, quality), place(1, quality)), opacity=0.3))
         (x, bottom), (left, y) = place(part, low), place(0, quality)
-        marks.append(Text(x, bottom + 16, f"{part:.0%}", "middle"))
-        marks.append(Text(left - 6, y + 4, f"{quality:.2f}", "end"))
-    marks.append(Text(WIDTH / 2, HEIGHT - 12, "strong share", "middle"))
+        marks.append(TextMark(x, bottom + 16, f"{part:.0%}", "middle"))
+        marks.append(TextMark(left - 6, y + 4, f"{quality:.2f}", "end"))
+    marks.append(TextMark(WIDTH / 2, HEIGHT - 12, "strong share", "middle"))
     for index, (name, curve) in enumerate(shown.items()):
         colour = COLOURS[index % len(COLOURS)]
-        marks.append(Line(tuple(place(share, quality) for share, quality, _ in curve), colour, 1.8))
-        marks.append(Text(WIDTH - MARGIN + 12, MARGIN + 16 * index, name, colour=colour))
+        marks.append(Polyline(tuple(place(share, quality) for share, quality, _ in curve), colour, 1.8))
+        marks.append(TextMark(WIDTH - MARGIN + 12, MARGIN + 16 * index, name, colour=colour))
     return Picture(WIDTH + LEGEND, HEIGHT, tuple(marks))
