@@ -14,7 +14,7 @@ from edge_router.control.controller import CoreController
 from edge_router.routing.thresholds.metering import BYTES_PER_TOKEN
 
 if TYPE_CHECKING:
-    from edge_router.routing.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import EmbeddedTexts
 
 
 class CallerView:
@@ -45,7 +45,7 @@ class CallerView:
         self._callers.count(self._caller, 0)
         return self._controller.count_tokens(request)
 
-    def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> Embeddings:
+    def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> EmbeddedTexts:
         self._callers.check_model(self._caller, model)
         size = sum(len(text.encode("utf-8", "replace")) for text in texts)
         self._callers.count(self._caller, size // BYTES_PER_TOKEN)

@@ -56,7 +56,7 @@ from edge_router.system.paths import Paths
 from edge_router.types import Cancel, Decision, Progress, Reason
 
 if TYPE_CHECKING:
-    from edge_router.routing.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import EmbeddedTexts
 
 _logger = logging.getLogger(__name__)
 
@@ -246,7 +246,7 @@ class CoreController:
             tokens = self._pool.weak().prepare(request).count
         return Meter(request).most().prompt_tokens if tokens is None else tokens
 
-    def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> Embeddings:
+    def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> EmbeddedTexts:
         """A vector of each text, by one of the models that `models` lists with a dimension.
 
         Raises `UnknownModel`, `InvalidRouter`, and without `truncate` `InvalidRequest` for a text too long.

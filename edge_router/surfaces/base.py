@@ -17,7 +17,7 @@ from edge_router.types import Decision
 
 if TYPE_CHECKING:
     from edge_router.questions.result import Answers
-    from edge_router.routing.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import EmbeddedTexts
 
 Body = dict[str, object]  # one JSON object
 FILES = "files beside it"  # of a body
@@ -175,7 +175,7 @@ class Host(Protocol):
         """Of the prompt as the weak model would read it. Raises `EdgeRouterError`."""
         ...
 
-    def embed(self, texts: tuple[str, ...], model: str, *, truncate: bool = True) -> Embeddings:
+    def embed(self, texts: tuple[str, ...], model: str, *, truncate: bool = True) -> EmbeddedTexts:
         """A vector for each text. Raises `EdgeRouterError`; without `truncate` also for one too long."""
         ...
 

@@ -9,7 +9,7 @@ from edge_router.parsing.fields import Fields
 from edge_router.surfaces.base import Host
 
 if TYPE_CHECKING:
-    from edge_router.routing.routers.embedding import Embeddings
+    from edge_router.routing.routers.embedding import EmbeddedTexts
 
 MAX_TEXTS = 2048  # as OpenAI takes
 
@@ -33,7 +33,7 @@ def texts(fields: Fields, name: str) -> tuple[str, ...]:
 
 def embed(
     host: Host, given: tuple[str, ...], model: str, dimensions: int | None, *, truncate: bool = True
-) -> Embeddings:
+) -> EmbeddedTexts:
     """Raises what the host does, and `InvalidRequest` for vectors of a length that the model's are not."""
     found = host.embed(given, model, truncate=truncate)
     own = found.vectors.shape[1]

@@ -10,7 +10,7 @@ import pytest
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import ChatRequest
 from edge_router.errors import UnknownModel
-from edge_router.routing.routers.embedding import Embeddings
+from edge_router.routing.routers.embedding import EmbeddedTexts
 
 
 class ScriptedHost:
@@ -29,12 +29,14 @@ class ScriptedHost:
     def count_tokens(self, request: ChatRequest) -> int:
         return len(request.messages)
 
-    def embed(self, texts: tuple[str, ...], model: str, *, truncate: bool = True) -> Embeddings:
+    def embed(self, texts: tuple[str, ...], model: str, *, truncate: bool = True) -> EmbeddedTexts:
         self.asked.append(("embed", model, truncate))
         known = tuple(info.name for info in self._models if info.dimension)
         if model not in known:
             raise UnknownModel(model, known)
-        return Embeddings(np.array([[len(text), 0, 0.5] for text in texts], np.float32), sum(map(len, texts)))
+        return EmbeddedTexts(
+            np.array([[len(text), 0, 0.5] for text in texts], np.float32), sum(map(len, texts))
+        )
 
     def load(self, model: str) -> None:
         self.asked.append(("load", model))

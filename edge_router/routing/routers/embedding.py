@@ -35,7 +35,7 @@ _CHARACTERS_PER_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Embeddings:
+class EmbeddedTexts:
     """`vectors`: float32 [texts, dimension], each of length 1. `tokens`: how many were read for them."""
 
     vectors: npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class Embedder:
         self._tokenizer.enable_truncation(self.window)
         self.dimension = self.embed(("",)).vectors.shape[1]
 
-    def embed(self, texts: Sequence[str], *, truncate: bool = True) -> Embeddings:
+    def embed(self, texts: Sequence[str], *, truncate: bool = True) -> EmbeddedTexts:
         """Raises `InvalidRequest` for a text that is too long, unless it may be truncated."""
         vectors, tokens = [], 0
         for index, text in enumerate(texts):
@@ -75,7 +75,7 @@ class Embedder:
             vector, count = self._vector(windows[:WINDOWS])
             vectors.append(vector)
             tokens += count
-        return Embeddings(np.array(vectors, np.float32), tokens)
+        return EmbeddedTexts(np.array(vectors, np.float32), tokens)
 
     def _windows(self, text: str) -> list[Encoding]:
         """Those that it is read in, and one more where it is too long."""
@@ -119,7 +119,7 @@ class Embedders:
                 self._open[name] = Embedder(self._card(name), threads=self._threads)
             return self._open[name]
 
-    def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> Embeddings:
+    def embed(self, texts: Sequence[str], model: str, *, truncate: bool = True) -> EmbeddedTexts:
         """Raises `UnknownModel`, `InvalidRouter`, and what `Embedder.embed` does."""
         return self.get(model).embed(texts, truncate=truncate)
 
