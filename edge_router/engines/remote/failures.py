@@ -46,7 +46,7 @@ _OURS = (Garbled, Unfinished, EmptyAnswer, ErrorObject, Overdue, Redirected)
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class EndpointFailure:
     """`error` is ours, `cause` theirs, unless a key would be read in it."""
 
     error: StrongError
@@ -87,7 +87,7 @@ class Translator:
         transport = (self.transport.HTTPError, self.transport.InvalidURL, self.transport.StreamError)
         return (openai.OpenAIError, *transport, OSError, anyio.EndOfStream, *_OURS)
 
-    def failure(self, error: Exception, *, started: bool, refused: str | None = None) -> Failure:
+    def failure(self, error: Exception, *, started: bool, refused: str | None = None) -> EndpointFailure:
         """`started`: a part of the answer was shown already. `refused`: it is about that field."""
         import openai
 
@@ -96,32 +96,36 @@ class Translator:
         kept = None if self._tells(error) else error
         said = None if started else complaint_of(error)
         if said is not None and said.is_about_quota:
-            return Failure(StrongQuotaExceeded(self.endpoint, said.status, self._clean(said.message)), kept)
+            return EndpointFailure(
+                StrongQuotaExceeded(self.endpoint, said.status, self._clean(said.message)), kept
+            )
         if said is not None and refused is not None:
             what = self._clean(said.message)
-            return Failure(StrongRefused(self.endpoint, said.status, refused, what), kept)
+            return EndpointFailure(StrongRefused(self.endpoint, said.status, refused, what), kept)
         if isinstance(error, openai.APIStatusError):
             message, after = complaint(error), retry_after_s(error.response.headers)
             hint = error.response.headers.get("x-should-retry")
             passing = hint == "true" if hint in ("true", "false") else is_passing(error.status_code)
-            return Failure(self._of_status(error.status_code, message, after), kept, passing, after)
+            return EndpointFailure(self._of_status(error.status_code, message, after), kept, passing, after)
         if isinstance(error, ErrorObject):
             if started:
-                return Failure(StrongInterrupted(self.endpoint, self._clean(error.message)), kept)
+                return EndpointFailure(StrongInterrupted(self.endpoint, self._clean(error.message)), kept)
             status = error.code or 200
-            return Failure(self._of_status(status, error.message, None), kept, is_passing(status))
+            return EndpointFailure(self._of_status(status, error.message, None), kept, is_passing(status))
         if isinstance(error, Overdue):
-            return Failure(self._of_deadline(error, started), kept)
+            return EndpointFailure(self._of_deadline(error, started), kept)
         if isinstance(error, Redirected):
-            return Failure(StrongRedirected(self.endpoint, error.status, self._clean(error.target)), kept)
+            return EndpointFailure(
+                StrongRedirected(self.endpoint, error.status, self._clean(error.target)), kept
+            )
         if isinstance(error, Unfinished):
-            return Failure(
+            return EndpointFailure(
                 StrongInterrupted(self.endpoint, "the answer ended in the middle"), kept, passing=True
             )
         if isinstance(error, EmptyAnswer):
-            return Failure(StrongEmpty(self.endpoint), kept)
+            return EndpointFailure(StrongEmpty(self.endpoint), kept)
         if isinstance(error, Garbled | self.transport.DecodingError | openai.APIResponseValidationError):
-            return Failure(StrongGarbled(self.endpoint, self._clean(str(error))), kept)
+            return EndpointFailure(StrongGarbled(self.endpoint, self._clean(str(error))), kept)
         return self._of_transport(error, kept, started)
 
     def _of_status(self, status: int, message: str, after: float | None) -> StrongError:
@@ -137,27 +141,27 @@ class Translator:
         what = "it had not ended after" if error.whole else "nothing more came for"
         return StrongInterrupted(self.endpoint, f"{what} {error.seconds:g} s, as {error.setting} says")
 
-    def _of_transport(self, error: Exception, kept: Exception | None, started: bool) -> Failure:
+    def _of_transport(self, error: Exception, kept: Exception | None, started: bool) -> EndpointFailure:
         causes = tuple(_causes(error))
         reason = self._clean(_reason(causes))
         if any(isinstance(cause, self.transport.ConnectTimeout) for cause in causes):
             reason = f"no connection within {self.connect_timeout_s:g} s"
-            return Failure(StrongUnreachable(self.endpoint, reason), kept)
+            return EndpointFailure(StrongUnreachable(self.endpoint, reason), kept)
         if any(isinstance(cause, self.transport.TimeoutException) for cause in causes):
             if started:
                 reason = f"nothing more came for {self.timeout_s:g} s"
-                return Failure(StrongInterrupted(self.endpoint, reason), kept)
-            return Failure(StrongTimeout(self.endpoint, self.timeout_s), kept)
+                return EndpointFailure(StrongInterrupted(self.endpoint, reason), kept)
+            return EndpointFailure(StrongTimeout(self.endpoint, self.timeout_s), kept)
         if any(isinstance(cause, self.transport.RemoteProtocolError) for cause in causes):
             if "connection" in reason.lower() or "disconnected" in reason.lower():
-                return Failure(StrongInterrupted(self.endpoint, reason), kept, passing=True)
-            return Failure(StrongGarbled(self.endpoint, f"not HTTP: {reason}"), kept)
+                return EndpointFailure(StrongInterrupted(self.endpoint, reason), kept, passing=True)
+            return EndpointFailure(StrongGarbled(self.endpoint, f"not HTTP: {reason}"), kept)
         if started or any(isinstance(cause, self.transport.ReadError) for cause in causes):
-            return Failure(StrongInterrupted(self.endpoint, reason), kept, passing=True)
+            return EndpointFailure(StrongInterrupted(self.endpoint, reason), kept, passing=True)
         if self.proxy is not None:
             reason = f"{reason}, by way of the proxy {self.proxy.shown} of {self.proxy.variable}"
         connects = any(isinstance(cause, self.transport.ConnectError) for cause in causes)
-        return Failure(StrongUnreachable(self.endpoint, reason), kept, passing=connects)
+        return EndpointFailure(StrongUnreachable(self.endpoint, reason), kept, passing=connects)
 
     def _clean(self, text: str) -> str:
         """One line of a bearable length, without keys: servers quote what they were sent."""

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_router.engines.remote.deadlines import RETRIES_S
-from edge_router.engines.remote.failures import Failure, complaint, retry_after_s
+from edge_router.engines.remote.failures import EndpointFailure, complaint, retry_after_s
 from edge_router.errors import StrongError
 
 NOW = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -31,7 +31,7 @@ def test_retry_after(headers, seconds):
 
 
 def waits(attempt, **fields):
-    return Failure(StrongError("", ""), None, **fields).wait_s(attempt)
+    return EndpointFailure(StrongError("", ""), None, **fields).wait_s(attempt)
 
 
 def test_what_does_not_pass_is_not_waited_for():
