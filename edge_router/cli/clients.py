@@ -45,7 +45,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class ClientFile:
     """The client's own file that says the same for good.
 
     A `content` that is a mapping is merged into the JSON that is there, a text is a part of it between marks.
@@ -76,7 +76,7 @@ class Client:
     arguments: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    file: File | None = None
+    file: ClientFile | None = None
     prompt_tokens: int = 0
 
 
@@ -285,7 +285,7 @@ CLIENTS = (
             "CLAUDE_CODE_USE_MANTLE",
             "CLAUDE_CODE_USE_VERTEX",
         ),
-        file=File(
+        file=ClientFile(
             _below(".claude", "settings.json", variable="CLAUDE_CONFIG_DIR"),
             {"env": {**_CLAUDE, "ANTHROPIC_AUTH_TOKEN": "$no_key"}},
             ("claude",),
@@ -299,7 +299,7 @@ CLIENTS = (
         "npm install -g @openai/codex",
         # In one word each, and without quotes, which are lost on the way through npm's batch files on Windows
         arguments=tuple(f"--config={key}={value}" for key, value in _CODEX),
-        file=File(
+        file=ClientFile(
             _below(".codex", "edge_router.config.toml", variable="CODEX_HOME"),
             _CODEX_PROFILE,
             ("codex", "--profile", "edge_router"),
@@ -315,7 +315,7 @@ CLIENTS = (
             "OPENCODE_CONFIG_CONTENT": {**_OPENCODE, "share": "disabled", "autoupdate": False},
             "OPENCODE_DISABLE_MODELS_FETCH": "1",
         },
-        file=File(
+        file=ClientFile(
             _below(".config", "opencode", "opencode.json", variable="XDG_CONFIG_HOME"),
             _OPENCODE,
             ("opencode",),
@@ -336,7 +336,7 @@ CLIENTS = (
         key_variable="OPENAI_API_KEY",
         # No variables: a project's .env counts more than they
         arguments=("--model=openai/$model", "--openai-api-base=$v1"),
-        file=File(_below(".aider.conf.yml"), _AIDER_FILE, ("aider",)),
+        file=ClientFile(_below(".aider.conf.yml"), _AIDER_FILE, ("aider",)),
         prompt_tokens=700,
     ),
     Client(
@@ -346,7 +346,7 @@ CLIENTS = (
         "npm install -g @continuedev/cli",
         variables={"CONTINUE_CLI_ENABLE_TELEMETRY": "0"},
         arguments=("--config=$file",),
-        file=File(
+        file=ClientFile(
             _below(".continue", "edge_router.yaml"), _CONTINUE_FILE, ("cn", "--config", "$file"), needed=True
         ),
         prompt_tokens=1_400,
@@ -373,7 +373,7 @@ CLIENTS = (
         variables={"LLM_MODEL": f"{OURS}/$model"},
         key_variable="OPENAI_API_KEY",
         alone=("chat",),
-        file=File(_llm_file, _LLM_FILE, ("llm", "-m", f"{OURS}/$model"), needed=True),
+        file=ClientFile(_llm_file, _LLM_FILE, ("llm", "-m", f"{OURS}/$model"), needed=True),
     ),
     Client(
         "qwen",
