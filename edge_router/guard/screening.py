@@ -42,7 +42,7 @@ _BEGINNINGS = tuple(prefix for form in KEY_FORMATS for prefix in form.prefixes)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Detection:
     """Where something stands in a text. `what` says which exactly, where that is known."""
 
     kind: str
@@ -104,7 +104,7 @@ class Screening:
         found = [each for text in texts for each in self.findings(text)] if whole else []
         return Counter((each.kind, each.what) for each in (*found, *self._across(request)))
 
-    def _across(self, request: ChatRequest) -> Iterator[Finding]:
+    def _across(self, request: ChatRequest) -> Iterator[Detection]:
         """What has its beginning in one text and its end in the next."""
         places = seams(request)
         if not places or not self.findings("\n".join(left + right for left, right in places)):
@@ -130,25 +130,25 @@ class Screening:
             at = each.end
         return "".join([*pieces, text[at:]])
 
-    def findings(self, text: str, depth: int = 0) -> list[Finding]:
+    def findings(self, text: str, depth: int = 0) -> list[Detection]:
         """In the order in which they stand there; none within another."""
         reading = Reading(text)
         if self._gate is not None and not self._gate(reading.plain):
             return []
         as_written = Reading(text, alike=False) if self._as_written else reading
-        found: list[Finding] = []
+        found: list[Detection] = []
         for detector in self.detectors:
             read = reading if detector.alike else as_written
             if detector.gate is not None and not self._gates[detector.gate](read.plain):
                 continue
             for start, end, what in detector.find(read.plain):
                 if end > start:
-                    found.append(Finding(detector.kind, detector.label, what, *read.span(start, end)))
+                    found.append(Detection(detector.kind, detector.label, what, *read.span(start, end)))
         if depth < _DEPTH and self._gates[CODED](reading.plain):
             found += self._coded(reading, depth)
         return [each for each in _apart(found) if not PLACEHOLDER.fullmatch(text, each.start, each.end)]
 
-    def _coded(self, reading: Reading, depth: int) -> Iterator[Finding]:
+    def _coded(self, reading: Reading, depth: int) -> Iterator[Detection]:
         """What stands in base64 or as the numbers of its letters: all of that is one finding."""
         pieces = [piece for piece in encoded(reading.plain) if piece[2]]
         if len(pieces) > 1 and not self.findings("\n".join(inner for _, _, inner in pieces), depth + 1):
@@ -156,12 +156,12 @@ class Screening:
         for start, end, inner in pieces:
             first = next(iter(self.findings(inner, depth + 1)), None)
             if first is not None:
-                yield Finding(first.kind, first.label, first.what, *reading.span(start, end))
+                yield Detection(first.kind, first.label, first.what, *reading.span(start, end))
 
 
-def _apart(found: Sequence[Finding]) -> list[Finding]:
+def _apart(found: Sequence[Detection]) -> list[Detection]:
     """In their order, without those that overlap one of a detector before, or a longer one of the same."""
-    kept: list[Finding] = []
+    kept: list[Detection] = []
     starts: list[int] = []
     ends: list[int] = []
     for each in found:
@@ -171,7 +171,7 @@ def _apart(found: Sequence[Finding]) -> list[Finding]:
     return kept
 
 
-def _within(inner: Finding, outer: Finding) -> bool:
+def _within(inner: Detection, outer: Detection) -> bool:
     size = outer.end - outer.start
     return outer.start <= inner.start and inner.end <= outer.end and inner.end - inner.start < size
 
