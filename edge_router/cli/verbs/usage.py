@@ -23,7 +23,7 @@ SHOWN = 31  # days that are told one by one; of more, months
 NUMBERS = ("answers", "here", "share", "tokens", "cost", "saved")
 
 
-class Period(StrEnum):
+class UsagePeriod(StrEnum):
     DAY = "day"
     MONTH = "month"
 
@@ -31,7 +31,9 @@ class Period(StrEnum):
 @app.command()
 def usage(
     ctx: typer.Context,
-    by: Annotated[Period | None, typer.Option(help="A line a day or a month. Default: what fits.")] = None,
+    by: Annotated[
+        UsagePeriod | None, typer.Option(help="A line a day or a month. Default: what fits.")
+    ] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
     caller: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only what that caller has asked.")
@@ -58,7 +60,7 @@ def usage(
     total = used_in_all(records, prices, each)
     if by is None:
         many = bool(records) and records[-1].time - records[0].time > SHOWN * DAY_S
-        by = Period.MONTH if many else Period.DAY
+        by = UsagePeriod.MONTH if many else UsagePeriod.DAY
     spans = used_over_time(records, prices, each, by=by.value)
     if json:
         told = [{by.value: name, **sums.to_dict()} for name, sums in spans.items()]
