@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +29,7 @@ class RandomReader:
         self.config = config
         self.source = tokenizer
         self.tensors: Mapping[str, TensorInfo] = {
-            source: TensorInfo((rows, *parameter.shape[1:]), "F32")
+            source: TensorInfo((rows, *parameter.columns), "F32")
             for parameter in parameters(config, "random weights")
             for source, rows in zip(parameter.sources, parameter.source_rows, strict=True)
         }
@@ -66,14 +65,15 @@ def draw_model(folder: Path, config: Mapping[str, object], tokenizer: Path, wind
     noise = np.random.default_rng(0).integers(0, 1 << 32, _NOISE, np.uint32)
     with ShardWriter(folder, numbers=count(wanted)) as shards:
         for parameter in wanted:
-            rows, columns = math.prod(parameter.shape[:-1]), parameter.shape[-1]
+            columns = parameter.shape[-1]
             if not form.quantizes(parameter.kind):
                 shards.add(f"{parameter.name}.{parameter.word}", np.ones(parameter.shape, form.dtype))
                 continue
             groups = form.groups(columns)
-            words = np.resize(noise, (rows, groups * form.words_per_group))
+            words = np.resize(noise, (*parameter.shape[:-1], groups * form.words_per_group))
             shards.add(f"{parameter.name}.q_weight", words)
-            shards.add(f"{parameter.name}.q_scale", np.full((rows, groups), _SPREAD / 4, form.dtype))
+            scales = np.full((*parameter.shape[:-1], groups), _SPREAD / 4, form.dtype)
+            shards.add(f"{parameter.name}.q_scale", scales)
 
 
 def write_random_model(folder: Path, config: Mapping[str, object], tokenizer: Path, windows: Windows) -> None:

@@ -17,6 +17,7 @@ from edge_router.architectures.description import Turn
 from edge_router.architectures.mixers import Mixer, MixerSizes
 from edge_router.compile.graphs.causal import CausalLM
 from edge_router.compile.graphs.config import DecoderConfig
+from edge_router.compile.graphs.experts import Mixture
 from edge_router.compile.graphs.mixing import KeptStates, mixing
 from edge_router.compile.graphs.parts import Parts
 from edge_router.compile.kernels.shapes import Gate
@@ -40,6 +41,7 @@ class Design:
     turns: Mapping[Turn, Rotary]
     mixers: tuple[Mixer | None, ...]
     mixer_sizes: Mapping[str, MixerSizes]
+    where: str
 
     @classmethod
     def of(cls, architecture: Architecture, values: Mapping[str, object], where: str) -> Design:
@@ -65,7 +67,7 @@ class Design:
                 turns["near"] = near.rotary(where)
         mixers = architecture.layer_mixers(values, count, where)
         sizes = {mixer.kind: mixer.sizes(values, where) for mixer in mixers if mixer is not None}
-        return cls(architecture, values, config, windowed, ways, turns, mixers, sizes)
+        return cls(architecture, values, config, windowed, ways, turns, mixers, sizes, where)
 
     def place(self, layer: int) -> int:
         """The layer's among those with a cache of the same kind."""
@@ -161,6 +163,14 @@ class FeedForward(nn.Module):
         return self.down_proj(self.gate_up_proj(x), *residual)
 
 
+def _mlp(design: Design, parts: Parts) -> FeedForward | Mixture:
+    experts = design.architecture.experts
+    if experts is None:
+        return FeedForward(design, parts)
+    sizes = experts.sizes(design.values, design.where)
+    return Mixture(experts, sizes, design.config.hidden_size, design.gate, parts)
+
+
 class Layer(nn.Module):
     def __init__(self, design: Design, parts: Parts, layer: int) -> None:
         super().__init__()
@@ -177,7 +187,7 @@ class Layer(nn.Module):
         self._attention = names.attention if mixer is None else mixer.name
         made_of = Attention(design, parts, layer) if mixer is None else mixing(design, parts, layer, mixer)
         setattr(self, self._attention, made_of)
-        self.mlp = FeedForward(design, parts)
+        self.mlp = _mlp(design, parts)
         for name in made:
             setattr(self, name, parts.norm(size, design.config.rms_norm_eps))
 

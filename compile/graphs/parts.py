@@ -16,15 +16,20 @@ from tvm import relax
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
+from edge_router.architectures.experts import ExpertSizes
 from edge_router.architectures.quantization import Kind, Quantization
 from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.graphs.pages import PagedCache
-from edge_router.compile.kernels.base import Kernels
-from edge_router.compile.kernels.shapes import Gate, Heads, Linear
+from edge_router.compile.kernels.base import ExpertKernels, Kernels
+from edge_router.compile.kernels.shapes import Gate, Grouped, Heads, Linear, Routing
 from edge_router.compile.kernels.stored import Stored
 from edge_router.compile.rotary import Rotary
+from edge_router.errors import UnsupportedTarget
 
 ACTIVATION = "float32"
+
+
+NO_EXPERTS = "it has no kernels for models with experts; the processor has them"
 
 
 class Parts:
@@ -61,6 +66,32 @@ class Parts:
     def gated(self, inputs: int, width: int, gate: Gate = "silu") -> Projection:
         """Gate and up in one: silu(x gate^T) * (x up^T)."""
         return Projection(self, inputs, 2 * width, ACTIVATION, gate=gate)
+
+    def router(self, inputs: int, experts: int) -> Projection:
+        """Ratings of experts."""
+        return Projection(self, inputs, experts, ACTIVATION, kind="router")
+
+    def route(self, ratings: Tensor, sizes: ExpertSizes) -> Tensor:
+        """[rows, 2 * chosen] int32: each token's experts, and the bits of their shares."""
+        routing, rows, kernels = _routing(sizes), _rows(ratings), self._of_experts()
+        return self.call(
+            ("route", routing, rows),
+            "route",
+            lambda: kernels.route(routing, rows),
+            [ratings, ratings],
+            Tensor.placeholder((ratings.shape[0], 2 * sizes.chosen), "int32"),
+        )
+
+    def grouped(self, sizes: ExpertSizes, inputs: int, outputs: int, *, gate: Gate | None = None) -> Matrices:
+        """Of experts: gate and up in one, or what follows them."""
+        self._of_experts()
+        return Matrices(self, sizes, inputs, outputs, gate)
+
+    def _of_experts(self) -> ExpertKernels:
+        """Raises `UnsupportedTarget` where the target has no such kernels."""
+        if not isinstance(self.kernels, ExpertKernels):
+            raise UnsupportedTarget(getattr(self.kernels, "kind", "this target"), NO_EXPERTS)
+        return self.kernels
 
     def embedding(self, vocabulary: int, width: int) -> Embedding:
         return Embedding(self, vocabulary, width)
@@ -192,6 +223,38 @@ class Embedding(Projection):
         )
 
 
+class Matrices(nn.Module):
+    """The matrices of all experts, each of `outputs` rows."""
+
+    def __init__(
+        self, parts: Parts, sizes: ExpertSizes, inputs: int, outputs: int, gate: Gate | None
+    ) -> None:
+        super().__init__()
+        self._parts, self._routing, self._gate = parts, _routing(sizes), gate
+        self._inputs, self._outputs, self._stored = inputs, outputs, Stored.of(parts.form, "linear")
+        for name, ((_, columns), dtype) in self._stored.arrays(outputs, inputs).items():
+            setattr(self, name, nn.Parameter((sizes.count, outputs, columns), dtype))
+
+    def forward(self, routes: Tensor, x: Tensor, add: Tensor | None = None) -> Tensor:
+        rows = _rows(routes)
+        shape = Grouped(
+            self._routing, self._inputs, self._outputs, rows, self._gate, add is not None, self._stored
+        )
+        tokens, count = routes.shape[0], self._routing.experts * self._outputs
+        result = (tokens, self._outputs)
+        if self._gate is not None:
+            result = (tokens * self._routing.chosen, self._outputs // 2)
+        arrays = self._stored.arrays(count, self._inputs)
+        weights = [op.reshape(getattr(self, name), size) for name, (size, _) in arrays.items()]
+        return self._parts.call(
+            shape,
+            "experts",
+            lambda: self._parts._of_experts().grouped(shape),
+            [routes, x, *weights, *([] if add is None else [add])],
+            Tensor.placeholder(result, ACTIVATION),
+        )
+
+
 class Norm(nn.Module):
     """Root-mean-square normalisation with a weight."""
 
@@ -210,6 +273,10 @@ class Norm(nn.Module):
             [x, self.weight],
             Tensor.placeholder((x.shape[0], self._width), ACTIVATION),
         )
+
+
+def _routing(sizes: ExpertSizes) -> Routing:
+    return Routing(sizes.count, sizes.chosen, sizes.shared_out)
 
 
 def heads_of(config: DecoderConfig, stored: str) -> Heads:

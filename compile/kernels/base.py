@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from edge_router.compile.kernels.attention_paged import Sight
-    from edge_router.compile.kernels.shapes import Heads, Linear
+    from edge_router.compile.kernels.shapes import Grouped, Heads, Linear, Routing
     from edge_router.compile.kernels.stored import Stored
 
 
@@ -59,6 +59,15 @@ class Kernels(Protocol):
     def mask(self) -> Any: ...
 
     def softmax(self, vocabulary: int, active: int) -> Any: ...
+
+
+@runtime_checkable
+class ExpertKernels(Kernels, Protocol):
+    """What a target may bring beside them, for models whose MLP is made of many."""
+
+    def route(self, routing: Routing, rows: int | None) -> Any: ...
+
+    def grouped(self, shape: Grouped) -> Any: ...
 
 
 @runtime_checkable

@@ -31,7 +31,7 @@ from edge_router.compile.kernels.shapes import Linear
 from edge_router.compile.kernels.stored import WORDS, Matrix, Stored
 from edge_router.compile.kernels.vectors import from_float, gelu_tanh, silu, to_float
 
-_GATES = {"silu": silu, "gelu_tanh": gelu_tanh}
+GATES = {"silu": silu, "gelu_tanh": gelu_tanh}
 
 FEW_ROWS = 8  # from here on unpacking the weights to memory pays
 
@@ -70,7 +70,7 @@ def _finish(isa: Isa, shape: Linear, bias: Buffer | None, added: Buffer | None, 
     def finish(m: Expr, column: Expr, sums: Any) -> None:
         value = bind(sums[0])
         if shape.gated:
-            value = _GATES[shape.gate](value) * sums[1]
+            value = GATES[shape.gate](value) * sums[1]
         if bias is not None:
             value = value + to_float(isa, load(bias, column, lanes=value.ty.dtype.lanes))
         if added is not None:

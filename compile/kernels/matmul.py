@@ -32,7 +32,7 @@ from edge_router.compile.kernels.ir import (
     zero,
 )
 from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.matvec import Finish, by_integers, codes
+from edge_router.compile.kernels.matvec import Finish, by_integers, by_row, codes
 from edge_router.compile.kernels.stored import WORDS, Matrix
 from edge_router.compile.kernels.vectors import to_float, transposed
 
@@ -49,6 +49,11 @@ def tile_rows(isa: Isa) -> int:
 def strip_columns(isa: Isa, blocks: int) -> int:
     """Columns of one strip, where `blocks` matrices share it (see `MatVec.run`)."""
     return isa.lanes * (2 if blocks == 1 else 1)
+
+
+def strip_starts(isa: Isa, blocks: Sequence[Expr]) -> list[Expr]:
+    """Where in a strip, or beside it, each vector of columns begins."""
+    return [b + i for b in blocks for i in range(0, strip_columns(isa, len(blocks)), isa.lanes)]
 
 
 class _Integers:
@@ -143,23 +148,39 @@ class MatMul:
 
     def run(self, columns: int, blocks: Sequence[int], finish: Finish) -> None:
         """As `MatVec.run`."""
-        lanes, height, matrix = self._isa.lanes, tile_rows(self._isa), self._matrix
-        width = strip_columns(self._isa, len(blocks))
-        starts = [b + i for b in blocks for i in range(0, width, lanes)]
+        height, width = tile_rows(self._isa), strip_columns(self._isa, len(blocks))
+        starts = strip_starts(self._isa, blocks)
         with parallel(tirx.const(-(-columns // width), "int64")) as strip:
             first = bind(tirx.min(strip * width, tirx.const(columns - width, "int64")))
-            panel, scales = self._method.strip(), scratch((2, matrix.groups, lanes))
-            for v, start in enumerate(starts):
-                if matrix.scales is None:
-                    self._turn(panel, v, first + start, width)
-                else:
-                    self._unpack(panel, scales, v, first + start, width)
+            panels = self.unpacked([first + start for start in starts], width)
             with serial((self._rows + (height - 1)) // height) as tile:
                 top = bind(tirx.min(tile * height, self._rows - height))
                 rows = [bind(top + i) for i in range(height)]
-                for m, sums in zip(rows, self._method.multiply(panel, scales, rows), strict=True):
-                    for i in range(width // lanes):
-                        finish(m, first + i * lanes, sums[i :: width // lanes])
+                self.tile(panels, rows, first, width, by_row(rows, finish))
+
+    def unpacked(self, starts: Sequence[Expr], width: int) -> tuple[Buffer, Buffer]:
+        """As many columns from each of `starts` on as there are lanes: what stands for them, and their scales."""
+        panel, scales = self._method.strip(), scratch((2, self._matrix.groups, self._isa.lanes))
+        for v, start in enumerate(starts):
+            if self._matrix.scales is None:
+                self._turn(panel, v, start, width)
+            else:
+                self._unpack(panel, scales, v, start, width)
+        return panel, scales
+
+    def tile(
+        self,
+        panels: tuple[Buffer, Buffer],
+        rows: Sequence[Expr],
+        first: Expr,
+        width: int,
+        finish: Finish,
+    ) -> None:
+        """A few rows times what is unpacked, `width` columns from `first` on."""
+        lanes, vectors = self._isa.lanes, width // self._isa.lanes
+        for number, sums in enumerate(self._method.multiply(*panels, rows)):
+            for i in range(vectors):
+                finish(number, first + i * lanes, sums[i::vectors])
 
     def _turn(self, panel: Buffer, v: int, first: Expr, width: int) -> None:
         """Plain numbers: rows of the weights become lanes, as many columns at a time."""

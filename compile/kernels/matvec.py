@@ -39,7 +39,8 @@ ROWS = 2  # of activations that share the unpacking of weights
 AHEAD = 12 << 10  # bytes of weights that are on their way: the processor's own guess stops at each 4 KB page
 CHUNK = 64  # weight rows of one parallel task: they stay in the innermost memory for all activation rows
 
-# (activation row, first output column, the sums of consecutive columns, one vector for each block of columns)
+# (activation row, first output column, the sums of consecutive columns, one vector for each block of columns);
+# where rows are handed over as a list, their number in it is the first
 Finish = Callable[[Expr, Expr, Sequence[Expr]], None]
 
 
@@ -194,36 +195,39 @@ class MatVec:
             count = bind(tirx.min(tirx.const(CHUNK, "int64"), columns - first))
             if isinstance(self._rows, int):
                 rows = [tirx.const(m, "int64") for m in range(self._rows)]
-                self._across(first, count, columns, blocks, rows, finish)
+                self.across(first, count, columns, blocks, rows, by_row(rows, finish))
                 return
             with serial(self._rows // ROWS) as tile:
                 rows = [bind(tile * ROWS + i) for i in range(ROWS)]
-                self._across(first, count, columns, blocks, rows, finish)
+                self.across(first, count, columns, blocks, rows, by_row(rows, finish))
             with serial(self._rows % ROWS) as rest:
                 row = bind(self._rows // ROWS * ROWS + rest)
-                self._across(first, count, columns, blocks, [row], finish)
+                self.across(first, count, columns, blocks, [row], by_row([row], finish))
 
-    def _across(
+    def across(
         self,
         first: Expr,
         count: Expr,
         columns: int,
-        blocks: Sequence[int],
+        blocks: Sequence[Expr],
         rows: Sequence[Expr],
         finish: Finish,
     ) -> None:
-        """Some rows of activations, `TILE` columns at a time."""
+        """Some rows of activations, `TILE` columns at a time, `count` of them from `first` on.
+
+        `columns`: of which each count is a multiple, up to what `TILE` does not divide.
+        """
         with serial(count // TILE) as tile:
             column = bind(first + tile * TILE)
             parts = [self._lanes([column + b + i for i in range(TILE)], rows) for b in blocks]
-            for i, m in enumerate(rows):
-                finish(m, column, [totals(part[i :: len(rows)]) for part in parts])
+            for i in range(len(rows)):
+                finish(i, column, [totals(part[i :: len(rows)]) for part in parts])
         if columns % TILE:
             with serial(count % TILE) as rest:
                 column = bind(first + count // TILE * TILE + rest)
                 parts = [self._lanes([column + b], rows) for b in blocks]
-                for i, m in enumerate(rows):
-                    finish(m, column, [total(part[i]) for part in parts])
+                for i in range(len(rows)):
+                    finish(i, column, [total(part[i]) for part in parts])
 
     def _lanes(self, columns: Sequence[Expr], rows: Sequence[Expr]) -> list[Expr]:
         """For each column and row a vector of four, whose sum is the product."""
@@ -241,6 +245,11 @@ class MatVec:
                 [a + b for a, b in zip(_narrowed(sums, part.lanes), values, strict=True)] if sums else values
             )
         return _narrowed(sums, TILE)
+
+
+def by_row(rows: Sequence[Expr], finish: Finish) -> Finish:
+    """`finish`, called with the number of a row in `rows`."""
+    return lambda i, column, sums: finish(rows[i], column, sums)
 
 
 def _narrowed(vectors: list[Expr], lanes: int) -> list[Expr]:

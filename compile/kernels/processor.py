@@ -12,6 +12,7 @@ from edge_router.compile.kernels import (
     attention_paged,
     attention_prefill,
     convolution,
+    experts,
     linear,
     logits,
     norm,
@@ -20,12 +21,12 @@ from edge_router.compile.kernels import (
 )
 from edge_router.compile.kernels.attention_paged import Sight
 from edge_router.compile.kernels.isa import Isa
-from edge_router.compile.kernels.shapes import PAGE, Heads, Linear
+from edge_router.compile.kernels.shapes import PAGE, Grouped, Heads, Linear, Routing
 from edge_router.compile.kernels.stored import Stored
 
 
 class Processor:
-    """A `Kernels`. Those of attention get vectors that fit into a head."""
+    """A `Kernels`, with those of pages and experts. Those of attention get vectors that fit into a head."""
 
     def __init__(self, isa: Isa) -> None:
         self.isa = isa
@@ -91,6 +92,12 @@ class Processor:
 
     def softmax(self, vocabulary: int, active: int) -> Any:
         return logits.softmax(self.isa, vocabulary, active)
+
+    def route(self, routing: Routing, rows: int | None) -> Any:
+        return experts.route(routing, rows)
+
+    def grouped(self, shape: Grouped) -> Any:
+        return experts.grouped(self.isa, shape)
 
     def _narrow(self, heads: Heads) -> Isa:
         return self.isa.narrowed(heads.size)

@@ -55,3 +55,30 @@ class Linear:
     gate: Gate = "silu"
     many: bool = True
     stored: Stored = field(default_factory=Stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Which `chosen` of `experts` a token goes to. `shared_out`: their shares sum to 1; see `ExpertSizes`."""
+
+    experts: int
+    chosen: int
+    shared_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Products of tokens with the matrices of the experts that they go to, which lie one after another.
+
+    `gate`: x [rows, inputs] becomes y [rows * chosen, outputs / 2], each expert's matrix being gate upon up, as
+    in `Linear`. Without: x [rows * chosen, inputs] becomes y [rows, outputs], the sum by the experts' shares,
+    and `add` is added. `rows` None: any number.
+    """
+
+    routing: Routing
+    inputs: int
+    outputs: int
+    rows: int | None
+    gate: Gate | None = None
+    add: bool = False
+    stored: Stored = field(default_factory=Stored)

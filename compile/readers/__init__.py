@@ -16,9 +16,11 @@ def open_weights(path: Path) -> WeightsReader:
     `catalog.configs.held` says as what a folder is read. Raises `InvalidModel` (which says what was looked
     for and what is there), `WeightsCorrupt`, and `MissingExtra` for .bin files without torch.
     """
+    from edge_router.compile.readers.stacked import taken_apart
+
     found = held(path)
     openers = {"mlc": _mlc, "safetensors": _safetensors, "torch": _torch_bin, "gguf": _gguf}
-    return openers[found.format](found.path)
+    return taken_apart(openers[found.format](found.path))
 
 
 def _gguf(path: Path) -> WeightsReader:

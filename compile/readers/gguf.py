@@ -83,13 +83,16 @@ class GgufReader:
         from gguf.quants import dequantize
 
         if not len(order):
-            return np.empty((0, tensor.shape[-1]), np.float32)
+            return np.empty((0, *tensor.shape[1:]), np.float32)
         length = _byte_length(tensor) // (1 if len(tensor.shape) == 1 else tensor.shape[0])
         first, count = int(order.min()), int(np.ptp(order)) + 1
         raw = read_numbers(tensor.file, np.uint8, count * length, tensor.offset + first * length)
         rows = raw.reshape(count, length)[order - first]
-        floats = dequantize(rows, GGMLQuantizationType(tensor.type_number))
-        return cast(Floats, np.ascontiguousarray(floats, dtype=np.float32).reshape(len(order), -1))
+        found = dequantize(rows, GGMLQuantizationType(tensor.type_number))
+        floats: Floats = np.ascontiguousarray(found, dtype=np.float32)
+        if len(tensor.shape) == 1:
+            return floats.reshape(1, -1)
+        return floats.reshape(len(order), *tensor.shape[1:])
 
     def _check_types(self) -> None:
         """That each tensor's numbers can be read, before any of them is. Raises `InvalidModel`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +61,7 @@ class MlcReader:
     def tensors(self) -> Mapping[str, TensorInfo]:
         word = str(self._chat.get("quantization"))
         return {
-            name: TensorInfo((rows, *parameter.shape[1:]), word)
+            name: TensorInfo((rows, *parameter.columns), word)
             for name, (parameter, _, rows) in self._homes.items()
         }
 
@@ -73,7 +74,7 @@ class MlcReader:
         if plain is not None:
             values = self._array(plain, at + first, at + last).astype(np.float32)
             return values - np.float32(parameter.plus)
-        form, columns = self._form, parameter.shape[1]
+        form, columns = self._form, parameter.shape[-1]
         words, scales = (
             self._rows(f"{parameter.name}.{part}", parameter, at + first, at + last)
             for part in ("q_weight", "q_scale")
@@ -106,7 +107,8 @@ class MlcReader:
         else:
             expected = {}
             for part, each in (("q_weight", self._form.words_per_group), ("q_scale", 1)):
-                shape = parameter.shape[0], each * self._form.groups(parameter.shape[1])
+                *rows, columns = parameter.shape
+                shape = *rows, each * self._form.groups(columns)
                 sideways = self._form.transposes(parameter.kind)
                 expected[f"{parameter.name}.{part}"] = shape[::-1] if sideways else shape
         for name, wanted in expected.items():
@@ -121,8 +123,9 @@ class MlcReader:
         """Rows of an array as they are stored."""
         half = record.halved
         dtype = np.dtype("<u2" if half else record.dtype)
-        row = record.bytes // record.shape[0] // dtype.itemsize
+        rows = math.prod(record.shape[:-1] or record.shape)  # those of all experts follow one another
+        row = record.bytes // rows // dtype.itemsize
         offset = record.offset + first * row * dtype.itemsize
         flat = read_numbers(record.shard, dtype, (last - first) * row, offset)
-        values = flat.reshape(last - first, *record.shape[1:])
+        values = flat.reshape(last - first, -1) if len(record.shape) > 1 else flat
         return (values.astype(np.uint32) << 16).view(np.float32) if half else values

@@ -210,6 +210,7 @@ def model_config(config: Mapping[str, object], windows: Windows) -> dict[str, ob
         "max_batch_size": windows.max_batch_size,
         "disaggregation": False,
         **own,
+        **(described.experts.counted(config) if described.experts else {}),
     }
 
 

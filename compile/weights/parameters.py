@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import replace
 
 from edge_router.architectures import Architecture, architecture
+from edge_router.architectures.experts import ExpertSizes
 from edge_router.architectures.mixers import Mixer, MixerSizes
+from edge_router.architectures.quantization import Kind
 from edge_router.compile.readers.base import WeightsReader
 from edge_router.compile.rotary import rotary
 from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
 
-Kind = Literal["linear", "embedding", "head", "vector"]
 _MLP_NORMS = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
@@ -39,6 +40,11 @@ class Parameter:
     word: str = "weight"
     plus: float = 0.0
 
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Of a row of a matrix, or of all matrices on top of each other; () for a vector."""
+        return self.shape[1:][-1:]
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -52,6 +58,7 @@ class Sizes:
     head_dim: int
     vocabulary: int
     tied: bool
+    experts: ExpertSizes | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, object], where: str) -> Sizes:
@@ -78,6 +85,10 @@ class Sizes:
             raise InvalidModel(where, f"{sizes.heads} query heads over {sizes.kv_heads} key heads")
         return sizes
 
+    def of_experts(self, kind: Architecture, config: Mapping[str, object], where: str) -> Sizes:
+        """With those of its experts, if it has any. Raises `InvalidModel`."""
+        return replace(self, experts=kind.experts.sizes(config, where)) if kind.experts else self
+
 
 def parameters(config: Mapping[str, object], where: str) -> tuple[Parameter, ...]:
     """Every parameter of the model that `config` (Hugging Face's keys) describes.
@@ -91,7 +102,7 @@ def check(reader: WeightsReader, wanted: tuple[Parameter, ...], config: Mapping[
     """That the checkpoint holds just these tensors in these shapes. Raises `InvalidModel`, naming them."""
     held = reader.tensors
     sources = {
-        source: (rows, *parameter.shape[1:])
+        source: (rows, *parameter.columns)
         for parameter in wanted
         for source, rows in zip(parameter.sources, parameter.source_rows, strict=True)
     }
@@ -127,7 +138,7 @@ def _described(config: Mapping[str, object], where: str, kind: Architecture) -> 
         raise InvalidModel(where, f"{key} is {theirs}, and {config['model_type']} is computed with {ours}")
     if not isinstance(config.get("rms_norm_eps"), int | float):
         raise InvalidModel(where, f"rms_norm_eps is {config.get('rms_norm_eps')!r}, not a number")
-    size = Sizes.of({"tie_word_embeddings": kind.tied, **config}, where)
+    size = Sizes.of({"tie_word_embeddings": kind.tied, **config}, where).of_experts(kind, config, where)
     rotary(config, size.head_dim, where)
     embedding = ("model.embed_tokens.weight",)
     shape = (size.vocabulary, size.hidden)
@@ -156,16 +167,44 @@ class _Layer:
     mixed: tuple[Mixer, MixerSizes] | None = None
 
     def parameters(self) -> list[Parameter]:
-        size, norms = self.size, self.kind.norms
+        norms = self.kind.norms
         around = [name for name in _MLP_NORMS if norms == "around" or (norms == "after" and "post" in name)]
         return [
             *([] if norms == "after" else [self._norm(self.kind.names.before, "input_layernorm")]),
             *(self._attention() if self.mixed is None else self._mixer(*self.mixed)),
             self._norm("post_attention_layernorm", "post_attention_layernorm"),
             *(self._norm(name, name) for name in around),
-            self._gate_up(),
-            self._linear("mlp.down_proj", "mlp.down_proj", (size.hidden, size.intermediate), by_up=True),
+            *self._mlp(),
         ]
+
+    def _mlp(self) -> list[Parameter]:
+        size = self.size
+        if size.experts is None:
+            shape = (size.hidden, size.intermediate)
+            return [self._gate_up(), self._linear("mlp.down_proj", "mlp.down_proj", shape, by_up=True)]
+        named, width = self.kind.experts, size.experts.width
+        assert named is not None
+        return [
+            Parameter(
+                f"{self.name}.mlp.{named.router}",
+                (f"{self.source}.mlp.{named.router}.weight",),
+                (size.experts.count,),
+                (size.experts.count, size.hidden),
+                "router",
+            ),
+            self._of_experts(named.gate_up, ("gate_proj", "up_proj"), (width, size.hidden)),
+            self._of_experts(named.down, ("down_proj",), (size.hidden, width)),
+        ]
+
+    def _of_experts(self, name: str, parts: tuple[str, ...], each: tuple[int, int]) -> Parameter:
+        """One expert's matrices after the other's, `each` of that shape."""
+        assert self.size.experts is not None
+        count, (rows, columns) = self.size.experts.count, each
+        sources = tuple(
+            f"{self.source}.mlp.experts.{expert}.{part}.weight" for expert in range(count) for part in parts
+        )
+        shape = (count, rows * len(parts), columns)
+        return Parameter(f"{self.name}.mlp.{name}", sources, (rows,) * len(sources), shape, "linear")
 
     def _attention(self) -> list[Parameter]:
         size, names = self.size, self.kind.names

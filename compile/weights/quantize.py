@@ -45,11 +45,14 @@ def stored_bytes(form: Quantization, parameter: Parameter) -> int:
 
 
 def check_groups(form: Quantization, parameters: tuple[Parameter, ...], where: Path | str) -> None:
-    """Raises `InvalidModel` where groups of 32 don't divide a matrix's columns.
+    """Raises `InvalidModel` where groups of 32 don't divide a matrix's columns, or experts lie transposed.
 
     The kernels for them read whole groups only. Groups of 40 divide hardly any model's columns: those are
     filled up.
     """
+    for parameter in parameters:
+        if len(parameter.shape) > 2 and form.transposes(parameter.kind):
+            raise InvalidModel(where, f"experts are not stored in {form.name}; q4f16_1 and q4f32_1 can")
     if form.bits != 4:
         return
     for parameter in parameters:
@@ -79,7 +82,7 @@ def quantized(
     if not form.quantizes(parameter.kind):
         yield names[0], _plain(reader, parameter, form)
         return
-    rows, columns = parameter.shape
+    rows, columns = math.prod(parameter.shape[:-1]), parameter.shape[-1]
     if moments is not None and moments.shape != (columns,):
         raise InvalidModel(
             reader.source, f"the moments of {parameter.name} are for {len(moments)} columns, not {columns}"
@@ -97,8 +100,8 @@ def quantized(
         scales[into : into + stop - start] = chosen
 
     list(pool.map(work, _chunks(parameter)))
-    yield names[0], words.T if sideways else words
-    yield names[1], scales.T if sideways else scales
+    for name, array in zip(names, (words, scales), strict=True):
+        yield name, array.T if sideways else array.reshape(*parameter.shape[:-1], -1)
 
 
 def packed(codes: Codes, form: Quantization) -> npt.NDArray[np.uint32]:
@@ -141,11 +144,11 @@ def _empty(rows: int, columns: int, dtype: str, sideways: bool) -> Array:
 
 
 def _plain(reader: WeightsReader, parameter: Parameter, form: Quantization) -> Array:
-    array: Array = np.empty(parameter.shape, form.dtype)
+    array: Array = np.empty((sum(parameter.source_rows), *parameter.columns), form.dtype)
     for source, start, stop, into in _chunks(parameter):
         rows = _finite(reader, source, start, stop, form)
         array[into : into + stop - start] = rows + np.float32(parameter.plus)
-    return array
+    return array.reshape(parameter.shape)
 
 
 def _chunks(parameter: Parameter) -> Iterator[tuple[str, int, int, int]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_router.architectures import architecture
 from edge_router.architectures.description import Turn
+from edge_router.architectures.experts import ExpertSizes
 from edge_router.architectures.mixers import Mixer
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.rotary import Rotary, rotary
@@ -36,7 +37,8 @@ class Reference:
         config, where = config or reader.config, str(reader.source)
         self._reader, self._config = reader, config
         self._kind = architecture(str(config.get("model_type")))
-        self._size = Sizes.of({**config, "tie_word_embeddings": is_tied(config)}, where)
+        size = Sizes.of({**config, "tie_word_embeddings": is_tied(config)}, where)
+        self._size = size.of_experts(self._kind, config, where)
         self._epsilon = cast(float, config["rms_norm_eps"])
         self._fed = {source: made.name for made in parameters(config, where) for source in made.sources}
         self._scale = self._kind.embedding_scale(config)
@@ -141,15 +143,32 @@ class Reference:
         states = states + self._residual * mixed
         before = "pre_feedforward_layernorm" if norms == "around" else "post_attention_layernorm"
         inputs = states if norms == "after" else self._normalise(states, f"{layer}.{before}.weight")
-        if self._kind.fused:
-            (both,) = self._products(look, inputs, f"{layer}.mlp.gate_up_proj")
-            gate, up = np.split(both, 2, axis=-1)
-        else:
-            gate, up = self._products(look, inputs, f"{layer}.mlp.gate_proj", f"{layer}.mlp.up_proj")
-        (out,) = self._products(look, self._gate(gate) * up, f"{layer}.mlp.down_proj")
+        out = self._mlp(f"{layer}.mlp", inputs, look)
         if norms != "before":
             out = self._normalise(out, f"{layer}.post_feedforward_layernorm.weight")
         return states + self._residual * out
+
+    def _mlp(self, mlp: str, inputs: Floats, look: Observer) -> Floats:
+        if self._kind.experts is None:
+            return self._one_mlp(mlp, inputs, look)
+        sizes, router = self._size.experts, self._kind.experts.router
+        assert sizes is not None
+        chosen, shares = _routed(inputs @ self._weight(f"{mlp}.{router}.weight").T, sizes)
+        out = np.zeros_like(inputs)
+        for expert in np.unique(chosen):
+            tokens, places = np.nonzero(chosen == expert)
+            found = self._one_mlp(f"{mlp}.experts.{expert}", inputs[tokens], look)
+            out[tokens] += shares[tokens, places, None] * found
+        return out
+
+    def _one_mlp(self, mlp: str, inputs: Floats, look: Observer) -> Floats:
+        if self._kind.fused:
+            (both,) = self._products(look, inputs, f"{mlp}.gate_up_proj")
+            gate, up = np.split(both, 2, axis=-1)
+        else:
+            gate, up = self._products(look, inputs, f"{mlp}.gate_proj", f"{mlp}.up_proj")
+        (out,) = self._products(look, self._gate(gate) * up, f"{mlp}.down_proj")
+        return out
 
     def _attention(self, number: int, inputs: Floats, look: Observer, texts: Sequence[int] | None) -> Floats:
         heads = self._queries_keys_values(f"model.layers.{number}.self_attn", inputs, look)
@@ -256,6 +275,14 @@ def _turned(heads: Floats, positions: np.typing.NDArray[np.intp], turns: Rotary 
     pairs = len(turns.frequencies)
     first, second, rest = np.split(heads, [pairs, 2 * pairs], axis=-1)
     return np.concatenate([first * cosine - second * sine, second * cosine + first * sine, rest], axis=-1)
+
+
+def _routed(rated: Floats, sizes: ExpertSizes) -> tuple[np.typing.NDArray[np.intp], Floats]:
+    """Of each token its experts, the best first, and their shares in its result."""
+    chosen = np.argsort(-rated, axis=-1, kind="stable")[:, : sizes.chosen]
+    among = np.take_along_axis(rated, chosen, -1) if sizes.shared_out else rated
+    shares = _softmax(among)
+    return chosen, shares if sizes.shared_out else np.take_along_axis(shares, chosen, -1)
 
 
 def _silu(gate: Floats) -> Floats:

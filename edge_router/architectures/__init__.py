@@ -23,6 +23,7 @@ from edge_router.architectures.olmo import OLMO2, OLMO3
 from edge_router.architectures.phi3 import PHI3
 from edge_router.architectures.qwen2 import QWEN2
 from edge_router.architectures.qwen3 import QWEN3
+from edge_router.architectures.qwen3_moe import QWEN3_MOE
 from edge_router.architectures.smollm3 import SMOLLM3
 from edge_router.errors import UnsupportedArchitecture
 from edge_router.registry import Registry
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _OURS = (
-    *(LLAMA, MISTRAL, MINISTRAL3, QWEN2, QWEN3, GEMMA2, GEMMA3, PHI3),
+    *(LLAMA, MISTRAL, MINISTRAL3, QWEN2, QWEN3, QWEN3_MOE, GEMMA2, GEMMA3, PHI3),
     *(SMOLLM3, GRANITE, OLMO2, OLMO3, EXAONE4, LFM2),
 )
 BY_TYPE: Mapping[str, Architecture] = MappingProxyType({name: one for one in _OURS for name in one.types})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Literal, cast
 
+from edge_router.architectures.experts import Experts
 from edge_router.architectures.gguf_names import GgufNames
 from edge_router.architectures.mixers import Keys, LayerCache, Mixer, States
 from edge_router.errors import InvalidModel
@@ -78,6 +79,7 @@ class Architecture:
     windowed: Windowed = "none"
     turns: Turns = "alike"
     every: int = 0
+    experts: Experts | None = None  # the MLP is made of many, of which a token takes a few
     near_base: float | None = None  # of layers that turn for near tokens, else the config's `rope_theta`
     keys: tuple[str, ...] = field(default=())
     mixers: tuple[Mixer, ...] = ()

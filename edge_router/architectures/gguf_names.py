@@ -31,6 +31,18 @@ NORMS_AFTER = {
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 NORMS_AROUND = {**NORMS_AFTER, "ffn_norm": "pre_feedforward_layernorm"}
+EXPERT_COUNTS = {
+    "expert_count": "num_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+}
+# The router, and all experts' matrices in one tensor each: [experts, rows, columns].
+EXPERTS = {
+    "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.experts.gate_proj",
+    "ffn_up_exps": "mlp.experts.up_proj",
+    "ffn_down_exps": "mlp.experts.down_proj",
+}
 FUSED = {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"}
 ROPE_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
@@ -41,8 +53,9 @@ class GgufNames:
 
     `turned`: the rows of q and k lie in llama.cpp's order. `largest`: layers of the model that divides scores
     by the root of hidden / heads, which no key says. `numbers`: metadata keys of its own, with their names in
-    config.json; `counts`: those that are whole. `top`: tensors outside of layers, beside `TOP`. `windowed`:
-    the `model_type` of files that state a window, where that is another.
+    config.json; `counts`: those that are whole; `unsaid`: what no file says and all of its models have.
+    `top`: tensors outside of layers, beside `TOP`. `windowed`: the `model_type` of files that state a window,
+    where that is another.
     """
 
     architecture: str
@@ -50,8 +63,9 @@ class GgufNames:
     turned: bool = False
     largest: int = 0
     numbers: Mapping[str, str] = field(default_factory=dict)
-    windowed: str = ""
     counts: Mapping[str, str] = field(default_factory=dict)
+    unsaid: Mapping[str, object] = field(default_factory=dict)
+    windowed: str = ""
     top: Mapping[str, str] = field(default_factory=dict)
 
     def hugging_face_name(self, name: str) -> str | None:

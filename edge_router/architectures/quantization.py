@@ -14,7 +14,7 @@ from typing import Literal
 from edge_router.errors import UnknownName
 from edge_router.records import dataclass
 
-Kind = Literal["linear", "embedding", "head", "vector"]
+Kind = Literal["linear", "embedding", "head", "vector", "router"]
 DType = Literal["float16", "bfloat16", "float32"]
 
 WORD_BYTES = 4
@@ -63,7 +63,7 @@ class Quantization:
         return self.transposed and self.quantizes(kind) and kind != "embedding"
 
     def quantizes(self, kind: Kind) -> bool:
-        if self.bits is None or kind == "vector":
+        if self.bits is None or kind in ("vector", "router"):
             return False
         return kind == "linear" or self.tables
 

@@ -250,6 +250,8 @@ def activation_width(shape: ModelShape) -> int:
         product += 2 * shape.hidden
     for _, sizes, _ in shape.mixed:  # what goes in and what comes out, in float32
         product = max(product, 2 * sum(sizes.inputs.values()) + 2 * sizes.width)
+    if shape.experts is not None:  # ratings in float32, and which experts are taken
+        product += 2 * shape.experts.count + 4 * shape.experts.chosen
     ours = 5 * shape.hidden + qkv + shape.query_width + product
     theirs = 2 * shape.hidden + max(qkv + shape.query_width, 3 * shape.intermediate)
     return max(theirs, ours)

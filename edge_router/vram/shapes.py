@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edge_router.architectures import Architecture, architecture
+from edge_router.architectures.experts import ExpertSizes
 from edge_router.architectures.mixers import Keys, MixerSizes, State
 from edge_router.architectures.quantization import Kind
 from edge_router.errors import InvalidModel
@@ -17,13 +18,18 @@ _EVERYWHERE = (*(f"norm {where} {what}" for where in ("before", "after") for wha
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """`count` tensors of the same shape. `columns` is what one output sums over; 1 row for a vector."""
+    """`count` tensors of the same shape. `columns` is what one output sums over; 1 row for a vector.
+
+    `read`: of `experts` matrices on top of each other in each, a token takes so many.
+    """
 
     name: str
     kind: Kind
     rows: int
     columns: int
     count: int = 1
+    experts: int = 1
+    read: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,8 @@ class ModelShape:
 
     `whole_window`: all that attend, so that older tokens need not be kept. `vectors` are the numbers of one
     layer that are never quantized (norms and biases). `mixed`: of each kind of layers that do not attend its
-    name, its sizes and how many there are.
+    name, its sizes and how many there are. `intermediate`: channels of the MLP, of all experts that a token
+    takes.
     """
 
     architecture: Architecture
@@ -65,6 +72,8 @@ class ModelShape:
     def state_numbers(self) -> int:
         """Of one text, in all layers."""
         return sum(state.numbers * number for state, number in self.states)
+
+    experts: ExpertSizes | None = None
 
     @property
     def whole_window(self) -> bool:
@@ -104,10 +113,11 @@ class ModelShape:
         windowed = sum(window > 0 for window in windows)
         mixers = [mixer for mixer in described.layer_mixers(config, layers, where) if mixer is not None]
         kinds = {mixer.kind: mixer for mixer in mixers}
+        experts = described.experts.sizes(config, where) if described.experts else None
         return cls(
             architecture=described,
             hidden=hidden,
-            intermediate=numbers.count("intermediate_size"),
+            intermediate=experts.chosen * experts.width if experts else numbers.count("intermediate_size"),
             layers=layers,
             heads=heads,
             kv_heads=kv_heads,
@@ -125,11 +135,20 @@ class ModelShape:
             mixed=tuple(
                 (mixer.name, mixer.sizes(config, where), mixers.count(mixer)) for mixer in kinds.values()
             ),
+            experts=experts,
         )
 
     @property
     def parameters(self) -> int:
         return sum(tensor.rows * tensor.columns * tensor.count for tensor in self.tensors())
+
+    @property
+    def active_parameters(self) -> int:
+        """Of which a token reads something: without the experts that it does not take."""
+        return sum(
+            tensor.rows * tensor.columns * tensor.count * tensor.read // tensor.experts
+            for tensor in self.tensors()
+        )
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Every parameter, fused as MLC fuses them: q, k and v; gate and up."""
@@ -149,13 +168,25 @@ class ModelShape:
         found += [
             Tensor("attention in", "linear", qkv, self.hidden, self.attention_layers),
             Tensor("attention out", "linear", self.hidden, self.query_width, self.attention_layers),
-            Tensor("gate and up", "linear", 2 * self.intermediate, self.hidden, self.layers),
-            Tensor("down", "linear", self.hidden, self.intermediate, self.layers),
+            *self._mlp(),
             Tensor("last norm", "vector", 1, self.hidden),
         ]
         if not self.tied:
             found.append(Tensor("head", "head", self.vocabulary, self.hidden))
         return tuple(found)
+
+    def _mlp(self) -> tuple[Tensor, ...]:
+        layers, hidden, of = self.layers, self.hidden, self.experts
+        if of is None:
+            return (
+                Tensor("gate and up", "linear", 2 * self.intermediate, hidden, layers),
+                Tensor("down", "linear", hidden, self.intermediate, layers),
+            )
+        return (
+            Tensor("router", "router", of.count, hidden, layers),
+            Tensor("gate and up", "linear", of.count * 2 * of.width, hidden, layers, of.count, of.chosen),
+            Tensor("down", "linear", of.count * hidden, of.width, layers, of.count, of.chosen),
+        )
 
 
 class _Numbers:

@@ -14,11 +14,12 @@ from edge_router.vram.shapes import ModelShape
 def bytes_per_token(shape: ModelShape, settings: Settings) -> int:
     """Read to decode one token of a conversation that fills half of its context.
 
-    Of an embedding table only one row is read, unless it serves as the last layer too.
+    Of an embedding table only one row is read, unless it serves as the last layer too; of experts those that
+    the token takes.
     """
     form = quantization(settings.quantization)
     weights = sum(
-        tensor.count * sum(tensor_bytes(tensor, form))
+        tensor.count * sum(tensor_bytes(tensor, form)) * tensor.read // tensor.experts
         for tensor in shape.tensors()
         if tensor.kind != "embedding" or shape.tied
     )

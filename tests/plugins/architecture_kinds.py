@@ -28,6 +28,7 @@ YARN = {
     "beta_fast": 4.0,
     "beta_slow": 1.0,
 }
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 96}
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "llama, llama3 rope": ("llama", {"rope_parameters": LLAMA3}),
     "deepseek-coder": (
@@ -37,6 +38,11 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": 20, "rope_theta": 1000000.0}),
     "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"rope_theta": 1000000.0}),
+    "qwen3_moe": (
+        "qwen3_moe",
+        {**EXPERTS, "rope_theta": 1000000.0, "norm_topk_prob": True},
+    ),
+    "qwen3_moe, shares of all": ("qwen3_moe", {**EXPERTS, "rope_theta": 1000000.0}),
     "gemma2": (
         "gemma2",
         {

@@ -14,7 +14,8 @@ from edge_router.compile.weights.parameters import parameters as parameters_of
 from edge_router.compile.weights.quantize import stored_bytes
 from edge_router.errors import InvalidModel, UnsupportedArchitecture
 from edge_router.vram import ModelShape
-from edge_router.vram.estimate import tensor_bytes
+from edge_router.vram.estimate import Settings, tensor_bytes, weight_bytes
+from edge_router.vram.speed import bytes_per_token
 
 QWEN2_5_7B = {
     "model_type": "qwen2",
@@ -36,6 +37,20 @@ QWEN3_4B = {
     "head_dim": 128,
     "vocab_size": 151936,
     "tie_word_embeddings": True,
+}
+QWEN3_30B_A3B = {
+    "model_type": "qwen3_moe",
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "moe_intermediate_size": 768,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "tie_word_embeddings": False,
 }
 GEMMA2_2B = {
     "model_type": "gemma2",
@@ -83,6 +98,7 @@ def parameters(shape: ModelShape) -> int:
         # the totals that the hub shows for the safetensors files
         ({**QWEN2_5_7B}, 7_615_616_512),
         ({**QWEN3_4B}, 4_022_468_096),
+        ({**QWEN3_30B_A3B}, 30_532_122_624),
         ({**GEMMA2_2B}, 2_614_341_888),
         ({**GEMMA3_1B}, 999_885_952),
         ({**PHI3_MINI}, 3_821_079_552),
@@ -183,10 +199,37 @@ def test_the_planner_and_the_compiler_count_the_same_tensors(name):
         assert planned == sum(stored_bytes(form, parameter) for parameter in compiled), form_name
 
 
+def test_of_experts_all_are_held_and_those_read_that_a_token_takes():
+    """As its maker has it, 30.5 billion parameters, of which 3.3 are active."""
+    shape = ModelShape.of(QWEN3_30B_A3B, "test")
+    assert 3.3e9 < shape.active_parameters < 3.4e9
+    settings = Settings("q4f16_1", 4096, 512)
+    read = bytes_per_token(shape, settings)
+    held = weight_bytes(shape, quantization("q4f16_1"))
+    assert held > 17e9 > 2.5e9 > read
+    compiled = parameters_of({**QWEN3_30B_A3B, "rms_norm_eps": 1e-6}, "test")
+    assert held == sum(stored_bytes(quantization("q4f16_1"), parameter) for parameter in compiled)
+
+
+@each(
+    "changed, said",
+    [
+        ({"num_experts_per_tok": 129}, "num_experts_per_tok is 129, of 128 experts"),
+        ({"num_experts": None}, "num_experts is None, not a positive whole number"),
+        ({"moe_intermediate_size": 800 + 8}, "moe_intermediate_size is 808, no multiple of"),
+        ({"mlp_only_layers": [3]}, r"mlp_only_layers is \[3\]: some of its layers have no experts"),
+        ({"decoder_sparse_step": 2}, "decoder_sparse_step is 2: some of its layers have no experts"),
+    ],
+)
+def test_experts_that_cannot_be_computed_are_refused(changed, said):
+    with pytest.raises(InvalidModel, match=said):
+        ModelShape.of({**QWEN3_30B_A3B, **changed}, "test")
+
+
 def test_every_architecture_that_can_be_compiled_can_be_planned():
     for name in architectures():
-        layers = ["full_attention"] * 32
-        config = {**PHI3_MINI, "model_type": name, "sliding_window": None, "layer_types": layers}
+        more = {"sliding_window": None, "layer_types": ["full_attention"] * 32}
+        config = {**QWEN3_30B_A3B, **PHI3_MINI, "model_type": name, **more}
         assert ModelShape.of(config, "test").architecture is architecture(name)
 
 

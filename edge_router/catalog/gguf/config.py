@@ -135,18 +135,24 @@ class GgufConfig:
             found["sliding_window_pattern"] = described.every
         if "rope_local_base_freq" in keys:
             found["rope_local_base_freq"] = self._real("rope.freq_base_swa", _LOCAL_BASE)
-        for key, name in {**dict(zip(_CAPS, _CAPS, strict=True)), **names.numbers}.items():
-            if self._key(key) in self._fields:
-                found[name] = self._real(key) or None  # 0 caps nothing
-        return {**found, **self._mixed(described, names)}
+        return {**found, **self._named(names), **self._mixed(described, names)}
+
+    def _named(self, names: GgufNames) -> dict[str, object]:
+        """What files state under keys of an architecture's own, and what none of its files says."""
+        reals = {**dict(zip(_CAPS, _CAPS, strict=True)), **names.numbers}
+        found: dict[str, object] = {
+            name: self._real(key) or None  # 0 caps nothing
+            for key, name in reals.items()
+            if self._key(key) in self._fields
+        }
+        return {**found, **{name: self._number(key) for key, name in names.counts.items()}, **names.unsaid}
 
     def _mixed(self, described: Architecture, names: GgufNames) -> dict[str, object]:
         """What those with layers that do not attend have."""
-        found: dict[str, object] = {name: self._number(key) for key, name in names.counts.items()}
-        if described.mixers:
-            layers = range(self._number("block_count"))
-            found["layer_types"] = [self._layer_type(described, names, layer) for layer in layers]
-        return found
+        if not described.mixers:
+            return {}
+        layers = range(self._number("block_count"))
+        return {"layer_types": [self._layer_type(described, names, layer) for layer in layers]}
 
     def _layer_type(self, described: Architecture, names: GgufNames, layer: int) -> str:
         """By the tensors that it has."""

@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from architecture_kinds import YARN
+from architecture_kinds import EXPERTS, YARN
 
 from edge_router.catalog.gguf import gguf_config
 from edge_router.compile.readers import open_weights
@@ -40,6 +40,11 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "llama": ("llama", {}, {}),
     "qwen2": ("qwen2", {"rope_theta": 1000000.0, "tie_word_embeddings": True}, {}),
     "qwen3": ("qwen3", {}, {}),
+    "qwen3moe": (
+        "qwen3_moe",
+        {**EXPERTS, "norm_topk_prob": True},
+        {"expert_count": 8, "expert_used_count": 3, "expert_feed_forward_length": 96},
+    ),
     "gemma2": (
         "gemma2",
         {**GEMMA, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
@@ -161,15 +166,14 @@ def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], ti
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
     names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
     held = checkpoint.names  # by Llama's names
-    for name in checkpoint.tensors:
-        tensor = checkpoint.rows(name)
+    for name, tensor in together(checkpoint).items():
         if family in ("llama", "smollm3", "granite", "mistral3") and name.endswith(
             ("q_proj.weight", "k_proj.weight")
         ):
             tensor = tiny.llama_cpp_order(tensor, config["head_dim"])
         if family.startswith("gemma") and name.endswith("norm.weight"):
             tensor = tensor + 1
-        writer.add_tensor(names.get_name(held[name], try_suffixes=(".weight", ".bias")), tensor)
+        writer.add_tensor(names.get_name(held.get(name, name), try_suffixes=(".weight", ".bias")), tensor)
     if family == "phi3":
         writer.add_tensor("rope_factors_long.weight", np.array(LONG["long_factor"], np.float32))
         writer.add_tensor("rope_factors_short.weight", np.array(LONG["short_factor"], np.float32))
@@ -177,6 +181,19 @@ def write(file: Path, family: str, checkpoint: Any, extra: Mapping[str, Any], ti
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def together(checkpoint: Any) -> dict[str, np.ndarray]:
+    """Every tensor, the matrices of a layer's experts as one."""
+    found: dict[str, list[np.ndarray]] = {}
+    for name in checkpoint.tensors:
+        layer, _, rest = name.partition(".experts.")
+        expert, _, part = rest.partition(".")
+        one = f"{layer}.experts.{part}" if rest else name
+        found.setdefault(one, []).append(
+            checkpoint.rows(f"{layer}.experts.{expert}.{part}" if rest else name)
+        )
+    return {name: parts[0] if len(parts) == 1 else np.stack(parts) for name, parts in found.items()}
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))

@@ -112,11 +112,26 @@ def in_their_words(theirs: Any, model_type: str, state: Mapping[str, Any]) -> di
     """Tensors under the names and in the shapes that transformers has for them."""
     from edge_router.architectures import architecture
 
-    described = architecture(model_type)
+    described, state = architecture(model_type), _together(state)
     names = {described.checkpoint_name(name): name for name in theirs.state_dict()}
     shapes = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
     found = {names.get(name, name): tensor for name, tensor in state.items()}
     return {name: tensor.reshape(shapes.get(name, tensor.shape)) for name, tensor in found.items()}
+
+
+def _together(state: Mapping[str, Any]) -> dict[str, Any]:
+    """As transformers holds experts while it computes: all matrices of a kind in one tensor."""
+    import torch
+
+    plain = {name: value for name, value in state.items() if ".experts." not in name}
+    layers = {name.partition(".experts.")[0] for name in state if ".experts." in name}
+    for layer in layers:
+        numbers = {int(name.split(".")[5]) for name in state if name.startswith(f"{layer}.experts.")}
+        each = [f"{layer}.experts.{expert}" for expert in sorted(numbers)]
+        gate_up = [torch.cat([state[f"{one}.{part}_proj.weight"] for part in ("gate", "up")]) for one in each]
+        plain[f"{layer}.experts.gate_up_proj"] = torch.stack(gate_up)
+        plain[f"{layer}.experts.down_proj"] = torch.stack([state[f"{one}.down_proj.weight"] for one in each])
+    return plain
 
 
 def compiled(config: Mapping[str, Any], library: Path, machine: Any, form: str = "q4f16_1") -> None:

@@ -20,6 +20,7 @@ from edge_router.compile.webgpu.build import build_program
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.engines.webgpu.weights import DirectoryWeights
+from edge_router.errors import UnsupportedTarget
 from edge_router.webgpu_program import Windows
 
 CLOSE = 0.008  # of the standard deviation of all logits; only the KV cache is float16
@@ -54,8 +55,10 @@ class Pair:
         return logits[:, : self.runner.vocab_size]
 
 
-# All whose layers keep no states, which only processors compute so far.
-_RUN = [name for name, (kind, _) in KINDS.items() if not architecture(kind).mixers]
+# All whose layers keep no states and have no experts, which only processors compute so far.
+_RUN = [
+    name for name, (kind, _) in KINDS.items() if not (architecture(kind).mixers or architecture(kind).experts)
+]
 
 
 @pytest.fixture(scope="module", params=_RUN)
@@ -161,6 +164,15 @@ def test_float16_comes_near(pair: Pair) -> None:
 def test_its_shaders_pass_the_check_of_a_new_gpu(pair: Pair) -> None:
     pair.runner.reset()
     assert pair.runner.mismatches() == []
+
+
+def test_what_it_cannot_run_is_refused_with_what_can() -> None:
+    numbers = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 288}
+    more = {"intermediate_size": 128, "rms_norm_eps": 1e-6, "context_window_size": 128}
+    experts = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 96}
+    config = {"model_type": "qwen3_moe", **numbers, **more, **experts, "prefill_chunk_size": 32}
+    with pytest.raises(UnsupportedTarget, match="no kernels for models with experts; the processor has them"):
+        build_program(config, "q4f16_1")
 
 
 def test_no_architecture_is_left_out() -> None:
