@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from edge_router.cli import output
+from edge_router.cli import output, quick
 from edge_router.cli.lazy import LazyGroup, Verb
 from edge_router.cli.options import Options
 
@@ -42,6 +42,7 @@ VERBS = (
     Verb("doctor", SETUP, "What is here, what is wrong and what mends it.", f"{HERE}.doctor"),
     Verb("keys", SETUP, "Keys of callers, each with limits of its own: new, list, usage.", f"{HERE}.keys"),
     Verb("service", SETUP, "A server from login on: install, status, remove.", f"{HERE}.service"),
+    Verb("completion", SETUP, "Completed words in bash, zsh, fish, powershell.", f"{HERE}.completion"),
     Verb("config", SETUP, "The configuration: show, keys, init, set.", f"{HERE}.configuration"),
 )
 
@@ -116,7 +117,11 @@ def _root(
 
 def parser() -> Any:
     """The command line as typer has it."""
-    app = typer.Typer(cls=Root, rich_markup_mode=None)
+    if quick.is_completing():  # typer does so by itself where it adds options of its own
+        from typer.completion import completion_init
+
+        completion_init()
+    app = typer.Typer(cls=Root, rich_markup_mode=None, add_completion=False)
     app.callback(
         invoke_without_command=True,
         context_settings={"help_option_names": ["-h", "--help"]},

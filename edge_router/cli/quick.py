@@ -61,10 +61,15 @@ class Typed:
         self.options, self.fields = options, fields
 
 
+def is_completing() -> bool:
+    """Whether a shell asks how a word may end."""
+    return any(name.startswith("_EDGE_ROUTER_") for name in os.environ)
+
+
 def read(arguments: Sequence[str]) -> Typed | None:
     """None where typer has to read it."""
-    if VERB not in arguments or any(name.startswith("_EDGE_ROUTER_") for name in os.environ):
-        return None  # the latter: a shell asks how a word may end
+    if VERB not in arguments or is_completing():
+        return None
     found: dict[str, Any] = {}
     words, settings = list[str](), list[str]()
     rest = iter(arguments)

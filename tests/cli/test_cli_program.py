@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_completion_of_a_verb_loads_next_to_nothing(environment, program):
         "COMP_CWORD": "1",
     }
     done = program(env=env)
-    assert done.stdout.split() == ["chat", "compile", "calibrate", "cache", "config"]
+    assert done.stdout.split() == ["chat", "compile", "calibrate", "cache", "completion", "config"]
 
 
 def test_completion_knows_the_models(environment, program):
@@ -67,6 +68,31 @@ def test_completion_of_nothing_known_is_nothing(environment, program):
         "COMP_CWORD": "2",
     }
     assert "Traceback" not in program(env=env).stderr
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes_words_as_it_is_told_to(environment, program, tmp_path):
+    """In a real one, without a terminal: its own function is called as it calls it."""
+    place = tmp_path / "edge-router"
+    place.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_router "$@"\n')
+    place.chmod(0o755)
+    lines = (
+        'eval "$(edge-router completion bash)"',
+        "type=$(complete -p edge-router)",
+        "COMP_WORDS=(edge-router service st); COMP_CWORD=2; _edge_router_completion edge-router",
+        'echo "$type: ${COMPREPLY[*]}"',
+    )
+    env = environment | {"PATH": f"{tmp_path}:{environment['PATH']}"}
+    done = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True, env=env)
+    assert done.stdout == "complete -o default -F _edge_router_completion edge-router: status\n", done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_each_shell_is_told_and_nothing_beside(cli, home, shell):
+    done = cli("completion", shell)
+    assert (done.code, done.err) == (0, "") and "edge-router" in done.out
+    assert "_EDGE_ROUTER_COMPLETE" in done.out and f"complete_{shell}" in done.out
+    assert list(home.iterdir()) == []
 
 
 def test_version(program):

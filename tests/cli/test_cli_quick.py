@@ -64,5 +64,5 @@ def test_a_shell_that_asks_how_a_word_ends_is_typers(monkeypatch: pytest.MonkeyP
 def test_it_knows_every_option_of_the_verb_and_of_the_root() -> None:
     params = [*parser().params, *get_command(chat.app).params]
     written = {name for one in params for name in (*one.opts, *one.secondary_opts) if name.startswith("-")}
-    typers = {"--version", "--help", "-h", "--show-completion", "--install-completion"}
+    typers = {"--version", "--help", "-h"}
     assert {*quick.TAKING, *quick.SWITCHES} == written - typers
