@@ -43,6 +43,7 @@ VERBS = (
     Verb("keys", SETUP, "Keys of callers, each with limits of its own: new, list, usage.", f"{HERE}.keys"),
     Verb("service", SETUP, "A server from login on: install, status, remove.", f"{HERE}.service"),
     Verb("completion", SETUP, "Completed words in bash, zsh, fish, powershell.", f"{HERE}.completion"),
+    Verb("uninstall", SETUP, "All that was written here, listed and removed.", f"{HERE}.uninstall"),
     Verb("config", SETUP, "The configuration: show, keys, init, set.", f"{HERE}.configuration"),
 )
 

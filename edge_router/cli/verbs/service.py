@@ -52,7 +52,7 @@ def install(
     """
     session = Session(ctx)
     config = session.config()
-    found = _service(session)
+    found = found_service(session)
     if print_:
         output.write(f"# {found.file}\n{_text(found)}")
         for step in found.install:
@@ -76,7 +76,7 @@ def status(
 ) -> None:
     """Whether it is installed and a server runs, and where; the exit code is 1 where none runs."""
     session = Session(ctx, json=json)
-    found, server, log = _service(session), runtime_file.running(), session.paths.log
+    found, server, log = found_service(session), runtime_file.running(), session.paths.log
     installed = found.file.exists()
     if json:
         running = server and {"url": server.url, "pid": server.pid, "started": server.started}
@@ -100,7 +100,7 @@ def status(
 def remove(ctx: typer.Context) -> None:
     """End the service, and start it at no login any more. Models, settings and the ledger stay."""
     session = Session(ctx)
-    found = _service(session)
+    found = found_service(session)
     if not found.file.exists():
         output.say("No service is installed.")
         return
@@ -153,7 +153,7 @@ def _check(found: Service) -> None:
         raise typer.Exit(1)
 
 
-def _service(session: Session) -> Service:
+def found_service(session: Session) -> Service:
     program = Program(NAME, TITLE, _arguments(session), Path.home(), _variables(os.environ))
     return service_for(sys.platform, program, home=Path.home(), environ=os.environ, user=_user(os.environ))
 

@@ -87,7 +87,7 @@ def calibrate(
 def answers_file(engine: Engine, paths: Paths, longest: int) -> Path:
     """Where the answers are, of all runs with these weights, as much to see and answers of that length."""
     name = f"{_weights(engine)}-{len(_watched(engine))}-{longest}.jsonl"
-    return paths.calibration.parent / "confidence" / name
+    return paths.confidence / name
 
 
 def _watched(engine: Engine) -> tuple[int, ...]:
