@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,9 +120,7 @@ def _root(
 def parser() -> Any:
     """The command line as typer has it."""
     if quick.is_completing():  # typer does so by itself where it adds options of its own
-        from typer.completion import completion_init
-
-        completion_init()
+        import_module("typer.completion").completion_init()  # of which it exports nothing by name
     app = typer.Typer(cls=Root, rich_markup_mode=None, add_completion=False)
     app.callback(
         invoke_without_command=True,

