@@ -24,6 +24,7 @@ from edge_router.catalog.cards import (
 )
 from edge_router.catalog.configs import architecture_of, read_config, ready_quantization
 from edge_router.catalog.gguf import first_part, title_of
+from edge_router.catalog.other_names import card_called
 from edge_router.errors import ECHO, EdgeRouterError, InvalidModel, InvalidRouter, UnknownModel
 from edge_router.system.paths import expanded
 
@@ -75,7 +76,7 @@ def encoder_card(card: RouterCard) -> RouterCard | None:
 
 
 def find_model(name: str) -> ModelCard:
-    """The card that ships under `name` (letter case does not matter), or one made on the spot.
+    """The card that ships under `name`, in any letter case or as Ollama has it, or one made on the spot.
 
     `name` may also be a folder, a .gguf, .safetensors or .bin file, `hf:OWNER/REPO[@REVISION]` (of several
     models in GGUF `hf:OWNER/REPO:QUANTIZATION` or `hf:OWNER/REPO/FILE.gguf`), the address of its page, or
@@ -98,6 +99,8 @@ def find_model(name: str) -> ModelCard:
         else:
             title = path.name if path.is_dir() else path.stem
         return complete_card(_card(title, LocalSource(path), "", {}), path)
+    if (other := card_called(name, (file.name.removesuffix(".toml") for file in files.values()))) is not None:
+        return parse_model_card(files[other.lower()])
     known = sorted(stem for stem, _ in _card_files())
     lowered = {stem.lower(): stem for stem in known}
     near = difflib.get_close_matches(name[:ECHO].lower(), lowered, n=3, cutoff=0.4)
@@ -181,6 +184,8 @@ def parse_source(text: str) -> Source | None:
 
 def _of_address(text: str) -> str:
     """hf:OWNER/REPO for the address of a page on the hub; all else, also what is a file here, as it is."""
+    if text[:5].lower() == "hf://":  # as mlc_llm has it
+        return f"{HUB_PREFIX}{text[5:]}"
     match = _HUB_ADDRESS.fullmatch(text)
     if match is None or is_here(expanded(text)):
         return text

@@ -28,6 +28,7 @@ VERBS = (
     Verb("history", ANSWERS, "What was asked, where it went and why.", f"{HERE}.history"),
     Verb("usage", ANSWERS, "How much stayed here, and what that saved.", f"{HERE}.usage"),
     Verb("plan", MODELS, "What fits into a memory budget, with which windows.", f"{HERE}.plan"),
+    Verb("ps", MODELS, "What a server that runs here holds in memory.", f"{HERE}.ps"),
     Verb("models", MODELS, "Weak models: list, show, pull, verify, remove.", f"{HERE}.models"),
     Verb("compile", MODELS, "Fetch, quantize and compile a model for this machine.", f"{HERE}.build"),
     Verb("artifacts", MODELS, "What was built: list, verify, prune, clear.", f"{HERE}.artifacts"),
@@ -49,36 +50,26 @@ VERBS = (
 )
 
 
-# What Ollama's users type.
-ELSEWHERE = {
-    "run": ("chat", "--model"),
-    "pull": ("models", "pull"),
-    "list": ("models", "list"),
-    "ls": ("models", "list"),
-    "show": ("models", "show"),
-    "rm": ("models", "remove"),
-}
 FIRST = 'edge-router chat "What is the capital of France?"'
 
 
 class Root(LazyGroup):
-    verbs, elsewhere = VERBS, ELSEWHERE
+    verbs = VERBS
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """A usage error names our way where a question, or a word that we have no verb for, stands first."""
+        from edge_router.cli import elsewhere
+
         if args[0] == "help":
             _help(ctx, args[1:])
             args = [*args[1:], "--help"]
-        if args[0] == "ps":
-            ctx.fail(
-                "A model is loaded by the process that answers: a server tells of its own at /api/ps, and "
-                "what is built is listed by: edge-router artifacts list"
-            )
+        if args[0] in elsewhere.SENTENCES:
+            ctx.fail(elsewhere.SENTENCES[args[0]])
         if " " in args[0].strip():
             from edge_router.cli.sentences import command
 
             ctx.fail(f"No such command. To ask that: {command('chat', args[0])}")
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, elsewhere.in_our_words(args))
 
 
 def _help(ctx: typer.Context, verb: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ The names and one-line helps stand in a table, so that help and shell completion
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -29,13 +29,9 @@ class Verb:
 
 
 class LazyGroup(TyperGroup):
-    """Subclasses set `verbs`. Contexts and commands are `Any`: typer's base classes changed their home.
-
-    `elsewhere`: other programs' words, and ours for them.
-    """
+    """Subclasses set `verbs`. Contexts and commands are `Any`: typer's base classes changed their home."""
 
     verbs: tuple[Verb, ...] = ()
-    elsewhere: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -43,21 +39,19 @@ class LazyGroup(TyperGroup):
             self.add_command(TyperCommand(verb.name, help=verb.help), verb.name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name, placeholder, rest = super().resolve_command(ctx, self._in_our_words(args))
+        name, placeholder, rest = super().resolve_command(ctx, args)
         module = next((verb.module for verb in self.verbs if verb.name == name), None)
         if module is None:
             return name, placeholder, rest
         command: Any = get_command(import_module(module).app)
         command.name = name
+        from edge_router.cli.elsewhere import refused
+
+        if told := refused(command, rest):
+            with command.make_context(name, ["--help"], parent=ctx, resilient_parsing=True) as about:
+                about.fail(told)
         _add_common(command, [param for param in self.params if param.name in _RECORDED])
         return name, command, rest
-
-    def _in_our_words(self, args: list[str]) -> list[str]:
-        """Of theirs an option may be the last word, which then takes what follows."""
-        *verb, last = self.elsewhere.get(args[0], args[:1])
-        follows = args[1:]
-        takes = not last.startswith("-") or (follows and not follows[0].startswith("-"))
-        return [*verb, last, *follows] if takes else [*verb, *follows]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         width = max(len(verb.name) for verb in self.verbs)

@@ -93,6 +93,19 @@ def make_controller(config: Config, paths: Paths, progress: Progress) -> Control
     return Controller(config, paths=paths, progress=progress)
 
 
+def named(model: str) -> str:
+    """As `find_model` takes it: OWNER/REPO is a repository where no file or folder here has that name.
+
+    Only for what a person types. What a file says, or a program, is a path: a folder that is gone must not
+    turn into somebody's repository of that name.
+    """
+    import re
+
+    repository = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?", model, re.ASCII)
+    is_file = re.search(r"\.(gguf|safetensors|bin)$", model, re.IGNORECASE) or Path(model).exists()
+    return f"hf:{model}" if repository and not is_file and not model.startswith("hf.co/") else model
+
+
 def server_key(config: Config) -> str | None:
     """The key that the server asks of its clients."""
     return os.environ.get(config.server.api_key_env, "").strip() or None
@@ -112,6 +125,7 @@ def choose_model(name: str | None, config: Config, known: tuple[str, ...]) -> tu
         return config.replace(**{"weak.model": name}), "weak"
     from edge_router.catalog import find_model
 
+    name = named(name)
     try:
         find_model(name)
     except UnknownModel as error:

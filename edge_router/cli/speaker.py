@@ -81,6 +81,27 @@ class Speaker:
             self._config, self._controller = config, fresh
         self.model = model
 
+    def set(self, name: str, value: object) -> None:
+        """A field of all requests to come, by OpenAI's name; None: as without it. Raises `InvalidRequest`."""
+        before = self._fields
+        self._fields = {**before, name: value}
+        try:
+            self._request([{"role": "user", "content": "?"}])
+        except EdgeRouterError:
+            self._fields = before
+            raise
+
+    def think(self, wanted: bool | None) -> None:
+        """Whether the weak model may think from now on, with its thoughts shown; None: as configured."""
+        self._reasoning = ReasoningOptions(enabled=wanted or None, shown=wanted is not False)
+        self._cannot_think_said = False
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """The fields of requests that somebody has set."""
+        thinking = {"thinking": True if self._reasoning.enabled else None if self._reasoning.shown else False}
+        return {name: value for name, value in {**self._fields, **thinking}.items() if value is not None}
+
     def begin(self) -> None:
         """Load what will be asked while the question is still typed; what is wrong is told to who asks."""
         with contextlib.suppress(EdgeRouterError):

@@ -242,3 +242,19 @@ def test_more_is_waiting_looks_at_standard_input(monkeypatch, tmp_path):
         assert reader.more_is_waiting()
     monkeypatch.setattr(sys, "stdin", io.StringIO("no file"))
     assert not reader.more_is_waiting()
+
+
+def test_settings_of_the_answers_to_come(talk, models):
+    done = talk(
+        *("/set temperature 0.5", "/set parameter num_predict 7", "/set seed 3", "/set seed", "one"),
+        *('/set system "Be brief."', "/set think", "two", "/set thinking", "/show", "/set colour red"),
+        *("/set temperature hot", "three"),
+    )
+    first, second, third = models.weak.calls
+    assert (first.sampling.temperature, first.max_tokens, first.sampling.seed) == (0.5, 7, None)
+    assert second.messages[0].text == "Be brief." and second.reasoning.enabled
+    assert third.sampling.temperature == 0.5, "what is refused changes nothing"
+    assert (
+        "/set takes temperature" in done.err and "temperature" in done.err.partition("colour")[2]
+    ) or done.err
+    assert "max_tokens          7" in done.err and 'system              "Be brief."' in done.err

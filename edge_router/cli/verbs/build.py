@@ -8,7 +8,7 @@ import typer
 
 from edge_router.catalog import model_cards
 from edge_router.cli import building, output
-from edge_router.cli.session import Session
+from edge_router.cli.session import Session, named
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -55,7 +55,7 @@ def compile_(
     """
     session = Session(ctx, json=json)
     config = session.config(
-        weak__model=model,
+        weak__model=named(model),
         weak__quantization=quantization,
         weak__quantizer=quantizer,
         weak__context_window_size=context_window_size,

@@ -103,6 +103,28 @@ class Conversation:
         self._system = text or None
         output.say("The system message is set." if text else "There is no system message.", style="dim")
 
+    def set(self, text: str) -> None:
+        """NAME VALUE: temperature, top_p, max_tokens, seed or thinking (on, off); without VALUE as before."""
+        name, _, value = text.removeprefix("parameter ").strip().partition(" ")
+        name, value = SET_ELSEWHERE.get(name, name), value.strip()
+        if name == "system":
+            self.system(value.strip('"'))
+        elif name in THINKING or (name == "thinking" and value in ("", "on", "off")):
+            self._speaker.think(THINKING[name] if name in THINKING else {"on": True, "off": False}.get(value))
+            self.show("")
+        elif name in SETTABLE:
+            self._speaker.set(name, _number(value) if value else None)
+            self.show("")
+        else:
+            output.say(f"/set takes {', '.join(SETTABLE)}, thinking or system.", style="red")
+
+    def show(self, _: str) -> None:
+        """Whom this conversation asks, and with which settings."""
+        output.say(f"{'model'.ljust(20)}{self._speaker.title}")
+        for name, value in {"system": self._system, **self._speaker.settings}.items():
+            if value is not None:
+                output.say(f"{name.ljust(20)}{json.dumps(value, ensure_ascii=False)}")
+
     def why(self, _: str) -> None:
         """Who gave the last answer, and why."""
         if self._speaker.last is None:
@@ -155,12 +177,15 @@ COMMANDS: Mapping[str, Callable[[Conversation, str], None]] = {
     "/new": Conversation.new,
     "/model": Conversation.model,
     "/system": Conversation.system,
+    "/set": Conversation.set,
+    "/show": Conversation.show,
     "/why": Conversation.why,
     "/up": Conversation.up,
     "/down": Conversation.down,
     "/save": Conversation.save,
     "/exit": Conversation.exit,
 }
+SETTABLE = ("temperature", "top_p", "max_tokens", "seed")
 # What users of other programs type.
 ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("/bye", "/quit", "exit", "quit"), "/exit"),
@@ -168,3 +193,17 @@ ELSEWHERE: Mapping[str, str] = {
     "/load": "/model",
     "/?": "/help",
 }
+SET_ELSEWHERE: Mapping[str, str] = {
+    "num_predict": "max_tokens",
+    "n_predict": "max_tokens",
+    "temp": "temperature",
+}
+THINKING: Mapping[str, bool] = {"think": True, "nothink": False}
+
+
+def _number(text: str) -> object:
+    """What JSON takes for a number; any other text as it is, which the request then refuses by its name."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

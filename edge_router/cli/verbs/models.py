@@ -20,7 +20,7 @@ from edge_router.catalog import (
 from edge_router.catalog.configs import MLC_CONFIG
 from edge_router.cli import output
 from edge_router.cli.confirming import confirmed
-from edge_router.cli.session import Session
+from edge_router.cli.session import Session, named
 from edge_router.errors import InvalidModel, WeightsCorrupt
 from edge_router.hub import all_fetched, damage_of, fetch, remove_fetched, target_of
 from edge_router.store.tensor_index import records
@@ -77,7 +77,7 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
 def show(ctx: typer.Context, model: Name = None, json: Json = False) -> None:
     """What is known of a model, where its weights lie and how to put them there by hand."""
     session = Session(ctx, json=json)
-    card = find_model(model or session.config().weak.model)
+    card = _found(session, model)
     fact = facts_of(card, session.paths.downloads)
     fact |= {"config": dict(card.config), "by_hand": by_hand(card, session.paths.downloads)}
     if json:
@@ -97,7 +97,7 @@ def pull(
     """Fetch a model's weights where they are not here yet; prints where they lie."""
     session = Session(ctx)
     config = session.config(offline=offline)
-    card = find_model(model or config.weak.model)
+    card = _found(session, model)
     with concerning(card):
         path = fetch(card.source, session.paths.downloads, progress=session.progress, offline=config.offline)
     output.write(f"{path}\n")
@@ -114,7 +114,7 @@ def verify(
     """Read every byte of the weights that were fetched, and hold it against what was checked then."""
     session = Session(ctx, json=json)
     downloads = session.paths.downloads
-    targets = [target_of(find_model(model).source, downloads)] if model else all_fetched(downloads)
+    targets = [target_of(_found(session, model).source, downloads)] if model else all_fetched(downloads)
     found = [(target, _problem(target)) for target in targets]
     if json:
         output.write_json([{"path": str(target), "problem": problem} for target, problem in found])
@@ -147,7 +147,7 @@ def remove(
 ) -> None:
     """Remove a model's fetched weights and what was built from them; files of your own are never touched."""
     session = Session(ctx)
-    card = find_model(model or session.config().weak.model)
+    card = _found(session, model)
     from edge_router.store import ArtifactStore
 
     plan = ArtifactStore(session.paths.artifacts).plan_removal(model=card.name)
@@ -167,6 +167,11 @@ def remove(
     for path, reason in done.kept:
         output.say(f"{path} stays: {reason}", style="yellow")
     output.say(f"Removed {output.size(total - plan.bytes + done.bytes)}.")
+
+
+def _found(session: Session, model: str | None) -> ModelCard:
+    """The model that was typed, else the configured one."""
+    return find_model(session.config().weak.model if model is None else named(model))
 
 
 def facts_of(card: ModelCard, downloads: Path) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -38,13 +39,22 @@ def running(config: Config) -> RunningServer | None:
     """None where nothing answers there that has health to tell."""
     found = runtime_file.running()
     at = address(config) if found is None else found.url.rpartition("/")[2]
+    health = asked(at, "/health")
+    ours = health is not None and health.get("status") in ("ok", "degraded")
+    return RunningServer(at, health) if health is not None and ours else None
+
+
+def asked(at: str, path: str, key: str | None = None) -> Mapping[str, Any] | None:
+    """The object that a server answers with; None for another answer, and where nothing answers."""
     host, _, port = at.rpartition(":")
     connection = HTTPConnection(host.strip("[]"), int(port), timeout=_WAIT_S)  # which knows no proxies
+    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        connection.request("GET", "/health", headers={"Accept": "application/json"})
-        health = strict_json.parse_object(connection.getresponse().read(_MOST_BYTES))
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        told = strict_json.parse_object(answer.read(_MOST_BYTES))
     except (OSError, HTTPException, strict_json.NotJson):
         return None
     finally:
         connection.close()
-    return RunningServer(at, health) if health.get("status") in ("ok", "degraded") else None
+    return told if answer.status == HTTPStatus.OK else None
