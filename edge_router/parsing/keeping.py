@@ -7,12 +7,12 @@ user's settings may hear.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from edge_router.errors import InvalidRequest
 from edge_router.parsing.fields import shown
 
-FIELD = "cache"
+FIELD: Final = "cache"
 _KEEP = "keep"
 _CONTROL = "cache_control"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import field
+from itertools import pairwise
 
 from edge_router.records import dataclass
 from edge_router.webgpu_program import PAGE_SIZE
@@ -58,26 +59,16 @@ class PageTable:
         held = self._sequences[sequence]
         return -(-(held.length + count) // PAGE_SIZE) - len(held.pages)
 
-    def whole(self, length: int) -> int:
-        """Pages that so many tokens lie in."""
-        return -(-length // PAGE_SIZE)
-
     def has_all(self, sequence: int, length: int) -> bool:
-        """Whether the first `length` tokens are all there."""
-        return GONE not in self.pages(sequence)[: self.whole(length)]
+        """Whether the first `length` tokens, which fill whole pages, are all there."""
+        return GONE not in self.pages(sequence)[: length // PAGE_SIZE]
 
-    def runs(self, sequence: int) -> Iterator[tuple[int, int]]:
-        """Its pages, in order, as far as they lie side by side: the first and how many."""
-        first = count = 0
-        for page in self.pages(sequence):
-            if count and page == first + count:
-                count += 1
-                continue
-            if count:
-                yield first, count
-            first, count = page, 1
-        if count:
-            yield first, count
+    def runs(self, sequence: int, length: int) -> Iterator[tuple[int, int]]:
+        """The pages of its first `length` tokens that lie side by side: the first, and how many."""
+        pages = self.pages(sequence)[: length // PAGE_SIZE]
+        begins = [at for at, page in enumerate(pages) if at == 0 or page != pages[at - 1] + 1]
+        for begin, end in pairwise([*begins, len(pages)]):
+            yield pages[begin], end - begin
 
     def forgotten(self, sequence: int) -> int:
         """Of tokens before this one perhaps not all are there."""

@@ -19,6 +19,7 @@ from edge_router.engines.local.runner import ModelRunner, SavesPages, SavingRunn
 from edge_router.engines.local.sequences import CachedSequence, SequencePool
 from edge_router.records import dataclass
 from edge_router.store.prefixes import PrefixStore
+from edge_router.webgpu_program import PAGE_SIZE
 
 _REMEMBERED = 1000  # that are on the disk; others are looked for once more
 LEAST = 64  # tokens; fewer are read as fast as a file is looked for
@@ -26,8 +27,8 @@ LEAST = 64  # tokens; fewer are read as fast as a file is looked for
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The first tokens of a prompt, which are to stay in a store: those with the hash `text`, for `caller`.
-    `facts`: what they are read by."""
+    """The first tokens of a prompt, in whole pages, which are to stay in a store: those with the hash `text`,
+    for `caller`. `facts`: what they are read by."""
 
     tokens: tuple[int, ...]
     text: str
@@ -58,6 +59,7 @@ class Keeper:
         if not self._wants(request):
             return None
         length = min(self._begins(request, tokens), len(tokens) - 1)
+        length -= length % PAGE_SIZE  # another page holds what is said behind it, too
         if length < LEAST:
             return None
         text = hashlib.sha256(np.asarray(tokens[:length], "<u4").tobytes()).hexdigest()
@@ -68,14 +70,17 @@ class StoredPrefixes:
     """Of one worker, in its thread."""
 
     def __init__(self, runner: ModelRunner, pool: SequencePool, engine: str) -> None:
-        self._pages = runner.saving if isinstance(runner, SavingRunner) else None
-        self._page_size, self._pool, self._engine = runner.page_size, pool, engine
+        self._runner, self._pool, self._engine = runner, pool, engine
         self._new: list[Prefix] = []
         self._stored = set[tuple[str, str | None]]()
 
+    @property
+    def _pages(self) -> SavesPages | None:
+        return self._runner.saving if isinstance(self._runner, SavingRunner) else None
+
     def begin(self, job: GenerationTask) -> CachedSequence:
         """A sequence that holds as much of the prompt as is in memory, or on the disk where that is more."""
-        prefix, pages = job.prefix, self._pages
+        prefix, pages = job.prefix, None if job.prefix is None else self._pages
         if prefix is not None and pages is None:
             reason = "cannot keep on this device what it has read of a prompt, and reads it with each start"
             prefix.store.tell("device", f"the engine {self._engine} {reason}")
@@ -89,10 +94,10 @@ class StoredPrefixes:
 
     def write(self) -> None:
         """What was read and is not there yet, as far as a sequence still holds it."""
-        while self._new and self._pages is not None:
+        while self._new:
             prefix, pages = self._new.pop(0), self._pages
             held = self._pool.find(prefix.tokens)
-            if held is None:
+            if held is None or pages is None:
                 continue
             length = len(prefix.tokens)
             if not pages.has_all(held.sequence, length):
@@ -112,7 +117,7 @@ class StoredPrefixes:
         length, made = len(prefix.tokens), list[CachedSequence]()
 
         def take(read: Callable[[memoryview], None]) -> None:
-            self._pool.spare(-(-length // self._page_size))
+            self._pool.spare(length // self._runner.page_size)
             made.append(self._pool.add())
             pages.restore(made[0].sequence, length, read)
 

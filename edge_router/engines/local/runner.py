@@ -207,7 +207,7 @@ class SavesPages(Protocol):
         ...
 
     def saved_bytes(self, length: int) -> int:
-        """What `length` tokens take, in whole pages."""
+        """What `length` tokens take, which fill whole pages, as with the three that follow."""
         ...
 
     def has_all(self, sequence: int, length: int) -> bool:
@@ -215,7 +215,7 @@ class SavesPages(Protocol):
         ...
 
     def save(self, sequence: int, length: int, write: Callable[[memoryview], None]) -> None:
-        """Of the first `length` tokens all, and nothing of those behind them."""
+        """All of the first `length` tokens."""
         ...
 
     def restore(self, sequence: int, length: int, read: Callable[[memoryview], None]) -> None:

@@ -223,24 +223,20 @@ class PagedCache:
         return {"dtype": self._memory.dtype.str, "layers": layers, "page": page}
 
     def saved_bytes(self, length: int) -> int:
-        return self._pages.whole(length) * self._memory[:, 0].nbytes
+        return length // PAGE_SIZE * self._memory[:, 0].nbytes
 
     def has_all(self, sequence: int, length: int) -> bool:
         return self._pages.has_all(sequence, length)
 
     def save(self, sequence: int, length: int, write: Callable[[memoryview], None]) -> None:
-        pages = self._pages.pages(sequence)[: self._pages.whole(length)]
         for layer in self._memory:
-            copied = layer[pages]
-            if rest := length % PAGE_SIZE:
-                copied[-1, :, :, rest:] = 0
-            write(memoryview(copied))
+            write(memoryview(layer[self._pages.pages(sequence)[: length // PAGE_SIZE]]))
 
     def restore(self, sequence: int, length: int, read: Callable[[memoryview], None]) -> None:
-        if self._pages.whole(length) > self._most:
+        if length > self._most * PAGE_SIZE:
             raise MemoryError(f"{length} tokens for a sequence of {self._most} pages")
         self._pages.grow(sequence, length)
-        runs = list(self._pages.runs(sequence))
+        runs = list(self._pages.runs(sequence, length))
         for layer in self._memory:
             for first, count in runs:
                 read(memoryview(layer[first : first + count]))

@@ -14,6 +14,7 @@ from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
 from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.saving import GpuPages
 from edge_router.records import dataclass
 from edge_router.webgpu_program import (
     CANDIDATES,
@@ -225,6 +226,16 @@ class WebGpuRunner:
         if len(tokens) > 1:
             return "batch", rows
         return "decode" if position < FAR else "decode_far", rows
+
+    @property
+    def saving(self) -> GpuPages | None:
+        if self._gpu is None:
+            return None
+        adapter = self._adapter
+        told = {"adapter": adapter.name, "backend": adapter.backend, "driver": adapter.driver}
+        most = pages_per_sequence(self._program.window, self._windows)
+        arithmetic = {**told, "half": self.half}
+        return GpuPages(self._gpu, self._executor.key_values, self._pages, most, arithmetic)
 
     def reset(self) -> None:
         """After an error of the device everything on it is made anew."""

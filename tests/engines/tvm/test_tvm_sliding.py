@@ -205,3 +205,26 @@ def test_a_conversation_goes_on_beyond_its_context(built_home: Path) -> None:
         assert "Paris" in reply.choices[0].message.content
         named = client.chat.completions.create(model="weak", messages="Count for ever.", temperature=0)
         assert named.usage.completion_tokens <= 256
+
+
+def test_what_lies_within_the_window_comes_back_and_what_is_gone_is_not_saved(runner: TvmRunner) -> None:
+    pages, tokens, length = runner.saving, text(9, 200), 32
+    assert pages is not None
+    for sequence in (0, 1):
+        runner.add_sequence(sequence)
+    runner.prefill(0, tokens[:length])
+    saved: list[bytes] = []
+    assert pages.has_all(0, length)
+    pages.save(0, length, lambda data: saved.append(bytes(data)))
+    blocks = iter(saved)
+
+    def read(target: memoryview) -> None:
+        target.cast("B")[:] = next(blocks)
+
+    pages.restore(1, length, read)
+    for start in range(length, 192, CHUNK):
+        one, other = (runner.prefill(each, tokens[start : start + CHUNK]).copy() for each in (0, 1))
+        assert np.array_equal(one, other), start
+    assert not any(pages.has_all(each, 64) for each in (0, 1))  # 18 sinks keep two pages
+    with pytest.raises(MemoryError):
+        pages.restore(1, CONTEXT, read)
