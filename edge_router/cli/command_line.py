@@ -20,6 +20,7 @@ HERE = "edge_router.cli.verbs"
 VERBS = (
     Verb("chat", ANSWERS, "One answer, or a conversation.", f"{HERE}.chat"),
     Verb("serve", ANSWERS, "A server for OpenAI's, Anthropic's and Ollama's clients.", f"{HERE}.serve"),
+    Verb("dashboard", ANSWERS, "A link to the page of the server that runs.", f"{HERE}.dashboard"),
     Verb("launch", ANSWERS, "Claude Code, Codex and others, asking that server.", f"{HERE}.launch"),
     Verb("route", ANSWERS, "Where prompts would go, and why; no model answers.", f"{HERE}.route"),
     Verb("decide", ANSWERS, "Typed questions about a text, with probabilities.", f"{HERE}.decide"),

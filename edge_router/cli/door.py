@@ -68,6 +68,13 @@ class Door:
         if chats:
             _in_thread("edge_router door", self._listen, controller)
 
+    def page(self, link: str) -> None:
+        """Leave word of what opens the server's dashboard."""
+        try:
+            self._file.add({"dashboard": link})
+        except OSError as error:
+            _logger.info("edge-router dashboard has no link: %s", error.strerror)
+
     def _is_for_chat(self, config: Config) -> bool:
         """Whether chat would have the same settings; says so where it would not."""
         self._variables = _variables(config)

@@ -14,8 +14,8 @@ import edge_router
 from edge_router.cli.resident import FILE, Gone, folder, read
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
+from edge_router.server.listen import reached
 
-_LOOPBACK = {"//0.0.0.0:": "//127.0.0.1:", "//[::]:": "//[::1]:"}  # of one that listens everywhere
 _SAME_S = 2.0  # by so much may the two ways to ask when a process began differ
 
 
@@ -27,6 +27,7 @@ class Running:
     started: float
     url: str
     version: str
+    dashboard: str | None = None  # a link that opens it, once
 
 
 class RuntimeFile:
@@ -34,6 +35,7 @@ class RuntimeFile:
 
     def __init__(self) -> None:
         self.place, self.token = folder(), secrets.token_hex(32)
+        self._told: dict[str, object] = {}
 
     def prepare(self) -> None:
         """Make the folder, for this user's eyes. Raises `OSError`."""
@@ -42,17 +44,28 @@ class RuntimeFile:
 
     def write(self, url: str, more: Mapping[str, object]) -> None:
         """In the place of what another server has left there. Raises `OSError`."""
-        for everywhere, here in _LOOPBACK.items():
-            url = url.replace(everywhere, here)
-        facts = {"url": url, "pid": os.getpid(), "started": began(os.getpid()), "token": self.token}
-        _write(self.place / FILE, json.dumps({"version": edge_router.__version__, **facts, **more}))
+        facts = {"url": reached(url), "pid": os.getpid(), "started": began(os.getpid()), "token": self.token}
+        self._told = {"version": edge_router.__version__, **facts, **more}
+        _write(self.place / FILE, json.dumps(self._told))
+
+    def add(self, more: Mapping[str, object]) -> None:
+        """Say that, too, unless a later server's is there by now. Raises `OSError`."""
+        self._told |= more
+        if self._is_ours():
+            _write(self.place / FILE, json.dumps(self._told))
 
     def remove(self) -> bool:
         """Unless a later server's is there by now: whether it was ours."""
+        if not self._is_ours():
+            return False
+        with contextlib.suppress(OSError):
+            (self.place / FILE).unlink()
+            return True
+        return False
+
+    def _is_ours(self) -> bool:
         with contextlib.suppress(OSError, ValueError, KeyError):
-            if strict_json.read_object(self.place / FILE)["token"] == self.token:
-                (self.place / FILE).unlink()
-                return True
+            return bool(strict_json.read_object(self.place / FILE)["token"] == self.token)
         return False
 
 
@@ -62,9 +75,11 @@ def running(began: Callable[[int], float | None] | None = None) -> Running | Non
     """
     try:
         told = read(folder())
-        found = Running(int(told["pid"]), float(told["started"]), str(told["url"]), str(told["version"]))
+        facts = (int(told["pid"]), float(told["started"]), str(told["url"]), str(told["version"]))
+        page = told.get("dashboard")
     except (Gone, OSError, ValueError, KeyError, TypeError):
         return None
+    found = Running(*facts, page if isinstance(page, str) else None)
     since = (began or _began)(found.pid)
     return found if since is not None and abs(since - found.started) < _SAME_S else None
 

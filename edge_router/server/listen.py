@@ -36,6 +36,11 @@ def bind(host: str, port: int, *, has_key: bool, setting: str = PORT) -> socket.
         raise refused(error, host, port, setting) from error
 
 
+def reached(url: str) -> str:
+    """The address of a server that listens everywhere, as this machine reaches it; others as they are."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
 def url_of(listener: socket.socket) -> str:
     """The base address under which `listener` is reached, with its real port."""
     host, port = listener.getsockname()[:2]

@@ -72,3 +72,14 @@ def test_a_later_servers_is_left_alone(home: Path) -> None:
     found = running()
     assert found is not None and found.url.endswith(":8080")
     assert second.remove()
+
+
+def test_what_is_added_is_found_but_not_in_a_later_servers() -> None:
+    first = left()
+    first.add({"dashboard": f"{URL}/?token=1"})
+    found = running()
+    assert found is not None and found.dashboard == f"{URL}/?token=1" and found.url == URL
+    left("http://127.0.0.1:8080")
+    first.add({"dashboard": f"{URL}/?token=2"})
+    found = running()
+    assert found is not None and (found.dashboard, found.url) == (None, "http://127.0.0.1:8080")

@@ -37,7 +37,7 @@ def threshold_from(link):
 
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_it_listens_answers_and_ends(environment, home):
+def test_it_listens_answers_and_ends(cli, environment, home):
     with subprocess.Popen(
         [sys.executable, "-m", "edge_router", "serve", "--port", "0", *SCRIPTED],
         stdout=subprocess.PIPE,
@@ -61,14 +61,17 @@ def test_it_listens_answers_and_ends(environment, home):
         with urllib.request.urlopen(request, timeout=30) as reply:
             answer = json.load(reply)
         assert answer["choices"][0]["message"]["content"] == "You said: hello"
-        saved = threshold_from(link[1])
+        assert cli("dashboard").out == f"{link[1]}\n"
+        saved, renewed = threshold_from(link[1]), cli("dashboard")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
+    gone = cli("dashboard")
+    assert (gone.code, gone.out) == (1, "") and "start one with: edge-router serve" in gone.err
     assert saved["file"] == str(home / "config.toml")
     assert "threshold = 0.25" in Path(saved["file"]).read_text(encoding="utf-8")
-    header, told, renewed = sorted(err.splitlines(), key=lambda line: "token=" in line)
-    assert link[1] not in renewed
+    header, told = err.splitlines()
+    assert renewed.out.startswith(link[1].partition("?")[0]) and link[1] not in renewed.out
     assert header.split() == ["time", "model", "reason", "score", "tokens", "ms"]
     assert re.fullmatch(
         r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d weak +scripted-weak +score +0\.\d+ +\d+\+\d+ +\d+", told
@@ -160,4 +163,4 @@ def test_the_key_reaches_the_server(cli, models, monkeypatch):
     assert "once: http://127.0.0.1:1/?token=" in cli("serve").err
     for none in (("--no-dashboard",), ("--set", "server.dashboard=false")):
         assert "token=" not in cli("serve", *none).err, none
-    assert seen["pages"] == [True, True, False, True, False, False]
+    assert seen["pages"] == [True, True, True, True, False, False]

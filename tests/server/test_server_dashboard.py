@@ -91,7 +91,7 @@ def test_the_link_opens_the_page_once_and_the_session_stays(setup: Any) -> None:
     assert "Max-Age" not in rest and "expires" not in rest.lower()
     again = one.get(one.path, BROWSER)
     assert again.status == 401 and again.header("set-cookie") is None
-    assert b"open the link that <code>edge-router serve</code>" in again.body
+    assert b"<code>edge-router dashboard</code> prints a link" in again.body
     assert one.get(one.path, BROWSER, one.cookie).status == one.get("/", BROWSER, one.cookie).status == 200
     # The next link is another, and opens a second browser.
     (renewed,) = one.links
@@ -131,7 +131,7 @@ def test_without_a_session_there_are_the_pages_files_and_nothing_else(setup: Any
         reply = one.get(f"/dashboard/{name}", ("cookie", "edge_router_6060=x"))
         known = name in (*DATA, "events")
         assert reply.status == (401 if known else 404), name
-        assert not known or "edge-router serve" in reply.error["message"]
+        assert not known or "`edge-router dashboard` prints a link" in reply.error["message"]
     for name, body in POSTS.items():
         assert one.post(name, body, ("x-none", "")).status == 401
     for name in files():

@@ -299,7 +299,7 @@ def test_a_link_opens_one_browser_and_another_is_told_what_to_do(
     other = browser.tab()
     other.open(one.links[0])
     other.until("document.querySelector('#closed-title') !== null")
-    assert "open the link that edge-router serve printed last" in other.text("main")
+    assert "edge-router dashboard prints a link" in other.text("main")
     other.open(one.links[-1])
     other.until(LIVE)
     same = browser.tab(beside=one.tab)

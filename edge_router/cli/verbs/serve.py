@@ -23,6 +23,7 @@ from edge_router.system.paths import Paths
 from edge_router.system.rotating_file import RotatingFile
 
 if TYPE_CHECKING:
+    from edge_router.cli.door import Door
     from edge_router.server.dashboard.dashboard import Dashboard
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -83,13 +84,15 @@ def serve(
     controller = session.controller(config)
 
     requests = None if session.options.quiet else RequestLog(dated=not sys.stderr.isatty())
-    page = _dashboard(session) if dashboard and config.server.dashboard and requests is not None else None
+    page = _dashboard(session, door) if dashboard and config.server.dashboard else None
 
     def ready(url: str) -> None:
         door.open(controller, url)
         _ready(url, config, session)
         if page is not None:
-            _opens(page.link(url))
+            door.page(page.link(url))
+            if not session.options.quiet:
+                output.say(f"The dashboard opens with this link, once: {page.link(url)}")
         if requests is not None:
             controller.recorder.watch(requests.tell)
 
@@ -119,8 +122,8 @@ def _told_if_ours() -> Iterator[None]:
         raise
 
 
-def _dashboard(session: Session) -> Dashboard:
-    """What it writes, `config set` would write so, too. Nobody would see its link of a quiet one."""
+def _dashboard(session: Session, door: Door) -> Dashboard:
+    """What it writes, `config set` would write so, too; its next link is for `edge-router dashboard`."""
     from edge_router.cli.verbs.configuration import write
     from edge_router.server.dashboard.dashboard import Dashboard
     from edge_router.server.dashboard.data import Saved
@@ -130,11 +133,7 @@ def _dashboard(session: Session) -> Dashboard:
         kept = () if written.backup is None else (f"What was there before is in {written.backup}.",)
         return Saved(written.file, (*written.notes, *kept))
 
-    return Dashboard(save=save, renewed=_opens)
-
-
-def _opens(link: str) -> None:
-    output.say(f"The dashboard opens with this link, once: {link}")
+    return Dashboard(save=save, renewed=door.page)
 
 
 def _waiting(error: EdgeRouterError) -> None:

@@ -15,13 +15,11 @@ from edge_router.api.client import Controller
 from edge_router.server.dashboard.access import Access
 from edge_router.server.dashboard.data import Data, Save
 from edge_router.server.dashboard.page import files, sent
+from edge_router.server.listen import reached
 from edge_router.server.running import Running
 
 PREFIX = "/dashboard/"
-NO_SESSION = (
-    "The dashboard is for whoever runs this server: open the link that `edge-router serve` printed last, "
-    "which works once."
-)
+NO_SESSION = "The dashboard is for whoever runs this server: `edge-router dashboard` prints a link to it."
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -43,8 +41,8 @@ class Dashboard:
 
     def link(self, url: str) -> str:
         """What opens the page of the server at `url`, once."""
-        self._url = url
-        return f"{url}/?token={self._access.token}"
+        self._url = reached(url)
+        return f"{self._url}/?token={self._access.token}"
 
     @staticmethod
     def is_meant(scope: Scope) -> bool:

@@ -47,7 +47,7 @@ export class Threshold {
     });
     const scored = bins.reduce((sum, bin) => sum + bin.answers, 0);
     find("bars-title").textContent = scored
-      ? `Scores of ${plural(scored, "answer")}, at most ${count(most)} in one bar of 0.025.`
+      ? `${plural(scored, "answer")} that a score decided; the highest bar has ${count(most)}.`
       : "No answer was decided by a score yet.";
     this.draw();
   }
