@@ -183,9 +183,9 @@ def check_states(kind: str, model_type: str) -> None:
 def kernels_of(spec: TargetSpec) -> Kernels:
     """What models are made of there."""
     if spec.kind in GPUS:
-        from edge_router.compile.gpu.kernels import Gpu
+        from edge_router.compile.gpu.kernels import GpuKernels
 
-        return Gpu(tvm_target(spec), spec.kind, tensor_cores=_generation(spec) >= _TENSOR_CORES)
+        return GpuKernels(tvm_target(spec), spec.kind, tensor_cores=_generation(spec) >= _TENSOR_CORES)
     from edge_router.compile.kernels.processor import Processor
 
     return Processor(spec.isa())

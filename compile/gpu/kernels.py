@@ -18,7 +18,7 @@ _SHARED_ANYWHERE = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuKernels:
     """A `compile.kernels.base.Kernels`. `tensor_cores`: NVIDIA's, from sm_80 on."""
 
     target: Target

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_router.config.settings import Config
 from edge_router.engines.webgpu.adapters import Adapter, adapters, choose
-from edge_router.engines.webgpu.gpu import Gpu, Step
+from edge_router.engines.webgpu.gpu import GpuDevice, Step
 from edge_router.errors import EngineUnavailable
 from edge_router.records import dataclass
 from edge_router.system.paths import Paths
@@ -73,7 +73,7 @@ def tune(config: Config, paths: Paths, progress: Progress) -> tuple[str, list[Tr
 def sweep(adapter: Adapter, program: Program, progress: Progress) -> list[Trial]:
     """Every product of a decoded token and of a prompt, each in every layout that the GPU can run."""
     wanted = [*_of_one_row(program), *_of_many_rows(program, adapter.has_float16)]
-    gpu = Gpu(adapter, clock=True)
+    gpu = GpuDevice(adapter, clock=True)
     try:
         with progress.step("measure", total=len(wanted), unit="shaders") as step:
             found = []
@@ -96,7 +96,7 @@ class _Candidate:
     n: int
     used: bool
 
-    def measured(self, gpu: Gpu) -> Trial:
+    def measured(self, gpu: GpuDevice) -> Trial:
         read = sum(self.sizes[slice(*self.matrix)])
         copies = 1 if gpu.adapter.kind == "software" else max(1, -(-_AWAY // read))
         steps = self._steps(gpu, copies)
@@ -104,7 +104,7 @@ class _Candidate:
         spans = [seconds for _ in range(_TIMES) for seconds in _seconds(gpu, steps)]
         return Trial(self.name, self.layout, statistics.median(spans), read, self.used)
 
-    def _steps(self, gpu: Gpu, copies: int) -> list[Step]:
+    def _steps(self, gpu: GpuDevice, copies: int) -> list[Step]:
         pipeline, layout = gpu.pipeline(self.shader.compiled)
         values = {"n": self.n}
         scalars = np.array(
@@ -125,7 +125,7 @@ class _Candidate:
         return steps
 
 
-def _seconds(gpu: Gpu, steps: Sequence[Step]) -> list[float]:
+def _seconds(gpu: GpuDevice, steps: Sequence[Step]) -> list[float]:
     """Of each; without a clock the mean of all, with what submitting takes."""
     import time
 

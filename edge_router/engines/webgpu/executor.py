@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_router.engines.local.runner import Logits
 from edge_router.engines.webgpu.adapters import ENGINE
-from edge_router.engines.webgpu.gpu import Copy, Gpu, Grid, Step
+from edge_router.engines.webgpu.gpu import Copy, GpuDevice, Grid, Step
 from edge_router.errors import EngineUnavailable
 from edge_router.webgpu_program import (
     PAGE_SIZE,
@@ -53,7 +53,7 @@ class Executor:
 
     def __init__(
         self,
-        gpu: Gpu,
+        gpu: GpuDevice,
         program: Program,
         windows: Windows,
         read: ReadWeight,
@@ -143,7 +143,7 @@ class Executor:
         self._ready = steps, copy, self._gpu.encode(steps, copy)
 
     def time_steps(self, *functions: str, n: int) -> list[tuple[Launch, float]]:
-        """Seconds of the GPU for each launch; see `Gpu.timed`."""
+        """Seconds of the GPU for each launch; see `GpuDevice.timed`."""
         launches = [launch for name in functions for launch in self._program.functions[name].launches]
         return list(zip(launches, self._gpu.timed(self.steps(*functions, n=n)).tolist(), strict=True))
 
@@ -259,7 +259,7 @@ class _Bound:
 
     def __init__(
         self,
-        gpu: Gpu,
+        gpu: GpuDevice,
         function: Function,
         pipelines: Mapping[str, tuple[Any, Any]],
         buffers: Mapping[str, tuple[Any, int]],

@@ -35,7 +35,7 @@ _NEEDED = {  # what WebGPU promises of every device and our shaders use; some ol
 }
 
 
-class Gpu:
+class GpuDevice:
     """A device of `adapter`. Raises `EngineUnavailable`. Use and close it in one thread.
 
     With `clock` it can measure how long steps take, where the adapter has the feature.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
-from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.records import dataclass
 from edge_router.webgpu_program import PAGE_SIZE, KeyValues, Program, Weight, Windows
 
@@ -57,14 +57,14 @@ class Profile:
 
 def profile(adapter: Adapter, program: Program, windows: Windows, read: ReadWeight) -> Profile:
     """Loads the model on a device of its own. Raises `EngineUnavailable`, `OutOfMemory`."""
-    gpu = Gpu(adapter, clock=True)
+    gpu = GpuDevice(adapter, clock=True)
     try:
         return _measured(gpu, Executor(gpu, program, windows, read), program, windows)
     finally:
         gpu.close()
 
 
-def _measured(gpu: Gpu, executor: Executor, program: Program, windows: Windows) -> Profile:
+def _measured(gpu: GpuDevice, executor: Executor, program: Program, windows: Windows) -> Profile:
     import numpy as np
 
     context = min(windows.context - 1, _CONTEXT)

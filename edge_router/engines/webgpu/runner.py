@@ -13,7 +13,7 @@ from edge_router.engines.local.runner import Logits, TopK
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.check import Mismatch, mismatches
 from edge_router.engines.webgpu.executor import Executor, ReadWeight, control_words
-from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.engines.webgpu.saving import GpuPages
 from edge_router.records import dataclass
 from edge_router.webgpu_program import (
@@ -70,7 +70,7 @@ class WebGpuRunner:
         self._start(loaded)
 
     def _start(self, loaded: Callable[[int], None] = lambda count: None) -> None:
-        self._gpu: Gpu | None = Gpu(self._adapter)
+        self._gpu: GpuDevice | None = GpuDevice(self._adapter)
         try:
             self._executor = Executor(
                 self._gpu,

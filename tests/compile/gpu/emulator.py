@@ -173,12 +173,12 @@ def run(kernel: str, made_of: tuple[Any, ...], arguments: tuple[Any, ...], gpu: 
 def _made(kernel: str, made_of: tuple[Any, ...], gpu: dict[str, Any]) -> Any:
     import tvm
 
-    from edge_router.compile.gpu.kernels import Gpu
+    from edge_router.compile.gpu.kernels import GpuKernels
     from edge_router.compile.gpu.lowering import register
 
     target = tvm.target.Target({"kind": "cuda", "arch": "sm_89"}, host="llvm")
     with target:
-        made = getattr(Gpu(target, "cuda", **gpu), kernel)(*made_of).with_attr("global_symbol", "main")
+        made = getattr(GpuKernels(target, "cuda", **gpu), kernel)(*made_of).with_attr("global_symbol", "main")
     with tvm.transform.PassContext(config={"tirx.disable_storage_rewrite": True}):
         return tvm.compile(tvm.IRModule({"main": made}), target, tir_pipeline=register())["main"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge_router.compile.webgpu.wgsl import Shader
 from edge_router.engines.webgpu.adapters import Adapter
-from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.webgpu_program import Expression
 
 Arrays = Sequence[np.ndarray]
@@ -18,14 +18,14 @@ Run = Callable[..., np.ndarray]
 
 
 @pytest.fixture(scope="session")
-def gpu(adapter: Adapter) -> Iterator[Gpu]:
-    made = Gpu(adapter)
+def gpu(adapter: Adapter) -> Iterator[GpuDevice]:
+    made = GpuDevice(adapter)
     yield made
     made.close()
 
 
 @pytest.fixture
-def run(gpu: Gpu) -> Run:
+def run(gpu: GpuDevice) -> Run:
     """run(shader, arrays, n=1): the last array after one launch with n rows; all are changed in place.
 
     What else a shader's scalars depend on comes by name.

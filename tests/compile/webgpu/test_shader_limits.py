@@ -21,7 +21,7 @@ from edge_router.compile.webgpu.shaders.matmul import MatMul, matmul
 from edge_router.compile.webgpu.shaders.matvec import MatVec, matvec
 from edge_router.compile.webgpu.shaders.rows import Table, take
 from edge_router.engines.webgpu.adapters import Adapter
-from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.webgpu_program import Shader
 
 PROMISED = {
@@ -35,9 +35,9 @@ PROMISED = {
 
 
 @pytest.fixture(scope="module")
-def least(adapter: Adapter) -> Iterator[Gpu]:
+def least(adapter: Adapter) -> Iterator[GpuDevice]:
     """A device with no more than that."""
-    gpu = Gpu(adapter)
+    gpu = GpuDevice(adapter)
     gpu._device.destroy()
     gpu._device = adapter.handle.request_device_sync(required_limits=PROMISED)
     assert {name: gpu._device.limits[name] for name in PROMISED} == PROMISED
@@ -80,14 +80,14 @@ def made(shader: Any) -> Shader:
 
 
 @pytest.mark.parametrize("heads", every_shape(), ids=lambda heads: heads.name)
-def test_attention(least: Gpu, heads: Heads) -> None:
+def test_attention(least: GpuDevice, heads: Heads) -> None:
     shaders = [append(heads), attend_many(heads), attend_one(heads), attend_one(heads, 8), combine(heads, 8)]
     for shader in shaders:
         least.pipeline(made(shader))
 
 
 @pytest.mark.parametrize("shape", MATRICES, ids=lambda shape: shape.name)
-def test_matrices(least: Gpu, shape: MatVec) -> None:
+def test_matrices(least: GpuDevice, shape: MatVec) -> None:
     least.pipeline(made(matvec(shape)))
     least.pipeline(made(matfew(shape)))
     for rows in (16, 32, 64):

@@ -13,7 +13,7 @@ import pytest
 from edge_router.engines.webgpu import gpu as gpu_module
 from edge_router.engines.webgpu.adapters import Adapter
 from edge_router.engines.webgpu.executor import Executor, rotary_table
-from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
 from edge_router.webgpu_program import Rotary, Shader, Windows
 
@@ -31,13 +31,13 @@ fn add(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) width: 
 
 
 @pytest.fixture
-def gpu(adapter: Adapter) -> Iterator[Gpu]:
-    made = Gpu(adapter)
+def gpu(adapter: Adapter) -> Iterator[GpuDevice]:
+    made = GpuDevice(adapter)
     yield made
     made.close()
 
 
-def added(gpu: Gpu, data: np.ndarray, by: int) -> np.ndarray:
+def added(gpu: GpuDevice, data: np.ndarray, by: int) -> np.ndarray:
     x, y, uniform = gpu.buffer(data.nbytes), gpu.buffer(data.nbytes), gpu.buffer(16, "uniform")
     gpu.upload(x, data)
     gpu.write(uniform, np.array([by, 0, 0, 0], np.uint32))
@@ -47,11 +47,11 @@ def added(gpu: Gpu, data: np.ndarray, by: int) -> np.ndarray:
     return gpu.read(y, data.nbytes).view(np.uint32)
 
 
-def test_commands(gpu: Gpu, adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands(gpu: GpuDevice, adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.arange(1000, dtype=np.uint32)
     np.testing.assert_array_equal(added(gpu, data, 7), data + 7)
     monkeypatch.setattr(gpu_module, "_fast_recorder", lambda: None)
-    plain = Gpu(adapter)
+    plain = GpuDevice(adapter)
     np.testing.assert_array_equal(added(plain, data, 9), data + 9)
     plain.close()
 
@@ -63,7 +63,7 @@ def test_a_library_that_changed_inside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 1000, 4099])
-def test_uploads_of_any_size(gpu: Gpu, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_of_any_size(gpu: GpuDevice, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces, with a wait after each, and filled up to whole words."""
     monkeypatch.setattr(gpu_module, "_PIECE", 1024)
     data = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -74,7 +74,7 @@ def test_uploads_of_any_size(gpu: Gpu, size: int, monkeypatch: pytest.MonkeyPatc
     assert not found[size:].any()
 
 
-def test_copies(gpu: Gpu) -> None:
+def test_copies(gpu: GpuDevice) -> None:
     one, other = gpu.buffer(32), gpu.buffer(32)
     gpu.upload(one, np.arange(8, dtype=np.uint32))
     gpu.copy([(one, 8, other, 0, 16), (other, 4, one, 0, 8)])
@@ -82,18 +82,18 @@ def test_copies(gpu: Gpu) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_shader_that_is_none(gpu: Gpu) -> None:
+def test_a_shader_that_is_none(gpu: GpuDevice) -> None:
     with pytest.raises(EngineUnavailable, match="cannot compile add") as caught:
         gpu.pipeline(Shader("fn add() { nonsense }", "add", (), 0))
     assert caught.value.__cause__ is not None
 
 
-def test_more_memory_than_there_is(gpu: Gpu) -> None:
+def test_more_memory_than_there_is(gpu: GpuDevice) -> None:
     with pytest.raises(EngineUnavailable):  # OutOfMemory where the device gets as far as trying
         gpu.buffer(1 << 50)
 
 
-def test_out_of_memory_has_the_size(gpu: Gpu) -> None:
+def test_out_of_memory_has_the_size(gpu: GpuDevice) -> None:
     def refuse(**arguments: Any) -> Any:
         raise gpu._wgpu.GPUOutOfMemoryError("Not enough memory left.")
 
@@ -103,7 +103,7 @@ def test_out_of_memory_has_the_size(gpu: Gpu) -> None:
     assert caught.value.needed == 1 << 20
 
 
-def test_work_on_a_lost_device(gpu: Gpu) -> None:
+def test_work_on_a_lost_device(gpu: GpuDevice) -> None:
     buffer = gpu.buffer(16)
     gpu.close()
     with pytest.raises(GenerationFailed, match="cannot"):
@@ -113,18 +113,18 @@ def test_work_on_a_lost_device(gpu: Gpu) -> None:
 def test_a_device_that_does_not_start(adapter: Adapter) -> None:
     limits = {**adapter.limits, "max-buffer-size": 1 << 60}
     with pytest.raises(EngineUnavailable, match="cannot start"):
-        Gpu(replace(adapter, limits=limits))
+        GpuDevice(replace(adapter, limits=limits))
 
 
 def test_an_adapter_with_less_than_shaders_need(adapter: Adapter) -> None:
     name = "max-compute-invocations-per-workgroup"
     with pytest.raises(EngineUnavailable, match=f"too small: {name} is 128, and 256 are needed"):
-        Gpu(replace(adapter, limits={**adapter.limits, name: 128}))
+        GpuDevice(replace(adapter, limits={**adapter.limits, name: 128}))
 
 
 def test_grids_wider_than_the_device_allows(adapter: Adapter, tiny_model: Any) -> None:
     narrow = replace(adapter, limits={**adapter.limits, "max-compute-workgroups-per-dimension": 65535})
-    gpu = Gpu(narrow)
+    gpu = GpuDevice(narrow)
     executor = Executor(gpu, tiny_model.program, Windows(32, 16), tiny_model.read)
     launch = tiny_model.program.functions["prefill"].launches[0]
     (_, _, plain), *_ = executor._bound["prefill"].steps({"n": 16})

@@ -10,7 +10,7 @@ import pytest
 
 from edge_router.engines.webgpu import runner as runner_module
 from edge_router.engines.webgpu.adapters import Adapter
-from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.engines.webgpu.runner import WebGpuRunner
 from edge_router.errors import EngineUnavailable, GenerationFailed, OutOfMemory
 from edge_router.webgpu_program import PAGE_SIZE, Windows, footprint
@@ -143,16 +143,16 @@ def test_after_an_error_of_the_device_all_is_made_anew(adapter: Adapter, tiny_mo
 def test_out_of_memory_leaves_nothing_behind(
     adapter: Adapter, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, closed, buffer, close = list[int](), list[Gpu](), Gpu.buffer, Gpu.close
+    made, closed, buffer, close = list[int](), list[GpuDevice](), GpuDevice.buffer, GpuDevice.close
 
-    def full(gpu: Gpu, size: int, usage: str = "storage") -> Any:
+    def full(gpu: GpuDevice, size: int, usage: str = "storage") -> Any:
         made.append(size)
         if len(made) == 12:
             raise OutOfMemory("webgpu", "no room", size)
         return buffer(gpu, size, usage)
 
-    monkeypatch.setattr(Gpu, "buffer", full)
-    monkeypatch.setattr(Gpu, "close", lambda gpu: (closed.append(gpu), close(gpu)))
+    monkeypatch.setattr(GpuDevice, "buffer", full)
+    monkeypatch.setattr(GpuDevice, "close", lambda gpu: (closed.append(gpu), close(gpu)))
     with pytest.raises(OutOfMemory):
         WebGpuRunner(adapter, tiny_model.program, Windows(64, 32), tiny_model.read)
     assert len(closed) == 1
@@ -166,13 +166,13 @@ def test_out_of_memory_leaves_nothing_behind(
 def test_what_is_allocated_is_what_was_counted(
     adapter: Adapter, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, windows: Windows
 ) -> None:
-    sizes, buffer = list[int](), Gpu.buffer
+    sizes, buffer = list[int](), GpuDevice.buffer
 
-    def counted(gpu: Gpu, size: int, usage: str = "storage") -> Any:
+    def counted(gpu: GpuDevice, size: int, usage: str = "storage") -> Any:
         sizes.append(size)
         return buffer(gpu, size, usage)
 
-    monkeypatch.setattr(Gpu, "buffer", counted)
+    monkeypatch.setattr(GpuDevice, "buffer", counted)
     WebGpuRunner(adapter, tiny_model.program, windows, tiny_model.read).close()
     fence, logits = 16, windows.sequences * 288 * 4  # logits come back through a buffer that wgpu makes
     assert sum(sizes) == footprint(tiny_model.program, windows).total + fence - logits

@@ -261,7 +261,7 @@ def kernels(pack: Path, names: Sequence[str], architectures: tuple[str, ...]) ->
     import tvm
 
     from edge_router.compile.gpu.build import building
-    from edge_router.compile.gpu.kernels import Gpu
+    from edge_router.compile.gpu.kernels import GpuKernels
     from edge_router.compile.gpu.lowering import register
     from edge_router.compile.kernels.shapes import Heads, Linear
     from edge_router.compile.kernels.stored import Stored
@@ -274,7 +274,7 @@ def kernels(pack: Path, names: Sequence[str], architectures: tuple[str, ...]) ->
         for number, name in enumerate(names):
             # only what the tests' own Recorder wrote a moment ago
             kernel, made_of, gpu = eval(name, {"Heads": Heads, "Linear": Linear, "Stored": Stored})
-            made = getattr(Gpu(target, "cuda", **gpu), kernel)(*made_of)
+            made = getattr(GpuKernels(target, "cuda", **gpu), kernel)(*made_of)
             functions[f"kernel{number}"] = made.with_attr("global_symbol", f"kernel{number}")
     with tvm.transform.PassContext(config={"tirx.disable_storage_rewrite": True}), building(spec):
         built = tvm.compile(tvm.IRModule(functions), target, tir_pipeline=register())
