@@ -12,7 +12,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.request import ReasoningOptions, Tool
 from edge_router.errors import InvalidModel
 from edge_router.prompts.forms import declared, told
-from edge_router.prompts.template import UNASKED, Guard, unguarded
+from edge_router.prompts.template import UNASKED, MarkEscaper, unguarded
 from edge_router.records import dataclass
 
 _FUNCTIONS = "{function_string}"
@@ -75,7 +75,7 @@ class Conversation:
         *,
         tools: Sequence[Tool] = (),
         reasoning: ReasoningOptions = UNASKED,
-        guard: Guard = unguarded,
+        guard: MarkEscaper = unguarded,
     ) -> str:
         """The prompt, ready for the assistant's next words. `guard` is applied to each message's text.
 

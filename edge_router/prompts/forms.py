@@ -18,7 +18,7 @@ from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 
 if TYPE_CHECKING:
-    from edge_router.prompts.template import Guard
+    from edge_router.prompts.template import MarkEscaper
 
 Turn = Mapping[str, Any]  # a message as transformers gives it to templates
 
@@ -26,7 +26,7 @@ _ROLES = {"developer": "system"}
 _GREETING = "Hello."  # said by a user who has said nothing, where a template takes no empty words
 
 
-def conversation(messages: Iterable[Message], guard: Guard) -> list[Turn]:
+def conversation(messages: Iterable[Message], guard: MarkEscaper) -> list[Turn]:
     """Messages as transformers has them: arguments of calls as objects, results with their tool's name."""
     turns: list[Turn] = []
     names: dict[str, str] = {}  # of the tools by the ids of their calls
@@ -39,7 +39,7 @@ def conversation(messages: Iterable[Message], guard: Guard) -> list[Turn]:
     return turns
 
 
-def _turn(message: Message, said: tuple[Part, ...], guard: Guard) -> Turn:
+def _turn(message: Message, said: tuple[Part, ...], guard: MarkEscaper) -> Turn:
     role = _ROLES.get(message.role, message.role)
     if role != "assistant":
         return {"role": role, "content": guard(text_of(said))}
@@ -53,14 +53,14 @@ def _turn(message: Message, said: tuple[Part, ...], guard: Guard) -> Turn:
     return turn
 
 
-def _result_turn(result: ToolResult, names: Mapping[str, str], guard: Guard) -> Turn:
+def _result_turn(result: ToolResult, names: Mapping[str, str], guard: MarkEscaper) -> Turn:
     turn: dict[str, Any] = {"role": "tool", "content": guard(result.text)}
     name = result.name or names.get(result.call_id)
     given = {"tool_call_id": result.call_id, "name": name}
     return turn | {key: guard(value) for key, value in given.items() if value}
 
 
-def told(messages: Iterable[Message], guard: Guard) -> list[Turn]:
+def told(messages: Iterable[Message], guard: MarkEscaper) -> list[Turn]:
     """The same with all that is said in texts, calls of tools included."""
     return [_told(turn) for turn in conversation(messages, guard)]
 
@@ -302,12 +302,12 @@ def is_text(schema: object) -> bool:
     return isinstance(schema, Mapping) and schema.get("type") == "string"
 
 
-def declared(tools: Iterable[Tool], guard: Guard) -> list[Turn]:
+def declared(tools: Iterable[Tool], guard: MarkEscaper) -> list[Turn]:
     """Tools as transformers has them."""
     return [{"type": "function", "function": _function(tool, guard)} for tool in tools]
 
 
-def _function(tool: Tool, guard: Guard) -> dict[str, object]:
+def _function(tool: Tool, guard: MarkEscaper) -> dict[str, object]:
     parameters = _guarded(parameters_of(tool), guard)
     return {"name": guard(tool.name), "description": guard(tool.description), "parameters": parameters}
 
@@ -321,13 +321,13 @@ def within_system(turns: Sequence[Turn], tools: Sequence[Turn]) -> list[Turn]:
     return [{**turn, "tools": described} if turn is first else turn for turn in turns]
 
 
-def _call(call: ToolCall, guard: Guard) -> Turn:
+def _call(call: ToolCall, guard: MarkEscaper) -> Turn:
     said = {FREE_TEXT: guard(call.arguments)} if call.free else _arguments(call.arguments, guard)
     function = {"name": guard(call.name), "arguments": said}
     return {"id": guard(call.id), "type": "function", "function": function}
 
 
-def _arguments(stated: str, guard: Guard) -> object:
+def _arguments(stated: str, guard: MarkEscaper) -> object:
     """As an object, which templates expect; what is no JSON stays a text."""
     try:
         found = strict_json.parse(stated) if stated.strip() else {}
@@ -336,7 +336,7 @@ def _arguments(stated: str, guard: Guard) -> object:
         return guard(stated)
 
 
-def _guarded(value: object, guard: Guard) -> object:
+def _guarded(value: object, guard: MarkEscaper) -> object:
     if isinstance(value, str):
         return guard(value)
     if isinstance(value, Mapping):

@@ -61,14 +61,14 @@ class TemplateLimits:
 LIMITS = TemplateLimits()
 
 
-class Guard(Protocol):
+class MarkEscaper(Protocol):
     """Keeps a text from being read as marks of the template; `own` is one that the model has written."""
 
     def __call__(self, text: str, *, own: bool = False) -> str: ...
 
 
 def unguarded(text: str, *, own: bool = False) -> str:
-    """The `Guard` that changes nothing."""
+    """The `MarkEscaper` that changes nothing."""
     return text
 
 
@@ -101,7 +101,7 @@ class Template(Protocol):
         *,
         tools: Sequence[Tool] = (),
         reasoning: ReasoningOptions = ...,
-        guard: Guard = ...,
+        guard: MarkEscaper = ...,
     ) -> str: ...
 
 
@@ -176,7 +176,7 @@ class ChatTemplate:
         *,
         tools: Sequence[Tool] = (),
         reasoning: ReasoningOptions = UNASKED,
-        guard: Guard = unguarded,
+        guard: MarkEscaper = unguarded,
     ) -> str:
         """The prompt, ready for the assistant's next words. `guard` is applied to whatever others say.
 

@@ -25,7 +25,7 @@ from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
 from edge_router.server.routes import Api
 from edge_router.server.running import Running
-from edge_router.server.security import Guard, host_name, known_hosts
+from edge_router.server.security import SecurityMiddleware, host_name, known_hosts
 from edge_router.surfaces.ollama.queries import RUNNING
 
 
@@ -51,7 +51,7 @@ def create_app(
     running, limits, spoken = Running(), limits or Limits(), protocols or Protocols.installed()
     doors = Doors(controller.controller, spoken)
     guard = Middleware(
-        Guard,
+        SecurityMiddleware,
         hosts=known_hosts(settings.host, settings.allowed_hosts),
         origins=settings.allowed_origins,
         keys=Keys.of(controller.controller.config.callers, owner=api_key or None),

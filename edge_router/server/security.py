@@ -91,7 +91,7 @@ def _plain_origin(origin: str) -> str:
     return scheme + mark + rest.rstrip("/") if mark else scheme
 
 
-class Guard:
+class SecurityMiddleware:
     """The outermost layer of the app: Host, Origin and key first; no exception leaves it."""
 
     def __init__(

@@ -23,7 +23,7 @@ from edge_router.errors import GenerationFailed, StrongInterrupted
 from edge_router.server.limits import Limits
 from edge_router.server.protocols import Protocols
 from edge_router.server.running import Running
-from edge_router.server.security import Guard
+from edge_router.server.security import SecurityMiddleware
 from edge_router.surfaces.base import Call, Head
 from edge_router.surfaces.responses.surface import OpenAIResponses
 
@@ -254,7 +254,7 @@ def test_half_a_reply_never_looks_whole() -> None:
         return {"type": "http.request"}
 
     met: list[tuple[str, str]] = []
-    guard = Guard(
+    guard = SecurityMiddleware(
         broken,
         hosts=frozenset({"localhost"}),
         origins=(),
