@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_router.compile.router.head import Head, Surface, add_head
+from edge_router.compile.router.head import FactorHead, Surface, add_head
 from edge_router.compile.router.onnx_graph import Graph, Precision, quantize_rows
 from edge_router.records import dataclass
 from edge_router.routing.routers.graph import FORMAT, IDS, MASK, METADATA_KEY, SURFACE
@@ -47,7 +47,7 @@ class GraphSpec:
 
 
 def build_router(
-    arrays: Arrays, head: Head, spec: GraphSpec, output: Path, precision: Precision = "int8"
+    arrays: Arrays, head: FactorHead, spec: GraphSpec, output: Path, precision: Precision = "int8"
 ) -> None:
     """Write the graph. `arrays` are the encoder's parameters, named as in BERT's checkpoints."""
     graph = Graph(precision)

@@ -34,7 +34,7 @@ class Surface:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class FactorHead:
     """Matrix factorisation: `projection` [hidden, rank] gives the query's factors, and a model's vector times
     these the logit of its answer being right. Then `sigmoid(slope * (strong - weak + surface) + intercept)`.
     """
@@ -54,7 +54,7 @@ class Head:
         return np.asarray(found)
 
 
-def add_head(graph: Graph, head: Head, embedding: str) -> None:
+def add_head(graph: Graph, head: FactorHead, embedding: str) -> None:
     numbers = _numbers(head)
 
     def number(name: str) -> str:
@@ -74,7 +74,7 @@ def add_head(graph: Graph, head: Head, embedding: str) -> None:
     graph.node("Sigmoid", logit, outputs="score")
 
 
-def _numbers(head: Head) -> dict[str, np.ndarray]:
+def _numbers(head: FactorHead) -> dict[str, np.ndarray]:
     """By the names that they have in the file; `surface` is an input, and this its default."""
     found = {
         "head.projection": head.projection,
@@ -93,12 +93,12 @@ def _numbers(head: Head) -> dict[str, np.ndarray]:
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
 
 
-def read_head(file: Path, surface_names: tuple[str, ...]) -> Head:
+def read_head(file: Path, surface_names: tuple[str, ...]) -> FactorHead:
     """Of a graph that `router.graph` built. Raises `InvalidRouter` for any other."""
     numbers = {tensor.name: value for tensor, value in _tensors(load_graph(file))}
     try:
         surface = _read_surface(numbers, surface_names) if surface_names else None
-        return Head(
+        return FactorHead(
             projection=numbers["head.projection"],
             weak_vector=numbers["head.weak"][:, 0],
             strong_vector=numbers["head.strong"][:, 0],
@@ -119,7 +119,7 @@ def _read_surface(numbers: dict[str, np.ndarray], names: tuple[str, ...]) -> Sur
     )
 
 
-def replace_head(file: Path, head: Head, output: Path) -> None:
+def replace_head(file: Path, head: FactorHead, output: Path) -> None:
     """`file` with another head, which has surface features where the old one has. Raises `InvalidRouter`."""
     from onnx import numpy_helper, save
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_router.catalog import RouterCard, parse_router_card
-from edge_router.compile.router.head import Head, read_head, replace_head
+from edge_router.compile.router.head import FactorHead, read_head, replace_head
 from edge_router.compile.training.card import write_card
 from edge_router.compile.training.scale import Scale, fit_scale
 from edge_router.errors import InvalidData, MissingExtra
@@ -96,7 +96,7 @@ def adapt(data: Labelled, settings: AdaptSettings, progress: Progress | None = N
     return Adapted(card, before, measure(held_out, data.weak, data.strong))
 
 
-def look(router: OnnxRouter, head: Head, data: Labelled, progress: Progress) -> Inputs:
+def look(router: OnnxRouter, head: FactorHead, data: Labelled, progress: Progress) -> Inputs:
     """Run the base router over the prompts, as it runs for the user."""
     rows = []
     with progress.step("embed", total=len(data), unit="prompts") as step:
@@ -138,7 +138,7 @@ def cross_validate(inputs: Inputs, gap: np.ndarray, ridge: float, seed: int) -> 
     return found
 
 
-def _head(base: Head, weights: np.ndarray, scale: Scale) -> Head:
+def _head(base: FactorHead, weights: np.ndarray, scale: Scale) -> FactorHead:
     """The predicted gap as a head: one more factor, along which only the strong model's vector points."""
     hidden = base.projection.shape[0]
     own, surface = weights[:hidden], weights[hidden:-2]
@@ -147,7 +147,7 @@ def _head(base: Head, weights: np.ndarray, scale: Scale) -> Head:
     changed = None
     if base.surface is not None:
         changed = replace(base.surface, weights=base.surface.weights * share + surface)
-    return Head(
+    return FactorHead(
         projection=projection,
         weak_vector=np.append(base.weak_vector * share, 0.0),
         strong_vector=np.append(base.strong_vector * share, 1.0),
@@ -157,7 +157,7 @@ def _head(base: Head, weights: np.ndarray, scale: Scale) -> Head:
     )
 
 
-def _write(graph: Path, head: Head, settings: AdaptSettings, data: Labelled) -> RouterCard:
+def _write(graph: Path, head: FactorHead, settings: AdaptSettings, data: Labelled) -> RouterCard:
     folder, base = settings.output / settings.name, settings.base
     replace_head(graph, head, folder / base.graph)
     if base.tokenizer:

@@ -27,7 +27,7 @@ _HEAD_RATE = 1e-3
 _INTERCEPT_RATE = 2e-2
 
 
-class Head(nn.Module):  # type: ignore[misc]
+class TrainableHead(nn.Module):  # type: ignore[misc]
     """Embedding and surface features to one logit per model, without intercepts."""
 
     def __init__(self, hidden: int, features: int, models: int, rank: int) -> None:
@@ -61,7 +61,7 @@ def fine_tune(
     """
     torch.manual_seed(seed)
     device = encoder.device
-    head = Head(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank).to(device)
+    head = TrainableHead(encoder.shape.hidden, surface.shape[1], len(pool.models), settings.rank).to(device)
     subsets, subset = np.unique(pool.subsets, return_inverse=True)
     intercepts = nn.Parameter(_logits(pool, subset, len(subsets)).to(device))
     optimizer = torch.optim.AdamW(_parameters(encoder, head, intercepts, settings), weight_decay=0.0)
@@ -105,7 +105,7 @@ def _logits(pool: Pool, subset: np.ndarray, count: int) -> torch.Tensor:
 
 
 def _parameters(
-    encoder: Encoder, head: Head, intercepts: nn.Parameter, settings: FineTuning
+    encoder: Encoder, head: TrainableHead, intercepts: nn.Parameter, settings: FineTuning
 ) -> list[dict[str, object]]:
     groups: list[dict[str, object]] = [
         {"params": list(head.parameters()), "lr": _HEAD_RATE},

@@ -14,7 +14,7 @@ from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.routing.confidence import gate_store
-from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate import Gate, LogisticRegression
 from edge_router.routing.confidence.questions import questions
 from edge_router.routing.routers.scripted import ScriptedRouter
 
@@ -124,7 +124,13 @@ def test_without_a_weak_model_its_judgement_is_an_error_that_says_what_to_do(cli
 def test_chat_tells_that_the_weak_model_was_unsure_and_no_more(cli, monkeypatch):
     def controller(config, paths, progress):
         weak = ScriptedEngine(default=half, model_id="small", serves=())
-        gate = Gate(1, (), Head((), 0.0), Head((9.0, 0.0), 5.0), Head((0.0, 0.0, 0.0), 0.0))
+        gate = Gate(
+            1,
+            (),
+            LogisticRegression((), 0.0),
+            LogisticRegression((9.0, 0.0), 5.0),
+            LogisticRegression((0.0, 0.0, 0.0), 0.0),
+        )
         strong, router = ScriptedEngine("Surely.", model_id="big"), ScriptedRouter(0.1)
         return Controller(config, weak=weak, strong=strong, router=router, gate=gate, paths=paths)
 

@@ -19,7 +19,7 @@ from edge_router.errors import StrongTimeout
 from edge_router.hub import target_of
 from edge_router.mlc_python import MlcPython, Package, here
 from edge_router.routing.confidence import gate_store
-from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate import Gate, LogisticRegression
 from edge_router.store import tool_skill
 
 pytestmark = pytest.mark.integration
@@ -91,7 +91,11 @@ def test_doctor_says_whether_unsure_answers_can_be_told(cli, monkeypatch, paths)
     assert ("Weak model", "confidence") not in findings(cli(*asked, "weak.threads=1"))
     found = findings(cli(*asked, "weak.min_confidence=0.4"))["Weak model", "confidence"]
     assert found["state"] == "note" and "calibrate --confidence" in found["text"]
-    heads = (Head((), 0.0), Head((1.0, 1.0), 0.0), Head((1.0, 1.0, 1.0), 0.0))
+    heads = (
+        LogisticRegression((), 0.0),
+        LogisticRegression((1.0, 1.0), 0.0),
+        LogisticRegression((1.0, 1.0, 1.0), 0.0),
+    )
     gate_store.keep(Gate(8, (), *heads), paths, "a" * 32, {"model": MODEL})
     found = findings(cli(*asked, "weak.min_confidence=0.4"))["Weak model", "confidence"]
     assert found["state"] == "ok" and "after 8 tokens at most" in found["text"]

@@ -22,7 +22,7 @@ from edge_router.hub import hashing
 from edge_router.hub import records as fetched
 from edge_router.labelling.pairs import LabelRow, read_output
 from edge_router.routing.confidence import asking
-from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate import Gate, LogisticRegression
 from edge_router.routing.labels.tables import _read_jsonl
 from edge_router.routing.routers.graph import METADATA_KEY, describe
 from edge_router.routing.thresholds import drift
@@ -103,7 +103,13 @@ def artifact(folder: Path, text: bytes) -> None:
 
 MLC = {"model_type": "llama", "model_config": {"hidden_size": 64}, "context_window_size": 1024}
 ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
-GATE = Gate(4, (1, 2), Head((0.1, 0.2), 0.0), Head((0.1, 0.2), 0.0), Head((0.1, 0.2, 0.3), 0.0))
+GATE = Gate(
+    4,
+    (1, 2),
+    LogisticRegression((0.1, 0.2), 0.0),
+    LogisticRegression((0.1, 0.2), 0.0),
+    LogisticRegression((0.1, 0.2, 0.3), 0.0),
+)
 ROW = LabelRow("p", 0.5, 1.0, "a", "b", "small", "big", "exact", None)
 BASE = drift.Baseline("mf", 0.5, 0.3, 100, tuple(i / 100 for i in range(101)), 1e9)
 MANIFEST = {

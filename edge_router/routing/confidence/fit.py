@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge_router.errors import InvalidInput
 from edge_router.records import dataclass
-from edge_router.routing.confidence.gate import Gate, Head, summary
+from edge_router.routing.confidence.gate import Gate, LogisticRegression, summary
 
 Numbers = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]
@@ -108,20 +108,20 @@ def unseen(sample: Sample, score: Numbers, groups: Groups | None = None) -> dict
     return found
 
 
-def odds(head: Head, values: Numbers) -> Numbers:
-    """`Head.log_odds` of each row."""
+def odds(head: LogisticRegression, values: Numbers) -> Numbers:
+    """`LogisticRegression.log_odds` of each row."""
     found: Numbers = values @ np.array(head.weights) + head.bias
     return found
 
 
-def probe(state: Numbers, right: Numbers) -> tuple[Head, Numbers]:
+def probe(state: Numbers, right: Numbers) -> tuple[LogisticRegression, Numbers]:
     """A head on the state, and the log odds of each of these answers by a head that was fitted on others.
 
     Whatever is fitted on top of the probe takes the latter: on its own answers the head looks too good. The
     ridge is the one that serves answers best which were not fitted on. Without a state it says nothing.
     """
     if not state.shape[1]:
-        return Head((), 0.0), np.zeros(len(right))
+        return LogisticRegression((), 0.0), np.zeros(len(right))
     middle = state.mean(axis=0)
     _, sizes, directions = np.linalg.svd(state - middle, full_matrices=False)
     directions = directions[:_COMPONENTS] / max(float(sizes[0]) / np.sqrt(len(state)), 1e-12)
@@ -140,7 +140,7 @@ def probe(state: Numbers, right: Numbers) -> tuple[Head, Numbers]:
     return _head(weights[:-1] @ directions, weights[-1], middle), tried[ridge]
 
 
-def plain(values: Numbers, right: Numbers) -> Head:
+def plain(values: Numbers, right: Numbers) -> LogisticRegression:
     """A head on a few numbers of any scale."""
     middle, spread = values.mean(axis=0), values.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
@@ -148,9 +148,9 @@ def plain(values: Numbers, right: Numbers) -> Head:
     return _head(weights[:-1] / spread, weights[-1], middle)
 
 
-def _head(weights: Numbers, bias: float, middle: Numbers) -> Head:
+def _head(weights: Numbers, bias: float, middle: Numbers) -> LogisticRegression:
     """For values as they come, where the fit saw them less their mean."""
-    return Head(tuple(weights.tolist()), float(bias - weights @ middle))
+    return LogisticRegression(tuple(weights.tolist()), float(bias - weights @ middle))
 
 
 def _folds(count: int) -> Groups:

@@ -20,7 +20,7 @@ _STEEP = 60.0  # beyond these log odds a chance is 0 or 1 to a float anyway, and
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LogisticRegression:
     """Logistic regression."""
 
     weights: tuple[float, ...]
@@ -46,9 +46,9 @@ class Gate:
 
     tokens: int
     anchors: tuple[int, ...]
-    probe: Head
-    said: Head
-    both: Head
+    probe: LogisticRegression
+    said: LogisticRegression
+    both: LogisticRegression
 
     def signals(self, *, alone: bool) -> SignalRequest:
         return SignalRequest(self.tokens, self.anchors, alone)
@@ -68,7 +68,7 @@ class Gate:
         values = {"format": FORMAT, "tokens": self.tokens, "anchors": self.anchors}
         return json.dumps({**values, **heads})
 
-    def _heads(self) -> dict[str, Head]:
+    def _heads(self) -> dict[str, LogisticRegression]:
         return {"probe": self.probe, "said": self.said, "both": self.both}
 
     @classmethod
@@ -98,6 +98,6 @@ def _chance(log_odds: float) -> float:
     return 1 / (1 + math.exp(-min(max(log_odds, -_STEEP), _STEEP)))
 
 
-def _head(values: Sequence[float]) -> Head:
+def _head(values: Sequence[float]) -> LogisticRegression:
     bias, *weights = (float(value) for value in values)
-    return Head(tuple(weights), bias)
+    return LogisticRegression(tuple(weights), bias)

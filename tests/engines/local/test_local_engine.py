@@ -37,7 +37,7 @@ from edge_router.errors import (
 from edge_router.prompts.infill import Infill, InfillMarks
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
-from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate import Gate, LogisticRegression
 
 Ask = Callable[..., ChatRequest]
 Make = Callable[..., tuple[LocalEngine, Any]]
@@ -391,7 +391,13 @@ class CountingTemplate(ChatTemplate):
 def test_a_prompt_is_rendered_once_to_be_counted_held_back_and_answered(
     make_engine: Callable[..., Any],
 ) -> None:
-    gate = Gate(1, (0,), Head((0.0,), 9.0), Head((0.0, 0.0), 9.0), Head((0.0, 0.0, 0.0), 9.0))
+    gate = Gate(
+        1,
+        (0,),
+        LogisticRegression((0.0,), 9.0),
+        LogisticRegression((0.0, 0.0), 9.0),
+        LogisticRegression((0.0, 0.0, 0.0), 9.0),
+    )
     template = CountingTemplate()
     engine, _ = make_engine(template=template)
     settings: dict[str, Any] = {"router": ScriptedRouter(0.1), "strong": ScriptedEngine(), "gate": gate}

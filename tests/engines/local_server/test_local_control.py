@@ -21,7 +21,7 @@ from edge_router.errors import (
     InvalidRequest,
     LocalServerDown,
 )
-from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate import Gate, LogisticRegression
 from edge_router.routing.confidence.gate_store import keep
 from edge_router.store.tool_skill import Skill
 from edge_router.store.tool_skill import keep as keep_skill
@@ -180,7 +180,13 @@ def test_long_conversations(local_server, controller_of):
 
 def gate(bound_logprob):
     """Sure where the mean log probability is above it."""
-    return Gate(3, (), Head((), 0.0), Head((10.0, 0.0), -10.0 * bound_logprob), Head((0.0, 0.0, 0.0), 0.0))
+    return Gate(
+        3,
+        (),
+        LogisticRegression((), 0.0),
+        LogisticRegression((10.0, 0.0), -10.0 * bound_logprob),
+        LogisticRegression((0.0, 0.0, 0.0), 0.0),
+    )
 
 
 @pytest.mark.parametrize("kind", ["ollama", "llama.cpp", "vllm", "mlc"])

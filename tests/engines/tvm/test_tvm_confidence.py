@@ -86,11 +86,13 @@ def test_log_probabilities_are_the_references(
 def test_a_real_answer_is_held_back_and_shown_whole_or_not_at_all(
     engine: LocalEngine, bound: float, model: str
 ) -> None:
-    from edge_router.routing.confidence.gate import Gate, Head
+    from edge_router.routing.confidence.gate import Gate, LogisticRegression
 
     watched = anchors(engine.vocab_size)
-    head = Head((0.0,) * len(watched), 0.0)
-    gate = Gate(6, watched, head, Head((1.0, 1.0), 2.0), Head((1.0, 1.0, 1.0), 2.0))
+    head = LogisticRegression((0.0,) * len(watched), 0.0)
+    gate = Gate(
+        6, watched, head, LogisticRegression((1.0, 1.0), 2.0), LogisticRegression((1.0, 1.0, 1.0), 2.0)
+    )
     plain = collect(answered(engine, asking("Say hello.", max_tokens=20), threading.Event())).text
     kept = _Kept(engine)
     with Controller(

@@ -23,7 +23,7 @@ from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Cancelled, GenerationFailed, LowConfidence, StrongFailed, StrongUnreachable
 from edge_router.ledger import Ledger
 from edge_router.routing.confidence.buffer import ConfidenceBuffer
-from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate import Gate, LogisticRegression
 from edge_router.routing.routers.scripted import ScriptedRouter
 from edge_router.surfaces.openai.parse import parse_chat
 from edge_router.system.paths import Paths
@@ -31,9 +31,17 @@ from edge_router.types import Reason
 
 EASY = 0.1
 HELLO = [{"role": "user", "content": "hello there"}]
-NOTHING = Head((), 0.0)
-GATE = Gate(3, (), NOTHING, Head((2.0, 1.0), 3.0), Head((0.0, 0.0, 0.0), 0.0))  # by log probabilities alone
-PROBE = Gate(0, (5, 6), Head((1.0, -1.0), 0.0), Head((0.0, 0.0), 0.0), Head((0.0, 0.0, 0.0), 0.0))
+NOTHING = LogisticRegression((), 0.0)
+GATE = Gate(
+    3, (), NOTHING, LogisticRegression((2.0, 1.0), 3.0), LogisticRegression((0.0, 0.0, 0.0), 0.0)
+)  # by log probabilities alone
+PROBE = Gate(
+    0,
+    (5, 6),
+    LogisticRegression((1.0, -1.0), 0.0),
+    LogisticRegression((0.0, 0.0), 0.0),
+    LogisticRegression((0.0, 0.0, 0.0), 0.0),
+)
 
 
 def said(text: str, logprob: float) -> TextDelta:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edge_router.errors import InvalidData, InvalidInput
 from edge_router.routing.confidence import gate_store
 from edge_router.routing.confidence.fit import SIGNALS, Sample, Seen, gate, odds, plain, probe, unseen
-from edge_router.routing.confidence.gate import Gate, Head
+from edge_router.routing.confidence.gate import Gate, LogisticRegression
 from edge_router.routing.confidence.measure import auroc, measure
 from edge_router.system.paths import Paths
 
@@ -118,7 +118,13 @@ numbers = st.floats(-1e3, 1e3, allow_nan=False)
 def test_a_gate_survives_its_file_and_gives_chances(
     tmp_path_factory: pytest.TempPathFactory, state: list[float], logprobs: list[float]
 ) -> None:
-    made = Gate(4, (1, 5, 9), Head((0.5, -1.0, 2.0), 0.1), Head((1.0, 0.3), 2.0), Head((0.7, 0.2, 0.4), 1.0))
+    made = Gate(
+        4,
+        (1, 5, 9),
+        LogisticRegression((0.5, -1.0, 2.0), 0.1),
+        LogisticRegression((1.0, 0.3), 2.0),
+        LogisticRegression((0.7, 0.2, 0.4), 1.0),
+    )
     file = tmp_path_factory.mktemp("gate") / "gate.json"
     file.write_text(made.to_json())
     assert Gate.read(file) == made
