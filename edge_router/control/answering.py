@@ -16,7 +16,7 @@ from edge_router.control.answer import Answer, Clock, by_whom, primed
 from edge_router.control.lacks import check_handles
 from edge_router.control.lookup import Keeping, Lookup, keeping
 from edge_router.control.pool import Pool
-from edge_router.control.recording import Heard, Recorder
+from edge_router.control.recording import Recorder, Transcript
 from edge_router.control.sessions import Sessions
 from edge_router.control.steps import LONG, Pause
 from edge_router.control.truncation import truncated
@@ -36,7 +36,7 @@ from edge_router.types import Cancel, Decision, Reason
 _logger = logging.getLogger(__name__)
 
 Finished = Callable[
-    [Payment | None, Visit, Keeping | Lookup | None, Heard | None, Answer, EdgeRouterError | None], None
+    [Payment | None, Visit, Keeping | Lookup | None, Transcript | None, Answer, EdgeRouterError | None], None
 ]
 
 

@@ -28,7 +28,7 @@ from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.lookup import Keeping, Lookup, looked_up
 from edge_router.control.pool import Pool
-from edge_router.control.recording import Heard, Recorder
+from edge_router.control.recording import Recorder, Transcript
 from edge_router.control.response_cache import ResponseCache
 from edge_router.control.sessions import Sessions
 from edge_router.control.steps import Pause, done
@@ -329,7 +329,7 @@ class CoreController:
         payment: Payment | None,
         visit: Visit,
         kept: Keeping | Lookup | None,
-        heard: Heard | None,
+        heard: Transcript | None,
         answer: Answer,
         error: EdgeRouterError | None,
     ) -> None:

@@ -27,7 +27,7 @@ Ask = Callable[[Mapping[str, object], Sequence[int]], Generator[Line, None, None
 _END = 0  # the number of whatever ends an answer
 
 
-class Heard:
+class StandInTokens:
     """Numbers for what tokens are written as, in place of the tokens, which MLC does not tell.
 
     For an `Answer`, which reads as its tokenizer does what each stands for.
@@ -96,7 +96,7 @@ class MlcAnswer:
         """`tokens` finds a token by what it stands for."""
         self._prompt, self._calls, self._ask, self._tokens = prompt, calls, ask, tokens
         self._tokenizer, self._most, self._sorting, self._thinking = tokenizer, max_tokens, sorting, thinking
-        self._heard = Heard(tokenizer, calls.end_tokens)
+        self._heard = StandInTokens(tokenizer, calls.end_tokens)
         request = prompt.request
         guard = None
         if ends_loops and request.raw_prompt is None:
