@@ -11,7 +11,7 @@ from edge_router.control.caller_view import CallerView
 from edge_router.records import dataclass
 from edge_router.server.protocols import Protocols
 from edge_router.server.ratings import Ratings
-from edge_router.surfaces.base import Host
+from edge_router.surfaces.base import SurfaceHost
 
 CALLER = "edge_router.caller"  # of a scope: whose key it came with, where that is a caller's
 
@@ -22,7 +22,7 @@ class Door:
 
     caller: str | None
     protocols: Protocols
-    host: Host
+    host: SurfaceHost
     ratings: Ratings
     callers: Callers
 

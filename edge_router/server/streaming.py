@@ -21,7 +21,7 @@ from edge_router.server.limits import Limits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
-from edge_router.surfaces.base import Call, Chatting, Encoder, Failure, Head, Host
+from edge_router.surfaces.base import Call, Chatting, Encoder, Failure, Head, SurfaceHost
 from edge_router.types import Decision, Reason
 
 Ended = Callable[[str, int | None], None]  # the answer's id, and its row in the ledger
@@ -59,7 +59,9 @@ def written(
         answer.close()
 
 
-def afterwards(surface: Chatting, call: Call, defects: Defects, host: Host) -> Callable[[], None] | None:
+def afterwards(
+    surface: Chatting, call: Call, defects: Defects, host: SurfaceHost
+) -> Callable[[], None] | None:
     """What `call` has done once its answer has ended."""
     asked = call.afterwards
     if asked is None:

@@ -33,7 +33,7 @@ class Call:
     request: ChatRequest
     stream: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
-    afterwards: Callable[[Host], None] | None = None
+    afterwards: Callable[[SurfaceHost], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class QuestionsCall:
 class Errand:
     """What stands where chats are taken and asks for no answer of a model, such as loading one."""
 
-    run: Callable[[Host], Body]
+    run: Callable[[SurfaceHost], Body]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class TakesFiles(Protocol):
         ...
 
 
-class Host(Protocol):
+class SurfaceHost(Protocol):
     """What the questions beside chats are answered from. May block: it is used in a thread."""
 
     def models(self) -> tuple[ModelInfo, ...]: ...
@@ -198,5 +198,5 @@ class Query:
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
     path: str  # in starlette's form: "/v1/models/{model:path}"; its parameters are in the body, too
-    answer: Callable[[Mapping[str, object], Host], Body]
+    answer: Callable[[Mapping[str, object], SurfaceHost], Body]
     header: str | None = None  # only requests that have it, in lower case

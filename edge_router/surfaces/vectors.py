@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge_router.errors import InvalidRequest
 from edge_router.parsing.fields import Fields
-from edge_router.surfaces.base import Host
+from edge_router.surfaces.base import SurfaceHost
 
 if TYPE_CHECKING:
     from edge_router.routing.routers.embedding import EmbeddedTexts
@@ -32,7 +32,7 @@ def texts(fields: Fields, name: str) -> tuple[str, ...]:
 
 
 def embed(
-    host: Host, given: tuple[str, ...], model: str, dimensions: int | None, *, truncate: bool = True
+    host: SurfaceHost, given: tuple[str, ...], model: str, dimensions: int | None, *, truncate: bool = True
 ) -> EmbeddedTexts:
     """Raises what the host does, and `InvalidRequest` for vectors of a length that the model's are not."""
     found = host.embed(given, model, truncate=truncate)

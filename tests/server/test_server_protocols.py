@@ -16,7 +16,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import ScriptedEngine
 from edge_router.errors import DuplicateName, GenerationFailed
 from edge_router.server.protocols import Protocols
-from edge_router.surfaces.base import Body, Call, Failure, Head, Host, Query
+from edge_router.surfaces.base import Body, Call, Failure, Head, Query, SurfaceHost
 
 HI = [{"role": "user", "content": "hi"}]
 # Of each: its path, a body, and where the answer's text stands in a whole reply.
@@ -137,7 +137,7 @@ class Shouting:
     def __init__(self) -> None:
         self.done = 0
 
-    def after(self, host: Host) -> None:
+    def after(self, host: SurfaceHost) -> None:
         self.done += 1
 
     def encoder(self, call: Call, head: Head) -> Shouting:

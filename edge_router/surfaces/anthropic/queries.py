@@ -9,23 +9,23 @@ from edge_router.chat.model import ModelInfo
 from edge_router.errors import UnknownModel
 from edge_router.parsing.fields import Fields, plain_object
 from edge_router.surfaces.anthropic.parse import read_request
-from edge_router.surfaces.base import Body, Host, Query
+from edge_router.surfaces.base import Body, Query, SurfaceHost
 
 VERSION_HEADER = "anthropic-version"
 
 
-def _count_tokens(body: Mapping[str, object], host: Host) -> Body:
+def _count_tokens(body: Mapping[str, object], host: SurfaceHost) -> Body:
     return {"input_tokens": host.count_tokens(read_request(Fields(plain_object(body))))}
 
 
-def _models(body: Mapping[str, object], host: Host) -> Body:
+def _models(body: Mapping[str, object], host: SurfaceHost) -> Body:
     """All on one page."""
     data = [_described(model) for model in _chat_models(host)]
     ends = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"data": data, "has_more": False, "first_id": ends[0], "last_id": ends[1]}
 
 
-def _model(body: Mapping[str, object], host: Host) -> Body:
+def _model(body: Mapping[str, object], host: SurfaceHost) -> Body:
     name = str(body.get("model", ""))
     models = _chat_models(host)
     for model in models:
@@ -34,7 +34,7 @@ def _model(body: Mapping[str, object], host: Host) -> Body:
     raise UnknownModel(name, [model.name for model in models])
 
 
-def _chat_models(host: Host) -> list[ModelInfo]:
+def _chat_models(host: SurfaceHost) -> list[ModelInfo]:
     return [model for model in host.models() if model.dimension is None]
 
 

@@ -10,7 +10,7 @@ from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
 from edge_router.errors import InvalidRequest, UnknownModel, clipped
 from edge_router.parsing.fields import Fields, plain_object
-from edge_router.surfaces.base import Body, Host, Query
+from edge_router.surfaces.base import Body, Query, SurfaceHost
 from edge_router.surfaces.limits import MAX_TOKENS
 from edge_router.surfaces.ollama.encode import date, nanoseconds
 from edge_router.surfaces.ollama.parse import read_name
@@ -43,7 +43,7 @@ def queries(clock: Callable[[], float]) -> tuple[Query, ...]:
     )
 
 
-def _known(fields: Fields, host: Host) -> ModelInfo:
+def _known(fields: Fields, host: SurfaceHost) -> ModelInfo:
     """Raises `UnknownModel`."""
     name, models = read_name(fields), {info.name: info for info in host.models()}
     found = models.get(name) or models.get(name.removesuffix(LATEST))
@@ -52,11 +52,11 @@ def _known(fields: Fields, host: Host) -> ModelInfo:
     return found
 
 
-def _tags(body: Mapping[str, object], host: Host) -> Body:
+def _tags(body: Mapping[str, object], host: SurfaceHost) -> Body:
     return {"models": [_listed(info) | {"modified_at": date(info.created or 0)} for info in host.models()]}
 
 
-def _ps(body: Mapping[str, object], host: Host) -> Body:
+def _ps(body: Mapping[str, object], host: SurfaceHost) -> Body:
     """What is in memory, once each."""
     return {"models": [_running(info) for info in host.models() if info.local and info.loaded and info.own]}
 
@@ -71,7 +71,7 @@ def _running(info: ModelInfo) -> Body:
     }
 
 
-def _show(body: Mapping[str, object], host: Host) -> Body:
+def _show(body: Mapping[str, object], host: SurfaceHost) -> Body:
     info = _known(Fields(plain_object(body)), host)
     architecture = info.architecture or _UNKNOWN
     facts: Body = {"general.architecture": architecture, "general.basename": info.name}
@@ -93,7 +93,7 @@ def _show(body: Mapping[str, object], host: Host) -> Body:
     }
 
 
-def _pull(body: Mapping[str, object], host: Host) -> Body:
+def _pull(body: Mapping[str, object], host: SurfaceHost) -> Body:
     """What is here needs no fetching; the rest is fetched by whoever sits at this machine."""
     fields = Fields(plain_object(body))
     try:
@@ -105,7 +105,7 @@ def _pull(body: Mapping[str, object], host: Host) -> Body:
     return {"status": "success"}
 
 
-def _embed(clock: Callable[[], float], body: Mapping[str, object], host: Host) -> Body:
+def _embed(clock: Callable[[], float], body: Mapping[str, object], host: SurfaceHost) -> Body:
     fields, began = Fields(plain_object(body)), clock()
     model = _known(fields, host).name
     given = texts(fields, "input") if fields.get("input") else ()
@@ -123,7 +123,7 @@ def _embed(clock: Callable[[], float], body: Mapping[str, object], host: Host) -
     }
 
 
-def _embeddings(body: Mapping[str, object], host: Host) -> Body:
+def _embeddings(body: Mapping[str, object], host: SurfaceHost) -> Body:
     fields = Fields(plain_object(body))
     model, prompt = _known(fields, host).name, fields.text("prompt") or ""
     if not prompt:

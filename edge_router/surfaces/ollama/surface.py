@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from edge_router.chat.reply import Reply
-from edge_router.surfaces.base import Body, Call, Errand, Failure, Head, Host
+from edge_router.surfaces.base import Body, Call, Errand, Failure, Head, SurfaceHost
 from edge_router.surfaces.ollama import encode
 from edge_router.surfaces.ollama.parse import CHAT, GENERATE, NAME, parse
 from edge_router.surfaces.ollama.queries import queries
@@ -48,7 +48,7 @@ class Ollama:
         """Nothing: there is none that its clients skip."""
         return b""
 
-    def _loaded(self, host: Host, path: str, model: str, *, unload: bool) -> Body:
+    def _loaded(self, host: SurfaceHost, path: str, model: str, *, unload: bool) -> Body:
         (host.unload if unload else host.load)(model)
         body = {**encode.opening(model, self._clock()), **encode.said(path, {"content": ""})}
         return body | {"done": True, "done_reason": "unload" if unload else "load"}

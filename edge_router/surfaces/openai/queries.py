@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from edge_router.chat.model import ModelInfo
 from edge_router.chat.request import Need
 from edge_router.parsing.fields import Fields, plain_object
-from edge_router.surfaces.base import Body, Host, Query
+from edge_router.surfaces.base import Body, Query, SurfaceHost
 from edge_router.surfaces.vectors import embed, texts
 
 _FORMATS = ("float", "base64")  # the latter: float32, little-endian
 
 
-def _listed(body: Mapping[str, object], host: Host) -> Body:
+def _listed(body: Mapping[str, object], host: SurfaceHost) -> Body:
     """In OpenAI's form, and beside it in that of TypeSafe's clients."""
     infos = host.models()
     models = [_briefly(info) for info in infos if info.dimension is None]
@@ -30,7 +30,7 @@ def _briefly(info: ModelInfo) -> Body:
     return {"name": info.name, "description": what, "release_date": f"{since:%Y-%m-%d}"}
 
 
-def _one(body: Mapping[str, object], host: Host) -> Body:
+def _one(body: Mapping[str, object], host: SurfaceHost) -> Body:
     return _described(host.model(str(body.get("model"))))
 
 
@@ -57,7 +57,7 @@ def _described(info: ModelInfo) -> Body:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _vectors(body: Mapping[str, object], host: Host) -> Body:
+def _vectors(body: Mapping[str, object], host: SurfaceHost) -> Body:
     """Raises `InvalidRequest` that names the field, and what the host does."""
     fields = Fields(plain_object(body))
     model, form = fields.string("model", default=""), fields.string("encoding_format", default="float")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from edge_router.errors import InvalidRequest, UnknownResponse
 from edge_router.parsing.fields import Fields
 from edge_router.records import dataclass
-from edge_router.surfaces.base import Body, Host, Query
+from edge_router.surfaces.base import Body, Query, SurfaceHost
 from edge_router.surfaces.responses.parse import parse
 from edge_router.surfaces.responses.store import Item, Kept, ResponseStore
 
@@ -37,15 +37,15 @@ class Queries:
             raise UnknownResponse("response_id", id)
         return id, kept
 
-    def _retrieve(self, body: Mapping[str, object], host: Host) -> Body:
+    def _retrieve(self, body: Mapping[str, object], host: SurfaceHost) -> Body:
         return dict(self._kept(body)[1].body)
 
-    def _delete(self, body: Mapping[str, object], host: Host) -> Body:
+    def _delete(self, body: Mapping[str, object], host: SurfaceHost) -> Body:
         id, _ = self._kept(body)
         self.store.remove(id)
         return {"id": id, "object": "response", "deleted": True}
 
-    def _input_items(self, body: Mapping[str, object], host: Host) -> Body:
+    def _input_items(self, body: Mapping[str, object], host: SurfaceHost) -> Body:
         """The newest first, as there; a page at a time."""
         id, kept = self._kept(body)
         items = [_listed(item, f"in_{id.removeprefix('resp_')}_{n}") for n, item in enumerate(kept.given)]
@@ -60,7 +60,7 @@ class Queries:
         more = begin + len(page) < len(items)
         return {"object": "list", "data": page, "first_id": ends[0], "last_id": ends[1], "has_more": more}
 
-    def _input_tokens(self, body: Mapping[str, object], host: Host) -> Body:
+    def _input_tokens(self, body: Mapping[str, object], host: SurfaceHost) -> Body:
         request, _, _ = parse(body, self.store)
         return {"object": "response.input_tokens", "input_tokens": host.count_tokens(request)}
 

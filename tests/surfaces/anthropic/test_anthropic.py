@@ -38,7 +38,7 @@ from edge_router.chat.request import (
 )
 from edge_router.errors import InvalidRequest, UnknownModel
 from edge_router.surfaces.anthropic.surface import AnthropicMessages
-from edge_router.surfaces.base import Call, Failure, Head, Host
+from edge_router.surfaces.base import Call, Failure, Head, SurfaceHost
 from edge_router.surfaces.limits import MAX_TOOLS
 from edge_router.types import Decision, Reason
 
@@ -732,7 +732,7 @@ HOST: Any = Models()
 
 
 def asked(path: str, **body: Any) -> Any:
-    host: Host = HOST
+    host: SurfaceHost = HOST
     (query,) = [query for query in SURFACE.queries if query.path == path]
     return query.answer(body, host)
 
