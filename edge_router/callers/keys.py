@@ -41,7 +41,7 @@ class _Entry:
         return hmac.compare_digest(_digest(key, self.salt), self.digest)
 
 
-class Keys:
+class KeyRing:
     """Which caller a key is of. They are read once: a change of the settings counts after a new start."""
 
     def __init__(self, entries: Iterable[_Entry] = (), *, demanded: bool = False) -> None:
@@ -56,7 +56,7 @@ class Keys:
         *,
         owner: str | None = None,
         environ: Mapping[str, str] | None = None,
-    ) -> Keys:
+    ) -> KeyRing:
         """Those of `callers`, and that of the `owner`, who is none of them.
 
         A caller without a key can be named by programs only that embed this one. Raises `ConfigError` for a

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from edge_router.api.async_client import AsyncController
-from edge_router.callers.keys import Keys
+from edge_router.callers.keys import KeyRing
 from edge_router.config.sections import ServerConfig
 from edge_router.errors import CallerLimited, EdgeRouterError, clipped
 from edge_router.server.body import Bodies
@@ -54,7 +54,7 @@ def create_app(
         SecurityMiddleware,
         hosts=known_hosts(settings.host, settings.allowed_hosts),
         origins=settings.allowed_origins,
-        keys=Keys.of(controller.controller.config.callers, owner=api_key or None),
+        keys=KeyRing.of(controller.controller.config.callers, owner=api_key or None),
         protocols=spoken,
         defects=controller.controller.defects,
         unlocked=(lambda scope: False) if dashboard is None else dashboard.is_meant,

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge_router.callers.keys import Keys
+from edge_router.callers.keys import KeyRing
 from edge_router.config.sections import ServerConfig
 from edge_router.defects import Defects
 from edge_router.errors import InternalError, clipped
@@ -100,7 +100,7 @@ class SecurityMiddleware:
         *,
         hosts: frozenset[str],
         origins: Iterable[str],
-        keys: Keys,
+        keys: KeyRing,
         protocols: Protocols,
         defects: Defects,
         unlocked: Callable[[Scope], bool] = lambda scope: False,

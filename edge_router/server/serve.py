@@ -18,7 +18,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from edge_router.api.async_client import AsyncController
 from edge_router.api.client import Controller
-from edge_router.callers.keys import Keys
+from edge_router.callers.keys import KeyRing
 from edge_router.config.sections import ServerConfig
 from edge_router.errors import LocalServerDown
 from edge_router.server.app import create_app
@@ -61,7 +61,7 @@ def run(
     settings, limits = settings or controller.config.server, limits or Limits()
     answering = AsyncController(controller)
     try:
-        has_key = Keys.of(controller.config.callers, owner=api_key or None).demanded
+        has_key = KeyRing.of(controller.config.callers, owner=api_key or None).demanded
         with ExitStack() as held:
             listeners = [held.enter_context(listener) for listener in _bound(settings, has_key)]
             try:

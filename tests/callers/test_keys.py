@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from table import each
 
-from edge_router.callers.keys import Keys, hash_of, new_key
+from edge_router.callers.keys import KeyRing, hash_of, new_key
 from edge_router.config.callers import HASH, CallerConfig
 from edge_router.errors import ConfigError
 from edge_router.errors.redaction import is_key
@@ -13,7 +13,7 @@ from edge_router.errors.redaction import is_key
 KEY, OTHER = "sk-er-" + "a1" * 16, "sk-er-" + "b2" * 16
 
 
-def found(keys: Keys, *given: str) -> tuple[bool, str | None]:
+def found(keys: KeyRing, *given: str) -> tuple[bool, str | None]:
     return keys.find(key.encode() for key in given)
 
 
@@ -23,7 +23,7 @@ def test_a_key_is_told_from_its_hash_and_by_nothing_else() -> None:
     hashes = {hash_of(key), hash_of(key)}
     assert len(hashes) == 2 and all(HASH.fullmatch(text) for text in hashes)
     for text in hashes:
-        keys = Keys.of([CallerConfig("anna", key_hash=text)])
+        keys = KeyRing.of([CallerConfig("anna", key_hash=text)])
         assert found(keys, key) == (True, "anna") and found(keys, "x", key) == (True, "anna")
         for wrong in ("", key[:-1], key + "x", text, text.rpartition(":")[2], new_key()):
             assert found(keys, wrong) == (False, None), wrong
@@ -36,11 +36,11 @@ def test_keys_of_variables_of_hashes_and_the_owners() -> None:
         CallerConfig("both", api_key_env="BOTH", key_hash=hash_of("c3" * 16)),
         CallerConfig("inside"),
     ]
-    keys = Keys.of(callers, owner="the owner's", environ={"BEN": f" {OTHER}\n", "BOTH": "d4" * 16})
+    keys = KeyRing.of(callers, owner="the owner's", environ={"BEN": f" {OTHER}\n", "BOTH": "d4" * 16})
     for given, caller in ((KEY, "anna"), (OTHER, "ben"), ("c3" * 16, "both"), ("d4" * 16, "both")):
         assert found(keys, given) == (True, caller)
     assert found(keys, "the owner's") == (True, None) and found(keys, "?") == (False, None)
-    assert keys.demanded and not Keys.of([]).demanded and Keys.of([], owner="x").demanded
+    assert keys.demanded and not KeyRing.of([]).demanded and KeyRing.of([], owner="x").demanded
 
 
 @each(
@@ -71,7 +71,7 @@ def test_keys_of_variables_of_hashes_and_the_owners() -> None:
 def test_what_cannot_be(callers: list[CallerConfig], environ: dict[str, str], words: str) -> None:
     owner = OTHER if OTHER in environ.values() else None
     with pytest.raises(ConfigError, match=words) as caught:
-        Keys.of(callers, owner=owner, environ=environ)
+        KeyRing.of(callers, owner=owner, environ=environ)
     assert (
         KEY not in str(caught.value) and OTHER not in str(caught.value) and "short" not in str(caught.value)
     )

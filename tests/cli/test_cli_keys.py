@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_router.callers.keys import Keys
+from edge_router.callers.keys import KeyRing
 from edge_router.chat.events import Usage
 from edge_router.config.settings import Config
 from edge_router.ledger import Ledger, Record
@@ -21,9 +21,9 @@ def test_a_key_is_made_printed_once_and_kept_as_a_hash(cli, home):
     assert made.code == 0 and key.startswith("sk-er-") and key not in made.err
     text = file.read_text(encoding="utf-8")
     assert "# mine" in text and "threads = 3" in text and key not in text
-    assert Keys.of(Config.load().callers, environ={}).find([key.encode()]) == (True, "anna")
+    assert KeyRing.of(Config.load().callers, environ={}).find([key.encode()]) == (True, "anna")
     other = cli("keys", "new", "ben").out.strip()
-    keys = Keys.of(Config.load().callers, environ={})
+    keys = KeyRing.of(Config.load().callers, environ={})
     assert keys.find([other.encode()]) == (True, "ben") and keys.find([key.encode()]) == (True, "anna")
     for asked in (
         ("config", "show"),
@@ -44,9 +44,9 @@ def test_a_key_is_replaced_only_on_demand(cli, home):
     key = cli("keys", "new", "anna").out.strip()
     refused = cli("keys", "new", "anna")
     assert refused.code == 2 and "--yes" in refused.err and refused.out == ""
-    assert Keys.of(Config.load().callers, environ={}).find([key.encode()]) == (True, "anna")
+    assert KeyRing.of(Config.load().callers, environ={}).find([key.encode()]) == (True, "anna")
     again = cli("keys", "new", "anna", "--yes").out.strip()
-    keys = Keys.of(Config.load().callers, environ={})
+    keys = KeyRing.of(Config.load().callers, environ={})
     assert keys.find([key.encode()]) == (False, None) and keys.find([again.encode()]) == (True, "anna")
     assert cli("keys", "new", "an na").code == 2
 

@@ -14,7 +14,7 @@ from typing import Any
 import openai
 import pytest
 
-from edge_router.callers.keys import Keys
+from edge_router.callers.keys import KeyRing
 from edge_router.chat.events import ForeignDelta
 from edge_router.chat.request import ChatRequest
 from edge_router.defects import Defects
@@ -258,7 +258,7 @@ def test_half_a_reply_never_looks_whole() -> None:
         broken,
         hosts=frozenset({"localhost"}),
         origins=(),
-        keys=Keys(),
+        keys=KeyRing(),
         protocols=Protocols.installed(),
         defects=Defects(count=lambda component, kind: met.append((component, kind))),
     )

@@ -19,7 +19,7 @@ def callers(site: Installation, config: Config) -> Found:
     """Nothing where none is configured."""
     if not config.callers:
         return
-    from edge_router.callers.keys import Keys
+    from edge_router.callers.keys import KeyRing
 
     budgets = Budgets.of(config, site.paths)
     for each in config.callers:
@@ -36,6 +36,6 @@ def callers(site: Installation, config: Config) -> Found:
         exhausted = any(own.exhausted for own in budgets.purses(each.name).own)
         yield Finding(CALLERS, each.name, text, "note" if exhausted or key_of(each) is None else "ok")
     try:
-        Keys.of(config.callers, owner=server_key(config))
+        KeyRing.of(config.callers, owner=server_key(config))
     except ConfigError as error:
         yield Finding(CALLERS, "keys", f"a server would not start: {told(error)}", "bad")

@@ -69,12 +69,12 @@ def serve(
     if model is not None:
         config, _ = choose_model(model, config, ())
     key = server_key(config)
-    from edge_router.callers.keys import Keys
+    from edge_router.callers.keys import KeyRing
     from edge_router.server.listen import OLLAMA_PORT, bind
     from edge_router.server.serve import run
 
     def try_port() -> None:
-        has_key = Keys.of(config.callers, owner=key).demanded
+        has_key = KeyRing.of(config.callers, owner=key).demanded
         bind(config.server.host, config.server.port, has_key=has_key).close()
         if config.server.ollama_port is not None:
             bind(config.server.host, config.server.ollama_port, has_key=has_key, setting=OLLAMA_PORT).close()
