@@ -52,7 +52,7 @@ _SAMPLINGS = (SamplingParams(temperature=0.0), SamplingParams(temperature=0.7, t
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SpeculationGain:
     """Of questions: how many times as fast their answers were written with guesses, the lowest and highest.
 
     `tokens_per_s` is the median without and with them; `same` whether every text was the same.
@@ -66,7 +66,7 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class SpeculationBench:
     model: str
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, SpeculationGain]
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -116,7 +116,7 @@ def bench_speculation(config: Config, paths: Paths, rounds: int, progress: Progr
     return SpeculationBench(compiled.card.name, kinds)
 
 
-def measured(without: Engine, guessing: Engine, texts: Sequence[str], rounds: int) -> Kind:
+def measured(without: Engine, guessing: Engine, texts: Sequence[str], rounds: int) -> SpeculationGain:
     """Each text in each way of choosing, asked of both in turns."""
     ratios, paces, same = list[float](), (list[float](), list[float]()), True
     for text in texts:
@@ -136,7 +136,7 @@ def measured(without: Engine, guessing: Engine, texts: Sequence[str], rounds: in
                 for pace, seconds in zip(paces, each, strict=True):
                     pace.append(1 / seconds)
     medians = statistics.median(paces[0]), statistics.median(paces[1])
-    return Kind(Measured.of(ratios), medians, same)
+    return SpeculationGain(Measured.of(ratios), medians, same)
 
 
 def _asked(engine: Engine, request: ChatRequest) -> tuple[str, float | None]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_router.routing.labels.rows import Labelled
 
 
-class Kind(StrEnum):
+class RouterKind(StrEnum):
     """What a router is; `training.settings.Kind` as an option."""
 
     mf = "mf"
@@ -70,8 +70,8 @@ def train(
         list[Path] | None, typer.Option(metavar="FILE", help="Labelled prompts to measure it on; repeatable.")
     ] = None,
     kind: Annotated[
-        Kind, typer.Option(help="What is trained on a pool; see models/routers/LOG.md.")
-    ] = Kind.mf,
+        RouterKind, typer.Option(help="What is trained on a pool; see models/routers/LOG.md.")
+    ] = RouterKind.mf,
     leave_out: Annotated[
         LeaveOut | None,
         typer.Option(help="Write nothing; say what it is worth on each part of POOL when not fitted on it."),
