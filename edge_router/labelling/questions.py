@@ -25,7 +25,7 @@ _OF_ONE = ("type", "instructions", "criteria")
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledQuestions:
     """A request of typed questions, and the index of each right answer: an option's, a level's, 1 for yes."""
 
     request: ChatRequest
@@ -37,7 +37,7 @@ class Labelled:
         return self.request.output.questions
 
 
-def read_labelled(file: Path) -> tuple[Labelled, ...]:
+def read_labelled(file: Path) -> tuple[LabelledQuestions, ...]:
     """Each line is a JSON object with `state`, `questions` as /v1/systemone has them and `answers` by name,
     or with one question's fields and its `answer`. Raises `InvalidLabels` that names the line.
     """
@@ -49,7 +49,7 @@ def read_labelled(file: Path) -> tuple[Labelled, ...]:
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not 1 <= len(lines) <= MOST:
         raise InvalidLabels(file, f"must hold 1 to {MOST:,} lines of labelled questions, not {len(lines):,}")
-    found: list[Labelled] = []
+    found: list[LabelledQuestions] = []
     for number, line in lines:
         try:
             found.append(_labelled(strict_json.parse_object(line, once=True)))
@@ -62,7 +62,7 @@ class _NoLabel(ValueError):
     """What is stated as the right answer is none."""
 
 
-def _labelled(stated: Mapping[str, object]) -> Labelled:
+def _labelled(stated: Mapping[str, object]) -> LabelledQuestions:
     if "questions" not in stated:
         question = {name: stated[name] for name in _OF_ONE if name in stated}
         stated = {
@@ -76,7 +76,7 @@ def _labelled(stated: Mapping[str, object]) -> Labelled:
     request = parse({"state": stated.get("state"), "questions": stated["questions"], "truncation": "auto"})
     assert isinstance(request.output, QuestionsOutput)
     questions = request.output.questions
-    return Labelled(
+    return LabelledQuestions(
         request, tuple(_index(question, answers.get(question.name or "")) for question in questions)
     )
 
@@ -97,7 +97,7 @@ def _index(question: Question, label: object) -> int:
     return names.index(label)
 
 
-def measure(engine: Engine, labelled: Sequence[Labelled], progress: Progress) -> Iterator[Seen]:
+def measure(engine: Engine, labelled: Sequence[LabelledQuestions], progress: Progress) -> Iterator[Seen]:
     """How sure `engine` was of each, and whether it was right. Raises what the engine does."""
     never = threading.Event()
     with progress.step("answer", total=len(labelled), unit="texts") as step:

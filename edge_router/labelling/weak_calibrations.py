@@ -77,7 +77,7 @@ def confidence_tasks(prompts: Path | str | None, answers: str, count: int) -> tu
 
 
 def calibrate_questions(
-    labelled: Path | str | Sequence[typed.Labelled],
+    labelled: Path | str | Sequence[typed.LabelledQuestions],
     config: Config | None = None,
     *,
     max_error: float = MOST_WRONG,
