@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from edge_router.config.callers import CallerConfig
-from edge_router.engines.fleet.limits import Limits, Usage
+from edge_router.engines.fleet.limits import CountedQuestion, EndpointLimits
 from edge_router.errors import CallerLimited
 from edge_router.records import dataclass
 
@@ -41,7 +41,7 @@ class Allowance:
 
     def __init__(self, caller: CallerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._caller, self._lock = caller, threading.Lock()
-        self._limits = Limits(
+        self._limits = EndpointLimits(
             clock,
             requests_per_minute=caller.requests_per_minute,
             tokens_per_minute=caller.tokens_per_minute,
@@ -53,13 +53,13 @@ class Allowance:
         with self._lock:
             self._check(tokens)
 
-    def begin(self, tokens: int) -> Usage:
+    def begin(self, tokens: int) -> CountedQuestion:
         """One begins, and is counted. Raises as `check`."""
         with self._lock:
             self._check(tokens)
             return self._limits.begin(tokens)
 
-    def end(self, usage: Usage, tokens: int | None) -> None:
+    def end(self, usage: CountedQuestion, tokens: int | None) -> None:
         """It has ended, with so many tokens; None: nobody knows."""
         with self._lock:
             self._limits.end(usage, tokens)

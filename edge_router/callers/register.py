@@ -13,7 +13,7 @@ from edge_router.chat.events import Event
 from edge_router.chat.request import ChatRequest
 from edge_router.config.callers import CallerConfig
 from edge_router.config.settings import Config
-from edge_router.engines.fleet.limits import Usage
+from edge_router.engines.fleet.limits import CountedQuestion
 from edge_router.errors import CallerLimited, ModelNotAllowed, UnknownName
 from edge_router.records import dataclass
 from edge_router.registry import nearest
@@ -53,7 +53,7 @@ class Visit:
     def __init__(
         self,
         allowance: Allowance | None = None,
-        usage: Usage | None = None,
+        usage: CountedQuestion | None = None,
         request: ChatRequest | None = None,
     ) -> None:
         self._allowance, self._usage = allowance, usage

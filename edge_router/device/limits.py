@@ -14,7 +14,7 @@ _UNLIMITED = 1 << 60  # version 1 writes a number near 2^63 for "no limit"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MachineLimits:
     """None where nothing limits. `memory_free` is what is left below the tightest memory limit, in bytes."""
 
     cores: float | None = None
@@ -22,7 +22,7 @@ class Limits:
     memory_free: int | None = None
 
 
-def read_limits(root: Path = Path("/")) -> Limits:
+def read_limits(root: Path = Path("/")) -> MachineLimits:
     """The tightest limits on the way from this process's control group to the top. Empty off Linux."""
     cores: list[float] = []
     memory: list[tuple[int, int]] = []
@@ -33,7 +33,7 @@ def read_limits(root: Path = Path("/")) -> Limits:
         usage = _memory(folder, version)
         if usage is not None:
             memory.append(usage)
-    return Limits(
+    return MachineLimits(
         cores=min(cores, default=None),
         memory_total=min((total for total, _ in memory), default=None),
         memory_free=min((free for _, free in memory), default=None),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_router.device import llvm
 from edge_router.device.cpu import CpuText, baseline_cpu, read_cpu
-from edge_router.device.limits import Limits, physical_among, read_limits
+from edge_router.device.limits import MachineLimits, physical_among, read_limits
 from edge_router.parsing import strict_json
 from edge_router.records import dataclass
 from edge_router.system.disk import write_text
@@ -75,7 +75,7 @@ def free_memory() -> int:
     return _least(int(psutil.virtual_memory().available), read_limits().memory_free)
 
 
-def usable_cores(limits: Limits) -> tuple[int, int]:
+def usable_cores(limits: MachineLimits) -> tuple[int, int]:
     """Physical and logical cores that this process may keep busy; at least one."""
     import psutil
 

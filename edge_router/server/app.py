@@ -20,7 +20,7 @@ from edge_router.server.body import Bodies
 from edge_router.server.dashboard.dashboard import Dashboard
 from edge_router.server.doors import Doors
 from edge_router.server.errors import failure, refusal
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
 from edge_router.server.routes import Api
@@ -34,7 +34,7 @@ def create_app(
     settings: ServerConfig,
     *,
     api_key: str | None = None,
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
     protocols: Protocols | None = None,
     dashboard: Dashboard | None = None,
 ) -> Starlette:
@@ -48,7 +48,7 @@ def create_app(
     Raises `PluginFailed`, `DuplicateName` for protocols of other packages that cannot be spoken, and
     `ConfigError` for callers' keys that cannot be.
     """
-    running, limits, spoken = Running(), limits or Limits(), protocols or Protocols.installed()
+    running, limits, spoken = Running(), limits or ServerLimits(), protocols or Protocols.installed()
     doors = Doors(controller.controller, spoken)
     guard = Middleware(
         SecurityMiddleware,

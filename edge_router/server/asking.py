@@ -15,7 +15,7 @@ from edge_router.questions.result import Answers
 from edge_router.server.doors import Door
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.exchange import FILLER, BrokenOff
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers, json_bytes
 from edge_router.server.running import STOPPING, Running
@@ -40,7 +40,7 @@ class AnsweredQuestions(Response):
         surface: Surface,
         asking: QuestionsCall,
         running: Running,
-        limits: Limits,
+        limits: ServerLimits,
         door: Door,
     ) -> None:
         super().__init__(media_type="application/json")

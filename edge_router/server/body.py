@@ -19,7 +19,7 @@ from edge_router.parsing import strict_json
 from edge_router.parsing.fields import plain, shown
 from edge_router.server import multipart, zstd
 from edge_router.server.exchange import BODY
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.running import STOPPING, Running
 from edge_router.surfaces.base import FILES
 
@@ -45,7 +45,7 @@ class Hold:
         self._bodies, self.bytes = bodies, 0
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ServerLimits:
         return self._bodies.limits
 
     def take(self, count: int) -> None:
@@ -64,7 +64,7 @@ class Hold:
 class Bodies:
     """The bodies of all requests under way: a layer of the app around whoever reads them."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, *, limits: ServerLimits) -> None:
         self._app, self.limits = app, limits
         self._lock, self._bytes = threading.Lock(), 0
 

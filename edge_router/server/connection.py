@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from edge_router.server.errors import refusal
 from edge_router.server.exchange import BODY, Exchange, head_of
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.surfaces.openai.encode import error_body
 from edge_router.surfaces.wire import dumps
 
@@ -40,7 +40,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        limits: Limits,
+        limits: ServerLimits,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],

@@ -8,7 +8,7 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServerLimits:
     """`body_bytes` is of one body, also of what a compressed one unpacks to."""
 
     head_s: float = 20.0  # from a request's first byte to the end of its headers

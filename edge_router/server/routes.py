@@ -23,7 +23,7 @@ from edge_router.response_cache.wish import stricter, wish_of
 from edge_router.server.asking import AnsweredQuestions
 from edge_router.server.body import read
 from edge_router.server.doors import Door, Doors
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.rates import rate_headers
 from edge_router.server.ratings import parse_thumb
@@ -47,7 +47,7 @@ class Api:
         self,
         controller: AsyncController,
         running: Running,
-        limits: Limits,
+        limits: ServerLimits,
         protocols: Protocols,
         doors: Doors,
     ) -> None:

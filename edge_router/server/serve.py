@@ -24,7 +24,7 @@ from edge_router.errors import LocalServerDown
 from edge_router.server.app import create_app
 from edge_router.server.connection import Connection
 from edge_router.server.dashboard.dashboard import Dashboard
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.listen import OLLAMA_PORT, PORT, bind, ready_to_listen, refused, url_of
 
 KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that none is closed under a request
@@ -40,7 +40,7 @@ def run(
     on_ready: Callable[[str], None] = lambda url: None,
     on_waiting: Callable[[LocalServerDown], None] = lambda error: None,
     stop: threading.Event | None = None,
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
     dashboard: Dashboard | None = None,
 ) -> bool:
     """Serve `controller` until Ctrl-C, SIGTERM, SIGHUP (a closed terminal) or `stop`; then close it.
@@ -58,7 +58,7 @@ def run(
     Raises `UnsafeBind` (an address that other machines reach, without a key), `PortInUse`,
     `ConfigError`, and whatever keeps the weak model or the router from loading.
     """
-    settings, limits = settings or controller.config.server, limits or Limits()
+    settings, limits = settings or controller.config.server, limits or ServerLimits()
     answering = AsyncController(controller)
     try:
         has_key = KeyRing.of(controller.config.callers, owner=api_key or None).demanded
@@ -120,7 +120,7 @@ class _Server(uvicorn.Server):
         self,
         app: Starlette,
         settings: ServerConfig,
-        limits: Limits,
+        limits: ServerLimits,
         on_ready: Callable[[], None],
         stop: threading.Event,
     ) -> None:

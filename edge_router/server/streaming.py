@@ -17,7 +17,7 @@ from edge_router.errors import Cancelled, EdgeRouterError, InternalError
 from edge_router.server.doors import Door
 from edge_router.server.errors import failure, refusal, unexpected
 from edge_router.server.exchange import FILLER
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.rates import rate_headers
 from edge_router.server.reply import decision_headers
 from edge_router.server.running import STOPPING, Running
@@ -92,7 +92,7 @@ class AnswerStream(Response):
         surface: Chatting,
         call: Call,
         running: Running,
-        limits: Limits,
+        limits: ServerLimits,
         door: Door,
     ) -> None:
         self.raw_headers = [*_HEADERS, (b"content-type", _content_type(surface.media_type))]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_router.device import Host, host
-from edge_router.device.limits import Limits, physical_among, read_limits
+from edge_router.device.limits import MachineLimits, physical_among, read_limits
 from edge_router.system.paths import Paths
 
 
@@ -96,7 +96,9 @@ def test_without_a_compiler_the_baseline_is_taken_and_not_remembered(tmp_path: P
 
 def test_control_groups_narrow_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = host(tmp_path / "host.json", ask_llvm=Llvm())
-    monkeypatch.setattr("edge_router.device.machine.read_limits", lambda: Limits(1.5, 1 << 28, 1 << 27))
+    monkeypatch.setattr(
+        "edge_router.device.machine.read_limits", lambda: MachineLimits(1.5, 1 << 28, 1 << 27)
+    )
     narrow = host(tmp_path / "host.json", ask_llvm=Llvm())
     assert (narrow.physical_cores, narrow.logical_cores) == (1, 1)
     assert (narrow.memory_total, narrow.memory_free) == (1 << 28, 1 << 27)
@@ -123,7 +125,7 @@ GIB = 1 << 30
 
 
 def test_no_groups_no_limits(tmp_path: Path) -> None:
-    assert read_limits(tmp_path) == Limits()
+    assert read_limits(tmp_path) == MachineLimits()
 
 
 def test_version_two_takes_the_tightest_on_the_way_up(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_version_two_takes_the_tightest_on_the_way_up(tmp_path: Path) -> None:
             "sys/fs/cgroup/user.slice/cpu.max": "250000 100000\n",
         },
     )
-    assert read_limits(root) == Limits(2.5, 8 * GIB, 6 * GIB)
+    assert read_limits(root) == MachineLimits(2.5, 8 * GIB, 6 * GIB)
 
 
 def test_inside_a_container_the_mount_is_the_group(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_inside_a_container_the_mount_is_the_group(tmp_path: Path) -> None:
             "sys/fs/cgroup/cpu.max": "50000 100000\n",
         },
     )
-    assert read_limits(root) == Limits(0.5, 2 * GIB, 0)
+    assert read_limits(root) == MachineLimits(0.5, 2 * GIB, 0)
 
 
 def test_version_one(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_version_one(tmp_path: Path) -> None:
             "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
         },
     )
-    assert read_limits(root) == Limits(4.0, 4 * GIB, 4 * GIB - GIB // 2)
+    assert read_limits(root) == MachineLimits(4.0, 4 * GIB, 4 * GIB - GIB // 2)
 
 
 def test_threads_of_one_core_count_once(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from edge_router.config.sections import ServerConfig
 from edge_router.routing.routers.base import Router
 from edge_router.server.app import create_app
 from edge_router.server.dashboard.dashboard import Dashboard
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.serve import run
 
@@ -67,7 +67,7 @@ class Setup:
     router: Router = field(default_factory=lambda: ScriptedRouter(by_word, name="word"))
     settings: ServerConfig = field(default_factory=lambda: ServerConfig(port=0))
     api_key: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: ServerLimits = field(default_factory=ServerLimits)
     protocols: Protocols | None = None
     dashboard: Dashboard | None = None
     ledger: bool = False

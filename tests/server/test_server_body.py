@@ -15,10 +15,10 @@ from table import each
 
 from edge_router.errors import InvalidRequest
 from edge_router.server.body import parse_object
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 
 CHAT: dict[str, Any] = {"model": "weak", "messages": [{"role": "user", "content": "hi"}]}
-MAX_BODY = Limits().body_bytes
+MAX_BODY = ServerLimits().body_bytes
 LOCAL = ("host", "localhost")
 JSON = ("content-type", "application/json")
 FORM = ("content-type", "application/x-www-form-urlencoded")

@@ -24,7 +24,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import GenerationFailed, StrongUnreachable
 from edge_router.server.connection import Connection
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 
 HI: Any = [{"role": "user", "content": "hi"}]
 CHAT: dict[str, Any] = {"model": "weak", "messages": HI}
@@ -105,7 +105,7 @@ def settled(read: Callable[[], int]) -> int:
     ],
 )
 def test_half_a_head_does_not_stay_open(serve: Callable[..., Any], sent: bytes) -> None:
-    served = serve(limits=Limits(head_s=0.2))
+    served = serve(limits=ServerLimits(head_s=0.2))
     with connect(served) as one:
         one.sendall(sent)
         told = rest(one)
@@ -113,7 +113,7 @@ def test_half_a_head_does_not_stay_open(serve: Callable[..., Any], sent: bytes) 
 
 
 def test_dripping_does_not_help(serve: Callable[..., Any]) -> None:
-    served = serve(limits=Limits(head_s=0.3))
+    served = serve(limits=ServerLimits(head_s=0.3))
     with connect(served) as one:
         one.sendall(b"GET /health HTTP/1.1\r\nX: ")
         with pytest.raises(OSError):
@@ -123,13 +123,13 @@ def test_dripping_does_not_help(serve: Callable[..., Any]) -> None:
 
 
 def test_a_silent_connection_is_closed(serve: Callable[..., Any]) -> None:
-    with connect(serve(limits=Limits(head_s=0.2))) as one:
+    with connect(serve(limits=ServerLimits(head_s=0.2))) as one:
         assert rest(one) == b""
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"model": "weak", '])
 def test_half_a_body_does_not_stay_open(serve: Callable[..., Any], sent: bytes) -> None:
-    served = serve(limits=Limits(body_s=0.2, head_s=0.2))
+    served = serve(limits=ServerLimits(body_s=0.2, head_s=0.2))
     with connect(served) as one:
         one.sendall(head(1000) + sent)
         told = rest(one)
@@ -138,7 +138,7 @@ def test_half_a_body_does_not_stay_open(serve: Callable[..., Any], sent: bytes) 
 
 
 def test_a_body_of_nothing_is_read_at_once(serve: Callable[..., Any]) -> None:
-    with connect(serve(limits=Limits(body_s=3600))) as one:
+    with connect(serve(limits=ServerLimits(body_s=3600))) as one:
         one.sendall(head(0, "Connection: close"))
         assert b"HTTP/1.1 400 " in rest(one)
 
@@ -156,7 +156,7 @@ def test_who_is_refused_in_the_midst_of_a_body_hears_why(served: Any) -> None:
 
 
 def test_the_rest_of_a_refused_body_is_not_read_for_ever(serve: Callable[..., Any]) -> None:
-    served = serve(limits=Limits(head_s=0.3))
+    served = serve(limits=ServerLimits(head_s=0.3))
     with connect(served) as one:
         one.sendall(head(1000, "Origin: https://evil.example"))
         with pytest.raises(OSError):
@@ -166,7 +166,7 @@ def test_the_rest_of_a_refused_body_is_not_read_for_ever(serve: Callable[..., An
 
 
 def test_a_connection_is_kept_between_requests(serve: Callable[..., Any]) -> None:
-    served = serve(limits=Limits(head_s=0.2))
+    served = serve(limits=ServerLimits(head_s=0.2))
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     for _ in range(3):
         connection.request("GET", "/health")
@@ -223,7 +223,7 @@ async def read_pieces(sent: bytes) -> list[int]:
     config = uvicorn.Config(app, lifespan="off", log_config=None)
 
     def connection() -> Connection:
-        return Connection(Limits(), config=config, server_state=ServerState(), app_state={})
+        return Connection(ServerLimits(), config=config, server_state=ServerState(), app_state={})
 
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -254,7 +254,7 @@ def test_no_body_keeps_the_loop_to_itself(sent: bytes, most: int) -> None:
 
 
 def test_bodies_of_many_share_one_room(serve: Callable[..., Any]) -> None:
-    served = serve(limits=Limits(bodies_bytes=300_000, small_bytes=1000))
+    served = serve(limits=ServerLimits(bodies_bytes=300_000, small_bytes=1000))
     with connect(served) as one, connect(served) as other:
         one.sendall(head(290_000) + b" " * 280_000)
         other.sendall(head(100_000) + b" " * 90_000)
@@ -313,7 +313,7 @@ def test_packed_bodies_that_are_broken(setup: Callable[..., Any], encoding: str,
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_body_that_unpacks_to_too_much(setup: Callable[..., Any], encoding: str) -> None:
-    one = setup(limits=Limits(body_bytes=1_000_000))
+    one = setup(limits=ServerLimits(body_bytes=1_000_000))
     pack = gzip.compress if encoding == "gzip" else zlib.compress
     reply = one.call(body=pack(b" " * 50_000_000), headers=[LOCAL, ("content-encoding", encoding)])
     assert reply.status == 413
@@ -331,7 +331,7 @@ def test_nothing_said_about_the_type_is_json_too(setup: Callable[..., Any]) -> N
 def test_a_client_that_closes_its_side_is_answered(
     serve: Callable[..., Any], stream: bool, waits: float
 ) -> None:
-    served = serve(limits=Limits(hold_s=0.1))
+    served = serve(limits=ServerLimits(hold_s=0.1))
     served.weak.queue([waits, "Paris ", 0.3, "is it."])
     with connect(served) as one:
         one.sendall(request(CHAT | {"stream": stream}))
@@ -354,7 +354,7 @@ def test_whoever_closes_its_side_is_answered_all_that_was_asked(served: Any) -> 
 def test_a_client_that_leaves_ends_the_model(
     serve: Callable[..., Any], stream: bool, reply: list[str | float], kind: type[ScriptedEngine]
 ) -> None:
-    served = serve(limits=Limits(hold_s=0.05), weak=kind())
+    served = serve(limits=ServerLimits(hold_s=0.05), weak=kind())
     served.weak.queue(reply)
     with connect(served) as one:
         one.sendall(request(CHAT | {"stream": stream}))
@@ -375,7 +375,7 @@ def test_a_client_that_never_reads_pauses_the_model_and_is_left_in_the_end(
     serve: Callable[..., Any], kind: type[ScriptedEngine]
 ) -> None:
     flood = Flood()
-    served = serve(limits=Limits(write_s=2.0), weak=kind())
+    served = serve(limits=ServerLimits(write_s=2.0), weak=kind())
     served.weak.queue(flood)
     with connect(served, receive=4096) as one:
         one.sendall(request(CHAT | {"stream": True}))
@@ -452,7 +452,7 @@ def lines(one: socket.socket) -> Iterator[str]:
 
 
 def test_headers_and_comments_come_before_the_first_token(serve: Callable[..., Any]) -> None:
-    served, gate = serve(limits=Limits(hold_s=0.05, comment_s=0.1)), threading.Event()
+    served, gate = serve(limits=ServerLimits(hold_s=0.05, comment_s=0.1)), threading.Event()
     served.strong.queue(StrongUnreachable("http://x", "refused"))
     served.weak.queue([gate, "Paris."])
     with connect(served) as one:
@@ -479,7 +479,7 @@ def test_headers_and_comments_come_before_the_first_token(serve: Callable[..., A
 
 
 def test_the_official_client_reads_over_comments(serve: Callable[..., Any]) -> None:
-    served = serve(limits=Limits(hold_s=0.02, comment_s=0.05))
+    served = serve(limits=ServerLimits(hold_s=0.02, comment_s=0.05))
     served.weak.queue([0.4, "Paris ", 0.4, "is it."], [0.4, "Paris ", 0.4, "is it."])
     client = served.client()
     raw = client.chat.completions.with_raw_response.create(model="weak", messages=HI, stream=True)
@@ -494,7 +494,7 @@ def test_the_official_client_reads_over_comments(serve: Callable[..., Any]) -> N
 def test_an_error_after_the_headers_is_an_event(serve: Callable[..., Any]) -> None:
     import openai
 
-    served = serve(limits=Limits(hold_s=0.02, comment_s=0.05))
+    served = serve(limits=ServerLimits(hold_s=0.02, comment_s=0.05))
     served.weak.queue([0.3, GenerationFailed("small", "NaN")])
     with pytest.raises(openai.APIError, match="NaN") as caught:
         list(served.client().chat.completions.create(model="weak", messages=HI, stream=True))
@@ -504,7 +504,7 @@ def test_an_error_after_the_headers_is_an_event(serve: Callable[..., Any]) -> No
 def test_a_whole_reply_keeps_its_status_however_late(serve: Callable[..., Any]) -> None:
     import openai
 
-    served = serve(limits=Limits(hold_s=0.02, comment_s=0.05))
+    served = serve(limits=ServerLimits(hold_s=0.02, comment_s=0.05))
     served.weak.queue([0.3, GenerationFailed("small", "NaN")])
     with pytest.raises(openai.InternalServerError):
         served.client().chat.completions.create(model="weak", messages=HI)
@@ -522,7 +522,7 @@ class Line(ScriptedEngine):
 
 
 def test_the_place_in_the_line_is_told(serve: Callable[..., Any]) -> None:
-    served, gate = serve(weak=Line(), limits=Limits(hold_s=0.05, comment_s=0.1)), threading.Event()
+    served, gate = serve(weak=Line(), limits=ServerLimits(hold_s=0.05, comment_s=0.1)), threading.Event()
     served.weak.queue([gate, "Paris."])
     with connect(served) as one:
         one.sendall(request(CHAT | {"stream": True}))

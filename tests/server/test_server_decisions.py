@@ -23,7 +23,7 @@ from edge_router.questions.inquiry import Inquiry
 from edge_router.questions.question import Question
 from edge_router.routing.thresholds.spending import Spending
 from edge_router.server.exchange import BrokenOff
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.surfaces.decisions.encode import BLANK
 from edge_router.system.paths import Paths
 
@@ -123,7 +123,7 @@ def test_a_state_that_is_too_long_is_refused_or_cut(setup: Callable[..., Any]) -
 @each("path", list(BODIES))
 def test_headers_and_blanks_keep_a_client_that_has_to_wait(setup: Callable[..., Any], path: str) -> None:
     gate = threading.Event()
-    one = setup(weak=small(before_verdicts=[gate]), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    one = setup(weak=small(before_verdicts=[gate]), limits=ServerLimits(quiet_s=0.0, comment_s=0.01))
     told = asyncio.run(slow(one.app(), path, after=3, then=gate.set))
     assert told[0]["status"] == 200
     blanks = [message["body"] for message in told[1:-1]]
@@ -136,7 +136,7 @@ def test_headers_and_blanks_keep_a_client_that_has_to_wait(setup: Callable[..., 
 def test_an_error_behind_the_headers_breaks_the_reply_off(setup: Callable[..., Any], path: str) -> None:
     gate = threading.Event()
     steps = [gate, WeightsUnavailable("m", "no network")]
-    one = setup(weak=small(before_verdicts=steps), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    one = setup(weak=small(before_verdicts=steps), limits=ServerLimits(quiet_s=0.0, comment_s=0.01))
     body = {**BODIES[path], "model": "weak"}
     told = asyncio.run(slow(one.app(), path, after=1, then=gate.set, body=body, broken=True))
     assert told[-1]["more_body"], "a client would take it for whole"
@@ -184,7 +184,7 @@ async def slow(
 
 def test_a_client_whose_program_would_end_by_it_gets_no_headers_ahead(setup: Callable[..., Any]) -> None:
     gate = threading.Event()
-    one = setup(weak=small(before_verdicts=[gate]), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    one = setup(weak=small(before_verdicts=[gate]), limits=ServerLimits(quiet_s=0.0, comment_s=0.01))
     threading.Timer(0.05, gate.set).start()
     headers = [(b"x-typesafe-runtime", b"node/20.20.2 (linux; x64)")]
     told = asyncio.run(slow(one.app(), "/v1/systemone", after=9, then=gate.set, headers=headers))
@@ -277,7 +277,7 @@ def packed(data: bytes) -> bytes | None:
 
 
 def test_a_body_packed_with_zstd_is_read_where_that_can_be_unpacked(setup: Callable[..., Any]) -> None:
-    one = setup(weak=small(), limits=replace(Limits(), body_bytes=100_000))
+    one = setup(weak=small(), limits=replace(ServerLimits(), body_bytes=100_000))
     body = {**SYSTEMONE, "state": "word " * 1000}
     headers = [("host", "localhost"), ("content-encoding", "zstd")]
 
@@ -303,7 +303,7 @@ def test_a_body_packed_with_zstd_is_read_where_that_can_be_unpacked(setup: Calla
 def test_over_a_socket_an_error_behind_the_headers_ends_no_reply(serve: Callable[..., Any]) -> None:
     gate = threading.Event()
     steps = [gate, WeightsUnavailable("m", "no network")]
-    served = serve(weak=small(before_verdicts=steps), limits=Limits(quiet_s=0.0, comment_s=0.01))
+    served = serve(weak=small(before_verdicts=steps), limits=ServerLimits(quiet_s=0.0, comment_s=0.01))
     body = json.dumps({**SYSTEMONE, "model": "weak"}).encode()
     with socket.create_connection(("127.0.0.1", served.port), 30) as client:
         client.sendall(

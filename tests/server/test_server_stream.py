@@ -20,7 +20,7 @@ from edge_router.chat.request import ChatRequest
 from edge_router.defects import Defects
 from edge_router.engines.scripted import Reply
 from edge_router.errors import GenerationFailed, StrongInterrupted
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 from edge_router.server.protocols import Protocols
 from edge_router.server.running import Running
 from edge_router.server.security import SecurityMiddleware
@@ -109,7 +109,7 @@ def test_leaving_a_stream_ends_the_generation(served: Any) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_before_the_first_word_ends_the_generation(serve: Callable[..., Any], stream: bool) -> None:
-    served, words = serve(limits=Limits(hold_s=3600.0)), Endless(silent=True)
+    served, words = serve(limits=ServerLimits(hold_s=3600.0)), Endless(silent=True)
     served.weak.queue(words)
 
     async def main() -> None:

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from edge_router.server.connection import HEAD_BYTES, Connection
 from edge_router.server.exchange import CONTINUE, head_of
-from edge_router.server.limits import Limits
+from edge_router.server.limits import ServerLimits
 
 
 class Wire:
@@ -51,7 +51,10 @@ def test_a_head_leaves_with_the_first_words_and_the_end_with_the_last() -> None:
 
     async def main() -> list[bytes]:
         config = uvicorn.Config(app, lifespan="off", log_config=None)
-        wire, one = Wire(), Connection(Limits(), config=config, server_state=ServerState(), app_state={})
+        wire, one = (
+            Wire(),
+            Connection(ServerLimits(), config=config, server_state=ServerState(), app_state={}),
+        )
         one.connection_made(wire)  # type: ignore[arg-type]
         one.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         while not wire.is_closing():
@@ -79,7 +82,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 async def answered(sent: bytes, *, step: int, wire: Wire | None = None) -> bytes:
     config = uvicorn.Config(echo, lifespan="off", log_config=None)
-    limits = Limits(head_s=0.05)  # who waits for more is ended
+    limits = ServerLimits(head_s=0.05)  # who waits for more is ended
     wire = wire or Wire()
     one = Connection(limits, config=config, server_state=ServerState(), app_state={})
     one.connection_made(wire)  # type: ignore[arg-type]
@@ -206,7 +209,7 @@ def test_a_side_that_closes_as_a_reply_ends_is_answered_what_it_asked_next() -> 
 
     async def main() -> bytes:
         config, wire = uvicorn.Config(app, lifespan="off", log_config=None), Wire()
-        opened.append(Connection(Limits(), config=config, server_state=ServerState(), app_state={}))
+        opened.append(Connection(ServerLimits(), config=config, server_state=ServerState(), app_state={}))
         opened[0].connection_made(wire)  # type: ignore[arg-type]
         opened[0].data_received(post("/a") + post("/b"))
         while not wire.is_closing():

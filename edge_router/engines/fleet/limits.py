@@ -12,7 +12,7 @@ EARLY_PART = 0.25  # of that, after which one question may be tried where nobody
 RETRY_SHARE, RETRY_RESERVE = 0.2, 10.0  # further rounds for each question, and how many may be saved up
 
 
-class Usage:
+class CountedQuestion:
     """What one question was counted as. Its tokens are an estimate until it has ended.
 
     `probes`: it left while the endpoint cooled.
@@ -29,7 +29,7 @@ class Window:
 
     def __init__(self, limit: int | None, clock: Callable[[], float]) -> None:
         self.limit, self._clock = limit, clock
-        self._used: deque[Usage] = deque()
+        self._used: deque[CountedQuestion] = deque()
 
     def ready_in(self, amount: float) -> float:
         """Seconds until there is room. What is more than the limit has room once nothing else is counted."""
@@ -45,8 +45,8 @@ class Window:
                 return each.when + MINUTE_S - now
         return self._used[-1].when + MINUTE_S - now
 
-    def take(self, amount: float) -> Usage:
-        used = Usage(self._clock(), amount)
+    def take(self, amount: float) -> CountedQuestion:
+        used = CountedQuestion(self._clock(), amount)
         if self.limit is not None:
             self._used.append(used)
         return used
@@ -69,7 +69,7 @@ class Window:
         return sum(each.amount for each in self._used)
 
 
-class Limits:
+class EndpointLimits:
     """Requests and tokens a minute, questions at once, and the time that a 429 asks for. For one thread."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Limits:
             cooling_s = min(cooling_s, math.inf if self._probing else max(0.0, self._early - self._clock()))
         return max(cooling_s, self.requests.ready_in(1), self.tokens.ready_in(tokens))
 
-    def begin(self, tokens: int) -> Usage:
+    def begin(self, tokens: int) -> CountedQuestion:
         """A question leaves."""
         self.in_flight += 1
         self.requests.take(1)
@@ -119,12 +119,12 @@ class Limits:
             self._probing = usage.probes = True
         return usage
 
-    def answers(self, usage: Usage) -> None:
+    def answers(self, usage: CountedQuestion) -> None:
         """The answer has begun: an endpoint that was probed cools no more."""
         if usage.probes and self._early < math.inf:
             self._cool_until = -math.inf
 
-    def end(self, usage: Usage, tokens: int | None) -> None:
+    def end(self, usage: CountedQuestion, tokens: int | None) -> None:
         """It has ended, with so many tokens; None: nobody knows."""
         self.in_flight -= 1
         self._probing = self._probing and not usage.probes

@@ -11,7 +11,7 @@ from edge_router.engines.fleet.breaker import Breaker
 from edge_router.engines.fleet.choosing import Load
 from edge_router.engines.fleet.endpoints import StrongEndpoint
 from edge_router.engines.fleet.hedging import FirstWords
-from edge_router.engines.fleet.limits import Limits
+from edge_router.engines.fleet.limits import EndpointLimits
 from edge_router.engines.remote.engine import OpenAIEngine
 from edge_router.errors import EdgeRouterError, StrongError, StrongRateLimited
 from edge_router.routing.thresholds.metering import Meter
@@ -28,7 +28,7 @@ class Member:
         limits = endpoint.limits
         self.endpoint, self.engines = endpoint, engines
         self.breaker = Breaker(clock)
-        self.limits = Limits(
+        self.limits = EndpointLimits(
             clock,
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edge_router.engines.fleet.limits import Limits, RetryBudget, Window
+from edge_router.engines.fleet.limits import EndpointLimits, RetryBudget, Window
 
 
 class Clock:
@@ -34,7 +34,7 @@ def test_no_minute_holds_more_than_the_limit() -> None:
 
 def test_what_has_no_limit_never_waits() -> None:
     clock = Clock()
-    limits = Limits(clock)
+    limits = EndpointLimits(clock)
     for _ in range(1000):
         limits.begin(10**9)
     assert limits.ready_in(10**9) == 0 and limits.in_flight == 1000
@@ -42,7 +42,7 @@ def test_what_has_no_limit_never_waits() -> None:
 
 def test_tokens_count_as_they_turned_out() -> None:
     clock = Clock()
-    limits = Limits(clock, tokens_per_minute=100)
+    limits = EndpointLimits(clock, tokens_per_minute=100)
     first = limits.begin(80)
     assert limits.ready_in(20) == 0 and limits.ready_in(21) == 60
     limits.end(first, 10)
@@ -56,7 +56,7 @@ def test_tokens_count_as_they_turned_out() -> None:
 
 def test_a_prompt_beyond_the_limit_goes_alone() -> None:
     clock = Clock()
-    limits = Limits(clock, tokens_per_minute=100)
+    limits = EndpointLimits(clock, tokens_per_minute=100)
     assert limits.ready_in(5000) == 0
     limits.begin(5000)
     assert limits.ready_in(1) == 60
@@ -65,7 +65,7 @@ def test_a_prompt_beyond_the_limit_goes_alone() -> None:
 
 
 def test_at_once() -> None:
-    limits = Limits(Clock(), concurrency=2)
+    limits = EndpointLimits(Clock(), concurrency=2)
     first = limits.begin(1)
     assert limits.ready_in(1) == 0
     limits.begin(1)
@@ -76,7 +76,7 @@ def test_at_once() -> None:
 
 def test_cooling_lasts_as_long_as_was_asked_for() -> None:
     clock = Clock()
-    limits = Limits(clock)
+    limits = EndpointLimits(clock)
     for asked, waits in ((7.0, 7.0), (3.0, 7.0), (20.0, 20.0), (1e9, 3600.0)):
         limits.cool(asked)
         assert limits.ready_in(1) == limits.cooling_s == waits, asked
@@ -86,7 +86,7 @@ def test_cooling_lasts_as_long_as_was_asked_for() -> None:
 
 def test_cooling_grows_where_nobody_says_how_long() -> None:
     clock, waits = Clock(), list[float]()
-    limits = Limits(clock)
+    limits = EndpointLimits(clock)
     for _ in range(9):
         for _ in range(3):  # asked at once, and refused at once
             limits.cool(None)
