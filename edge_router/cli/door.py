@@ -22,7 +22,7 @@ from edge_router.cli import output
 from edge_router.cli.failures import exit_code, worded
 from edge_router.cli.options import Options
 from edge_router.cli.question import Question, fields_of
-from edge_router.cli.resident import SOCKET, Gone, Line, proof, settings, stamp
+from edge_router.cli.resident import SOCKET, Gone, LineConnection, proof, settings, stamp
 from edge_router.cli.runtime_file import RuntimeFile
 from edge_router.cli.session import Session
 from edge_router.cli.speaker import Interrupted, Speaker
@@ -46,7 +46,7 @@ class Door:
         self._file = RuntimeFile()
         self._token, self._place = self._file.token, self._file.place
         self._listener: socket.socket | None = None
-        self._open = set[Line]()
+        self._open = set[LineConnection]()
         self._lock = threading.Lock()
 
     def open(self, controller: Controller, url: str) -> None:
@@ -137,7 +137,7 @@ class Door:
 
     def _serve(self, connection: socket.socket, controller: Controller) -> None:
         connection.settimeout(0.1)
-        line = Line(connection)
+        line = LineConnection(connection)
         with self._lock:
             self._open.add(line)
         try:
@@ -151,7 +151,7 @@ class Door:
                 self._open.discard(line)
             line.close()
 
-    def _is_known(self, line: Line, controller: Controller) -> bool:
+    def _is_known(self, line: LineConnection, controller: Controller) -> bool:
         """Whether the other end proves to be this user's, with these settings, and asks for what is here."""
         nonce = secrets.token_hex(16)
         line.send({"proof": proof(self._token, "server", str(line.receive()["nonce"])), "nonce": nonce})
@@ -162,7 +162,7 @@ class Door:
         line.send(known and here)
         return known and here
 
-    def _answer(self, line: Line, controller: Controller, asked: Question, *, quiet: bool) -> None:
+    def _answer(self, line: LineConnection, controller: Controller, asked: Question, *, quiet: bool) -> None:
         session = _Visit(Options(quiet=quiet), controller, json=asked.json)
         wire, left = Wire(line), threading.Event()
         _in_thread("edge_router chat left", _watch, line, left)
@@ -195,7 +195,7 @@ class Door:
 class Wire:
     """The two streams of `output`, at the other end."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: LineConnection) -> None:
         self._line = line
 
     def write(self, text: str) -> None:
@@ -237,7 +237,7 @@ def _variables(config: Config) -> list[str]:
     return sorted({*map(str, filter(None, named)), *_NETWORK, *_PLACES})
 
 
-def _watch(line: Line, left: threading.Event) -> None:
+def _watch(line: LineConnection, left: threading.Event) -> None:
     """Who closes the connection, or says one word more, wants no answer any more."""
     with contextlib.suppress(Gone):
         line.receive(None)

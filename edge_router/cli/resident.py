@@ -73,7 +73,7 @@ def stamp(file: str) -> list[object]:
     return [file, found.st_mtime_ns, found.st_size]
 
 
-class Line:
+class LineConnection:
     """A connection: a JSON value to a line. Raises `Gone` where it ends."""
 
     def __init__(self, connection: Any) -> None:
@@ -137,7 +137,7 @@ def ask(typed: Typed) -> int | None:
         line.close()
 
 
-def _connected(model: object) -> Line:
+def _connected(model: object) -> LineConnection:
     where = folder()
     told = read(where)
     token = str(told["token"])
@@ -148,7 +148,7 @@ def _connected(model: object) -> Line:
             connection.connect(str(where / SOCKET))
         else:
             connection.connect(tuple(told["address"]))
-        line, nonce = Line(connection), os.urandom(16).hex()
+        line, nonce = LineConnection(connection), os.urandom(16).hex()
         line.send({"nonce": nonce})
         answered = line.receive()
         if answered["proof"] != proof(token, "server", nonce):
@@ -173,7 +173,7 @@ def read(where: Path) -> Any:
         return strict_json.parse(file.read())
 
 
-def _told(line: Line, asked: object) -> Iterator[list[Any]]:
+def _told(line: LineConnection, asked: object) -> Iterator[list[Any]]:
     """Asks, and gives what is told of the answer. Raises `Gone`, too, where the server left meanwhile."""
     line.send(asked)
     while True:

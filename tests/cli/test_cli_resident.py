@@ -240,7 +240,7 @@ def test_who_took_the_port_of_a_dead_server_hears_no_word(
 def test_the_server_answers_nobody_who_has_not_read_the_file() -> None:
     with server() as weak:
         for token in ("00" * 32,):
-            line = resident.Line(connected())
+            line = resident.LineConnection(connected())
             line.send({"nonce": "22"})
             asked = line.receive()
             line.send({"proof": resident.proof(token, "chat", asked["nonce"], []), "model": None})
