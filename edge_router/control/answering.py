@@ -14,7 +14,7 @@ from edge_router.config.settings import Config
 from edge_router.control import policy
 from edge_router.control.answer import Answer, Clock, by_whom, primed
 from edge_router.control.lacks import check_handles
-from edge_router.control.lookup import Keeping, Lookup, keeping
+from edge_router.control.lookup import CacheLookup, Keeping, keeping
 from edge_router.control.pool import Pool
 from edge_router.control.recording import Recorder, Transcript
 from edge_router.control.sessions import Sessions
@@ -36,7 +36,8 @@ from edge_router.types import Cancel, Decision, Reason
 _logger = logging.getLogger(__name__)
 
 Finished = Callable[
-    [Payment | None, Visit, Keeping | Lookup | None, Transcript | None, Answer, EdgeRouterError | None], None
+    [Payment | None, Visit, Keeping | CacheLookup | None, Transcript | None, Answer, EdgeRouterError | None],
+    None,
 ]
 
 
@@ -63,7 +64,7 @@ class Answerer:
         request: ChatRequest,
         decision: Decision,
         situation: policy.Situation,
-        lookup: Lookup | None,
+        lookup: CacheLookup | None,
         visit: Visit,
         cancel: Cancel,
         clock: Clock,

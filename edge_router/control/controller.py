@@ -26,7 +26,7 @@ from edge_router.control.background_upgrades import BackgroundUpgrades
 from edge_router.control.deciding import Decider
 from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
-from edge_router.control.lookup import Keeping, Lookup, looked_up
+from edge_router.control.lookup import CacheLookup, Keeping, looked_up
 from edge_router.control.pool import Pool
 from edge_router.control.recording import Recorder, Transcript
 from edge_router.control.response_cache import ResponseCache
@@ -328,7 +328,7 @@ class CoreController:
         self,
         payment: Payment | None,
         visit: Visit,
-        kept: Keeping | Lookup | None,
+        kept: Keeping | CacheLookup | None,
         heard: Transcript | None,
         answer: Answer,
         error: EdgeRouterError | None,

@@ -11,7 +11,7 @@ from edge_router.chat.request import ChatRequest, Need
 from edge_router.config.settings import Config
 from edge_router.control import policy
 from edge_router.control.answer import Clock
-from edge_router.control.lookup import Lookup
+from edge_router.control.lookup import CacheLookup
 from edge_router.control.pool import Pool
 from edge_router.control.sessions import Session, Sessions
 from edge_router.defects import Defects
@@ -45,7 +45,7 @@ class Decider:
         self._sessions, self._defects, self._failed = sessions, defects, failed
 
     def decided(
-        self, request: ChatRequest, clock: Clock, cancel: Cancel, lookup: Lookup | None = None
+        self, request: ChatRequest, clock: Clock, cancel: Cancel, lookup: CacheLookup | None = None
     ) -> tuple[Decision, policy.Situation]:
         """Of a query that is going to be answered. What keeps it from being asked anywhere is recorded."""
         try:
@@ -62,7 +62,7 @@ class Decider:
         request: ChatRequest,
         clock: Clock,
         cancel: Cancel | None = None,
-        lookup: Lookup | None = None,
+        lookup: CacheLookup | None = None,
         *,
         counts: bool = False,
     ) -> tuple[Decision, policy.Situation]:

@@ -24,18 +24,18 @@ from edge_router.routing.rules.rule import Verdict
 from edge_router.types import Cancel, Decision, Reason
 
 
-def looked_up(cache: ResponseCache | None, request: ChatRequest) -> Lookup | None:
+def looked_up(cache: ResponseCache | None, request: ChatRequest) -> CacheLookup | None:
     """None for a request whose answer is neither looked up nor kept."""
     if cache is None:
         return None
     with cache.spared():
         if cache.is_kept(request) and (request.response_cache.read or request.response_cache.write):
-            return Lookup(cache, request)
+            return CacheLookup(cache, request)
         cache.count("left_out")
     return None
 
 
-class Lookup:
+class CacheLookup:
     """One request that may have an answer here. It is asked once; then that was found, or another is kept."""
 
     def __init__(self, cache: ResponseCache, request: ChatRequest) -> None:
@@ -208,7 +208,7 @@ class Lookup:
             self._cache.given(answer.record_id, entry.key)
 
 
-def keeping(events: Iterator[Event], lookup: Lookup | None) -> tuple[Iterator[Event], Keeping | None]:
+def keeping(events: Iterator[Event], lookup: CacheLookup | None) -> tuple[Iterator[Event], Keeping | None]:
     """`events`, and what keeps them once they have ended, where that is wanted."""
     kept = None if lookup is None else lookup.keeping()
     return (events, None) if kept is None else (kept.through(events), kept)
@@ -217,7 +217,7 @@ def keeping(events: Iterator[Event], lookup: Lookup | None) -> tuple[Iterator[Ev
 class Keeping:
     """One answer on its way to its reader, and what is kept of it."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: CacheLookup) -> None:
         self._lookup, self._transcript = lookup, Transcript()
 
     def through(self, events: Iterator[Event]) -> Iterator[Event]:
