@@ -88,7 +88,7 @@ class Detector:
     across: bool = True
 
 
-def detectors(machine: Machine) -> tuple[Detector, ...]:
+def detectors(machine: MachineIdentity) -> tuple[Detector, ...]:
     """The surest first: where two find the same, it counts as the first one's."""
     return (
         Detector("secrets", "SECRET", "a key or password", secrets, gate=gates.SECRETS),
@@ -249,7 +249,7 @@ def emails(text: str) -> Iterator[tuple[int, int, str]]:
             yield start, found.end(), ""
 
 
-class Machine:
+class MachineIdentity:
     """What tells this machine and its user from others: the home folder and the names it is known by."""
 
     def __init__(self, home: str, names: tuple[str, ...]) -> None:
@@ -262,7 +262,7 @@ class Machine:
         self._names = re.compile(rf"(?i)(?<![\w-])(?:{either})(?![\w-])") if either else None
 
     @classmethod
-    def here(cls) -> Machine:
+    def here(cls) -> MachineIdentity:
         try:
             home = str(Path.home())
         except RuntimeError:  # whose user has none

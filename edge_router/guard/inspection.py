@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_router.chat.request import ChatRequest
 from edge_router.config.sections import GuardConfig
-from edge_router.guard.detectors import KINDS, Detector, Machine, detectors
+from edge_router.guard.detectors import KINDS, Detector, MachineIdentity, detectors
 from edge_router.guard.screening import Screening, Vault
 from edge_router.records import dataclass
 
@@ -41,10 +41,10 @@ NOTHING = Inspection()
 class Guard:
     """Safe to use from any number of threads."""
 
-    def __init__(self, settings: GuardConfig, machine: Machine | None = None) -> None:
+    def __init__(self, settings: GuardConfig, machine: MachineIdentity | None = None) -> None:
         done = actions(settings)
         self._local = frozenset(kind for kind in KINDS if done[kind] == LOCAL)
-        self._known = detectors(machine or Machine.here())
+        self._known = detectors(machine or MachineIdentity.here())
         self._plain = Screening([each for each in self._known if done[each.kind] != ALLOW])
 
     def screening(self, more: Sequence[Detector] = (), *, everything: bool = False) -> Screening:

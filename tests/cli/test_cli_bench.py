@@ -7,7 +7,7 @@ import json
 import pytest
 
 from edge_router.bench.peers.cases import BenchCase, Grid
-from edge_router.bench.peers.machine import Machine
+from edge_router.bench.peers.machine import BenchMachine
 from edge_router.bench.peers.results import PeerBench, Row, Table
 from edge_router.bench.tune import Trial
 from edge_router.bench.weak_results import SHORT, Comparison, Measured, Speed, WeakBench
@@ -84,7 +84,7 @@ def peers(monkeypatch):
         case, one = BenchCase("decode", 0), Measured(2, 1, 3)
         row = Row(case, 2, one, {"llama.cpp Q4_0": one}, "llama.cpp Q4_0", Measured(0.9, 0.8, 1))
         table = Table("SmolLM2-135M-Instruct", "q4f16_1", False, [row], {2: 17e9})
-        return PeerBench(Machine("Some CPU", "AVX2", 2, "abc"), 5, {"llama.cpp": "AVX2"}, [table])
+        return PeerBench(BenchMachine("Some CPU", "AVX2", 2, "abc"), 5, {"llama.cpp": "AVX2"}, [table])
 
     monkeypatch.setattr("edge_router.bench.peers.run.bench_peers", bench_peers)
     monkeypatch.setattr(

@@ -16,7 +16,7 @@ from edge_router.control.egress import Egress
 from edge_router.control.reasons import why
 from edge_router.engines.scripted import Reply, ScriptedEngine
 from edge_router.errors import Blocked, GenerationFailed, InvalidRules, StrongUnreachable, Withheld
-from edge_router.guard.detectors import Machine
+from edge_router.guard.detectors import MachineIdentity
 from edge_router.guard.inspection import Guard
 from edge_router.ledger import Ledger
 from edge_router.routing.routers.scripted import ScriptedRouter
@@ -146,7 +146,7 @@ def test_what_a_rule_hides_may_be_written_in_any_letters() -> None:
 
 
 def test_a_rule_without_words_hides_all_that_the_guard_knows(rules: Path) -> None:
-    egress = Egress(Guard(GuardConfig(), Machine("/home/ann", ())), lambda: parse_rules(RULES, rules))
+    egress = Egress(Guard(GuardConfig(), MachineIdentity("/home/ann", ())), lambda: parse_rules(RULES, rules))
     request = ChatRequest((Message("user", "ann@example.org"),), program="Visitor/1.0")
     assert egress.released(request)[0].messages[0].text == "[EMAIL_1]"
     with pytest.raises(Withheld):  # it makes nothing laxer

@@ -7,11 +7,11 @@ import random
 import re
 
 from edge_router.guard import numbers
-from edge_router.guard.detectors import Machine, detectors
+from edge_router.guard.detectors import MachineIdentity, detectors
 from edge_router.guard.key_formats import HEX, KEY_FORMATS, KeyFormat
 from edge_router.guard.screening import Screening
 
-MACHINE = Machine("/home/alice", ("alices-laptop.lan",))
+MACHINE = MachineIdentity("/home/alice", ("alices-laptop.lan",))
 LOOK = Screening(detectors(MACHINE))
 
 
@@ -209,7 +209,7 @@ def test_long_nonsense_costs_no_more_than_its_length() -> None:
 
 
 def test_the_home_folder_is_known_however_it_is_written() -> None:
-    windows = Screening(detectors(Machine(r"C:\Users\Alice", ())))
+    windows = Screening(detectors(MachineIdentity(r"C:\Users\Alice", ())))
     for text in (
         r"C:\Users\Alice\x",
         r"c:\\users\\alice\\x",
@@ -221,4 +221,6 @@ def test_the_home_folder_is_known_however_it_is_written() -> None:
             re.sub(r"[\\/]+x$", "", text)
         ], text
     for home in ("/", "/root", ""):
-        assert Screening(detectors(Machine(home, ("localhost",)))).findings("/root/x on localhost") == []
+        assert (
+            Screening(detectors(MachineIdentity(home, ("localhost",)))).findings("/root/x on localhost") == []
+        )

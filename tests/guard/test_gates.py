@@ -7,13 +7,13 @@ import random
 from collections.abc import Callable
 
 from edge_router.bench.decision import _PROMPTS
-from edge_router.guard.detectors import Machine, detectors
+from edge_router.guard.detectors import MachineIdentity, detectors
 from edge_router.guard.encodings import encoded
 from edge_router.guard.gates import CODED, all_of, gate
 from edge_router.guard.key_formats import KEY_FORMATS, NAMES
 from edge_router.guard.reading import Reading
 
-ALL = [each for each in detectors(Machine("/home/anna", ("annas-laptop",))) if each.gate is not None]
+ALL = [each for each in detectors(MachineIdentity("/home/anna", ("annas-laptop",))) if each.gate is not None]
 LETTERS = "abcdefABCDEF0123456789"
 WAYS = (
     ": ",

@@ -32,7 +32,7 @@ from edge_router.chat.request import (
 from edge_router.config.sections import GuardConfig
 from edge_router.control.egress import Egress
 from edge_router.errors import Withheld
-from edge_router.guard.detectors import Machine
+from edge_router.guard.detectors import MachineIdentity
 from edge_router.guard.inspection import Guard, Inspection
 from edge_router.guard.screening import texts_of
 
@@ -48,7 +48,7 @@ class Look(Egress):
 
 
 def guard(**settings: str) -> Look:
-    return Look(Guard(GuardConfig(**settings), Machine("/home/ann", ("annas-desk",))))  # type: ignore[arg-type]
+    return Look(Guard(GuardConfig(**settings), MachineIdentity("/home/ann", ("annas-desk",))))  # type: ignore[arg-type]
 
 
 def with_parts(*parts: object) -> ChatRequest:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class BenchMachine:
     """`commit` is this program's: of the checkout, marked where files differ from it, else the version."""
 
     processor: str
@@ -23,14 +23,14 @@ class Machine:
     commit: str
 
 
-def machine(paths: Paths) -> Machine:
+def machine(paths: Paths) -> BenchMachine:
     from edge_router.compile.kernels.isa import Isa
     from edge_router.device import host
 
     here = host(paths.artifacts / "host.json")
     arm = here.machine.lower() in ("aarch64", "arm64")
     isa = Isa.of("aarch64" if arm else here.machine, here.features)
-    return Machine(here.cpu_name, instructions(arm, isa.lanes, isa.dot), here.physical_cores, commit())
+    return BenchMachine(here.cpu_name, instructions(arm, isa.lanes, isa.dot), here.physical_cores, commit())
 
 
 def instructions(arm: bool, lanes: int, dot: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_router.bench.peers.cases import BenchCase
-from edge_router.bench.peers.machine import Machine
+from edge_router.bench.peers.machine import BenchMachine
 from edge_router.bench.peers.rounds import Speeds
 from edge_router.bench.weak_results import Comparison, Measured, Speed, WeakBench
 
@@ -95,7 +95,7 @@ class Table:
 class PeerBench:
     """`alone`: the first model by itself; `programs`: each other program, with what it says of itself."""
 
-    machine: Machine
+    machine: BenchMachine
     rounds: int
     programs: Mapping[str, str]
     tables: Sequence[Table]

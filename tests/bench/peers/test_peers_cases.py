@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_router.bench.peers.cases import DECODED, BenchCase, Grid
-from edge_router.bench.peers.machine import Machine, decode_limit, instructions
+from edge_router.bench.peers.machine import BenchMachine, decode_limit, instructions
 from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
 from edge_router.bench.weak_results import Measured
@@ -14,7 +14,7 @@ from edge_router.types import SilentProgress
 from edge_router.vram.shapes import ModelShape
 
 READ, WRITTEN, FOUR = BenchCase("prefill", 512), BenchCase("decode", 0), BenchCase("decode", 1024, 4)
-HERE = Machine("Some CPU", "AVX2", 2, "abc1234")
+HERE = BenchMachine("Some CPU", "AVX2", 2, "abc1234")
 
 
 class ScriptedSide:
