@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from edge_router.bench.weak_results import Measured
+from edge_router.bench.weak_results import MedianRange
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.request import ChatRequest, QuestionsOutput, SamplingParams
@@ -48,19 +48,19 @@ class QuestionsBench:
     state_tokens: int
     questions: int
     question_tokens: int
-    read: Measured
-    asked: Measured
+    read: MedianRange
+    asked: MedianRange
     first: float
-    written: Measured
-    ratio: Measured
-    quicker: Measured
-    kept_asked: Measured
-    kept_written: Measured
-    kept_quicker: Measured
+    written: MedianRange
+    ratio: MedianRange
+    quicker: MedianRange
+    kept_asked: MedianRange
+    kept_written: MedianRange
+    kept_quicker: MedianRange
     short_tokens: int
-    short_read: Measured
-    short_asked: Measured
-    short_ratio: Measured
+    short_read: MedianRange
+    short_asked: MedianRange
+    short_ratio: MedianRange
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -170,7 +170,7 @@ def _measure(asker: _Asker, questions: Sequence[Question], progress: Progress, r
         question_tokens=_tokens(last) - state_tokens,
         first=first,
         short_tokens=short_tokens,
-        **{name: Measured.of(values) for name, values in rows.items()},
+        **{name: MedianRange.of(values) for name, values in rows.items()},
     )
 
 

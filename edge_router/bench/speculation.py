@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 
 from edge_router.bench.everyday import PROMPTS
-from edge_router.bench.weak_results import Measured
+from edge_router.bench.weak_results import MedianRange
 from edge_router.chat.events import Finished
 from edge_router.chat.message import Message
 from edge_router.chat.reply import collect
@@ -58,7 +58,7 @@ class SpeculationGain:
     `tokens_per_s` is the median without and with them; `same` whether every text was the same.
     """
 
-    ratio: Measured
+    ratio: MedianRange
     tokens_per_s: tuple[float, float]
     same: bool
 
@@ -136,7 +136,7 @@ def measured(without: Engine, guessing: Engine, texts: Sequence[str], rounds: in
                 for pace, seconds in zip(paces, each, strict=True):
                     pace.append(1 / seconds)
     medians = statistics.median(paces[0]), statistics.median(paces[1])
-    return SpeculationGain(Measured.of(ratios), medians, same)
+    return SpeculationGain(MedianRange.of(ratios), medians, same)
 
 
 def _asked(engine: Engine, request: ChatRequest) -> tuple[str, float | None]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from edge_router.architectures.quantization import QUANTIZATIONS
-from edge_router.bench.weak_results import USUAL, Lengths, Measured, WeakBench
+from edge_router.bench.weak_results import USUAL, Lengths, MedianRange, WeakBench
 from edge_router.bench.weak_rounds import DECODE_PROMPT, OURS, Prompts, compared, take
 from edge_router.bench.weak_sides import on_cuda
 from edge_router.config.settings import Config
@@ -72,11 +72,11 @@ def measured(
         quantization=str(compiled.config["quantization"]),
         threads=threads,
         speed=ours.speed(),
-        ttft_ms=Measured.of(ours.ttft_ms),
+        ttft_ms=MedianRange.of(ours.ttft_ms),
         peak_bytes=ours.peak_bytes,
         against={name: compared(ours, theirs) for name, theirs in taken.items()},
         gpu=gpu,
-        python_ms=Measured.of(ours.python_ms) if ours.python_ms else None,
+        python_ms=MedianRange.of(ours.python_ms) if ours.python_ms else None,
         memory_limit=limit,
     )
 

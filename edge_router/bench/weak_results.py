@@ -24,7 +24,7 @@ USUAL, SHORT = Lengths(), Lengths((64, 128), 16)  # short ones for what is very 
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MedianRange:
     """The median of several rounds, and the least and the greatest of them."""
 
     median: float
@@ -32,7 +32,7 @@ class Measured:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Measured:
+    def of(cls, values: Sequence[float]) -> MedianRange:
         return cls(statistics.median(values), min(values), max(values))
 
 
@@ -40,8 +40,8 @@ class Measured:
 class Speed:
     """Tokens per second; `prefill` by the length of the prompt in tokens."""
 
-    prefill: Mapping[int, Measured]
-    decode: Measured
+    prefill: Mapping[int, MedianRange]
+    decode: MedianRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class Comparison:
     """Another program or format on the same machine; the ratios are ours over theirs."""
 
     speed: Speed
-    prefill_ratio: Mapping[int, Measured]
-    decode_ratio: Measured
+    prefill_ratio: Mapping[int, MedianRange]
+    decode_ratio: MedianRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,17 @@ class WeakBench:
     quantization: str
     threads: int
     speed: Speed
-    ttft_ms: Measured
+    ttft_ms: MedianRange
     peak_bytes: int  # of the process that runs the model, all in all
     against: Mapping[str, Comparison]
     gpu: Profile | None = None  # where a GPU does the work
-    python_ms: Measured | None = None
+    python_ms: MedianRange | None = None
     memory_limit: float | None = None  # tokens per second that the GPU's memory could be read for
 
     def to_dict(self) -> dict[str, object]:
         """The JSON of `bench weak --json`; medians."""
 
-        def by_length(values: Mapping[int, Measured], digits: int) -> dict[str, float]:
+        def by_length(values: Mapping[int, MedianRange], digits: int) -> dict[str, float]:
             return {str(length): round(value.median, digits) for length, value in values.items()}
 
         gpu = {} if self.gpu is None else {"gpu": self.gpu.to_dict()}

@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from edge_router.bench.weak_results import Comparison, Lengths, Measured, Speed
+from edge_router.bench.weak_results import Comparison, Lengths, MedianRange, Speed
 from edge_router.bench.weak_sides import on_cuda
 from edge_router.errors import GenerationFailed
 from edge_router.system.telemetry import switched_off
@@ -75,13 +75,13 @@ class Taken:
         self.peak_bytes = 0
 
     def speed(self) -> Speed:
-        prefill = {length: Measured.of(values) for length, values in self.prefill.items()}
-        return Speed(prefill, Measured.of(self.decode))
+        prefill = {length: MedianRange.of(values) for length, values in self.prefill.items()}
+        return Speed(prefill, MedianRange.of(self.decode))
 
 
 def compared(ours: Taken, theirs: Taken) -> Comparison:
-    def ratio(one: Sequence[float], other: Sequence[float]) -> Measured:
-        return Measured.of([mine / its for mine, its in zip(one, other, strict=True)])
+    def ratio(one: Sequence[float], other: Sequence[float]) -> MedianRange:
+        return MedianRange.of([mine / its for mine, its in zip(one, other, strict=True)])
 
     return Comparison(
         theirs.speed(),

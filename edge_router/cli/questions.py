@@ -21,7 +21,7 @@ from edge_router.errors import CannotCalibrate, EdgeRouterError
 from edge_router.questions.bounds import NONE_STAYS
 
 if TYPE_CHECKING:
-    from edge_router.routing.thresholds.question_bounds import Found, Measured
+    from edge_router.routing.thresholds.question_bounds import Found, MeasuredBounds
 
 NAMES = {"yes_no": "yes or no", "choice": "choice", "scale": "scale"}
 COLUMNS = ("type", "labels", "sure from", "stay here", "of these wrong", "at most")
@@ -65,7 +65,7 @@ def calibrate_decisions(
         )
 
 
-def _promised(measured: Measured) -> str:
+def _promised(measured: MeasuredBounds) -> str:
     """The types for which anything is."""
     return ", ".join(NAMES[kind] for kind, found in measured.found.items() if found.upper is not None)
 
@@ -149,7 +149,7 @@ def _in_ledger(session: Session) -> tuple[int, int]:
     return models.count("weak"), models.count("strong")
 
 
-def _replayed(measured: Measured) -> list[dict[str, Any]]:
+def _replayed(measured: MeasuredBounds) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for kind, of_kind in measured.found.items():
         own = of_kind.bound if of_kind.bound is not None else 0.0

@@ -20,7 +20,7 @@ from edge_router.labelling.tool_cases import cases
 from edge_router.routing.confidence.asking import LONGEST, TOKENS, Task
 from edge_router.routing.confidence.calibrating import Calibrated, calibrate
 from edge_router.routing.confidence.questions import questions
-from edge_router.routing.thresholds.question_bounds import Measured, keep
+from edge_router.routing.thresholds.question_bounds import MeasuredBounds, keep
 from edge_router.store import tool_skill
 from edge_router.store.tool_skill import Skill
 from edge_router.system.paths import Paths
@@ -84,7 +84,7 @@ def calibrate_questions(
     paths: Paths | None = None,
     progress: Progress | None = None,
     **settings: Unpack[SettingArguments],
-) -> Measured:
+) -> MeasuredBounds:
     """How sure the weak model must be of typed questions for `max_error` of what stays to be wrong at most.
 
     `labelled`: a file (.jsonl) of states, questions and right answers, or what `read_labelled` made of one.
@@ -97,7 +97,7 @@ def calibrate_questions(
         if not engine.capabilities.decides:
             raise CannotCalibrate(engine.model_id, "it answers no typed questions")
         seen = list(typed.measure(engine, read, progress))
-        found = Measured.of(engine.model_id, seen, max_error)
+        found = MeasuredBounds.of(engine.model_id, seen, max_error)
         keep(found, paths, weights)
     return found
 

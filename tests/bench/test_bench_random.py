@@ -13,7 +13,7 @@ import pytest
 from edge_router.bench import weak as bench
 from edge_router.bench.random_weights import random_model
 from edge_router.bench.weak import bench_weak
-from edge_router.bench.weak_results import Lengths, Measured, Speed, WeakBench
+from edge_router.bench.weak_results import Lengths, MedianRange, Speed, WeakBench
 from edge_router.compile.readers.mlc import records
 from edge_router.config.settings import Config
 from edge_router.device import Gpu
@@ -77,7 +77,7 @@ def test_the_share_of_what_the_gpus_memory_allows(paths: Paths, monkeypatch: pyt
     assert limit == pytest.approx(
         4.8e12 / (3.21e9 * 4.5 / 8), rel=0.02
     )  # of 3.2 billion weights 4.5 bits each
-    one = Measured.of([limit / 2])
+    one = MedianRange.of([limit / 2])
     found = WeakBench(name, "m", "q4f16_1", 1, Speed({}, one), one, 0, {}, memory_limit=limit)
     assert found.to_dict()["decode_memory_share"] == 0.5
     assert replace(found, memory_limit=None).memory_share is None

@@ -8,7 +8,7 @@ import pytest
 
 from edge_router.bench import weak as bench
 from edge_router.bench.weak import bench_weak
-from edge_router.bench.weak_results import Comparison, Measured, Speed, WeakBench
+from edge_router.bench.weak_results import Comparison, MedianRange, Speed, WeakBench
 from edge_router.bench.weak_rounds import Prompts, side_process
 from edge_router.config.settings import Config
 from edge_router.engines.tvm import engine as bench_engine
@@ -72,8 +72,8 @@ def test_alone_it_needs_no_other_program(config: Config, paths: Paths) -> None:
 
 
 def test_the_numbers_are_medians() -> None:
-    measured = Measured.of([3.0, 1.0, 2.0])
-    assert measured == Measured(2.0, 1.0, 3.0)
+    measured = MedianRange.of([3.0, 1.0, 2.0])
+    assert measured == MedianRange(2.0, 1.0, 3.0)
     speed = Speed({256: measured, 512: measured}, measured)
     found = WeakBench("cpu", "m", "q4f16_1", 2, speed, measured, 7, {})
     assert found.to_dict() == {
@@ -86,7 +86,7 @@ def test_the_numbers_are_medians() -> None:
         "peak_bytes": 7,
         "against": {},
     }
-    beside = replace(found, against={"x": Comparison(speed, {256: Measured.of([1.23456])}, measured)})
+    beside = replace(found, against={"x": Comparison(speed, {256: MedianRange.of([1.23456])}, measured)})
     assert beside.to_dict()["against"] == {"x": {"prefill_ratio": {"256": 1.235}, "decode_ratio": 2.0}}
 
 

@@ -10,15 +10,15 @@ from edge_router.bench.peers.cases import BenchCase, Grid
 from edge_router.bench.peers.machine import BenchMachine
 from edge_router.bench.peers.results import PeerBench, Row, Table
 from edge_router.bench.tune import Trial
-from edge_router.bench.weak_results import SHORT, Comparison, Measured, Speed, WeakBench
+from edge_router.bench.weak_results import SHORT, Comparison, MedianRange, Speed, WeakBench
 from edge_router.cli import building
 from edge_router.engines.webgpu.profile import Profile
 
 
 def speed(scale: float) -> Speed:
     return Speed(
-        {256: Measured(400 * scale, 390 * scale, 410 * scale), 512: Measured(380 * scale, 1, 2)},
-        Measured(100 * scale, 90 * scale, 110 * scale),
+        {256: MedianRange(400 * scale, 390 * scale, 410 * scale), 512: MedianRange(380 * scale, 1, 2)},
+        MedianRange(100 * scale, 90 * scale, 110 * scale),
     )
 
 
@@ -29,15 +29,15 @@ def measured(monkeypatch):
 
     def bench_weak(config, paths, *, against, progress, rounds, lengths, random):
         asked.append((config, against, rounds))
-        ratio = Measured(2.0, 1.9, 2.1)
-        compared = Comparison(speed(0.5), {256: ratio, 512: ratio}, Measured(1.25, 1.2, 1.3))
+        ratio = MedianRange(2.0, 1.9, 2.1)
+        compared = Comparison(speed(0.5), {256: ratio, 512: ratio}, MedianRange(1.25, 1.2, 1.3))
         return WeakBench(
             device="Some CPU",
             model="SmolLM2-135M-Instruct",
             quantization="q4f16_1",
             threads=2,
             speed=speed(1),
-            ttft_ms=Measured(33, 30, 40),
+            ttft_ms=MedianRange(33, 30, 40),
             peak_bytes=250_000_000,
             against={against: compared} if against else {},
         )
@@ -81,8 +81,8 @@ def peers(monkeypatch):
 
     def bench_peers(config, paths, wanted, *, random, sizes, progress):
         asked.append((wanted, config.weak.threads, random, sizes))
-        case, one = BenchCase("decode", 0), Measured(2, 1, 3)
-        row = Row(case, 2, one, {"llama.cpp Q4_0": one}, "llama.cpp Q4_0", Measured(0.9, 0.8, 1))
+        case, one = BenchCase("decode", 0), MedianRange(2, 1, 3)
+        row = Row(case, 2, one, {"llama.cpp Q4_0": one}, "llama.cpp Q4_0", MedianRange(0.9, 0.8, 1))
         table = Table("SmolLM2-135M-Instruct", "q4f16_1", False, [row], {2: 17e9})
         return PeerBench(BenchMachine("Some CPU", "AVX2", 2, "abc"), 5, {"llama.cpp": "AVX2"}, [table])
 
@@ -151,7 +151,7 @@ def test_a_gpu_shows_where_a_token_goes(cli, monkeypatch):
         gpu = Profile(
             "GeForce (vulkan)", 152, 256, 0.31, 0.25, gpu_ms, 76_000_000, {"matvec": 0.6, "take": 0.2}
         )
-        measured = Measured(1, 1, 1)
+        measured = MedianRange(1, 1, 1)
         return WeakBench("GeForce (vulkan)", "m", "q4f16_1", 2, speed(1), measured, 1000, {}, gpu)
 
     monkeypatch.setattr("edge_router.bench.weak.bench_weak", bench_weak)

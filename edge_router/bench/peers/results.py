@@ -9,7 +9,7 @@ from typing import Any
 from edge_router.bench.peers.cases import BenchCase
 from edge_router.bench.peers.machine import BenchMachine
 from edge_router.bench.peers.rounds import Speeds
-from edge_router.bench.weak_results import Comparison, Measured, Speed, WeakBench
+from edge_router.bench.weak_results import Comparison, MedianRange, Speed, WeakBench
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class Row:
 
     case: BenchCase
     threads: int
-    ours: Measured
-    others: Mapping[str, Measured]
+    ours: MedianRange
+    others: Mapping[str, MedianRange]
     best: str
-    ratio: Measured
+    ratio: MedianRange
     limit: float | None = None
 
     @property
@@ -51,10 +51,10 @@ def rows(speeds: Speeds, threads: int, ours: str, limits: Mapping[BenchCase, flo
         others = {name: values for name, values in taken.items() if name != ours}
         if own is None or not others:
             continue
-        medians = {name: Measured.of(values) for name, values in others.items()}
+        medians = {name: MedianRange.of(values) for name, values in others.items()}
         best = max(medians, key=lambda name: medians[name].median)
-        ratio = Measured.of([mine / its for mine, its in zip(own, others[best], strict=True)])
-        yield Row(case, threads, Measured.of(own), medians, best, ratio, limits.get(case))
+        ratio = MedianRange.of([mine / its for mine, its in zip(own, others[best], strict=True)])
+        yield Row(case, threads, MedianRange.of(own), medians, best, ratio, limits.get(case))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +155,13 @@ def comparisons(found: Sequence[Row], names: Mapping[str, Sequence[str]]) -> dic
     single = [row for row in found if row.case.batch == 1]
     made: dict[str, Comparison] = {}
     for program, sides in names.items():
-        prefill: dict[int, tuple[Measured, Measured]] = {}
-        decode: tuple[Measured, Measured] | None = None
+        prefill: dict[int, tuple[MedianRange, MedianRange]] = {}
+        decode: tuple[MedianRange, MedianRange] | None = None
         for row in single:
             if not (own := {name: row.others[name] for name in sides if name in row.others}):
                 continue
             best = max(own.values(), key=lambda value: value.median)
-            pair = best, Measured.of([row.ours.median / best.median])
+            pair = best, MedianRange.of([row.ours.median / best.median])
             if row.case.kind == "prefill":
                 prefill[row.case.length] = pair
             elif row.case.length == 0:
@@ -175,11 +175,11 @@ def comparisons(found: Sequence[Row], names: Mapping[str, Sequence[str]]) -> dic
     return made
 
 
-def _numbers(value: Measured, digits: int) -> dict[str, Any]:
+def _numbers(value: MedianRange, digits: int) -> dict[str, Any]:
     return {name: round(getattr(value, name), digits) for name in ("median", "low", "high")}
 
 
-def _spread(value: Measured) -> str:
+def _spread(value: MedianRange) -> str:
     digits = 0 if value.median >= 100 else 1
     return f"{value.median:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
 

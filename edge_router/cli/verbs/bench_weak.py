@@ -16,7 +16,7 @@ from edge_router.cli.verbs.bench_peers import PeerOptions, beside
 from edge_router.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from edge_router.bench.weak_results import Measured, WeakBench
+    from edge_router.bench.weak_results import MedianRange, WeakBench
     from edge_router.config.settings import Config
     from edge_router.engines.webgpu.profile import Profile
 
@@ -221,9 +221,9 @@ def _rows(found: WeakBench) -> list[tuple[str, ...]]:
     return rows
 
 
-def _three(value: Measured, factor: float = 1) -> tuple[str, str, str]:
+def _three(value: MedianRange, factor: float = 1) -> tuple[str, str, str]:
     return f"{factor * value.median:.0f}", f"{factor * value.low:.0f}", f"{factor * value.high:.0f}"
 
 
-def _ratio(value: Measured) -> tuple[str, str, str]:
+def _ratio(value: MedianRange) -> tuple[str, str, str]:
     return f"{value.median:.2f}", f"{value.low:.2f}", f"{value.high:.2f}"

@@ -37,7 +37,7 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SignalWorths:
     """`doubts`: one less the chance that a gate finds, of each answer, by heads fitted on others."""
 
     signals: Mapping[str, Worth]
@@ -46,7 +46,7 @@ class Measured:
 
 def measure(
     sample: Sample, score: Sequence[float], length: Sequence[float], kinds: Sequence[str] | None = None
-) -> Measured:
+) -> SignalWorths:
     """Random, length, the router's score as it is, what is fitted on top of it, and the oracle.
 
     `kinds`: of the questions, as coarse as they are to be told apart.
@@ -69,7 +69,7 @@ def measure(
         for name, doubt in doubts.items()
     }
     seen = fitted["said + probe" if sample.tokens else "probe"]  # all that a gate looks at
-    return Measured(signals, tuple((1 / (1 + np.exp(np.clip(seen, -60, 60)))).tolist()))
+    return SignalWorths(signals, tuple((1 / (1 + np.exp(np.clip(seen, -60, 60)))).tolist()))
 
 
 def auroc(doubt: Numbers, wrong: Numbers) -> float:

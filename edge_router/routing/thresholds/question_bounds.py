@@ -150,7 +150,7 @@ def _missing(found: Found, n: int, max_error: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredBounds:
     """All types, for one weak model, and what they were found from: each answer's confidence, and whether it
     was right."""
 
@@ -160,7 +160,7 @@ class Measured:
     seen: Mapping[Kind, tuple[tuple[float, bool], ...]]
 
     @classmethod
-    def of(cls, model: str, seen: Sequence[Seen], max_error: float) -> Measured:
+    def of(cls, model: str, seen: Sequence[Seen], max_error: float) -> MeasuredBounds:
         kinds = {kind: [each for each in seen if each.kind == kind] for kind in KINDS}
         return cls(
             model,
@@ -186,13 +186,13 @@ class Measured:
         return {"model": self.model, "max_error": self.max_error, "certainty": 1 - DOUBT, "types": found}
 
 
-def find(paths: Paths, weights: str) -> Measured | None:
+def find(paths: Paths, weights: str) -> MeasuredBounds | None:
     """None where nothing was measured. Raises `InvalidData`."""
     folder = ArtifactStore(paths.artifacts).find(KIND, weights)
     return None if folder is None else read(folder / FILE)
 
 
-def keep(measured: Measured, paths: Paths, weights: str) -> Path:
+def keep(measured: MeasuredBounds, paths: Paths, weights: str) -> Path:
     """In place of what was measured before; the file. Raises `StorageError`."""
     store = ArtifactStore(paths.artifacts)
     store.plan_removal(kind=KIND, keys=[weights]).execute()
@@ -212,7 +212,7 @@ def keep(measured: Measured, paths: Paths, weights: str) -> Path:
     return store.obtain(KIND, weights, write, inputs=inputs) / FILE
 
 
-def read(file: Path) -> Measured:
+def read(file: Path) -> MeasuredBounds:
     """Raises `InvalidData`."""
     try:
         stated = strict_json.read_object(file)
@@ -227,7 +227,7 @@ def read(file: Path) -> Measured:
         ]
         if not (0 < max_error < 1 and all(0 <= each.confidence <= 1 for each in seen)):
             raise ValueError("a number is out of range")
-        return Measured.of(str(stated["model"]), seen, max_error)
+        return MeasuredBounds.of(str(stated["model"]), seen, max_error)
     except InvalidData:
         raise
     except (OSError, KeyError, TypeError, ValueError) as error:

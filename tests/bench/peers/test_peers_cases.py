@@ -8,7 +8,7 @@ from edge_router.bench.peers.cases import DECODED, BenchCase, Grid
 from edge_router.bench.peers.machine import BenchMachine, decode_limit, instructions
 from edge_router.bench.peers.results import PeerBench, Row, Table, comparisons, rows
 from edge_router.bench.peers.rounds import in_turns
-from edge_router.bench.weak_results import Measured
+from edge_router.bench.weak_results import MedianRange
 from edge_router.errors import GenerationFailed
 from edge_router.types import SilentProgress
 from edge_router.vram.shapes import ModelShape
@@ -83,15 +83,15 @@ def test_a_ratio_is_formed_within_rounds_to_the_best_of_the_others() -> None:
         FOUR: {"slow": [1.0]},
     }
     (row,) = rows(speeds, 2, "ours", {READ: 40.0})
-    assert row.best == "quick" and row.ratio == Measured(1.5, 0.5, 4.0)
+    assert row.best == "quick" and row.ratio == MedianRange(1.5, 0.5, 4.0)
     assert set(row.others) == {"slow", "quick"} and row.memory_share == 0.5
 
 
 def row(case: BenchCase, ours: float, threads: int = 2, limit: float | None = None, **others: float) -> Row:
     best = max(others, key=lambda name: others[name])
-    ratio = Measured.of([ours / others[best]])
-    found = {name: Measured.of([value]) for name, value in others.items()}
-    return Row(case, threads, Measured.of([ours]), found, best, ratio, limit)
+    ratio = MedianRange.of([ours / others[best]])
+    found = {name: MedianRange.of([value]) for name, value in others.items()}
+    return Row(case, threads, MedianRange.of([ours]), found, best, ratio, limit)
 
 
 def test_the_least_favourable_ratio_stands_first() -> None:

@@ -14,7 +14,7 @@ from edge_router.questions.bounds import NONE_STAYS, Bounds
 from edge_router.questions.question import Choice, Scale, YesNo
 from edge_router.routing.thresholds.question_bounds import (
     FILE,
-    Measured,
+    MeasuredBounds,
     Seen,
     at_least,
     find,
@@ -109,10 +109,10 @@ def test_types_have_bounds_of_their_own_and_are_kept_with_the_weights() -> None:
         + [Seen("yes_no", 0.2, False)] * 100
         + [Seen("scale", 0.5, True)] * 9
     )
-    measured = Measured.of("small", seen, 0.05)
+    measured = MeasuredBounds.of("small", seen, 0.05)
     assert measured.bounds == Bounds(yes_no=NONE_STAYS, choice=0.0, scale=None)
     assert find(paths, "key") is None
-    keep(Measured.of("small", seen[:50], 0.05), paths, "key")
+    keep(MeasuredBounds.of("small", seen[:50], 0.05), paths, "key")
     file = keep(measured, paths, "key")
     assert find(paths, "key") == measured
     assert json.loads(json.dumps(measured.to_dict()))["types"]["scale"]["missing"] == 50
