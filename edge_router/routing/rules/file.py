@@ -23,10 +23,10 @@ from edge_router.routing.rules.rule import (
     Contains,
     Days,
     Hours,
-    Language,
+    LanguageCondition,
     Length,
-    Metadata,
-    Program,
+    MetadataCondition,
+    ProgramCondition,
     Rule,
     Says,
 )
@@ -87,7 +87,7 @@ class _Reader:
         found += [
             self._some("content", CONTENT, Contains),
             *(self._length(key, last) for key in ("longer_than", "shorter_than")),
-            self._some("language", LANGUAGES, Language),
+            self._some("language", LANGUAGES, LanguageCondition),
             self._metadata(),
             self._program(),
             self._hours(),
@@ -164,7 +164,7 @@ class _Reader:
             raise self._bad(f"{key} must be a number of characters")
         return Length(key, value, last)
 
-    def _metadata(self) -> Metadata | None:
+    def _metadata(self) -> MetadataCondition | None:
         table = self._left.pop("metadata", None)
         if table is None:
             return None
@@ -176,11 +176,11 @@ class _Reader:
             if not values or not all(isinstance(each, str | int | bool) for each in values):
                 raise self._bad(f"metadata.{name} must be a value or a list of values")
             wanted[name] = frozenset(str(each).lower() for each in values)
-        return Metadata(wanted)
+        return MetadataCondition(wanted)
 
-    def _program(self) -> Program | None:
+    def _program(self) -> ProgramCondition | None:
         names = self._texts("program")
-        return Program(tuple(name.lower() for name in names)) if names else None
+        return ProgramCondition(tuple(name.lower() for name in names)) if names else None
 
     def _hours(self) -> Hours | None:
         value = self._text("hours", "")

@@ -68,7 +68,7 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
-class Language:
+class LanguageCondition:
     names: frozenset[str]
     key: str = "language"
 
@@ -77,7 +77,7 @@ class Language:
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
+class MetadataCondition:
     """All of the named entries have one of their values."""
 
     wanted: Mapping[str, frozenset[str]]
@@ -89,7 +89,7 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ProgramCondition:
     """What the calling program calls itself has one of these in it."""
 
     names: tuple[str, ...]
