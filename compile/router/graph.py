@@ -22,7 +22,7 @@ from edge_router.records import dataclass
 from edge_router.routing.routers.graph import FORMAT, IDS, MASK, METADATA_KEY, SURFACE
 from edge_router.routing.routers.tokens import Cut
 
-__all__ = ["METADATA_KEY", "GraphSpec", "Head", "Precision", "Surface", "build_router", "quantize_rows"]
+__all__ = ["METADATA_KEY", "FactorHead", "GraphSpec", "Precision", "Surface", "build_router", "quantize_rows"]
 
 Arrays = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[str | int, ...]]
