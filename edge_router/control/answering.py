@@ -16,7 +16,7 @@ from edge_router.control.answer import Answer, Clock, by_whom, primed
 from edge_router.control.lacks import check_handles
 from edge_router.control.lookup import CacheLookup, Keeping, keeping
 from edge_router.control.pool import Pool
-from edge_router.control.recording import Recorder, Transcript
+from edge_router.control.recording import AnswerTranscript, Recorder
 from edge_router.control.sessions import Sessions
 from edge_router.control.steps import LONG, Pause
 from edge_router.control.truncation import truncated
@@ -36,7 +36,14 @@ from edge_router.types import Cancel, Decision, Reason
 _logger = logging.getLogger(__name__)
 
 Finished = Callable[
-    [Payment | None, Visit, Keeping | CacheLookup | None, Transcript | None, Answer, EdgeRouterError | None],
+    [
+        Payment | None,
+        Visit,
+        Keeping | CacheLookup | None,
+        AnswerTranscript | None,
+        Answer,
+        EdgeRouterError | None,
+    ],
     None,
 ]
 

@@ -28,7 +28,7 @@ from edge_router.control.inquiries import Inquiries
 from edge_router.control.inventory import chat_models, embedding_models
 from edge_router.control.lookup import CacheLookup, Keeping, looked_up
 from edge_router.control.pool import Pool
-from edge_router.control.recording import Recorder, Transcript
+from edge_router.control.recording import AnswerTranscript, Recorder
 from edge_router.control.response_cache import ResponseCache
 from edge_router.control.sessions import Sessions
 from edge_router.control.steps import Pause, done
@@ -329,7 +329,7 @@ class CoreController:
         payment: Payment | None,
         visit: Visit,
         kept: Keeping | CacheLookup | None,
-        heard: Transcript | None,
+        heard: AnswerTranscript | None,
         answer: Answer,
         error: EdgeRouterError | None,
     ) -> None:

@@ -25,7 +25,7 @@ from edge_router.types import Decision
 _logger = logging.getLogger(__name__)
 
 
-class Transcript:
+class AnswerTranscript:
     """What an answer says, while it is read."""
 
     def __init__(self) -> None:
@@ -102,12 +102,12 @@ class Recorder:
             )
         )
 
-    def listening(self, decision: Decision) -> Transcript | None:
+    def listening(self, decision: Decision) -> AnswerTranscript | None:
         """What hears an answer that the strong model may better later; None for all others."""
-        return Transcript() if decision.would_escalate and self._keeps_questions else None
+        return AnswerTranscript() if decision.would_escalate and self._keeps_questions else None
 
     def finished(
-        self, answer: Answer, error: EdgeRouterError | None, heard: Transcript | None = None
+        self, answer: Answer, error: EdgeRouterError | None, heard: AnswerTranscript | None = None
     ) -> int | None:
         """An answer has ended, with `error` where it ended badly: the id of its row, where there is one."""
         number = self.record(
@@ -128,7 +128,7 @@ class Recorder:
                 self._keep(number, answer.request, heard)
         return number
 
-    def _keep(self, number: int, request: ChatRequest, heard: Transcript) -> None:
+    def _keep(self, number: int, request: ChatRequest, heard: AnswerTranscript) -> None:
         question = written(self._egress.kept(request))
         if self.ledger is not None and question is not None and heard.text is not None:
             try:

@@ -9,7 +9,7 @@ from edge_router.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class EndpointCandidate:
     """One of them as it is now. `cost` is of this question, None where it has no price."""
 
     weight: float = 1.0
@@ -17,7 +17,7 @@ class Candidate:
     cost: float | None = None
 
 
-def chosen(loads: Sequence[Candidate], strategy: str, draw: Callable[[], float]) -> int:
+def chosen(loads: Sequence[EndpointCandidate], strategy: str, draw: Callable[[], float]) -> int:
     """The place of the one to ask by `strong.strategy`; of equals the first.
 
     `draw` gives numbers from 0 to below 1. Weight 0 is for those that are asked only where no other is left.

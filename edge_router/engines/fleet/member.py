@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from edge_router.engines.base import EndpointState
 from edge_router.engines.fleet.breaker import Breaker
-from edge_router.engines.fleet.choosing import Candidate
+from edge_router.engines.fleet.choosing import EndpointCandidate
 from edge_router.engines.fleet.endpoints import StrongEndpoint
 from edge_router.engines.fleet.hedging import FirstWords
 from edge_router.engines.fleet.limits import EndpointLimits
@@ -49,10 +49,10 @@ class Member:
             return EndpointState(self.name, "failing", busy, self.breaker.ready_in or None)
         return EndpointState(self.name, "cooling" if cooling_s else "ready", busy, cooling_s or None)
 
-    def load(self, cost_of: Meter) -> Candidate:
+    def load(self, cost_of: Meter) -> EndpointCandidate:
         prices = self.endpoint.prices
         cost = None if prices is None else prices.cost(cost_of.most())
-        return Candidate(self.endpoint.limits.weight, self.limits.in_flight, cost)
+        return EndpointCandidate(self.endpoint.limits.weight, self.limits.in_flight, cost)
 
     def blamed(self, error: Failure) -> Failure:
         """So that whoever reads it is told of this one's settings."""
