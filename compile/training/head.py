@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_router.compile.router.graph import Head, Surface
+from edge_router.compile.router.graph import FactorHead, Surface
 from edge_router.compile.training.factors import Factors, Scaling, fit_factors
 from edge_router.compile.training.pool import Pool
 from edge_router.compile.training.scale import fit_scale, win_rates
@@ -39,7 +39,7 @@ def scaled_head(
     features: np.ndarray,
     names: tuple[str, ...],
     scaling: Scaling,
-) -> Head:
+) -> FactorHead:
     """The reference pair is the average model of the pool against one that answers everything.
 
     Its raw number becomes a win rate on the validation rows, which the factors have not seen.
@@ -48,7 +48,7 @@ def scaled_head(
     held = pool.validation
     raw = -(embeddings[held] @ factors.projection @ weak + features[held] @ weights)
     scale = fit_scale(raw, win_rates(pool.take(held)), pool.sources[held])
-    return Head(
+    return FactorHead(
         projection=factors.projection,
         weak_vector=weak,
         strong_vector=np.zeros_like(weak),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_router.compile.router.graph import (
+    FactorHead,
     GraphSpec,
-    Head,
     Precision,
     Surface,
     build_router,
@@ -41,11 +41,11 @@ def arrays(tiny_encoder: Path) -> Arrays:
 
 
 @pytest.fixture(scope="module")
-def head() -> Head:
+def head() -> FactorHead:
     rng = np.random.default_rng(3)
     surface = Surface(("lines", "numbers"), np.array([0.5, 1.0]), np.array([2.0, 0.5]), np.array([0.3, -0.2]))
     vectors = rng.normal(size=4), rng.normal(size=4)
-    return Head(rng.normal(size=(16, 4)), *vectors, surface=surface, slope=0.7, intercept=-0.2)
+    return FactorHead(rng.normal(size=(16, 4)), *vectors, surface=surface, slope=0.7, intercept=-0.2)
 
 
 def norm(x: np.ndarray, arrays: Arrays, name: str) -> np.ndarray:
@@ -81,7 +81,7 @@ def reference_embedding(ids: np.ndarray, arrays: Arrays) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
-def reference_score(embedding: np.ndarray, head: Head, features: np.ndarray) -> float:
+def reference_score(embedding: np.ndarray, head: FactorHead, features: np.ndarray) -> float:
     factors = embedding @ head.projection
     raw = factors @ head.strong_vector - factors @ head.weak_vector
     if head.surface:
@@ -97,8 +97,8 @@ def session(file: Path) -> Any:
 
 
 @pytest.fixture
-def build(arrays: Arrays, head: Head, tmp_path: Path) -> Any:
-    def make(precision: Precision = "float32", with_head: Head = head) -> Any:
+def build(arrays: Arrays, head: FactorHead, tmp_path: Path) -> Any:
+    def make(precision: Precision = "float32", with_head: FactorHead = head) -> Any:
         file = tmp_path / f"{precision}.onnx"
         build_router(arrays, with_head, SPEC, file, precision)
         return session(file)
@@ -106,7 +106,7 @@ def build(arrays: Arrays, head: Head, tmp_path: Path) -> Any:
     return make
 
 
-def test_float32_is_the_papers_arithmetic(build: Any, arrays: Arrays, head: Head) -> None:
+def test_float32_is_the_papers_arithmetic(build: Any, arrays: Arrays, head: FactorHead) -> None:
     features = np.array([[1.0, 2.0], [0.0, 50.0]], np.float32)
     feed = {"input_ids": IDS, "attention_mask": MASK, "surface": features}
     scores, embeddings = build().run(["score", "embedding"], feed)
@@ -126,7 +126,7 @@ def test_int8_stays_near_float32(build: Any) -> None:
 
 @pytest.mark.parametrize("below", [1, 2])
 def test_two_graphs_one_after_the_other_are_the_whole(
-    build: Any, arrays: Arrays, head: Head, tmp_path: Path, below: int
+    build: Any, arrays: Arrays, head: FactorHead, tmp_path: Path, below: int
 ) -> None:
     lower, upper = tmp_path / "lower.onnx", tmp_path / "upper.onnx"
     build_router(arrays, head, replace(SPEC, layers=below), lower, "float32")
@@ -140,7 +140,7 @@ def test_two_graphs_one_after_the_other_are_the_whole(
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_surface_features_may_be_left_out(build: Any, head: Head, precision: Precision) -> None:
+def test_surface_features_may_be_left_out(build: Any, head: FactorHead, precision: Precision) -> None:
     assert head.surface is not None
     feed = {"input_ids": IDS, "attention_mask": MASK}
     mean = head.surface.mean.astype(np.float32)[None]
@@ -161,7 +161,7 @@ def test_one_feature_alone_never_decides(build: Any) -> None:
     assert (one < 1).all()
 
 
-def test_a_head_without_surface_features(build: Any, arrays: Arrays, head: Head) -> None:
+def test_a_head_without_surface_features(build: Any, arrays: Arrays, head: FactorHead) -> None:
     from dataclasses import replace
 
     bare = replace(head, surface=None)
@@ -184,7 +184,7 @@ def test_the_file_says_how_to_feed_it(build: Any) -> None:
     }
 
 
-def test_the_same_input_gives_the_same_bytes(arrays: Arrays, head: Head, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes(arrays: Arrays, head: FactorHead, tmp_path: Path) -> None:
     for name in ("one.onnx", "two.onnx"):
         build_router(arrays, head, SPEC, tmp_path / name)
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()

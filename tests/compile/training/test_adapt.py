@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_router.catalog import RouterCard, parse_router_card
-from edge_router.compile.router.graph import GraphSpec, Head, Surface, build_router
+from edge_router.compile.router.graph import FactorHead, GraphSpec, Surface, build_router
 from edge_router.compile.router.head import read_head, replace_head
 from edge_router.compile.router.onnx_graph import Precision
 from edge_router.compile.training.adapt import (
@@ -37,7 +37,7 @@ def make_base(
 
     rng = np.random.default_rng(0)
     features = Surface(NAMES, np.array([2.0, 0.5]), np.array([1.0, 0.5]), np.array([0.1, 0.1]))
-    head = Head(
+    head = FactorHead(
         rng.normal(size=(16, 4)),
         rng.normal(size=4),
         rng.normal(size=4),

@@ -38,14 +38,16 @@ def test_padding_changes_no_embedding(tiny_encoder: Path, load_encoder: Any) -> 
 def test_torch_and_the_graph_agree(tiny_encoder: Path, load_encoder: Any, tmp_path: Path) -> None:
     import torch
 
-    from edge_router.compile.router.graph import GraphSpec, Head, build_router
+    from edge_router.compile.router.graph import FactorHead, GraphSpec, build_router
     from edge_router.compile.training.embed import pad
 
     encoder = load_encoder(tiny_encoder)
     ids, mask = pad([[2, 6, 7, 8, 3], [2, 5, 3]])
     zero = np.zeros(4)
     spec = GraphSpec(2, 2, 1e-12, Cut(32, 8))
-    build_router(encoder.arrays(), Head(np.zeros((16, 4)), zero, zero), spec, tmp_path / "r.onnx", "float32")
+    build_router(
+        encoder.arrays(), FactorHead(np.zeros((16, 4)), zero, zero), spec, tmp_path / "r.onnx", "float32"
+    )
     session = load_onnxruntime().InferenceSession(
         str(tmp_path / "r.onnx"), providers=["CPUExecutionProvider"]
     )
