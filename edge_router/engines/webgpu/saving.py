@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_router.engines.local.pages import PageTable
-from edge_router.engines.webgpu.gpu import Gpu
+from edge_router.engines.webgpu.gpu import GpuDevice
 from edge_router.records import dataclass
 from edge_router.webgpu_program import PAGE_SIZE
 
@@ -18,7 +18,7 @@ class GpuPages:
     """What `runner.SavesPages` promises. `buffers`: each of the KV cache, with the bytes of a page;
     `arithmetic`: what numbers follow from beside model and program; `most` pages lie in one sequence."""
 
-    gpu: Gpu
+    gpu: GpuDevice
     buffers: Sequence[tuple[Any, int]]
     table: PageTable
     most: int

@@ -19,7 +19,7 @@ def make_router(tiny_encoder: Path, tmp_path: Path) -> MakeRouter:
     """`make_router(precision="float32", surface=("log_stem_length",), ...)` writes a router and gives its card."""
     from safetensors.numpy import load_file
 
-    from edge_router.compile.router.graph import GraphSpec, Head, Surface, build_router
+    from edge_router.compile.router.graph import FactorHead, GraphSpec, Surface, build_router
 
     def make(
         name: str = "tiny",
@@ -35,7 +35,7 @@ def make_router(tiny_encoder: Path, tmp_path: Path) -> MakeRouter:
         folder.mkdir(parents=True)
         (folder / "tokenizer.json").write_bytes((tiny_encoder / "tokenizer.json").read_bytes())
         ones = np.ones(len(surface), np.float32)
-        head = Head(
+        head = FactorHead(
             projection=rng.normal(size=(16, 4)),
             weak_vector=rng.normal(size=4),
             strong_vector=rng.normal(size=4),
