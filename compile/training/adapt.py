@@ -1,4 +1,4 @@
-"""Adapt a router to one pair of models and one kind of traffic, from a few hundred labelled prompts.
+"""Adapt a router to one pair of models and one kind of traffic, from thirty labelled prompts on.
 
 The encoder stays; the head is fitted anew by ridge regression of the gap (strong score minus weak score) on
 the embedding and the surface features, beside the base router's own raw number, which is expected to mean
@@ -27,7 +27,7 @@ from edge_router.routing.routers.onnx import OnnxRouter
 from edge_router.routing.thresholds.calibration import choose_threshold
 from edge_router.types import Progress, SilentProgress
 
-FEWEST = 50  # labelled prompts; fewer say nothing
+FEWEST = 30  # labelled prompts; with so few the router is nearly its base, which is what it should be
 # Both as so many prompts, chosen on pairs of the training pool (models/routers/LOG.md): against a head of the
 # user's own, and against the base router meaning more or less than it did on the pool.
 RIDGE, TRUST = 10_000.0, 1000.0
@@ -183,7 +183,7 @@ def check(data: Labelled) -> None:
     from importlib.util import find_spec
 
     if find_spec("onnx") is None:
-        raise MissingExtra("onnx", "train", "adapting a router")
+        raise MissingExtra("onnx", "adapt", "adapting a router")
     if len(data) < FEWEST:
         raise InvalidData(data.name, f"{len(data)} labelled prompts; adapting needs at least {FEWEST}")
     if not (data.strong != data.weak).any():

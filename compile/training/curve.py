@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_router.catalog import RouterCard
 from edge_router.compile.router.head import read_head
-from edge_router.compile.training.adapt import FEWEST, RIDGE, Inputs, fit_gap, look, predict
+from edge_router.compile.training.adapt import RIDGE, Inputs, fit_gap, look, predict
 from edge_router.compile.training.adapt import check as check_labels
 from edge_router.errors import InvalidData
 from edge_router.records import dataclass
@@ -23,7 +23,7 @@ from edge_router.types import Progress, SilentProgress
 
 SIZES = (50, 100, 200, 300, 500, 1000, 1500, 2000, 3000, 5000)
 DRAWS = 10
-HELD_OUT = 0.25  # at least this part of the prompts is measured on, and at least FEWEST
+HELD_OUT, FEWEST = 0.25, 50  # at least this part of the prompts is measured on, and at least so many
 
 
 @dataclass(frozen=True, slots=True)

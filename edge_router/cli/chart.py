@@ -10,7 +10,7 @@ from edge_router.records import dataclass
 from edge_router.routing.evaluation import Evaluation, Metrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 460, 320, 52, 150
-STEPS = 4  # of the grid
+LINES, LABELS = 6, 7  # of the grid, at most: across, and up
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +74,42 @@ class _Scale:
         return HEIGHT - MARGIN - (value - self.low) / (self.high - self.low) * (HEIGHT - 2 * MARGIN)
 
     def grid(self) -> list[Mark]:
-        """Lines across at even values, and up at 1, 2 and 5 times the powers of ten within."""
+        """Lines across at round values, and up at round powers of ten."""
         marks: list[Mark] = []
-        for step in range(STEPS + 1):
-            value = self.low + step / STEPS * (self.high - self.low)
+        for value, label in ticks(self.low, self.high):
             marks.append(_line(self.x(self.left), self.y(value), self.x(self.right), self.y(value)))
-            marks.append(TextMark(MARGIN - 6, self.y(value) + 4, f"{value:.3f}", "end"))
-        decades = range(math.floor(self.left), math.ceil(self.right) + 1)
-        for number in (digit * 10.0**decade for decade in decades for digit in (1, 2, 5)):
-            log = math.log10(number)
-            if self.left <= log <= self.right:
-                marks.append(_line(self.x(log), self.y(self.low), self.x(log), self.y(self.high)))
-                label = f"{number:,.6g}" if number < 1000 else f"{number:,.0f}"
-                marks.append(TextMark(self.x(log), HEIGHT - MARGIN + 16, label, "middle"))
+            marks.append(TextMark(MARGIN - 6, self.y(value) + 4, label, "end"))
+        for log, label in log_ticks(self.left, self.right):
+            marks.append(_line(self.x(log), self.y(self.low), self.x(log), self.y(self.high)))
+            marks.append(TextMark(self.x(log), HEIGHT - MARGIN + 16, label, "middle"))
         return marks
+
+
+def ticks(low: float, high: float, most: int = LINES) -> list[tuple[float, str]]:
+    """Values from `low` to `high` that are whole steps of 1, 2 or 5 times a power of ten, `most` at most, and
+    how they are written: all with as many places as the step takes.
+    """
+    power = math.floor(math.log10((high - low) / most))
+    for step, places in ((digit * 10.0**at, max(0, -at)) for at in (power, power + 1) for digit in (1, 2, 5)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            return [(n * step, f"{n * step:,.{places}f}") for n in range(first, last + 1)]
+    raise AssertionError("ten times the step is enough")
+
+
+def log_ticks(left: float, right: float, most: int = LABELS) -> list[tuple[float, str]]:
+    """Logarithms from `left` to `right` of 1, 2 and 5 times the powers of ten, or of 1 and 3 times, or of
+    some powers alone, so that there are `most` at most, and the numbers as they are written. Of less than a
+    power of ten, round values as on any axis.
+    """
+    powers = range(math.floor(left), math.ceil(right) + 1)
+    choices = [[d * 10.0**p for p in powers for d in digits] for digits in ((1, 2, 5), (1, 3), (1,))]
+    choices += [[10.0**p for p in powers if p % every == 0] for every in range(2, len(powers) + 1)]
+    for numbers in choices:
+        found = [(math.log10(n), n) for n in numbers if left - 1e-9 <= math.log10(n) <= right + 1e-9]
+        if 2 <= len(found) <= most:
+            return [(log, f"{n:,.0f}" if n >= 1000 else f"{n:,.6g}") for log, n in found]
+    return [(math.log10(value), label) for value, label in ticks(10**left, 10**right, most)]
 
 
 def _series(points: Sequence[Point], scale: _Scale, colour: str) -> list[Mark]:

@@ -247,7 +247,7 @@ def test_evaluate_without_the_library_for_png(cli, labelled, tmp_path, monkeypat
         (("pool.parquet", "--curve", "a.svg"), "belong to --adapt"),
         (("pool.parquet", "--adapt", "a.csv"), "POOL or --adapt FILE"),
         (("pool.parquet", "--name", "mf"), "the name of a router that ships"),
-        (("--adapt", "few.jsonl"), "at least 50"),
+        (("--adapt", "few.jsonl"), "at least 30"),
         (("--adapt", "few.jsonl", "--base", "fm"), "'fm'"),
     ],
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge_router.cli.chart import ticks
 from edge_router.cli.picture import COLOURS, Mark, Picture, Polyline, TextMark, below
 from edge_router.routing.evaluation import Evaluation, Metrics
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 420, 300, 48, 140
-STEPS = 4  # of the grid
+STEPS = 4  # of the shares
 
 
 def curves(evaluation: Evaluation) -> Picture:
@@ -29,12 +30,13 @@ def _panel(title: str, found: Mapping[str, Metrics]) -> Picture:
     marks: list[Mark] = [TextMark(MARGIN, MARGIN - 16, title, size=13)]
     for step in range(STEPS + 1):
         part = step / STEPS
-        quality = low + part * span
-        marks.append(Polyline((place(part, low), place(part, high)), opacity=0.3))
-        marks.append(Polyline((place(0, quality), place(1, quality)), opacity=0.3))
-        (x, bottom), (left, y) = place(part, low), place(0, quality)
+        marks.append(Polyline((place(part, low), place(part, low + span)), opacity=0.3))
+        x, bottom = place(part, low)
         marks.append(TextMark(x, bottom + 16, f"{part:.0%}", "middle"))
-        marks.append(TextMark(left - 6, y + 4, f"{quality:.2f}", "end"))
+    for quality, label in ticks(low, low + span):
+        marks.append(Polyline((place(0, quality), place(1, quality)), opacity=0.3))
+        left, y = place(0, quality)
+        marks.append(TextMark(left - 6, y + 4, label, "end"))
     marks.append(TextMark(WIDTH / 2, HEIGHT - 12, "strong share", "middle"))
     for index, (name, curve) in enumerate(shown.items()):
         colour = COLOURS[index % len(COLOURS)]

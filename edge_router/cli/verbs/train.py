@@ -84,8 +84,9 @@ def train(
 ) -> None:
     """Train a router, or adapt one to your own two models, and measure it.
 
-    Adapting takes prompts with weak_score and strong_score, a few hundred or more, and seconds. Without
-    --output the router is written where it is found by its name. Needs: pip install 'edge-router[train]'.
+    Adapting takes prompts with weak_score and strong_score, 30 or more, better a few hundred, and seconds;
+    it needs pip install 'edge-router[adapt]', and training on a POOL 'edge-router[train]' with torch. Without
+    --output the router is written where it is found by its name.
     """
     session = Session(ctx, json=json)
     if (pool is None) == (adapt is None):

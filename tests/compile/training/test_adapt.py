@@ -170,9 +170,15 @@ def test_no_prompt_is_predicted_by_a_fit_that_saw_it() -> None:
 
 
 def test_too_few_prompts_are_refused(base: RouterCard, tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match="49 labelled prompts; adapting needs at least 50"):
-        adapt(traffic(49), AdaptSettings(base, tmp_path / "out", "mine"))
+    with pytest.raises(InvalidData, match="29 labelled prompts; adapting needs at least 30"):
+        adapt(traffic(29), AdaptSettings(base, tmp_path / "out", "mine"))
     assert not (tmp_path / "out").exists()
+
+
+def test_thirty_are_enough(base: RouterCard, tmp_path: Path) -> None:
+    done = adapt(traffic(30), AdaptSettings(base, tmp_path / "out", "mine"))
+    assert done.card.description.endswith("adapted to 30 labelled prompts")
+    assert done.after.n == 30
 
 
 def test_models_that_never_differ_are_refused(base: RouterCard, tmp_path: Path) -> None:
