@@ -90,7 +90,7 @@ def _build(
     advance()
     try:
         with compiled_for:
-            model = define(values, Parts(kernels, form), where)
+            model = define(values, Parts(kernels, form, str(values.get("kv_cache", "auto"))), where)
             module, parameters = model.export_tvm(spec=model.spec())
             described = {**metadata(values, quantization, parameters), **model.described()}
             attach(

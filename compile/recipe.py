@@ -38,6 +38,7 @@ class BuildSettings:
     attention_sink_size: int | None = None
     endless: bool = False  # a conversation beyond the context goes on, and forgets
     bytes: bool = False  # activations become those on a processor, see `weak.activations`
+    kv_cache: str = "auto"  # in what keys and values are kept
     shared: bool = False  # a library that is linked, as MLC's runtime and others load it
     mlc_python: str | None = None  # the Python that has mlc_llm, see `edge_router.mlc_python`
 
@@ -48,7 +49,8 @@ class BuildSettings:
         Raises `ConfigError`.
         """
         if shared:
-            config = config.replace(**{"weak.engine": "tvm", "weak.overflow": "auto"})
+            engines_own = {"weak.engine": "tvm", "weak.overflow": "auto", "weak.kv_cache": "auto"}
+            config = config.replace(**engines_own)
         weak = config.weak
         settings = cls(
             quantization=weak.quantization,
@@ -61,8 +63,13 @@ class BuildSettings:
             attention_sink_size=weak.attention_sink_size,
             endless=weak.overflow == "window",
             bytes=weak.activations == "int8",
+            kv_cache=weak.kv_cache,
             shared=shared,
         )
+        if weak.kv_cache != "auto" and (weak.engine == MLC or settings.target != "llvm"):
+            _refuse(
+                config, "weak.kv_cache", "only tvm on a processor keeps keys and values otherwise than auto"
+            )
         forgets = weak.engine != MLC and settings.target in ("llvm", PROGRAM)
         if settings.endless and not forgets:
             _refuse(config, "weak.overflow", "only tvm on a processor and webgpu forget")
@@ -105,6 +112,7 @@ class Recipe:
     attention_sink_size: int | None = None
     endless: bool = False
     bytes: bool = False
+    kv_cache: str = "auto"
     shared: bool = False
     mlc_python: str | None = None
     as_stored: bool = False  # nobody asked for a quantization: ready weights are taken in their own
@@ -121,6 +129,8 @@ class Recipe:
             own = (size for size in stated if isinstance(size, int) and size > 0)
             window, sinks = next(own, self.context_window_size), SINK if sinks is None else sinks
             inner["context_window_size"] = ENDLESS
+        if self.kv_cache != "auto":
+            inner["kv_cache"] = self.kv_cache
         given = {"sliding_window_size": window, "attention_sink_size": sinks}
         top = {name: inner[name] for name in ("context_window_size", "prefill_chunk_size")}
         top |= {name: value for name, value in given.items() if value is not None}
@@ -168,6 +178,7 @@ def recipe(card: ModelCard, settings: BuildSettings) -> Recipe:
         attention_sink_size=settings.attention_sink_size,
         endless=settings.endless,
         bytes=settings.bytes,
+        kv_cache=settings.kv_cache,
         shared=settings.shared,
         mlc_python=settings.mlc_python,
         as_stored=settings.quantization is None,

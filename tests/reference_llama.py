@@ -18,11 +18,14 @@ Array = np.ndarray
 class ReferenceLlama:
     """With a `window` each token sees so many, itself and the first `sinks` among them.
 
-    The sinks are seen as if they lay right before the rest of the window (Xiao et al., 2023).
+    The sinks are seen as if they lay right before the rest of the window (Xiao et al., 2023). `rounds`: keys
+    and values are those of an 8-bit cache.
     """
 
-    def __init__(self, directory: Path, window: int | None = None, sinks: int = 0) -> None:
-        self.window, self.sinks = window, sinks
+    def __init__(
+        self, directory: Path, window: int | None = None, sinks: int = 0, *, rounds: bool = False
+    ) -> None:
+        self.window, self.sinks, self.rounds = window, sinks, rounds
         config = json.loads((directory / "mlc-chat-config.json").read_text())
         assert config["quantization"] == "q4f16_1"
         self.config = config["model_config"]
@@ -56,6 +59,8 @@ class ReferenceLlama:
         places = np.arange(len(x))
         near, far = places, places if self.window is None else np.minimum(places, self.window - 1)
         k = rotated(k, c["position_embedding_base"], places)
+        if self.rounds:
+            k, v = eight_bits(k), eight_bits(v)
         k, v = (np.repeat(part, heads // groups, axis=1) for part in (k, v))
         scores = np.einsum("qhd,khd->hqk", rotated(q, c["position_embedding_base"], near), k)
         to_sinks = np.einsum("qhd,khd->hqk", rotated(q, c["position_embedding_base"], far), k)
@@ -93,6 +98,12 @@ def rotated(x: Array, base: float, places: Array) -> Array:
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     first, second = x[..., :half], x[..., half:]
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def eight_bits(x: Array) -> Array:
+    """Each row of channels as whole numbers up to 127 times a float16, and back."""
+    scale = (np.abs(x).max(axis=-1, keepdims=True) / 127).astype(np.float16).astype(np.float32)
+    return np.clip(np.rint(x / scale), -127, 127) * scale
 
 
 def dequantised(words: Array, scales: Array) -> Array:

@@ -11,13 +11,13 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 from tvm.relax.frontend.nn.llm.kv_cache import PagedKVCache
 
+from edge_router.architectures.key_values import PageForm
 from edge_router.compile.graphs.cache import paged_cache
 from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.graphs.mixing import STATE, KeptStates, StateRows
 from edge_router.compile.graphs.pages import PagedCache
 from edge_router.compile.graphs.parts import ACTIVATION, Parts, heads_of
 from edge_router.compile.kernels.base import PagedKernels
-from edge_router.compile.kernels.shapes import PAGE
 from edge_router.compile.rotary import Rotary
 
 _SIZES = ("max_batch_size", "max_total_seq_len", "prefill_chunk_size", "page_size", "support_sliding_window")
@@ -139,7 +139,7 @@ class CausalLM(nn.Module):
         if not self._keeps_pages:
             return {}
         window = config.sliding_window_size if config.slides else 0
-        found = {"window": window, "sinks": config.sinks, "dtype": self._parts.stored}
+        found = {"window": window, "sinks": config.sinks, "dtype": self._parts.kept}
         if self.states:
             kept = [state.described() for state in self.states]
             return {"pages": {**found, "layers": self._attending, "states": kept}}
@@ -219,8 +219,9 @@ class CausalLM(nn.Module):
         }
 
     def _paged_spec(self) -> dict[str, Any]:
-        heads = heads_of(self._config, self._parts.stored)
-        pages = [self._attending, "pages", 2, heads.key_value, PAGE, heads.size]
+        config = self._config
+        form = PageForm(self._parts.kept, config.num_key_value_heads, config.head_dim)
+        pages = [self._attending, "pages", *form.shape(1, 1)[2:]]
 
         def integers(*shape: Any) -> Any:
             return nn.spec.Tensor([*shape], "int32")
@@ -236,7 +237,7 @@ class CausalLM(nn.Module):
                 "input_ids": integers(rows),
                 "positions": integers(rows),
                 "table": integers(sequences, "places"),
-                "pages": nn.spec.Tensor(pages, heads.dtype),
+                "pages": nn.spec.Tensor(pages, form.dtype),
                 **more,
                 **states(rows),
                 "$": {"param_mode": "packed", "effect_mode": "none"},

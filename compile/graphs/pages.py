@@ -69,7 +69,8 @@ class PagedCache:
         kernels = self._parts.kernels
         assert isinstance(kernels, PagedKernels)
         rows, every = qkv.shape[0], heads.query + 2 * heads.key_value
-        shape = Sight(heads if scale < 0 else replace(heads, window=0), self._sinks, abs(scale))
+        near = heads if scale < 0 else replace(heads, window=0)
+        shape = Sight(near, self._sinks, abs(scale), self._parts.kept)
         turned = [op.reshape(self._turn(qkv, place), (rows, every, heads.size)) for place in self._seen_from]
         make = kernels.paged_decode if self._one_each else kernels.paged_prefill
         return self._parts.call(

@@ -17,6 +17,7 @@ from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import Tensor, op
 
 from edge_router.architectures.experts import ExpertSizes
+from edge_router.architectures.key_values import stored_type
 from edge_router.architectures.quantization import Kind, Quantization
 from edge_router.compile.graphs.config import DecoderConfig
 from edge_router.compile.graphs.pages import PagedCache
@@ -35,11 +36,13 @@ NO_EXPERTS = "it has no kernels for models with experts; the processor has them"
 class Parts:
     """Makes layers of one target's `kernels`, in one format; those that are alike are made once.
 
-    `stored` is the type of what the runtime sees, and of parameters that are not quantized.
+    `stored` is the type of what the runtime sees, and of parameters that are not quantized; `kept` that in
+    which keys and values lie in pages of ours.
     """
 
-    def __init__(self, kernels: Kernels, form: Quantization) -> None:
+    def __init__(self, kernels: Kernels, form: Quantization, kept: str = "auto") -> None:
         self.kernels, self.form, self.stored = kernels, form, form.dtype
+        self.kept = stored_type(kept, form.dtype)
         self._made: dict[tuple[relax.BlockBuilder, Hashable], Any] = {}
 
     def call(

@@ -14,9 +14,11 @@ from typing import Protocol
 
 from tvm import tirx
 
-from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, load, prefetch
+from edge_router.architectures.key_values import SCALE_BYTES
+from edge_router.compile.kernels.ir import Buffer, Expr, Kernel, bind, bits, load, prefetch
+from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.shapes import PAGE, Heads
-from edge_router.compile.kernels.vectors import LOG2_E, capped
+from edge_router.compile.kernels.vectors import LOG2_E, capped, to_float
 from edge_router.records import dataclass
 
 LINE = 64 * 8  # bits of memory that are fetched together
@@ -34,6 +36,9 @@ class Source(Protocol):
 
     def value(self, token: Expr, channel: Expr, lanes: int) -> Expr: ...
 
+    def scale(self, isa: Isa, which: int, token: Expr) -> Expr | None:
+        """What the numbers of a token's key (0) or value (1) are multiplied by; None: by nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
@@ -50,6 +55,9 @@ class Fresh:
     def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
         return load(self.values, self.start + token, self.head, channel, lanes=lanes)
 
+    def scale(self, isa: Isa, which: int, token: Expr) -> None:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class OnePage:
@@ -65,6 +73,10 @@ class OnePage:
     def value(self, place: Expr, channel: Expr, lanes: int) -> Expr:
         return load(self.pages, *self.number, 1, self.head, place, channel, lanes=lanes)
 
+    def scales(self, isa: Isa, which: int, place: Expr, lanes: int = 1) -> Expr | None:
+        """Of keys (0) or values (1) from a place on, what their numbers are multiplied by; None: by nothing."""
+        return None
+
     def fetch(self, which: int, place: Expr) -> None:
         """Ask for the key (0) or the value (1) of a place."""
         *_, channels = self.pages.shape
@@ -72,10 +84,40 @@ class OnePage:
             prefetch(self.pages, *self.number, which, self.head, place, channel)
 
 
+@dataclass(frozen=True, slots=True)
+class RoundedPage:
+    """The same in bytes: [.., key or value, head, place * channel], and behind them the places' scales."""
+
+    pages: Buffer
+    number: tuple[Expr, ...]
+    head: Expr
+    size: int
+
+    def key(self, place: Expr, channel: Expr, lanes: int) -> Expr:
+        return self._bytes(0, place * self.size + channel, lanes)
+
+    def value(self, place: Expr, channel: Expr, lanes: int) -> Expr:
+        return self._bytes(1, place * self.size + channel, lanes)
+
+    def scales(self, isa: Isa, which: int, place: Expr, lanes: int = 1) -> Expr | None:
+        found = self._bytes(which, PAGE * self.size + place * SCALE_BYTES, SCALE_BYTES * lanes)
+        return to_float(isa, bits(found, "float16" if lanes == 1 else f"float16x{lanes}"))
+
+    def fetch(self, which: int, place: Expr) -> None:
+        for channel in range(0, self.size, LINE // 8):
+            prefetch(self.pages, *self.number, which, self.head, place * self.size + channel)
+
+    def _bytes(self, which: int, at: Expr, lanes: int) -> Expr:
+        return load(self.pages, *self.number, which, self.head, at, lanes=lanes)
+
+
+Page = OnePage | RoundedPage
+
+
 class Pages(Source, Protocol):
     """A source that lies in pages."""
 
-    def page(self, token: Expr) -> OnePage: ...
+    def page(self, token: Expr) -> Page: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +138,9 @@ class Paged:
 
     def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
         return self.page(token).value(token % PAGE, channel, lanes)
+
+    def scale(self, isa: Isa, which: int, token: Expr) -> None:
+        return None
 
 
 class Arguments:

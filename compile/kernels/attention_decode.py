@@ -17,7 +17,7 @@ from tvm import tirx
 
 from edge_router.compile.kernels.attention import (
     Arguments,
-    OnePage,
+    Page,
     Paged,
     Pages,
     cached_tokens,
@@ -83,10 +83,14 @@ class Partial:
 class Run:
     """The state of one task: the queries of one group of heads on their way through a run of pages."""
 
-    def __init__(self, isa: Isa, heads: Heads, partial: Partial, task: Expr) -> None:
+    def __init__(
+        self, isa: Isa, heads: Heads, partial: Partial, task: Expr, *, rounded: bool = False
+    ) -> None:
+        """`rounded`: keys and values have scales."""
         self._isa, self._heads, self._partial, self._task = isa, heads, partial, task
         self._queries = scratch((heads.group, heads.size))
         self._weights = scratch((heads.group, TOGETHER * PAGE))
+        self._value_scales = scratch((TOGETHER * PAGE,)) if rounded else None
         self._blocks = heads.size // isa.lanes
 
         with serial(heads.group) as g:
@@ -116,7 +120,7 @@ class Run:
                 self._soften(g, first, count, begin)
             self._add_values(source, first, here, count)
 
-    def _score(self, page: OnePage, later: OnePage, start: Expr) -> None:
+    def _score(self, page: Page, later: Page, start: Expr) -> None:
         """Each head's scores of a page's tokens; the keys of a later page are asked for."""
         lanes, group = self._isa.lanes, self._heads.group
         page, later = _settled(page), _settled(later)
@@ -132,8 +136,13 @@ class Run:
                         cell.add(key * load(self._queries, g, i * lanes, lanes=lanes))
                 for column, cell in zip(products, sums, strict=True):
                     column.append(cell.value)
+            scales = page.scales(self._isa, 0, vector * lanes, lanes)
             for g, column in enumerate(products):
-                store(self._weights, totals(column), g, start + vector * lanes)
+                score = totals(column) if scales is None else totals(column) * bind(scales)
+                store(self._weights, score, g, start + vector * lanes)
+            if self._value_scales is not None:
+                scales = page.scales(self._isa, 1, vector * lanes, lanes)
+                store(self._value_scales, scales, start + vector * lanes)
 
     def _soften(self, g: Expr, first: Expr, count: Expr, begin: Expr | None) -> None:
         """Of what no page was scored for, anything may lie in `_weights`: it is masked."""
@@ -162,6 +171,8 @@ class Run:
         added = load(self._partial.totals, task, g) + total(reduce(add, weights))
         store(self._partial.totals, added, task, g)
         for start, weight in zip(places, weights, strict=True):
+            if self._value_scales is not None:
+                weight = weight * load(self._value_scales, start, lanes=lanes)
             store(self._weights, weight, g, start)
 
     def _add_values(self, source: Pages, first: Expr, pages: Expr, count: Expr) -> None:
@@ -195,7 +206,7 @@ class Run:
                     store(self._partial.sums, cell.value, task, g, channel)
 
 
-def _settled(page: OnePage) -> OnePage:
+def _settled(page: Page) -> Page:
     """The same, looked up once."""
     return replace(page, number=tuple(bind(number) for number in page.number))
 

@@ -13,11 +13,13 @@ in the window.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from tvm import tirx
 
-from edge_router.compile.kernels.attention import OnePage
+from edge_router.architectures.key_values import LIMIT, SCALE_BYTES, PageForm
+from edge_router.compile.kernels.attention import OnePage, Page, RoundedPage
 from edge_router.compile.kernels.attention_decode import RUN, Partial, Run, merge_runs
 from edge_router.compile.kernels.attention_prefill import VECTORS, Rows, Tile
 from edge_router.compile.kernels.ir import (
@@ -26,6 +28,7 @@ from edge_router.compile.kernels.ir import (
     Expr,
     Kernel,
     bind,
+    bits,
     cast,
     const,
     kernel,
@@ -35,9 +38,11 @@ from edge_router.compile.kernels.ir import (
     settle,
     splat,
     store,
+    zero,
 )
 from edge_router.compile.kernels.isa import Isa
 from edge_router.compile.kernels.shapes import PAGE, Heads
+from edge_router.compile.kernels.vectors import from_float, largest, to_float, to_nearest
 from edge_router.records import dataclass
 
 
@@ -45,12 +50,17 @@ from edge_router.records import dataclass
 class Sight:
     """`heads.window` tokens are seen, the first `sinks` always among them; all where it is 0.
 
-    Scores are multiplied by `scale`.
+    Scores are multiplied by `scale`. `kept` is the type in which keys and values are stored; "" for the heads'.
     """
 
     heads: Heads
     sinks: int
     scale: float
+    kept: str = ""
+
+    @property
+    def pages(self) -> PageForm:
+        return PageForm(self.kept or self.heads.dtype, self.heads.key_value, self.heads.size)
 
     def begin(self, position: Expr) -> Expr:
         """The first token after the sinks that a query at `position` sees."""
@@ -68,10 +78,13 @@ class _Kept:
     layer: Expr
     sequence: Expr
     head: Expr
+    form: PageForm
 
-    def page(self, token: Expr) -> OnePage:
-        number = load(self.table, self.sequence, token // PAGE)
-        return OnePage(self.pages, (self.layer, number), self.head)
+    def page(self, token: Expr) -> Page:
+        number = (self.layer, load(self.table, self.sequence, token // PAGE))
+        if self.form.rounded:
+            return RoundedPage(self.pages, number, self.head, self.form.size)
+        return OnePage(self.pages, number, self.head)
 
     def key(self, token: Expr, channel: Expr, lanes: int) -> Expr:
         return self.page(token).key(token % PAGE, channel, lanes)
@@ -79,24 +92,26 @@ class _Kept:
     def value(self, token: Expr, channel: Expr, lanes: int) -> Expr:
         return self.page(token).value(token % PAGE, channel, lanes)
 
+    def scale(self, isa: Isa, which: int, token: Expr) -> Expr | None:
+        return self.page(token).scales(isa, which, token % PAGE)
+
 
 class _Arguments:
     """(qkv, qkv for the sinks where there are any, pages, table, positions, (ends,) layer, output).
 
-    qkv [rows, all heads, channels], turned; pages [layers, pages, key or value, head, place, channel]; table
+    qkv [rows, all heads, channels], turned; pages as `PageForm` has them; table
     [sequences, pages], of each sequence the pages in the order of its tokens; positions [rows]; ends
     [sequences]: the last row of each, where they have more than one.
     """
 
     def __init__(self, k: Kernel, isa: Isa, shape: Sight, *, one_each: bool) -> None:
-        self._isa, self._heads, self._sinks = isa, shape.heads, shape.sinks
+        self._isa, self._heads, self._form = isa, shape.heads, shape.pages
         heads, rows = shape.heads, k.size()
         names = ("qkv", "qkv_for_sinks") if shape.sinks else ("qkv",)
         everything = heads.query + 2 * heads.key_value
         self.turned = [k.tensor(name, (rows, everything, heads.size), heads.dtype) for name in names]
-        self.pages = k.tensor(
-            "pages", (k.size(), k.size(), 2, heads.key_value, PAGE, heads.size), heads.dtype
-        )
+        form = self._form
+        self.pages = k.tensor("pages", (k.size(), k.size(), 2, form.heads, *form.row), form.dtype)
         sequences = k.size()
         self.table = k.tensor("table", (sequences, k.size()), "int32")
         self.positions = k.tensor("positions", (rows,), "int32")
@@ -106,19 +121,44 @@ class _Arguments:
         self.rows, self.sequences = bind(cast(rows, "int32")), bind(cast(sequences, "int32"))
 
     def kept(self, sequence: Expr, head: Expr) -> _Kept:
-        return _Kept(self.pages, self.table, self.layer, sequence, head)
+        return _Kept(self.pages, self.table, self.layer, sequence, head, self._form)
 
     def append(self, row: Expr, sequence: Expr) -> None:
         """The row's key and value to the place of its position."""
-        heads, lanes = self._heads, self._isa.lanes
+        heads, lanes, form = self._heads, self._isa.lanes, self._form
         position = bind(load(self.positions, row))
-        page = bind(load(self.table, sequence, position // PAGE))
+        page, place = bind(load(self.table, sequence, position // PAGE)), bind(position % PAGE)
         with serial(heads.key_value) as head:
             for which in range(2):
                 source = heads.query + which * heads.key_value + head
+                to = (self.layer, page, which, head)
+                if form.rounded:
+                    self._append_rounded(row, source, to, place)
+                    continue
                 for i in range(0, heads.size, lanes):
                     value = load(self.turned[0], row, source, i, lanes=lanes)
-                    store(self.pages, value, self.layer, page, which, head, position % PAGE, i)
+                    if form.dtype != heads.dtype:
+                        value = from_float(self._isa, bind(to_float(self._isa, value)), form.dtype)
+                    store(self.pages, value, *to, place, i)
+
+    def _append_rounded(self, row: Expr, source: Expr, to: tuple[Expr, ...], place: Expr) -> None:
+        """One head's key or value as bytes, and their scale.
+
+        Divided, not multiplied by one over the scale: that might be fused with what rounds it, or not.
+        """
+        isa, size, lanes = self._isa, self._heads.size, self._isa.lanes
+        starts = range(0, size, lanes)
+        numbers = [bind(to_float(isa, load(self.turned[0], row, source, i, lanes=lanes))) for i in starts]
+        magnitudes = [tirx.max(number, zero(lanes) - number) for number in numbers]
+        peak = bind(largest(reduce(tirx.max, magnitudes)))
+        scale = bind(from_float(isa, bind(peak * const(1 / LIMIT, "float32")), "float16"))
+        known = bind(to_float(isa, scale))
+        divisor = splat(bind(tirx.Select(known > zero(), known, const(1.0, "float32"))), lanes)
+        least, most = (const(limit, "int32", lanes) for limit in (-LIMIT, LIMIT))
+        for i, number in zip(starts, numbers, strict=True):
+            code = tirx.max(tirx.min(to_nearest(bind(number / divisor)), most), least)
+            store(self.pages, cast(code, "int8"), *to, place * size + i)
+        store(self.pages, bits(scale, f"int8x{SCALE_BYTES}"), *to, PAGE * size + place * SCALE_BYTES)
 
 
 def paged_prefill(isa: Isa, shape: Sight) -> Any:
@@ -184,7 +224,8 @@ def paged_decode(isa: Isa, shape: Sight) -> Any:
         with parallel(tasks) as task:
             row, head = bind(task // (heads.key_value * runs)), bind(task % heads.key_value)
             position, run = bind(load(a.positions, row)), bind(task // heads.key_value % runs)
-            state, source = Run(isa, heads, partial, task), a.kept(row, head)
+            state = Run(isa, heads, partial, task, rounded=shape.pages.rounded)
+            source = a.kept(row, head)
             if shape.sinks:
                 count = bind(tirx.if_then_else(run > 0, 0, tirx.min(position + 1, shape.sinks)))
                 state.look(a.turned[1], row, head, scale)

@@ -129,10 +129,14 @@ class Tile:
         lanes = self._isa.lanes
         with serial(KEYS) as i:
             token = bind(tirx.min(first + i, last))
+            ways = ((self._keys, source.key), (self._values, source.value))
+            scales = [source.scale(self._isa, which, token) for which in range(len(ways))]
+            factors = [None if scale is None else bind(splat(scale, lanes)) for scale in scales]
             with serial(self._heads.size // lanes) as block:
                 channel = bind(block * lanes)
-                store(self._keys, to_float(self._isa, source.key(token, channel, lanes)), i, channel)
-                store(self._values, to_float(self._isa, source.value(token, channel, lanes)), i, channel)
+                for (held, read), factor in zip(ways, factors, strict=True):
+                    vector = to_float(self._isa, read(token, channel, lanes))
+                    store(held, vector if factor is None else vector * factor, i, channel)
 
     def _height(self) -> int:
         return 8 if self._isa.registers == 32 else 4

@@ -196,11 +196,11 @@ def word_pairs(a: Expr, b: Expr) -> Expr:
 
 
 def to_float(isa: Isa, value: Expr) -> Expr:
-    """Float16 (or float32) to float32; by integer arithmetic where the hardware has no such instruction.
+    """Float16 (or float32, or bytes) to float32; by integer arithmetic where the hardware has no such instruction.
 
     Without it LLVM would call a function of the C compiler's own library, which need not be there.
     """
-    if value.ty.dtype.bits == 32 or isa.half:
+    if value.ty.dtype.bits != 16 or isa.half:
         return cast(value, "float32")
     lanes = lanes_of(value)
     word = bind(cast(bits(value, _named("uint16", lanes)), "uint32"))

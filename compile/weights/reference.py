@@ -19,6 +19,7 @@ from edge_router.architectures.experts import ExpertSizes
 from edge_router.architectures.mixers import Mixer
 from edge_router.compile.readers.base import Floats, WeightsReader
 from edge_router.compile.rotary import Rotary, rotary
+from edge_router.compile.weights.key_values import kept
 from edge_router.compile.weights.mixing import Mix
 from edge_router.compile.weights.parameters import Sizes, is_tied, parameters
 
@@ -30,12 +31,15 @@ Observer = Callable[[str, Floats], None]  # parameter's name (MLC's), its inputs
 class Reference:
     """One conversation at a time: `hidden` appends tokens to it, `reset` forgets them.
 
-    `config` is the reader's own where none is given. Raises `UnsupportedArchitecture`.
+    `config` is the reader's own where none is given. `kept`: as what keys and values are kept, "" for as they
+    come. Raises `UnsupportedArchitecture`.
     """
 
-    def __init__(self, reader: WeightsReader, config: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, reader: WeightsReader, config: Mapping[str, object] | None = None, *, kept: str = ""
+    ) -> None:
         config, where = config or reader.config, str(reader.source)
-        self._reader, self._config = reader, config
+        self._reader, self._config, self._kept = reader, config, kept
         self._kind = architecture(str(config.get("model_type")))
         size = Sizes.of({**config, "tie_word_embeddings": is_tied(config)}, where)
         self._size = size.of_experts(self._kind, config, where)
@@ -205,6 +209,8 @@ class Reference:
         size, tokens, past = self._size, len(query), len(self._keys[number])
         angles = np.arange(past, past + tokens)
         query, key = (_turned(heads, angles, self._turns[number]) for heads in (query, key))
+        if self._kept:
+            key, value = (kept(numbers, self._kept) for numbers in (key, value))
         keys = self._keys[number] = np.concatenate([self._keys[number], key])
         values = self._values[number] = np.concatenate([self._values[number], value])
         share = size.heads // size.kv_heads

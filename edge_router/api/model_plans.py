@@ -110,11 +110,12 @@ class ModelPlan:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it fits with everything that was asked: the windows, and none that slides unasked."""
+        """Whether it fits with all that was asked: the windows, none that slides and no 8 bits unasked."""
         if self.best is None:
             return False
-        slides = self.best.settings.sliding_window_size != self.asked.settings.sliding_window_size
-        return self.keeps(context=True, chunk=True) and not slides
+        found, asked = self.best.settings, self.asked.settings
+        alike = (found.sliding_window_size, found.kv_cache) == (asked.sliding_window_size, asked.kv_cache)
+        return self.keeps(context=True, chunk=True) and alike
 
     @property
     def together(self) -> int:

@@ -64,6 +64,7 @@ def _settings_of(report: ModelPlan, config: Config) -> dict[str, object]:
         "weak.model": name,
         "weak.context_window_size": plan.context_window_size,
         "weak.prefill_chunk_size": plan.prefill_chunk_size,
+        **({"weak.kv_cache": plan.kv_cache} if plan.kv_cache != "auto" else {}),
     }
     spelled = config.weak.model.casefold() == name.casefold()
     return {

@@ -30,6 +30,7 @@ class SettingArguments(TypedDict, total=False):
     weak__quantization: str | None
     weak__quantizer: str | None
     weak__activations: str
+    weak__kv_cache: str
     weak__context_window_size: int | None
     weak__prefill_chunk_size: int | None
     weak__sliding_window_size: int | None

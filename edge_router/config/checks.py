@@ -78,6 +78,7 @@ def check_values(config: Config) -> None:
     require("weak.retry_load_s", 0 <= config.weak.retry_load_s <= 86400, "must be 0 to 86400 seconds")
     one_of("weak.on_defect", "error", "escalate")
     one_of("weak.activations", "int16", "int8")
+    one_of("weak.kv_cache", "auto", "float16", "int8")
     one_of("weak.tools", "auto", "yes", "no")
     keeps = (None, "off", "marked", "cache_control", "system")
     require("weak.keep_prefix", config.weak.keep_prefix in keeps, f"must be one of {', '.join(keeps[1:])}")

@@ -13,6 +13,9 @@ class WeakConfig:
     quantization: str | None = None  # None: the model card's, of ready weights their own
     quantizer: str | None = None  # what makes the format's codes; None: the model card's
     activations: str = "int16"  # what a processor multiplies by weights of four bits; int8: coarser, faster
+    kv_cache: str = (
+        "auto"  # keys and values: float16, int8 (half of that); auto: as the weights' format has it
+    )
     context_window_size: int | None = None  # None: the model card's
     prefill_chunk_size: int | None = None
     sliding_window_size: int | None = None  # of every layer; None: as the model was made

@@ -22,6 +22,7 @@ class Backend:
     `mlc`: MLC's engine, which has buffers of its own. `windows`: can forget tokens beyond a sliding window,
     if a model is compiled for that; `forgets`: always does, where all layers have one.
     `program`: through WebGPU, see `vram.programs`. `guesses`: checks several tokens of an answer at once.
+    `rounds`: keeps keys and values in eight bits where that is asked.
     `margin`: thousandths of all that is counted, for what is not; more where nothing could be measured yet.
     """
 
@@ -36,6 +37,7 @@ class Backend:
     margin: int = 30
     program: bool = False
     guesses: bool = False
+    rounds: bool = False
 
 
 # TVM 0.27, src/runtime/vm/attn_utils.h, CachedPagedKVCacheAuxDataManager. On a processor the same is reserved
@@ -45,7 +47,14 @@ _TVM_INDEX = 32 * MIB
 _BACKENDS = (
     # Measured on Linux: CPython 3.11 with numpy, tokenizers, TVM's runtime and its loader of compiled code.
     Backend(
-        "cpu", own_memory=False, context=86 * MIB, granularity=4096, margin=20, forgets=True, guesses=True
+        "cpu",
+        own_memory=False,
+        context=86 * MIB,
+        granularity=4096,
+        margin=20,
+        forgets=True,
+        guesses=True,
+        rounds=True,
     ),
     # A CUDA context with the modules of one library: not measured here; what is usually seen, rounded up.
     Backend("cuda", own_memory=True, context=512 * MIB, granularity=2 * MIB, index_integers=_TVM_INDEX),

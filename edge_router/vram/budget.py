@@ -82,11 +82,12 @@ def device_of(config: Config) -> str:
 
 def window_request_of(config: Config, card: ModelCard) -> WindowRequest:
     """What the configuration asks for; the card's windows where it leaves them open."""
-    weak = config.weak
+    weak, may_round = config.weak, backend(device_of(config)).rounds
     return WindowRequest(
         weak.context_window_size or card.context_window_size,
         weak.prefill_chunk_size or card.prefill_chunk_size,
         quantizations=(weak.quantization or card.quantization,),
+        kv_caches=("auto", "int8") if weak.kv_cache == "auto" and may_round else (weak.kv_cache,),
     ).together(weak.max_sequences)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_router.architectures.key_values import PageForm, stored_type
 from edge_router.architectures.mixers import STATE_BYTES, state_slots
 from edge_router.architectures.quantization import WORD_BYTES, Quantization
 from edge_router.records import dataclass
@@ -39,6 +40,7 @@ class Settings:
     prefill_chunk_size: int
     max_sequences: int = 1
     sliding_window_size: int = NO_WINDOW
+    kv_cache: str = "auto"  # in what keys and values are kept, see `architectures.key_values`
 
     @property
     def attention_sink_size(self) -> int:
@@ -144,6 +146,11 @@ def _kv_cache(shape: ModelShape, form: Quantization, settings: Settings, place: 
     """
     whole = settings.sliding_window_size == NO_WINDOW
     free = settings.max_sequences if place.backend.mlc and whole else 0
+    kept = page_form(shape, form, settings)
+    if kept.rounded:
+        each = {"bytes_with_their_scale": kept.token_bytes}
+    else:
+        each = {"channels": shape.head_dim, "bytes": kept.token_bytes // shape.head_dim}
     return product(
         "kv_cache",
         "keys and values",
@@ -152,9 +159,12 @@ def _kv_cache(shape: ModelShape, form: Quantization, settings: Settings, place: 
         keys_and_values=2,
         layers=shape.attention_layers,
         heads=shape.kv_heads,
-        channels=shape.head_dim,
-        bytes=form.dtype_bytes,
+        **each,
     )
+
+
+def page_form(shape: ModelShape, form: Quantization, settings: Settings) -> PageForm:
+    return PageForm(stored_type(settings.kv_cache, form.dtype), shape.kv_heads, shape.head_dim)
 
 
 def _states(shape: ModelShape, settings: Settings) -> Iterator[Product]:

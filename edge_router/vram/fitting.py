@@ -59,7 +59,18 @@ def fit(
             free=max(0, asked.budget - counted),
             budget=None if room.is_share or room.budget >= (room.free or 0) > 0 else room.budget,
         )
-    return Fitted(best, _told(asked, best))
+    return Fitted(best, _told(asked, best) + _rounding(planner, wish, best))
+
+
+def _rounding(planner: Planner, wish: WindowRequest, best: Plan) -> str:
+    """What keys and values of eight bits would give, where they are had by building anew."""
+    if wish.kv_caches != ("auto",) or not planner.rounds:
+        return ""
+    other = planner.best(replace(wish, kv_caches=("int8",)))
+    longer = other.settings.context_window_size if other else 0
+    if longer <= best.settings.context_window_size:
+        return ""
+    return f"; weak.kv_cache=int8 would leave room for {longer}"
 
 
 def _planner(

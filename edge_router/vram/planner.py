@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from edge_router.architectures.quantization import quantization
@@ -29,6 +30,8 @@ MOST_CHUNK = 2048  # beyond it prefill gets no faster
 class WindowRequest:
     """What is asked. Tokens; `quantizations` the best first.
 
+    `kv_caches`: in what keys and values may be kept, the first unless the context would have to be shorter.
+
     `may_slide`: it can still be compiled for a window. `most_sequences`: so many are taken, beyond what is
     asked, where memory that nothing else asks for has room.
     """
@@ -39,12 +42,16 @@ class WindowRequest:
     quantizations: tuple[str, ...] = ("q4f16_1",)
     may_slide: bool = True
     most_sequences: int = 1
+    kv_caches: tuple[str, ...] = ("auto",)
 
     @classmethod
     def of(cls, chat: Mapping[str, object], max_sequences: int | None) -> WindowRequest:
         """What an mlc-chat-config asks for; `max_sequences` is the configuration's."""
         context, chunk = (cast(int, chat[name]) for name in ("context_window_size", "prefill_chunk_size"))
-        return cls(context, chunk, quantizations=(str(chat["quantization"]),)).together(max_sequences)
+        inner = cast("Mapping[str, object]", chat.get("model_config") or {})
+        kept = (str(inner.get("kv_cache", "auto")),)
+        forms = (str(chat["quantization"]),)
+        return cls(context, chunk, quantizations=forms, kv_caches=kept).together(max_sequences)
 
     def together(self, max_sequences: int | None) -> WindowRequest:
         """For so many conversations at the same time; None: for one, and more where they cost nothing."""
@@ -105,6 +112,7 @@ class Plan:
             "prefill_chunk_size": settings.prefill_chunk_size,
             "sliding_window_size": settings.sliding_window_size,
             "quantization": settings.quantization,
+            "kv_cache": settings.kv_cache,
             "bytes": parts | {"total": self.total},
         }
 
@@ -129,6 +137,11 @@ class Planner:
     @property
     def device(self) -> str:
         return self._place.backend.name
+
+    @property
+    def rounds(self) -> bool:
+        """Whether keys and values can be kept in eight bits there."""
+        return self._place.backend.rounds
 
     def at(self, settings: Settings) -> Plan:
         """These settings, whether they fit or not. Raises `UnknownName`."""
@@ -166,16 +179,22 @@ class Planner:
         return plan
 
     def largest_context(self, wish: WindowRequest) -> int:
-        """The longest context that fits, at most what the model was trained for; 0 where none does."""
-        plan = self.best(replace(wish, context_window_size=self.shape.trained_context))
+        """The longest context that fits, at most what the model was trained for; 0 where none does.
+
+        Keys and values are kept as the best plan for what is asked has them.
+        """
+        shown = self.best(wish)
+        kept = (shown.settings.kv_cache,) if shown else wish.kv_caches
+        plan = self.best(replace(wish, context_window_size=self.shape.trained_context, kv_caches=kept))
         return plan.settings.context_window_size if plan else 0
 
     def smallest_budget(self, wish: WindowRequest) -> int:
         """Bytes with which the asked context fits, with the least chunk and the smallest quantization."""
         chunk = min(LEAST_CHUNK, wish.prefill_chunk_size)
         return min(
-            self.at(_settings(wish, name, wish.context_window_size, chunk)).total
+            self.at(_settings(wish, name, wish.context_window_size, chunk, kept)).total
             for name in wish.quantizations
+            for kept in wish.kv_caches
         )
 
     def remedies(self, wish: WindowRequest, others: Sequence[str] = ()) -> tuple[Remedy, ...]:
@@ -184,7 +203,9 @@ class Planner:
         if asked.fits:
             return ()
         found = []
-        for knob, values in self._knobs(asked.settings, others):
+        rounded: list[tuple[int | str, Settings]]
+        rounded = [(kept, replace(asked.settings, kv_cache=kept)) for kept in wish.kv_caches[1:]]
+        for knob, values in (("kv_cache", rounded), *self._knobs(asked.settings, others)):
             plans = [(value, self.at(settings)) for value, settings in values]
             if plans:
                 value, plan = next(((v, p) for v, p in plans if p.fits), plans[-1])
@@ -192,10 +213,14 @@ class Planner:
         return tuple(sorted((item for item in found if item.frees > 0), key=lambda item: not item.enough))
 
     def _candidates(self, wish: WindowRequest, form: str) -> Iterator[Plan]:
-        """The best with full attention, and with a sliding window where that reaches further."""
-        full = self._fitted(lambda context, chunk: _settings(wish, form, context, chunk), wish)
-        if full is not None:
-            yield full
+        """The best with full attention; coarser keys and values, then a window, where these reach further."""
+        full = None
+        for kept in wish.kv_caches:
+            full = self._fitted(partial(_settings, wish, form, kept=kept), wish)
+            if full is not None:
+                yield full
+                if full.settings.context_window_size == wish.context_window_size:
+                    return
         if full is None or full.settings.context_window_size < wish.context_window_size:
             slid = self._sliding(wish, form)
             if slid is not None:
@@ -274,8 +299,8 @@ class Planner:
         return tuple(_halves(settings.context_window_size, LEAST_CONTEXT)) if backend.forgets else ()
 
 
-def _settings(wish: WindowRequest, form: str, context: int, chunk: int) -> Settings:
-    return Settings(form, context, chunk, wish.max_sequences)
+def _settings(wish: WindowRequest, form: str, context: int, chunk: int, kept: str | None = None) -> Settings:
+    return Settings(form, context, chunk, wish.max_sequences, kv_cache=kept or wish.kv_caches[0])
 
 
 def _merit(settings: Settings) -> tuple[int, int, bool]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from edge_router.architectures.mixers import STATE_BYTES
 from edge_router.architectures.quantization import quantization
-from edge_router.vram.estimate import Settings, tensor_bytes
+from edge_router.vram.estimate import Settings, page_form, tensor_bytes
 from edge_router.vram.shapes import ModelShape
 
 
@@ -24,9 +24,8 @@ def bytes_per_token(shape: ModelShape, settings: Settings) -> int:
         if tensor.kind != "embedding" or shape.tied
     )
     kept = settings.context_window_size // 2
-    keys_and_values = 2
-    each = keys_and_values * shape.kv_heads * shape.head_dim * form.dtype_bytes
-    cache = kept * shape.attention_layers * each
+    keys_and_values, each = 2, page_form(shape, form, settings).token_bytes
+    cache = keys_and_values * kept * shape.attention_layers * shape.kv_heads * each
     states = 2 * shape.state_numbers * STATE_BYTES  # read and written
     return weights + cache + states
 

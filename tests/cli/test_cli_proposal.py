@@ -75,7 +75,7 @@ def test_a_chosen_model_gets_windows_that_fit(cli, home, machine):
     done = cli("config", "init", "--yes", "-o", "weak.model=qwen3-1.7b", "-o", "router.threshold=0.4")
     config = written(home)
     assert done.code == 0 and config.weak.model == "Qwen3-1.7B" and config.router.threshold == 0.4
-    assert 256 <= (config.weak.context_window_size or 0) < 8192
+    assert 256 <= (config.weak.context_window_size or 0) <= 8192 and config.weak.kv_cache == "int8"
     machine(16 * GIB)
     cli(
         "config",

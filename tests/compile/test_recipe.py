@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -43,6 +44,19 @@ def test_the_configuration_says_what_activations_become(card: ModelCard) -> None
     config = Config().replace(**{"weak.activations": "int8"})
     assert recipe(card, BuildSettings.from_config(config)).bytes
     assert not recipe(card, BuildSettings.from_config(Config())).bytes
+
+
+def test_keys_and_values_may_be_kept_in_eight_bits_on_a_processor(card: ModelCard) -> None:
+    config = Config().replace(**{"weak.kv_cache": "int8"})
+    made = recipe(card, BuildSettings.from_config(config))
+    stated = {"model_config": {"model_type": "llama"}}
+    assert cast("dict[str, object]", made.applied(stated)["model_config"])["kv_cache"] == "int8"
+    plain = recipe(card, BuildSettings.from_config(Config())).applied(stated)
+    assert "kv_cache" not in cast("dict[str, object]", plain["model_config"])
+    assert BuildSettings.from_config(config, shared=True).kv_cache == "auto"
+    for changes in ({"weak.device": "cuda"}, {"weak.engine": "mlc"}, {"weak.engine": "webgpu"}):
+        with pytest.raises(ConfigError, match="keys and values"):
+            BuildSettings.from_config(config.replace(**changes))
 
 
 def test_another_format_is_made_from_the_unquantized_weights(card: ModelCard) -> None:

@@ -63,6 +63,13 @@ def test_a_shorter_context_is_taken_and_it_is_said(fitted):
     assert f"context_window_size 8192 became {found.plan.settings.context_window_size}" in (found.note or "")
 
 
+def test_what_eight_bits_would_give_is_told_with_it(fitted):
+    whole = fitted().plan.total
+    note = fitted(free=(whole - HELD - 40 * MIB) * 10 // 9).note or ""
+    assert note.endswith("; weak.kv_cache=int8 would leave room for 8192"), note
+    assert "kv_cache" not in (fitted(free=8 * GIB).note or "")
+
+
 def test_nobody_says_how_many_at_once_so_memory_does(fitted):
     one = fitted().plan
     assert fitted(sequences=None).plan.settings.max_sequences == 4

@@ -163,9 +163,10 @@ def test_the_largest_context_is_the_one_that_is_planned_for_it(config, budget):
 def test_remedies_say_what_they_free(config, wish, device, share):
     there = sized(config, wish, device, share)
     asked = there.asked(wish)
-    remedies = there.remedies(wish, ("q3f16_1",))
+    remedies = there.remedies(replace(wish, kv_caches=("auto", "int8")), ("q3f16_1",))
     assert bool(remedies) <= (not asked.fits)
     names = (
+        "kv_cache",
         "context_window_size",
         "prefill_chunk_size",
         "max_sequences",
@@ -197,6 +198,30 @@ def test_context_comes_before_chunk_and_chunk_before_quantization(llama_8b):
     alone = planner(llama_8b, 6310 * MIB, "cuda").best(replace(wish, quantizations=("q4f16_1",)))
     assert alone is not None
     assert (alone.settings.context_window_size, alone.settings.prefill_chunk_size) == (8192, 256)
+
+
+def test_keys_and_values_of_eight_bits_come_before_a_shorter_context(llama_8b):
+    wish = WindowRequest(8192, 512, kv_caches=("auto", "int8"))
+    auto, eight = (planner(llama_8b, 1).asked(replace(wish, kv_caches=(kept,))) for kept in wish.kv_caches)
+    # a byte for each channel and two for the scale of each head
+    assert eight.bytes("kv_cache") * 2 * 128 == auto.bytes("kv_cache") * (128 + 2)
+    roomy = planner(llama_8b, auto.total)
+    best = roomy.best(wish)
+    assert best is not None and best.settings.kv_cache == "auto"
+    assert 8192 <= roomy.largest_context(wish) < 2 * 8192
+    for budget in (auto.total - 300 * MIB, eight.total):
+        tight = planner(llama_8b, budget)
+        best = tight.best(wish)
+        assert best is not None and best.settings.kv_cache == "int8"
+        assert best.settings.context_window_size == 8192
+        only = tight.best(replace(wish, kv_caches=("auto",)))
+        assert only is not None and only.settings.context_window_size < 8192
+        offered = tight.remedies(wish)[0]
+        assert (offered.knob, offered.value, offered.enough) == ("kv_cache", "int8", True)
+        assert offered.frees == auto.total - eight.total
+    least = planner(llama_8b, eight.total - 300 * MIB).best(wish)
+    assert least is not None and 4096 < least.settings.context_window_size < 8192
+    assert least.settings.kv_cache == "int8" and tight.smallest_budget(wish) < eight.total
 
 
 def test_the_first_of_equally_good_quantizations_is_taken(smol):
@@ -326,6 +351,7 @@ def test_a_plan_as_json(smol):
         "prefill_chunk_size",
         "sliding_window_size",
         "quantization",
+        "kv_cache",
         "bytes",
     ]
     assert list(data["bytes"]) == [

@@ -88,6 +88,8 @@ def cut_words(report: ModelPlan) -> list[str]:
     if not report.keeps(context=False, chunk=True):
         asked = min(wish.prefill_chunk_size, found.context_window_size)
         words.append(f"a prefill chunk of {found.prefill_chunk_size} instead of {asked}")
+    if found.kv_cache != report.asked.settings.kv_cache:
+        words.append("keys and values in 8 bits")
     if found.sliding_window_size != report.asked.settings.sliding_window_size:
         words.append(f"a sliding window of {found.sliding_window_size}")
     return words
@@ -98,6 +100,8 @@ def _windows(report: ModelPlan) -> str:
     words = [f"context {settings.context_window_size}"]
     if settings.sliding_window_size > 0:
         words.append(f"sliding window {settings.sliding_window_size}")
+    if settings.kv_cache != "auto":
+        words.append(f"KV cache {settings.kv_cache}")
     words.append(f"prefill chunk {settings.prefill_chunk_size}")
     room = f" (room for {report.together})" if report.together > settings.max_sequences else ""
     words.append(f"conversations {settings.max_sequences}{room}")

@@ -14,6 +14,8 @@ def show(proposal: Proposal) -> None:
     speed = pace(report)
     output.say(f"This machine has room for {report.shown.model} in {plan.quantization}:")
     windows = f"context {plan.context_window_size}, prefill chunk {plan.prefill_chunk_size}"
+    if plan.kv_cache != "auto":
+        windows += f", KV cache {plan.kv_cache}"
     output.say(windows + (f", at most {speed}" if speed else ""))
     output.say("")
     for line in chart(report.shown):

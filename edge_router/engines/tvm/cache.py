@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_router.architectures.key_values import PageForm
 from edge_router.engines.local.pages import PageTable
 from edge_router.engines.tvm.buffers import aligned
 from edge_router.engines.tvm.device import Device
@@ -145,8 +146,8 @@ class PagedCache:
         self._most = self.pages_each(sizes, kept)
         self._pages = PageTable(self._most * sizes.sequences, self._copy)
         layers, key_value, size = self.shape(kept, heads)
-        shape = (layers, self._most * sizes.sequences, 2, key_value, PAGE_SIZE, size)
-        self._memory = aligned(shape, np.dtype(kept["dtype"]))
+        form = PageForm(str(kept["dtype"]), key_value, size)
+        self._memory = aligned(form.shape(layers, self._most * sizes.sequences), np.dtype(form.dtype))
         self._shared = self._from_dlpack(self._memory)
         rows = max(sizes.sequences, sizes.together)
         self._table = aligned((rows, sizes.pages), np.int32)

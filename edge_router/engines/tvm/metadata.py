@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_router.architectures.key_values import PageForm
 from edge_router.architectures.quantization import QUANTIZATIONS
-from edge_router.engines.tvm.cache import PAGE_SIZE, PagedCache, Sizes
+from edge_router.engines.tvm.cache import PagedCache, Sizes
 from edge_router.engines.tvm.states import StateMemory
 from edge_router.errors import ArtifactCorrupt
 
@@ -47,15 +47,9 @@ class Metadata:
         if form is None:
             return None
         layers, key_value, size = PagedCache.shape(kept or {}, heads)
-        keys = math.prod(
-            (
-                sizes.sequences * (sizes.pages if kept is None else PagedCache.pages_each(sizes, kept)),
-                PAGE_SIZE,  # tokens
-                2,  # keys and values
-                *(layers, key_value, size),
-                form.dtype_bytes,
-            )
-        )
+        each = sizes.pages if kept is None else PagedCache.pages_each(sizes, kept)
+        page = PageForm(form.dtype if kept is None else str(kept["dtype"]), key_value, size)
+        keys = sizes.sequences * each * layers * page.page_bytes
         if kept is None or "states" not in kept:
             return keys
         numbers = 2 * sizes.context * layers * key_value * size
