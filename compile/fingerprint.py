@@ -122,7 +122,7 @@ def _minds_length(config: Mapping[str, object]) -> bool:
     scaling = config.get("rope_scaling")
     kinds = [scaling.get(name) for name in ("rope_type", "type")] if isinstance(scaling, Mapping) else []
     slides = any(config.get(name) not in (None, -1) for name in ("sliding_window", "sliding_window_size"))
-    return slides or "longrope" in kinds or "su" in kinds
+    return slides or any(kind in kinds for kind in ("longrope", "su", "dynamic"))
 
 
 def key(inputs: Mapping[str, object]) -> str:

@@ -14,6 +14,7 @@ from edge_router.errors import InvalidModel
 from edge_router.records import dataclass
 
 Floats = npt.NDArray[np.float64]
+_KINDS = ("default", "linear", "dynamic", "llama3", "longrope", "proportional", "yarn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Rotary:
 
 
 def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scaling") -> Rotary:
-    """From Hugging Face's keys and, for "longrope", the `context_window_size`.
+    """From Hugging Face's keys and, for "longrope" and "dynamic", the `context_window_size`.
 
     The formulas are those of transformers' modeling_rope_utils.py. Raises `InvalidModel` for a kind of
     scaling that is not known, or one with gaps.
@@ -35,11 +36,15 @@ def rotary(config: Mapping[str, object], head_dim: int, where: str = "rope_scali
     turned = int(head_dim * cast(float, config.get("partial_rotary_factor") or 1.0))
     scaling = cast("Mapping[str, object]", config.get("rope_scaling") or {})
     kind = scaling.get("rope_type", scaling.get("type"))
-    if kind not in (None, "default", "linear", "llama3", "longrope", "su", "yarn"):
-        raise InvalidModel(where, f"rope_scaling is {kind!r}; known: default, linear, llama3, longrope, yarn")
+    if kind not in (None, *_KINDS, "su"):
+        raise InvalidModel(where, f"rope_scaling is {kind!r}; known: {', '.join(_KINDS)}")
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
             plain: Floats = theta ** -(np.arange(0, turned, 2) / turned)
+            if kind == "proportional":
+                return _proportional(config, scaling, theta, head_dim)
+            if kind == "dynamic":
+                return _dynamic(config, scaling, theta, turned)
             if kind == "linear":
                 return _rotary(plain / cast(float, scaling["factor"]))
             if kind == "llama3":
@@ -71,6 +76,32 @@ def _longrope(config: Mapping[str, object], scaling: Mapping[str, object], plain
     stated = cast("float | None", scaling.get("attention_factor"))
     derived = 1.0 if by <= 1.0 else math.sqrt(1 + math.log(by) / math.log(trained_on))
     return _rotary(plain / factors, derived if stated is None else stated)
+
+
+def _dynamic(
+    config: Mapping[str, object], scaling: Mapping[str, object], theta: float, turned: int
+) -> Rotary:
+    """NTK-aware scaling that grows with the text: none up to the length that the model was trained on.
+
+    transformers changes the base with every token beyond it. Here the longest text decides for all.
+    """
+    trained_on = cast(int, config["max_position_embeddings"])
+    longest = max(cast(int, config.get("context_window_size") or 0), trained_on)
+    factor = cast(float, scaling["factor"])
+    base = theta * (factor * longest / trained_on - (factor - 1)) ** (turned / (turned - 2))
+    return _rotary(base ** -(np.arange(0, turned, 2) / turned))
+
+
+def _proportional(
+    config: Mapping[str, object], scaling: Mapping[str, object], theta: float, head_dim: int
+) -> Rotary:
+    """As if whole heads were turned, but only the fastest pairs are; Gemma 4's."""
+    share = scaling.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
+    pairs = int(cast(float, share) * head_dim // 2)
+    plain: Floats = theta ** -(np.arange(0, head_dim, 2) / head_dim)
+    plain[pairs:] = 0
+    found = plain / cast(float, scaling.get("factor") or 1.0)
+    return Rotary(np.pad(_rotary(found[:pairs]).frequencies, (0, len(plain) - pairs)))
 
 
 def _yarn(

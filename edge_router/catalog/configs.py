@@ -118,10 +118,12 @@ def plain_config(config: Mapping[str, object]) -> dict[str, object]:
     if isinstance(local, dict):
         plain["rope_local_base_freq"] = local.get("rope_theta")
     turns = dict(turns.get("full_attention") or turns)
-    for key in ("rope_theta", "partial_rotary_factor"):
+    kind = turns.get("rope_type", turns.get("type", "default"))
+    # the share that "proportional" turns is no width of what is turned
+    for key in ("rope_theta", *(() if kind == "proportional" else ("partial_rotary_factor",))):
         if key in turns:
             plain[key] = turns.pop(key)
-    scaled = turns.get("rope_type", turns.get("type", "default")) != "default"
+    scaled = kind != "default"
     return {**plain, "rope_scaling": turns if scaled else None}
 
 

@@ -60,10 +60,28 @@ def test_longrope_without_a_longer_context_keeps_its_amplitude() -> None:
     assert rotary({**config, "rope_scaling": {**LONGROPE, "attention_factor": 1.25}}, 8).amplitude == 1.25
 
 
+def test_dynamic_scaling_changes_the_base_beyond_the_trained_length() -> None:
+    config = {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}, "max_position_embeddings": 100}
+    for context in (None, 50, 100):
+        found = rotary({**config, "context_window_size": context}, 8)
+        assert found.frequencies == pytest.approx(PLAIN)
+    grown = (10000.0 * (2 * 3 - 1) ** (8 / 6)) ** -(np.arange(0, 8, 2) / 8)
+    assert rotary({**config, "context_window_size": 300}, 8).frequencies == pytest.approx(grown)
+
+
+def test_proportional_scaling_leaves_the_slow_pairs_where_they_are() -> None:
+    for stated in ({"partial_rotary_factor": 0.5}, {}):
+        scaling = {"rope_type": "proportional", **stated}
+        config = {"rope_scaling": scaling, **({} if stated else {"partial_rotary_factor": 0.5})}
+        assert rotary(config, 8).frequencies.tolist() == pytest.approx([*PLAIN[:2], 0, 0])
+    assert rotary({"rope_scaling": {"rope_type": "proportional"}}, 8).frequencies == pytest.approx(PLAIN)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "'dynamic'; known: default, linear"),
+        ({"rope_scaling": {"type": "axial", "factor": 4.0}}, "'axial'; known: default, linear, dynamic"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "max_position_embeddings"),
         ({"rope_scaling": {"type": "linear"}}, "factor"),
         ({"rope_scaling": {"type": "linear", "factor": 0}}, "divide by zero"),
         *(
@@ -87,6 +105,8 @@ def test_scaling_that_cannot_be_used_names_the_model(config: Any, words: str) ->
         ("linear", {"factor": 4.0}),
         ("llama3", {key: value for key, value in LLAMA3.items() if key != "rope_type"}),
         ("longrope", {"short_factor": [1.0 + i / 9 for i in range(16)], "long_factor": [2.0] * 16}),
+        ("dynamic", {"factor": 3.0}),
+        ("proportional", {"partial_rotary_factor": 0.25, "factor": 2.0}),
     ],
 )
 @pytest.mark.reference

@@ -19,6 +19,7 @@ _YARN = {
     "rope.scaling.yarn_log_multiplier": "mscale_all_dim",
     "attention.temperature_scale": "llama_4_scaling_beta",
 }
+_STILL = 1e20  # a factor by which a pair is slowed until it stands; llama.cpp's converter writes 1e30
 _LOCAL_BASE = 10000.0  # of Gemma 3's layers with a window, where no key says it
 _DECISION, _SHOWN = ".decision.type", 40  # the key behind the architecture's name, characters of its value
 _REALS = {"attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta"}
@@ -187,7 +188,10 @@ class GgufConfig:
             return self._yarn(factor)
         if kind not in (None, "none"):
             raise InvalidModel(self._source, f"rope scaling of type {kind!r} is not supported")
-        return self._llama3(head_dim) if _FREQUENCIES in self._tensors else None
+        if _FREQUENCIES not in self._tensors:
+            return None
+        factors = self._read(_FREQUENCIES)
+        return self._proportional(factors, head_dim) or self._llama3(factors, head_dim)
 
     def _rope_factor(self) -> float:
         """Under today's key or the older one; 1 and 0 change nothing."""
@@ -221,9 +225,16 @@ class GgufConfig:
                 found[name] = self._real(key)
         return {**found, **({"mscale": 1.0} if "mscale_all_dim" in found else {})}
 
-    def _llama3(self, head_dim: int) -> Mapping[str, object]:
+    def _proportional(self, factors: Sequence[float], head_dim: int) -> Mapping[str, object] | None:
+        """Factors of 1 for the pairs that are turned, then some that leave nothing of a turn; else None."""
+        turned = sum(factor == 1 for factor in factors)
+        still = factors[turned:]
+        if len(factors) != head_dim // 2 or not still or any(factor < _STILL for factor in still):
+            return None
+        return {"rope_type": "proportional", "partial_rotary_factor": turned / len(factors)}
+
+    def _llama3(self, factors: Sequence[float], head_dim: int) -> Mapping[str, object]:
         """Llama 3.1's scaling, which GGUF holds only as the factors that come out of it."""
-        factors = self._read(_FREQUENCIES)
         scaling: dict[str, object] = {
             "rope_type": "llama3",
             "factor": _short(max(factors)),

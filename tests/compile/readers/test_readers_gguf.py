@@ -58,25 +58,35 @@ def test_quantized_tensors_are_dequantized(
     np.testing.assert_array_equal(reader.rows(name), exact)
 
 
-def test_k_quants_are_read(tiny: ModuleType, tiny_llama: Any, tmp_path: Path) -> None:
-    """256 columns to a block; the gguf package can read these and not write them."""
-    config = tiny_llama.config | {"hidden_size": 256, "num_hidden_layers": 1}
-    tensors = tiny.random_tensors(config, 1)
+# All that ggml has for weights, and that gguf-py can dequantize.
+CODED = (
+    *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
+    *("TQ1_0", "TQ2_0", "MXFP4", "NVFP4"),
+)
+
+
+def test_every_coded_type_is_read(tiny: ModuleType, tiny_llama: Any, tmp_path: Path) -> None:
+    """Up to 256 columns to a block; the gguf package can read these and not write most of them."""
     name = "model.layers.0.mlp.gate_proj.weight"
-    plain = tensors.pop(name)
-    file = tmp_path / "k.gguf"
-    writer = gguf.GGUFWriter(file, "llama")
-    for key, value in (("context_length", 64), ("embedding_length", 256), ("block_count", 1)):
-        writer.add_uint32(f"llama.{key}", value)
-    raw = np.random.default_rng(2).integers(0, 60, (plain.shape[0], 144), dtype=np.uint8)
-    writer.add_tensor("blk.0.ffn_gate.weight", raw, raw_dtype=Q.Q4_K)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    reader = GgufReader(file)
-    assert reader.tensors[name].shape == plain.shape
-    np.testing.assert_array_equal(reader.rows(name, 1, 3), gguf.quants.dequantize(raw, Q.Q4_K)[1:3])
+    rows = tiny.random_tensors(tiny_llama.config | {"hidden_size": 256, "num_hidden_layers": 1}, 1)[name]
+    for kind in (Q[coded] for coded in CODED):
+        file, (block, length) = tmp_path / f"{kind.name}.gguf", gguf.GGML_QUANT_SIZES[kind]
+        writer = gguf.GGUFWriter(file, "llama")
+        for key, value in (("context_length", 64), ("embedding_length", 256), ("block_count", 1)):
+            writer.add_uint32(f"llama.{key}", value)
+        size = (len(rows), 256 // block * length)
+        raw = np.random.default_rng(2).integers(0, 60, size, dtype=np.uint8)
+        writer.add_tensor("blk.0.ffn_gate.weight", raw, raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        reader = GgufReader(file)
+        assert (reader.tensors[name].shape, reader.tensors[name].dtype) == (rows.shape, kind.name)
+        found, wanted = reader.rows(name, 1, 3), gguf.quants.dequantize(raw, kind)[1:3]
+        np.testing.assert_array_equal(found, wanted, err_msg=kind.name)
+        assert wanted.any(), kind.name
 
 
 def of_type(file: Path, name: str, number: int) -> Path:
@@ -200,6 +210,16 @@ def test_llama_3_rope_scaling_is_recognised_by_its_factors(
     tiny.write_gguf(tmp_path / "wrong.gguf", config, wrong)
     with pytest.raises(InvalidModel, match="not Llama 3's"):
         _ = GgufReader(tmp_path / "wrong.gguf").config
+
+
+def test_pairs_that_stand_still_are_proportional_rope(
+    tiny: ModuleType, tiny_llama: Any, tmp_path: Path
+) -> None:
+    factors = np.array([1, 1, 1, *[1e30] * 5], np.float32)  # as llama.cpp's converter writes Gemma 4's
+    file = tmp_path / "proportional.gguf"
+    tiny.write_gguf(file, tiny_llama.config, {**tiny_llama.tensors, "rope_freqs.weight": factors})
+    scaling = GgufReader(file).config["rope_scaling"]
+    assert scaling == {"rope_type": "proportional", "partial_rotary_factor": 3 / 8}
 
 
 def llama3_factors(theta: float) -> np.ndarray:

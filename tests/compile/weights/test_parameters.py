@@ -76,8 +76,8 @@ def test_gemma_ties_its_tables_where_the_config_is_silent(tiny: Any) -> None:
 
 
 def test_a_scaling_that_is_not_known_is_refused_before_any_work(tiny: Any) -> None:
-    with pytest.raises(InvalidModel, match="rope_scaling is 'dynamic'"):
-        parameters({**tiny.CONFIG, "rope_scaling": {"type": "dynamic", "factor": 4.0}}, "tiny")
+    with pytest.raises(InvalidModel, match="rope_scaling is 'axial'"):
+        parameters({**tiny.CONFIG, "rope_scaling": {"type": "axial", "factor": 4.0}}, "tiny")
 
 
 def test_other_architectures_are_named() -> None:
