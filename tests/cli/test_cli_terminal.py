@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 
@@ -125,3 +126,11 @@ finish()
     )
     code, shown = person.end()
     assert code == 0 and shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_the_link_to_the_dashboard_is_for_who_sits_there(terminal):
+    person = terminal("serve", "--port", "0", script=SCRIPTED)
+    link = re.search(r"once: (\S+)", person.wait_for("?token=") + person.wait_for("\n"))
+    assert link is not None and re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{43}", link[1])
+    person.type(CTRL_C)
+    assert person.end()[0] == 0

@@ -92,7 +92,8 @@ def test_the_link_opens_the_page_once_and_the_session_stays(setup: Any) -> None:
     again = one.get(one.path, BROWSER)
     assert again.status == 401 and again.header("set-cookie") is None
     assert b"<code>edge-router dashboard</code> prints a link" in again.body
-    assert one.get(one.path, BROWSER, one.cookie).status == one.get("/", BROWSER, one.cookie).status == 200
+    for path in (one.path, "/", "/dashboard", "/dashboard/"):
+        assert one.get(path, BROWSER, one.cookie).status == 200, path
     # The next link is another, and opens a second browser.
     (renewed,) = one.links
     assert renewed != one.link and renewed.startswith("http://127.0.0.1:6060/?token=")
@@ -153,7 +154,10 @@ def test_pages_from_elsewhere_get_nothing_also_where_the_user_allowed_them(opene
         reply = one.data(mark, *headers)
         assert reply.status == 403, headers
         assert one.post("threshold", {"threshold": 0.4}, one.cookie, *headers).status == 403, headers
-    assert one.setup.call("GET", "/", headers=[("host", "evil.example"), BROWSER], app=one.app).status == 403
+    for path in {"/", *(route.path.replace("{name}", "app.js") for route in one.app.routes)}:
+        for headers in ([("host", "evil.example")], [HOST, ("origin", "https://evil.example")]):
+            allowed = opened().setup.call("GET", path, headers=[*headers, BROWSER, one.cookie])
+            assert allowed.status == 403, path
     assert one.saved == []
 
 

@@ -92,7 +92,7 @@ def serve(
         if page is not None:
             door.page(page.link(url))
             if not session.options.quiet:
-                output.say(f"The dashboard opens with this link, once: {page.link(url)}")
+                _opens(page.link(url), session)
         if requests is not None:
             controller.recorder.watch(requests.tell)
 
@@ -134,6 +134,14 @@ def _dashboard(session: Session, door: Door) -> Dashboard:
         return Saved(written.file, (*written.notes, *kept))
 
     return Dashboard(save=save, renewed=door.page)
+
+
+def _opens(link: str, session: Session) -> None:
+    """In a log, which others may read, the link has no place."""
+    if sys.stderr.isatty():
+        output.say(f"The dashboard opens with this link, once: {link}")
+    else:
+        output.say(f"The dashboard opens with a link, which this prints: {session.command('dashboard')}")
 
 
 def _waiting(error: EdgeRouterError) -> None:

@@ -51,7 +51,7 @@ class Dashboard:
         Of `/` only browsers ask for HTML; all others are told what they have always been.
         """
         if scope["path"] != "/":
-            return str(scope["path"]).startswith(PREFIX)
+            return f"{scope['path']}/".startswith(PREFIX)
         return scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", "").lower()
 
     def routes(self, controller: Controller, running: Running) -> list[Route]:
@@ -69,7 +69,8 @@ class Dashboard:
             Route(PREFIX + name, self._behind(handler), methods=[method])
             for name, (method, handler) in handlers.items()
         ]
-        return [*routes, Route(PREFIX + "{name}", _file, methods=["GET"])]
+        typed = Route(PREFIX.rstrip("/"), self.page, methods=["GET"])  # by who takes that for its address
+        return [*routes, typed, Route(PREFIX + "{name}", _file, methods=["GET"])]
 
     async def page(self, request: Request) -> Response:
         """The page for a session, which a link begins; else what to do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -53,6 +54,7 @@ class Data:
         self._config = controller.config
         self._row = partial(row_of, prompts=self._config.ledger.store_prompts)
         self._streams = 0
+        self._summing = asyncio.Lock()  # many pages take no more of the machine than one
 
     async def facts(self, request: Request) -> Response:
         return await _told(partial(facts, self._controller))
@@ -60,7 +62,9 @@ class Data:
     async def traffic(self, request: Request) -> Response:
         """`days`: only the last so many."""
         days = _days(request.query_params.get("days"))
-        return await _told(partial(self._traffic, 0.0 if days is None else time.time() - days * DAY_S))
+        since = 0.0 if days is None else time.time() - days * DAY_S
+        async with self._summing:
+            return await _told(partial(self._traffic, since))
 
     def _traffic(self, since: float) -> dict[str, object]:
         config, ledger = self._config, self._controller.recorder.ledger

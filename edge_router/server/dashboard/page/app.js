@@ -40,7 +40,8 @@ async function sums() {
 
 const stand = async () => facts(await get("facts"));
 
-// Runs `work` at once, and again at most once in `wait` however often it is asked for.
+// Runs `work` at once, and again at most once in `wait` however often it is asked for. What takes long, as sums
+// over a million answers do, is asked for less often.
 function spaced(work, wait) {
   let busy = false;
   let again = false;
@@ -50,6 +51,7 @@ function spaced(work, wait) {
     busy = true;
     while (again) {
       again = false;
+      const begun = performance.now();
       try {
         await work();
         problem(null);
@@ -57,7 +59,7 @@ function spaced(work, wait) {
         // While the server is away the state says so, and a fetch has nothing to add.
         if (!(error instanceof TypeError)) problem(error);
       }
-      await new Promise((resolve) => setTimeout(resolve, wait));
+      await new Promise((resolve) => setTimeout(resolve, Math.max(wait, 5 * (performance.now() - begun))));
     }
     busy = false;
   };
