@@ -105,7 +105,7 @@ def world(
         "webgpu.build.check": lambda folder: None,
         "mlc.compile_mlc": compile_mlc,
         "mlc.gpus": lambda: found.gpus,
-        "workshop.host": lambda memory: found.here,
+        "build_context.host": lambda memory: found.here,
         "link.find_spec": lambda package: True,
     }.items():
         monkeypatch.setattr(f"edge_router.compile.{name}", stand_in)
