@@ -11,7 +11,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from edge_router.compile.weights.conversation import named_conversation
-from edge_router.engines.local.answer import Answer
+from edge_router.engines.local.answer import AnswerDecoder
 from edge_router.engines.local.sampler import Choice
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.prompts.template import ChatTemplate
@@ -134,7 +134,7 @@ def test_an_answer_may_write_of_marks(families: Mapping[str, str], model: Maker)
     tokenizer, template = directory.tokenizer, directory.template
     assert template is not None
     words = "A turn ends with <|im_end|> and <|im_start|> opens one."
-    answer = Answer(tokenizer, end_tokens=directory.end_tokens, max_tokens=999, stops=template.stops)
+    answer = AnswerDecoder(tokenizer, end_tokens=directory.end_tokens, max_tokens=999, stops=template.stops)
     pieces = [answer.push(Choice(token)) for token in tokenizer.encode(tokenizer.guard(words))]
     assert "".join(piece.text for piece in pieces) == words
     assert not any(piece.finish_reason for piece in pieces)

@@ -15,7 +15,7 @@ from edge_router.engines.stops import StopStrings
 from edge_router.records import dataclass
 
 
-class Form(Protocol):
+class ClosingForm(Protocol):
     """What an answer is held to, and closed by where it has to end; see `form_mask.FormMask`."""
 
     @property
@@ -39,7 +39,7 @@ class Spelling(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class AnswerPiece:
     """What one more token adds to the answer, which may be nothing yet."""
 
     text: str = ""
@@ -48,7 +48,7 @@ class Piece:
     looped: bool = False
 
 
-class Answer:
+class AnswerDecoder:
     """One answer under way: `push` every chosen token until a piece has a finish reason.
 
     `end_tokens` end the answer and are no part of it. `max_tokens` is at least 1. `at_start` says that the
@@ -64,7 +64,7 @@ class Answer:
         stops: Sequence[str] = (),
         at_start: bool = True,
         guard: LoopGuard | None = None,
-        form: Form | None = None,
+        form: ClosingForm | None = None,
     ) -> None:
         self.tokens = 0  # of the answer so far
         self._tokenizer, self._end_tokens, self._max_tokens = tokenizer, end_tokens, max_tokens
@@ -95,7 +95,7 @@ class Answer:
             return True
         return choice.token in self._end_tokens or self.tokens + 1 >= self._max_tokens
 
-    def push(self, choice: Choice) -> Piece:
+    def push(self, choice: Choice) -> AnswerPiece:
         if choice.token in self._end_tokens:
             return self._end(self._stops.rest(), self._reason("stop"))
         self.tokens += 1
@@ -123,17 +123,17 @@ class Answer:
         """`own` where the model came to it by itself."""
         return "length" if self._form is not None and self._form.cut else own
 
-    def _end(self, text: str, reason: FinishReason) -> Piece:
+    def _end(self, text: str, reason: FinishReason) -> AnswerPiece:
         return replace(self._piece(text, reason), looped=self._looped)
 
-    def _piece(self, text: str, finish_reason: FinishReason | None, *, cut: bool = False) -> Piece:
+    def _piece(self, text: str, finish_reason: FinishReason | None, *, cut: bool = False) -> AnswerPiece:
         """Logprobs go out with the text of their token, so that they don't show a stop string either."""
         self._shown += len(text)
         nothing_held = self._shown == self._length and not cut
         ready: list[TokenLogprob] = []
         while self._logprobs and (nothing_held or self._logprobs[0][0] < self._shown):
             ready.append(self._logprobs.popleft()[1])
-        return Piece(text, tuple(ready), finish_reason)
+        return AnswerPiece(text, tuple(ready), finish_reason)
 
     def _logprob(self, choice: Choice, data: bytes) -> TokenLogprob:
         top = tuple(_named(self._tokenizer.token_bytes(token), logprob) for token, logprob in choice.top)

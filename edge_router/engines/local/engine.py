@@ -17,7 +17,7 @@ from edge_router.chat.request import (
     Vocabulary,
 )
 from edge_router.engines.base import CHOOSING, Capabilities, Prompt
-from edge_router.engines.local.answer import Answer
+from edge_router.engines.local.answer import AnswerDecoder
 from edge_router.engines.local.answer_mask import AnswerMask, Openings, Thinking
 from edge_router.engines.local.constraint import Grammars
 from edge_router.engines.local.deciding import QuestionScorer
@@ -141,7 +141,7 @@ class LocalEngine:
         most = min(longest, room)
         mask = self._answer_mask(prompt, most, cancel)
         sorting = self.prompts.sorting(prompt)
-        answer = Answer(
+        answer = AnswerDecoder(
             self._tokenizer,
             end_tokens=self._ends(request),
             max_tokens=most,

@@ -14,7 +14,7 @@ from edge_router.chat.events import (
     TextDelta,
     Usage,
 )
-from edge_router.engines.local.answer import Answer
+from edge_router.engines.local.answer import AnswerDecoder
 from edge_router.engines.local.jobs import GenerationTask
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.local.scheduler import Scheduler
@@ -28,7 +28,7 @@ _POLL_S = 0.05  # how often a waiting reader looks at its cancel
 class Reader:
     """The `worker.Sink` of one answer. `sorting` tells its parts apart; None where it is all text."""
 
-    def __init__(self, answer: Answer, prompt_tokens: int, sorting: Sorting | None = None) -> None:
+    def __init__(self, answer: AnswerDecoder, prompt_tokens: int, sorting: Sorting | None = None) -> None:
         self._answer, self._prompt_tokens, self._sorting = answer, prompt_tokens, sorting
         self._queue: queue.SimpleQueue[Event | EngineError] = queue.SimpleQueue()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, Usage
-from edge_router.engines.local.answer import Answer, Piece
+from edge_router.engines.local.answer import AnswerDecoder, AnswerPiece
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.prompt import LocalPrompt
 from edge_router.engines.local.sampler import Choice
@@ -30,7 +30,7 @@ _END = 0  # the number of whatever ends an answer
 class StandInTokens:
     """Numbers for what tokens are written as, in place of the tokens, which MLC does not tell.
 
-    For an `Answer`, which reads as its tokenizer does what each stands for.
+    For an `AnswerDecoder`, which reads as its tokenizer does what each stands for.
     """
 
     def __init__(self, tokenizer: TextTokenizer, end_tokens: Collection[int]) -> None:
@@ -102,7 +102,7 @@ class MlcAnswer:
         if ends_loops and request.raw_prompt is None:
             asked, formed = asked_by(request.messages), calls.form is not None
             guard = LoopGuard(asked, self._heard.text_of, formed=formed)
-        self._answer = Answer(
+        self._answer = AnswerDecoder(
             self._heard,
             end_tokens=(_END,),
             max_tokens=max_tokens,
@@ -206,7 +206,7 @@ class MlcAnswer:
             number = self._heard.number(self._tokenizer.token_bytes(token))
             yield from self._told(self._answer.push(Choice(number)))
 
-    def _told(self, piece: Piece) -> Iterator[Event]:
+    def _told(self, piece: AnswerPiece) -> Iterator[Event]:
         sorting, reason = self._sorting, piece.finish_reason
         if sorting is None:
             if piece.text or piece.logprobs:

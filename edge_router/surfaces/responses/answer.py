@@ -21,7 +21,7 @@ OPTIONS = "responses"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponsesAnswer:
     """One answer, from what was asked and how it begins."""
 
     call: Call
@@ -88,7 +88,7 @@ class Answer:
         return {**call.extra, **item}
 
 
-def output_items(answer: Answer, reply: Reply) -> list[Body]:
+def output_items(answer: ResponsesAnswer, reply: Reply) -> list[Body]:
     """The items of a whole answer; words and refusals side by side are one message."""
     groups: list[list[Part]] = []
     for part in reply.parts:

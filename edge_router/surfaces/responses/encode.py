@@ -31,7 +31,7 @@ from edge_router.surfaces.base import Body, Failure
 from edge_router.surfaces.openai.encode import error_body
 from edge_router.surfaces.responses.answer import (
     INCOMPLETE,
-    Answer,
+    ResponsesAnswer,
     call_prefix,
     content_part,
     is_silent,
@@ -51,7 +51,7 @@ class _Open:
         """The events that end it."""
         raise NotImplementedError
 
-    def item(self, answer: Answer, status: str) -> Body:
+    def item(self, answer: ResponsesAnswer, status: str) -> Body:
         """It as far as it has come."""
         raise NotImplementedError
 
@@ -107,7 +107,7 @@ class _OpenMessage(_Open):
     def done(self, writer: ResponsesEncoder, status: str) -> Iterator[bytes]:
         yield from self._end_part(writer)
 
-    def item(self, answer: Answer, status: str) -> Body:
+    def item(self, answer: ResponsesAnswer, status: str) -> Body:
         parts = [*self.closed, *([self._part()] if self.kind is not None else [])]
         return answer.message(self.id, parts, status, before_call=self.before_call)
 
@@ -145,7 +145,7 @@ class _OpenThoughts(_Open):
             yield self._event(writer, "text.done", text=text)
             yield self._event(writer, "part.done", part=self._part(text))
 
-    def item(self, answer: Answer, status: str) -> Body:
+    def item(self, answer: ResponsesAnswer, status: str) -> Body:
         return answer.thoughts(self.id, Reasoning("".join(self.pieces), self.label, self.opaque), status)
 
 
@@ -170,7 +170,7 @@ class _OpenCall(_Open):
         text = {"input" if self.start.free else "arguments": "".join(self.pieces)}
         yield self._event(writer, "done", **text)
 
-    def item(self, answer: Answer, status: str) -> Body:
+    def item(self, answer: ResponsesAnswer, status: str) -> Body:
         start = self.start
         call = ToolCall(start.id, start.name, "".join(self.pieces), start.free, self.extra)
         return answer.call_item(self.id, call, status)
@@ -180,7 +180,7 @@ class ResponsesEncoder:
     """One streamed answer. An item is open until another begins; calls, of which one may be told more of once
     it is whole, until the end."""
 
-    def __init__(self, answer: Answer, store: ResponseStore) -> None:
+    def __init__(self, answer: ResponsesAnswer, store: ResponseStore) -> None:
         self._answer, self._store = answer, store
         self._repeated = b""
         self._number = 0

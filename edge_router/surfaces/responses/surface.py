@@ -9,7 +9,7 @@ from edge_router.chat.reply import Reply
 from edge_router.surfaces import wire
 from edge_router.surfaces.base import Body, Call, Failure, Head
 from edge_router.surfaces.openai.encode import error_body
-from edge_router.surfaces.responses.answer import OPTIONS, Answer, output_items
+from edge_router.surfaces.responses.answer import OPTIONS, ResponsesAnswer, output_items
 from edge_router.surfaces.responses.encode import ResponsesEncoder
 from edge_router.surfaces.responses.parse import parse
 from edge_router.surfaces.responses.queries import PATH, Queries
@@ -32,10 +32,10 @@ class OpenAIResponses:
         return Call(request, stream, {OPTIONS: options})
 
     def encoder(self, call: Call, head: Head) -> ResponsesEncoder:
-        return ResponsesEncoder(Answer(call, head), self.store)
+        return ResponsesEncoder(ResponsesAnswer(call, head), self.store)
 
     def whole(self, call: Call, head: Head, reply: Reply) -> Body:
-        answer = Answer(call, head)
+        answer = ResponsesAnswer(call, head)
         end = Finished(reply.finish_reason, reply.usage)
         body = {**answer.body(output_items(answer, reply), end), **answer.options.echo}
         answer.keep(body, self.store)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.engines.local.answer import Answer, Piece
+from edge_router.engines.local.answer import AnswerDecoder, AnswerPiece
 from edge_router.engines.local.sampler import Choice
 from edge_router.engines.stops import StopStrings
 from edge_router.prompts.tokenizer import TextTokenizer
@@ -68,7 +68,7 @@ def letters(tokenizer: TextTokenizer, data: bytes) -> list[int]:
     return [by_bytes[bytes([byte])] for byte in data]
 
 
-def run(answer: Answer, tokens: Sequence[int], **more: object) -> list[Piece]:
+def run(answer: AnswerDecoder, tokens: Sequence[int], **more: object) -> list[AnswerPiece]:
     pieces = []
     for token in tokens:
         pieces.append(answer.push(Choice(token, **more)))  # type: ignore[arg-type]
@@ -80,18 +80,18 @@ def run(answer: Answer, tokens: Sequence[int], **more: object) -> list[Piece]:
 @given(text=st.text(max_size=20).filter(lambda text: "\ufffd" not in text))
 def test_characters_come_whole_however_their_bytes_are_cut(tokenizer: TextTokenizer, text: str) -> None:
     tokens = letters(tokenizer, text.encode())
-    answer = Answer(tokenizer, end_tokens=(), max_tokens=1000)
+    answer = AnswerDecoder(tokenizer, end_tokens=(), max_tokens=1000)
     pieces = run(answer, tokens)
     assert "".join(piece.text for piece in pieces) == text
     for length in range(1, len(tokens) + 1):  # whatever the last token is, no half character is shown
-        cut = run(Answer(tokenizer, end_tokens=(), max_tokens=length), tokens)
+        cut = run(AnswerDecoder(tokenizer, end_tokens=(), max_tokens=length), tokens)
         shown = "".join(piece.text for piece in cut)
         assert text.startswith(shown)
         assert cut[-1].finish_reason == "length"
 
 
 def test_bytes_that_are_no_text_are_replaced_and_do_not_stop_the_rest(tokenizer: TextTokenizer) -> None:
-    answer = Answer(tokenizer, end_tokens=(), max_tokens=1000)
+    answer = AnswerDecoder(tokenizer, end_tokens=(), max_tokens=1000)
     pieces = run(answer, letters(tokenizer, b"a\xff\xf0\x9fb\xc3\xa9"))
     assert "".join(piece.text for piece in pieces) == "a\ufffd\ufffdb\u00e9"
 
@@ -99,7 +99,7 @@ def test_bytes_that_are_no_text_are_replaced_and_do_not_stop_the_rest(tokenizer:
 def test_the_end_token_ends_and_is_no_part_of_the_answer(tokenizer: TextTokenizer) -> None:
     end = tokenizer.token("<|im_end|>")
     assert end is not None
-    answer = Answer(tokenizer, end_tokens={end}, max_tokens=10, stops=["b!"])
+    answer = AnswerDecoder(tokenizer, end_tokens={end}, max_tokens=10, stops=["b!"])
     pieces = run(answer, [*letters(tokenizer, b"ab"), end, *letters(tokenizer, b"c")])
     assert [piece.text for piece in pieces] == ["a", "", "b"]  # "b" might have begun "b!"
     assert [piece.finish_reason for piece in pieces] == [None, None, "stop"]
@@ -107,7 +107,7 @@ def test_the_end_token_ends_and_is_no_part_of_the_answer(tokenizer: TextTokenize
 
 
 def test_the_limit_counts_tokens_and_shows_what_was_held_back(tokenizer: TextTokenizer) -> None:
-    answer = Answer(tokenizer, end_tokens=(), max_tokens=3, stops=["cd"])
+    answer = AnswerDecoder(tokenizer, end_tokens=(), max_tokens=3, stops=["cd"])
     pieces = run(answer, letters(tokenizer, b"abcdef"))
     assert "".join(piece.text for piece in pieces) == "abc"
     assert pieces[-1].finish_reason == "length"
@@ -118,14 +118,14 @@ def test_the_space_before_a_text_is_dropped_where_the_text_begins(
     tokenizer_file: object, at_start: bool, wanted: str
 ) -> None:
     tokenizer = TextTokenizer(tokenizer_file("byte-fallback"))  # type: ignore[operator]
-    answer = Answer(tokenizer, end_tokens=(), max_tokens=100, at_start=at_start)
+    answer = AnswerDecoder(tokenizer, end_tokens=(), max_tokens=100, at_start=at_start)
     text = "".join(piece.text for piece in run(answer, tokenizer.encode("Hab ab  H")))
     assert text == wanted + " ab  H"
 
 
 def test_logprobs_come_with_the_text_of_their_token(tokenizer: TextTokenizer) -> None:
     tokens = letters(tokenizer, "xé##".encode())
-    answer = Answer(tokenizer, end_tokens=(), max_tokens=100, stops=["##"])
+    answer = AnswerDecoder(tokenizer, end_tokens=(), max_tokens=100, stops=["##"])
     pieces = run(answer, tokens, logprob=-0.5, top=((tokens[0], -0.5), (tokens[3], -2.0)))
     assert [piece.text for piece in pieces] == ["x", "", "é", "", ""]
     entries = [entry for piece in pieces for entry in piece.logprobs]
@@ -137,14 +137,14 @@ def test_logprobs_come_with_the_text_of_their_token(tokenizer: TextTokenizer) ->
 
 def test_an_answer_that_ends_within_a_character_has_all_its_logprobs(tokenizer: TextTokenizer) -> None:
     tokens = letters(tokenizer, "xé".encode())
-    answer = Answer(tokenizer, end_tokens=(), max_tokens=2)
+    answer = AnswerDecoder(tokenizer, end_tokens=(), max_tokens=2)
     pieces = run(answer, tokens, logprob=-1.0)
     assert [piece.text for piece in pieces] == ["x", ""]
     assert sum(len(piece.logprobs) for piece in pieces) == 2
 
 
 def test_logprobs_wait_with_a_text_that_may_be_a_stop_string(tokenizer: TextTokenizer) -> None:
-    answer = Answer(tokenizer, end_tokens=(), max_tokens=100, stops=["##"])
+    answer = AnswerDecoder(tokenizer, end_tokens=(), max_tokens=100, stops=["##"])
     pieces = run(answer, letters(tokenizer, b"#a"), logprob=-1.0)
     assert [len(piece.logprobs) for piece in pieces] == [0, 2]
     assert pieces[-1].text == "#a"
