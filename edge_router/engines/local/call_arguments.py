@@ -22,7 +22,7 @@ _NAMES = {"elements": r"[^>\n]+", "keywords": r"[\w.:/-]+", "bare": r"[\w.:/-]+"
 _IGNORED = frozenset({"x-guidance", "$defs", "type", "properties", "required", "additionalProperties"})
 
 
-class Arguments:
+class CallArguments:
     """Of calls in one form. `of` gives what stands for arguments that fit a schema, nothing for none.
 
     `schema` is one that `json_schema.followable` has made, `stated` the one that it made it of. Raises

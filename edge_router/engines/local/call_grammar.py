@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from edge_router.engines.local.call_arguments import Arguments
+from edge_router.engines.local.call_arguments import CallArguments
 from edge_router.engines.local.grammar_rules import Rules, literal, sequence
 from edge_router.prompts.answer_format import ELEMENT_END, CallFormat
 from edge_router.records import dataclass
@@ -36,7 +36,7 @@ def call_grammar(
     Raises `UnsupportedRequest` for what calls of this form cannot hold.
     """
     rules = Rules()
-    arguments = Arguments(form, rules, spelling)
+    arguments = CallArguments(form, rules, spelling)
     calls = []
     for tool in tools:
         arguments.check_name(tool.name)

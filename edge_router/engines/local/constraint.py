@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from edge_router.chat.request import GrammarOutput, Tool
 from edge_router.device.process import give_back
-from edge_router.engines.local.call_arguments import Arguments
+from edge_router.engines.local.call_arguments import CallArguments
 from edge_router.engines.local.call_grammar import HeldTool, call_grammar, endings
 from edge_router.engines.local.closing import Closing
 from edge_router.engines.local.form_mask import Form, first_words
@@ -192,7 +192,7 @@ def _followed(form: CallFormat, tool: Tool) -> HeldTool:
             stated = free_parameters(_pattern_of(tool.form))
         _check_length(json.dumps(stated, default=str), "the schema")
         schema = followable(stated, _pattern_fault)
-        Arguments(form, Rules(), _SPELLING).of(schema, stated)  # whether it has words for them
+        CallArguments(form, Rules(), _SPELLING).of(schema, stated)  # whether it has words for them
         return HeldTool(tool.name, stated, schema)
     except InvalidRequest as error:
         if _is_strict(tool) or not isinstance(error, UnsupportedRequest):
