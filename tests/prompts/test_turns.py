@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from edge_router.compile.weights.conversation import named_conversation
 from edge_router.engines.local.answer import AnswerDecoder
-from edge_router.engines.local.sampler import Choice
+from edge_router.engines.local.sampler import SampledToken
 from edge_router.prompts.directory import ModelDirectory
 from edge_router.prompts.template import ChatTemplate
 from edge_router.prompts.tokenizer import TextTokenizer
@@ -135,11 +135,11 @@ def test_an_answer_may_write_of_marks(families: Mapping[str, str], model: Maker)
     assert template is not None
     words = "A turn ends with <|im_end|> and <|im_start|> opens one."
     answer = AnswerDecoder(tokenizer, end_tokens=directory.end_tokens, max_tokens=999, stops=template.stops)
-    pieces = [answer.push(Choice(token)) for token in tokenizer.encode(tokenizer.guard(words))]
+    pieces = [answer.push(SampledToken(token)) for token in tokenizer.encode(tokenizer.guard(words))]
     assert "".join(piece.text for piece in pieces) == words
     assert not any(piece.finish_reason for piece in pieces)
     opening = tokenizer.token("<|im_start|>")
-    assert opening is not None and answer.push(Choice(opening)).finish_reason == "stop"
+    assert opening is not None and answer.push(SampledToken(opening)).finish_reason == "stop"
 
 
 # ---- guarding ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from edge_router.chat.events import FinishReason, TokenLogprob
 from edge_router.engines.local.loops import LoopGuard
-from edge_router.engines.local.sampler import Choice
+from edge_router.engines.local.sampler import SampledToken
 from edge_router.engines.stops import StopStrings
 from edge_router.records import dataclass
 
@@ -89,13 +89,13 @@ class AnswerDecoder:
         if self._form is not None:
             self._form.shorten(self._max_tokens - self.tokens)
 
-    def ends(self, choice: Choice) -> bool:
+    def ends(self, choice: SampledToken) -> bool:
         """Whether it will surely be complete with this one."""
         if self._form is not None and self._form.complete:
             return True
         return choice.token in self._end_tokens or self.tokens + 1 >= self._max_tokens
 
-    def push(self, choice: Choice) -> AnswerPiece:
+    def push(self, choice: SampledToken) -> AnswerPiece:
         if choice.token in self._end_tokens:
             return self._end(self._stops.rest(), self._reason("stop"))
         self.tokens += 1
@@ -135,7 +135,7 @@ class AnswerDecoder:
             ready.append(self._logprobs.popleft()[1])
         return AnswerPiece(text, tuple(ready), finish_reason)
 
-    def _logprob(self, choice: Choice, data: bytes) -> TokenLogprob:
+    def _logprob(self, choice: SampledToken, data: bytes) -> TokenLogprob:
         top = tuple(_named(self._tokenizer.token_bytes(token), logprob) for token, logprob in choice.top)
         return _named(data, choice.logprob or 0.0, top)
 

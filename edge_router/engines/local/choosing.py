@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_router.engines.local.runner import ChoosingRunner, Logits, TopK
-from edge_router.engines.local.sampler import Choice, Sampler
+from edge_router.engines.local.sampler import SampledToken, Sampler
 
 
 def needs_all(samplers: Sequence[Sampler], chooser: ChoosingRunner) -> bool:
@@ -14,7 +14,7 @@ def needs_all(samplers: Sequence[Sampler], chooser: ChoosingRunner) -> bool:
     return any(sampler.needs_all(*given) for sampler in samplers)
 
 
-def chosen(sampler: Sampler, row: Logits | TopK, number: int, chooser: ChoosingRunner | None) -> Choice:
+def chosen(sampler: Sampler, row: Logits | TopK, number: int, chooser: ChoosingRunner | None) -> SampledToken:
     """From `row`, the one of that number in the runner's last call. Raises `NothingToChooseError`."""
     if not isinstance(row, TopK):
         return sampler.choose(row)

@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from edge_router.engines.local.branches import Branches
-from edge_router.engines.local.sampler import Choice, Sampler
+from edge_router.engines.local.sampler import SampledToken, Sampler
 from edge_router.engines.local.sequences import CachedSequence
 from edge_router.engines.local.speculation import Guesses
 from edge_router.errors import EngineError
@@ -33,11 +33,11 @@ class Recipient(Protocol):
 class Sink(Recipient, Protocol):
     """Who receives an answer."""
 
-    def push(self, choice: Choice, job: GenerationTask) -> bool:
+    def push(self, choice: SampledToken, job: GenerationTask) -> bool:
         """One more token. True when the answer is complete."""
         ...
 
-    def ends(self, choice: Choice) -> bool:
+    def ends(self, choice: SampledToken) -> bool:
         """Whether `push` of it would surely complete the answer; if not, it still may."""
         ...
 

@@ -16,7 +16,7 @@ from edge_router.chat.events import (
 )
 from edge_router.engines.local.answer import AnswerDecoder
 from edge_router.engines.local.jobs import GenerationTask
-from edge_router.engines.local.sampler import Choice
+from edge_router.engines.local.sampler import SampledToken
 from edge_router.engines.local.scheduler import Scheduler
 from edge_router.engines.local.sorting import Sorting
 from edge_router.errors import Cancelled, EngineError
@@ -32,7 +32,7 @@ class Reader:
         self._answer, self._prompt_tokens, self._sorting = answer, prompt_tokens, sorting
         self._queue: queue.SimpleQueue[Event | EngineError] = queue.SimpleQueue()
 
-    def push(self, choice: Choice, job: GenerationTask) -> bool:
+    def push(self, choice: SampledToken, job: GenerationTask) -> bool:
         if choice.state:
             self._queue.put(HiddenState(choice.state))
         piece = self._answer.push(choice)
@@ -53,7 +53,7 @@ class Reader:
         self._queue.put(self._finished(reason, piece.looped, job))
         return True
 
-    def ends(self, choice: Choice) -> bool:
+    def ends(self, choice: SampledToken) -> bool:
         return self._answer.ends(choice)
 
     def fail(self, error: EngineError) -> None:

@@ -53,7 +53,7 @@ class EndingMask(TokenMask, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SampledToken:
     """A token, and its and the likeliest tokens' log probabilities where they were asked for.
 
     They are the model's own: before mask, bias, penalties and temperature. So is `state`, the logits of the
@@ -166,7 +166,7 @@ class Sampler:
         few = 0 < self._top_k <= candidates or (self._top_k == 0 and (self._top_p < 1.0 or self._min_p > 0))
         return self.temperature is not None and not few
 
-    def choose_among(self, likeliest: TopK) -> Choice | None:
+    def choose_among(self, likeliest: TopK) -> SampledToken | None:
         """What `choose` would; None where it takes more tokens than these to know."""
         tokens, row = likeliest.tokens, likeliest.logits
         if not math.isfinite(row[0]):
@@ -184,11 +184,11 @@ class Sampler:
         weights = weights[weights >= self._min_p]
         return self._chosen(int(tokens[_pick(weights, self._random.random())]))
 
-    def _chosen(self, token: int) -> Choice:
+    def _chosen(self, token: int) -> SampledToken:
         self._remember(token)
-        return Choice(token)
+        return SampledToken(token)
 
-    def choose(self, logits: Logits) -> Choice:
+    def choose(self, logits: Logits) -> SampledToken:
         """`logits` has shape (at least vocab_size,) and is left as it is."""
         logits = logits[: self._vocab_size]
         row = logits if self._plain else self._adjusted(logits)
@@ -199,7 +199,7 @@ class Sampler:
             token = self._ending.affordable(token)
         count = self._logprobs_now()
         self._remember(token)
-        choice = Choice(token) if count is None else _with_logprobs(token, logits, count)
+        choice = SampledToken(token) if count is None else _with_logprobs(token, logits, count)
         if self._left is not None and count is not None:
             self._left -= 1
             self._logprobs = self._logprobs if self._left > 0 else None
@@ -318,13 +318,13 @@ def _inside(weights: Logits, point: float) -> int:
     return min(bisect_right(sums, point), bisect_left(sums, sums[-1]))
 
 
-def _with_logprobs(token: int, logits: Logits, count: int) -> Choice:
+def _with_logprobs(token: int, logits: Logits, count: int) -> SampledToken:
     highest = logits.max()
     normalizer = float(highest) + math.log(float(np.exp(logits - highest).sum(dtype=np.float64)))
     count = min(count, len(logits))
     best = np.argpartition(logits, -count)[-count:] if count else np.empty(0, np.int64)
     best = best[np.argsort(-logits[best], kind="stable")]
-    return Choice(
+    return SampledToken(
         token,
         float(logits[token]) - normalizer,
         tuple((int(other), float(logits[other]) - normalizer) for other in best),

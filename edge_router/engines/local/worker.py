@@ -34,7 +34,7 @@ from edge_router.engines.local.runner import (
     VerifyingRunner,
     unmeant,
 )
-from edge_router.engines.local.sampler import Choice, NothingToChooseError
+from edge_router.engines.local.sampler import NothingToChooseError, SampledToken
 from edge_router.engines.local.sequences import CachedSequence, SequencePool
 from edge_router.engines.local.speculation import Speculation
 from edge_router.errors import Cancelled, EngineError, GenerationFailed
@@ -70,7 +70,7 @@ class Worker:
         self._overlapping = runner if isinstance(runner, OverlappingRunner) and runner.overlaps else None
         self._verifier = runner if isinstance(runner, VerifyingRunner) else None
         self._speculation = Speculation(self._verifier.ahead if self._verifier else 1)
-        self._untold: list[tuple[GenerationTask, Choice]] = []  # chosen, and not yet pushed
+        self._untold: list[tuple[GenerationTask, SampledToken]] = []  # chosen, and not yet pushed
         self._complete: list[Task] = []  # that have yet to leave
         self._pool = SequencePool(runner, _KEPT)
         self._prefixes = StoredPrefixes(runner, self._pool, engine)
@@ -285,7 +285,7 @@ class Worker:
         if choice is None or self._overlapping is None or job.sink.ends(choice):
             self._settle()
 
-    def _take(self, job: GenerationTask, row: Logits | TopK, number: int = 0) -> Choice | None:
+    def _take(self, job: GenerationTask, row: Logits | TopK, number: int = 0) -> SampledToken | None:
         """Its next token; None where choosing failed, and it with that."""
         try:
             choice = chosen(job.sampler, row, number, self._chooser)

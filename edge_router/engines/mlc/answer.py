@@ -11,7 +11,7 @@ from edge_router.chat.events import Event, Finished, FinishReason, TextDelta, Us
 from edge_router.engines.local.answer import AnswerDecoder, AnswerPiece
 from edge_router.engines.local.loops import LoopGuard, asked_by
 from edge_router.engines.local.prompt import LocalPrompt
-from edge_router.engines.local.sampler import Choice
+from edge_router.engines.local.sampler import SampledToken
 from edge_router.engines.local.sorting import Sorting
 from edge_router.engines.mlc import NAME
 from edge_router.engines.mlc.call import Calls
@@ -189,22 +189,22 @@ class MlcAnswer:
             raise GenerationFailed(NAME, "the answer has no end")
         if not self._over and (finish == "stop" or until is None):
             # A form that is complete ends it, or there is no room, without a token that says so.
-            yield from self._told(replace(self._answer.push(Choice(_END)), finish_reason=finish))
+            yield from self._told(replace(self._answer.push(SampledToken(_END)), finish_reason=finish))
         return said
 
-    def _choice(self, told: Mapping[str, Any]) -> Choice:
+    def _choice(self, told: Mapping[str, Any]) -> SampledToken:
         number = self._heard.number(bytes(told["bytes"]))
         if self._calls.logprobs is None:
-            return Choice(number)
+            return SampledToken(number)
         others = ((bytes(other["bytes"]), other["logprob"]) for other in told["top_logprobs"])
         top = tuple((self._heard.number(written), logprob) for written, logprob in others)
-        return Choice(number, told["logprob"], top)
+        return SampledToken(number, told["logprob"], top)
 
     def _written(self, tokens: Sequence[int]) -> Iterator[Event]:
         """By us, in the model's place."""
         for token in tokens:
             number = self._heard.number(self._tokenizer.token_bytes(token))
-            yield from self._told(self._answer.push(Choice(number)))
+            yield from self._told(self._answer.push(SampledToken(number)))
 
     def _told(self, piece: AnswerPiece) -> Iterator[Event]:
         sorting, reason = self._sorting, piece.finish_reason

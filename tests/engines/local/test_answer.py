@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_router.engines.local.answer import AnswerDecoder, AnswerPiece
-from edge_router.engines.local.sampler import Choice
+from edge_router.engines.local.sampler import SampledToken
 from edge_router.engines.stops import StopStrings
 from edge_router.prompts.tokenizer import TextTokenizer
 
@@ -71,7 +71,7 @@ def letters(tokenizer: TextTokenizer, data: bytes) -> list[int]:
 def run(answer: AnswerDecoder, tokens: Sequence[int], **more: object) -> list[AnswerPiece]:
     pieces = []
     for token in tokens:
-        pieces.append(answer.push(Choice(token, **more)))  # type: ignore[arg-type]
+        pieces.append(answer.push(SampledToken(token, **more)))  # type: ignore[arg-type]
         if pieces[-1].finish_reason:
             break
     return pieces
