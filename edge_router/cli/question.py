@@ -47,9 +47,9 @@ def ask(ctx: Context, asked: Question) -> None:
         if text is not None:
             speaker.once(text, asked.system)
         else:
-            from edge_router.cli.verbs.conversation import Conversation
+            from edge_router.cli.verbs.conversation import ChatLoop
 
-            Conversation(speaker, system=asked.system).run()
+            ChatLoop(speaker, system=asked.system).run()
 
 
 def fields_of(asked: Question) -> dict[str, object]:

@@ -23,7 +23,7 @@ _LARGE = 4096  # letters of a picture or a sound, of which the ends tell it from
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class FingerprintedConversation:
     """A request's messages without the system's before all others; what the assistant said in a row is one.
 
     `begins` has a fingerprint of each beginning: of nothing, of the first message, of the first two, ...
@@ -72,7 +72,7 @@ class Fingerprints:
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key or os.urandom(32)
 
-    def conversation(self, request: ChatRequest) -> Conversation:
+    def conversation(self, request: ChatRequest) -> FingerprintedConversation:
         messages = _merged(request.messages)
         first = next((at for at, each in enumerate(messages) if each.role not in _SYSTEM), 0)
         named = request.session is not None
@@ -86,14 +86,16 @@ class Fingerprints:
         said, begins = tuple(messages[first:]), [scope]
         for message in said:
             begins.append(self._next(begins[-1], message))
-        return Conversation(scope, named, system, said, tuple(begins), request.continue_final and bool(said))
+        return FingerprintedConversation(
+            scope, named, system, said, tuple(begins), request.continue_final and bool(said)
+        )
 
-    def answered(self, conversation: Conversation, parts: Sequence[Part]) -> bytes:
+    def answered(self, conversation: FingerprintedConversation, parts: Sequence[Part]) -> bytes:
         """Of the conversation with that answer at its end."""
         begun = conversation.messages[-1].parts if conversation.goes_on else ()
         return self._next(conversation.asked, Message("assistant", (*begun, *parts)))
 
-    def call(self, conversation: Conversation, call: ToolCall) -> bytes:
+    def call(self, conversation: FingerprintedConversation, call: ToolCall) -> bytes:
         """Of a tool's call, whatever went before it. Not of its id alone: some models count from 0 in each
         answer."""
         return self._of(b"call", conversation.scope, _bytes(call.id), *_told((call,)))

@@ -17,7 +17,7 @@ from edge_router.chat.events import Answering, Event, Finished, TextDelta, ToolC
 from edge_router.chat.message import Part, Reasoning, Text, ToolCall
 from edge_router.chat.request import ChatRequest
 from edge_router.config.sections import SessionsConfig
-from edge_router.control.fingerprints import Conversation, Fingerprints
+from edge_router.control.fingerprints import FingerprintedConversation, Fingerprints
 from edge_router.metrics.counters import Gauge
 from edge_router.records import dataclass
 from edge_router.routing.thresholds.metering import BYTES_PER_TOKEN, Meter
@@ -56,7 +56,7 @@ class Session:
     tokens of the conversation each model has still at hand.
     """
 
-    conversation: Conversation
+    conversation: FingerprintedConversation
     last: Turn | None = None
     maker: Turn | None = None
     signed: bool = False
@@ -167,7 +167,7 @@ class Sessions:
         with self._lock:
             return self._looked(conversation)
 
-    def _looked(self, conversation: Conversation) -> Session:
+    def _looked(self, conversation: FingerprintedConversation) -> Session:
         now = self.clock()
         results = conversation.results
         turns = list(self._read(conversation, now))
@@ -185,7 +185,7 @@ class Sessions:
         signed = bool(results) and any(part.opaque for part in thoughts)
         return Session(conversation, last, maker, signed, held, endpoint)
 
-    def _read(self, conversation: Conversation, now: float) -> Iterator[Turn]:
+    def _read(self, conversation: FingerprintedConversation, now: float) -> Iterator[Turn]:
         """The last turn of each model that the conversation goes on from, the longest first."""
         tiers: set[Tier] = set()
         for keys in conversation.answers:
@@ -196,7 +196,9 @@ class Sessions:
                 if len(tiers) == 2:
                     return
 
-    def _maker(self, conversation: Conversation, results: frozenset[str], now: float) -> Turn | None:
+    def _maker(
+        self, conversation: FingerprintedConversation, results: frozenset[str], now: float
+    ) -> Turn | None:
         """Who made the calls whose results these are: by all that went before, a call, what was asked."""
         whole, asked = next(conversation.answers, (b"", b""))
         calls = [

@@ -23,12 +23,12 @@ from edge_router.chat.events import (
 from edge_router.chat.message import Message, Part, Reasoning, Text, ToolCall, ToolResult
 from edge_router.chat.request import ChatRequest, Tool
 from edge_router.config.sections import SessionsConfig
-from edge_router.control.fingerprints import Conversation, Fingerprints
+from edge_router.control.fingerprints import FingerprintedConversation, Fingerprints
 from edge_router.control.sessions import Facts, Held, Session, Sessions, Turn, decide
 from edge_router.routing.thresholds.prices import Prices
 from edge_router.types import Tier
 
-NOWHERE = Conversation(b"", False, b"", (), (b"",))
+NOWHERE = FingerprintedConversation(b"", False, b"", (), (b"",))
 
 
 def session(

@@ -21,7 +21,7 @@ class Leave(Exception):
     """The person is done."""
 
 
-class Conversation:
+class ChatLoop:
     def __init__(self, speaker: Speaker, *, system: str | None = None, reader: Reader | None = None) -> None:
         self._speaker, self._system = speaker, system
         self._reader = reader or Reader()
@@ -172,18 +172,18 @@ class Conversation:
         raise Leave
 
 
-COMMANDS: Mapping[str, Callable[[Conversation, str], None]] = {
-    "/help": Conversation.help,
-    "/new": Conversation.new,
-    "/model": Conversation.model,
-    "/system": Conversation.system,
-    "/set": Conversation.set,
-    "/show": Conversation.show,
-    "/why": Conversation.why,
-    "/up": Conversation.up,
-    "/down": Conversation.down,
-    "/save": Conversation.save,
-    "/exit": Conversation.exit,
+COMMANDS: Mapping[str, Callable[[ChatLoop, str], None]] = {
+    "/help": ChatLoop.help,
+    "/new": ChatLoop.new,
+    "/model": ChatLoop.model,
+    "/system": ChatLoop.system,
+    "/set": ChatLoop.set,
+    "/show": ChatLoop.show,
+    "/why": ChatLoop.why,
+    "/up": ChatLoop.up,
+    "/down": ChatLoop.down,
+    "/save": ChatLoop.save,
+    "/exit": ChatLoop.exit,
 }
 SETTABLE = ("temperature", "top_p", "max_tokens", "seed")
 # What users of other programs type.
