@@ -13,7 +13,7 @@ from edge_router.compile.webgpu.reuse import Use, plan
 from edge_router.compile.webgpu.symbols import expression, substitute
 from edge_router.compile.webgpu.wgsl import Shader
 from edge_router.records import dataclass
-from edge_router.webgpu_program import Expression, Function, Launch
+from edge_router.webgpu_program import Expression, Launch, ProgramFunction
 
 _ITEM_BYTES = {"float32": 4, "uint32": 4, "int32": 4}
 
@@ -46,7 +46,7 @@ class Exporter:
         for argument, name in zip(function.params, parameters, strict=True):
             self._tensors[_identity(argument)] = Tensor(name, _shape(argument.ty.shape.values))
 
-    def export(self) -> Function:
+    def export(self) -> ProgramFunction:
         for block in self._function.body.blocks:
             for binding in block.bindings:
                 made = self._visit(binding.var, binding.value)
@@ -96,7 +96,7 @@ class Exporter:
             buffers = tuple(tensors[number].buffer for number in call.buffers)
             self._launches.append(Launch(call.kernel, buffers, (x, y, z), tuple(scalars)))
 
-    def _planned(self, output: Tensor) -> Function:
+    def _planned(self, output: Tensor) -> ProgramFunction:
         """Tensors that are not needed at the same time share a buffer; the last is the program's logits."""
         del self._sizes[output.buffer]
         uses: dict[str, Use] = {}
@@ -115,7 +115,7 @@ class Exporter:
             )
             for launch in self._launches
         )
-        return Function(launches, sizes, Expression(output.shape[0]))
+        return ProgramFunction(launches, sizes, Expression(output.shape[0]))
 
     def _tensor(self, value: Any) -> Tensor:
         return self._tensors[_identity(value)]

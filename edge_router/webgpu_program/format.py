@@ -116,7 +116,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class ProgramFunction:
     """One way through the model, or what is done with its logits. `scratch` in bytes."""
 
     launches: tuple[Launch, ...]
@@ -137,6 +137,6 @@ class Program:
     vocab_size: int
     shaders: Mapping[str, Shader] = field(hash=False)
     buffers: Mapping[str, Buffer] = field(hash=False)
-    functions: Mapping[str, Function] = field(hash=False)
+    functions: Mapping[str, ProgramFunction] = field(hash=False)
     window: int = 0
     sinks: int = 0

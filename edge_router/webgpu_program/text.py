@@ -15,12 +15,12 @@ from edge_router.webgpu_program.format import (
     VARIABLES,
     Buffer,
     Control,
-    Function,
     KeyValues,
     Launch,
     Logits,
     Picked,
     Program,
+    ProgramFunction,
     Rotary,
     Shader,
     Stored,
@@ -144,8 +144,8 @@ def _shader(data: Mapping[str, Any]) -> Shader:
     return Shader(str(data["source"]), str(data["entry"]), writes, int(data["scalars"]), about, float16)
 
 
-def _function(data: Mapping[str, Any]) -> Function:
-    return Function(
+def _function(data: Mapping[str, Any]) -> ProgramFunction:
+    return ProgramFunction(
         launches=tuple(_launch(*entry) for entry in data["launches"]),
         scratch={name: _expression(size) for name, size in data["scratch"].items()},
         output_rows=_expression(data["output_rows"]),

@@ -7,12 +7,12 @@ import pytest
 from edge_router.webgpu_program import (
     Control,
     Expression,
-    Function,
     KeyValues,
     Launch,
     Logits,
     Picked,
     Program,
+    ProgramFunction,
     Rotary,
     Shader,
     Weight,
@@ -23,11 +23,11 @@ from edge_router.webgpu_program import (
 def program() -> Program:
     one = Expression(1)
 
-    def function(rows: str) -> Function:
+    def function(rows: str) -> ProgramFunction:
         n = Expression(rows)
         look = Launch("look", ("control", "table", "x"), (Expression("n * 2"), one, one), (Expression("n"),))
         norm = Launch("norm", ("x", "turns", "keys", "y"), (n, one, one), ())
-        return Function((look, norm), {"x": Expression("n * 32"), "y": Expression("n * 12")}, n)
+        return ProgramFunction((look, norm), {"x": Expression("n * 32"), "y": Expression("n * 12")}, n)
 
     return Program(
         model={"model_type": "llama", "layers": 1},

@@ -14,8 +14,8 @@ from edge_router.webgpu_program import (
     ROW_WORDS,
     SORTED,
     Expression,
-    Function,
     Launch,
+    ProgramFunction,
 )
 
 _THREADS = 256
@@ -37,12 +37,12 @@ fn before(key: u32, token: u32, other_key: u32, other: u32) -> bool {
 """
 
 
-def functions(vocabulary: int) -> tuple[dict[str, Function], dict[str, Shader]]:
+def functions(vocabulary: int) -> tuple[dict[str, ProgramFunction], dict[str, Shader]]:
     """ "best" and "likeliest", and their shaders by name."""
     rows = Expression("n")
     stretches = -(-vocabulary // _STRETCH)
     part, whole = best_part(vocabulary), best_whole(stretches)
-    best = Function(
+    best = ProgramFunction(
         (_launch(part, "logits", "parts"), _launch(whole, "parts", "picked", "control")),
         {"parts": Expression(f"n * {stretches * 2 * 4}")},
         rows,
@@ -57,7 +57,7 @@ def functions(vocabulary: int) -> tuple[dict[str, Function], dict[str, Shader]]:
         count = -(-count * CANDIDATES // SORTED)
     steps.append(_launch(lists[-1], "control", source, "picked"))
     made = {shader.name: shader for shader in (part, whole, *lists)}
-    return {"best": best, "likeliest": Function(tuple(steps), scratch, rows)}, made
+    return {"best": best, "likeliest": ProgramFunction(tuple(steps), scratch, rows)}, made
 
 
 def _launch(own: Shader, *buffers: str) -> Launch:

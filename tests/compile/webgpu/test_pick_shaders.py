@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_router.compile.webgpu.shaders import topk
-from edge_router.webgpu_program import CANDIDATES, PAGE_SIZE, PICKED_WORDS, ROW_WORDS, Function
+from edge_router.webgpu_program import CANDIDATES, PAGE_SIZE, PICKED_WORDS, ROW_WORDS, ProgramFunction
 
 SIZES = {"one list": (288, 288), "some lists": (5000, 4990), "lists of lists": (70_000, 69_999)}
 
@@ -23,7 +23,7 @@ def ran(run: Any, name: str, logits: np.ndarray, tokens: int, control: np.ndarra
     """What "best" or "likeliest" leaves in `picked`."""
     n, size = logits.shape
     functions, shaders = topk.functions(size)
-    function: Function = functions[name]
+    function: ProgramFunction = functions[name]
     arrays = {"logits": logits, "control": control, "picked": np.zeros((n, PICKED_WORDS), np.uint32)}
     arrays |= {key: np.zeros(size({"n": n}) // 4, np.uint32) for key, size in function.scratch.items()}
     for launch in function.launches:
